@@ -1,0 +1,278 @@
+package authz
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// DefaultRoute says what becomes of a request that no rule matches.
+type DefaultRoute string
+
+// The default routes.
+const (
+	DefaultRouteMap           DefaultRoute = "map"           // first path segment and method
+	DefaultRouteAuthenticated DefaultRoute = "authenticated" // any valid key
+	DefaultRouteDeny          DefaultRoute = "deny"
+)
+
+// Config is what an [Authorizer] is made of. Format, Peppers, Sources,
+// Validator and Now are needed.
+type Config struct {
+	Format  *KeyFormat
+	Peppers *Peppers
+	Sources []CredentialSource
+
+	Routes       *RouteTable // nil: no rules
+	DefaultRoute DefaultRoute
+	DefaultMap   *DefaultMap // needed for DefaultRouteMap
+	// UseContextExtensions lets the gateway's route configuration name resource
+	// and action where no rule matches. It replaces the default, never a rule.
+	UseContextExtensions bool
+	RepairPaths          bool
+	ClientAddress        ClientAddress
+	IdentityPrefix       string // lower case, such as "x-auth-"
+
+	Validator Validator
+	Usage     UsageRecorder    // nil: nobody counts
+	Now       func() time.Time // the database's time (a key's expiry is in it)
+}
+
+// Authorizer decides about requests. It is immutable and safe for concurrent
+// use; a reload makes a new one.
+type Authorizer struct {
+	Config
+	sources []CredentialSource
+	reads   map[string]bool
+}
+
+// New checks the configuration and reports every problem at once.
+func New(c Config) (*Authorizer, error) {
+	var problems []error
+	need := func(ok bool, what string) {
+		if !ok {
+			problems = append(problems, errors.New("authorizer: "+what))
+		}
+	}
+	need(c.Format != nil, "a key format is needed")
+	need(c.Peppers != nil, "a pepper set is needed (it may be empty)")
+	need(c.Validator != nil, "a validator is needed")
+	need(c.Now != nil, "a clock is needed")
+	need(len(c.Sources) > 0, "at least one credential source is needed")
+	switch c.DefaultRoute {
+	case DefaultRouteMap:
+		need(c.DefaultMap != nil, "default route map needs a default map")
+	case DefaultRouteAuthenticated, DefaultRouteDeny:
+	default:
+		problems = append(problems, fmt.Errorf("authorizer: default route %q: write map, authenticated or deny", c.DefaultRoute))
+	}
+	if len(problems) > 0 {
+		return nil, errors.Join(problems...)
+	}
+	a := &Authorizer{Config: c, reads: map[string]bool{}}
+	for _, s := range c.Sources {
+		switch s.Kind {
+		case SourceHeader:
+			s.Name = strings.ToLower(s.Name)
+			a.reads[s.Name] = true
+		case SourceCookie:
+			a.reads["cookie"] = true
+		}
+		a.sources = append(a.sources, s)
+	}
+	if c.ClientAddress.TrustedHops > 0 {
+		a.reads[c.ClientAddress.Header] = true
+	}
+	return a, nil
+}
+
+// Reads tells whether decisions rest on the header of this lower-case name. All
+// other headers, but those under the identity prefix, may be left out of a
+// Request.
+func (a *Authorizer) Reads(name string) bool { return a.reads[name] }
+
+// Check decides about one request. A denial is a Decision; an error means that
+// nobody could be asked, or that ctx ended first.
+func (a *Authorizer) Check(ctx context.Context, r *Request) (Decision, error) {
+	d, err := a.decide(ctx, r, nil)
+	if err == nil && d.Allowed && d.Record != nil && a.Usage != nil {
+		a.Usage.Used(d.Record.ID, a.Now())
+	}
+	return d, err
+}
+
+// Explain decides as Check does and tells each step that led there. It counts
+// as no use of the key.
+func (a *Authorizer) Explain(ctx context.Context, r *Request) (Decision, []Step, error) {
+	var t trace
+	d, err := a.decide(ctx, r, &t)
+	return d, t.steps, err
+}
+
+func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision, error) {
+	path, query, ok := a.place(r)
+	if !ok {
+		t.add("path", "refused", ReasonPath.Detail())
+		return Decision{Reason: ReasonPath}, nil
+	}
+	host, ok := CanonicalHost(r.Host)
+	if !ok {
+		t.add("host", "refused", "the host is not a plain host name or address")
+		return Decision{Reason: ReasonPath, Path: path}, nil
+	}
+	t.add("path", "judged as", path)
+
+	d := Decision{Path: path}
+	found := a.findCredentials(r, query)
+	d.Credentials = found.found
+
+	target := a.route(r, host, path, &d, t)
+	if target == targetAnonymous {
+		d.Allowed, d.Reason = true, ReasonAnonymous
+		return d, nil
+	}
+	switch {
+	case found.count == 0:
+		t.add("credential", "missing", a.sourcesText())
+		d.Reason = ReasonMissing
+		return d, nil
+	case found.count > 1 || found.ambiguous:
+		t.add("credential", "ambiguous", "the request carries more than one credential, or one with \",\" or \"!\"")
+		d.Reason = ReasonAmbiguous
+		return d, nil
+	}
+	t.add("credential", "found in", found.found[0].Source.String())
+
+	if err := a.prove(ctx, NewSecret(found.value), func() (netip.Addr, bool) {
+		return a.ClientAddress.Find(r.Peer, r.Headers)
+	}, &d, t); err != nil || d.Reason != ReasonUnspecified {
+		return d, err
+	}
+	if target == targetDenied {
+		d.Reason = ReasonRoute
+		return d, nil
+	}
+	scopes, err := a.scopesOf(ctx, d.Record)
+	if err != nil {
+		t.add("roles", "error", "the roles could not be read")
+		return Decision{}, err
+	}
+	if target == targetScoped && !scopes.Allows(d.Resource, d.Action) {
+		t.add("scopes", "missing", d.Resource+":"+d.Action)
+		d.Reason = ReasonScope
+		return d, nil
+	}
+	if target == targetScoped {
+		t.add("scopes", "hold", d.Resource+":"+d.Action)
+	}
+	if err := ctx.Err(); err != nil { // nobody waits for it any more: never allow late
+		return Decision{}, err
+	}
+	d.Allowed, d.Reason, d.Scopes = true, ReasonGranted, scopes
+	return d, nil
+}
+
+// place returns the canonical path and the raw query. CONNECT has no path: it
+// is judged by host and method alone, as "/".
+func (a *Authorizer) place(r *Request) (path, query string, ok bool) {
+	if r.Method == "CONNECT" && r.Path == "" {
+		return "/", "", true
+	}
+	return CanonicalPath(r.Path, r.PathSanitised, a.RepairPaths)
+}
+
+// target says what a route asks of the key.
+type target uint8
+
+const (
+	targetDenied        target = iota // no key will do
+	targetScoped                      // a scope for Decision.Resource and Action
+	targetAuthenticated               // any valid key
+	targetAnonymous                   // no key
+)
+
+// route finds what is asked for. Order of authority: a rule, then the gateway's
+// context extensions, then the default.
+func (a *Authorizer) route(r *Request, host, path string, d *Decision, t *trace) target {
+	var captures Captures
+	if rule := a.matchRule(r.Method, host, path, &captures); rule != nil {
+		d.Rule = rule
+		if rule.Anonymous {
+			t.add("route", "anonymous", rule.Pattern)
+			return targetAnonymous
+		}
+		var ok bool
+		if d.Resource, d.Action, ok = rule.Target(r.Method, &captures); !ok {
+			t.add("route", "denied", "rule "+rule.Pattern+" can't name a resource and an action for this request")
+			return targetDenied
+		}
+		t.add("route", "rule", rule.Pattern)
+		return targetScoped
+	}
+	if a.UseContextExtensions && r.ContextResource != "" {
+		action := r.ContextAction
+		if action == "" {
+			action = MethodAction(r.Method)
+		}
+		if !validTarget(r.ContextResource, action) {
+			t.add("route", "denied", "the gateway's context extensions name no valid resource and action")
+			return targetDenied
+		}
+		d.Resource, d.Action = r.ContextResource, action
+		t.add("route", "context extensions", d.Resource+":"+d.Action)
+		return targetScoped
+	}
+	switch a.DefaultRoute {
+	case DefaultRouteAuthenticated:
+		t.add("route", "default", "any valid key")
+		return targetAuthenticated
+	case DefaultRouteMap:
+		var ok bool
+		if d.Resource, d.Action, ok = a.DefaultMap.Target(r.Method, path); ok {
+			t.add("route", "default", d.Resource+":"+d.Action)
+			return targetScoped
+		}
+	}
+	t.add("route", "denied", "no rule matches and the default maps nothing")
+	return targetDenied
+}
+
+func (a *Authorizer) matchRule(method, host, path string, c *Captures) *Rule {
+	if a.Routes == nil {
+		return nil
+	}
+	return a.Routes.Match(method, host, path, c)
+}
+
+// validTarget holds what a gateway's configuration names to the grammar of
+// scopes, and keeps it off the management's own resource.
+func validTarget(resource, action string) bool {
+	if resource == ReservedResource || strings.HasPrefix(resource, ReservedResource+"/") ||
+		strings.Contains(resource, "*") || strings.Contains(action, "*") {
+		return false
+	}
+	_, err := NewScopes([]Scope{{Resource: resource, Actions: []string{action}}})
+	return err == nil
+}
+
+func (a *Authorizer) scopesOf(ctx context.Context, rec *Record) (Scopes, error) {
+	if len(rec.Roles) == 0 {
+		return rec.Scopes, nil
+	}
+	shared, err := a.Validator.RoleScopes(ctx, rec.Roles)
+	if err != nil {
+		return nil, err
+	}
+	return rec.Scopes.Union(shared), nil
+}
+
+func (a *Authorizer) sourcesText() string {
+	names := make([]string, len(a.sources))
+	for i, s := range a.sources {
+		names[i] = s.String()
+	}
+	return "looked in " + strings.Join(names, ", ")
+}

@@ -1,0 +1,145 @@
+package authz
+
+import (
+	"errors"
+	"time"
+)
+
+// Change is one row of the change feed: that something which decisions rest on
+// has become Version. It tells what to read again, not what is there now.
+type Change struct {
+	Version uint64
+	Kind    ChangeKind
+	Prefix  string // of the key, for ChangeKey
+	KeyID   string // of the key, for ChangeKey
+	UserID  string // of the key, for ChangeKey
+	Role    string // name, for ChangeRole
+
+	// At is when the database wrote the change, in its own time: it tells how
+	// late a replica learned of it. Zero where that is not known.
+	At time.Time
+}
+
+// ChangeKind says what a [Change] is about.
+type ChangeKind uint8
+
+// The kinds of change that the feed carries.
+const (
+	ChangeKey ChangeKind = iota + 1
+	ChangeRole
+)
+
+// NewKey is a key that is to be stored: its record and what proves it.
+type NewKey struct {
+	Record   Record
+	Verifier Verifier
+}
+
+// Selection says which keys a [Mutation] is about; exactly one field is set, or
+// none to select no key (a creation).
+type Selection struct {
+	Ref    string   // id or prefix of one key
+	Refs   []string // ids or prefixes of several keys
+	Family string   // all members of a family
+	UserID string   // all keys of a user
+
+	// Administrators selects all keys with scopes of their own on the reserved
+	// resource, whatever their status, and holds the bootstrap lock until the
+	// transaction ends, so that two first starts can't both find none. Nothing
+	// selected is not an error.
+	Administrators bool
+}
+
+// Mutation is everything that one management call writes, in one transaction:
+// all of it is stored, or nothing.
+type Mutation struct {
+	Create []NewKey
+	Update []Record // by ID; every column but the verifier is written
+	// PutRoles creates roles (Version 0; one of that name there already is
+	// ErrConflict) or replaces them (Version is the one that is replaced; if it
+	// is another by now, ErrPreconditionFailed).
+	PutRoles    []Role
+	DeleteRoles []string
+	Audit       []AuditEntry
+	Idempotency *Idempotency // of a creation, nil otherwise
+}
+
+// Idempotency is a client's promise that calls with the same Key are one call.
+type Idempotency struct {
+	Principal   string // key id of the caller
+	Key         string // the header's value, 1 to 255 bytes
+	Fingerprint []byte // SHA-256 of the request
+	KeyID       string // the key that was made
+	At          time.Time
+}
+
+// AuditEntry tells who changed what. It stands in the same transaction as the
+// change. Detail never holds a key, secret or digest.
+type AuditEntry struct {
+	ID        string // UUIDv7
+	At        time.Time
+	Actor     string // key id of the administrator, or "system"
+	ActorName string // the administrator's key name, for people
+	Action    string // "key.create", "key.revoke", "role.update", ...
+	KeyID     string // empty for a role
+	Prefix    string
+	UserID    string
+	Role      string
+	RequestID string
+	Source    string            // client address
+	Detail    map[string]string // changed fields: name -> "old -> new"
+}
+
+// KeyFilter chooses keys for a list. Zero fields choose everything.
+type KeyFilter struct {
+	UserID      string
+	Project     string
+	Projects    []string // one of these; nil for all
+	ActiveOnly  bool     // status active at Now
+	Now         time.Time
+	UnusedSince time.Time // last used before this or never, and created before this
+	Text        string    // part of name or prefix
+	WithUsage   bool      // fill Usage in the answer
+	After       string    // id of the last key of the page before
+	Limit       int       // 1 to 1000
+}
+
+// Listed is a key in a list, with its usage where it was asked for.
+type Listed struct {
+	Record
+	Usage *Usage
+}
+
+// Usage is how a key was used. It never changes a record's version.
+type Usage struct {
+	KeyID      string
+	Count      uint64
+	LastUsedAt time.Time
+}
+
+// AuditFilter chooses audit entries, newest first.
+type AuditFilter struct {
+	KeyID, UserID, Actor, Action string
+	Since                        time.Time
+	Before                       string // id of the last entry of the page before
+	Limit                        int    // 1 to 1000
+}
+
+// What a store answers when a mutation or a look-up can't be done. Each is
+// wrapped with what it was about.
+var (
+	ErrNotFound           = errors.New("not found")
+	ErrConflict           = errors.New("already exists")
+	ErrPreconditionFailed = errors.New("changed in the meantime")
+	ErrIdempotencyReplay  = errors.New("already done under this idempotency key")
+	ErrIdempotencyReuse   = errors.New("idempotency key was used for another request")
+)
+
+// IdempotencyError carries the key that an earlier call made under the same
+// idempotency key; errors.Is finds ErrIdempotencyReplay in it.
+type IdempotencyError struct{ KeyID string }
+
+func (e *IdempotencyError) Error() string { return ErrIdempotencyReplay.Error() }
+
+// Unwrap makes errors.Is(err, ErrIdempotencyReplay) true.
+func (e *IdempotencyError) Unwrap() error { return ErrIdempotencyReplay }

@@ -1,0 +1,88 @@
+package authz
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Decision is the answer to one request. The zero Decision denies. It is valid
+// as long as the Request that it came from, from which it borrows strings.
+type Decision struct {
+	Allowed bool
+	Reason  Reason
+
+	// Record is the key, known only once its secret was proved: nil on
+	// anonymous routes and for unknown keys, wrong secrets and bad formats.
+	Record *Record
+	Scopes Scopes // own scopes and those of the roles; set with Record when allowed
+
+	Resource string // what the route asks for; "" where no key is needed
+	Action   string
+	Rule     *Rule  // the rule that won, nil for context extensions and defaults
+	Path     string // the path judged: canonical, without query
+
+	// Credentials tells where credentials were seen, so that an adapter can
+	// remove them; on anonymous routes too.
+	Credentials []FoundCredential
+
+	Layer      Layer         // which layer knew the key
+	RetryAfter time.Duration // for ReasonThrottled
+}
+
+// Layer names what answered a look-up.
+type Layer uint8
+
+// The layers, nearest first. LayerNone: no look-up was needed.
+const (
+	LayerNone Layer = iota
+	LayerLocal
+	LayerRedis
+	LayerDatabase
+)
+
+// String returns the layer's name in metrics and dynamic metadata.
+func (l Layer) String() string {
+	switch l {
+	case LayerLocal:
+		return "local"
+	case LayerRedis:
+		return "redis"
+	case LayerDatabase:
+		return "database"
+	default:
+		return "none"
+	}
+}
+
+// Hit tells whether a cache knew the key.
+func (l Layer) Hit() bool { return l == LayerLocal || l == LayerRedis }
+
+// Entry is what a Validator knows of a prefix. A nil Record means that there is
+// no such key.
+type Entry struct {
+	Record   *Record
+	Verifier Verifier
+	Layer    Layer
+}
+
+// Validator finds what is known of a key. It is asked for well-formed prefixes
+// alone. It never judges: status, digest and scopes are asked by the
+// [Authorizer] on every check, on hits too.
+type Validator interface {
+	// Lookup finds the key with this prefix. No such key is a nil Record, not
+	// an error; ErrThrottled says that look-ups of unknown keys are over their
+	// limit; any other error means that nobody could be asked.
+	Lookup(ctx context.Context, prefix string) (Entry, error)
+	// RoleScopes returns the scopes of all these roles together. A role that
+	// does not exist grants nothing.
+	RoleScopes(ctx context.Context, roles []string) (Scopes, error)
+}
+
+// ErrThrottled is a Validator's word for "too many unknown keys just now".
+var ErrThrottled = errors.New("too many look-ups of unknown keys")
+
+// UsageRecorder is told of every allowed use of a key. It must not block.
+type UsageRecorder interface {
+	Used(keyID string, at time.Time)
+}

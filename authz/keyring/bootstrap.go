@@ -1,0 +1,108 @@
+package keyring
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"extauthz/authz"
+)
+
+// errAdministered ends a bootstrap's transaction that met an administrator.
+var errAdministered = errors.New("there is an administrator")
+
+// Bootstrap makes the first administrator where there is none: its scopes are
+// all of the reserved resource, and it may grant all but that, in all
+// projects. made is false where an administrator exists, also a disabled or
+// expired one, and then nothing is written; a revoked one does not count, so
+// that revoking the last leads out of reach only until the next start.
+//
+// given is the key to use, empty to have one generated. It must be a whole key
+// of the configured format. Calling again with the same key changes nothing;
+// with one that was revoked, and no other administrator there, it is
+// ErrRevoked. Replicas may call at the same time: one makes the key.
+func (s *Service) Bootstrap(ctx context.Context, given authz.Secret) (created Created, made bool, err error) {
+	environment, prefix := s.environments[0], ""
+	if given.Len() > 0 {
+		parsed, ok := s.format.Parse(given)
+		if !ok {
+			return Created{}, false, fmt.Errorf("bootstrap key: %w: it is no whole key of the configured brand and environments with a right checksum", ErrInvalid)
+		}
+		environment, prefix = strings.Clone(parsed.Environment), strings.Clone(parsed.Prefix)
+	}
+	if there, err := s.store.HasAdministrator(ctx); err != nil || there {
+		return Created{}, false, err
+	}
+	rec, err := s.administrator(environment)
+	if err != nil {
+		return Created{}, false, err
+	}
+	err = retryCollision(func() error {
+		key, err := s.mintOrAdopt(&rec, given, prefix)
+		if err != nil {
+			return err
+		}
+		created.Key = key.secret
+		created.Record, err = s.insertFirst(ctx, key.NewKey)
+		return err
+	})
+	switch {
+	case errors.Is(err, errAdministered):
+		return Created{}, false, nil
+	case errors.Is(err, authz.ErrConflict):
+		return Created{}, false, fmt.Errorf("bootstrap key: another key, which is no administrator, has its prefix: give another: %w", err)
+	case err != nil:
+		return Created{}, false, err
+	}
+	s.log.InfoContext(ctx, "first administrator made", "key_id", created.Record.ID, "prefix", created.Record.Prefix)
+	return created, true, nil
+}
+
+// administrator is the first administrator's record.
+func (s *Service) administrator(environment string) (authz.Record, error) {
+	scopes, err := authz.NewScopes([]authz.Scope{{Resource: authz.ReservedResource, Actions: []string{"*"}}})
+	if err != nil {
+		return authz.Record{}, err
+	}
+	grants, err := authz.NewScopes([]authz.Scope{{Resource: "*", Actions: []string{"*"}}})
+	if err != nil {
+		return authz.Record{}, err
+	}
+	now := s.now()
+	return authz.Record{
+		UserID: "administrator", Name: "first administrator", Scopes: scopes,
+		Grants: authz.Grants{Scopes: grants, Projects: []string{AllProjects}},
+		Active: true, CreatedAt: now, UpdatedAt: now, Environment: environment,
+	}, nil
+}
+
+func (s *Service) mintOrAdopt(rec *authz.Record, given authz.Secret, prefix string) (minted, error) {
+	if given.Len() > 0 {
+		return s.adopt(rec, "", given, prefix)
+	}
+	return s.mint(rec, "")
+}
+
+// insertFirst stores the key if, under the bootstrap lock, there is still no
+// administrator.
+func (s *Service) insertFirst(ctx context.Context, key authz.NewKey) (authz.Record, error) {
+	written, err := s.mutate(ctx, authz.Selection{Administrators: true}, func(administrators []authz.Record) (authz.Mutation, error) {
+		m := authz.Mutation{Create: []authz.NewKey{key}}
+		var reused bool
+		for _, rec := range administrators {
+			if rec.RevokedAt.IsZero() {
+				return authz.Mutation{}, errAdministered
+			}
+			reused = reused || rec.Prefix == key.Record.Prefix
+		}
+		if reused {
+			return authz.Mutation{}, fmt.Errorf("bootstrap key %s: %w", key.Record.Prefix, ErrRevoked)
+		}
+		return m, s.recordKey(&m, Principal{System: true}, key.Record.CreatedAt, actionKeyCreate, &authz.Record{}, &key.Record, nil)
+	})
+	if err != nil {
+		return authz.Record{}, err
+	}
+	return written[0], nil
+}

@@ -1,0 +1,110 @@
+package keyring_test
+
+import (
+	"context"
+	"crypto/rand"
+	"strings"
+	"sync"
+	"testing"
+
+	"extauthz/authz"
+	"extauthz/authz/keyring"
+)
+
+func TestBootstrapMakesAnAdministratorWhoCannotMakeOthers(t *testing.T) {
+	b := newBench(t)
+	created, made, err := b.keys.Bootstrap(t.Context(), authz.Secret{})
+	if err != nil || !made || !b.peppers.Prove(b.fake().keys[0].Verifier, created.Key) {
+		t.Fatalf("made %t, %v", made, err)
+	}
+	p := keyring.Principal{KeyID: created.Record.ID, Scopes: created.Record.Scopes, Grants: created.Record.Grants}
+	must(b.keys.Create(t.Context(), p, keyring.CreateRequest{UserID: "u", Name: "n", Scopes: scopes(t, "*:*"), Project: "p"}))(t)
+	_, err = b.keys.Create(t.Context(), p, keyring.CreateRequest{UserID: "u", Name: "n", Scopes: scopes(t, "extauthz/keys:read")})
+	wantErr(t, err, keyring.ErrForbidden)
+	if e := b.audit()[0]; e.Actor != "system" || e.Action != "key.create" || e.KeyID != created.Record.ID {
+		t.Errorf("audit %+v", e)
+	}
+}
+
+func TestBootstrapWithAGivenKeyIsDoneOnce(t *testing.T) {
+	b := newBench(t)
+	given, prefix, err := b.format.Generate("test", rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 {
+		created, made, err := b.keys.Bootstrap(t.Context(), given)
+		if err != nil || made != (i == 0) {
+			t.Fatalf("call %d: made %t, %v", i, made, err)
+		}
+		if made && (created.Record.Prefix != prefix || created.Record.Environment != "test" || created.Key.Reveal() != given.Reveal()) {
+			t.Errorf("record %+v", created.Record)
+		}
+	}
+	must(b.keys.Revoke(t.Context(), system, []string{prefix}, keyring.RevokeOptions{}))(t)
+	_, _, err = b.keys.Bootstrap(t.Context(), given)
+	wantErr(t, err, keyring.ErrRevoked)
+	if _, made, err := b.keys.Bootstrap(t.Context(), authz.Secret{}); err != nil || !made {
+		t.Errorf("after the last administrator was revoked: made %t, %v", made, err)
+	}
+}
+
+func TestDisabledAndExpiredAdministratorsExist(t *testing.T) {
+	b := newBench(t)
+	key := b.create(keyring.CreateRequest{Scopes: scopes(t, "extauthz/keys:read"), ExpiresAt: start.Add(1e9)})
+	must(b.keys.Disable(t.Context(), system, key.Record.ID))(t)
+	b.later(1e10)
+	if _, made, err := b.keys.Bootstrap(t.Context(), authz.Secret{}); made || err != nil {
+		t.Errorf("made %t, %v", made, err)
+	}
+}
+
+func TestBootstrapRefusesWhatIsNoKeyWithoutRepeatingIt(t *testing.T) {
+	b := newBench(t)
+	for _, text := range []string{"hunter2hunter2", "ak_live_4fJ9xQ2b_" + strings.Repeat("s", 38)} {
+		_, _, err := b.keys.Bootstrap(t.Context(), authz.NewSecret(text))
+		wantErr(t, err, keyring.ErrInvalid)
+		if strings.Contains(err.Error(), text[5:]) {
+			t.Error("the error repeats the key")
+		}
+	}
+}
+
+func TestBootstrapOnATakenPrefixIsRefused(t *testing.T) {
+	b := newBench(t)
+	key := b.create(keyring.CreateRequest{})
+	_, made, err := b.keys.Bootstrap(t.Context(), key.Key)
+	wantErr(t, err, authz.ErrConflict)
+	if made {
+		t.Error("made")
+	}
+}
+
+func TestReplicasThatStartTogetherMakeOneAdministrator(t *testing.T) {
+	b := newBenchOn(t, &blindStart{newFakeStore()})
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	made := 0
+	for range 8 {
+		wg.Go(func() {
+			_, m, err := b.keys.Bootstrap(t.Context(), authz.Secret{})
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				t.Error(err)
+			}
+			if m {
+				made++
+			}
+		})
+	}
+	wg.Wait()
+	if made != 1 {
+		t.Errorf("%d administrators made", made)
+	}
+}
+
+// blindStart answers every first question as if all had asked before any wrote.
+type blindStart struct{ *fakeStore }
+
+func (*blindStart) HasAdministrator(context.Context) (bool, error) { return false, nil }

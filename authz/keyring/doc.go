@@ -1,0 +1,47 @@
+// Package keyring is the keys service: it issues, lists, updates, enables,
+// disables, rotates and revokes API keys, keeps the roles that they share, and
+// makes the first administrator. Whatever calls it (the management API, the
+// command line through it, a console) meets the same rules.
+//
+// The contract: a change and its audit row are stored in one transaction, or
+// neither is; after the commit, and before the method returns, the [Notifier]
+// is told, so that the next check on this replica knows. A call that changes
+// nothing writes nothing. A key leaves this package once, in [Created], and
+// stands in no error, log line or audit row.
+//
+// # Who may do what
+//
+// A caller is a [Principal]. Its own scopes on the reserved resource say which
+// operations it may call (see [Permission]); its grants say on which keys:
+//
+//	operation        own scope         besides, of the key                        the caller's own key
+//	create           keys:create       rights covered, project within             -
+//	get, list        keys:read         project within                             get: always
+//	usage            usage:read        project within                             always
+//	update, enable   keys:update       rights before and after covered, projects  the same
+//	                                   before and after within
+//	disable          keys:update       reserved scopes covered, project within    always
+//	revoke           keys:revoke       the same, of each member of the family     always
+//	rotate           keys:rotate       rights covered, project within             always, for no
+//	                                                                              longer than before
+//	roles: change    roles:create, …   scopes before and after covered, all projects
+//	roles: get, list roles:read        -
+//	audit            audit:read        all projects, or one key within
+//
+// "Rights" are a key's scopes, the scopes of its roles, and what it may itself
+// grant. They are covered where the caller's grants allow all of them; scopes
+// on the reserved resource only where the grants name that resource literally,
+// so "*:*" makes no administrator. A project is within where the grants name it
+// or hold "*"; a key of a project that is not within does not exist for the
+// caller. Rotation asks for the whole rights because its answer is a secret
+// that has them; an update because it could open to others what the caller does
+// not have itself. Revoking and disabling only take away, so they ask for
+// cover of reserved scopes alone: nobody locks out administrators above
+// himself. Roles reach into every project, hence the last rule on them.
+//
+// # What it does not do
+//
+// It decides no request (authz does), stores nothing itself (a [Store] does),
+// keeps no cache, and knows no HTTP: errors are sentinels and
+// [*ValidationError], mapped to statuses elsewhere.
+package keyring

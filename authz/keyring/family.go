@@ -1,0 +1,102 @@
+package keyring
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"extauthz/authz"
+)
+
+// maxLive is how many keys of one rotation family may be live at once
+// (hazards of rotation: a new one, and the one before in its grace).
+const maxLive = 2
+
+// family is a key among all keys that came from the same one by rotation, as
+// they stand, locked, in a transaction.
+type family struct {
+	target  authz.Record
+	members []authz.Record // target included
+	roles   roleSet
+	now     time.Time
+}
+
+// alter selects the family of the key that ref names and writes what fn says.
+// It returns what was written: created keys first. The whole family is always
+// locked, because what may become of one member depends on the others.
+func (s *Service) alter(ctx context.Context, p Principal, ref string, roles []string, fn func(family) (authz.Mutation, error)) ([]authz.Record, error) {
+	found, err := s.find(ctx, p, ref)
+	if err != nil {
+		return nil, err
+	}
+	sel := authz.Selection{Family: found.Family}
+	if found.Family == "" { // a key from before there were families
+		sel = authz.Selection{Ref: found.ID}
+	}
+	return s.mutateKnowing(ctx, append(roles, found.Roles...), sel, func(selected []authz.Record, roles roleSet) (authz.Mutation, error) {
+		for _, rec := range selected {
+			if rec.ID == found.ID && p.sees(&rec) {
+				return fn(family{target: rec, members: selected, roles: roles, now: s.now()})
+			}
+		}
+		return authz.Mutation{}, fmt.Errorf("key %s: %w", found.ID, authz.ErrNotFound)
+	})
+}
+
+// find returns the key that ref, an id or a prefix, names. One that the
+// principal does not see is not found. A whole key given by mistake never
+// reaches the store, nor any error text.
+func (s *Service) find(ctx context.Context, p Principal, ref string) (authz.Record, error) {
+	if ref == "" || len(ref) > maxRef || s.format.Mentions(ref) && !s.format.ValidPrefix(ref) {
+		return authz.Record{}, fmt.Errorf("key: %w: give its id or its prefix, not the key itself", authz.ErrNotFound)
+	}
+	rec, err := s.store.KeyByRef(ctx, ref)
+	if err != nil {
+		return authz.Record{}, err
+	}
+	if !p.sees(&rec) {
+		return authz.Record{}, fmt.Errorf("key %s: %w", ref, authz.ErrNotFound)
+	}
+	return rec, nil
+}
+
+// maxRef is the longest id or prefix, in bytes, that is looked for.
+const maxRef = 128
+
+// newer tells whether a was made after b.
+func newer(a, b *authz.Record) bool {
+	if !a.CreatedAt.Equal(b.CreatedAt) {
+		return a.CreatedAt.After(b.CreatedAt)
+	}
+	return a.ID > b.ID
+}
+
+// newest returns the member that was made last.
+func (f *family) newest() *authz.Record {
+	last := &f.target
+	for i := range f.members {
+		if newer(&f.members[i], last) {
+			last = &f.members[i]
+		}
+	}
+	return last
+}
+
+// roomFor returns ErrFamilyFull if the target, changed to next, would come to
+// life beside maxLive others. A key that was ended by a rotation could come
+// back so.
+func (f *family) roomFor(next *authz.Record) error {
+	if f.target.Status(f.now) == authz.StatusActive || next.Status(f.now) != authz.StatusActive {
+		return nil
+	}
+	live := 1
+	for i := range f.members {
+		if f.members[i].ID != f.target.ID && f.members[i].Status(f.now) == authz.StatusActive {
+			live++
+		}
+	}
+	if live > maxLive {
+		return fmt.Errorf("key %s: %w", f.target.Prefix, ErrFamilyFull)
+	}
+	return nil
+}

@@ -1,0 +1,151 @@
+package keyring
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"extauthz/authz"
+)
+
+// Permission is an operation that a principal may be allowed by its own scopes
+// on the reserved resource, in the text form of a scope: resource ":" action.
+type Permission string
+
+// The permissions. "extauthz/keys:*" holds all of its resource, "extauthz:*"
+// all there are.
+const (
+	CreateKeys Permission = "extauthz/keys:create"
+	ReadKeys   Permission = "extauthz/keys:read"   // get and list
+	UpdateKeys Permission = "extauthz/keys:update" // update, enable, disable
+	RevokeKeys Permission = "extauthz/keys:revoke"
+	RotateKeys Permission = "extauthz/keys:rotate" // answers with a new secret
+
+	CreateRoles Permission = "extauthz/roles:create"
+	ReadRoles   Permission = "extauthz/roles:read"
+	UpdateRoles Permission = "extauthz/roles:update"
+	DeleteRoles Permission = "extauthz/roles:delete"
+
+	ReadAudit Permission = "extauthz/audit:read" // who changed what
+	ReadUsage Permission = "extauthz/usage:read" // counts and last use, in lists too
+
+	// The following guard operations of other rooms, which ask
+	// [Principal.Require] themselves.
+
+	ReadCache       Permission = "extauthz/cache:read"       // figures, invalidations
+	InvalidateCache Permission = "extauthz/cache:invalidate" // drop entries
+	WarmCache       Permission = "extauthz/cache:warm"       // load the most used keys
+	CreateExplain   Permission = "extauthz/explain:create"   // have a request judged, step by step
+	ReadRoutes      Permission = "extauthz/routes:read"      // the loaded rules
+)
+
+// AllProjects in a principal's grants stands for every project, the empty one
+// included.
+const AllProjects = "*"
+
+// Principal is who calls: an administrator's key that was proved, or the
+// system itself.
+type Principal struct {
+	KeyID  string
+	Name   string       // of the key, for the audit
+	Scopes authz.Scopes // the key's own and those of its roles
+	Grants authz.Grants
+	// System may do everything: the process itself, never a caller from
+	// outside.
+	System    bool
+	Source    string // client address, for the audit
+	RequestID string // for the audit
+}
+
+// Require returns ErrForbidden, naming the scope, unless the principal's own
+// scopes hold the permission.
+func (p Principal) Require(permission Permission) error {
+	resource, action, _ := strings.Cut(string(permission), ":")
+	if p.System || p.Scopes.Allows(resource, action) {
+		return nil
+	}
+	return fmt.Errorf("%w: it needs a key with the scope %s", ErrForbidden, permission)
+}
+
+// actor is the principal's name in audit rows and idempotency.
+func (p Principal) actor() string {
+	if p.System {
+		return "system"
+	}
+	return p.KeyID
+}
+
+// within tells whether keys of the project exist for the principal.
+func (p Principal) within(project string) bool {
+	return p.System || slices.Contains(p.Grants.Projects, AllProjects) ||
+		project != "" && slices.Contains(p.Grants.Projects, project)
+}
+
+// everywhere tells whether keys of all projects exist for the principal.
+func (p Principal) everywhere() bool { return p.within("") }
+
+// sees tells whether the key exists for the principal; its own always does.
+func (p Principal) sees(rec *authz.Record) bool { return p.is(rec) || p.within(rec.Project) }
+
+// is tells whether the record is the principal's own key.
+func (p Principal) is(rec *authz.Record) bool {
+	return !p.System && p.KeyID != "" && p.KeyID == rec.ID
+}
+
+// coverScopes returns ErrForbidden, naming what is missing, unless the
+// principal may grant all the scopes.
+func (p Principal) coverScopes(scopes authz.Scopes) error {
+	if p.System || p.Grants.Scopes.Covers(scopes) {
+		return nil
+	}
+	var missing authz.Scopes
+	for _, scope := range scopes {
+		if one := (authz.Scopes{scope}); !p.Grants.Scopes.Covers(one) {
+			missing = append(missing, scope)
+		}
+	}
+	return fmt.Errorf("%w: your key may not grant %s", ErrForbidden, strings.Join(missing.Strings(), " "))
+}
+
+// coverKey returns ErrForbidden unless the principal may hand out all that the
+// key has: rights are its scopes and those of its roles.
+func (p Principal) coverKey(rec *authz.Record, rights authz.Scopes) error {
+	if !p.within(rec.Project) {
+		return fmt.Errorf("%w: your key may not act in the project %q", ErrForbidden, rec.Project)
+	}
+	if err := p.coverScopes(rights); err != nil {
+		return err
+	}
+	if err := p.coverScopes(rec.Grants.Scopes); err != nil {
+		return err
+	}
+	for _, project := range rec.Grants.Projects {
+		if !p.within(project) {
+			return fmt.Errorf("%w: your key may not grant the project %q", ErrForbidden, project)
+		}
+	}
+	return nil
+}
+
+// mayStop returns ErrForbidden unless the principal may take the key out of
+// service.
+func (p Principal) mayStop(rec *authz.Record, rights authz.Scopes) error {
+	if !p.within(rec.Project) {
+		return fmt.Errorf("%w: the key %s is of a project that yours may not act in", ErrForbidden, rec.Prefix)
+	}
+	if err := p.coverScopes(reserved(rights)); err != nil {
+		return fmt.Errorf("%w, which the key %s has", err, rec.Prefix)
+	}
+	return nil
+}
+
+// reserved returns the scopes on the reserved resource and below it.
+func reserved(scopes authz.Scopes) authz.Scopes {
+	var found authz.Scopes
+	for _, scope := range scopes {
+		if scope.Resource == authz.ReservedResource || strings.HasPrefix(scope.Resource, authz.ReservedResource+"/") {
+			found = append(found, scope)
+		}
+	}
+	return found
+}

@@ -1,0 +1,233 @@
+package keyring_test
+
+import (
+	"context"
+	"testing"
+
+	"extauthz/authz"
+	"extauthz/authz/keyring"
+)
+
+// operations is every method with the permission that it asks for.
+var operations = []struct {
+	name string
+	need keyring.Permission
+	call func(context.Context, *keyring.Service, keyring.Principal, string) error
+}{
+	{"create", keyring.CreateKeys, func(ctx context.Context, s *keyring.Service, p keyring.Principal, _ string) error {
+		_, err := s.Create(ctx, p, keyring.CreateRequest{UserID: "u", Name: "n"})
+		return err
+	}},
+	{"get", keyring.ReadKeys, func(ctx context.Context, s *keyring.Service, p keyring.Principal, ref string) error {
+		_, err := s.Get(ctx, p, ref)
+		return err
+	}},
+	{"list", keyring.ReadKeys, func(ctx context.Context, s *keyring.Service, p keyring.Principal, _ string) error {
+		_, err := s.List(ctx, p, authz.KeyFilter{})
+		return err
+	}},
+	{"usage", keyring.ReadUsage, func(ctx context.Context, s *keyring.Service, p keyring.Principal, ref string) error {
+		_, err := s.Usage(ctx, p, []string{ref})
+		return err
+	}},
+	{"update", keyring.UpdateKeys, func(ctx context.Context, s *keyring.Service, p keyring.Principal, ref string) error {
+		_, err := s.Update(ctx, p, ref, keyring.Patch{Name: new("m")})
+		return err
+	}},
+	{"disable", keyring.UpdateKeys, func(ctx context.Context, s *keyring.Service, p keyring.Principal, ref string) error {
+		_, err := s.Disable(ctx, p, ref)
+		return err
+	}},
+	{"enable", keyring.UpdateKeys, func(ctx context.Context, s *keyring.Service, p keyring.Principal, ref string) error {
+		_, err := s.Enable(ctx, p, ref)
+		return err
+	}},
+	{"rotate", keyring.RotateKeys, func(ctx context.Context, s *keyring.Service, p keyring.Principal, ref string) error {
+		_, err := s.Rotate(ctx, p, ref, keyring.RotateOptions{})
+		return err
+	}},
+	{"revoke", keyring.RevokeKeys, func(ctx context.Context, s *keyring.Service, p keyring.Principal, ref string) error {
+		_, err := s.Revoke(ctx, p, []string{ref}, keyring.RevokeOptions{})
+		return err
+	}},
+	{"revoke user", keyring.RevokeKeys, func(ctx context.Context, s *keyring.Service, p keyring.Principal, _ string) error {
+		_, err := s.RevokeUser(ctx, p, "u", keyring.RevokeOptions{})
+		return err
+	}},
+	{"create role", keyring.CreateRoles, func(ctx context.Context, s *keyring.Service, p keyring.Principal, _ string) error {
+		_, err := s.CreateRole(ctx, p, authz.Role{Name: "r"})
+		return err
+	}},
+	{"get role", keyring.ReadRoles, func(ctx context.Context, s *keyring.Service, p keyring.Principal, _ string) error {
+		_, err := s.GetRole(ctx, p, "r")
+		return err
+	}},
+	{"list roles", keyring.ReadRoles, func(ctx context.Context, s *keyring.Service, p keyring.Principal, _ string) error {
+		_, err := s.ListRoles(ctx, p, "", 0)
+		return err
+	}},
+	{"update role", keyring.UpdateRoles, func(ctx context.Context, s *keyring.Service, p keyring.Principal, _ string) error {
+		_, err := s.UpdateRole(ctx, p, "r", keyring.RolePatch{Description: new("d")})
+		return err
+	}},
+	{"delete role", keyring.DeleteRoles, func(ctx context.Context, s *keyring.Service, p keyring.Principal, _ string) error {
+		return s.DeleteRole(ctx, p, "r", 0)
+	}},
+	{"audit", keyring.ReadAudit, func(ctx context.Context, s *keyring.Service, p keyring.Principal, _ string) error {
+		_, err := s.ListAudit(ctx, p, authz.AuditFilter{})
+		return err
+	}},
+}
+
+func TestEachOperationNeedsItsPermissionAndNoOther(t *testing.T) {
+	b := newBench(t)
+	key := b.create(keyring.CreateRequest{Scopes: scopes(t, "orders:read")})
+	p := admin(t, "*:*", "*")
+	for _, op := range operations {
+		for _, has := range []string{"*:*", "extauthz/explain:create", "extauthz/cache:* extauthz/routes:read"} {
+			p.Scopes = scopes(t, has)
+			if err := op.call(t.Context(), b.keys, p, key.Record.ID); err == nil {
+				t.Errorf("%s: allowed with %s", op.name, has)
+			} else {
+				wantErr(t, err, keyring.ErrForbidden)
+			}
+		}
+	}
+	// Alone, in an order in which each can succeed once its turn comes.
+	for _, i := range []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15, 9} {
+		op := operations[i]
+		p.Scopes = scopes(t, string(op.need))
+		if err := op.call(t.Context(), b.keys, p, key.Record.ID); err != nil {
+			t.Errorf("%s: refused with %s: %v", op.name, op.need, err)
+		}
+	}
+}
+
+func TestZeroPrincipalMayNothing(t *testing.T) {
+	b := newBench(t)
+	for _, op := range operations {
+		wantErr(t, op.call(t.Context(), b.keys, keyring.Principal{}, "x"), keyring.ErrForbidden)
+	}
+}
+
+// TestNobodyHandsOutMoreThanItsGrants: whatever puts rights on a key is refused
+// where the grants do not cover them, and by a stronger one allowed.
+func TestNobodyHandsOutMoreThanItsGrants(t *testing.T) {
+	type attempt = func(context.Context, *bench, keyring.Principal) error
+	create := func(r keyring.CreateRequest) attempt {
+		return func(ctx context.Context, b *bench, p keyring.Principal) error {
+			r.UserID, r.Name = "u", "n"
+			if r.Project == "" {
+				r.Project = "shop"
+			}
+			_, err := b.keys.Create(ctx, p, r)
+			return err
+		}
+	}
+	update := func(has string, patch keyring.Patch) attempt {
+		return func(ctx context.Context, b *bench, p keyring.Principal) error {
+			key := b.create(keyring.CreateRequest{Project: "shop", Scopes: scopes(b.T, has)})
+			_, err := b.keys.Update(ctx, p, key.Record.ID, patch)
+			return err
+		}
+	}
+	billing, orders := scopes(t, "billing:read"), scopes(t, "orders/eu:read")
+	adminScopes := scopes(t, "extauthz/keys:read")
+	for _, c := range []struct {
+		name   string
+		try    attempt
+		enough string // grants that suffice, in all projects; empty: shop's own do
+	}{
+		{"create within", create(keyring.CreateRequest{Scopes: orders}), ""},
+		{"create with other scopes", create(keyring.CreateRequest{Scopes: billing}), "*:*"},
+		{"create with a role of other scopes", create(keyring.CreateRequest{Roles: []string{"biller"}}), "*:*"},
+		{"create in another project", create(keyring.CreateRequest{Project: "bank"}), "*:*"},
+		{"create an administrator", create(keyring.CreateRequest{Scopes: adminScopes}), "extauthz/keys:read"},
+		{"create with a role of administrators", create(keyring.CreateRequest{Roles: []string{"reader"}}), "extauthz/keys:read"},
+		{"create with wider grants", create(keyring.CreateRequest{Grants: authz.Grants{Scopes: billing}}), "*:*"},
+		{"create with grants in other projects", create(keyring.CreateRequest{Grants: authz.Grants{Projects: []string{"bank"}}}), "*:*"},
+		{"create with grants in all projects", create(keyring.CreateRequest{Grants: authz.Grants{Projects: []string{"*"}}}), "*:*"},
+		{"update within", update("orders:read", keyring.Patch{Scopes: &orders}), ""},
+		{"update to other scopes", update("orders:read", keyring.Patch{Scopes: &billing}), "*:*"},
+		{"update to a role of other scopes", update("orders:read", keyring.Patch{Roles: &[]string{"biller"}}), "*:*"},
+		{"update to an administrator", update("orders:read", keyring.Patch{Scopes: &adminScopes}), "orders:* extauthz/keys:read"},
+		{"update to wider grants", update("orders:read", keyring.Patch{Grants: &authz.Grants{Scopes: billing}}), "*:*"},
+		{"update of what has other scopes", update("billing:read", keyring.Patch{Name: new("m")}), "*:*"},
+		{"update that takes other scopes away", update("billing:read", keyring.Patch{Scopes: &orders}), "*:*"},
+		{"move to another project", update("orders:read", keyring.Patch{Project: new("bank")}), "*:*"},
+		{"move to no project", update("orders:read", keyring.Patch{Project: new("")}), "*:*"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBench(t)
+			must(b.keys.CreateRole(t.Context(), system, authz.Role{Name: "biller", Scopes: billing}))(t)
+			must(b.keys.CreateRole(t.Context(), system, authz.Role{Name: "reader", Scopes: adminScopes}))(t)
+			err := c.try(t.Context(), b, admin(t, "orders:*", "shop"))
+			if c.enough == "" {
+				wantErr(t, err, nil)
+				return
+			}
+			wantErr(t, err, keyring.ErrForbidden)
+			wantErr(t, c.try(t.Context(), b, admin(t, c.enough, "*")), nil)
+		})
+	}
+}
+
+// TestAdministratorsAreOutOfReach: whoever may grant everything but the
+// reserved resource can't touch a key that has scopes on it.
+func TestAdministratorsAreOutOfReach(t *testing.T) {
+	for _, by := range []string{"own scope", "role"} {
+		for _, op := range operations[4:10] { // all that alter keys
+			t.Run(by+", "+op.name, func(t *testing.T) {
+				b := newBench(t)
+				must(b.keys.CreateRole(t.Context(), system, authz.Role{Name: "reader", Scopes: scopes(t, "extauthz/keys:read")}))(t)
+				r := keyring.CreateRequest{Scopes: scopes(t, "extauthz/keys:read")}
+				if by == "role" {
+					r.Scopes, r.Roles = nil, []string{"reader"}
+				}
+				key := b.create(r)
+				before := b.fake().mutates
+				wantErr(t, op.call(t.Context(), b.keys, admin(t, "*:*", "*"), key.Record.ID), keyring.ErrForbidden)
+				if b.fake().mutates != before {
+					t.Error("something was written")
+				}
+				wantErr(t, op.call(t.Context(), b.keys, admin(t, "extauthz/keys:*", "*"), key.Record.ID), nil)
+			})
+		}
+	}
+}
+
+func TestRotationNeedsCoverOfAllThatTheSecretIsGoodFor(t *testing.T) {
+	b := newBench(t)
+	must(b.keys.CreateRole(t.Context(), system, authz.Role{Name: "biller", Scopes: scopes(t, "billing:*")}))(t)
+	for _, r := range []keyring.CreateRequest{
+		{Scopes: scopes(t, "billing:read")},
+		{Roles: []string{"biller"}},
+		{Grants: authz.Grants{Scopes: scopes(t, "billing:read")}},
+		{Grants: authz.Grants{Projects: []string{"*"}}},
+	} {
+		r.Project = "shop"
+		key := b.create(r)
+		_, err := b.keys.Rotate(t.Context(), admin(t, "orders:*", "shop"), key.Record.ID, keyring.RotateOptions{})
+		wantErr(t, err, keyring.ErrForbidden)
+	}
+}
+
+func TestOwnKeyCanBeEndedAndRotatedButNotWidened(t *testing.T) {
+	b := newBench(t)
+	key := b.create(keyring.CreateRequest{Scopes: scopes(t, "extauthz:*"), ExpiresAt: start.Add(240 * 60e9)})
+	p := admin(t, "*:*", "*")
+	p.KeyID = key.Record.ID
+	never := keyring.Patch{ExpiresAt: new(b.now.AddDate(9, 0, 0))}
+	_, err := b.keys.Update(t.Context(), p, p.KeyID, never)
+	wantErr(t, err, keyring.ErrForbidden)
+	_, err = b.keys.Rotate(t.Context(), p, p.KeyID, keyring.RotateOptions{ExpiresAt: never.ExpiresAt})
+	wantErr(t, err, keyring.ErrForbidden)
+
+	rotated := must(b.keys.Rotate(t.Context(), p, p.KeyID, keyring.RotateOptions{}))(t)
+	_, err = b.keys.Revoke(t.Context(), p, []string{rotated.Record.ID}, keyring.RevokeOptions{OnlyThis: true})
+	wantErr(t, err, keyring.ErrForbidden) // a sibling is not the own key
+	must(b.keys.Revoke(t.Context(), p, []string{p.KeyID}, keyring.RevokeOptions{}))(t)
+	if b.status(rotated.Record.ID) != authz.StatusRevoked {
+		t.Error("the own family outlived its own revocation")
+	}
+}

@@ -1,0 +1,191 @@
+package keyring
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"extauthz/authz"
+)
+
+// DefaultGrace is how long a rotated key stays good unless asked otherwise;
+// MaxGrace is the longest that can be asked for.
+const (
+	DefaultGrace = 24 * time.Hour
+	MaxGrace     = 30 * 24 * time.Hour
+)
+
+// RotateOptions says how a key is rotated. The zero value is the usual way.
+type RotateOptions struct {
+	// Grace is how long the old key stays good, 0 (it ends at once) to
+	// MaxGrace; nil: DefaultGrace.
+	Grace *time.Duration
+	// ExpiresAt is the new key's end, zero for never; nil: it lives as long as
+	// the old one was made to live, counted from now.
+	ExpiresAt *time.Time
+	// IfVersion is as in Patch.
+	IfVersion uint64
+}
+
+// Rotated is a new key and the one that it replaces.
+type Rotated struct {
+	Created
+	Old authz.Record // ends at its ExpiresAt
+}
+
+// Rotate issues a key with all that the named one has, in the same family. The
+// named key ends at the earlier of its own expiry and the grace; older members
+// of the family end at once, so that no more than two are live. Only a live
+// key can be rotated, and only the newest live one of its family.
+// Errors: ErrForbidden, authz.ErrNotFound, *ValidationError, ErrRevoked,
+// ErrDisabled, ErrExpired, ErrSuperseded, authz.ErrPreconditionFailed.
+func (s *Service) Rotate(ctx context.Context, p Principal, ref string, o RotateOptions) (Rotated, error) {
+	if err := p.Require(RotateKeys); err != nil {
+		return Rotated{}, err
+	}
+	v := &problems{format: s.format}
+	grace := DefaultGrace
+	if o.Grace != nil {
+		grace = *o.Grace
+	}
+	if grace < 0 || grace > MaxGrace {
+		v.add("grace", "must be 0 to %s", MaxGrace)
+	}
+	if o.ExpiresAt != nil {
+		o.ExpiresAt = new(v.expiry(*o.ExpiresAt, s.now()))
+	}
+	if err := v.err(); err != nil {
+		return Rotated{}, err
+	}
+	var key authz.Secret
+	var written []authz.Record
+	err := retryCollision(func() (err error) {
+		written, err = s.alter(ctx, p, ref, nil, func(f family) (authz.Mutation, error) {
+			if o.IfVersion != 0 && o.IfVersion != f.target.Version {
+				return authz.Mutation{}, fmt.Errorf("key %s: %w: read it again", f.target.Prefix, authz.ErrPreconditionFailed)
+			}
+			if err := f.mayRotate(p, o.ExpiresAt); err != nil {
+				return authz.Mutation{}, err
+			}
+			made, err := s.mintSuccessor(&f, o.ExpiresAt)
+			if err != nil {
+				return authz.Mutation{}, err
+			}
+			key = made.secret
+			return s.rotation(p, &f, made.NewKey, grace)
+		})
+		return err
+	})
+	if err != nil {
+		return Rotated{}, err
+	}
+	// The successor was created; the rotated key is the first that was updated.
+	return Rotated{Created: Created{Record: written[0], Key: key}, Old: written[1]}, nil
+}
+
+// mayRotate tells whether the target is in a state to be rotated, and by p.
+func (f *family) mayRotate(p Principal, expiresAt *time.Time) error {
+	rights, err := f.roles.rights(&f.target)
+	if err != nil {
+		return err
+	}
+	if err := p.coverKey(&f.target, rights); err != nil {
+		// Who holds the key gains nothing by another with the same rights,
+		// unless it lived longer.
+		if !p.is(&f.target) {
+			return err
+		}
+		if usual := f.successorExpiry(); expiresAt != nil && !usual.IsZero() &&
+			(expiresAt.IsZero() || expiresAt.After(usual)) {
+			return fmt.Errorf("%w: a key may not make itself live longer", ErrForbidden)
+		}
+	}
+	switch f.target.Status(f.now) {
+	case authz.StatusRevoked:
+		err = ErrRevoked
+	case authz.StatusDisabled:
+		err = ErrDisabled
+	case authz.StatusExpired:
+		err = ErrExpired
+	default:
+		err = nil
+		for i := range f.members {
+			m := &f.members[i]
+			if newer(m, &f.target) && m.Status(f.now) == authz.StatusActive {
+				err = ErrSuperseded
+			}
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("key %s: %w", f.target.Prefix, err)
+	}
+	return nil
+}
+
+// successorExpiry is now and the lifetime that the family's keys are made for.
+// The newest member tells it: the target's own expiry may be the end of a
+// grace, if its successor was revoked alone.
+func (f *family) successorExpiry() time.Time {
+	last := f.newest()
+	if last.ExpiresAt.IsZero() {
+		return time.Time{}
+	}
+	return f.now.Add(last.ExpiresAt.Sub(last.CreatedAt))
+}
+
+// mintSuccessor makes the key that replaces the target.
+func (s *Service) mintSuccessor(f *family, expiresAt *time.Time) (minted, error) {
+	next := f.target
+	next.RotatedFrom = f.target.ID
+	next.ExpiresAt = f.successorExpiry()
+	set(&next.ExpiresAt, expiresAt)
+	next.CreatedAt, next.UpdatedAt, next.Version = f.now, f.now, 0
+	name := f.target.Family
+	if name == "" {
+		name = f.target.ID
+	}
+	return s.mint(&next, name)
+}
+
+// rotation is what a rotation writes: the successor, the target with its end,
+// and, ended at once, every older member that is not over yet. Disabled ones
+// too: enabled again, they would be a third.
+func (s *Service) rotation(p Principal, f *family, successor authz.NewKey, grace time.Duration) (authz.Mutation, error) {
+	m := authz.Mutation{Create: []authz.NewKey{successor}}
+	err := s.recordKey(&m, p, f.now, actionKeyCreate, &authz.Record{}, &successor.Record, nil)
+	if err != nil {
+		return m, err
+	}
+	end := func(rec authz.Record, at time.Time, action string) error {
+		next := rec
+		next.Family = successor.Record.Family
+		if next.ExpiresAt.IsZero() || at.Before(next.ExpiresAt) {
+			next.ExpiresAt = at
+		}
+		next.UpdatedAt = f.now
+		m.Update = append(m.Update, next)
+		return s.recordKey(&m, p, f.now, action, &rec, &next, map[string]string{"successor": successor.Record.Prefix})
+	}
+	if err := end(f.target, f.now.Add(grace), actionKeyRotate); err != nil {
+		return m, err
+	}
+	for _, member := range f.members {
+		over := !member.RevokedAt.IsZero() || !member.ExpiresAt.IsZero() && !f.now.Before(member.ExpiresAt)
+		if member.ID == f.target.ID || over {
+			continue
+		}
+		if !p.is(&f.target) {
+			rights, err := f.roles.rights(&member)
+			if err != nil {
+				return m, err
+			}
+			if err := p.mayStop(&member, rights); err != nil {
+				return m, err
+			}
+		}
+		if err := end(member, f.now, actionKeyExpire); err != nil {
+			return m, err
+		}
+	}
+	return m, nil
+}

@@ -1,0 +1,195 @@
+package keyring
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"extauthz/authz"
+)
+
+// Config is what the service is made of. Every field is required.
+type Config struct {
+	Format *authz.KeyFormat // a key asked for without environment gets its first
+	// Peppers returns the peppers of this moment, so that they can be rotated
+	// while the service runs.
+	Peppers func() *authz.Peppers
+	// Random gives keys their secrets and records their ids; it must be fit for
+	// secrets and for concurrent use (crypto/rand.Reader).
+	Random io.Reader
+	// Now is the database's time, by which keys expire.
+	Now      func() time.Time
+	Store    Store
+	Notifier Notifier
+	Logger   *slog.Logger
+}
+
+func (c Config) validate() error {
+	var problems []error
+	need := func(there bool, field string) {
+		if !there {
+			problems = append(problems, fmt.Errorf("keyring: %s is missing", field))
+		}
+	}
+	need(c.Format != nil, "Format")
+	need(c.Peppers != nil, "Peppers")
+	need(c.Random != nil, "Random")
+	need(c.Now != nil, "Now")
+	need(c.Store != nil, "Store")
+	need(c.Notifier != nil, "Notifier")
+	need(c.Logger != nil, "Logger")
+	return errors.Join(problems...)
+}
+
+// Service is the keys service. Its methods may be called concurrently; each
+// that changes something is one transaction unless it says otherwise.
+type Service struct {
+	format       *authz.KeyFormat
+	environments []string
+	peppers      func() *authz.Peppers
+	random       io.Reader
+	clock        func() time.Time
+	store        Store
+	notifier     Notifier
+	log          *slog.Logger
+}
+
+// New returns a service, or all that is missing in c.
+func New(c Config) (*Service, error) {
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	return &Service{
+		format: c.Format, environments: c.Format.Environments(), peppers: c.Peppers,
+		random: c.Random, clock: c.Now, store: c.Store, notifier: c.Notifier, log: c.Logger,
+	}, nil
+}
+
+// maxAttempts bounds how often a call begins anew: after a collision of
+// prefixes (one in 62^8) or roles that changed while they were read.
+const maxAttempts = 5
+
+// now is cut to what databases keep, so that an answer equals what is stored.
+func (s *Service) now() time.Time { return storable(s.clock()) }
+
+func storable(t time.Time) time.Time {
+	if t.IsZero() {
+		return time.Time{}
+	}
+	return t.UTC().Truncate(time.Microsecond)
+}
+
+func (s *Service) newID() (string, error) {
+	id, err := uuid.NewV7FromReader(s.random)
+	if err != nil {
+		return "", fmt.Errorf("read random bytes for an id: %w", err)
+	}
+	return id.String(), nil
+}
+
+// mutate writes and tells the notifier of the keys that were written.
+func (s *Service) mutate(ctx context.Context, sel authz.Selection, fn func([]authz.Record) (authz.Mutation, error)) ([]authz.Record, error) {
+	written, err := s.store.Mutate(ctx, sel, fn)
+	if err != nil {
+		return nil, err
+	}
+	if len(written) > 0 {
+		changes := make([]authz.Change, len(written))
+		for i, rec := range written {
+			changes[i] = authz.Change{
+				Version: rec.Version, Kind: authz.ChangeKey,
+				Prefix: rec.Prefix, KeyID: rec.ID, UserID: rec.UserID,
+			}
+		}
+		// It is committed: a caller that went away must not keep this replica
+		// from knowing.
+		s.notifier.Changed(context.WithoutCancel(ctx), changes)
+	}
+	return written, nil
+}
+
+// retryCollision calls f again while it meets a prefix that is taken.
+func retryCollision(f func() error) error {
+	var err error
+	for range maxAttempts {
+		if err = f(); !errors.Is(err, authz.ErrConflict) {
+			return err
+		}
+	}
+	return err
+}
+
+// roleSet holds the roles that were read before a transaction, by name; nil
+// scopes where there is no such role.
+type roleSet map[string]*authz.Role
+
+// unreadRoles is a transaction's word that it met roles that were not read
+// before it. They are not read within it, because a store may have a single
+// connection.
+type unreadRoles []string
+
+func (u unreadRoles) Error() string { return "the roles of the key change too fast: try again" }
+
+func (s *Service) readRoles(ctx context.Context, names []string) (roleSet, error) {
+	set := make(roleSet, len(names))
+	if len(names) == 0 {
+		return set, nil
+	}
+	for _, name := range names {
+		set[name] = nil
+	}
+	found, err := s.store.Roles(ctx, slices.Compact(slices.Sorted(slices.Values(names))))
+	if err != nil {
+		return nil, fmt.Errorf("read roles: %w", err)
+	}
+	for i := range found {
+		set[found[i].Name] = &found[i]
+	}
+	return set, nil
+}
+
+// rights are the scopes that a key has of its own and by its roles. A role
+// that does not exist grants nothing.
+func (r roleSet) rights(rec *authz.Record) (authz.Scopes, error) {
+	rights := rec.Scopes
+	var unread unreadRoles
+	for _, name := range rec.Roles {
+		role, read := r[name]
+		switch {
+		case !read:
+			unread = append(unread, name)
+		case role != nil:
+			rights = rights.Union(role.Scopes)
+		}
+	}
+	if unread != nil {
+		return nil, unread
+	}
+	return rights, nil
+}
+
+// mutateKnowing is mutate for a fn that needs to know roles: the named ones,
+// and those of the selected keys.
+func (s *Service) mutateKnowing(ctx context.Context, names []string, sel authz.Selection, fn func([]authz.Record, roleSet) (authz.Mutation, error)) ([]authz.Record, error) {
+	names = slices.Clone(names)
+	for attempt := 1; ; attempt++ {
+		roles, err := s.readRoles(ctx, names)
+		if err != nil {
+			return nil, err
+		}
+		written, err := s.mutate(ctx, sel, func(selected []authz.Record) (authz.Mutation, error) {
+			return fn(selected, roles)
+		})
+		var unread unreadRoles
+		if !errors.As(err, &unread) || attempt == maxAttempts {
+			return written, err
+		}
+		names = append(names, unread...)
+	}
+}

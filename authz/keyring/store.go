@@ -1,0 +1,56 @@
+package keyring
+
+import (
+	"context"
+
+	"extauthz/authz"
+)
+
+// KeyStore keeps keys. Look-ups that find nothing are authz.ErrNotFound.
+type KeyStore interface {
+	// Mutate selects and locks keys, asks fn what to write, and writes it with
+	// its audit rows in one transaction. It returns the created keys, then the
+	// updated ones, with their new versions. fn's error rolls everything back
+	// and is returned as it is; fn may be called again after a conflict between
+	// transactions. A Ref, or one of Refs, that matches nothing is
+	// authz.ErrNotFound; a taken prefix authz.ErrConflict; an idempotency key
+	// seen before *authz.IdempotencyError or authz.ErrIdempotencyReuse.
+	Mutate(ctx context.Context, sel authz.Selection, fn func(selected []authz.Record) (authz.Mutation, error)) ([]authz.Record, error)
+	KeyByRef(ctx context.Context, ref string) (authz.Record, error)
+	ListKeys(ctx context.Context, filter authz.KeyFilter) ([]authz.Listed, error)
+	// HasAdministrator tells whether a key with scopes of its own on the
+	// reserved resource exists; a disabled or expired one counts.
+	HasAdministrator(ctx context.Context) (bool, error)
+}
+
+// RoleStore reads roles; they are written by KeyStore.Mutate.
+type RoleStore interface {
+	// Roles returns those of the named roles that exist, in any order.
+	Roles(ctx context.Context, names []string) ([]authz.Role, error)
+	// ListRoles returns at most limit roles whose names come after after.
+	ListRoles(ctx context.Context, after string, limit int) ([]authz.Role, error)
+}
+
+// History reads what was done with keys, and to them.
+type History interface {
+	// Usage leaves out keys that were never used.
+	Usage(ctx context.Context, keyIDs []string) ([]authz.Usage, error)
+	ListAudit(ctx context.Context, filter authz.AuditFilter) ([]authz.AuditEntry, error)
+}
+
+// Store is all that the service keeps.
+type Store interface {
+	KeyStore
+	RoleStore
+	History
+}
+
+// Notifier is told of changes after they were committed and before the method
+// that made them returns. When Changed returns, no check that starts on this
+// replica may be decided by what was there before. The change of a role whose
+// new version is not known (it was deleted, or could not be read again) has
+// Version 0: then the feed has to be read. ctx is never cancelled by the
+// caller going away; the notifier sets its own deadline.
+type Notifier interface {
+	Changed(ctx context.Context, changes []authz.Change)
+}

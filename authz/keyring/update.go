@@ -1,0 +1,195 @@
+package keyring
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"time"
+
+	"extauthz/authz"
+)
+
+// Patch says what is to become of a key; nil fields stay. User, environment
+// and prefix never change.
+type Patch struct {
+	Name         *string
+	Scopes       *authz.Scopes // in place of all scopes; need not be canonical
+	Roles        *[]string     // in place of all roles
+	Grants       *authz.Grants
+	ExpiresAt    *time.Time // in the future, or zero for never
+	Project      *string
+	AllowedCIDRs *[]netip.Prefix
+	Metadata     *map[string]string // in place of all entries
+	Rate         *authz.Rate
+
+	// IfVersion is the version that the caller has seen: at another,
+	// authz.ErrPreconditionFailed. 0: whatever it is.
+	IfVersion uint64
+}
+
+// Update changes a key and returns it as it is afterwards. A patch that changes
+// nothing writes nothing. Errors: ErrForbidden, authz.ErrNotFound,
+// *ValidationError, ErrRevoked, authz.ErrPreconditionFailed, ErrFamilyFull.
+func (s *Service) Update(ctx context.Context, p Principal, ref string, patch Patch) (authz.Record, error) {
+	if err := p.Require(UpdateKeys); err != nil {
+		return authz.Record{}, err
+	}
+	patch, err := s.validatePatch(ctx, patch)
+	if err != nil {
+		return authz.Record{}, err
+	}
+	var named []string
+	if patch.Roles != nil {
+		named = *patch.Roles
+	}
+	return s.change(ctx, p, ref, named, actionKeyUpdate, func(f *family) (authz.Record, error) {
+		if patch.IfVersion != 0 && patch.IfVersion != f.target.Version {
+			return authz.Record{}, fmt.Errorf("key %s: %w: read it again", f.target.Prefix, authz.ErrPreconditionFailed)
+		}
+		next := patch.applied(f.target)
+		return next, f.mayWiden(p, &next)
+	})
+}
+
+// Enable puts a disabled key into service again. Enabling an enabled key
+// changes nothing. Errors: ErrForbidden, authz.ErrNotFound, ErrRevoked,
+// ErrFamilyFull.
+func (s *Service) Enable(ctx context.Context, p Principal, ref string) (authz.Record, error) {
+	if err := p.Require(UpdateKeys); err != nil {
+		return authz.Record{}, err
+	}
+	return s.change(ctx, p, ref, nil, actionKeyEnable, func(f *family) (authz.Record, error) {
+		next := f.target
+		next.Active = true
+		return next, f.mayWiden(p, &next)
+	})
+}
+
+// Disable takes a key out of service until it is enabled. Disabling a disabled
+// key changes nothing. Errors: ErrForbidden, authz.ErrNotFound, ErrRevoked.
+func (s *Service) Disable(ctx context.Context, p Principal, ref string) (authz.Record, error) {
+	if err := p.Require(UpdateKeys); err != nil {
+		return authz.Record{}, err
+	}
+	return s.change(ctx, p, ref, nil, actionKeyDisable, func(f *family) (authz.Record, error) {
+		next := f.target
+		next.Active = false
+		if p.is(&f.target) {
+			return next, nil
+		}
+		rights, err := f.roles.rights(&f.target)
+		if err != nil {
+			return next, err
+		}
+		return next, p.mayStop(&f.target, rights)
+	})
+}
+
+// change writes what becomes says of one key that is not revoked.
+func (s *Service) change(ctx context.Context, p Principal, ref string, roles []string, action string, becomes func(*family) (authz.Record, error)) (authz.Record, error) {
+	var unchanged authz.Record
+	written, err := s.alter(ctx, p, ref, roles, func(f family) (authz.Mutation, error) {
+		var m authz.Mutation
+		if !f.target.RevokedAt.IsZero() {
+			return m, fmt.Errorf("key %s: %w", f.target.Prefix, ErrRevoked)
+		}
+		next, err := becomes(&f)
+		if err != nil {
+			return m, err
+		}
+		if maps.Equal(keyFacts(&f.target), keyFacts(&next)) {
+			unchanged = f.target
+			return m, nil
+		}
+		if err := f.roomFor(&next); err != nil {
+			return m, err
+		}
+		next.UpdatedAt = f.now
+		m.Update = []authz.Record{next}
+		return m, s.recordKey(&m, p, f.now, action, &f.target, &next, nil)
+	})
+	if err != nil {
+		return authz.Record{}, err
+	}
+	if len(written) == 0 {
+		return unchanged, nil
+	}
+	return written[0], nil
+}
+
+// mayWiden returns ErrForbidden unless the principal may hand out all that the
+// target has, and all that it is to have.
+func (f *family) mayWiden(p Principal, next *authz.Record) error {
+	for _, rec := range []*authz.Record{&f.target, next} {
+		rights, err := f.roles.rights(rec)
+		if err != nil {
+			return err
+		}
+		if err := p.coverKey(rec, rights); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// validatePatch returns the patch in canonical form.
+func (s *Service) validatePatch(ctx context.Context, patch Patch) (Patch, error) {
+	v := &problems{format: s.format}
+	if patch.Name != nil {
+		v.name(*patch.Name)
+	}
+	if patch.Scopes != nil {
+		patch.Scopes = new(v.scopes("scopes", *patch.Scopes))
+	}
+	if patch.Grants != nil {
+		patch.Grants = new(v.grants(*patch.Grants))
+	}
+	if patch.ExpiresAt != nil {
+		patch.ExpiresAt = new(v.expiry(*patch.ExpiresAt, s.now()))
+	}
+	if patch.Project != nil {
+		v.project(*patch.Project)
+	}
+	if patch.AllowedCIDRs != nil {
+		patch.AllowedCIDRs = new(v.cidrs(*patch.AllowedCIDRs))
+	}
+	if patch.Metadata != nil {
+		v.metadata(*patch.Metadata)
+		patch.Metadata = new(maps.Clone(*patch.Metadata))
+	}
+	if patch.Rate != nil {
+		v.rate(*patch.Rate)
+	}
+	if patch.Roles != nil {
+		patch.Roles = new(v.roles(*patch.Roles))
+		if len(*patch.Roles) <= maxRoles {
+			roles, err := s.readRoles(ctx, *patch.Roles)
+			if err != nil {
+				return patch, err
+			}
+			v.known(*patch.Roles, roles)
+		}
+	}
+	return patch, v.err()
+}
+
+// applied returns rec with what the patch changes.
+func (patch *Patch) applied(rec authz.Record) authz.Record {
+	set(&rec.Name, patch.Name)
+	set(&rec.Scopes, patch.Scopes)
+	set(&rec.Roles, patch.Roles)
+	set(&rec.Grants, patch.Grants)
+	set(&rec.ExpiresAt, patch.ExpiresAt)
+	set(&rec.Project, patch.Project)
+	set(&rec.AllowedCIDRs, patch.AllowedCIDRs)
+	set(&rec.Metadata, patch.Metadata)
+	set(&rec.Rate, patch.Rate)
+	return rec
+}
+
+func set[T any](field *T, value *T) {
+	if value != nil {
+		*field = *value
+	}
+}

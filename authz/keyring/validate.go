@@ -1,0 +1,238 @@
+package keyring
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"extauthz/authz"
+)
+
+// The limits of what a key or a role may hold.
+const (
+	maxUserID        = 256  // bytes
+	maxName          = 200  // characters
+	maxDescription   = 500  // characters
+	maxScopes        = 100  // resources
+	maxRoles         = 32   // names
+	maxCIDRs         = 100  // networks
+	maxMetadata      = 32   // entries
+	maxMetadataValue = 1024 // bytes
+	maxProjects      = 100  // names in grants
+	maxIdempotency   = 255  // bytes
+	maxReason        = 500  // characters
+)
+
+// DefaultLimit and MaxLimit bound a page of a list, in elements.
+const (
+	DefaultLimit = 50
+	MaxLimit     = 1000
+)
+
+var (
+	metadataKeyForm = regexp.MustCompile(`^[a-z0-9-]{1,63}$`)
+	projectForm     = regexp.MustCompile(`^[A-Za-z0-9._-]{0,63}$`)
+	roleNameForm    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+)
+
+// problems collects what is wrong with a request.
+type problems struct {
+	format *authz.KeyFormat
+	fields []FieldError
+}
+
+func (v *problems) add(field, message string, args ...any) {
+	v.fields = append(v.fields, FieldError{field, fmt.Sprintf(message, args...)})
+}
+
+// err returns nil or a *ValidationError.
+func (v *problems) err() error {
+	if len(v.fields) == 0 {
+		return nil
+	}
+	return &ValidationError{Fields: v.fields}
+}
+
+// noKey keeps people from putting a key where everybody can read it.
+func (v *problems) noKey(field, value string) {
+	if _, is := v.format.Parse(authz.NewSecret(strings.TrimSpace(value))); is {
+		v.add(field, "holds an API key: revoke that key, it was shown")
+	}
+}
+
+func (v *problems) userID(id string) {
+	switch {
+	case id == "":
+		v.add("user_id", "must not be empty")
+	case len(id) > maxUserID:
+		v.add("user_id", "must have at most %d bytes", maxUserID)
+	case !utf8.ValidString(id) || strings.ContainsFunc(id, func(r rune) bool { return !unicode.IsPrint(r) }):
+		v.add("user_id", "must be printable UTF-8 without control characters")
+	}
+	v.noKey("user_id", id)
+}
+
+// text checks free text, which may hold any script but nothing that changes
+// how the text around it reads.
+func (v *problems) text(field, value string, limit int) {
+	switch {
+	case !utf8.ValidString(value) || strings.ContainsFunc(value, misleads):
+		v.add(field, "must be UTF-8 without control characters, line separators and direction marks")
+	case utf8.RuneCountInString(value) > limit:
+		v.add(field, "must have at most %d characters", limit)
+	}
+	v.noKey(field, value)
+}
+
+func misleads(r rune) bool {
+	return unicode.IsControl(r) || unicode.In(r, unicode.Bidi_Control, unicode.Zl, unicode.Zp)
+}
+
+func (v *problems) name(name string) {
+	if strings.TrimSpace(name) == "" {
+		v.add("name", "must not be empty")
+	}
+	v.text("name", name, maxName)
+}
+
+// scopes returns them in canonical form.
+func (v *problems) scopes(field string, scopes authz.Scopes) authz.Scopes {
+	canonical, err := authz.NewScopes(scopes)
+	if err != nil {
+		v.add(field, "%s", strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	if len(canonical) > maxScopes {
+		v.add(field, "must name at most %d resources: put them into roles, or use wider resources", maxScopes)
+	}
+	return canonical
+}
+
+// roles returns the names sorted, each once.
+func (v *problems) roles(names []string) []string {
+	names = sortedSet(names)
+	if len(names) > maxRoles {
+		v.add("roles", "must be at most %d", maxRoles)
+	}
+	for _, name := range names {
+		v.roleName("roles", name)
+	}
+	return names
+}
+
+func (v *problems) roleName(field, name string) {
+	if !roleNameForm.MatchString(name) {
+		v.add(field, "has %.80q, which is no role name: 1 to 63 letters, digits, '.', '_' and '-', a letter or digit first", name)
+	}
+}
+
+// known adds the roles that do not exist.
+func (v *problems) known(names []string, roles roleSet) {
+	for _, name := range names {
+		if roles[name] == nil && roleNameForm.MatchString(name) {
+			v.add("roles", "has %q, which does not exist: create it first", name)
+		}
+	}
+}
+
+func (v *problems) grants(g authz.Grants) authz.Grants {
+	g.Scopes = v.scopes("grants.scopes", g.Scopes)
+	g.Projects = sortedSet(g.Projects)
+	if len(g.Projects) > maxProjects {
+		v.add("grants.projects", "must be at most %d", maxProjects)
+	}
+	for _, project := range g.Projects {
+		if project != AllProjects && (project == "" || !projectForm.MatchString(project)) {
+			v.add("grants.projects", "has %.80q: a project has 1 to 63 letters, digits, '.', '_' and '-'; \"*\" stands for all", project)
+		}
+	}
+	return g
+}
+
+func (v *problems) project(project string) {
+	if !projectForm.MatchString(project) {
+		v.add("project", "must have at most 63 letters, digits, '.', '_' and '-'")
+	}
+}
+
+func (v *problems) environment(environment string, known []string) {
+	if !slices.Contains(known, environment) {
+		v.add("environment", "must be one of %s", strings.Join(known, ", "))
+	}
+}
+
+// expiry returns it as it will be stored. The zero time means never.
+func (v *problems) expiry(at, now time.Time) time.Time {
+	at = storable(at)
+	if !at.IsZero() && !at.After(now) {
+		v.add("expires_at", "must be in the future")
+	}
+	return at
+}
+
+// cidrs returns the networks in canonical form: masked, IPv4 as IPv4, sorted.
+func (v *problems) cidrs(networks []netip.Prefix) []netip.Prefix {
+	if len(networks) > maxCIDRs {
+		v.add("allowed_cidrs", "must be at most %d", maxCIDRs)
+	}
+	var canonical []netip.Prefix
+	for i, n := range networks {
+		if !n.IsValid() {
+			v.add(fmt.Sprintf("allowed_cidrs[%d]", i), "must be a network, such as 192.0.2.0/24")
+			continue
+		}
+		if n.Addr().Is4In6() {
+			if n.Bits() < 96 {
+				v.add(fmt.Sprintf("allowed_cidrs[%d]", i), "mixes IPv4 and IPv6: write it as an IPv4 network")
+				continue
+			}
+			n = netip.PrefixFrom(n.Addr().Unmap(), n.Bits()-96)
+		}
+		canonical = append(canonical, n.Masked())
+	}
+	slices.SortFunc(canonical, netip.Prefix.Compare)
+	return slices.Compact(canonical)
+}
+
+func (v *problems) metadata(entries map[string]string) {
+	if len(entries) > maxMetadata {
+		v.add("metadata", "must have at most %d entries", maxMetadata)
+	}
+	for _, key := range slices.Sorted(maps.Keys(entries)) {
+		value := entries[key]
+		field := "metadata." + key
+		if !metadataKeyForm.MatchString(key) {
+			field = "metadata"
+			v.add(field, "has the name %.80q: names have 1 to 63 lower-case letters, digits and '-'", key)
+		}
+		switch {
+		case !utf8.ValidString(value) || strings.ContainsFunc(value, unicode.IsControl):
+			v.add(field, "must be UTF-8 without control characters")
+		case len(value) > maxMetadataValue:
+			v.add(field, "must have at most %d bytes", maxMetadataValue)
+		}
+		v.noKey(field, value)
+	}
+}
+
+func (v *problems) rate(rate authz.Rate) {
+	if rate != (authz.Rate{}) && (rate.Count <= 0 || rate.Per <= 0) {
+		v.add("rate", "must be positive, such as 100/s")
+	}
+}
+
+func pageLimit(limit int) (int, error) {
+	switch {
+	case limit == 0:
+		return DefaultLimit, nil
+	case limit < 0 || limit > MaxLimit:
+		return 0, &ValidationError{[]FieldError{{"limit", fmt.Sprintf("must be 1 to %d", MaxLimit)}}}
+	default:
+		return limit, nil
+	}
+}

@@ -1,0 +1,107 @@
+package authz
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Record is what is known of one API key: all that a decision or a list needs,
+// and nothing that proves the key ([Verifier] does). A Record handed out is
+// shared between goroutines and must not be changed.
+type Record struct {
+	ID     string // UUIDv7, as text
+	UserID string // the principal that the key stands for
+	Name   string // free text chosen by people; may hold any Unicode
+	Prefix string // public, unique, finds the key: "ak_live_4fJ9xQ2b"
+
+	Scopes Scopes   // the key's own, canonical (see [Scopes])
+	Roles  []string // names of shared scope sets, sorted
+	Grants Grants   // what an administrator may hand on; empty on other keys
+
+	Active    bool      // false: disabled, or revoked where RevokedAt is set
+	ExpiresAt time.Time // zero: never; a rotated key's end of grace stands here
+	RevokedAt time.Time // zero: not revoked; set once, never unset
+
+	CreatedAt time.Time
+	UpdatedAt time.Time
+
+	Environment  string // one of the configured environments: "live"
+	RotatedFrom  string // id of the key that this one replaced, or empty
+	Family       string // id shared by a key and all its rotations
+	Project      string // free label by which administrators are limited
+	AllowedCIDRs []netip.Prefix
+	Metadata     map[string]string
+	Rate         Rate
+
+	// Version is given by the database's trigger from one global sequence: it
+	// grows with every change that matters to a decision, and with nothing
+	// else. 0 in a record that was not read from a database.
+	Version uint64
+}
+
+// Rate is how often a key may be used: Count requests in each Per. The zero
+// Rate means no limit of its own. In text "100/s", "6000/m", "10/h".
+type Rate struct {
+	Count int
+	Per   time.Duration
+}
+
+// Grants limits what an administrator's key may put on other keys (never its
+// own scopes: those say what it may do). The zero value grants nothing.
+type Grants struct {
+	Scopes   Scopes   // may grant these and what lies below them
+	Projects []string // may act within these; "*" stands for all
+}
+
+// Status is what a record says of itself at one moment.
+type Status uint8
+
+// The states of a key, in the order in which they are asked.
+const (
+	StatusActive Status = iota
+	StatusRevoked
+	StatusDisabled
+	StatusExpired
+)
+
+// String returns the word shown in lists: "active", "revoked", "disabled" or
+// "expired".
+func (s Status) String() string {
+	switch s {
+	case StatusActive:
+		return "active"
+	case StatusRevoked:
+		return "revoked"
+	case StatusDisabled:
+		return "disabled"
+	default:
+		return "expired"
+	}
+}
+
+// Status tells the record's state at now. A key is expired from the very
+// instant of ExpiresAt on.
+func (r *Record) Status(now time.Time) Status {
+	switch {
+	case !r.RevokedAt.IsZero():
+		return StatusRevoked
+	case !r.Active:
+		return StatusDisabled
+	case !r.ExpiresAt.IsZero() && !now.Before(r.ExpiresAt):
+		return StatusExpired
+	default:
+		return StatusActive
+	}
+}
+
+// Role is a named set of scopes shared by many keys. Its version comes from the
+// same sequence as a record's, so one edit of a role is one change, however
+// many keys carry it.
+type Role struct {
+	Name        string
+	Description string
+	Scopes      Scopes
+	CreatedAt   time.Time
+	UpdatedAt   time.Time
+	Version     uint64
+}

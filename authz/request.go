@@ -1,0 +1,38 @@
+package authz
+
+import "net/netip"
+
+// Request is one request that a gateway asks about, in the form that every
+// adapter brings it into. It borrows its strings from the adapter and is valid
+// only while Check runs.
+type Request struct {
+	Method string // as sent; "" where the gateway did not say
+	Scheme string // "http" or "https" as the gateway saw it
+	Host   string // authority as sent, port included
+
+	// Path is the request target, undecoded, with its query. Empty for CONNECT.
+	Path string
+	// PathSanitised is true where bytes that are not UTF-8 may have been
+	// replaced by '!' on the way here (Envoy does so in its plain form).
+	PathSanitised bool
+
+	// Headers holds the request's headers in lower case, duplicates apart. An
+	// adapter may leave out those that [Authorizer.Reads] does not name.
+	Headers []Header
+
+	Peer netip.Addr // TCP peer of the gateway; the zero Addr where unknown
+
+	// ContextResource and ContextAction come from the gateway's own route
+	// configuration (Envoy's context extensions resource and action).
+	ContextResource string
+	ContextAction   string
+}
+
+// Header is one header line.
+type Header struct {
+	Name  string // lower case
+	Value string
+	// Sanitised is true where duplicates were joined with "," and bytes that
+	// are not UTF-8 became "!": such a value with either can't be a credential.
+	Sanitised bool
+}

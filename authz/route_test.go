@@ -1,0 +1,307 @@
+package authz
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestCanonicalPathRefusesWhatCouldBeReadTwoWays(t *testing.T) {
+	for target, want := range map[string]string{
+		"/":                     "/",
+		"/v1/orders/42?a=b/../": "/v1/orders/42",
+		"/orders/":              "/orders/",
+		"/caf%C3%A9/a%20b":      "/café/a b",
+		"/ADMIN":                "/ADMIN",
+		"/...":                  "/...",
+		"":                      "!",
+		"orders":                "!",
+		"*":                     "!",
+		"http://x/orders":       "!",
+		"/public/../admin":      "!",
+		"/public/..":            "!",
+		"/./a":                  "!",
+		"/a//b":                 "!",
+		"//a":                   "!",
+		`/a\b`:                  "!",
+		"/a;x=1/b":              "!",
+		"/a/..;x/admin":         "!",
+		"/a%2fb":                "!",
+		"/a%2Fb":                "!",
+		"/a%5cb":                "!",
+		"/a%00":                 "!",
+		"/%2e%2e/admin":         "!",
+		"/%61dmin":              "!",
+		"/a%252e":               "!",
+		"/a%3bb":                "!",
+		"/a%":                   "!",
+		"/a%zz":                 "!",
+		"/a%ff":                 "!",
+		"/a b":                  "!",
+		"/a\x7f":                "!",
+		"/caf\xc3\xa9":          "!",
+		"/a#b":                  "!",
+		"/a?b#c":                "!",
+		"/a?b c":                "!",
+	} {
+		got, _, ok := CanonicalPath(target, false, false)
+		if !ok {
+			got = "!"
+		}
+		if got != want {
+			t.Errorf("%q: got %q, want %q", target, got, want)
+		}
+	}
+	if _, _, ok := CanonicalPath("/a!b", true, false); ok {
+		t.Error("a path with ! may hide a byte in the sanitised form")
+	}
+	if _, _, ok := CanonicalPath("/a!b", false, false); !ok {
+		t.Error("! is a plain character in the raw form")
+	}
+}
+
+func TestRepairReadsAPathAsEnvoyDoes(t *testing.T) {
+	for target, want := range map[string]string{
+		"/a//..//admin":    "/a/admin",
+		"/public/../admin": "/admin",
+		"/../../x":         "/x",
+		`/a\b`:             "/a/b",
+		"/%61dmin":         "/admin",
+		"/%2e%2e/admin":    "/admin",
+		"/a/.":             "/a/",
+		"/a/..":            "/",
+		"/a%2fb":           "!",
+		"/a/..;x/admin":    "!",
+		"/a%252e":          "!",
+	} {
+		got, _, ok := CanonicalPath(target, false, true)
+		if !ok {
+			got = "!"
+		}
+		if got != want {
+			t.Errorf("%q: got %q, want %q", target, got, want)
+		}
+	}
+}
+
+func FuzzCanonicalPathIsWhatEveryPartyReads(f *testing.F) {
+	f.Add("/a/b%20c?x=1")
+	f.Add("/%2e%2e/admin")
+	f.Fuzz(func(t *testing.T, target string) {
+		path, _, ok := CanonicalPath(target, false, false)
+		if !ok {
+			return
+		}
+		raw, _, _ := strings.Cut(target, "?")
+		if decoded, err := url.PathUnescape(raw); err != nil || decoded != path {
+			t.Fatalf("%q was read as %q, others read %q (%v)", target, path, decoded, err)
+		}
+		if cleanPath(path) != path {
+			t.Fatalf("%q is not clean", path)
+		}
+	})
+}
+
+func TestCanonicalHost(t *testing.T) {
+	for in, want := range map[string]string{
+		"": "", "API.Example.com": "api.example.com", "api.example.com:8443": "api.example.com",
+		"api.example.com.": "api.example.com", "[2001:DB8::1]:80": "[2001:db8::1]", "my_host": "my_host",
+		"a..b": "!", "a..": "!", ".a": "!", "a:": "!", "a:x": "!", "a:70000": "!", "u@a": "!", "a b": "!", "a,b": "!",
+		"ä": "!", "a/b": "!", "[::1": "!", "[::1%25lo]": "!", ".": "!", "a:1:2": "!",
+	} {
+		got, ok := CanonicalHost(in)
+		if !ok {
+			got = "!"
+		}
+		if got != want {
+			t.Errorf("%q: got %q, want %q", in, got, want)
+		}
+	}
+}
+
+func table(t testing.TB, configs ...RouteConfig) *RouteTable {
+	t.Helper()
+	rt, err := NewRouteTable(configs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rt
+}
+
+func TestMostSpecificRuleWins(t *testing.T) {
+	rt := table(t,
+		RouteConfig{Match: "/", Resource: "all"},
+		RouteConfig{Match: "/orders/", Resource: "orders"},
+		RouteConfig{Match: "GET /orders/{id}", Resource: "orders/{id}"},
+		RouteConfig{Match: "GET /orders/special", Resource: "special"},
+		RouteConfig{Match: "api.example.com/orders/{id}", Resource: "hosted/{id}", Action: "use"},
+		RouteConfig{Match: "/healthz", Anonymous: true},
+		RouteConfig{Match: "/end/{$}", Resource: "end"},
+	)
+	for _, c := range []struct{ method, host, path, want string }{
+		{"GET", "", "/orders/42", "orders/42:read"},
+		{"HEAD", "", "/orders/42", "orders/42:read"},
+		{"POST", "", "/orders/42", "orders:create"},
+		{"GET", "", "/orders/special", "special:read"},
+		{"GET", "api.example.com", "/orders/42", "hosted/42:use"},
+		{"GET", "api.example.com", "/other", "all:read"},
+		{"GET", "", "/orders", "all:read"},
+		{"GET", "", "/ORDERS/1", "all:read"},
+		{"GET", "", "/end/", "end:read"},
+		{"GET", "", "/end/x", "all:read"},
+		{"TRACE", "", "/x", "refused"},
+		{"GET", "", "/orders/a:b", "refused"},
+		{"GET", "", "/orders/a*", "refused"},
+		{"GET", "", "/orders/a b", "refused"},
+	} {
+		var caps Captures
+		r := rt.Match(c.method, c.host, c.path, &caps)
+		if r == nil {
+			t.Fatalf("%v: no rule", c)
+		}
+		resource, action, ok := r.Target(c.method, &caps)
+		got := resource + ":" + action
+		if !ok {
+			got = "refused"
+		}
+		if got != c.want {
+			t.Errorf("%v: got %s", c, got)
+		}
+		if all := rt.Matching(c.method, c.host, c.path); len(all) == 0 || all[0] != r {
+			t.Errorf("%v: Matching does not begin with the winner", c)
+		}
+	}
+}
+
+func TestBadRulesAreAllNamed(t *testing.T) {
+	bad := []RouteConfig{
+		{Match: "/a"}, {Match: "/b", Resource: "b", Anonymous: true}, {Match: "/c", Resource: "extauthz/keys"},
+		{Match: "/d/{id}", Resource: "d/{idx}"}, {Match: "x", Resource: "x"}, {Match: "/e/../f", Resource: "e"},
+		{Match: "/g", Resource: "g", Shadow: true}, {Match: "/h", Resource: "h", Action: "READ"},
+		{Match: "/{t}", Resource: "{t}"}, {Match: "/i", Resource: "i", Until: time.Unix(1, 0)},
+	}
+	_, err := NewRouteTable(bad)
+	if err == nil || strings.Count(err.Error(), "\n") != len(bad)-1 {
+		t.Fatalf("want %d problems, got %v", len(bad), err)
+	}
+}
+
+// muxAccepts tells whether http.ServeMux takes the patterns.
+func muxAccepts(patterns []string) (mux *http.ServeMux, ok bool) {
+	defer func() {
+		if recover() != nil {
+			ok = false
+		}
+	}()
+	mux = http.NewServeMux()
+	for _, p := range patterns {
+		mux.Handle(p, http.NotFoundHandler())
+	}
+	return mux, true
+}
+
+func FuzzRouteTableAgreesWithServeMux(f *testing.F) {
+	f.Add("GET /a/{x}", "/a/b", "/{y}/b", "GET", "/a/b")
+	f.Add("/a/", "/a/{$}", "/a/{x...}", "POST", "/a/c/d")
+	f.Add("h/a", "/a", "HEAD /a", "HEAD", "/a")
+	f.Add("/a/{x}/c", "/a/b/", "GET /a/b/c", "GET", "/a/b/c")
+	f.Fuzz(func(t *testing.T, p1, p2, p3, method, path string) {
+		patterns := []string{p1, p2, p3}
+		for _, p := range patterns {
+			// Ports, odd hosts and methods of one's own making are where the two differ by design.
+			head, _, _ := strings.Cut(p, "/")
+			if strings.ContainsAny(head, ":{}.[]\t") || strings.Contains(p, "%") || head != strings.ToLower(head) && !isToken(strings.TrimSpace(head)) {
+				return
+			}
+			if fields := strings.Fields(head); len(fields) > 1 || !strings.HasSuffix(head, " ") && head != "" && head != "h" {
+				return
+			}
+		}
+		var configs []RouteConfig
+		for _, p := range patterns {
+			configs = append(configs, RouteConfig{Match: p, Resource: "x", Action: "read"})
+		}
+		rt, err := NewRouteTable(configs)
+		mux, ok := muxAccepts(patterns)
+		if ok != (err == nil) {
+			t.Fatalf("%q: ServeMux accepts %v, we say %v", patterns, ok, err)
+		}
+		canonical, _, good := CanonicalPath(path, false, false)
+		if !ok || !good || !isToken(method) || method == "CONNECT" {
+			return
+		}
+		r := &http.Request{Method: method, Host: "h", URL: &url.URL{Path: canonical}}
+		handler, want := mux.Handler(r)
+		if _, redirects := handler.(interface {
+			ServeHTTP(http.ResponseWriter, *http.Request)
+		}); redirects && strings.HasSuffix(want, "/") && !strings.HasSuffix(canonical, "/") && strings.HasSuffix(want, canonical+"/") {
+			return // ServeMux would redirect /tree to /tree/
+		}
+		got := ""
+		var caps Captures
+		if rule := rt.Match(method, "h", canonical, &caps); rule != nil {
+			got = rule.Pattern
+		}
+		if got != want {
+			t.Fatalf("%q %s %s: we match %q, ServeMux %q", patterns, method, canonical, got, want)
+		}
+	})
+}
+
+func TestMatchingTenThousandRulesAllocatesNothing(t *testing.T) {
+	rt := manyRules(t)
+	var caps Captures
+	if n := testing.AllocsPerRun(100, func() {
+		if rt.Match("GET", "", "/v1/r9999/items/42", &caps) == nil {
+			t.Fatal("no rule")
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func manyRules(t testing.TB) *RouteTable {
+	t.Helper()
+	var configs []RouteConfig
+	for i := range 10_000 {
+		configs = append(configs, RouteConfig{Match: fmt.Sprintf("GET /v1/r%d/items/{id}", i), Resource: "r"})
+	}
+	return table(t, configs...)
+}
+
+func BenchmarkMatchTenThousandRules(b *testing.B) {
+	rt := manyRules(b)
+	b.ReportAllocs()
+	var caps Captures
+	for b.Loop() {
+		rt.Match("GET", "", "/v1/r9999/items/42", &caps)
+	}
+}
+
+func TestDefaultMap(t *testing.T) {
+	m, err := NewDefaultMap([]string{"/api", "/v*"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ method, path, want string }{
+		{"GET", "/orders/42", "orders:read"}, {"POST", "/api/v1/orders", "orders:create"},
+		{"PATCH", "/v2/orders", "orders:update"}, {"DELETE", "/api/orders/1", "orders:delete"},
+		{"GET", "/", ""}, {"GET", "/v1/", ""}, {"OPTIONS", "/orders", ""}, {"GET", "/extauthz/keys", ""},
+		{"GET", "/a:b", ""}, {"POST", "/pkg.Service/Method", "pkg.Service:create"}, {"GET", "/api", "api:read"},
+	} {
+		resource, action, ok := m.Target(c.method, c.path)
+		got := resource + ":" + action
+		if !ok {
+			got = ""
+		}
+		if got != c.want {
+			t.Errorf("%v: got %q", c, got)
+		}
+	}
+	if _, err := NewDefaultMap([]string{"api", "/a//b"}); err == nil || strings.Count(err.Error(), "\n") != 1 {
+		t.Errorf("want two problems, got %v", err)
+	}
+}

@@ -1,0 +1,183 @@
+package cachesvc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"extauthz/authz"
+)
+
+// Defaults of [Config].
+const (
+	DefaultValidationTTL = 5 * time.Minute
+	DefaultNegativeTTL   = 10 * time.Second
+	DefaultUserListTTL   = 30 * time.Minute
+	DefaultMaxKeys       = 1_000_000
+	DefaultMaxNegative   = 100_000
+	DefaultMaxRoles      = 10_000
+	DefaultMaxUserLists  = 10_000
+	DefaultLease         = time.Second
+	DefaultMaxStale      = 5 * time.Minute
+	DefaultPoll          = 250 * time.Millisecond
+	DefaultRetention     = time.Hour
+	DefaultFlightBudget  = 500 * time.Millisecond
+	DefaultFlushEvery    = time.Minute
+	DefaultFlushAt       = 10
+)
+
+// windowSlack is what the window of recent changes holds beyond the longest
+// life of a value: time for a value to be on its way.
+const windowSlack = time.Minute
+
+// Keys finds a key by its public prefix. It reads the primary: a replica that
+// lags would answer with what was revoked. No such key is authz.ErrNotFound.
+type Keys interface {
+	KeyByPrefix(ctx context.Context, prefix string) (authz.Record, authz.Verifier, error)
+}
+
+// Roles finds roles by name; those that do not exist are left out.
+type Roles interface {
+	Roles(ctx context.Context, names []string) ([]authz.Role, error)
+}
+
+// Feed reads the change feed.
+type Feed interface {
+	// FeedStart returns the changes of the last window of time and the place
+	// from which to go on.
+	FeedStart(ctx context.Context, window time.Duration) (authz.FeedPage, error)
+	// ReadFeed returns all changes beyond the cursor that are committed.
+	ReadFeed(ctx context.Context, from authz.FeedCursor) (authz.FeedPage, error)
+}
+
+// UsageSink adds to what is stored of each key's usage. Count is an increment;
+// LastUsedAt moves forward only.
+type UsageSink interface {
+	AddUsage(ctx context.Context, usage []authz.Usage) error
+}
+
+// Database is all that this package asks of it.
+type Database interface {
+	Keys
+	Roles
+	Feed
+	UsageSink
+}
+
+// Config of a [Service]. Zero fields but Database take their defaults.
+type Config struct {
+	Database Database
+
+	ValidationTTL time.Duration // of keys and roles; up to a tenth is taken off at random
+	NegativeTTL   time.Duration // of "no such key"
+	UserListTTL   time.Duration
+	MaxKeys       int // entries in L1
+	MaxNegative   int // entries for unknown keys, apart from MaxKeys
+	MaxRoles      int
+	MaxUserLists  int
+
+	// Lease is how long after the start of a complete feed read L1 is believed.
+	// It is the bound of a revocation on other replicas.
+	Lease time.Duration
+	// MaxStale is how long after it L1 is believed with the database away.
+	MaxStale time.Duration
+	// Poll is the pause between two feed reads with no doorbell; under Lease.
+	Poll time.Duration
+	// Retention is how long the feed and the window of recent changes reach
+	// back: longer than anything cached can live.
+	Retention time.Duration
+	// FlightBudget is how long one look-up in the database may take; at most
+	// Lease, since whoever joins a flight may get what it read at its start.
+	FlightBudget time.Duration
+
+	FlushEvery time.Duration // usage goes to the database at least this often
+	FlushAt    uint64        // a key with so many uses goes within a second
+
+	Now        func() time.Time // with a monotonic reading; time.Now
+	Jitter     func() float64   // [0,1); math/rand's
+	Logger     *slog.Logger     // nil: nothing is logged
+	Registerer prometheus.Registerer
+}
+
+func (c Config) withDefaults() Config {
+	setDefault(&c.ValidationTTL, DefaultValidationTTL)
+	setDefault(&c.NegativeTTL, DefaultNegativeTTL)
+	setDefault(&c.UserListTTL, DefaultUserListTTL)
+	setDefault(&c.MaxKeys, DefaultMaxKeys)
+	setDefault(&c.MaxNegative, DefaultMaxNegative)
+	setDefault(&c.MaxRoles, DefaultMaxRoles)
+	setDefault(&c.MaxUserLists, DefaultMaxUserLists)
+	setDefault(&c.Lease, DefaultLease)
+	setDefault(&c.MaxStale, DefaultMaxStale)
+	setDefault(&c.Poll, DefaultPoll)
+	setDefault(&c.Retention, DefaultRetention)
+	setDefault(&c.FlightBudget, DefaultFlightBudget)
+	setDefault(&c.FlushEvery, DefaultFlushEvery)
+	setDefault(&c.FlushAt, DefaultFlushAt)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Jitter == nil {
+		c.Jitter = rand.Float64
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// validate reports every problem at once.
+func (c Config) validate() error {
+	var errs []error
+	if c.Database == nil {
+		errs = append(errs, errors.New("cache: no database given"))
+	}
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"ttl.validation", c.ValidationTTL}, {"ttl.negative", c.NegativeTTL}, {"ttl.user_list", c.UserListTTL},
+		{"local.lease", c.Lease}, {"local.max_stale", c.MaxStale}, {"feed.poll", c.Poll},
+		{"feed.retention", c.Retention}, {"flight budget", c.FlightBudget}, {"usage.flush_interval", c.FlushEvery},
+	} {
+		if d.value < 0 {
+			errs = append(errs, fmt.Errorf("cache: %s is %s; it must be positive", d.name, d.value))
+		}
+	}
+	for _, n := range []struct {
+		name  string
+		value int
+	}{
+		{"local.max_keys", c.MaxKeys}, {"local.max_negative", c.MaxNegative},
+		{"number of roles", c.MaxRoles}, {"number of user lists", c.MaxUserLists},
+	} {
+		if n.value < 0 {
+			errs = append(errs, fmt.Errorf("cache: %s is %d; it must be positive", n.name, n.value))
+		}
+	}
+	if c.Poll >= c.Lease {
+		errs = append(errs, fmt.Errorf("cache: feed.poll (%s) must be shorter than local.lease (%s)", c.Poll, c.Lease))
+	}
+	if c.FlightBudget > c.Lease {
+		errs = append(errs, fmt.Errorf("cache: the flight budget (%s) must not be longer than local.lease (%s)", c.FlightBudget, c.Lease))
+	}
+	if c.MaxStale < c.Lease {
+		errs = append(errs, fmt.Errorf("cache: local.max_stale (%s) must not be shorter than local.lease (%s)", c.MaxStale, c.Lease))
+	}
+	if least := max(c.ValidationTTL+c.MaxStale, c.UserListTTL, c.NegativeTTL) + windowSlack; c.Retention < least {
+		errs = append(errs, fmt.Errorf("cache: feed.retention (%s) must be at least %s: longer than anything cached can live", c.Retention, least))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,140 @@
+package cachesvc
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"extauthz/authz"
+)
+
+// startBudget is how long loading the window of the feed may take. Later reads
+// have the lease's term: one that took longer would renew nothing.
+const startBudget = 10 * time.Second
+
+// feedPosition is where the feed reader stands.
+type feedPosition struct {
+	mu     sync.Mutex
+	loaded bool // the window is loaded, and cursor and epoch mean something
+	cursor authz.FeedCursor
+	epoch  string
+	err    error // of the last read
+}
+
+// Ring makes the feed be read at once. It is a doorbell: it never blocks, may be
+// rung by anybody at any time, and decides nothing.
+func (s *Service) Ring() {
+	select {
+	case s.bell <- struct{}{}:
+	default: // it rings already, and the read that follows sees this change too
+	}
+}
+
+// Ready is closed once the window of recent changes was loaded for the first
+// time. Look-ups before that are right, but all go to the database.
+func (s *Service) Ready() <-chan struct{} { return s.ready }
+
+// followFeed reads the feed until ctx ends.
+func (s *Service) followFeed(ctx context.Context) {
+	pause := time.NewTimer(s.poll)
+	defer pause.Stop()
+	for {
+		s.readFeed(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		s.tellState()
+		pause.Reset(s.poll)
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.bell:
+		case <-pause.C:
+		}
+	}
+}
+
+// readFeed reads once, or, where there is nothing to go on from, loads the
+// window.
+func (s *Service) readFeed(ctx context.Context) {
+	s.feed.mu.Lock()
+	loaded, cursor, epoch := s.feed.loaded, s.feed.cursor, s.feed.epoch
+	s.feed.mu.Unlock()
+
+	start := s.trust.clock.monotonic()
+	page, err := s.readPage(ctx, loaded, cursor)
+	end := s.trust.clock.monotonic()
+	if err == nil && loaded && (page.Trimmed || page.Epoch != epoch) {
+		s.startAnew(page, epoch)
+		s.Ring()
+		return
+	}
+
+	s.feed.mu.Lock()
+	defer s.feed.mu.Unlock()
+	if s.feed.err = err; err != nil {
+		return
+	}
+	if !loaded {
+		// What was read meanwhile may be of yet another epoch.
+		s.trust.recent.reset()
+	}
+	// Before the lease: what it vouches for must be known.
+	s.apply(page.Changes, Cause{Kind: CauseFeed, By: "feed"}, loaded)
+	s.feed.loaded, s.feed.cursor, s.feed.epoch = true, page.Next, page.Epoch
+	s.observeClock(page.DBTime, start, end)
+	s.renew(start)
+	s.trust.outage.answered()
+	s.becomeReady.Do(func() { close(s.ready) })
+}
+
+func (s *Service) readPage(ctx context.Context, loaded bool, cursor authz.FeedCursor) (authz.FeedPage, error) {
+	if !loaded {
+		ctx, cancel := context.WithTimeout(ctx, startBudget)
+		defer cancel()
+		return s.db.FeedStart(ctx, s.retention)
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.trust.lease.term)
+	defer cancel()
+	return s.db.ReadFeed(ctx, cursor)
+}
+
+// startAnew forgets everything: versions and cursor belong to another history,
+// or changes were trimmed away before they were read here.
+func (s *Service) startAnew(page authz.FeedPage, epoch string) {
+	s.trust.lease.void()
+	s.trust.recent.reset()
+	cause := Cause{Kind: CauseTrimmed, By: "feed", Why: "the feed was trimmed before it was read here"}
+	if page.Epoch != epoch {
+		cause.Kind = CauseEpoch
+		cause.Why = fmt.Sprintf("the database's epoch is %q now; it was %q", page.Epoch, epoch)
+	}
+	s.emptied(cause)
+	s.feed.mu.Lock()
+	s.feed.loaded = false
+	s.feed.mu.Unlock()
+}
+
+// observeClock compares the database's clock with the local one.
+func (s *Service) observeClock(database time.Time, start, end time.Duration) {
+	if !s.trust.clock.observe(database, start, end) {
+		return
+	}
+	drift := time.Duration(s.trust.clock.drift.Load())
+	if drifted(drift) {
+		s.log.Warn("the local clock differs from the database's by more than a second; keys expire by the database's", "database_ahead_by", drift)
+	} else {
+		s.log.Info("the local clock agrees with the database's again", "database_ahead_by", drift)
+	}
+}
+
+// Now is the database's time, by which keys expire. Before the first feed read,
+// and after MaxStale without one, it is the local clock's.
+func (s *Service) Now() time.Time {
+	now := s.trust.clock.monotonic()
+	if !s.trust.lease.stands(now) {
+		return s.trust.clock.now()
+	}
+	return s.trust.clock.database(now)
+}

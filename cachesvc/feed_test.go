@@ -1,0 +1,233 @@
+package cachesvc
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"extauthz/authz"
+)
+
+func TestTheNextCheckOnTheReplicaThatRevokedIsRefused(t *testing.T) {
+	bubble(t, func(t *testing.T, db *database, c *connection) {
+		s := start(t, Config{Database: c})
+		wantEntry(t, s, "k", true, authz.LayerDatabase)
+		s.Changed(t.Context(), db.commit("k", revoked))
+		wantEntry(t, s, "k", false, authz.LayerDatabase)
+		wantEntry(t, s, "k", false, authz.LayerLocal)
+	})
+}
+
+func TestAChangeIsLearnedAtOnceByDoorbellAndSoonWithout(t *testing.T) {
+	bubble(t, func(t *testing.T, db *database, c *connection) {
+		s := start(t, Config{Database: c})
+		for _, edit := range []func(*authz.Record){revoked, nil} { // the second is a DELETE typed by hand
+			db.commit("k", as)
+			s.Ring()
+			synctest.Wait()
+			wantEntry(t, s, "k", edit != nil, authz.LayerDatabase)
+			db.commit("k", edit)
+			time.Sleep(DefaultPoll)
+			synctest.Wait()
+			wantEntry(t, s, "k", false, authz.LayerDatabase)
+		}
+		created := db.commit("new", as)
+		s.Changed(t.Context(), created)
+		wantEntry(t, s, "new", true, authz.LayerDatabase)
+		if got := s.Invalidations(1); len(got) != 1 || got[0].Target != "key new" || got[0].Cause.Kind != CauseOwnWrite {
+			t.Errorf("history %+v", got)
+		}
+	})
+}
+
+func TestAnAbsenceEndsWithTheCreation(t *testing.T) {
+	bubble(t, func(t *testing.T, db *database, c *connection) {
+		s := start(t, Config{Database: c})
+		wantEntry(t, s, "new", false, authz.LayerDatabase)
+		s.Changed(t.Context(), db.commit("new", as))
+		wantEntry(t, s, "new", true, authz.LayerDatabase)
+	})
+}
+
+func TestWhatIsOnItsWayWhenAChangeIsLearnedIsReadAgain(t *testing.T) {
+	for prefix, edit := range map[string]func(*authz.Record){"k": revoked, "new": as} {
+		bubble(t, func(t *testing.T, db *database, c *connection) {
+			s := start(t, Config{Database: c})
+			c.set(func(c *connection) {
+				c.lookup = func() (time.Duration, time.Duration, error) { return 0, 20 * time.Millisecond, nil }
+			})
+			go func() {
+				time.Sleep(10 * time.Millisecond) // the old state was read, and is on its way
+				db.commit(prefix, edit)
+				s.Ring()
+			}()
+			wantEntry(t, s, prefix, prefix == "new", authz.LayerDatabase)
+			wantEntry(t, s, prefix, prefix == "new", authz.LayerLocal)
+			if db.keyReads != 2 {
+				t.Errorf("%d queries for %q, want 2", db.keyReads, prefix)
+			}
+		})
+	}
+}
+
+func TestAChangeThatComesAgainChangesNothing(t *testing.T) {
+	bubble(t, func(t *testing.T, db *database, c *connection) {
+		s := start(t, Config{Database: c})
+		wantEntry(t, s, "k", true, authz.LayerDatabase)
+		s.apply(db.page(0).Changes, Cause{Kind: CauseFeed}, true)
+		wantEntry(t, s, "k", true, authz.LayerLocal)
+	})
+}
+
+func TestAnUnknownKindOfChangeIsAboutEverything(t *testing.T) {
+	bubble(t, func(t *testing.T, db *database, c *connection) {
+		s := start(t, Config{Database: c})
+		wantEntry(t, s, "k", true, authz.LayerDatabase)
+		s.apply([]authz.Change{{Version: 7, Kind: 200}}, Cause{Kind: CauseFeed}, true)
+		wantEntry(t, s, "k", true, authz.LayerDatabase)
+	})
+}
+
+func TestAnotherEpochAndAGapEmptyTheCache(t *testing.T) {
+	for _, cause := range []CauseKind{CauseEpoch, CauseTrimmed} {
+		bubble(t, func(t *testing.T, db *database, c *connection) {
+			restore := db.backup()
+			for range 5 {
+				db.commit("k", named)
+			}
+			s := start(t, Config{Database: c})
+			wantEntry(t, s, "k", true, authz.LayerDatabase)
+			if cause == CauseEpoch {
+				restore("two")
+			} else {
+				db.mu.Lock()
+				db.keys["k"] = authz.Record{Prefix: "k", Version: 6} // of a change that is gone from the feed
+				db.trimmed = 100
+				db.mu.Unlock()
+			}
+			time.Sleep(DefaultPoll)
+			synctest.Wait()
+			db.mu.Lock()
+			db.trimmed = 0
+			db.mu.Unlock()
+			if st := s.Invalidations(1); len(st) != 1 || st[0].Cause.Kind != cause || st[0].Dropped != 1 {
+				t.Errorf("history %+v, want %s", st, cause)
+			}
+			wantEntry(t, s, "k", cause == CauseEpoch, authz.LayerDatabase)
+		})
+	}
+}
+
+func TestWhatWasReadBeforeTheWindowWasLoadedIsNotKept(t *testing.T) {
+	bubble(t, func(t *testing.T, db *database, c *connection) {
+		s := start(t, Config{Database: c})
+		restore := db.backup()
+		db.mu.Lock()
+		db.epoch = "two"
+		db.mu.Unlock()
+		// The reader saw "two", whose versions went on and were read, before the
+		// next restore, under which a lower version says what is so.
+		s.startAnew(db.page(0), "one")
+		db.commit("k", as)
+		db.commit("k", as)
+		wantEntry(t, s, "k", true, authz.LayerDatabase)
+		onItsWay := s.keys.present.get("k")
+		restore("three")
+		db.commit("k", revoked)
+		time.Sleep(2 * DefaultPoll)
+		if s.trust.fresh(topic{subjectKey, "k"}, &onItsWay.stamp) {
+			t.Error("a value of another epoch counts as fresh")
+		}
+		wantEntry(t, s, "k", false, authz.LayerDatabase)
+	})
+}
+
+func TestEachStateIsLoggedOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, db *database, c *connection) {
+		var out bytes.Buffer
+		s := start(t, Config{Database: c, Logger: slog.New(slog.NewTextHandler(&out, nil))})
+		weather := func(feed, lookup error, d time.Duration) {
+			c.set(func(c *connection) { c.feed, c.lookup = failing(feed), failing(lookup) })
+			for range d / (100 * time.Millisecond) {
+				_, _ = s.Lookup(t.Context(), "k")
+				time.Sleep(100 * time.Millisecond)
+			}
+		}
+		weather(nil, nil, time.Second)
+		weather(errAway, nil, 5*time.Second)
+		weather(errAway, errAway, 10*time.Second)
+		weather(nil, nil, 5*time.Second)
+		synctest.Wait()
+		var states []string
+		for line := range strings.Lines(out.String()) {
+			_, after, _ := strings.Cut(line, "state=")
+			state, _, _ := strings.Cut(after, " ")
+			states = append(states, state)
+		}
+		want := fmt.Sprint([]State{StateServing, StateRevalidating, StateAway, StateServing})
+		if got := fmt.Sprint(states); got != want {
+			t.Errorf("states logged: %s, want %s\n%s", got, want, out.String())
+		}
+	})
+}
+
+func TestTimeIsTheDatabases(t *testing.T) {
+	bubble(t, func(t *testing.T, db *database, c *connection) {
+		db.ahead = 90 * time.Second
+		var out bytes.Buffer
+		s := start(t, Config{Database: c, Logger: slog.New(slog.NewTextHandler(&out, nil))})
+		time.Sleep(10 * time.Second)
+		if got := time.Until(s.Now()); got != 90*time.Second {
+			t.Errorf("Now is ahead by %s, want 90 s", got)
+		}
+		if n := strings.Count(out.String(), "local clock differs"); n != 1 {
+			t.Errorf("the drift was told %d times, want once", n)
+		}
+		c.set(func(c *connection) { c.feed = failing(errAway) })
+		time.Sleep(DefaultMaxStale + time.Second)
+		if got := time.Until(s.Now()); got != 0 {
+			t.Errorf("after MaxStale without the database Now is ahead by %s, want the local clock", got)
+		}
+	})
+}
+
+func TestMetricsNameNoKeyAndCanBeGathered(t *testing.T) {
+	bubble(t, func(t *testing.T, db *database, c *connection) {
+		registry := prometheus.NewPedanticRegistry()
+		s := start(t, Config{Database: c, Registerer: registry})
+		wantEntry(t, s, "k", true, authz.LayerDatabase)
+		wantEntry(t, s, "k", true, authz.LayerLocal)
+		db.commit("k", revoked)
+		time.Sleep(DefaultPoll)
+		synctest.Wait()
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		values := map[string]float64{}
+		for _, family := range families {
+			for _, metric := range family.Metric {
+				name := family.GetName()
+				for _, label := range metric.Label {
+					name += " " + label.GetValue()
+				}
+				values[name] = metric.GetCounter().GetValue() + metric.GetGauge().GetValue() + float64(metric.GetHistogram().GetSampleCount())
+			}
+		}
+		for name, want := range map[string]float64{
+			"extauthz_cache_requests_total local hit": 1, "extauthz_cache_requests_total local miss": 1,
+			"extauthz_cache_requests_total database hit": 1, "extauthz_cache_invalidations_total feed": 1,
+			"extauthz_cache_entries local validation": 0, "extauthz_invalidation_lag_seconds": 1,
+		} {
+			if got, ok := values[name]; !ok || got != want {
+				t.Errorf("%s is %v (there: %v), want %v", name, got, ok, want)
+			}
+		}
+	})
+}

@@ -1,0 +1,111 @@
+package cachesvc
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// errLate is a flight's end when it took longer than its budget: a process that
+// was frozen meanwhile may hold what has long changed.
+var errLate = errors.New("the database's answer came after the look-up's budget")
+
+// flights lets one read an id be on its way at a time, however many wait for
+// it. It is not x/sync/singleflight, since a flight here has a budget of its
+// own, is waited for under each waiter's ctx, asks L1 once more before it
+// starts, and can be told to leave no trace ([flights.forget]).
+type flights[V any] struct {
+	budget time.Duration
+	clock  *clock
+
+	mu      sync.Mutex
+	ongoing map[string]*flight[V]
+	running int
+	idle    sync.Cond // on mu: running has become 0
+}
+
+func newFlights[V any](budget time.Duration, clock *clock) *flights[V] {
+	f := &flights[V]{budget: budget, clock: clock, ongoing: make(map[string]*flight[V])}
+	f.idle.L = &f.mu
+	return f
+}
+
+type flight[V any] struct {
+	done  chan struct{}
+	value V
+	err   error
+}
+
+// join returns the flight for id, starting one if there is none. known is asked
+// first, with nobody able to start or end a flight: a flight that has just ended
+// is found there, so that a burst costs one read; if it answers, the flight is
+// nil. keep is called at the end, unless the flight was forgotten or failed.
+func (f *flights[V]) join(id string, known func() bool, read func(context.Context) (V, error), keep func(V)) *flight[V] {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if fl, ok := f.ongoing[id]; ok {
+		return fl
+	}
+	if known() {
+		return nil
+	}
+	fl := &flight[V]{done: make(chan struct{})}
+	f.ongoing[id] = fl
+	f.running++
+	go f.fly(id, fl, read, keep)
+	return fl
+}
+
+// fly belongs to no waiter: whoever started it may leave, the others stay.
+func (f *flights[V]) fly(id string, fl *flight[V], read func(context.Context) (V, error), keep func(V)) {
+	defer close(fl.done)
+	ctx, cancel := context.WithTimeout(context.Background(), f.budget)
+	defer cancel()
+	start := f.clock.monotonic()
+	fl.value, fl.err = read(ctx)
+	if fl.err == nil && f.clock.monotonic()-start > f.budget {
+		fl.err = errLate
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.running--; f.running == 0 {
+		f.idle.Broadcast()
+	}
+	if f.ongoing[id] != fl {
+		return
+	}
+	if fl.err == nil {
+		keep(fl.value)
+	}
+	delete(f.ongoing, id)
+}
+
+// wait returns the flight's end, or ctx's if that comes first.
+func (fl *flight[V]) wait(ctx context.Context) (V, error) {
+	select {
+	case <-fl.done:
+		return fl.value, fl.err
+	case <-ctx.Done():
+		var none V
+		return none, ctx.Err()
+	}
+}
+
+// forget makes those that are on their way leave nothing behind in L1; who
+// comes after it starts a new one.
+func (f *flights[V]) forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	clear(f.ongoing)
+}
+
+// drain waits until none is on its way: no longer than the budget, if no more
+// are started.
+func (f *flights[V]) drain() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for f.running > 0 {
+		f.idle.Wait()
+	}
+}

@@ -1,0 +1,232 @@
+package cachesvc
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"extauthz/authz"
+)
+
+// CauseKind is why entries were dropped: the label of cache_invalidations_total.
+type CauseKind string
+
+// The kinds of cause.
+const (
+	CauseFeed      CauseKind = "feed"      // the change feed told of a change
+	CauseOwnWrite  CauseKind = "own_write" // this replica made the change
+	CauseRequested CauseKind = "requested" // somebody asked for it
+	CauseEpoch     CauseKind = "epoch"     // the database was restored or promoted
+	CauseTrimmed   CauseKind = "trimmed"   // the feed has a gap
+)
+
+// Cause says why entries were dropped, and who wanted it.
+type Cause struct {
+	Kind CauseKind
+	By   string // who: an administrator's key id, or the part of the service
+	Why  string
+}
+
+// Invalidation is one event of the cache's history.
+type Invalidation struct {
+	At      time.Time
+	Cause   Cause
+	Target  string // "key ak_live_…", "role …", "user …", "tag …" or "all"
+	Dropped int    // entries that were there
+}
+
+// Target says what [Service.Invalidate] drops; exactly one field is set.
+type Target struct {
+	Key  string // prefix or id
+	User string
+	Tag  string // apikey-user-<user>, apikey-<key id>, apikey-validation, apikey-scopes
+	All  bool
+}
+
+// ErrTarget is what a target is that names nothing, several things, or a tag
+// that does not exist.
+var ErrTarget = errors.New("name exactly one of key, user, tag (apikey-user-<user>, apikey-<key id>, apikey-validation, apikey-scopes) and all")
+
+// Changed takes in what this replica has just committed. When it returns, no
+// look-up that begins on this replica sees what was there before; it does no
+// I/O. A change whose Version is 0 (not known) counts too.
+func (s *Service) Changed(_ context.Context, changes []authz.Change) {
+	s.apply(changes, Cause{Kind: CauseOwnWrite, By: "keyring"}, true)
+}
+
+// apply learns changes and drops what they made stale. The order matters: once
+// learned, what is in L1 or on its way there is refused at delivery; dropping it
+// only makes room. tell is false while the window is loaded, whose changes are
+// old news.
+func (s *Service) apply(changes []authz.Change, cause Cause, tell bool) {
+	own := cause.Kind == CauseOwnWrite
+	for _, c := range s.trust.recent.learn(changes, own, s.trust.clock.monotonic()) {
+		target, dropped := s.dropChanged(c)
+		if !tell {
+			continue
+		}
+		s.note(cause, target, dropped)
+		if !own && !c.At.IsZero() {
+			s.metrics.lag.Observe(max(s.Now().Sub(c.At), 0).Seconds())
+		}
+	}
+}
+
+func (s *Service) dropChanged(c authz.Change) (target string, dropped int) {
+	switch {
+	case c.Kind == authz.ChangeKey && c.Prefix != "":
+		target = "key " + c.Prefix
+		dropped = count(s.keys.drop(c.Prefix))
+		if c.UserID != "" {
+			dropped += s.dropUserList(c.UserID)
+		}
+	case c.Kind == authz.ChangeRole && c.Role != "":
+		target = "role " + c.Role
+		dropped = count(s.roles.drop(c.Role))
+	default:
+		target, dropped = "all", s.dropEverything()
+	}
+	return target, dropped
+}
+
+// Invalidate drops entries, so that what they tell is read again, and returns
+// how many there were. It is never needed for correctness; it is for an operator
+// who changed the database behind its triggers. Dropping by user, by id or by
+// tag looks at every entry.
+func (s *Service) Invalidate(_ context.Context, t Target, by, why string) (int, error) {
+	drop, name, err := s.target(t)
+	if err != nil {
+		return 0, err
+	}
+	// First what is on its way, or it would be kept after the drop.
+	s.keys.flights.forget()
+	s.roles.flights.forget()
+	dropped := drop()
+	s.note(Cause{Kind: CauseRequested, By: by, Why: why}, name, dropped)
+	return dropped, nil
+}
+
+func (s *Service) target(t Target) (drop func() int, name string, err error) {
+	var set int
+	if t.Key != "" {
+		set++
+		drop, name = func() int { return s.dropKey(t.Key) }, "key "+t.Key
+	}
+	if t.User != "" {
+		set++
+		drop, name = func() int { return s.dropUser(t.User) }, "user "+t.User
+	}
+	if t.Tag != "" {
+		set++
+		drop, name = s.tagged(t.Tag), "tag "+t.Tag
+	}
+	if t.All {
+		set++
+		drop, name = s.dropEverything, "all"
+	}
+	if set != 1 || drop == nil {
+		return nil, "", ErrTarget
+	}
+	return drop, name, nil
+}
+
+// tagged is what drops the entries with this tag, nil for no tag of ours.
+func (s *Service) tagged(tag string) func() int {
+	switch tag {
+	case tagValidation:
+		return s.keys.dropAll
+	case tagScopes:
+		return s.roles.dropAll
+	}
+	if user, ok := strings.CutPrefix(tag, tagUser); ok {
+		return unlessEmpty(user, s.dropUser)
+	}
+	if id, ok := strings.CutPrefix(tag, tagKey); ok {
+		return unlessEmpty(id, s.dropKey)
+	}
+	return nil
+}
+
+func unlessEmpty(id string, drop func(string) int) func() int {
+	if id == "" {
+		return nil
+	}
+	return func() int { return drop(id) }
+}
+
+// Tags of cached entries.
+const (
+	tagValidation = "apikey-validation"
+	tagScopes     = "apikey-scopes"
+	tagUser       = "apikey-user-" // + user id
+	tagKey        = "apikey-"      // + key id
+)
+
+func (s *Service) dropKey(ref string) int {
+	if s.keys.drop(ref) {
+		return 1
+	}
+	return s.keys.dropWhere(func(c credential) bool { return c.record.ID == ref })
+}
+
+func (s *Service) dropUser(user string) int {
+	return s.dropUserList(user) + s.keys.dropWhere(func(c credential) bool { return c.record.UserID == user })
+}
+
+func (s *Service) dropEverything() int {
+	return s.keys.dropAll() + s.roles.dropAll() + s.dropUserLists()
+}
+
+func (s *Service) emptied(cause Cause) {
+	s.note(cause, "all", s.dropEverything())
+	s.log.Warn("all cached entries were dropped", "cause", cause.Kind, "why", cause.Why)
+}
+
+func (s *Service) note(cause Cause, target string, dropped int) {
+	s.metrics.causes[cause.Kind].Inc()
+	s.history.add(Invalidation{At: s.Now(), Cause: cause, Target: target, Dropped: dropped})
+}
+
+func count(dropped bool) int {
+	if dropped {
+		return 1
+	}
+	return 0
+}
+
+// maxHistory is how many invalidations are remembered.
+const maxHistory = 1000
+
+// history is a ring of the last invalidations.
+type history struct {
+	mu   sync.Mutex
+	ring []Invalidation
+	next int
+}
+
+func (h *history) add(i Invalidation) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.ring) < maxHistory {
+		h.ring = append(h.ring, i)
+	} else {
+		h.ring[h.next] = i
+	}
+	h.next = (h.next + 1) % maxHistory
+}
+
+// Invalidations returns the last of them, newest first: at most limit, and at
+// most 1,000.
+func (s *Service) Invalidations(limit int) []Invalidation {
+	h := &s.history
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n := min(max(limit, 0), len(h.ring))
+	list := make([]Invalidation, 0, n)
+	for i := range n {
+		list = append(list, h.ring[(h.next-1-i+2*maxHistory)%maxHistory])
+	}
+	return list
+}

@@ -1,0 +1,76 @@
+package cachesvc
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// lease says how long the window of recent changes counts as complete. It runs
+// from the start of the last complete feed read, not from its end: what was
+// committed while the read was on its way may be missing from it.
+type lease struct {
+	term     time.Duration // database reachable: L1 is believed so long
+	maxStale time.Duration // database away: L1 is believed so long
+
+	start atomic.Int64 // of the last complete read, monotonic; noRead for none
+}
+
+const noRead = -1
+
+func newLease(term, maxStale time.Duration) *lease {
+	l := &lease{term: term, maxStale: maxStale}
+	l.start.Store(noRead)
+	return l
+}
+
+// renew counts from start, which is when a read that is now complete began.
+func (l *lease) renew(start time.Duration) { l.start.Store(int64(start)) }
+
+// void ends the lease: nothing is known any more.
+func (l *lease) void() { l.start.Store(noRead) }
+
+func (l *lease) holds(now time.Duration) bool  { return l.within(now, l.term) }
+func (l *lease) stands(now time.Duration) bool { return l.within(now, l.maxStale) }
+
+func (l *lease) within(now, term time.Duration) bool {
+	start := l.start.Load()
+	return start != noRead && now < time.Duration(start)+term
+}
+
+// age is the time since the start of the last complete read; false for none.
+func (l *lease) age(now time.Duration) (time.Duration, bool) {
+	start := l.start.Load()
+	return now - time.Duration(start), start != noRead
+}
+
+// probePause is how long after a failed look-up known keys are served without
+// asking the database again.
+const probePause = 250 * time.Millisecond
+
+// outage remembers that the database did not answer, so that not every look-up
+// of a known key waits to find out again: one asks in each pause.
+type outage struct {
+	down atomic.Bool
+	next atomic.Int64 // when to ask again, monotonic
+}
+
+func (o *outage) failed(now time.Duration) {
+	o.next.Store(int64(now + probePause))
+	o.down.Store(true)
+}
+
+func (o *outage) answered() {
+	if o.down.Load() {
+		o.down.Store(false)
+	}
+}
+
+// pausing tells whether to leave the database alone now. In an outage it is
+// false for one caller in each pause.
+func (o *outage) pausing(now time.Duration) bool {
+	if !o.down.Load() {
+		return false
+	}
+	next := o.next.Load()
+	return int64(now) < next || !o.next.CompareAndSwap(next, int64(now+probePause))
+}

@@ -1,0 +1,92 @@
+package cachesvc
+
+import (
+	"context"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are the series of this package. Those that the hot path raises are
+// plain atomics (stats.go), read when Prometheus asks. No label holds a key or a
+// user.
+type metrics struct {
+	service *Service
+
+	requests, entries, pending, flushed, dropped *prometheus.Desc
+	feedAge, drift                               *prometheus.Desc
+
+	causes map[CauseKind]prometheus.Counter
+	vector *prometheus.CounterVec
+	lag    prometheus.Histogram
+}
+
+// lagBuckets: below 10 ms is the promise with all well, below 1 s the one with
+// every doorbell lost, 300 s the outermost.
+var lagBuckets = []float64{.001, .002, .005, .01, .02, .05, .1, .25, .5, 1, 2, 5, 30, 300}
+
+func newMetrics(s *Service) *metrics {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("extauthz_"+name, help, labels, nil)
+	}
+	m := &metrics{
+		service:  s,
+		requests: desc("cache_requests_total", "Look-ups by the layer asked and what came of it.", "layer", "result"),
+		entries:  desc("cache_entries", "Entries held, by layer and name space; -1 where the store does not answer.", "layer", "namespace"),
+		pending:  desc("usage_pending", "Uses of keys that are counted but not yet written."),
+		flushed:  desc("usage_flushed_total", "Uses of keys written to the database."),
+		dropped:  desc("usage_dropped_total", "Uses of keys not counted since too many keys were waiting to be written."),
+		feedAge:  desc("feed_age_seconds", "Time since the start of the last complete read of the change feed; -1 before the first."),
+		drift:    desc("database_clock_ahead_seconds", "How far the database's clock is ahead of the local one."),
+		vector: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "extauthz_cache_invalidations_total", Help: "Invalidations by cause.",
+		}, []string{"cause"}),
+		lag: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "extauthz_invalidation_lag_seconds", Help: "Time from a change in the database to this replica's learning of it, by the database's clock.",
+			Buckets: lagBuckets,
+		}),
+		causes: make(map[CauseKind]prometheus.Counter),
+	}
+	for _, kind := range []CauseKind{CauseFeed, CauseOwnWrite, CauseRequested, CauseEpoch, CauseTrimmed} {
+		m.causes[kind] = m.vector.WithLabelValues(string(kind))
+	}
+	return m
+}
+
+// Describe implements prometheus.Collector.
+func (m *metrics) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{m.requests, m.entries, m.pending, m.flushed, m.dropped, m.feedAge, m.drift} {
+		to <- d
+	}
+	m.vector.Describe(to)
+	m.lag.Describe(to)
+}
+
+// Collect implements prometheus.Collector.
+func (m *metrics) Collect(to chan<- prometheus.Metric) {
+	s := m.service
+	total := func(d *prometheus.Desc, n uint64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
+	}
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	k, r := &s.keys.counts, &s.roles.counts
+	total(m.requests, k.localHit.Load()+r.localHit.Load(), "local", "hit")
+	total(m.requests, k.localAbsent.Load()+r.localAbsent.Load(), "local", "hit_unknown")
+	total(m.requests, k.localMiss.Load()+r.localMiss.Load(), "local", "miss")
+	total(m.requests, k.databaseFound.Load()+r.databaseFound.Load(), "database", "hit")
+	total(m.requests, k.databaseAbsent.Load()+r.databaseAbsent.Load(), "database", "miss")
+	total(m.requests, k.databaseError.Load()+r.databaseError.Load(), "database", "error")
+	for _, e := range s.entries(context.Background()) {
+		gauge(m.entries, float64(e.Entries), e.Layer, e.Namespace)
+	}
+	gauge(m.entries, float64(s.trust.recent.size()), "local", "recent_changes")
+	gauge(m.pending, float64(s.usage.pending()))
+	total(m.flushed, s.usage.flushed.Load())
+	total(m.dropped, s.usage.dropped.Load())
+	status := s.Status()
+	gauge(m.feedAge, status.feedAgeSeconds())
+	gauge(m.drift, status.DatabaseAhead.Seconds())
+	m.vector.Collect(to)
+	m.lag.Collect(to)
+}

@@ -1,0 +1,316 @@
+package cachesvc
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"extauthz/authz"
+)
+
+// The model test: replicas check, fill, create, revoke, delete and restore while
+// their connections are slow, fail and lose doorbells, in simulated time, and
+// every answer is held against what was committed when.
+//
+// The invariant: a look-up that begins after a revocation returned on that
+// replica does not find the key alive, nor one on another replica after the
+// lease's term, or after MaxStale while the database is away. The same holds
+// for "no such key" after a creation, where an outage is no excuse.
+
+const (
+	modelReplicas = 2
+	modelKeys     = 10
+	modelTime     = 40 * time.Second
+	modelLease    = time.Second
+	modelMaxStale = 5 * time.Second
+
+	// modelRecovery is how long after an outage a replica may take to notice:
+	// one flight's budget, one pause, one poll.
+	modelRecovery = DefaultFlightBudget + probePause + DefaultPoll
+)
+
+// event is a key's creation or end.
+type event struct {
+	committed time.Time
+	replica   int  // that made it; -1 for none
+	returned  bool // Changed has returned there
+}
+
+type model struct {
+	db       *database
+	services [modelReplicas]*Service
+
+	mu        sync.Mutex
+	prefixes  [modelKeys]string
+	born      map[string]*event
+	died      map[string]*event
+	restores  int
+	away      [modelReplicas]time.Time // until when the database may count as away
+	checks    int
+	answers   int
+	violation string
+}
+
+// runModel returns the first violation, or "". connect and broken change a
+// replica before it starts.
+func runModel(t *testing.T, seed uint64, connect func(*connection) Database, broken func(*Service)) string {
+	m := &model{db: newDatabase(), born: map[string]*event{}, died: map[string]*event{}}
+	synctest.Test(t, func(t *testing.T) {
+		for i := range m.prefixes {
+			m.prefixes[i] = fmt.Sprint("ak_live_", i)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), modelTime)
+		defer cancel()
+		var running sync.WaitGroup
+		actor := func(act func(context.Context, *rand.Rand)) {
+			seed++
+			r := rand.New(rand.NewPCG(seed, seed))
+			running.Go(func() { act(ctx, r) })
+		}
+		for i := range m.services {
+			c := m.db.connect()
+			s, err := New(Config{
+				Database: connect(c), ValidationTTL: 10 * time.Second, NegativeTTL: 3 * time.Second,
+				Lease: modelLease, MaxStale: modelMaxStale,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			broken(s)
+			run(t, s)
+			m.services[i] = s
+			actor(func(ctx context.Context, r *rand.Rand) { m.disturb(ctx, r, i, c) })
+			for range 3 {
+				actor(func(ctx context.Context, r *rand.Rand) { m.check(ctx, r, i) })
+			}
+		}
+		actor(m.write)
+		running.Wait()
+	})
+	if m.violation == "" && m.answers < m.checks*2/3 {
+		return fmt.Sprintf("only %d of %d checks were answered", m.answers, m.checks)
+	}
+	return m.violation
+}
+
+func millis(r *rand.Rand, n int) time.Duration { return time.Duration(r.IntN(n)) * time.Millisecond }
+
+// write makes, changes and ends keys, and now and then restores a backup.
+func (m *model) write(ctx context.Context, r *rand.Rand) {
+	var restore func(string)
+	next := modelKeys
+	for pause(ctx, millis(r, 100)) == nil {
+		slot, replica, dice := r.IntN(modelKeys), r.IntN(modelReplicas), r.IntN(100)
+		prefix := m.prefixes[slot]
+		switch {
+		case dice < 2 && restore != nil:
+			m.restore(restore)
+			restore = nil
+		case dice < 5 && restore == nil:
+			restore = m.db.backup()
+		case m.born[prefix] == nil:
+			m.commit(ctx, r, replica, prefix, as, m.born)
+		case m.died[prefix] != nil && dice < 80: // is left to be checked a while
+		case m.died[prefix] != nil:
+			m.mu.Lock()
+			m.prefixes[slot] = fmt.Sprint("ak_live_", next)
+			m.mu.Unlock()
+			next++
+		case dice < 50:
+			m.commit(ctx, r, replica, prefix, named, nil)
+		case dice < 80:
+			m.commit(ctx, r, replica, prefix, revoked, m.died)
+		default:
+			m.commit(ctx, r, replica, prefix, nil, m.died)
+		}
+	}
+}
+
+func (m *model) commit(ctx context.Context, r *rand.Rand, replica int, prefix string, edit func(*authz.Record), events map[string]*event) {
+	m.mu.Lock()
+	changes := m.db.commit(prefix, edit)
+	e := &event{committed: time.Now(), replica: replica}
+	if events != nil {
+		events[prefix] = e
+	}
+	m.mu.Unlock()
+	if pause(ctx, millis(r, 20)) != nil {
+		return
+	}
+	m.services[replica].Changed(ctx, changes)
+	m.mu.Lock()
+	e.returned = true
+	m.mu.Unlock()
+	for _, s := range m.services {
+		if r.IntN(2) == 0 { // the other doorbells are lost
+			s.Ring()
+		}
+	}
+}
+
+// restore brings an older state back; from now on that is the truth.
+func (m *model) restore(restore func(string)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.restores++
+	restore(fmt.Sprint("restored ", m.restores))
+	clear(m.born)
+	clear(m.died)
+	m.db.mu.Lock()
+	defer m.db.mu.Unlock()
+	for prefix, record := range m.db.keys {
+		e := &event{committed: time.Now(), replica: -1}
+		m.born[prefix] = e
+		if !live(&record) {
+			m.died[prefix] = e
+		}
+	}
+}
+
+// disturb makes the weather on one replica's connection.
+func (m *model) disturb(ctx context.Context, r *rand.Rand, replica int, c *connection) {
+	wind := rand.New(rand.NewPCG(r.Uint64(), 0)) // used under the connection's lock
+	weather := func(before, after int, err error) func() (time.Duration, time.Duration, error) {
+		return func() (time.Duration, time.Duration, error) { return millis(wind, before), millis(wind, after), err }
+	}
+	for ctx.Err() == nil {
+		lookup, feed, away := weather(15, 15, nil), weather(5, 5, nil), false
+		switch r.IntN(6) {
+		case 0:
+			feed = weather(50, 900, nil)
+		case 1, 2:
+			feed = weather(50, 1, errAway)
+		case 3:
+			lookup, feed, away = weather(50, 1, errAway), weather(50, 1, errAway), true
+		case 4:
+			lookup, feed, away = weather(400, 400, nil), weather(900, 900, nil), true
+		}
+		c.set(func(c *connection) { c.lookup, c.feed = lookup, feed })
+		m.mu.Lock()
+		if away {
+			m.away[replica] = time.Now().Add(time.Hour)
+		} else if now := time.Now(); m.away[replica].After(now.Add(modelRecovery)) {
+			m.away[replica] = now.Add(modelRecovery)
+		}
+		m.mu.Unlock()
+		_ = pause(ctx, 100*time.Millisecond+millis(r, 1900))
+	}
+	c.set(func(c *connection) { c.lookup, c.feed = weather(1, 1, nil), weather(1, 1, nil) })
+}
+
+// check looks keys up and holds the answers to the invariant.
+func (m *model) check(ctx context.Context, r *rand.Rand, replica int) {
+	for pause(ctx, 1+millis(r, 15)) == nil {
+		m.mu.Lock()
+		prefix := m.prefixes[r.IntN(modelKeys)]
+		began := time.Now()
+		restores, born, died, away := m.restores, past(m.born[prefix]), past(m.died[prefix]), m.away[replica].After(began)
+		m.mu.Unlock()
+
+		deadline, cancel := context.WithTimeout(ctx, 150*time.Millisecond)
+		e, err := m.services[replica].Lookup(deadline, prefix)
+		cancel()
+
+		m.mu.Lock()
+		m.checks++
+		away = away || m.away[replica].After(time.Now())
+		bound := modelLease
+		if away {
+			bound = modelMaxStale
+		}
+		switch {
+		case m.restores != restores:
+		case err != nil:
+		case live(e.Record) && died.binds(replica, began, bound):
+			m.fail(replica, prefix, "is alive", died, began)
+		case e.Record == nil && m.died[prefix] == nil && born.binds(replica, began, modelLease):
+			m.fail(replica, prefix, "is unknown", born, began)
+		}
+		if err == nil {
+			m.answers++
+		}
+		m.mu.Unlock()
+	}
+}
+
+// past copies what is known at the start of a look-up.
+func past(e *event) *event {
+	if e == nil {
+		return nil
+	}
+	known := *e
+	return &known
+}
+
+// binds tells whether a look-up on replica that began then must know of e.
+func (e *event) binds(replica int, began time.Time, bound time.Duration) bool {
+	return e != nil && (e.returned && e.replica == replica || began.Sub(e.committed) > bound)
+}
+
+func (m *model) fail(replica int, prefix, what string, e *event, began time.Time) {
+	if m.violation == "" {
+		m.violation = fmt.Sprintf("on replica %d %s %s %s after the change on replica %d (returned: %v)", replica, prefix, what, began.Sub(e.committed), e.replica, e.returned)
+	}
+}
+
+func asIs(c *connection) Database { return c }
+func sound(*Service)              {}
+
+const modelSeeds = 15
+
+func TestNoKeyOutlivesItsRevocation(t *testing.T) {
+	for seed := range uint64(modelSeeds) {
+		if violation := runModel(t, seed*1000, asIs, sound); violation != "" {
+			t.Fatalf("seed %d: %s", seed, violation)
+		}
+	}
+}
+
+// oneEpoch hides from a service that its database was restored.
+type oneEpoch struct{ *connection }
+
+func (c oneEpoch) FeedStart(ctx context.Context, window time.Duration) (authz.FeedPage, error) {
+	p, err := c.connection.FeedStart(ctx, window)
+	p.Epoch = "one"
+	return p, err
+}
+
+func (c oneEpoch) ReadFeed(ctx context.Context, from authz.FeedCursor) (authz.FeedPage, error) {
+	p, err := c.connection.ReadFeed(ctx, from)
+	p.Epoch = "one"
+	return p, err
+}
+
+// TestTheModelSeesDeliberateFaults breaks one part of the promise at a time, so
+// that the test above is known to be worth something.
+func TestTheModelSeesDeliberateFaults(t *testing.T) {
+	for name, broken := range map[string]struct {
+		connect func(*connection) Database
+		service func(*Service)
+	}{
+		"staleness asked only at store": {asIs, func(s *Service) {
+			s.trust.fresh = func(topic, *stamp) bool { return true }
+		}},
+		"absence not asked": {asIs, func(s *Service) {
+			s.trust.fresh = func(about topic, v *stamp) bool { return !v.found || s.trust.recent.fresh(about, v) }
+		}},
+		"lease from the end of a read": {asIs, func(s *Service) {
+			s.renew = func(time.Duration) { s.trust.lease.renew(s.trust.clock.monotonic()) }
+		}},
+		"no epoch": {func(c *connection) Database { return oneEpoch{c} }, sound},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for seed := range uint64(3 * modelSeeds) {
+				if violation := runModel(t, seed*1000, broken.connect, broken.service); violation != "" {
+					t.Logf("seed %d: %s", seed, violation)
+					return
+				}
+			}
+			t.Fatal("the model did not notice")
+		})
+	}
+}

@@ -1,0 +1,199 @@
+package cachesvc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"extauthz/authz"
+)
+
+const (
+	// maxReads bounds how often one look-up asks again because what it got was
+	// stale at delivery; each time, another change must have come meanwhile.
+	maxReads = 4
+
+	// fallbackWait is how long a look-up that L1 could answer waits for a
+	// database that does not, before it counts as away.
+	fallbackWait = 75 * time.Millisecond
+)
+
+var errOutdated = errors.New("the database answers with an older state than was announced: check that it is the primary")
+
+// trust is what decides whether a value may be believed. All readers of a
+// service share one.
+type trust struct {
+	clock  *clock
+	recent *recent
+	lease  *lease
+	outage outage
+
+	// fresh is recent.fresh, asked at each delivery; the model test breaks it to
+	// see that it would notice.
+	fresh func(topic, *stamp) bool
+}
+
+// reader answers look-ups of one subject from L1, or by one flight to the
+// database. This is where the promise of the package is kept: nothing is
+// delivered without asking [recent], and nothing from L1 without [lease].
+type reader[T any] struct {
+	*trust
+	subject subject
+	present local[T]
+	absent  local[T] // apart, so that unknown ids can't push out known ones
+	flights *flights[*value[T]]
+	counts  counts
+
+	ttl, negativeTTL time.Duration
+	maxStale         time.Duration
+	jitter           func() float64
+
+	// load reads the database; authz.ErrNotFound for nothing there.
+	load func(ctx context.Context, id string) (data T, version uint64, err error)
+}
+
+// get returns what is known of id; value.found is false if it does not exist.
+// The id may be borrowed.
+func (r *reader[T]) get(ctx context.Context, id string) (*value[T], authz.Layer, error) {
+	v, valid := r.lookup(id)
+	if valid {
+		r.counts.local(v.found)
+		return v, authz.LayerLocal, nil
+	}
+	r.counts.localMiss.Add(1)
+	return r.ask(ctx, strings.Clone(id), v)
+}
+
+// lookup finds id in L1: nil if what is there can't be believed at all, and
+// valid if it can be without asking the database.
+func (r *reader[T]) lookup(id string) (v *value[T], valid bool) {
+	now := r.clock.monotonic()
+	if v = r.present.get(id); v == nil {
+		v = r.absent.get(id)
+	}
+	if v == nil || now >= v.until || !r.deliverable(id, v) {
+		return nil, false
+	}
+	return v, now < v.expires && r.lease.holds(now)
+}
+
+func (r *reader[T]) deliverable(id string, v *value[T]) bool {
+	return r.fresh(topic{r.subject, id}, &v.stamp)
+}
+
+// ask goes to the database. known is what L1 may answer if that is away.
+func (r *reader[T]) ask(ctx context.Context, id string, known *value[T]) (*value[T], authz.Layer, error) {
+	if known != nil && !r.mayFallBack(id, known) {
+		known = nil
+	}
+	if known != nil && r.outage.pausing(r.clock.monotonic()) {
+		return known, authz.LayerLocal, nil
+	}
+	failure := errOutdated
+	for range maxReads {
+		var v *value[T]
+		flight := r.flights.join(id,
+			func() (valid bool) { v, valid = r.lookup(id); return valid },
+			func(ctx context.Context) (*value[T], error) { return r.read(ctx, id) },
+			func(v *value[T]) { r.keep(id, v) })
+		if flight == nil {
+			return v, authz.LayerLocal, nil
+		}
+		wait, cancel := r.waiting(ctx, known != nil)
+		v, err := flight.wait(wait)
+		cancel()
+		switch {
+		case err == nil && r.deliverable(id, v):
+			return v, authz.LayerDatabase, nil
+		case err == nil:
+			continue
+		case errors.Is(err, errLate):
+			failure = errLate
+			continue
+		case ctx.Err() != nil:
+			return nil, authz.LayerNone, ctx.Err()
+		}
+		r.outage.failed(r.clock.monotonic())
+		if known != nil && r.mayFallBack(id, known) {
+			return known, authz.LayerLocal, nil
+		}
+		return nil, authz.LayerNone, fmt.Errorf("database look-up failed, and nothing is cached that may be used: %w", err)
+	}
+	return nil, authz.LayerNone, failure
+}
+
+// mayFallBack tells whether a value may be served with the database away: only
+// what exists, since "unknown" is then nothing that anybody can say.
+func (r *reader[T]) mayFallBack(id string, v *value[T]) bool {
+	now := r.clock.monotonic()
+	return v.found && now < v.until && r.lease.stands(now) && r.deliverable(id, v)
+}
+
+// waiting shortens ctx for one flight of a look-up that need not wait to the end.
+func (r *reader[T]) waiting(ctx context.Context, known bool) (context.Context, context.CancelFunc) {
+	if !known {
+		return ctx, func() {}
+	}
+	wait := fallbackWait
+	if end, ok := ctx.Deadline(); ok {
+		wait = min(wait, time.Until(end)/2)
+	}
+	return context.WithTimeout(ctx, wait)
+}
+
+// read is one flight.
+func (r *reader[T]) read(ctx context.Context, id string) (*value[T], error) {
+	v := &value[T]{}
+	v.seq, v.generation = r.recent.begin()
+	start := r.clock.monotonic()
+	data, version, err := r.load(ctx, id)
+	ttl := r.ttl
+	switch {
+	case err == nil:
+		v.found, v.version, v.data = true, version, data
+	case errors.Is(err, authz.ErrNotFound):
+		ttl = r.negativeTTL
+	default:
+		r.counts.databaseError.Add(1)
+		r.outage.failed(r.clock.monotonic())
+		return nil, err
+	}
+	r.outage.answered()
+	r.counts.database(v.found)
+	v.expires = start + jittered(ttl, r.jitter())
+	v.until = v.expires + r.maxStale
+	return v, nil
+}
+
+// keep stores what a flight brought, unless that is stale already.
+func (r *reader[T]) keep(id string, v *value[T]) {
+	if !r.recent.fresh(topic{r.subject, id}, &v.stamp) {
+		return
+	}
+	if v.found {
+		r.absent.drop(id)
+		r.present.put(id, v)
+	} else {
+		r.present.drop(id)
+		r.absent.put(id, v)
+	}
+}
+
+// drop removes id and tells whether it was there.
+func (r *reader[T]) drop(id string) bool {
+	present, absent := r.present.drop(id), r.absent.drop(id)
+	return present || absent
+}
+
+// dropWhere removes what matches; absences are not asked, having no data.
+func (r *reader[T]) dropWhere(match func(data T) bool) int {
+	return r.present.dropWhere(func(_ string, v *value[T]) bool { return match(v.data) })
+}
+
+// dropAll empties the name space.
+func (r *reader[T]) dropAll() int {
+	all := func(string, *value[T]) bool { return true }
+	return r.present.dropWhere(all) + r.absent.dropWhere(all)
+}

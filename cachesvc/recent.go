@@ -1,0 +1,209 @@
+package cachesvc
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"extauthz/authz"
+)
+
+// maxRecent bounds the window of recent changes by number. Past it the window
+// is forgotten together with everything that was read before.
+const maxRecent = 1_000_000
+
+// subject is what a change or a cached value is about.
+type subject uint8
+
+const (
+	subjectKey  subject = iota + 1 // by prefix
+	subjectRole                    // by name
+	subjectUser                    // by id: the list of a user's keys
+)
+
+// topic names one thing that can change.
+type topic struct {
+	subject subject
+	id      string
+}
+
+// stamp says of which state of the database a cached value tells.
+type stamp struct {
+	found      bool
+	version    uint64 // of the row; 0 if there is none
+	seq        uint64 // what recent had learned before the read began
+	generation uint64 // see recent.reset
+
+	expires time.Duration // may be believed under the lease before this
+	until   time.Duration // is never believed from this on
+
+	// checked is the last recent.seq at which the value was found fresh: as
+	// long as nothing is learned, asking again costs one atomic load.
+	checked atomic.Uint64
+}
+
+// mark is what is known of the last change of a topic.
+type mark struct {
+	version uint64
+	learned uint64 // recent.seq with which the version was learned
+	reread  uint64 // what was read before this recent.seq is stale whatever its version
+}
+
+// recent is the window of recent changes, kept longer than any cached value can
+// live. It alone says whether a value is stale. Safe for concurrent use.
+type recent struct {
+	seq atomic.Uint64 // grows with everything that is learned
+
+	keep  time.Duration
+	limit int
+
+	mu         sync.RWMutex
+	generation uint64
+	all        mark // of a change that may be about anything
+	marks      map[topic]mark
+	order      []learned // oldest first
+}
+
+type learned struct {
+	topic topic
+	seq   uint64
+	at    time.Duration
+}
+
+func newRecent(keep time.Duration) *recent {
+	r := &recent{keep: keep, limit: maxRecent, marks: make(map[topic]mark)}
+	r.seq.Store(1) // so that no stamp is born checked
+	return r
+}
+
+// begin returns the stamp of a read that begins now.
+func (r *recent) begin() (seq, generation uint64) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.seq.Load(), r.generation
+}
+
+// fresh tells whether nothing newer than the value is known. A value that
+// exists is judged by its version: a newer one stays newer, even if a database
+// that lags brings the old one again. An absence has no version, so it is stale
+// if anything was learned after its read began.
+func (r *recent) fresh(t topic, s *stamp) bool {
+	seq := r.seq.Load() // before the question, so that the answer holds for it
+	if s.checked.Load() == seq {
+		return true
+	}
+	if r.stale(t, s) {
+		return false
+	}
+	s.checked.Store(seq)
+	return true
+}
+
+func (r *recent) stale(t topic, s *stamp) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if s.generation != r.generation || s.seq < r.all.reread {
+		return true
+	}
+	m := r.marks[t]
+	if s.seq < m.reread {
+		return true
+	}
+	if s.found {
+		return s.version < m.version
+	}
+	return s.seq < m.learned
+}
+
+// learn takes in changes and returns those that are new. own says that they
+// were made here: then whatever was read before is stale without looking at
+// versions, which a restored database may have begun anew.
+func (r *recent) learn(changes []authz.Change, own bool, now time.Duration) (fresh []authz.Change) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.trim(now)
+	seq := r.seq.Load() + 1
+	for _, c := range changes {
+		if !r.note(c, own, seq, now) {
+			continue
+		}
+		fresh = append(fresh, c)
+	}
+	if len(fresh) == 0 {
+		return nil
+	}
+	if len(r.order) > r.limit {
+		clear(r.marks)
+		r.order = nil
+		r.all.reread = seq
+	}
+	r.seq.Store(seq)
+	return fresh
+}
+
+func (r *recent) note(c authz.Change, own bool, seq uint64, now time.Duration) bool {
+	t := topic{subjectKey, c.Prefix}
+	switch {
+	case c.Kind == authz.ChangeKey && c.Prefix != "":
+	case c.Kind == authz.ChangeRole && c.Role != "":
+		t = topic{subjectRole, c.Role}
+	default: // a kind that is not known here may be about anything
+		if c.Version <= r.all.version && !own {
+			return false
+		}
+		r.all = mark{version: max(c.Version, r.all.version), learned: seq, reread: seq}
+		return true
+	}
+	m := r.marks[t]
+	if c.Version <= m.version && !own {
+		return false
+	}
+	if c.Version > m.version {
+		m.version, m.learned = c.Version, seq
+	}
+	if own {
+		m.reread = seq
+	}
+	r.put(t, m, seq, now)
+	if c.UserID != "" {
+		r.put(topic{subjectUser, c.UserID}, mark{reread: seq}, seq, now)
+	}
+	return true
+}
+
+func (r *recent) put(t topic, m mark, seq uint64, now time.Duration) {
+	r.marks[t] = m
+	r.order = append(r.order, learned{t, seq, now})
+}
+
+// reset forgets everything, and makes stale whatever was read until now: the
+// versions of another epoch can't be compared, and after a gap in the feed
+// nothing is known of what changed.
+func (r *recent) reset() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.generation++
+	r.all = mark{}
+	r.order = nil
+	clear(r.marks)
+	r.seq.Add(1)
+}
+
+// trim drops what was learned longer ago than the window.
+func (r *recent) trim(now time.Duration) {
+	i := 0
+	for ; i < len(r.order) && r.order[i].at+r.keep < now; i++ {
+		o := r.order[i]
+		if m := r.marks[o.topic]; max(m.learned, m.reread) <= o.seq {
+			delete(r.marks, o.topic)
+		}
+	}
+	r.order = r.order[i:]
+}
+
+// size is the number of topics in the window.
+func (r *recent) size() int {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return len(r.marks)
+}

@@ -1,0 +1,104 @@
+package cachesvc
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"extauthz/authz"
+	"extauthz/cachesvc/store"
+	"extauthz/cachesvc/store/memory"
+)
+
+// Service is the cached validator. Its methods are safe for concurrent use.
+type Service struct {
+	db    Database
+	log   *slog.Logger
+	trust *trust
+
+	keys  *reader[credential]
+	roles *reader[authz.Role]
+	lists store.Store // lists of users' keys
+	usage *usage
+
+	userListTTL time.Duration
+	poll        time.Duration
+	retention   time.Duration
+
+	feed        feedPosition
+	bell        chan struct{}
+	ready       chan struct{}
+	becomeReady sync.Once
+	renew       func(start time.Duration) // lease.renew; the model test breaks it
+	told        stateLog
+
+	history history
+	metrics *metrics
+}
+
+var (
+	_ authz.Validator     = (*Service)(nil)
+	_ authz.UsageRecorder = (*Service)(nil)
+)
+
+// New makes a service. It does no I/O: [Service.Run] does. An error names every
+// problem of the configuration.
+func New(c Config) (*Service, error) {
+	c = c.withDefaults()
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	clock := newClock(c.Now)
+	t := &trust{clock: clock, recent: newRecent(c.Retention), lease: newLease(c.Lease, c.MaxStale)}
+	t.fresh = t.recent.fresh
+	lists, err := memory.New(memory.Config{MaxEntries: c.MaxUserLists, Now: c.Now})
+	if err != nil {
+		return nil, fmt.Errorf("store of user lists: %w", err)
+	}
+	s := &Service{
+		db: c.Database, log: c.Logger, trust: t,
+		keys:        newReader(c, t, subjectKey, c.MaxKeys, loadKey(c.Database)),
+		roles:       newReader(c, t, subjectRole, c.MaxRoles, loadRole(c.Database)),
+		lists:       lists,
+		usage:       newUsage(c.Database, c.Logger, c.FlushEvery, c.FlushAt, c.MaxKeys),
+		userListTTL: c.UserListTTL, poll: c.Poll, retention: c.Retention,
+		bell: make(chan struct{}, 1), ready: make(chan struct{}), renew: t.lease.renew,
+	}
+	s.metrics = newMetrics(s)
+	if c.Registerer != nil {
+		if err := c.Registerer.Register(s.metrics); err != nil {
+			return nil, fmt.Errorf("registering the cache's metrics: %w", err)
+		}
+	}
+	return s, nil
+}
+
+func newReader[T any](c Config, t *trust, about subject, limit int, load func(context.Context, string) (T, uint64, error)) *reader[T] {
+	return &reader[T]{
+		trust: t, subject: about,
+		present: newLocal[T](limit), absent: newLocal[T](c.MaxNegative),
+		flights: newFlights[*value[T]](c.FlightBudget, t.clock),
+		ttl:     c.ValidationTTL, negativeTTL: c.NegativeTTL, maxStale: c.MaxStale, jitter: c.Jitter,
+		load: load,
+	}
+}
+
+// Run reads the change feed and writes usage until ctx ends, and then waits for
+// look-ups on their way. Without it every look-up goes to the database. ctx
+// should end after the last check was answered; then [Service.Flush] is due. The
+// error is always nil: whatever fails is tried again, and told by Status.
+func (s *Service) Run(ctx context.Context) error {
+	var running sync.WaitGroup
+	running.Go(func() { s.followFeed(ctx) })
+	running.Go(func() { s.usage.run(ctx) })
+	running.Wait()
+	s.keys.flights.drain()
+	s.roles.flights.drain()
+	return nil
+}
+
+var _ prometheus.Collector = (*metrics)(nil)

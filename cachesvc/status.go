@@ -1,0 +1,109 @@
+package cachesvc
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// State is how well the service can keep its promise just now. It serves in each
+// state but the first; none but the first makes a replica not ready.
+type State string
+
+// The states.
+const (
+	StateStarting     State = "starting"             // the feed was never read
+	StateServing      State = "serving"              // the lease holds
+	StateRevalidating State = "revalidating"         // the feed is behind: L1 is checked against the database
+	StateAway         State = "database_unreachable" // known keys go on from L1
+	StateExhausted    State = "stale_limit_reached"  // the database is away for longer than MaxStale: errors
+)
+
+// Status is the detail of readiness.
+type Status struct {
+	State         State
+	Ready         bool          // the feed was loaded once
+	FeedAge       time.Duration // since the start of the last complete read; -1: none, or nothing known since a gap
+	LeaseHolds    bool
+	DatabaseUp    bool // no look-up has failed since the last answer
+	DatabaseAhead time.Duration
+	Epoch         string
+	FeedError     string // of the last read; empty if it was well
+	RecentChanges int    // topics in the window
+	UsagePending  int64
+}
+
+// Status tells the present state.
+func (s *Service) Status() Status {
+	now := s.trust.clock.monotonic()
+	st := Status{
+		FeedAge:       -1,
+		LeaseHolds:    s.trust.lease.holds(now),
+		DatabaseUp:    !s.trust.outage.down.Load(),
+		DatabaseAhead: time.Duration(s.trust.clock.drift.Load()),
+		RecentChanges: s.trust.recent.size(),
+		UsagePending:  s.usage.pending(),
+	}
+	if age, ok := s.trust.lease.age(now); ok {
+		st.FeedAge = age
+	}
+	select {
+	case <-s.ready:
+		st.Ready = true
+	default:
+	}
+	s.feed.mu.Lock()
+	st.Epoch = s.feed.epoch
+	if s.feed.err != nil {
+		st.FeedError = s.feed.err.Error()
+	}
+	s.feed.mu.Unlock()
+	st.State = s.state(now, st)
+	return st
+}
+
+func (s *Service) state(now time.Duration, st Status) State {
+	switch {
+	case !st.Ready:
+		return StateStarting
+	case st.LeaseHolds:
+		return StateServing
+	case st.DatabaseUp:
+		return StateRevalidating
+	case s.trust.lease.stands(now):
+		return StateAway
+	default:
+		return StateExhausted
+	}
+}
+
+func (st Status) feedAgeSeconds() float64 {
+	if st.FeedAge < 0 {
+		return -1
+	}
+	return st.FeedAge.Seconds()
+}
+
+// stateLog writes one line for each change of state.
+type stateLog struct {
+	mu   sync.Mutex
+	last State
+}
+
+// tellState logs the state if it is another than the last time.
+func (s *Service) tellState() {
+	st := s.Status()
+	s.told.mu.Lock()
+	defer s.told.mu.Unlock()
+	if st.State == s.told.last {
+		return
+	}
+	before := s.told.last
+	s.told.last = st.State
+	level := slog.LevelWarn
+	if st.State == StateServing {
+		level = slog.LevelInfo
+	}
+	s.log.Log(context.Background(), level, "cache state changed", "state", st.State, "before", before, "feed_age", st.FeedAge, "feed_error", st.FeedError, "epoch", st.Epoch)
+}

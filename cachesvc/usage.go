@@ -1,0 +1,192 @@
+package cachesvc
+
+import (
+	"context"
+	"fmt"
+	"hash/maphash"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"extauthz/authz"
+)
+
+const (
+	usageShards   = 64
+	usageBatch    = 1000        // keys in one write
+	usageTick     = time.Second // a key goes to the database at most so often
+	flushDeadline = 10 * time.Second
+)
+
+// usage counts the uses of keys in process until they are written. What was not
+// yet written is lost with the process; a write that failed is kept, and comes
+// with the next. No lock is shared by all keys.
+type usage struct {
+	sink  UsageSink
+	log   *slog.Logger
+	every time.Duration
+	at    uint64 // a key with so many uses is due at the next tick
+	limit int    // keys in a shard
+
+	seed   maphash.Seed
+	shards [usageShards]usageShard
+
+	writing chan struct{} // holds one token: one flush at a time
+	failing atomic.Bool
+	flushed atomic.Uint64
+	dropped atomic.Uint64
+}
+
+type usageShard struct {
+	mu    sync.RWMutex // read-held while a counter is raised, so that none is raised after it was taken
+	cells map[string]*usageCell
+	// pending is the sum of all cells.
+	pending atomic.Int64
+	_       [shardMargin]byte
+}
+
+type usageCell struct {
+	count atomic.Uint64
+	last  atomic.Int64 // Unix nanoseconds
+}
+
+func newUsage(sink UsageSink, log *slog.Logger, every time.Duration, at uint64, maxKeys int) *usage {
+	u := &usage{sink: sink, log: log, every: every, at: at, seed: maphash.MakeSeed(), writing: make(chan struct{}, 1)}
+	u.limit = max(maxKeys/usageShards, 1)
+	for i := range u.shards {
+		u.shards[i].cells = make(map[string]*usageCell)
+	}
+	return u
+}
+
+// Used counts one use of a key. It does no I/O; a key that was used since the
+// last flush costs no allocation. Safe for concurrent use.
+func (s *Service) Used(keyID string, at time.Time) { s.usage.add(keyID, 1, at.UnixNano()) }
+
+// Flush writes all that was counted, waiting for a flush on its way. To be
+// called at shutdown, when no more checks come. What could not be written is
+// kept.
+func (s *Service) Flush(ctx context.Context) error { return s.usage.flush(ctx, 1) }
+
+func (u *usage) add(keyID string, n uint64, last int64) {
+	sh := &u.shards[maphash.String(u.seed, keyID)%usageShards]
+	sh.mu.RLock()
+	if c := sh.cells[keyID]; c != nil {
+		c.add(n, last)
+		sh.pending.Add(int64(n))
+		sh.mu.RUnlock()
+		return
+	}
+	sh.mu.RUnlock()
+
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	c := sh.cells[keyID]
+	if c == nil {
+		if len(sh.cells) >= u.limit {
+			u.dropped.Add(n)
+			return
+		}
+		c = new(usageCell)
+		sh.cells[keyID] = c
+	}
+	c.add(n, last)
+	sh.pending.Add(int64(n))
+}
+
+// add moves the last use forward only.
+func (c *usageCell) add(n uint64, last int64) {
+	c.count.Add(n)
+	for {
+		before := c.last.Load()
+		if last <= before || c.last.CompareAndSwap(before, last) {
+			return
+		}
+	}
+}
+
+// run flushes until ctx ends: keys that are due at each tick, all of them each
+// interval.
+func (u *usage) run(ctx context.Context) {
+	ticker := time.NewTicker(min(usageTick, u.every))
+	defer ticker.Stop()
+	var since time.Duration
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		least := u.at
+		if since += min(usageTick, u.every); since >= u.every {
+			since, least = 0, 1
+		}
+		flushCtx, cancel := context.WithTimeout(ctx, flushDeadline)
+		u.tell(u.flush(flushCtx, least))
+		cancel()
+	}
+}
+
+// tell logs a change from working to failing and back, not each failure.
+func (u *usage) tell(err error) {
+	switch failing := err != nil; {
+	case failing == u.failing.Swap(failing):
+	case failing:
+		u.log.Warn("usage can't be written to the database; it is kept and tried again", "error", err)
+	default:
+		u.log.Info("usage is written to the database again")
+	}
+}
+
+// flush writes the counters that have at least so many uses.
+func (u *usage) flush(ctx context.Context, least uint64) error {
+	select {
+	case u.writing <- struct{}{}:
+		defer func() { <-u.writing }()
+	case <-ctx.Done():
+		return fmt.Errorf("flushing usage: another flush is on its way: %w", ctx.Err())
+	}
+	taken := u.take(least)
+	for start := 0; start < len(taken); start += usageBatch {
+		batch := taken[start:min(start+usageBatch, len(taken))]
+		if err := u.sink.AddUsage(ctx, batch); err != nil {
+			for _, kept := range taken[start:] {
+				u.add(kept.KeyID, kept.Count, kept.LastUsedAt.UnixNano())
+			}
+			return fmt.Errorf("flushing usage of %d keys: %w", len(taken)-start, err)
+		}
+		for _, written := range batch {
+			u.flushed.Add(written.Count)
+		}
+	}
+	return nil
+}
+
+// take moves counters out. Those that were not used since the last time go away.
+func (u *usage) take(least uint64) (taken []authz.Usage) {
+	for i := range u.shards {
+		sh := &u.shards[i]
+		sh.mu.Lock()
+		for id, c := range sh.cells {
+			switch n := c.count.Load(); {
+			case n == 0 && least == 1:
+				delete(sh.cells, id)
+			case n >= least:
+				c.count.Store(0)
+				sh.pending.Add(-int64(n))
+				taken = append(taken, authz.Usage{KeyID: id, Count: n, LastUsedAt: time.Unix(0, c.last.Load()).UTC()})
+			}
+		}
+		sh.mu.Unlock()
+	}
+	return taken
+}
+
+// pending is the number of uses that are not yet written.
+func (u *usage) pending() (n int64) {
+	for i := range u.shards {
+		n += u.shards[i].pending.Load()
+	}
+	return n
+}

@@ -1,0 +1,311 @@
+package cachesvc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+	"unsafe"
+
+	"extauthz/authz"
+)
+
+// bubble runs a test in simulated time, with a database that holds the key "k".
+func bubble(t *testing.T, test func(t *testing.T, db *database, c *connection)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		db := newDatabase()
+		db.commit("k", as)
+		test(t, db, db.connect())
+	})
+}
+
+func wantEntry(t *testing.T, s *Service, prefix string, alive bool, layer authz.Layer) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
+	defer cancel()
+	e, err := s.Lookup(ctx, prefix)
+	if err != nil || live(e.Record) != alive || e.Layer != layer {
+		t.Fatalf("Lookup(%q) = %+v from %v, %v; want alive %v from %v", prefix, e.Record, e.Layer, err, alive, layer)
+	}
+}
+
+func wantError(t *testing.T, s *Service, prefix string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
+	defer cancel()
+	if e, err := s.Lookup(ctx, prefix); err == nil {
+		t.Fatalf("Lookup(%q) = %+v from %v; want an error", prefix, e.Record, e.Layer)
+	}
+}
+
+func failing(err error) func() (time.Duration, time.Duration, error) {
+	return func() (time.Duration, time.Duration, error) { return 0, 0, err }
+}
+
+func taking(before time.Duration) func() (time.Duration, time.Duration, error) {
+	return func() (time.Duration, time.Duration, error) { return before, 0, nil }
+}
+
+func TestTheSecondLookupIsAHit(t *testing.T) {
+	bubble(t, func(t *testing.T, db *database, c *connection) {
+		s := start(t, Config{Database: c})
+		wantEntry(t, s, "k", true, authz.LayerDatabase)
+		wantEntry(t, s, "k", true, authz.LayerLocal)
+		wantEntry(t, s, "none", false, authz.LayerDatabase)
+		wantEntry(t, s, "none", false, authz.LayerLocal)
+		if st := s.Stats(t.Context()); st.HitRate != .5 {
+			t.Errorf("hit rate %v, want 0.5", st.HitRate)
+		}
+	})
+}
+
+func TestAValueEndsWithItsLifetime(t *testing.T) {
+	bubble(t, func(t *testing.T, db *database, c *connection) {
+		s := start(t, Config{Database: c, Jitter: func() float64 { return 0 }})
+		wantEntry(t, s, "k", true, authz.LayerDatabase)
+		wantEntry(t, s, "none", false, authz.LayerDatabase)
+		time.Sleep(DefaultNegativeTTL)
+		wantEntry(t, s, "none", false, authz.LayerDatabase)
+		wantEntry(t, s, "k", true, authz.LayerLocal)
+		time.Sleep(DefaultValidationTTL - DefaultNegativeTTL)
+		wantEntry(t, s, "k", true, authz.LayerDatabase)
+	})
+}
+
+func TestABurstOnAColdKeyIsOneQuery(t *testing.T) {
+	for _, prefix := range []string{"k", "none"} {
+		bubble(t, func(t *testing.T, db *database, c *connection) {
+			c.lookup = taking(20 * time.Millisecond)
+			s := start(t, Config{Database: c})
+			var burst sync.WaitGroup
+			for range 1000 {
+				burst.Go(func() {
+					if e, err := s.Lookup(t.Context(), prefix); err != nil || live(e.Record) != (prefix == "k") {
+						t.Errorf("Lookup = %+v, %v", e, err)
+					}
+				})
+			}
+			burst.Wait()
+			if db.keyReads != 1 {
+				t.Errorf("%d queries for %q, want 1", db.keyReads, prefix)
+			}
+		})
+	}
+}
+
+func TestAMissThatComesLateToAFlightFindsItInL1(t *testing.T) {
+	bubble(t, func(t *testing.T, db *database, c *connection) {
+		s := start(t, Config{Database: c})
+		wantEntry(t, s, "k", true, authz.LayerDatabase)
+		// As one that missed L1 just before the flight above ended.
+		if _, layer, err := s.keys.ask(t.Context(), "k", nil); err != nil || layer != authz.LayerLocal || db.keyReads != 1 {
+			t.Errorf("answered by %v, %v, after %d queries", layer, err, db.keyReads)
+		}
+	})
+}
+
+func TestInAnOutageOneLookupWaitsAndTheOthersDoNot(t *testing.T) {
+	bubble(t, func(t *testing.T, db *database, c *connection) {
+		s := start(t, Config{Database: c})
+		wantEntry(t, s, "k", true, authz.LayerDatabase)
+		c.set(func(c *connection) { c.lookup, c.feed = taking(time.Hour), taking(time.Hour) })
+		time.Sleep(DefaultLease + DefaultPoll)
+		began := time.Now()
+		for range 100 {
+			wantEntry(t, s, "k", true, authz.LayerLocal)
+		}
+		if took := time.Since(began); took != fallbackWait {
+			t.Errorf("100 look-ups waited %s, want %s: one of them, once", took, fallbackWait)
+		}
+	})
+}
+
+func TestAWaiterThatLeavesDoesNotEndTheFlight(t *testing.T) {
+	bubble(t, func(t *testing.T, db *database, c *connection) {
+		c.lookup = taking(100 * time.Millisecond)
+		s := start(t, Config{Database: c})
+		first, leave := context.WithCancel(t.Context())
+		left := make(chan error)
+		go func() {
+			_, err := s.Lookup(first, "k")
+			left <- err
+		}()
+		synctest.Wait()
+		answered := make(chan error)
+		go func() {
+			_, err := s.Lookup(t.Context(), "k")
+			answered <- err
+		}()
+		synctest.Wait()
+		leave()
+		if err := <-left; !errors.Is(err, context.Canceled) {
+			t.Errorf("the one who left got %v", err)
+		}
+		if err := <-answered; err != nil || db.keyReads != 1 {
+			t.Errorf("the one who stayed got %v after %d queries", err, db.keyReads)
+		}
+	})
+}
+
+func TestAFlightOverItsBudgetIsThrownAway(t *testing.T) {
+	bubble(t, func(t *testing.T, db *database, c *connection) {
+		s := start(t, Config{Database: c})
+		var calls int
+		s.keys.load = func(context.Context, string) (credential, uint64, error) {
+			if calls++; calls == 1 {
+				time.Sleep(DefaultFlightBudget + 1) // a frozen process: ctx is of no use
+				return credential{}, 1, nil
+			}
+			return credential{}, 1, nil
+		}
+		if _, err := s.Lookup(t.Context(), "k"); err != nil || calls != 2 {
+			t.Errorf("%v after %d reads; want the second read's answer", err, calls)
+		}
+	})
+}
+
+func TestKnownKeysOutliveTheDatabaseUntilMaxStale(t *testing.T) {
+	for name, broken := range map[string]func() (time.Duration, time.Duration, error){
+		"failing": failing(errAway), "frozen": taking(time.Hour),
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, db *database, c *connection) {
+				s := start(t, Config{Database: c})
+				wantEntry(t, s, "k", true, authz.LayerDatabase)
+				wantEntry(t, s, "none", false, authz.LayerDatabase)
+				c.set(func(c *connection) { c.lookup, c.feed = broken, broken })
+				away := time.Now()
+				for time.Since(away) < DefaultMaxStale-DefaultPoll {
+					wantEntry(t, s, "k", true, authz.LayerLocal)
+					wantError(t, s, "cold")
+					if time.Since(away) > DefaultLease {
+						wantError(t, s, "none") // nobody can say that now
+					}
+					time.Sleep(977 * time.Millisecond)
+				}
+				time.Sleep(DefaultPoll + time.Second)
+				wantError(t, s, "k")
+				if st := s.Status(); st.State != StateExhausted || !st.Ready {
+					t.Errorf("status %+v", st)
+				}
+				c.set(func(c *connection) { c.lookup, c.feed = failing(nil), failing(nil) })
+				time.Sleep(2 * time.Second)
+				wantEntry(t, s, "k", true, authz.LayerDatabase)
+				wantEntry(t, s, "k", true, authz.LayerLocal)
+			})
+		})
+	}
+}
+
+func TestWithoutAFeedEveryLookupAsksTheDatabase(t *testing.T) {
+	bubble(t, func(t *testing.T, db *database, c *connection) {
+		s := start(t, Config{Database: c})
+		wantEntry(t, s, "k", true, authz.LayerDatabase)
+		c.set(func(c *connection) { c.feed = failing(errAway) })
+		time.Sleep(DefaultLease)
+		wantEntry(t, s, "k", true, authz.LayerDatabase)
+		db.commit("k", revoked)
+		wantEntry(t, s, "k", false, authz.LayerDatabase)
+		if st := s.Status(); st.State != StateRevalidating {
+			t.Errorf("state %q", st.State)
+		}
+	})
+}
+
+func TestADatabaseThatIsBackIsFoundWithoutTheFeed(t *testing.T) {
+	bubble(t, func(t *testing.T, db *database, c *connection) {
+		s := start(t, Config{Database: c})
+		wantEntry(t, s, "k", true, authz.LayerDatabase)
+		c.set(func(c *connection) { c.lookup, c.feed = failing(errAway), failing(errAway) })
+		time.Sleep(DefaultLease)
+		wantEntry(t, s, "k", true, authz.LayerLocal)
+		db.commit("k", revoked)
+		c.set(func(c *connection) { c.lookup = failing(nil) })
+		time.Sleep(probePause)
+		wantEntry(t, s, "k", false, authz.LayerDatabase)
+	})
+}
+
+func TestAnOlderStateThanAnnouncedIsAnError(t *testing.T) {
+	bubble(t, func(t *testing.T, db *database, c *connection) {
+		s := start(t, Config{Database: c})
+		s.Changed(t.Context(), []authz.Change{{Version: 99, Kind: authz.ChangeKey, Prefix: "k"}})
+		if _, err := s.Lookup(t.Context(), "k"); !errors.Is(err, errOutdated) {
+			t.Errorf("got %v from a database that lags", err)
+		}
+	})
+}
+
+func TestUnknownKeysCannotPushKnownOnesOut(t *testing.T) {
+	bubble(t, func(t *testing.T, db *database, c *connection) {
+		s := start(t, Config{Database: c, MaxKeys: 1000, MaxNegative: 500})
+		for i := range 300 {
+			db.commit(fmt.Sprint("real-", i), as)
+		}
+		time.Sleep(time.Second)
+		for i := range 300 {
+			wantEntry(t, s, fmt.Sprint("real-", i), true, authz.LayerDatabase)
+		}
+		for i := range 5000 {
+			wantEntry(t, s, fmt.Sprint("forged-", i), false, authz.LayerDatabase)
+		}
+		for i := range 300 {
+			wantEntry(t, s, fmt.Sprint("real-", i), true, authz.LayerLocal)
+		}
+		if n := s.keys.absent.len(); n > 500 {
+			t.Errorf("%d unknown keys are held, want 500 at most", n)
+		}
+	})
+}
+
+func TestABorrowedPrefixIsNotKept(t *testing.T) {
+	bubble(t, func(t *testing.T, db *database, c *connection) {
+		s := start(t, Config{Database: c})
+		buffer := []byte("k")
+		wantEntry(t, s, unsafe.String(&buffer[0], len(buffer)), true, authz.LayerDatabase)
+		buffer[0] = 'x'
+		wantEntry(t, s, "k", true, authz.LayerLocal)
+	})
+}
+
+func TestTheConfigurationNamesEveryProblem(t *testing.T) {
+	_, err := New(Config{Poll: 2 * time.Second, FlightBudget: 3 * time.Second, MaxStale: time.Millisecond, Retention: time.Minute, MaxKeys: -1, FlushEvery: -1})
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{"no database", "feed.poll", "flight budget", "max_stale", "feed.retention", "max_keys", "flush_interval"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not named in: %v", want, err)
+		}
+	}
+}
+
+func BenchmarkHit(b *testing.B) {
+	db := newDatabase()
+	prefixes := make([]string, 10_000)
+	for i := range prefixes {
+		prefixes[i] = fmt.Sprintf("ak_live_%08d", i)
+		db.commit(prefixes[i], as)
+	}
+	s := start(b, Config{Database: db.connect()})
+	for _, p := range prefixes {
+		if _, err := s.Lookup(b.Context(), p); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for i := 0; pb.Next(); i++ {
+			e, err := s.Lookup(b.Context(), prefixes[i%len(prefixes)])
+			if err != nil || e.Record == nil {
+				b.Fatal(e, err)
+			}
+			s.Used(e.Record.ID, e.Record.CreatedAt)
+		}
+	})
+}
