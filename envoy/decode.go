@@ -1,0 +1,86 @@
+package envoy
+
+import (
+	"net/netip"
+	"strings"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+
+	"extauthz/authz"
+)
+
+// decode reads a CheckRequest of any shape. Envoy sends headers either joined
+// and sanitised (the map) or raw (header_map, with encode_raw_headers); where a
+// name stands in both, the raw lines count, for they say more.
+func decode(req *authv3.CheckRequest) *authz.Request {
+	attributes := req.GetAttributes()
+	http := attributes.GetRequest().GetHttp()
+	r := &authz.Request{
+		Method:          http.GetMethod(),
+		Scheme:          http.GetScheme(),
+		Host:            http.GetHost(),
+		Path:            http.GetPath(),
+		PathSanitised:   true,
+		Peer:            peer(attributes.GetSource().GetAddress()),
+		ContextResource: attributes.GetContextExtensions()["resource"],
+		ContextAction:   attributes.GetContextExtensions()["action"],
+	}
+	raw := map[string]bool{}
+	for _, h := range http.GetHeaderMap().GetHeaders() {
+		name, value := strings.ToLower(h.GetKey()), string(h.GetRawValue())
+		if value == "" {
+			value = h.GetValue()
+		}
+		raw[name] = true
+		switch name {
+		case ":path":
+			r.Path, r.PathSanitised = value, false
+		case ":method":
+			r.Method = value
+		case ":authority":
+			r.Host = value
+		}
+		r.Headers = append(r.Headers, authz.Header{Name: name, Value: value})
+	}
+	for name, value := range http.GetHeaders() {
+		name = strings.ToLower(name)
+		if raw[name] {
+			continue
+		}
+		switch name {
+		case ":path":
+			if r.Path == "" {
+				r.Path = value
+			}
+		case ":method":
+			if r.Method == "" {
+				r.Method = value
+			}
+		case ":authority":
+			if r.Host == "" {
+				r.Host = value
+			}
+		}
+		r.Headers = append(r.Headers, authz.Header{Name: name, Value: value, Sanitised: true})
+	}
+	return r
+}
+
+func peer(address *corev3.Address) netip.Addr {
+	addr, err := netip.ParseAddr(address.GetSocketAddress().GetAddress())
+	if err != nil {
+		return netip.Addr{}
+	}
+	return addr.Unmap()
+}
+
+// header returns the first line of a header, or "".
+func header(r *authz.Request, name string) string {
+	for i := range r.Headers {
+		if r.Headers[i].Name == name {
+			return r.Headers[i].Value
+		}
+	}
+	return ""
+}

@@ -1,0 +1,138 @@
+package envoy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"extauthz/authz"
+)
+
+// The deadline of one check: the caller's less a margin to answer in, at most
+// DefaultTimeout.
+const (
+	DefaultTimeout = 150 * time.Millisecond
+	callerMargin   = 20 * time.Millisecond
+)
+
+// Checker decides about requests; *authz.Authorizer does.
+type Checker interface {
+	Check(ctx context.Context, r *authz.Request) (authz.Decision, error)
+}
+
+// Config is what a Service is made of.
+type Config struct {
+	Checker    Checker
+	Encoder    EncoderConfig
+	Timeout    time.Duration // 0: DefaultTimeout
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+}
+
+// policy is what a reload exchanges, as one: a check sees the old or the new.
+type policy struct {
+	checker Checker
+	encoder *encoder
+}
+
+// Service answers Envoy's Check. It is safe for concurrent use.
+type Service struct {
+	authv3.UnimplementedAuthorizationServer
+	policy   atomic.Pointer[policy]
+	timeout  time.Duration
+	log      *slog.Logger
+	decided  [256]prometheus.Counter // by reason, bound beforehand
+	failed   prometheus.Counter
+	duration prometheus.Histogram
+}
+
+var _ authv3.AuthorizationServer = (*Service)(nil)
+
+// New reports every problem of the configuration at once.
+func New(c Config) (*Service, error) {
+	if c.Logger == nil || c.Registerer == nil {
+		return nil, errors.New("envoy: a logger and a metrics registerer are needed")
+	}
+	s := &Service{timeout: c.Timeout, log: c.Logger}
+	if s.timeout == 0 {
+		s.timeout = DefaultTimeout
+	}
+	if err := s.SetPolicy(c.Checker, c.Encoder); err != nil {
+		return nil, err
+	}
+	decisions := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "extauthz_decisions_total",
+		Help: "Checks answered, by decision (allow, deny, error) and reason."}, []string{"decision", "reason"})
+	s.duration = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "extauthz_check_duration_seconds",
+		Help: "Time spent on a check inside the service.",
+		// From what a cache hit takes to just over the deadline.
+		Buckets: []float64{50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 200e-3}})
+	for _, m := range []prometheus.Collector{decisions, s.duration} {
+		if err := c.Registerer.Register(m); err != nil {
+			return nil, err
+		}
+	}
+	for _, r := range authz.Reasons() {
+		word := "deny"
+		if r == authz.ReasonGranted || r == authz.ReasonAnonymous {
+			word = "allow"
+		}
+		s.decided[r] = decisions.WithLabelValues(word, r.String())
+	}
+	s.failed = decisions.WithLabelValues("error", "undecided")
+	return s, nil
+}
+
+// SetPolicy exchanges what decides and how it is told. An error changes nothing.
+func (s *Service) SetPolicy(checker Checker, c EncoderConfig) error {
+	if checker == nil {
+		return errors.New("envoy: a checker is needed")
+	}
+	e, err := newEncoder(c)
+	if err != nil {
+		return err
+	}
+	s.policy.Store(&policy{checker, e})
+	return nil
+}
+
+// Check answers one request. Its error is UNAVAILABLE, and only where nobody
+// could decide; nothing that a client sends causes one.
+func (s *Service) Check(ctx context.Context, req *authv3.CheckRequest) (res *authv3.CheckResponse, err error) {
+	start := time.Now()
+	defer func() {
+		if p := recover(); p != nil { // a bug of ours: never an open door, never a dead process
+			s.log.ErrorContext(ctx, "check panicked", "stack", string(debug.Stack()))
+			res, err = nil, s.undecided()
+		}
+		s.duration.Observe(time.Since(start).Seconds())
+	}()
+	timeout := s.timeout
+	if deadline, ok := ctx.Deadline(); ok {
+		timeout = min(timeout, time.Until(deadline)-callerMargin)
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+
+	p := s.policy.Load()
+	r := decode(req)
+	d, err := p.checker.Check(ctx, r)
+	if err != nil {
+		s.log.DebugContext(ctx, "check undecided", "error", err)
+		return nil, s.undecided()
+	}
+	s.decided[d.Reason].Inc()
+	return p.encoder.encode(&d, r), nil
+}
+
+func (s *Service) undecided() error {
+	s.failed.Inc()
+	return status.Error(codes.Unavailable, "no decision could be made: a store does not answer")
+}

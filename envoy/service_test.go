@@ -1,0 +1,236 @@
+package envoy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"extauthz/authz"
+)
+
+// answer is a checker that says what it was told to.
+type answer func(*authz.Request) (authz.Decision, error)
+
+func (a answer) Check(_ context.Context, r *authz.Request) (authz.Decision, error) { return a(r) }
+
+func service(t testing.TB, c EncoderConfig, a answer) *Service {
+	t.Helper()
+	s, err := New(Config{Checker: a, Encoder: c, Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func request(path string, headers map[string]string) *authv3.CheckRequest {
+	return &authv3.CheckRequest{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{
+		Http: &authv3.AttributeContext_HttpRequest{Method: "GET", Path: path, Host: "h", Headers: headers}}}}
+}
+
+func allow(rec authz.Record, found ...authz.CredentialSource) answer {
+	return func(*authz.Request) (authz.Decision, error) {
+		d := authz.Decision{Allowed: true, Reason: authz.ReasonGranted, Record: &rec, Scopes: rec.Scopes}
+		for _, f := range found {
+			d.Credentials = append(d.Credentials, authz.FoundCredential{Source: f})
+		}
+		return d, nil
+	}
+}
+
+func check(t testing.TB, s *Service, req *authv3.CheckRequest) *authv3.CheckResponse {
+	t.Helper()
+	res, err := s.Check(t.Context(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sound(t, res)
+	return res
+}
+
+// sound holds a response to what Envoy takes without harm.
+func sound(t testing.TB, res *authv3.CheckResponse) {
+	t.Helper()
+	if _, err := proto.Marshal(res); err != nil {
+		t.Fatalf("the response can't be marshalled: %v", err)
+	}
+	if (res.GetStatus().GetCode() == 0) != (res.GetDeniedResponse() == nil) {
+		t.Fatal("status and response disagree: code 0 allows")
+	}
+	seen := map[string]bool{}
+	for _, h := range slices.Concat(res.GetOkResponse().GetHeaders(), res.GetDeniedResponse().GetHeaders()) {
+		name, value := h.GetHeader().GetKey(), h.GetHeader().GetValue()
+		if seen[name] {
+			t.Errorf("%s stands twice", name)
+		}
+		seen[name] = true
+		if h.GetAppend() == nil || h.GetAppend().GetValue() || h.GetAppendAction() != corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD { //nolint:staticcheck // see option
+			t.Errorf("%s does not overwrite in both forms", name)
+		}
+		if name != ":path" && !validName(name) || !plainValue(value) || !utf8.ValidString(value) {
+			t.Errorf("%q: %q is no valid header", name, value)
+		}
+	}
+	for _, name := range res.GetOkResponse().GetHeadersToRemove() {
+		if seen[name] {
+			t.Errorf("%s is set and removed: removal would win", name)
+		}
+		if !validName(name) {
+			t.Errorf("%q can't be removed", name)
+		}
+	}
+}
+
+func values(res *authv3.CheckResponse) map[string]string {
+	out := map[string]string{}
+	for _, h := range slices.Concat(res.GetOkResponse().GetHeaders(), res.GetDeniedResponse().GetHeaders()) {
+		out[h.GetHeader().GetKey()] = h.GetHeader().GetValue()
+	}
+	return out
+}
+
+func TestIdentityIsSetAndEverythingElseUnderThePrefixRemoved(t *testing.T) {
+	s := service(t, EncoderConfig{MetadataHeaders: []string{"tier", "team"}}, allow(authz.Record{ID: "i", UserID: "u\r\nx: y", Name: "Café 100%",
+		Prefix: "ak_live_12345678", Environment: "live", Metadata: map[string]string{"tier": "gold"}},
+		authz.CredentialSource{Kind: authz.SourceHeader, Name: "x-api-key"}))
+	res := check(t, s, request("/orders", map[string]string{"X-Auth-User-Id": "root", "x_auth_user_id": "root", "x-auth-admin": "1", "x-other": "y"}))
+	got := values(res)
+	for name, want := range map[string]string{"x-auth-key-id": "i", "x-auth-user-id": "u%0D%0Ax: y",
+		"x-auth-key-name": "Caf%C3%A9 100%25", "x-auth-meta-tier": "gold", "x-auth-environment": "live"} {
+		if got[name] != want {
+			t.Errorf("%s: got %q, want %q", name, got[name], want)
+		}
+	}
+	removed := res.GetOkResponse().GetHeadersToRemove()
+	for _, name := range []string{"x_auth_user_id", "x-auth-admin", "x-auth-meta-team", "x-auth-scopes", "x-api-key"} {
+		if !slices.Contains(removed, name) {
+			t.Errorf("%s is not removed: %v", name, removed)
+		}
+	}
+	if slices.Contains(removed, "x-other") {
+		t.Error("a header that is none of ours was removed")
+	}
+}
+
+func TestAnonymousRoutesRemoveTheWholeSet(t *testing.T) {
+	s := service(t, EncoderConfig{}, func(*authz.Request) (authz.Decision, error) {
+		return authz.Decision{Allowed: true, Reason: authz.ReasonAnonymous}, nil
+	})
+	res := check(t, s, request("/healthz", nil))
+	if len(res.GetOkResponse().GetHeaders()) != 0 || len(res.GetOkResponse().GetHeadersToRemove()) != len(identityNames) {
+		t.Errorf("got %v", res)
+	}
+}
+
+func TestCredentialsLeaveTheRequestAndTheRestStays(t *testing.T) {
+	s := service(t, EncoderConfig{}, allow(authz.Record{ID: "i"}, authz.CredentialSource{Kind: authz.SourceQuery, Name: "api_key"},
+		authz.CredentialSource{Kind: authz.SourceCookie, Name: "key"}))
+	res := check(t, s, request("/o?z=1&api%5Fkey=K&flag&a=%2f&api_key=K", map[string]string{"cookie": "a=1; key=K; b=2"}))
+	if got := values(res); got[":path"] != "/o?z=1&flag&a=%2f" || got["cookie"] != "a=1; b=2" {
+		t.Errorf("got %q", got)
+	}
+	res = check(t, s, request("/o?api_key=K", map[string]string{"cookie": "key=K"}))
+	if values(res)[":path"] != "/o" || !slices.Contains(res.GetOkResponse().GetHeadersToRemove(), "cookie") {
+		t.Errorf("got %v", res)
+	}
+}
+
+func TestDenialsAreNoErrors(t *testing.T) {
+	for _, reason := range authz.Reasons() {
+		if reason == authz.ReasonGranted || reason == authz.ReasonAnonymous {
+			continue
+		}
+		s := service(t, EncoderConfig{RequestID: true}, func(*authz.Request) (authz.Decision, error) { return authz.Decision{Reason: reason}, nil })
+		res := check(t, s, request("/o", map[string]string{"x-request-id": "id\n1"}))
+		var p problem
+		if err := json.Unmarshal([]byte(res.GetDeniedResponse().GetBody()), &p); err != nil {
+			t.Fatal(err)
+		}
+		if p.Code != reason.Code() || p.Status != reason.Status() || p.Type != "about:blank" || p.Instance != "id%0A1" ||
+			int(res.GetDeniedResponse().GetStatus().GetCode()) != reason.Status() {
+			t.Errorf("%v: got %+v", reason, p)
+		}
+		got := values(res)
+		if (got["www-authenticate"] != "") != (reason.Status() == 401) || (got["retry-after"] != "") != (reason.Status() == 429) {
+			t.Errorf("%v: got %v", reason, got)
+		}
+		if res.GetDynamicMetadata().GetFields()["reason"].GetStringValue() != reason.String() {
+			t.Errorf("%v: metadata lacks the reason", reason)
+		}
+		res = check(t, s, request("/o", map[string]string{"content-type": "application/grpc+proto"}))
+		if body := res.GetDeniedResponse().GetBody(); strings.HasPrefix(body, "{") || values(res)["content-type"] != "" {
+			t.Errorf("%v: a gRPC client got %q", reason, body)
+		}
+	}
+}
+
+func TestOnlyWhatCouldNotBeDecidedIsUnavailable(t *testing.T) {
+	for name, a := range map[string]answer{
+		"error": func(*authz.Request) (authz.Decision, error) { return authz.Decision{}, errors.New("store down") },
+		"panic": func(*authz.Request) (authz.Decision, error) { panic("bug") },
+	} {
+		res, err := service(t, EncoderConfig{}, a).Check(t.Context(), request("/", nil))
+		if res != nil || status.Code(err) != codes.Unavailable || strings.Contains(err.Error(), "store down") {
+			t.Errorf("%s: got %v, %v", name, res, err)
+		}
+	}
+}
+
+func TestRawHeadersWinAndStayApart(t *testing.T) {
+	req := request("/sanitised", map[string]string{"x-api-key": "a,b", "x-only": "1"})
+	raw := func(k, v string) *corev3.HeaderValue { return &corev3.HeaderValue{Key: k, RawValue: []byte(v)} }
+	req.Attributes.Request.Http.HeaderMap = &corev3.HeaderMap{Headers: []*corev3.HeaderValue{
+		raw(":path", "/raw!"), raw("X-API-Key", "a"), raw("x-api-key", "b")}}
+	r := decode(req)
+	var lines []string
+	for _, h := range r.Headers {
+		if h.Name == "x-api-key" {
+			lines = append(lines, h.Value)
+		}
+	}
+	if r.Path != "/raw!" || r.PathSanitised || !slices.Equal(lines, []string{"a", "b"}) || header(r, "x-only") != "1" {
+		t.Errorf("got %+v", r)
+	}
+}
+
+func TestBadEncoderConfigurationIsNamed(t *testing.T) {
+	_, err := newEncoder(EncoderConfig{HeaderPrefix: "X_", MetadataHeaders: []string{"a b"}, Realm: `a"b`})
+	if err == nil || strings.Count(err.Error(), "\n") != 2 {
+		t.Fatalf("want three problems, got %v", err)
+	}
+}
+
+// FuzzAnyCheckRequestIsAnswered: no bytes that Envoy or a client sends make
+// Check fail, panic, or answer with something that Envoy would choke on.
+func FuzzAnyCheckRequestIsAnswered(f *testing.F) {
+	seed, err := proto.Marshal(request("/o?key=x", map[string]string{"x-api-key": "ak_live_x", "x-auth-a": "b"}))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(seed, true)
+	f.Add([]byte{}, false)
+	f.Fuzz(func(t *testing.T, b []byte, allowed bool) {
+		var req authv3.CheckRequest
+		if proto.Unmarshal(b, &req) != nil {
+			return
+		}
+		s := service(t, EncoderConfig{RequestID: true, DebugHeaders: true}, func(*authz.Request) (authz.Decision, error) {
+			return authz.Decision{Allowed: allowed, Reason: map[bool]authz.Reason{true: authz.ReasonGranted, false: authz.ReasonMissing}[allowed],
+				Record: &authz.Record{ID: "i", UserID: string(b), Name: string(b)},
+				Credentials: []authz.FoundCredential{{Source: authz.CredentialSource{Kind: authz.SourceQuery, Name: "key"}},
+					{Source: authz.CredentialSource{Kind: authz.SourceCookie, Name: "key"}}}}, nil
+		})
+		check(t, s, &req)
+	})
+}
