@@ -12,8 +12,8 @@ import (
 
 // pattern is a rule's match in the form that net/http.ServeMux made known:
 // "[METHOD ][HOST]/[PATH]" with {name}, {name...} and {$}. What differs: a
-// request is never redirected or cleaned (its path comes canonical already),
-// and a host has no port.
+// request is never redirected or cleaned (its path comes canonical already), a
+// host has no port, and a pattern that could never match is always refused.
 type pattern struct {
 	text     string
 	method   string // "" for all
@@ -69,9 +69,6 @@ func parsePattern(text string) (*pattern, error) {
 		p.host = host
 	}
 	rest = rest[slash:]
-	if method != "" && method != "CONNECT" && rest != cleanPath(rest) {
-		return fail("the path is not clean, so it could never match")
-	}
 	if rest != cleanPath(rest) {
 		return fail("the path is not clean, so it could never match")
 	}

@@ -212,11 +212,14 @@ func FuzzRouteTableAgreesWithServeMux(f *testing.F) {
 		patterns := []string{p1, p2, p3}
 		for _, p := range patterns {
 			// Ports, odd hosts and methods of one's own making are where the two differ by design.
-			head, _, _ := strings.Cut(p, "/")
+			head, tail, _ := strings.Cut(p, "/")
+			if cleanPath("/"+tail) != "/"+tail {
+				return // ServeMux takes such a pattern where it has no method
+			}
 			if strings.ContainsAny(head, ":{}.[]\t") || strings.Contains(p, "%") || head != strings.ToLower(head) && !isToken(strings.TrimSpace(head)) {
 				return
 			}
-			if fields := strings.Fields(head); len(fields) > 1 || !strings.HasSuffix(head, " ") && head != "" && head != "h" {
+			if fields := strings.Fields(head); len(fields) > 1 || strings.HasPrefix(p, " ") || !strings.HasSuffix(head, " ") && head != "" && head != "h" {
 				return
 			}
 		}
