@@ -1,0 +1,95 @@
+package config
+
+import "time"
+
+// Cache is the cached validator.
+type Cache struct {
+	// First part of every name in Redis.
+	Namespace string `koanf:"namespace"`
+	// Redis; without addresses the cache is in process only.
+	Redis Redis `koanf:"redis"`
+	// How long cached values live.
+	TTL TTL `koanf:"ttl"`
+	// The cache in process.
+	Local Local `koanf:"local"`
+	// The change feed, which tells of revocations.
+	Feed Feed `koanf:"feed"`
+	// File with the key, 32 bytes or more, that seals records in Redis. None: Redis is not believed for authorization.
+	SealingKeyFile string `koanf:"sealing_key_file"`
+}
+
+// Redis is the shared cache.
+type Redis struct {
+	// Addresses, host:port: one, the sentinels', or some of the cluster's.
+	Addresses []string `koanf:"addresses" format:"endpoint"`
+	// What the addresses lead to.
+	Mode string `koanf:"mode" enum:"single,sentinel,cluster"`
+	// Name of the master that the sentinels watch.
+	SentinelMaster string `koanf:"sentinel_master"`
+	// Password of the sentinels.
+	SentinelPassword Secret `koanf:"sentinel_password"`
+	// File that holds the sentinels' password instead.
+	SentinelPasswordFile string `koanf:"sentinel_password_file"`
+	// User name of Redis.
+	Username string `koanf:"username"`
+	// Password of Redis.
+	Password Secret `koanf:"password"`
+	// File that holds the password instead.
+	PasswordFile string `koanf:"password_file"`
+	// Number of the database; clusters have 0 only.
+	DB int `koanf:"db" min:"0" max:"65535"`
+	// TLS towards Redis.
+	TLS RedisTLS `koanf:"tls"`
+	// Longest time that one check waits for Redis.
+	Budget time.Duration `koanf:"budget" min:"1ms"`
+}
+
+// RedisTLS is TLS towards Redis.
+type RedisTLS struct {
+	// Whether TLS is spoken.
+	Enabled bool `koanf:"enabled"`
+	// PEM file with the authorities that are trusted; empty: the system's.
+	CAFile string `koanf:"ca_file"`
+	// PEM file with the client certificate.
+	CertFile string `koanf:"cert_file"`
+	// PEM file with its private key.
+	KeyFile string `koanf:"key_file"`
+	// Name that the server's certificate must carry; empty: the address's host.
+	ServerName string `koanf:"server_name"`
+}
+
+// TTL is how long cached values live, at most.
+type TTL struct {
+	// Records of keys.
+	Validation time.Duration `koanf:"validation" min:"1ms"`
+	// Answers to "may this key do that".
+	Scope time.Duration `koanf:"scope" min:"1ms"`
+	// Lists of a user's keys.
+	UserList time.Duration `koanf:"user_list" min:"1ms"`
+	// Counters of usage that wait to be written.
+	UsageBatch time.Duration `koanf:"usage_batch" min:"1ms"`
+	// Statistics.
+	Stats time.Duration `koanf:"stats" min:"1ms"`
+	// The knowledge that a key does not exist.
+	Negative time.Duration `koanf:"negative" min:"1ms"`
+}
+
+// Local is the cache in process.
+type Local struct {
+	// Most keys held.
+	MaxKeys int `koanf:"max_keys" min:"1"`
+	// Most unknown keys remembered.
+	MaxNegative int `koanf:"max_negative" min:"1"`
+	// Time after the last feed read during which cached keys count without asking.
+	Lease time.Duration `koanf:"lease" min:"1ms"`
+	// Time after the last feed read during which they count while the database is away.
+	MaxStale time.Duration `koanf:"max_stale" min:"1ms"`
+}
+
+// Feed is the change feed.
+type Feed struct {
+	// Time between reads; shorter than local.lease.
+	Poll time.Duration `koanf:"poll" min:"1ms"`
+	// How long changes are kept: longer than the longest of ttl.validation, scope, user_list, negative and local.max_stale.
+	Retention time.Duration `koanf:"retention" min:"1ms"`
+}

@@ -1,0 +1,169 @@
+package config
+
+import "time"
+
+// Config is everything that can be set. Comments on the fields are the
+// descriptions in the JSON schema; the tags enum, min, max and format are
+// checked by Load and are part of the schema too.
+type Config struct {
+	// Folder for what the service keeps itself: the SQLite database and the first administrator's key.
+	DataDir string `koanf:"data_dir"`
+	// Listener for Envoy's external authorization over gRPC.
+	GRPC GRPC `koanf:"grpc"`
+	// Listener for the HTTP flavour of external authorization and for forward-auth.
+	HTTP HTTP `koanf:"http"`
+	// Listener for the management API and the console.
+	Admin Admin `koanf:"admin"`
+	// Listener for metrics and health.
+	Ops Ops `koanf:"ops"`
+	// Where keys are stored.
+	Database Database `koanf:"database"`
+	// The cached validator and its Redis.
+	Cache Cache `koanf:"cache"`
+	// Form and digest of keys.
+	Keys Keys `koanf:"keys"`
+	// Where a request's key may stand, tried in this order; two that differ are refused.
+	Credentials []Credential `koanf:"credentials"`
+	// What the upstream is told about the key.
+	Identity Identity `koanf:"identity"`
+	// What requests ask for. The most specific rule wins; conflicts are refused.
+	Routes []Route `koanf:"routes"`
+	// What a request asks for where no rule and no context extension says so: map (first path segment and method), authenticated (any valid key) or deny.
+	DefaultRoute string `koanf:"default_route" enum:"map,authenticated,deny"`
+	// The mapping that default_route map uses.
+	Mapping Mapping `koanf:"default_map"`
+	// Whether Envoy's context extensions resource and action count where no rule matches. Set to false where tenants write them.
+	ContextExtensions bool `koanf:"context_extensions"`
+	// Resource and action from the gateway's route metadata.
+	RouteMetadata RouteMetadata `koanf:"route_metadata"`
+	// Rules from OpenAPI documents.
+	OpenAPI OpenAPI `koanf:"openapi"`
+	// What is done with request paths.
+	Paths Paths `koanf:"paths"`
+	// Who holds the rates of keys.
+	Limits Limits `koanf:"limits"`
+	// What a refused client sees.
+	Denials Denials `koanf:"denials"`
+	// The answer where no decision can be made: unavailable (a gRPC error, so that Envoy's failure_mode_allow decides), deny (503) or error_response (Envoy 1.37 and later).
+	OnError string `koanf:"on_error" enum:"unavailable,deny,error_response"`
+	// How a client's network address is found.
+	ClientAddress ClientAddress `koanf:"client_address"`
+	// Counting of key usage.
+	Usage Usage `koanf:"usage"`
+	// Whether clients get x-cache-status: HIT or MISS.
+	DebugHeaders bool `koanf:"debug_headers"`
+	// Logs, written to standard error.
+	Log Log `koanf:"log"`
+	// Traces.
+	Telemetry Telemetry `koanf:"telemetry"`
+
+	origins  origins  // where each setting was written, for messages
+	warnings []string // seen while loading
+}
+
+// GRPC is the listener that Envoy speaks to.
+type GRPC struct {
+	// Address to listen on, host:port or unix:PATH.
+	Listen string `koanf:"listen" format:"listen"`
+	// TLS of this listener; without a certificate it speaks plain text.
+	TLS TLS `koanf:"tls"`
+	// Age after which a connection is asked to end, so that Envoy spreads over replicas.
+	MaxConnectionAge time.Duration `koanf:"max_connection_age" min:"1s"`
+	// Time that running checks get after that.
+	MaxConnectionAgeGrace time.Duration `koanf:"max_connection_age_grace" min:"1s"`
+	// Whether gRPC server reflection is served.
+	Reflection bool `koanf:"reflection"`
+}
+
+// HTTP is the listener for the HTTP flavour and forward-auth.
+type HTTP struct {
+	// Address to listen on, host:port or unix:PATH.
+	Listen string `koanf:"listen" format:"listen"`
+	// Networks of the proxies whose headers are believed.
+	TrustedPeers []string `koanf:"trusted_peers" format:"cidr"`
+}
+
+// Admin is the listener of the management API.
+type Admin struct {
+	// Address to listen on, host:port or unix:PATH.
+	Listen string `koanf:"listen" format:"listen"`
+	// File with the key that becomes the first administrator's where there is none yet.
+	BootstrapKeyFile string `koanf:"bootstrap_key_file"`
+	// TLS of this listener; without a certificate it speaks plain text.
+	TLS TLS `koanf:"tls"`
+}
+
+// Ops is the listener for metrics and health.
+type Ops struct {
+	// Address to listen on, host:port or unix:PATH.
+	Listen string `koanf:"listen" format:"listen"`
+	// Whether Go's profiles are served under /debug/pprof.
+	Pprof bool `koanf:"pprof"`
+}
+
+// TLS is how a listener proves itself and whom it lets in. The files are read
+// again when they change.
+type TLS struct {
+	// PEM file with the certificate chain.
+	CertFile string `koanf:"cert_file"`
+	// PEM file with the private key.
+	KeyFile string `koanf:"key_file"`
+	// PEM file with the authorities whose client certificates are asked for and accepted; empty: none are asked for.
+	ClientCAFile string `koanf:"client_ca_file"`
+	// Client certificates must carry one of these DNS or URI names; empty: any that client_ca_file accepts.
+	AllowedSANs []string `koanf:"allowed_sans"`
+}
+
+// Enabled tells whether the listener speaks TLS.
+func (t TLS) Enabled() bool { return t.CertFile != "" }
+
+// Database is where keys are stored.
+type Database struct {
+	// Kind of database.
+	Driver string `koanf:"driver" enum:"sqlite,postgres"`
+	// Data source: a file for sqlite (empty: extauthz.db in data_dir), a postgres:// URL or keyword=value text for postgres.
+	DSN DSN `koanf:"dsn"`
+	// File that holds the data source instead.
+	DSNFile string `koanf:"dsn_file"`
+	// Data source that goes round a connection pooler, for LISTEN; empty: changes are polled for.
+	ListenDSN DSN `koanf:"listen_dsn"`
+	// File that holds that data source instead.
+	ListenDSNFile string `koanf:"listen_dsn_file"`
+	// Most connections open at once.
+	MaxOpen int `koanf:"max_open" min:"1" max:"1000"`
+	// Most idle connections kept.
+	MaxIdle int `koanf:"max_idle" min:"0" max:"1000"`
+}
+
+// Keys is the form of keys and how their digests are made.
+type Keys struct {
+	// First part of every key.
+	Brand string `koanf:"brand"`
+	// Second part of every key: the environments that exist.
+	Environments []string `koanf:"environments"`
+	// Files with peppers of 32 bytes or more; the first makes new digests, all prove old ones. None: plain SHA-256.
+	PepperFiles []string `koanf:"pepper_files"`
+}
+
+// Credential is one place where a key may stand: exactly one of header, query
+// and cookie is set.
+type Credential struct {
+	// Header that holds the key, in lower case.
+	Header string `koanf:"header"`
+	// Scheme before the key in that header, such as Bearer.
+	Scheme string `koanf:"scheme"`
+	// Query parameter that holds the key.
+	Query string `koanf:"query"`
+	// Cookie that holds the key.
+	Cookie string `koanf:"cookie"`
+}
+
+// Identity is what the upstream is told about the key.
+type Identity struct {
+	// Prefix of the identity headers. Whatever a client sends under it is removed.
+	HeaderPrefix string `koanf:"header_prefix"`
+	// Names of key metadata that are sent on as PREFIXmeta-NAME.
+	MetadataHeaders []string `koanf:"metadata_headers"`
+	// Whether the key itself is passed on to the upstream.
+	ForwardCredential bool `koanf:"forward_credential"`
+}

@@ -1,0 +1,177 @@
+package config
+
+import (
+	"bytes"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"extauthz/authz"
+)
+
+const rich = `
+grpc: {listen: "0.0.0.0:9001", reflection: true}
+admin: {listen: ":9003"}
+credentials: [{header: authorization, scheme: Key}, {cookie: k}, {query: q}]
+identity: {header_prefix: x-id-, metadata_headers: [tier], forward_credential: true}
+routes:
+  - {match: "/{rest...}", anonymous: true}
+  - {match: "/orders/{id}", resource: "orders/{id}"}
+  - {match: "/reports", resource: reports, action: create, mode: shadow, until: 2027-01-31T10:30:00Z}
+limits: {mode: off}
+denials: {overrides: {scope_missing: {status: 404, title: "no: such", headers: {x-why: "scope"}}}}
+client_address: {trusted_hops: 2}
+paths: {repair: true}
+`
+
+func TestPrintedConfigurationLoadsAgain(t *testing.T) {
+	for _, text := range []string{"", documented(t), rich} {
+		c := load(t, text)
+		var out bytes.Buffer
+		if err := c.Print(&out); err != nil {
+			t.Fatal(err)
+		}
+		again := load(t, out.String())
+		if reload, restart := Diff(c, again); reload != nil || restart != nil {
+			t.Errorf("differs in %v %v:\n%s", reload, restart, out.String())
+		}
+	}
+}
+
+func TestHazardsAreWarnedOfByName(t *testing.T) {
+	w := load(t, rich).Warnings()
+	for _, want := range []string{
+		"admin.listen: :9003 can be reached from other machines without TLS",
+		"grpc.listen: 0.0.0.0:9001 can be reached from other machines",
+		"routes[0]: /{rest...} is anonymous and catches everything",
+		"routes[2]: mode shadow has no effect in this release",
+		"credentials[2]: keys in a query string",
+		"identity.forward_credential: upstreams get the callers' keys",
+		"client_address.trusted_hops: 2: exactly so many proxies",
+		"paths.repair: ",
+		"limits.mode: has no effect in this release",
+	} {
+		if !slices.ContainsFunc(w, func(line string) bool { return strings.Contains(line, want) }) {
+			t.Errorf("no warning %q in\n%s", want, strings.Join(w, "\n"))
+		}
+	}
+	if len(w) != 9 {
+		t.Errorf("%d warnings, want 9:\n%s", len(w), strings.Join(w, "\n"))
+	}
+	for setting := range NotYet() {
+		if _, ok := settingType(setting); !ok && setting != "routes.mode" {
+			t.Errorf("NotYet names %s, which does not exist", setting)
+		}
+	}
+}
+
+func TestOnlyCatchAllPatternsAreCatchAlls(t *testing.T) {
+	for pattern, want := range map[string]bool{
+		"/": true, "GET /": true, "example.com/": true, "POST example.com/{all...}": true,
+		"/{$}": false, "/healthz": false, "/a/{rest...}": false, "/{x}": false, "/{x}/{rest...}": false,
+	} {
+		if got := catchAll(pattern); got != want {
+			t.Errorf("catchAll(%q) = %v", pattern, got)
+		}
+	}
+}
+
+func TestLoopbackIsWhatOnlyThisMachineReaches(t *testing.T) {
+	for listen, want := range map[string]bool{
+		"127.0.0.1:1": true, "127.9.9.9:1": true, "[::1]:1": true, "localhost:1": true, "unix:/run/x": true,
+		":1": false, "0.0.0.0:1": false, "[::]:1": false, "10.0.0.1:1": false, "example.com:1": false, "": false,
+	} {
+		if got := loopback(listen); got != want {
+			t.Errorf("loopback(%q) = %v", listen, got)
+		}
+	}
+}
+
+func TestAllowedHeadersNameAllThatDecisionsRestOn(t *testing.T) {
+	for text, want := range map[string][]string{
+		"":   {"authorization", "content-type", "x-api-key", "x-auth-*", "x-request-id"},
+		rich: {"authorization", "content-type", "cookie", "x-forwarded-for", "x-id-*", "x-request-id"},
+	} {
+		if got := AllowedHeaders(load(t, text)); !slices.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+	}
+}
+
+func TestDiffTellsWhatNeedsARestart(t *testing.T) {
+	for _, c := range []struct {
+		change          func(*Config)
+		reload, restart []string
+	}{
+		{func(*Config) {}, nil, nil},
+		{func(c *Config) { c.Routes = []Route{{Match: "/"}}; c.Log.Level = "debug" }, []string{"log.level", "routes"}, nil},
+		{func(c *Config) { c.Credentials[1].Scheme = "Key" }, []string{"credentials"}, nil},
+		{func(c *Config) { c.Denials.Overrides["throttled"] = Override{Status: 503} }, []string{"denials.overrides"}, nil},
+		{func(c *Config) { c.GRPC.Listen = "a:1"; c.Limits.Mode = "off" }, []string{"limits.mode"}, []string{"grpc.listen"}},
+		{func(c *Config) { c.Database.DSN = NewDSN("x") }, nil, []string{"database.dsn"}},
+		{func(c *Config) { c.Admin.TLS.CertFile = "x" }, nil, []string{"admin.tls.cert_file"}},
+		{func(c *Config) { c.GRPC.TLS.CertFile = "new" }, []string{"grpc.tls.cert_file"}, nil},
+	} {
+		before, after := Defaults(), Defaults()
+		before.GRPC.TLS.CertFile, after.GRPC.TLS.CertFile = "old", "old"
+		c.change(after)
+		reload, restart := Diff(before, after)
+		if !slices.Equal(reload, c.reload) || !slices.Equal(restart, c.restart) {
+			t.Errorf("got %v %v, want %v %v", reload, restart, c.reload, c.restart)
+		}
+	}
+	// Texts of one length and one first letter: an address comparison misses it.
+	a, b := Defaults(), Defaults()
+	a.Cache.Redis.Password, b.Cache.Redis.Password = NewSecret("secret-1"), NewSecret("secret-2")
+	if _, restart := Diff(a, b); !slices.Equal(restart, []string{"cache.redis.password"}) {
+		t.Errorf("a changed password is not seen: %v", restart)
+	}
+}
+
+func TestDomainValuesComeFromTheSettings(t *testing.T) {
+	c := load(t, rich)
+	want := []authz.CredentialSource{
+		{Kind: authz.SourceHeader, Name: "authorization", Scheme: "Key"},
+		{Kind: authz.SourceCookie, Name: "k"}, {Kind: authz.SourceQuery, Name: "q"},
+	}
+	if got := c.CredentialSources(); !slices.Equal(got, want) {
+		t.Errorf("sources = %v", got)
+	}
+	table, err := c.RouteTable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rules := table.Rules(); len(rules) != 3 || !rules[0].Anonymous || !rules[2].Shadow || rules[2].Until.Hour() != 10 {
+		t.Errorf("rules = %v", rules)
+	}
+	if m, err := c.DefaultMap(); err != nil {
+		t.Error(err)
+	} else if resource, action, ok := m.Target("GET", "/api/v2/orders/7"); resource != "orders" || action != "read" || !ok {
+		t.Errorf("default map: %s %s %v", resource, action, ok)
+	}
+}
+
+func TestEverySettingHasANameADescriptionAndAValidDefault(t *testing.T) {
+	docs := descriptions()
+	var check func(reflect.Type)
+	check = func(typ reflect.Type) {
+		for i := range typ.NumField() {
+			f := typ.Field(i)
+			if !f.IsExported() {
+				continue
+			}
+			if f.Tag.Get("koanf") == "" || docs[typ.Name()+"."+f.Name] == "" {
+				t.Errorf("%s.%s has no koanf tag or no doc comment", typ.Name(), f.Name)
+			}
+			inner := f.Type
+			for inner.Kind() == reflect.Slice || inner.Kind() == reflect.Map {
+				inner = inner.Elem()
+			}
+			if isSection(inner) {
+				check(inner)
+			}
+		}
+	}
+	check(reflect.TypeFor[Config]())
+}

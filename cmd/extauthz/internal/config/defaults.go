@@ -1,0 +1,106 @@
+package config
+
+import (
+	"path/filepath"
+	"time"
+)
+
+// The defaults, with which the service runs without a file or a flag: SQLite,
+// a cache in process, loopback listeners. They are documented by [Schema].
+const (
+	DefaultDataDir      = "extauthz-data"
+	DefaultDatabaseName = "extauthz.db" // of the SQLite file in the data folder
+	DefaultFile         = "extauthz.yaml"
+
+	DefaultGRPCListen            = "127.0.0.1:9001"
+	DefaultHTTPListen            = "127.0.0.1:9002"
+	DefaultAdminListen           = "127.0.0.1:9003"
+	DefaultOpsListen             = "127.0.0.1:9090"
+	DefaultMaxConnectionAge      = 10 * time.Minute
+	DefaultMaxConnectionAgeGrace = 30 * time.Second
+
+	DefaultDriver  = "sqlite"
+	DefaultMaxOpen = 20
+	DefaultMaxIdle = 5
+
+	DefaultNamespace     = "cache:apikeys"
+	DefaultRedisMode     = "single"
+	DefaultRedisBudget   = 50 * time.Millisecond
+	DefaultTTLValidation = 5 * time.Minute
+	DefaultTTLScope      = 10 * time.Minute
+	DefaultTTLUserList   = 30 * time.Minute
+	DefaultTTLUsageBatch = time.Minute
+	DefaultTTLStats      = time.Hour
+	DefaultTTLNegative   = 10 * time.Second
+	DefaultMaxKeys       = 1_000_000
+	DefaultMaxNegative   = 100_000
+	DefaultLease         = time.Second
+	DefaultMaxStale      = 5 * time.Minute
+	DefaultFeedPoll      = 250 * time.Millisecond
+	DefaultFeedRetention = time.Hour
+
+	DefaultBrand               = "ak"
+	DefaultIdentityPrefix      = "x-auth-"
+	DefaultRoute               = "map"
+	DefaultLimitsMode          = "service"
+	DefaultRealm               = "api"
+	DefaultProblemTypeBase     = "about:blank"
+	DefaultOnError             = "unavailable"
+	DefaultClientAddressHeader = "x-forwarded-for"
+	DefaultFlushThreshold      = 10
+	DefaultFlushInterval       = time.Minute
+	DefaultLogLevel            = "info"
+	DefaultLogFormat           = "json"
+)
+
+// Defaults returns the configuration of a service that was told nothing. It
+// shares nothing with what an earlier call returned. Its database.dsn is empty;
+// Load fills it in from data_dir.
+func Defaults() *Config {
+	return &Config{
+		DataDir: DefaultDataDir,
+		GRPC: GRPC{
+			Listen: DefaultGRPCListen, TLS: TLS{AllowedSANs: []string{}},
+			MaxConnectionAge: DefaultMaxConnectionAge, MaxConnectionAgeGrace: DefaultMaxConnectionAgeGrace,
+		},
+		HTTP:     HTTP{Listen: DefaultHTTPListen, TrustedPeers: []string{}},
+		Admin:    Admin{Listen: DefaultAdminListen, TLS: TLS{AllowedSANs: []string{}}},
+		Ops:      Ops{Listen: DefaultOpsListen},
+		Database: Database{Driver: DefaultDriver, MaxOpen: DefaultMaxOpen, MaxIdle: DefaultMaxIdle},
+		Cache: Cache{
+			Namespace: DefaultNamespace,
+			Redis:     Redis{Addresses: []string{}, Mode: DefaultRedisMode, Budget: DefaultRedisBudget},
+			TTL: TTL{
+				Validation: DefaultTTLValidation, Scope: DefaultTTLScope, UserList: DefaultTTLUserList,
+				UsageBatch: DefaultTTLUsageBatch, Stats: DefaultTTLStats, Negative: DefaultTTLNegative,
+			},
+			Local: Local{MaxKeys: DefaultMaxKeys, MaxNegative: DefaultMaxNegative, Lease: DefaultLease, MaxStale: DefaultMaxStale},
+			Feed:  Feed{Poll: DefaultFeedPoll, Retention: DefaultFeedRetention},
+		},
+		Keys: Keys{Brand: DefaultBrand, Environments: []string{"live", "test"}, PepperFiles: []string{}},
+		Credentials: []Credential{
+			{Header: "x-api-key"},
+			{Header: "authorization", Scheme: "Bearer"},
+		},
+		Identity:          Identity{HeaderPrefix: DefaultIdentityPrefix, MetadataHeaders: []string{}},
+		Routes:            []Route{},
+		DefaultRoute:      DefaultRoute,
+		Mapping:           Mapping{StripPrefixes: []string{"/api", "/v*"}},
+		ContextExtensions: true,
+		RouteMetadata:     RouteMetadata{Namespaces: []string{}},
+		OpenAPI:           OpenAPI{Files: []string{}},
+		Limits:            Limits{Mode: DefaultLimitsMode},
+		Denials:           Denials{WWWAuthenticateRealm: DefaultRealm, ProblemTypeBase: DefaultProblemTypeBase, Overrides: map[string]Override{}},
+		OnError:           DefaultOnError,
+		ClientAddress:     ClientAddress{Header: DefaultClientAddressHeader},
+		Usage:             Usage{FlushThreshold: DefaultFlushThreshold, FlushInterval: DefaultFlushInterval},
+		Log:               Log{Level: DefaultLogLevel, Format: DefaultLogFormat},
+	}
+}
+
+// defaultDatabase gives SQLite its file in the data folder.
+func (c *Config) defaultDatabase() {
+	if c.Database.Driver == DefaultDriver && c.Database.DSN.IsZero() {
+		c.Database.DSN = NewDSN(filepath.Join(c.DataDir, DefaultDatabaseName))
+	}
+}

@@ -1,0 +1,58 @@
+package config
+
+import (
+	"reflect"
+	"slices"
+)
+
+// reloadable are the settings and sections that a running service can take over.
+var reloadable = []string{
+	"credentials", "routes", "default_route", "default_map", "context_extensions",
+	"denials", "limits", "log.level", "log.sample_allowed", "grpc.tls", "admin.tls",
+}
+
+// Diff names the settings that differ, sorted: those that a running service can
+// take over, and those for which it has to be started anew. Lists and maps count
+// as one setting. TLS can be changed while it is on, not switched on or off.
+func Diff(old, new *Config) (reload, restart []string) {
+	for _, setting := range changedSettings(reflect.ValueOf(old).Elem(), reflect.ValueOf(new).Elem(), "") {
+		switched := within(setting, "grpc.tls") && old.GRPC.TLS.Enabled() != new.GRPC.TLS.Enabled() ||
+			within(setting, "admin.tls") && old.Admin.TLS.Enabled() != new.Admin.TLS.Enabled()
+		if !switched && slices.ContainsFunc(reloadable, func(r string) bool { return within(setting, r) }) {
+			reload = append(reload, setting)
+		} else {
+			restart = append(restart, setting)
+		}
+	}
+	slices.Sort(reload)
+	slices.Sort(restart)
+	return reload, restart
+}
+
+// changedSettings names the settings below prefix in which two structs differ.
+func changedSettings(old, new reflect.Value, prefix string) []string {
+	var changed []string
+	for _, f := range fieldsOf(old.Type()) {
+		a, b, setting := old.Field(f.index), new.Field(f.index), join(prefix, f.name)
+		switch {
+		case isSection(f.typ):
+			changed = append(changed, changedSettings(a, b, setting)...)
+		case !same(a, b):
+			changed = append(changed, setting)
+		}
+	}
+	return changed
+}
+
+// same compares two values. Secrets are compared by their text, since
+// reflect.DeepEqual sees no more of them than an address; nil and empty lists
+// are the same.
+func same(a, b reflect.Value) bool {
+	if s, ok := a.Interface().(interface{ Reveal() string }); ok {
+		return s.Reveal() == b.Interface().(interface{ Reveal() string }).Reveal()
+	}
+	if k := a.Kind(); (k == reflect.Slice || k == reflect.Map) && a.Len() == 0 && b.Len() == 0 {
+		return true
+	}
+	return reflect.DeepEqual(a.Interface(), b.Interface())
+}

@@ -1,0 +1,81 @@
+package config
+
+import (
+	"slices"
+
+	"extauthz/authz"
+)
+
+const modeShadow = "shadow"
+
+// KeyFormat returns the form of keys.
+func (c *Config) KeyFormat() (*authz.KeyFormat, error) {
+	return authz.NewKeyFormat(authz.KeyFormatConfig{Brand: c.Keys.Brand, Environments: c.Keys.Environments})
+}
+
+// RouteTable returns the compiled rules.
+func (c *Config) RouteTable() (*authz.RouteTable, error) {
+	configs := make([]authz.RouteConfig, 0, len(c.Routes))
+	for _, r := range c.Routes {
+		configs = append(configs, r.config())
+	}
+	return authz.NewRouteTable(configs)
+}
+
+func (r Route) config() authz.RouteConfig {
+	return authz.RouteConfig{
+		Match: r.Match, Resource: r.Resource, Action: r.Action, Anonymous: r.Anonymous,
+		Shadow: r.Mode == modeShadow, Until: r.Until.Time,
+	}
+}
+
+// DefaultMap returns the mapping that default_route map uses.
+func (c *Config) DefaultMap() (*authz.DefaultMap, error) {
+	return authz.NewDefaultMap(c.Mapping.StripPrefixes)
+}
+
+// CredentialSources returns where a key may stand, in the configured order.
+func (c *Config) CredentialSources() []authz.CredentialSource {
+	sources := make([]authz.CredentialSource, 0, len(c.Credentials))
+	for _, credential := range c.Credentials {
+		sources = append(sources, credential.source())
+	}
+	return sources
+}
+
+func (c Credential) source() authz.CredentialSource {
+	switch {
+	case c.Query != "":
+		return authz.CredentialSource{Kind: authz.SourceQuery, Name: c.Query}
+	case c.Cookie != "":
+		return authz.CredentialSource{Kind: authz.SourceCookie, Name: c.Cookie}
+	default:
+		return authz.CredentialSource{Kind: authz.SourceHeader, Name: c.Header, Scheme: c.Scheme}
+	}
+}
+
+// AllowedHeaders returns the request headers that a gateway must let through to
+// this service where it limits them (Envoy's allowed_headers, Envoy Gateway's
+// headersToExtAuth), sorted. An entry that ends in "*" is a prefix. Without
+// those of the credentials every request looks as if it had no key; without the
+// identity prefix, names that a client made up under it reach the upstream.
+func AllowedHeaders(c *Config) []string {
+	names := []string{
+		"content-type", // tells gRPC requests, whose denials are plain text
+		"x-request-id", // for logs and problem documents
+		c.Identity.HeaderPrefix + "*",
+	}
+	for _, s := range c.CredentialSources() {
+		switch s.Kind {
+		case authz.SourceHeader:
+			names = append(names, s.Name)
+		case authz.SourceCookie:
+			names = append(names, "cookie")
+		}
+	}
+	if c.ClientAddress.TrustedHops > 0 {
+		names = append(names, c.ClientAddress.Header)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}

@@ -1,0 +1,141 @@
+package config
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestTenFaultsAreTenLines(t *testing.T) {
+	got := problems(t, `grpc: {listen: "localhost"}
+cache:
+  redis: {adresses: [a:1]}
+  ttl: {validation: 5}
+  feed: {retention: 1m}
+database: {driver: mysql}
+credentials:
+  - {header: X-Api-Key}
+routes:
+  - {match: "/a", resource: a}
+  - {match: "/a/{x}", resource: "b/{y}"}
+log: {level: loud}
+log: {format: text}
+client_address: {trusted_hops: 17}
+`, "EXTAUTHZ_DEBUG_HEADERS=perhaps")
+	want := []string{
+		`x.yaml:1: grpc.listen: "localhost": write host:port, such as 127.0.0.1:9001`,
+		`x.yaml:3: unknown setting cache.redis.adresses: did you mean cache.redis.addresses?`,
+		`x.yaml:4: cache.ttl.validation: "5" is no duration: write a number with a unit, such as 250ms, 10s, 5m or 1h`,
+		`x.yaml:5: cache.feed.retention: 1m0s must be longer than any cached value can live, 30m0s: raise it, or lower cache.ttl and cache.local.max_stale`,
+		`x.yaml:6: database.driver: "mysql" is none of sqlite, postgres`,
+		`x.yaml:8: credentials[0].header: "X-Api-Key" is no header name: write it in lower case, without ":", such as x-api-key`,
+		`x.yaml:11: routes[1]: route "/a/{x}": resource "b/{y}" names {y}, which is no single-segment wildcard of the match: it has ["x"]`,
+		`x.yaml:12: log.level: "loud" is none of debug, info, warn, error`,
+		`x.yaml:13: log stands twice (first in line 12): remove one`,
+		`x.yaml:14: client_address.trusted_hops: 17 is too large: the most is 16`,
+		`EXTAUTHZ_DEBUG_HEADERS: debug_headers: "perhaps" is neither true nor false`,
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// Each configuration has one fault, and the one line about it holds the text.
+func TestEveryFaultIsOneLineThatSaysWhatToDo(t *testing.T) {
+	for _, c := range []struct{ text, want string }{
+		{"databse: {dsn: x}", "x.yaml:1: unknown setting databse: did you mean database?"},
+		{`"a\nb": x`, "x.yaml:1: unknown setting a b: "},
+		{"dsn: x", "x.yaml:1: unknown setting dsn: did you mean database.dsn?"},
+		{"grpc: {tls: {certfile: x}}", "unknown setting grpc.tls.certfile: did you mean grpc.tls.cert_file?"},
+		{"ops: {zzzzzzzz: x}", "unknown setting ops.zzzzzzzz: known here: listen, pprof"},
+		{"routes: [{match: /a, resorce: a}]", "unknown setting routes[0].resorce: did you mean routes[0].resource?"},
+		{"log: info", "x.yaml:1: log: a mapping (name: value) is expected, this is a single value"},
+		{"- a", "x.yaml:1: the file: a mapping (name: value) is expected, this is a list"},
+		{"log: {level: [info]}", "log.level: one value is expected, this is a list"},
+		{"keys: {environments: live}", "keys.environments: a list is expected, such as [one, two]; this is a single value"},
+		{"keys: {environments: [live, ~]}", "keys.environments[1] is empty: remove it"},
+		{"log:\n\tlevel: info", "x.yaml:2: not valid YAML: found character that cannot start any token"},
+		{"a: 1\n---\nb: 2", "a second YAML document"},
+		{"usage: {flush_threshold: 1.5}", `usage.flush_threshold: "1.5" is no whole number`},
+		{"usage: {flush_threshold: 0}", "usage.flush_threshold: 0 is too small: the least is 1"},
+		{"log: {sample_allowed: .nan}", `".nan" is no number`},
+		{"keys: {brand: true}", `keys.brand: a text is expected: write "true" in quotes if it is meant`},
+		{"keys: {brand: AK}", `keys: key brand "AK"`},
+		{"cache: {ttl: {scope: 0s}}", "cache.ttl.scope: 0s is too small: the least is 1ms"},
+		{"cache: {local: {lease: 10m}}", "cache.local.lease: 10m0s is longer than cache.local.max_stale"},
+		{"cache: {feed: {poll: 1s}}", "cache.feed.poll: 1s is not shorter than cache.local.lease"},
+		{"cache: {namespace: 'a {b}'}", "cache.namespace"},
+		{"cache: {redis: {addresses: [a:1, b:1]}}", "cache.redis.addresses: has 2 entries, mode single takes one"},
+		{"cache: {redis: {addresses: [a:1], mode: sentinel}}", "cache.redis.sentinel_master: is missing"},
+		{"cache: {redis: {addresses: [a:1], mode: cluster, db: 1}}", "cache.redis.db: 1: a cluster has database 0 only"},
+		{"cache: {redis: {addresses: [':1']}}", `cache.redis.addresses[0]: ":1" has no host`},
+		{"grpc: {listen: 'a:70000'}", "the port is a number from 0 to 65535"},
+		{"grpc: {listen: ''}", "grpc.listen"},
+		{"grpc: {listen: 'unix:'}", "grpc.listen"},
+		{"admin: {listen: '127.0.0.1:9001'}", "admin.listen: 127.0.0.1:9001 is the address of grpc.listen too"},
+		{"http: {trusted_peers: [10.0.0.1/8]}", "http.trusted_peers[0]: network"},
+		{"grpc: {tls: {cert_file: a}}", "grpc.tls.key_file: is missing"},
+		{"grpc: {tls: {key_file: a}}", "grpc.tls.cert_file: is missing"},
+		{"grpc: {tls: {client_ca_file: a}}", "grpc.tls.client_ca_file: needs grpc.tls.cert_file"},
+		{"grpc: {tls: {cert_file: /none/a, key_file: /none/b}}", "grpc.tls.cert_file: /none/a can't be read: no such file or directory"},
+		{"database: {driver: postgres}", "database.dsn: is missing"},
+		{"database: {dsn: 'postgres://u:geheim@h/d'}", "database.driver: is sqlite, but database.dsn is a Postgres URL"},
+		{"database: {max_open: 3}", "database.max_idle: 5 is more than database.max_open, 3"},
+		{"credentials: []", "credentials: is empty"},
+		{"credentials: [{header: a, query: b}]", "credentials[0]: has 2 of header, query and cookie"},
+		{"credentials: [{scheme: Bearer}]", "credentials[0]: has 0 of header, query and cookie"},
+		{"credentials: [{header: a}, {header: a}]", "credentials[1]: is the same as credentials[0]"},
+		{"credentials: [{header: a, scheme: X}, {header: a, scheme: x}]", "credentials[1]: is the same as credentials[0]"},
+		{"credentials: [{header: a}, {header: a, scheme: X}]", "credentials[1]: header a stands in credentials[0] without a scheme"},
+		{"credentials: [{header: x_auth_key}]", "lies under identity.header_prefix"},
+		{"credentials: [{header: cookie}]", "write cookie: NAME instead"},
+		{"credentials: [{query: a&b}]", "credentials[0].query"},
+		{"credentials: [{query: a, scheme: b}]", "credentials[0].scheme: belongs to a header only"},
+		{"identity: {header_prefix: x-auth}", "identity.header_prefix"},
+		{"identity: {header_prefix: x-request-}", "covers x-request-id"},
+		{"identity: {metadata_headers: [a_b, a-b]}", "identity.metadata_headers[1]: a-b gives the same header"},
+		{"routes: [{match: /a}]", "routes[0]: route \"/a\": name a resource"},
+		{"routes: [{match: /x/a, resource: a}, {match: '/{y}/b', resource: a}, {match: '/x/{z}', resource: a}]", "x.yaml:1: routes[2]: routes"},
+		{"routes: [{match: /a, resource: a, mode: shadow, until: 2027-01-30}]", "routes[0].until: 2027-01-30 is over"},
+		{"routes: [{match: /a, resource: a, mode: shadow, until: soon}]", `routes[0].until: "soon" is no date`},
+		{"default_map: {strip_prefixes: [api]}", "default_map.strip_prefixes: strip prefix"},
+		{"denials: {overrides: {scope_mising: {status: 404}}}", "denials.overrides.scope_mising: no such code: did you mean scope_missing?"},
+		{"denials: {overrides: {granted: {status: 404}}}", "denials.overrides.granted: no such code"},
+		{"denials: {overrides: {scope_missing: {status: 200}}}", "denials.overrides.scope_missing.status: 200 is too small: the least is 400"},
+		{`denials: {overrides: {scope_missing: {headers: {x-a: "b\r\nc"}}}}`, "denials.overrides.scope_missing.headers.x-a"},
+		{"denials: {problem_type_base: example}", `"example" is no URL`},
+		{"route_metadata: {allow_anonymous: true}", "needs route_metadata.namespaces"},
+		{"on_error: allow", "on_error: \"allow\" is none of unavailable, deny, error_response"},
+		{"data_dir: ''", "data_dir: is empty"},
+	} {
+		got := problems(t, c.text)
+		if len(got) != 1 || !strings.Contains(got[0], c.want) {
+			t.Errorf("%s\n got %q\nwant %q", c.text, got, c.want)
+		}
+		if strings.Contains(strings.Join(got, ""), "geheim") {
+			t.Errorf("%s: shows a password: %q", c.text, got)
+		}
+	}
+}
+
+func TestVariablesAndFlagsAreCheckedLikeTheFile(t *testing.T) {
+	for variable, want := range map[string]string{
+		"EXTAUTHZ_DATABASE_DSN=x":                "EXTAUTHZ_DATABASE_DSN: unknown setting database_dsn: did you mean database.dsn?",
+		"EXTAUTHZ_CACHE__REDIS__ADRESSES=x":      "unknown setting cache.redis.adresses: did you mean cache.redis.addresses?",
+		"EXTAUTHZ_DATABASE=x":                    "EXTAUTHZ_DATABASE: database is a section: set what is in it, such as EXTAUTHZ_DATABASE__DRIVER",
+		"EXTAUTHZ_USAGE__FLUSH_INTERVAL=60":      `EXTAUTHZ_USAGE__FLUSH_INTERVAL: usage.flush_interval: "60" is no duration`,
+		"EXTAUTHZ_ROUTES=[{match: /a, resorce}]": "EXTAUTHZ_ROUTES: unknown setting routes[0].resorce: did you mean routes[0].resource?",
+		"EXTAUTHZ_ROUTES=[{":                     "EXTAUTHZ_ROUTES: not valid YAML",
+		"EXTAUTHZ_KEYS__PEPPER_FILES=/none/a":    "EXTAUTHZ_KEYS__PEPPER_FILES: keys.pepper_files[0]: /none/a can't be read",
+	} {
+		if got := problems(t, "", variable); len(got) != 1 || !strings.Contains(got[0], want) {
+			t.Errorf("%s: got %q, want %q", variable, got, want)
+		}
+	}
+	_, err := Load(Options{Flags: map[string]any{"lisen": 1, "log.level": "x"}})
+	if err == nil || err.Error() != "command line: unknown setting lisen: did you mean grpc.listen?\ncommand line: log.level: \"x\" is none of debug, info, warn, error" {
+		t.Errorf("flags: %v", err)
+	}
+}

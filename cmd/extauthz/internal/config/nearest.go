@@ -1,0 +1,70 @@
+package config
+
+import (
+	"reflect"
+	"strings"
+)
+
+// suggest says what a name that does not exist may have been meant to be: the
+// name of the same section or the setting anywhere that is spelled most like it,
+// else one elsewhere with such a last name, else all names of the section.
+func suggest(section reflect.Type, prefix, name string) string {
+	var siblings, last []string
+	for _, f := range fieldsOf(section) {
+		siblings = append(siblings, f.name)
+	}
+	all := settingNames(reflect.TypeFor[Config](), "")
+	for _, known := range all {
+		last = append(last, known[strings.LastIndexByte(known, '.')+1:])
+	}
+	here, d := nearest(name, siblings)
+	anywhere, e := nearest(join(prefix, name), all)
+	elsewhere, _ := nearest(name, last)
+	switch {
+	case here >= 0 && (anywhere < 0 || d <= e):
+		return "did you mean " + join(prefix, siblings[here]) + "?"
+	case anywhere >= 0:
+		return "did you mean " + all[anywhere] + "?"
+	case elsewhere >= 0:
+		return "did you mean " + all[elsewhere] + "?"
+	default:
+		return "known here: " + strings.Join(siblings, ", ")
+	}
+}
+
+// nearest returns the index of the known name that takes the fewest edits, and
+// how many; -1 where all take more than a third of the name's length.
+func nearest(name string, known []string) (index, edits int) {
+	index, edits = -1, len(name)/3+2
+	for i, k := range known {
+		if d := editDistance(strings.ToLower(name), k); d < edits {
+			index, edits = i, d
+		}
+	}
+	return index, edits
+}
+
+// editDistance counts the single-byte insertions, deletions and replacements
+// and the swaps of neighbours that turn a into b (optimal string alignment).
+func editDistance(a, b string) int {
+	before, last := make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		row := make([]int, len(b)+1)
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			replace := last[j-1]
+			if a[i-1] != b[j-1] {
+				replace++
+			}
+			row[j] = min(replace, last[j]+1, row[j-1]+1)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
+		}
+		before, last = last, row
+	}
+	return last[len(b)]
+}

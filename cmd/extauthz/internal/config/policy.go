@@ -1,0 +1,111 @@
+package config
+
+import "time"
+
+// Route is one rule: which requests it is for, and what they ask for.
+type Route struct {
+	// Requests that the rule is for, [METHOD ][HOST]/PATH as in Go's http.ServeMux, with {name} for a segment and {name...} for the rest.
+	Match string `koanf:"match"`
+	// Resource that the key's scopes must cover; {name} is filled from the path.
+	Resource string `koanf:"resource"`
+	// Action on it; empty: by method (GET and HEAD read, POST create, PUT and PATCH update, DELETE delete).
+	Action string `koanf:"action"`
+	// Whether the request needs no key.
+	Anonymous bool `koanf:"anonymous"`
+	// enforce, or shadow: denials for scope, network and route are only recorded. Empty: enforce.
+	Mode string `koanf:"mode" enum:"enforce,shadow"`
+	// End of a shadow rule: a date (its first instant, UTC) or an RFC 3339 time.
+	Until Date `koanf:"until"`
+}
+
+// Mapping is how default_route map finds a resource.
+type Mapping struct {
+	// Leading path parts that are no resource; * stands for the rest of a segment.
+	StripPrefixes []string `koanf:"strip_prefixes"`
+}
+
+// RouteMetadata is what is read from the gateway's own route metadata.
+type RouteMetadata struct {
+	// Whether resource and action are read from route metadata.
+	Enabled bool `koanf:"enabled"`
+	// Whether route metadata may make a route anonymous; needs namespaces.
+	AllowAnonymous bool `koanf:"allow_anonymous"`
+	// Kubernetes namespaces whose routes count; empty: all.
+	Namespaces []string `koanf:"namespaces"`
+}
+
+// OpenAPI is rules read from API descriptions.
+type OpenAPI struct {
+	// OpenAPI 3 documents whose security requirements become rules.
+	Files []string `koanf:"files"`
+	// Whether an explicit "security: []" makes an operation anonymous.
+	AllowAnonymous bool `koanf:"allow_anonymous"`
+}
+
+// Paths is what is done with request paths.
+type Paths struct {
+	// Whether a path that is not in its plain form is repaired instead of refused; only for gateways that can't normalise.
+	Repair bool `koanf:"repair"`
+}
+
+// Limits is who holds the rates of keys.
+type Limits struct {
+	// service (each replica holds its share), envoy (by dynamic metadata only) or off.
+	Mode string `koanf:"mode" enum:"service,envoy,off"`
+}
+
+// Denials is what a refused client sees.
+type Denials struct {
+	// Realm in WWW-Authenticate.
+	WWWAuthenticateRealm string `koanf:"www_authenticate_realm"`
+	// Base of a problem document's type, to which the code is added; about:blank stands as it is.
+	ProblemTypeBase string `koanf:"problem_type_base" format:"url"`
+	// Whether problem documents carry the request's id as instance.
+	RequestID bool `koanf:"request_id"`
+	// Changes to single denials, by code.
+	Overrides map[string]Override `koanf:"overrides"`
+}
+
+// Override changes one denial; what is empty stays as it is.
+type Override struct {
+	// HTTP status.
+	Status int `koanf:"status" min:"400" max:"599"`
+	// Title of the problem document.
+	Title string `koanf:"title"`
+	// Detail of the problem document.
+	Detail string `koanf:"detail"`
+	// Headers added to the answer.
+	Headers map[string]string `koanf:"headers"`
+}
+
+// ClientAddress is how a client's network address is found.
+type ClientAddress struct {
+	// Number of proxies that add to the header before this service's gateway reads it; 0: the TCP peer counts and the header is ignored.
+	TrustedHops int `koanf:"trusted_hops" min:"0" max:"16"`
+	// Header that the proxies add to, in lower case.
+	Header string `koanf:"header"`
+}
+
+// Usage is how key usage is counted.
+type Usage struct {
+	// Uses of a key after which its counter leaves the process early.
+	FlushThreshold int `koanf:"flush_threshold" min:"1" max:"1000000"`
+	// Time between writes to the database.
+	FlushInterval time.Duration `koanf:"flush_interval" min:"1s"`
+}
+
+// Log is what is logged.
+type Log struct {
+	// Least level that is logged.
+	Level string `koanf:"level" enum:"debug,info,warn,error"`
+	// Form of log lines.
+	Format string `koanf:"format" enum:"json,text"`
+	// Share of allowed requests that is logged, 0 (none) to 1 (all); denials are always logged.
+	SampleAllowed float64 `koanf:"sample_allowed" min:"0" max:"1"`
+}
+
+// Telemetry is where traces go.
+type Telemetry struct {
+	// OTLP endpoint for traces, such as http://otel-collector:4317; empty: no traces.
+	OTLPEndpoint string `koanf:"otlp_endpoint" format:"url"`
+}

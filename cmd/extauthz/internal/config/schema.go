@@ -1,0 +1,160 @@
+package config
+
+import (
+	"embed"
+	"encoding/json"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The doc comments in these files are the schema's descriptions: one text for
+// the reader of the code and for the writer of a configuration.
+//
+//go:embed config.go policy.go cache.go
+var sources embed.FS
+
+const (
+	durationPattern = `^([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))+$`
+	datePattern     = `^[0-9]{4}-[0-9]{2}-[0-9]{2}(T.+)?$`
+)
+
+// Schema returns the JSON schema (2020-12) of the configuration file, made from
+// the struct tree: names, types, descriptions, defaults and bounds.
+func Schema() []byte {
+	s := schemaOf(reflect.ValueOf(Defaults()).Elem(), descriptions(), false)
+	s["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+	s["title"] = "Configuration of extauthz"
+	text, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		panic(err) // maps of texts and numbers can't fail
+	}
+	return append(text, '\n')
+}
+
+// schemaOf describes a section; v holds its defaults. Elements of lists and maps
+// have none.
+func schemaOf(v reflect.Value, docs map[string]string, element bool) map[string]any {
+	properties := map[string]any{}
+	for _, f := range fieldsOf(v.Type()) {
+		value := v.Field(f.index)
+		s := settingSchema(value, f.tag, docs, element)
+		if !isSection(f.typ) && !element {
+			s["default"] = defaultOf(value)
+		}
+		description := docs[f.owner.Name()+"."+f.goes]
+		if low := f.tag.Get("min"); f.typ == durationType && low != "" {
+			description += " At least " + low + "."
+		}
+		s["description"] = description
+		properties[f.name] = s
+	}
+	return map[string]any{"type": "object", "properties": properties, "additionalProperties": false}
+}
+
+func settingSchema(v reflect.Value, tag reflect.StructTag, docs map[string]string, element bool) map[string]any {
+	t := v.Type()
+	switch {
+	case isSection(t):
+		return schemaOf(v, docs, element)
+	case t.Kind() == reflect.Slice:
+		return map[string]any{"type": "array", "items": settingSchema(reflect.Zero(t.Elem()), tag, docs, true)}
+	case t.Kind() == reflect.Map:
+		s := map[string]any{"type": "object", "additionalProperties": settingSchema(reflect.Zero(t.Elem()), tag, docs, true)}
+		if isSection(t.Elem()) {
+			s["propertyNames"] = map[string]any{"enum": deniedCodes()}
+		}
+		return s
+	}
+	s := map[string]any{"type": "string"}
+	switch {
+	case t == durationType:
+		s["pattern"] = durationPattern
+	case t == dateType:
+		s["pattern"] = datePattern
+	case t.Kind() == reflect.Bool:
+		s["type"] = "boolean"
+	case t.Kind() == reflect.Int:
+		s["type"] = "integer"
+	case t.Kind() == reflect.Float64:
+		s["type"] = "number"
+	}
+	if enum := tag.Get("enum"); enum != "" {
+		s["enum"] = strings.Split(enum, ",")
+	}
+	for name, bound := range map[string]string{"minimum": tag.Get("min"), "maximum": tag.Get("max")} {
+		if f, err := strconv.ParseFloat(bound, 64); err == nil {
+			s[name] = f
+		}
+	}
+	return s
+}
+
+// defaultOf returns a default as it would stand in the file.
+func defaultOf(v reflect.Value) any {
+	switch value := v.Interface().(type) {
+	case time.Duration:
+		return shortDuration(value)
+	case Secret, DSN:
+		return "" // neither has a default text
+	case []Credential:
+		list := make([]map[string]string, 0, len(value))
+		for _, c := range value {
+			entry := map[string]string{"header": c.Header}
+			if c.Scheme != "" {
+				entry["scheme"] = c.Scheme
+			}
+			list = append(list, entry)
+		}
+		return list
+	default:
+		return value
+	}
+}
+
+// shortDuration is 5m where time.Duration says 5m0s.
+func shortDuration(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// descriptions returns the doc comment of every field, by "Type.Field".
+func descriptions() map[string]string {
+	docs := map[string]string{}
+	for _, name := range []string{"config.go", "policy.go", "cache.go"} {
+		text, err := sources.ReadFile(name)
+		if err != nil {
+			panic(fmt.Sprintf("embedded %s: %v", name, err))
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, text, parser.ParseComments|parser.SkipObjectResolution)
+		if err != nil {
+			panic(fmt.Sprintf("embedded %s: %v", name, err)) // it compiled
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			spec, ok := n.(*ast.TypeSpec)
+			if !ok {
+				return true
+			}
+			if s, ok := spec.Type.(*ast.StructType); ok {
+				for _, f := range s.Fields.List {
+					for _, name := range f.Names {
+						docs[spec.Name.Name+"."+name.Name] = strings.Join(strings.Fields(f.Doc.Text()), " ")
+					}
+				}
+			}
+			return false
+		})
+	}
+	return docs
+}

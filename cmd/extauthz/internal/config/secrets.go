@@ -1,0 +1,139 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"extauthz/authz"
+)
+
+// maxSecretFile bounds what is read of a secret's file, in bytes.
+const maxSecretFile = 64 << 10
+
+// resolveSecrets reads the secrets that stand in files of their own into the
+// settings that they stand for.
+func (c *Config) resolveSecrets(problems *faults) {
+	redis := &c.Cache.Redis
+	for _, s := range []struct {
+		setting string
+		value   *authz.Secret
+		file    string
+	}{
+		{"database.dsn", &c.Database.DSN.Secret, c.Database.DSNFile},
+		{"database.listen_dsn", &c.Database.ListenDSN.Secret, c.Database.ListenDSNFile},
+		{"cache.redis.password", &redis.Password.Secret, redis.PasswordFile},
+		{"cache.redis.sentinel_password", &redis.SentinelPassword.Secret, redis.SentinelPasswordFile},
+	} {
+		fileSetting := s.setting + "_file"
+		if s.file == "" {
+			continue
+		}
+		if s.value.Len() > 0 {
+			problems.add(c.origins.of(fileSetting), fileSetting, "%s and %s are both set: remove one", s.setting, fileSetting)
+			continue
+		}
+		if text, ok := c.secretFile(fileSetting, s.file, problems); ok {
+			*s.value = authz.NewSecret(string(trimNewline(text)))
+		}
+	}
+}
+
+// secretFile reads a secret's file for a setting, reports what is wrong with it
+// and warns where everybody on the machine can read it.
+func (c *Config) secretFile(setting, path string, problems *faults) ([]byte, bool) {
+	text, public, err := readSecret(path)
+	if err != nil {
+		problems.add(c.origins.of(setting), setting, "%s: %v", setting, err)
+		return nil, false
+	}
+	if public {
+		c.warnings = append(c.warnings, fmt.Sprintf("%s: %s: %s can be read by every user of this machine: chmod o-r it", c.origins.of(setting), setting, path))
+	}
+	return text, true
+}
+
+// readSecret returns a file's bytes and whether everybody may read them. Its
+// error is one line that holds nothing of what is in the file.
+func readSecret(path string) (text []byte, public bool, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, false, fmt.Errorf("%s can't be read: %w", path, reason(err))
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, false, fmt.Errorf("%s can't be read: %w", path, reason(err))
+	}
+	text, err = io.ReadAll(io.LimitReader(f, maxSecretFile+1))
+	switch {
+	case err != nil:
+		return nil, false, fmt.Errorf("%s can't be read: %w", path, reason(err))
+	case len(bytes.TrimSpace(text)) == 0:
+		return nil, false, fmt.Errorf("%s is empty: write the secret into it", path)
+	case len(text) > maxSecretFile:
+		return nil, false, fmt.Errorf("%s is over %d KiB: this is no secret", path, maxSecretFile>>10)
+	}
+	return text, info.Mode().Perm()&0o004 != 0, nil
+}
+
+// trimNewline takes off the line end that editors and echo leave.
+func trimNewline(text []byte) []byte {
+	return bytes.TrimSuffix(bytes.TrimSuffix(text, []byte("\n")), []byte("\r"))
+}
+
+// Peppers reads the pepper files. None configured: digests are plain SHA-256.
+func (c *Config) Peppers() (*authz.Peppers, error) {
+	var peppers []authz.Pepper
+	var problems []error
+	for _, path := range c.Keys.PepperFiles {
+		text, _, err := readSecret(path)
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		p, err := authz.NewPepper(binarySecret(text))
+		if err != nil {
+			problems = append(problems, fmt.Errorf("%s: %w", path, err))
+			continue
+		}
+		peppers = append(peppers, p)
+	}
+	if len(problems) > 0 {
+		return nil, errors.Join(problems...)
+	}
+	return authz.NewPeppers(peppers)
+}
+
+// binarySecret is the secret in a file that may be text with a line end or just
+// as many random bytes as are needed, the last of which may look like one.
+func binarySecret(text []byte) []byte {
+	if t := trimNewline(text); len(t) >= authz.MinPepperLength {
+		return t
+	}
+	return text
+}
+
+// BootstrapKey reads the key in admin.bootstrap_key_file; it is empty where
+// none is configured. A text that is no key of this configuration's form is an
+// error.
+func (c *Config) BootstrapKey() (authz.Secret, error) {
+	if c.Admin.BootstrapKeyFile == "" {
+		return authz.Secret{}, nil
+	}
+	text, _, err := readSecret(c.Admin.BootstrapKeyFile)
+	if err != nil {
+		return authz.Secret{}, err
+	}
+	format, err := c.KeyFormat()
+	if err != nil {
+		return authz.Secret{}, err
+	}
+	key := authz.NewSecret(string(bytes.TrimSpace(text)))
+	if _, ok := format.Parse(key); !ok {
+		return authz.Secret{}, fmt.Errorf("%s holds no key of the form %s_%s_…: write one there, or leave the setting out to have one made", c.Admin.BootstrapKeyFile, c.Keys.Brand, c.Keys.Environments[0])
+	}
+	return key, nil
+}

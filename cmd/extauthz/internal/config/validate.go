@@ -1,0 +1,245 @@
+package config
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"extauthz/authz"
+)
+
+// validator judges a merged configuration. A setting whose layer was faulty
+// already is not judged again.
+type validator struct {
+	*Config
+	now    time.Time
+	faults *faults
+}
+
+func (c *Config) validate(now time.Time, problems *faults) {
+	v := &validator{Config: c, now: now, faults: problems}
+	v.constraints()
+	v.listeners()
+	v.database()
+	v.cache()
+	v.keys()
+	v.credentials()
+	v.identity()
+	v.routes()
+	v.denials()
+	if h := c.ClientAddress.Header; !lowerToken(h) {
+		v.add("client_address.header", "%q is no header name: write it in lower case, such as x-forwarded-for", h)
+	}
+	if c.RouteMetadata.AllowAnonymous && len(c.RouteMetadata.Namespaces) == 0 {
+		v.add("route_metadata.allow_anonymous", "needs route_metadata.namespaces: name those that may open routes")
+	}
+}
+
+// add reports a problem, unless one about the same setting is known.
+func (v *validator) add(setting, format string, args ...any) {
+	if !v.faults.about(setting) {
+		v.report(setting, format, args...)
+	}
+}
+
+// report is add for a setting that may have several problems.
+func (v *validator) report(setting, format string, args ...any) {
+	v.faults.add(v.origins.of(setting), setting, "%s: %s", setting, fmt.Sprintf(format, args...))
+}
+
+// each reports every error that is joined in err.
+func (v *validator) each(setting string, err error) {
+	if err == nil || v.faults.about(setting) {
+		return
+	}
+	for _, e := range flatten(err) {
+		v.report(setting, "%v", e)
+	}
+}
+
+func flatten(err error) []error {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
+	}
+	var all []error
+	for _, e := range joined.Unwrap() {
+		all = append(all, flatten(e)...)
+	}
+	return all
+}
+
+func (v *validator) listeners() {
+	seen := map[string]string{}
+	for _, l := range []struct{ setting, address string }{
+		{"grpc.listen", v.GRPC.Listen}, {"http.listen", v.HTTP.Listen},
+		{"admin.listen", v.Admin.Listen}, {"ops.listen", v.Ops.Listen},
+	} {
+		if other, taken := seen[l.address]; taken && !strings.HasSuffix(l.address, ":0") {
+			v.add(l.setting, "%s is the address of %s too: choose another port", l.address, other)
+		}
+		seen[l.address] = l.setting
+	}
+	v.tls("grpc.tls", v.GRPC.TLS)
+	v.tls("admin.tls", v.Admin.TLS)
+	r := v.Cache.Redis.TLS
+	v.tls("cache.redis.tls", TLS{CertFile: r.CertFile, KeyFile: r.KeyFile})
+	v.authorities("cache.redis.tls.ca_file", r.CAFile)
+	if !r.Enabled && r != (RedisTLS{}) {
+		v.add("cache.redis.tls.enabled", "is false, but other settings of cache.redis.tls are set: set it to true or remove them")
+	}
+}
+
+// tls loads what a listener will need, so that a bad file is found here.
+func (v *validator) tls(section string, t TLS) {
+	switch {
+	case t.CertFile != "" && t.KeyFile == "":
+		v.add(section+".key_file", "is missing: %s.cert_file needs its private key", section)
+	case t.CertFile == "" && t.KeyFile != "":
+		v.add(section+".cert_file", "is missing: %s.key_file needs its certificate", section)
+	case t.CertFile != "":
+		if _, err := os.ReadFile(t.CertFile); err != nil {
+			v.add(section+".cert_file", "%s can't be read: %v", t.CertFile, reason(err))
+		} else if _, ok := v.secretFile(section+".key_file", t.KeyFile, v.faults); ok {
+			if _, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile); err != nil {
+				v.add(section, "certificate and key don't load: %v", err)
+			}
+		}
+	case t.ClientCAFile != "":
+		v.add(section+".client_ca_file", "needs %s.cert_file and key_file: without TLS no client certificate is asked for", section)
+		return
+	}
+	v.authorities(section+".client_ca_file", t.ClientCAFile)
+	if len(t.AllowedSANs) > 0 && t.ClientCAFile == "" {
+		v.add(section+".allowed_sans", "needs %s.client_ca_file: without it no client certificate is asked for", section)
+	}
+}
+
+func (v *validator) authorities(setting, path string) {
+	if path == "" {
+		return
+	}
+	pem, err := os.ReadFile(path)
+	switch {
+	case err != nil:
+		v.add(setting, "%s can't be read: %v", path, reason(err))
+	case !x509.NewCertPool().AppendCertsFromPEM(pem):
+		v.add(setting, "%s holds no PEM certificate", path)
+	}
+}
+
+func (v *validator) database() {
+	dsn := v.Database.DSN.Reveal()
+	postgres := strings.HasPrefix(dsn, "postgres://") || strings.HasPrefix(dsn, "postgresql://")
+	switch {
+	case v.Database.Driver == "postgres" && dsn == "" && v.Database.DSNFile == "":
+		v.add("database.dsn", "is missing: driver postgres needs one, such as postgres://user@host/extauthz, or dsn_file")
+	case v.Database.Driver == DefaultDriver && postgres:
+		v.add("database.driver", "is sqlite, but database.dsn is a Postgres URL: write driver: postgres")
+	}
+	if v.Database.Driver == DefaultDriver && !v.Database.ListenDSN.IsZero() {
+		v.add("database.listen_dsn", "is for postgres only: remove it, or write driver: postgres")
+	}
+	if v.Database.MaxIdle > v.Database.MaxOpen {
+		v.add("database.max_idle", "%d is more than database.max_open, %d: lower it", v.Database.MaxIdle, v.Database.MaxOpen)
+	}
+	if v.DataDir == "" {
+		v.add("data_dir", "is empty: name a folder, such as %s", DefaultDataDir)
+	}
+}
+
+func (v *validator) cache() {
+	c := v.Cache
+	if strings.Trim(c.Namespace, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_-") != "" || c.Namespace == "" || strings.HasSuffix(c.Namespace, ":") {
+		v.add("cache.namespace", "%q: write letters, digits, \":\", \"_\" and \"-\", such as %s", c.Namespace, DefaultNamespace)
+	}
+	r := c.Redis
+	switch {
+	case r.Mode == "sentinel" && len(r.Addresses) > 0 && r.SentinelMaster == "":
+		v.add("cache.redis.sentinel_master", "is missing: mode sentinel needs the master's name")
+	case r.Mode == "single" && len(r.Addresses) > 1:
+		v.add("cache.redis.addresses", "has %d entries, mode single takes one: write mode: cluster or sentinel, or remove some", len(r.Addresses))
+	case r.Mode == "cluster" && r.DB != 0:
+		v.add("cache.redis.db", "%d: a cluster has database 0 only", r.DB)
+	case r.Mode != "single" && len(r.Addresses) == 0:
+		v.add("cache.redis.addresses", "is empty: mode %s needs at least one", r.Mode)
+	}
+	if c.Feed.Poll >= c.Local.Lease {
+		v.add("cache.feed.poll", "%v is not shorter than cache.local.lease, %v: the lease would always run out", c.Feed.Poll, c.Local.Lease)
+	}
+	if c.Local.Lease > c.Local.MaxStale {
+		v.add("cache.local.lease", "%v is longer than cache.local.max_stale, %v", c.Local.Lease, c.Local.MaxStale)
+	}
+	// Statistics and usage counters decide nothing, so they may live longer.
+	longest := max(c.TTL.Validation, c.TTL.Scope, c.TTL.UserList, c.TTL.Negative, c.Local.MaxStale)
+	if c.Feed.Retention <= longest {
+		v.add("cache.feed.retention", "%v must be longer than any cached value can live, %v: raise it, or lower cache.ttl and cache.local.max_stale", c.Feed.Retention, longest)
+	}
+	if c.SealingKeyFile != "" {
+		if text, ok := v.secretFile("cache.sealing_key_file", c.SealingKeyFile, v.faults); ok && len(binarySecret(text)) < authz.MinPepperLength {
+			v.add("cache.sealing_key_file", "%s holds less than %d bytes", c.SealingKeyFile, authz.MinPepperLength)
+		}
+	}
+}
+
+func (v *validator) keys() {
+	if v.Keys.Brand == "" || len(v.Keys.Environments) == 0 {
+		v.add("keys", "brand and environments must not be empty: leave them out for %s, live and test", DefaultBrand)
+	}
+	_, err := v.KeyFormat()
+	v.each("keys", err)
+	for i, path := range v.Keys.PepperFiles {
+		v.secretFile(fmt.Sprintf("keys.pepper_files[%d]", i), path, v.faults)
+	}
+	if !v.faults.about("keys.pepper_files") {
+		_, err := v.Peppers()
+		v.each("keys.pepper_files", err)
+	}
+	if path := v.Admin.BootstrapKeyFile; path != "" {
+		const setting = "admin.bootstrap_key_file"
+		if _, ok := v.secretFile(setting, path, v.faults); ok && !v.faults.about("keys") {
+			_, err := v.BootstrapKey()
+			v.each(setting, err)
+		}
+	}
+}
+
+func (v *validator) routes() {
+	v.each("default_map.strip_prefixes", second(v.DefaultMap()))
+	single := make([]bool, len(v.Routes)) // valid on their own
+	var valid []authz.RouteConfig
+	for i, r := range v.Routes {
+		setting := fmt.Sprintf("routes[%d]", i)
+		rc := r.config()
+		if _, err := authz.NewRouteTable([]authz.RouteConfig{rc}); err != nil {
+			v.each(setting, err)
+			continue
+		}
+		if r.Mode == modeShadow && !v.now.Before(r.Until.Time) {
+			v.add(setting+".until", "%s is over: remove the rule, or mode and until to enforce it", r.Until)
+		}
+		single[i] = true
+		valid = append(valid, rc)
+	}
+	_, err := authz.NewRouteTable(valid)
+	if err == nil {
+		return
+	}
+	// A conflict names two rules, the later one first.
+	for _, e := range flatten(err) {
+		setting := "routes"
+		for i, r := range slices.Backward(v.Routes) {
+			if single[i] && strings.HasPrefix(e.Error(), fmt.Sprintf("routes %q ", r.Match)) {
+				setting = fmt.Sprintf("routes[%d]", i)
+				break
+			}
+		}
+		v.report(setting, "%v", e)
+	}
+}
+
+func second[T any](_ T, err error) error { return err }

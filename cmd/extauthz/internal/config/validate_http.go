@@ -1,0 +1,156 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"extauthz/authz"
+)
+
+// foreign are headers that requests need or that others rely on: an identity
+// prefix that covers one of them would have it removed.
+var foreign = []string{"authorization", "cookie", "content-type", "x-request-id", "x-forwarded-for", "x-envoy-original-path", "traceparent"}
+
+// isToken tells whether s is a token of RFC 9110: the form of header, cookie
+// and scheme names.
+func isToken(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') && !strings.ContainsRune("!#$%&'*+-.^_`|~", rune(c)) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func lowerToken(s string) bool { return isToken(s) && s == strings.ToLower(s) }
+
+func (v *validator) credentials() {
+	if len(v.Credentials) == 0 {
+		v.add("credentials", "is empty: name at least one place for a key, such as header: x-api-key")
+	}
+	seen := map[authz.CredentialSource]int{}
+	for i, c := range v.Credentials {
+		setting := fmt.Sprintf("credentials[%d]", i)
+		set := 0
+		for _, name := range []string{c.Header, c.Query, c.Cookie} {
+			if name != "" {
+				set++
+			}
+		}
+		switch {
+		case set != 1:
+			v.add(setting, "has %d of header, query and cookie: write exactly one", set)
+			continue
+		case c.Scheme != "" && c.Header == "":
+			v.add(setting+".scheme", "belongs to a header only: remove it")
+		case c.Scheme != "" && !isToken(c.Scheme):
+			v.add(setting+".scheme", "%q is no scheme: write one word, such as Bearer", c.Scheme)
+		case c.Header != "" && !lowerToken(c.Header):
+			v.add(setting+".header", "%q is no header name: write it in lower case, without \":\", such as x-api-key", c.Header)
+		case c.Header == "cookie":
+			v.add(setting+".header", "cookie holds many values: write cookie: NAME instead")
+		case c.Header != "" && underPrefix(c.Header, v.Identity.HeaderPrefix):
+			v.add(setting+".header", "%s lies under identity.header_prefix %s, which is ours: choose another name", c.Header, v.Identity.HeaderPrefix)
+		case c.Cookie != "" && !isToken(c.Cookie):
+			v.add(setting+".cookie", "%q is no cookie name: write letters, digits, \"-\" and \"_\"", c.Cookie)
+		case c.Query != "" && strings.ContainsFunc(c.Query, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("&=+%#?", r) }):
+			v.add(setting+".query", "%q is no plain parameter name: write letters, digits, \"-\" and \"_\"", c.Query)
+		}
+		id := c.source()
+		id.Scheme = strings.ToLower(id.Scheme) // compared without case
+		if first, twice := seen[id]; twice {
+			v.add(setting, "is the same as credentials[%d]: remove one", first)
+			continue
+		}
+		seen[id] = i
+	}
+	for i, c := range v.Credentials {
+		bare := authz.CredentialSource{Kind: authz.SourceHeader, Name: c.Header}
+		if first, twice := seen[bare]; twice && c.Scheme != "" {
+			v.add(fmt.Sprintf("credentials[%d]", i), "header %s stands in credentials[%d] without a scheme, which finds every %s credential a second time: remove one", c.Header, first, c.Scheme)
+		}
+	}
+}
+
+// underPrefix compares as CGI and WSGI upstreams would, to whom "_" is "-".
+func underPrefix(header, prefix string) bool {
+	return prefix != "" && strings.HasPrefix(strings.ReplaceAll(header, "_", "-"), prefix)
+}
+
+func (v *validator) identity() {
+	prefix := v.Identity.HeaderPrefix
+	if !lowerToken(prefix) || !strings.HasSuffix(prefix, "-") || strings.Contains(prefix, "_") {
+		v.add("identity.header_prefix", "%q: write it in lower case with \"-\" at its end and no \"_\", such as %s", prefix, DefaultIdentityPrefix)
+	} else {
+		for _, h := range foreign {
+			if underPrefix(h, prefix) {
+				v.add("identity.header_prefix", "%s covers %s, which would be removed: write a longer one, such as %s", prefix, h, DefaultIdentityPrefix)
+			}
+		}
+		if underPrefix(v.ClientAddress.Header, prefix) {
+			v.add("identity.header_prefix", "%s covers client_address.header, which would be removed: write another one", prefix)
+		}
+	}
+	seen := map[string]bool{}
+	for i, name := range v.Identity.MetadataHeaders {
+		setting := fmt.Sprintf("identity.metadata_headers[%d]", i)
+		switch header := strings.ReplaceAll(name, "_", "-"); {
+		case !lowerToken(name):
+			v.add(setting, "%q can't be part of a header name: write lower-case letters, digits and \"-\"", name)
+		case seen[header]:
+			v.add(setting, "%s gives the same header as one before: remove one", name)
+		default:
+			seen[header] = true
+		}
+	}
+}
+
+// deniedCodes returns the public codes of the denials, sorted.
+func deniedCodes() []string {
+	codes := map[string]bool{}
+	for _, r := range authz.Reasons() {
+		if r != authz.ReasonGranted && r != authz.ReasonAnonymous {
+			codes[r.Code()] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(codes))
+}
+
+func (v *validator) denials() {
+	const overrides = "denials.overrides"
+	codes := deniedCodes()
+	for _, code := range slices.Sorted(maps.Keys(v.Denials.Overrides)) {
+		setting := join(overrides, code)
+		if !slices.Contains(codes, code) {
+			hint := "known are " + strings.Join(codes, ", ")
+			if found, _ := nearest(code, codes); found >= 0 {
+				hint = "did you mean " + codes[found] + "?"
+			}
+			v.add(setting, "no such code: %s", hint)
+			continue
+		}
+		headers := v.Denials.Overrides[code].Headers
+		for _, name := range slices.Sorted(maps.Keys(headers)) {
+			at := join(setting, "headers."+name)
+			switch lower := strings.ToLower(name); {
+			case !isToken(name):
+				v.add(at, "%q is no header name", name)
+			case slices.Contains([]string{"content-length", "transfer-encoding", "connection", "content-type"}, lower):
+				v.add(at, "%s is set by the gateway or by us: remove it", name)
+			case !plainText(headers[name]):
+				v.add(at, "holds characters that no header may: write printable ASCII")
+			}
+		}
+	}
+	if realm := v.Denials.WWWAuthenticateRealm; !plainText(realm) || strings.ContainsAny(realm, `"\`) {
+		v.add("denials.www_authenticate_realm", "%q: write printable ASCII without quotes and backslashes", realm)
+	}
+}
+
+// plainText tells whether s can stand in a header: Envoy answers 500 to others.
+func plainText(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
+}

@@ -1,0 +1,105 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// NotYet lists what this release accepts and checks but does not serve yet: the
+// settings, and what is missing. A release that begins to serve one removes its
+// line.
+func NotYet() map[string]string {
+	return map[string]string{
+		"http":                   "the HTTP flavour and forward-auth are not served",
+		"cache.redis":            "the cache is in process only",
+		"cache.sealing_key_file": "the cache is in process only",
+		"routes.mode":            "shadow rules are enforced like others",
+		"limits":                 "rates of keys are not held",
+		"openapi":                "OpenAPI documents are not read",
+		"route_metadata":         "route metadata is not read",
+		"telemetry":              "traces are not sent",
+	}
+}
+
+// Warnings returns what is allowed and yet worth a look, one line each: openings
+// in the configuration, secret files that everybody can read, and settings that
+// have no effect in this release.
+func (c *Config) Warnings() []string {
+	w := slices.Clone(c.warnings)
+	add := func(setting, format string, args ...any) {
+		w = append(w, c.origins.of(setting)+": "+setting+": "+fmt.Sprintf(format, args...))
+	}
+	notYet := NotYet()
+	if !loopback(c.Admin.Listen) && !c.Admin.TLS.Enabled() {
+		add("admin.listen", "%s can be reached from other machines without TLS, and administrators' keys cross the network in the clear: set admin.tls or listen on 127.0.0.1", c.Admin.Listen)
+	}
+	if !loopback(c.GRPC.Listen) && c.GRPC.TLS.ClientCAFile == "" {
+		add("grpc.listen", "%s can be reached from other machines, and whoever reaches it can test keys: set grpc.tls with client_ca_file, or limit who gets there", c.GRPC.Listen)
+	}
+	for i, r := range c.Routes {
+		setting := fmt.Sprintf("routes[%d]", i)
+		if r.Anonymous && catchAll(r.Match) {
+			add(setting, "%s is anonymous and catches everything: whatever no other rule names needs no key", r.Match)
+		}
+		if r.Mode != modeShadow {
+			continue
+		}
+		if why, ok := notYet["routes.mode"]; ok {
+			add(setting, "mode shadow has no effect in this release: %s", why)
+		} else {
+			add(setting, "%s is in shadow mode until %s: its denials for scope, network and route are recorded only", r.Match, r.Until)
+		}
+	}
+	for i, credential := range c.Credentials {
+		if credential.Query != "" {
+			add(fmt.Sprintf("credentials[%d]", i), "keys in a query string end up in access logs and browser histories: prefer a header")
+		}
+	}
+	if c.Identity.ForwardCredential {
+		add("identity.forward_credential", "upstreams get the callers' keys")
+	}
+	if c.ClientAddress.TrustedHops > 0 {
+		add("client_address.trusted_hops", "%d: exactly so many proxies must add to %s before the gateway asks, or clients can choose their address", c.ClientAddress.TrustedHops, c.ClientAddress.Header)
+	}
+	if c.Paths.Repair {
+		add("paths.repair", "paths are repaired before they are judged: the gateway must pass on the repaired form, or upstreams see another path")
+	}
+	changed := changedSettings(reflect.ValueOf(Defaults()).Elem(), reflect.ValueOf(c).Elem(), "")
+	for _, setting := range changed {
+		for part := setting; part != ""; part = parent(part) {
+			if why, ok := notYet[part]; ok {
+				add(setting, "has no effect in this release: %s", why)
+			}
+		}
+	}
+	return w
+}
+
+func parent(setting string) string {
+	i := strings.LastIndexByte(setting, '.')
+	return setting[:max(i, 0)]
+}
+
+// loopback tells whether only this machine can reach a listener.
+func loopback(listen string) bool {
+	network, address, err := ListenAddress(listen)
+	if err != nil || network == "unix" {
+		return err == nil
+	}
+	host, _, _ := net.SplitHostPort(address)
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+// catchAll tells whether a pattern matches every path of its host.
+func catchAll(match string) bool {
+	if method, rest, ok := strings.Cut(match, " "); ok && !strings.Contains(method, "/") {
+		match = strings.TrimLeft(rest, " ")
+	}
+	_, path, _ := strings.Cut(match, "/")
+	return path == "" || strings.HasPrefix(path, "{") && strings.HasSuffix(path, "...}") && !strings.Contains(path, "/")
+}

@@ -1,0 +1,225 @@
+package models
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"gorm.io/gorm"
+
+	"extauthz/authz"
+)
+
+func prefixes(page authz.FeedPage) (out []string) {
+	for _, c := range page.Changes {
+		out = append(out, c.Prefix)
+	}
+	return out
+}
+
+func TestFeedGoesOnFromItsCursor(t *testing.T) {
+	each(t, func(t *testing.T, db *DB) {
+		start, err := db.FeedStart(t.Context(), time.Hour)
+		if err != nil || len(start.Changes) != 0 || start.Epoch == "" {
+			t.Fatalf("got %+v, %v", start, err)
+		}
+		rec := insert(t, db, newKey(t, nil))[0]
+		page, err := db.ReadFeed(t.Context(), start.Next)
+		if err != nil || !slices.Contains(prefixes(page), rec.Prefix) || page.Epoch != start.Epoch {
+			t.Fatalf("got %+v, %v", page, err)
+		}
+		again, err := db.ReadFeed(t.Context(), page.Next)
+		if err != nil || len(again.Changes) != 0 {
+			t.Fatalf("nothing happened, and the feed says %+v, %v", again, err)
+		}
+	})
+}
+
+// TestALateCommitIsNotMissed: a transaction took the lower version, another one
+// commits the higher version first, and the feed is read in between.
+func TestALateCommitIsNotMissed(t *testing.T) {
+	db := migrated(t, postgresConfig(t))
+	a, b := insert(t, db, newKey(t, nil))[0], insert(t, db, newKey(t, nil))[0]
+	late := db.gorm.Begin()
+	if err := late.Exec("UPDATE api_keys SET revoked_at = now() WHERE id = ?", a.ID).Error; err != nil {
+		t.Fatal(err)
+	}
+	if err := db.gorm.Exec("UPDATE api_keys SET revoked_at = now() WHERE id = ?", b.ID).Error; err != nil {
+		t.Fatal(err)
+	}
+	page, err := db.FeedStart(t.Context(), time.Hour)
+	if err != nil || !slices.Contains(prefixes(page), b.Prefix) {
+		t.Fatalf("got %+v, %v", page, err)
+	}
+	for range 3 { // what lies beyond the open transaction comes again each time
+		if page, err = db.ReadFeed(t.Context(), page.Next); err != nil || !slices.Contains(prefixes(page), b.Prefix) {
+			t.Fatalf("got %+v, %v", page, err)
+		}
+	}
+	if err := late.Commit().Error; err != nil {
+		t.Fatal(err)
+	}
+	if page, err = db.ReadFeed(t.Context(), page.Next); err != nil || !slices.Contains(prefixes(page), a.Prefix) {
+		t.Fatalf("the late commit was missed: %+v, %v", page, err)
+	}
+}
+
+func TestAReaderBehindTheTrimmedOutboxIsTold(t *testing.T) {
+	each(t, func(t *testing.T, db *DB) {
+		old, err := db.FeedStart(t.Context(), time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		insert(t, db, newKey(t, nil), newKey(t, nil))
+		if err := db.TrimOutbox(t.Context(), -time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		if page, err := db.ReadFeed(t.Context(), old.Next); err != nil || !page.Trimmed {
+			t.Errorf("got %+v, %v", page, err)
+		}
+		fresh, err := db.FeedStart(t.Context(), time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if page, err := db.ReadFeed(t.Context(), fresh.Next); err != nil || page.Trimmed {
+			t.Errorf("a fresh reader was sent back: %+v, %v", page, err)
+		}
+	})
+}
+
+func TestATableOfTenColumnsIsTakenOver(t *testing.T) {
+	for _, driver := range []string{SQLite, Postgres} {
+		t.Run(driver, func(t *testing.T) {
+			c, instant := sqliteConfig(t), "DATETIME"
+			if driver == Postgres {
+				c, instant = postgresConfig(t), "TIMESTAMPTZ"
+			}
+			db := opened(t, c)
+			k := newKey(t, nil)
+			row, err := newRow(&k)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, sql := range []string{
+				"CREATE TABLE api_keys (id TEXT PRIMARY KEY, user_id TEXT NOT NULL, name TEXT NOT NULL, key_prefix TEXT NOT NULL, key_hash TEXT NOT NULL, scopes TEXT NOT NULL, is_active BOOLEAN NOT NULL, expires_at " + instant + ", created_at " + instant + " NOT NULL, updated_at " + instant + " NOT NULL)",
+				"INSERT INTO api_keys VALUES ('old', 'u', 'n', '" + row.KeyPrefix + "', '" + row.KeyHash + "', '[{\"resource\":\"orders\",\"actions\":[\"read\"]}]', TRUE, NULL, '2026-01-01 00:00:00+00:00', '2026-01-01 00:00:00+00:00')",
+			} {
+				if err := db.gorm.Exec(sql).Error; err != nil {
+					t.Fatal(err)
+				}
+			}
+			for range 2 { // a second time changes nothing
+				if err := db.Migrate(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			rec, _, err := db.KeyByPrefix(t.Context(), row.KeyPrefix)
+			if err != nil || rec.ID != "old" || rec.Version == 0 || rec.Family != "old" || !rec.Scopes.Allows("orders", "read") {
+				t.Errorf("got %+v, %v", rec, err)
+			}
+			if current, newest, err := db.MigrationStatus(t.Context()); err != nil || current != newest || newest == 0 {
+				t.Errorf("got %d of %d, %v", current, newest, err)
+			}
+		})
+	}
+}
+
+func TestPrefixLookupUsesItsIndex(t *testing.T) {
+	each(t, func(t *testing.T, db *DB) {
+		const query = "SELECT * FROM api_keys WHERE key_prefix = 'x' LIMIT 1"
+		var plan []struct {
+			Detail string // SQLite
+			Line   string `gorm:"column:QUERY PLAN"` // Postgres
+		}
+		err := db.gorm.Transaction(func(tx *gorm.DB) error {
+			if db.driver == SQLite {
+				return tx.Raw("EXPLAIN QUERY PLAN " + query).Scan(&plan).Error
+			}
+			// An empty table is read whole for less.
+			if err := tx.Exec("SET LOCAL enable_seqscan = off").Error; err != nil {
+				return err
+			}
+			return tx.Raw("EXPLAIN " + query).Scan(&plan).Error
+		})
+		if err != nil || !strings.Contains(fmt.Sprint(plan), "api_keys_key_prefix") {
+			t.Errorf("the plan is %v, %v", plan, err)
+		}
+	})
+}
+
+func TestTruncateIsRefused(t *testing.T) {
+	db := migrated(t, postgresConfig(t))
+	if err := db.gorm.Exec("TRUNCATE api_keys").Error; err == nil {
+		t.Error("TRUNCATE would empty the table without a change in the feed")
+	}
+}
+
+func TestTwoFirstStartsMakeOneAdministrator(t *testing.T) {
+	each(t, func(t *testing.T, db *DB) {
+		s, err := authz.ParseScopes([]string{"extauthz:*"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		there := errors.New("there is one")
+		results := make(chan error, 4)
+		for range cap(results) {
+			k := newKey(t, func(r *authz.Record) { r.Scopes = s })
+			go func() {
+				_, err := db.Mutate(t.Context(), authz.Selection{Administrators: true}, func(sel []authz.Record) (authz.Mutation, error) {
+					if len(sel) > 0 {
+						return authz.Mutation{}, there
+					}
+					return authz.Mutation{Create: []authz.NewKey{k}}, nil
+				})
+				results <- err
+			}()
+		}
+		made := 0
+		for range cap(results) {
+			if err := <-results; err == nil {
+				made++
+			} else if !errors.Is(err, there) {
+				t.Error(err)
+			}
+		}
+		if has, err := db.HasAdministrator(t.Context()); made != 1 || !has || err != nil {
+			t.Errorf("%d were made; has %v, %v", made, has, err)
+		}
+	})
+}
+
+func TestListPagesFromNewestToOldest(t *testing.T) {
+	each(t, func(t *testing.T, db *DB) {
+		var want []string
+		for range 5 {
+			want = append([]string{insert(t, db, newKey(t, nil))[0].ID}, want...)
+		}
+		insert(t, db, newKey(t, func(r *authz.Record) { r.UserID, r.Name = "other", "50% off_" }))
+		var got []string
+		for after := ""; ; {
+			page, err := db.ListKeys(t.Context(), authz.KeyFilter{UserID: "u", After: after, Limit: 2, WithUsage: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(page) == 0 {
+				break
+			}
+			for _, k := range page {
+				got = append(got, k.ID)
+			}
+			after = page[len(page)-1].ID
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+		if found, err := db.ListKeys(t.Context(), authz.KeyFilter{Text: "0% off_", Limit: 10}); err != nil || len(found) != 1 {
+			t.Errorf("got %d, %v", len(found), err)
+		}
+		if found, err := db.ListKeys(t.Context(), authz.KeyFilter{Text: "0%_off", Limit: 10}); err != nil || len(found) != 0 {
+			t.Errorf("wildcards of the searcher were taken as such: %d, %v", len(found), err)
+		}
+	})
+}
