@@ -2,11 +2,11 @@ package envoy
 
 import (
 	"encoding/json"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/grpc/codes"
@@ -42,47 +42,76 @@ func denialCode(status int) codes.Code {
 	return codes.PermissionDenied
 }
 
+// denied builds the answer that the client sees.
 func (e *encoder) denied(d *authz.Decision, r *authz.Request) *authv3.DeniedHttpResponse {
-	status := d.Reason.Status()
-	out := &authv3.DeniedHttpResponse{
-		Status:  &typev3.HttpStatus{Code: typev3.StatusCode(status)},
-		Headers: []*corev3.HeaderValueOption{option("cache-control", "no-store")},
-	}
-	add := func(name, value string) { out.Headers = append(out.Headers, option(name, value)) }
-	if status == 401 {
+	p := e.problem(d.Reason)
+	headers := map[string]string{"cache-control": "no-store"}
+	if p.Status == 401 {
 		challenge := `Bearer realm="` + e.config.Realm + `"`
 		if d.Reason != authz.ReasonMissing {
 			challenge += `, error="invalid_token"` // RFC 6750, 3.1: only where a credential was sent
 		}
-		add("www-authenticate", challenge)
+		headers["www-authenticate"] = challenge
 	}
 	if d.Reason == authz.ReasonThrottled {
-		add("retry-after", strconv.Itoa(max(1, int((d.RetryAfter+time.Second-1)/time.Second))))
+		headers["retry-after"] = strconv.Itoa(max(1, int((d.RetryAfter+time.Second-1)/time.Second)))
 	}
 	if e.config.DebugHeaders && d.Layer != authz.LayerNone {
-		add("x-cache-status", cacheStatus(d))
+		headers["x-cache-status"] = cacheStatus(d)
 	}
+	maps.Copy(headers, e.config.Overrides[p.Code].Headers)
+	return e.refusal(p, headers, r)
+}
+
+// problem is the document for a reason, with the operator's overrides.
+func (e *encoder) problem(reason authz.Reason) problem {
+	p := problem{Title: reason.Title(), Status: reason.Status(), Detail: reason.Detail(), Code: reason.Code()}
+	o := e.config.Overrides[p.Code]
+	if o.Status != 0 {
+		p.Status = o.Status
+	}
+	if o.Title != "" {
+		p.Title = o.Title
+	}
+	if o.Detail != "" {
+		p.Detail = o.Detail
+	}
+	return p
+}
+
+// undecided is the 503 for requests about which nobody could decide.
+func (e *encoder) undecided(r *authz.Request) *authv3.DeniedHttpResponse {
+	return e.refusal(problem{Title: "Service unavailable", Status: 503, Code: "unavailable",
+		Detail: "The request could not be authorized just now. Try again."},
+		map[string]string{"cache-control": "no-store", "retry-after": "1"}, r)
+}
+
+func (e *encoder) refusal(p problem, headers map[string]string, r *authz.Request) *authv3.DeniedHttpResponse {
+	out := &authv3.DeniedHttpResponse{Status: &typev3.HttpStatus{Code: typev3.StatusCode(p.Status)}}
 	if isGRPC(r) {
 		// Envoy makes the body the grpc-message, so it is text for people.
-		if status == 429 {
-			add("grpc-status", strconv.Itoa(int(codes.ResourceExhausted)))
+		if p.Status == 429 {
+			headers["grpc-status"] = strconv.Itoa(int(codes.ResourceExhausted))
 		}
-		out.Body = d.Reason.Detail()
-		return out
+		out.Body = p.Detail
+	} else {
+		headers["content-type"] = "application/problem+json"
+		p.Type = e.config.ProblemTypeBase
+		if p.Type != blankType {
+			p.Type += p.Code
+		}
+		if e.config.RequestID {
+			p.Instance = headerText(header(r, "x-request-id"))
+		}
+		body, err := json.Marshal(p)
+		if err != nil { // can't be: plain strings and a number
+			body = nil
+		}
+		out.Body = string(body)
 	}
-	add("content-type", "application/problem+json")
-	p := problem{Type: e.config.ProblemTypeBase, Title: d.Reason.Title(), Status: status, Detail: d.Reason.Detail(), Code: d.Reason.Code()}
-	if p.Type != blankType {
-		p.Type += p.Code
+	for _, name := range sortedKeys(headers) {
+		out.Headers = append(out.Headers, option(name, headers[name]))
 	}
-	if e.config.RequestID {
-		p.Instance = headerText(header(r, "x-request-id"))
-	}
-	body, err := json.Marshal(p)
-	if err != nil { // can't be: plain strings and a number
-		body = nil
-	}
-	out.Body = string(body)
 	return out
 }
 

@@ -18,14 +18,26 @@ import (
 
 // EncoderConfig says how decisions are told.
 type EncoderConfig struct {
-	HeaderPrefix      string   // of identity headers, lower case; "" is "x-auth-"
-	MetadataHeaders   []string // names of a key's metadata that the upstream sees
-	ForwardCredential bool     // leave the key in the request
-	Realm             string   // of WWW-Authenticate; "" is "api"
-	ProblemTypeBase   string   // "" is "about:blank"
-	RequestID         bool     // problem documents carry the request's id
-	DebugHeaders      bool     // x-cache-status to the client
+	HeaderPrefix      string              // of identity headers, lower case; "" is "x-auth-"
+	MetadataHeaders   []string            // names of a key's metadata that the upstream sees
+	ForwardCredential bool                // leave the key in the request
+	Realm             string              // of WWW-Authenticate; "" is "api"
+	ProblemTypeBase   string              // "" is "about:blank"
+	RequestID         bool                // problem documents carry the request's id
+	DebugHeaders      bool                // x-cache-status to the client
+	Overrides         map[string]Override // by public code
+	OnError           OnError             // "" is OnErrorUnavailable
 }
+
+// OnError says what Envoy gets where nobody could decide.
+type OnError string
+
+// The modes.
+const (
+	OnErrorUnavailable OnError = "unavailable"    // a gRPC error: failure_mode_allow decides
+	OnErrorDeny        OnError = "deny"           // a 503 denial, whatever failure_mode_allow says
+	OnErrorResponse    OnError = "error_response" // Envoy 1.37 and later: a 503 of ours, and failure_mode_allow decides
+)
 
 type encoder struct {
 	prefix   string
@@ -63,6 +75,16 @@ func newEncoder(c EncoderConfig) (*encoder, error) {
 		e.metadata = append(e.metadata, n)
 		e.names = append(e.names, c.HeaderPrefix+"meta-"+n)
 	}
+	switch e.config.OnError {
+	case "":
+		e.config.OnError = OnErrorUnavailable
+	case OnErrorUnavailable, OnErrorDeny, OnErrorResponse:
+	default:
+		problems = append(problems, fmt.Errorf("on_error %q: write unavailable, deny or error_response", c.OnError))
+	}
+	for code, o := range c.Overrides {
+		problems = append(problems, o.validate(code)...)
+	}
 	return e, errors.Join(problems...)
 }
 
@@ -80,8 +102,9 @@ func option(name, value string) *corev3.HeaderValueOption {
 func (e *encoder) encode(d *authz.Decision, r *authz.Request) *authv3.CheckResponse {
 	res := &authv3.CheckResponse{DynamicMetadata: e.dynamicMetadata(d)}
 	if !d.Allowed {
-		res.Status = &rpcstatus.Status{Code: int32(denialCode(d.Reason.Status()))}
-		res.HttpResponse = &authv3.CheckResponse_DeniedResponse{DeniedResponse: e.denied(d, r)}
+		denied := e.denied(d, r)
+		res.Status = &rpcstatus.Status{Code: int32(denialCode(int(denied.GetStatus().GetCode())))}
+		res.HttpResponse = &authv3.CheckResponse_DeniedResponse{DeniedResponse: denied}
 		return res
 	}
 	set := map[string]string{}

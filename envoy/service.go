@@ -10,6 +10,7 @@ import (
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/prometheus/client_golang/prometheus"
+	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -106,11 +107,11 @@ func (s *Service) SetPolicy(checker Checker, c EncoderConfig) error {
 // Check answers one request. Its error is UNAVAILABLE, and only where nobody
 // could decide; nothing that a client sends causes one.
 func (s *Service) Check(ctx context.Context, req *authv3.CheckRequest) (res *authv3.CheckResponse, err error) {
-	start := time.Now()
+	start, p, r := time.Now(), s.policy.Load(), (*authz.Request)(nil)
 	defer func() {
-		if p := recover(); p != nil { // a bug of ours: never an open door, never a dead process
+		if recover() != nil { // a bug of ours: never an open door, never a dead process
 			s.log.ErrorContext(ctx, "check panicked", "stack", string(debug.Stack()))
-			res, err = nil, s.undecided()
+			res, err = s.undecided(p.encoder, r)
 		}
 		s.duration.Observe(time.Since(start).Seconds())
 	}()
@@ -121,18 +122,31 @@ func (s *Service) Check(ctx context.Context, req *authv3.CheckRequest) (res *aut
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 
-	p := s.policy.Load()
-	r := decode(req)
+	r = decode(req)
 	d, err := p.checker.Check(ctx, r)
 	if err != nil {
 		s.log.DebugContext(ctx, "check undecided", "error", err)
-		return nil, s.undecided()
+		return s.undecided(p.encoder, r)
 	}
 	s.decided[d.Reason].Inc()
 	return p.encoder.encode(&d, r), nil
 }
 
-func (s *Service) undecided() error {
+// undecided answers by the operator's choice where nobody could decide; r may be
+// nil.
+func (s *Service) undecided(e *encoder, r *authz.Request) (*authv3.CheckResponse, error) {
 	s.failed.Inc()
-	return status.Error(codes.Unavailable, "no decision could be made: a store does not answer")
+	if r == nil {
+		r = &authz.Request{}
+	}
+	res := &authv3.CheckResponse{Status: &rpcstatus.Status{Code: int32(codes.Unavailable)}}
+	switch e.config.OnError {
+	case OnErrorDeny:
+		res.HttpResponse = &authv3.CheckResponse_DeniedResponse{DeniedResponse: e.undecided(r)}
+	case OnErrorResponse:
+		res.HttpResponse = &authv3.CheckResponse_ErrorResponse{ErrorResponse: e.undecided(r)}
+	default:
+		return nil, status.Error(codes.Unavailable, "no decision could be made: a store does not answer")
+	}
+	return res, nil
 }

@@ -65,7 +65,7 @@ func sound(t testing.TB, res *authv3.CheckResponse) {
 	if _, err := proto.Marshal(res); err != nil {
 		t.Fatalf("the response can't be marshalled: %v", err)
 	}
-	if (res.GetStatus().GetCode() == 0) != (res.GetDeniedResponse() == nil) {
+	if (res.GetStatus().GetCode() == 0) != (res.GetDeniedResponse() == nil) { // an answer that is neither is no answer
 		t.Fatal("status and response disagree: code 0 allows")
 	}
 	seen := map[string]bool{}
@@ -183,6 +183,38 @@ func TestOnlyWhatCouldNotBeDecidedIsUnavailable(t *testing.T) {
 		res, err := service(t, EncoderConfig{}, a).Check(t.Context(), request("/", nil))
 		if res != nil || status.Code(err) != codes.Unavailable || strings.Contains(err.Error(), "store down") {
 			t.Errorf("%s: got %v, %v", name, res, err)
+		}
+	}
+}
+
+func TestOnErrorIsTheOperatorsChoice(t *testing.T) {
+	down := func(*authz.Request) (authz.Decision, error) { return authz.Decision{}, errors.New("store down") }
+	res := check(t, service(t, EncoderConfig{OnError: OnErrorDeny}, down), request("/", nil))
+	if res.GetDeniedResponse().GetStatus().GetCode() != 503 || res.GetStatus().GetCode() == 0 {
+		t.Errorf("got %v", res)
+	}
+	res, err := service(t, EncoderConfig{OnError: OnErrorResponse}, down).Check(t.Context(), request("/", nil))
+	if err != nil || res.GetErrorResponse().GetStatus().GetCode() != 503 || res.GetStatus().GetCode() == 0 {
+		t.Errorf("got %v, %v: code 0 would allow", res, err)
+	}
+}
+
+func TestOverridesChangeWhatAClientSees(t *testing.T) {
+	o := map[string]Override{"missing_key": {Status: 404, Title: "Not found", Detail: "nothing here", Headers: map[string]string{"x-help": "docs"}}}
+	s := service(t, EncoderConfig{Overrides: o, ProblemTypeBase: "https://e.example/p/"}, func(*authz.Request) (authz.Decision, error) {
+		return authz.Decision{Reason: authz.ReasonMissing}, nil
+	})
+	res := check(t, s, request("/", nil))
+	body := res.GetDeniedResponse().GetBody()
+	if res.GetDeniedResponse().GetStatus().GetCode() != 404 || !strings.Contains(body, `"nothing here"`) ||
+		!strings.Contains(body, `"https://e.example/p/missing_key"`) || values(res)["x-help"] != "docs" || values(res)["www-authenticate"] != "" {
+		t.Errorf("got %v", res)
+	}
+	for _, bad := range []map[string]Override{{"nothing": {}}, {"granted": {}}, {"missing_key": {Status: 200}},
+		{"missing_key": {Headers: map[string]string{"X": "y"}}}, {"missing_key": {Headers: map[string]string{"x": "a\r\nb: c"}}},
+		{"missing_key": {Headers: map[string]string{"content-length": "1"}}}} {
+		if _, err := newEncoder(EncoderConfig{Overrides: bad}); err == nil {
+			t.Errorf("%v was taken", bad)
 		}
 	}
 }

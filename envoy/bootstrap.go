@@ -1,0 +1,94 @@
+package envoy
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"text/template"
+)
+
+//go:embed bootstrap.yaml.tmpl
+var bootstrapTemplate string
+
+// Bootstrap is what a complete Envoy configuration is made from. Addresses are
+// host:port, or unix:PATH.
+type Bootstrap struct {
+	Listen       string // where Envoy listens
+	Upstream     string // the API
+	Service      string // this service's gRPC listener
+	Admin        string // Envoy's own admin listener; "": none
+	HeaderPrefix string // of identity headers; "": x-auth-
+}
+
+// WriteBootstrap writes an Envoy configuration that works as it stands, with
+// the settings that keep doors shut.
+func WriteBootstrap(w io.Writer, b Bootstrap) error {
+	if b.HeaderPrefix == "" {
+		b.HeaderPrefix = "x-auth-"
+	}
+	var problems []error
+	if !validName(b.HeaderPrefix) {
+		problems = append(problems, fmt.Errorf("header prefix %q: write a lower-case header name", b.HeaderPrefix))
+	}
+	for _, a := range []struct{ name, value string }{{"listen", b.Listen}, {"upstream", b.Upstream}, {"service", b.Service}, {"admin", b.Admin}} {
+		if a.name == "admin" && a.value == "" {
+			continue
+		}
+		if _, err := envoyAddress(a.value); err != nil {
+			problems = append(problems, fmt.Errorf("%s %q: %w", a.name, a.value, err))
+		}
+	}
+	if len(problems) > 0 {
+		return errors.Join(problems...)
+	}
+	t, err := template.New("bootstrap").Funcs(template.FuncMap{"address": envoyAddress, "discovery": discovery}).Parse(bootstrapTemplate)
+	if err != nil {
+		return err
+	}
+	return t.Execute(w, b)
+}
+
+// envoyAddress writes an address as Envoy's YAML has it. Only characters that
+// can stand there unquoted pass.
+func envoyAddress(address string) (string, error) {
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		if path == "" || strings.ContainsAny(path, "\"\\{}\n") {
+			return "", errors.New("write unix:PATH")
+		}
+		return `{pipe: {path: "` + path + `"}}`, nil
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", errors.New("write host:port or unix:PATH")
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 0 {
+		return "", errors.New("write a port from 1 to 65535")
+	}
+	if host == "" {
+		host = "0.0.0.0"
+	}
+	for _, c := range host {
+		if !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:", c) {
+			return "", errors.New("write a host name or an address")
+		}
+	}
+	return fmt.Sprintf(`{socket_address: {address: "%s", port_value: %d}}`, host, n), nil
+}
+
+// discovery is the cluster type: names are looked up, addresses are not.
+func discovery(address string) string {
+	if strings.HasPrefix(address, "unix:") {
+		return "STATIC"
+	}
+	host, _, _ := net.SplitHostPort(address)
+	if _, err := netip.ParseAddr(host); err == nil {
+		return "STATIC"
+	}
+	return "STRICT_DNS"
+}

@@ -1,0 +1,31 @@
+package envoy
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+)
+
+func TestBootstrapRefusesWhatWouldBreakIt(t *testing.T) {
+	good := Bootstrap{Listen: ":10000", Upstream: "api.internal:8080", Service: "unix:/run/extauthz.sock"}
+	for _, edit := range []func(*Bootstrap){
+		func(b *Bootstrap) { b.Listen = "10000" }, func(b *Bootstrap) { b.Upstream = "" },
+		func(b *Bootstrap) { b.Service = "a b:1" }, func(b *Bootstrap) { b.Admin = "x:0" },
+		func(b *Bootstrap) { b.HeaderPrefix = "X\"" }, func(b *Bootstrap) { b.Service = "unix:\"" },
+	} {
+		b := good
+		edit(&b)
+		if err := WriteBootstrap(&bytes.Buffer{}, b); err == nil {
+			t.Errorf("%+v was taken", b)
+		}
+	}
+	var out bytes.Buffer
+	if err := WriteBootstrap(&out, good); err != nil {
+		t.Fatal(err)
+	}
+	for _, must := range []string{"failure_mode_allow: false", "path_with_escaped_slashes_action: REJECT_REQUEST", "type: STRICT_DNS", `path: "/run/extauthz.sock"`} {
+		if !strings.Contains(out.String(), must) {
+			t.Errorf("%s is missing", must)
+		}
+	}
+}
