@@ -31,11 +31,14 @@ type Checker interface {
 
 // Config is what a Service is made of.
 type Config struct {
-	Checker    Checker
-	Encoder    EncoderConfig
-	Timeout    time.Duration // 0: DefaultTimeout
-	Logger     *slog.Logger
-	Registerer prometheus.Registerer
+	Checker Checker
+	Encoder EncoderConfig
+	Timeout time.Duration // 0: DefaultTimeout
+	// SampleAllowed is the share of allowed checks that is logged, 0 to 1;
+	// denials are logged up to a bound a second.
+	SampleAllowed float64
+	Logger        *slog.Logger
+	Registerer    prometheus.Registerer
 }
 
 // policy is what a reload exchanges, as one: a check sees the old or the new.
@@ -50,6 +53,7 @@ type Service struct {
 	policy   atomic.Pointer[policy]
 	timeout  time.Duration
 	log      *slog.Logger
+	decision decisionLog
 	decided  [256]prometheus.Counter // by reason, bound beforehand
 	failed   prometheus.Counter
 	duration prometheus.Histogram
@@ -62,7 +66,7 @@ func New(c Config) (*Service, error) {
 	if c.Logger == nil || c.Registerer == nil {
 		return nil, errors.New("envoy: a logger and a metrics registerer are needed")
 	}
-	s := &Service{timeout: c.Timeout, log: c.Logger}
+	s := &Service{timeout: c.Timeout, log: c.Logger, decision: decisionLog{log: c.Logger, sampleAllowed: c.SampleAllowed}}
 	if s.timeout == 0 {
 		s.timeout = DefaultTimeout
 	}
@@ -129,6 +133,7 @@ func (s *Service) Check(ctx context.Context, req *authv3.CheckRequest) (res *aut
 		return s.undecided(p.encoder, r)
 	}
 	s.decided[d.Reason].Inc()
+	s.decision.decided(ctx, &d, r)
 	return p.encoder.encode(&d, r), nil
 }
 

@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -216,6 +217,27 @@ func TestOverridesChangeWhatAClientSees(t *testing.T) {
 		if _, err := newEncoder(EncoderConfig{Overrides: bad}); err == nil {
 			t.Errorf("%v was taken", bad)
 		}
+	}
+}
+
+func TestAFloodOfDenialsIsLoggedInPart(t *testing.T) {
+	var out bytes.Buffer
+	l := decisionLog{log: slog.New(slog.NewJSONHandler(&out, nil))}
+	lines := 0
+	for second := range int64(2) {
+		for range 10 * denialsPerSecond {
+			if _, ok := l.admit(second); ok {
+				lines++
+			}
+		}
+	}
+	if lines != 2*denialsPerSecond {
+		t.Errorf("%d lines", lines)
+	}
+	l.decided(t.Context(), &authz.Decision{Reason: authz.ReasonMissing, Path: "/o"}, &authz.Request{Path: "/o?api_key=SECRET",
+		Headers: []authz.Header{{Name: "x-api-key", Value: "SECRET"}}})
+	if got := out.String(); strings.Contains(got, "SECRET") || !strings.Contains(got, `"denials_not_logged":180`) {
+		t.Errorf("got %s", got)
 	}
 }
 

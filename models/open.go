@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -31,7 +30,6 @@ type Config struct {
 	MaxIdle int    // kept open; Postgres only, 0 is 5
 	// StatementTimeout ends a statement in Postgres; 0 is 5 s.
 	StatementTimeout time.Duration
-	Logger           *slog.Logger
 }
 
 // DB is the database. It is safe for concurrent use.

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"extauthz/cmd/extauthz/internal/adminapi"
+)
+
+func cacheCommand(g *globals) *cobra.Command {
+	return group("cache", "The cached validator of one replica", cacheStats(g), cacheInvalidate(g), cacheAudit(g))
+}
+
+func cacheStats(g *globals) *cobra.Command {
+	return &cobra.Command{
+		Use: "stats", Short: "Show the cache's figures", Args: noArguments, Example: "  extauthz cache stats",
+		RunE: func(c *cobra.Command, _ []string) error {
+			client, err := g.client()
+			if err != nil {
+				return err
+			}
+			var f adminapi.CacheFigures
+			if err := client.Call(c.Context(), http.MethodGet, "/v1/cache", nil, nil, &f); err != nil {
+				return err
+			}
+			return g.show(c, f, func(w *tabwriter.Writer) {
+				row(w, "state", f.State)
+				row(w, "feed age", f.FeedAge)
+				row(w, "hit rate", fmt.Sprintf("%.3f", f.Statistics.HitRate))
+				row(w, "usage pending", f.Pending)
+				for _, l := range f.Statistics.Layers {
+					row(w, "layer", fmt.Sprintf("%+v", l))
+				}
+				for _, e := range f.Statistics.Entries {
+					row(w, "entries", fmt.Sprintf("%+v", e))
+				}
+			})
+		},
+	}
+}
+
+func cacheInvalidate(g *globals) *cobra.Command {
+	in := map[string]any{}
+	var key, user, tag, reason string
+	var everything bool
+	c := &cobra.Command{
+		Use: "invalidate", Short: "Drop entries, so that they are read anew", Args: noArguments,
+		Example: "  extauthz cache invalidate --user alice --reason 'looks wrong'",
+		RunE: func(c *cobra.Command, _ []string) error {
+			for name, value := range map[string]string{"key": key, "user": user, "tag": tag} {
+				if value != "" {
+					in[name] = value
+				}
+			}
+			if everything {
+				in["all"] = true
+			}
+			if len(in) != 1 {
+				return usage(c, errors.New("give exactly one of --key, --user, --tag and --all"))
+			}
+			in["reason"] = reason
+			client, err := g.client()
+			if err != nil {
+				return err
+			}
+			var out struct {
+				Dropped int `json:"dropped"`
+			}
+			if err := client.Call(c.Context(), http.MethodPost, "/v1/cache/invalidate", nil, in, &out); err != nil {
+				return err
+			}
+			return g.show(c, out, func(w *tabwriter.Writer) { row(w, "dropped", out.Dropped) })
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&key, "key", "", "one key, by id or prefix")
+	f.StringVar(&user, "user", "", "all of a user")
+	f.StringVar(&tag, "tag", "", "all under a tag")
+	f.BoolVar(&everything, "all", false, "everything")
+	f.StringVar(&reason, "reason", "", "for the list of invalidations")
+	return c
+}
+
+func cacheAudit(g *globals) *cobra.Command {
+	return &cobra.Command{
+		Use: "audit", Short: "Recent invalidations, with who and why", Args: noArguments, Example: "  extauthz cache audit",
+		RunE: func(c *cobra.Command, _ []string) error {
+			list, err := all[adminapi.Invalidation](c, g, "/v1/cache/invalidations", url.Values{})
+			if err != nil {
+				return err
+			}
+			return g.show(c, list, func(w *tabwriter.Writer) {
+				row(w, "TIME", "CAUSE", "TARGET", "DROPPED", "BY", "WHY")
+				for _, i := range list {
+					row(w, when(&i.At, "-"), i.Cause, i.Target, i.Dropped, i.By, i.Why)
+				}
+			})
+		},
+	}
+}

@@ -1,0 +1,135 @@
+package adminapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/google/uuid"
+
+	"extauthz/authz"
+	"extauthz/authz/keyring"
+	"extauthz/cachesvc"
+)
+
+const maxBody = 1 << 20 // bytes
+
+// Cache is what the API shows and does of the cached validator.
+type Cache interface {
+	Stats(ctx context.Context) cachesvc.Stats
+	Status() cachesvc.Status
+	Invalidate(ctx context.Context, t cachesvc.Target, by, why string) (int, error)
+	Invalidations(limit int) []cachesvc.Invalidation
+	Now() time.Time
+}
+
+var _ Cache = (*cachesvc.Service)(nil)
+
+// Config is what the API is made of.
+type Config struct {
+	Keys       *keyring.Service
+	Authorizer func() *authz.Authorizer // the current one
+	Cache      Cache
+	Logger     *slog.Logger
+	Version    string
+}
+
+type api struct {
+	keys       *keyring.Service
+	authorizer func() *authz.Authorizer
+	cache      Cache
+	log        *slog.Logger
+}
+
+// New returns the handler of the management listener.
+func New(c Config) (http.Handler, error) {
+	if c.Keys == nil || c.Authorizer == nil || c.Cache == nil || c.Logger == nil {
+		return nil, errors.New("management API: keys service, authorizer, cache and logger are needed")
+	}
+	a := &api{keys: c.Keys, authorizer: c.Authorizer, cache: c.Cache, log: c.Logger}
+	mux := http.NewServeMux()
+	h := huma.DefaultConfig("extauthz management API", c.Version)
+	h.DocsPath = ""     // huma's page loads its program from elsewhere
+	h.CreateHooks = nil // no $schema links in answers
+	h.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"key": {Type: "http", Scheme: "bearer"}}
+	h.Security = []map[string][]string{{"key": {}}}
+	humaAPI := humago.New(mux, h)
+	a.registerKeys(humaAPI)
+	a.registerRoles(humaAPI)
+	a.registerOperations(humaAPI)
+	a.registerExplain(humaAPI)
+	return a.guard(mux), nil
+}
+
+// register adds an operation whose errors go through problem.
+func register[I, O any](a *api, h huma.API, method, path, id, summary string, status int, do func(context.Context, keyring.Principal, *I) (*O, error)) {
+	huma.Register(h, huma.Operation{Method: method, Path: path, OperationID: id, Summary: summary, DefaultStatus: status, MaxBodyBytes: maxBody},
+		func(ctx context.Context, in *I) (*O, error) {
+			p, ok := ctx.Value(principalKey{}).(keyring.Principal)
+			if !ok {
+				return nil, huma.Error401Unauthorized("an API key is needed")
+			}
+			out, err := do(ctx, p, in)
+			return out, a.problem(err)
+		})
+}
+
+type principalKey struct{}
+
+// guard proves the caller before anything under /v1 is reached, and keeps
+// answers out of caches.
+func (a *api) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		if r.URL.Path != "/v1" && !strings.HasPrefix(r.URL.Path, "/v1/") {
+			next.ServeHTTP(w, r)
+			return
+		}
+		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		if !strings.EqualFold(scheme, "Bearer") || len(r.Header.Values("Authorization")) != 1 {
+			refuse(w, authz.ReasonMissing, "Send an administrator's key as Authorization: Bearer KEY.")
+			return
+		}
+		peer := netip.Addr{}
+		if ap, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+			peer = ap.Addr().Unmap()
+		}
+		d, err := a.authorizer().Authenticate(r.Context(), authz.NewSecret(strings.TrimSpace(token)), peer)
+		if err != nil {
+			a.log.Error("administrator could not be proved", "error", err)
+			writeProblem(w, http.StatusServiceUnavailable, "unavailable", "Service unavailable", "The key could not be looked up: try again, and look into the service's log.")
+			return
+		}
+		if !d.Allowed {
+			refuse(w, d.Reason, d.Reason.Detail())
+			return
+		}
+		id := r.Header.Get("X-Request-Id")
+		if id == "" || len(id) > 128 {
+			id = uuid.NewString()
+		}
+		p := keyring.Principal{KeyID: d.Record.ID, Name: d.Record.Name, Scopes: d.Scopes, Grants: d.Record.Grants, Source: peer.String(), RequestID: id}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), principalKey{}, p)))
+	})
+}
+
+func refuse(w http.ResponseWriter, reason authz.Reason, detail string) {
+	if reason.Status() == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="extauthz"`)
+	}
+	writeProblem(w, reason.Status(), reason.Code(), reason.Title(), detail)
+}
+
+func writeProblem(w http.ResponseWriter, status int, code, title, detail string) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(map[string]any{"title": title, "status": status, "detail": detail, "code": code})
+}

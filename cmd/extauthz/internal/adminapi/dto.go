@@ -1,0 +1,208 @@
+package adminapi
+
+import (
+	"net/netip"
+	"time"
+
+	"extauthz/authz"
+)
+
+// Key is a key as the API and the command line show it. Times are RFC 3339.
+type Key struct {
+	ID           string            `json:"id"`
+	Key          string            `json:"key,omitempty" doc:"The key itself: in the answers to creation and rotation only."`
+	Prefix       string            `json:"prefix" doc:"Public; finds the key in lists and logs."`
+	UserID       string            `json:"user_id"`
+	Name         string            `json:"name"`
+	Scopes       []string          `json:"scopes"`
+	Roles        []string          `json:"roles"`
+	Status       string            `json:"status" enum:"active,disabled,revoked,expired"`
+	IsActive     bool              `json:"is_active"`
+	ExpiresAt    *time.Time        `json:"expires_at"`
+	RevokedAt    *time.Time        `json:"revoked_at,omitempty"`
+	CreatedAt    time.Time         `json:"created_at"`
+	UpdatedAt    time.Time         `json:"updated_at"`
+	Environment  string            `json:"environment"`
+	Project      string            `json:"project,omitempty"`
+	AllowedCIDRs []string          `json:"allowed_cidrs,omitempty"`
+	Metadata     map[string]string `json:"metadata,omitempty"`
+	Rate         string            `json:"rate,omitempty"`
+	Family       string            `json:"family"`
+	RotatedFrom  string            `json:"rotated_from,omitempty"`
+	Grants       *Grants           `json:"grants,omitempty"`
+	Version      uint64            `json:"version"`
+	Usage        *Usage            `json:"usage,omitempty"`
+	Replayed     bool              `json:"replayed,omitempty" doc:"Made by an earlier call under the same Idempotency-Key; its key was shown then. Rotate it if that answer was lost."`
+}
+
+// Grants is what an administrator's key may put on other keys.
+type Grants struct {
+	Scopes   []string `json:"scopes"`
+	Projects []string `json:"projects" doc:"* stands for all."`
+}
+
+// Usage is how a key was used.
+type Usage struct {
+	KeyID      string     `json:"key_id"`
+	Count      uint64     `json:"count"`
+	LastUsedAt *time.Time `json:"last_used_at"`
+}
+
+// NewKey asks for a key.
+type NewKey struct {
+	UserID       string            `json:"user_id"`
+	Name         string            `json:"name"`
+	Scopes       []string          `json:"scopes,omitempty"`
+	Roles        []string          `json:"roles,omitempty"`
+	ExpiresAt    *time.Time        `json:"expires_at,omitempty"`
+	ExpiresIn    string            `json:"expires_in,omitempty" doc:"Instead of expires_at, such as 720h."`
+	Environment  string            `json:"environment,omitempty"`
+	AllowedCIDRs []string          `json:"allowed_cidrs,omitempty"`
+	Metadata     map[string]string `json:"metadata,omitempty"`
+	Rate         string            `json:"rate,omitempty" doc:"Such as 100/s."`
+	Project      string            `json:"project,omitempty"`
+	Grants       *Grants           `json:"grants,omitempty"`
+}
+
+// KeyPatch changes a key; what is absent stays as it is.
+type KeyPatch struct {
+	Name         *string            `json:"name,omitempty"`
+	Scopes       *[]string          `json:"scopes,omitempty"`
+	Roles        *[]string          `json:"roles,omitempty"`
+	ExpiresAt    *string            `json:"expires_at,omitempty" doc:"RFC 3339, or never."`
+	AllowedCIDRs *[]string          `json:"allowed_cidrs,omitempty"`
+	Metadata     *map[string]string `json:"metadata,omitempty"`
+	Rate         *string            `json:"rate,omitempty"`
+	Project      *string            `json:"project,omitempty"`
+	Grants       *Grants            `json:"grants,omitempty"`
+}
+
+// Rotation asks for a new key in place of an old one.
+type Rotation struct {
+	Grace     string     `json:"grace,omitempty" doc:"How long the old key stays good, such as 24h; 0s ends it at once."`
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+}
+
+// Rotated is the new key and what became of the old one.
+type Rotated struct {
+	Key
+	Old Key `json:"old"`
+}
+
+// Role is a named set of scopes.
+type Role struct {
+	Name        string    `json:"name"`
+	Description string    `json:"description,omitempty"`
+	Scopes      []string  `json:"scopes"`
+	CreatedAt   time.Time `json:"created_at"`
+	UpdatedAt   time.Time `json:"updated_at"`
+	Version     uint64    `json:"version"`
+}
+
+// Page is one page of a list.
+type Page[T any] struct {
+	Items      []T    `json:"items"`
+	NextCursor string `json:"next_cursor,omitempty" doc:"Give it as cursor for the next page; absent on the last one."`
+}
+
+// Question is a request to be explained.
+type Question struct {
+	Method  string   `json:"method"`
+	URL     string   `json:"url" doc:"With or without scheme and host."`
+	Headers []string `json:"headers,omitempty" doc:"Each \"name: value\"."`
+	From    string   `json:"from,omitempty" doc:"The client's address."`
+	Key     string   `json:"key,omitempty" doc:"Put into the first configured credential source."`
+}
+
+// Answer is a decision and how it came about.
+type Answer struct {
+	Allowed  bool         `json:"allowed"`
+	Reason   string       `json:"reason"`
+	Code     string       `json:"code"`
+	Status   int          `json:"status"`
+	Detail   string       `json:"detail"`
+	Resource string       `json:"resource,omitempty"`
+	Action   string       `json:"action,omitempty"`
+	Route    string       `json:"route,omitempty"`
+	Steps    []authz.Step `json:"steps"`
+}
+
+// Route is a loaded rule.
+type Route struct {
+	Match     string `json:"match"`
+	Resource  string `json:"resource,omitempty"`
+	Action    string `json:"action,omitempty"`
+	Anonymous bool   `json:"anonymous,omitempty"`
+}
+
+// AuditEntry tells who changed what.
+type AuditEntry struct {
+	ID        string            `json:"id"`
+	At        time.Time         `json:"at"`
+	Actor     string            `json:"actor"`
+	ActorName string            `json:"actor_name,omitempty"`
+	Action    string            `json:"action"`
+	KeyID     string            `json:"key_id,omitempty"`
+	Prefix    string            `json:"prefix,omitempty"`
+	UserID    string            `json:"user_id,omitempty"`
+	Role      string            `json:"role,omitempty"`
+	RequestID string            `json:"request_id,omitempty"`
+	Source    string            `json:"source,omitempty"`
+	Detail    map[string]string `json:"detail,omitempty"`
+}
+
+func instant(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
+
+func keyOf(r *authz.Record, now time.Time) Key {
+	k := Key{ID: r.ID, Prefix: r.Prefix, UserID: r.UserID, Name: r.Name, Scopes: r.Scopes.Strings(), Roles: append([]string{}, r.Roles...),
+		Status: r.Status(now).String(), IsActive: r.Active, ExpiresAt: instant(r.ExpiresAt), RevokedAt: instant(r.RevokedAt),
+		CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt, Environment: r.Environment, Project: r.Project, Metadata: r.Metadata,
+		Rate: r.Rate.String(), Family: r.Family, RotatedFrom: r.RotatedFrom, Version: r.Version}
+	for _, n := range r.AllowedCIDRs {
+		k.AllowedCIDRs = append(k.AllowedCIDRs, n.String())
+	}
+	if len(r.Grants.Scopes) > 0 || len(r.Grants.Projects) > 0 {
+		k.Grants = &Grants{Scopes: r.Grants.Scopes.Strings(), Projects: append([]string{}, r.Grants.Projects...)}
+	}
+	return k
+}
+
+func keysOf(records []authz.Record, now time.Time) []Key {
+	out := make([]Key, len(records))
+	for i := range records {
+		out[i] = keyOf(&records[i], now)
+	}
+	return out
+}
+
+func usageOf(u authz.Usage) Usage {
+	return Usage{KeyID: u.KeyID, Count: u.Count, LastUsedAt: instant(u.LastUsedAt)}
+}
+
+func roleOf(r authz.Role) Role {
+	return Role{Name: r.Name, Description: r.Description, Scopes: r.Scopes.Strings(), CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt, Version: r.Version}
+}
+
+func auditOf(e authz.AuditEntry) AuditEntry {
+	return AuditEntry{ID: e.ID, At: e.At, Actor: e.Actor, ActorName: e.ActorName, Action: e.Action, KeyID: e.KeyID, Prefix: e.Prefix,
+		UserID: e.UserID, Role: e.Role, RequestID: e.RequestID, Source: e.Source, Detail: e.Detail}
+}
+
+// Parsing of what the domain has types for; a problem names its field.
+
+func (g *Grants) domain(f *fields) authz.Grants {
+	if g == nil {
+		return authz.Grants{}
+	}
+	return authz.Grants{Scopes: parse(f, "grants.scopes", g.Scopes, authz.ParseScopes), Projects: g.Projects}
+}
+
+func networks(f *fields, texts []string) []netip.Prefix {
+	return parse(f, "allowed_cidrs", texts, authz.ParseCIDRs)
+}

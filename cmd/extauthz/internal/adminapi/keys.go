@@ -1,0 +1,282 @@
+package adminapi
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"extauthz/authz"
+	"extauthz/authz/keyring"
+)
+
+type keyAnswer struct {
+	ETag string `header:"ETag"`
+	Body Key
+}
+
+type keyRef struct {
+	ID string `path:"id" doc:"A key's id or prefix."`
+}
+
+// answer shows a record, with its version as entity tag.
+func (a *api) answer(r *authz.Record) *keyAnswer {
+	return &keyAnswer{ETag: etag(r.Version), Body: keyOf(r, a.cache.Now())}
+}
+
+func etag(version uint64) string { return `"` + strconv.FormatUint(version, 10) + `"` }
+
+// ifMatch reads an entity tag of ours; 0 stands for any version.
+func ifMatch(text string) (uint64, error) {
+	if text == "" || text == "*" {
+		return 0, nil
+	}
+	n, err := strconv.ParseUint(strings.Trim(strings.TrimPrefix(text, "W/"), `"`), 10, 64)
+	if err != nil || n == 0 {
+		return 0, huma.Error412PreconditionFailed("If-Match is no ETag that this API gave: read the key again")
+	}
+	return n, nil
+}
+
+func (a *api) registerKeys(h huma.API) {
+	register(a, h, http.MethodPost, "/v1/keys", "create-key", "Issue a key; it is shown this once", http.StatusCreated, a.createKey)
+	register(a, h, http.MethodGet, "/v1/keys", "list-keys", "List keys, newest first", 0, a.listKeys)
+	register(a, h, http.MethodGet, "/v1/keys/{id}", "get-key", "Show a key", 0,
+		func(ctx context.Context, p keyring.Principal, in *keyRef) (*keyAnswer, error) {
+			r, err := a.keys.Get(ctx, p, in.ID)
+			return a.answer(&r), err
+		})
+	register(a, h, http.MethodPatch, "/v1/keys/{id}", "update-key", "Change a key", 0, a.updateKey)
+	register(a, h, http.MethodDelete, "/v1/keys/{id}", "revoke-key", "Revoke a key and its rotation family; it stays in lists", 0, a.revokeKey)
+	register(a, h, http.MethodPost, "/v1/keys/{id}/rotate", "rotate-key", "Issue a new key in place of this one; it is shown this once", http.StatusCreated, a.rotateKey)
+	for verb, do := range map[string]func(context.Context, keyring.Principal, string) (authz.Record, error){"enable": a.keys.Enable, "disable": a.keys.Disable} {
+		register(a, h, http.MethodPost, "/v1/keys/{id}/"+verb, verb+"-key", strings.ToUpper(verb[:1])+verb[1:]+" a key", 0,
+			func(ctx context.Context, p keyring.Principal, in *keyRef) (*keyAnswer, error) {
+				r, err := do(ctx, p, in.ID)
+				return a.answer(&r), err
+			})
+	}
+	register(a, h, http.MethodGet, "/v1/keys/{id}/usage", "key-usage", "How a key was used", 0, a.keyUsage)
+	register(a, h, http.MethodGet, "/v1/users/{user_id}/keys", "user-keys", "A user's keys, newest first", 0, a.userKeys)
+	register(a, h, http.MethodPost, "/v1/users/{user_id}/revoke", "revoke-user", "Revoke all keys of a user", 0, a.revokeUser)
+}
+
+type createInput struct {
+	IdempotencyKey string `header:"Idempotency-Key" doc:"Calls with the same one are one call."`
+	Body           NewKey
+}
+
+func (a *api) createKey(ctx context.Context, p keyring.Principal, in *createInput) (*keyAnswer, error) {
+	var f fields
+	b := in.Body
+	r := keyring.CreateRequest{UserID: b.UserID, Name: b.Name, Environment: b.Environment, Roles: b.Roles, Project: b.Project,
+		Metadata: b.Metadata, IdempotencyKey: in.IdempotencyKey,
+		Scopes: parse(&f, "scopes", b.Scopes, authz.ParseScopes), AllowedCIDRs: networks(&f, b.AllowedCIDRs),
+		Rate: parse(&f, "rate", b.Rate, authz.ParseRate), Grants: b.Grants.domain(&f)}
+	switch {
+	case b.ExpiresIn != "" && b.ExpiresAt != nil:
+		f.add("expires_in", "write expires_in or expires_at, not both")
+	case b.ExpiresIn != "":
+		if d := parse(&f, "expires_in", b.ExpiresIn, time.ParseDuration); d > 0 {
+			r.ExpiresAt = a.cache.Now().Add(d)
+		} else {
+			f.add("expires_in", "write a duration over zero, such as 720h")
+		}
+	case b.ExpiresAt != nil:
+		r.ExpiresAt = *b.ExpiresAt
+	}
+	if err := f.err(); err != nil {
+		return nil, err
+	}
+	created, err := a.keys.Create(ctx, p, r)
+	if err != nil {
+		return nil, err
+	}
+	out := a.answer(&created.Record)
+	out.Body.Key, out.Body.Replayed = created.Key.Reveal(), created.Replayed
+	return out, nil
+}
+
+type paging struct {
+	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`
+	Cursor string `query:"cursor"`
+}
+
+type listInput struct {
+	paging
+	UserID    string `query:"user_id"`
+	Project   string `query:"project"`
+	Text      string `query:"q" doc:"Part of a name or prefix."`
+	Active    bool   `query:"active" doc:"Only keys that are good now."`
+	UnusedFor string `query:"unused_for" doc:"Only keys older than this that were not used for as long, such as 2160h."`
+	Usage     bool   `query:"usage"`
+}
+
+type keysAnswer struct{ Body Page[Key] }
+
+func (a *api) listKeys(ctx context.Context, p keyring.Principal, in *listInput) (*keysAnswer, error) {
+	now := a.cache.Now()
+	filter := authz.KeyFilter{UserID: in.UserID, Project: in.Project, Text: in.Text, ActiveOnly: in.Active, Now: now,
+		WithUsage: in.Usage, After: in.Cursor, Limit: in.Limit}
+	if in.UnusedFor != "" {
+		d, err := time.ParseDuration(in.UnusedFor)
+		if err != nil || d <= 0 {
+			return nil, huma.Error422UnprocessableEntity("unused_for: write a duration over zero, such as 2160h")
+		}
+		filter.UnusedSince = now.Add(-d)
+	}
+	return a.page(a.keys.List(ctx, p, filter))(in.Limit, now)
+}
+
+// page shows a list; a full page may have another after it.
+func (a *api) page(listed []authz.Listed, err error) func(limit int, now time.Time) (*keysAnswer, error) {
+	return func(limit int, now time.Time) (*keysAnswer, error) {
+		if err != nil {
+			return nil, err
+		}
+		out := &keysAnswer{Body: Page[Key]{Items: make([]Key, len(listed))}}
+		for i := range listed {
+			out.Body.Items[i] = keyOf(&listed[i].Record, now)
+			if listed[i].Usage != nil {
+				u := usageOf(*listed[i].Usage)
+				out.Body.Items[i].Usage = &u
+			}
+		}
+		if len(listed) == limit {
+			out.Body.NextCursor = listed[limit-1].ID
+		}
+		return out, nil
+	}
+}
+
+type updateInput struct {
+	keyRef
+	IfMatch string `header:"If-Match" doc:"The ETag that was read; another version is 412."`
+	Body    KeyPatch
+}
+
+func (a *api) updateKey(ctx context.Context, p keyring.Principal, in *updateInput) (*keyAnswer, error) {
+	version, err := ifMatch(in.IfMatch)
+	if err != nil {
+		return nil, err
+	}
+	var f fields
+	b := in.Body
+	patch := keyring.Patch{Name: b.Name, Roles: b.Roles, Project: b.Project, Metadata: b.Metadata, IfVersion: version}
+	if b.Scopes != nil {
+		s := parse(&f, "scopes", *b.Scopes, authz.ParseScopes)
+		patch.Scopes = &s
+	}
+	if b.AllowedCIDRs != nil {
+		n := networks(&f, *b.AllowedCIDRs)
+		patch.AllowedCIDRs = &n
+	}
+	if b.Rate != nil {
+		r := parse(&f, "rate", *b.Rate, authz.ParseRate)
+		patch.Rate = &r
+	}
+	if b.Grants != nil {
+		g := b.Grants.domain(&f)
+		patch.Grants = &g
+	}
+	if b.ExpiresAt != nil {
+		t := time.Time{}
+		if *b.ExpiresAt != "never" {
+			t = parse(&f, "expires_at", *b.ExpiresAt, func(s string) (time.Time, error) { return time.Parse(time.RFC3339Nano, s) })
+		}
+		patch.ExpiresAt = &t
+	}
+	if err := f.err(); err != nil {
+		return nil, err
+	}
+	r, err := a.keys.Update(ctx, p, in.ID, patch)
+	return a.answer(&r), err
+}
+
+type revokeInput struct {
+	keyRef
+	OnlyThis bool   `query:"only_this" doc:"Leave the other keys of the rotation family as they are."`
+	Reason   string `query:"reason" doc:"For the audit."`
+}
+
+func (a *api) revokeKey(ctx context.Context, p keyring.Principal, in *revokeInput) (*keysAnswer, error) {
+	return a.revoked(a.keys.Revoke(ctx, p, []string{in.ID}, keyring.RevokeOptions{OnlyThis: in.OnlyThis, Reason: in.Reason}))
+}
+
+type userInput struct {
+	UserID string `path:"user_id"`
+	Reason string `query:"reason" doc:"For the audit."`
+}
+
+func (a *api) revokeUser(ctx context.Context, p keyring.Principal, in *userInput) (*keysAnswer, error) {
+	return a.revoked(a.keys.RevokeUser(ctx, p, in.UserID, keyring.RevokeOptions{Reason: in.Reason}))
+}
+
+func (a *api) revoked(records []authz.Record, err error) (*keysAnswer, error) {
+	return &keysAnswer{Body: Page[Key]{Items: keysOf(records, a.cache.Now())}}, err
+}
+
+type userKeysInput struct {
+	paging
+	UserID string `path:"user_id"`
+	Usage  bool   `query:"usage"`
+}
+
+func (a *api) userKeys(ctx context.Context, p keyring.Principal, in *userKeysInput) (*keysAnswer, error) {
+	filter := authz.KeyFilter{UserID: in.UserID, WithUsage: in.Usage, After: in.Cursor, Limit: in.Limit, Now: a.cache.Now()}
+	return a.page(a.keys.List(ctx, p, filter))(in.Limit, filter.Now)
+}
+
+type rotateInput struct {
+	keyRef
+	IfMatch string    `header:"If-Match"`
+	Body    *Rotation `required:"false"`
+}
+
+type rotatedAnswer struct {
+	ETag string `header:"ETag"`
+	Body Rotated
+}
+
+func (a *api) rotateKey(ctx context.Context, p keyring.Principal, in *rotateInput) (*rotatedAnswer, error) {
+	version, err := ifMatch(in.IfMatch)
+	if err != nil {
+		return nil, err
+	}
+	o := keyring.RotateOptions{IfVersion: version}
+	if in.Body != nil {
+		o.ExpiresAt = in.Body.ExpiresAt
+		if in.Body.Grace != "" {
+			grace, err := time.ParseDuration(in.Body.Grace)
+			if err != nil {
+				return nil, huma.Error422UnprocessableEntity("grace: write a duration, such as 24h or 0s")
+			}
+			o.Grace = &grace
+		}
+	}
+	r, err := a.keys.Rotate(ctx, p, in.ID, o)
+	if err != nil {
+		return nil, err
+	}
+	now := a.cache.Now()
+	out := &rotatedAnswer{ETag: etag(r.Record.Version), Body: Rotated{Key: keyOf(&r.Record, now), Old: keyOf(&r.Old, now)}}
+	out.Body.Key.Key = r.Key.Reveal()
+	return out, nil
+}
+
+type usageAnswer struct{ Body Usage }
+
+func (a *api) keyUsage(ctx context.Context, p keyring.Principal, in *keyRef) (*usageAnswer, error) {
+	used, err := a.keys.Usage(ctx, p, []string{in.ID})
+	if err != nil {
+		return nil, err
+	}
+	out := &usageAnswer{Body: Usage{KeyID: in.ID}}
+	if len(used) > 0 {
+		out.Body = usageOf(used[0])
+	}
+	return out, nil
+}

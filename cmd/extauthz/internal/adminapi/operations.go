@@ -1,0 +1,154 @@
+package adminapi
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"extauthz/authz"
+	"extauthz/authz/keyring"
+	"extauthz/cachesvc"
+)
+
+// CacheFigures are the cached validator's figures.
+type CacheFigures struct {
+	State      string         `json:"state"`
+	FeedAge    string         `json:"feed_age" doc:"Since the last complete read of the change feed began."`
+	LeaseHolds bool           `json:"lease_holds"`
+	DatabaseUp bool           `json:"database_up"`
+	Pending    int64          `json:"usage_pending"`
+	Statistics cachesvc.Stats `json:"statistics"`
+}
+
+// Invalidation is one entry of the recent invalidations.
+type Invalidation struct {
+	At      time.Time `json:"at"`
+	Cause   string    `json:"cause"`
+	By      string    `json:"by,omitempty"`
+	Why     string    `json:"why,omitempty"`
+	Target  string    `json:"target"`
+	Dropped int       `json:"dropped"`
+}
+
+type cacheAnswer struct{ Body CacheFigures }
+
+type invalidateInput struct {
+	Body struct {
+		Key    string `json:"key,omitempty" doc:"Id or prefix."`
+		User   string `json:"user,omitempty"`
+		Tag    string `json:"tag,omitempty"`
+		All    bool   `json:"all,omitempty"`
+		Reason string `json:"reason,omitempty" maxLength:"200"`
+	}
+}
+
+type invalidatedAnswer struct {
+	Body struct {
+		Dropped int `json:"dropped" doc:"Entries that were there."`
+	}
+}
+
+type invalidationsAnswer struct{ Body Page[Invalidation] }
+
+type auditInput struct {
+	paging
+	KeyID  string    `query:"key_id"`
+	UserID string    `query:"user_id"`
+	Actor  string    `query:"actor"`
+	Action string    `query:"action"`
+	Since  time.Time `query:"since"`
+}
+
+type auditAnswer struct{ Body Page[AuditEntry] }
+
+type usageInput struct {
+	paging
+	UserID string `query:"user_id"`
+	KeyID  string `query:"key_id"`
+}
+
+type usagesAnswer struct{ Body Page[Usage] }
+
+func (a *api) registerOperations(h huma.API) {
+	register(a, h, http.MethodGet, "/v1/cache", "cache-figures", "The cache's figures on this replica", 0,
+		func(ctx context.Context, p keyring.Principal, _ *struct{}) (*cacheAnswer, error) {
+			if err := p.Require(keyring.ReadCache); err != nil {
+				return nil, err
+			}
+			s := a.cache.Status()
+			return &cacheAnswer{CacheFigures{State: string(s.State), FeedAge: s.FeedAge.Round(time.Millisecond).String(), LeaseHolds: s.LeaseHolds,
+				DatabaseUp: s.DatabaseUp, Pending: s.UsagePending, Statistics: a.cache.Stats(ctx)}}, nil
+		})
+	register(a, h, http.MethodPost, "/v1/cache/invalidate", "invalidate-cache", "Drop entries, so that they are read anew", 0,
+		func(ctx context.Context, p keyring.Principal, in *invalidateInput) (*invalidatedAnswer, error) {
+			if err := p.Require(keyring.InvalidateCache); err != nil {
+				return nil, err
+			}
+			b := in.Body
+			n, err := a.cache.Invalidate(ctx, cachesvc.Target{Key: b.Key, User: b.User, Tag: b.Tag, All: b.All}, p.KeyID, b.Reason)
+			if err != nil {
+				return nil, huma.Error422UnprocessableEntity(err.Error())
+			}
+			out := &invalidatedAnswer{}
+			out.Body.Dropped = n
+			return out, nil
+		})
+	register(a, h, http.MethodGet, "/v1/cache/invalidations", "cache-invalidations", "Recent invalidations on this replica, with who and why", 0,
+		func(_ context.Context, p keyring.Principal, in *paging) (*invalidationsAnswer, error) {
+			if err := p.Require(keyring.ReadCache); err != nil {
+				return nil, err
+			}
+			out := &invalidationsAnswer{Body: Page[Invalidation]{Items: []Invalidation{}}}
+			for _, i := range a.cache.Invalidations(in.Limit) {
+				out.Body.Items = append(out.Body.Items, Invalidation{At: i.At, Cause: string(i.Cause.Kind), By: i.Cause.By, Why: i.Cause.Why, Target: i.Target, Dropped: i.Dropped})
+			}
+			return out, nil
+		})
+	register(a, h, http.MethodGet, "/v1/audit", "audit", "Who changed what, newest first", 0,
+		func(ctx context.Context, p keyring.Principal, in *auditInput) (*auditAnswer, error) {
+			entries, err := a.keys.ListAudit(ctx, p, authz.AuditFilter{KeyID: in.KeyID, UserID: in.UserID, Actor: in.Actor, Action: in.Action,
+				Since: in.Since, Before: in.Cursor, Limit: in.Limit})
+			if err != nil {
+				return nil, err
+			}
+			out := &auditAnswer{Body: Page[AuditEntry]{Items: make([]AuditEntry, len(entries))}}
+			for i, e := range entries {
+				out.Body.Items[i] = auditOf(e)
+			}
+			if len(entries) == in.Limit {
+				out.Body.NextCursor = entries[len(entries)-1].ID
+			}
+			return out, nil
+		})
+	register(a, h, http.MethodGet, "/v1/usage", "usage", "How keys were used", 0, a.usage)
+}
+
+func (a *api) usage(ctx context.Context, p keyring.Principal, in *usageInput) (*usagesAnswer, error) {
+	if err := p.Require(keyring.ReadUsage); err != nil {
+		return nil, err
+	}
+	out := &usagesAnswer{Body: Page[Usage]{Items: []Usage{}}}
+	if in.KeyID != "" {
+		one, err := a.keyUsage(ctx, p, &keyRef{ID: in.KeyID})
+		if err != nil {
+			return nil, err
+		}
+		out.Body.Items = append(out.Body.Items, one.Body)
+		return out, nil
+	}
+	listed, err := a.keys.List(ctx, p, authz.KeyFilter{UserID: in.UserID, WithUsage: true, After: in.Cursor, Limit: in.Limit, Now: a.cache.Now()})
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range listed {
+		if k.Usage != nil {
+			out.Body.Items = append(out.Body.Items, usageOf(*k.Usage))
+		}
+	}
+	if len(listed) == in.Limit {
+		out.Body.NextCursor = listed[len(listed)-1].ID
+	}
+	return out, nil
+}

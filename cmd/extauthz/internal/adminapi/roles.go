@@ -1,0 +1,104 @@
+package adminapi
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"extauthz/authz"
+	"extauthz/authz/keyring"
+)
+
+type roleRef struct {
+	Name string `path:"name"`
+}
+
+type roleAnswer struct {
+	ETag string `header:"ETag"`
+	Body Role
+}
+
+func answerRole(r authz.Role, err error) (*roleAnswer, error) {
+	return &roleAnswer{ETag: etag(r.Version), Body: roleOf(r)}, err
+}
+
+type newRoleInput struct {
+	Body struct {
+		Name        string   `json:"name"`
+		Description string   `json:"description,omitempty"`
+		Scopes      []string `json:"scopes"`
+	}
+}
+
+type rolePatchInput struct {
+	roleRef
+	IfMatch string `header:"If-Match"`
+	Body    struct {
+		Description *string   `json:"description,omitempty"`
+		Scopes      *[]string `json:"scopes,omitempty"`
+	}
+}
+
+type roleDeletion struct {
+	roleRef
+	IfMatch string `header:"If-Match"`
+}
+
+type rolesAnswer struct{ Body Page[Role] }
+
+func (a *api) registerRoles(h huma.API) {
+	register(a, h, http.MethodPost, "/v1/roles", "create-role", "Make a role", http.StatusCreated,
+		func(ctx context.Context, p keyring.Principal, in *newRoleInput) (*roleAnswer, error) {
+			var f fields
+			role := authz.Role{Name: in.Body.Name, Description: in.Body.Description, Scopes: parse(&f, "scopes", in.Body.Scopes, authz.ParseScopes)}
+			if err := f.err(); err != nil {
+				return nil, err
+			}
+			return answerRole(a.keys.CreateRole(ctx, p, role))
+		})
+	register(a, h, http.MethodGet, "/v1/roles", "list-roles", "List roles by name", 0,
+		func(ctx context.Context, p keyring.Principal, in *paging) (*rolesAnswer, error) {
+			roles, err := a.keys.ListRoles(ctx, p, in.Cursor, in.Limit)
+			if err != nil {
+				return nil, err
+			}
+			out := &rolesAnswer{Body: Page[Role]{Items: make([]Role, len(roles))}}
+			for i, r := range roles {
+				out.Body.Items[i] = roleOf(r)
+			}
+			if len(roles) == in.Limit {
+				out.Body.NextCursor = roles[len(roles)-1].Name
+			}
+			return out, nil
+		})
+	register(a, h, http.MethodGet, "/v1/roles/{name}", "get-role", "Show a role", 0,
+		func(ctx context.Context, p keyring.Principal, in *roleRef) (*roleAnswer, error) {
+			return answerRole(a.keys.GetRole(ctx, p, in.Name))
+		})
+	register(a, h, http.MethodPatch, "/v1/roles/{name}", "update-role", "Change a role; it holds for all its keys at once", 0,
+		func(ctx context.Context, p keyring.Principal, in *rolePatchInput) (*roleAnswer, error) {
+			version, err := ifMatch(in.IfMatch)
+			if err != nil {
+				return nil, err
+			}
+			var f fields
+			patch := keyring.RolePatch{Description: in.Body.Description, IfVersion: version}
+			if in.Body.Scopes != nil {
+				s := parse(&f, "scopes", *in.Body.Scopes, authz.ParseScopes)
+				patch.Scopes = &s
+			}
+			if err := f.err(); err != nil {
+				return nil, err
+			}
+			return answerRole(a.keys.UpdateRole(ctx, p, in.Name, patch))
+		})
+	register(a, h, http.MethodDelete, "/v1/roles/{name}", "delete-role", "Delete a role; it grants nothing from now on", http.StatusNoContent,
+		func(ctx context.Context, p keyring.Principal, in *roleDeletion) (*struct{}, error) {
+			version, err := ifMatch(in.IfMatch)
+			if err != nil {
+				return nil, err
+			}
+			return nil, a.keys.DeleteRole(ctx, p, in.Name, version)
+		})
+}

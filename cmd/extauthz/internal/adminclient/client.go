@@ -1,0 +1,116 @@
+// Package adminclient speaks to the management API for the command line. It
+// knows the API's types and turns every refusal into one line that says what
+// happened and what to do. It keeps no state and tries nothing twice.
+package adminclient
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"syscall"
+	"time"
+
+	"extauthz/authz"
+)
+
+const (
+	timeout   = 30 * time.Second
+	maxAnswer = 64 << 20 // bytes
+)
+
+// Client calls one server with one key. It is safe for concurrent use.
+type Client struct {
+	server string
+	token  authz.Secret
+	http   http.Client
+}
+
+// New checks the server's address: an http or https URL without a path.
+func New(server string, token authz.Secret) (*Client, error) {
+	u, err := url.Parse(server)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return nil, fmt.Errorf("server %q: write a URL such as http://127.0.0.1:9003", server)
+	}
+	return &Client{server: strings.TrimRight(server, "/"), token: token, http: http.Client{Timeout: timeout}}, nil
+}
+
+// problem is what the API answers where it refuses.
+type problem struct {
+	Detail string
+	Title  string
+	Errors []struct{ Message, Location string }
+}
+
+// Call sends in, if it is not nil, and reads the answer into out, if that is
+// not nil. headers are "name: value".
+func (c *Client) Call(ctx context.Context, method, path string, query url.Values, in, out any, headers ...string) error {
+	var body io.Reader
+	if in != nil {
+		b, err := json.Marshal(in)
+		if err != nil {
+			return err
+		}
+		body = bytes.NewReader(b)
+	}
+	target := c.server + path
+	if len(query) > 0 {
+		target += "?" + query.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, method, target, body)
+	if err != nil {
+		return err
+	}
+	if in != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	req.Header.Set("Authorization", "Bearer "+c.token.Reveal())
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ": ")
+		req.Header.Set(name, value)
+	}
+	res, err := c.http.Do(req)
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("no server at %s: start one with `extauthz serve`, or name another with --server or EXTAUTHZ_SERVER", c.server)
+	case err != nil:
+		return fmt.Errorf("server %s does not answer: %w", c.server, errors.Unwrap(err))
+	}
+	defer func() { _ = res.Body.Close() }()
+	answer := io.LimitReader(res.Body, maxAnswer)
+	if res.StatusCode >= 400 {
+		return refusal(res.StatusCode, answer)
+	}
+	if out == nil || res.StatusCode == http.StatusNoContent {
+		return nil
+	}
+	if err := json.NewDecoder(answer).Decode(out); err != nil {
+		return fmt.Errorf("server %s answered with something else than JSON: is it extauthz's management API?", c.server)
+	}
+	return nil
+}
+
+func refusal(status int, body io.Reader) error {
+	var p problem
+	if json.NewDecoder(body).Decode(&p) != nil || p.Detail == "" {
+		return fmt.Errorf("the server refused with status %d", status)
+	}
+	text := strings.TrimSuffix(p.Detail, ".")
+	for i, e := range p.Errors {
+		if i == 0 {
+			text = strings.TrimSuffix(text, ": see errors") + ":"
+		} else {
+			text += ";"
+		}
+		text += " " + strings.TrimPrefix(e.Location, "body.") + ": " + strings.ReplaceAll(e.Message, "\n", "; ")
+	}
+	if status == http.StatusUnauthorized {
+		text += " (the token comes from EXTAUTHZ_TOKEN, --token-file, or the file that a local serve left)"
+	}
+	return errors.New(text)
+}

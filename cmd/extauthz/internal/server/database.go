@@ -1,0 +1,63 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"extauthz/cmd/extauthz/internal/config"
+	"extauthz/models"
+)
+
+// A Postgres that is not there yet is waited for, since platforms start things
+// together; an SQLite file that can't be opened stays so.
+const (
+	databasePatience = 30 * time.Second
+	databasePause    = time.Second
+)
+
+// DatabaseConfig is the configured database, not yet opened.
+func DatabaseConfig(c *config.Config) models.Config {
+	m := models.Config{Driver: c.Database.Driver, DSN: c.Database.DSN.Reveal(), MaxOpen: c.Database.MaxOpen, MaxIdle: c.Database.MaxIdle}
+	if m.Driver == models.SQLite && m.DSN == "" {
+		m.DSN = filepath.Join(c.DataDir, "extauthz.db")
+	}
+	return m
+}
+
+// OpenDatabase opens and migrates the configured database.
+func OpenDatabase(ctx context.Context, c *config.Config, log *slog.Logger) (*models.DB, error) {
+	m := DatabaseConfig(c)
+	if m.Driver == models.SQLite {
+		if err := os.MkdirAll(filepath.Dir(m.DSN), 0o700); err != nil {
+			return nil, fmt.Errorf("data folder can't be made: %w: choose another with --data-dir", err)
+		}
+	}
+	db, err := openPatiently(ctx, m, log)
+	if err != nil {
+		return nil, err
+	}
+	if err := db.Migrate(ctx); err != nil {
+		_ = db.Close()
+		return nil, err
+	}
+	return db, nil
+}
+
+func openPatiently(ctx context.Context, m models.Config, log *slog.Logger) (*models.DB, error) {
+	for deadline := time.Now().Add(databasePatience); ; {
+		db, err := models.Open(ctx, m)
+		if err == nil || m.Driver == models.SQLite || time.Now().After(deadline) {
+			return db, err
+		}
+		log.WarnContext(ctx, "waiting for the database", "error", err)
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(databasePause):
+		}
+	}
+}

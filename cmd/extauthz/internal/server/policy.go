@@ -1,0 +1,69 @@
+package server
+
+import (
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"extauthz/authz"
+	"extauthz/cmd/extauthz/internal/config"
+	"extauthz/envoy"
+)
+
+// policy is what a reload exchanges: the authorizer and how its decisions are
+// told.
+type policy struct {
+	authorizer *authz.Authorizer
+	encoder    envoy.EncoderConfig
+}
+
+// policies holds the current policy, and makes new ones over the same store.
+type policies struct {
+	validator authz.Validator
+	usage     authz.UsageRecorder
+	now       func() time.Time
+	current   atomic.Pointer[policy]
+}
+
+func (p *policies) authorizer() *authz.Authorizer { return p.current.Load().authorizer }
+
+// build makes a policy; an error leaves the current one as it is.
+func (p *policies) build(c *config.Config) (*policy, error) {
+	format, err := c.KeyFormat()
+	if err != nil {
+		return nil, err
+	}
+	peppers, err := c.Peppers()
+	if err != nil {
+		return nil, err
+	}
+	routes, err := c.RouteTable()
+	if err != nil {
+		return nil, err
+	}
+	mapping, err := c.DefaultMap()
+	if err != nil {
+		return nil, err
+	}
+	a, err := authz.New(authz.Config{
+		Format: format, Peppers: peppers, Sources: c.CredentialSources(),
+		Routes: routes, DefaultRoute: authz.DefaultRoute(c.DefaultRoute), DefaultMap: mapping,
+		UseContextExtensions: c.ContextExtensions, RepairPaths: c.Paths.Repair,
+		ClientAddress:  authz.ClientAddress{TrustedHops: c.ClientAddress.TrustedHops, Header: c.ClientAddress.Header},
+		IdentityPrefix: c.Identity.HeaderPrefix,
+		Validator:      p.validator, Usage: p.usage, Now: p.now,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("policy: %w", err)
+	}
+	overrides := map[string]envoy.Override{}
+	for code, o := range c.Denials.Overrides {
+		overrides[code] = envoy.Override{Status: o.Status, Title: o.Title, Detail: o.Detail, Headers: o.Headers}
+	}
+	return &policy{authorizer: a, encoder: envoy.EncoderConfig{
+		HeaderPrefix: c.Identity.HeaderPrefix, MetadataHeaders: c.Identity.MetadataHeaders,
+		ForwardCredential: c.Identity.ForwardCredential, Realm: c.Denials.WWWAuthenticateRealm,
+		ProblemTypeBase: c.Denials.ProblemTypeBase, RequestID: c.Denials.RequestID, DebugHeaders: c.DebugHeaders,
+		Overrides: overrides, OnError: envoy.OnError(c.OnError),
+	}}, nil
+}

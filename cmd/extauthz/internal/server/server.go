@@ -1,0 +1,224 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	"extauthz/authz"
+	"extauthz/authz/keyring"
+	"extauthz/cachesvc"
+	"extauthz/cmd/extauthz/internal/adminapi"
+	"extauthz/cmd/extauthz/internal/config"
+	"extauthz/envoy"
+	"extauthz/models"
+)
+
+// The bounds of a shutdown, one after the other.
+const (
+	drainTime    = 10 * time.Second // for running checks
+	flushTime    = 5 * time.Second  // for counted uses
+	trimEvery    = 10 * time.Minute
+	readTimeout  = 10 * time.Second
+	writeTimeout = 60 * time.Second
+)
+
+// Config is what a Server is made of.
+type Config struct {
+	Settings *config.Config
+	// Load reads the configuration again, for a reload.
+	Load    func() (*config.Config, error)
+	Logger  *slog.Logger
+	Level   *slog.LevelVar
+	Version string
+}
+
+// Server is the assembled service.
+type Server struct {
+	c        Config
+	settings *config.Config
+	log      *slog.Logger
+	db       *models.DB
+	cache    *cachesvc.Service
+	policies *policies
+	check    *envoy.Service
+	grpc     *envoy.Server
+	admin    *http.Server
+	ops      *http.Server
+	ready    readiness
+	listen   listeners
+	reloads  *prometheus.CounterVec
+}
+
+// New opens database and listeners and assembles everything; nothing is served
+// until Run. On an error everything that was opened is closed.
+func New(ctx context.Context, c Config) (s *Server, err error) {
+	s = &Server{c: c, settings: c.Settings, log: c.Logger}
+	defer func() {
+		if err != nil {
+			s.listen.close()
+			if s.db != nil {
+				_ = s.db.Close()
+			}
+			s = nil
+		}
+	}()
+	if s.listen, err = listen(c.Settings); err != nil {
+		return s, err
+	}
+	if s.db, err = OpenDatabase(ctx, c.Settings, c.Logger); err != nil {
+		return s, err
+	}
+	return s, s.assemble(ctx)
+}
+
+func (s *Server) assemble(ctx context.Context) error {
+	c, registry := s.settings, prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	s.reloads = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "extauthz_config_reloads_total", Help: "Reloads of the configuration, by result."}, []string{"result"})
+	registry.MustRegister(s.reloads)
+	var err error
+	if s.cache, err = cachesvc.New(cachesvc.Config{
+		Database: s.db, ValidationTTL: c.Cache.TTL.Validation, NegativeTTL: c.Cache.TTL.Negative, UserListTTL: c.Cache.TTL.UserList,
+		MaxKeys: c.Cache.Local.MaxKeys, MaxNegative: c.Cache.Local.MaxNegative, Lease: c.Cache.Local.Lease, MaxStale: c.Cache.Local.MaxStale,
+		Poll: c.Cache.Feed.Poll, Retention: c.Cache.Feed.Retention,
+		FlushEvery: c.Usage.FlushInterval, FlushAt: uint64(c.Usage.FlushThreshold), Logger: s.log, Registerer: registry,
+	}); err != nil {
+		return err
+	}
+	s.policies = &policies{validator: s.cache, usage: s.cache, now: s.cache.Now}
+	p, err := s.policies.build(c)
+	if err != nil {
+		return err
+	}
+	s.policies.current.Store(p)
+	if s.check, err = envoy.New(envoy.Config{Checker: p.authorizer, Encoder: p.encoder, SampleAllowed: c.Log.SampleAllowed, Logger: s.log, Registerer: registry}); err != nil {
+		return err
+	}
+	keys, err := keyring.New(keyring.Config{Format: p.authorizer.Format, Peppers: func() *authz.Peppers { return s.policies.authorizer().Peppers },
+		Random: rand.Reader, Now: s.cache.Now, Store: s.db, Notifier: s.cache, Logger: s.log})
+	if err != nil {
+		return err
+	}
+	if err := ensureAdministrator(ctx, c, s.db, keys, p.authorizer.Format, s.log); err != nil {
+		return err
+	}
+	grpcTLS, err := tlsConfig(c.GRPC.TLS)
+	if err != nil {
+		return fmt.Errorf("grpc.%w", err)
+	}
+	adminTLS, err := tlsConfig(c.Admin.TLS)
+	if err != nil {
+		return fmt.Errorf("admin.%w", err)
+	}
+	s.grpc = envoy.NewServer(envoy.ServerConfig{TLS: grpcTLS, MaxConnectionAge: c.GRPC.MaxConnectionAge,
+		MaxConnectionAgeGrace: c.GRPC.MaxConnectionAgeGrace, Reflection: c.GRPC.Reflection}, s.check)
+	api, err := adminapi.New(adminapi.Config{Keys: keys, Authorizer: s.policies.authorizer, Cache: s.cache, Logger: s.log, Version: s.c.Version})
+	if err != nil {
+		return err
+	}
+	s.admin = &http.Server{Handler: api, TLSConfig: adminTLS, ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout}
+	s.ops = &http.Server{Handler: opsHandler(&s.ready, s.cache, registry, s.c.Version, c.Ops.Pprof), ReadHeaderTimeout: readTimeout}
+	return nil
+}
+
+// Run serves until ctx ends, or until a listener dies, which ends the process:
+// half a service is worse than none.
+func (s *Server) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopBackground()
+	cacheDone := make(chan error, 1)
+	go func() { cacheDone <- s.cache.Run(background) }()
+
+	group.Go(func() error { return s.grpc.Serve(s.listen.grpc) })
+	group.Go(func() error {
+		if s.admin.TLSConfig != nil {
+			return served(s.admin.ServeTLS(s.listen.admin, "", ""))
+		}
+		return served(s.admin.Serve(s.listen.admin))
+	})
+	group.Go(func() error { return served(s.ops.Serve(s.listen.ops)) })
+	group.Go(func() error { return s.trim(ctx) })
+	group.Go(func() error {
+		select {
+		case <-s.cache.Ready():
+			s.ready.loaded.Store(true)
+			s.grpc.SetServing(true)
+			s.log.Info("serving", "grpc", s.listen.grpc.Addr().String(), "admin", s.listen.admin.Addr().String(),
+				"ops", s.listen.ops.Addr().String(), "version", s.c.Version)
+		case <-ctx.Done():
+		}
+		return nil
+	})
+	group.Go(func() error {
+		<-ctx.Done()
+		s.drain()
+		return nil
+	})
+	err := group.Wait()
+
+	// After the last check was answered: its use is counted, and now written.
+	flush, cancel := context.WithTimeout(background, flushTime)
+	defer cancel()
+	stopBackground()
+	err = errors.Join(err, <-cacheDone)
+	err = errors.Join(err, s.cache.Flush(context.WithoutCancel(flush)), s.db.Close())
+	s.log.Info("stopped")
+	return err
+}
+
+// drain says NOT_SERVING first, lets running checks end, and then stops what
+// still runs.
+func (s *Server) drain() {
+	s.ready.draining.Store(true)
+	s.grpc.SetServing(false)
+	s.log.Info("draining")
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	stopped := make(chan struct{})
+	go func() { s.grpc.GracefulStop(); close(stopped) }()
+	select {
+	case <-stopped:
+	case <-ctx.Done():
+		s.grpc.Stop()
+		<-stopped
+	}
+	for _, h := range []*http.Server{s.admin, s.ops} {
+		if h.Shutdown(ctx) != nil {
+			_ = h.Close()
+		}
+	}
+}
+
+// trim drops what the change feed no longer needs.
+func (s *Server) trim(ctx context.Context) error {
+	tick := time.NewTicker(trimEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if err := s.db.TrimOutbox(ctx, s.c.Settings.Cache.Feed.Retention+trimEvery); err != nil && ctx.Err() == nil {
+				s.log.Warn("change feed can't be trimmed", "error", err)
+			}
+		}
+	}
+}
+
+// served makes the ordinary end of an HTTP server no error.
+func served(err error) error {
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}

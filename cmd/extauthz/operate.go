@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"extauthz/cmd/extauthz/internal/config"
+	"extauthz/cmd/extauthz/internal/server"
+	"extauthz/models"
+)
+
+func migrateCommand(g *globals) *cobra.Command {
+	up := &cobra.Command{
+		Use: "up", Short: "Bring the database to this version", Args: noArguments, Example: "  extauthz migrate up",
+		RunE: func(c *cobra.Command, _ []string) error {
+			settings, err := g.load()
+			if err != nil {
+				return err
+			}
+			db, err := server.OpenDatabase(c.Context(), settings, slog.New(slog.DiscardHandler))
+			if err != nil {
+				return err
+			}
+			return errors.Join(g.migrationStatus(c, db), db.Close())
+		},
+	}
+	status := &cobra.Command{
+		Use: "status", Short: "Tell the database's version and the newest one", Args: noArguments, Example: "  extauthz migrate status",
+		RunE: func(c *cobra.Command, _ []string) error {
+			settings, err := g.load()
+			if err != nil {
+				return err
+			}
+			db, err := models.Open(c.Context(), server.DatabaseConfig(settings))
+			if err != nil {
+				return err
+			}
+			return errors.Join(g.migrationStatus(c, db), db.Close())
+		},
+	}
+	return group("migrate", "The database's schema", up, status)
+}
+
+func (g *globals) migrationStatus(c *cobra.Command, db *models.DB) error {
+	current, newest, err := db.MigrationStatus(c.Context())
+	if err != nil {
+		return err
+	}
+	return g.show(c, map[string]int64{"current": current, "newest": newest}, func(w *tabwriter.Writer) {
+		row(w, "current", current)
+		row(w, "newest", newest)
+	})
+}
+
+func healthcheckCommand(g *globals) *cobra.Command {
+	return &cobra.Command{
+		Use: "healthcheck", Short: "Exit 0 if the local service is ready", Args: noArguments, Example: "  extauthz healthcheck",
+		RunE: func(c *cobra.Command, _ []string) error {
+			settings, err := g.load()
+			if err != nil {
+				return err
+			}
+			network, address, err := config.ListenAddress(settings.Ops.Listen)
+			if err != nil {
+				return err
+			}
+			client := http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{
+				DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+					return (&net.Dialer{}).DialContext(ctx, network, address)
+				},
+			}}
+			req, err := http.NewRequestWithContext(c.Context(), http.MethodGet, "http://service/readyz", nil)
+			if err != nil {
+				return err
+			}
+			res, err := client.Do(req)
+			if err != nil {
+				return fmt.Errorf("the service does not answer on %s: is it running?", settings.Ops.Listen)
+			}
+			defer func() { _ = res.Body.Close() }()
+			if res.StatusCode != http.StatusOK {
+				return errors.New("the service is not ready: see /readyz")
+			}
+			return nil
+		},
+	}
+}
+
+func versionCommand(g *globals) *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version", Args: noArguments, Example: "  extauthz version -o json",
+		RunE: func(c *cobra.Command, _ []string) error {
+			v := map[string]string{"version": version, "go": runtime.Version()}
+			return g.show(c, v, func(w *tabwriter.Writer) { row(w, "extauthz", version, runtime.Version()) })
+		},
+	}
+}

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"extauthz/authz"
+	"extauthz/cmd/extauthz/internal/adminapi"
+	"extauthz/cmd/extauthz/internal/config"
+)
+
+func routesCommand(g *globals) *cobra.Command {
+	return group("routes", "The configured rules (read from the configuration, no server needed)", routesList(g), routesMatch(g))
+}
+
+func routesList(g *globals) *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Short: "List the rules", Args: noArguments, Example: "  extauthz routes list --config extauthz.yaml",
+		RunE: func(c *cobra.Command, _ []string) error {
+			settings, err := g.load()
+			if err != nil {
+				return err
+			}
+			t, err := settings.RouteTable()
+			if err != nil {
+				return err
+			}
+			routes := []adminapi.Route{}
+			for _, r := range t.Rules() {
+				routes = append(routes, routeOf(r))
+			}
+			return g.show(c, routes, func(w *tabwriter.Writer) {
+				row(w, "MATCH", "RESOURCE", "ACTION", "KEY")
+				for _, r := range routes {
+					row(w, r.Match, r.Resource, actionText(r), keyText(r))
+				}
+				row(w, "(no rule)", "default_route: "+settings.DefaultRoute, "", "")
+			})
+		},
+	}
+}
+
+func routeOf(r *authz.Rule) adminapi.Route {
+	return adminapi.Route{Match: r.Pattern, Resource: r.Resource, Action: r.Action, Anonymous: r.Anonymous}
+}
+
+func actionText(r adminapi.Route) string {
+	if r.Action == "" && !r.Anonymous {
+		return "by method"
+	}
+	return r.Action
+}
+
+func keyText(r adminapi.Route) string {
+	if r.Anonymous {
+		return "none needed"
+	}
+	return "needed"
+}
+
+// match is what `routes match` prints.
+type match struct {
+	Path     string           `json:"path"`
+	Host     string           `json:"host"`
+	Outcome  string           `json:"outcome"`
+	Resource string           `json:"resource,omitempty"`
+	Action   string           `json:"action,omitempty"`
+	Rules    []adminapi.Route `json:"rules"` // all that match, the winner first
+}
+
+func routesMatch(g *globals) *cobra.Command {
+	return &cobra.Command{
+		Use: "match METHOD URL", Short: "Tell which rule wins for a request, and why", Args: exactly(2),
+		Example: "  extauthz routes match GET https://api.example.com/v1/orders/42",
+		RunE: func(c *cobra.Command, args []string) error {
+			settings, err := g.load()
+			if err != nil {
+				return err
+			}
+			m, err := matchRoute(settings, args[0], args[1])
+			if err != nil {
+				return err
+			}
+			return g.show(c, m, func(w *tabwriter.Writer) {
+				row(w, "outcome", m.Outcome)
+				row(w, "asks for", asksFor(m))
+				row(w, "judged path", m.Path)
+				row(w, "judged host", m.Host)
+				for i, r := range m.Rules {
+					why := "also matches, less specific"
+					if i == 0 {
+						why = "wins: the most specific"
+					}
+					row(w, "rule", r.Match, why)
+				}
+			})
+		},
+	}
+}
+
+func asksFor(m match) string {
+	if m.Resource == "" {
+		return ""
+	}
+	return m.Resource + ":" + m.Action
+}
+
+func matchRoute(settings *config.Config, method, target string) (match, error) {
+	r, err := adminapi.RequestOf(adminapi.Question{Method: method, URL: target}, nil)
+	if err != nil {
+		return match{}, err
+	}
+	t, err := settings.RouteTable()
+	if err != nil {
+		return match{}, err
+	}
+	defaults, err := settings.DefaultMap()
+	if err != nil {
+		return match{}, err
+	}
+	path, _, ok := authz.CanonicalPath(r.Path, false, settings.Paths.Repair)
+	if !ok {
+		return match{}, errors.New("the path is refused: " + authz.ReasonPath.Detail())
+	}
+	host, ok := authz.CanonicalHost(r.Host)
+	if !ok {
+		return match{}, fmt.Errorf("the host %q is refused: it is no plain host name", r.Host)
+	}
+	m := match{Path: path, Host: host, Rules: []adminapi.Route{}}
+	for _, rule := range t.Matching(method, host, path) {
+		m.Rules = append(m.Rules, routeOf(rule))
+	}
+	var captures authz.Captures
+	rule := t.Match(method, host, path, &captures)
+	switch {
+	case rule != nil && rule.Anonymous:
+		m.Outcome = "no key is needed"
+	case rule != nil:
+		if m.Resource, m.Action, ok = rule.Target(method, &captures); !ok {
+			m.Outcome = "denied: the rule can't name a resource and an action for this request"
+			return m, nil
+		}
+		m.Outcome = "a key with the scope is needed"
+	case settings.DefaultRoute == string(authz.DefaultRouteAuthenticated):
+		m.Outcome = "no rule matches: any valid key will do"
+	case settings.DefaultRoute == string(authz.DefaultRouteMap):
+		if m.Resource, m.Action, ok = defaults.Target(method, path); ok {
+			m.Outcome = "no rule matches: the default mapping asks for a scope"
+			return m, nil
+		}
+		m.Outcome = "denied: no rule matches and the default mapping names nothing"
+	default:
+		m.Outcome = "denied: no rule matches"
+	}
+	return m, nil
+}
