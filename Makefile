@@ -1,19 +1,24 @@
 # extauthz. `make` alone prints what there is.
 SHELL := /bin/bash
 GO    ?= go
+ENVOYS      := 1.36.4 1.40.0
+ALL_ENVOYS  := 1.36.4 1.37.0 1.38.3 1.40.0
 LINT  := $(GO) tool -modfile=tools/go.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help build parts vet lint fmt test test-short clean
+.PHONY: help build parts vet lint fmt test test-full test-short clean run
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: ## compile everything
-	$(GO) build ./...
+build: ## compile the binary to bin/extauthz
+	CGO_ENABLED=0 $(GO) build -o bin/extauthz ./cmd/extauthz
 
-parts: ## install what tests need beside Go: Postgres, a C compiler
-	scripts/install-parts.sh gcc postgres
+run: build ## run the service alone, on SQLite
+	bin/extauthz serve
+
+parts: ## install what tests need beside Go: a C compiler, Postgres, Envoy
+	scripts/install-parts.sh gcc postgres $(addprefix envoy=,$(ENVOYS))
 
 vet: ## go vet
 	$(GO) vet ./...
@@ -26,6 +31,13 @@ fmt: ## gofmt everything
 
 test: parts vet lint ## what CI runs: vet, lint, all tests with the race detector
 	$(GO) test -race ./...
+
+test-full: ENVOYS = $(ALL_ENVOYS)
+test-full: parts vet lint ## also what takes longer: every Envoy, fuzzing
+	EXTAUTHZ_ENVOYS="$(ALL_ENVOYS)" CI=true $(GO) test -race -count=1 -timeout 30m ./...
+	$(GO) test ./authz -run '^$$' -fuzz FuzzRouteTableAgreesWithServeMux -fuzztime 60s
+	$(GO) test ./authz -run '^$$' -fuzz FuzzCanonicalPathIsWhatEveryPartyReads -fuzztime 60s
+	$(GO) test ./envoy -run '^$$' -fuzz FuzzAnyCheckRequestIsAnswered -fuzztime 60s
 
 test-short: ## tests that need nothing beside Go, under a minute
 	$(GO) test -short ./...

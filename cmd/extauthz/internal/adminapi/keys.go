@@ -18,7 +18,9 @@ type keyAnswer struct {
 	Body Key
 }
 
-type keyRef struct {
+// KeyRef and the other embedded inputs are exported since huma does not look
+// into embedded structs that are not.
+type KeyRef struct {
 	ID string `path:"id" doc:"A key's id or prefix."`
 }
 
@@ -45,7 +47,7 @@ func (a *api) registerKeys(h huma.API) {
 	register(a, h, http.MethodPost, "/v1/keys", "create-key", "Issue a key; it is shown this once", http.StatusCreated, a.createKey)
 	register(a, h, http.MethodGet, "/v1/keys", "list-keys", "List keys, newest first", 0, a.listKeys)
 	register(a, h, http.MethodGet, "/v1/keys/{id}", "get-key", "Show a key", 0,
-		func(ctx context.Context, p keyring.Principal, in *keyRef) (*keyAnswer, error) {
+		func(ctx context.Context, p keyring.Principal, in *KeyRef) (*keyAnswer, error) {
 			r, err := a.keys.Get(ctx, p, in.ID)
 			return a.answer(&r), err
 		})
@@ -54,7 +56,7 @@ func (a *api) registerKeys(h huma.API) {
 	register(a, h, http.MethodPost, "/v1/keys/{id}/rotate", "rotate-key", "Issue a new key in place of this one; it is shown this once", http.StatusCreated, a.rotateKey)
 	for verb, do := range map[string]func(context.Context, keyring.Principal, string) (authz.Record, error){"enable": a.keys.Enable, "disable": a.keys.Disable} {
 		register(a, h, http.MethodPost, "/v1/keys/{id}/"+verb, verb+"-key", strings.ToUpper(verb[:1])+verb[1:]+" a key", 0,
-			func(ctx context.Context, p keyring.Principal, in *keyRef) (*keyAnswer, error) {
+			func(ctx context.Context, p keyring.Principal, in *KeyRef) (*keyAnswer, error) {
 				r, err := do(ctx, p, in.ID)
 				return a.answer(&r), err
 			})
@@ -100,13 +102,14 @@ func (a *api) createKey(ctx context.Context, p keyring.Principal, in *createInpu
 	return out, nil
 }
 
-type paging struct {
+// Paging is what every list takes.
+type Paging struct {
 	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`
 	Cursor string `query:"cursor"`
 }
 
 type listInput struct {
-	paging
+	Paging
 	UserID    string `query:"user_id"`
 	Project   string `query:"project"`
 	Text      string `query:"q" doc:"Part of a name or prefix."`
@@ -153,7 +156,7 @@ func (a *api) page(listed []authz.Listed, err error) func(limit int, now time.Ti
 }
 
 type updateInput struct {
-	keyRef
+	KeyRef
 	IfMatch string `header:"If-Match" doc:"The ETag that was read; another version is 412."`
 	Body    KeyPatch
 }
@@ -197,7 +200,7 @@ func (a *api) updateKey(ctx context.Context, p keyring.Principal, in *updateInpu
 }
 
 type revokeInput struct {
-	keyRef
+	KeyRef
 	OnlyThis bool   `query:"only_this" doc:"Leave the other keys of the rotation family as they are."`
 	Reason   string `query:"reason" doc:"For the audit."`
 }
@@ -220,7 +223,7 @@ func (a *api) revoked(records []authz.Record, err error) (*keysAnswer, error) {
 }
 
 type userKeysInput struct {
-	paging
+	Paging
 	UserID string `path:"user_id"`
 	Usage  bool   `query:"usage"`
 }
@@ -231,7 +234,7 @@ func (a *api) userKeys(ctx context.Context, p keyring.Principal, in *userKeysInp
 }
 
 type rotateInput struct {
-	keyRef
+	KeyRef
 	IfMatch string    `header:"If-Match"`
 	Body    *Rotation `required:"false"`
 }
@@ -269,7 +272,7 @@ func (a *api) rotateKey(ctx context.Context, p keyring.Principal, in *rotateInpu
 
 type usageAnswer struct{ Body Usage }
 
-func (a *api) keyUsage(ctx context.Context, p keyring.Principal, in *keyRef) (*usageAnswer, error) {
+func (a *api) keyUsage(ctx context.Context, p keyring.Principal, in *KeyRef) (*usageAnswer, error) {
 	used, err := a.keys.Usage(ctx, p, []string{in.ID})
 	if err != nil {
 		return nil, err

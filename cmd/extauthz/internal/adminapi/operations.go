@@ -53,7 +53,7 @@ type invalidatedAnswer struct {
 type invalidationsAnswer struct{ Body Page[Invalidation] }
 
 type auditInput struct {
-	paging
+	Paging
 	KeyID  string    `query:"key_id"`
 	UserID string    `query:"user_id"`
 	Actor  string    `query:"actor"`
@@ -64,7 +64,7 @@ type auditInput struct {
 type auditAnswer struct{ Body Page[AuditEntry] }
 
 type usageInput struct {
-	paging
+	Paging
 	UserID string `query:"user_id"`
 	KeyID  string `query:"key_id"`
 }
@@ -96,7 +96,7 @@ func (a *api) registerOperations(h huma.API) {
 			return out, nil
 		})
 	register(a, h, http.MethodGet, "/v1/cache/invalidations", "cache-invalidations", "Recent invalidations on this replica, with who and why", 0,
-		func(_ context.Context, p keyring.Principal, in *paging) (*invalidationsAnswer, error) {
+		func(_ context.Context, p keyring.Principal, in *Paging) (*invalidationsAnswer, error) {
 			if err := p.Require(keyring.ReadCache); err != nil {
 				return nil, err
 			}
@@ -131,7 +131,7 @@ func (a *api) usage(ctx context.Context, p keyring.Principal, in *usageInput) (*
 	}
 	out := &usagesAnswer{Body: Page[Usage]{Items: []Usage{}}}
 	if in.KeyID != "" {
-		one, err := a.keyUsage(ctx, p, &keyRef{ID: in.KeyID})
+		one, err := a.keyUsage(ctx, p, &KeyRef{ID: in.KeyID})
 		if err != nil {
 			return nil, err
 		}

@@ -10,7 +10,8 @@ import (
 	"extauthz/authz/keyring"
 )
 
-type roleRef struct {
+// RoleRef names a role.
+type RoleRef struct {
 	Name string `path:"name"`
 }
 
@@ -32,7 +33,7 @@ type newRoleInput struct {
 }
 
 type rolePatchInput struct {
-	roleRef
+	RoleRef
 	IfMatch string `header:"If-Match"`
 	Body    struct {
 		Description *string   `json:"description,omitempty"`
@@ -41,7 +42,7 @@ type rolePatchInput struct {
 }
 
 type roleDeletion struct {
-	roleRef
+	RoleRef
 	IfMatch string `header:"If-Match"`
 }
 
@@ -58,7 +59,7 @@ func (a *api) registerRoles(h huma.API) {
 			return answerRole(a.keys.CreateRole(ctx, p, role))
 		})
 	register(a, h, http.MethodGet, "/v1/roles", "list-roles", "List roles by name", 0,
-		func(ctx context.Context, p keyring.Principal, in *paging) (*rolesAnswer, error) {
+		func(ctx context.Context, p keyring.Principal, in *Paging) (*rolesAnswer, error) {
 			roles, err := a.keys.ListRoles(ctx, p, in.Cursor, in.Limit)
 			if err != nil {
 				return nil, err
@@ -73,7 +74,7 @@ func (a *api) registerRoles(h huma.API) {
 			return out, nil
 		})
 	register(a, h, http.MethodGet, "/v1/roles/{name}", "get-role", "Show a role", 0,
-		func(ctx context.Context, p keyring.Principal, in *roleRef) (*roleAnswer, error) {
+		func(ctx context.Context, p keyring.Principal, in *RoleRef) (*roleAnswer, error) {
 			return answerRole(a.keys.GetRole(ctx, p, in.Name))
 		})
 	register(a, h, http.MethodPatch, "/v1/roles/{name}", "update-role", "Change a role; it holds for all its keys at once", 0,

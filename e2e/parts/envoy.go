@@ -1,0 +1,58 @@
+package parts
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Versions are the Envoys that tests run on: EXTAUTHZ_ENVOYS, or the oldest and
+// the newest of those that are supported.
+func Versions() []string {
+	if v := os.Getenv("EXTAUTHZ_ENVOYS"); v != "" {
+		return strings.Fields(v)
+	}
+	return []string{"1.36.4", "1.40.0"}
+}
+
+// EnvoyPath is where scripts/install-parts.sh puts an Envoy.
+func EnvoyPath(version string) (string, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(cache, "extauthz", "envoy", version, "envoy", "_bin", "envoy")
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("no Envoy %s: run scripts/install-parts.sh envoy=%s", version, version)
+	}
+	return path, nil
+}
+
+// StartEnvoy runs an Envoy with a configuration whose admin listener is on the
+// given port, and waits until it is ready.
+func StartEnvoy(tb testing.TB, version, configuration string, adminPort int) {
+	tb.Helper()
+	path, err := EnvoyPath(version)
+	if err != nil {
+		Missing(tb, err)
+	}
+	file := filepath.Join(tb.TempDir(), "envoy.yaml")
+	if err := os.WriteFile(file, []byte(configuration), 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	p := start(tb, "envoy", nil, path, "-c", file, "--use-dynamic-base-id", "--concurrency", "2", "--log-level", "warn")
+	p.await(fmt.Sprintf("http://127.0.0.1:%d/ready", adminPort))
+	tb.Cleanup(http.DefaultClient.CloseIdleConnections)
+}
+
+// Missing skips a test for want of a part; with CI set it fails it.
+func Missing(tb testing.TB, err error) {
+	tb.Helper()
+	if os.Getenv("CI") != "" {
+		tb.Fatal(err)
+	}
+	tb.Skip(err)
+}

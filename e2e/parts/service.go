@@ -1,0 +1,152 @@
+package parts
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+)
+
+// buildDir is where the binary of this test process is.
+var buildDir = filepath.Join(os.TempDir(), fmt.Sprintf("extauthz-build-%d", os.Getpid()))
+
+// RemoveBuild removes the binary; TestMain calls it last.
+func RemoveBuild() { _ = os.RemoveAll(buildDir) }
+
+// build compiles the binary once a test process, with the race detector.
+var build = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(buildDir, "extauthz")
+	out, err := exec.Command("go", "build", "-race", "-o", path, "extauthz/cmd/extauthz").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	return path, nil
+})
+
+// Service is a running extauthz with a data folder and ports of its own.
+type Service struct {
+	*process
+	Binary, DataDir, GRPC string
+	env                   []string
+	secrets               *[]string // keys that it made: they must not stand in its log
+}
+
+// StartService runs the service with a configuration (YAML, without listeners)
+// and waits until it is ready.
+func StartService(tb testing.TB, configuration string) *Service {
+	tb.Helper()
+	binary, err := build()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var ports [4]int
+	for i := range ports {
+		if ports[i], err = FreePort(); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	s := &Service{secrets: new([]string), Binary: binary, DataDir: filepath.Join(tb.TempDir(), "data"), GRPC: fmt.Sprintf("127.0.0.1:%d", ports[0])}
+	file := filepath.Join(tb.TempDir(), "extauthz.yaml")
+	if err := os.WriteFile(file, []byte(configuration), 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	s.env = []string{
+		"EXTAUTHZ_CONFIG=" + file, "EXTAUTHZ_DATA_DIR=" + s.DataDir, "EXTAUTHZ_GRPC__LISTEN=" + s.GRPC,
+		fmt.Sprintf("EXTAUTHZ_ADMIN__LISTEN=127.0.0.1:%d", ports[1]), fmt.Sprintf("EXTAUTHZ_SERVER=http://127.0.0.1:%d", ports[1]),
+		fmt.Sprintf("EXTAUTHZ_OPS__LISTEN=127.0.0.1:%d", ports[2]), fmt.Sprintf("EXTAUTHZ_HTTP__LISTEN=127.0.0.1:%d", ports[3]),
+	}
+	s.process = start(tb, "extauthz", s.env, binary, "serve")
+	tb.Cleanup(s.checkLog) // runs before the process is ended
+	s.await(fmt.Sprintf("http://127.0.0.1:%d/readyz", ports[2]))
+	return s
+}
+
+// On is the service as seen by a subtest, which what fails is reported to.
+func (s *Service) On(tb testing.TB) *Service {
+	p := *s.process
+	p.tb = tb
+	c := *s
+	c.process = &p
+	return &c
+}
+
+// CLI runs a command against the service and returns what it said.
+func (s *Service) CLI(args ...string) (stdout, stderr string, err error) {
+	cmd := exec.Command(s.Binary, args...)
+	cmd.Env, cmd.Dir = append(os.Environ(), s.env...), s.tb.TempDir()
+	var out, errOut bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	err = cmd.Run()
+	return out.String(), errOut.String(), err
+}
+
+// Key is what `keys create -o json` prints.
+type Key struct {
+	ID     string `json:"id"`
+	Key    string `json:"key"`
+	Prefix string `json:"prefix"`
+}
+
+// NewKey makes a key by the command line.
+func (s *Service) NewKey(flags ...string) Key {
+	s.tb.Helper()
+	args := append([]string{"keys", "create", "-o", "json", "--user", "alice", "--name", "laptop"}, flags...)
+	out, errOut, err := s.CLI(args...)
+	if err != nil {
+		s.tb.Fatalf("keys create: %v: %s", err, errOut)
+	}
+	var k Key
+	if err := json.Unmarshal([]byte(out), &k); err != nil || k.Key == "" {
+		s.tb.Fatalf("keys create printed no key: %v", err)
+	}
+	*s.secrets = append(*s.secrets, k.Key[len(k.Prefix)+1:])
+	return k
+}
+
+// Must runs a command that has to succeed.
+func (s *Service) Must(args ...string) string {
+	s.tb.Helper()
+	out, errOut, err := s.CLI(args...)
+	if err != nil {
+		s.tb.Fatalf("%s: %v: %s", strings.Join(args, " "), err, errOut)
+	}
+	return out
+}
+
+// Stop ends the service as a platform does, and fails the test unless it ended
+// well.
+func (s *Service) Stop() {
+	s.tb.Helper()
+	s.end(syscall.SIGTERM)
+	var exit *exec.ExitError
+	if errors.As(s.err, &exit) {
+		s.tb.Errorf("the service ended with %v", s.err)
+	}
+}
+
+// Kill ends the service as a crash does.
+func (s *Service) Kill() { s.end(syscall.SIGKILL) }
+
+func (s *Service) checkLog() {
+	said, err := os.ReadFile(s.log)
+	if err != nil {
+		s.tb.Error(err)
+		return
+	}
+	admin, _ := os.ReadFile(filepath.Join(s.DataDir, "admin.key"))
+	for _, secret := range append(*s.secrets, strings.TrimSpace(string(admin))) {
+		if secret != "" && bytes.Contains(said, []byte(secret)) {
+			s.tb.Error("the service's log holds a key")
+		}
+	}
+	if bytes.Contains(said, []byte("DATA RACE")) {
+		s.tb.Error("the race detector found something: see the service's log")
+	}
+}
