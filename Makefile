@@ -6,13 +6,16 @@ ALL_ENVOYS  := 1.36.4 1.37.0 1.38.3 1.40.0
 LINT  := $(GO) tool -modfile=tools/go.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help build parts vet lint fmt test test-full test-short clean run
+.PHONY: help build parts vet lint fmt test test-full test-short clean run demo
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## compile the binary to bin/extauthz
 	CGO_ENABLED=0 $(GO) build -o bin/extauthz ./cmd/extauthz
+
+demo: ## the main job at work: Envoy, the service, an upstream, a tour of requests
+	scripts/demo.sh
 
 run: build ## run the service alone, on SQLite
 	bin/extauthz serve
@@ -31,6 +34,7 @@ fmt: ## gofmt everything
 
 test: parts vet lint ## what CI runs: vet, lint, all tests with the race detector
 	$(GO) test -race ./...
+	DEMO_ONCE=1 scripts/demo.sh
 
 test-full: ENVOYS = $(ALL_ENVOYS)
 test-full: parts vet lint ## also what takes longer: every Envoy, fuzzing

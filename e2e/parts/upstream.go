@@ -19,14 +19,24 @@ type Upstream struct {
 	requests []string // request line and header lines, each with CRLF
 }
 
-// StartUpstream listens until the test ends.
+// StartUpstream listens on a free port until the test ends.
 func StartUpstream(tb testing.TB) *Upstream {
 	tb.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	u, stop, err := ListenUpstream("127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
 	}
-	u := &Upstream{Address: l.Addr().String()}
+	tb.Cleanup(stop)
+	return u
+}
+
+// ListenUpstream listens on an address until stop is called.
+func ListenUpstream(address string) (u *Upstream, stop func(), err error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, nil, err
+	}
+	u = &Upstream{Address: l.Addr().String()}
 	var connections sync.WaitGroup
 	var mu sync.Mutex
 	open := map[net.Conn]bool{}
@@ -39,10 +49,15 @@ func StartUpstream(tb testing.TB) *Upstream {
 			mu.Lock()
 			open[c] = true
 			mu.Unlock()
-			connections.Go(func() { u.serve(c) })
+			connections.Go(func() {
+				u.serve(c)
+				mu.Lock()
+				delete(open, c)
+				mu.Unlock()
+			})
 		}
 	})
-	tb.Cleanup(func() {
+	return u, func() {
 		_ = l.Close()
 		mu.Lock()
 		for c := range open {
@@ -50,8 +65,7 @@ func StartUpstream(tb testing.TB) *Upstream {
 		}
 		mu.Unlock()
 		connections.Wait()
-	})
-	return u
+	}, nil
 }
 
 func (u *Upstream) serve(c net.Conn) {

@@ -1,0 +1,28 @@
+// Command echo is an upstream for trials: it answers every request with exactly
+// what reached it.
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"extauthz/e2e/parts"
+)
+
+func main() {
+	if len(os.Args) != 2 {
+		fmt.Fprintln(os.Stderr, "usage: echo HOST:PORT")
+		os.Exit(2)
+	}
+	_, stop, err := parts.ListenUpstream(os.Args[1])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "echo:", err)
+		os.Exit(1)
+	}
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	<-signals
+	stop()
+}
