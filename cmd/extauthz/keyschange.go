@@ -102,7 +102,7 @@ func keysRevoke(g *globals) *cobra.Command {
 	var onlyThis bool
 	var user, reason string
 	c := &cobra.Command{
-		Use: "revoke ID…", Short: "Revoke keys for good, with their rotation families",
+		Use: "revoke ID…", Short: "Revoke keys for good, with their rotation families", Args: cobra.ArbitraryArgs,
 		Example: "  extauthz keys revoke ak_live_4fJ9xQ2b --reason leaked\n  extauthz keys revoke --user alice",
 		RunE: func(c *cobra.Command, args []string) error {
 			if (len(args) == 0) == (user == "") {

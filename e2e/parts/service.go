@@ -34,6 +34,8 @@ var build = sync.OnceValues(func() (string, error) {
 type Service struct {
 	*process
 	Binary, DataDir, GRPC string
+	Configuration         string // its file
+	Admin, Ops            string // host:port
 	env                   []string
 	secrets               *[]string // keys that it made: they must not stand in its log
 }
@@ -46,26 +48,54 @@ func StartService(tb testing.TB, configuration string) *Service {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	var ports [4]int
+	var ports [3]int
 	for i := range ports {
 		if ports[i], err = FreePort(); err != nil {
 			tb.Fatal(err)
 		}
 	}
-	s := &Service{secrets: new([]string), Binary: binary, DataDir: filepath.Join(tb.TempDir(), "data"), GRPC: fmt.Sprintf("127.0.0.1:%d", ports[0])}
+	s := &Service{process: &process{tb: tb}, secrets: new([]string), Binary: binary, DataDir: filepath.Join(tb.TempDir(), "data"), GRPC: fmt.Sprintf("127.0.0.1:%d", ports[0])}
+	s.Admin, s.Ops = fmt.Sprintf("127.0.0.1:%d", ports[1]), fmt.Sprintf("127.0.0.1:%d", ports[2])
 	file := filepath.Join(tb.TempDir(), "extauthz.yaml")
+	s.Configuration = file
 	if err := os.WriteFile(file, []byte(configuration), 0o600); err != nil {
 		tb.Fatal(err)
 	}
 	s.env = []string{
 		"EXTAUTHZ_CONFIG=" + file, "EXTAUTHZ_DATA_DIR=" + s.DataDir, "EXTAUTHZ_GRPC__LISTEN=" + s.GRPC,
-		fmt.Sprintf("EXTAUTHZ_ADMIN__LISTEN=127.0.0.1:%d", ports[1]), fmt.Sprintf("EXTAUTHZ_SERVER=http://127.0.0.1:%d", ports[1]),
-		fmt.Sprintf("EXTAUTHZ_OPS__LISTEN=127.0.0.1:%d", ports[2]), fmt.Sprintf("EXTAUTHZ_HTTP__LISTEN=127.0.0.1:%d", ports[3]),
+		"EXTAUTHZ_ADMIN__LISTEN=" + s.Admin, "EXTAUTHZ_SERVER=http://" + s.Admin,
+		"EXTAUTHZ_OPS__LISTEN=" + s.Ops,
 	}
-	s.process = start(tb, "extauthz", s.env, binary, "serve")
-	tb.Cleanup(s.checkLog) // runs before the process is ended
-	s.await(fmt.Sprintf("http://127.0.0.1:%d/readyz", ports[2]))
+	s.run()
 	return s
+}
+
+func (s *Service) run() {
+	s.tb.Helper()
+	s.process = start(s.tb, "extauthz", s.env, s.Binary, "serve")
+	s.tb.Cleanup(s.checkLog) // runs before the process is ended
+	s.await("http://" + s.Ops + "/readyz")
+}
+
+// Restart runs the service again on the same data after Stop or Kill.
+func (s *Service) Restart() { s.run() }
+
+// Log is what the service has said so far.
+func (s *Service) Log() string {
+	s.tb.Helper()
+	said, err := os.ReadFile(s.log)
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+	return string(said)
+}
+
+// Signal sends the service a signal.
+func (s *Service) Signal(signal syscall.Signal) {
+	s.tb.Helper()
+	if err := s.cmd.Process.Signal(signal); err != nil {
+		s.tb.Fatal(err)
+	}
 }
 
 // On is the service as seen by a subtest, which what fails is reported to.
@@ -79,12 +109,18 @@ func (s *Service) On(tb testing.TB) *Service {
 
 // CLI runs a command against the service and returns what it said.
 func (s *Service) CLI(args ...string) (stdout, stderr string, err error) {
-	cmd := exec.Command(s.Binary, args...)
-	cmd.Env, cmd.Dir = append(os.Environ(), s.env...), s.tb.TempDir()
+	cmd := s.Command(args...)
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	err = cmd.Run()
 	return out.String(), errOut.String(), err
+}
+
+// Command is a command against the service, not yet run.
+func (s *Service) Command(args ...string) *exec.Cmd {
+	cmd := exec.Command(s.Binary, args...)
+	cmd.Env, cmd.Dir = append(os.Environ(), s.env...), s.tb.TempDir()
+	return cmd
 }
 
 // Key is what `keys create -o json` prints.

@@ -1,0 +1,322 @@
+package adminapi
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"extauthz/authz"
+	"extauthz/authz/keyring"
+	"extauthz/cachesvc"
+	"extauthz/models"
+)
+
+// bench is the API over everything real, on an empty SQLite.
+type bench struct {
+	t     *testing.T
+	http  *httptest.Server
+	admin string
+	log   *bytes.Buffer
+}
+
+func newBench(t *testing.T) *bench {
+	t.Helper()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := &bench{t: t, log: &bytes.Buffer{}}
+	log := slog.New(slog.NewTextHandler(b.log, nil))
+	db, err := models.Open(t.Context(), models.Config{Driver: models.SQLite, DSN: filepath.Join(t.TempDir(), "test.db")})
+	must(err)
+	must(db.Migrate(t.Context()))
+	cache, err := cachesvc.New(cachesvc.Config{Database: db, Registerer: prometheus.NewRegistry()})
+	must(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- cache.Run(ctx) }()
+	<-cache.Ready()
+	format, err := authz.NewKeyFormat(authz.KeyFormatConfig{})
+	must(err)
+	peppers, err := authz.NewPeppers(nil)
+	must(err)
+	mapping, err := authz.NewDefaultMap(nil)
+	must(err)
+	authorizer, err := authz.New(authz.Config{Format: format, Peppers: peppers, Sources: []authz.CredentialSource{{Kind: authz.SourceHeader, Name: "x-api-key"}},
+		DefaultRoute: authz.DefaultRouteMap, DefaultMap: mapping, Validator: cache, Now: cache.Now})
+	must(err)
+	keys, err := keyring.New(keyring.Config{Format: format, Peppers: func() *authz.Peppers { return peppers }, Random: rand.Reader, Now: cache.Now,
+		Store: db, Notifier: cache, Logger: log})
+	must(err)
+	first, _, err := keys.Bootstrap(t.Context(), authz.Secret{})
+	must(err)
+	b.admin = first.Key.Reveal()
+	handler, err := New(Config{Keys: keys, Authorizer: func() *authz.Authorizer { return authorizer }, Cache: cache, Logger: log, Version: "test"})
+	must(err)
+	b.http = httptest.NewServer(handler)
+	t.Cleanup(func() {
+		b.http.Close()
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		must(db.Close())
+		if strings.Contains(b.log.String(), b.admin[len("ak_live_12345678_"):]) {
+			t.Error("the log holds a key")
+		}
+	})
+	return b
+}
+
+// call makes a call as the administrator and returns status, headers and body.
+func (b *bench) call(method, path, body string, headers ...string) (int, http.Header, string) {
+	b.t.Helper()
+	return b.callAs(b.admin, method, path, body, headers...)
+}
+
+func (b *bench) callAs(token, method, path, body string, headers ...string) (int, http.Header, string) {
+	b.t.Helper()
+	req, err := http.NewRequestWithContext(b.t.Context(), method, b.http.URL+path, strings.NewReader(body))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ": ")
+		req.Header.Set(name, value)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	answer, err := io.ReadAll(res.Body)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return res.StatusCode, res.Header, string(answer)
+}
+
+// want makes a call, checks its status, and reads the answer.
+func want[T any](b *bench, status int, method, path, body string, headers ...string) (out T) {
+	b.t.Helper()
+	got, _, answer := b.call(method, path, body, headers...)
+	if got != status {
+		b.t.Fatalf("%s %s: got %d %s, want %d", method, path, got, answer, status)
+	}
+	if answer != "" {
+		if err := json.Unmarshal([]byte(answer), &out); err != nil {
+			b.t.Fatalf("%s %s: %v: %s", method, path, err, answer)
+		}
+	}
+	return out
+}
+
+const alice = `{"user_id":"alice","name":"laptop","scopes":["orders:read"]}`
+
+func TestAKeyIsShownOnceAndNeverAgain(t *testing.T) {
+	b := newBench(t)
+	k := want[Key](b, 201, "POST", "/v1/keys", alice)
+	if k.Key == "" || !strings.HasPrefix(k.Key, k.Prefix) || k.Status != "active" {
+		t.Fatalf("got %+v", k)
+	}
+	secret := k.Key[len(k.Prefix)+1:]
+	for _, call := range [][2]string{{"GET", "/v1/keys/" + k.ID}, {"GET", "/v1/keys/" + k.Prefix}, {"GET", "/v1/keys"}, {"GET", "/v1/users/alice/keys?usage=true"},
+		{"GET", "/v1/audit"}, {"POST", "/v1/keys/" + k.ID + "/disable"}, {"POST", "/v1/keys/" + k.ID + "/enable"}, {"GET", "/v1/keys/" + k.ID + "/usage"},
+		{"GET", "/v1/usage"}, {"GET", "/v1/cache"}, {"GET", "/v1/cache/invalidations"}, {"DELETE", "/v1/keys/" + k.ID}} {
+		status, header, answer := b.call(call[0], call[1], "")
+		if status != 200 || strings.Contains(answer, secret) || header.Get("Cache-Control") != "no-store" {
+			t.Errorf("%v: got %d %v %s", call, status, header, answer)
+		}
+	}
+	if strings.Contains(b.log.String(), secret) {
+		t.Error("the log holds the key")
+	}
+}
+
+func TestWhoMayNotIsToldWhy(t *testing.T) {
+	b := newBench(t)
+	weak := want[Key](b, 201, "POST", "/v1/keys", alice)
+	for name, c := range map[string]struct {
+		token, method, path, body string
+		status                    int
+		says                      string
+	}{
+		"no token":         {"", "GET", "/v1/keys", "", 401, "Bearer"},
+		"no key":           {"nonsense", "GET", "/v1/keys", "", 401, "malformed_key"},
+		"no administrator": {weak.Key, "GET", "/v1/keys", "", 403, "extauthz/keys:read"},
+		"no explanations":  {weak.Key, "POST", "/v1/explain", `{"method":"GET","url":"/orders"}`, 403, "extauthz/explain:create"},
+		"not found":        {b.admin, "GET", "/v1/keys/nobody", "", 404, "not found"},
+		"no such path":     {b.admin, "GET", "/v1/nothing", "", 404, ""},
+		"bad scope":        {b.admin, "POST", "/v1/keys", `{"user_id":"a","name":"b","scopes":["orders"]}`, 422, "resource:action"},
+		"several faults":   {b.admin, "POST", "/v1/keys", `{"user_id":"a","name":"b","scopes":["orders"],"rate":"fast"}`, 422, "body.rate"},
+		"no user":          {b.admin, "POST", "/v1/keys", `{"user_id":"","name":"b"}`, 422, "user_id"},
+		"unknown field":    {b.admin, "POST", "/v1/keys", `{"user_id":"a","name":"b","colour":"red"}`, 422, "colour"},
+		"no JSON":          {b.admin, "POST", "/v1/keys", `{`, 400, ""},
+		"past expiry":      {b.admin, "POST", "/v1/keys", `{"user_id":"a","name":"b","expires_at":"2001-01-01T00:00:00Z"}`, 422, "expires_at"},
+		"reserved scope":   {b.admin, "POST", "/v1/keys", `{"user_id":"a","name":"b","scopes":["extauthz:*"]}`, 403, "extauthz"},
+		"no such role":     {b.admin, "POST", "/v1/keys", `{"user_id":"a","name":"b","roles":["none"]}`, 422, "role"},
+		"page of nothing":  {b.admin, "GET", "/v1/keys?limit=0", "", 422, "limit"},
+	} {
+		status, header, answer := b.callAs(c.token, c.method, c.path, c.body)
+		if status != c.status || !strings.Contains(answer, c.says) {
+			t.Errorf("%s: got %d %s, want %d with %q", name, status, answer, c.status, c.says)
+		}
+		if status == 401 && header.Get("WWW-Authenticate") == "" {
+			t.Errorf("%s: 401 without a challenge", name)
+		}
+	}
+}
+
+func TestAnUpdateHoldsToItsETag(t *testing.T) {
+	b := newBench(t)
+	k := want[Key](b, 201, "POST", "/v1/keys", alice)
+	_, header, _ := b.call("GET", "/v1/keys/"+k.ID, "")
+	tag := header.Get("ETag")
+	changed := want[Key](b, 200, "PATCH", "/v1/keys/"+k.ID, `{"name":"desk","expires_at":"never","scopes":["orders:*"]}`, "If-Match: "+tag)
+	if changed.Name != "desk" || changed.Version <= k.Version || changed.Scopes[0] != "orders:*" {
+		t.Errorf("got %+v", changed)
+	}
+	if status, _, answer := b.call("PATCH", "/v1/keys/"+k.ID, `{"name":"late"}`, "If-Match: "+tag); status != 412 {
+		t.Errorf("got %d %s", status, answer)
+	}
+	if got := want[Key](b, 200, "GET", "/v1/keys/"+k.ID, ""); got.Name != "desk" {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestCreationIsDoneOnceUnderAnIdempotencyKey(t *testing.T) {
+	b := newBench(t)
+	first := want[Key](b, 201, "POST", "/v1/keys", alice, "Idempotency-Key: a")
+	again := want[Key](b, 201, "POST", "/v1/keys", alice, "Idempotency-Key: a")
+	if again.ID != first.ID || again.Key != "" || !again.Replayed {
+		t.Errorf("got %+v", again)
+	}
+	if status, _, _ := b.call("POST", "/v1/keys", strings.Replace(alice, "laptop", "desk", 1), "Idempotency-Key: a"); status != 422 {
+		t.Errorf("another request under the same key: got %d", status)
+	}
+}
+
+func TestRotationAndRevocationOfAFamily(t *testing.T) {
+	b := newBench(t)
+	k := want[Key](b, 201, "POST", "/v1/keys", alice)
+	r := want[Rotated](b, 201, "POST", "/v1/keys/"+k.Prefix+"/rotate", `{"grace":"1h"}`)
+	if r.ID == k.ID || r.Status != "active" || r.Old.ID != k.ID || r.Old.ExpiresAt == nil || r.Family != k.Family || r.Old.Key != "" {
+		t.Fatalf("got %+v", r)
+	}
+	if status, _, answer := b.call("POST", "/v1/keys/"+k.ID+"/rotate", ""); status != 409 {
+		t.Errorf("a rotated key was rotated: %d %s", status, answer)
+	}
+	gone := want[Page[Key]](b, 200, "DELETE", "/v1/keys/"+r.ID+"?reason=leaked", "")
+	if len(gone.Items) != 2 || gone.Items[0].Status != "revoked" || gone.Items[1].Status != "revoked" {
+		t.Errorf("got %+v", gone)
+	}
+	if status, _, _ := b.call("POST", "/v1/keys/"+k.ID+"/enable", ""); status != 409 {
+		t.Errorf("a revoked key was enabled: %d", status)
+	}
+}
+
+func TestListsHaveEveryKeyOnce(t *testing.T) {
+	b := newBench(t)
+	made := map[string]bool{}
+	for i := range 7 {
+		made[want[Key](b, 201, "POST", "/v1/keys", fmt.Sprintf(`{"user_id":"bob","name":"k%d"}`, i)).ID] = true
+	}
+	seen := map[string]bool{}
+	for cursor := ""; ; {
+		page := want[Page[Key]](b, 200, "GET", "/v1/keys?user_id=bob&limit=3&cursor="+cursor, "")
+		for _, k := range page.Items {
+			if seen[k.ID] || !made[k.ID] {
+				t.Fatalf("%s twice, or not bob's", k.ID)
+			}
+			seen[k.ID] = true
+		}
+		if cursor = page.NextCursor; cursor == "" {
+			break
+		}
+	}
+	if len(seen) != len(made) {
+		t.Errorf("%d of %d", len(seen), len(made))
+	}
+	if got := want[Page[Key]](b, 200, "POST", "/v1/users/bob/revoke", ""); len(got.Items) != len(made) {
+		t.Errorf("%d revoked", len(got.Items))
+	}
+	if got := want[Page[Key]](b, 200, "GET", "/v1/keys?user_id=bob&active=true", ""); len(got.Items) != 0 {
+		t.Errorf("%d are still good", len(got.Items))
+	}
+}
+
+func TestARoleHoldsForItsKeysAtOnce(t *testing.T) {
+	b := newBench(t)
+	want[Role](b, 201, "POST", "/v1/roles", `{"name":"reader","scopes":["orders:read"]}`)
+	k := want[Key](b, 201, "POST", "/v1/keys", `{"user_id":"carol","name":"n","roles":["reader"]}`)
+	explain := fmt.Sprintf(`{"method":"GET","url":"https://api.example.com/orders/1","key":%q}`, k.Key)
+	if a := want[Answer](b, 200, "POST", "/v1/explain", explain); !a.Allowed {
+		t.Fatalf("got %+v", a)
+	}
+	want[Role](b, 200, "PATCH", "/v1/roles/reader", `{"scopes":["invoices:read"]}`)
+	if a := want[Answer](b, 200, "POST", "/v1/explain", explain); a.Allowed || a.Code != "scope_missing" || len(a.Steps) == 0 {
+		t.Errorf("got %+v", a)
+	}
+	want[struct{}](b, 204, "DELETE", "/v1/roles/reader", "")
+	if got := want[Page[Role]](b, 200, "GET", "/v1/roles", ""); len(got.Items) != 0 {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestCacheCanBeSeenAndEmptied(t *testing.T) {
+	b := newBench(t)
+	k := want[Key](b, 201, "POST", "/v1/keys", alice)
+	want[Answer](b, 200, "POST", "/v1/explain", fmt.Sprintf(`{"method":"GET","url":"/orders","key":%q}`, k.Key))
+	if f := want[CacheFigures](b, 200, "GET", "/v1/cache", ""); f.State != "serving" || len(f.Statistics.Layers) == 0 {
+		t.Errorf("got %+v", f)
+	}
+	if got := want[map[string]any](b, 200, "POST", "/v1/cache/invalidate", `{"key":"`+k.Prefix+`","reason":"test"}`); got["dropped"] != 1.0 {
+		t.Errorf("got %v", got)
+	}
+	list := want[Page[Invalidation]](b, 200, "GET", "/v1/cache/invalidations", "")
+	if len(list.Items) == 0 || list.Items[0].Why != "test" {
+		t.Errorf("got %+v", list)
+	}
+	if status, _, _ := b.call("POST", "/v1/cache/invalidate", `{}`); status != 422 {
+		t.Errorf("nothing named: got %d", status)
+	}
+}
+
+func TestOpenAPIDescribesWhatIsServed(t *testing.T) {
+	b := newBench(t)
+	_, _, text := b.callAs("", "GET", "/openapi.json", "")
+	var doc struct {
+		OpenAPI string         `json:"openapi"`
+		Paths   map[string]any `json:"paths"`
+	}
+	if err := json.Unmarshal([]byte(text), &doc); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/v1/keys", "/v1/keys/{id}", "/v1/keys/{id}/rotate", "/v1/users/{user_id}/keys", "/v1/roles/{name}", "/v1/explain", "/v1/cache", "/v1/audit", "/v1/usage", "/v1/routes"} {
+		if doc.Paths[path] == nil {
+			t.Errorf("%s is missing", path)
+		}
+	}
+	if !strings.HasPrefix(doc.OpenAPI, "3.1") {
+		t.Errorf("it is OpenAPI %s", doc.OpenAPI)
+	}
+}

@@ -1,0 +1,223 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"extauthz/e2e/parts"
+)
+
+// checker asks a service as Envoy does, with no Envoy between.
+func checker(t *testing.T, s *parts.Service) func(path, key string) *authv3.CheckResponse {
+	t.Helper()
+	c, err := grpc.NewClient("passthrough:///"+s.GRPC, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	client := authv3.NewAuthorizationClient(c)
+	return func(path, key string) *authv3.CheckResponse {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		res, err := client.Check(ctx, &authv3.CheckRequest{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{
+			Http: &authv3.AttributeContext_HttpRequest{Method: "GET", Host: "h", Path: path, Headers: map[string]string{"x-api-key": key}}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res
+	}
+}
+
+func reason(res *authv3.CheckResponse) string {
+	return res.GetDynamicMetadata().GetFields()["reason"].GetStringValue()
+}
+
+// service starts one for a test that needs a real binary, but no gateway.
+func service(t *testing.T, configuration string) *parts.Service {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("builds the binary")
+	}
+	return parts.StartService(t, configuration)
+}
+
+// eventually waits for a condition that the service reaches by itself.
+func eventually(t *testing.T, f func() error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := parts.Eventually(ctx, f); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAReloadExchangesThePolicyAndABadOneChangesNothing(t *testing.T) {
+	s := service(t, ``)
+	check := checker(t, s)
+	if got := reason(check("/open", "")); got != "missing_key" && got != "malformed_key" {
+		t.Fatalf("got %s", got)
+	}
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(s.Configuration, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s.Signal(syscall.SIGHUP)
+	}
+	write(`routes: [{match: "/open", anonymous: true}]`)
+	eventually(t, func() error {
+		if got := reason(check("/open", "")); got != "anonymous" {
+			return errors.New("the rule does not hold: " + got)
+		}
+		return nil
+	})
+	write(`routes: [{match: "/open"}]`)
+	eventually(t, func() error {
+		if !strings.Contains(s.Log(), "configuration was not reloaded") {
+			return errors.New("the log does not tell of the bad file")
+		}
+		return nil
+	})
+	if got := reason(check("/open", "")); got != "anonymous" {
+		t.Errorf("a bad file changed the policy: %s", got)
+	}
+	if got := get(t, "http://"+s.Ops+"/metrics"); !strings.Contains(got, `extauthz_config_reloads_total{result="failed"} 1`) ||
+		!strings.Contains(got, `extauthz_decisions_total{decision="allow",reason="anonymous"}`) {
+		t.Error("the metrics do not tell")
+	}
+}
+
+func get(t *testing.T, url string) string {
+	t.Helper()
+	res, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestAStopFlushesUsageAndLosesNoKey(t *testing.T) {
+	s := service(t, ``)
+	k := s.NewKey("--scope", "orders:read")
+	check := checker(t, s)
+	const uses = 7
+	for range uses {
+		if got := reason(check("/orders", k.Key)); got != "granted" {
+			t.Fatalf("got %s", got)
+		}
+	}
+	s.Stop()
+	s.Restart()
+	if got := reason(check("/orders", k.Key)); got != "granted" {
+		t.Errorf("after a restart: %s", got)
+	}
+	var used []struct{ Count int }
+	if err := json.Unmarshal([]byte(s.Must("usage", "--key", k.ID, "-o", "json")), &used); err != nil {
+		t.Fatal(err)
+	}
+	if len(used) != 1 || used[0].Count < uses {
+		t.Errorf("got %+v, want %d uses", used, uses)
+	}
+}
+
+func TestAKeyChangedBySQLIsSeenWithinTheLease(t *testing.T) {
+	s := service(t, ``)
+	k := s.NewKey("--scope", "orders:read")
+	check := checker(t, s)
+	if got := reason(check("/orders", k.Key)); got != "granted" {
+		t.Fatalf("got %s", got)
+	}
+	// Another process, as an operator's shell would be.
+	if _, err := exec.LookPath("python3"); err != nil {
+		parts.Missing(t, err)
+	}
+	out, err := exec.Command("python3", "-c", "import sqlite3,sys; c=sqlite3.connect(sys.argv[1], timeout=10); c.execute(\"UPDATE api_keys SET is_active=0 WHERE id=?\", (sys.argv[2],)); c.commit()",
+		s.DataDir+"/extauthz.db", k.ID).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	changed := time.Now()
+	eventually(t, func() error {
+		if got := reason(check("/orders", k.Key)); got != "key_disabled" {
+			return errors.New("it is still " + got)
+		}
+		return nil
+	})
+	if took := time.Since(changed); took > 3*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
+func TestBadStartsEndInOneLine(t *testing.T) {
+	s := service(t, ``)
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = taken.Close() }()
+	junk := t.TempDir()
+	if err := os.WriteFile(junk+"/extauthz.db", []byte("this is no database, and long enough to be read as one"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		args []string
+		env  string
+		code int
+		says string
+	}{
+		"port in use":       {[]string{"serve"}, "EXTAUTHZ_OPS__LISTEN=" + taken.Addr().String(), 1, "ops.listen"},
+		"no such folder":    {[]string{"serve", "--data-dir", "/proc/none"}, "", 1, "data folder"},
+		"no database":       {[]string{"serve", "--data-dir", junk}, "", 1, "not a database"},
+		"no such file":      {[]string{"config", "check", "--config", "/none.yaml"}, "", 1, "/none.yaml"},
+		"unknown variable":  {[]string{"config", "check"}, "EXTAUTHZ_GRPC__LISTN=x", 1, "grpc.listen"},
+		"unknown command":   {[]string{"sever"}, "", 2, "--help"},
+		"unknown flag":      {[]string{"keys", "list", "--al"}, "", 2, "--help"},
+		"missing argument":  {[]string{"keys", "get"}, "", 2, "--help"},
+		"no server":         {[]string{"keys", "list", "--server", "http://127.0.0.1:1"}, "", 1, "extauthz serve"},
+		"no URL":            {[]string{"keys", "list", "--server", "somewhere"}, "", 1, "http://127.0.0.1:9003"},
+		"unknown key":       {[]string{"keys", "get", "ak_live_00000000"}, "", 1, "not found"},
+		"bad scope":         {[]string{"keys", "create", "--user", "a", "--name", "b", "--scope", "orders"}, "", 1, "resource:action"},
+		"bad expiry":        {[]string{"keys", "create", "--user", "a", "--name", "b", "--expires", "soon"}, "", 2, "720h"},
+		"bad output":        {[]string{"keys", "list", "-o", "xml"}, "", 2, "table or json"},
+		"bad path to match": {[]string{"routes", "match", "GET", "/a/../b"}, "", 1, "refused"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cmd := s.On(t).Command(c.args...)
+			if c.args[0] == "serve" { // beside the running one
+				dir := t.TempDir()
+				cmd.Env = append(cmd.Env, "EXTAUTHZ_GRPC__LISTEN=unix:"+dir+"/g", "EXTAUTHZ_ADMIN__LISTEN=unix:"+dir+"/a", "EXTAUTHZ_OPS__LISTEN=unix:"+dir+"/o")
+			}
+			cmd.Env = append(cmd.Env, c.env)
+			var said strings.Builder
+			cmd.Stderr = &said
+			err := cmd.Run()
+			var exit *exec.ExitError
+			if !errors.As(err, &exit) || exit.ExitCode() != c.code || !strings.Contains(said.String(), c.says) || strings.Count(said.String(), "\n") != 1 {
+				t.Errorf("%v: %q", err, said.String())
+			}
+		})
+	}
+	if n := strings.Count(s.Must("keys", "list"), "\n"); n != 2 { // the heading and the administrator
+		t.Errorf("something was half done: %d lines", n)
+	}
+}
