@@ -1,13 +1,12 @@
 package models
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
-	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
 	"extauthz/authz"
@@ -25,21 +24,28 @@ type auditRow struct {
 // TableName is GORM's way of naming the table.
 func (auditRow) TableName() string { return "audit_log" }
 
-func writeAudit(tx *gorm.DB, entries []authz.AuditEntry) error {
-	if len(entries) == 0 {
-		return nil
-	}
+// auditRows never refuses: what Postgres can't keep of a text that may come
+// from outside is replaced.
+func auditRows(entries []authz.AuditEntry) []auditRow {
 	rows := make([]auditRow, len(entries))
 	for i, e := range entries {
-		rows[i] = auditRow{ID: e.ID, At: e.At.UTC(), Actor: e.Actor, ActorName: e.ActorName, Action: e.Action, KeyID: e.KeyID,
-			Prefix: e.Prefix, UserID: e.UserID, Role: e.Role, RequestID: e.RequestID, Source: e.Source, Detail: asJSON(e.Detail, "{}")}
+		rows[i] = auditRow{ID: e.ID, At: instant(e.At), Actor: clean(e.Actor), ActorName: clean(e.ActorName), Action: e.Action,
+			KeyID: clean(e.KeyID), Prefix: clean(e.Prefix), UserID: clean(e.UserID), Role: clean(e.Role),
+			RequestID: clean(e.RequestID), Source: clean(e.Source), Detail: asJSON(e.Detail, "{}")}
 	}
-	return tx.CreateInBatches(rows, 500).Error
+	return rows
+}
+
+func clean(s string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }
 
 // ListAudit returns entries newest first.
 func (db *DB) ListAudit(ctx context.Context, f authz.AuditFilter) ([]authz.AuditEntry, error) {
-	q := db.gorm.WithContext(ctx).Order("id DESC").Limit(f.Limit)
+	if err := checkPage(f.Limit, f.KeyID, f.UserID, f.Actor, f.Action, f.Before); err != nil {
+		return nil, err
+	}
+	q := db.read.WithContext(ctx).Order("id DESC").Limit(f.Limit)
 	for column, value := range map[string]string{"key_id": f.KeyID, "user_id": f.UserID, "actor": f.Actor, "action": f.Action} {
 		if value != "" {
 			q = q.Where(clause.Eq{Column: column, Value: value})
@@ -64,37 +70,4 @@ func (db *DB) ListAudit(ctx context.Context, f authz.AuditFilter) ([]authz.Audit
 		}
 	}
 	return out, nil
-}
-
-// idempotencyRow is a row of idempotency_keys.
-type idempotencyRow struct {
-	Principal   string `gorm:"primaryKey"`
-	Key         string `gorm:"primaryKey"`
-	Fingerprint []byte
-	KeyID       string
-	At          time.Time
-}
-
-// TableName is GORM's way of naming the table.
-func (idempotencyRow) TableName() string { return "idempotency_keys" }
-
-// claimIdempotency takes the idempotency key for this transaction. Another
-// transaction that has it is waited for, so exactly one creates.
-func claimIdempotency(tx *gorm.DB, i *authz.Idempotency) error {
-	if i == nil {
-		return nil
-	}
-	row := idempotencyRow{Principal: i.Principal, Key: i.Key, Fingerprint: i.Fingerprint, KeyID: i.KeyID, At: i.At.UTC()}
-	res := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&row)
-	if res.Error != nil || res.RowsAffected == 1 {
-		return res.Error
-	}
-	var there idempotencyRow
-	if err := tx.Where("principal = ? AND key = ?", i.Principal, i.Key).Take(&there).Error; err != nil {
-		return err
-	}
-	if !bytes.Equal(there.Fingerprint, i.Fingerprint) {
-		return authz.ErrIdempotencyReuse
-	}
-	return &authz.IdempotencyError{KeyID: there.KeyID}
 }

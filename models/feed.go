@@ -2,18 +2,86 @@ package models
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"time"
-
-	"gorm.io/gorm"
 
 	"extauthz/authz"
 )
 
-// outboxRow is a row of the change feed.
-type outboxRow struct {
-	Version uint64
+// feedDialect is what the databases say differently. A place is one number: in
+// SQLite, which has one writer, the version reached; in Postgres a transaction.
+type feedDialect struct {
+	epoch  string // of the row m of extauthz_meta
+	now    string // the clock, read after the snapshot was taken
+	here   string // the place that a reader of this very snapshot has reached
+	after  string // rows of outbox o beyond a place, which stands for %s
+	before string // the others
+	alien  string // rows that can't be of this database's history
+}
+
+var sqliteFeed = feedDialect{
+	epoch:  "m.epoch",
+	now:    "strftime('%Y-%m-%d %H:%M:%f+00:00', 'now')",
+	here:   "(SELECT value FROM change_seq)",
+	after:  "o.version > %s",
+	before: "o.version <= %s",
+	alien:  "FALSE",
+}
+
+// postgresHistory names what transaction ids and versions belong to: the
+// timeline, which changes with a promotion, and the cluster, which changes
+// where a dump is loaded into another one. On a standby it fails.
+const postgresHistory = `left(pg_walfile_name(pg_current_wal_lsn()), 8) || '/' || (SELECT system_identifier FROM pg_control_system())`
+
+// postgresFeed: in Postgres a change of a lower version may commit after one of
+// a higher version. So the place is the oldest transaction that was still open
+// in the snapshot; what lies beyond it comes again with each read until that
+// transaction ends. The table's own id tells a dump that was loaded over it.
+func postgresFeed(history bool) feedDialect {
+	f := feedDialect{
+		epoch:  "m.epoch || '/' || m.tableoid",
+		now:    "clock_timestamp()",
+		here:   "pg_snapshot_xmin(pg_current_snapshot())::text::bigint",
+		after:  "o.xid >= %s::text::xid8",
+		before: "o.xid < %s::text::xid8",
+		alien:  "o.xid >= pg_snapshot_xmax(pg_current_snapshot())",
+	}
+	if history {
+		f.epoch += " || '/' || " + postgresHistory
+	}
+	return f
+}
+
+// ReadFeed returns all committed changes beyond the cursor.
+func (db *DB) ReadFeed(ctx context.Context, after authz.FeedCursor) (authz.FeedPage, error) {
+	place := int64(after.Version | after.XID) //nolint:gosec // one of them is 0, and both stay far below 2^63
+	page, trimmedTo, err := db.feedFrom(ctx, "?", place)
+	page.Trimmed = place < trimmedTo
+	return page, err
+}
+
+// FeedStart returns at least the changes that were committed within the last
+// window of time, and the cursor from which to go on. It begins at the newest
+// mark that is as old as the window (see TrimOutbox); without one, everything
+// that is kept comes.
+func (db *DB) FeedStart(ctx context.Context, window time.Duration) (authz.FeedPage, error) {
+	now, err := db.Now(ctx)
+	if err != nil {
+		return authz.FeedPage{}, err
+	}
+	page, _, err := db.feedFrom(ctx, `COALESCE((SELECT max(k.place) FROM feed_marks k
+		WHERE k.epoch = (SELECT epoch FROM head) AND k.at <= ?), 0)`, now.Add(-window))
+	return page, err
+}
+
+// feedRow is what one snapshot says, and a change beside it if there is any.
+type feedRow struct {
+	Epoch   string
+	Now     time.Time
+	Here    uint64
+	Trimmed int64 // rows up to this place may be gone
+
+	Version uint64 // 0: no change
 	Kind    authz.ChangeKind
 	Prefix  string
 	KeyID   string
@@ -22,95 +90,34 @@ type outboxRow struct {
 	At      time.Time
 }
 
-// feedHead is what one snapshot says beside its rows.
-type feedHead struct {
-	Epoch   string
-	Trimmed uint64 // versions up to here may be gone
-	Now     time.Time
-	Xmin    uint64 // of the snapshot, Postgres only
-	Newest  uint64 // version, SQLite only
-}
-
-// ReadFeed returns all committed changes beyond the cursor.
-//
-// In Postgres a change of a lower version may commit after one of a higher
-// version. So the cursor is not a version: it is the oldest transaction that
-// was still open in the last snapshot, and what lies beyond it comes again with
-// each read until that transaction ends. SQLite has one writer, so there the
-// version is enough.
-func (db *DB) ReadFeed(ctx context.Context, after authz.FeedCursor) (authz.FeedPage, error) {
-	return db.readFeed(ctx, func(head feedHead, tx *gorm.DB) (*gorm.DB, bool) {
-		if db.driver == Postgres {
-			return tx.Where("xid >= ?::text::xid8", fmt.Sprint(after.XID)), after.Version < head.Trimmed
-		}
-		return tx.Where("version > ?", after.Version), after.Version < head.Trimmed
-	})
-}
-
-// FeedStart returns the changes of the last window of time and the place from
-// which to go on.
-func (db *DB) FeedStart(ctx context.Context, window time.Duration) (authz.FeedPage, error) {
-	return db.readFeed(ctx, func(head feedHead, tx *gorm.DB) (*gorm.DB, bool) {
-		return tx.Where("at >= ?", head.Now.Add(-window)), false
-	})
-}
-
-func (db *DB) readFeed(ctx context.Context, where func(feedHead, *gorm.DB) (q *gorm.DB, trimmed bool)) (authz.FeedPage, error) {
-	var page authz.FeedPage
-	// One snapshot for head and rows: the cursor must not pass what the rows
-	// did not show. (SQLite's transactions are so anyway.)
-	var options []*sql.TxOptions
-	if db.driver == Postgres {
-		options = append(options, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+// feedFrom reads in one statement, and so in one snapshot and one round trip:
+// the cursor must not pass what the rows did not show.
+func (db *DB) feedFrom(ctx context.Context, place string, arg any) (page authz.FeedPage, trimmedTo int64, err error) {
+	f := db.feed
+	var rows []feedRow
+	err = db.read.WithContext(ctx).Raw(fmt.Sprintf(`
+		WITH now AS (SELECT %s AS epoch, %s AS now, %s AS here FROM extauthz_meta m WHERE m.id = 1),
+		head AS MATERIALIZED (SELECT now.*, COALESCE((SELECT max(k.place) FROM feed_marks k WHERE k.trimmed AND k.epoch = now.epoch), 0) AS trimmed FROM now)
+		SELECT head.*, o.version, o.kind, o.prefix, o.key_id, o.user_id, o.role, o.at
+		FROM head LEFT JOIN outbox o ON `+f.after+` ORDER BY o.version`, f.epoch, f.now, f.here, place), arg).Scan(&rows).Error
+	if err != nil {
+		return page, 0, fmt.Errorf("change feed can't be read: %w", err)
 	}
-	err := db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-		head, err := db.head(tx)
-		if err != nil {
-			return err
-		}
-		q, trimmed := where(head, tx.Table("outbox"))
-		var rows []outboxRow
-		if err := q.Order("version").Find(&rows).Error; err != nil {
-			return err
-		}
-		page = authz.FeedPage{Epoch: head.Epoch, DBTime: head.Now, Trimmed: trimmed,
-			Next: authz.FeedCursor{XID: head.Xmin, Version: head.Newest}}
-		for _, r := range rows {
+	if len(rows) == 0 {
+		return page, 0, fmt.Errorf("change feed can't be read: table extauthz_meta is empty")
+	}
+	head := rows[0]
+	page.Epoch, page.DBTime = head.Epoch, head.Now.UTC()
+	if db.driver == Postgres {
+		page.Next.XID = head.Here
+	} else {
+		page.Next.Version = head.Here
+	}
+	for _, r := range rows {
+		if r.Version != 0 {
 			page.Changes = append(page.Changes, authz.Change{Version: r.Version, Kind: r.Kind, Prefix: r.Prefix,
 				KeyID: r.KeyID, UserID: r.UserID, Role: r.Role, At: r.At.UTC()})
 		}
-		return nil
-	}, options...)
-	return page, err
-}
-
-func (db *DB) head(tx *gorm.DB) (feedHead, error) {
-	var h feedHead
-	if db.driver == Postgres {
-		// The timeline changes with a promotion, which may have lost commits.
-		err := tx.Raw(`SELECT m.epoch || '/' || (SELECT timeline_id FROM pg_control_checkpoint()) AS epoch, m.trimmed,
-			clock_timestamp() AS now, pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin,
-			(SELECT coalesce(max(version), m.trimmed) FROM outbox) AS newest FROM extauthz_meta m`).Scan(&h).Error
-		return h, err
 	}
-	err := tx.Raw(`SELECT m.epoch, m.trimmed, (SELECT value FROM change_seq) AS newest FROM extauthz_meta m`).Scan(&h).Error
-	h.Now = time.Now().UTC() // the database is this process
-	return h, err
-}
-
-// TrimOutbox drops changes older than age and remembers how far, so that a
-// reader that fell behind starts anew.
-func (db *DB) TrimOutbox(ctx context.Context, age time.Duration) error {
-	return db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-		head, err := db.head(tx)
-		if err != nil {
-			return err
-		}
-		before := head.Now.Add(-age).UTC()
-		if err := tx.Exec(`UPDATE extauthz_meta SET trimmed = (SELECT max(m) FROM (SELECT trimmed AS m FROM extauthz_meta
-			UNION ALL SELECT max(version) FROM outbox WHERE at < ?) t)`, before).Error; err != nil {
-			return err
-		}
-		return tx.Exec("DELETE FROM outbox WHERE at < ?", before).Error
-	})
+	return page, head.Trimmed, nil
 }

@@ -1,10 +1,16 @@
 package models
 
 import (
+	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"extauthz/authz"
 )
@@ -79,6 +85,51 @@ func (r *keyRow) verifier() (authz.Verifier, error) {
 	return authz.Verifier{Alg: authz.HashAlg(r.HashAlg), PepperID: r.PepperID, Digest: digest}, nil
 }
 
+func newRow(k *authz.NewKey) (*keyRow, error) {
+	row, err := recordRow(&k.Record)
+	if err != nil {
+		return nil, err
+	}
+	digest, ok := k.Verifier.Digest.Bytes()
+	if !ok {
+		return nil, fmt.Errorf("key %s has no verifier", row.KeyPrefix)
+	}
+	row.KeyHash, row.HashAlg, row.PepperID = hex.EncodeToString(digest[:]), string(k.Verifier.Alg), k.Verifier.PepperID
+	return row, nil
+}
+
+func recordRow(r *authz.Record) (*keyRow, error) {
+	texts := append([]string{r.ID, r.UserID, r.Name, r.Prefix, r.Environment, r.RotatedFrom, r.Family, r.Project}, r.Roles...)
+	texts = slices.AppendSeq(slices.AppendSeq(texts, maps.Keys(r.Metadata)), maps.Values(r.Metadata))
+	if !storable(texts...) {
+		return nil, fmt.Errorf("key %q: %w", r.Prefix, errUnstorable)
+	}
+	return &keyRow{ID: r.ID, UserID: r.UserID, Name: r.Name, KeyPrefix: r.Prefix, Scopes: asJSON(r.Scopes, "[]"), IsActive: r.Active,
+		ExpiresAt: toNull(r.ExpiresAt), RevokedAt: toNull(r.RevokedAt), CreatedAt: instant(r.CreatedAt), UpdatedAt: instant(r.UpdatedAt),
+		Environment: r.Environment, RotatedFrom: r.RotatedFrom, AllowedCIDRs: asJSON(r.AllowedCIDRs, "[]"),
+		Metadata: asJSON(r.Metadata, "{}"), Rate: r.Rate.String(), Project: r.Project, Roles: asJSON(r.Roles, "[]"),
+		Family: r.Family, Grants: asJSON(r.Grants, "{}")}, nil
+}
+
+func toRecords(rows []keyRow) ([]authz.Record, error) {
+	out := make([]authz.Record, len(rows))
+	for i := range rows {
+		var err error
+		if out[i], err = rows[i].record(); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// errUnstorable: both databases refuse what one of them can't keep.
+var errUnstorable = errors.New("a text holds a NUL byte or is not UTF-8, which can't be stored: leave it out")
+
+// storable tells whether Postgres can keep and compare the texts.
+func storable(texts ...string) bool {
+	return !slices.ContainsFunc(texts, func(s string) bool { return strings.ContainsRune(s, 0) || !utf8.ValidString(s) })
+}
+
 func readScopes(text string) (authz.Scopes, error) {
 	var s []authz.Scope
 	if err := json.Unmarshal([]byte(text), &s); err != nil {
@@ -101,9 +152,12 @@ func toNull(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil
 	}
-	t = t.UTC().Truncate(time.Microsecond)
+	t = instant(t)
 	return &t
 }
+
+// instant is t as both databases keep it.
+func instant(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
 
 func fromNull(t *time.Time) time.Time {
 	if t == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,6 +27,59 @@ func (db *DB) KeyByPrefix(ctx context.Context, prefix string) (authz.Record, aut
 	return rec, v, err
 }
 
+// KeysByPrefixes calls yield with each of the keys that exist, in any order;
+// yield's error ends it. Rows that can't be read are left out and told in the
+// end, so that one of them does not keep the others away.
+func (db *DB) KeysByPrefixes(ctx context.Context, prefixes []string, yield func(authz.Record, authz.Verifier) error) error {
+	var unreadable []error
+	for some := range slices.Chunk(prefixes, rowsAtOnce) {
+		var rows []keyRow
+		if err := db.read.WithContext(ctx).Where("key_prefix IN ?", some).Find(&rows).Error; err != nil {
+			return err
+		}
+		for i := range rows {
+			rec, err := rows[i].record()
+			var v authz.Verifier
+			if err == nil {
+				v, err = rows[i].verifier()
+			}
+			if err != nil {
+				unreadable = append(unreadable, err)
+				continue
+			}
+			if err := yield(rec, v); err != nil {
+				return err
+			}
+		}
+	}
+	return errors.Join(unreadable...)
+}
+
+// prefixesAtOnce is how many prefixes one statement of [DB.Prefixes] brings.
+const prefixesAtOnce = 10_000
+
+// Prefixes calls yield with the prefix of every key; its error ends it. It is
+// no snapshot: whoever reads the feed from a cursor taken before misses
+// nothing.
+func (db *DB) Prefixes(ctx context.Context, yield func(prefix string) error) error {
+	for last := ""; ; {
+		var some []string
+		err := db.read.WithContext(ctx).Model(&keyRow{}).Where("key_prefix > ?", last).Order("key_prefix").Limit(prefixesAtOnce).Pluck("key_prefix", &some).Error
+		if err != nil {
+			return err
+		}
+		for _, p := range some {
+			if err := yield(p); err != nil {
+				return err
+			}
+		}
+		if len(some) < prefixesAtOnce {
+			return nil
+		}
+		last = some[len(some)-1]
+	}
+}
+
 // KeyByRef finds a key by its id or its prefix.
 func (db *DB) KeyByRef(ctx context.Context, ref string) (authz.Record, error) {
 	row, err := db.one(ctx, "id = ? OR key_prefix = ?", ref, ref)
@@ -35,9 +89,12 @@ func (db *DB) KeyByRef(ctx context.Context, ref string) (authz.Record, error) {
 	return row.record()
 }
 
-func (db *DB) one(ctx context.Context, where string, args ...any) (*keyRow, error) {
+func (db *DB) one(ctx context.Context, where, ref string, more ...any) (*keyRow, error) {
+	if !storable(ref) {
+		return nil, fmt.Errorf("key: %w", authz.ErrNotFound)
+	}
 	var row keyRow
-	err := db.gorm.WithContext(ctx).Where(where, args...).Take(&row).Error
+	err := db.read.WithContext(ctx).Where(where, append([]any{ref}, more...)...).Take(&row).Error
 	if errors.Is(err, gorm.ErrRecordNotFound) {
 		return nil, fmt.Errorf("key: %w", authz.ErrNotFound)
 	}
@@ -47,7 +104,10 @@ func (db *DB) one(ctx context.Context, where string, args ...any) (*keyRow, erro
 // ListKeys returns keys newest first: ids are UUIDv7, which sort by time. The
 // page after a key begins with the next older one.
 func (db *DB) ListKeys(ctx context.Context, f authz.KeyFilter) ([]authz.Listed, error) {
-	q := db.gorm.WithContext(ctx).Order("id DESC").Limit(f.Limit)
+	if err := checkPage(f.Limit, append([]string{f.UserID, f.Project, f.Text, f.After}, f.Projects...)...); err != nil {
+		return nil, err
+	}
+	q := db.read.WithContext(ctx).Order("id DESC").Limit(f.Limit)
 	if f.UserID != "" {
 		q = q.Where("user_id = ?", f.UserID)
 	}
@@ -66,7 +126,7 @@ func (db *DB) ListKeys(ctx context.Context, f authz.KeyFilter) ([]authz.Listed, 
 	}
 	if f.Text != "" {
 		like := "%" + strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(f.Text) + "%"
-		q = q.Where(`(name LIKE ? ESCAPE '\' OR key_prefix LIKE ? ESCAPE '\')`, like, like)
+		q = q.Where(`(lower(name) LIKE lower(?) ESCAPE '\' OR lower(key_prefix) LIKE lower(?) ESCAPE '\')`, like, like)
 	}
 	if f.After != "" {
 		q = q.Where("id < ?", f.After)
@@ -103,12 +163,24 @@ func (db *DB) ListKeys(ctx context.Context, f authz.KeyFilter) ([]authz.Listed, 
 	return out, nil
 }
 
+// checkPage refuses a page of a size that the contract does not have, and
+// filters that nothing can match.
+func checkPage(limit int, filters ...string) error {
+	if limit < 1 || limit > 1000 {
+		return fmt.Errorf("a page of %d was asked for: ask for 1 to 1000", limit)
+	}
+	if !storable(filters...) {
+		return fmt.Errorf("filter: %w", errUnstorable)
+	}
+	return nil
+}
+
 // HasAdministrator tells whether a key that is not revoked has scopes of its
 // own on the reserved resource; a disabled or expired one counts, so that
 // nobody becomes administrator by waiting.
 func (db *DB) HasAdministrator(ctx context.Context) (bool, error) {
 	var rows []keyRow
-	if err := db.gorm.WithContext(ctx).Where("scopes LIKE ? AND revoked_at IS NULL", reservedPattern).Find(&rows).Error; err != nil {
+	if err := db.read.WithContext(ctx).Where("scopes LIKE ? AND revoked_at IS NULL", reservedPattern).Find(&rows).Error; err != nil {
 		return false, err
 	}
 	records, err := toRecords(rows)
@@ -130,7 +202,7 @@ func (db *DB) CountKeys(ctx context.Context, now time.Time) (map[string]int64, e
 		State string
 		N     int64
 	}
-	err := db.gorm.WithContext(ctx).Raw(`SELECT CASE WHEN revoked_at IS NOT NULL THEN 'revoked' WHEN NOT is_active THEN 'disabled'
+	err := db.read.WithContext(ctx).Raw(`SELECT CASE WHEN revoked_at IS NOT NULL THEN 'revoked' WHEN NOT is_active THEN 'disabled'
 		WHEN expires_at <= ? THEN 'expired' ELSE 'active' END AS state, count(*) AS n FROM api_keys GROUP BY 1`, now.UTC()).Scan(&rows).Error
 	out := map[string]int64{}
 	for _, r := range rows {

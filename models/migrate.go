@@ -7,81 +7,116 @@ import (
 	"io/fs"
 
 	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/lock"
 	"gorm.io/gorm"
 )
 
 //go:embed migrations
 var migrations embed.FS
 
-// Migrate brings the database to this version. Replicas that start at once wait
-// for one another. A table api_keys with the ten columns that other systems
-// have is taken over with its rows.
+const (
+	// migrationsTable is not goose's usual one: whoever made the table api_keys
+	// that is taken over may use goose too.
+	migrationsTable = "extauthz_migrations"
+	// migrationLock is the advisory lock of a migration in Postgres.
+	migrationLock = 0x6578746D6967
+)
+
+// Migrate brings the database to this program's version; one that is there
+// already is left alone, a newer one is refused. Whoever starts at once waits
+// for the other. See [takeOver] for a table api_keys that is not ours.
 func (db *DB) Migrate(ctx context.Context) error {
-	if err := db.takeOver(ctx); err != nil {
-		return fmt.Errorf("database can't be migrated: taking over api_keys: %w", err)
-	}
-	p, err := db.provider()
-	if err != nil {
+	if err := db.refuseNewer(ctx); err != nil {
 		return err
 	}
-	if _, err := p.Up(ctx); err != nil {
-		return fmt.Errorf("database can't be migrated: %w", err)
+	migrate := db.migrateSQLite
+	if db.driver == Postgres {
+		migrate = db.migratePostgres
+	}
+	if err := migrate(ctx); err != nil {
+		return fmt.Errorf("database can't be migrated: %w", oneLine(err))
 	}
 	return nil
 }
 
-// MigrationStatus returns the database's version and the newest one known.
+// migratePostgres holds the lock by a transaction of its own: a session's lock
+// would get lost in a pooler that gives each transaction another session.
+func (db *DB) migratePostgres(ctx context.Context) error {
+	return db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		for _, sql := range []string{
+			"SET LOCAL statement_timeout = 0", "SET LOCAL lock_timeout = 0", "SET LOCAL idle_in_transaction_session_timeout = 0",
+			fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", migrationLock),
+		} {
+			if err := tx.Exec(sql).Error; err != nil {
+				return err
+			}
+		}
+		return db.up(ctx)
+	})
+}
+
+// migrateSQLite: each step is a transaction that has the write lock from its
+// beginning. If another process makes a step first, ours fails, and what is
+// left is tried again.
+func (db *DB) migrateSQLite(ctx context.Context) error {
+	for before := int64(-1); ; {
+		err := db.up(ctx)
+		if err == nil {
+			return nil
+		}
+		current, _, statusErr := db.MigrationStatus(ctx)
+		if statusErr != nil || current == before {
+			return err
+		}
+		before = current
+	}
+}
+
+func (db *DB) up(ctx context.Context) error {
+	p, err := db.provider()
+	if err != nil {
+		return err
+	}
+	_, err = p.Up(ctx)
+	return err
+}
+
+// MigrationStatus returns the database's version, 0 for an empty one, and this
+// program's. It changes nothing.
 func (db *DB) MigrationStatus(ctx context.Context) (current, newest int64, err error) {
 	p, err := db.provider()
 	if err != nil {
 		return 0, 0, err
 	}
-	return p.GetVersions(ctx)
+	sources := p.ListSources()
+	newest = sources[len(sources)-1].Version
+	q := db.read.WithContext(ctx)
+	if !q.Migrator().HasTable(migrationsTable) {
+		return 0, newest, ctx.Err()
+	}
+	err = q.Raw("SELECT COALESCE(max(version_id), 0) FROM " + migrationsTable).Row().Scan(&current)
+	return current, newest, err
+}
+
+func (db *DB) refuseNewer(ctx context.Context) error {
+	current, newest, err := db.MigrationStatus(ctx)
+	if err != nil {
+		return fmt.Errorf("database's version can't be read: %w", oneLine(err))
+	}
+	if current > newest {
+		return fmt.Errorf("database has version %d, made by a newer extauthz than this one, which knows %d: run the newer one", current, newest)
+	}
+	return nil
 }
 
 func (db *DB) provider() (*goose.Provider, error) {
-	dialect, options := goose.DialectSQLite3, []goose.ProviderOption{goose.WithDisableGlobalRegistry(true)}
+	dialect := goose.DialectSQLite3
 	if db.driver == Postgres {
-		locker, err := lock.NewPostgresSessionLocker()
-		if err != nil {
-			return nil, err
-		}
-		dialect, options = goose.DialectPostgres, append(options, goose.WithSessionLocker(locker))
+		dialect = goose.DialectPostgres
 	}
 	dir, err := fs.Sub(migrations, "migrations/"+db.driver)
 	if err != nil {
 		return nil, err
 	}
-	return goose.NewProvider(dialect, db.sql, dir, options...)
-}
-
-// takeOver adds the columns that an older table lacks: SQLite can't say ADD
-// COLUMN IF NOT EXISTS.
-func (db *DB) takeOver(ctx context.Context) error {
-	return db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-		m := tx.Migrator()
-		if !m.HasTable(&keyRow{}) {
-			return nil
-		}
-		instant := "DATETIME"
-		if db.driver == Postgres {
-			instant = "TIMESTAMPTZ"
-		}
-		for _, c := range []struct{ name, kind string }{
-			{"hash_alg", "TEXT NOT NULL DEFAULT 'sha256'"}, {"pepper_id", "TEXT NOT NULL DEFAULT ''"},
-			{"environment", "TEXT NOT NULL DEFAULT ''"}, {"revoked_at", instant}, {"rotated_from", "TEXT NOT NULL DEFAULT ''"},
-			{"allowed_cidrs", "TEXT NOT NULL DEFAULT '[]'"}, {"metadata", "TEXT NOT NULL DEFAULT '{}'"}, {"rate", "TEXT NOT NULL DEFAULT ''"},
-			{"project", "TEXT NOT NULL DEFAULT ''"}, {"roles", "TEXT NOT NULL DEFAULT '[]'"}, {"family", "TEXT NOT NULL DEFAULT ''"},
-			{"version", "BIGINT NOT NULL DEFAULT 0"}, {"grants", "TEXT NOT NULL DEFAULT '{}'"},
-		} {
-			if m.HasColumn(&keyRow{}, c.name) {
-				continue
-			}
-			if err := tx.Exec("ALTER TABLE api_keys ADD COLUMN " + c.name + " " + c.kind).Error; err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	return goose.NewProvider(dialect, db.pools[0], dir, goose.WithDisableGlobalRegistry(true),
+		goose.WithTableName(migrationsTable), goose.WithGoMigrations(takeOver(db.driver)...))
 }

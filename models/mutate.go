@@ -2,13 +2,11 @@ package models
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
 	"sort"
 	"strings"
-	"time"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
@@ -24,7 +22,11 @@ const bootstrapLock = 0x65787461757468
 // write, and writes it in one transaction. It returns the created keys, then
 // the updated ones, with the versions that the triggers gave. fn's error rolls
 // everything back and is returned as it is.
-func (db *DB) Mutate(ctx context.Context, sel authz.Selection, fn func([]authz.Record) (authz.Mutation, error)) ([]authz.Record, error) {
+//
+// A Ref, or one of Refs, that matches nothing is authz.ErrNotFound, and fn is
+// not called; a taken prefix is authz.ErrConflict. See [claimIdempotency] for
+// Mutation.Idempotency. fn must not use the DB: SQLite has one writer.
+func (db *DB) Mutate(ctx context.Context, sel authz.Selection, fn func(selected []authz.Record) (authz.Mutation, error)) ([]authz.Record, error) {
 	var after []authz.Record
 	err := db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		selected, err := db.selectForUpdate(tx, sel)
@@ -35,10 +37,12 @@ func (db *DB) Mutate(ctx context.Context, sel authz.Selection, fn func([]authz.R
 		if err != nil {
 			return err
 		}
-		if after, err = db.write(tx, m); err != nil {
+		w, err := prepare(m)
+		if err != nil {
 			return err
 		}
-		return nil
+		after, err = w.write(tx)
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -47,16 +51,15 @@ func (db *DB) Mutate(ctx context.Context, sel authz.Selection, fn func([]authz.R
 }
 
 func (db *DB) selectForUpdate(tx *gorm.DB, sel authz.Selection) ([]authz.Record, error) {
-	q := tx.Order("id")
-	if db.driver == Postgres {
-		q = q.Clauses(clause.Locking{Strength: "UPDATE"})
-	}
-	refs := sel.Refs
-	switch {
-	case sel.Ref != "":
+	refs, q := sel.Refs, tx.Order("id")
+	if sel.Ref != "" {
 		refs = []string{sel.Ref}
-		q = q.Where("id IN ? OR key_prefix IN ?", refs, refs)
+	}
+	switch {
 	case len(refs) > 0:
+		if i := slices.IndexFunc(refs, func(ref string) bool { return !storable(ref) }); i >= 0 {
+			return nil, fmt.Errorf("key %q: %w", refs[i], authz.ErrNotFound)
+		}
 		q = q.Where("id IN ? OR key_prefix IN ?", refs, refs)
 	case sel.Family != "":
 		q = q.Where("family = ?", sel.Family)
@@ -71,6 +74,17 @@ func (db *DB) selectForUpdate(tx *gorm.DB, sel authz.Selection) ([]authz.Record,
 		q = q.Where("scopes LIKE ?", reservedPattern)
 	default:
 		return nil, nil
+	}
+	q = q.Session(&gorm.Session{})
+	if db.driver == Postgres {
+		// Waiting for a lock shows the locked rows as they are then, but not
+		// the rows that the other transaction added, such as a new member of the
+		// family. So first the locks, then what is there.
+		q = q.Clauses(clause.Locking{Strength: "UPDATE"}).Session(&gorm.Session{})
+		var locked []string
+		if err := q.Model(&keyRow{}).Pluck("id", &locked).Error; err != nil {
+			return nil, err
+		}
 	}
 	var rows []keyRow
 	if err := q.Find(&rows).Error; err != nil {
@@ -101,33 +115,63 @@ func isAdministrator(r *authz.Record) bool {
 	})
 }
 
-func (db *DB) write(tx *gorm.DB, m authz.Mutation) ([]authz.Record, error) {
-	if err := claimIdempotency(tx, m.Idempotency); err != nil {
-		return nil, err
-	}
-	var ids []string
+// writing is a mutation as rows.
+type writing struct {
+	create, update []*keyRow
+	order          []string // ids of created, then updated keys
+	roles          []*roleRow
+	deleteRoles    []string
+	audit          []auditRow
+	idempotency    *idempotencyRow
+}
+
+// prepare refuses what can't be stored before anything is written.
+func prepare(m authz.Mutation) (w writing, err error) {
 	for i := range m.Create {
 		row, err := newRow(&m.Create[i])
 		if err != nil {
-			return nil, err
+			return w, err
 		}
+		w.create, w.order = append(w.create, row), append(w.order, row.ID)
+	}
+	for i := range m.Update {
+		row, err := recordRow(&m.Update[i])
+		if err != nil {
+			return w, err
+		}
+		w.update, w.order = append(w.update, row), append(w.order, row.ID)
+	}
+	// As they were locked, whatever fn's order was.
+	sort.Slice(w.update, func(i, j int) bool { return w.update[i].ID < w.update[j].ID })
+	for i := range m.PutRoles {
+		row, err := newRoleRow(&m.PutRoles[i])
+		if err != nil {
+			return w, err
+		}
+		w.roles = append(w.roles, row)
+	}
+	w.deleteRoles, w.audit = m.DeleteRoles, auditRows(m.Audit)
+	w.idempotency, err = newIdempotencyRow(m.Idempotency)
+	return w, err
+}
+
+func (w *writing) write(tx *gorm.DB) ([]authz.Record, error) {
+	if err := claimIdempotency(tx, w.idempotency); err != nil {
+		return nil, err
+	}
+	for _, row := range w.create {
 		if err := tx.Create(row).Error; err != nil {
 			if errors.Is(err, gorm.ErrDuplicatedKey) {
 				return nil, fmt.Errorf("key prefix %s: %w", row.KeyPrefix, authz.ErrConflict)
 			}
 			return nil, err
 		}
-		ids = append(ids, row.ID)
 	}
-	// In the order of ids, as they were locked, whatever fn's order was.
-	updates := slices.Clone(m.Update)
-	sort.Slice(updates, func(i, j int) bool { return updates[i].ID < updates[j].ID })
-	for i := range updates {
-		row, err := recordRow(&updates[i])
-		if err != nil {
-			return nil, err
-		}
+	for _, row := range w.update {
 		res := tx.Model(&keyRow{ID: row.ID}).Select("*").Omit("id", "key_hash", "hash_alg", "pepper_id", "created_at", "version").Updates(row)
+		if errors.Is(res.Error, gorm.ErrDuplicatedKey) {
+			return nil, fmt.Errorf("key prefix %s: %w", row.KeyPrefix, authz.ErrConflict)
+		}
 		if res.Error != nil {
 			return nil, res.Error
 		}
@@ -135,76 +179,33 @@ func (db *DB) write(tx *gorm.DB, m authz.Mutation) ([]authz.Record, error) {
 			return nil, fmt.Errorf("key %q: %w", row.KeyPrefix, authz.ErrNotFound)
 		}
 	}
-	for i := range m.Update {
-		ids = append(ids, m.Update[i].ID)
-	}
-	if err := writeRoles(tx, m); err != nil {
+	if err := writeRoles(tx, w.roles, w.deleteRoles); err != nil {
 		return nil, err
 	}
-	if err := writeAudit(tx, m.Audit); err != nil {
-		return nil, err
+	if len(w.audit) > 0 {
+		if err := tx.CreateInBatches(w.audit, rowsAtOnce).Error; err != nil {
+			return nil, err
+		}
 	}
-	return reread(tx, ids)
+	return reread(tx, w.order)
 }
 
 // reread returns the records with the versions that the triggers gave, in the
 // order of ids.
 func reread(tx *gorm.DB, ids []string) ([]authz.Record, error) {
-	if len(ids) == 0 {
-		return nil, nil
-	}
-	var rows []keyRow
-	if err := tx.Where("id IN ?", ids).Find(&rows).Error; err != nil {
-		return nil, err
-	}
-	byID := map[string]*keyRow{}
-	for i := range rows {
-		byID[rows[i].ID] = &rows[i]
-	}
-	ordered := make([]keyRow, 0, len(ids))
-	for _, id := range ids {
-		if r := byID[id]; r != nil {
-			ordered = append(ordered, *r)
-		}
-	}
-	return toRecords(ordered)
-}
-
-func toRecords(rows []keyRow) ([]authz.Record, error) {
-	out := make([]authz.Record, 0, len(rows))
-	for i := range rows {
-		r, err := rows[i].record()
-		if err != nil {
+	byID := make(map[string]keyRow, len(ids))
+	for some := range slices.Chunk(ids, rowsAtOnce) {
+		var rows []keyRow
+		if err := tx.Where("id IN ?", some).Find(&rows).Error; err != nil {
 			return nil, err
 		}
-		out = append(out, r)
-	}
-	return out, nil
-}
-
-func newRow(k *authz.NewKey) (*keyRow, error) {
-	row, err := recordRow(&k.Record)
-	if err != nil {
-		return nil, err
-	}
-	digest, ok := k.Verifier.Digest.Bytes()
-	if !ok {
-		return nil, fmt.Errorf("key %s has no verifier", row.KeyPrefix)
-	}
-	row.KeyHash, row.HashAlg, row.PepperID = hex.EncodeToString(digest[:]), string(k.Verifier.Alg), k.Verifier.PepperID
-	return row, nil
-}
-
-func recordRow(r *authz.Record) (*keyRow, error) {
-	for _, text := range []string{r.UserID, r.Name, r.Project} {
-		if strings.ContainsRune(text, 0) {
-			return nil, fmt.Errorf("key %s: a text holds a NUL byte, which Postgres can't keep", r.Prefix)
+		for _, r := range rows {
+			byID[r.ID] = r
 		}
 	}
-	micro := func(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
-	return &keyRow{ID: r.ID, UserID: r.UserID, Name: r.Name, KeyPrefix: r.Prefix, Scopes: asJSON(r.Scopes, "[]"), IsActive: r.Active,
-		ExpiresAt: toNull(r.ExpiresAt), RevokedAt: toNull(r.RevokedAt), CreatedAt: micro(r.CreatedAt), UpdatedAt: micro(r.UpdatedAt),
-		Environment: r.Environment, RotatedFrom: r.RotatedFrom, AllowedCIDRs: asJSON(r.AllowedCIDRs, "[]"),
-		Metadata: asJSON(r.Metadata, "{}"), Rate: r.Rate.String(), Project: r.Project, Roles: asJSON(r.Roles, "[]"),
-		Family: r.Family, Grants: asJSON(r.Grants, "{}")}, nil
+	ordered := make([]keyRow, len(ids))
+	for i, id := range ids {
+		ordered[i] = byID[id]
+	}
+	return toRecords(ordered)
 }

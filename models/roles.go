@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"gorm.io/gorm"
@@ -35,15 +36,20 @@ func (r *roleRow) role() (authz.Role, error) {
 
 // Roles returns those of the named roles that exist, by name.
 func (db *DB) Roles(ctx context.Context, names []string) ([]authz.Role, error) {
+	names = slices.DeleteFunc(slices.Clone(names), func(n string) bool { return !storable(n) })
 	if len(names) == 0 {
 		return nil, nil
 	}
-	return findRoles(db.gorm.WithContext(ctx).Where("name IN ?", names))
+	return findRoles(db.read.WithContext(ctx).Where("name IN ?", names))
 }
 
-// ListRoles returns at most limit roles whose names come after after.
+// ListRoles returns at most limit roles, 1 to 1000, whose names come after
+// after, in the order of their bytes.
 func (db *DB) ListRoles(ctx context.Context, after string, limit int) ([]authz.Role, error) {
-	return findRoles(db.gorm.WithContext(ctx).Where("name > ?", after).Limit(limit))
+	if err := checkPage(limit, after); err != nil {
+		return nil, err
+	}
+	return findRoles(db.read.WithContext(ctx).Where("name > ?", after).Limit(limit))
 }
 
 func findRoles(q *gorm.DB) ([]authz.Role, error) {
@@ -62,29 +68,41 @@ func findRoles(q *gorm.DB) ([]authz.Role, error) {
 	return out, nil
 }
 
-func writeRoles(tx *gorm.DB, m authz.Mutation) error {
-	for _, r := range m.PutRoles {
-		row := &roleRow{Name: r.Name, Description: r.Description, Scopes: asJSON(r.Scopes, "[]"), CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC()}
-		if r.Version == 0 {
+func newRoleRow(r *authz.Role) (*roleRow, error) {
+	if !storable(r.Name, r.Description) {
+		return nil, fmt.Errorf("role %q: %w", r.Name, errUnstorable)
+	}
+	return &roleRow{Name: r.Name, Description: r.Description, Scopes: asJSON(r.Scopes, "[]"),
+		CreatedAt: instant(r.CreatedAt), UpdatedAt: instant(r.UpdatedAt), Version: r.Version}, nil
+}
+
+// writeRoles creates those of version 0 and replaces the others, if they still
+// have the version that they name.
+func writeRoles(tx *gorm.DB, put []*roleRow, remove []string) error {
+	for _, row := range put {
+		if row.Version == 0 {
 			err := tx.Create(row).Error
 			if errors.Is(err, gorm.ErrDuplicatedKey) {
-				return fmt.Errorf("role %q: %w", r.Name, authz.ErrConflict)
+				return fmt.Errorf("role %q: %w", row.Name, authz.ErrConflict)
 			}
 			if err != nil {
 				return err
 			}
 			continue
 		}
-		res := tx.Model(&roleRow{}).Where("name = ? AND version = ?", r.Name, r.Version).
+		res := tx.Model(&roleRow{}).Where("name = ? AND version = ?", row.Name, row.Version).
 			Select("description", "scopes", "updated_at").Updates(row)
 		if res.Error != nil {
 			return res.Error
 		}
 		if res.RowsAffected == 0 {
-			return fmt.Errorf("role %q: %w", r.Name, authz.ErrPreconditionFailed)
+			return fmt.Errorf("role %q: %w", row.Name, authz.ErrPreconditionFailed)
 		}
 	}
-	for _, name := range m.DeleteRoles {
+	for _, name := range remove {
+		if !storable(name) {
+			return fmt.Errorf("role %q: %w", name, authz.ErrNotFound)
+		}
 		res := tx.Where("name = ?", name).Delete(&roleRow{})
 		if res.Error != nil {
 			return res.Error

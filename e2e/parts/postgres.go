@@ -11,6 +11,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -18,6 +19,14 @@ import (
 
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver that databases are made with
 )
+
+// ErrNoPostgres tells that none is installed, which a test may skip for, unless
+// the environment variable CI is set.
+var ErrNoPostgres = errors.New("no Postgres is installed: run scripts/install-parts.sh postgres")
+
+// portTries is how often a server is started anew because somebody else took
+// its port in the moment before.
+const portTries = 3
 
 // Postgres is a throw-away server on loopback, with durability off.
 type Postgres struct {
@@ -27,8 +36,27 @@ type Postgres struct {
 	next     atomic.Int64
 }
 
-// RunPostgres starts a server; stop ends it and removes its files. It is meant
-// for TestMain.
+// StartPostgres starts a server that ends with the test. Without Postgres the
+// test is skipped, and fails if CI is set.
+func StartPostgres(tb testing.TB) *Postgres {
+	tb.Helper()
+	p, stop, err := RunPostgres()
+	if errors.Is(err, ErrNoPostgres) && os.Getenv("CI") == "" {
+		tb.Skip(err)
+	}
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := stop(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return p
+}
+
+// RunPostgres starts a server for the tests of a whole package, from TestMain;
+// stop ends it and removes its files.
 func RunPostgres() (p *Postgres, stop func() error, err error) {
 	p = &Postgres{}
 	if p.bin, err = postgresBin(); err != nil {
@@ -47,21 +75,45 @@ func RunPostgres() (p *Postgres, stop func() error, err error) {
 			return nil, nil, err
 		}
 	}
-	if p.port, err = FreePort(); err != nil {
+	if err := p.run("initdb", "-D", p.data(), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"); err != nil {
 		return nil, nil, err
 	}
-	data := filepath.Join(p.dir, "data")
-	if err := p.run("initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"); err != nil {
-		return nil, nil, err
+	for range portTries {
+		if p.port, err = FreePort(); err != nil {
+			return nil, nil, err
+		}
+		if err = p.Start(); err == nil {
+			return p, func() error { return errors.Join(p.Stop(), os.RemoveAll(p.dir)) }, nil
+		}
 	}
+	return nil, nil, err
+}
+
+// Start starts the server again, on its port and data, after [Postgres.Stop] or
+// a kill, and waits until it answers.
+func (p *Postgres) Start() error {
 	options := fmt.Sprintf("-p %d -c listen_addresses=127.0.0.1 -k %s -c fsync=off -c synchronous_commit=off -c full_page_writes=off", p.port, p.dir)
-	if err := p.run("pg_ctl", "-D", data, "-w", "-l", filepath.Join(p.dir, "log"), "-o", options, "start"); err != nil {
-		return nil, nil, err
+	return p.run("pg_ctl", "-D", p.data(), "-w", "-l", filepath.Join(p.dir, "log"), "-o", options, "start")
+}
+
+// Stop ends the server at once and with it all connections; databases stay. A
+// server that does not run is no error.
+func (p *Postgres) Stop() error {
+	if p.run("pg_ctl", "-D", p.data(), "status") != nil {
+		return nil
 	}
-	return p, func() error {
-		err := p.run("pg_ctl", "-D", data, "-m", "immediate", "stop")
-		return errors.Join(err, os.RemoveAll(p.dir))
-	}, nil
+	return p.run("pg_ctl", "-D", p.data(), "-m", "immediate", "stop")
+}
+
+// PID is the server's process, the parent of one process a connection: what
+// freezes or kills it has to reach them as well.
+func (p *Postgres) PID() (int, error) {
+	file, err := os.ReadFile(filepath.Join(p.data(), "postmaster.pid"))
+	if err != nil {
+		return 0, fmt.Errorf("postgres does not run: %w", err)
+	}
+	first, _, _ := strings.Cut(string(file), "\n")
+	return strconv.Atoi(first)
 }
 
 // NewDatabase makes an empty database that is dropped with the test.
@@ -83,6 +135,8 @@ func (p *Postgres) NewDatabase(tb testing.TB) (dsn string) {
 	}
 	return p.dsn(name)
 }
+
+func (p *Postgres) data() string { return filepath.Join(p.dir, "data") }
 
 func (p *Postgres) dsn(database string) string {
 	return fmt.Sprintf("postgres://postgres@127.0.0.1:%d/%s?sslmode=disable", p.port, database)
@@ -108,7 +162,7 @@ func (p *Postgres) run(name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, filepath.Join(p.bin, name), args...)
 	cmd.Dir, cmd.SysProcAttr = p.dir, p.owner
 	// A file, not a pipe: the server keeps it open and Wait would wait for it.
-	out, err := os.OpenFile(filepath.Join(p.dir, name+".out"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	out, err := os.CreateTemp(p.dir, name+"-")
 	if err != nil {
 		return err
 	}
@@ -116,23 +170,32 @@ func (p *Postgres) run(name string, args ...string) error {
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Run(); err != nil {
 		said, _ := os.ReadFile(out.Name())
-		return fmt.Errorf("%s: %w: %s", name, err, said)
+		log, _ := os.ReadFile(filepath.Join(p.dir, "log"))
+		return fmt.Errorf("%s: %w: %s%s", name, err, said, log)
 	}
 	return nil
 }
 
-// postgresBin finds the server's own folder of programs: PATH may hold wrappers.
+// postgresBin finds the newest server's own folder of programs: what lies in
+// PATH may be a wrapper.
 func postgresBin() (string, error) {
 	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
 	if err != nil {
 		return "", err
 	}
-	if len(found) > 0 {
-		return filepath.Dir(found[len(found)-1]), nil
+	newest, bin := 0, ""
+	for _, path := range found {
+		dir := filepath.Dir(path)
+		if version, err := strconv.Atoi(filepath.Base(filepath.Dir(dir))); err == nil && version > newest {
+			newest, bin = version, dir
+		}
+	}
+	if bin != "" {
+		return bin, nil
 	}
 	path, err := exec.LookPath("initdb")
 	if err != nil {
-		return "", errors.New("no Postgres is installed: run scripts/install-parts.sh postgres")
+		return "", ErrNoPostgres
 	}
 	return filepath.Dir(path), nil
 }

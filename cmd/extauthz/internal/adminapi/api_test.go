@@ -219,7 +219,7 @@ func TestRotationAndRevocationOfAFamily(t *testing.T) {
 	b := newBench(t)
 	k := want[Key](b, 201, "POST", "/v1/keys", alice)
 	r := want[Rotated](b, 201, "POST", "/v1/keys/"+k.Prefix+"/rotate", `{"grace":"1h"}`)
-	if r.ID == k.ID || r.Status != "active" || r.Old.ID != k.ID || r.Old.ExpiresAt == nil || r.Family != k.Family || r.Old.Key != "" {
+	if r.Key.Key == "" || r.ID == k.ID || r.Status != "active" || r.Old.ID != k.ID || r.Old.ExpiresAt == nil || r.Family != k.Family || r.Old.Key != "" {
 		t.Fatalf("got %+v", r)
 	}
 	if status, _, answer := b.call("POST", "/v1/keys/"+k.ID+"/rotate", ""); status != 409 {

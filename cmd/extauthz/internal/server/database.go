@@ -31,6 +31,7 @@ func DatabaseConfig(c *config.Config) models.Config {
 // OpenDatabase opens and migrates the configured database.
 func OpenDatabase(ctx context.Context, c *config.Config, log *slog.Logger) (*models.DB, error) {
 	m := DatabaseConfig(c)
+	m.Logger = log
 	if m.Driver == models.SQLite {
 		if err := os.MkdirAll(filepath.Dir(m.DSN), 0o700); err != nil {
 			return nil, fmt.Errorf("data folder can't be made: %w: choose another with --data-dir", err)

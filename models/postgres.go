@@ -1,0 +1,102 @@
+package models
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+	"gorm.io/driver/postgres"
+	"gorm.io/gorm"
+)
+
+const (
+	connectTimeout = 5 * time.Second
+	// Connections are made anew now and then, so that they spread over what a
+	// balancer or a name has behind it by then.
+	connectionLife = 30 * time.Minute
+	connectionIdle = 5 * time.Minute
+)
+
+func openPostgres(ctx context.Context, c Config) (*DB, error) {
+	config, err := postgresSettings(c)
+	if err != nil {
+		return nil, err
+	}
+	pool := stdlib.OpenDB(*config)
+	err = pool.PingContext(ctx)
+	if refused := (*pgconn.PgError)(nil); errors.As(err, &refused) && strings.Contains(refused.Message, "unsupported startup parameter") {
+		// PgBouncer, unless its ignore_startup_parameters names them.
+		c.Logger.WarnContext(ctx, "the connection pooler takes no statement_timeout and lock_timeout: set them by ALTER ROLE … SET")
+		_ = pool.Close()
+		delete(config.RuntimeParams, "statement_timeout")
+		delete(config.RuntimeParams, "lock_timeout")
+		pool = stdlib.OpenDB(*config)
+		err = pool.PingContext(ctx)
+	}
+	db := &DB{driver: Postgres, feed: postgresFeed(true), pools: []*sql.DB{pool}}
+	if err != nil {
+		_ = db.Close()
+		return nil, fmt.Errorf("database can't be reached: %w: check database.dsn and that Postgres is up", oneLine(err))
+	}
+	pool.SetMaxOpenConns(orDefault(c.MaxOpen, DefaultMaxOpen))
+	pool.SetMaxIdleConns(orDefault(c.MaxIdle, DefaultMaxIdle))
+	pool.SetConnMaxLifetime(connectionLife)
+	pool.SetConnMaxIdleTime(connectionIdle)
+	if db.gorm, err = gorm.Open(postgres.New(postgres.Config{Conn: pool}), gormConfig()); err != nil {
+		_ = db.Close()
+		return nil, fmt.Errorf("database can't be reached: %w", oneLine(err))
+	}
+	db.read = db.gorm
+	if err := db.read.WithContext(ctx).Exec("SELECT " + postgresHistory).Error; err != nil {
+		c.Logger.WarnContext(ctx, "this Postgres does not tell its timeline: after a promotion that lost transactions restart all replicas", "error", oneLine(err))
+		db.feed = postgresFeed(false)
+	}
+	return db, nil
+}
+
+// postgresSettings reads the DSN, a URL or a list of settings, and adds limits
+// where it names none.
+func postgresSettings(c Config) (*pgx.ConnConfig, error) {
+	config, err := pgx.ParseConfig(c.DSN)
+	if err != nil || c.DSN == "" {
+		// The error would quote parts of the DSN.
+		return nil, errors.New("database.dsn can't be read: write postgres://user:password@host:5432/name")
+	}
+	if config.ConnectTimeout == 0 {
+		config.ConnectTimeout = connectTimeout
+	}
+	timeout := strconv.FormatInt(orDefault(c.StatementTimeout, DefaultStatementTimeout).Milliseconds(), 10)
+	for name, value := range map[string]string{"statement_timeout": timeout, "lock_timeout": timeout, "application_name": "extauthz"} {
+		if _, set := config.RuntimeParams[name]; !set {
+			config.RuntimeParams[name] = value
+		}
+	}
+	config.RuntimeParams["timezone"] = "UTC"
+	// Without named prepared statements, so that a pooler in transaction mode
+	// may stand between; and not by the simple protocol, whose statements hold
+	// their values, which the server writes to its log where one fails.
+	config.DefaultQueryExecMode = pgx.QueryExecModeExec
+	// A standby lags: a key revoked on the primary is still good there.
+	if config.ValidateConnect == nil {
+		config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
+	}
+	return config, nil
+}
+
+// flat is an error whose text is on one line: pgx and goose write several.
+type flat struct{ error }
+
+func oneLine(err error) error { return flat{err} }
+
+// Error makes of any white space a single space.
+func (e flat) Error() string { return strings.Join(strings.Fields(e.error.Error()), " ") }
+
+// Unwrap returns the error as it was.
+func (e flat) Unwrap() error { return e.error }

@@ -1,0 +1,72 @@
+package models
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"github.com/libtnb/sqlite"
+	"gorm.io/gorm"
+)
+
+// sqliteReaders is how many reads run at once, beside the one writer.
+const sqliteReaders = 4
+
+const (
+	sqliteSettings = "?_timezone=UTC&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)"
+	// A transaction that may write takes the lock when it begins: one that took
+	// it later would fail without waiting if another one wrote in between.
+	sqliteWriting = sqliteSettings + "&_txlock=immediate"
+	sqliteReading = sqliteSettings + "&_pragma=query_only(1)"
+)
+
+// openSQLite opens the file by one connection that writes, since waiting in the
+// pool is fairer than SQLite's busy loop, and some that read, which nobody
+// blocks (WAL) and which see every commit.
+func openSQLite(ctx context.Context, c Config) (*DB, error) {
+	if err := makeFile(c.DSN); err != nil {
+		return nil, err
+	}
+	db := &DB{driver: SQLite, feed: sqliteFeed}
+	var err error
+	if db.gorm, err = db.openFile(ctx, c.DSN, sqliteWriting, 1); err == nil {
+		db.read, err = db.openFile(ctx, c.DSN, sqliteReading, sqliteReaders)
+	}
+	if err != nil {
+		_ = db.Close()
+		return nil, fmt.Errorf("database file %s can't be opened: %w", c.DSN, err)
+	}
+	return db, nil
+}
+
+func (db *DB) openFile(ctx context.Context, path, settings string, connections int) (*gorm.DB, error) {
+	// Escaped, so that no character of the path is taken for the DSN's own.
+	uri := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}
+	g, err := gorm.Open(sqlite.Open(uri.String()+settings), gormConfig())
+	if err != nil {
+		return nil, err
+	}
+	pool, err := g.DB()
+	if err != nil {
+		return nil, err
+	}
+	db.pools = append(db.pools, pool)
+	pool.SetMaxOpenConns(connections)
+	pool.SetMaxIdleConns(connections)
+	return g, pool.PingContext(ctx)
+}
+
+// makeFile makes the file if there is none, for its owner alone; SQLite gives
+// the files beside it the same mode.
+func makeFile(path string) error {
+	f, err := os.OpenFile(filepath.Clean(path), os.O_RDWR|os.O_CREATE, 0o600)
+	if err == nil {
+		err = f.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("database file can't be opened: %w: make its folder, or give it to the user that runs this, or set database.dsn", err)
+	}
+	return nil
+}
