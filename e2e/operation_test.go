@@ -47,6 +47,10 @@ func reason(res *authv3.CheckResponse) string {
 	return res.GetDynamicMetadata().GetFields()["reason"].GetStringValue()
 }
 
+func reasonOf(check func(path, key string) *authv3.CheckResponse) func(path, key string) string {
+	return func(path, key string) string { return reason(check(path, key)) }
+}
+
 // service starts one for a test that needs a real binary, but no gateway.
 func service(t *testing.T, configuration string) *parts.Service {
 	t.Helper()

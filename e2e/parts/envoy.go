@@ -9,10 +9,10 @@ import (
 	"testing"
 )
 
-// Versions are the Envoys that tests run on: EXTAUTHZ_ENVOYS, or the oldest and
+// Versions are the Envoys that tests run on: E2E_ENVOYS, or the oldest and
 // the newest of those that are supported.
 func Versions() []string {
-	if v := os.Getenv("EXTAUTHZ_ENVOYS"); v != "" {
+	if v := os.Getenv("E2E_ENVOYS"); v != "" {
 		return strings.Fields(v)
 	}
 	return []string{"1.36.4", "1.40.0"}
