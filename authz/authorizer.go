@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -131,6 +132,8 @@ func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision
 
 	target := a.route(r, host, path, &d, t)
 	if target == targetAnonymous {
+		// A key of ours goes no further; another bearer token is the upstream's.
+		d.Credentials = slices.DeleteFunc(d.Credentials, func(f FoundCredential) bool { return f.foreign })
 		d.Allowed, d.Reason = true, ReasonAnonymous
 		return d, nil
 	}

@@ -38,6 +38,9 @@ func (s CredentialSource) String() string {
 // holds the credential itself.
 type FoundCredential struct {
 	Source CredentialSource
+	// foreign: under a scheme that others use too, with a value that is none of
+	// our keys.
+	foreign bool
 }
 
 // credentials is what the sources yield for one request: the value when there
@@ -46,6 +49,7 @@ type credentials struct {
 	count     int
 	value     string
 	ambiguous bool // one line that may hold several, or a damaged one
+	ours      bool // the source that was looked at last had a value that may be a key of ours
 	found     []FoundCredential
 }
 
@@ -56,11 +60,13 @@ func (a *Authorizer) findCredentials(r *Request, query string) credentials {
 	var c credentials
 	for _, s := range a.sources {
 		before := c.count
+		c.ours = false
 		switch s.Kind {
 		case SourceHeader:
 			for i := range r.Headers {
 				if h := &r.Headers[i]; h.Name == s.Name {
 					c.header(s, h)
+					c.ours = c.ours || c.ambiguous || a.Format.Mentions(c.value)
 				}
 			}
 		case SourceQuery:
@@ -73,7 +79,7 @@ func (a *Authorizer) findCredentials(r *Request, query string) credentials {
 			}
 		}
 		if c.count > before {
-			c.found = append(c.found, FoundCredential{Source: s})
+			c.found = append(c.found, FoundCredential{Source: s, foreign: s.Scheme != "" && !c.ours})
 		}
 	}
 	return c

@@ -109,6 +109,15 @@ func TestDecisionsThroughEnvoy(t *testing.T) {
 			s.denied(s.ask("GET", "/orders", key, key), 401, "ambiguous_credential")
 			s.denied(s.ask("GET", "/orders", key, "authorization: Bearer "+other.Key), 401, "ambiguous_credential")
 		})
+		t.Run("whatever stands for a key is answered", func(t *testing.T) {
+			s := s.on(t)
+			for _, bad := range []string{"a", "a b", "\x80\xff\xfe", strings.Repeat("a", 8<<10), k.Key + "x", k.Key[1:], strings.ToUpper(k.Key), "ak_live_"} {
+				if a := s.ask("GET", "/orders", "x-api-key: "+bad); a.status != 401 || a.reached {
+					t.Errorf("%d bytes: got %d, upstream reached: %v", len(bad), a.status, a.reached)
+				}
+			}
+			s.denied(s.ask("GET", "/orders", "x-api-key:"), 401, "malformed_key")
+		})
 		t.Run("17 a path with dots is judged as the upstream sees it", func(t *testing.T) {
 			s := s.on(t)
 			// The gateway normalises: what is judged and what arrives is /admin.

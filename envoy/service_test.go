@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -286,5 +287,49 @@ func FuzzAnyCheckRequestIsAnswered(f *testing.F) {
 					{Source: authz.CredentialSource{Kind: authz.SourceCookie, Name: "key"}}}}, nil
 		})
 		check(t, s, &req)
+	})
+}
+
+// nobody is a validator that knows no key.
+type nobody struct{}
+
+func (nobody) Lookup(context.Context, string) (authz.Entry, error) { return authz.Entry{}, nil }
+
+func (nobody) RoleScopes(context.Context, []string) (authz.Scopes, error) { return nil, nil }
+
+// FuzzTheRealAuthorizerAnswersAnything is the same with what really decides.
+func FuzzTheRealAuthorizerAnswersAnything(f *testing.F) {
+	format, err1 := authz.NewKeyFormat(authz.KeyFormatConfig{})
+	peppers, err2 := authz.NewPeppers(nil)
+	mapping, err3 := authz.NewDefaultMap([]string{"/api", "/v*"})
+	routes, err4 := authz.NewRouteTable([]authz.RouteConfig{{Match: "/open/", Anonymous: true}, {Match: "h/{a}/{b...}", Resource: "x/{a}"}})
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
+		f.Fatal(err)
+	}
+	a, err := authz.New(authz.Config{Format: format, Peppers: peppers, Routes: routes, DefaultRoute: authz.DefaultRouteMap, DefaultMap: mapping,
+		Sources: []authz.CredentialSource{{Kind: authz.SourceHeader, Name: "x-api-key"}, {Kind: authz.SourceHeader, Name: "authorization", Scheme: "Bearer"},
+			{Kind: authz.SourceQuery, Name: "api_key"}, {Kind: authz.SourceCookie, Name: "key"}},
+		UseContextExtensions: true, RepairPaths: true, ClientAddress: authz.ClientAddress{TrustedHops: 1, Header: "x-forwarded-for"},
+		Validator: nobody{}, Now: time.Now})
+	if err != nil {
+		f.Fatal(err)
+	}
+	s, err := New(Config{Checker: a, Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry()})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add("GET", "/open/x?api_key=a", "x-api-key", "ak_live_00000000_", "key=1; key=2")
+	f.Add("CONNECT", "", "authorization", "Bearer a,b", "")
+	f.Fuzz(func(t *testing.T, method, path, name, value, cookie string) {
+		for _, text := range []string{method, path, name, value, cookie} {
+			if !utf8.ValidString(text) {
+				return // such a message can't be sent
+			}
+		}
+		req := request(path, map[string]string{name: value, "cookie": cookie})
+		req.Attributes.Request.Http.Method = method
+		check(t, s, req)
+		req.Attributes.Request.Http.HeaderMap = &corev3.HeaderMap{Headers: []*corev3.HeaderValue{{Key: name, RawValue: []byte(value)}, {Key: ":path", RawValue: []byte(path)}}}
+		check(t, s, req)
 	})
 }

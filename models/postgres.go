@@ -24,6 +24,13 @@ const (
 	connectionIdle = 5 * time.Minute
 )
 
+// startingClass is how the codes of errors begin that a server sends while it
+// starts or stops.
+const startingClass = "57"
+
+// ErrUnreachable tells that nothing answers as a database there; it may do so later.
+var ErrUnreachable = errors.New("database can't be reached")
+
 func openPostgres(ctx context.Context, c Config) (*DB, error) {
 	config, err := postgresSettings(c)
 	if err != nil {
@@ -43,7 +50,10 @@ func openPostgres(ctx context.Context, c Config) (*DB, error) {
 	db := &DB{driver: Postgres, feed: postgresFeed(true), pools: []*sql.DB{pool}}
 	if err != nil {
 		_ = db.Close()
-		return nil, fmt.Errorf("database can't be reached: %w: check database.dsn and that Postgres is up", oneLine(err))
+		if refused := (*pgconn.PgError)(nil); errors.As(err, &refused) && !strings.HasPrefix(refused.Code, startingClass) {
+			return nil, fmt.Errorf("database refuses the connection: %w: check database.dsn", oneLine(err))
+		}
+		return nil, fmt.Errorf("%w: %w: check database.dsn and that Postgres is up", ErrUnreachable, oneLine(err))
 	}
 	pool.SetMaxOpenConns(orDefault(c.MaxOpen, DefaultMaxOpen))
 	pool.SetMaxIdleConns(orDefault(c.MaxIdle, DefaultMaxIdle))

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -51,7 +52,7 @@ func OpenDatabase(ctx context.Context, c *config.Config, log *slog.Logger) (*mod
 func openPatiently(ctx context.Context, m models.Config, log *slog.Logger) (*models.DB, error) {
 	for deadline := time.Now().Add(databasePatience); ; {
 		db, err := models.Open(ctx, m)
-		if err == nil || m.Driver == models.SQLite || time.Now().After(deadline) {
+		if !errors.Is(err, models.ErrUnreachable) || time.Now().After(deadline) {
 			return db, err
 		}
 		log.WarnContext(ctx, "waiting for the database", "error", err)
