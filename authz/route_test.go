@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -203,6 +204,10 @@ func muxAccepts(patterns []string) (mux *http.ServeMux, ok bool) {
 	return mux, true
 }
 
+// plainHead is method and host where the two agree by design: ports, odd white
+// space, odd hosts and odd methods are refused here and taken there.
+var plainHead = regexp.MustCompile(`^([A-Z]{1,8} )?h?$`)
+
 func FuzzRouteTableAgreesWithServeMux(f *testing.F) {
 	f.Add("GET /a/{x}", "/a/b", "/{y}/b", "GET", "/a/b")
 	f.Add("/a/", "/a/{$}", "/a/{x...}", "POST", "/a/c/d")
@@ -211,15 +216,11 @@ func FuzzRouteTableAgreesWithServeMux(f *testing.F) {
 	f.Fuzz(func(t *testing.T, p1, p2, p3, method, path string) {
 		patterns := []string{p1, p2, p3}
 		for _, p := range patterns {
-			// Ports, odd hosts and methods of one's own making are where the two differ by design.
 			head, tail, _ := strings.Cut(p, "/")
 			if cleanPath("/"+tail) != "/"+tail {
 				return // ServeMux takes such a pattern where it has no method
 			}
-			if strings.ContainsAny(head, ":{}.[]\t") || strings.Contains(p, "%") || head != strings.ToLower(head) && !isToken(strings.TrimSpace(head)) {
-				return
-			}
-			if fields := strings.Fields(head); len(fields) > 1 || strings.HasPrefix(p, " ") || !strings.HasSuffix(head, " ") && head != "" && head != "h" {
+			if !plainHead.MatchString(head) || strings.Contains(p, "%") {
 				return
 			}
 		}
