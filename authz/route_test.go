@@ -239,10 +239,8 @@ func FuzzRouteTableAgreesWithServeMux(f *testing.F) {
 		}
 		r := &http.Request{Method: method, Host: "h", URL: &url.URL{Path: canonical}}
 		handler, want := mux.Handler(r)
-		if _, redirects := handler.(interface {
-			ServeHTTP(http.ResponseWriter, *http.Request)
-		}); redirects && strings.HasSuffix(want, "/") && !strings.HasSuffix(canonical, "/") && strings.HasSuffix(want, canonical+"/") {
-			return // ServeMux would redirect /tree to /tree/
+		if fmt.Sprintf("%T", handler) == "*http.redirectHandler" {
+			return // /tree to /tree/: we redirect nobody
 		}
 		got := ""
 		var caps Captures
