@@ -127,6 +127,12 @@ func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision
 	t.add("path", "judged as", path)
 
 	d := Decision{Path: path}
+	if a.RepairPaths && r.Path != "" {
+		if target := encodeTarget(path, query, strings.Contains(r.Path, "?")); target != r.Path {
+			d.Target = target
+			t.add("path", "repaired", "the upstream gets the repaired path too")
+		}
+	}
 	found := a.findCredentials(r, query)
 	d.Credentials = found.found
 

@@ -22,6 +22,10 @@ type Decision struct {
 	Rule     *Rule  // the rule that won, nil for context extensions and defaults
 	Path     string // the path judged: canonical, without query
 
+	// Target is the request target that has to be passed on instead of the
+	// request's, since that one was repaired before it was judged; else "".
+	Target string
+
 	// Credentials tells where credentials were seen, so that an adapter can
 	// remove them; on anonymous routes too.
 	Credentials []FoundCredential

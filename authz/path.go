@@ -134,3 +134,22 @@ func mergeSlashes(path string) string {
 	}
 	return path
 }
+
+// encodeTarget writes a judged path as a request target again, so that the
+// upstream gets what was judged.
+func encodeTarget(path, query string, hasQuery bool) string {
+	const hex = "0123456789ABCDEF"
+	b := make([]byte, 0, len(path)+len(query)+1)
+	for i := range len(path) {
+		// RFC 3986, 3.3: pchar and "/", but for ";", which is never judged.
+		if c := path[i]; isUnreserved(c) || strings.IndexByte("/!$&'()*+,=:@", c) >= 0 {
+			b = append(b, c)
+		} else {
+			b = append(b, '%', hex[c>>4], hex[c&15])
+		}
+	}
+	if hasQuery {
+		b = append(append(b, '?'), query...)
+	}
+	return string(b)
+}

@@ -88,6 +88,23 @@ func TestRepairReadsAPathAsEnvoyDoes(t *testing.T) {
 	}
 }
 
+// TestARepairedPathIsWhatTheUpstreamGets: judged and passed on are one.
+func TestARepairedPathIsWhatTheUpstreamGets(t *testing.T) {
+	a, key := authorizer(t, func(c *Config, _ *Record, _ *keys) { c.RepairPaths = true })
+	for target, want := range map[string]string{
+		"/orders//1":            "/orders/1",
+		"/x/../orders/1?a=/../": "/orders/1?a=/../",
+		"/%6frders/a%20b?":      "/orders/a%20b?",
+		"/orders/1?a=b":         "",
+		"/orders/caf%C3%A9":     "",
+	} {
+		d, err := a.Check(t.Context(), get(target, Header{Name: "x-api-key", Value: key}))
+		if err != nil || !d.Allowed || d.Target != want {
+			t.Errorf("%s: got %q, %v, %v", target, d.Target, d.Reason, err)
+		}
+	}
+}
+
 func FuzzCanonicalPathIsWhatEveryPartyReads(f *testing.F) {
 	f.Add("/a/b%20c?x=1")
 	f.Add("/%2e%2e/admin")

@@ -42,6 +42,19 @@ func TestWithoutNormalisationAPathThatIsNotPlainIsRefused(t *testing.T) {
 	})
 }
 
+func TestARepairedPathIsJudgedAndPassedOnAsOne(t *testing.T) {
+	onEach(t, func(t *testing.T, version string) {
+		s := newStack(t, version, `paths: {repair: true}`, normalisation, noNormalisation)
+		key := "x-api-key: " + s.NewKey("--scope", "public:read").Key
+		s.denied(s.ask("GET", "/public/../admin", key), 403, "scope_missing")
+		a := s.ask("GET", "/admin/..//public/%61?x=/../", key)
+		s.allowed(a)
+		if !strings.HasPrefix(a.body, "GET /public/a?x=/../ HTTP/1.1\r\n") {
+			t.Errorf("got %s", a.body)
+		}
+	})
+}
+
 func TestWhereNoRouteMatchesEnvoyAsksNobody(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		s := newStack(t, version, ``, `domains: ["*"]`, `domains: ["only.example.com"]`)

@@ -114,8 +114,17 @@ func (e *encoder) encode(d *authz.Decision, r *authz.Request) *authv3.CheckRespo
 		}
 	}
 	remove := e.removals(r, set)
+	target := r.Path
+	if d.Target != "" {
+		target = d.Target
+	}
 	if !e.config.ForwardCredential {
-		remove = append(remove, e.hideCredentials(d, r, set)...)
+		var hidden []string
+		hidden, target = e.hideCredentials(d, r, target, set)
+		remove = append(remove, hidden...)
+	}
+	if target != r.Path {
+		set[":path"] = target
 	}
 	ok := &authv3.OkHttpResponse{HeadersToRemove: remove}
 	for _, name := range sortedKeys(set) {
@@ -129,11 +138,11 @@ func (e *encoder) encode(d *authz.Decision, r *authz.Request) *authv3.CheckRespo
 	return res
 }
 
-// hideCredentials returns headers to remove, and puts the rewritten path or
-// cookie into set. A name never stands in both: Envoy removes last.
-func (e *encoder) hideCredentials(d *authz.Decision, r *authz.Request, set map[string]string) []string {
-	var remove []string
-	target, cookie, cookies := r.Path, r.Headers, false
+// hideCredentials returns headers to remove and the target without keys, and
+// puts the rewritten cookie into set. A name never stands in both: Envoy removes
+// last.
+func (e *encoder) hideCredentials(d *authz.Decision, r *authz.Request, target string, set map[string]string) (remove []string, without string) {
+	cookie, cookies := r.Headers, false
 	line := ""
 	for _, f := range d.Credentials {
 		switch f.Source.Kind {
@@ -146,16 +155,13 @@ func (e *encoder) hideCredentials(d *authz.Decision, r *authz.Request, set map[s
 			cookie, cookies = []authz.Header{{Name: "cookie", Value: line}}, true
 		}
 	}
-	if target != r.Path {
-		set[":path"] = target
-	}
 	switch {
 	case cookies && line != "" && plainValue(line):
 		set["cookie"] = line
 	case cookies:
 		remove = append(remove, "cookie")
 	}
-	return remove
+	return remove, target
 }
 
 // plainValue tells whether a value that came from the client can go back into a

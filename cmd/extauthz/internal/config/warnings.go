@@ -15,7 +15,12 @@ import (
 func NotYet() map[string]string {
 	return map[string]string{
 		"http":                   "the HTTP flavour and forward-auth are not served",
+		"cache.namespace":        "the cache is in process only",
 		"cache.redis":            "the cache is in process only",
+		"cache.ttl.scope":        "the cache is in process only",
+		"cache.ttl.stats":        "the cache is in process only",
+		"cache.ttl.usage_batch":  "the cache is in process only",
+		"database.listen_dsn":    "changes are polled for",
 		"cache.sealing_key_file": "the cache is in process only",
 		"routes.mode":            "shadow rules are enforced like others",
 		"limits":                 "rates of keys are not held",
@@ -66,7 +71,7 @@ func (c *Config) Warnings() []string {
 		add("client_address.trusted_hops", "%d: exactly so many proxies must add to %s before the gateway asks, or clients can choose their address", c.ClientAddress.TrustedHops, c.ClientAddress.Header)
 	}
 	if c.Paths.Repair {
-		add("paths.repair", "paths are repaired before they are judged: the gateway must pass on the repaired form, or upstreams see another path")
+		add("paths.repair", "paths are repaired before they are judged, and passed on as they were judged: let the gateway normalise instead where it can")
 	}
 	changed := changedSettings(reflect.ValueOf(Defaults()).Elem(), reflect.ValueOf(c).Elem(), "")
 	for _, setting := range changed {
