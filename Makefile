@@ -39,10 +39,10 @@ test: parts vet lint ## what CI runs: vet, lint, all tests with the race detecto
 test-full: ENVOYS = $(ALL_ENVOYS)
 test-full: parts vet lint ## also what takes longer: every Envoy, fuzzing
 	E2E_ENVOYS="$(ALL_ENVOYS)" CI=true $(GO) test -race -count=1 -timeout 30m ./...
-	$(GO) test ./authz -run '^$$' -fuzz FuzzRouteTableAgreesWithServeMux -fuzztime 60s
-	$(GO) test ./authz -run '^$$' -fuzz FuzzCanonicalPathIsWhatEveryPartyReads -fuzztime 60s
-	$(GO) test ./envoy -run '^$$' -fuzz FuzzAnyCheckRequestIsAnswered -fuzztime 60s
-	$(GO) test ./envoy -run '^$$' -fuzz FuzzTheRealAuthorizerAnswersAnything -fuzztime 60s
+	$(GO) test ./authz -run '^$$' -fuzz FuzzRouteTableAgreesWithServeMux -fuzztime 60s -fuzzminimizetime 100x
+	$(GO) test ./authz -run '^$$' -fuzz FuzzCanonicalPathIsWhatEveryPartyReads -fuzztime 60s -fuzzminimizetime 100x
+	$(GO) test ./envoy -run '^$$' -fuzz FuzzAnyCheckRequestIsAnswered -fuzztime 60s -fuzzminimizetime 100x
+	$(GO) test ./envoy -run '^$$' -fuzz FuzzTheRealAuthorizerAnswersAnything -fuzztime 60s -fuzzminimizetime 100x
 
 test-short: ## tests that need nothing beside Go, under a minute
 	$(GO) test -short ./...

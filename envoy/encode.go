@@ -130,7 +130,7 @@ func (e *encoder) encode(d *authz.Decision, r *authz.Request) *authv3.CheckRespo
 	for _, name := range sortedKeys(set) {
 		ok.Headers = append(ok.Headers, option(name, set[name]))
 	}
-	if e.config.DebugHeaders {
+	if e.config.DebugHeaders && d.Layer != authz.LayerNone {
 		ok.ResponseHeadersToAdd = append(ok.ResponseHeadersToAdd, option("x-cache-status", cacheStatus(d)))
 	}
 	res.Status = &rpcstatus.Status{Code: int32(codes.OK)}
@@ -187,7 +187,10 @@ func cacheStatus(d *authz.Decision) string {
 func (e *encoder) dynamicMetadata(d *authz.Decision) *structpb.Struct {
 	f := map[string]*structpb.Value{
 		"reason": structpb.NewStringValue(d.Reason.String()),
-		"cache":  structpb.NewStringValue(d.Layer.String()),
+	}
+	if d.Layer != authz.LayerNone { // a key was looked up
+		f["cache"] = structpb.NewStringValue(cacheStatus(d))
+		f["cache_layer"] = structpb.NewStringValue(d.Layer.String())
 	}
 	if r := d.Record; r != nil {
 		f["key_id"] = structpb.NewStringValue(r.ID)

@@ -201,6 +201,24 @@ func TestOnErrorIsTheOperatorsChoice(t *testing.T) {
 	}
 }
 
+func TestCacheStatusIsToldWhereAKeyWasLookedUp(t *testing.T) {
+	for layer, want := range map[authz.Layer]string{authz.LayerNone: "", authz.LayerLocal: "HIT", authz.LayerRedis: "HIT", authz.LayerDatabase: "MISS"} {
+		for _, allowed := range []bool{true, false} {
+			s := service(t, EncoderConfig{DebugHeaders: true}, func(*authz.Request) (authz.Decision, error) {
+				return authz.Decision{Allowed: allowed, Layer: layer}, nil
+			})
+			res := check(t, s, request("/", nil))
+			got := values(res)["x-cache-status"]
+			for _, h := range res.GetOkResponse().GetResponseHeadersToAdd() {
+				got = h.GetHeader().GetValue()
+			}
+			if metadata := res.GetDynamicMetadata().GetFields()["cache"].GetStringValue(); got != want || metadata != want {
+				t.Errorf("%v: got %q and %q, want %q", layer, got, metadata, want)
+			}
+		}
+	}
+}
+
 func TestOverridesChangeWhatAClientSees(t *testing.T) {
 	o := map[string]Override{"missing_key": {Status: 404, Title: "Not found", Detail: "nothing here", Headers: map[string]string{"x-help": "docs"}}}
 	s := service(t, EncoderConfig{Overrides: o, ProblemTypeBase: "https://e.example/p/"}, func(*authz.Request) (authz.Decision, error) {
