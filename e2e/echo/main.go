@@ -1,5 +1,3 @@
-// Command echo is an upstream for trials: it answers every request with exactly
-// what reached it.
 package main
 
 import (

@@ -1,5 +1,3 @@
-// Package storetest is the conformance suite of package store: every
-// implementation passes it.
 package storetest
 
 import (
