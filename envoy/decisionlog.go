@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"regexp"
 	"sync"
 	"time"
 
@@ -44,7 +45,7 @@ func (l *decisionLog) decided(ctx context.Context, d *authz.Decision, r *authz.R
 	attrs := []slog.Attr{slog.String("reason", d.Reason.String()), slog.String("method", clip(r.Method)),
 		slog.String("path", clip(d.Path)), slog.String("request_id", clip(header(r, "x-request-id")))}
 	if d.Resource != "" {
-		attrs = append(attrs, slog.String("resource", d.Resource), slog.String("action", d.Action))
+		attrs = append(attrs, slog.String("resource", clip(d.Resource)), slog.String("action", d.Action))
 	}
 	if d.Record != nil {
 		attrs = append(attrs, slog.String("key", d.Record.Prefix), slog.String("user_id", d.Record.UserID))
@@ -76,7 +77,13 @@ func (l *decisionLog) admit(second int64) (suppressed int, ok bool) {
 	return suppressed, true
 }
 
+// secretLike is what a key's secret looks like, wherever a client put it.
+var secretLike = regexp.MustCompile(`[0-9A-Za-z]{32,}`)
+
+// clip makes what a client sent fit to be logged: short, and without anything
+// that may be a key that stands in the wrong place.
 func clip(s string) string {
+	s = secretLike.ReplaceAllString(s, "[redacted]")
 	if len(s) > maxLoggedPath {
 		return s[:maxLoggedPath] + "…"
 	}

@@ -1,4 +1,3 @@
 // Package storetest is the conformance suite of package store: every
-// implementation passes it. It starts no store and knows
-// none.
+// implementation passes it. It starts no store and knows none.
 package storetest
