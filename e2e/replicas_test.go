@@ -13,10 +13,10 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// TestReplicasOnOnePostgresAgree: what one replica changes, another one, with
-// the key in its cache, knows within the lease; both started at once with the
-// same first administrator's key.
-func TestReplicasOnOnePostgresAgree(t *testing.T) {
+// twoReplicas are two services that start at once on one Postgres, with the same
+// first administrator's key.
+func twoReplicas(t *testing.T, more func(dsn string) string) (a, b *parts.Service) {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("needs Postgres")
 	}
@@ -33,32 +33,62 @@ func TestReplicasOnOnePostgresAgree(t *testing.T) {
 	if err := os.WriteFile(file, []byte(admin.Reveal()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	configuration := fmt.Sprintf("database: {driver: postgres, dsn: %q}\nadmin: {bootstrap_key_file: %q}\n", dsn, file)
 	t.Setenv("EXTAUTHZ_TOKEN_FILE", file)
-	a, b := parts.StartService(t, configuration), parts.StartService(t, configuration)
-	checkA, checkB := checker(t, a), checker(t, b)
+	configuration := fmt.Sprintf("admin: {bootstrap_key_file: %q}\n%s", file, more(dsn))
+	return parts.StartService(t, configuration), parts.StartService(t, configuration)
+}
 
-	k := a.NewKey("--scope", "orders:read")
-	for name, check := range map[string]func(string, string) string{"a": reasonOf(checkA), "b": reasonOf(checkB)} {
+// knownToBoth makes a key and has both replicas take it into their caches.
+func knownToBoth(t *testing.T, a, b *parts.Service) (k parts.Key, checkA, checkB func(path, key string) string) {
+	t.Helper()
+	checkA, checkB = reasonOf(checker(t, a)), reasonOf(checker(t, b))
+	k = a.NewKey("--scope", "orders:read")
+	for name, check := range map[string]func(string, string) string{"a": checkA, "b": checkB} {
 		if got := check("/orders", k.Key); got != "granted" {
 			t.Fatalf("%s: %s", name, got)
 		}
 	}
-	a.Must("keys", "revoke", k.ID)
-	revoked := time.Now()
-	if got := reason(checkA("/orders", k.Key)); got != "key_revoked" {
-		t.Errorf("the replica that revoked: %s", got)
-	}
+	return k, checkA, checkB
+}
+
+func refusedSoon(t *testing.T, check func(path, key string) string, key string) {
+	t.Helper()
 	eventually(t, func() error {
-		if got := reason(checkB("/orders", k.Key)); got != "key_revoked" {
+		if got := check("/orders", key); got != "key_revoked" {
 			return errors.New("the other replica: " + got)
 		}
 		return nil
 	})
+}
+
+// TestReplicasOnOnePostgresAgree: what one replica changes, another one, with
+// the key in its cache, knows within the lease.
+func TestReplicasOnOnePostgresAgree(t *testing.T) {
+	a, b := twoReplicas(t, func(dsn string) string { return fmt.Sprintf("database: {driver: postgres, dsn: %q}", dsn) })
+	k, checkA, checkB := knownToBoth(t, a, b)
+	a.Must("keys", "revoke", k.ID)
+	revoked := time.Now()
+	if got := checkA("/orders", k.Key); got != "key_revoked" {
+		t.Errorf("the replica that revoked: %s", got)
+	}
+	refusedSoon(t, checkB, k.Key)
 	// The bound is a second; the machine may be busy.
 	if took := time.Since(revoked); took > 3*time.Second {
 		t.Errorf("the other replica took %v", took)
 	}
+	a.Stop()
+	b.Stop()
+}
+
+// TestAListeningReplicaNeedsNoPoll: polls and lease are so long here that only
+// the database's ring can bring the change.
+func TestAListeningReplicaNeedsNoPoll(t *testing.T) {
+	a, b := twoReplicas(t, func(dsn string) string {
+		return fmt.Sprintf("database: {driver: postgres, dsn: %q, listen_dsn: %q}\ncache: {local: {lease: 100s}, feed: {poll: 90s}}", dsn, dsn)
+	})
+	k, _, checkB := knownToBoth(t, a, b)
+	a.Must("keys", "revoke", k.ID)
+	refusedSoon(t, checkB, k.Key)
 	a.Stop()
 	b.Stop()
 }

@@ -20,7 +20,6 @@ func NotYet() map[string]string {
 		"cache.ttl.scope":        "the cache is in process only",
 		"cache.ttl.stats":        "the cache is in process only",
 		"cache.ttl.usage_batch":  "the cache is in process only",
-		"database.listen_dsn":    "changes are polled for",
 		"cache.sealing_key_file": "the cache is in process only",
 		"routes.mode":            "shadow rules are enforced like others",
 		"limits":                 "rates of keys are not held",

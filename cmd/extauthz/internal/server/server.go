@@ -148,6 +148,9 @@ func (s *Server) Run(ctx context.Context) error {
 	})
 	group.Go(func() error { return served(s.ops.Serve(s.listen.ops)) })
 	group.Go(func() error { return s.trim(ctx) })
+	if dsn := s.c.Settings.Database.ListenDSN.Reveal(); dsn != "" && s.c.Settings.Database.Driver == models.Postgres {
+		group.Go(func() error { return models.Listen(ctx, dsn, s.cache.Ring, s.log) })
+	}
 	group.Go(func() error {
 		select {
 		case <-s.cache.Ready():
