@@ -120,6 +120,26 @@ func get(t *testing.T, url string) string {
 	return string(b)
 }
 
+func TestMetricsTellWhatThereIs(t *testing.T) {
+	s := service(t, ``)
+	check := checker(t, s)
+	check("/orders", "no key")
+	eventually(t, func() error {
+		got := get(t, "http://"+s.Ops+"/metrics")
+		for _, line := range []string{`extauthz_build_info{goversion="go`, `extauthz_keys{state="active"} 1`, `extauthz_decisions_total{decision="deny",reason="malformed_key"} 1`,
+			"extauthz_check_duration_seconds_bucket", "extauthz_cache_requests_total", "extauthz_cache_entries", "extauthz_invalidation_lag_seconds",
+			"extauthz_usage_pending", "extauthz_config_reloads_total", "go_goroutines", "process_resident_memory_bytes"} {
+			if !strings.Contains(got, line) {
+				return errors.New(line + " is missing")
+			}
+		}
+		if strings.Contains(got, "admin") || strings.Contains(got, "ak_live_") {
+			return errors.New("a key or a user is a label")
+		}
+		return nil
+	})
+}
+
 func TestAStopFlushesUsageAndLosesNoKey(t *testing.T) {
 	s := service(t, ``)
 	k := s.NewKey("--scope", "orders:read")

@@ -56,6 +56,7 @@ type Server struct {
 	ready    readiness
 	listen   listeners
 	reloads  *prometheus.CounterVec
+	stock    *inventory
 }
 
 // New opens database and listeners and assembles everything; nothing is served
@@ -85,6 +86,9 @@ func (s *Server) assemble(ctx context.Context) error {
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.reloads = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "extauthz_config_reloads_total", Help: "Reloads of the configuration, by result."}, []string{"result"})
 	registry.MustRegister(s.reloads)
+	for _, result := range []string{"ok", "failed"} { // there from the start, so that a rate can be taken
+		s.reloads.WithLabelValues(result)
+	}
 	var err error
 	if s.cache, err = cachesvc.New(cachesvc.Config{
 		Database: s.db, ValidationTTL: c.Cache.TTL.Validation, NegativeTTL: c.Cache.TTL.Negative, UserListTTL: c.Cache.TTL.UserList,
@@ -94,6 +98,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
+	s.stock = newInventory(registry, s.c.Version, s.db.CountKeys, s.cache.Now)
 	s.policies = &policies{validator: s.cache, usage: s.cache, now: s.cache.Now}
 	p, err := s.policies.build(c)
 	if err != nil {
@@ -148,6 +153,7 @@ func (s *Server) Run(ctx context.Context) error {
 	})
 	group.Go(func() error { return served(s.ops.Serve(s.listen.ops)) })
 	group.Go(func() error { return s.trim(ctx) })
+	group.Go(func() error { return s.stock.run(ctx) })
 	if dsn := s.c.Settings.Database.ListenDSN.Reveal(); dsn != "" && s.c.Settings.Database.Driver == models.Postgres {
 		group.Go(func() error { return models.Listen(ctx, dsn, s.cache.Ring, s.log) })
 	}
