@@ -37,25 +37,25 @@ func (c *counts) database(found bool) {
 
 // Stats are the cache's figures since the start.
 type Stats struct {
-	Layers  []LayerStats
-	Entries []EntryCount
-	HitRate float64 // of all look-ups, the part that L1 answered; 0 with none
+	Layers  []LayerStats `json:"layers"`
+	Entries []EntryCount `json:"entries"`
+	HitRate float64      `json:"hit_rate"` // of all look-ups, the part that L1 answered; 0 with none
 }
 
 // LayerStats are the look-ups that one layer was asked.
 type LayerStats struct {
-	Layer     string // "local" or "database"
-	Namespace string // "validation" or "role"
-	Hits      uint64 // answered, "there is none" included
-	Misses    uint64
-	Errors    uint64
+	Layer     string `json:"layer"`     // "local" or "database"
+	Namespace string `json:"namespace"` // "validation" or "role"
+	Hits      uint64 `json:"hits"`      // answered, "there is none" included
+	Misses    uint64 `json:"misses"`
+	Errors    uint64 `json:"errors"`
 }
 
 // EntryCount is how many entries a layer holds of a name space.
 type EntryCount struct {
-	Layer     string
-	Namespace string
-	Entries   int
+	Layer     string `json:"layer"`
+	Namespace string `json:"namespace"`
+	Entries   int    `json:"entries"`
 }
 
 // Stats returns the figures of all layers and name spaces.

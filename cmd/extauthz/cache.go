@@ -34,10 +34,10 @@ func cacheStats(g *globals) *cobra.Command {
 				row(w, "hit rate", fmt.Sprintf("%.3f", f.Statistics.HitRate))
 				row(w, "usage pending", f.Pending)
 				for _, l := range f.Statistics.Layers {
-					row(w, "layer", fmt.Sprintf("%+v", l))
+					row(w, "look-ups "+l.Layer+" "+l.Namespace, fmt.Sprintf("%d hits, %d misses, %d errors", l.Hits, l.Misses, l.Errors))
 				}
 				for _, e := range f.Statistics.Entries {
-					row(w, "entries", fmt.Sprintf("%+v", e))
+					row(w, "entries "+e.Layer+" "+e.Namespace, e.Entries)
 				}
 			})
 		},

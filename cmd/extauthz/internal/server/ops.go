@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -28,7 +29,7 @@ func opsHandler(r *readiness, cache *cachesvc.Service, registry *prometheus.Regi
 		case !r.loaded.Load():
 			state, status = "starting", http.StatusServiceUnavailable
 		}
-		writeJSON(w, status, map[string]any{"state": state, "cache": cache.Status()})
+		writeJSON(w, status, map[string]any{"state": state, "cache": cacheDetail(cache.Status())})
 	})
 	mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, map[string]string{"version": version})
@@ -39,6 +40,13 @@ func opsHandler(r *readiness, cache *cachesvc.Service, registry *prometheus.Regi
 		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	}
 	return mux
+}
+
+// cacheDetail is a cache's state for people; durations are in words.
+func cacheDetail(s cachesvc.Status) map[string]any {
+	return map[string]any{"state": s.State, "feed_age": s.FeedAge.Round(time.Millisecond).String(), "feed_error": s.FeedError,
+		"lease_holds": s.LeaseHolds, "database_up": s.DatabaseUp, "database_ahead": s.DatabaseAhead.Round(time.Millisecond).String(),
+		"epoch": s.Epoch, "recent_changes": s.RecentChanges, "usage_pending": s.UsagePending}
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
