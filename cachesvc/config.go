@@ -72,6 +72,8 @@ type Database interface {
 // Config of a [Service]. Zero fields but Database take their defaults.
 type Config struct {
 	Database Database
+	// Members lets forged keys be refused without a look-up. Nil: each costs one.
+	Members Members
 
 	ValidationTTL time.Duration // of keys and roles; up to a tenth is taken off at random
 	NegativeTTL   time.Duration // of "no such key"

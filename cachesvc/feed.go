@@ -79,6 +79,9 @@ func (s *Service) readFeed(ctx context.Context) {
 	if !loaded {
 		// What was read meanwhile may be of yet another epoch.
 		s.trust.recent.reset()
+		if s.members != nil {
+			s.members.loadAnew()
+		}
 	}
 	// Before the lease: what it vouches for must be known.
 	s.apply(page.Changes, Cause{Kind: CauseFeed, By: "feed"}, loaded)
@@ -105,6 +108,9 @@ func (s *Service) readPage(ctx context.Context, loaded bool, cursor authz.FeedCu
 func (s *Service) startAnew(page authz.FeedPage, epoch string) {
 	s.trust.lease.void()
 	s.trust.recent.reset()
+	if s.members != nil {
+		s.members.forget()
+	}
 	cause := Cause{Kind: CauseTrimmed, By: "feed", Why: "the feed was trimmed before it was read here"}
 	if page.Epoch != epoch {
 		cause.Kind = CauseEpoch

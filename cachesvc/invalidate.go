@@ -62,6 +62,13 @@ func (s *Service) Changed(_ context.Context, changes []authz.Change) {
 // old news.
 func (s *Service) apply(changes []authz.Change, cause Cause, tell bool) {
 	own := cause.Kind == CauseOwnWrite
+	if s.members != nil {
+		for _, c := range changes {
+			if c.Prefix != "" {
+				s.members.learn(c.Prefix)
+			}
+		}
+	}
 	for _, c := range s.trust.recent.learn(changes, own, s.trust.clock.monotonic()) {
 		target, dropped := s.dropChanged(c)
 		if !tell {

@@ -50,6 +50,11 @@ type reader[T any] struct {
 	maxStale         time.Duration
 	jitter           func() float64
 
+	// refuses tells that an id of which nothing is known need not be asked for,
+	// since it does not exist; nil: every one is.
+	refuses func(id string) bool
+	nothing value[T] // what is delivered then
+
 	// load reads the database; authz.ErrNotFound for nothing there.
 	load func(ctx context.Context, id string) (data T, version uint64, err error)
 }
@@ -61,6 +66,10 @@ func (r *reader[T]) get(ctx context.Context, id string) (*value[T], authz.Layer,
 	if valid {
 		r.counts.local(v.found)
 		return v, authz.LayerLocal, nil
+	}
+	if v == nil && r.refuses != nil && r.refuses(id) {
+		r.counts.local(false)
+		return &r.nothing, authz.LayerLocal, nil
 	}
 	r.counts.localMiss.Add(1)
 	return r.ask(ctx, strings.Clone(id), v)

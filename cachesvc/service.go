@@ -24,6 +24,8 @@ type Service struct {
 	roles *reader[authz.Role]
 	lists store.Store // lists of users' keys
 	usage *usage
+	// members is nil where the configuration names none.
+	members *membership
 
 	userListTTL time.Duration
 	poll        time.Duration
@@ -68,6 +70,10 @@ func New(c Config) (*Service, error) {
 		userListTTL: c.UserListTTL, poll: c.Poll, retention: c.Retention,
 		bell: make(chan struct{}, 1), ready: make(chan struct{}), renew: t.lease.renew,
 	}
+	if c.Members != nil {
+		s.members = newMembership(c.Members, t, c.Logger)
+		s.keys.refuses = s.members.refuses
+	}
 	s.metrics = newMetrics(s)
 	if c.Registerer != nil {
 		if err := c.Registerer.Register(s.metrics); err != nil {
@@ -95,6 +101,9 @@ func (s *Service) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	running.Go(func() { s.followFeed(ctx) })
 	running.Go(func() { s.usage.run(ctx) })
+	if s.members != nil {
+		running.Go(func() { s.members.run(ctx) })
+	}
 	running.Wait()
 	s.keys.flights.drain()
 	s.roles.flights.drain()

@@ -32,6 +32,7 @@ type Status struct {
 	FeedError     string // of the last read; empty if it was well
 	RecentChanges int    // topics in the window
 	UsagePending  int64
+	Members       int // prefixes that forged keys are told apart by; -1: none are known yet
 }
 
 // Status tells the present state.
@@ -44,6 +45,10 @@ func (s *Service) Status() Status {
 		DatabaseAhead: time.Duration(s.trust.clock.drift.Load()),
 		RecentChanges: s.trust.recent.size(),
 		UsagePending:  s.usage.pending(),
+		Members:       -1,
+	}
+	if s.members != nil {
+		st.Members = s.members.count()
 	}
 	if age, ok := s.trust.lease.age(now); ok {
 		st.FeedAge = age

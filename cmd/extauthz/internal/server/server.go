@@ -91,7 +91,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	}
 	var err error
 	if s.cache, err = cachesvc.New(cachesvc.Config{
-		Database: s.db, ValidationTTL: c.Cache.TTL.Validation, NegativeTTL: c.Cache.TTL.Negative, UserListTTL: c.Cache.TTL.UserList,
+		Database: s.db, Members: s.db, ValidationTTL: c.Cache.TTL.Validation, NegativeTTL: c.Cache.TTL.Negative, UserListTTL: c.Cache.TTL.UserList,
 		MaxKeys: c.Cache.Local.MaxKeys, MaxNegative: c.Cache.Local.MaxNegative, Lease: c.Cache.Local.Lease, MaxStale: c.Cache.Local.MaxStale,
 		Poll: c.Cache.Feed.Poll, Retention: c.Cache.Feed.Retention,
 		FlushEvery: c.Usage.FlushInterval, FlushAt: uint64(c.Usage.FlushThreshold), Logger: s.log, Registerer: registry,

@@ -1,0 +1,234 @@
+package cachesvc
+
+import (
+	"context"
+	"hash/maphash"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// Look-ups of prefixes that the filter does not know and that go to the
+	// database all the same, since another replica may have made the key a
+	// moment ago: enough for every new key's first use, and little for a flood
+	// of forgeries.
+	unknownPerSecond = 200
+	unknownBurst     = 200
+
+	memberRetry    = time.Second // after a load that failed
+	memberHeadroom = 2           // how much may be added before the filter is made anew
+	memberLeast    = 1 << 16     // keys that a filter has room for at least
+)
+
+// Members lists the prefixes of all keys.
+type Members interface {
+	// Prefixes calls yield with each; its error ends it. It need be no snapshot,
+	// but what was there all the while must come.
+	Prefixes(ctx context.Context, yield func(prefix string) error) error
+}
+
+// membership knows, without any I/O, which prefixes can't be a key's: forged
+// keys of the right form cost next to nothing then. It is loaded from the
+// database and fed by every change; it counts only while the lease holds, so a
+// key that another replica made is unknown here for the lease's term at most,
+// and only while a flood has used up the look-ups that unknown prefixes have.
+// It only ever says "no such key", and so can let nobody in.
+type membership struct {
+	source Members
+	lease  *lease
+	clock  *clock
+	log    *slog.Logger
+	budget budget
+
+	seed   maphash.Seed
+	filter atomic.Pointer[prefixFilter] // whole; nil: nothing can be told
+
+	mu        sync.Mutex
+	meanwhile []uint64 // hashes of what was learned during a load; nil: none is on
+	history   uint64   // grows when what was loaded means nothing any more
+	wanted    chan struct{}
+}
+
+func newMembership(source Members, t *trust, log *slog.Logger) *membership {
+	return &membership{source: source, lease: t.lease, clock: t.clock, log: log, seed: maphash.MakeSeed(), wanted: make(chan struct{}, 1),
+		budget: budget{interval: time.Second / unknownPerSecond, burst: unknownBurst * time.Second / unknownPerSecond}}
+}
+
+func (m *membership) hash(prefix string) uint64 { return maphash.String(m.seed, prefix) }
+
+// refuses tells whether a prefix need not be looked up.
+func (m *membership) refuses(prefix string) bool {
+	f, now := m.filter.Load(), m.clock.monotonic()
+	return f != nil && m.lease.holds(now) && !f.has(m.hash(prefix)) && !m.budget.take(now)
+}
+
+// learn takes in a prefix that may have come to be. It has to be called before
+// the lease is renewed by the read that told of it.
+func (m *membership) learn(prefix string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	h := m.hash(prefix)
+	if m.meanwhile != nil {
+		m.meanwhile = append(m.meanwhile, h)
+	}
+	if f := m.filter.Load(); f != nil {
+		if f.add(h); f.full() {
+			m.want()
+		}
+	}
+}
+
+// forget drops everything: what was learned belongs to another history. Until
+// loadAnew nothing is told.
+func (m *membership) forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.history++
+	m.filter.Store(nil)
+}
+
+// loadAnew begins a history, whose first change is learned from now on.
+func (m *membership) loadAnew() {
+	m.forget()
+	m.want()
+}
+
+func (m *membership) want() {
+	select {
+	case m.wanted <- struct{}{}:
+	default: // one is due already
+	}
+}
+
+// count is how many prefixes are known, or -1 where nothing can be told.
+func (m *membership) count() int {
+	if f := m.filter.Load(); f != nil {
+		return int(f.added.Load())
+	}
+	return -1
+}
+
+// run loads whenever a load is due, until ctx ends.
+func (m *membership) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.wanted:
+		}
+		err := m.load(ctx)
+		if err == nil || ctx.Err() != nil {
+			continue
+		}
+		m.log.Warn("the keys' prefixes can't be read; forged keys cost a look-up each until they can", "error", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(memberRetry):
+		}
+		m.want()
+	}
+}
+
+// load reads all prefixes into a new filter. What changes meanwhile gets into it
+// as well; if its history ended meanwhile, it is thrown away.
+func (m *membership) load(ctx context.Context) error {
+	m.mu.Lock()
+	history := m.history
+	m.meanwhile = []uint64{}
+	m.mu.Unlock()
+	var hashes []uint64
+	err := m.source.Prefixes(ctx, func(prefix string) error {
+		hashes = append(hashes, m.hash(prefix))
+		return nil
+	})
+	f := newPrefixFilter(max(memberLeast, len(hashes)*memberHeadroom))
+	for _, h := range hashes {
+		f.add(h)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, h := range m.meanwhile {
+		f.add(h)
+	}
+	m.meanwhile = nil
+	if err == nil && m.history == history {
+		m.filter.Store(f)
+	}
+	return err
+}
+
+// prefixFilter is a Bloom filter: what was added is always found, and of the
+// rest about one in two thousand while no more was added than there is room
+// for. It may be read and added to at once.
+type prefixFilter struct {
+	bits  []atomic.Uint64
+	added atomic.Int64
+	room  int64
+}
+
+const (
+	filterBitsPerKey = 16
+	filterProbes     = 8
+)
+
+func newPrefixFilter(room int) *prefixFilter {
+	return &prefixFilter{bits: make([]atomic.Uint64, room*filterBitsPerKey/64+1), room: int64(room)}
+}
+
+// probe calls f with the places of a hash until it returns false.
+func (p *prefixFilter) probe(h uint64, f func(word *atomic.Uint64, bit uint64) bool) {
+	step := h>>32 | 1 // odd: all places are reached (Kirsch and Mitzenmacher)
+	n := uint64(len(p.bits)) * 64
+	for range filterProbes {
+		place := h % n
+		if !f(&p.bits[place/64], 1<<(place%64)) {
+			return
+		}
+		h += step
+	}
+}
+
+func (p *prefixFilter) add(h uint64) {
+	fresh := false
+	p.probe(h, func(word *atomic.Uint64, bit uint64) bool {
+		fresh = word.Or(bit)&bit == 0 || fresh
+		return true
+	})
+	if fresh {
+		p.added.Add(1)
+	}
+}
+
+func (p *prefixFilter) has(h uint64) bool {
+	there := true
+	p.probe(h, func(word *atomic.Uint64, bit uint64) bool {
+		there = word.Load()&bit != 0
+		return there
+	})
+	return there
+}
+
+func (p *prefixFilter) full() bool { return p.added.Load() > p.room }
+
+// budget is a rate with a burst, without a lock (the generic cell rate
+// algorithm): next is when the burst would be whole again.
+type budget struct {
+	interval, burst time.Duration
+	next            atomic.Int64
+}
+
+// take tells whether one more is within the budget, and takes it.
+func (b *budget) take(now time.Duration) bool {
+	for {
+		before := b.next.Load()
+		after := max(time.Duration(before), now) + b.interval
+		if after-now > b.burst {
+			return false
+		}
+		if b.next.CompareAndSwap(before, int64(after)) {
+			return true
+		}
+	}
+}

@@ -1,0 +1,234 @@
+package cachesvc
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"extauthz/authz"
+)
+
+// Prefixes is slow, and fails, as other queries of the connection do.
+func (c *connection) Prefixes(ctx context.Context, yield func(string) error) error {
+	prefixes, err := query(ctx, c, &c.lookup, func() (all []string) {
+		c.database.mu.Lock()
+		defer c.database.mu.Unlock()
+		for p := range c.keys {
+			all = append(all, p)
+		}
+		return all
+	})
+	for _, p := range prefixes {
+		if err := yield(p); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// guarded starts a service that knows its members.
+func guarded(t *testing.T, c *connection) *Service {
+	t.Helper()
+	s := start(t, Config{Database: c, Members: c})
+	synctest.Wait()
+	return s
+}
+
+// flood looks up so many prefixes that are no key's.
+func flood(t *testing.T, s *Service, n int) {
+	t.Helper()
+	for i := range n {
+		e, err := s.Lookup(t.Context(), fmt.Sprintf("forged-%d-%d", i, rand.Uint64()))
+		if err != nil || e.Record != nil {
+			t.Fatalf("got %+v, %v", e, err)
+		}
+	}
+}
+
+func TestAFloodOfForgedKeysCostsABoundedNumberOfLookups(t *testing.T) {
+	bubble(t, func(t *testing.T, db *database, c *connection) {
+		s := guarded(t, c)
+		flood(t, s, 20_000)
+		if db.keyReads > unknownBurst {
+			t.Errorf("%d look-ups for 20,000 forged keys", db.keyReads)
+		}
+		if s.Status().Members != 1 {
+			t.Errorf("%d members", s.Status().Members)
+		}
+		wantEntry(t, s, "k", true, authz.LayerDatabase) // a cold real key is looked up all the same
+		wantEntry(t, s, "k", true, authz.LayerLocal)
+	})
+}
+
+func TestANewKeyOfAnotherReplicaIsFoundAtOnceAndInAFloodWithinTheLease(t *testing.T) {
+	bubble(t, func(t *testing.T, db *database, c *connection) {
+		s := guarded(t, c)
+		db.commit("calm", as)
+		wantEntry(t, s, "calm", true, authz.LayerDatabase)
+		flood(t, s, 1000)
+		db.commit("stormy", as)
+		time.Sleep(DefaultLease)
+		flood(t, s, 1000)
+		wantEntry(t, s, "stormy", true, authz.LayerDatabase)
+	})
+}
+
+func TestAnOwnNewKeyIsFoundAtOnceInAFlood(t *testing.T) {
+	bubble(t, func(t *testing.T, db *database, c *connection) {
+		s := guarded(t, c)
+		flood(t, s, 1000)
+		s.Changed(t.Context(), db.commit("own", as))
+		wantEntry(t, s, "own", true, authz.LayerDatabase)
+	})
+}
+
+func TestWithoutTheLeaseNothingIsRefusedUnasked(t *testing.T) {
+	bubble(t, func(t *testing.T, db *database, c *connection) {
+		s := guarded(t, c)
+		flood(t, s, 1000)
+		c.set(func(c *connection) {
+			c.feed = func() (time.Duration, time.Duration, error) { return 0, 0, errAway }
+		})
+		time.Sleep(2 * DefaultLease)
+		db.commit("new", as)
+		flood(t, s, 1000)
+		wantEntry(t, s, "new", true, authz.LayerDatabase)
+	})
+}
+
+func TestARestoredDatabaseIsKnownAnew(t *testing.T) {
+	bubble(t, func(t *testing.T, db *database, c *connection) {
+		db.commit("old", as)
+		db.log = nil // long ago: no window of the feed tells of it
+		restore := db.backup()
+		db.commit("old", nil)
+		db.log = nil
+		s := guarded(t, c)
+		restore("two")
+		time.Sleep(2 * DefaultPoll)
+		synctest.Wait()
+		flood(t, s, 1000)
+		wantEntry(t, s, "old", true, authz.LayerDatabase)
+	})
+}
+
+func TestWhatChangesDuringTheLoadIsKnown(t *testing.T) {
+	bubble(t, func(t *testing.T, db *database, c *connection) {
+		slow := 10 * time.Second // after the state was read
+		c.set(func(c *connection) {
+			c.lookup = func() (time.Duration, time.Duration, error) { return 0, slow, nil }
+		})
+		s := guarded(t, c)
+		db.commit("during", as)
+		time.Sleep(slow + DefaultPoll)
+		synctest.Wait()
+		c.set(func(c *connection) {
+			c.lookup = func() (time.Duration, time.Duration, error) { return 0, 0, nil }
+		})
+		flood(t, s, 1000)
+		wantEntry(t, s, "during", true, authz.LayerDatabase)
+	})
+}
+
+func TestALoadThatFailsIsTriedAgain(t *testing.T) {
+	bubble(t, func(t *testing.T, db *database, c *connection) {
+		c.set(func(c *connection) {
+			c.lookup = func() (time.Duration, time.Duration, error) { return 0, 0, errAway }
+		})
+		s := guarded(t, c)
+		if n := s.Status().Members; n != -1 {
+			t.Fatalf("%d members without a load", n)
+		}
+		c.set(func(c *connection) {
+			c.lookup = func() (time.Duration, time.Duration, error) { return 0, 0, nil }
+		})
+		time.Sleep(2 * memberRetry)
+		synctest.Wait()
+		if n := s.Status().Members; n != 1 {
+			t.Errorf("%d members", n)
+		}
+	})
+}
+
+func TestAFilterThatIsFullIsMadeAnew(t *testing.T) {
+	bubble(t, func(t *testing.T, db *database, c *connection) {
+		s := guarded(t, c)
+		room := s.members.filter.Load().room
+		var changes []authz.Change
+		for i := range room + room/50 { // some are taken for members, and not counted
+			changes = append(changes, db.commit(fmt.Sprint("k", i), as)...)
+		}
+		s.Changed(t.Context(), changes)
+		synctest.Wait()
+		if f := s.members.filter.Load(); f.room <= room || f.full() || !f.has(s.members.hash("k0")) {
+			t.Errorf("room for %d, was %d", f.room, room)
+		}
+	})
+}
+
+func TestTheFilterForgetsNothingAndInventsLittle(t *testing.T) {
+	const n = 100_000
+	f := newPrefixFilter(n)
+	r := rand.New(rand.NewPCG(1, 2))
+	in, wrong := make([]uint64, n), 0
+	for i := range in {
+		in[i] = r.Uint64()
+		f.add(in[i])
+	}
+	for _, h := range in {
+		if !f.has(h) {
+			t.Fatal("a member is not found")
+		}
+	}
+	for range n {
+		if f.has(r.Uint64()) {
+			wrong++
+		}
+	}
+	if wrong > n/500 {
+		t.Errorf("%d of %d strangers are taken for members", wrong, n)
+	}
+}
+
+func TestTheBudgetGivesItsRateAndItsBurst(t *testing.T) {
+	b := budget{interval: 10 * time.Millisecond, burst: 100 * time.Millisecond}
+	taken := func(now time.Duration) (n int) {
+		for b.take(now) {
+			n++
+		}
+		return n
+	}
+	for _, c := range []struct {
+		at   time.Duration
+		want int
+	}{{0, 10}, {5 * time.Millisecond, 0}, {10 * time.Millisecond, 1}, {60 * time.Millisecond, 5}, {time.Hour, 10}} {
+		if got := taken(c.at); got != c.want {
+			t.Errorf("at %v: %d, want %d", c.at, got, c.want)
+		}
+	}
+}
+
+func BenchmarkAForgedKey(b *testing.B) {
+	c := newDatabase().connect()
+	s := start(b, Config{Database: c, Members: c})
+	<-s.Ready()
+	for s.Status().Members < 0 {
+		time.Sleep(time.Millisecond)
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if e, err := s.Lookup(b.Context(), forgeries[i%len(forgeries)]); err != nil || e.Record != nil {
+			b.Fatal(e, err)
+		}
+	}
+}
+
+var forgeries = func() (out [4096]string) {
+	for i := range out {
+		out[i] = fmt.Sprintf("ak_live_forged%d", i)
+	}
+	return out
+}()
