@@ -100,12 +100,13 @@ type connection struct {
 	mu     sync.Mutex
 	lookup func() (before, after time.Duration, err error)
 	feed   func() (before, after time.Duration, err error)
+	list   func() (before, after time.Duration, err error)
 	sink   func() error
 }
 
 func (d *database) connect() *connection {
 	well := func() (time.Duration, time.Duration, error) { return 0, 0, nil }
-	return &connection{database: d, lookup: well, feed: well, sink: func() error { return nil }}
+	return &connection{database: d, lookup: well, feed: well, list: well, sink: func() error { return nil }}
 }
 
 func (c *connection) set(f func(*connection)) {

@@ -13,7 +13,7 @@ import (
 
 // Prefixes is slow, and fails, as other queries of the connection do.
 func (c *connection) Prefixes(ctx context.Context, yield func(string) error) error {
-	prefixes, err := query(ctx, c, &c.lookup, func() (all []string) {
+	prefixes, err := query(ctx, c, &c.list, func() (all []string) {
 		c.database.mu.Lock()
 		defer c.database.mu.Unlock()
 		for p := range c.keys {
@@ -107,11 +107,23 @@ func TestARestoredDatabaseIsKnownAnew(t *testing.T) {
 		db.commit("old", nil)
 		db.log = nil
 		s := guarded(t, c)
+		listing := 10 * time.Second // after the state was read
+		c.set(func(c *connection) {
+			c.list = func() (time.Duration, time.Duration, error) { return 0, listing, nil }
+		})
 		restore("two")
 		time.Sleep(2 * DefaultPoll)
 		synctest.Wait()
 		flood(t, s, 1000)
-		wantEntry(t, s, "old", true, authz.LayerDatabase)
+		wantEntry(t, s, "old", true, authz.LayerDatabase) // before it is listed
+		time.Sleep(listing)
+		synctest.Wait()
+		if n := s.Status().Members; n != 2 {
+			t.Errorf("%d members", n)
+		}
+		flood(t, s, 1000)
+		s.Changed(t.Context(), db.commit("k", named)) // nothing is in L1 on its account
+		wantEntry(t, s, "k", true, authz.LayerDatabase)
 	})
 }
 
@@ -119,14 +131,14 @@ func TestWhatChangesDuringTheLoadIsKnown(t *testing.T) {
 	bubble(t, func(t *testing.T, db *database, c *connection) {
 		slow := 10 * time.Second // after the state was read
 		c.set(func(c *connection) {
-			c.lookup = func() (time.Duration, time.Duration, error) { return 0, slow, nil }
+			c.list = func() (time.Duration, time.Duration, error) { return 0, slow, nil }
 		})
 		s := guarded(t, c)
 		db.commit("during", as)
 		time.Sleep(slow + DefaultPoll)
 		synctest.Wait()
 		c.set(func(c *connection) {
-			c.lookup = func() (time.Duration, time.Duration, error) { return 0, 0, nil }
+			c.list = func() (time.Duration, time.Duration, error) { return 0, 0, nil }
 		})
 		flood(t, s, 1000)
 		wantEntry(t, s, "during", true, authz.LayerDatabase)
@@ -136,14 +148,14 @@ func TestWhatChangesDuringTheLoadIsKnown(t *testing.T) {
 func TestALoadThatFailsIsTriedAgain(t *testing.T) {
 	bubble(t, func(t *testing.T, db *database, c *connection) {
 		c.set(func(c *connection) {
-			c.lookup = func() (time.Duration, time.Duration, error) { return 0, 0, errAway }
+			c.list = func() (time.Duration, time.Duration, error) { return 0, 0, errAway }
 		})
 		s := guarded(t, c)
 		if n := s.Status().Members; n != -1 {
 			t.Fatalf("%d members without a load", n)
 		}
 		c.set(func(c *connection) {
-			c.lookup = func() (time.Duration, time.Duration, error) { return 0, 0, nil }
+			c.list = func() (time.Duration, time.Duration, error) { return 0, 0, nil }
 		})
 		time.Sleep(2 * memberRetry)
 		synctest.Wait()
