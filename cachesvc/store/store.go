@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -18,7 +19,8 @@ type Store interface {
 	Get(ctx context.Context, key string) (value []byte, found bool, err error)
 	// MGet returns the values in the order of keys, nil for a miss.
 	MGet(ctx context.Context, keys ...string) ([][]byte, error)
-	// Set stores the item in place of what was there, its tags included.
+	// Set stores the item in place of what was there. What only the replaced
+	// item was tagged with may still remove the new one: that is never wrong.
 	Set(ctx context.Context, item Item) error
 	// MSet stores each item as Set does; not in one transaction.
 	MSet(ctx context.Context, items ...Item) error
@@ -29,6 +31,9 @@ type Store interface {
 	// InvalidateTags removes every entry that carries one of the tags and
 	// returns how many there were.
 	InvalidateTags(ctx context.Context, tags ...string) (int, error)
+	// Tagged returns up to limit keys that carry the tag, in no order. Those that
+	// have expired may be among them.
+	Tagged(ctx context.Context, tag string, limit int) ([]string, error)
 	// Count returns how many entries have a key that begins with namespace.
 	Count(ctx context.Context, namespace string) (int, error)
 	// Statistics returns the figures since the start.
@@ -42,6 +47,11 @@ type Item struct {
 	TTL   time.Duration // the lifetime; 0 or less stores nothing and removes what was there
 	Tags  []string
 }
+
+// Forever is the TTL of an item that does not expire; a store that is full does
+// not evict it to make room for another. Items with and without it must not
+// share a tag.
+const Forever time.Duration = math.MaxInt64
 
 // Statistics are a store's figures.
 type Statistics struct {

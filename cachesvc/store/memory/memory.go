@@ -33,7 +33,7 @@ type Store struct {
 type entry struct {
 	key     string
 	value   []byte
-	expires time.Time
+	expires time.Time // zero: never
 	tags    map[string]struct{}
 }
 
@@ -101,14 +101,32 @@ func (s *Store) MSet(ctx context.Context, items ...store.Item) error {
 		if item.TTL <= 0 {
 			continue
 		}
-		for len(s.entries) >= s.max {
-			s.remove(s.recency.Back().Value.(*entry).key)
+		if err := s.makeRoom(); err != nil {
+			return err
 		}
-		e := &entry{key: item.Key, expires: s.now().Add(item.TTL), tags: make(map[string]struct{})}
+		e := &entry{key: item.Key, tags: make(map[string]struct{})}
+		if item.TTL != store.Forever {
+			e.expires = s.now().Add(item.TTL)
+		}
 		e.value = append([]byte{}, item.Value...) // not nil, even if empty
 		s.entries[item.Key] = s.recency.PushFront(e)
 		s.bytes += int64(len(e.value))
 		s.tag(e, item.Tags)
+	}
+	return nil
+}
+
+// makeRoom evicts what was not used for longest, but for what is kept for ever.
+func (s *Store) makeRoom() error {
+	for element := s.recency.Back(); len(s.entries) >= s.max; {
+		if element == nil {
+			return fmt.Errorf("the store is full of %d entries that must be kept", len(s.entries))
+		}
+		e := element.Value.(*entry)
+		element = element.Prev()
+		if !e.expires.IsZero() {
+			s.remove(e.key)
+		}
 	}
 	return nil
 }
@@ -151,6 +169,22 @@ func (s *Store) InvalidateTags(ctx context.Context, tags ...string) (dropped int
 		dropped += s.removeLive(keys)
 	}
 	return dropped, nil
+}
+
+// Tagged implements store.Store.
+func (s *Store) Tagged(ctx context.Context, tag string, limit int) (keys []string, err error) {
+	if err := check(ctx, []string{tag}); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key := range s.tags[tag] {
+		if len(keys) >= limit {
+			break
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
 }
 
 // Count implements store.Store. It looks at every entry, and drops what has
@@ -200,7 +234,7 @@ func (s *Store) live(key string) *entry {
 	if !ok {
 		return nil
 	}
-	if e := element.Value.(*entry); s.now().Before(e.expires) {
+	if e := element.Value.(*entry); e.expires.IsZero() || s.now().Before(e.expires) {
 		return e
 	}
 	s.remove(key)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,7 +29,9 @@ func Run(t *testing.T, factory Factory) {
 		{"a miss is not an error", miss},
 		{"an empty value is a hit", emptyValue},
 		{"mget keeps the order and marks misses", mget},
-		{"set replaces value, lifetime and tags", replace},
+		{"set replaces value and lifetime, and adds tags", replace},
+		{"what is kept for ever does not end", forever},
+		{"the keys under a tag can be listed", tagged},
 		{"an entry ends with its lifetime", lifetime},
 		{"no lifetime removes at once", noLifetime},
 		{"delete counts what was there", remove},
@@ -114,10 +117,42 @@ func replace(t *testing.T, s store.Store, pass func(time.Duration)) {
 		t.Fatal(err)
 	}
 	set(t, s, "a", "new", "after")
-	n, err := s.InvalidateTags(t.Context(), "before")
-	wantCount(t, "InvalidateTags(before)", n, err, 0)
 	pass(1500 * time.Millisecond)
 	want(t, s, "a", "new")
+	n, err := s.InvalidateTags(t.Context(), "after")
+	wantCount(t, "InvalidateTags(after)", n, err, 1)
+}
+
+func forever(t *testing.T, s store.Store, pass func(time.Duration)) {
+	err := s.Set(t.Context(), store.Item{Key: "a", Value: []byte("1"), TTL: store.Forever, Tags: []string{"kept"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pass(1500 * time.Millisecond)
+	want(t, s, "a", "1")
+	n, err := s.InvalidateTags(t.Context(), "kept")
+	wantCount(t, "InvalidateTags", n, err, 1)
+}
+
+func tagged(t *testing.T, s store.Store, _ func(time.Duration)) {
+	set(t, s, "a", "1", "red")
+	set(t, s, "b", "2", "red")
+	set(t, s, "c", "3", "blue")
+	keys, err := s.Tagged(t.Context(), "red", 10)
+	slices.Sort(keys)
+	if err != nil || !slices.Equal(keys, []string{"a", "b"}) {
+		t.Fatalf("Tagged(red) = %q, %v", keys, err)
+	}
+	keys, err = s.Tagged(t.Context(), "red", 1)
+	wantCount(t, "Tagged(red, 1)", len(keys), err, 1)
+	if _, err := s.Delete(t.Context(), "a", "b"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err = s.InvalidateTags(t.Context(), "red"); err != nil {
+		t.Fatal(err)
+	}
+	keys, err = s.Tagged(t.Context(), "red", 10)
+	wantCount(t, "Tagged(red) after its end", len(keys), err, 0)
 }
 
 func lifetime(t *testing.T, s store.Store, pass func(time.Duration)) {
