@@ -15,6 +15,11 @@ type Change struct {
 	UserID  string // of the key, for ChangeKey
 	Role    string // name, for ChangeRole
 
+	// Place is where in the feed the change stands: what was read from the
+	// database at a cursor beyond it ([FeedCursor.Beyond]) has seen the change.
+	// 0 in a change that did not come from the feed.
+	Place uint64
+
 	// At is when the database wrote the change, in its own time: it tells how
 	// late a replica learned of it. Zero where that is not known.
 	At time.Time
@@ -115,6 +120,14 @@ type Usage struct {
 	KeyID      string
 	Count      uint64
 	LastUsedAt time.Time
+}
+
+// UsageBatch is usage that is added once, however often it is written: it is
+// known by Source and Sequence.
+type UsageBatch struct {
+	Source   string // of one process and one way; new batches have higher sequences
+	Sequence uint64 // from 1 on
+	Usage    []Usage
 }
 
 // AuditFilter chooses audit entries, newest first.

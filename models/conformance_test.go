@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -256,12 +258,13 @@ func TestUsageIsAddedMovesForwardAndChangesNoVersion(t *testing.T) {
 		for i := range 10_000 {
 			usage = append(usage, authz.Usage{KeyID: fmt.Sprint(i), Count: 1, LastUsedAt: testTime})
 		}
-		for range 2 {
-			if err := db.AddUsage(t.Context(), usage); err != nil {
+		for sequence := range uint64(2) {
+			if err := db.AddUsage(t.Context(), []authz.UsageBatch{{Source: "a", Sequence: sequence + 1, Usage: usage}}); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := db.AddUsage(t.Context(), []authz.Usage{{KeyID: rec.ID, Count: 1, LastUsedAt: testTime.Add(-time.Hour)}}); err != nil {
+		late := authz.UsageBatch{Source: "b", Sequence: 7, Usage: []authz.Usage{{KeyID: rec.ID, Count: 1, LastUsedAt: testTime.Add(-time.Hour)}}}
+		if err := db.AddUsage(t.Context(), []authz.UsageBatch{late}); err != nil {
 			t.Fatal(err)
 		}
 		got, err := db.Usage(t.Context(), []string{rec.ID, "never"})
@@ -271,6 +274,67 @@ func TestUsageIsAddedMovesForwardAndChangesNoVersion(t *testing.T) {
 		page, err := db.FeedStart(t.Context(), time.Hour)
 		if err != nil || len(page.Changes) != 1 {
 			t.Errorf("usage reached the feed: %d changes, %v", len(page.Changes), err)
+		}
+	})
+}
+
+func TestABatchOfUsageIsAddedOnce(t *testing.T) {
+	each(t, func(t *testing.T, db *DB) {
+		batch := func(source string, sequence, count uint64) authz.UsageBatch {
+			return authz.UsageBatch{Source: source, Sequence: sequence, Usage: []authz.Usage{{KeyID: "k", Count: count, LastUsedAt: testTime}}}
+		}
+		first := []authz.UsageBatch{batch("a", 1, 1), batch("b", 1, 10), batch("a", 2, 100), batch("a", 2, 100)}
+		var writers sync.WaitGroup
+		for range 4 { // replicas that take up the same batches
+			writers.Go(func() {
+				if err := db.AddUsage(t.Context(), first); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		writers.Wait()
+		if err := db.AddUsage(t.Context(), []authz.UsageBatch{batch("a", 2, 100), batch("a", 3, 1000), batch("b", 1, 10)}); err != nil {
+			t.Fatal(err)
+		}
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := db.AddUsage(ended, []authz.UsageBatch{batch("a", 4, 5)}); err == nil {
+			t.Error("written under an ended context")
+		}
+		got, err := db.Usage(t.Context(), []string{"k"})
+		if err != nil || len(got) != 1 || got[0].Count != 1111 {
+			t.Errorf("got %+v, %v; want 1111", got, err)
+		}
+	})
+}
+
+func TestTheMostUsedKeysComeFirst(t *testing.T) {
+	each(t, func(t *testing.T, db *DB) {
+		dead := newKey(t, func(r *authz.Record) { r.Active = false })
+		records := insert(t, db, newKey(t, nil), newKey(t, nil), newKey(t, nil), dead)
+		b := authz.UsageBatch{Source: "a", Sequence: 1}
+		for i, n := range []uint64{5, 50, 0, 500} {
+			if n > 0 {
+				b.Usage = append(b.Usage, authz.Usage{KeyID: records[i].ID, Count: n, LastUsedAt: testTime})
+			}
+		}
+		if err := db.AddUsage(t.Context(), []authz.UsageBatch{b}); err != nil {
+			t.Fatal(err)
+		}
+		for limit, want := range map[int][]string{
+			1: {records[1].ID}, 2: {records[1].ID, records[0].ID}, 10: {records[1].ID, records[0].ID, records[2].ID},
+		} {
+			var got []string
+			err := db.MostUsed(t.Context(), limit, func(r authz.Record, v authz.Verifier) error {
+				if v.Alg == "" {
+					t.Error("no verifier")
+				}
+				got = append(got, r.ID)
+				return nil
+			})
+			if err != nil || !slices.Equal(got, want) {
+				t.Errorf("limit %d: got %v, %v; want %v", limit, got, err, want)
+			}
 		}
 	})
 }

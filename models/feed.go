@@ -14,6 +14,7 @@ type feedDialect struct {
 	epoch  string // of the row m of extauthz_meta
 	now    string // the clock, read after the snapshot was taken
 	here   string // the place that a reader of this very snapshot has reached
+	place  string // of a row of outbox o: every snapshot whose here is higher shows the row
 	after  string // rows of outbox o beyond a place, which stands for %s
 	before string // the others
 	alien  string // rows that can't be of this database's history
@@ -23,6 +24,7 @@ var sqliteFeed = feedDialect{
 	epoch:  "m.epoch",
 	now:    "strftime('%Y-%m-%d %H:%M:%f+00:00', 'now')",
 	here:   "(SELECT value FROM change_seq)",
+	place:  "o.version - 1",
 	after:  "o.version > %s",
 	before: "o.version <= %s",
 	alien:  "FALSE",
@@ -42,6 +44,7 @@ func postgresFeed(history bool) feedDialect {
 		epoch:  "m.epoch || '/' || m.tableoid",
 		now:    "clock_timestamp()",
 		here:   "pg_snapshot_xmin(pg_current_snapshot())::text::bigint",
+		place:  "o.xid::text::bigint",
 		after:  "o.xid >= %s::text::xid8",
 		before: "o.xid < %s::text::xid8",
 		alien:  "o.xid >= pg_snapshot_xmax(pg_current_snapshot())",
@@ -54,7 +57,7 @@ func postgresFeed(history bool) feedDialect {
 
 // ReadFeed returns all committed changes beyond the cursor.
 func (db *DB) ReadFeed(ctx context.Context, after authz.FeedCursor) (authz.FeedPage, error) {
-	place := int64(after.Version | after.XID) //nolint:gosec // one of them is 0, and both stay far below 2^63
+	place := int64(after.Place()) //nolint:gosec // stays far below 2^63
 	page, trimmedTo, err := db.feedFrom(ctx, "?", place)
 	page.Trimmed = place < trimmedTo
 	return page, err
@@ -88,6 +91,7 @@ type feedRow struct {
 	UserID  string
 	Role    string
 	At      time.Time
+	Place   uint64
 }
 
 // feedFrom reads in one statement, and so in one snapshot and one round trip:
@@ -98,8 +102,8 @@ func (db *DB) feedFrom(ctx context.Context, place string, arg any) (page authz.F
 	err = db.read.WithContext(ctx).Raw(fmt.Sprintf(`
 		WITH now AS (SELECT %s AS epoch, %s AS now, %s AS here FROM extauthz_meta m WHERE m.id = 1),
 		head AS MATERIALIZED (SELECT now.*, COALESCE((SELECT max(k.place) FROM feed_marks k WHERE k.trimmed AND k.epoch = now.epoch), 0) AS trimmed FROM now)
-		SELECT head.*, o.version, o.kind, o.prefix, o.key_id, o.user_id, o.role, o.at
-		FROM head LEFT JOIN outbox o ON `+f.after+` ORDER BY o.version`, f.epoch, f.now, f.here, place), arg).Scan(&rows).Error
+		SELECT head.*, o.version, o.kind, o.prefix, o.key_id, o.user_id, o.role, o.at, %s AS place
+		FROM head LEFT JOIN outbox o ON `+f.after+` ORDER BY o.version`, f.epoch, f.now, f.here, f.place, place), arg).Scan(&rows).Error
 	if err != nil {
 		return page, 0, fmt.Errorf("change feed can't be read: %w", err)
 	}
@@ -116,7 +120,7 @@ func (db *DB) feedFrom(ctx context.Context, place string, arg any) (page authz.F
 	for _, r := range rows {
 		if r.Version != 0 {
 			page.Changes = append(page.Changes, authz.Change{Version: r.Version, Kind: r.Kind, Prefix: r.Prefix,
-				KeyID: r.KeyID, UserID: r.UserID, Role: r.Role, At: r.At.UTC()})
+				KeyID: r.KeyID, UserID: r.UserID, Role: r.Role, Place: r.Place, At: r.At.UTC()})
 		}
 	}
 	return page, head.Trimmed, nil

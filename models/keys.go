@@ -55,6 +55,53 @@ func (db *DB) KeysByPrefixes(ctx context.Context, prefixes []string, yield func(
 	return errors.Join(unreadable...)
 }
 
+// MostUsed calls yield with up to limit keys that are active: the most used
+// ones first, then those made last. Its error ends it, and a row that can't be
+// read is left out.
+func (db *DB) MostUsed(ctx context.Context, limit int, yield func(authz.Record, authz.Verifier) error) error {
+	// Ids first and alone, so that what is sorted is small.
+	var ids []string
+	active := db.read.WithContext(ctx).Model(&keyRow{}).Where("is_active AND revoked_at IS NULL").Limit(limit).Session(&gorm.Session{})
+	err := active.Joins("JOIN key_usage u ON u.key_id = api_keys.id").Order("u.count DESC, api_keys.id DESC").Pluck("api_keys.id", &ids).Error
+	if err == nil && len(ids) < limit {
+		var unused []string
+		err = active.Where("NOT EXISTS (SELECT 1 FROM key_usage u WHERE u.key_id = api_keys.id)").
+			Order("id DESC").Limit(limit-len(ids)).Pluck("id", &unused).Error
+		ids = append(ids, unused...)
+	}
+	if err != nil {
+		return fmt.Errorf("the most used keys can't be read: %w", err)
+	}
+	for some := range slices.Chunk(ids, rowsAtOnce) {
+		var rows []keyRow
+		if err := db.read.WithContext(ctx).Where("id IN ?", some).Find(&rows).Error; err != nil {
+			return fmt.Errorf("the most used keys can't be read: %w", err)
+		}
+		place := make(map[string]*keyRow, len(rows))
+		for i := range rows {
+			place[rows[i].ID] = &rows[i]
+		}
+		for _, id := range some {
+			row := place[id]
+			if row == nil { // deleted meanwhile
+				continue
+			}
+			rec, err := row.record()
+			if err != nil {
+				continue
+			}
+			v, err := row.verifier()
+			if err != nil {
+				continue
+			}
+			if err := yield(rec, v); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // prefixesAtOnce is how many prefixes one statement of [DB.Prefixes] brings.
 const prefixesAtOnce = 10_000
 

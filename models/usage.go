@@ -2,6 +2,7 @@ package models
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -27,34 +28,114 @@ func (usageRow) TableName() string { return "key_usage" }
 // limit of parameters.
 const rowsAtOnce = 500
 
-// AddUsage adds counts; last_used_at moves forward only. All of it is written,
-// or nothing. A key may come more than once.
-func (db *DB) AddUsage(ctx context.Context, usage []authz.Usage) error {
-	if len(usage) == 0 {
+// usageMark says how far the batches of one source are added.
+type usageMark struct {
+	Source   string `gorm:"primaryKey"`
+	Sequence uint64
+	At       time.Time
+}
+
+// TableName is GORM's way of naming the table.
+func (usageMark) TableName() string { return "usage_marks" }
+
+// AddUsage adds the batches that were not added before: of each source those
+// with a higher sequence than the highest that was. last_used_at moves forward
+// only. All of it is written, or nothing.
+func (db *DB) AddUsage(ctx context.Context, batches []authz.UsageBatch) error {
+	if len(batches) == 0 {
 		return nil
 	}
-	// In the order of ids, so that replicas that write at once wait for one
-	// another and don't deadlock; each once, as one statement demands.
-	sum := make(map[string]usageRow, len(usage))
-	for _, u := range usage {
-		r := sum[u.KeyID]
-		r.KeyID, r.Count = u.KeyID, r.Count+u.Count
-		if at := instant(u.LastUsedAt); at.After(r.LastUsedAt) {
-			r.LastUsedAt = at
+	return db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		fresh, err := db.claimUsage(tx, batches)
+		if err != nil {
+			return fmt.Errorf("usage can't be claimed: %w", err)
 		}
-		sum[u.KeyID] = r
+		rows := usageRows(fresh)
+		if len(rows) == 0 {
+			return nil
+		}
+		err = tx.Clauses(clause.OnConflict{
+			Columns: []clause.Column{{Name: "key_id"}},
+			DoUpdates: clause.Assignments(map[string]any{
+				"count":        gorm.Expr("key_usage.count + excluded.count"),
+				"last_used_at": gorm.Expr("CASE WHEN excluded.last_used_at > key_usage.last_used_at THEN excluded.last_used_at ELSE key_usage.last_used_at END"),
+			}),
+		}).CreateInBatches(rows, rowsAtOnce).Error
+		if err != nil {
+			return fmt.Errorf("usage can't be written: %w", err)
+		}
+		return nil
+	})
+}
+
+// claimUsage moves the marks on and returns the batches beyond where they
+// stood. It locks the marks in the order of sources, so that writers of the same
+// batches wait for one another and don't deadlock.
+func (db *DB) claimUsage(tx *gorm.DB, batches []authz.UsageBatch) (fresh []authz.UsageBatch, err error) {
+	highest := make(map[string]uint64)
+	for _, b := range batches {
+		highest[b.Source] = max(highest[b.Source], b.Sequence)
+	}
+	now := time.Now().UTC()
+	before := make(map[string]uint64)
+	for _, source := range slices.Sorted(maps.Keys(highest)) {
+		mark := usageMark{Source: source, At: now}
+		if err := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&mark).Error; err != nil {
+			return nil, err
+		}
+		q := tx
+		if db.driver == Postgres {
+			q = q.Clauses(clause.Locking{Strength: "UPDATE"})
+		}
+		if err := q.Take(&mark, "source = ?", source).Error; err != nil {
+			return nil, err
+		}
+		before[source] = mark.Sequence
+		if highest[source] <= mark.Sequence {
+			continue
+		}
+		if err := tx.Model(&mark).Updates(map[string]any{"sequence": highest[source], "at": now}).Error; err != nil {
+			return nil, err
+		}
+	}
+	seen := make(map[string]map[uint64]bool)
+	for _, b := range batches {
+		if seen[b.Source] == nil {
+			seen[b.Source] = make(map[uint64]bool)
+		}
+		if b.Sequence > before[b.Source] && !seen[b.Source][b.Sequence] {
+			seen[b.Source][b.Sequence] = true
+			fresh = append(fresh, b)
+		}
+	}
+	return fresh, nil
+}
+
+// usageRows sums batches up: a key once, as one statement demands, and in the
+// order of ids, so that writers wait for one another and don't deadlock.
+func usageRows(batches []authz.UsageBatch) []usageRow {
+	sum := make(map[string]usageRow)
+	for _, b := range batches {
+		for _, u := range b.Usage {
+			r := sum[u.KeyID]
+			r.KeyID, r.Count = u.KeyID, r.Count+u.Count
+			if at := instant(u.LastUsedAt); at.After(r.LastUsedAt) {
+				r.LastUsedAt = at
+			}
+			sum[u.KeyID] = r
+		}
 	}
 	rows := make([]usageRow, 0, len(sum))
 	for _, id := range slices.Sorted(maps.Keys(sum)) {
 		rows = append(rows, sum[id])
 	}
-	return db.gorm.WithContext(ctx).Clauses(clause.OnConflict{
-		Columns: []clause.Column{{Name: "key_id"}},
-		DoUpdates: clause.Assignments(map[string]any{
-			"count":        gorm.Expr("key_usage.count + excluded.count"),
-			"last_used_at": gorm.Expr("CASE WHEN excluded.last_used_at > key_usage.last_used_at THEN excluded.last_used_at ELSE key_usage.last_used_at END"),
-		}),
-	}).CreateInBatches(rows, rowsAtOnce).Error
+	return rows
+}
+
+// TrimUsageMarks forgets sources that wrote nothing since: of a process that is
+// long gone nothing may be left that could still be added.
+func (db *DB) TrimUsageMarks(ctx context.Context, before time.Time) error {
+	return db.gorm.WithContext(ctx).Delete(&usageMark{}, "at < ?", before.UTC()).Error
 }
 
 // Usage leaves out keys that were never used.
