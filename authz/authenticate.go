@@ -15,7 +15,7 @@ func (a *Authorizer) Authenticate(ctx context.Context, key Secret, client netip.
 	if err != nil || d.Reason != ReasonUnspecified {
 		return d, err
 	}
-	scopes, err := a.scopesOf(ctx, d.Record)
+	scopes, err := a.scopesOf(ctx, d.Record, Need{})
 	if err != nil {
 		return Decision{}, err
 	}

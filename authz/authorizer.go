@@ -164,7 +164,7 @@ func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision
 		d.Reason = ReasonRoute
 		return d, nil
 	}
-	scopes, err := a.scopesOf(ctx, d.Record)
+	scopes, err := a.scopesOf(ctx, d.Record, Need{d.Resource, d.Action, d.Captured})
 	if err != nil {
 		t.add("roles", "error", "the roles could not be read")
 		return Decision{}, err
@@ -218,6 +218,7 @@ func (a *Authorizer) route(r *Request, host, path string, d *Decision, t *trace)
 			t.add("route", "denied", "rule "+rule.Pattern+" can't name a resource and an action for this request")
 			return targetDenied
 		}
+		d.Captured = rule.captures()
 		t.add("route", "rule", rule.Pattern)
 		return targetScoped
 	}
@@ -267,11 +268,11 @@ func validTarget(resource, action string) bool {
 	return err == nil
 }
 
-func (a *Authorizer) scopesOf(ctx context.Context, rec *Record) (Scopes, error) {
+func (a *Authorizer) scopesOf(ctx context.Context, rec *Record, need Need) (Scopes, error) {
 	if len(rec.Roles) == 0 {
 		return rec.Scopes, nil
 	}
-	shared, err := a.Validator.RoleScopes(ctx, rec.Roles)
+	shared, err := a.Validator.RoleScopes(ctx, rec, need)
 	if err != nil {
 		return nil, err
 	}

@@ -20,8 +20,8 @@ func (k *keys) Lookup(_ context.Context, prefix string) (Entry, error) {
 	return k.entries[prefix], k.err
 }
 
-func (k *keys) RoleScopes(_ context.Context, roles []string) (s Scopes, err error) {
-	for _, r := range roles {
+func (k *keys) RoleScopes(_ context.Context, rec *Record, _ Need) (s Scopes, err error) {
+	for _, r := range rec.Roles {
 		s = s.Union(k.roles[r])
 	}
 	return s, k.err

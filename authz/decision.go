@@ -19,6 +19,7 @@ type Decision struct {
 
 	Resource string // what the route asks for; "" where no key is needed
 	Action   string
+	Captured bool  // a rule's wildcard put a value of the request into Resource
 	Rule     *Rule  // the rule that won, nil for context extensions and defaults
 	Path     string // the path judged: canonical, without query
 
@@ -78,9 +79,18 @@ type Validator interface {
 	// an error; ErrThrottled says that look-ups of unknown keys are over their
 	// limit; any other error means that nobody could be asked.
 	Lookup(ctx context.Context, prefix string) (Entry, error)
-	// RoleScopes returns the scopes of all these roles together. A role that
-	// does not exist grants nothing.
-	RoleScopes(ctx context.Context, roles []string) (Scopes, error)
+	// RoleScopes returns the scopes of all roles of the record together. A role
+	// that does not exist grants nothing. need says what they are wanted for, so
+	// that an answer can be found by it; the answer does not depend on it.
+	RoleScopes(ctx context.Context, rec *Record, need Need) (Scopes, error)
+}
+
+// Need is what a request needs of a key.
+type Need struct {
+	Resource, Action string // both "": no scope, or not known
+	// Captured: the resource holds a value that the client chose, so there may
+	// be any number of them.
+	Captured bool
 }
 
 // ErrThrottled is a Validator's word for "too many unknown keys just now".

@@ -79,6 +79,16 @@ func (r *Rule) Target(method string, c *Captures) (resource, action string, ok b
 	return b.String(), action, true
 }
 
+// captures tells whether the rule's resource holds values of the request.
+func (r *Rule) captures() bool {
+	for _, part := range r.template {
+		if part.capture >= 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // RouteTable finds the rule for a request: the most specific one wins, a rule
 // with a host before one without. It is immutable and safe for concurrent use.
 type RouteTable struct {

@@ -45,3 +45,8 @@ func drifted(d time.Duration) bool { return d.Abs() > driftLimit }
 func (c *clock) database(at time.Duration) time.Time {
 	return c.origin.Round(0).Add(at + time.Duration(c.offset.Load()))
 }
+
+// at is the monotonic time of a moment that the database's clock tells.
+func (c *clock) at(database time.Time) time.Duration {
+	return database.Sub(c.origin.Round(0)) - time.Duration(c.offset.Load())
+}

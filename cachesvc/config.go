@@ -2,6 +2,7 @@ package cachesvc
 
 import (
 	"context"
+	cryptorand "crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,7 +18,9 @@ import (
 const (
 	DefaultValidationTTL = 5 * time.Minute
 	DefaultNegativeTTL   = 10 * time.Second
+	DefaultScopeTTL      = 10 * time.Minute
 	DefaultUserListTTL   = 30 * time.Minute
+	DefaultSharedBudget  = 50 * time.Millisecond
 	DefaultMaxKeys       = 1_000_000
 	DefaultMaxNegative   = 100_000
 	DefaultMaxRoles      = 10_000
@@ -28,6 +31,7 @@ const (
 	DefaultRetention     = time.Hour
 	DefaultFlightBudget  = 500 * time.Millisecond
 	DefaultFlushEvery    = time.Minute
+	DefaultCollectEvery  = time.Minute
 	DefaultFlushAt       = 10
 )
 
@@ -58,7 +62,15 @@ type Feed interface {
 // UsageSink adds to what is stored of each key's usage. Count is an increment;
 // LastUsedAt moves forward only.
 type UsageSink interface {
-	AddUsage(ctx context.Context, usage []authz.Usage) error
+	// Batches that were added before are left out.
+	AddUsage(ctx context.Context, batches []authz.UsageBatch) error
+}
+
+// MostUsed finds the keys that are worth having before they are asked for.
+type MostUsed interface {
+	// MostUsed calls yield with up to limit keys, the most used first; its error
+	// ends it.
+	MostUsed(ctx context.Context, limit int, yield func(authz.Record, authz.Verifier) error) error
 }
 
 // Database is all that this package asks of it.
@@ -74,12 +86,22 @@ type Config struct {
 	Database Database
 	// Members lets forged keys be refused without a look-up. Nil: each costs one.
 	Members Members
+	// MostUsed lets the cache be warmed. Nil: it is not.
+	MostUsed MostUsed
+	// Shared is Redis. Nil: everything is kept in process.
+	Shared Shared
+	// Sealing lets keys and decisions in Shared be believed. None: Shared holds
+	// lists, usage and doorbells, and checks go to the database. See
+	// [Service.SetSealing].
+	Sealing SealingKeys
 
 	ValidationTTL time.Duration // of keys and roles; up to a tenth is taken off at random
 	NegativeTTL   time.Duration // of "no such key"
+	ScopeTTL      time.Duration // of what a key's roles allow, in Shared
 	UserListTTL   time.Duration
-	MaxKeys       int // entries in L1
-	MaxNegative   int // entries for unknown keys, apart from MaxKeys
+	SharedBudget  time.Duration // the longest that a check waits for Shared, once
+	MaxKeys       int           // entries in L1
+	MaxNegative   int           // entries for unknown keys, apart from MaxKeys
 	MaxRoles      int
 	MaxUserLists  int
 
@@ -97,8 +119,15 @@ type Config struct {
 	// Lease, since whoever joins a flight may get what it read at its start.
 	FlightBudget time.Duration
 
-	FlushEvery time.Duration // usage goes to the database at least this often
-	FlushAt    uint64        // a key with so many uses goes within a second
+	FlushEvery time.Duration // without Shared: usage goes to the database at least this often
+	// CollectEvery is how often usage goes from Shared to the database; into
+	// Shared it goes each second.
+	CollectEvery time.Duration
+	FlushAt      uint64 // without Shared: a key with so many uses goes within a second
+	Instance     string // names this process; no two may share it. Empty: a random one
+
+	Warm    WarmConfig
+	Monitor MonitorConfig
 
 	Now        func() time.Time // with a monotonic reading; time.Now
 	Jitter     func() float64   // [0,1); math/rand's
@@ -109,7 +138,9 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	setDefault(&c.ValidationTTL, DefaultValidationTTL)
 	setDefault(&c.NegativeTTL, DefaultNegativeTTL)
+	setDefault(&c.ScopeTTL, DefaultScopeTTL)
 	setDefault(&c.UserListTTL, DefaultUserListTTL)
+	setDefault(&c.SharedBudget, DefaultSharedBudget)
 	setDefault(&c.MaxKeys, DefaultMaxKeys)
 	setDefault(&c.MaxNegative, DefaultMaxNegative)
 	setDefault(&c.MaxRoles, DefaultMaxRoles)
@@ -120,7 +151,13 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.Retention, DefaultRetention)
 	setDefault(&c.FlightBudget, DefaultFlightBudget)
 	setDefault(&c.FlushEvery, DefaultFlushEvery)
+	setDefault(&c.CollectEvery, DefaultCollectEvery)
 	setDefault(&c.FlushAt, DefaultFlushAt)
+	c.Warm = c.Warm.withDefaults()
+	c.Monitor = c.Monitor.withDefaults()
+	if c.Instance == "" {
+		c.Instance = cryptorand.Text()
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -151,8 +188,9 @@ func (c Config) validate() error {
 		value time.Duration
 	}{
 		{"ttl.validation", c.ValidationTTL}, {"ttl.negative", c.NegativeTTL}, {"ttl.user_list", c.UserListTTL},
+		{"ttl.scope", c.ScopeTTL}, {"redis.budget", c.SharedBudget},
 		{"local.lease", c.Lease}, {"local.max_stale", c.MaxStale}, {"feed.poll", c.Poll},
-		{"feed.retention", c.Retention}, {"flight budget", c.FlightBudget}, {"usage.flush_interval", c.FlushEvery},
+		{"feed.retention", c.Retention}, {"flight budget", c.FlightBudget}, {"usage.flush_interval", c.FlushEvery}, {"ttl.usage_batch", c.CollectEvery},
 	} {
 		if d.value < 0 {
 			errs = append(errs, fmt.Errorf("cache: %s is %s; it must be positive", d.name, d.value))
@@ -178,7 +216,7 @@ func (c Config) validate() error {
 	if c.MaxStale < c.Lease {
 		errs = append(errs, fmt.Errorf("cache: local.max_stale (%s) must not be shorter than local.lease (%s)", c.MaxStale, c.Lease))
 	}
-	if least := max(c.ValidationTTL+c.MaxStale, c.UserListTTL, c.NegativeTTL) + windowSlack; c.Retention < least {
+	if least := max(c.ValidationTTL+c.MaxStale, c.ScopeTTL, c.UserListTTL, c.NegativeTTL) + windowSlack; c.Retention < least {
 		errs = append(errs, fmt.Errorf("cache: feed.retention (%s) must be at least %s: longer than anything cached can live", c.Retention, least))
 	}
 	return errors.Join(errs...)

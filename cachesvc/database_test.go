@@ -16,21 +16,22 @@ var errAway = errors.New("the database is away")
 
 // database is a database in memory, with versions and a change feed.
 type database struct {
-	mu      sync.Mutex
-	epoch   string
-	version uint64
-	keys    map[string]authz.Record
-	roles   map[string]authz.Role
-	log     []authz.Change
-	trimmed uint64 // changes up to this version are gone from the log
-	usage   map[string]authz.Usage
-	ahead   time.Duration // of the local clock
+	mu         sync.Mutex
+	epoch      string
+	version    uint64
+	keys       map[string]authz.Record
+	roles      map[string]authz.Role
+	log        []authz.Change
+	trimmed    uint64 // changes up to this version are gone from the log
+	usage      map[string]authz.Usage
+	usageMarks map[string]uint64
+	ahead      time.Duration // of the local clock
 
 	keyReads, roleReads int
 }
 
 func newDatabase() *database {
-	return &database{epoch: "one", keys: map[string]authz.Record{}, roles: map[string]authz.Role{}, usage: map[string]authz.Usage{}}
+	return &database{epoch: "one", keys: map[string]authz.Record{}, roles: map[string]authz.Role{}, usage: map[string]authz.Usage{}, usageMarks: map[string]uint64{}}
 }
 
 // commit stores a key under a new version; a nil edit deletes it.
@@ -42,7 +43,7 @@ func (d *database) commit(prefix string, edit func(*authz.Record)) []authz.Chang
 	if !ok {
 		r = authz.Record{ID: "id-" + prefix, UserID: "user-" + prefix, Prefix: prefix, Active: true}
 	}
-	c := authz.Change{Version: d.version, Kind: authz.ChangeKey, Prefix: prefix, KeyID: r.ID, UserID: r.UserID, At: time.Now().Add(d.ahead)}
+	c := authz.Change{Version: d.version, Kind: authz.ChangeKey, Prefix: prefix, KeyID: r.ID, UserID: r.UserID, Place: d.version - 1, At: time.Now().Add(d.ahead)}
 	delete(d.keys, prefix)
 	if edit != nil {
 		edit(&r)
@@ -58,7 +59,7 @@ func (d *database) commitRole(name string, scopes authz.Scopes) []authz.Change {
 	defer d.mu.Unlock()
 	d.version++
 	d.roles[name] = authz.Role{Name: name, Scopes: scopes, Version: d.version}
-	c := authz.Change{Version: d.version, Kind: authz.ChangeRole, Role: name}
+	c := authz.Change{Version: d.version, Kind: authz.ChangeRole, Role: name, Place: d.version - 1}
 	d.log = append(d.log, c)
 	return []authz.Change{c}
 }
@@ -101,12 +102,12 @@ type connection struct {
 	lookup func() (before, after time.Duration, err error)
 	feed   func() (before, after time.Duration, err error)
 	list   func() (before, after time.Duration, err error)
-	sink   func() error
+	sink   func() (before, after error) // an error after it was written leaves the writer not knowing
 }
 
 func (d *database) connect() *connection {
 	well := func() (time.Duration, time.Duration, error) { return 0, 0, nil }
-	return &connection{database: d, lookup: well, feed: well, list: well, sink: func() error { return nil }}
+	return &connection{database: d, lookup: well, feed: well, list: well, sink: func() (error, error) { return nil, nil }}
 }
 
 func (c *connection) set(f func(*connection)) {
@@ -185,23 +186,32 @@ func (c *connection) ReadFeed(ctx context.Context, from authz.FeedCursor) (authz
 	return query(ctx, c, &c.feed, func() authz.FeedPage { return c.page(from.Version) })
 }
 
-func (c *connection) AddUsage(ctx context.Context, usage []authz.Usage) error {
+func (c *connection) AddUsage(ctx context.Context, batches []authz.UsageBatch) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := errors.Join(ctx.Err(), c.sink()); err != nil {
+	before, after := c.sink()
+	if err := errors.Join(ctx.Err(), before); err != nil {
 		return err
 	}
 	c.database.mu.Lock()
 	defer c.database.mu.Unlock()
-	for _, u := range usage {
-		before := c.usage[u.KeyID]
-		u.Count += before.Count
-		if before.LastUsedAt.After(u.LastUsedAt) {
-			u.LastUsedAt = before.LastUsedAt
+	highest := maps.Clone(c.usageMarks)
+	for _, b := range batches {
+		if b.Sequence <= c.usageMarks[b.Source] {
+			continue
 		}
-		c.usage[u.KeyID] = u
+		highest[b.Source] = max(highest[b.Source], b.Sequence)
+		for _, u := range b.Usage {
+			before := c.usage[u.KeyID]
+			u.Count += before.Count
+			if before.LastUsedAt.After(u.LastUsedAt) {
+				u.LastUsedAt = before.LastUsedAt
+			}
+			c.usage[u.KeyID] = u
+		}
 	}
-	return nil
+	c.usageMarks = highest
+	return after
 }
 
 // start runs a service on a database until the test ends. In a synctest bubble

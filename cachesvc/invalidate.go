@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/store"
 )
 
 // CauseKind is why entries were dropped: the label of cache_invalidations_total.
@@ -20,6 +21,7 @@ const (
 	CauseRequested CauseKind = "requested" // somebody asked for it
 	CauseEpoch     CauseKind = "epoch"     // the database was restored or promoted
 	CauseTrimmed   CauseKind = "trimmed"   // the feed has a gap
+	CauseMemory    CauseKind = "memory"    // the shared store was nearly full
 )
 
 // Cause says why entries were dropped, and who wanted it.
@@ -39,11 +41,13 @@ type Invalidation struct {
 
 // Target says what [Service.Invalidate] drops; exactly one field is set.
 type Target struct {
-	Key  string // prefix or id
-	User string
-	Tag  string // apikey-user-<user>, apikey-<key id>, apikey-validation, apikey-scopes
-	All  bool
+	Key  string `json:"key,omitempty"` // prefix or id
+	User string `json:"user,omitempty"`
+	Tag  string `json:"tag,omitempty"` // apikey-user-<user>, apikey-<key id>, apikey-validation, apikey-scopes
+	All  bool   `json:"all,omitempty"`
 }
+
+func (t Target) isZero() bool { return t == Target{} }
 
 // ErrTarget is what a target is that names nothing, several things, or a tag
 // that does not exist.
@@ -54,6 +58,9 @@ var ErrTarget = errors.New("name exactly one of key, user, tag (apikey-user-<use
 // I/O. A change whose Version is 0 (not known) counts too.
 func (s *Service) Changed(_ context.Context, changes []authz.Change) {
 	s.apply(changes, Cause{Kind: CauseOwnWrite, By: "keyring"}, true)
+	if s.bells != nil {
+		s.bells.changed(changes)
+	}
 }
 
 // apply learns changes and drops what they made stale. The order matters: once
@@ -98,21 +105,77 @@ func (s *Service) dropChanged(c authz.Change) (target string, dropped int) {
 	return target, dropped
 }
 
-// Invalidate drops entries, so that what they tell is read again, and returns
-// how many there were. It is never needed for correctness; it is for an operator
-// who changed the database behind its triggers. Dropping by user, by id or by
-// tag looks at every entry.
-func (s *Service) Invalidate(_ context.Context, t Target, by, why string) (int, error) {
-	drop, name, err := s.target(t)
+// Invalidate drops entries here, in the shared store and, if that answers, on
+// all replicas, so that what they tell is read again. It returns how many there
+// were here and in the shared store; a shared store that fails is logged and no
+// error. It is never needed for correctness; it is for an operator who changed
+// the database behind its triggers. Dropping by user, by id or by tag looks at
+// every entry in the process.
+func (s *Service) Invalidate(ctx context.Context, t Target, by, why string) (int, error) {
+	dropped, name, err := s.invalidateHere(t)
 	if err != nil {
 		return 0, err
+	}
+	if s.shared != nil {
+		n, err := s.invalidateShared(ctx, t)
+		if err != nil {
+			s.log.Warn("entries in Redis could not be dropped; other replicas may not have heard", "target", name, "error", err)
+		}
+		dropped += n
+	}
+	s.note(Cause{Kind: CauseRequested, By: by, Why: why}, name, dropped)
+	return dropped, nil
+}
+
+func (s *Service) invalidateHere(t Target) (dropped int, name string, err error) {
+	drop, name, err := s.target(t)
+	if err != nil {
+		return 0, "", err
 	}
 	// First what is on its way, or it would be kept after the drop.
 	s.keys.flights.forget()
 	s.roles.flights.forget()
-	dropped := drop()
-	s.note(Cause{Kind: CauseRequested, By: by, Why: why}, name, dropped)
-	return dropped, nil
+	return drop(), name, nil
+}
+
+// invalidateShared drops from the shared store, then tells the other replicas.
+func (s *Service) invalidateShared(ctx context.Context, t Target) (dropped int, err error) {
+	var keys, tags []string
+	switch {
+	case t.Key != "":
+		id := store.Identifier(t.Key) // a prefix is its own
+		keys, tags = []string{validationKeys + id}, []string{tagKey + id}
+	case t.User != "":
+		tags = []string{tagUser + store.Identifier(t.User)}
+	case t.All:
+		tags = []string{tagValidation, tagScopes, tagUserList}
+	default:
+		tags = []string{sharedTag(t.Tag)}
+	}
+	err = s.shared.do(ctx, opInvalidate, countBudget, func(ctx context.Context) error {
+		n, err := s.shared.store.Delete(ctx, keys...)
+		if err != nil {
+			return err
+		}
+		m, err := s.shared.store.InvalidateTags(ctx, tags...)
+		dropped = n + m
+		return err
+	})
+	if err != nil {
+		return dropped, err
+	}
+	return dropped, s.bells.request(ctx, t)
+}
+
+// sharedTag is a tag as it stands in the shared store, where users and ids that
+// can't be part of a name are hashed.
+func sharedTag(tag string) string {
+	for _, head := range []string{tagUser, tagKey} {
+		if id, ok := strings.CutPrefix(tag, head); ok && tag != tagValidation && tag != tagScopes {
+			return head + store.Identifier(id)
+		}
+	}
+	return tag
 }
 
 func (s *Service) target(t Target) (drop func() int, name string, err error) {

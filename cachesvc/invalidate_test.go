@@ -108,7 +108,7 @@ func TestRolesFollowTheSameRules(t *testing.T) {
 		s := start(t, Config{Database: c})
 		want := func(want authz.Scopes, reads int) {
 			t.Helper()
-			got, err := s.RoleScopes(t.Context(), []string{"none", "reader"})
+			got, err := s.RoleScopes(t.Context(), &authz.Record{Roles: []string{"none", "reader"}}, authz.Need{})
 			if err != nil || !reflect.DeepEqual(got, want) || db.roleReads != reads {
 				t.Fatalf("scopes %v, %v after %d queries; want %v after %d", got, err, db.roleReads, want, reads)
 			}
@@ -168,9 +168,14 @@ func TestAUsersListIsDroppedByAnyChangeOfItsKeys(t *testing.T) {
 		list(func() { s.Changed(t.Context(), db.commit("k", named)) })
 		list(nil)
 		wantLoads("after a change, and one during the load", 3)
+		time.Sleep(DefaultPoll)
+		synctest.Wait()
+		list(nil)
+		list(nil)
+		wantLoads("once the feed has told of it", 4)
 		c.set(func(c *connection) { c.feed = failing(errAway) })
 		time.Sleep(DefaultLease)
 		list(nil)
-		wantLoads("without a lease", 4)
+		wantLoads("without a lease", 5)
 	})
 }

@@ -12,6 +12,8 @@ import (
 type value[T any] struct {
 	stamp
 	data T
+
+	refreshing atomic.Bool // somebody reads it anew, ahead of its end
 }
 
 // local is one name space of L1. It keeps values, it does not judge them

@@ -1,7 +1,7 @@
 package cachesvc
 
 import (
-	"context"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -13,12 +13,17 @@ type metrics struct {
 	service *Service
 
 	requests, entries, pending, flushed, dropped *prometheus.Desc
-	feedAge, drift                               *prometheus.Desc
+	feedAge, drift, breaker, refused, writes     *prometheus.Desc
+	warns                                        *prometheus.Desc
 
 	causes map[CauseKind]prometheus.Counter
 	vector *prometheus.CounterVec
 	lag    prometheus.Histogram
+	took   *prometheus.HistogramVec
 }
+
+// tookBuckets reach from a store on the same machine to the longest budget.
+var tookBuckets = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5}
 
 // lagBuckets: below 10 ms is the promise with all well, below 1 s the one with
 // every doorbell lost, 300 s the outermost.
@@ -37,6 +42,13 @@ func newMetrics(s *Service) *metrics {
 		dropped:  desc("usage_dropped_total", "Uses of keys not counted since too many keys were waiting to be written."),
 		feedAge:  desc("feed_age_seconds", "Time since the start of the last complete read of the change feed; -1 before the first."),
 		drift:    desc("database_clock_ahead_seconds", "How far the database's clock is ahead of the local one."),
+		breaker:  desc("breaker_state", "Whether a store is asked: 0 it is (closed), 1 one call tries (half open), 2 it is left alone (open).", "store"),
+		refused:  desc("cache_refused_total", "Values in Redis that were not what was sealed, and were not believed."),
+		writes:   desc("cache_writes_dropped_total", "Values that could not be written to Redis."),
+		warns:    desc("cache_monitor_warns", "1 while a monitor of the cache warns.", "monitor"),
+		took: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "extauthz_store_duration_seconds", Help: "Time of calls to a store, by operation.", Buckets: tookBuckets,
+		}, []string{"store", "op"}),
 		vector: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "extauthz_cache_invalidations_total", Help: "Invalidations by cause.",
 		}, []string{"cause"}),
@@ -46,19 +58,27 @@ func newMetrics(s *Service) *metrics {
 		}),
 		causes: make(map[CauseKind]prometheus.Counter),
 	}
-	for _, kind := range []CauseKind{CauseFeed, CauseOwnWrite, CauseRequested, CauseEpoch, CauseTrimmed} {
+	for _, kind := range []CauseKind{CauseFeed, CauseOwnWrite, CauseRequested, CauseEpoch, CauseTrimmed, CauseMemory} {
 		m.causes[kind] = m.vector.WithLabelValues(string(kind))
 	}
+	if s.shared != nil {
+		s.shared.observe = func(op string, took time.Duration) { m.took.WithLabelValues("redis", op).Observe(took.Seconds()) }
+	}
+	observeDatabase := m.took.WithLabelValues("database", opGet)
+	s.keys.took = func(d time.Duration) { observeDatabase.Observe(d.Seconds()) }
+	s.roles.took = s.keys.took
 	return m
 }
 
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.requests, m.entries, m.pending, m.flushed, m.dropped, m.feedAge, m.drift} {
+	for _, d := range []*prometheus.Desc{m.requests, m.entries, m.pending, m.flushed, m.dropped, m.feedAge, m.drift,
+		m.breaker, m.refused, m.writes, m.warns} {
 		to <- d
 	}
 	m.vector.Describe(to)
 	m.lag.Describe(to)
+	m.took.Describe(to)
 }
 
 // Collect implements prometheus.Collector.
@@ -77,7 +97,7 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	total(m.requests, k.databaseFound.Load()+r.databaseFound.Load(), "database", "hit")
 	total(m.requests, k.databaseAbsent.Load()+r.databaseAbsent.Load(), "database", "miss")
 	total(m.requests, k.databaseError.Load()+r.databaseError.Load(), "database", "error")
-	for _, e := range s.entries(context.Background()) {
+	for _, e := range s.entries() {
 		gauge(m.entries, float64(e.Entries), e.Layer, e.Namespace)
 	}
 	gauge(m.entries, float64(s.trust.recent.size()), "local", "recent_changes")
@@ -87,6 +107,19 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	status := s.Status()
 	gauge(m.feedAge, status.feedAgeSeconds())
 	gauge(m.drift, status.DatabaseAhead.Seconds())
+	if r := s.shared; r != nil {
+		total(m.requests, r.hits.Load()+r.scopeHits.Load(), "redis", "hit")
+		total(m.requests, r.misses.Load()+r.scopeMisses.Load(), "redis", "miss")
+		total(m.requests, r.errors.Load(), "redis", "error")
+		total(m.refused, r.refused.Load())
+		total(m.writes, r.dropped.Load())
+		gauge(m.breaker, map[BreakerState]float64{BreakerHalfOpen: 1, BreakerOpen: 2}[r.breaker.current()], "redis")
+	}
+	gauge(m.breaker, map[bool]float64{false: 2, true: 0}[status.DatabaseUp], "database")
+	for _, f := range s.Findings() {
+		gauge(m.warns, map[bool]float64{false: 1, true: 0}[f.OK], f.Monitor)
+	}
 	m.vector.Collect(to)
 	m.lag.Collect(to)
+	m.took.Collect(to)
 }

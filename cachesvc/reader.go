@@ -18,6 +18,10 @@ const (
 	// fallbackWait is how long a look-up that L1 could answer waits for a
 	// database that does not, before it counts as away.
 	fallbackWait = 75 * time.Millisecond
+
+	// refreshShare is the last part of a value's lifetime in which its use makes
+	// it be read anew behind the caller's back: a tenth.
+	refreshShare = 10
 )
 
 var errOutdated = errors.New("the database answers with an older state than was announced: check that it is the primary")
@@ -57,14 +61,22 @@ type reader[T any] struct {
 
 	// load reads the database; authz.ErrNotFound for nothing there.
 	load func(ctx context.Context, id string) (data T, version uint64, err error)
+
+	took func(time.Duration) // of each load
+	// Values in the shared store, where they may be believed: what is known
+	// there, or nil, and an answer that others may use. Both nil: there are none.
+	fetch func(ctx context.Context, id string) *value[T]
+	share func(v *value[T])
 }
 
 // get returns what is known of id; value.found is false if it does not exist.
 // The id may be borrowed.
 func (r *reader[T]) get(ctx context.Context, id string) (*value[T], authz.Layer, error) {
-	v, valid := r.lookup(id)
+	now := r.clock.monotonic()
+	v, valid := r.lookup(id, now)
 	if valid {
 		r.counts.local(v.found)
+		r.ahead(id, v, now)
 		return v, authz.LayerLocal, nil
 	}
 	if v == nil && r.refuses != nil && r.refuses(id) {
@@ -77,8 +89,7 @@ func (r *reader[T]) get(ctx context.Context, id string) (*value[T], authz.Layer,
 
 // lookup finds id in L1: nil if what is there can't be believed at all, and
 // valid if it can be without asking the database.
-func (r *reader[T]) lookup(id string) (v *value[T], valid bool) {
-	now := r.clock.monotonic()
+func (r *reader[T]) lookup(id string, now time.Duration) (v *value[T], valid bool) {
 	if v = r.present.get(id); v == nil {
 		v = r.absent.get(id)
 	}
@@ -104,7 +115,7 @@ func (r *reader[T]) ask(ctx context.Context, id string, known *value[T]) (*value
 	for range maxReads {
 		var v *value[T]
 		flight := r.flights.join(id,
-			func() (valid bool) { v, valid = r.lookup(id); return valid },
+			func() (valid bool) { v, valid = r.lookup(id, r.clock.monotonic()); return valid },
 			func(ctx context.Context) (*value[T], error) { return r.read(ctx, id) },
 			func(v *value[T]) { r.keep(id, v) })
 		if flight == nil {
@@ -115,6 +126,9 @@ func (r *reader[T]) ask(ctx context.Context, id string, known *value[T]) (*value
 		cancel()
 		switch {
 		case err == nil && r.deliverable(id, v):
+			if v.shared {
+				return v, authz.LayerRedis, nil
+			}
 			return v, authz.LayerDatabase, nil
 		case err == nil:
 			continue
@@ -152,18 +166,56 @@ func (r *reader[T]) waiting(ctx context.Context, known bool) (context.Context, c
 	return context.WithTimeout(ctx, wait)
 }
 
-// read is one flight.
+// ahead makes a value that is near its end be read anew, once, without anybody
+// waiting for it.
+func (r *reader[T]) ahead(id string, v *value[T], now time.Duration) {
+	if now < v.expires-r.ttl/refreshShare || !v.found || !v.refreshing.CompareAndSwap(false, true) {
+		return
+	}
+	id = strings.Clone(id)
+	r.flights.join(id,
+		func() bool { return false },
+		func(ctx context.Context) (*value[T], error) { return r.readDatabase(ctx, id) },
+		func(v *value[T]) { r.keep(id, v) })
+}
+
+// read is one flight: to the shared store, then to the database. With the lease
+// running, what the shared store brings and nothing newer is known of is enough;
+// without it, it is what remains if the database is away.
 func (r *reader[T]) read(ctx context.Context, id string) (*value[T], error) {
+	now := r.clock.monotonic()
+	if r.fetch == nil || !r.lease.stands(now) {
+		return r.readDatabase(ctx, id)
+	}
+	v := r.fetch(ctx, id)
+	if v == nil || !r.deliverable(id, v) {
+		return r.readDatabase(ctx, id)
+	}
+	if r.lease.holds(r.clock.monotonic()) || r.outage.pausing(r.clock.monotonic()) {
+		return v, nil
+	}
+	limited, cancel := context.WithTimeout(ctx, fallbackWait)
+	defer cancel()
+	if read, err := r.readDatabase(limited, id); err == nil {
+		return read, nil
+	}
+	if r.mayFallBack(id, v) {
+		return v, nil
+	}
+	return r.readDatabase(ctx, id)
+}
+
+// readDatabase asks the database alone.
+func (r *reader[T]) readDatabase(ctx context.Context, id string) (*value[T], error) {
 	v := &value[T]{}
 	v.seq, v.generation = r.recent.begin()
-	start := r.clock.monotonic()
+	v.asOf = r.clock.monotonic()
 	data, version, err := r.load(ctx, id)
-	ttl := r.ttl
+	r.took(r.clock.monotonic() - v.asOf)
 	switch {
 	case err == nil:
 		v.found, v.version, v.data = true, version, data
 	case errors.Is(err, authz.ErrNotFound):
-		ttl = r.negativeTTL
 	default:
 		r.counts.databaseError.Add(1)
 		r.outage.failed(r.clock.monotonic())
@@ -171,9 +223,19 @@ func (r *reader[T]) read(ctx context.Context, id string) (*value[T], error) {
 	}
 	r.outage.answered()
 	r.counts.database(v.found)
-	v.expires = start + jittered(ttl, r.jitter())
-	v.until = v.expires + r.maxStale
+	r.limit(v)
 	return v, nil
+}
+
+// limit sets how long a value lives: counted from when the database was asked,
+// whoever asked it.
+func (r *reader[T]) limit(v *value[T]) {
+	ttl := r.ttl
+	if !v.found {
+		ttl = r.negativeTTL
+	}
+	v.expires = v.asOf + jittered(ttl, r.jitter())
+	v.until = v.expires + r.maxStale
 }
 
 // keep stores what a flight brought, unless that is stale already.
@@ -184,6 +246,9 @@ func (r *reader[T]) keep(id string, v *value[T]) {
 	if v.found {
 		r.absent.drop(id)
 		r.present.put(id, v)
+		if r.share != nil && !v.shared {
+			r.share(v)
+		}
 	} else {
 		r.present.drop(id)
 		r.absent.put(id, v)

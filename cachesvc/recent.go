@@ -34,6 +34,11 @@ type stamp struct {
 	seq        uint64 // what recent had learned before the read began
 	generation uint64 // see recent.reset
 
+	// shared: read from the shared store, and so by somebody else, from the
+	// database as it was at asOf.
+	shared bool
+	asOf   time.Duration // when the read of the database began, monotonic
+
 	expires time.Duration // may be believed under the lease before this
 	until   time.Duration // is never believed from this on
 
@@ -42,11 +47,24 @@ type stamp struct {
 	checked atomic.Uint64
 }
 
+// asOfSlack is how exactly the moment of somebody else's read is known: by the
+// database's clock, which both measured by a round trip shorter than the lease.
+const asOfSlack = time.Second
+
 // mark is what is known of the last change of a topic.
 type mark struct {
 	version uint64
 	learned uint64 // recent.seq with which the version was learned
 	reread  uint64 // what was read before this recent.seq is stale whatever its version
+	fed     uint64 // the highest version that the feed told of
+
+	// place is where in the feed the last change stands that the feed told of:
+	// for topics of users, whose lists have no version.
+	place uint64
+	// unfed: a change was made here of which the feed has not told yet, so its
+	// version, or place, is not known.
+	unfed bool
+	at    time.Duration // when it was learned; for all alone
 }
 
 // recent is the window of recent changes, kept longer than any cached value can
@@ -102,11 +120,15 @@ func (r *recent) fresh(t topic, s *stamp) bool {
 func (r *recent) stale(t topic, s *stamp) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	if s.generation != r.generation || s.seq < r.all.reread {
+	if s.generation != r.generation {
 		return true
 	}
 	m := r.marks[t]
-	if s.seq < m.reread {
+	if s.shared {
+		// Whoever read it had learned other things than were learned here.
+		return s.version < m.version || m.unfed || s.asOf < r.all.at
+	}
+	if s.seq < r.all.reread || s.seq < m.reread {
 		return true
 	}
 	if s.found {
@@ -135,7 +157,7 @@ func (r *recent) learn(changes []authz.Change, own bool, now time.Duration) (fre
 	if len(r.order) > r.limit {
 		clear(r.marks)
 		r.order = nil
-		r.all.reread = seq
+		r.all.reread, r.all.at = seq, now+asOfSlack
 	}
 	r.seq.Store(seq)
 	return fresh
@@ -151,24 +173,54 @@ func (r *recent) note(c authz.Change, own bool, seq uint64, now time.Duration) b
 		if c.Version <= r.all.version && !own {
 			return false
 		}
-		r.all = mark{version: max(c.Version, r.all.version), learned: seq, reread: seq}
+		r.all = mark{version: max(c.Version, r.all.version), learned: seq, reread: seq, at: now + asOfSlack}
 		return true
 	}
 	m := r.marks[t]
-	if c.Version <= m.version && !own {
-		return false
-	}
+	fresh := c.Version > m.version || own
 	if c.Version > m.version {
 		m.version, m.learned = c.Version, seq
 	}
+	told := !own && c.Version > m.fed // by the feed, for the first time
+	if told {
+		m.fed, m.unfed = c.Version, false
+	}
 	if own {
 		m.reread = seq
+		// A version that is known tells enough of a key or a role.
+		m.unfed = c.Version == 0 || m.unfed
+	}
+	if !fresh && !told {
+		return false
 	}
 	r.put(t, m, seq, now)
 	if c.UserID != "" {
-		r.put(topic{subjectUser, c.UserID}, mark{reread: seq}, seq, now)
+		r.noteUser(c, own && (c.Version == 0 || c.Version > m.fed), told, seq, now)
 	}
-	return true
+	return fresh
+}
+
+// noteUser is about the list of a user's keys.
+func (r *recent) noteUser(c authz.Change, unfed, told bool, seq uint64, now time.Duration) {
+	t := topic{subjectUser, c.UserID}
+	m := r.marks[t]
+	m.reread = seq
+	if unfed {
+		m.unfed = true
+	}
+	if told {
+		m.place, m.unfed = max(m.place, c.Place), false
+	}
+	r.put(t, m, seq, now)
+}
+
+// listStale tells whether a list of a user's keys that was read when the feed
+// stood at place may lack a change.
+func (r *recent) listStale(user string, place uint64, asOf time.Duration) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	m, ok := r.marks[topic{subjectUser, user}]
+	return ok && (m.unfed || m.place >= place) || asOf < r.all.at
 }
 
 func (r *recent) put(t topic, m mark, seq uint64, now time.Duration) {
@@ -187,6 +239,13 @@ func (r *recent) reset() {
 	r.order = nil
 	clear(r.marks)
 	r.seq.Add(1)
+}
+
+// same tells whether the generation has not ended.
+func (r *recent) same(generation uint64) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return generation == r.generation
 }
 
 // trim drops what was learned longer ago than the window.

@@ -6,17 +6,46 @@ import (
 	"extauthz/authz"
 )
 
-// RoleScopes returns the scopes of all these roles together. Roles are cached
-// each by itself, with its own version, so one edit of a role is one change,
-// however many keys carry it. A role that does not exist grants nothing. Safe
-// for concurrent use; with one role, a hit does not allocate.
-func (s *Service) RoleScopes(ctx context.Context, roles []string) (authz.Scopes, error) {
-	var all authz.Scopes
-	for i, name := range roles {
+// RoleScopes returns the scopes of all roles of the record together: from L1,
+// where each role is cached by itself, with its own version, so that one edit of
+// a role is one change, however many keys carry it; else from the scope cache
+// (scopes.go); else from the database. A role that does not exist grants
+// nothing. Safe for concurrent use; with one role, a hit does not allocate.
+func (s *Service) RoleScopes(ctx context.Context, rec *authz.Record, need authz.Need) (authz.Scopes, error) {
+	if scopes, ok := s.localRoleScopes(rec.Roles); ok {
+		return scopes, nil
+	}
+	key, cached := s.scopeKey(rec, need)
+	if cached {
+		if scopes, ok := s.fetchScopes(ctx, key, rec, need); ok {
+			return scopes, nil
+		}
+	}
+	roles := make([]*value[authz.Role], len(rec.Roles))
+	for i, name := range rec.Roles {
 		v, _, err := s.roles.get(ctx, name)
-		switch {
-		case err != nil:
+		if err != nil {
 			return nil, err
+		}
+		roles[i] = v
+	}
+	scopes := unionOf(roles)
+	if cached {
+		s.shareScopes(key, rec, need, roles, scopes)
+	}
+	return scopes, nil
+}
+
+// localRoleScopes answers where all roles are in L1.
+func (s *Service) localRoleScopes(roles []string) (all authz.Scopes, ok bool) {
+	now := s.trust.clock.monotonic()
+	for i, name := range roles {
+		v, valid := s.roles.lookup(name, now)
+		if !valid {
+			return nil, false
+		}
+		s.roles.ahead(name, v, now)
+		switch {
 		case !v.found:
 		case i == 0:
 			all = v.data.Scopes
@@ -24,7 +53,19 @@ func (s *Service) RoleScopes(ctx context.Context, roles []string) (authz.Scopes,
 			all = all.Union(v.data.Scopes)
 		}
 	}
-	return all, nil
+	for range roles {
+		s.roles.counts.localHit.Add(1)
+	}
+	return all, true
+}
+
+func unionOf(roles []*value[authz.Role]) (all authz.Scopes) {
+	for _, v := range roles {
+		if v.found {
+			all = all.Union(v.data.Scopes)
+		}
+	}
+	return all
 }
 
 // loadRole is one look-up in the database.

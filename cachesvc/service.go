@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,11 +24,20 @@ type Service struct {
 
 	keys  *reader[credential]
 	roles *reader[authz.Role]
-	lists store.Store // lists of users' keys
+	lists store.Store // lists of users' keys, where they are kept in process
 	usage *usage
+	// shared and what rings through it are nil without Redis.
+	shared  *shared
+	bells   *bells
+	sealing atomic.Pointer[SealingKeys]
+	warm    *warmer
+	monitor *monitor
 	// members is nil where the configuration names none.
 	members *membership
 
+	instance    string
+	maxKeys     int
+	scopeTTL    time.Duration
 	userListTTL time.Duration
 	poll        time.Duration
 	retention   time.Duration
@@ -38,8 +49,9 @@ type Service struct {
 	renew       func(start time.Duration) // lease.renew; the model test breaks it
 	told        stateLog
 
-	history history
-	metrics *metrics
+	listCounts counts
+	history    history
+	metrics    *metrics
 }
 
 var (
@@ -61,15 +73,24 @@ func New(c Config) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("store of user lists: %w", err)
 	}
+	sharedStore := newShared(c.Shared, clock, c.Logger, c.SharedBudget)
 	s := &Service{
-		db: c.Database, log: c.Logger, trust: t,
-		keys:        newReader(c, t, subjectKey, c.MaxKeys, loadKey(c.Database)),
-		roles:       newReader(c, t, subjectRole, c.MaxRoles, loadRole(c.Database)),
-		lists:       lists,
-		usage:       newUsage(c.Database, c.Logger, c.FlushEvery, c.FlushAt, c.MaxKeys),
-		userListTTL: c.UserListTTL, poll: c.Poll, retention: c.Retention,
+		shared: sharedStore,
+		db:     c.Database, log: c.Logger, trust: t,
+		keys:     newReader(c, t, subjectKey, c.MaxKeys, loadKey(c.Database)),
+		roles:    newReader(c, t, subjectRole, c.MaxRoles, loadRole(c.Database)),
+		lists:    lists,
+		usage:    newUsage(c, sharedStore),
+		instance: c.Instance, maxKeys: c.MaxKeys, scopeTTL: c.ScopeTTL, userListTTL: c.UserListTTL, poll: c.Poll, retention: c.Retention,
 		bell: make(chan struct{}, 1), ready: make(chan struct{}), renew: t.lease.renew,
 	}
+	s.SetSealing(c.Sealing)
+	if s.shared != nil {
+		s.bells = newBells(s.shared, c.Instance)
+		s.keys.fetch, s.keys.share = s.fetchKey, s.shareKey
+	}
+	s.warm = newWarmer(c)
+	s.monitor = newMonitor(c.Monitor)
 	if c.Members != nil {
 		s.members = newMembership(c.Members, t, c.Logger)
 		s.keys.refuses = s.members.refuses
@@ -104,10 +125,24 @@ func (s *Service) Run(ctx context.Context) error {
 	if s.members != nil {
 		running.Go(func() { s.members.run(ctx) })
 	}
+	if s.shared != nil {
+		running.Go(func() { s.shared.run(ctx) })
+		running.Go(func() { s.bells.run(ctx) })
+		running.Go(func() { s.listen(ctx) })
+	}
+	running.Go(func() { s.keepWarm(ctx) })
+	running.Go(func() { s.watch(ctx) })
 	running.Wait()
 	s.keys.flights.drain()
 	s.roles.flights.drain()
 	return nil
+}
+
+// SetSealing exchanges the keys by which values in the shared store are sealed.
+// Values that none of them opens are read from the database again.
+func (s *Service) SetSealing(keys SealingKeys) {
+	keys = slices.Clone(keys)
+	s.sealing.Store(&keys)
 }
 
 var _ prometheus.Collector = (*metrics)(nil)

@@ -2,6 +2,8 @@ package cachesvc
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync/atomic"
 )
 
@@ -11,6 +13,9 @@ const (
 	namespaceUnknown    = "unknown" // prefixes and roles that do not exist
 	namespaceRole       = "role"
 	namespaceUserList   = "user"
+	namespaceScope      = "scope"
+	namespaceUsage      = "usage"
+	namespaceStats      = "stats"
 )
 
 // counts are the outcomes of one reader's look-ups.
@@ -39,13 +44,15 @@ func (c *counts) database(found bool) {
 type Stats struct {
 	Layers  []LayerStats `json:"layers"`
 	Entries []EntryCount `json:"entries"`
-	HitRate float64      `json:"hit_rate"` // of all look-ups, the part that L1 answered; 0 with none
+	HitRate float64      `json:"hit_rate"` // of all look-ups of keys and roles, the part that L1 answered; 0 with none
+	// Replicas are the figures of all replicas, at their last look.
+	Replicas []ReplicaStats `json:"replicas"`
 }
 
 // LayerStats are the look-ups that one layer was asked.
 type LayerStats struct {
-	Layer     string `json:"layer"`     // "local" or "database"
-	Namespace string `json:"namespace"` // "validation" or "role"
+	Layer     string `json:"layer"`     // "local", "redis" or "database"
+	Namespace string `json:"namespace"` // "validation", "role", "scope" or "user"
 	Hits      uint64 `json:"hits"`      // answered, "there is none" included
 	Misses    uint64 `json:"misses"`
 	Errors    uint64 `json:"errors"`
@@ -58,37 +65,67 @@ type EntryCount struct {
 	Entries   int    `json:"entries"`
 }
 
-// Stats returns the figures of all layers and name spaces.
-func (s *Service) Stats(ctx context.Context) Stats {
-	st := Stats{Entries: s.entries(ctx)}
-	var hits, asked uint64
+// Stats returns the figures of all layers and name spaces. Entries of the shared
+// store are those that the last look of the monitors has counted.
+func (s *Service) Stats() Stats {
+	return Stats{Layers: s.layers(), Entries: s.entries(), HitRate: s.hitRate(), Replicas: []ReplicaStats{}}
+}
+
+func (s *Service) layers() (layers []LayerStats) {
 	for _, r := range []struct {
 		namespace string
 		counts    *counts
 	}{{namespaceValidation, &s.keys.counts}, {namespaceRole, &s.roles.counts}} {
 		c := r.counts
-		local := LayerStats{"local", r.namespace, c.localHit.Load() + c.localAbsent.Load(), c.localMiss.Load(), 0}
-		database := LayerStats{"database", r.namespace, c.databaseFound.Load() + c.databaseAbsent.Load(), 0, c.databaseError.Load()}
-		st.Layers = append(st.Layers, local, database)
-		hits += local.Hits
-		asked += local.Hits + local.Misses
+		layers = append(layers,
+			LayerStats{"local", r.namespace, c.localHit.Load() + c.localAbsent.Load(), c.localMiss.Load(), 0},
+			LayerStats{"database", r.namespace, c.databaseFound.Load() + c.databaseAbsent.Load(), 0, c.databaseError.Load()})
 	}
-	if asked > 0 {
-		st.HitRate = float64(hits) / float64(asked)
+	lists := LayerStats{"local", namespaceUserList, s.listCounts.localHit.Load(), s.listCounts.localMiss.Load(), 0}
+	if r := s.shared; r != nil {
+		lists.Layer = "redis"
+		layers = append(layers,
+			LayerStats{"redis", namespaceValidation, r.hits.Load(), r.misses.Load(), r.errors.Load()},
+			LayerStats{"redis", namespaceScope, r.scopeHits.Load(), r.scopeMisses.Load(), 0})
 	}
-	return st
+	return append(layers, lists)
+}
+
+// localLookups are the look-ups of keys and roles, and those that L1 answered.
+func (s *Service) localLookups() (hits, asked uint64) {
+	for _, c := range []*counts{&s.keys.counts, &s.roles.counts} {
+		n := c.localHit.Load() + c.localAbsent.Load()
+		hits, asked = hits+n, asked+n+c.localMiss.Load()
+	}
+	return hits, asked
+}
+
+func (s *Service) hitRate() float64 {
+	hits, asked := s.localLookups()
+	if asked == 0 {
+		return 0
+	}
+	return float64(hits) / float64(asked)
 }
 
 // entries counts what is held; -1 where a store could not tell.
-func (s *Service) entries(ctx context.Context) []EntryCount {
-	lists, err := s.lists.Count(ctx, userListKeys)
-	if err != nil {
-		lists = -1
-	}
-	return []EntryCount{
+func (s *Service) entries() []EntryCount {
+	entries := []EntryCount{
 		{"local", namespaceValidation, s.keys.present.len()},
 		{"local", namespaceRole, s.roles.present.len()},
 		{"local", namespaceUnknown, s.keys.absent.len() + s.roles.absent.len()},
-		{"local", namespaceUserList, lists},
 	}
+	if s.shared == nil {
+		lists, err := s.lists.Count(context.Background(), userListKeys)
+		if err != nil {
+			lists = -1
+		}
+		return append(entries, EntryCount{"local", namespaceUserList, lists})
+	}
+	s.monitor.mu.Lock()
+	defer s.monitor.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(s.monitor.counts)) {
+		entries = append(entries, EntryCount{"redis", name, s.monitor.counts[name]})
+	}
+	return entries
 }

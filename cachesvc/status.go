@@ -32,7 +32,9 @@ type Status struct {
 	FeedError     string // of the last read; empty if it was well
 	RecentChanges int    // topics in the window
 	UsagePending  int64
-	Members       int // prefixes that forged keys are told apart by; -1: none are known yet
+	Shared        string // Redis: none, up, full (takes no writes), open (left alone) or half_open (tried again)
+	Believed      bool   // values in Redis are sealed, and count for checks
+	Members       int    // prefixes that forged keys are told apart by; -1: none are known yet
 }
 
 // Status tells the present state.
@@ -46,6 +48,8 @@ func (s *Service) Status() Status {
 		RecentChanges: s.trust.recent.size(),
 		UsagePending:  s.usage.pending(),
 		Members:       -1,
+		Shared:        s.shared.present(),
+		Believed:      s.shared != nil && len(*s.sealing.Load()) > 0,
 	}
 	if s.members != nil {
 		st.Members = s.members.count()

@@ -2,6 +2,7 @@ package cachesvc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"log/slog"
@@ -19,20 +20,24 @@ const (
 	flushDeadline = 10 * time.Second
 )
 
-// usage counts the uses of keys in process until they are written. What was not
-// yet written is lost with the process; a write that failed is kept, and comes
-// with the next. No lock is shared by all keys.
+// usage counts the uses of keys in process until they are written: to the
+// shared store each second (usagejournal.go), or to the database where there is
+// none that may be used (usagedirect.go). No lock is shared by all keys.
 type usage struct {
-	sink  UsageSink
 	log   *slog.Logger
-	every time.Duration
-	at    uint64 // a key with so many uses is due at the next tick
+	every time.Duration // on the direct way, all that is counted goes so often
+
+	collectEvery time.Duration // from the shared store to the database
+
+	at    uint64 // on the direct way, a key with so many uses is due at the next tick
 	limit int    // keys in a shard
 
 	seed   maphash.Seed
 	shards [usageShards]usageShard
 
 	writing chan struct{} // holds one token: one flush at a time
+	direct  directUsage
+	journal journal
 	failing atomic.Bool
 	flushed atomic.Uint64
 	dropped atomic.Uint64
@@ -51,9 +56,12 @@ type usageCell struct {
 	last  atomic.Int64 // Unix nanoseconds
 }
 
-func newUsage(sink UsageSink, log *slog.Logger, every time.Duration, at uint64, maxKeys int) *usage {
-	u := &usage{sink: sink, log: log, every: every, at: at, seed: maphash.MakeSeed(), writing: make(chan struct{}, 1)}
-	u.limit = max(maxKeys/usageShards, 1)
+func newUsage(c Config, shared *shared) *usage {
+	u := &usage{log: c.Logger, every: c.FlushEvery, collectEvery: c.CollectEvery, at: c.FlushAt, seed: maphash.MakeSeed(), writing: make(chan struct{}, 1)}
+	u.direct = directUsage{stream: stream{source: c.Instance + "-d"}, sink: c.Database, written: &u.flushed}
+	u.journal = journal{stream: stream{source: c.Instance + "-r"}, shared: shared, sink: c.Database, log: c.Logger, written: &u.flushed,
+		now: c.Now, missing: make(map[string]time.Time)}
+	u.limit = max(c.MaxKeys/usageShards, 1)
 	for i := range u.shards {
 		u.shards[i].cells = make(map[string]*usageCell)
 	}
@@ -64,10 +72,10 @@ func newUsage(sink UsageSink, log *slog.Logger, every time.Duration, at uint64, 
 // last flush costs no allocation. Safe for concurrent use.
 func (s *Service) Used(keyID string, at time.Time) { s.usage.add(keyID, 1, at.UnixNano()) }
 
-// Flush writes all that was counted, waiting for a flush on its way. To be
-// called at shutdown, when no more checks come. What could not be written is
-// kept.
-func (s *Service) Flush(ctx context.Context) error { return s.usage.flush(ctx, 1) }
+// Flush writes all that was counted to the database, through the shared store
+// if that is the way, waiting for a flush on its way. To be called at shutdown,
+// when no more checks come. What could not be written is kept.
+func (s *Service) Flush(ctx context.Context) error { return s.usage.flush(ctx, true, true) }
 
 func (u *usage) add(keyID string, n uint64, last int64) {
 	sh := &u.shards[maphash.String(u.seed, keyID)%usageShards]
@@ -106,24 +114,28 @@ func (c *usageCell) add(n uint64, last int64) {
 	}
 }
 
-// run flushes until ctx ends: keys that are due at each tick, all of them each
-// interval.
+// run flushes until ctx ends: what is due at each tick, all of it each interval.
 func (u *usage) run(ctx context.Context) {
-	ticker := time.NewTicker(min(usageTick, u.every))
+	tick := min(usageTick, u.every)
+	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
-	var since time.Duration
+	var flushed, collected time.Duration // since
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
-		least := u.at
-		if since += min(usageTick, u.every); since >= u.every {
-			since, least = 0, 1
+		flushed, collected = flushed+tick, collected+tick
+		all, collect := flushed >= u.every, collected >= u.collectEvery
+		if all {
+			flushed = 0
+		}
+		if collect {
+			collected = 0
 		}
 		flushCtx, cancel := context.WithTimeout(ctx, flushDeadline)
-		u.tell(u.flush(flushCtx, least))
+		u.tell(u.flush(flushCtx, all, collect))
 		cancel()
 	}
 }
@@ -139,29 +151,29 @@ func (u *usage) tell(err error) {
 	}
 }
 
-// flush writes the counters that have at least so many uses.
-func (u *usage) flush(ctx context.Context, least uint64) error {
+// flush writes what is counted to the shared store, and with collect from there
+// to the database; or straight to the database what is due there, or all.
+func (u *usage) flush(ctx context.Context, all, collect bool) error {
 	select {
 	case u.writing <- struct{}{}:
 		defer func() { <-u.writing }()
 	case <-ctx.Done():
 		return fmt.Errorf("flushing usage: another flush is on its way: %w", ctx.Err())
 	}
-	taken := u.take(least)
-	for start := 0; start < len(taken); start += usageBatch {
-		batch := taken[start:min(start+usageBatch, len(taken))]
-		if err := u.sink.AddUsage(ctx, batch); err != nil {
-			for _, kept := range taken[start:] {
-				u.add(kept.KeyID, kept.Count, kept.LastUsedAt.UnixNano())
-			}
-			return fmt.Errorf("flushing usage of %d keys: %w", len(taken)-start, err)
+	if u.journal.usable(ctx) && u.journal.write(ctx, func() []authz.Usage { return u.take(1) }) == nil {
+		if !collect {
+			return nil
 		}
-		for _, written := range batch {
-			u.flushed.Add(written.Count)
-		}
+		return errors.Join(u.journal.collect(ctx), u.direct.write(ctx, nothing)) // what an outage has left there
 	}
-	return nil
+	least := u.at
+	if all {
+		least = 1
+	}
+	return u.direct.write(ctx, func() []authz.Usage { return u.take(least) })
 }
+
+func nothing() []authz.Usage { return nil }
 
 // take moves counters out. Those that were not used since the last time go away.
 func (u *usage) take(least uint64) (taken []authz.Usage) {
@@ -188,5 +200,5 @@ func (u *usage) pending() (n int64) {
 	for i := range u.shards {
 		n += u.shards[i].pending.Load()
 	}
-	return n
+	return n + u.direct.waiting.Load() + u.journal.waiting.Load()
 }

@@ -74,11 +74,11 @@ func TestAFailedFlushKeepsItsCounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	var writes int
-	c.sink = func() error { // the second batch fails
+	c.sink = func() (error, error) { // the second batch fails
 		if writes++; writes == 2 {
-			return errAway
+			return errAway, nil
 		}
-		return nil
+		return nil, nil
 	}
 	const keys = 2*usageBatch + 1
 	for i := range keys {
@@ -97,6 +97,30 @@ func TestAFailedFlushKeepsItsCounts(t *testing.T) {
 		if got := db.used(fmt.Sprint("key-", i)); got.Count != 1 || !got.LastUsedAt.Equal(time.Unix(5, 0)) {
 			t.Fatalf("key %d: %+v", i, got)
 		}
+	}
+}
+
+func TestAnAnswerThatIsLostCountsNothingTwice(t *testing.T) {
+	db := newDatabase()
+	c := db.connect()
+	s, err := New(Config{Database: c})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost := 2
+	c.sink = func() (error, error) {
+		if lost--; lost >= 0 {
+			return nil, errAway
+		}
+		return nil, nil
+	}
+	s.Used("a", time.Unix(5, 0))
+	for range 3 {
+		err = s.Flush(t.Context())
+		s.Used("a", time.Unix(6, 0))
+	}
+	if err != nil || db.used("a").Count != 3 || s.usage.pending() != 1 {
+		t.Errorf("stored %+v, %d pending, %v; want 3 and 1", db.used("a"), s.usage.pending(), err)
 	}
 }
 

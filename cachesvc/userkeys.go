@@ -3,86 +3,134 @@ package cachesvc
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"extauthz/authz"
 	"extauthz/cachesvc/store"
 )
 
-// userListKeys is the name space of lists in the store.
-const userListKeys = "apikey:user:"
+const (
+	// userListKeys is the name space of lists in the store.
+	userListKeys = "apikey:user:"
+	// userListLimit is the longest list that is kept.
+	userListLimit = 1000
+)
 
-// userList is a list as it is stored. The stamp is this process's own, so the
-// store must be too.
+// userList is a list of a user's keys as it is stored, in the process or in the
+// shared store. Lists are for people: no decision rests on them.
 type userList struct {
-	Seq        uint64         `json:"seq"`
-	Generation uint64         `json:"generation"`
-	Keys       []authz.Record `json:"keys"`
+	Keys  []*sharedKey `json:"keys"`
+	Place uint64       `json:"place"` // of the feed, before the list was read
+	source
 }
 
-// UserKeys returns all keys of a user, from the cache or by load. The list is
-// dropped by any change of one of the user's keys, and not used without a
-// lease. A store that fails is logged and counts as a miss; the error is load's.
+// UserKeys returns all keys of a user, newest first, from the cache or by load.
+// The list is dropped by any change of one of the user's keys, and not used
+// without a lease. A store that fails is a miss; the error is load's.
 func (s *Service) UserKeys(ctx context.Context, user string, load func(context.Context) ([]authz.Record, error)) ([]authz.Record, error) {
 	key := userListKeys + store.Identifier(user)
 	if list, ok := s.cachedUserList(ctx, user, key); ok {
+		s.listCounts.localHit.Add(1)
 		return list, nil
 	}
+	s.listCounts.localMiss.Add(1)
 	list := userList{}
-	list.Seq, list.Generation = s.trust.recent.begin()
-	var err error
-	if list.Keys, err = load(ctx); err != nil {
+	asOf := s.trust.clock.monotonic()
+	list.Epoch, list.Place = s.feedPlace()
+	list.AsOf = s.trust.clock.database(asOf)
+	_, generation := s.trust.recent.begin()
+	records, err := load(ctx)
+	if err != nil {
 		return nil, err
 	}
-	if err := s.keepUserList(ctx, user, key, list); err != nil {
-		s.log.Warn("the list of a user's keys could not be cached", "error", err)
+	if len(records) <= userListLimit && s.trust.lease.holds(asOf) && s.trust.recent.same(generation) {
+		for i := range records {
+			list.Keys = append(list.Keys, newSharedKey(&records[i], source{}))
+		}
+		s.keepUserList(ctx, user, key, &list)
 	}
-	return list.Keys, nil
+	return records, nil
 }
 
 func (s *Service) cachedUserList(ctx context.Context, user, key string) ([]authz.Record, bool) {
 	if !s.trust.lease.holds(s.trust.clock.monotonic()) {
 		return nil, false
 	}
-	data, found, err := s.lists.Get(ctx, key)
-	if err == nil && !found {
+	epoch, _ := s.feedPlace()
+	var data []byte
+	var found bool
+	err := s.onLists(ctx, opGet, func(ctx context.Context, lists store.Store) (err error) {
+		data, found, err = lists.Get(ctx, key)
+		return err
+	})
+	if err != nil || !found {
 		return nil, false
 	}
 	var list userList
-	if err == nil {
-		err = json.Unmarshal(data, &list)
-	}
-	if err != nil {
+	if err := json.Unmarshal(data, &list); err != nil {
 		s.log.Warn("a cached list of a user's keys could not be read; the database is asked", "error", err)
 		return nil, false
 	}
-	// As an absence: stale if anything was learned of this user since.
-	read := &stamp{seq: list.Seq, generation: list.Generation}
-	return list.Keys, s.trust.fresh(topic{subjectUser, user}, read)
+	asOf, now := s.trust.clock.at(list.AsOf), s.trust.clock.monotonic()
+	if list.Epoch != epoch || now >= asOf+s.userListTTL || s.trust.recent.listStale(user, list.Place, asOf) {
+		return nil, false
+	}
+	records := make([]authz.Record, len(list.Keys))
+	for i, k := range list.Keys {
+		records[i] = k.record()
+	}
+	return records, true
 }
 
-func (s *Service) keepUserList(ctx context.Context, user, key string, list userList) error {
+func (s *Service) keepUserList(ctx context.Context, user, key string, list *userList) {
 	data, err := json.Marshal(list)
-	if err != nil {
-		return fmt.Errorf("encoding: %w", err)
+	if err == nil {
+		err = s.onLists(ctx, opSet, func(ctx context.Context, lists store.Store) error {
+			return lists.Set(ctx, store.Item{
+				Key: key, Value: data, TTL: jittered(s.userListTTL, s.keys.jitter()),
+				Tags: []string{tagUserList, tagUser + store.Identifier(user)},
+			})
+		})
 	}
-	return s.lists.Set(ctx, store.Item{
-		Key: key, Value: data, TTL: jittered(s.userListTTL, s.keys.jitter()),
-		Tags: []string{tagUserList, tagUser + store.Identifier(user)},
-	})
+	if err != nil && !errors.Is(err, errSharedStore) && !errors.Is(err, errLeftAlone) { // those are told by the breaker
+		s.log.Warn("the list of a user's keys could not be cached", "error", err)
+	}
+}
+
+// onLists calls the store of lists: the shared one if there is one.
+func (s *Service) onLists(ctx context.Context, op string, call func(context.Context, store.Store) error) error {
+	if s.shared == nil {
+		return call(ctx, s.lists)
+	}
+	return s.shared.do(ctx, op, s.shared.budget, func(ctx context.Context) error { return call(ctx, s.shared.store) })
 }
 
 // tagUserList is on every list, so that all can be dropped.
 const tagUserList = "apikey-users"
 
+// dropUserList drops the list that this process keeps; staleness does not rest
+// on it. The shared one is dropped with the doorbell (bell.go).
 func (s *Service) dropUserList(user string) int { return s.dropLists(tagUser + store.Identifier(user)) }
 func (s *Service) dropUserLists() int           { return s.dropLists(tagUserList) }
 
-// dropLists makes room; staleness does not rest on it.
 func (s *Service) dropLists(tag string) int {
 	dropped, err := s.lists.InvalidateTags(context.Background(), tag)
-	if err != nil {
-		s.log.Warn("cached lists of users' keys could not be dropped; they are not used any more", "error", err)
+	if err != nil { // the store in process does not fail
+		s.log.Warn("cached lists of users' keys could not be dropped; they are not used any more", "error", fmt.Errorf("tag %s: %w", tag, err))
 	}
 	return dropped
+}
+
+// feedPlace is where the feed stands, and the epoch that this belongs to; ""
+// before the first read.
+func (s *Service) feedPlace() (epoch string, place uint64) {
+	s.feed.mu.Lock()
+	defer s.feed.mu.Unlock()
+	return s.feed.epoch, s.feed.cursor.Place()
+}
+
+func (s *Service) epoch() string {
+	epoch, _ := s.feedPlace()
+	return epoch
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/store"
 )
 
 // credential is what is known of one key, and what proves it.
@@ -33,3 +34,80 @@ func loadKey(db Keys) func(context.Context, string) (credential, uint64, error) 
 		return credential{record, verifier}, record.Version, err
 	}
 }
+
+// validationKeys is the name space of keys in the shared store.
+const validationKeys = "apikey:validation:"
+
+// fetchKey asks the shared store for a key; nil for nothing there that may be
+// believed. It needs a clock that was set by the feed.
+func (s *Service) fetchKey(ctx context.Context, prefix string) *value[credential] {
+	keys := s.sealing.Load()
+	if len(*keys) == 0 {
+		return nil
+	}
+	v := &value[credential]{}
+	epoch := s.epoch()
+	v.seq, v.generation = s.trust.recent.begin()
+	data, found, err := s.shared.get(ctx, validationKeys+prefix)
+	if err != nil {
+		s.shared.errors.Add(1)
+		return nil
+	}
+	if !found {
+		s.shared.misses.Add(1)
+		return nil
+	}
+	c, from, err := decodeKey(*keys, prefix, data)
+	if err != nil {
+		s.shared.misses.Add(1)
+		s.refused("validation", prefix, err)
+		return nil
+	}
+	v.found, v.shared, v.version, v.data = true, true, c.record.Version, *c
+	v.asOf = s.trust.clock.at(from.AsOf)
+	s.keys.limit(v)
+	now := s.trust.clock.monotonic()
+	if from.Epoch != epoch || now >= v.expires || v.asOf > now+asOfSlack {
+		s.shared.misses.Add(1)
+		return nil
+	}
+	s.shared.hits.Add(1)
+	return v
+}
+
+// shareKey writes a key that was read from the database for other replicas,
+// and for this one after a restart.
+func (s *Service) shareKey(v *value[credential]) {
+	if item, ok := s.sharedItem(v); ok {
+		s.shared.later(item)
+	}
+}
+
+// sharedItem is a key for the shared store; false where its age or its epoch
+// can't be told.
+func (s *Service) sharedItem(v *value[credential]) (store.Item, bool) {
+	now := s.trust.clock.monotonic()
+	epoch := s.epoch()
+	ttl := jittered(s.keys.ttl, s.keys.jitter()) - (now - v.asOf)
+	if epoch == "" || ttl <= 0 || !s.trust.lease.stands(now) || !s.trust.recent.same(v.generation) {
+		return store.Item{}, false
+	}
+	data, err := encodeKey(*s.sealing.Load(), &v.data, source{epoch, s.trust.clock.database(v.asOf)})
+	if err != nil {
+		s.log.Warn("a key can't be written to Redis", "prefix", v.data.record.Prefix, "error", err)
+		return store.Item{}, false
+	}
+	return store.Item{Key: validationKeys + v.data.record.Prefix, Value: data, TTL: ttl,
+		Tags: []string{tagValidation, tagUser + store.Identifier(v.data.record.UserID), tagKey + v.data.record.ID}}, true
+}
+
+// refused counts and tells a value that is not what was sealed: somebody has
+// changed it, or a replica has another sealing key.
+func (s *Service) refused(namespace, id string, err error) {
+	if s.shared.refused.Add(1)%refusedLogged == 1 {
+		s.log.Warn("a value in Redis is not believed", "namespace", namespace, "id", id, "error", err, "so_far", s.shared.refused.Load())
+	}
+}
+
+// refusedLogged: one in so many is logged.
+const refusedLogged = 1000

@@ -58,7 +58,7 @@ func TestTheSecondLookupIsAHit(t *testing.T) {
 		wantEntry(t, s, "k", true, authz.LayerLocal)
 		wantEntry(t, s, "none", false, authz.LayerDatabase)
 		wantEntry(t, s, "none", false, authz.LayerLocal)
-		if st := s.Stats(t.Context()); st.HitRate != .5 {
+		if st := s.Stats(); st.HitRate != .5 {
 			t.Errorf("hit rate %v, want 0.5", st.HitRate)
 		}
 	})

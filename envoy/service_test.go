@@ -314,7 +314,9 @@ type nobody struct{}
 
 func (nobody) Lookup(context.Context, string) (authz.Entry, error) { return authz.Entry{}, nil }
 
-func (nobody) RoleScopes(context.Context, []string) (authz.Scopes, error) { return nil, nil }
+func (nobody) RoleScopes(context.Context, *authz.Record, authz.Need) (authz.Scopes, error) {
+	return nil, nil
+}
 
 // FuzzTheRealAuthorizerAnswersAnything is the same with what really decides.
 func FuzzTheRealAuthorizerAnswersAnything(f *testing.F) {

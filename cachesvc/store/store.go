@@ -28,6 +28,8 @@ type Store interface {
 	Delete(ctx context.Context, keys ...string) (int, error)
 	// Tag adds tags to an entry; a miss is left alone.
 	Tag(ctx context.Context, key string, tags ...string) error
+	// Untag takes a tag off entries, whether they are there or not.
+	Untag(ctx context.Context, tag string, keys ...string) error
 	// InvalidateTags removes every entry that carries one of the tags and
 	// returns how many there were.
 	InvalidateTags(ctx context.Context, tags ...string) (int, error)
@@ -109,4 +111,10 @@ func Identifier(text string) string {
 
 func identifierByte(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '-'
+}
+
+// Memory is how full a store is: of several nodes, the fullest one.
+type Memory struct {
+	Used, Max int64  // bytes; Max 0 is no limit
+	Policy    string // what is evicted when it is full, such as "volatile-lru"
 }

@@ -154,6 +154,25 @@ func (s *Store) Tag(ctx context.Context, key string, tags ...string) error {
 	return nil
 }
 
+// Untag implements store.Store.
+func (s *Store) Untag(ctx context.Context, tag string, keys ...string) error {
+	if err := check(ctx, []string{tag}, keys); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, key := range keys {
+		delete(s.tags[tag], key)
+		if element, ok := s.entries[key]; ok {
+			delete(element.Value.(*entry).tags, tag)
+		}
+	}
+	if len(s.tags[tag]) == 0 {
+		delete(s.tags, tag)
+	}
+	return nil
+}
+
 // InvalidateTags implements store.Store.
 func (s *Store) InvalidateTags(ctx context.Context, tags ...string) (dropped int, err error) {
 	if err := check(ctx, tags); err != nil {

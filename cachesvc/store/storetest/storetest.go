@@ -145,12 +145,12 @@ func tagged(t *testing.T, s store.Store, _ func(time.Duration)) {
 	}
 	keys, err = s.Tagged(t.Context(), "red", 1)
 	wantCount(t, "Tagged(red, 1)", len(keys), err, 1)
-	if _, err := s.Delete(t.Context(), "a", "b"); err != nil {
+	if err := s.Untag(t.Context(), "red", "a", "none"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err = s.InvalidateTags(t.Context(), "red"); err != nil {
-		t.Fatal(err)
-	}
+	n, err := s.InvalidateTags(t.Context(), "red")
+	wantCount(t, "InvalidateTags(red) of one that is left", n, err, 1)
+	want(t, s, "a", "1")
 	keys, err = s.Tagged(t.Context(), "red", 10)
 	wantCount(t, "Tagged(red) after its end", len(keys), err, 0)
 }

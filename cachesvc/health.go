@@ -1,0 +1,319 @@
+package cachesvc
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"extauthz/cachesvc/store"
+)
+
+// MonitorConfig says when the cache's monitors warn. Zero fields take their
+// defaults.
+type MonitorConfig struct {
+	Every   time.Duration // between two looks
+	Memory  float64       // part of the shared store's memory that may be used
+	HitRate float64       // of L1, the least that is well
+	Lookups uint64        // the least in a window for its hit rate to mean anything
+	Entries int           // in one name space of the shared store, the most that is well
+	// StatsTTL is how long each replica's figures stand in the shared store.
+	StatsTTL time.Duration
+}
+
+// Defaults of [MonitorConfig].
+const (
+	DefaultMonitorEvery   = 30 * time.Second
+	DefaultMonitorMemory  = 0.8
+	DefaultMonitorHitRate = 0.8
+	DefaultMonitorLookups = 1000
+	DefaultMonitorEntries = 10_000
+	DefaultStatsTTL       = time.Hour
+)
+
+// countBudget is how long counting the shared store's entries may take, by a
+// scan that goes step by step and blocks nobody.
+const countBudget = 5 * time.Second
+
+// cleanEvery is how often a full store is cleaned at most.
+const cleanEvery = 5 * time.Minute
+
+func (c MonitorConfig) withDefaults() MonitorConfig {
+	setDefault(&c.Every, DefaultMonitorEvery)
+	setDefault(&c.Memory, DefaultMonitorMemory)
+	setDefault(&c.HitRate, DefaultMonitorHitRate)
+	setDefault(&c.Lookups, DefaultMonitorLookups)
+	setDefault(&c.Entries, DefaultMonitorEntries)
+	setDefault(&c.StatsTTL, DefaultStatsTTL)
+	return c
+}
+
+// Name spaces of the shared store, with the first part of their keys.
+var sharedNamespaces = map[string]string{
+	namespaceValidation: validationKeys, namespaceScope: scopeKeys, namespaceUserList: userListKeys,
+	namespaceUsage: usageKeys, namespaceStats: statsKeys,
+}
+
+const (
+	statsKeys = "apikey:stats:" // + instance
+	tagStats  = "apikey-stats"
+)
+
+// Finding is what one monitor sees.
+type Finding struct {
+	Monitor string  `json:"monitor"` // "memory", "hit_rate" or "entries"
+	OK      bool    `json:"ok"`
+	Value   float64 `json:"value"`  // -1: not known
+	Limit   float64 `json:"limit"`  // beyond which it warns
+	Detail  string  `json:"detail"` // for people
+}
+
+// monitor keeps what the last look has found.
+type monitor struct {
+	MonitorConfig
+	mu       sync.Mutex
+	findings []Finding
+	counts   map[string]int // entries of the shared store by name space; -1: it did not answer
+	warned   map[string]bool
+	since    window
+	cleaned  time.Duration
+}
+
+// window is where a hit rate is counted from.
+type window struct {
+	hits, lookups uint64
+	at            time.Time
+}
+
+func newMonitor(c MonitorConfig) *monitor {
+	return &monitor{MonitorConfig: c, counts: map[string]int{}, warned: map[string]bool{}, cleaned: -cleanEvery}
+}
+
+// watch looks at memory, hit rate and leaks until ctx ends.
+func (s *Service) watch(ctx context.Context) {
+	tick := time.NewTicker(s.monitor.Every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			s.Look(ctx)
+		}
+	}
+}
+
+// Findings returns what the last look has found.
+func (s *Service) Findings() []Finding {
+	s.monitor.mu.Lock()
+	defer s.monitor.mu.Unlock()
+	return slices.Clone(s.monitor.findings)
+}
+
+// Look has all monitors look now, and logs each that begins or ceases to warn.
+func (s *Service) Look(ctx context.Context) []Finding {
+	m := s.monitor
+	counts := s.countShared(ctx)
+	findings := []Finding{s.lookAtHitRate(), s.lookAtEntries(counts), s.lookAtMemory(ctx)}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.findings, m.counts = findings, counts
+	for _, f := range findings {
+		if m.warned[f.Monitor] == !f.OK {
+			continue
+		}
+		m.warned[f.Monitor] = !f.OK
+		if f.OK {
+			s.log.Info("cache monitor is content again", "monitor", f.Monitor, "detail", f.Detail)
+		} else {
+			s.log.Warn("cache monitor warns", "monitor", f.Monitor, "detail", f.Detail)
+		}
+	}
+	s.publishStats(ctx)
+	return slices.Clone(findings)
+}
+
+// countShared counts the shared store's entries: 0 without one, -1 where it
+// does not answer.
+func (s *Service) countShared(ctx context.Context) map[string]int {
+	counts := make(map[string]int, len(sharedNamespaces))
+	if s.shared == nil {
+		for name := range sharedNamespaces {
+			counts[name] = 0
+		}
+		return counts
+	}
+	for name, prefix := range sharedNamespaces {
+		err := s.shared.do(ctx, opCount, countBudget, func(ctx context.Context) (err error) {
+			counts[name], err = s.shared.store.Count(ctx, prefix)
+			return err
+		})
+		if err != nil {
+			counts[name] = -1
+		}
+	}
+	return counts
+}
+
+func (s *Service) lookAtEntries(counts map[string]int) Finding {
+	f := Finding{Monitor: "entries", OK: true, Limit: float64(s.monitor.Entries), Detail: "no name space of Redis holds too many entries"}
+	for _, name := range slices.Sorted(maps.Keys(counts)) {
+		n := counts[name]
+		if f.Value = max(f.Value, float64(n)); n > s.monitor.Entries {
+			f.OK = false
+			f.Detail = fmt.Sprintf("%d entries in name space %s of Redis, more than %d: look for a leak, or raise cache.monitor.entries", n, name, s.monitor.Entries)
+		}
+		if n < 0 {
+			return Finding{Monitor: "entries", OK: true, Value: -1, Limit: f.Limit, Detail: "Redis does not answer"}
+		}
+	}
+	return f
+}
+
+// lookAtHitRate judges the look-ups since the last judgement, once there are
+// enough of them. A low rate starts an audit: what was invalidated, and why.
+func (s *Service) lookAtHitRate() Finding {
+	m := s.monitor
+	now := window{at: s.Now()}
+	now.hits, now.lookups = s.localLookups()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f := Finding{Monitor: "hit_rate", OK: !m.warned["hit_rate"], Value: -1, Limit: m.HitRate}
+	n := now.lookups - m.since.lookups
+	if n < m.Lookups {
+		f.Detail = fmt.Sprintf("%d look-ups since the last judgement; %d are needed for one", n, m.Lookups)
+		return f
+	}
+	f.Value = float64(now.hits-m.since.hits) / float64(n)
+	f.OK = f.Value >= m.HitRate
+	f.Detail = fmt.Sprintf("%.1f %% of %d look-ups were answered by the process", 100*f.Value, n)
+	if !f.OK {
+		f.Detail += "; " + s.auditSince(m.since.at)
+	}
+	m.since = now
+	return f
+}
+
+// auditSince says in a line what was invalidated since then.
+func (s *Service) auditSince(since time.Time) string {
+	causes := map[CauseKind]int{}
+	for _, i := range s.Invalidations(maxHistory) {
+		if i.At.After(since) {
+			causes[i.Cause.Kind] += i.Dropped
+		}
+	}
+	if len(causes) == 0 {
+		return "nothing was invalidated meanwhile: more keys are in use than fit, or they are used seldom"
+	}
+	var parts []string
+	for _, kind := range slices.Sorted(maps.Keys(causes)) {
+		parts = append(parts, fmt.Sprintf("%s dropped %d", kind, causes[kind]))
+	}
+	return "invalidations meanwhile: " + strings.Join(parts, ", ") + " (cache audit shows each)"
+}
+
+// lookAtMemory warns of a store that is nearly full, and drops from it what is
+// cheapest to have again: the scope cache.
+func (s *Service) lookAtMemory(ctx context.Context) Finding {
+	f := Finding{Monitor: "memory", OK: true, Value: -1, Limit: s.monitor.Memory, Detail: "there is no Redis"}
+	if s.shared == nil {
+		return f
+	}
+	var m store.Memory
+	err := s.shared.do(ctx, opMemory, sharedSlow, func(ctx context.Context) (err error) {
+		m, err = s.shared.store.Memory(ctx)
+		return err
+	})
+	if err != nil {
+		f.Detail = "Redis does not answer"
+		return f
+	}
+	s.usage.journal.setPolicy(m)
+	if m.Max == 0 {
+		f.Value, f.Detail = 0, fmt.Sprintf("%d bytes used; Redis has no maxmemory", m.Used)
+		return f
+	}
+	f.Value = float64(m.Used) / float64(m.Max)
+	f.Detail = fmt.Sprintf("%.0f %% of %d bytes used (%s)", 100*f.Value, m.Max, m.Policy)
+	if f.OK = f.Value <= s.monitor.Memory; !f.OK {
+		s.clean(ctx)
+	}
+	return f
+}
+
+func (s *Service) clean(ctx context.Context) {
+	now := s.trust.clock.monotonic()
+	s.monitor.mu.Lock()
+	due := now >= s.monitor.cleaned+cleanEvery
+	if due {
+		s.monitor.cleaned = now
+	}
+	s.monitor.mu.Unlock()
+	if !due {
+		return
+	}
+	var dropped int
+	err := s.shared.do(ctx, opInvalidate, countBudget, func(ctx context.Context) (err error) {
+		dropped, err = s.shared.store.InvalidateTags(ctx, tagScopes)
+		return err
+	})
+	if err == nil {
+		s.note(Cause{Kind: CauseMemory, By: "monitor", Why: "Redis is nearly full"}, "tag "+tagScopes, dropped)
+	}
+}
+
+// publishStats leaves this replica's figures in the shared store, for all to
+// see.
+func (s *Service) publishStats(ctx context.Context) {
+	if s.shared == nil {
+		return
+	}
+	data, err := json.Marshal(ReplicaStats{Instance: s.instance, At: s.Now().UTC(), Layers: s.layers(), HitRate: s.hitRate()})
+	if err != nil {
+		return
+	}
+	s.shared.later(store.Item{Key: statsKeys + store.Identifier(s.instance), Value: data, TTL: s.monitor.StatsTTL, Tags: []string{tagStats}})
+}
+
+// ReplicaStats are the figures that a replica has left in the shared store.
+type ReplicaStats struct {
+	Instance string       `json:"instance"`
+	At       time.Time    `json:"at"`
+	Layers   []LayerStats `json:"layers"`
+	HitRate  float64      `json:"hit_rate"`
+}
+
+// maxReplicas is how many replicas' figures are read.
+const maxReplicas = 100
+
+// Replicas returns what all replicas have left within the last hour; nothing
+// without a shared store or where it does not answer.
+func (s *Service) Replicas(ctx context.Context) (all []ReplicaStats) {
+	if s.shared == nil {
+		return nil
+	}
+	var values [][]byte
+	err := s.shared.do(ctx, opGet, sharedSlow, func(ctx context.Context) error {
+		keys, err := s.shared.store.Tagged(ctx, tagStats, maxReplicas)
+		if err != nil {
+			return err
+		}
+		values, err = s.shared.store.MGet(ctx, keys...)
+		return err
+	})
+	if err != nil {
+		return nil
+	}
+	for _, data := range values {
+		var r ReplicaStats
+		if data != nil && json.Unmarshal(data, &r) == nil {
+			all = append(all, r)
+		}
+	}
+	slices.SortFunc(all, func(a, b ReplicaStats) int { return strings.Compare(a.Instance, b.Instance) })
+	return all
+}

@@ -1,0 +1,136 @@
+package cachesvc
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+
+	"extauthz/authz"
+	"extauthz/cachesvc/store"
+)
+
+const (
+	// scopeKeys is the name space of the scope cache: what a key's roles allow,
+	// under apikey:scope:<key id>:<resource>:<action>. It answers where a role is
+	// not in L1, and denials too. Like all that decides, it is believed only if
+	// it is sealed.
+	scopeKeys = "apikey:scope:"
+
+	// scopeLimit is how many answers are kept of one key: clients choose the
+	// resource where the default mapping takes it from the path.
+	scopeLimit = 1000
+)
+
+// sharedScopes is an answer in the shared store. It carries the versions that
+// it came from, and is a miss as soon as a newer one of them is known.
+type sharedScopes struct {
+	KeyID    string            `json:"key_id"`
+	Resource string            `json:"resource"`
+	Action   string            `json:"action"`
+	Allowed  bool              `json:"allowed"` // by the roles; the key's own scopes are tested on its record
+	Scopes   authz.Scopes      `json:"scopes"`
+	Version  uint64            `json:"version"` // of the key
+	Roles    map[string]uint64 `json:"roles"`   // versions; 0 for a role that does not exist
+	source
+	sealed
+}
+
+// scopeKey names an answer; false where it can't be in the scope cache: the
+// shared store is not believed, the own scopes are enough, or a resource has a
+// value of the request in it, of which there may be any number.
+func (s *Service) scopeKey(rec *authz.Record, need authz.Need) (string, bool) {
+	if s.shared == nil || need.Resource == "" || need.Captured || len(*s.sealing.Load()) == 0 || !s.trust.lease.holds(s.trust.clock.monotonic()) {
+		return "", false
+	}
+	return scopeKeys + store.Identifier(rec.ID) + ":" + store.Identifier(need.Resource) + ":" + store.Identifier(need.Action), true
+}
+
+// fetchScopes asks the scope cache.
+func (s *Service) fetchScopes(ctx context.Context, key string, rec *authz.Record, need authz.Need) (authz.Scopes, bool) {
+	epoch := s.epoch()
+	_, generation := s.trust.recent.begin()
+	data, found, err := s.shared.get(ctx, key)
+	if err != nil || !found {
+		s.shared.scopeMisses.Add(1)
+		return nil, false
+	}
+	var v sharedScopes
+	if _, err := openValue(*s.sealing.Load(), key, data, &v, &v.sealed); err != nil {
+		s.shared.scopeMisses.Add(1)
+		s.refused("scope", rec.ID, err)
+		return nil, false
+	}
+	if v.Epoch != epoch || !v.answers(rec, need) || !s.scopesFresh(&v, generation) {
+		s.shared.scopeMisses.Add(1)
+		return nil, false
+	}
+	s.shared.scopeHits.Add(1)
+	return v.Scopes, true
+}
+
+// answers tells whether the answer is to this question about this very version
+// of the key.
+func (v *sharedScopes) answers(rec *authz.Record, need authz.Need) bool {
+	return v.KeyID == rec.ID && v.Version == rec.Version && v.Resource == need.Resource && v.Action == need.Action &&
+		v.Allowed == v.Scopes.Allows(need.Resource, need.Action) &&
+		slices.Equal(slices.Sorted(maps.Keys(v.Roles)), slices.Compact(slices.Sorted(slices.Values(rec.Roles))))
+}
+
+// scopesFresh tells whether nothing newer is known of any of the roles.
+func (s *Service) scopesFresh(v *sharedScopes, generation uint64) bool {
+	asOf, now := s.trust.clock.at(v.AsOf), s.trust.clock.monotonic()
+	if now >= asOf+s.scopeTTL || !s.trust.lease.holds(now) {
+		return false
+	}
+	for name, version := range v.Roles {
+		st := &stamp{found: true, shared: true, version: version, generation: generation, asOf: asOf}
+		if !s.trust.fresh(topic{subjectRole, name}, st) {
+			return false
+		}
+	}
+	return true
+}
+
+// shareScopes writes an answer behind the caller's back.
+func (s *Service) shareScopes(key string, rec *authz.Record, need authz.Need, roles []*value[authz.Role], scopes authz.Scopes) {
+	v := &sharedScopes{KeyID: rec.ID, Resource: need.Resource, Action: need.Action, Allowed: scopes.Allows(need.Resource, need.Action),
+		Scopes: scopes, Version: rec.Version, Roles: make(map[string]uint64, len(roles))}
+	asOf := s.trust.clock.monotonic()
+	for i, role := range roles {
+		if !s.trust.recent.same(role.generation) {
+			return
+		}
+		v.Roles[rec.Roles[i]] = role.version
+		asOf = min(asOf, role.asOf)
+	}
+	v.Epoch, v.AsOf = s.epoch(), s.trust.clock.database(asOf).UTC()
+	ttl := jittered(s.scopeTTL, s.keys.jitter()) - (s.trust.clock.monotonic() - asOf)
+	if v.Epoch == "" || ttl <= 0 {
+		return
+	}
+	data, err := sealValue(*s.sealing.Load(), key, v, &v.sealed, nil)
+	if err != nil {
+		s.log.Warn("a scope decision can't be written to Redis", "error", err)
+		return
+	}
+	s.shared.later(store.Item{Key: key, Value: data, TTL: ttl,
+		Tags: []string{tagScopes, tagUser + store.Identifier(rec.UserID), tagKey + store.Identifier(rec.ID)}})
+}
+
+// capped leaves out answers of keys that have enough of them. It asks the
+// shared store, behind everybody's back.
+func (s *shared) capped(ctx context.Context, items []store.Item) []store.Item {
+	return slices.DeleteFunc(items, func(item store.Item) bool {
+		if !strings.HasPrefix(item.Key, scopeKeys) {
+			return false
+		}
+		tag := item.Tags[len(item.Tags)-1]
+		var there []string
+		err := s.do(ctx, opCount, sharedSlow, func(ctx context.Context) (err error) {
+			there, err = s.store.Tagged(ctx, tag, scopeLimit)
+			return err
+		})
+		return err != nil || len(there) >= scopeLimit
+	})
+}

@@ -1,0 +1,89 @@
+package cachesvc
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+)
+
+// MinSealingKey is the shortest sealing key, in bytes.
+const MinSealingKey = 32
+
+// SealingKey makes values in the shared store worth believing: whoever can
+// write there, but has not the key, can't make or change one. It is immutable.
+type SealingKey struct {
+	id     string
+	secret []byte
+}
+
+// NewSealingKey makes a key of at least MinSealingKey bytes of randomness.
+func NewSealingKey(raw []byte) (SealingKey, error) {
+	if len(raw) < MinSealingKey {
+		return SealingKey{}, fmt.Errorf("sealing key has %d bytes: at least %d are needed", len(raw), MinSealingKey)
+	}
+	// One key for names and one for sealing, so that the name tells nothing.
+	return SealingKey{id: hex.EncodeToString(derive(raw, "extauthz sealing key id", "")[:4]), secret: derive(raw, "extauthz sealing key", "")}, nil
+}
+
+// String names the key in messages.
+func (k SealingKey) String() string { return k.id }
+
+// GoString keeps the secret out of %#v.
+func (k SealingKey) GoString() string { return k.id }
+
+func derive(secret []byte, purpose, of string) []byte {
+	mac := hmac.New(sha256.New, secret)
+	mac.Write([]byte(purpose))
+	mac.Write([]byte{0})
+	mac.Write([]byte(of))
+	return mac.Sum(nil)
+}
+
+// SealingKeys is the set in use: the first one seals, all of them open, so that
+// a key is exchanged without a moment at which something can't be read.
+type SealingKeys []SealingKey
+
+var errSeal = errors.New("not what was sealed")
+
+// seal encrypts secret so that it opens only under the same name and with the
+// same public part beside it. Each name has a key of its own, so that random
+// nonces of 96 bits never come near their limit of 2^32 for one key.
+func (k SealingKeys) seal(name string, public, secret []byte) ([]byte, error) {
+	aead, err := k[0].aead(name)
+	if err != nil {
+		return nil, err
+	}
+	return aead.Seal(nil, nil, secret, public), nil
+}
+
+// open is the reverse of seal; id names the key.
+func (k SealingKeys) open(id, name string, public, sealed []byte) ([]byte, error) {
+	for _, key := range k {
+		if key.id != id {
+			continue
+		}
+		aead, err := key.aead(name)
+		if err != nil {
+			return nil, err
+		}
+		secret, err := aead.Open(nil, nil, sealed, public)
+		if err != nil {
+			return nil, errSeal
+		}
+		return secret, nil
+	}
+	return nil, fmt.Errorf("sealing key %q is not here", id)
+}
+
+// aead puts a random nonce before what it seals (NIST SP 800-38D, 8.2.2).
+func (k SealingKey) aead(name string) (cipher.AEAD, error) {
+	block, err := aes.NewCipher(derive(k.secret, "of one name", name))
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCMWithRandomNonce(block)
+}

@@ -1,0 +1,160 @@
+package cachesvc
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"extauthz/authz"
+)
+
+// sharedKey is a key as it stands in the shared store, under
+// apikey:validation:<prefix>. What proves it is there sealed or not at all; the
+// seal binds everything else that is written here.
+type sharedKey struct {
+	ID           string            `json:"id"`
+	UserID       string            `json:"user_id"`
+	Name         string            `json:"name"`
+	Prefix       string            `json:"key_prefix"`
+	Scopes       authz.Scopes      `json:"scopes"`
+	Active       bool              `json:"is_active"`
+	ExpiresAt    *time.Time        `json:"expires_at"`
+	CreatedAt    time.Time         `json:"created_at"`
+	UpdatedAt    time.Time         `json:"updated_at"`
+	RevokedAt    *time.Time        `json:"revoked_at,omitempty"`
+	Environment  string            `json:"environment,omitempty"`
+	RotatedFrom  string            `json:"rotated_from,omitempty"`
+	Family       string            `json:"family,omitempty"`
+	Project      string            `json:"project,omitempty"`
+	AllowedCIDRs []netip.Prefix    `json:"allowed_cidrs,omitempty"`
+	Metadata     map[string]string `json:"metadata,omitempty"`
+	Rate         authz.Rate        `json:"rate,omitzero"`
+	Roles        []string          `json:"roles,omitempty"`
+	GrantScopes  authz.Scopes      `json:"grant_scopes,omitempty"`
+	Projects     []string          `json:"grant_projects,omitempty"`
+	Version      uint64            `json:"version"`
+	source
+	sealed
+}
+
+// source says when and where a shared value was read from the database.
+type source struct {
+	Epoch string    `json:"epoch"`
+	AsOf  time.Time `json:"as_of"` // the database's time at the start of the read
+}
+
+// sealed is the last part of a shared value.
+type sealed struct {
+	SealKey string `json:"seal_key,omitempty"`
+	Seal    []byte `json:"seal,omitempty"`
+}
+
+// proof is what is sealed.
+type proof struct {
+	Alg      authz.HashAlg `json:"alg"`
+	PepperID string        `json:"pepper_id,omitempty"`
+	Digest   string        `json:"digest"`
+}
+
+func newSharedKey(r *authz.Record, from source) *sharedKey {
+	from.AsOf = from.AsOf.UTC()
+	return &sharedKey{ID: r.ID, UserID: r.UserID, Name: r.Name, Prefix: r.Prefix, Scopes: r.Scopes, Active: r.Active,
+		ExpiresAt: optional(r.ExpiresAt), CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(), RevokedAt: optional(r.RevokedAt),
+		Environment: r.Environment, RotatedFrom: r.RotatedFrom, Family: r.Family, Project: r.Project, AllowedCIDRs: r.AllowedCIDRs,
+		Metadata: r.Metadata, Rate: r.Rate, Roles: r.Roles, GrantScopes: r.Grants.Scopes, Projects: r.Grants.Projects,
+		Version: r.Version, source: from}
+}
+
+func (k *sharedKey) record() authz.Record {
+	return authz.Record{ID: k.ID, UserID: k.UserID, Name: k.Name, Prefix: k.Prefix, Scopes: k.Scopes, Active: k.Active,
+		ExpiresAt: required(k.ExpiresAt), CreatedAt: k.CreatedAt, UpdatedAt: k.UpdatedAt, RevokedAt: required(k.RevokedAt),
+		Environment: k.Environment, RotatedFrom: k.RotatedFrom, Family: k.Family, Project: k.Project, AllowedCIDRs: k.AllowedCIDRs,
+		Metadata: k.Metadata, Rate: k.Rate, Roles: k.Roles, Grants: authz.Grants{Scopes: k.GrantScopes, Projects: k.Projects}, Version: k.Version}
+}
+
+// encodeKey writes a key, with what proves it if there is a key to seal it by.
+func encodeKey(keys SealingKeys, c *credential, from source) ([]byte, error) {
+	k := newSharedKey(&c.record, from)
+	if len(keys) == 0 {
+		return json.Marshal(k)
+	}
+	digest, ok := c.verifier.Digest.Bytes()
+	if !ok {
+		return nil, fmt.Errorf("key %s has no digest", k.Prefix)
+	}
+	secret, err := json.Marshal(proof{c.verifier.Alg, c.verifier.PepperID, hex.EncodeToString(digest[:])})
+	if err != nil {
+		return nil, err
+	}
+	return sealValue(keys, validationKeys+k.Prefix, k, &k.sealed, secret)
+}
+
+// decodeKey reads what encodeKey wrote under this prefix, and refuses whatever
+// was not sealed exactly so.
+func decodeKey(keys SealingKeys, prefix string, data []byte) (*credential, source, error) {
+	var k sharedKey
+	secret, err := openValue(keys, validationKeys+prefix, data, &k, &k.sealed)
+	if err != nil {
+		return nil, source{}, err
+	}
+	var p proof
+	if err := json.Unmarshal(secret, &p); err != nil {
+		return nil, source{}, errSeal
+	}
+	digest, err := authz.ParseDigest(p.Digest)
+	if err != nil || k.Prefix != prefix {
+		return nil, source{}, errSeal
+	}
+	return &credential{k.record(), authz.Verifier{Alg: p.Alg, PepperID: p.PepperID, Digest: digest}}, k.source, nil
+}
+
+// sealValue writes value with a seal over all of it. part is its sealed part.
+func sealValue(keys SealingKeys, name string, value any, part *sealed, secret []byte) ([]byte, error) {
+	*part = sealed{SealKey: keys[0].id}
+	public, err := json.Marshal(value)
+	if err != nil {
+		return nil, err
+	}
+	if part.Seal, err = keys.seal(name, public, secret); err != nil {
+		return nil, err
+	}
+	return json.Marshal(value)
+}
+
+// openValue reads into value what sealValue wrote under name. It takes nothing
+// but the very bytes that sealValue writes: another spelling, or a field that is
+// not known here, is as if it were not there.
+func openValue(keys SealingKeys, name string, data []byte, value any, part *sealed) ([]byte, error) {
+	if err := json.Unmarshal(data, value); err != nil {
+		return nil, errSeal
+	}
+	again, err := json.Marshal(value)
+	if err != nil || !bytes.Equal(again, data) {
+		return nil, errSeal
+	}
+	seal := part.Seal
+	part.Seal = nil
+	public, err := json.Marshal(value)
+	if err != nil {
+		return nil, errSeal
+	}
+	return keys.open(part.SealKey, name, public, seal)
+}
+
+func optional(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
+
+func required(t *time.Time) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return *t
+}

@@ -1,0 +1,174 @@
+package cachesvc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"extauthz/authz"
+	"extauthz/cachesvc/store"
+)
+
+// WarmConfig says what is read before it is asked for. The zero value warms
+// nothing by itself.
+type WarmConfig struct {
+	Keys  int           // the most used keys, at the start and on schedule; 0: none
+	Every time.Duration // 0: at the start only
+	// PerSecond bounds how many keys are read in a second; 0 is DefaultWarmRate.
+	PerSecond int
+}
+
+// DefaultWarmRate leaves a database most of its power.
+const DefaultWarmRate = 50_000
+
+func (c WarmConfig) withDefaults() WarmConfig {
+	setDefault(&c.PerSecond, DefaultWarmRate)
+	return c
+}
+
+// Warmed is what a warming has done.
+type Warmed struct {
+	Keys   int           // read and kept in the process
+	Shared int           // of them written to the shared store
+	Took   time.Duration // all of it
+}
+
+// ErrNotWarmable is for a cache that was given nobody to ask.
+var ErrNotWarmable = errors.New("this cache can't be warmed")
+
+type warmer struct {
+	WarmConfig
+	source MostUsed
+	only   sync.Mutex // one warming at a time
+	once   chan struct{}
+	first  sync.Once
+}
+
+func newWarmer(c Config) *warmer {
+	return &warmer{WarmConfig: c.Warm, source: c.MostUsed, once: make(chan struct{})}
+}
+
+// Warmed is closed when the warming at the start is over, well or not, or is
+// not to be.
+func (s *Service) Warmed() <-chan struct{} { return s.warm.once }
+
+// keepWarm warms once the feed is loaded, and on schedule, until ctx ends.
+func (s *Service) keepWarm(ctx context.Context) {
+	done := func() { s.warm.first.Do(func() { close(s.warm.once) }) }
+	defer done()
+	if s.warm.source == nil || s.warm.Keys <= 0 {
+		return
+	}
+	select {
+	case <-ctx.Done():
+		return
+	case <-s.ready:
+	}
+	for {
+		if w, err := s.Warm(ctx, s.warm.Keys); err != nil && ctx.Err() == nil {
+			s.log.Warn("the cache could not be warmed", "error", err)
+		} else if err == nil {
+			s.log.Info("cache warmed", "keys", w.Keys, "in_redis", w.Shared, "took", w.Took)
+		}
+		done()
+		if s.warm.Every <= 0 {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(s.warm.Every):
+		}
+	}
+}
+
+// Warm reads up to limit of the most used keys and keeps those that are not
+// kept already, in the process and in the shared store, no faster than is
+// configured. It waits for another warming.
+func (s *Service) Warm(ctx context.Context, limit int) (Warmed, error) {
+	if s.warm.source == nil {
+		return Warmed{}, ErrNotWarmable
+	}
+	s.warm.only.Lock()
+	defer s.warm.only.Unlock()
+	w := warming{service: s, start: s.trust.clock.monotonic()}
+	w.seq, w.generation = s.trust.recent.begin()
+	err := s.warm.source.MostUsed(ctx, min(limit, s.maxKeys), func(r authz.Record, v authz.Verifier) error { return w.take(ctx, r, v) })
+	w.flush(ctx)
+	w.done.Took = s.trust.clock.monotonic() - w.start
+	if err != nil {
+		return w.done, fmt.Errorf("warming: %w", err)
+	}
+	return w.done, nil
+}
+
+// warming is one call of Warm.
+type warming struct {
+	service         *Service
+	start           time.Duration // before the database was asked
+	seq, generation uint64
+	read            int
+	items           []store.Item // that go to the shared store together
+	done            Warmed
+}
+
+func (w *warming) take(ctx context.Context, r authz.Record, verifier authz.Verifier) error {
+	s := w.service
+	if w.read++; w.read%sharedBatch == 0 {
+		if err := w.slow(ctx); err != nil {
+			return err
+		}
+	}
+	if _, valid := s.keys.lookup(r.Prefix, s.trust.clock.monotonic()); valid {
+		return nil
+	}
+	v := &value[credential]{data: credential{r, verifier}}
+	v.found, v.version, v.asOf = true, r.Version, w.start
+	v.seq, v.generation = w.seq, w.generation
+	s.keys.limit(v)
+	if !s.trust.recent.fresh(topic{subjectKey, r.Prefix}, &v.stamp) {
+		return nil
+	}
+	s.keys.present.put(r.Prefix, v)
+	w.done.Keys++
+	if s.shared == nil {
+		return nil
+	}
+	if item, ok := s.sharedItem(v); ok {
+		if w.items = append(w.items, item); len(w.items) >= sharedBatch {
+			w.flush(ctx)
+		}
+	}
+	return nil
+}
+
+// slow holds the pace.
+func (w *warming) slow(ctx context.Context) error {
+	due := w.start + time.Duration(w.read)*time.Second/time.Duration(w.service.warm.PerSecond)
+	wait := due - w.service.trust.clock.monotonic()
+	if wait <= 0 {
+		return ctx.Err()
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(wait):
+		return nil
+	}
+}
+
+// flush writes to the shared store in one pipeline; what fails there is told by
+// the breaker.
+func (w *warming) flush(ctx context.Context) {
+	if len(w.items) == 0 {
+		return
+	}
+	shared := w.service.shared
+	err := shared.do(ctx, opSet, sharedSlow, func(ctx context.Context) error { return shared.store.MSet(ctx, w.items...) })
+	if err == nil {
+		w.done.Shared += len(w.items)
+	}
+	w.items = w.items[:0]
+}
