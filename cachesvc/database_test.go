@@ -22,7 +22,8 @@ type database struct {
 	keys       map[string]authz.Record
 	roles      map[string]authz.Role
 	log        []authz.Change
-	trimmed    uint64 // changes up to this version are gone from the log
+	open       map[uint64]bool // versions of transactions that are not over
+	trimmed    uint64          // changes up to this version are gone from the log
 	usage      map[string]authz.Usage
 	usageMarks map[string]uint64
 	ahead      time.Duration // of the local clock
@@ -31,23 +32,37 @@ type database struct {
 }
 
 func newDatabase() *database {
-	return &database{epoch: "one", keys: map[string]authz.Record{}, roles: map[string]authz.Role{}, usage: map[string]authz.Usage{}, usageMarks: map[string]uint64{}}
+	return &database{epoch: "one", keys: map[string]authz.Record{}, roles: map[string]authz.Role{}, usage: map[string]authz.Usage{}, usageMarks: map[string]uint64{}, open: map[uint64]bool{}}
 }
 
 // commit stores a key under a new version; a nil edit deletes it.
 func (d *database) commit(prefix string, edit func(*authz.Record)) []authz.Change {
+	return d.finish(d.begin(), prefix, edit)
+}
+
+// begin begins a transaction with its first change, whose version is taken now.
+func (d *database) begin() (version uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.version++
+	d.open[d.version] = true
+	return d.version
+}
+
+// finish commits what begin began.
+func (d *database) finish(version uint64, prefix string, edit func(*authz.Record)) []authz.Change {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.open, version)
 	r, ok := d.keys[prefix]
 	if !ok {
 		r = authz.Record{ID: "id-" + prefix, UserID: "user-" + prefix, Prefix: prefix, Active: true}
 	}
-	c := authz.Change{Version: d.version, Kind: authz.ChangeKey, Prefix: prefix, KeyID: r.ID, UserID: r.UserID, Place: d.version - 1, At: time.Now().Add(d.ahead)}
+	c := authz.Change{Version: version, Kind: authz.ChangeKey, Prefix: prefix, KeyID: r.ID, UserID: r.UserID, Place: version - 1, At: time.Now().Add(d.ahead)}
 	delete(d.keys, prefix)
 	if edit != nil {
 		edit(&r)
-		r.Version = d.version
+		r.Version = version
 		d.keys[prefix] = r
 	}
 	d.log = append(d.log, c)
@@ -78,13 +93,18 @@ func (d *database) backup() (restore func(epoch string)) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		d.epoch, d.version, d.keys, d.log = epoch, version, maps.Clone(keys), slices.Clone(log)
+		clear(d.open)
 	}
 }
 
 func (d *database) page(from uint64) authz.FeedPage {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	p := authz.FeedPage{Epoch: d.epoch, DBTime: time.Now().Add(d.ahead), Next: authz.FeedCursor{Version: max(from, d.version)}, Trimmed: from < d.trimmed}
+	next := d.version
+	for version := range d.open { // the cursor stays before all that may still come
+		next = min(next, version-1)
+	}
+	p := authz.FeedPage{Epoch: d.epoch, DBTime: time.Now().Add(d.ahead), Next: authz.FeedCursor{Version: max(from, next)}, Trimmed: from < d.trimmed}
 	for _, c := range d.log {
 		if c.Version > from && c.Version > d.trimmed {
 			p.Changes = append(p.Changes, c)
@@ -157,7 +177,7 @@ func (c *connection) KeyByPrefix(ctx context.Context, prefix string) (authz.Reco
 	if r == nil {
 		return authz.Record{}, authz.Verifier{}, authz.ErrNotFound
 	}
-	return *r, authz.Verifier{Alg: authz.HashSHA256}, nil
+	return *r, authz.Verifier{Alg: authz.HashSHA256, Digest: authz.NewDigest([32]byte{})}, nil
 }
 
 func (c *connection) Roles(ctx context.Context, names []string) ([]authz.Role, error) {

@@ -12,9 +12,11 @@ import (
 	"extauthz/authz"
 )
 
-// The model test: replicas check, fill, create, revoke, delete and restore while
-// their connections are slow, fail and lose doorbells, in simulated time, and
-// every answer is held against what was committed when.
+// The model test: replicas check, fill, create, revoke, expire, delete and
+// restore, through the service, by transactions that stay open and by hand,
+// while their connections to the database and to the shared store are slow,
+// fail, and lose writes and doorbells, in simulated time. Every answer is held
+// against what was committed when.
 //
 // The invariant: a look-up that begins after a revocation returned on that
 // replica does not find the key alive, nor one on another replica after the
@@ -23,10 +25,15 @@ import (
 
 const (
 	modelReplicas = 2
-	modelKeys     = 10
+	modelKeys     = 16
 	modelTime     = 40 * time.Second
 	modelLease    = time.Second
 	modelMaxStale = 5 * time.Second
+	modelTTL      = 10 * time.Second
+	// modelWindow is how far back the window of recent changes reaches: just as
+	// long as a value can live, so that it is not the window's length that
+	// hides a value which lives longer.
+	modelWindow = modelTTL + modelMaxStale + time.Second
 
 	// modelRecovery is how long after an outage a replica may take to notice:
 	// one flight's budget, one pause, one poll.
@@ -36,12 +43,14 @@ const (
 // event is a key's creation or end.
 type event struct {
 	committed time.Time
-	replica   int  // that made it; -1 for none
-	returned  bool // Changed has returned there
+	from      time.Time // the moment from which it counts: an expiry lies ahead
+	replica   int       // that made it; -1 for none
+	returned  bool      // Changed has returned there
 }
 
 type model struct {
 	db       *database
+	redis    *redis
 	services [modelReplicas]*Service
 
 	mu        sync.Mutex
@@ -63,6 +72,9 @@ func runModel(t *testing.T, seed uint64, connect func(*connection) Database, bro
 		for i := range m.prefixes {
 			m.prefixes[i] = fmt.Sprint("ak_live_", i)
 		}
+		began := time.Now()
+		// Entries of this shared store never expire, as if its clock stood still.
+		m.redis = newRedis(t, func() time.Time { return began })
 		ctx, cancel := context.WithTimeout(t.Context(), modelTime)
 		defer cancel()
 		var running sync.WaitGroup
@@ -72,18 +84,20 @@ func runModel(t *testing.T, seed uint64, connect func(*connection) Database, bro
 			running.Go(func() { act(ctx, r) })
 		}
 		for i := range m.services {
-			c := m.db.connect()
+			c, w := m.db.connect(), m.redis.connect()
 			s, err := New(Config{
-				Database: connect(c), ValidationTTL: 10 * time.Second, NegativeTTL: 3 * time.Second,
-				Lease: modelLease, MaxStale: modelMaxStale,
+				Database: connect(c), ValidationTTL: modelTTL, NegativeTTL: 3 * time.Second,
+				Lease: modelLease, MaxStale: modelMaxStale, Shared: w, Sealing: SealingKeys{sealingKey(t, 1)},
 			})
 			if err != nil {
 				t.Fatal(err)
 			}
+			s.trust.recent.keep = modelWindow
 			broken(s)
 			run(t, s)
 			m.services[i] = s
 			actor(func(ctx context.Context, r *rand.Rand) { m.disturb(ctx, r, i, c) })
+			actor(func(ctx context.Context, r *rand.Rand) { disturbShared(ctx, r, w) })
 			for range 3 {
 				actor(func(ctx context.Context, r *rand.Rand) { m.check(ctx, r, i) })
 			}
@@ -114,7 +128,7 @@ func (m *model) write(ctx context.Context, r *rand.Rand) {
 			restore = m.db.backup()
 		case m.born[prefix] == nil:
 			m.commit(ctx, r, replica, prefix, as, m.born)
-		case m.died[prefix] != nil && dice < 80: // is left to be checked a while
+		case m.died[prefix] != nil && dice < 95: // is left to be checked a while
 		case m.died[prefix] != nil:
 			m.mu.Lock()
 			m.prefixes[slot] = fmt.Sprint("ak_live_", next)
@@ -122,22 +136,48 @@ func (m *model) write(ctx context.Context, r *rand.Rand) {
 			next++
 		case dice < 50:
 			m.commit(ctx, r, replica, prefix, named, nil)
-		case dice < 80:
+		case dice < 65:
 			m.commit(ctx, r, replica, prefix, revoked, m.died)
+		case dice < 75:
+			m.expire(ctx, r, replica, prefix)
 		default:
 			m.commit(ctx, r, replica, prefix, nil, m.died)
 		}
 	}
 }
 
+// expire sets a key's end, which lies ahead.
+func (m *model) expire(ctx context.Context, r *rand.Rand, replica int, prefix string) {
+	end := time.Now().Add(millis(r, 3000))
+	m.commitFrom(ctx, r, replica, prefix, func(r *authz.Record) { r.ExpiresAt = end }, m.died, end)
+}
+
 func (m *model) commit(ctx context.Context, r *rand.Rand, replica int, prefix string, edit func(*authz.Record), events map[string]*event) {
+	m.commitFrom(ctx, r, replica, prefix, edit, events, time.Time{})
+}
+
+func (m *model) commitFrom(ctx context.Context, r *rand.Rand, replica int, prefix string, edit func(*authz.Record), events map[string]*event, from time.Time) {
+	restores := m.restores
+	version := m.db.begin()
+	if r.IntN(3) == 0 { // the transaction stays open while others commit
+		other := m.prefixes[r.IntN(modelKeys)]
+		if other != prefix && m.born[other] != nil && m.died[other] == nil {
+			m.db.commit(other, named)
+		}
+		if pause(ctx, millis(r, 700)) != nil || m.restores != restores {
+			return
+		}
+	}
 	m.mu.Lock()
-	changes := m.db.commit(prefix, edit)
-	e := &event{committed: time.Now(), replica: replica}
+	changes := m.db.finish(version, prefix, edit)
+	e := &event{committed: time.Now(), replica: replica, from: from}
 	if events != nil {
 		events[prefix] = e
 	}
 	m.mu.Unlock()
+	if r.IntN(3) == 0 { // typed by hand: no replica knows, nobody rings
+		return
+	}
 	if pause(ctx, millis(r, 20)) != nil {
 		return
 	}
@@ -165,8 +205,11 @@ func (m *model) restore(restore func(string)) {
 	for prefix, record := range m.db.keys {
 		e := &event{committed: time.Now(), replica: -1}
 		m.born[prefix] = e
-		if !live(&record) {
+		switch {
+		case !live(&record):
 			m.died[prefix] = e
+		case !record.ExpiresAt.IsZero():
+			m.died[prefix] = &event{committed: e.committed, replica: -1, from: record.ExpiresAt}
 		}
 	}
 }
@@ -200,6 +243,30 @@ func (m *model) disturb(ctx context.Context, r *rand.Rand, replica int, c *conne
 		_ = pause(ctx, 100*time.Millisecond+millis(r, 1900))
 	}
 	c.set(func(c *connection) { c.lookup, c.feed = weather(1, 1, nil), weather(1, 1, nil) })
+}
+
+// disturbShared makes the weather on one replica's way to the shared store.
+func disturbShared(ctx context.Context, r *rand.Rand, w *wire) {
+	wind := rand.New(rand.NewPCG(r.Uint64(), 0)) // used under the wire's lock
+	for ctx.Err() == nil {
+		weather := func() (time.Duration, error) { return millis(wind, 3), nil }
+		switch r.IntN(4) {
+		case 0:
+			weather = func() (time.Duration, error) { return millis(wind, 200), nil }
+		case 1:
+			weather = func() (time.Duration, error) { return 0, errAway }
+		case 2: // loses every second call, writes and doorbells among them
+			weather = func() (time.Duration, error) {
+				if wind.IntN(2) == 0 {
+					return 0, errAway
+				}
+				return millis(wind, 3), nil
+			}
+		}
+		w.set(weather)
+		_ = pause(ctx, 100*time.Millisecond+millis(r, 3000))
+	}
+	w.set(func() (time.Duration, error) { return 0, nil })
 }
 
 // check looks keys up and holds the answers to the invariant.
@@ -248,7 +315,7 @@ func past(e *event) *event {
 
 // binds tells whether a look-up on replica that began then must know of e.
 func (e *event) binds(replica int, began time.Time, bound time.Duration) bool {
-	return e != nil && (e.returned && e.replica == replica || began.Sub(e.committed) > bound)
+	return e != nil && !began.Before(e.from) && (e.returned && e.replica == replica || began.Sub(e.committed) > bound)
 }
 
 func (m *model) fail(replica int, prefix, what string, e *event, began time.Time) {
@@ -285,6 +352,17 @@ func (c oneEpoch) ReadFeed(ctx context.Context, from authz.FeedCursor) (authz.Fe
 	return p, err
 }
 
+// hasty moves its cursor past transactions that are still open.
+type hasty struct{ *connection }
+
+func (c hasty) ReadFeed(ctx context.Context, from authz.FeedCursor) (authz.FeedPage, error) {
+	p, err := c.connection.ReadFeed(ctx, from)
+	for _, change := range p.Changes {
+		p.Next.Version = max(p.Next.Version, change.Version)
+	}
+	return p, err
+}
+
 // TestTheModelSeesDeliberateFaults breaks one part of the promise at a time, so
 // that the test above is known to be worth something.
 func TestTheModelSeesDeliberateFaults(t *testing.T) {
@@ -300,6 +378,10 @@ func TestTheModelSeesDeliberateFaults(t *testing.T) {
 		}},
 		"lease from the end of a read": {asIs, func(s *Service) {
 			s.renew = func(time.Duration) { s.trust.lease.renew(s.trust.clock.monotonic()) }
+		}},
+		"cursor past an open transaction": {func(c *connection) Database { return hasty{c} }, sound},
+		"age begun anew at a hop": {asIs, func(s *Service) {
+			s.readAt = func(time.Time) time.Duration { return s.trust.clock.monotonic() }
 		}},
 		"no epoch": {func(c *connection) Database { return oneEpoch{c} }, sound},
 	} {

@@ -187,6 +187,9 @@ func (r *reader[T]) read(ctx context.Context, id string) (*value[T], error) {
 	if r.fetch == nil || !r.lease.stands(now) {
 		return r.readDatabase(ctx, id)
 	}
+	if known, _ := r.lookup(id, now); !r.lease.holds(now) && known != nil && r.mayFallBack(id, known) {
+		return r.readDatabase(ctx, id) // whoever waits has something to fall back on
+	}
 	v := r.fetch(ctx, id)
 	if v == nil || !r.deliverable(id, v) {
 		return r.readDatabase(ctx, id)

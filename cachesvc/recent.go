@@ -1,6 +1,7 @@
 package cachesvc
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -64,7 +65,9 @@ type mark struct {
 	// unfed: a change was made here of which the feed has not told yet, so its
 	// version, or place, is not known.
 	unfed bool
-	at    time.Duration // when it was learned; for all alone
+	// What others read before these moments is stale whatever its version: of a
+	// change made here, and, for all alone, of the change.
+	own, at time.Duration
 }
 
 // recent is the window of recent changes, kept longer than any cached value can
@@ -126,7 +129,7 @@ func (r *recent) stale(t topic, s *stamp) bool {
 	m := r.marks[t]
 	if s.shared {
 		// Whoever read it had learned other things than were learned here.
-		return s.version < m.version || m.unfed || s.asOf < r.all.at
+		return s.version < m.version || m.unfed || s.asOf < max(m.own, r.all.at)
 	}
 	if s.seq < r.all.reread || s.seq < m.reread {
 		return true
@@ -186,7 +189,7 @@ func (r *recent) note(c authz.Change, own bool, seq uint64, now time.Duration) b
 		m.fed, m.unfed = c.Version, false
 	}
 	if own {
-		m.reread = seq
+		m.reread, m.own = seq, now+asOfSlack
 		// A version that is known tells enough of a key or a role.
 		m.unfed = c.Version == 0 || m.unfed
 	}
@@ -195,18 +198,19 @@ func (r *recent) note(c authz.Change, own bool, seq uint64, now time.Duration) b
 	}
 	r.put(t, m, seq, now)
 	if c.UserID != "" {
-		r.noteUser(c, own && (c.Version == 0 || c.Version > m.fed), told, seq, now)
+		r.noteUser(c, own, c.Version <= m.fed, told, seq, now)
 	}
 	return fresh
 }
 
 // noteUser is about the list of a user's keys.
-func (r *recent) noteUser(c authz.Change, unfed, told bool, seq uint64, now time.Duration) {
+func (r *recent) noteUser(c authz.Change, own, fedAlready, told bool, seq uint64, now time.Duration) {
 	t := topic{subjectUser, c.UserID}
 	m := r.marks[t]
 	m.reread = seq
-	if unfed {
-		m.unfed = true
+	if own {
+		m.own = now + asOfSlack
+		m.unfed = m.unfed || c.Version == 0 || !fedAlready
 	}
 	if told {
 		m.place, m.unfed = max(m.place, c.Place), false
@@ -220,7 +224,7 @@ func (r *recent) listStale(user string, place uint64, asOf time.Duration) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	m, ok := r.marks[topic{subjectUser, user}]
-	return ok && (m.unfed || m.place >= place) || asOf < r.all.at
+	return ok && (m.unfed || m.place >= place || asOf < m.own) || asOf < r.all.at
 }
 
 func (r *recent) put(t topic, m mark, seq uint64, now time.Duration) {
@@ -228,16 +232,23 @@ func (r *recent) put(t topic, m mark, seq uint64, now time.Duration) {
 	r.order = append(r.order, learned{t, seq, now})
 }
 
-// reset forgets everything, and makes stale whatever was read until now: the
-// versions of another epoch can't be compared, and after a gap in the feed
-// nothing is known of what changed.
+// reset forgets what the feed told, and makes stale whatever was read until now:
+// the versions of another epoch can't be compared, and after a gap in the feed
+// nothing is known of what changed. What was changed here stays known by its
+// moment, which means the same in every epoch.
 func (r *recent) reset() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.generation++
 	r.all = mark{}
-	r.order = nil
-	clear(r.marks)
+	for t, m := range r.marks {
+		if m.own == 0 {
+			delete(r.marks, t)
+		} else {
+			r.marks[t] = mark{reread: m.reread, own: m.own}
+		}
+	}
+	r.order = slices.DeleteFunc(r.order, func(o learned) bool { _, kept := r.marks[o.topic]; return !kept })
 	r.seq.Add(1)
 }
 

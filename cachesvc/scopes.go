@@ -79,7 +79,7 @@ func (v *sharedScopes) answers(rec *authz.Record, need authz.Need) bool {
 
 // scopesFresh tells whether nothing newer is known of any of the roles.
 func (s *Service) scopesFresh(v *sharedScopes, generation uint64) bool {
-	asOf, now := s.trust.clock.at(v.AsOf), s.trust.clock.monotonic()
+	asOf, now := s.readAt(v.AsOf), s.trust.clock.monotonic()
 	if now >= asOf+s.scopeTTL || !s.trust.lease.holds(now) {
 		return false
 	}

@@ -46,7 +46,9 @@ type Service struct {
 	bell        chan struct{}
 	ready       chan struct{}
 	becomeReady sync.Once
-	renew       func(start time.Duration) // lease.renew; the model test breaks it
+	// lease.renew and clock.at; the model test breaks them.
+	renew func(start time.Duration)
+	readAt func(database time.Time) time.Duration
 	told        stateLog
 
 	listCounts counts
@@ -82,7 +84,7 @@ func New(c Config) (*Service, error) {
 		lists:    lists,
 		usage:    newUsage(c, sharedStore),
 		instance: c.Instance, maxKeys: c.MaxKeys, scopeTTL: c.ScopeTTL, userListTTL: c.UserListTTL, poll: c.Poll, retention: c.Retention,
-		bell: make(chan struct{}, 1), ready: make(chan struct{}), renew: t.lease.renew,
+		bell: make(chan struct{}, 1), ready: make(chan struct{}), renew: t.lease.renew, readAt: clock.at,
 	}
 	s.SetSealing(c.Sealing)
 	if s.shared != nil {

@@ -64,7 +64,7 @@ func (s *Service) fetchKey(ctx context.Context, prefix string) *value[credential
 		return nil
 	}
 	v.found, v.shared, v.version, v.data = true, true, c.record.Version, *c
-	v.asOf = s.trust.clock.at(from.AsOf)
+	v.asOf = s.readAt(from.AsOf)
 	s.keys.limit(v)
 	now := s.trust.clock.monotonic()
 	if from.Epoch != epoch || now >= v.expires || v.asOf > now+asOfSlack {

@@ -1,0 +1,497 @@
+package cachesvc
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"reflect"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"extauthz/authz"
+	"extauthz/cachesvc/store"
+)
+
+// pair runs a test in simulated time, with two replicas on one database that
+// holds the key "k" and on one shared store.
+func pair(t *testing.T, edit func(*Config), test func(t *testing.T, db *database, c [2]*connection, w [2]*wire, s [2]*Service)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		db, r := newDatabase(), newRedis(t, nil)
+		db.commit("k", as)
+		var c [2]*connection
+		var w [2]*wire
+		var s [2]*Service
+		for i := range s {
+			c[i], w[i] = db.connect(), r.connect()
+			config := Config{Database: c[i], Shared: w[i], Sealing: SealingKeys{sealingKey(t, 1)}, Jitter: func() float64 { return 0 }}
+			if edit != nil {
+				edit(&config)
+			}
+			s[i] = start(t, config)
+		}
+		synctest.Wait()
+		test(t, db, c, w, s)
+	})
+}
+
+func TestOneReplicasReadIsTheOthersHit(t *testing.T) {
+	pair(t, nil, func(t *testing.T, db *database, _ [2]*connection, w [2]*wire, s [2]*Service) {
+		wantEntry(t, s[0], "k", true, authz.LayerDatabase)
+		synctest.Wait()
+		wantEntry(t, s[1], "k", true, authz.LayerRedis)
+		wantEntry(t, s[1], "k", true, authz.LayerLocal)
+		if db.keyReads != 1 {
+			t.Errorf("%d queries, want 1", db.keyReads)
+		}
+		// A name that nobody has costs the shared store nothing that stays.
+		wantEntry(t, s[0], "none", false, authz.LayerDatabase)
+		if n, err := w[0].Store.Count(t.Context(), ""); err != nil || n != 1 {
+			t.Errorf("%d values in the shared store, %v; want 1", n, err)
+		}
+	})
+}
+
+func TestTheValueInRedisHasItsPlaceItsLifetimeAndNoDigest(t *testing.T) {
+	pair(t, nil, func(t *testing.T, _ *database, _ [2]*connection, w [2]*wire, s [2]*Service) {
+		wantEntry(t, s[0], "k", true, authz.LayerDatabase)
+		synctest.Wait()
+		data, found, err := w[0].Store.Get(t.Context(), "apikey:validation:k")
+		if err != nil || !found {
+			t.Fatalf("no value: %v", err)
+		}
+		var fields map[string]any
+		if err := json.Unmarshal(data, &fields); err != nil || fields["id"] != "id-k" || fields["key_prefix"] != "k" {
+			t.Errorf("value %s, %v", data, err)
+		}
+		for _, tag := range []string{"apikey-validation", "apikey-user-user-k", "apikey-id-k"} {
+			if keys, err := w[0].Store.Tagged(t.Context(), tag, 9); err != nil || len(keys) != 1 {
+				t.Errorf("tag %s holds %v, %v", tag, keys, err)
+			}
+		}
+		digest := strings.Repeat("00", 32)
+		if bytes.Contains(data, []byte(digest[:16])) {
+			t.Errorf("the digest is readable in %s", data)
+		}
+		time.Sleep(DefaultValidationTTL)
+		if _, found, _ := w[0].Store.Get(t.Context(), "apikey:validation:k"); found {
+			t.Error("the value has outlived its lifetime")
+		}
+	})
+}
+
+func TestAnAgeIsCountedFromTheDatabaseThroughAllLayers(t *testing.T) {
+	pair(t, nil, func(t *testing.T, db *database, _ [2]*connection, _ [2]*wire, s [2]*Service) {
+		wantEntry(t, s[0], "k", true, authz.LayerDatabase)
+		time.Sleep(DefaultValidationTTL / 2)
+		wantEntry(t, s[1], "k", true, authz.LayerRedis)
+		time.Sleep(DefaultValidationTTL/2 - time.Second)
+		wantEntry(t, s[1], "k", true, authz.LayerLocal) // near its end: read ahead
+		synctest.Wait()
+		if db.keyReads != 2 {
+			t.Errorf("%d queries, want one more, ahead of the end", db.keyReads)
+		}
+		time.Sleep(2 * time.Second)
+		wantEntry(t, s[1], "k", true, authz.LayerLocal)
+	})
+}
+
+func TestAnUnsealedRedisIsNotBelieved(t *testing.T) {
+	pair(t, func(c *Config) { c.Sealing = nil }, func(t *testing.T, db *database, _ [2]*connection, w [2]*wire, s [2]*Service) {
+		wantEntry(t, s[0], "k", true, authz.LayerDatabase)
+		synctest.Wait()
+		if _, found, _ := w[0].Store.Get(t.Context(), "apikey:validation:k"); !found {
+			t.Error("nothing is stored for people to see")
+		}
+		wantEntry(t, s[1], "k", true, authz.LayerDatabase)
+	})
+}
+
+// TestEveryFieldOfAValueIsSealed alters one field after another, adds one, and
+// takes one away.
+func TestEveryFieldOfAValueIsSealed(t *testing.T) {
+	keys := SealingKeys{sealingKey(t, 1)}
+	full := &credential{
+		record: authz.Record{
+			ID: "id", UserID: "u", Name: "n <&>", Prefix: "k", Active: true, ExpiresAt: time.Unix(10, 0), RevokedAt: time.Unix(20, 0),
+			Scopes: authz.Scopes{{Resource: "orders", Actions: []string{"read"}}}, CreatedAt: time.Unix(1, 0).UTC(), UpdatedAt: time.Unix(2, 0).UTC(),
+			Environment: "live", RotatedFrom: "x", Family: "f", Project: "p", AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
+			Metadata: map[string]string{"a": "b"}, Rate: authz.Rate{Count: 1, Per: time.Second}, Roles: []string{"r"},
+			Grants: authz.Grants{Scopes: authz.Scopes{{Resource: "a", Actions: []string{"*"}}}, Projects: []string{"q"}}, Version: 7,
+		},
+		verifier: authz.Verifier{Alg: authz.HashHMACSHA256, PepperID: "1", Digest: authz.NewDigest([32]byte{1, 2, 3})},
+	}
+	full.record.ExpiresAt, full.record.RevokedAt = full.record.ExpiresAt.UTC(), full.record.RevokedAt.UTC()
+	from := source{"epoch", time.Unix(5, 0).UTC()}
+	data, err := encodeKey(keys, full, from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, back, err := decodeKey(keys, "k", data)
+	if err != nil || !reflect.DeepEqual(c.record, full.record) || back != from {
+		t.Fatalf("came back as %+v from %v, %v", c, back, err)
+	}
+	if got, _ := c.verifier.Digest.Bytes(); got != [32]byte{1, 2, 3} || c.verifier.Alg != full.verifier.Alg || c.verifier.PepperID != "1" {
+		t.Error("the verifier came back as another one")
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(data, &fields); err != nil {
+		t.Fatal(err)
+	}
+	if len(fields) != reflect.TypeFor[sharedKey]().NumField()+2 { // source and sealed are two fields each
+		t.Errorf("%d fields are written; a field that is empty here is not tested", len(fields))
+	}
+	refused := func(what string, prefix string, data []byte) {
+		t.Helper()
+		if _, _, err := decodeKey(keys, prefix, data); err == nil {
+			t.Errorf("%s: believed", what)
+		}
+	}
+	for name, value := range fields {
+		others := []string{`null`, `""`, `"x"`, `0`, `8`, `true`, `false`, `[]`, `{}`, `["x"]`, `{"x":"y"}`, `"2030-01-01T00:00:00Z"`,
+			`[{"resource":"*","actions":["*"]}]`, `["0.0.0.0/0"]`}
+		for _, other := range others {
+			if other == string(value) {
+				continue
+			}
+			refused(name+" = "+other, "k", replaceField(t, data, name, value, other))
+		}
+		refused(name+" taken away", "k", removeField(data, name, value))
+	}
+	refused("a field more", "k", append([]byte(`{"extra":1,`), data[1:]...))
+	refused("spaces", "k", append([]byte(` `), data...))
+	refused("another prefix", "l", data)
+	refused("cut off", "k", data[:len(data)-2])
+	if _, _, err := decodeKey(SealingKeys{sealingKey(t, 2)}, "k", data); err == nil {
+		t.Error("another sealing key opened it")
+	}
+	// Rotation: the new key seals, the old one still opens.
+	if _, _, err := decodeKey(SealingKeys{sealingKey(t, 2), keys[0]}, "k", data); err != nil {
+		t.Errorf("after a rotation: %v", err)
+	}
+	// One value's seal on another value.
+	other, err := encodeKey(keys, &credential{authz.Record{ID: "id2", Prefix: "k"}, full.verifier}, from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stolen map[string]json.RawMessage
+	if err := json.Unmarshal(other, &stolen); err != nil {
+		t.Fatal(err)
+	}
+	refused("the seal of another value", "k", replaceField(t, data, "seal", fields["seal"], string(stolen["seal"])))
+}
+
+func replaceField(t *testing.T, data []byte, name string, value json.RawMessage, other string) []byte {
+	t.Helper()
+	old := `"` + name + `":` + string(value)
+	if !bytes.Contains(data, []byte(old)) {
+		t.Fatalf("field %s is not there as %s", name, old)
+	}
+	return bytes.Replace(data, []byte(old), []byte(`"`+name+`":`+other), 1)
+}
+
+func removeField(data []byte, name string, value json.RawMessage) []byte {
+	field := []byte(`"` + name + `":` + string(value))
+	out := bytes.Replace(data, append(field, ','), nil, 1)
+	if len(out) == len(data) {
+		out = bytes.Replace(data, append([]byte(","), field...), nil, 1)
+	}
+	return out
+}
+
+func TestSealingKeysRotateWithoutAGap(t *testing.T) {
+	pair(t, nil, func(t *testing.T, db *database, _ [2]*connection, _ [2]*wire, s [2]*Service) {
+		before, after := sealingKey(t, 1), sealingKey(t, 2)
+		wantEntry(t, s[0], "k", true, authz.LayerDatabase)
+		synctest.Wait()
+		s[1].SetSealing(SealingKeys{after, before})
+		wantEntry(t, s[1], "k", true, authz.LayerRedis)
+		s[0].SetSealing(SealingKeys{after})
+		s[0].Changed(t.Context(), db.commit("k", named))
+		synctest.Wait()
+		wantEntry(t, s[0], "k", true, authz.LayerDatabase)
+		synctest.Wait()
+		s[1].heard([]byte(`{"prefixes":["k"]}`))
+		wantEntry(t, s[1], "k", true, authz.LayerRedis)
+	})
+}
+
+func TestARevocationReachesTheOtherReplicaByDoorbell(t *testing.T) {
+	pair(t, nil, func(t *testing.T, db *database, _ [2]*connection, w [2]*wire, s [2]*Service) {
+		for i := range s {
+			_, _ = s[i].Lookup(t.Context(), "k")
+			synctest.Wait()
+		}
+		s[0].Changed(t.Context(), db.commit("k", revoked))
+		synctest.Wait() // no time passes
+		wantEntry(t, s[1], "k", false, authz.LayerDatabase)
+		if keys, _ := w[0].Store.Tagged(t.Context(), "apikey-id-k", 9); len(keys) > 1 {
+			t.Errorf("the shared store still holds %v", keys)
+		}
+	})
+}
+
+func TestWhatRedisHoldsIsNotBelievedAgainstTheFeed(t *testing.T) {
+	pair(t, nil, func(t *testing.T, db *database, _ [2]*connection, w [2]*wire, s [2]*Service) {
+		wantEntry(t, s[0], "k", true, authz.LayerDatabase)
+		synctest.Wait()
+		old, _, _ := w[0].Store.Get(t.Context(), "apikey:validation:k")
+		db.commit("k", revoked)
+		time.Sleep(DefaultPoll)
+		synctest.Wait()
+		item := store.Item{Key: "apikey:validation:k", Value: old, TTL: time.Hour}
+		if err := w[0].Store.Set(t.Context(), item); err != nil {
+			t.Fatal(err)
+		}
+		wantEntry(t, s[1], "k", false, authz.LayerDatabase)
+	})
+}
+
+func TestAnOldEpochInRedisIsAMiss(t *testing.T) {
+	pair(t, nil, func(t *testing.T, db *database, _ [2]*connection, w [2]*wire, s [2]*Service) {
+		restore := db.backup()
+		wantEntry(t, s[0], "k", true, authz.LayerDatabase)
+		synctest.Wait()
+		restore("two")
+		db.commit("k", revoked)
+		time.Sleep(DefaultPoll)
+		synctest.Wait()
+		wantEntry(t, s[1], "k", false, authz.LayerDatabase)
+	})
+}
+
+func TestWithTheDatabaseAwayRedisServesUntilTheLimit(t *testing.T) {
+	pair(t, nil, func(t *testing.T, _ *database, c [2]*connection, _ [2]*wire, s [2]*Service) {
+		wantEntry(t, s[0], "k", true, authz.LayerDatabase)
+		synctest.Wait()
+		for i, weather := range []func() (time.Duration, time.Duration, error){failing(errAway), taking(time.Hour)} {
+			c[i].set(func(c *connection) { c.lookup, c.feed = weather, weather })
+		}
+		time.Sleep(DefaultLease)
+		wantEntry(t, s[1], "k", true, authz.LayerRedis) // within a check's deadline, though the database swallows
+		wantEntry(t, s[0], "k", true, authz.LayerRedis)
+		wantEntry(t, s[0], "k", true, authz.LayerLocal)
+		wantError(t, s[1], "unknown")
+		time.Sleep(DefaultMaxStale)
+		wantError(t, s[1], "k")
+		wantError(t, s[0], "k")
+	})
+}
+
+func TestADeadRedisIsWaitedForOnceAndThenLeftAlone(t *testing.T) {
+	var log bytes.Buffer
+	quiet := func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) }
+	pair(t, quiet, func(t *testing.T, db *database, _ [2]*connection, w [2]*wire, s [2]*Service) {
+		for i := range 100 {
+			db.commit(string(rune('a'+i%26))+"x"+string(rune('a'+i/26)), as)
+		}
+		time.Sleep(time.Second)
+		w[0].set(func() (time.Duration, error) { return time.Hour, nil }) // swallows
+		before, start := w[0].count(), time.Now()
+		for range 3 {
+			s[0].keys.drop("axa")
+			wantEntry(t, s[0], "axa", true, authz.LayerDatabase)
+			time.Sleep(breakerBreath)
+		}
+		for i := 1; i < 100; i++ {
+			wantEntry(t, s[0], string(rune('a'+i%26))+"x"+string(rune('a'+i/26)), true, authz.LayerDatabase)
+		}
+		if took := time.Since(start); took > 3*(DefaultSharedBudget+breakerBreath) {
+			t.Errorf("100 look-ups waited %s", took)
+		}
+		time.Sleep(10 * time.Second)
+		if n := w[0].count() - before; n > 40 {
+			t.Errorf("%d calls in ten seconds to a store that is dead", n)
+		}
+		if st := s[0].Status(); st.Shared != "open" && st.Shared != "half_open" || st.State != StateServing {
+			t.Errorf("status %+v", st)
+		}
+		w[0].set(func() (time.Duration, error) { return 0, nil })
+		time.Sleep(3 * time.Second)
+		if st := s[0].Status(); st.Shared != "up" {
+			t.Errorf("still %q after it is back", st.Shared)
+		}
+		if lines := strings.Count(log.String(), "Redis"); lines != 2 {
+			t.Errorf("%d lines, want one for each change of state:\n%s", lines, log.String())
+		}
+	})
+}
+
+// oom is Redis's answer to writes when it is full.
+type oom struct{}
+
+func (oom) Error() string { return "OOM command not allowed when used memory > 'maxmemory'." }
+func (oom) RedisError()   {}
+
+func TestAFullRedisGoesOnServing(t *testing.T) {
+	pair(t, nil, func(t *testing.T, db *database, _ [2]*connection, w [2]*wire, s [2]*Service) {
+		wantEntry(t, s[0], "k", true, authz.LayerDatabase)
+		synctest.Wait()
+		err := s[1].shared.do(t.Context(), opSet, time.Second, func(context.Context) error { return oom{} })
+		if !errors.Is(err, errSharedStore) || s[1].Status().Shared != "full" {
+			t.Fatalf("%v, %q", err, s[1].Status().Shared)
+		}
+		wantEntry(t, s[1], "k", true, authz.LayerRedis)
+		s[1].Used("id-k", time.Now())
+		if err := s[1].Flush(t.Context()); err != nil || db.used("id-k").Count != 1 {
+			t.Errorf("usage %+v, %v: it has to go round a full store", db.used("id-k"), err)
+		}
+		_ = w
+	})
+}
+
+func TestScopeAnswersHoldWhatTheDatabaseSays(t *testing.T) {
+	pair(t, nil, func(t *testing.T, db *database, _ [2]*connection, w [2]*wire, s [2]*Service) {
+		read := authz.Scopes{{Resource: "orders", Actions: []string{"read"}}}
+		db.commitRole("reader", read)
+		time.Sleep(DefaultPoll)
+		synctest.Wait()
+		rec := &authz.Record{ID: "id-k", UserID: "user-k", Version: 1, Roles: []string{"none", "reader"}}
+		want := func(i int, need authz.Need, scopes authz.Scopes, reads int) {
+			t.Helper()
+			got, err := s[i].RoleScopes(t.Context(), rec, need)
+			if err != nil || !reflect.DeepEqual(got, scopes) || db.roleReads != reads {
+				t.Fatalf("scopes %v, %v after %d queries; want %v after %d", got, err, db.roleReads, scopes, reads)
+			}
+			synctest.Wait()
+		}
+		orders, invoices := authz.Need{Resource: "orders", Action: "read"}, authz.Need{Resource: "invoices/eu", Action: "read"}
+		want(0, orders, read, 2)
+		if _, found, _ := w[0].Store.Get(t.Context(), "apikey:scope:id-k:orders:read"); !found {
+			t.Error("no answer at apikey:scope:<key id>:<resource>:<action>")
+		}
+		want(1, orders, read, 2) // from the scope cache
+		want(1, authz.Need{Resource: "orders/7", Action: "read", Captured: true}, read, 4)
+		s[0].Changed(t.Context(), db.commitRole("reader", nil))
+		want(0, invoices, nil, 5) // a denial is cached too
+		want(1, invoices, nil, 5)
+		want(1, orders, nil, 6) // of an older version: not believed
+		rec = &authz.Record{ID: "id-k", UserID: "user-k", Version: 2, Roles: []string{"reader"}}
+		want(1, invoices, nil, 6)
+	})
+}
+
+func TestScopeAnswersAreCappedForEachKey(t *testing.T) {
+	pair(t, nil, func(t *testing.T, db *database, _ [2]*connection, w [2]*wire, s [2]*Service) {
+		db.commitRole("reader", nil)
+		rec := &authz.Record{ID: "id-k", UserID: "user-k", Version: 1, Roles: []string{"reader"}}
+		for i := range scopeLimit + 500 {
+			s[0].roles.drop("reader")
+			if _, err := s[0].RoleScopes(t.Context(), rec, authz.Need{Resource: "r" + strings.Repeat("x", i%100) + string(rune('a'+i/100)), Action: "read"}); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		if n, err := w[0].Store.Count(t.Context(), scopeKeys); err != nil || n != scopeLimit {
+			t.Errorf("%d answers are kept, %v; want %d", n, err, scopeLimit)
+		}
+	})
+}
+
+func TestAUsersListIsSharedAndDroppedByAnybodysChange(t *testing.T) {
+	pair(t, nil, func(t *testing.T, db *database, _ [2]*connection, _ [2]*wire, s [2]*Service) {
+		time.Sleep(DefaultPoll)
+		synctest.Wait()
+		loads := 0
+		list := func(i, want int) {
+			t.Helper()
+			got, err := s[i].UserKeys(t.Context(), "user-k", func(context.Context) ([]authz.Record, error) {
+				loads++
+				return []authz.Record{db.keys["k"]}, nil
+			})
+			if err != nil || len(got) != 1 || got[0].Name != db.keys["k"].Name || loads != want {
+				t.Fatalf("list %+v, %v after %d loads; want %d", got, err, loads, want)
+			}
+			synctest.Wait()
+		}
+		list(0, 1)
+		list(1, 1)
+		db.commit("k", named) // typed by hand
+		time.Sleep(DefaultPoll)
+		synctest.Wait()
+		list(1, 2)
+		list(0, 2)
+	})
+}
+
+func TestTheMonitorsWarnOnceAndSayWhy(t *testing.T) {
+	var log bytes.Buffer
+	edit := func(c *Config) {
+		c.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		c.Monitor = MonitorConfig{Lookups: 10, Entries: 5}
+	}
+	pair(t, edit, func(t *testing.T, db *database, _ [2]*connection, w [2]*wire, s [2]*Service) {
+		for i := range 20 {
+			prefix := string(rune('a' + i))
+			db.commit(prefix, as)
+			time.Sleep(DefaultPoll)
+			wantEntry(t, s[0], prefix, true, authz.LayerDatabase)
+		}
+		synctest.Wait()
+		w[0].redis.mu.Lock()
+		w[0].memory = store.Memory{Used: 90, Max: 100, Policy: "allkeys-lru"}
+		w[0].redis.mu.Unlock()
+		for range 2 {
+			findings := s[0].Look(t.Context())
+			if len(findings) != 3 {
+				t.Fatalf("%+v", findings)
+			}
+			for _, f := range findings {
+				if f.OK {
+					t.Errorf("%+v is content", f)
+				}
+			}
+		}
+		if n := strings.Count(log.String(), "cache monitor warns"); n != 3 {
+			t.Errorf("%d warnings, want 3:\n%s", n, log.String())
+		}
+		if !strings.Contains(log.String(), "volatile-lru") {
+			t.Errorf("the eviction policy is not told:\n%s", log.String())
+		}
+		synctest.Wait()
+		if all := s[1].Replicas(t.Context()); len(all) == 0 || all[0].HitRate != 0 {
+			t.Errorf("replicas %+v", all)
+		}
+		st := s[0].Stats()
+		found := false
+		for _, e := range st.Entries {
+			found = found || e == EntryCount{"redis", "validation", 20}
+		}
+		if !found {
+			t.Errorf("entries %+v", st.Entries)
+		}
+		w[0].set(func() (time.Duration, error) { return 0, errAway })
+		time.Sleep(time.Second)
+		s[0].Look(t.Context())
+		for _, e := range s[0].Stats().Entries {
+			if e.Layer == "redis" && e.Entries != -1 {
+				t.Errorf("%+v while the store fails, want -1", e)
+			}
+		}
+	})
+}
+
+func TestARequestedInvalidationReachesAllReplicas(t *testing.T) {
+	for _, target := range []Target{{Key: "k"}, {Key: "id-k"}, {User: "user-k"}, {Tag: "apikey-validation"}, {Tag: "apikey-id-k"}, {All: true}} {
+		pair(t, nil, func(t *testing.T, db *database, _ [2]*connection, _ [2]*wire, s [2]*Service) {
+			for i := range s {
+				_, _ = s[i].Lookup(t.Context(), "k")
+				synctest.Wait()
+			}
+			dropped, err := s[0].Invalidate(t.Context(), target, "me", "test")
+			if err != nil || dropped != 2 { // in the process and in the shared store
+				t.Errorf("%+v: %d dropped, %v", target, dropped, err)
+			}
+			synctest.Wait()
+			wantEntry(t, s[1], "k", true, authz.LayerDatabase)
+			if got := s[1].Invalidations(1); len(got) != 1 || got[0].Cause.By != "another replica" {
+				t.Errorf("%+v: history %+v", target, got)
+			}
+		})
+	}
+}
