@@ -168,7 +168,7 @@ func TestAUsersListIsDroppedByAnyChangeOfItsKeys(t *testing.T) {
 		list(func() { s.Changed(t.Context(), db.commit("k", named)) })
 		list(nil)
 		wantLoads("after a change, and one during the load", 3)
-		time.Sleep(DefaultPoll)
+		time.Sleep(asOfSlack + DefaultPoll)
 		synctest.Wait()
 		list(nil)
 		list(nil)
