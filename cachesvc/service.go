@@ -47,9 +47,9 @@ type Service struct {
 	ready       chan struct{}
 	becomeReady sync.Once
 	// lease.renew and clock.at; the model test breaks them.
-	renew func(start time.Duration)
+	renew  func(start time.Duration)
 	readAt func(database time.Time) time.Duration
-	told        stateLog
+	told   stateLog
 
 	listCounts counts
 	history    history

@@ -1,0 +1,69 @@
+package redis
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// The modes of a [Connection].
+const (
+	ModeSingle   = "single"
+	ModeSentinel = "sentinel"
+	ModeCluster  = "cluster"
+)
+
+// A call's context is shorter than these for all that a check waits for.
+const (
+	dialTimeout = time.Second
+	ioTimeout   = 3 * time.Second
+	poolSize    = 64
+	idle        = 2
+	redirects   = 3
+)
+
+// Connection says where Redis is.
+type Connection struct {
+	Addresses        []string // one, the Sentinels', or some of the Cluster's; host:port
+	Mode             string   // ModeSingle if empty
+	SentinelMaster   string
+	SentinelPassword string
+	Username         string
+	Password         string
+	DB               int
+	TLS              *tls.Config // nil: plain text
+}
+
+// Connect makes a client. It does no I/O.
+func Connect(c Connection) (goredis.UniversalClient, error) {
+	goredis.SetLogger(quiet{})
+	if len(c.Addresses) == 0 {
+		return nil, fmt.Errorf("no address of Redis is given")
+	}
+	o := &goredis.UniversalOptions{
+		Addrs: c.Addresses, MasterName: c.SentinelMaster, SentinelPassword: c.SentinelPassword,
+		Username: c.Username, Password: c.Password, DB: c.DB, TLSConfig: c.TLS,
+		MaxRetries: -1, MaxRedirects: redirects, DialTimeout: dialTimeout, ReadTimeout: ioTimeout, WriteTimeout: ioTimeout,
+		ContextTimeoutEnabled: true, PoolTimeout: dialTimeout, PoolSize: poolSize, MinIdleConns: idle, DisableIdentity: true,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	}
+	switch c.Mode {
+	case ModeSingle, "":
+		return goredis.NewClient(o.Simple()), nil
+	case ModeSentinel:
+		return goredis.NewFailoverClient(o.Failover()), nil
+	case ModeCluster:
+		return goredis.NewClusterClient(o.Cluster()), nil
+	}
+	return nil, fmt.Errorf("mode %q of Redis: write %s, %s or %s", c.Mode, ModeSingle, ModeSentinel, ModeCluster)
+}
+
+// quiet drops what the client would print by itself: every failure is an error
+// of a call, and whoever made it tells.
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
