@@ -19,7 +19,7 @@ type Decision struct {
 
 	Resource string // what the route asks for; "" where no key is needed
 	Action   string
-	Captured bool  // a rule's wildcard put a value of the request into Resource
+	Captured bool   // a rule's wildcard put a value of the request into Resource
 	Rule     *Rule  // the rule that won, nil for context extensions and defaults
 	Path     string // the path judged: canonical, without query
 

@@ -42,7 +42,45 @@ func (s *Service) List(ctx context.Context, p Principal, filter authz.KeyFilter)
 			return nil, nil
 		}
 	}
+	if s.lists != nil && wholeUser(filter) {
+		return s.listUser(ctx, p, filter)
+	}
 	return s.store.ListKeys(ctx, filter)
+}
+
+// wholeUser tells whether a filter asks for nothing but a page of a user's keys.
+// With usage it does not: that is never cached.
+func wholeUser(f authz.KeyFilter) bool {
+	return f.UserID != "" && f.Project == "" && !f.ActiveOnly && f.UnusedSince.IsZero() && f.Text == "" && !f.WithUsage
+}
+
+// listUser takes the page from the cached list of all keys of the user. A user
+// with more than fit in one is read from the store.
+func (s *Service) listUser(ctx context.Context, p Principal, filter authz.KeyFilter) ([]authz.Listed, error) {
+	all, err := s.lists.UserKeys(ctx, filter.UserID, func(ctx context.Context) ([]authz.Record, error) {
+		listed, err := s.store.ListKeys(ctx, authz.KeyFilter{UserID: filter.UserID, Limit: MaxLimit, Now: filter.Now})
+		records := make([]authz.Record, len(listed))
+		for i := range listed {
+			records[i] = listed[i].Record
+		}
+		return records, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(all) >= MaxLimit {
+		return s.store.ListKeys(ctx, filter)
+	}
+	page := make([]authz.Listed, 0, min(filter.Limit, len(all)))
+	for i := range all {
+		if len(page) == filter.Limit {
+			break
+		}
+		if (filter.After == "" || all[i].ID < filter.After) && (p.everywhere() || p.within(all[i].Project)) {
+			page = append(page, authz.Listed{Record: all[i]})
+		}
+	}
+	return page, nil
 }
 
 // Usage returns the usage of each named key (id or prefix), in that order; one

@@ -27,6 +27,7 @@ type Config struct {
 	Now      func() time.Time
 	Store    Store
 	Notifier Notifier
+	Lists    Lists // nil: lists are always read from the store
 	Logger   *slog.Logger
 }
 
@@ -57,6 +58,7 @@ type Service struct {
 	clock        func() time.Time
 	store        Store
 	notifier     Notifier
+	lists        Lists
 	log          *slog.Logger
 }
 
@@ -67,7 +69,7 @@ func New(c Config) (*Service, error) {
 	}
 	return &Service{
 		format: c.Format, environments: c.Format.Environments(), peppers: c.Peppers,
-		random: c.Random, clock: c.Now, store: c.Store, notifier: c.Notifier, log: c.Logger,
+		random: c.Random, clock: c.Now, store: c.Store, notifier: c.Notifier, lists: c.Lists, log: c.Logger,
 	}, nil
 }
 

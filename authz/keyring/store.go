@@ -45,6 +45,12 @@ type Store interface {
 	History
 }
 
+// Lists caches lists of users' keys.
+type Lists interface {
+	// UserKeys returns all keys of a user, newest first, from a cache or by load.
+	UserKeys(ctx context.Context, user string, load func(context.Context) ([]authz.Record, error)) ([]authz.Record, error)
+}
+
 // Notifier is told of changes after they were committed and before the method
 // that made them returns. When Changed returns, no check that starts on this
 // replica may be decided by what was there before. The change of a role whose

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -13,7 +14,7 @@ import (
 )
 
 func cacheCommand(g *globals) *cobra.Command {
-	return group("cache", "The cached validator of one replica", cacheStats(g), cacheInvalidate(g), cacheAudit(g))
+	return group("cache", "The cached validator of one replica", cacheStats(g), cacheWarm(g), cacheInvalidate(g), cacheMonitor(g), cacheAudit(g))
 }
 
 func cacheStats(g *globals) *cobra.Command {
@@ -33,13 +34,81 @@ func cacheStats(g *globals) *cobra.Command {
 				row(w, "feed age", f.FeedAge)
 				row(w, "hit rate", fmt.Sprintf("%.3f", f.Statistics.HitRate))
 				row(w, "usage pending", f.Pending)
+				row(w, "redis", f.Redis)
+				row(w, "redis believed", f.Believed)
 				for _, l := range f.Statistics.Layers {
 					row(w, "look-ups "+l.Layer+" "+l.Namespace, fmt.Sprintf("%d hits, %d misses, %d errors", l.Hits, l.Misses, l.Errors))
 				}
 				for _, e := range f.Statistics.Entries {
 					row(w, "entries "+e.Layer+" "+e.Namespace, e.Entries)
 				}
+				for _, r := range f.Statistics.Replicas {
+					row(w, "hit rate of "+r.Instance, fmt.Sprintf("%.3f, %s", r.HitRate, when(&r.At, "-")))
+				}
 			})
+		},
+	}
+}
+
+func cacheWarm(g *globals) *cobra.Command {
+	var in struct {
+		Keys int `json:"keys"`
+	}
+	c := &cobra.Command{
+		Use: "warm", Short: "Read the most used keys before they are asked for", Args: noArguments, Example: "  extauthz cache warm --keys 100000",
+		RunE: func(c *cobra.Command, _ []string) error {
+			client, err := g.client()
+			if err != nil {
+				return err
+			}
+			var out adminapi.Warmed
+			if err := client.Call(c.Context(), http.MethodPost, "/v1/cache/warm", nil, in, &out); err != nil {
+				return err
+			}
+			return g.show(c, out, func(w *tabwriter.Writer) {
+				row(w, "keys", out.Keys)
+				row(w, "in redis", out.Shared)
+				row(w, "took", out.Took)
+			})
+		},
+	}
+	c.Flags().IntVar(&in.Keys, "keys", 10_000, "how many, at most")
+	return c
+}
+
+func cacheMonitor(g *globals) *cobra.Command {
+	return &cobra.Command{
+		Use: "monitor", Short: "Look at memory, hit rate and leaks", Args: noArguments, Example: "  extauthz cache monitor",
+		Long: "Has the cache's monitors look now. Exits with 1 if one of them warns.",
+		RunE: func(c *cobra.Command, _ []string) error {
+			client, err := g.client()
+			if err != nil {
+				return err
+			}
+			var out adminapi.Monitors
+			if err := client.Call(c.Context(), http.MethodGet, "/v1/cache/monitors", nil, nil, &out); err != nil {
+				return err
+			}
+			var warns []string
+			err = g.show(c, out, func(w *tabwriter.Writer) {
+				row(w, "MONITOR", "STATE", "DETAIL")
+				for _, f := range out.Findings {
+					state := "ok"
+					if !f.OK {
+						state = "warns"
+					}
+					row(w, f.Monitor, state, f.Detail)
+				}
+			})
+			for _, f := range out.Findings {
+				if !f.OK {
+					warns = append(warns, f.Monitor)
+				}
+			}
+			if err == nil && len(warns) > 0 {
+				err = fmt.Errorf("cache monitors warn: %s", strings.Join(warns, ", "))
+			}
+			return err
 		},
 	}
 }

@@ -23,7 +23,10 @@ const maxBody = 1 << 20 // bytes
 
 // Cache is what the API shows and does of the cached validator.
 type Cache interface {
-	Stats(ctx context.Context) cachesvc.Stats
+	Stats() cachesvc.Stats
+	Replicas(ctx context.Context) []cachesvc.ReplicaStats
+	Look(ctx context.Context) []cachesvc.Finding
+	Warm(ctx context.Context, limit int) (cachesvc.Warmed, error)
 	Status() cachesvc.Status
 	Invalidate(ctx context.Context, t cachesvc.Target, by, why string) (int, error)
 	Invalidations(limit int) []cachesvc.Invalidation

@@ -19,8 +19,32 @@ type CacheFigures struct {
 	LeaseHolds bool           `json:"lease_holds"`
 	DatabaseUp bool           `json:"database_up"`
 	Pending    int64          `json:"usage_pending"`
+	Redis      string         `json:"redis" doc:"none, up, full, open (left alone) or half_open (tried again)."`
+	Believed   bool           `json:"redis_believed" doc:"Whether values in Redis are sealed and count for checks."`
 	Statistics cachesvc.Stats `json:"statistics"`
 }
+
+// Monitors is what the cache's monitors see now.
+type Monitors struct {
+	Findings []cachesvc.Finding `json:"findings"`
+}
+
+// Warmed is what a warming has done.
+type Warmed struct {
+	Keys   int    `json:"keys" doc:"Read and kept in the process; those that were there already are not counted."`
+	Shared int    `json:"in_redis" doc:"Of them written to Redis."`
+	Took   string `json:"took"`
+}
+
+type monitorsAnswer struct{ Body Monitors }
+
+type warmInput struct {
+	Body struct {
+		Keys int `json:"keys,omitempty" minimum:"1" maximum:"10000000" default:"10000" doc:"How many of the most used keys, at most."`
+	}
+}
+
+type warmedAnswer struct{ Body Warmed }
 
 // Invalidation is one entry of the recent invalidations.
 type Invalidation struct {
@@ -79,7 +103,7 @@ func (a *api) registerOperations(h huma.API) {
 			}
 			s := a.cache.Status()
 			return &cacheAnswer{CacheFigures{State: string(s.State), FeedAge: s.FeedAge.Round(time.Millisecond).String(), LeaseHolds: s.LeaseHolds,
-				DatabaseUp: s.DatabaseUp, Pending: s.UsagePending, Statistics: a.cache.Stats(ctx)}}, nil
+				DatabaseUp: s.DatabaseUp, Pending: s.UsagePending, Redis: s.Shared, Believed: s.Believed, Statistics: a.stats(ctx)}}, nil
 		})
 	register(a, h, http.MethodPost, "/v1/cache/invalidate", "invalidate-cache", "Drop entries, so that they are read anew", 0,
 		func(ctx context.Context, p keyring.Principal, in *invalidateInput) (*invalidatedAnswer, error) {
@@ -94,6 +118,24 @@ func (a *api) registerOperations(h huma.API) {
 			out := &invalidatedAnswer{}
 			out.Body.Dropped = n
 			return out, nil
+		})
+	register(a, h, http.MethodGet, "/v1/cache/monitors", "cache-monitors", "Have the cache's monitors look now", 0,
+		func(ctx context.Context, p keyring.Principal, _ *struct{}) (*monitorsAnswer, error) {
+			if err := p.Require(keyring.ReadCache); err != nil {
+				return nil, err
+			}
+			return &monitorsAnswer{Monitors{a.cache.Look(ctx)}}, nil
+		})
+	register(a, h, http.MethodPost, "/v1/cache/warm", "warm-cache", "Read the most used keys before they are asked for", 0,
+		func(ctx context.Context, p keyring.Principal, in *warmInput) (*warmedAnswer, error) {
+			if err := p.Require(keyring.WarmCache); err != nil {
+				return nil, err
+			}
+			w, err := a.cache.Warm(ctx, in.Body.Keys)
+			if err != nil {
+				return nil, err
+			}
+			return &warmedAnswer{Warmed{w.Keys, w.Shared, w.Took.Round(time.Millisecond).String()}}, nil
 		})
 	register(a, h, http.MethodGet, "/v1/cache/invalidations", "cache-invalidations", "Recent invalidations on this replica, with who and why", 0,
 		func(_ context.Context, p keyring.Principal, in *Paging) (*invalidationsAnswer, error) {
@@ -123,6 +165,12 @@ func (a *api) registerOperations(h huma.API) {
 			return out, nil
 		})
 	register(a, h, http.MethodGet, "/v1/usage", "usage", "How keys were used", 0, a.usage)
+}
+
+func (a *api) stats(ctx context.Context) cachesvc.Stats {
+	s := a.cache.Stats()
+	s.Replicas = append(s.Replicas, a.cache.Replicas(ctx)...)
+	return s
 }
 
 func (a *api) usage(ctx context.Context, p keyring.Principal, in *usageInput) (*usagesAnswer, error) {

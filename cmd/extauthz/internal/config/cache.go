@@ -14,8 +14,34 @@ type Cache struct {
 	Local Local `koanf:"local"`
 	// The change feed, which tells of revocations.
 	Feed Feed `koanf:"feed"`
-	// File with the key, 32 bytes or more, that seals records in Redis. None: Redis is not believed for authorization.
+	// File with the keys, 32 bytes or more each, that seal records in Redis: one a line, the first one seals, all of them open. None: Redis is not believed for authorization.
 	SealingKeyFile string `koanf:"sealing_key_file"`
+	// What is read before it is asked for.
+	Warm Warm `koanf:"warm"`
+	// When the cache's monitors warn.
+	Monitor Monitor `koanf:"monitor"`
+}
+
+// Warm is what is read before it is asked for.
+type Warm struct {
+	// Most used keys read at the start and on schedule; 0: none.
+	Keys int `koanf:"keys" min:"0"`
+	// Time between two warmings; 0: at the start only.
+	Interval time.Duration `koanf:"interval" min:"0s"`
+	// Longest time that readiness waits for the warming at the start.
+	Wait time.Duration `koanf:"wait" min:"0s"`
+}
+
+// Monitor is when the cache's monitors warn.
+type Monitor struct {
+	// Time between two looks.
+	Interval time.Duration `koanf:"interval" min:"1s"`
+	// Part of Redis's maxmemory that may be in use.
+	Memory float64 `koanf:"memory" min:"0" max:"1"`
+	// Part of look-ups that the process should answer itself.
+	HitRate float64 `koanf:"hit_rate" min:"0" max:"1"`
+	// Most entries in one name space of Redis.
+	Entries int `koanf:"entries" min:"1"`
 }
 
 // Redis is the shared cache.
@@ -66,9 +92,9 @@ type TTL struct {
 	Scope time.Duration `koanf:"scope" min:"1ms"`
 	// Lists of a user's keys.
 	UserList time.Duration `koanf:"user_list" min:"1ms"`
-	// Counters of usage that wait to be written.
+	// Counted uses in Redis, which go to the database so often.
 	UsageBatch time.Duration `koanf:"usage_batch" min:"1ms"`
-	// Statistics.
+	// Each replica's figures in Redis.
 	Stats time.Duration `koanf:"stats" min:"1ms"`
 	// The knowledge that a key does not exist.
 	Negative time.Duration `koanf:"negative" min:"1ms"`

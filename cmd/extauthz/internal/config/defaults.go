@@ -39,6 +39,14 @@ const (
 	DefaultFeedPoll      = 250 * time.Millisecond
 	DefaultFeedRetention = time.Hour
 
+	DefaultWarmKeys        = 10_000
+	DefaultWarmInterval    = 10 * time.Minute
+	DefaultWarmWait        = 2 * time.Second
+	DefaultMonitorInterval = 30 * time.Second
+	DefaultMonitorMemory   = 0.8
+	DefaultMonitorHitRate  = 0.8
+	DefaultMonitorEntries  = 10_000
+
 	DefaultBrand               = "ak"
 	DefaultIdentityPrefix      = "x-auth-"
 	DefaultRoute               = "map"
@@ -76,6 +84,11 @@ func Defaults() *Config {
 			},
 			Local: Local{MaxKeys: DefaultMaxKeys, MaxNegative: DefaultMaxNegative, Lease: DefaultLease, MaxStale: DefaultMaxStale},
 			Feed:  Feed{Poll: DefaultFeedPoll, Retention: DefaultFeedRetention},
+			Warm:  Warm{Keys: DefaultWarmKeys, Interval: DefaultWarmInterval, Wait: DefaultWarmWait},
+			Monitor: Monitor{
+				Interval: DefaultMonitorInterval, Memory: DefaultMonitorMemory,
+				HitRate: DefaultMonitorHitRate, Entries: DefaultMonitorEntries,
+			},
 		},
 		Keys: Keys{Brand: DefaultBrand, Environments: []string{"live", "test"}, PepperFiles: []string{}},
 		Credentials: []Credential{

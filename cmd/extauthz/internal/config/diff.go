@@ -8,7 +8,7 @@ import (
 // reloadable are the settings and sections that a running service can take over.
 var reloadable = []string{
 	"credentials", "routes", "default_route", "default_map", "context_extensions",
-	"denials", "limits", "log.level", "log.sample_allowed", "grpc.tls", "admin.tls",
+	"denials", "limits", "keys.pepper_files", "cache.sealing_key_file", "log.level", "log.sample_allowed", "grpc.tls", "admin.tls",
 }
 
 // Diff names the settings that differ, sorted: those that a running service can

@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"extauthz/authz"
+	"extauthz/cachesvc"
 )
 
 // maxSecretFile bounds what is read of a secret's file, in bytes.
@@ -105,6 +106,40 @@ func (c *Config) Peppers() (*authz.Peppers, error) {
 		return nil, errors.Join(problems...)
 	}
 	return authz.NewPeppers(peppers)
+}
+
+// SealingKeys reads the file with the keys that seal records in Redis: the whole
+// of it is one key, or each line of a text is. None configured: nil.
+func (c *Config) SealingKeys() (cachesvc.SealingKeys, error) {
+	path := c.Cache.SealingKeyFile
+	if path == "" {
+		return nil, nil
+	}
+	text, _, err := readSecret(path)
+	if err != nil {
+		return nil, err
+	}
+	lines := [][]byte{binarySecret(text)}
+	if printable(text) {
+		lines = bytes.Fields(text)
+	}
+	var keys cachesvc.SealingKeys
+	for i, line := range lines {
+		if len(line) < cachesvc.MinSealingKey {
+			return nil, fmt.Errorf("%s holds less than %d bytes in key %d", path, cachesvc.MinSealingKey, i+1)
+		}
+		key, err := cachesvc.NewSealingKey(line)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
+// printable tells whether a secret is a text and not just bytes.
+func printable(text []byte) bool {
+	return bytes.IndexFunc(text, func(r rune) bool { return r > '~' || r < ' ' && r != '\n' && r != '\r' }) < 0
 }
 
 // binarySecret is the secret in a file that may be text with a line end or just

@@ -180,8 +180,9 @@ func (v *validator) cache() {
 		v.add("cache.feed.retention", "%v must be longer than any cached value can live, %v: raise it, or lower cache.ttl and cache.local.max_stale", c.Feed.Retention, longest)
 	}
 	if c.SealingKeyFile != "" {
-		if text, ok := v.secretFile("cache.sealing_key_file", c.SealingKeyFile, v.faults); ok && len(binarySecret(text)) < authz.MinPepperLength {
-			v.add("cache.sealing_key_file", "%s holds less than %d bytes", c.SealingKeyFile, authz.MinPepperLength)
+		if _, ok := v.secretFile("cache.sealing_key_file", c.SealingKeyFile, v.faults); ok {
+			_, err := v.SealingKeys()
+			v.each("cache.sealing_key_file", err)
 		}
 	}
 }

@@ -14,18 +14,12 @@ import (
 // line.
 func NotYet() map[string]string {
 	return map[string]string{
-		"http":                   "the HTTP flavour and forward-auth are not served",
-		"cache.namespace":        "the cache is in process only",
-		"cache.redis":            "the cache is in process only",
-		"cache.ttl.scope":        "the cache is in process only",
-		"cache.ttl.stats":        "the cache is in process only",
-		"cache.ttl.usage_batch":  "the cache is in process only",
-		"cache.sealing_key_file": "the cache is in process only",
-		"routes.mode":            "shadow rules are enforced like others",
-		"limits":                 "rates of keys are not held",
-		"openapi":                "OpenAPI documents are not read",
-		"route_metadata":         "route metadata is not read",
-		"telemetry":              "traces are not sent",
+		"http":           "the HTTP flavour and forward-auth are not served",
+		"routes.mode":    "shadow rules are enforced like others",
+		"limits":         "rates of keys are not held",
+		"openapi":        "OpenAPI documents are not read",
+		"route_metadata": "route metadata is not read",
+		"telemetry":      "traces are not sent",
 	}
 }
 

@@ -46,7 +46,7 @@ func opsHandler(r *readiness, cache *cachesvc.Service, registry *prometheus.Regi
 func cacheDetail(s cachesvc.Status) map[string]any {
 	return map[string]any{"state": s.State, "feed_age": s.FeedAge.Round(time.Millisecond).String(), "feed_error": s.FeedError,
 		"lease_holds": s.LeaseHolds, "database_up": s.DatabaseUp, "database_ahead": s.DatabaseAhead.Round(time.Millisecond).String(),
-		"epoch": s.Epoch, "recent_changes": s.RecentChanges, "usage_pending": s.UsagePending, "members": s.Members}
+		"epoch": s.Epoch, "recent_changes": s.RecentChanges, "usage_pending": s.UsagePending, "redis": s.Shared, "redis_believed": s.Believed, "members": s.Members}
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

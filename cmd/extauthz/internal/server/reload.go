@@ -27,10 +27,15 @@ func (s *Server) exchange(next *config.Config) error {
 	if err != nil {
 		return err
 	}
+	sealing, err := next.SealingKeys()
+	if err != nil {
+		return err
+	}
 	if err := s.check.SetPolicy(p.authorizer, p.encoder); err != nil {
 		return err
 	}
 	s.policies.current.Store(p)
+	s.cache.SetSealing(sealing)
 	if s.c.Level != nil {
 		s.c.Level.Set(LogLevel(next.Log.Level))
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	goredis "github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
 	"extauthz/authz"
@@ -24,11 +25,13 @@ import (
 
 // The bounds of a shutdown, one after the other.
 const (
-	drainTime    = 10 * time.Second // for running checks
-	flushTime    = 5 * time.Second  // for counted uses
-	trimEvery    = 10 * time.Minute
-	readTimeout  = 10 * time.Second
-	writeTimeout = 60 * time.Second
+	drainTime = 10 * time.Second // for running checks
+	flushTime = 5 * time.Second  // for counted uses
+	trimEvery = 10 * time.Minute
+	// usageMarksKept is longer than any batch of usage may wait to be written.
+	usageMarksKept = 30 * 24 * time.Hour
+	readTimeout    = 10 * time.Second
+	writeTimeout   = 60 * time.Second
 )
 
 // Config is what a Server is made of.
@@ -48,6 +51,7 @@ type Server struct {
 	log      *slog.Logger
 	db       *models.DB
 	cache    *cachesvc.Service
+	redis    goredis.UniversalClient // nil for none
 	policies *policies
 	check    *envoy.Service
 	grpc     *envoy.Server
@@ -69,6 +73,7 @@ func New(ctx context.Context, c Config) (s *Server, err error) {
 			if s.db != nil {
 				_ = s.db.Close()
 			}
+			_ = s.closeRedis()
 			s = nil
 		}
 	}()
@@ -89,13 +94,33 @@ func (s *Server) assemble(ctx context.Context) error {
 	for _, result := range []string{"ok", "failed"} { // there from the start, so that a rate can be taken
 		s.reloads.WithLabelValues(result)
 	}
-	var err error
-	if s.cache, err = cachesvc.New(cachesvc.Config{
-		Database: s.db, Members: s.db, ValidationTTL: c.Cache.TTL.Validation, NegativeTTL: c.Cache.TTL.Negative, UserListTTL: c.Cache.TTL.UserList,
+	sealing, err := c.SealingKeys()
+	if err != nil {
+		return err
+	}
+	client, shared, err := openRedis(c)
+	if err != nil {
+		return err
+	}
+	s.redis = client
+	cacheConfig := cachesvc.Config{
+		Database: s.db, Members: s.db, MostUsed: s.db, Sealing: sealing, SharedBudget: c.Cache.Redis.Budget,
+		ScopeTTL: c.Cache.TTL.Scope, CollectEvery: c.Cache.TTL.UsageBatch,
+		Warm: cachesvc.WarmConfig{Keys: c.Cache.Warm.Keys, Every: c.Cache.Warm.Interval},
+		Monitor: cachesvc.MonitorConfig{Every: c.Cache.Monitor.Interval, Memory: c.Cache.Monitor.Memory, HitRate: c.Cache.Monitor.HitRate,
+			Entries: c.Cache.Monitor.Entries, StatsTTL: c.Cache.TTL.Stats},
+		ValidationTTL: c.Cache.TTL.Validation, NegativeTTL: c.Cache.TTL.Negative, UserListTTL: c.Cache.TTL.UserList,
 		MaxKeys: c.Cache.Local.MaxKeys, MaxNegative: c.Cache.Local.MaxNegative, Lease: c.Cache.Local.Lease, MaxStale: c.Cache.Local.MaxStale,
 		Poll: c.Cache.Feed.Poll, Retention: c.Cache.Feed.Retention,
 		FlushEvery: c.Usage.FlushInterval, FlushAt: uint64(c.Usage.FlushThreshold), Logger: s.log, Registerer: registry,
-	}); err != nil {
+	}
+	if shared != nil {
+		cacheConfig.Shared = shared
+		if len(sealing) == 0 {
+			s.log.Warn("Redis is not believed for authorization: it serves lists, usage and doorbells alone; set cache.sealing_key_file for more")
+		}
+	}
+	if s.cache, err = cachesvc.New(cacheConfig); err != nil {
 		return err
 	}
 	s.stock = newInventory(registry, s.c.Version, s.db.CountKeys, s.cache.Now)
@@ -109,7 +134,7 @@ func (s *Server) assemble(ctx context.Context) error {
 		return err
 	}
 	keys, err := keyring.New(keyring.Config{Format: p.authorizer.Format, Peppers: func() *authz.Peppers { return s.policies.authorizer().Peppers },
-		Random: rand.Reader, Now: s.cache.Now, Store: s.db, Notifier: s.cache, Logger: s.log})
+		Random: rand.Reader, Now: s.cache.Now, Store: s.db, Notifier: s.cache, Lists: s.cache, Logger: s.log})
 	if err != nil {
 		return err
 	}
@@ -160,6 +185,7 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error {
 		select {
 		case <-s.cache.Ready():
+			s.awaitWarm(ctx)
 			s.ready.loaded.Store(true)
 			s.grpc.SetServing(true)
 			s.log.Info("serving", "grpc", s.listen.grpc.Addr().String(), "admin", s.listen.admin.Addr().String(),
@@ -180,9 +206,28 @@ func (s *Server) Run(ctx context.Context) error {
 	defer cancel()
 	stopBackground()
 	err = errors.Join(err, <-cacheDone)
-	err = errors.Join(err, s.cache.Flush(context.WithoutCancel(flush)), s.db.Close())
+	err = errors.Join(err, s.cache.Flush(flush), s.closeRedis(), s.db.Close())
 	s.log.Info("stopped")
 	return err
+}
+
+// awaitWarm gives the warming at the start its time: a bounded one, since a cold
+// cache serves too.
+func (s *Server) awaitWarm(ctx context.Context) {
+	wait := time.NewTimer(s.c.Settings.Cache.Warm.Wait)
+	defer wait.Stop()
+	select {
+	case <-s.cache.Warmed():
+	case <-wait.C:
+	case <-ctx.Done():
+	}
+}
+
+func (s *Server) closeRedis() error {
+	if s.redis == nil {
+		return nil
+	}
+	return s.redis.Close()
 }
 
 // drain says NOT_SERVING first, lets running checks end, and then stops what
@@ -217,6 +262,9 @@ func (s *Server) trim(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+			if err := s.db.TrimUsageMarks(ctx, s.cache.Now().Add(-usageMarksKept)); err != nil && ctx.Err() == nil {
+				s.log.Warn("marks of usage can't be trimmed", "error", err)
+			}
 			if err := s.db.TrimOutbox(ctx, s.c.Settings.Cache.Feed.Retention+trimEvery); err != nil && ctx.Err() == nil {
 				s.log.Warn("change feed can't be trimmed", "error", err)
 			}
