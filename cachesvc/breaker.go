@@ -80,3 +80,10 @@ func (b *breaker) current() BreakerState {
 	defer b.mu.Unlock()
 	return b.state
 }
+
+// doubtful tells whether the last call failed.
+func (b *breaker) doubtful() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.failures > 0 || b.state != BreakerClosed
+}

@@ -30,7 +30,7 @@ const (
 	sharedQueue = 4096        // writes that may wait
 	sharedBatch = 128         // writes that go together
 	sharedSlow  = time.Second // budget of what no check waits for
-	probeEvery  = time.Second
+	probeEvery  = 250 * time.Millisecond
 )
 
 var (
@@ -146,8 +146,8 @@ func (s *shared) later(item store.Item) {
 	}
 }
 
-// run writes what waits, and finds out when a store that was away is back,
-// until ctx ends.
+// run writes what waits, and finds out whether a store that failed is away, and
+// when it is back, until ctx ends.
 func (s *shared) run(ctx context.Context) {
 	probe := time.NewTicker(probeEvery)
 	defer probe.Stop()
@@ -158,7 +158,7 @@ func (s *shared) run(ctx context.Context) {
 		case item := <-s.writes:
 			s.write(ctx, s.gather(item))
 		case <-probe.C:
-			if s.breaker.current() != BreakerClosed {
+			if s.breaker.doubtful() {
 				_ = s.do(ctx, opPing, s.budget, s.store.Ping) // told by the breaker
 			}
 		}

@@ -33,7 +33,7 @@ const (
 	// its name is dropped: its writer has long been answered then, and has
 	// written both again if it was not.
 	journalMissing = 30 * time.Second
-	journalBudget  = 2 * time.Second // one call
+	journalBudget  = 500 * time.Millisecond // one call
 )
 
 // journal is the way from the process to the shared store, one batch a value,

@@ -20,7 +20,12 @@ func twoReplicas(t *testing.T, more func(dsn string) string) (a, b *parts.Servic
 	if testing.Short() {
 		t.Skip("needs Postgres")
 	}
-	dsn := parts.StartPostgres(t).NewDatabase(t)
+	return twoReplicasOn(t, parts.StartPostgres(t), more)
+}
+
+func twoReplicasOn(t *testing.T, postgres *parts.Postgres, more func(dsn string) string) (a, b *parts.Service) {
+	t.Helper()
+	dsn := postgres.NewDatabase(t)
 	format, err := authz.NewKeyFormat(authz.KeyFormatConfig{})
 	if err != nil {
 		t.Fatal(err)

@@ -116,6 +116,50 @@ func (p *Postgres) PID() (int, error) {
 	return strconv.Atoi(first)
 }
 
+// Kill ends the server and all its processes without a word; Start recovers it.
+func (p *Postgres) Kill() error {
+	if err := p.signal(syscall.SIGKILL); err != nil {
+		return err
+	}
+	deadline := time.Now().Add(stopTime)
+	for p.run("pg_ctl", "-D", p.data(), "status") == nil {
+		if time.Now().After(deadline) {
+			return errors.New("postgres did not die")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return nil
+}
+
+// Freeze stops the server and all its processes where they stand; connections
+// stay open. Thaw lets them go on.
+func (p *Postgres) Freeze() error { return p.signal(syscall.SIGSTOP) }
+
+// Thaw is the end of Freeze.
+func (p *Postgres) Thaw() error { return p.signal(syscall.SIGCONT) }
+
+// signal reaches the server and its children.
+func (p *Postgres) signal(signal syscall.Signal) error {
+	pid, err := p.PID()
+	if err != nil {
+		return err
+	}
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	if err != nil {
+		return err
+	}
+	errs := []error{syscall.Kill(pid, signal)}
+	for _, child := range strings.Fields(string(children)) {
+		if n, err := strconv.Atoi(child); err == nil {
+			_ = syscall.Kill(n, signal) // it may have ended
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Superuser is a connection string to the server itself.
+func (p *Postgres) Superuser() string { return p.dsn("postgres") }
+
 // NewDatabase makes an empty database that is dropped with the test.
 func (p *Postgres) NewDatabase(tb testing.TB) (dsn string) {
 	tb.Helper()

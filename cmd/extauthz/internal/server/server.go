@@ -202,10 +202,10 @@ func (s *Server) Run(ctx context.Context) error {
 	err := group.Wait()
 
 	// After the last check was answered: its use is counted, and now written.
-	flush, cancel := context.WithTimeout(background, flushTime)
-	defer cancel()
 	stopBackground()
 	err = errors.Join(err, <-cacheDone)
+	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTime)
+	defer cancel()
 	err = errors.Join(err, s.cache.Flush(flush), s.closeRedis(), s.db.Close())
 	s.log.Info("stopped")
 	return err
