@@ -58,7 +58,8 @@ func startLoad(t *testing.T, live, revoked []string, services ...*parts.Service)
 		l.running.Go(func() { l.check(ctx, client, revoked, "key_revoked") })
 		l.running.Go(func() { l.watch(ctx, s.Ops) })
 	}
-	t.Cleanup(func() { l.end(t) })
+	t.Cleanup(l.stop)
+	time.Sleep(time.Second) // until every key is known on every replica: the promise is about those
 	return l
 }
 
