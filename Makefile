@@ -6,7 +6,7 @@ ALL_ENVOYS  := 1.36.4 1.37.0 1.38.3 1.40.0
 LINT  := $(GO) tool -modfile=tools/go.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help build parts vet lint fmt test test-full test-short clean run demo
+.PHONY: bench-revocation help build parts vet lint fmt test test-full test-short clean run demo
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ test-full: parts vet lint ## also what takes longer: every Envoy, fuzzing
 
 test-short: ## tests that need nothing beside Go, under a minute
 	$(GO) test -short ./...
+
+bench-revocation: parts ## the time from a revocation's answer to the last allowed check, on three processes
+	E2E_PLAIN_BUILD=1 CI=true $(GO) test ./e2e -run '^$$' -bench Revocation -benchtime 1x -timeout 30m
 
 clean: ## remove what was built
 	rm -rf bin

@@ -25,6 +25,13 @@ func twoReplicas(t *testing.T, more func(dsn string) string) (a, b *parts.Servic
 
 func twoReplicasOn(t *testing.T, postgres *parts.Postgres, more func(dsn string) string) (a, b *parts.Service) {
 	t.Helper()
+	s, _ := replicasOn(t, postgres, 2, more)
+	return s[0], s[1]
+}
+
+// replicasOn starts n of them and returns the first administrator's key too.
+func replicasOn(t testing.TB, postgres *parts.Postgres, n int, more func(dsn string) string) (s []*parts.Service, administrator string) {
+	t.Helper()
 	dsn := postgres.NewDatabase(t)
 	format, err := authz.NewKeyFormat(authz.KeyFormatConfig{})
 	if err != nil {
@@ -40,7 +47,10 @@ func twoReplicasOn(t *testing.T, postgres *parts.Postgres, more func(dsn string)
 	}
 	t.Setenv("EXTAUTHZ_TOKEN_FILE", file)
 	configuration := fmt.Sprintf("admin: {bootstrap_key_file: %q}\n%s", file, more(dsn))
-	return parts.StartService(t, configuration), parts.StartService(t, configuration)
+	for range n {
+		s = append(s, parts.StartService(t, configuration))
+	}
+	return s, admin.Reveal()
 }
 
 // knownToBoth makes a key and has both replicas take it into their caches.
