@@ -49,6 +49,7 @@ func Connect(c Connection) (goredis.UniversalClient, error) {
 		Username: c.Username, Password: c.Password, DB: c.DB, TLSConfig: c.TLS,
 		MaxRetries: -1, MaxRedirects: redirects, DialTimeout: dialTimeout, ReadTimeout: ioTimeout, WriteTimeout: ioTimeout,
 		ContextTimeoutEnabled: true, PoolTimeout: dialTimeout, PoolSize: poolSize, MinIdleConns: idle, DisableIdentity: true,
+		DialerRetries: 1, PipelinePoolSize: -1, // no second pool with large buffers
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}
 	switch c.Mode {

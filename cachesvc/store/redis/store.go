@@ -233,20 +233,23 @@ func (s *Store) Untag(ctx context.Context, tag string, keys ...string) error {
 	return nil
 }
 
-// InvalidateTags implements store.Store. Keys are taken out of the set before
-// they are removed, so one that comes meanwhile is not forgotten.
+// InvalidateTags implements store.Store. Entries go before their names, so that
+// after any error the same call finds what is left.
 func (s *Store) InvalidateTags(ctx context.Context, tags ...string) (dropped int, err error) {
 	if err := check(ctx, tags); err != nil {
 		return 0, err
 	}
 	for _, tag := range tags {
 		for {
-			keys, err := s.client.SPopN(ctx, s.tag(tag), popAtOnce).Result()
-			if err != nil && !errors.Is(err, goredis.Nil) {
+			keys, err := s.client.SRandMemberN(ctx, s.tag(tag), popAtOnce).Result()
+			if err != nil {
 				return dropped, s.failed("invalidate", err)
 			}
 			n, err := s.unlink(ctx, keys)
 			if dropped += n; err != nil {
+				return dropped, err
+			}
+			if err := s.Untag(ctx, tag, keys...); err != nil {
 				return dropped, err
 			}
 			if len(keys) < popAtOnce {
