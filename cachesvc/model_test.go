@@ -26,7 +26,7 @@ import (
 const (
 	modelReplicas = 2
 	modelKeys     = 16
-	modelTime     = 40 * time.Second
+	modelTime     = modelWake + 4*time.Second
 	modelLease    = time.Second
 	modelMaxStale = 5 * time.Second
 	modelTTL      = 10 * time.Second
@@ -34,6 +34,13 @@ const (
 	// long as a value can live, so that it is not the window's length that
 	// hides a value which lives longer.
 	modelWindow = modelTTL + modelMaxStale + time.Second
+
+	// Every second key is not asked for between these moments, so that nothing
+	// takes the place of what the shared store holds of it: for so long that the
+	// window has forgotten most of what changed meanwhile, and only a value's age
+	// can tell that it is of no use.
+	modelSleep = 8 * time.Second
+	modelWake  = modelSleep + 2*modelWindow
 
 	// modelRecovery is how long after an outage a replica may take to notice:
 	// one flight's budget, one pause, one poll.
@@ -52,9 +59,11 @@ type model struct {
 	db       *database
 	redis    *redis
 	services [modelReplicas]*Service
+	began    time.Time
 
 	mu        sync.Mutex
 	prefixes  [modelKeys]string
+	hot       int // the slot that is being written to: it is asked for most
 	born      map[string]*event
 	died      map[string]*event
 	restores  int
@@ -72,9 +81,9 @@ func runModel(t *testing.T, seed uint64, connect func(*connection) Database, bro
 		for i := range m.prefixes {
 			m.prefixes[i] = fmt.Sprint("ak_live_", i)
 		}
-		began := time.Now()
+		m.began = time.Now()
 		// Entries of this shared store never expire, as if its clock stood still.
-		m.redis = newRedis(t, func() time.Time { return began })
+		m.redis = newRedis(t, func() time.Time { return m.began })
 		ctx, cancel := context.WithTimeout(t.Context(), modelTime)
 		defer cancel()
 		var running sync.WaitGroup
@@ -97,7 +106,7 @@ func runModel(t *testing.T, seed uint64, connect func(*connection) Database, bro
 			run(t, s)
 			m.services[i] = s
 			actor(func(ctx context.Context, r *rand.Rand) { m.disturb(ctx, r, i, c) })
-			actor(func(ctx context.Context, r *rand.Rand) { disturbShared(ctx, r, w) })
+			actor(func(ctx context.Context, r *rand.Rand) { m.disturbShared(ctx, r, w) })
 			for range 3 {
 				actor(func(ctx context.Context, r *rand.Rand) { m.check(ctx, r, i) })
 			}
@@ -113,27 +122,38 @@ func runModel(t *testing.T, seed uint64, connect func(*connection) Database, bro
 
 func millis(r *rand.Rand, n int) time.Duration { return time.Duration(r.IntN(n)) * time.Millisecond }
 
-// write makes, changes and ends keys, and now and then restores a backup.
+// write makes, changes and ends keys, and in every second run now and then
+// restores a backup: that also forgets all that is cached, so the others show
+// what happens to values that grow old.
 func (m *model) write(ctx context.Context, r *rand.Rand) {
 	var restore func(string)
+	restores := r.IntN(2) == 0
 	next := modelKeys
 	for pause(ctx, millis(r, 100)) == nil {
 		slot, replica, dice := r.IntN(modelKeys), r.IntN(modelReplicas), r.IntN(100)
+		m.mu.Lock()
 		prefix := m.prefixes[slot]
+		m.hot = slot
+		m.mu.Unlock()
 		switch {
 		case dice < 2 && restore != nil:
 			m.restore(restore)
 			restore = nil
-		case dice < 5 && restore == nil:
+		case dice < 5 && restores && restore == nil:
 			restore = m.db.backup()
 		case m.born[prefix] == nil:
 			m.commit(ctx, r, replica, prefix, as, m.born)
-		case m.died[prefix] != nil && dice < 95: // is left to be checked a while
+		case m.died[prefix] != nil && (dice < 60 || m.sleeping(time.Now())): // is left to be checked a while
 		case m.died[prefix] != nil:
 			m.mu.Lock()
 			m.prefixes[slot] = fmt.Sprint("ak_live_", next)
+			prefix = m.prefixes[slot]
 			m.mu.Unlock()
 			next++
+			// It is made while the first look-ups are on their way.
+			if pause(ctx, millis(r, 30)) == nil {
+				m.commit(ctx, r, replica, prefix, as, m.born)
+			}
 		case dice < 50:
 			m.commit(ctx, r, replica, prefix, named, nil)
 		case dice < 65:
@@ -245,12 +265,18 @@ func (m *model) disturb(ctx context.Context, r *rand.Rand, replica int, c *conne
 	c.set(func(c *connection) { c.lookup, c.feed = weather(1, 1, nil), weather(1, 1, nil) })
 }
 
-// disturbShared makes the weather on one replica's way to the shared store.
-func disturbShared(ctx context.Context, r *rand.Rand, w *wire) {
+// disturbShared makes the weather on one replica's way to the shared store. Every
+// second one is cut off while keys sleep, so that what they leave there stays.
+func (m *model) disturbShared(ctx context.Context, r *rand.Rand, w *wire) {
 	wind := rand.New(rand.NewPCG(r.Uint64(), 0)) // used under the wire's lock
+	cut := r.IntN(2) == 0
 	for ctx.Err() == nil {
 		weather := func() (time.Duration, error) { return millis(wind, 3), nil }
-		switch r.IntN(4) {
+		dice := r.IntN(4)
+		if cut && m.sleeping(time.Now()) {
+			dice = 1
+		}
+		switch dice {
 		case 0:
 			weather = func() (time.Duration, error) { return millis(wind, 200), nil }
 		case 1:
@@ -273,8 +299,12 @@ func disturbShared(ctx context.Context, r *rand.Rand, w *wire) {
 func (m *model) check(ctx context.Context, r *rand.Rand, replica int) {
 	for pause(ctx, 1+millis(r, 15)) == nil {
 		m.mu.Lock()
-		prefix := m.prefixes[r.IntN(modelKeys)]
 		began := time.Now()
+		slot := r.IntN(modelKeys)
+		if r.IntN(3) == 0 {
+			slot = m.hot
+		}
+		prefix := m.prefixes[m.awake(began, slot)]
 		restores, born, died, away := m.restores, past(m.born[prefix]), past(m.died[prefix]), m.away[replica].After(began)
 		m.mu.Unlock()
 
@@ -302,6 +332,19 @@ func (m *model) check(ctx context.Context, r *rand.Rand, replica int) {
 		}
 		m.mu.Unlock()
 	}
+}
+
+// awake returns the slot, or its neighbour while it is not asked for.
+func (m *model) awake(now time.Time, slot int) int {
+	if m.sleeping(now) {
+		return slot &^ 1
+	}
+	return slot
+}
+
+func (m *model) sleeping(now time.Time) bool {
+	t := now.Sub(m.began)
+	return t > modelSleep && t < modelWake
 }
 
 // past copies what is known at the start of a look-up.
@@ -386,7 +429,7 @@ func TestTheModelSeesDeliberateFaults(t *testing.T) {
 		"no epoch": {func(c *connection) Database { return oneEpoch{c} }, sound},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for seed := range uint64(3 * modelSeeds) {
+			for seed := range uint64(6 * modelSeeds) {
 				if violation := runModel(t, seed*1000, broken.connect, broken.service); violation != "" {
 					t.Logf("seed %d: %s", seed, violation)
 					return

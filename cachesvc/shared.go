@@ -31,6 +31,7 @@ const (
 	sharedBatch = 128         // writes that go together
 	sharedSlow  = time.Second // budget of what no check waits for
 	probeEvery  = 250 * time.Millisecond
+	probeKey    = "apikey:probe" // written to find out whether a full store takes writes again
 )
 
 var (
@@ -158,10 +159,20 @@ func (s *shared) run(ctx context.Context) {
 		case item := <-s.writes:
 			s.write(ctx, s.gather(item))
 		case <-probe.C:
-			if s.breaker.doubtful() {
-				_ = s.do(ctx, opPing, s.budget, s.store.Ping) // told by the breaker
-			}
+			s.probe(ctx)
 		}
+	}
+}
+
+// probe asks a store that failed or was full; the breaker and do tell the outcome.
+func (s *shared) probe(ctx context.Context) {
+	switch {
+	case s.breaker.doubtful():
+		_ = s.do(ctx, opPing, s.budget, s.store.Ping)
+	case s.full.Load():
+		_ = s.do(ctx, opSet, s.budget, func(ctx context.Context) error {
+			return s.store.Set(ctx, store.Item{Key: probeKey, TTL: time.Second})
+		})
 	}
 }
 

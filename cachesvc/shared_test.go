@@ -340,7 +340,16 @@ func TestAFullRedisGoesOnServing(t *testing.T) {
 		if err := s[1].Flush(t.Context()); err != nil || db.used("id-k").Count != 1 {
 			t.Errorf("usage %+v, %v: it has to go round a full store", db.used("id-k"), err)
 		}
-		_ = w
+		w[1].set(func() (time.Duration, error) { return 0, oom{} })
+		time.Sleep(time.Second)
+		if got := s[1].Status().Shared; got != "full" {
+			t.Errorf("%q while it refuses writes", got)
+		}
+		w[1].set(func() (time.Duration, error) { return 0, nil })
+		time.Sleep(time.Second) // nobody checks, nothing is written
+		if got := s[1].Status().Shared; got != "up" {
+			t.Errorf("still %q after it takes writes again", got)
+		}
 	})
 }
 
