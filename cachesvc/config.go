@@ -57,6 +57,9 @@ type Feed interface {
 	FeedStart(ctx context.Context, window time.Duration) (authz.FeedPage, error)
 	// ReadFeed returns all changes beyond the cursor that are committed.
 	ReadFeed(ctx context.Context, from authz.FeedCursor) (authz.FeedPage, error)
+	// EndEpoch gives the database another epoch if it still is in this one: it
+	// was found to hold an older state than was read from it before.
+	EndEpoch(ctx context.Context, epoch string) error
 }
 
 // UsageSink adds to what is stored of each key's usage. Count is an increment;

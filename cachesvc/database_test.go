@@ -84,17 +84,27 @@ func revoked(r *authz.Record)   { r.RevokedAt = time.Now() }
 func named(r *authz.Record)     { r.Name += "x" }
 func live(r *authz.Record) bool { return r != nil && r.Status(time.Now()) == authz.StatusActive }
 
-// backup returns a function that restores what is there now, under another epoch.
+// backup returns a function that restores what is there now, under another epoch
+// or, as a copy of the files would, under the one it was in.
 func (d *database) backup() (restore func(epoch string)) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	version, keys, log := d.version, maps.Clone(d.keys), slices.Clone(d.log)
+	was, version, keys, log := d.epoch, d.version, maps.Clone(d.keys), slices.Clone(d.log)
 	return func(epoch string) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
+		if epoch == "" {
+			epoch = was
+		}
 		d.epoch, d.version, d.keys, d.log = epoch, version, maps.Clone(keys), slices.Clone(log)
 		clear(d.open)
 	}
+}
+
+func (d *database) inEpoch() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.epoch
 }
 
 func (d *database) page(from uint64) authz.FeedPage {
@@ -104,7 +114,7 @@ func (d *database) page(from uint64) authz.FeedPage {
 	for version := range d.open { // the cursor stays before all that may still come
 		next = min(next, version-1)
 	}
-	p := authz.FeedPage{Epoch: d.epoch, DBTime: time.Now().Add(d.ahead), Next: authz.FeedCursor{Version: max(from, next)}, Trimmed: from < d.trimmed}
+	p := authz.FeedPage{Epoch: d.epoch, DBTime: time.Now().Add(d.ahead), Next: authz.FeedCursor{Version: next}, Trimmed: from < d.trimmed}
 	for _, c := range d.log {
 		if c.Version > from && c.Version > d.trimmed {
 			p.Changes = append(p.Changes, c)
@@ -204,6 +214,18 @@ func (c *connection) FeedStart(ctx context.Context, _ time.Duration) (authz.Feed
 
 func (c *connection) ReadFeed(ctx context.Context, from authz.FeedCursor) (authz.FeedPage, error) {
 	return query(ctx, c, &c.feed, func() authz.FeedPage { return c.page(from.Version) })
+}
+
+func (c *connection) EndEpoch(ctx context.Context, epoch string) error {
+	_, err := query(ctx, c, &c.feed, func() struct{} {
+		c.database.mu.Lock()
+		defer c.database.mu.Unlock()
+		if c.epoch == epoch {
+			c.epoch += "'"
+		}
+		return struct{}{}
+	})
+	return err
 }
 
 func (c *connection) AddUsage(ctx context.Context, batches []authz.UsageBatch) error {

@@ -19,7 +19,8 @@ type feedPosition struct {
 	loaded bool // the window is loaded, and cursor and epoch mean something
 	cursor authz.FeedCursor
 	epoch  string
-	err    error // of the last read
+	over   string // the epoch that ended with a rewind: the database has to be told before the feed is loaded
+	err    error  // of the last read
 }
 
 // Ring makes the feed be read at once. It is a doorbell: it never blocks, may be
@@ -59,14 +60,15 @@ func (s *Service) followFeed(ctx context.Context) {
 // window.
 func (s *Service) readFeed(ctx context.Context) {
 	s.feed.mu.Lock()
-	loaded, cursor, epoch := s.feed.loaded, s.feed.cursor, s.feed.epoch
+	loaded, cursor, epoch, over := s.feed.loaded, s.feed.cursor, s.feed.epoch, s.feed.over
 	s.feed.mu.Unlock()
 
 	start := s.trust.clock.monotonic()
-	page, err := s.readPage(ctx, loaded, cursor)
+	page, err := s.readPage(ctx, loaded, cursor, over)
 	end := s.trust.clock.monotonic()
-	if err == nil && loaded && (page.Trimmed || page.Epoch != epoch) {
-		s.startAnew(page, epoch)
+	rewound := page.Next.Place() < cursor.Place() && page.Epoch == epoch
+	if err == nil && loaded && (page.Trimmed || page.Epoch != epoch || rewound) {
+		s.startAnew(page, epoch, rewound)
 		s.Ring()
 		return
 	}
@@ -85,17 +87,22 @@ func (s *Service) readFeed(ctx context.Context) {
 	}
 	// Before the lease: what it vouches for must be known.
 	s.apply(page.Changes, Cause{Kind: CauseFeed, By: "feed"}, loaded)
-	s.feed.loaded, s.feed.cursor, s.feed.epoch = true, page.Next, page.Epoch
+	s.feed.loaded, s.feed.cursor, s.feed.epoch, s.feed.over = true, page.Next, page.Epoch, ""
 	s.observeClock(page.DBTime, start, end)
 	s.renew(start)
 	s.trust.outage.answered()
 	s.becomeReady.Do(func() { close(s.ready) })
 }
 
-func (s *Service) readPage(ctx context.Context, loaded bool, cursor authz.FeedCursor) (authz.FeedPage, error) {
+func (s *Service) readPage(ctx context.Context, loaded bool, cursor authz.FeedCursor, over string) (authz.FeedPage, error) {
 	if !loaded {
 		ctx, cancel := context.WithTimeout(ctx, startBudget)
 		defer cancel()
+		if over != "" {
+			if err := s.db.EndEpoch(ctx, over); err != nil {
+				return authz.FeedPage{}, err
+			}
+		}
 		return s.db.FeedStart(ctx, s.retention)
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.trust.lease.term)
@@ -104,8 +111,11 @@ func (s *Service) readPage(ctx context.Context, loaded bool, cursor authz.FeedCu
 }
 
 // startAnew forgets everything: versions and cursor belong to another history,
-// or changes were trimmed away before they were read here.
-func (s *Service) startAnew(page authz.FeedPage, epoch string) {
+// or changes were trimmed away before they were read here. A database that was
+// restored file by file bears the old epoch and is known by a place that lies
+// behind what was read already; it is given an epoch of its own, so that nobody
+// believes what is left in the shared store of the history that was lost.
+func (s *Service) startAnew(page authz.FeedPage, epoch string, rewound bool) {
 	s.trust.lease.void()
 	s.trust.recent.reset()
 	if s.members != nil {
@@ -115,10 +125,16 @@ func (s *Service) startAnew(page authz.FeedPage, epoch string) {
 	if page.Epoch != epoch {
 		cause.Kind = CauseEpoch
 		cause.Why = fmt.Sprintf("the database's epoch is %q now; it was %q", page.Epoch, epoch)
+	} else if rewound {
+		cause.Kind = CauseEpoch
+		cause.Why = "the database went back behind what was read from it: it was restored from a copy, or lost its last transactions"
 	}
 	s.emptied(cause)
 	s.feed.mu.Lock()
 	s.feed.loaded = false
+	if rewound {
+		s.feed.over = epoch
+	}
 	s.feed.mu.Unlock()
 }
 

@@ -95,7 +95,11 @@ func TestAnUnknownKindOfChangeIsAboutEverything(t *testing.T) {
 }
 
 func TestAnotherEpochAndAGapEmptyTheCache(t *testing.T) {
-	for _, cause := range []CauseKind{CauseEpoch, CauseTrimmed} {
+	for _, restored := range []string{"two", "", "trimmed"} { // "": in the epoch that it was in
+		cause := CauseEpoch
+		if restored == "trimmed" {
+			cause = CauseTrimmed
+		}
 		bubble(t, func(t *testing.T, db *database, c *connection) {
 			restore := db.backup()
 			for range 5 {
@@ -104,7 +108,7 @@ func TestAnotherEpochAndAGapEmptyTheCache(t *testing.T) {
 			s := start(t, Config{Database: c})
 			wantEntry(t, s, "k", true, authz.LayerDatabase)
 			if cause == CauseEpoch {
-				restore("two")
+				restore(restored)
 			} else {
 				db.mu.Lock()
 				db.keys["k"] = authz.Record{Prefix: "k", Version: 6} // of a change that is gone from the feed
@@ -120,6 +124,9 @@ func TestAnotherEpochAndAGapEmptyTheCache(t *testing.T) {
 				t.Errorf("history %+v, want %s", st, cause)
 			}
 			wantEntry(t, s, "k", cause == CauseEpoch, authz.LayerDatabase)
+			if restored == "" && db.epoch != "one'" {
+				t.Errorf("the database is still in epoch %s, which replicas that start now would believe", db.epoch)
+			}
 		})
 	}
 }
@@ -133,7 +140,7 @@ func TestWhatWasReadBeforeTheWindowWasLoadedIsNotKept(t *testing.T) {
 		db.mu.Unlock()
 		// The reader saw "two", whose versions went on and were read, before the
 		// next restore, under which a lower version says what is so.
-		s.startAnew(db.page(0), "one")
+		s.startAnew(db.page(0), "one", false)
 		db.commit("k", as)
 		db.commit("k", as)
 		wantEntry(t, s, "k", true, authz.LayerDatabase)

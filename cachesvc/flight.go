@@ -32,6 +32,7 @@ func newFlights[V any](budget time.Duration, clock *clock) *flights[V] {
 }
 
 type flight[V any] struct {
+	began time.Duration // monotonic
 	done  chan struct{}
 	value V
 	err   error
@@ -50,7 +51,7 @@ func (f *flights[V]) join(id string, known func() bool, read func(context.Contex
 	if known() {
 		return nil
 	}
-	fl := &flight[V]{done: make(chan struct{})}
+	fl := &flight[V]{began: f.clock.monotonic(), done: make(chan struct{})}
 	f.ongoing[id] = fl
 	f.running++
 	go f.fly(id, fl, read, keep)
@@ -62,9 +63,8 @@ func (f *flights[V]) fly(id string, fl *flight[V], read func(context.Context) (V
 	defer close(fl.done)
 	ctx, cancel := context.WithTimeout(context.Background(), f.budget)
 	defer cancel()
-	start := f.clock.monotonic()
 	fl.value, fl.err = read(ctx)
-	if fl.err == nil && f.clock.monotonic()-start > f.budget {
+	if fl.err == nil && f.clock.monotonic()-fl.began > f.budget {
 		fl.err = errLate
 	}
 	f.mu.Lock()

@@ -31,9 +31,10 @@ type Members interface {
 
 // membership knows, without any I/O, which prefixes can't be a key's: forged
 // keys of the right form cost next to nothing then. It is loaded from the
-// database and fed by every change; it counts only while the lease holds, so a
-// key that another replica made is unknown here for the lease's term at most,
-// and only while a flood has used up the look-ups that unknown prefixes have.
+// database and fed by every change; its word counts only while the lease holds,
+// so a key that another replica made is unknown here for the lease's term at
+// most, and only while a flood has used up the look-ups that unknown prefixes
+// have. After that it is throttled.
 // It only ever says "no such key", and so can let nobody in.
 type membership struct {
 	source Members
@@ -58,11 +59,30 @@ func newMembership(source Members, t *trust, log *slog.Logger) *membership {
 
 func (m *membership) hash(prefix string) uint64 { return maphash.String(m.seed, prefix) }
 
-// refuses tells whether a prefix need not be looked up.
-func (m *membership) refuses(prefix string) bool {
+// screen tells whether a prefix is looked up. Without the lease nobody can say
+// "no such key" unasked; but prefixes that were none a moment ago still have no
+// more look-ups than their share, so that a flood of them leaves the database to
+// the keys.
+func (m *membership) screen(prefix string) screening {
 	f, now := m.filter.Load(), m.clock.monotonic()
-	return f != nil && m.lease.holds(now) && !f.has(m.hash(prefix)) && !m.budget.take(now)
+	switch {
+	case f == nil || f.has(m.hash(prefix)) || m.budget.take(now):
+		return screenAsk
+	case m.lease.holds(now):
+		return screenAbsent
+	default:
+		return screenThrottled
+	}
 }
+
+// screening is what is done with a look-up of an id that is not in L1.
+type screening uint8
+
+const (
+	screenAsk       screening = iota
+	screenAbsent              // there is no such id
+	screenThrottled           // too many that are probably none are asked for just now
+)
 
 // learn takes in a prefix that may have come to be. It has to be called before
 // the lease is renewed by the read that told of it.

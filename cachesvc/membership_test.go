@@ -2,6 +2,7 @@ package cachesvc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -85,7 +86,7 @@ func TestAnOwnNewKeyIsFoundAtOnceInAFlood(t *testing.T) {
 	})
 }
 
-func TestWithoutTheLeaseNothingIsRefusedUnasked(t *testing.T) {
+func TestWithoutTheLeaseNothingIsUnknownUnaskedAndAFloodIsThrottled(t *testing.T) {
 	bubble(t, func(t *testing.T, db *database, c *connection) {
 		s := guarded(t, c)
 		flood(t, s, 1000)
@@ -94,8 +95,20 @@ func TestWithoutTheLeaseNothingIsRefusedUnasked(t *testing.T) {
 		})
 		time.Sleep(2 * DefaultLease)
 		db.commit("new", as)
-		flood(t, s, 1000)
 		wantEntry(t, s, "new", true, authz.LayerDatabase)
+		before, throttled := db.keyReads, 0
+		for i := range 20_000 {
+			e, err := s.Lookup(t.Context(), fmt.Sprint("forged-", i))
+			if errors.Is(err, authz.ErrThrottled) {
+				throttled++
+			} else if err != nil || e.Record != nil || e.Layer != authz.LayerDatabase {
+				t.Fatalf("got %+v, %v: nobody can know that without asking", e, err)
+			}
+		}
+		if reads := db.keyReads - before; reads > unknownBurst || throttled+reads != 20_000 {
+			t.Errorf("%d look-ups, %d throttled of 20,000 forged keys", reads, throttled)
+		}
+		wantEntry(t, s, "k", true, authz.LayerDatabase) // cold and real
 	})
 }
 

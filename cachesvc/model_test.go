@@ -137,7 +137,7 @@ func (m *model) write(ctx context.Context, r *rand.Rand) {
 		m.mu.Unlock()
 		switch {
 		case dice < 2 && restore != nil:
-			m.restore(restore)
+			m.restore(ctx, r, restore)
 			restore = nil
 		case dice < 5 && restores && restore == nil:
 			restore = m.db.backup()
@@ -212,12 +212,28 @@ func (m *model) commitFrom(ctx context.Context, r *rand.Rand, replica int, prefi
 	}
 }
 
-// restore brings an older state back; from now on that is the truth.
-func (m *model) restore(restore func(string)) {
+// restore brings an older state back; from now on that is the truth. Every
+// second time it is a copy of the files, which nobody writes to before a replica
+// has read from it.
+func (m *model) restore(ctx context.Context, r *rand.Rand, restore func(string)) {
+	copied := r.IntN(2) == 0
+	was := m.restored(restore, copied)
+	for range 100 {
+		if !copied || m.db.inEpoch() != was || pause(ctx, 50*time.Millisecond) != nil {
+			return
+		}
+	}
+}
+
+func (m *model) restored(restore func(string), copied bool) (epoch string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.restores++
-	restore(fmt.Sprint("restored ", m.restores))
+	if epoch = fmt.Sprint("restored ", m.restores); copied {
+		epoch = ""
+	}
+	restore(epoch)
+	epoch = m.db.inEpoch()
 	clear(m.born)
 	clear(m.died)
 	m.db.mu.Lock()
@@ -232,6 +248,7 @@ func (m *model) restore(restore func(string)) {
 			m.died[prefix] = &event{committed: e.committed, replica: -1, from: record.ExpiresAt}
 		}
 	}
+	return epoch
 }
 
 // disturb makes the weather on one replica's connection.
@@ -406,6 +423,15 @@ func (c hasty) ReadFeed(ctx context.Context, from authz.FeedCursor) (authz.FeedP
 	return p, err
 }
 
+// forward hides from a service that its database went back.
+type forward struct{ *connection }
+
+func (c forward) ReadFeed(ctx context.Context, from authz.FeedCursor) (authz.FeedPage, error) {
+	p, err := c.connection.ReadFeed(ctx, from)
+	p.Next.Version = max(p.Next.Version, from.Version)
+	return p, err
+}
+
 // TestTheModelSeesDeliberateFaults breaks one part of the promise at a time, so
 // that the test above is known to be worth something.
 func TestTheModelSeesDeliberateFaults(t *testing.T) {
@@ -426,7 +452,8 @@ func TestTheModelSeesDeliberateFaults(t *testing.T) {
 		"age begun anew at a hop": {asIs, func(s *Service) {
 			s.readAt = func(time.Time) time.Duration { return s.trust.clock.monotonic() }
 		}},
-		"no epoch": {func(c *connection) Database { return oneEpoch{c} }, sound},
+		"a rewind not noticed": {func(c *connection) Database { return forward{c} }, sound},
+		"no epoch":             {func(c *connection) Database { return oneEpoch{c} }, sound},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for seed := range uint64(6 * modelSeeds) {

@@ -19,6 +19,11 @@ const (
 	// database that does not, before it counts as away.
 	fallbackWait = 75 * time.Millisecond
 
+	// outageWait is how long a flight has to be on its way before a waiter that
+	// leaves may say that the database is away. Whoever has less time than that
+	// learns nothing by leaving.
+	outageWait = fallbackWait * 2 / 3
+
 	// refreshShare is the last part of a value's lifetime in which its use makes
 	// it be read anew behind the caller's back: a tenth.
 	refreshShare = 10
@@ -54,9 +59,9 @@ type reader[T any] struct {
 	maxStale         time.Duration
 	jitter           func() float64
 
-	// refuses tells that an id of which nothing is known need not be asked for,
-	// since it does not exist; nil: every one is.
-	refuses func(id string) bool
+	// screen tells whether an id of which nothing is known is asked for; nil:
+	// every one is.
+	screen  func(id string) screening
 	nothing value[T] // what is delivered then
 
 	// load reads the database; authz.ErrNotFound for nothing there.
@@ -79,9 +84,14 @@ func (r *reader[T]) get(ctx context.Context, id string) (*value[T], authz.Layer,
 		r.ahead(id, v, now)
 		return v, authz.LayerLocal, nil
 	}
-	if v == nil && r.refuses != nil && r.refuses(id) {
-		r.counts.local(false)
-		return &r.nothing, authz.LayerLocal, nil
+	if v == nil && r.screen != nil {
+		switch r.screen(id) {
+		case screenAbsent:
+			r.counts.local(false)
+			return &r.nothing, authz.LayerLocal, nil
+		case screenThrottled:
+			return nil, authz.LayerNone, authz.ErrThrottled
+		}
 	}
 	r.counts.localMiss.Add(1)
 	return r.ask(ctx, strings.Clone(id), v)
@@ -123,6 +133,7 @@ func (r *reader[T]) ask(ctx context.Context, id string, known *value[T]) (*value
 		}
 		wait, cancel := r.waiting(ctx, known != nil)
 		v, err := flight.wait(wait)
+		left := wait.Err() != nil
 		cancel()
 		switch {
 		case err == nil && r.deliverable(id, v):
@@ -138,13 +149,26 @@ func (r *reader[T]) ask(ctx context.Context, id string, known *value[T]) (*value
 		case ctx.Err() != nil:
 			return nil, authz.LayerNone, ctx.Err()
 		}
-		r.outage.failed(r.clock.monotonic())
+		if left && !r.missed(flight) {
+			return nil, authz.LayerNone, err
+		}
 		if known != nil && r.mayFallBack(id, known) {
 			return known, authz.LayerLocal, nil
 		}
 		return nil, authz.LayerNone, fmt.Errorf("database look-up failed, and nothing is cached that may be used: %w", err)
 	}
 	return nil, authz.LayerNone, failure
+}
+
+// missed takes in that a waiter left a flight, and tells whether the database
+// counts as away.
+func (r *reader[T]) missed(f *flight[*value[T]]) bool {
+	now := r.clock.monotonic()
+	if now-f.began < outageWait && !r.outage.down.Load() {
+		return false
+	}
+	r.outage.failed(now)
+	return true
 }
 
 // mayFallBack tells whether a value may be served with the database away: only

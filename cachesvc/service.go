@@ -95,7 +95,7 @@ func New(c Config) (*Service, error) {
 	s.monitor = newMonitor(c.Monitor)
 	if c.Members != nil {
 		s.members = newMembership(c.Members, t, c.Logger)
-		s.keys.refuses = s.members.refuses
+		s.keys.screen = s.members.screen
 	}
 	s.metrics = newMetrics(s)
 	if c.Registerer != nil {

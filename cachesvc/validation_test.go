@@ -125,6 +125,26 @@ func TestInAnOutageOneLookupWaitsAndTheOthersDoNot(t *testing.T) {
 	})
 }
 
+// TestAHastyClientIsNoOutage: who leaves after a few milliseconds has not found
+// out that the database is away, so nothing is served to others on its account.
+func TestAHastyClientIsNoOutage(t *testing.T) {
+	bubble(t, func(t *testing.T, db *database, c *connection) {
+		s := start(t, Config{Database: c})
+		wantEntry(t, s, "k", true, authz.LayerDatabase)
+		c.set(func(c *connection) { c.lookup, c.feed = taking(20*time.Millisecond), taking(time.Hour) })
+		time.Sleep(DefaultLease + DefaultPoll)
+		db.commit("k", revoked)
+		hasty, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		defer cancel()
+		if e, err := s.Lookup(hasty, "k"); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %+v, %v", e, err)
+		}
+		if e, err := s.Lookup(t.Context(), "k"); err != nil || live(e.Record) {
+			t.Errorf("got %+v, %v: the database would have answered", e, err)
+		}
+	})
+}
+
 func TestAWaiterThatLeavesDoesNotEndTheFlight(t *testing.T) {
 	bubble(t, func(t *testing.T, db *database, c *connection) {
 		c.lookup = taking(100 * time.Millisecond)

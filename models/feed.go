@@ -12,6 +12,7 @@ import (
 // SQLite, which has one writer, the version reached; in Postgres a transaction.
 type feedDialect struct {
 	epoch  string // of the row m of extauthz_meta
+	random string // a new value for that row's own part of it
 	now    string // the clock, read after the snapshot was taken
 	here   string // the place that a reader of this very snapshot has reached
 	place  string // of a row of outbox o: every snapshot whose here is higher shows the row
@@ -22,6 +23,7 @@ type feedDialect struct {
 
 var sqliteFeed = feedDialect{
 	epoch:  "m.epoch",
+	random: "lower(hex(randomblob(16)))",
 	now:    "strftime('%Y-%m-%d %H:%M:%f+00:00', 'now')",
 	here:   "(SELECT value FROM change_seq)",
 	place:  "o.version - 1",
@@ -42,6 +44,7 @@ const postgresHistory = `left(pg_walfile_name(pg_current_wal_lsn()), 8) || '/' |
 func postgresFeed(history bool) feedDialect {
 	f := feedDialect{
 		epoch:  "m.epoch || '/' || m.tableoid",
+		random: "gen_random_uuid()::text",
 		now:    "clock_timestamp()",
 		here:   "pg_snapshot_xmin(pg_current_snapshot())::text::bigint",
 		place:  "o.xid::text::bigint",
@@ -75,6 +78,17 @@ func (db *DB) FeedStart(ctx context.Context, window time.Duration) (authz.FeedPa
 	page, _, err := db.feedFrom(ctx, `COALESCE((SELECT max(k.place) FROM feed_marks k
 		WHERE k.epoch = (SELECT epoch FROM head) AND k.at <= ?), 0)`, now.Add(-window))
 	return page, err
+}
+
+// EndEpoch begins another epoch if the database is still in this one; of many
+// that call it at once one does.
+func (db *DB) EndEpoch(ctx context.Context, epoch string) error {
+	f := db.feed
+	err := db.gorm.WithContext(ctx).Exec(fmt.Sprintf("UPDATE extauthz_meta AS m SET epoch = %s WHERE m.id = 1 AND %s = ?", f.random, f.epoch), epoch).Error
+	if err != nil {
+		return fmt.Errorf("another epoch can't begin: %w", err)
+	}
+	return nil
 }
 
 // feedRow is what one snapshot says, and a change beside it if there is any.

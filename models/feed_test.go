@@ -223,3 +223,27 @@ func TestListPagesFromNewestToOldest(t *testing.T) {
 		}
 	})
 }
+
+func TestAnEpochEndsOnce(t *testing.T) {
+	each(t, func(t *testing.T, db *DB) {
+		start, err := db.FeedStart(t.Context(), time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // the second time as by another replica, which saw the same
+			if err := db.EndEpoch(t.Context(), start.Epoch); err != nil {
+				t.Fatal(err)
+			}
+		}
+		second, err := db.ReadFeed(t.Context(), start.Next)
+		if err != nil || second.Epoch == start.Epoch {
+			t.Fatalf("still in %s, %v", second.Epoch, err)
+		}
+		if err := db.EndEpoch(t.Context(), start.Epoch); err != nil {
+			t.Fatal(err)
+		}
+		if third, err := db.ReadFeed(t.Context(), start.Next); err != nil || third.Epoch != second.Epoch {
+			t.Errorf("the epoch ended again: %s, then %s, %v", second.Epoch, third.Epoch, err)
+		}
+	})
+}
