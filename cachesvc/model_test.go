@@ -127,6 +127,7 @@ func millis(r *rand.Rand, n int) time.Duration { return time.Duration(r.IntN(n))
 // what happens to values that grow old.
 func (m *model) write(ctx context.Context, r *rand.Rand) {
 	var restore func(string)
+	var backed time.Time
 	restores := r.IntN(2) == 0
 	next := modelKeys
 	for pause(ctx, millis(r, 100)) == nil {
@@ -136,11 +137,11 @@ func (m *model) write(ctx context.Context, r *rand.Rand) {
 		m.hot = slot
 		m.mu.Unlock()
 		switch {
-		case dice < 2 && restore != nil:
+		case dice < 2 && restore != nil && time.Since(backed) > 2*modelLease: // a restore takes its time
 			m.restore(ctx, r, restore)
 			restore = nil
 		case dice < 5 && restores && restore == nil:
-			restore = m.db.backup()
+			restore, backed = m.db.backup(), time.Now()
 		case m.born[prefix] == nil:
 			m.commit(ctx, r, replica, prefix, as, m.born)
 		case m.died[prefix] != nil && (dice < 60 || m.sleeping(time.Now())): // is left to be checked a while

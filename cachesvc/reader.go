@@ -106,7 +106,7 @@ func (r *reader[T]) lookup(id string, now time.Duration) (v *value[T], valid boo
 	if v == nil || now >= v.until || !r.deliverable(id, v) {
 		return nil, false
 	}
-	return v, now < v.expires && r.lease.holds(now)
+	return v, now < v.expires && !v.unvouched && r.lease.holds(now)
 }
 
 func (r *reader[T]) deliverable(id string, v *value[T]) bool {
@@ -237,6 +237,7 @@ func (r *reader[T]) readDatabase(ctx context.Context, id string) (*value[T], err
 	v := &value[T]{}
 	v.seq, v.generation = r.recent.begin()
 	v.asOf = r.clock.monotonic()
+	v.unvouched = !r.lease.holds(v.asOf)
 	data, version, err := r.load(ctx, id)
 	r.took(r.clock.monotonic() - v.asOf)
 	switch {
@@ -273,7 +274,7 @@ func (r *reader[T]) keep(id string, v *value[T]) {
 	if v.found {
 		r.absent.drop(id)
 		r.present.put(id, v)
-		if r.share != nil && !v.shared {
+		if r.share != nil && !v.shared && !v.unvouched {
 			r.share(v)
 		}
 	} else {

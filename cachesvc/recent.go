@@ -40,6 +40,11 @@ type stamp struct {
 	shared bool
 	asOf   time.Duration // when the read of the database began, monotonic
 
+	// unvouched: read while the lease did not hold, and so of a state that the
+	// feed may never come to know: a database that is restored meanwhile need not
+	// lie behind the cursor. Good as long as the database is away, and no longer.
+	unvouched bool
+
 	expires time.Duration // may be believed under the lease before this
 	until   time.Duration // is never believed from this on
 

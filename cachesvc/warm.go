@@ -126,7 +126,7 @@ func (w *warming) take(ctx context.Context, r authz.Record, verifier authz.Verif
 	}
 	v := &value[credential]{data: credential{r, verifier}}
 	v.found, v.version, v.asOf = true, r.Version, w.start
-	v.seq, v.generation = w.seq, w.generation
+	v.seq, v.generation, v.unvouched = w.seq, w.generation, !s.trust.lease.holds(w.start)
 	s.keys.limit(v)
 	if !s.trust.recent.fresh(topic{subjectKey, r.Prefix}, &v.stamp) {
 		return nil
