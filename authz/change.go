@@ -142,6 +142,7 @@ type AuditFilter struct {
 // wrapped with what it was about.
 var (
 	ErrNotFound           = errors.New("not found")
+	ErrUnreadable         = errors.New("stored row can't be read") // the store answered, and one row is no good
 	ErrConflict           = errors.New("already exists")
 	ErrPreconditionFailed = errors.New("changed in the meantime")
 	ErrIdempotencyReplay  = errors.New("already done under this idempotency key")

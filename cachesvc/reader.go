@@ -148,6 +148,8 @@ func (r *reader[T]) ask(ctx context.Context, id string, known *value[T]) (*value
 			continue
 		case ctx.Err() != nil:
 			return nil, authz.LayerNone, ctx.Err()
+		case errors.Is(err, authz.ErrUnreadable):
+			return nil, authz.LayerNone, err
 		}
 		if left && !r.missed(flight) {
 			return nil, authz.LayerNone, err
@@ -244,6 +246,10 @@ func (r *reader[T]) readDatabase(ctx context.Context, id string) (*value[T], err
 	case err == nil:
 		v.found, v.version, v.data = true, version, data
 	case errors.Is(err, authz.ErrNotFound):
+	case errors.Is(err, authz.ErrUnreadable): // one row's fault, and no outage
+		r.counts.databaseError.Add(1)
+		r.outage.answered()
+		return nil, err
 	default:
 		r.counts.databaseError.Add(1)
 		r.outage.failed(r.clock.monotonic())

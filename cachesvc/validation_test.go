@@ -145,6 +145,28 @@ func TestAHastyClientIsNoOutage(t *testing.T) {
 	})
 }
 
+// TestOneBadRowIsNoOutage: else who can spoil one row, or one field of a backup,
+// would have revocations of all other keys wait.
+func TestOneBadRowIsNoOutage(t *testing.T) {
+	bubble(t, func(t *testing.T, db *database, c *connection) {
+		s := start(t, Config{Database: c})
+		wantEntry(t, s, "k", true, authz.LayerDatabase)
+		c.set(func(c *connection) { c.feed = taking(time.Hour) })
+		time.Sleep(DefaultLease + DefaultPoll)
+		c.set(func(c *connection) {
+			c.lookup = func() (time.Duration, time.Duration, error) {
+				return 0, 0, fmt.Errorf("%w: key bad", authz.ErrUnreadable)
+			}
+		})
+		if _, err := s.Lookup(t.Context(), "bad"); !errors.Is(err, authz.ErrUnreadable) {
+			t.Errorf("got %v", err)
+		}
+		c.set(func(c *connection) { c.lookup = taking(0) })
+		db.commit("k", revoked)
+		wantEntry(t, s, "k", false, authz.LayerDatabase)
+	})
+}
+
 func TestAWaiterThatLeavesDoesNotEndTheFlight(t *testing.T) {
 	bubble(t, func(t *testing.T, db *database, c *connection) {
 		c.lookup = taking(100 * time.Millisecond)

@@ -121,7 +121,7 @@ func (l *load) end(t *testing.T) {
 }
 
 // sealingKeyFile makes a key for the records in Redis.
-func sealingKeyFile(t *testing.T) string {
+func sealingKeyFile(t testing.TB) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "sealing.key")
 	if err := os.WriteFile(path, []byte(strings.Repeat("0123456789abcdef", 4)), 0o600); err != nil {

@@ -11,8 +11,9 @@ import (
 	"extauthz/authz"
 )
 
-// denialsPerSecond is how many denials a second are logged: enough to see what
-// goes on, and no way to fill a disk by sending bad keys.
+// denialsPerSecond is how many denials a second are logged, and how many checks
+// that could not be decided: enough to see what goes on, and no way to fill a
+// disk by sending bad keys.
 const denialsPerSecond = 20
 
 const maxLoggedPath = 256 // bytes
@@ -24,10 +25,7 @@ type decisionLog struct {
 	log           *slog.Logger
 	sampleAllowed float64
 
-	mu         sync.Mutex
-	second     int64
-	written    int
-	suppressed int
+	denials, failures quota
 }
 
 func (l *decisionLog) decided(ctx context.Context, d *authz.Decision, r *authz.Request) {
@@ -38,7 +36,7 @@ func (l *decisionLog) decided(ctx context.Context, d *authz.Decision, r *authz.R
 		}
 	} else {
 		var ok bool
-		if suppressed, ok = l.admit(time.Now().Unix()); !ok {
+		if suppressed, ok = l.denials.admit(time.Now().Unix()); !ok {
 			return
 		}
 	}
@@ -60,20 +58,42 @@ func (l *decisionLog) decided(ctx context.Context, d *authz.Decision, r *authz.R
 	l.log.LogAttrs(ctx, slog.LevelInfo, message, attrs...)
 }
 
-// admit tells whether one more denial may be logged in this second, and how many
-// were not logged before it.
-func (l *decisionLog) admit(second int64) (suppressed int, ok bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if second != l.second {
-		l.second, l.written = second, 0
+// undecided writes why nobody could decide; it is rationed as denials are.
+func (l *decisionLog) undecided(ctx context.Context, err error, r *authz.Request) {
+	suppressed, ok := l.failures.admit(time.Now().Unix())
+	if !ok {
+		return
 	}
-	if l.written >= denialsPerSecond {
-		l.suppressed++
+	attrs := []slog.Attr{slog.String("error", clip(err.Error())), slog.String("method", clip(r.Method)),
+		slog.String("request_id", clip(header(r, "x-request-id")))}
+	if suppressed > 0 {
+		attrs = append(attrs, slog.Int("not_logged", suppressed))
+	}
+	l.log.LogAttrs(ctx, slog.LevelWarn, "undecided", attrs...)
+}
+
+// quota lets through a number of lines in each second. Safe for concurrent use.
+type quota struct {
+	mu         sync.Mutex
+	second     int64
+	written    int
+	suppressed int
+}
+
+// admit tells whether one more line may be written in this second, and how many
+// were not written before it.
+func (q *quota) admit(second int64) (suppressed int, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if second != q.second {
+		q.second, q.written = second, 0
+	}
+	if q.written >= denialsPerSecond {
+		q.suppressed++
 		return 0, false
 	}
-	l.written++
-	suppressed, l.suppressed = l.suppressed, 0
+	q.written++
+	suppressed, q.suppressed = q.suppressed, 0
 	return suppressed, true
 }
 

@@ -129,7 +129,7 @@ func (s *Service) Check(ctx context.Context, req *authv3.CheckRequest) (res *aut
 	r = decode(req)
 	d, err := p.checker.Check(ctx, r)
 	if err != nil {
-		s.log.DebugContext(ctx, "check undecided", "error", err)
+		s.decision.undecided(ctx, err, r)
 		return s.undecided(p.encoder, r)
 	}
 	s.decided[d.Reason].Inc()

@@ -182,9 +182,17 @@ func TestOnlyWhatCouldNotBeDecidedIsUnavailable(t *testing.T) {
 		"error": func(*authz.Request) (authz.Decision, error) { return authz.Decision{}, errors.New("store down") },
 		"panic": func(*authz.Request) (authz.Decision, error) { panic("bug") },
 	} {
-		res, err := service(t, EncoderConfig{}, a).Check(t.Context(), request("/", nil))
+		var log bytes.Buffer
+		s, err := New(Config{Checker: a, Logger: slog.New(slog.NewJSONHandler(&log, nil)), Registerer: prometheus.NewRegistry()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := s.Check(t.Context(), request("/", nil))
 		if res != nil || status.Code(err) != codes.Unavailable || strings.Contains(err.Error(), "store down") {
 			t.Errorf("%s: got %v, %v", name, res, err)
+		}
+		if got := log.String(); name == "error" && !strings.Contains(got, `"msg":"undecided","error":"store down"`) {
+			t.Errorf("the log does not say why: %s", got)
 		}
 	}
 }
@@ -245,7 +253,7 @@ func TestAFloodOfDenialsIsLoggedInPart(t *testing.T) {
 	lines := 0
 	for second := range int64(2) {
 		for range 10 * denialsPerSecond {
-			if _, ok := l.admit(second); ok {
+			if _, ok := l.denials.admit(second); ok {
 				lines++
 			}
 		}

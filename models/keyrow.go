@@ -49,7 +49,7 @@ func (keyRow) TableName() string { return "api_keys" }
 // fewer limits: someone wrote it by hand.
 func (r *keyRow) record() (authz.Record, error) {
 	fail := func(column string, err error) (authz.Record, error) {
-		return authz.Record{}, fmt.Errorf("key %s: column %s can't be read: %w", r.KeyPrefix, column, err)
+		return authz.Record{}, fmt.Errorf("%w: key %s: column %s: %w", authz.ErrUnreadable, r.KeyPrefix, column, err)
 	}
 	rec := authz.Record{ID: r.ID, UserID: r.UserID, Name: r.Name, Prefix: r.KeyPrefix, Active: r.IsActive,
 		ExpiresAt: fromNull(r.ExpiresAt), RevokedAt: fromNull(r.RevokedAt), CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(),
@@ -80,7 +80,7 @@ func (r *keyRow) record() (authz.Record, error) {
 func (r *keyRow) verifier() (authz.Verifier, error) {
 	digest, err := authz.ParseDigest(r.KeyHash)
 	if err != nil {
-		return authz.Verifier{}, fmt.Errorf("key %s: column key_hash can't be read", r.KeyPrefix)
+		return authz.Verifier{}, fmt.Errorf("%w: key %s: column key_hash", authz.ErrUnreadable, r.KeyPrefix)
 	}
 	return authz.Verifier{Alg: authz.HashAlg(r.HashAlg), PepperID: r.PepperID, Digest: digest}, nil
 }

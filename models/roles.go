@@ -28,7 +28,7 @@ func (roleRow) TableName() string { return "roles" }
 func (r *roleRow) role() (authz.Role, error) {
 	s, err := readScopes(r.Scopes)
 	if err != nil {
-		return authz.Role{}, fmt.Errorf("role %s: column scopes can't be read: %w", r.Name, err)
+		return authz.Role{}, fmt.Errorf("%w: role %s: column scopes: %w", authz.ErrUnreadable, r.Name, err)
 	}
 	return authz.Role{Name: r.Name, Description: r.Description, Scopes: s,
 		CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(), Version: r.Version}, nil

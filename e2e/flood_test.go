@@ -1,0 +1,229 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"extauthz/authz"
+	"extauthz/e2e/parts"
+)
+
+// counter is the sum of a service's metric over all series that hold each of
+// these labels, such as layer="redis".
+func counter(tb testing.TB, s *parts.Service, name string, labels ...string) (sum float64) {
+	tb.Helper()
+	res, err := http.Get("http://" + s.Ops + "/metrics")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	lines := bufio.NewScanner(res.Body)
+series:
+	for lines.Scan() {
+		series, value, _ := strings.Cut(lines.Text(), " ")
+		if series != name && !strings.HasPrefix(series, name+"{") {
+			continue
+		}
+		for _, l := range labels {
+			if !strings.Contains(series, l) {
+				continue series
+			}
+		}
+		n, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		sum += n
+	}
+	if err := lines.Err(); err != nil {
+		tb.Fatal(err)
+	}
+	return sum
+}
+
+// guarded is a service on Postgres and a sealed Redis with so many seeded keys,
+// none of which it has in its cache.
+func guarded(tb testing.TB, keys int) (s *parts.Service, seeded []string) {
+	tb.Helper()
+	if testing.Short() {
+		tb.Skip("needs Redis and Postgres")
+	}
+	redis := parts.StartRedis(tb)
+	dsn := parts.StartPostgres(tb).NewDatabase(tb)
+	s = parts.StartService(tb, fmt.Sprintf("database: {driver: postgres, dsn: %q}\ncache: {sealing_key_file: %q, redis: {addresses: [%q]}, warm: {keys: 0}}",
+		dsn, sealingKeyFile(tb), redis.Addr()))
+	seeded = parts.SeedKeys(tb, dsn, keys)
+	s.Stop()
+	s.Restart()
+	return s, seeded
+}
+
+// forgedKeys have the right form and a right checksum, and are nobody's.
+func forgedKeys(tb testing.TB, n int) []string {
+	tb.Helper()
+	format, err := authz.NewKeyFormat(authz.KeyFormatConfig{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	keys := make([]string, n)
+	for i := range keys {
+		key, _, err := format.Generate("live", rand.Reader)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		keys[i] = key.Reveal()
+	}
+	return keys
+}
+
+// checkAll checks each key once, so many at a time, and returns how often each
+// reason came; an error counts as one.
+func checkAll(tb testing.TB, s *parts.Service, keys []string, atOnce int) map[string]int {
+	tb.Helper()
+	c, err := grpc.NewClient("passthrough:///"+s.GRPC, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	client := authv3.NewAuthorizationClient(c)
+	var mu sync.Mutex
+	var workers sync.WaitGroup
+	reasons := map[string]int{}
+	for w := range atOnce {
+		workers.Go(func() {
+			for i := w; i < len(keys); i += atOnce {
+				ctx, cancel := context.WithTimeout(tb.Context(), 10*time.Second)
+				res, err := client.Check(ctx, &authv3.CheckRequest{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{
+					Http: &authv3.AttributeContext_HttpRequest{Method: "GET", Host: "h", Path: "/orders", Headers: map[string]string{"x-api-key": keys[i]}}}}})
+				cancel()
+				got := reason(res)
+				if err != nil {
+					got = err.Error()
+				}
+				mu.Lock()
+				reasons[got]++
+				mu.Unlock()
+			}
+		})
+	}
+	workers.Wait()
+	return reasons
+}
+
+func want(tb testing.TB, got map[string]int, reason string, n int) {
+	tb.Helper()
+	if len(got) != 1 || got[reason] != n {
+		tb.Errorf("got %v, want %d times %s", got, n, reason)
+	}
+}
+
+// TestABurstOnAColdKeyIsOneQuery, in Redis and in Postgres.
+func TestABurstOnAColdKeyIsOneQuery(t *testing.T) {
+	s, seeded := guarded(t, 1)
+	redis, database := counter(t, s, "extauthz_cache_requests_total", `layer="redis"`), counter(t, s, "extauthz_cache_requests_total", `layer="database"`)
+	burst := make([]string, 1000)
+	for i := range burst {
+		burst[i] = seeded[0]
+	}
+	want(t, checkAll(t, s, burst, len(burst)), "granted", len(burst))
+	if n := counter(t, s, "extauthz_cache_requests_total", `layer="redis"`) - redis; n != 1 {
+		t.Errorf("%v look-ups in Redis", n)
+	}
+	if n := counter(t, s, "extauthz_cache_requests_total", `layer="database"`) - database; n != 1 {
+		t.Errorf("%v look-ups in the database", n)
+	}
+	s.Stop()
+}
+
+func TestMalformedKeysCauseNoIO(t *testing.T) {
+	s, _ := guarded(t, 1)
+	calls := func() float64 { return counter(t, s, "extauthz_store_duration_seconds_count", `op="get"`) }
+	lookups := func() float64 { return counter(t, s, "extauthz_cache_requests_total") }
+	before, looked := calls(), lookups()
+	bad := forgedKeys(t, 5000)
+	for i, key := range bad {
+		switch last := len(key) - 1; i % 4 {
+		case 0: // the checksum is wrong
+			c := byte('a')
+			if key[last] == c {
+				c = 'b'
+			}
+			bad[i] = key[:last] + string(c)
+		case 1:
+			bad[i] = key[:last]
+		case 2:
+			bad[i] = "sk" + key
+		case 3:
+			bad[i] = strings.Repeat(key, 20)
+		}
+	}
+	want(t, checkAll(t, s, bad, 16), "malformed_key", len(bad))
+	if n := calls() - before; n != 0 {
+		t.Errorf("%v calls to the stores", n)
+	}
+	if n := lookups() - looked; n != 0 {
+		t.Errorf("%v look-ups in the cache", n)
+	}
+	s.Stop()
+}
+
+// TestForgedKeysLeaveRealOnesAlone: as many forgeries as the machine can send.
+// How fast cold keys are meanwhile is measured by `make bench-flood`.
+func TestForgedKeysLeaveRealOnesAlone(t *testing.T) {
+	const known, cold = 20, 300
+	s, seeded := guarded(t, known+cold)
+	want(t, checkAll(t, s, seeded[:known], 4), "granted", known)
+	found := counter(t, s, "extauthz_cache_requests_total", `layer="database"`, `result="hit"`)
+	memory := counter(t, s, "process_resident_memory_bytes")
+
+	began := time.Now()
+	forged := forgedKeys(t, 40_000)
+	var flood sync.WaitGroup
+	var refused map[string]int
+	flood.Go(func() { refused = checkAll(t, s, forged, 32) })
+	flooding := make(chan struct{})
+	go func() { flood.Wait(); close(flooding) }()
+	rounds := 0
+	for over := false; !over; rounds++ {
+		select {
+		case <-flooding:
+			over = true
+		default:
+		}
+		want(t, checkAll(t, s, seeded[:known], 2), "granted", known)
+		if rounds == 0 {
+			want(t, checkAll(t, s, seeded[known:], 2), "granted", cold)
+		}
+	}
+	took := time.Since(began)
+
+	want(t, refused, "unknown_key", len(forged))
+	if n := counter(t, s, "extauthz_cache_requests_total", `layer="database"`, `result="hit"`) - found; n != cold {
+		t.Errorf("%v look-ups found a key, want one for each of the %d that were cold: the flood pushed known ones out", n, cold)
+	}
+	// 200 a second and a burst of as many, and what the filter takes for a key.
+	most := 200*took.Seconds() + 200 + float64(len(forged))/500
+	if n := counter(t, s, "extauthz_cache_requests_total", `layer="database"`, `result="miss"`); n > most {
+		t.Errorf("%v look-ups for forged keys in %v, want at most %.0f", n, took, most)
+	}
+	if n := counter(t, s, "extauthz_cache_entries", `namespace="unknown"`); n > 100_000 {
+		t.Errorf("%v unknown keys are kept", n)
+	}
+	if grown := counter(t, s, "process_resident_memory_bytes") - memory; grown > 256<<20 {
+		t.Errorf("%.0f MiB more memory", grown/(1<<20))
+	}
+	t.Logf("%d forged keys in %v, %d rounds of known keys", len(forged), took.Round(time.Millisecond), rounds)
+	s.Stop()
+}

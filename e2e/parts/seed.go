@@ -1,0 +1,75 @@
+package parts
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+
+	"extauthz/authz"
+)
+
+// SeedKeys writes n keys into a migrated database as if they had been made long
+// ago, past triggers and feed, and returns them. Each may read orders; they are
+// 10 to a user.
+func SeedKeys(tb testing.TB, dsn string, n int) []string {
+	tb.Helper()
+	format, err := authz.NewKeyFormat(authz.KeyFormatConfig{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	keys := make([]string, n)
+	made := time.Now().Add(-24 * time.Hour)
+	rows := pgx.CopyFromSlice(n, func(i int) ([]any, error) {
+		key, prefix, err := format.Generate("live", rand.Reader)
+		if err != nil {
+			return nil, err
+		}
+		keys[i] = key.Reveal()
+		digest := sha256.Sum256([]byte(keys[i]))
+		id, err := uuid.NewV7()
+		if err != nil {
+			return nil, err
+		}
+		return []any{id.String(), fmt.Sprintf("user-%d", i/10), "seeded", prefix, hex.EncodeToString(digest[:]), `[{"resource":"orders","actions":["read"]}]`, made, made, "live", i + 1}, nil
+	})
+	db, err := sql.Open("pgx", dsn)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
+	c, err := db.Conn(ctx)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	err = c.Raw(func(driver any) error {
+		conn := driver.(*stdlib.Conn).Conn()
+		if _, err := conn.Exec(ctx, "SET session_replication_role = replica"); err != nil { // no triggers
+			return err
+		}
+		columns := []string{"id", "user_id", "name", "key_prefix", "key_hash", "scopes", "created_at", "updated_at", "environment", "version"}
+		if _, err := conn.CopyFrom(ctx, pgx.Identifier{"api_keys"}, columns, rows); err != nil {
+			return err
+		}
+		_, err := conn.Exec(ctx, "SELECT setval('change_version', greatest($1, nextval('change_version')))", n)
+		return err
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if _, err := db.ExecContext(ctx, "ANALYZE api_keys"); err != nil {
+		tb.Fatal(err)
+	}
+	return keys
+}
