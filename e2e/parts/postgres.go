@@ -157,6 +157,92 @@ func (p *Postgres) signal(signal syscall.Signal) error {
 	return errors.Join(errs...)
 }
 
+// Backup copies the server's files, as a snapshot of its volume would, and
+// returns what brings them back in place of the present ones. The server is
+// down meanwhile.
+func (p *Postgres) Backup() (restore func() error, err error) {
+	kept := filepath.Join(p.dir, fmt.Sprintf("backup%d", p.next.Add(1)))
+	if err := errors.Join(p.Stop(), p.copyFiles(p.data(), kept), p.Start()); err != nil {
+		return nil, err
+	}
+	return func() error {
+		if err := p.Stop(); err != nil {
+			return err
+		}
+		return errors.Join(os.RemoveAll(p.data()), p.copyFiles(kept, p.data()), p.Start())
+	}, nil
+}
+
+func (p *Postgres) copyFiles(from, to string) error {
+	out, err := exec.Command("cp", "-a", from, to).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("cp: %w: %s", err, out)
+	}
+	return nil
+}
+
+// Standby starts a server that follows this one until [Postgres.Detach], and
+// ends with the test.
+func (p *Postgres) Standby(tb testing.TB) *Postgres {
+	tb.Helper()
+	s := &Postgres{bin: p.bin, owner: p.owner}
+	var err error
+	if s.dir, err = os.MkdirTemp("", "extauthz-postgres-"); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := errors.Join(s.Stop(), os.RemoveAll(s.dir)); err != nil {
+			tb.Error(err)
+		}
+	})
+	if s.owner != nil {
+		if err := os.Chown(s.dir, int(s.owner.Credential.Uid), int(s.owner.Credential.Gid)); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	if err := s.run("pg_basebackup", "-h", "127.0.0.1", "-p", strconv.Itoa(p.port), "-U", "postgres", "-D", s.data(), "-R", "-c", "fast", "--no-sync"); err != nil {
+		tb.Fatal(err)
+	}
+	for range portTries {
+		if s.port, err = FreePort(); err != nil {
+			tb.Fatal(err)
+		}
+		if err = s.Start(); err == nil {
+			return s
+		}
+	}
+	tb.Fatal(err)
+	return nil
+}
+
+// Detach makes a standby hear no more of what happens, so that it lags behind.
+func (p *Postgres) Detach() error {
+	return p.sql("ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()")
+}
+
+// Promote makes a standby a primary.
+func (p *Postgres) Promote() error { return p.run("pg_ctl", "-D", p.data(), "-w", "promote") }
+
+func (p *Postgres) sql(statements ...string) error {
+	db, err := sql.Open("pgx", p.Superuser())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close() }()
+	for _, s := range statements {
+		if _, err := db.Exec(s); err != nil {
+			return fmt.Errorf("%s: %w", s, err)
+		}
+	}
+	return nil
+}
+
+// Or is the connection string of a database that is on this server or, once it
+// is promoted, on another one.
+func (p *Postgres) Or(other *Postgres, dsn string) string {
+	return strings.Replace(dsn, fmt.Sprintf(":%d/", p.port), fmt.Sprintf(":%d,127.0.0.1:%d/", p.port, other.port), 1) + "&target_session_attrs=read-write"
+}
+
 // Superuser is a connection string to the server itself.
 func (p *Postgres) Superuser() string { return p.dsn("postgres") }
 
