@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -247,4 +248,12 @@ func TestBadStartsEndInOneLine(t *testing.T) {
 	if n := strings.Count(s.Must("keys", "list"), "\n"); n != 2 { // the heading and the administrator
 		t.Errorf("something was half done: %d lines", n)
 	}
+}
+
+// contains is an error unless text, or whatever came instead of it, holds part.
+func contains(text, part string, err error) error {
+	if err == nil && !strings.Contains(text, part) {
+		err = fmt.Errorf("no %q in %s", part, text)
+	}
+	return err
 }

@@ -58,7 +58,11 @@ func Connect(c Connection) (goredis.UniversalClient, error) {
 	case ModeSentinel:
 		return goredis.NewFailoverClient(o.Failover()), nil
 	case ModeCluster:
-		return goredis.NewClusterClient(o.Cluster()), nil
+		cluster := o.Cluster()
+		// To route commands it would first ask a node for the list of them, with
+		// no regard to the caller's time; ours all have their key in first place.
+		cluster.DisableRoutingPolicies = true
+		return goredis.NewClusterClient(cluster), nil
 	}
 	return nil, fmt.Errorf("mode %q of Redis: write %s, %s or %s", c.Mode, ModeSingle, ModeSentinel, ModeCluster)
 }
