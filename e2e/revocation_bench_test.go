@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -65,23 +66,11 @@ func BenchmarkRevocation(b *testing.B) {
 					time.Sleep(2 * time.Second)
 				}
 				for range s.n {
-					m.one(m.revoke)
+					m.one(direct, m.revoke)
 				}
 				m.print(fmt.Sprintf("%s (cut: %s)", s.name, s.cut))
 				if s.name == "all well" {
-					db, err := sql.Open("pgx", database)
-					if err != nil {
-						b.Fatal(err)
-					}
-					for range 200 {
-						m.one(func(k parts.Key) {
-							if _, err := db.Exec("DELETE FROM api_keys WHERE id = $1", k.ID); err != nil {
-								b.Fatal(err)
-							}
-						})
-					}
-					m.print("a DELETE typed in SQL")
-					_ = db.Close()
+					m.others(database)
 				}
 				for _, r := range replicas {
 					r.Kill()
@@ -138,12 +127,60 @@ func (m *revocations) call(method, path string, in, out any) {
 	}
 }
 
-func (m *revocations) revoke(k parts.Key) { m.call("DELETE", "/v1/keys/"+k.ID, nil, nil) }
+func (m *revocations) revoke(k parts.Key) time.Time {
+	m.call("DELETE", "/v1/keys/"+k.ID, nil, nil)
+	return time.Now()
+}
 
-// one makes a key, checks it steadily on all replicas, ends it on the first.
-func (m *revocations) one(end func(parts.Key)) {
+// direct is what lets a key through by itself.
+var direct = map[string]any{"scopes": []string{"orders:read"}}
+
+// others measures the other ways in which a key loses what it may.
+func (m *revocations) others(database string) {
+	for i := range 200 {
+		role := fmt.Sprint("reader-", i)
+		m.call("POST", "/v1/roles", map[string]any{"name": role, "scopes": []string{"orders:read"}}, nil)
+		m.one(map[string]any{"roles": []string{role}}, func(parts.Key) time.Time {
+			m.call("PATCH", "/v1/roles/"+role, map[string]any{"scopes": []string{"orders:write"}}, nil)
+			return time.Now()
+		})
+	}
+	m.print("a role loses the scope")
+	for range 50 {
+		m.one(direct, func(k parts.Key) time.Time {
+			var rotated struct {
+				Old struct {
+					ExpiresAt time.Time `json:"expires_at"`
+				} `json:"old"`
+			}
+			m.call("POST", "/v1/keys/"+k.ID+"/rotate", map[string]any{"grace": "500ms"}, &rotated)
+			return rotated.Old.ExpiresAt
+		})
+	}
+	m.print("a rotation's grace ends (counted from that moment)")
+	db, err := sql.Open("pgx", database)
+	if err != nil {
+		m.b.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	for range 200 {
+		m.one(direct, func(k parts.Key) time.Time {
+			if _, err := db.Exec("DELETE FROM api_keys WHERE id = $1", k.ID); err != nil {
+				m.b.Fatal(err)
+			}
+			return time.Now()
+		})
+	}
+	m.print("a DELETE typed in SQL")
+}
+
+// one makes a key, checks it steadily on all replicas, and ends it on the first.
+// end returns the moment from which it counts.
+func (m *revocations) one(with map[string]any, end func(parts.Key) time.Time) {
 	var k parts.Key
-	m.call("POST", "/v1/keys", map[string]any{"user_id": "u", "name": "n", "scopes": []string{"orders:read"}}, &k)
+	key := map[string]any{"user_id": "u", "name": "n"}
+	maps.Copy(key, with)
+	m.call("POST", "/v1/keys", key, &k)
 	var warm, done sync.WaitGroup
 	last := make([]time.Time, len(m.clients))
 	for i, client := range m.clients {
@@ -169,11 +206,10 @@ func (m *revocations) one(end func(parts.Key)) {
 		})
 	}
 	warm.Wait()
-	end(k)
-	answered := time.Now()
+	ended := end(k)
 	done.Wait()
 	for i := range last {
-		m.late[i] = append(m.late[i], max(last[i].Sub(answered), 0))
+		m.late[i] = append(m.late[i], max(last[i].Sub(ended), 0))
 	}
 }
 
