@@ -24,10 +24,10 @@ parts: ## install what tests need beside Go: a C compiler, Postgres, Redis, Envo
 	scripts/install-parts.sh gcc postgres redis $(addprefix envoy=,$(ENVOYS))
 
 vet: ## go vet
-	$(GO) vet ./...
+	$(GO) vet -tags full ./...
 
 lint: ## golangci-lint, with who may import whom (.golangci.yml)
-	$(LINT) run ./...
+	$(LINT) run --build-tags full ./...
 
 fmt: ## gofmt everything
 	gofmt -w $$(git ls-files '*.go')
@@ -37,8 +37,9 @@ test: parts vet lint ## what CI runs: vet, lint, all tests with the race detecto
 	DEMO_ONCE=1 scripts/demo.sh
 
 test-full: ENVOYS = $(ALL_ENVOYS)
-test-full: parts vet lint ## also what takes longer: every Envoy, fuzzing
+test-full: parts vet lint ## also what takes longer: every Envoy, a million keys, fuzzing
 	E2E_ENVOYS="$(ALL_ENVOYS)" CI=true $(GO) test -race -count=1 -timeout 30m ./...
+	E2E_PLAIN_BUILD=1 CI=true $(GO) test -tags full -run TestAMillionKeys -v -timeout 20m ./e2e
 	$(GO) test ./authz -run '^$$' -fuzz FuzzRouteTableAgreesWithServeMux -fuzztime 60s -fuzzminimizetime 100x
 	$(GO) test ./authz -run '^$$' -fuzz FuzzCanonicalPathIsWhatEveryPartyReads -fuzztime 60s -fuzzminimizetime 100x
 	$(GO) test ./envoy -run '^$$' -fuzz FuzzAnyCheckRequestIsAnswered -fuzztime 60s -fuzzminimizetime 100x

@@ -20,7 +20,7 @@ const (
 // Defaults of [Config].
 const (
 	DefaultMaxOpen          = 20
-	DefaultMaxIdle          = 5
+	DefaultMaxIdle          = DefaultMaxOpen // fewer would be made anew under load, which costs look-ups 50 ms and more
 	DefaultStatementTimeout = 5 * time.Second
 )
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -61,8 +62,10 @@ func cacheWarm(g *globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			ctx, cancel := context.WithTimeout(c.Context(), adminapi.WarmTime)
+			defer cancel()
 			var out adminapi.Warmed
-			if err := client.Call(c.Context(), http.MethodPost, "/v1/cache/warm", nil, in, &out); err != nil {
+			if err := client.Call(ctx, http.MethodPost, "/v1/cache/warm", nil, in, &out); err != nil {
 				return err
 			}
 			return g.show(c, out, func(w *tabwriter.Writer) {

@@ -84,6 +84,12 @@ func register[I, O any](a *api, h huma.API, method, path, id, summary string, st
 		})
 }
 
+// WarmTime is how long the answer to a warming may take; everything else has the
+// server's own limit.
+const WarmTime = 15 * time.Minute
+
+const warmPath = "/v1/cache/warm"
+
 type principalKey struct{}
 
 // guard proves the caller before anything under /v1 is reached, and keeps
@@ -118,6 +124,11 @@ func (a *api) guard(next http.Handler) http.Handler {
 		id := r.Header.Get("X-Request-Id")
 		if id == "" || len(id) > 128 {
 			id = uuid.NewString()
+		}
+		if r.URL.Path == warmPath {
+			if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(WarmTime)); err != nil {
+				a.log.Warn("a long warming will be cut off", "error", err)
+			}
 		}
 		p := keyring.Principal{KeyID: d.Record.ID, Name: d.Record.Name, Scopes: d.Scopes, Grants: d.Record.Grants, Source: peer.String(), RequestID: id}
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), principalKey{}, p)))

@@ -126,7 +126,7 @@ func (a *api) registerOperations(h huma.API) {
 			}
 			return &monitorsAnswer{Monitors{a.cache.Look(ctx)}}, nil
 		})
-	register(a, h, http.MethodPost, "/v1/cache/warm", "warm-cache", "Read the most used keys before they are asked for", 0,
+	register(a, h, http.MethodPost, warmPath, "warm-cache", "Read the most used keys before they are asked for", 0,
 		func(ctx context.Context, p keyring.Principal, in *warmInput) (*warmedAnswer, error) {
 			if err := p.Require(keyring.WarmCache); err != nil {
 				return nil, err

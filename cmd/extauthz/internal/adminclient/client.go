@@ -34,7 +34,7 @@ func New(server string, token authz.Secret) (*Client, error) {
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, fmt.Errorf("server %q: write a URL such as http://127.0.0.1:9003", server)
 	}
-	return &Client{server: strings.TrimRight(server, "/"), token: token, http: http.Client{Timeout: timeout}}, nil
+	return &Client{server: strings.TrimRight(server, "/"), token: token}, nil
 }
 
 // problem is what the API answers where it refuses.
@@ -45,7 +45,8 @@ type problem struct {
 }
 
 // Call sends in, if it is not nil, and reads the answer into out, if that is
-// not nil. headers are "name: value".
+// not nil. headers are "name: value". It takes 30 s at most, unless ctx has an
+// end of its own.
 func (c *Client) Call(ctx context.Context, method, path string, query url.Values, in, out any, headers ...string) error {
 	var body io.Reader
 	if in != nil {
@@ -54,6 +55,11 @@ func (c *Client) Call(ctx context.Context, method, path string, query url.Values
 			return err
 		}
 		body = bytes.NewReader(b)
+	}
+	if _, set := ctx.Deadline(); !set {
+		limited, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
+		ctx = limited
 	}
 	target := c.server + path
 	if len(query) > 0 {

@@ -131,7 +131,7 @@ type Database struct {
 	ListenDSNFile string `koanf:"listen_dsn_file"`
 	// Most connections open at once.
 	MaxOpen int `koanf:"max_open" min:"1" max:"1000"`
-	// Most idle connections kept.
+	// Most idle connections kept, for five minutes; never more than max_open.
 	MaxIdle int `koanf:"max_idle" min:"0" max:"1000"`
 }
 

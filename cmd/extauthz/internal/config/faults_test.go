@@ -82,7 +82,6 @@ func TestEveryFaultIsOneLineThatSaysWhatToDo(t *testing.T) {
 		{"grpc: {tls: {cert_file: /none/a, key_file: /none/b}}", "grpc.tls.cert_file: /none/a can't be read: no such file or directory"},
 		{"database: {driver: postgres}", "database.dsn: is missing"},
 		{"database: {dsn: 'postgres://u:geheim@h/d'}", "database.driver: is sqlite, but database.dsn is a Postgres URL"},
-		{"database: {max_open: 3}", "database.max_idle: 5 is more than database.max_open, 3"},
 		{"credentials: []", "credentials: is empty"},
 		{"credentials: [{header: a, query: b}]", "credentials[0]: has 2 of header, query and cookie"},
 		{"credentials: [{scheme: Bearer}]", "credentials[0]: has 0 of header, query and cookie"},

@@ -144,9 +144,6 @@ func (v *validator) database() {
 	if v.Database.Driver == DefaultDriver && !v.Database.ListenDSN.IsZero() {
 		v.add("database.listen_dsn", "is for postgres only: remove it, or write driver: postgres")
 	}
-	if v.Database.MaxIdle > v.Database.MaxOpen {
-		v.add("database.max_idle", "%d is more than database.max_open, %d: lower it", v.Database.MaxIdle, v.Database.MaxOpen)
-	}
 	if v.DataDir == "" {
 		v.add("data_dir", "is empty: name a folder, such as %s", DefaultDataDir)
 	}
