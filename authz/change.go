@@ -130,6 +130,14 @@ type UsageBatch struct {
 	Usage    []Usage
 }
 
+// Uses is the number of uses in the batch.
+func (b UsageBatch) Uses() (n uint64) {
+	for _, u := range b.Usage {
+		n += u.Count
+	}
+	return n
+}
+
 // AuditFilter chooses audit entries, newest first.
 type AuditFilter struct {
 	KeyID, UserID, Actor, Action string

@@ -65,8 +65,9 @@ type Feed interface {
 // UsageSink adds to what is stored of each key's usage. Count is an increment;
 // LastUsedAt moves forward only.
 type UsageSink interface {
-	// Batches that were added before are left out.
-	AddUsage(ctx context.Context, batches []authz.UsageBatch) error
+	// Batches that were added before are left out; added counts the uses of the
+	// others.
+	AddUsage(ctx context.Context, batches []authz.UsageBatch) (added uint64, err error)
 }
 
 // MostUsed finds the keys that are worth having before they are asked for.

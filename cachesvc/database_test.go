@@ -228,12 +228,12 @@ func (c *connection) EndEpoch(ctx context.Context, epoch string) error {
 	return err
 }
 
-func (c *connection) AddUsage(ctx context.Context, batches []authz.UsageBatch) error {
+func (c *connection) AddUsage(ctx context.Context, batches []authz.UsageBatch) (added uint64, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	before, after := c.sink()
 	if err := errors.Join(ctx.Err(), before); err != nil {
-		return err
+		return 0, err
 	}
 	c.database.mu.Lock()
 	defer c.database.mu.Unlock()
@@ -243,6 +243,7 @@ func (c *connection) AddUsage(ctx context.Context, batches []authz.UsageBatch) e
 			continue
 		}
 		highest[b.Source] = max(highest[b.Source], b.Sequence)
+		added += b.Uses()
 		for _, u := range b.Usage {
 			before := c.usage[u.KeyID]
 			u.Count += before.Count
@@ -253,7 +254,10 @@ func (c *connection) AddUsage(ctx context.Context, batches []authz.UsageBatch) e
 		}
 	}
 	c.usageMarks = highest
-	return after
+	if after != nil {
+		return 0, after
+	}
+	return added, nil
 }
 
 // start runs a service on a database until the test ends. In a synctest bubble

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"net/netip"
 	"reflect"
 	"strings"
@@ -381,6 +382,66 @@ func TestScopeAnswersHoldWhatTheDatabaseSays(t *testing.T) {
 		want(1, orders, nil, 6) // of an older version: not believed
 		rec = &authz.Record{ID: "id-k", UserID: "user-k", Version: 2, Roles: []string{"reader"}}
 		want(1, invoices, nil, 6)
+	})
+}
+
+// TestCachedAndUncachedScopesDecideAlike: random roles and questions, asked of a
+// service that computes each answer and of one that takes it from the scope
+// cache, while roles change.
+func TestCachedAndUncachedScopesDecideAlike(t *testing.T) {
+	pair(t, nil, func(t *testing.T, db *database, _ [2]*connection, _ [2]*wire, s [2]*Service) {
+		r := rand.New(rand.NewPCG(1, 2))
+		resources, actions := []string{"*", "orders", "orders/7", "orders/*", "invoices", "invoices/eu"}, []string{"*", "read", "write"}
+		any := func(from []string) string { return from[r.IntN(len(from))] }
+		now := map[string]authz.Scopes{}
+		change := func(name string) {
+			var text []string
+			for range r.IntN(4) {
+				text = append(text, any(resources)+":"+any(actions))
+			}
+			scopes, err := authz.ParseScopes(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			now[name] = scopes
+			s[r.IntN(2)].Changed(t.Context(), db.commitRole(name, scopes))
+			time.Sleep(DefaultLease) // the other replica knows
+			synctest.Wait()
+		}
+		names := []string{"a", "b", "c"}
+		for _, name := range names {
+			change(name)
+		}
+		allowed := 0
+		for range 2000 {
+			if r.IntN(40) == 0 {
+				change(any(names))
+			}
+			if r.IntN(3) == 0 { // so that the scope cache is asked, and not L1
+				s[r.IntN(2)].roles.dropAll()
+			}
+			rec := &authz.Record{ID: "id-" + any(names), UserID: "u", Version: 1, Roles: []string{any(names), any(names), "none"}}
+			rec.ID += rec.Roles[0] + rec.Roles[1] // a key's roles change with its version
+			need := authz.Need{Resource: any(resources[1:3]), Action: any(actions[1:])}
+			if r.IntN(3) == 0 {
+				need.Resource = "invoices/eu"
+			}
+			want := now[rec.Roles[0]].Union(now[rec.Roles[1]]).Allows(need.Resource, need.Action)
+			for i := range s {
+				got, err := s[i].RoleScopes(t.Context(), rec, need)
+				if err != nil || got.Allows(need.Resource, need.Action) != want {
+					t.Fatalf("replica %d says %v, %v for %+v of %v; want %v", i, got, err, need, rec.Roles, want)
+				}
+			}
+			if want {
+				allowed++
+			}
+			synctest.Wait()
+		}
+		hits := s[0].shared.scopeHits.Load() + s[1].shared.scopeHits.Load()
+		if hits < 100 || allowed < 200 || allowed > 1800 {
+			t.Errorf("%d hits, %d allowed: too little was tested", hits, allowed)
+		}
 	})
 }
 

@@ -27,8 +27,9 @@ func (s *stream) send(take func() []authz.Usage, send func(authz.UsageBatch) err
 	}
 	for usage := range slices.Chunk(take(), usageBatch) {
 		s.last++
-		s.pending = append(s.pending, authz.UsageBatch{Source: s.source, Sequence: s.last, Usage: usage})
-		s.waiting.Add(int64(uses(usage)))
+		b := authz.UsageBatch{Source: s.source, Sequence: s.last, Usage: usage}
+		s.pending = append(s.pending, b)
+		s.waiting.Add(int64(b.Uses()))
 	}
 	return s.drain(send)
 }
@@ -38,18 +39,11 @@ func (s *stream) drain(send func(authz.UsageBatch) error) error {
 		if err := send(s.pending[0]); err != nil {
 			return err
 		}
-		s.waiting.Add(-int64(uses(s.pending[0].Usage)))
+		s.waiting.Add(-int64(s.pending[0].Uses()))
 		s.pending = s.pending[1:]
 	}
 	s.pending = nil
 	return nil
-}
-
-func uses(usage []authz.Usage) (n uint64) {
-	for _, u := range usage {
-		n += u.Count
-	}
-	return n
 }
 
 // directUsage is the way from the process to the database.
@@ -61,11 +55,9 @@ type directUsage struct {
 
 func (d *directUsage) write(ctx context.Context, take func() []authz.Usage) error {
 	err := d.send(take, func(b authz.UsageBatch) error {
-		if err := d.sink.AddUsage(ctx, []authz.UsageBatch{b}); err != nil {
-			return err
-		}
-		d.written.Add(uses(b.Usage))
-		return nil
+		added, err := d.sink.AddUsage(ctx, []authz.UsageBatch{b})
+		d.written.Add(added)
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("flushing usage of %d batches: %w", len(d.pending), err)

@@ -149,12 +149,13 @@ func (j *journal) collect(ctx context.Context) error {
 	})
 	for some := range slices.Chunk(batches, 20) { // 20,000 rows at most
 		failPoint("usage: before a batch is in the database")
-		if err := j.sink.AddUsage(ctx, some); err != nil {
+		added, err := j.sink.AddUsage(ctx, some)
+		if err != nil {
 			return fmt.Errorf("bringing usage from Redis to the database: %w", err)
 		}
+		j.written.Add(added)
 		failPoint("usage: after a batch is in the database")
 		for _, b := range some {
-			j.written.Add(uses(b.Usage))
 			done = append(done, usageKeys+b.Source+":"+strconv.FormatUint(b.Sequence, 10))
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -259,12 +260,12 @@ func TestUsageIsAddedMovesForwardAndChangesNoVersion(t *testing.T) {
 			usage = append(usage, authz.Usage{KeyID: fmt.Sprint(i), Count: 1, LastUsedAt: testTime})
 		}
 		for sequence := range uint64(2) {
-			if err := db.AddUsage(t.Context(), []authz.UsageBatch{{Source: "a", Sequence: sequence + 1, Usage: usage}}); err != nil {
+			if _, err := db.AddUsage(t.Context(), []authz.UsageBatch{{Source: "a", Sequence: sequence + 1, Usage: usage}}); err != nil {
 				t.Fatal(err)
 			}
 		}
 		late := authz.UsageBatch{Source: "b", Sequence: 7, Usage: []authz.Usage{{KeyID: rec.ID, Count: 1, LastUsedAt: testTime.Add(-time.Hour)}}}
-		if err := db.AddUsage(t.Context(), []authz.UsageBatch{late}); err != nil {
+		if _, err := db.AddUsage(t.Context(), []authz.UsageBatch{late}); err != nil {
 			t.Fatal(err)
 		}
 		got, err := db.Usage(t.Context(), []string{rec.ID, "never"})
@@ -285,20 +286,26 @@ func TestABatchOfUsageIsAddedOnce(t *testing.T) {
 		}
 		first := []authz.UsageBatch{batch("a", 1, 1), batch("b", 1, 10), batch("a", 2, 100), batch("a", 2, 100)}
 		var writers sync.WaitGroup
+		var counted atomic.Uint64
 		for range 4 { // replicas that take up the same batches
 			writers.Go(func() {
-				if err := db.AddUsage(t.Context(), first); err != nil {
+				added, err := db.AddUsage(t.Context(), first)
+				if err != nil {
 					t.Error(err)
 				}
+				counted.Add(added)
 			})
 		}
 		writers.Wait()
-		if err := db.AddUsage(t.Context(), []authz.UsageBatch{batch("a", 2, 100), batch("a", 3, 1000), batch("b", 1, 10)}); err != nil {
+		if counted.Load() != 111 {
+			t.Errorf("%d uses are said to be added", counted.Load())
+		}
+		if _, err := db.AddUsage(t.Context(), []authz.UsageBatch{batch("a", 2, 100), batch("a", 3, 1000), batch("b", 1, 10)}); err != nil {
 			t.Fatal(err)
 		}
 		ended, cancel := context.WithCancel(t.Context())
 		cancel()
-		if err := db.AddUsage(ended, []authz.UsageBatch{batch("a", 4, 5)}); err == nil {
+		if _, err := db.AddUsage(ended, []authz.UsageBatch{batch("a", 4, 5)}); err == nil {
 			t.Error("written under an ended context")
 		}
 		got, err := db.Usage(t.Context(), []string{"k"})
@@ -318,7 +325,7 @@ func TestTheMostUsedKeysComeFirst(t *testing.T) {
 				b.Usage = append(b.Usage, authz.Usage{KeyID: records[i].ID, Count: n, LastUsedAt: testTime})
 			}
 		}
-		if err := db.AddUsage(t.Context(), []authz.UsageBatch{b}); err != nil {
+		if _, err := db.AddUsage(t.Context(), []authz.UsageBatch{b}); err != nil {
 			t.Fatal(err)
 		}
 		for limit, want := range map[int][]string{

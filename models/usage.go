@@ -40,15 +40,19 @@ func (usageMark) TableName() string { return "usage_marks" }
 
 // AddUsage adds the batches that were not added before: of each source those
 // with a higher sequence than the highest that was. last_used_at moves forward
-// only. All of it is written, or nothing.
-func (db *DB) AddUsage(ctx context.Context, batches []authz.UsageBatch) error {
+// only. All of it is written, or nothing. It returns how many uses were added.
+func (db *DB) AddUsage(ctx context.Context, batches []authz.UsageBatch) (added uint64, err error) {
 	if len(batches) == 0 {
-		return nil
+		return 0, nil
 	}
-	return db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+	err = db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		fresh, err := db.claimUsage(tx, batches)
 		if err != nil {
 			return fmt.Errorf("usage can't be claimed: %w", err)
+		}
+		added = 0
+		for _, b := range fresh {
+			added += b.Uses()
 		}
 		rows := usageRows(fresh)
 		if len(rows) == 0 {
@@ -66,6 +70,10 @@ func (db *DB) AddUsage(ctx context.Context, batches []authz.UsageBatch) error {
 		}
 		return nil
 	})
+	if err != nil {
+		return 0, err
+	}
+	return added, nil
 }
 
 // claimUsage moves the marks on and returns the batches beyond where they
