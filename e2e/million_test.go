@@ -43,7 +43,15 @@ func TestAMillionKeys(t *testing.T) {
 	began = time.Now()
 	s.Restart()
 	t.Logf("ready %v after the start, with the 10,000 default keys warm", time.Since(began).Round(10*time.Millisecond))
-	eventually(t, func() error { return contains(state(t, s), fmt.Sprintf(`"members":%d`, million+1), nil) })
+	eventually(t, func() error {
+		_, rest, _ := strings.Cut(state(t, s), `"members":`)
+		n := 0
+		// What the filter takes for known already it does not count: one in some thousands.
+		if _, err := fmt.Sscan(strings.SplitN(rest, ",", 2)[0], &n); err != nil || n < million*.999 {
+			return fmt.Errorf("%d members, %v", n, err)
+		}
+		return nil
+	})
 	t.Logf("knows all prefixes %v after the start", time.Since(began).Round(10*time.Millisecond))
 	memory := func() float64 { return counter(t, s, "process_resident_memory_bytes") }
 	t.Logf("memory %.0f MiB", memory()/(1<<20))
