@@ -6,6 +6,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -48,7 +49,7 @@ func TestAMillionKeys(t *testing.T) {
 		n := 0
 		// What the filter takes for known already it does not count: one in some thousands.
 		if _, err := fmt.Sscan(strings.SplitN(rest, ",", 2)[0], &n); err != nil || n < million*.999 {
-			return fmt.Errorf("%d members, %v", n, err)
+			return fmt.Errorf("%d members (%w)", n, errors.Join(err, errors.New("too few")))
 		}
 		return nil
 	})
