@@ -11,6 +11,10 @@ import (
 type Decision struct {
 	Allowed bool
 	Reason  Reason
+	// Shadow is the reason for which the request would have been denied, were it
+	// not for a trial (shadow mode); else ReasonUnspecified. Where it is
+	// ReasonMissing there is no Record, as on an anonymous route.
+	Shadow Reason
 
 	// Record is the key, known only once its secret was proved: nil on
 	// anonymous routes and for unknown keys, wrong secrets and bad formats.

@@ -188,6 +188,9 @@ func (e *encoder) dynamicMetadata(d *authz.Decision) *structpb.Struct {
 	f := map[string]*structpb.Value{
 		"reason": structpb.NewStringValue(d.Reason.String()),
 	}
+	if d.Shadow != authz.ReasonUnspecified {
+		f["shadow"] = structpb.NewStringValue(d.Shadow.String())
+	}
 	if d.Layer != authz.LayerNone { // a key was looked up
 		f["cache"] = structpb.NewStringValue(cacheStatus(d))
 		f["cache_layer"] = structpb.NewStringValue(d.Layer.String())

@@ -49,6 +49,7 @@ func (p *policies) build(c *config.Config) (*policy, error) {
 		Format: format, Peppers: peppers, Sources: c.CredentialSources(),
 		Routes: routes, DefaultRoute: authz.DefaultRoute(c.DefaultRoute), DefaultMap: mapping,
 		UseContextExtensions: c.ContextExtensions, RepairPaths: c.Paths.Repair,
+		AllowPreflights: c.CORS.AllowPreflights, RouteMetadata: c.GatewayRoutes(), ShadowUntil: c.Shadow.Until.Time,
 		ClientAddress:  authz.ClientAddress{TrustedHops: c.ClientAddress.TrustedHops, Header: c.ClientAddress.Header},
 		IdentityPrefix: c.Identity.HeaderPrefix,
 		Validator:      p.validator, Usage: p.usage, Now: p.now,
