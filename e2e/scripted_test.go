@@ -68,24 +68,33 @@ func gateway(t *testing.T, version string, edits ...string) (s *stack, server *s
 	go func() { _ = g.Serve(listener) }()
 	t.Cleanup(g.Stop)
 	s = &stack{t: t, upstream: parts.StartUpstream(t)}
-	listen, admin := freePort(t), freePort(t)
-	s.gateway, s.admin = fmt.Sprintf("127.0.0.1:%d", listen), fmt.Sprintf("127.0.0.1:%d", admin)
+	accessLog = filepath.Join(t.TempDir(), "access.log")
+	s.gateway = startGateway(t, version, listener.Addr().String(), s.upstream.Address, append([]string{
+		"envoy.access_loggers.stdout", "envoy.access_loggers.file",
+		"envoy.extensions.access_loggers.stream.v3.StdoutAccessLog", "envoy.extensions.access_loggers.file.v3.FileAccessLog",
+		"                      log_format:", "                      path: " + accessLog + "\n                      log_format:"}, edits...)...)
+	return s, server, accessLog
+}
+
+// startGateway runs an Envoy on our bootstrap, changed by edits, before a
+// service, and returns where it listens.
+func startGateway(t *testing.T, version, service, upstream string, edits ...string) (listen string) {
+	t.Helper()
+	port, admin := freePort(t), freePort(t)
+	listen = fmt.Sprintf("127.0.0.1:%d", port)
 	var bootstrap strings.Builder
-	if err := envoy.WriteBootstrap(&bootstrap, envoy.Bootstrap{Listen: s.gateway, Upstream: s.upstream.Address, Service: listener.Addr().String(), Admin: s.admin}); err != nil {
+	if err := envoy.WriteBootstrap(&bootstrap, envoy.Bootstrap{Listen: listen, Upstream: upstream, Service: service, Admin: fmt.Sprintf("127.0.0.1:%d", admin)}); err != nil {
 		t.Fatal(err)
 	}
-	accessLog = filepath.Join(t.TempDir(), "access.log")
 	text := bootstrap.String()
-	for i, edits := 0, append([]string{"envoy.access_loggers.stdout", "envoy.access_loggers.file",
-		"envoy.extensions.access_loggers.stream.v3.StdoutAccessLog", "envoy.extensions.access_loggers.file.v3.FileAccessLog",
-		"                      log_format:", "                      path: " + accessLog + "\n                      log_format:"}, edits...); i < len(edits); i += 2 {
+	for i := 0; i < len(edits); i += 2 {
 		if !strings.Contains(text, edits[i]) {
 			t.Fatalf("the bootstrap does not hold %q", edits[i])
 		}
 		text = strings.ReplaceAll(text, edits[i], edits[i+1])
 	}
 	parts.StartEnvoy(t, version, text, admin)
-	return s, server, accessLog
+	return listen
 }
 
 func allowed(ok *authv3.OkHttpResponse) *authv3.CheckResponse {
