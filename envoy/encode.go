@@ -196,8 +196,8 @@ func (e *encoder) dynamicMetadata(d *authz.Decision) *structpb.Struct {
 		f["cache_layer"] = structpb.NewStringValue(d.Layer.String())
 	}
 	if r := d.Record; r != nil {
-		f["key_id"] = structpb.NewStringValue(r.ID)
-		f["key_prefix"] = structpb.NewStringValue(r.Prefix)
+		f["key_id"] = structpb.NewStringValue(headerText(r.ID))
+		f["key_prefix"] = structpb.NewStringValue(headerText(r.Prefix))
 		f["user_id"] = structpb.NewStringValue(headerText(r.UserID))
 		f["scopes"] = structpb.NewStringValue(headerText(strings.Join(d.Scopes.Strings(), " ")))
 	}
