@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -45,6 +46,7 @@ type Config struct {
 	IdentityPrefix string // lower case, such as "x-auth-"
 
 	Validator Validator
+	Limiter   *Limiter         // of keys' rates; nil: nobody holds them
 	Usage     UsageRecorder    // nil: nobody counts
 	Now       func() time.Time // the database's time (a key's expiry is in it)
 }
@@ -193,6 +195,9 @@ func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision
 	} else if target == targetScoped {
 		t.add("scopes", "hold", d.Resource+":"+d.Action)
 	}
+	if !a.withinRate(&d, t) {
+		return d, nil
+	}
 	if err := ctx.Err(); err != nil { // nobody waits for it any more: never allow late
 		return Decision{}, err
 	}
@@ -217,6 +222,29 @@ func isPreflight(r *Request) bool {
 		}
 	}
 	return origin && asks
+}
+
+// withinRate counts a request that would be allowed, unless it is only
+// explained. A rate is the family's: a rotation gives no second one.
+func (a *Authorizer) withinRate(d *Decision, t *trace) bool {
+	rec := d.Record
+	if a.Limiter == nil || rec.Rate.IsZero() {
+		return true
+	}
+	family := rec.Family
+	if family == "" {
+		family = rec.ID
+	}
+	var ok bool
+	if d.Limit, d.RetryAfter, ok = a.Limiter.take(family, rec.Rate, t != nil); !ok {
+		t.add("rate", "exceeded", rec.Rate.String())
+		d.Reason, d.Shadow = ReasonThrottled, ReasonUnspecified
+		return false
+	}
+	if t != nil {
+		t.add("rate", "holds", rec.Rate.String()+", "+strconv.Itoa(d.Limit.Remaining)+" left on this replica")
+	}
+	return true
 }
 
 // place returns the canonical path and the raw query. CONNECT has no path: it

@@ -36,6 +36,7 @@ type Decision struct {
 	Credentials []FoundCredential
 
 	Layer      Layer         // which layer knew the key
+	Limit      Limit         // how the key stands with its rate, where the service holds it
 	RetryAfter time.Duration // for ReasonThrottled
 }
 

@@ -27,6 +27,7 @@ type EncoderConfig struct {
 	DebugHeaders      bool                // x-cache-status to the client
 	Overrides         map[string]Override // by public code
 	OnError           OnError             // "" is OnErrorUnavailable
+	RateMetadata      bool                // a key's rate goes out as dynamic metadata, for Envoy's rate limits
 }
 
 // OnError says what Envoy gets where nobody could decide.
@@ -199,6 +200,9 @@ func (e *encoder) dynamicMetadata(d *authz.Decision) *structpb.Struct {
 		f["key_id"] = structpb.NewStringValue(headerText(r.ID))
 		f["key_prefix"] = structpb.NewStringValue(headerText(r.Prefix))
 		f["user_id"] = structpb.NewStringValue(headerText(r.UserID))
+		if e.config.RateMetadata && !r.Rate.IsZero() {
+			f["rate_limit"] = rateMetadata(r.Rate)
+		}
 		f["scopes"] = structpb.NewStringValue(headerText(strings.Join(d.Scopes.Strings(), " ")))
 	}
 	return &structpb.Struct{Fields: f}

@@ -51,14 +51,13 @@ func TestHazardsAreWarnedOfByName(t *testing.T) {
 		"identity.forward_credential: upstreams get the callers' keys",
 		"client_address.trusted_hops: 2: exactly so many proxies",
 		"paths.repair: ",
-		"limits.mode: has no effect in this release",
 	} {
 		if !slices.ContainsFunc(w, func(line string) bool { return strings.Contains(line, want) }) {
 			t.Errorf("no warning %q in\n%s", want, strings.Join(w, "\n"))
 		}
 	}
-	if len(w) != 9 {
-		t.Errorf("%d warnings, want 9:\n%s", len(w), strings.Join(w, "\n"))
+	if len(w) != 8 {
+		t.Errorf("%d warnings, want 8:\n%s", len(w), strings.Join(w, "\n"))
 	}
 	for setting := range NotYet() {
 		if _, ok := settingType(setting); !ok {

@@ -74,6 +74,12 @@ type Paths struct {
 	Repair bool `koanf:"repair"`
 }
 
+// The modes of Limits.
+const (
+	LimitsService = "service"
+	LimitsEnvoy   = "envoy"
+)
+
 // Limits is who holds the rates of keys.
 type Limits struct {
 	// service (each replica holds its share), envoy (by dynamic metadata only) or off.

@@ -16,7 +16,6 @@ import (
 func NotYet() map[string]string {
 	return map[string]string{
 		"http":      "the HTTP flavour and forward-auth are not served",
-		"limits":    "rates of keys are not held",
 		"openapi":   "OpenAPI documents are not read",
 		"telemetry": "traces are not sent",
 	}
