@@ -58,9 +58,13 @@ func (l *Limiter) take(family string, rate Rate, peek bool) (limit Limit, retry 
 	cell := l.cell(family, now)
 	for {
 		was := cell.Load()
-		// A rate that was lowered, or raised, counts from now on: no debt is
-		// longer than one period.
-		full := min(max(time.Duration(was), now), now+burst)
+		// A rate that was changed counts from now on: no debt is longer than one
+		// period.
+		if time.Duration(was) > now+burst {
+			cell.CompareAndSwap(was, int64(now+burst))
+			continue
+		}
+		full := max(time.Duration(was), now)
 		after := full + each
 		if ok = after-now <= burst; !ok {
 			return Limit{Rate: rate, Reset: full - now}, after - now - burst, false

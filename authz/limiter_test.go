@@ -78,7 +78,7 @@ func TestARefusalSaysWhenToComeBack(t *testing.T) {
 }
 
 func TestAChangedRateHoldsFromTheNextRequest(t *testing.T) {
-	l, _ := testLimiter(100, 1)
+	l, clock := testLimiter(100, 1)
 	slow, fast := Rate{Count: 5, Per: 24 * time.Hour}, Rate{Count: 100, Per: time.Second}
 	passed(l, "f", slow, 10)
 	if got := passed(l, "f", fast, 200); got != 0 {
@@ -86,6 +86,10 @@ func TestAChangedRateHoldsFromTheNextRequest(t *testing.T) {
 	}
 	if _, retry, _ := l.take("f", fast, false); retry > time.Second {
 		t.Errorf("to wait %v for a rate of 100/s", retry)
+	}
+	clock.Add(int64(time.Second))
+	if got := passed(l, "f", fast, 200); got != 100 {
+		t.Errorf("%d passed a second after the rate was raised", got)
 	}
 }
 
