@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -33,11 +34,19 @@ type Config struct {
 	// UseContextExtensions lets the gateway's route configuration name resource
 	// and action where no rule matches. It replaces the default, never a rule.
 	UseContextExtensions bool
-	RepairPaths          bool
-	ClientAddress        ClientAddress
-	IdentityPrefix       string // lower case, such as "x-auth-"
+	// RouteMetadata lets the gateway's route metadata do the same.
+	RouteMetadata RouteMetadata
+	// AllowPreflights lets CORS preflights through without a key, which browsers
+	// never send with them; for gateways that ask before they answer them.
+	AllowPreflights bool
+	// ShadowUntil is the end of a trial for all requests; zero: there is none.
+	ShadowUntil    time.Time
+	RepairPaths    bool
+	ClientAddress  ClientAddress
+	IdentityPrefix string // lower case, such as "x-auth-"
 
 	Validator Validator
+	Limiter   *Limiter         // of keys' rates; nil: nobody holds them
 	Usage     UsageRecorder    // nil: nobody counts
 	Now       func() time.Time // the database's time (a key's expiry is in it)
 }
@@ -83,6 +92,9 @@ func New(c Config) (*Authorizer, error) {
 			a.reads["cookie"] = true
 		}
 		a.sources = append(a.sources, s)
+	}
+	if c.AllowPreflights {
+		a.reads["origin"], a.reads[preflightHeader] = true, true
 	}
 	if c.ClientAddress.TrustedHops > 0 {
 		a.reads[c.ClientAddress.Header] = true
@@ -136,6 +148,11 @@ func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision
 	found := a.findCredentials(r, query)
 	d.Credentials = found.found
 
+	if a.AllowPreflights && found.count == 0 && isPreflight(r) {
+		t.add("route", "preflight", "CORS preflights need no key")
+		d.Allowed, d.Reason = true, ReasonAnonymous
+		return d, nil
+	}
 	target := a.route(r, host, path, &d, t)
 	if target == targetAnonymous {
 		// A key of ours goes no further; another bearer token is the upstream's.
@@ -146,7 +163,9 @@ func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision
 	switch {
 	case found.count == 0:
 		t.add("credential", "missing", a.sourcesText())
-		d.Reason = ReasonMissing
+		if !a.refuse(&d, ReasonMissing, t) {
+			d.Allowed, d.Reason = true, ReasonAnonymous
+		}
 		return d, nil
 	case found.count > 1 || found.ambiguous:
 		t.add("credential", "ambiguous", "the request carries more than one credential, or one with \",\" or \"!\"")
@@ -157,11 +176,10 @@ func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision
 
 	if err := a.prove(ctx, NewSecret(found.value), func() (netip.Addr, bool) {
 		return a.ClientAddress.Find(r.Peer, r.Headers)
-	}, &d, t); err != nil || d.Reason != ReasonUnspecified {
+	}, &d, t); err != nil || d.Reason != ReasonUnspecified && (d.Reason != ReasonNetwork || a.refuse(&d, ReasonNetwork, t)) {
 		return d, err
 	}
-	if target == targetDenied {
-		d.Reason = ReasonRoute
+	if target == targetDenied && a.refuse(&d, ReasonRoute, t) {
 		return d, nil
 	}
 	scopes, err := a.scopesOf(ctx, d.Record, Need{d.Resource, d.Action, d.Captured})
@@ -171,17 +189,62 @@ func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision
 	}
 	if target == targetScoped && !scopes.Allows(d.Resource, d.Action) {
 		t.add("scopes", "missing", d.Resource+":"+d.Action)
-		d.Reason = ReasonScope
-		return d, nil
-	}
-	if target == targetScoped {
+		if a.refuse(&d, ReasonScope, t) {
+			return d, nil
+		}
+	} else if target == targetScoped {
 		t.add("scopes", "hold", d.Resource+":"+d.Action)
+	}
+	if !a.withinRate(&d, t) {
+		return d, nil
 	}
 	if err := ctx.Err(); err != nil { // nobody waits for it any more: never allow late
 		return Decision{}, err
 	}
 	d.Allowed, d.Reason, d.Scopes = true, ReasonGranted, scopes
 	return d, nil
+}
+
+const preflightHeader = "access-control-request-method"
+
+// isPreflight tells a CORS preflight (Fetch, 3.2.2) from other OPTIONS requests.
+func isPreflight(r *Request) bool {
+	if r.Method != "OPTIONS" {
+		return false
+	}
+	origin, asks := false, false
+	for i := range r.Headers {
+		switch r.Headers[i].Name {
+		case "origin":
+			origin = true
+		case preflightHeader:
+			asks = true
+		}
+	}
+	return origin && asks
+}
+
+// withinRate counts a request that would be allowed, unless it is only
+// explained. A rate is the family's: a rotation gives no second one.
+func (a *Authorizer) withinRate(d *Decision, t *trace) bool {
+	rec := d.Record
+	if a.Limiter == nil || rec.Rate.IsZero() {
+		return true
+	}
+	family := rec.Family
+	if family == "" {
+		family = rec.ID
+	}
+	var ok bool
+	if d.Limit, d.RetryAfter, ok = a.Limiter.take(family, rec.Rate, t != nil); !ok {
+		t.add("rate", "exceeded", rec.Rate.String())
+		d.Reason, d.Shadow = ReasonThrottled, ReasonUnspecified
+		return false
+	}
+	if t != nil {
+		t.add("rate", "holds", rec.Rate.String()+", "+strconv.Itoa(d.Limit.Remaining)+" left on this replica")
+	}
+	return true
 }
 
 // place returns the canonical path and the raw query. CONNECT has no path: it
@@ -204,7 +267,7 @@ const (
 )
 
 // route finds what is asked for. Order of authority: a rule, then the gateway's
-// context extensions, then the default.
+// context extensions, then its route metadata, then the default.
 func (a *Authorizer) route(r *Request, host, path string, d *Decision, t *trace) target {
 	var captures Captures
 	if rule := a.matchRule(r.Method, host, path, &captures); rule != nil {
@@ -223,17 +286,14 @@ func (a *Authorizer) route(r *Request, host, path string, d *Decision, t *trace)
 		return targetScoped
 	}
 	if a.UseContextExtensions && r.ContextResource != "" {
-		action := r.ContextAction
-		if action == "" {
-			action = MethodAction(r.Method)
+		return a.named(r, "context extensions", r.ContextResource, r.ContextAction, d, t)
+	}
+	if named, ok := a.RouteMetadata.of(&r.Route); ok {
+		if named.Anonymous {
+			t.add("route", "anonymous", "the gateway's route metadata")
+			return targetAnonymous
 		}
-		if !validTarget(r.ContextResource, action) {
-			t.add("route", "denied", "the gateway's context extensions name no valid resource and action")
-			return targetDenied
-		}
-		d.Resource, d.Action = r.ContextResource, action
-		t.add("route", "context extensions", d.Resource+":"+d.Action)
-		return targetScoped
+		return a.named(r, "route metadata", named.Resource, named.Action, d, t)
 	}
 	switch a.DefaultRoute {
 	case DefaultRouteAuthenticated:
@@ -248,6 +308,21 @@ func (a *Authorizer) route(r *Request, host, path string, d *Decision, t *trace)
 	}
 	t.add("route", "denied", "no rule matches and the default maps nothing")
 	return targetDenied
+}
+
+// named takes resource and action as the gateway's configuration names them; an
+// empty action is by method.
+func (a *Authorizer) named(r *Request, by, resource, action string, d *Decision, t *trace) target {
+	if action == "" {
+		action = MethodAction(r.Method)
+	}
+	if !validTarget(resource, action) {
+		t.add("route", "denied", "the gateway's "+by+" name no valid resource and action")
+		return targetDenied
+	}
+	d.Resource, d.Action = resource, action
+	t.add("route", by, d.Resource+":"+d.Action)
+	return targetScoped
 }
 
 func (a *Authorizer) matchRule(method, host, path string, c *Captures) *Rule {

@@ -11,6 +11,10 @@ import (
 type Decision struct {
 	Allowed bool
 	Reason  Reason
+	// Shadow is the reason for which the request would have been denied, were it
+	// not for a trial (shadow mode); else ReasonUnspecified. Where it is
+	// ReasonMissing there is no Record, as on an anonymous route.
+	Shadow Reason
 
 	// Record is the key, known only once its secret was proved: nil on
 	// anonymous routes and for unknown keys, wrong secrets and bad formats.
@@ -32,6 +36,7 @@ type Decision struct {
 	Credentials []FoundCredential
 
 	Layer      Layer         // which layer knew the key
+	Limit      Limit         // how the key stands with its rate, where the service holds it
 	RetryAfter time.Duration // for ReasonThrottled
 }
 

@@ -24,7 +24,8 @@ func MethodAction(method string) string {
 }
 
 // DefaultMap names a resource for requests that no rule matches: the path's
-// first segment, after prefixes that only say where the API lives.
+// first segment, after prefixes that only say where the API lives; the service
+// for gRPC calls.
 type DefaultMap struct{ strip [][]string }
 
 // NewDefaultMap takes prefixes such as "/api" and "/v*", whose segments may hold
@@ -59,8 +60,11 @@ func (m *DefaultMap) Target(method, requestPath string) (resource, action string
 	for _, prefix := range m.strip {
 		rest = stripSegments(rest, prefix)
 	}
-	resource, _, _ = strings.Cut(rest, "/")
-	action = MethodAction(method)
+	var grpc bool
+	if resource, action, grpc = grpcMethod(method, rest); !grpc {
+		resource, _, _ = strings.Cut(rest, "/")
+		action = MethodAction(method)
+	}
 	return resource, action, action != "" && len(resource) <= MaxResourceLength &&
 		validSegment(resource) && resource != ReservedResource
 }

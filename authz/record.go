@@ -32,6 +32,9 @@ type Record struct {
 	AllowedCIDRs []netip.Prefix
 	Metadata     map[string]string
 	Rate         Rate
+	// ShadowUntil is the end of the key's trial, in which refusals for scope,
+	// network and route are only reported; zero: there is none.
+	ShadowUntil time.Time
 
 	// Version is given by the database's trigger from one global sequence: it
 	// grows with every change that matters to a decision, and with nothing

@@ -26,6 +26,18 @@ type Request struct {
 	// configuration (Envoy's context extensions resource and action).
 	ContextResource string
 	ContextAction   string
+
+	Route GatewayRoute
+}
+
+// GatewayRoute is the gateway's own route that a request matched there, as its
+// metadata tells; the zero GatewayRoute where it tells nothing. Whoever writes
+// routes in the cluster writes this.
+type GatewayRoute struct {
+	Kind, Namespace, Name string // of the Kubernetes resource, such as HTTPRoute
+
+	Resource, Action string // from its annotations
+	Anonymous        bool
 }
 
 // Header is one header line.

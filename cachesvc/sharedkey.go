@@ -35,6 +35,7 @@ type sharedKey struct {
 	Roles        []string          `json:"roles,omitempty"`
 	GrantScopes  authz.Scopes      `json:"grant_scopes,omitempty"`
 	Projects     []string          `json:"grant_projects,omitempty"`
+	ShadowUntil  *time.Time        `json:"shadow_until,omitempty"`
 	Version      uint64            `json:"version"`
 	source
 	sealed
@@ -65,14 +66,15 @@ func newSharedKey(r *authz.Record, from source) *sharedKey {
 		ExpiresAt: optional(r.ExpiresAt), CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(), RevokedAt: optional(r.RevokedAt),
 		Environment: r.Environment, RotatedFrom: r.RotatedFrom, Family: r.Family, Project: r.Project, AllowedCIDRs: r.AllowedCIDRs,
 		Metadata: r.Metadata, Rate: r.Rate, Roles: r.Roles, GrantScopes: r.Grants.Scopes, Projects: r.Grants.Projects,
-		Version: r.Version, source: from}
+		ShadowUntil: optional(r.ShadowUntil), Version: r.Version, source: from}
 }
 
 func (k *sharedKey) record() authz.Record {
 	return authz.Record{ID: k.ID, UserID: k.UserID, Name: k.Name, Prefix: k.Prefix, Scopes: k.Scopes, Active: k.Active,
 		ExpiresAt: required(k.ExpiresAt), CreatedAt: k.CreatedAt, UpdatedAt: k.UpdatedAt, RevokedAt: required(k.RevokedAt),
 		Environment: k.Environment, RotatedFrom: k.RotatedFrom, Family: k.Family, Project: k.Project, AllowedCIDRs: k.AllowedCIDRs,
-		Metadata: k.Metadata, Rate: k.Rate, Roles: k.Roles, Grants: authz.Grants{Scopes: k.GrantScopes, Projects: k.Projects}, Version: k.Version}
+		Metadata: k.Metadata, Rate: k.Rate, Roles: k.Roles, Grants: authz.Grants{Scopes: k.GrantScopes, Projects: k.Projects},
+		ShadowUntil: required(k.ShadowUntil), Version: k.Version}
 }
 
 // encodeKey writes a key, with what proves it if there is a key to seal it by.

@@ -80,6 +80,17 @@ type answer struct {
 // ask sends a request as it stands, so that no client library mends it.
 func (s *stack) ask(method, target string, headers ...string) answer {
 	s.t.Helper()
+	return s.send(method, target, "close", headers...)
+}
+
+// upgrade is ask for a request that leaves HTTP behind.
+func (s *stack) upgrade(method, target string, headers ...string) answer {
+	s.t.Helper()
+	return s.send(method, target, "upgrade", headers...)
+}
+
+func (s *stack) send(method, target, connection string, headers ...string) answer {
+	s.t.Helper()
 	c, err := net.DialTimeout("tcp", s.gateway, 5*time.Second)
 	if err != nil {
 		s.t.Fatal(err)
@@ -87,7 +98,7 @@ func (s *stack) ask(method, target string, headers ...string) answer {
 	defer func() { _ = c.Close() }()
 	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
 	before := s.upstream.Count()
-	lines := append([]string{method + " " + target + " HTTP/1.1", "host: api.example.com", "connection: close"}, headers...)
+	lines := append([]string{method + " " + target + " HTTP/1.1", "host: api.example.com", "connection: " + connection}, headers...)
 	if _, err := io.WriteString(c, strings.Join(lines, "\r\n")+"\r\n\r\n"); err != nil {
 		s.t.Fatal(err)
 	}

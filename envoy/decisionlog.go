@@ -30,7 +30,8 @@ type decisionLog struct {
 
 func (l *decisionLog) decided(ctx context.Context, d *authz.Decision, r *authz.Request) {
 	suppressed := 0
-	if d.Allowed {
+	shadowed := d.Shadow != authz.ReasonUnspecified
+	if d.Allowed && !shadowed {
 		if l.sampleAllowed == 0 || rand.Float64() >= l.sampleAllowed {
 			return
 		}
@@ -40,7 +41,14 @@ func (l *decisionLog) decided(ctx context.Context, d *authz.Decision, r *authz.R
 			return
 		}
 	}
-	attrs := []slog.Attr{slog.String("reason", d.Reason.String()), slog.String("method", clip(r.Method)),
+	reason, message := d.Reason, "denied"
+	switch {
+	case shadowed:
+		reason, message = d.Shadow, "would be denied"
+	case d.Allowed:
+		message = "allowed"
+	}
+	attrs := []slog.Attr{slog.String("reason", reason.String()), slog.String("method", clip(r.Method)),
 		slog.String("path", clip(d.Path)), slog.String("request_id", clip(header(r, "x-request-id")))}
 	if d.Resource != "" {
 		attrs = append(attrs, slog.String("resource", clip(d.Resource)), slog.String("action", d.Action))
@@ -50,10 +58,6 @@ func (l *decisionLog) decided(ctx context.Context, d *authz.Decision, r *authz.R
 	}
 	if suppressed > 0 {
 		attrs = append(attrs, slog.Int("denials_not_logged", suppressed))
-	}
-	message := "denied"
-	if d.Allowed {
-		message = "allowed"
 	}
 	l.log.LogAttrs(ctx, slog.LevelInfo, message, attrs...)
 }

@@ -25,6 +25,7 @@ func decode(req *authv3.CheckRequest) *authz.Request {
 		Peer:            peer(attributes.GetSource().GetAddress()),
 		ContextResource: attributes.GetContextExtensions()["resource"],
 		ContextAction:   attributes.GetContextExtensions()["action"],
+		Route:           gatewayRoute(attributes.GetRouteMetadataContext()),
 	}
 	raw := map[string]bool{}
 	for _, h := range http.GetHeaderMap().GetHeaders() {
@@ -65,6 +66,23 @@ func decode(req *authv3.CheckRequest) *authz.Request {
 		r.Headers = append(r.Headers, authz.Header{Name: name, Value: value, Sanitised: true})
 	}
 	return r
+}
+
+// gatewayRoute reads what Envoy Gateway tells of the route (includeRouteMetadata):
+// the resource it came from, and of its annotations those that began with
+// gateway.envoyproxy.io/, without that.
+func gatewayRoute(metadata *corev3.Metadata) authz.GatewayRoute {
+	resources := metadata.GetFilterMetadata()["envoy-gateway"].GetFields()["resources"].GetListValue().GetValues()
+	if len(resources) == 0 {
+		return authz.GatewayRoute{}
+	}
+	resource := resources[0].GetStructValue().GetFields()
+	annotations := resource["annotations"].GetStructValue().GetFields()
+	return authz.GatewayRoute{
+		Kind: resource["kind"].GetStringValue(), Namespace: resource["namespace"].GetStringValue(), Name: resource["name"].GetStringValue(),
+		Resource: annotations["extauthz.resource"].GetStringValue(), Action: annotations["extauthz.action"].GetStringValue(),
+		Anonymous: annotations["extauthz.anonymous"].GetStringValue() == "true",
+	}
 }
 
 func peer(address *corev3.Address) netip.Addr {

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"strconv"
 	"strings"
-	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
@@ -54,7 +53,8 @@ func (e *encoder) denied(d *authz.Decision, r *authz.Request) *authv3.DeniedHttp
 		headers["www-authenticate"] = challenge
 	}
 	if d.Reason == authz.ReasonThrottled {
-		headers["retry-after"] = strconv.Itoa(max(1, int((d.RetryAfter+time.Second-1)/time.Second)))
+		headers["retry-after"] = strconv.Itoa(max(1, seconds(d.RetryAfter)))
+		rateHeaders(&d.Limit, headers)
 	}
 	if e.config.DebugHeaders && d.Layer != authz.LayerNone {
 		headers["x-cache-status"] = cacheStatus(d)

@@ -27,6 +27,7 @@ type EncoderConfig struct {
 	DebugHeaders      bool                // x-cache-status to the client
 	Overrides         map[string]Override // by public code
 	OnError           OnError             // "" is OnErrorUnavailable
+	RateMetadata      bool                // a key's rate goes out as dynamic metadata, for Envoy's rate limits
 }
 
 // OnError says what Envoy gets where nobody could decide.
@@ -188,14 +189,20 @@ func (e *encoder) dynamicMetadata(d *authz.Decision) *structpb.Struct {
 	f := map[string]*structpb.Value{
 		"reason": structpb.NewStringValue(d.Reason.String()),
 	}
+	if d.Shadow != authz.ReasonUnspecified {
+		f["shadow"] = structpb.NewStringValue(d.Shadow.String())
+	}
 	if d.Layer != authz.LayerNone { // a key was looked up
 		f["cache"] = structpb.NewStringValue(cacheStatus(d))
 		f["cache_layer"] = structpb.NewStringValue(d.Layer.String())
 	}
 	if r := d.Record; r != nil {
-		f["key_id"] = structpb.NewStringValue(r.ID)
-		f["key_prefix"] = structpb.NewStringValue(r.Prefix)
+		f["key_id"] = structpb.NewStringValue(headerText(r.ID))
+		f["key_prefix"] = structpb.NewStringValue(headerText(r.Prefix))
 		f["user_id"] = structpb.NewStringValue(headerText(r.UserID))
+		if e.config.RateMetadata && !r.Rate.IsZero() {
+			f["rate_limit"] = rateMetadata(r.Rate)
+		}
 		f["scopes"] = structpb.NewStringValue(headerText(strings.Join(d.Scopes.Strings(), " ")))
 	}
 	return &structpb.Struct{Fields: f}

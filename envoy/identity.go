@@ -10,8 +10,14 @@ import (
 // identityNames are what stands behind the prefix; metadata headers come beside.
 var identityNames = []string{"key-id", "key-prefix", "user-id", "key-name", "scopes", "environment"}
 
+// maxIdentityValue is the longest value of an identity header in bytes: what
+// common upstreams take of one header. A longer one is left out, never cut: half
+// a list of scopes is another list.
+const maxIdentityValue = 8 << 10
+
 // identity returns what the upstream is told of the key: name to value, all of
-// them safe header values. On anonymous routes it is empty.
+// them safe header values, whatever stands in the record. On anonymous routes it
+// is empty.
 func (e *encoder) identity(d *authz.Decision) map[string]string {
 	r := d.Record
 	if r == nil {
@@ -20,13 +26,18 @@ func (e *encoder) identity(d *authz.Decision) map[string]string {
 	out := map[string]string{
 		"key-id":      r.ID,
 		"key-prefix":  r.Prefix,
-		"user-id":     headerText(r.UserID),
-		"key-name":    headerText(r.Name),
-		"scopes":      headerText(strings.Join(d.Scopes.Strings(), " ")),
+		"user-id":     r.UserID,
+		"key-name":    r.Name,
+		"scopes":      strings.Join(d.Scopes.Strings(), " "),
 		"environment": r.Environment,
 	}
 	for _, name := range e.metadata {
-		out["meta-"+name] = headerText(r.Metadata[name])
+		out["meta-"+name] = r.Metadata[name]
+	}
+	for name, value := range out {
+		if out[name] = headerText(value); len(out[name]) > maxIdentityValue {
+			out[name] = ""
+		}
 	}
 	return out
 }

@@ -55,6 +55,7 @@ type Service struct {
 	log      *slog.Logger
 	decision decisionLog
 	decided  [256]prometheus.Counter // by reason, bound beforehand
+	shadowed [256]prometheus.Counter // by the reason that a trial softened
 	failed   prometheus.Counter
 	duration prometheus.Histogram
 }
@@ -74,7 +75,7 @@ func New(c Config) (*Service, error) {
 		return nil, err
 	}
 	decisions := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "extauthz_decisions_total",
-		Help: "Checks answered, by decision (allow, deny, error) and reason."}, []string{"decision", "reason"})
+		Help: "Checks answered, by decision (allow, deny, shadow: would be denied, error) and reason."}, []string{"decision", "reason"})
 	s.duration = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "extauthz_check_duration_seconds",
 		Help: "Time spent on a check inside the service.",
 		// From what a cache hit takes to just over the deadline.
@@ -90,6 +91,7 @@ func New(c Config) (*Service, error) {
 			word = "allow"
 		}
 		s.decided[r] = decisions.WithLabelValues(word, r.String())
+		s.shadowed[r] = decisions.WithLabelValues("shadow", r.String())
 	}
 	s.failed = decisions.WithLabelValues("error", "undecided")
 	return s, nil
@@ -132,7 +134,11 @@ func (s *Service) Check(ctx context.Context, req *authv3.CheckRequest) (res *aut
 		s.decision.undecided(ctx, err, r)
 		return s.undecided(p.encoder, r)
 	}
-	s.decided[d.Reason].Inc()
+	if d.Shadow != authz.ReasonUnspecified {
+		s.shadowed[d.Shadow].Inc()
+	} else {
+		s.decided[d.Reason].Inc()
+	}
 	s.decision.decided(ctx, &d, r)
 	return p.encoder.encode(&d, r), nil
 }

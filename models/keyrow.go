@@ -40,6 +40,7 @@ type keyRow struct {
 	Family       string
 	Version      uint64
 	Grants       string // JSON
+	ShadowUntil  *time.Time
 }
 
 // TableName is GORM's way of naming the table.
@@ -53,7 +54,8 @@ func (r *keyRow) record() (authz.Record, error) {
 	}
 	rec := authz.Record{ID: r.ID, UserID: r.UserID, Name: r.Name, Prefix: r.KeyPrefix, Active: r.IsActive,
 		ExpiresAt: fromNull(r.ExpiresAt), RevokedAt: fromNull(r.RevokedAt), CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(),
-		Environment: r.Environment, RotatedFrom: r.RotatedFrom, Family: r.Family, Project: r.Project, Version: r.Version}
+		Environment: r.Environment, RotatedFrom: r.RotatedFrom, Family: r.Family, Project: r.Project, Version: r.Version,
+		ShadowUntil: fromNull(r.ShadowUntil)}
 	var err error
 	if rec.Scopes, err = readScopes(r.Scopes); err != nil {
 		return fail("scopes", err)
@@ -108,7 +110,7 @@ func recordRow(r *authz.Record) (*keyRow, error) {
 		ExpiresAt: toNull(r.ExpiresAt), RevokedAt: toNull(r.RevokedAt), CreatedAt: instant(r.CreatedAt), UpdatedAt: instant(r.UpdatedAt),
 		Environment: r.Environment, RotatedFrom: r.RotatedFrom, AllowedCIDRs: asJSON(r.AllowedCIDRs, "[]"),
 		Metadata: asJSON(r.Metadata, "{}"), Rate: r.Rate.String(), Project: r.Project, Roles: asJSON(r.Roles, "[]"),
-		Family: r.Family, Grants: asJSON(r.Grants, "{}")}, nil
+		Family: r.Family, Grants: asJSON(r.Grants, "{}"), ShadowUntil: toNull(r.ShadowUntil)}, nil
 }
 
 func toRecords(rows []keyRow) ([]authz.Record, error) {

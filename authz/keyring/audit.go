@@ -123,6 +123,7 @@ func keyFacts(rec *authz.Record) map[string]string {
 		"active":          strconv.FormatBool(rec.Active),
 		"expires_at":      instant(rec.ExpiresAt),
 		"revoked_at":      instant(rec.RevokedAt),
+		"shadow_until":    instant(rec.ShadowUntil),
 		"environment":     rec.Environment,
 		"project":         rec.Project,
 		"rotated_from":    rec.RotatedFrom,

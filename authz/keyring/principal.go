@@ -21,6 +21,9 @@ const (
 	RevokeKeys Permission = "extauthz/keys:revoke"
 	RotateKeys Permission = "extauthz/keys:rotate" // answers with a new secret
 
+	// ShadowKeys lets a key's refusals be only reported for a while; beside UpdateKeys.
+	ShadowKeys Permission = "extauthz/shadow:update"
+
 	CreateRoles Permission = "extauthz/roles:create"
 	ReadRoles   Permission = "extauthz/roles:read"
 	UpdateRoles Permission = "extauthz/roles:update"

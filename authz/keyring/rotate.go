@@ -140,6 +140,7 @@ func (s *Service) mintSuccessor(f *family, expiresAt *time.Time) (minted, error)
 	next.ExpiresAt = f.successorExpiry()
 	set(&next.ExpiresAt, expiresAt)
 	next.CreatedAt, next.UpdatedAt, next.Version = f.now, f.now, 0
+	next.ShadowUntil = time.Time{} // a trial is of one key
 	name := f.target.Family
 	if name == "" {
 		name = f.target.ID

@@ -22,11 +22,17 @@ type Patch struct {
 	AllowedCIDRs *[]netip.Prefix
 	Metadata     *map[string]string // in place of all entries
 	Rate         *authz.Rate
+	// ShadowUntil is the end of the key's trial, at most MaxTrial ahead, or zero
+	// to end it now; it needs ShadowKeys.
+	ShadowUntil *time.Time
 
 	// IfVersion is the version that the caller has seen: at another,
 	// authz.ErrPreconditionFailed. 0: whatever it is.
 	IfVersion uint64
 }
+
+// MaxTrial is the longest that a key's refusals may be only reported.
+const MaxTrial = 90 * 24 * time.Hour
 
 // Update changes a key and returns it as it is afterwards. A patch that changes
 // nothing writes nothing. Errors: ErrForbidden, authz.ErrNotFound,
@@ -34,6 +40,11 @@ type Patch struct {
 func (s *Service) Update(ctx context.Context, p Principal, ref string, patch Patch) (authz.Record, error) {
 	if err := p.Require(UpdateKeys); err != nil {
 		return authz.Record{}, err
+	}
+	if patch.ShadowUntil != nil {
+		if err := p.Require(ShadowKeys); err != nil {
+			return authz.Record{}, err
+		}
 	}
 	patch, err := s.validatePatch(ctx, patch)
 	if err != nil {
@@ -148,6 +159,9 @@ func (s *Service) validatePatch(ctx context.Context, patch Patch) (Patch, error)
 	if patch.ExpiresAt != nil {
 		patch.ExpiresAt = new(v.expiry(*patch.ExpiresAt, s.now()))
 	}
+	if patch.ShadowUntil != nil {
+		patch.ShadowUntil = new(v.trial(*patch.ShadowUntil, s.now()))
+	}
 	if patch.Project != nil {
 		v.project(*patch.Project)
 	}
@@ -185,6 +199,7 @@ func (patch *Patch) applied(rec authz.Record) authz.Record {
 	set(&rec.AllowedCIDRs, patch.AllowedCIDRs)
 	set(&rec.Metadata, patch.Metadata)
 	set(&rec.Rate, patch.Rate)
+	set(&rec.ShadowUntil, patch.ShadowUntil)
 	return rec
 }
 

@@ -175,6 +175,15 @@ func (v *problems) expiry(at, now time.Time) time.Time {
 	return at
 }
 
+// trial returns the end of a trial as it will be stored. The zero time means none.
+func (v *problems) trial(until, now time.Time) time.Time {
+	until = storable(until)
+	if !until.IsZero() && (!until.After(now) || until.After(now.Add(MaxTrial))) {
+		v.add("shadow_until", "must be in the future, and at most 90 days ahead")
+	}
+	return until
+}
+
 // cidrs returns the networks in canonical form: masked, IPv4 as IPv4, sorted.
 func (v *problems) cidrs(networks []netip.Prefix) []netip.Prefix {
 	if len(networks) > maxCIDRs {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"time"
+
 	"fmt"
 	"strings"
 
@@ -17,7 +19,7 @@ func configCommand(g *globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			for _, w := range settings.Warnings() {
+			for _, w := range settings.Warnings(time.Now()) {
 				c.PrintErrln("warning:", w)
 			}
 			_, err = fmt.Fprintf(c.OutOrStdout(), "The configuration is valid.\nWhere the gateway limits the headers that are sent here, allow: %s\n",

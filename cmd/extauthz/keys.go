@@ -128,6 +128,9 @@ func describeKey(w *tabwriter.Writer, k *adminapi.Key) {
 	row(w, "roles", strings.Join(k.Roles, " "))
 	row(w, "environment", k.Environment)
 	row(w, "expires", when(k.ExpiresAt, "never"))
+	if k.ShadowUntil != nil {
+		row(w, "only reported until", when(k.ShadowUntil, "-"))
+	}
 	row(w, "created", when(&k.CreatedAt, "-"))
 	row(w, "networks", strings.Join(k.AllowedCIDRs, " "))
 	row(w, "rate", k.Rate)

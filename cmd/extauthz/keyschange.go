@@ -13,7 +13,7 @@ import (
 )
 
 func keysUpdate(g *globals) *cobra.Command {
-	var name, expires, rate, project, version string
+	var name, expires, shadow, rate, project, version string
 	var scopes, roles, cidrs []string
 	var meta map[string]string
 	c := &cobra.Command{
@@ -29,12 +29,8 @@ func keysUpdate(g *globals) *cobra.Command {
 			set(changed("meta"), &patch.Metadata, meta)
 			set(changed("rate"), &patch.Rate, rate)
 			set(changed("project"), &patch.Project, project)
-			if changed("expires") {
-				if d, err := time.ParseDuration(expires); err == nil {
-					expires = time.Now().Add(d).Format(time.RFC3339Nano)
-				}
-				patch.ExpiresAt = &expires
-			}
+			set(changed("expires"), &patch.ExpiresAt, absolute(expires))
+			set(changed("shadow-until"), &patch.ShadowUntil, absolute(shadow))
 			if patch == (adminapi.KeyPatch{}) {
 				return usage(c, errors.New("nothing to change: give at least one flag"))
 			}
@@ -54,8 +50,17 @@ func keysUpdate(g *globals) *cobra.Command {
 	f.StringToStringVar(&meta, "meta", nil, "metadata in place of all")
 	f.StringVar(&rate, "rate", "", "how often it may be used, such as 100/s; empty for no limit")
 	f.StringVar(&project, "project", "", "project that it belongs to")
+	f.StringVar(&shadow, "shadow-until", "", "until when its refusals for scope, network and route are only reported: a duration, RFC 3339, or never")
 	f.StringVar(&version, "if-version", "", "only if this is still the key's version")
 	return c
+}
+
+// absolute turns a duration from now into a time.
+func absolute(text string) string {
+	if d, err := time.ParseDuration(text); err == nil {
+		return time.Now().Add(d).Format(time.RFC3339Nano)
+	}
+	return text
 }
 
 func set[T any](given bool, field **T, value T) {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"time"
+
 	"context"
 	"io"
 	"log/slog"
@@ -32,7 +34,7 @@ func serve(ctx context.Context, g *globals) error {
 	level := &slog.LevelVar{}
 	level.Set(server.LogLevel(settings.Log.Level))
 	log := logger(os.Stderr, settings.Log.Format, level)
-	for _, w := range settings.Warnings() {
+	for _, w := range settings.Warnings(time.Now()) {
 		log.Warn("configuration", "warning", w)
 	}
 	s, err := server.New(ctx, server.Config{Settings: settings, Load: g.load, Logger: log, Level: level, Version: version})

@@ -20,6 +20,7 @@ type Key struct {
 	IsActive     bool              `json:"is_active"`
 	ExpiresAt    *time.Time        `json:"expires_at"`
 	RevokedAt    *time.Time        `json:"revoked_at,omitempty"`
+	ShadowUntil  *time.Time        `json:"shadow_until,omitempty" doc:"Until then refusals for scope, network and route are only reported."`
 	CreatedAt    time.Time         `json:"created_at"`
 	UpdatedAt    time.Time         `json:"updated_at"`
 	Environment  string            `json:"environment"`
@@ -73,6 +74,7 @@ type KeyPatch struct {
 	AllowedCIDRs *[]string          `json:"allowed_cidrs,omitempty"`
 	Metadata     *map[string]string `json:"metadata,omitempty"`
 	Rate         *string            `json:"rate,omitempty"`
+	ShadowUntil  *string            `json:"shadow_until,omitempty" doc:"RFC 3339, or never to end it. Needs extauthz/shadow:update."`
 	Project      *string            `json:"project,omitempty"`
 	Grants       *Grants            `json:"grants,omitempty"`
 }
@@ -161,7 +163,7 @@ func instant(t time.Time) *time.Time {
 
 func keyOf(r *authz.Record, now time.Time) Key {
 	k := Key{ID: r.ID, Prefix: r.Prefix, UserID: r.UserID, Name: r.Name, Scopes: r.Scopes.Strings(), Roles: append([]string{}, r.Roles...),
-		Status: r.Status(now).String(), IsActive: r.Active, ExpiresAt: instant(r.ExpiresAt), RevokedAt: instant(r.RevokedAt),
+		Status: r.Status(now).String(), IsActive: r.Active, ExpiresAt: instant(r.ExpiresAt), RevokedAt: instant(r.RevokedAt), ShadowUntil: instant(r.ShadowUntil),
 		CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt, Environment: r.Environment, Project: r.Project, Metadata: r.Metadata,
 		Rate: r.Rate.String(), Family: r.Family, RotatedFrom: r.RotatedFrom, Version: r.Version}
 	for _, n := range r.AllowedCIDRs {

@@ -185,18 +185,25 @@ func (a *api) updateKey(ctx context.Context, p keyring.Principal, in *updateInpu
 		g := b.Grants.domain(&f)
 		patch.Grants = &g
 	}
-	if b.ExpiresAt != nil {
-		t := time.Time{}
-		if *b.ExpiresAt != "never" {
-			t = parse(&f, "expires_at", *b.ExpiresAt, func(s string) (time.Time, error) { return time.Parse(time.RFC3339Nano, s) })
-		}
-		patch.ExpiresAt = &t
-	}
+	patch.ExpiresAt = timeOrNever(&f, "expires_at", b.ExpiresAt)
+	patch.ShadowUntil = timeOrNever(&f, "shadow_until", b.ShadowUntil)
 	if err := f.err(); err != nil {
 		return nil, err
 	}
 	r, err := a.keys.Update(ctx, p, in.ID, patch)
 	return a.answer(&r), err
+}
+
+// timeOrNever reads a time; "never" is the zero one, and nil stays nil.
+func timeOrNever(f *fields, field string, text *string) *time.Time {
+	if text == nil {
+		return nil
+	}
+	if *text == "never" {
+		return new(time.Time)
+	}
+	t := parse(f, field, *text, func(s string) (time.Time, error) { return time.Parse(time.RFC3339Nano, s) })
+	return &t
 }
 
 type revokeInput struct {

@@ -34,6 +34,8 @@ type Config struct {
 	Mapping Mapping `koanf:"default_map"`
 	// Whether Envoy's context extensions resource and action count where no rule matches. Set to false where tenants write them.
 	ContextExtensions bool `koanf:"context_extensions"`
+	// A trial of everything: refusals for a missing key, scope, network and route are only reported.
+	Shadow Shadow `koanf:"shadow"`
 	// Resource and action from the gateway's route metadata.
 	RouteMetadata RouteMetadata `koanf:"route_metadata"`
 	// Rules from OpenAPI documents.
@@ -42,6 +44,8 @@ type Config struct {
 	Paths Paths `koanf:"paths"`
 	// Who holds the rates of keys.
 	Limits Limits `koanf:"limits"`
+	// What is done with CORS preflights.
+	CORS CORS `koanf:"cors"`
 	// What a refused client sees.
 	Denials Denials `koanf:"denials"`
 	// The answer where no decision can be made: unavailable (a gRPC error, so that Envoy's failure_mode_allow decides), deny (503) or error_response (Envoy 1.37 and later).

@@ -29,6 +29,18 @@ func (r Route) config() authz.RouteConfig {
 	}
 }
 
+// GatewayRoutes returns how far the gateway's route metadata is believed.
+func (c *Config) GatewayRoutes() authz.RouteMetadata {
+	m := authz.RouteMetadata{Enabled: c.RouteMetadata.Enabled, AllowAnonymous: c.RouteMetadata.AllowAnonymous, Namespaces: c.RouteMetadata.Namespaces}
+	for _, r := range c.RouteMetadata.Routes {
+		if m.Routes == nil {
+			m.Routes = make(map[string]authz.NamedRoute)
+		}
+		m.Routes[r.Route] = authz.NamedRoute{Resource: r.Resource, Action: r.Action, Anonymous: r.Anonymous}
+	}
+	return m
+}
+
 // DefaultMap returns the mapping that default_route map uses.
 func (c *Config) DefaultMap() (*authz.DefaultMap, error) {
 	return authz.NewDefaultMap(c.Mapping.StripPrefixes)
@@ -75,6 +87,9 @@ func AllowedHeaders(c *Config) []string {
 	}
 	if c.ClientAddress.TrustedHops > 0 {
 		names = append(names, c.ClientAddress.Header)
+	}
+	if c.CORS.AllowPreflights {
+		names = append(names, "origin", "access-control-request-method")
 	}
 	slices.Sort(names)
 	return slices.Compact(names)

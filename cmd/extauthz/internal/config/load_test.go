@@ -65,7 +65,7 @@ func TestNothingAtAllIsAValidConfiguration(t *testing.T) {
 	if got := c.Database.DSN.Reveal(); got != "extauthz-data/extauthz.db" {
 		t.Errorf("dsn = %q", got)
 	}
-	if w := c.Warnings(); len(w) > 0 {
+	if w := c.Warnings(testNow); len(w) > 0 {
 		t.Errorf("the defaults warn: %q", w)
 	}
 }

@@ -32,6 +32,26 @@ type RouteMetadata struct {
 	AllowAnonymous bool `koanf:"allow_anonymous"`
 	// Kubernetes namespaces whose routes count; empty: all.
 	Namespaces []string `koanf:"namespaces"`
+	// What the gateway's routes ask for by their names, where they carry no annotations or theirs are not to count.
+	Routes []NamedRoute `koanf:"routes"`
+}
+
+// NamedRoute is what a route of the gateway asks for.
+type NamedRoute struct {
+	// Kubernetes resource that the route is, KIND/NAMESPACE/NAME, such as HTTPRoute/shop/orders.
+	Route string `koanf:"route"`
+	// Resource that the key's scopes must cover.
+	Resource string `koanf:"resource"`
+	// Action on it; empty: by method.
+	Action string `koanf:"action"`
+	// Whether the route needs no key.
+	Anonymous bool `koanf:"anonymous"`
+}
+
+// Shadow is a trial of everything.
+type Shadow struct {
+	// End of the trial: a date (its first instant, UTC) or an RFC 3339 time; empty: there is none.
+	Until Date `koanf:"until"`
 }
 
 // OpenAPI is rules read from API descriptions.
@@ -42,11 +62,23 @@ type OpenAPI struct {
 	AllowAnonymous bool `koanf:"allow_anonymous"`
 }
 
+// CORS is what is done with CORS preflights, which browsers send without a key.
+type CORS struct {
+	// Whether preflights pass without a key. Only where the gateway asks before it answers them, as Istio does: Envoy Gateway and Envoy's own cors filter answer them first.
+	AllowPreflights bool `koanf:"allow_preflights"`
+}
+
 // Paths is what is done with request paths.
 type Paths struct {
 	// Whether a path that is not in its plain form is repaired instead of refused; only for gateways that can't normalise.
 	Repair bool `koanf:"repair"`
 }
+
+// The modes of Limits.
+const (
+	LimitsService = "service"
+	LimitsEnvoy   = "envoy"
+)
 
 // Limits is who holds the rates of keys.
 type Limits struct {

@@ -50,7 +50,7 @@ keys: {pepper_files: [%[2]s]}
 	if p, err := c.Peppers(); err != nil || p == nil {
 		t.Errorf("Peppers: %v", err)
 	}
-	for _, w := range c.Warnings() {
+	for _, w := range c.Warnings(testNow) {
 		if strings.Contains(w, "chmod") {
 			t.Errorf("private files warn: %s", w)
 		}
@@ -150,7 +150,7 @@ func TestAPublicSecretFileWarns(t *testing.T) {
 	for _, text := range []string{
 		"cache: {redis: {password_file: " + path + "}}", "keys: {pepper_files: [" + path + "]}", "cache: {sealing_key_file: " + path + "}",
 	} {
-		if w := strings.Join(load(t, text).Warnings(), "\n"); !strings.Contains(w, path+" can be read by every user of this machine") {
+		if w := strings.Join(load(t, text).Warnings(testNow), "\n"); !strings.Contains(w, path+" can be read by every user of this machine") {
 			t.Errorf("%s: warnings %q", text, w)
 		}
 	}

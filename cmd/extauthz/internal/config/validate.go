@@ -37,6 +37,7 @@ func (c *Config) validate(now time.Time, problems *faults) {
 	if c.RouteMetadata.AllowAnonymous && len(c.RouteMetadata.Namespaces) == 0 {
 		v.add("route_metadata.allow_anonymous", "needs route_metadata.namespaces: name those that may open routes")
 	}
+	v.gatewayRoutes()
 }
 
 // add reports a problem, unless one about the same setting is known.
@@ -217,9 +218,6 @@ func (v *validator) routes() {
 			v.each(setting, err)
 			continue
 		}
-		if r.Mode == modeShadow && !v.now.Before(r.Until.Time) {
-			v.add(setting+".until", "%s is over: remove the rule, or mode and until to enforce it", r.Until)
-		}
 		single[i] = true
 		valid = append(valid, rc)
 	}
@@ -237,6 +235,22 @@ func (v *validator) routes() {
 			}
 		}
 		v.report(setting, "%v", e)
+	}
+}
+
+// gatewayRoutes checks what routes of the gateway ask for by their names.
+func (v *validator) gatewayRoutes() {
+	seen := make(map[string]bool)
+	for i, r := range v.RouteMetadata.Routes {
+		setting := fmt.Sprintf("route_metadata.routes[%d]", i)
+		if parts := strings.Split(r.Route, "/"); len(parts) != 3 || slices.Contains(parts, "") {
+			v.add(setting+".route", "%q: write KIND/NAMESPACE/NAME, such as HTTPRoute/shop/orders", r.Route)
+		}
+		if seen[r.Route] {
+			v.add(setting+".route", "%q stands twice", r.Route)
+		}
+		seen[r.Route] = true
+		v.each(setting, authz.NamedRoute{Resource: r.Resource, Action: r.Action, Anonymous: r.Anonymous}.Validate())
 	}
 }
 

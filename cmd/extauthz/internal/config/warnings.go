@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 )
 
 // NotYet lists what this release accepts and checks but does not serve yet: the
@@ -14,19 +15,16 @@ import (
 // line.
 func NotYet() map[string]string {
 	return map[string]string{
-		"http":           "the HTTP flavour and forward-auth are not served",
-		"routes.mode":    "shadow rules are enforced like others",
-		"limits":         "rates of keys are not held",
-		"openapi":        "OpenAPI documents are not read",
-		"route_metadata": "route metadata is not read",
-		"telemetry":      "traces are not sent",
+		"http":      "the HTTP flavour and forward-auth are not served",
+		"openapi":   "OpenAPI documents are not read",
+		"telemetry": "traces are not sent",
 	}
 }
 
 // Warnings returns what is allowed and yet worth a look, one line each: openings
 // in the configuration, secret files that everybody can read, and settings that
 // have no effect in this release.
-func (c *Config) Warnings() []string {
+func (c *Config) Warnings(now time.Time) []string {
 	w := slices.Clone(c.warnings)
 	add := func(setting, format string, args ...any) {
 		w = append(w, c.origins.of(setting)+": "+setting+": "+fmt.Sprintf(format, args...))
@@ -46,11 +44,18 @@ func (c *Config) Warnings() []string {
 		if r.Mode != modeShadow {
 			continue
 		}
-		if why, ok := notYet["routes.mode"]; ok {
-			add(setting, "mode shadow has no effect in this release: %s", why)
+		if now.Before(r.Until.Time) {
+			add(setting, "%s is in shadow mode until %s: its denials for a missing key, scope, network and route are reported only", r.Match, r.Until)
 		} else {
-			add(setting, "%s is in shadow mode until %s: its denials for scope, network and route are recorded only", r.Match, r.Until)
+			add(setting, "the trial of %s is over since %s and the rule enforced: remove mode and until", r.Match, r.Until)
 		}
+	}
+	switch until := c.Shadow.Until; {
+	case until.IsZero():
+	case now.Before(until.Time):
+		add("shadow.until", "until %s no request is refused for a missing key, scope, network or route: such refusals are reported only", until)
+	default:
+		add("shadow.until", "the trial of everything is over since %s, and refusals are enforced: remove it", until)
 	}
 	for i, credential := range c.Credentials {
 		if credential.Query != "" {

@@ -21,6 +21,7 @@ type policy struct {
 type policies struct {
 	validator authz.Validator
 	usage     authz.UsageRecorder
+	limiter   *authz.Limiter // one for all policies: a reload forgets no count
 	now       func() time.Time
 	current   atomic.Pointer[policy]
 }
@@ -45,13 +46,18 @@ func (p *policies) build(c *config.Config) (*policy, error) {
 	if err != nil {
 		return nil, err
 	}
+	var limiter *authz.Limiter
+	if c.Limits.Mode == config.LimitsService {
+		limiter = p.limiter
+	}
 	a, err := authz.New(authz.Config{
 		Format: format, Peppers: peppers, Sources: c.CredentialSources(),
 		Routes: routes, DefaultRoute: authz.DefaultRoute(c.DefaultRoute), DefaultMap: mapping,
 		UseContextExtensions: c.ContextExtensions, RepairPaths: c.Paths.Repair,
+		AllowPreflights: c.CORS.AllowPreflights, RouteMetadata: c.GatewayRoutes(), ShadowUntil: c.Shadow.Until.Time,
 		ClientAddress:  authz.ClientAddress{TrustedHops: c.ClientAddress.TrustedHops, Header: c.ClientAddress.Header},
 		IdentityPrefix: c.Identity.HeaderPrefix,
-		Validator:      p.validator, Usage: p.usage, Now: p.now,
+		Validator:      p.validator, Limiter: limiter, Usage: p.usage, Now: p.now,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
@@ -64,6 +70,7 @@ func (p *policies) build(c *config.Config) (*policy, error) {
 		HeaderPrefix: c.Identity.HeaderPrefix, MetadataHeaders: c.Identity.MetadataHeaders,
 		ForwardCredential: c.Identity.ForwardCredential, Realm: c.Denials.WWWAuthenticateRealm,
 		ProblemTypeBase: c.Denials.ProblemTypeBase, RequestID: c.Denials.RequestID, DebugHeaders: c.DebugHeaders,
-		Overrides: overrides, OnError: envoy.OnError(c.OnError),
+		RateMetadata: c.Limits.Mode == config.LimitsEnvoy,
+		Overrides:    overrides, OnError: envoy.OnError(c.OnError),
 	}}, nil
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	goredis "github.com/redis/go-redis/v9"
@@ -61,6 +62,7 @@ type Server struct {
 	listen   listeners
 	reloads  *prometheus.CounterVec
 	stock    *inventory
+	replicas *replicas
 }
 
 // New opens database and listeners and assembles everything; nothing is served
@@ -124,7 +126,9 @@ func (s *Server) assemble(ctx context.Context) error {
 		return err
 	}
 	s.stock = newInventory(registry, s.c.Version, s.db.CountKeys, s.cache.Now)
-	s.policies = &policies{validator: s.cache, usage: s.cache, now: s.cache.Now}
+	s.replicas = &replicas{db: s.db, instance: uuid.NewString()}
+	s.policies = &policies{validator: s.cache, usage: s.cache, now: s.cache.Now,
+		limiter: authz.NewLimiter(c.Cache.Local.MaxKeys, s.replicas.count, time.Now)}
 	p, err := s.policies.build(c)
 	if err != nil {
 		return err
@@ -179,6 +183,7 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return served(s.ops.Serve(s.listen.ops)) })
 	group.Go(func() error { return s.trim(ctx) })
 	group.Go(func() error { return s.stock.run(ctx) })
+	group.Go(func() error { return s.replicas.run(ctx) })
 	if dsn := s.c.Settings.Database.ListenDSN.Reveal(); dsn != "" && s.c.Settings.Database.Driver == models.Postgres {
 		group.Go(func() error { return models.Listen(ctx, dsn, s.cache.Ring, s.log) })
 	}

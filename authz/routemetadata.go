@@ -1,0 +1,63 @@
+package authz
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// RouteMetadata says how far the gateway's route metadata is believed. Under
+// Envoy Gateway tenants write the annotations, so they never weaken a rule, and
+// make a route anonymous only where the platform says so twice: in general, and
+// for that namespace by name. What the platform itself says of a route by name
+// comes before annotations.
+type RouteMetadata struct {
+	Enabled        bool
+	AllowAnonymous bool                  // by annotations; needs Namespaces
+	Namespaces     []string              // whose annotations count; none: all
+	Routes         map[string]NamedRoute // by "kind/namespace/name"
+}
+
+// NamedRoute is what a route of the gateway asks for.
+type NamedRoute struct {
+	Resource, Action string
+	Anonymous        bool
+}
+
+// Validate tells what is wrong with it.
+func (n NamedRoute) Validate() error {
+	switch {
+	case n.Anonymous && n.Resource+n.Action != "":
+		return errors.New("anonymous goes without resource and action: no key is asked for")
+	case n.Anonymous:
+		return nil
+	case n.Resource == "":
+		return errors.New("resource is missing: name one, or write anonymous: true")
+	}
+	action := n.Action
+	if action == "" {
+		action = "read" // any valid one
+	}
+	if !validTarget(n.Resource, action) {
+		return fmt.Errorf("%q: write a resource and an action without \"*\", such as orders and read, and not %q", n.Resource+":"+n.Action, ReservedResource)
+	}
+	return nil
+}
+
+// of returns what the request's route asks for; false if nothing says so.
+func (m *RouteMetadata) of(r *GatewayRoute) (NamedRoute, bool) {
+	if !m.Enabled || r.Name == "" {
+		return NamedRoute{}, false
+	}
+	if len(m.Routes) > 0 {
+		if n, ok := m.Routes[r.Kind+"/"+r.Namespace+"/"+r.Name]; ok {
+			return n, true
+		}
+	}
+	if len(m.Namespaces) > 0 && !slices.Contains(m.Namespaces, r.Namespace) {
+		return NamedRoute{}, false
+	}
+	n := NamedRoute{Resource: r.Resource, Action: r.Action,
+		Anonymous: r.Anonymous && m.AllowAnonymous && slices.Contains(m.Namespaces, r.Namespace)}
+	return n, n.Anonymous || n.Resource != ""
+}

@@ -1,0 +1,178 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+
+	"extauthz/authz"
+	"extauthz/e2e/parts"
+	"extauthz/envoy"
+)
+
+// judge is our own service over an authorizer that lets everything through
+// whose path it can judge, and remembers the path it judged.
+type judge struct {
+	authorizer *authz.Authorizer
+	judged     atomic.Pointer[string]
+}
+
+func (j *judge) Check(ctx context.Context, r *authz.Request) (authz.Decision, error) {
+	d, err := j.authorizer.Check(ctx, r)
+	if d.Allowed {
+		j.judged.Store(&d.Path)
+	}
+	return d, err
+}
+
+func startJudge(t *testing.T, repair bool) (j *judge, address string) {
+	t.Helper()
+	format, err := authz.NewKeyFormat(authz.KeyFormatConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	peppers, err := authz.NewPeppers(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	routes, err := authz.NewRouteTable([]authz.RouteConfig{{Match: "/{all...}", Anonymous: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := authz.New(authz.Config{Format: format, Peppers: peppers, Sources: []authz.CredentialSource{{Kind: authz.SourceHeader, Name: "x-api-key"}},
+		Routes: routes, DefaultRoute: authz.DefaultRouteDeny, RepairPaths: repair, Validator: nobody{}, Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	j = &judge{authorizer: a}
+	s, err := envoy.New(envoy.Config{Checker: j, Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := grpc.NewServer()
+	authv3.RegisterAuthorizationServer(g, s)
+	go func() { _ = g.Serve(l) }()
+	t.Cleanup(g.Stop)
+	return j, l.Addr().String()
+}
+
+// nobody has a key.
+type nobody struct{}
+
+func (nobody) Lookup(context.Context, string) (authz.Entry, error) { return authz.Entry{}, nil }
+func (nobody) RoleScopes(context.Context, *authz.Record, authz.Need) (authz.Scopes, error) {
+	return nil, nil
+}
+
+var pathParts = []string{"/", "/", "/", "//", ".", "..", "...", "%2e", "%2E%2e", "%2f", "%2F", "%5c", `\`, ";", ";x=1", "a", "b", "A", "admin", "%41", "%61", "%00", "%01", "%7f",
+	"%252e", "%25", "%", "%zz", "%4", "\xc3\xa9", "%c3%a9", "\xff", "!", "%21", "~", "%7e", "*", "{x}", "@", ":", "+", "%20", "=", "&", ",", "'", "?", "?a=/../b", "#", "|", "^", "\"", "<"}
+
+const (
+	pathTries = 1200
+	pathSeed  = 7
+)
+
+// TestThePathJudgedIsThePathServed sends odd paths raw through real Envoys that
+// normalise and that do not, and holds the path that was judged to the bytes
+// that the upstream got.
+func TestThePathJudgedIsThePathServed(t *testing.T) {
+	onEach(t, func(t *testing.T, version string) {
+		for _, setting := range []struct {
+			name            string
+			repair, envoyDo bool
+			edits           []string
+		}{
+			{"Envoy normalises", false, true, nil},
+			{"Envoy leaves paths alone", false, false, []string{"normalize_path: true", "normalize_path: false", "merge_slashes: true", "merge_slashes: false", "REJECT_REQUEST\n                common", "KEEP_UNCHANGED\n                common"}},
+			{"Envoy leaves them alone, we repair", true, false, []string{"normalize_path: true", "normalize_path: false", "merge_slashes: true", "merge_slashes: false", "REJECT_REQUEST\n                common", "KEEP_UNCHANGED\n                common"}},
+			{"plain headers", false, false, []string{rawHeaders, "encode_raw_headers: false", "normalize_path: true", "normalize_path: false", "merge_slashes: true", "merge_slashes: false"}},
+		} {
+			t.Run(setting.name, func(t *testing.T) {
+				j, address := startJudge(t, setting.repair)
+				upstream := parts.StartUpstream(t)
+				listen := startGateway(t, version, address, upstream.Address, setting.edits...)
+				c, err := net.Dial("tcp", listen)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer func() { _ = c.Close() }()
+				answers := bufio.NewReader(c)
+				r := rand.New(rand.NewPCG(pathSeed, 0))
+				served := 0
+				for range pathTries {
+					target := "/"
+					for range 1 + r.IntN(6) {
+						target += pathParts[r.IntN(len(pathParts))]
+					}
+					j.judged.Store(nil)
+					_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+					if _, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nhost: h\r\n\r\n", target); err != nil {
+						t.Fatal(err)
+					}
+					res, err := http.ReadResponse(answers, nil)
+					if err != nil {
+						t.Fatalf("%q: %v", target, err)
+					}
+					body := make([]byte, 64<<10)
+					n, _ := res.Body.Read(body)
+					_, _ = res.Body.Read(body[n:]) // to its end
+					_ = res.Body.Close()
+					if res.StatusCode == http.StatusOK {
+						served++
+						line, _, _ := strings.Cut(string(body[:n]), " HTTP/1.1\r\n")
+						samePath(t, target, strings.TrimPrefix(line, "GET "), j.judged.Load())
+					}
+					if res.Close { // as after a request that Envoy could not parse
+						_ = c.Close()
+						if c, err = net.Dial("tcp", listen); err != nil {
+							t.Fatal(err)
+						}
+						answers = bufio.NewReader(c)
+					}
+				}
+				if served < pathTries/50 {
+					t.Errorf("only %d of %d paths were served", served, pathTries)
+				}
+				t.Logf("%d of %d paths were served", served, pathTries)
+			})
+		}
+	})
+}
+
+// samePath holds what was judged to what the upstream got, read by another
+// decoder than ours.
+func samePath(t *testing.T, sent, got string, judged *string) {
+	t.Helper()
+	if judged == nil {
+		t.Fatalf("%q reached the upstream as %q, and nobody judged it", sent, got)
+	}
+	raw, _, _ := strings.Cut(got, "?")
+	read, err := url.PathUnescape(raw)
+	if err != nil || read != *judged {
+		t.Errorf("%q was judged as %q and served as %q (%q, %v)", sent, *judged, got, read, err)
+	}
+	if clean := path.Clean(*judged); clean != *judged && clean+"/" != *judged {
+		t.Errorf("%q was judged as %q, which some read as %q", sent, *judged, clean)
+	}
+	if again, err := url.PathUnescape(read); err == nil && again != read && strings.ContainsAny(again, "/.\\") && !strings.ContainsAny(read, "/.\\") {
+		t.Errorf("%q was judged as %q, which decodes to %q", sent, *judged, again)
+	}
+}

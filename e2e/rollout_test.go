@@ -1,0 +1,114 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// wouldBeDenied checks a request that a trial let through: the upstream saw it,
+// and metrics and log tell why it would have been denied.
+func (s *stack) wouldBeDenied(a answer, reason string) {
+	s.t.Helper()
+	s.allowed(a)
+	if counter(s.t, s.Service, "extauthz_decisions_total", `decision="shadow"`, `reason="`+reason+`"`) == 0 {
+		s.t.Errorf("no metric tells of %s", reason)
+	}
+	if !strings.Contains(s.Log(), `"msg":"would be denied","reason":"`+reason+`"`) {
+		s.t.Errorf("no line of the log tells of %s", reason)
+	}
+}
+
+// TestATrialLetsThroughAndTells: shadow mode of a route, of a key and of
+// everything, through a real Envoy.
+func TestATrialLetsThroughAndTells(t *testing.T) {
+	onEach(t, func(t *testing.T, version string) {
+		until := time.Now().Add(24 * time.Hour).Format(time.RFC3339)
+		s := newStack(t, version, `
+default_route: deny
+routes:
+  - {match: "/reports/", resource: reports, mode: shadow, until: `+until+`}
+  - {match: "/orders/", resource: orders}`)
+		k := s.NewKey("--scope", "orders:read")
+		key := "x-api-key: " + k.Key
+
+		a := s.ask("GET", "/reports/1", key)
+		s.wouldBeDenied(a, "scope_missing")
+		if !strings.Contains(a.body, "x-auth-key-id: "+k.ID) || strings.Contains(a.body, k.Key) {
+			t.Errorf("identity of a softened request: %s", a.body)
+		}
+		a = s.ask("GET", "/reports/1", "x-auth-user-id: root")
+		s.wouldBeDenied(a, "missing_key")
+		if strings.Contains(a.body, "x-auth-") {
+			t.Errorf("a request without a key has an identity: %s", a.body)
+		}
+		s.denied(s.ask("GET", "/reports/1", "x-api-key: "+forged(t, "ak_live_00000000_")), 401, "invalid_key")
+		s.denied(s.ask("GET", "/orders/1"), 401, "missing_key")
+
+		s.denied(s.ask("POST", "/orders/1", key), 403, "scope_missing")
+		s.Must("keys", "update", k.ID, "--shadow-until", "1h")
+		s.wouldBeDenied(s.ask("POST", "/orders/1", key), "scope_missing")
+		s.wouldBeDenied(s.ask("GET", "/nowhere", key), "route_denied")
+		if audit := s.Must("audit", "--key", k.ID); !strings.Contains(audit, "shadow_until") {
+			t.Errorf("the audit does not tell: %s", audit)
+		}
+		s.Must("keys", "update", k.ID, "--shadow-until", "never")
+		s.denied(s.ask("POST", "/orders/1", key), 403, "scope_missing")
+		if _, errOut, err := s.CLI("keys", "update", k.ID, "--shadow-until", "2400h"); err == nil || !strings.Contains(errOut, "at most 90 days") {
+			t.Errorf("a trial of 100 days: %s", errOut)
+		}
+		s.Must("keys", "revoke", k.ID)
+		s.denied(s.ask("GET", "/reports/1", key), 401, "key_revoked")
+	})
+}
+
+// TestRouteMetadataOfEnvoyGateway: in the form that Envoy Gateway sends it.
+func TestRouteMetadataOfEnvoyGateway(t *testing.T) {
+	onEach(t, func(t *testing.T, version string) {
+		const last = `                        - match: {prefix: "/"}`
+		route := func(path, namespace, name, annotations string) string {
+			return `                        - match: {prefix: "` + path + `"}
+                          route: {cluster: upstream}
+                          metadata: {filter_metadata: {envoy-gateway: {resources: [{kind: HTTPRoute, namespace: ` + namespace + `, name: ` + name + annotations + `}]}}}
+`
+		}
+		s := newStack(t, version, `
+route_metadata:
+  enabled: true
+  allow_anonymous: true
+  namespaces: [shop]
+  routes: [{route: HTTPRoute/other/named, resource: invoices, action: print}]
+routes: [{match: "/shop/strict", resource: strict, action: read}]`,
+			last, route("/shop/open", "shop", "open", `, annotations: {extauthz.anonymous: "true"}`)+
+				route("/shop", "shop", "r", `, annotations: {extauthz.resource: invoices, extauthz.action: print}`)+
+				route("/evil", "other", "evil", `, annotations: {extauthz.anonymous: "true", extauthz.resource: invoices, extauthz.action: print}`)+
+				route("/named", "other", "named", "")+last,
+			"transport_api_version: V3", "transport_api_version: V3\n                      route_metadata_context_namespaces: [envoy-gateway]")
+		key := "x-api-key: " + s.NewKey("--scope", "invoices:print").Key
+		s.allowed(s.ask("GET", "/shop/x", key))
+		s.denied(s.ask("GET", "/shop/x"), 401, "missing_key")
+		s.allowed(s.ask("GET", "/shop/open"))
+		s.denied(s.ask("GET", "/shop/strict", key), 403, "scope_missing") // a rule comes first
+		s.denied(s.ask("GET", "/evil"), 401, "missing_key")
+		s.denied(s.ask("GET", "/evil", key), 403, "scope_missing") // another namespace does not count
+		s.allowed(s.ask("GET", "/named", key))
+	})
+}
+
+// TestPreflightsPassOnlyWhereConfigured, and nothing that merely looks like one.
+func TestPreflightsPassOnlyWhereConfigured(t *testing.T) {
+	onEach(t, func(t *testing.T, version string) {
+		preflight := []string{"origin: https://example.com", "access-control-request-method: GET"}
+		closed := newStack(t, version, ``)
+		closed.denied(closed.ask("OPTIONS", "/orders", preflight...), 401, "missing_key")
+		s := newStack(t, version, `cors: {allow_preflights: true}`)
+		a := s.ask("OPTIONS", "/orders", append(preflight, "x-auth-user-id: root")...)
+		s.allowed(a)
+		if strings.Contains(a.body, "x-auth-") {
+			t.Errorf("got %s", a.body)
+		}
+		s.denied(s.ask("OPTIONS", "/orders", preflight[0]), 401, "missing_key")
+		s.denied(s.ask("OPTIONS", "/orders", preflight[1]), 401, "missing_key")
+		s.denied(s.ask("GET", "/orders", preflight...), 401, "missing_key")
+	})
+}
