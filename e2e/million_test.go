@@ -226,7 +226,8 @@ func hitRatio(t *testing.T, s *parts.Service, keys []string) {
 	}
 	workers.Wait()
 	hits, misses = counter(t, s, "extauthz_cache_requests_total", `layer="local"`, `result="hit"`)-hits, counter(t, s, "extauthz_cache_requests_total", `layer="local"`, `result="miss"`)-misses
-	if told["HIT"]+told["MISS"] != zipfTries || int(hits) != told["HIT"] || int(misses) != told["MISS"] {
+	// Who gave up on a cold key, on a machine that is busy, has missed as well.
+	if late := zipfTries - told["HIT"] - told["MISS"]; late > zipfTries/1000 || int(hits) != told["HIT"] || int(misses) != told["MISS"]+late {
 		t.Errorf("counted %v hits and %v misses; the answers told %v", hits, misses, told)
 	}
 	t.Logf("Zipf (s = 1.1) over %d keys, %d checks from a cold cache: %.2f %% hits, as the answers told", len(keys), zipfTries, 100*hits/(hits+misses))
