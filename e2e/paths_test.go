@@ -18,6 +18,8 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 
 	"extauthz/authz"
 	"extauthz/e2e/parts"
@@ -69,6 +71,7 @@ func startJudge(t *testing.T, repair bool) (j *judge, address string) {
 	}
 	g := grpc.NewServer()
 	authv3.RegisterAuthorizationServer(g, s)
+	healthv1.RegisterHealthServer(g, health.NewServer())
 	go func() { _ = g.Serve(l) }()
 	t.Cleanup(g.Stop)
 	return j, l.Addr().String()

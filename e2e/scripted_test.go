@@ -15,6 +15,8 @@ import (
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"extauthz/e2e/parts"
@@ -65,6 +67,7 @@ func gateway(t *testing.T, version string, edits ...string) (s *stack, server *s
 	server = &scripted{answer: allowed(nil)}
 	g := grpc.NewServer()
 	authv3.RegisterAuthorizationServer(g, server)
+	healthv1.RegisterHealthServer(g, health.NewServer())
 	go func() { _ = g.Serve(listener) }()
 	t.Cleanup(g.Stop)
 	s = &stack{t: t, upstream: parts.StartUpstream(t)}
