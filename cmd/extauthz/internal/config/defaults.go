@@ -71,7 +71,7 @@ func Defaults() *Config {
 			Listen: DefaultGRPCListen, TLS: TLS{AllowedSANs: []string{}},
 			MaxConnectionAge: DefaultMaxConnectionAge, MaxConnectionAgeGrace: DefaultMaxConnectionAgeGrace,
 		},
-		HTTP:     HTTP{Listen: DefaultHTTPListen, TrustedPeers: []string{}},
+		HTTP:     HTTP{Listen: DefaultHTTPListen, TrustedPeers: []string{}, TLS: TLS{AllowedSANs: []string{}}},
 		Admin:    Admin{Listen: DefaultAdminListen, TLS: TLS{AllowedSANs: []string{}}},
 		Ops:      Ops{Listen: DefaultOpsListen},
 		Database: Database{Driver: DefaultDriver, MaxOpen: DefaultMaxOpen, MaxIdle: DefaultMaxIdle},
