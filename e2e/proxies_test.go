@@ -44,7 +44,7 @@ func onEachProxy(t *testing.T, test func(t *testing.T, s *stack, p proxy)) {
 			parts.StartEnvoy(t, version, strings.ReplaceAll(example("envoy-http.yaml"), "9901", strconv.Itoa(admin)), admin)
 		}}
 	}
-	for name, p := range moreProxies {
+	for name, p := range moreProxies() {
 		proxies[name] = p
 	}
 	for name, p := range proxies {
@@ -63,9 +63,6 @@ func onEachProxy(t *testing.T, test func(t *testing.T, s *stack, p proxy)) {
 		})
 	}
 }
-
-// moreProxies are those that only the full tests have.
-var moreProxies = map[string]proxy{}
 
 func portOf(t *testing.T, address string) string {
 	t.Helper()
