@@ -57,7 +57,7 @@ func onEachProxy(t *testing.T, test func(t *testing.T, s *stack, p proxy)) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				return strings.NewReplacer("8080", strconv.Itoa(port), "8081", portOf(t, s.upstream.Address), "9002", portOf(t, s.HTTP)).Replace(string(example))
+				return strings.NewReplacer("8080", strconv.Itoa(port), "8081", portOf(t, s.upstream.Address), "9002", portOf(t, s.HTTP), "9090", portOf(t, s.Ops)).Replace(string(example))
 			}, port)
 			test(t, s, p)
 		})

@@ -125,6 +125,9 @@ func (e *encoder) encode(d *authz.Decision, r *authz.Request) *authv3.CheckRespo
 		remove = append(remove, hidden...)
 	}
 	if target != r.Path {
+		if !plainValue(target) { // no authorizer of ours allows it; Envoy would answer with a 500
+			return e.encode(&authz.Decision{Reason: authz.ReasonPath}, r)
+		}
 		set[":path"] = target
 	}
 	ok := &authv3.OkHttpResponse{HeadersToRemove: remove}

@@ -67,11 +67,14 @@ func StartService(tb testing.TB, configuration string) *Service {
 	if err := os.WriteFile(file, []byte(configuration), 0o600); err != nil {
 		tb.Fatal(err)
 	}
-	s.env = []string{
-		"EXTAUTHZ_CONFIG=" + file, "EXTAUTHZ_DATA_DIR=" + s.DataDir, "EXTAUTHZ_GRPC__LISTEN=" + s.GRPC,
-		"EXTAUTHZ_ADMIN__LISTEN=" + s.Admin, "EXTAUTHZ_SERVER=http://" + s.Admin,
-		"EXTAUTHZ_OPS__LISTEN=" + s.Ops, "EXTAUTHZ_HTTP__LISTEN=" + s.HTTP,
+	if !strings.Contains(configuration, "drain_delay") {
+		s.env = []string{"EXTAUTHZ_GRPC__DRAIN_DELAY=0s"} // no gateway has to see the end coming
 	}
+	s.env = append(s.env,
+		"EXTAUTHZ_CONFIG="+file, "EXTAUTHZ_DATA_DIR="+s.DataDir, "EXTAUTHZ_GRPC__LISTEN="+s.GRPC,
+		"EXTAUTHZ_ADMIN__LISTEN="+s.Admin, "EXTAUTHZ_SERVER=http://"+s.Admin,
+		"EXTAUTHZ_OPS__LISTEN="+s.Ops, "EXTAUTHZ_HTTP__LISTEN="+s.HTTP,
+	)
 	s.run()
 	return s
 }

@@ -61,6 +61,7 @@ type Config struct {
 	// Traces.
 	Telemetry Telemetry `koanf:"telemetry"`
 
+	path     string   // of the file it was read from, there or not
 	origins  origins  // where each setting was written, for messages
 	warnings []string // seen while loading
 }
@@ -75,6 +76,8 @@ type GRPC struct {
 	MaxConnectionAge time.Duration `koanf:"max_connection_age" min:"1s"`
 	// Time that running checks get after that.
 	MaxConnectionAgeGrace time.Duration `koanf:"max_connection_age_grace" min:"1s"`
+	// Time between saying that it is about to end (health: NOT_SERVING) and ending connections, in which checks are still answered; longer than the gateway's interval of health checks.
+	DrainDelay time.Duration `koanf:"drain_delay" min:"0s" max:"5m"`
 	// Whether gRPC server reflection is served.
 	Reflection bool `koanf:"reflection"`
 }

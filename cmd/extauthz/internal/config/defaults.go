@@ -18,6 +18,7 @@ const (
 	DefaultOpsListen             = "127.0.0.1:9090"
 	DefaultMaxConnectionAge      = 10 * time.Minute
 	DefaultMaxConnectionAgeGrace = 30 * time.Second
+	DefaultDrainDelay            = 3 * time.Second
 
 	DefaultDriver  = "sqlite"
 	DefaultMaxOpen = 20
@@ -69,7 +70,7 @@ func Defaults() *Config {
 		DataDir: DefaultDataDir,
 		GRPC: GRPC{
 			Listen: DefaultGRPCListen, TLS: TLS{AllowedSANs: []string{}},
-			MaxConnectionAge: DefaultMaxConnectionAge, MaxConnectionAgeGrace: DefaultMaxConnectionAgeGrace,
+			MaxConnectionAge: DefaultMaxConnectionAge, MaxConnectionAgeGrace: DefaultMaxConnectionAgeGrace, DrainDelay: DefaultDrainDelay,
 		},
 		HTTP:     HTTP{Listen: DefaultHTTPListen, TrustedPeers: []string{}, TLS: TLS{AllowedSANs: []string{}}},
 		Admin:    Admin{Listen: DefaultAdminListen, TLS: TLS{AllowedSANs: []string{}}},

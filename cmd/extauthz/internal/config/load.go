@@ -71,7 +71,7 @@ func Load(o Options) (*Config, error) {
 	}}); err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
-	c.origins = where
+	c.origins, c.path = where, o.Path
 	c.resolveSecrets(&problems)
 	c.defaultDatabase()
 	c.validate(o.Now(), &problems)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"extauthz/authz"
 	"extauthz/cachesvc"
@@ -40,6 +41,16 @@ func (c *Config) resolveSecrets(problems *faults) {
 			*s.value = authz.NewSecret(string(trimNewline(text)))
 		}
 	}
+}
+
+// Files are the files that the configuration was read from, the secrets' among
+// them: a change of one is a change of the configuration. Those of TLS are not:
+// listeners read them by themselves.
+func (c *Config) Files() []string {
+	files := append([]string{c.path, c.Cache.SealingKeyFile, c.Database.DSNFile, c.Database.ListenDSNFile,
+		c.Cache.Redis.PasswordFile, c.Cache.Redis.SentinelPasswordFile}, c.Keys.PepperFiles...)
+	files = append(files, c.OpenAPI.Files...)
+	return slices.DeleteFunc(files, func(path string) bool { return path == "" })
 }
 
 // secretFile reads a secret's file for a setting, reports what is wrong with it

@@ -1,8 +1,6 @@
 package server
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -58,58 +56,4 @@ func (l listeners) close() {
 			_ = x.Close()
 		}
 	}
-}
-
-// tlsConfig returns nil where no certificate is configured. The files are read
-// at each handshake, so that a certificate that was exchanged is served without
-// a restart; a bad exchange fails handshakes and not running connections.
-func tlsConfig(t config.TLS) (*tls.Config, error) {
-	if !t.Enabled() {
-		return nil, nil
-	}
-	load := func() (*tls.Config, error) {
-		certificate, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("tls: %w", err)
-		}
-		c := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}, NextProtos: []string{"h2", "http/1.1"}}
-		if t.ClientCAFile == "" {
-			return c, nil
-		}
-		pem, err := os.ReadFile(t.ClientCAFile)
-		if err != nil {
-			return nil, fmt.Errorf("tls: %w", err)
-		}
-		c.ClientCAs = x509.NewCertPool()
-		if !c.ClientCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("tls: %s holds no certificate", t.ClientCAFile)
-		}
-		c.ClientAuth = tls.RequireAndVerifyClientCert
-		if len(t.AllowedSANs) > 0 {
-			c.VerifyConnection = func(s tls.ConnectionState) error { return allowedClient(s, t.AllowedSANs) }
-		}
-		return c, nil
-	}
-	first, err := load() // a failed set-up stops the program
-	if err != nil {
-		return nil, err
-	}
-	first.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return load() }
-	return first, nil
-}
-
-func allowedClient(s tls.ConnectionState, allowed []string) error {
-	for _, name := range allowed {
-		for _, dns := range s.PeerCertificates[0].DNSNames {
-			if dns == name {
-				return nil
-			}
-		}
-		for _, uri := range s.PeerCertificates[0].URIs {
-			if uri.String() == name {
-				return nil
-			}
-		}
-	}
-	return errors.New("client certificate carries none of the allowed names")
 }

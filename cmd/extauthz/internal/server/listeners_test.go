@@ -9,6 +9,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"io"
+	"log/slog"
 	"math/big"
 	"net"
 	"os"
@@ -111,7 +112,7 @@ func TestTLSLetsInWhoIsNamedAndServesANewCertificate(t *testing.T) {
 	stranger := issue(t, dir, "stranger", nil)
 	server, envoy, other := issue(t, dir, "server", authority), issue(t, dir, "envoy", authority), issue(t, dir, "other", authority)
 	server.ClientCAFile, server.AllowedSANs = authority.CertFile, []string{"envoy"}
-	c, err := tlsConfig(server.TLS)
+	c, err := tlsConfig(server.TLS, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,13 +128,20 @@ func TestTLSLetsInWhoIsNamedAndServesANewCertificate(t *testing.T) {
 		t.Error("TLS 1.1 was taken")
 	}
 	next := issue(t, dir, "next", authority)
-	for from, to := range map[string]string{next.CertFile: server.CertFile, next.KeyFile: server.KeyFile} {
-		if err := os.Rename(from, to); err != nil {
+	// One file after the other: between them they don't match.
+	for _, step := range []struct{ from, to, served string }{{next.CertFile, server.CertFile, "server"}, {next.KeyFile, server.KeyFile, "next"}} {
+		if err := os.Rename(step.from, step.to); err != nil {
 			t.Fatal(err)
 		}
+		if name, err := shake(t, c, authority, envoy, 0); err != nil || name != step.served {
+			t.Errorf("after an exchange: %q, %v, want %s", name, err, step.served)
+		}
+	}
+	if err := os.Remove(server.KeyFile); err != nil {
+		t.Fatal(err)
 	}
 	if name, err := shake(t, c, authority, envoy, 0); err != nil || name != "next" {
-		t.Errorf("after an exchange: %q, %v", name, err)
+		t.Errorf("without its file: %q, %v", name, err)
 	}
 }
 
@@ -146,11 +154,11 @@ func TestABrokenTLSSetUpStopsTheStart(t *testing.T) {
 		"wrong key":    {CertFile: good.CertFile, KeyFile: issue(t, dir, "wrong", nil).KeyFile},
 		"no authority": {CertFile: good.CertFile, KeyFile: good.KeyFile, ClientCAFile: filepath.Join(dir, "junk")},
 	} {
-		if _, err := tlsConfig(c); err == nil {
+		if _, err := tlsConfig(c, slog.New(slog.DiscardHandler)); err == nil {
 			t.Errorf("%s was taken", name)
 		}
 	}
-	if c, err := tlsConfig(config.TLS{}); c != nil || err != nil {
+	if c, err := tlsConfig(config.TLS{}, slog.New(slog.DiscardHandler)); c != nil || err != nil {
 		t.Errorf("no certificate is plain text: %v, %v", c, err)
 	}
 }

@@ -17,7 +17,7 @@ import (
 // load of the change feed and while draining, serving in every degraded mode.
 type readiness struct{ loaded, draining atomic.Bool }
 
-func opsHandler(r *readiness, cache *cachesvc.Service, registry *prometheus.Registry, version string, profiles bool) http.Handler {
+func opsHandler(r *readiness, cache *cachesvc.Service, loads *reloads, registry *prometheus.Registry, version string, profiles bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
@@ -29,7 +29,7 @@ func opsHandler(r *readiness, cache *cachesvc.Service, registry *prometheus.Regi
 		case !r.loaded.Load():
 			state, status = "starting", http.StatusServiceUnavailable
 		}
-		writeJSON(w, status, map[string]any{"state": state, "cache": cacheDetail(cache.Status())})
+		writeJSON(w, status, map[string]any{"state": state, "cache": cacheDetail(cache.Status()), "config": loads.detail()})
 	})
 	mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, map[string]string{"version": version})

@@ -2,23 +2,80 @@ package server
 
 import (
 	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"extauthz/cmd/extauthz/internal/config"
 )
 
+// reloads is what is known of loads of the configuration. Safe for concurrent use.
+type reloads struct {
+	total    *prometheus.CounterVec
+	good     prometheus.Gauge // 1 if the last load went well
+	loadedAt prometheus.Gauge
+
+	mu  sync.Mutex
+	at  time.Time // of the configuration in effect
+	err string    // of a later one that was not taken
+}
+
+func newReloads(registry prometheus.Registerer) *reloads {
+	r := &reloads{
+		total:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "extauthz_config_reloads_total", Help: "Reloads of the configuration, by result."}, []string{"result"}),
+		good:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "extauthz_config_last_reload_successful", Help: "1 if the configuration that was read last is in effect, 0 if it was refused."}),
+		loadedAt: prometheus.NewGauge(prometheus.GaugeOpts{Name: "extauthz_config_loaded_timestamp_seconds", Help: "When the configuration in effect was read."}),
+	}
+	registry.MustRegister(r.total, r.good, r.loadedAt)
+	for _, result := range []string{"ok", "failed"} { // there from the start, so that a rate can be taken
+		r.total.WithLabelValues(result)
+	}
+	r.took()
+	return r
+}
+
+func (r *reloads) took() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.at, r.err = time.Now(), ""
+	r.good.Set(1)
+	r.loadedAt.Set(float64(r.at.Unix()))
+}
+
+func (r *reloads) refused(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.err = err.Error()
+	r.good.Set(0)
+}
+
+// detail is what /readyz tells.
+func (r *reloads) detail() map[string]any {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return map[string]any{"loaded_at": r.at.UTC().Format(time.RFC3339), "error": r.err}
+}
+
 // Reload reads the configuration again and exchanges what can be exchanged, as
-// one. A bad file changes nothing. It must not be called twice at once.
+// one. A bad file changes nothing. Safe for concurrent use.
 func (s *Server) Reload() {
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	s.loaded = stampOf(s.settings.Files()) // before they are read
 	next, err := s.c.Load()
 	if err == nil {
 		err = s.exchange(next)
 	}
 	if err != nil {
-		s.reloads.WithLabelValues("failed").Inc()
+		s.reloads.total.WithLabelValues("failed").Inc()
+		s.reloads.refused(err)
 		s.log.Error("configuration was not reloaded: the old one stays", "error", err)
 		return
 	}
-	s.reloads.WithLabelValues("ok").Inc()
+	s.reloads.total.WithLabelValues("ok").Inc()
+	s.reloads.took()
 }
 
 func (s *Server) exchange(next *config.Config) error {
@@ -38,6 +95,9 @@ func (s *Server) exchange(next *config.Config) error {
 	s.cache.SetSealing(sealing)
 	if s.c.Level != nil {
 		s.c.Level.Set(LogLevel(next.Log.Level))
+	}
+	if !slices.Equal(s.settings.Files(), next.Files()) {
+		s.loaded = stampOf(next.Files())
 	}
 	s.settings = next
 	s.log.Info("configuration reloaded", "changed", changed)

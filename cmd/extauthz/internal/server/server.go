@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -48,29 +49,31 @@ type Config struct {
 
 // Server is the assembled service.
 type Server struct {
-	c        Config
-	settings *config.Config
-	log      *slog.Logger
-	db       *models.DB
-	cache    *cachesvc.Service
-	redis    goredis.UniversalClient // nil for none
-	policies *policies
-	check    *envoy.Service
-	grpc     *envoy.Server
-	http     *http.Server
-	admin    *http.Server
-	ops      *http.Server
-	ready    readiness
-	listen   listeners
-	reloads  *prometheus.CounterVec
-	stock    *inventory
-	replicas *replicas
+	c         Config
+	reloading sync.Mutex // one reload at a time; it guards settings and loaded
+	loaded    string     // stamp of the files when they were read last
+	settings  *config.Config
+	log       *slog.Logger
+	db        *models.DB
+	cache     *cachesvc.Service
+	redis     goredis.UniversalClient // nil for none
+	policies  *policies
+	check     *envoy.Service
+	grpc      *envoy.Server
+	http      *http.Server
+	admin     *http.Server
+	ops       *http.Server
+	ready     readiness
+	listen    listeners
+	reloads   *reloads
+	stock     *inventory
+	replicas  *replicas
 }
 
 // New opens database and listeners and assembles everything; nothing is served
 // until Run. On an error everything that was opened is closed.
 func New(ctx context.Context, c Config) (s *Server, err error) {
-	s = &Server{c: c, settings: c.Settings, log: c.Logger}
+	s = &Server{c: c, settings: c.Settings, loaded: stampOf(c.Settings.Files()), log: c.Logger}
 	defer func() {
 		if err != nil {
 			s.listen.close()
@@ -93,11 +96,7 @@ func New(ctx context.Context, c Config) (s *Server, err error) {
 func (s *Server) assemble(ctx context.Context) error {
 	c, registry := s.settings, prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	s.reloads = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "extauthz_config_reloads_total", Help: "Reloads of the configuration, by result."}, []string{"result"})
-	registry.MustRegister(s.reloads)
-	for _, result := range []string{"ok", "failed"} { // there from the start, so that a rate can be taken
-		s.reloads.WithLabelValues(result)
-	}
+	s.reloads = newReloads(registry)
 	sealing, err := c.SealingKeys()
 	if err != nil {
 		return err
@@ -147,15 +146,15 @@ func (s *Server) assemble(ctx context.Context) error {
 	if err := ensureAdministrator(ctx, c, s.db, keys, p.authorizer.Format, s.log); err != nil {
 		return err
 	}
-	grpcTLS, err := tlsConfig(c.GRPC.TLS)
+	grpcTLS, err := tlsConfig(c.GRPC.TLS, s.log)
 	if err != nil {
 		return fmt.Errorf("grpc.%w", err)
 	}
-	httpTLS, err := tlsConfig(c.HTTP.TLS)
+	httpTLS, err := tlsConfig(c.HTTP.TLS, s.log)
 	if err != nil {
 		return fmt.Errorf("http.%w", err)
 	}
-	adminTLS, err := tlsConfig(c.Admin.TLS)
+	adminTLS, err := tlsConfig(c.Admin.TLS, s.log)
 	if err != nil {
 		return fmt.Errorf("admin.%w", err)
 	}
@@ -171,7 +170,7 @@ func (s *Server) assemble(ctx context.Context) error {
 		return err
 	}
 	s.admin = &http.Server{Handler: api, TLSConfig: adminTLS, ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout}
-	s.ops = &http.Server{Handler: opsHandler(&s.ready, s.cache, registry, s.c.Version, c.Ops.Pprof), ReadHeaderTimeout: readTimeout}
+	s.ops = &http.Server{Handler: opsHandler(&s.ready, s.cache, s.reloads, registry, s.c.Version, c.Ops.Pprof), ReadHeaderTimeout: readTimeout}
 	return nil
 }
 
@@ -191,6 +190,7 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return s.trim(ctx) })
 	group.Go(func() error { return s.stock.run(ctx) })
 	group.Go(func() error { return s.replicas.run(ctx) })
+	group.Go(func() error { return s.watch(ctx) })
 	if dsn := s.c.Settings.Database.ListenDSN.Reveal(); dsn != "" && s.c.Settings.Database.Driver == models.Postgres {
 		group.Go(func() error { return models.Listen(ctx, dsn, s.cache.Ring, s.log) })
 	}
@@ -247,7 +247,8 @@ func (s *Server) closeRedis() error {
 func (s *Server) drain() {
 	s.ready.draining.Store(true)
 	s.grpc.SetServing(false)
-	s.log.Info("draining")
+	s.log.Info("draining", "delay", s.c.Settings.GRPC.DrainDelay)
+	time.Sleep(s.c.Settings.GRPC.DrainDelay) // until gateways have seen it
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	stopped := make(chan struct{})

@@ -1,0 +1,60 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+)
+
+// watchEvery is how often files are looked at. A look is a stat a file: it sees
+// what a watch on the files would miss, the exchange of a symbolic link above
+// them (as Kubernetes updates ConfigMaps and Secrets), and a new file under the
+// old name (as editors write).
+const watchEvery = time.Second
+
+// stampOf tells one state of files from another: by what is at the end of each
+// path now.
+func stampOf(paths []string) string {
+	var b strings.Builder
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		if err != nil {
+			fmt.Fprintf(&b, "%s absent\n", path)
+			continue
+		}
+		fmt.Fprintf(&b, "%s %d %d %d\n", path, info.ModTime().UnixNano(), info.Size(), inode(info))
+	}
+	return b.String()
+}
+
+// watch reloads when the configuration's files have changed and lie still for
+// one look, until ctx ends. What a bad file holds is tried once, until it changes
+// again.
+func (s *Server) watch(ctx context.Context) error {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	before := ""
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		now, loaded := s.stamps()
+		if now == before && now != loaded {
+			s.log.Info("the configuration's files have changed")
+			s.Reload()
+		}
+		before = now
+	}
+}
+
+// stamps tell what the files are now, and what they were when they were read
+// last.
+func (s *Server) stamps() (now, loaded string) {
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	return stampOf(s.settings.Files()), s.loaded
+}

@@ -1,0 +1,69 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestAConfigMapsSwapIsSeen: the file is a link to ..data/NAME, and ..data a link
+// to a folder that is exchanged, as Kubernetes updates ConfigMaps and Secrets.
+// Nobody sends a signal.
+func TestAConfigMapsSwapIsSeen(t *testing.T) {
+	s := service(t, ``)
+	check := reasonOf(checker(t, s))
+	dir, name := filepath.Split(s.Configuration)
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	version := 0
+	swap := func(text string) {
+		t.Helper()
+		version++
+		folder := fmt.Sprint("..v", version)
+		must(os.Mkdir(filepath.Join(dir, folder), 0o700))
+		must(os.WriteFile(filepath.Join(dir, folder, name), []byte(text), 0o600))
+		must(os.Symlink(folder, filepath.Join(dir, "..data_tmp")))
+		must(os.Rename(filepath.Join(dir, "..data_tmp"), filepath.Join(dir, "..data")))
+	}
+	holds := func(path, reason string) {
+		t.Helper()
+		eventually(t, func() error {
+			if got := check(path, "x"); got != reason {
+				return errors.New(path + ": " + got + " instead of " + reason)
+			}
+			return nil
+		})
+	}
+	swap(`routes: [{match: "/one", anonymous: true}]`)
+	must(os.Symlink(filepath.Join("..data", name), s.Configuration+".tmp"))
+	must(os.Rename(s.Configuration+".tmp", s.Configuration))
+	holds("/one", "anonymous")
+
+	swap(`routes: [{match: "/two", anonymous: true}]`)
+	holds("/two", "anonymous")
+	holds("/one", "malformed_key")
+
+	swap(`routes: [{match: "/three"}]`)
+	eventually(t, func() error {
+		metrics := get(t, "http://"+s.Ops+"/metrics")
+		return errors.Join(contains(state(t, s), "name a resource", nil), contains(metrics, "extauthz_config_last_reload_successful 0", nil))
+	})
+	holds("/two", "anonymous")
+	if n := strings.Count(s.Log(), "configuration was not reloaded"); n != 1 {
+		t.Errorf("a bad file is told %d times", n)
+	}
+
+	swap(`routes: [{match: "/four", anonymous: true}]`)
+	holds("/four", "anonymous")
+	if err := contains(get(t, "http://"+s.Ops+"/metrics"), "extauthz_config_last_reload_successful 1", nil); err != nil {
+		t.Error(err)
+	}
+	s.Stop()
+}
