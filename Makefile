@@ -20,8 +20,8 @@ demo: ## the main job at work: Envoy, the service, an upstream, a tour of reques
 run: build ## run the service alone, on SQLite
 	bin/extauthz serve
 
-parts: ## install what tests need beside Go: a C compiler, Postgres, Redis, Envoy
-	scripts/install-parts.sh gcc postgres redis $(addprefix envoy=,$(ENVOYS))
+parts: ## install what tests need beside Go: a C compiler, Postgres, Redis, nginx, Caddy, Envoy
+	scripts/install-parts.sh gcc postgres redis nginx caddy $(addprefix envoy=,$(ENVOYS))
 
 vet: ## go vet
 	$(GO) vet -tags full ./...
@@ -39,6 +39,8 @@ test: parts vet lint ## what CI runs: vet, lint, all tests with the race detecto
 test-full: ENVOYS = $(ALL_ENVOYS)
 test-full: parts vet lint ## also what takes longer: every Envoy, a million keys, fuzzing
 	E2E_ENVOYS="$(ALL_ENVOYS)" CI=true $(GO) test -race -count=1 -timeout 30m ./...
+	scripts/install-parts.sh traefik=3.7.13
+	CI=true $(GO) test -tags full -run '^(TestEachProxy|TestNoProxy)' ./e2e
 	E2E_PLAIN_BUILD=1 CI=true $(GO) test -tags full -run TestAMillionKeys -v -timeout 20m ./e2e
 	$(GO) test ./authz -run '^$$' -fuzz FuzzRouteTableAgreesWithServeMux -fuzztime 60s -fuzzminimizetime 100x
 	$(GO) test ./authz -run '^$$' -fuzz FuzzCanonicalPathIsWhatEveryPartyReads -fuzztime 60s -fuzzminimizetime 100x

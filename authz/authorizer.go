@@ -139,7 +139,7 @@ func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision
 	t.add("path", "judged as", path)
 
 	d := Decision{Path: path}
-	if a.RepairPaths && r.Path != "" {
+	if a.repairs(r) && r.Path != "" {
 		if target := encodeTarget(path, query, strings.Contains(r.Path, "?")); target != r.Path {
 			d.Target = target
 			t.add("path", "repaired", "the upstream gets the repaired path too")
@@ -253,8 +253,10 @@ func (a *Authorizer) place(r *Request) (path, query string, ok bool) {
 	if r.Method == "CONNECT" && r.Path == "" {
 		return "/", "", true
 	}
-	return CanonicalPath(r.Path, r.PathSanitised, a.RepairPaths)
+	return CanonicalPath(r.Path, r.PathSanitised, a.repairs(r))
 }
+
+func (a *Authorizer) repairs(r *Request) bool { return a.RepairPaths && !r.PathFixed }
 
 // target says what a route asks of the key.
 type target uint8

@@ -16,12 +16,13 @@ const (
 	ReasonDisabled
 	ReasonRevoked
 	ReasonExpired
-	ReasonNetwork   // client address outside the key's networks, or not known for sure
-	ReasonScope     // the key lacks what the route asks for
-	ReasonRoute     // no rule and no mapping allows this request, whatever the key
-	ReasonPath      // path or host that two parties could read differently
-	ReasonAmbiguous // more than one credential
-	ReasonThrottled // over a limit
+	ReasonNetwork    // client address outside the key's networks, or not known for sure
+	ReasonScope      // the key lacks what the route asks for
+	ReasonRoute      // no rule and no mapping allows this request, whatever the key
+	ReasonPath       // path or host that two parties could read differently
+	ReasonAmbiguous  // more than one credential
+	ReasonThrottled  // over a limit
+	ReasonForwarding // a proxy did not forward the request as it has to, or what it forwards can't be told from its own word
 	reasonCount
 )
 
@@ -52,6 +53,7 @@ var reasons = [reasonCount]reasonInfo{
 	ReasonRoute:       {"route_denied", "route_denied", 403, "Route denied", "No rule allows this request."},
 	ReasonPath:        {"path_refused", "path_refused", 400, "Path refused", "The request's path or host is not in its plain form. Send it without dot segments, doubled slashes, backslashes, parameters or needless percent-encoding."},
 	ReasonAmbiguous:   {"ambiguous_credential", "ambiguous_credential", 401, "More than one credential", "The request carries more than one credential. Send exactly one API key, once."},
+	ReasonForwarding:  {"forwarding_refused", "forwarding_refused", 403, "Forwarding refused", "The request did not come here in the form that a gateway gives it, or it carries headers whose names are the gateway's own. Send it without them."},
 	ReasonThrottled:   {"throttled", "throttled", 429, "Too many requests", "Too many requests. Try again later."},
 }
 

@@ -15,6 +15,9 @@ type Request struct {
 	// PathSanitised is true where bytes that are not UTF-8 may have been
 	// replaced by '!' on the way here (Envoy does so in its plain form).
 	PathSanitised bool
+	// PathFixed is true where the gateway can't be told another path than the one
+	// that it passes on: such a path is refused instead of repaired.
+	PathFixed bool
 
 	// Headers holds the request's headers in lower case, duplicates apart. An
 	// adapter may leave out those that [Authorizer.Reads] does not name.

@@ -233,7 +233,7 @@ func TestBadStartsEndInOneLine(t *testing.T) {
 			cmd := s.On(t).Command(c.args...)
 			if c.args[0] == "serve" { // beside the running one
 				dir := t.TempDir()
-				cmd.Env = append(cmd.Env, "EXTAUTHZ_GRPC__LISTEN=unix:"+dir+"/g", "EXTAUTHZ_ADMIN__LISTEN=unix:"+dir+"/a", "EXTAUTHZ_OPS__LISTEN=unix:"+dir+"/o")
+				cmd.Env = append(cmd.Env, "EXTAUTHZ_GRPC__LISTEN=unix:"+dir+"/g", "EXTAUTHZ_HTTP__LISTEN=unix:"+dir+"/h", "EXTAUTHZ_ADMIN__LISTEN=unix:"+dir+"/a", "EXTAUTHZ_OPS__LISTEN=unix:"+dir+"/o")
 			}
 			cmd.Env = append(cmd.Env, c.env)
 			var said strings.Builder

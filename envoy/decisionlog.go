@@ -76,6 +76,13 @@ func (l *decisionLog) undecided(ctx context.Context, err error, r *authz.Request
 	l.log.LogAttrs(ctx, slog.LevelWarn, "undecided", attrs...)
 }
 
+// misforwarded writes what is wrong with how a proxy asks; it is rationed too.
+func (l *decisionLog) misforwarded(ctx context.Context, why, peer string) {
+	if _, ok := l.failures.admit(time.Now().Unix()); ok {
+		l.log.LogAttrs(ctx, slog.LevelWarn, "not forwarded as it has to be", slog.String("why", clip(why)), slog.String("peer", peer))
+	}
+}
+
 // quota lets through a number of lines in each second. Safe for concurrent use.
 type quota struct {
 	mu         sync.Mutex

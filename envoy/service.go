@@ -112,8 +112,14 @@ func (s *Service) SetPolicy(checker Checker, c EncoderConfig) error {
 
 // Check answers one request. Its error is UNAVAILABLE, and only where nobody
 // could decide; nothing that a client sends causes one.
-func (s *Service) Check(ctx context.Context, req *authv3.CheckRequest) (res *authv3.CheckResponse, err error) {
-	start, p, r := time.Now(), s.policy.Load(), (*authz.Request)(nil)
+func (s *Service) Check(ctx context.Context, req *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+	return s.answer(ctx, s.policy.Load(), func() (*authz.Request, bool) { return decode(req), true })
+}
+
+// answer decides about the request that read brings, whichever way it came. read
+// is false where the gateway did not say what is asked for; that is a denial.
+func (s *Service) answer(ctx context.Context, p *policy, read func() (*authz.Request, bool)) (res *authv3.CheckResponse, err error) {
+	start, r := time.Now(), (*authz.Request)(nil)
 	defer func() {
 		if recover() != nil { // a bug of ours: never an open door, never a dead process
 			s.log.ErrorContext(ctx, "check panicked", "stack", string(debug.Stack()))
@@ -128,11 +134,12 @@ func (s *Service) Check(ctx context.Context, req *authv3.CheckRequest) (res *aut
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 
-	r = decode(req)
-	d, err := p.checker.Check(ctx, r)
-	if err != nil {
-		s.decision.undecided(ctx, err, r)
-		return s.undecided(p.encoder, r)
+	d, forwarded := authz.Decision{Reason: authz.ReasonForwarding}, false
+	if r, forwarded = read(); forwarded {
+		if d, err = p.checker.Check(ctx, r); err != nil {
+			s.decision.undecided(ctx, err, r)
+			return s.undecided(p.encoder, r)
+		}
 	}
 	if d.Shadow != authz.ReasonUnspecified {
 		s.shadowed[d.Shadow].Inc()

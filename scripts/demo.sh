@@ -32,7 +32,7 @@ free() {
   echo "$port"
 }
 gateway=127.0.0.1:$(free 10000) upstream=127.0.0.1:$(free 18080)
-export EXTAUTHZ_DATA_DIR=$work/data EXTAUTHZ_GRPC__LISTEN=127.0.0.1:$(free 9001) EXTAUTHZ_OPS__LISTEN=127.0.0.1:$(free 9090)
+export EXTAUTHZ_DATA_DIR=$work/data EXTAUTHZ_GRPC__LISTEN=127.0.0.1:$(free 9001) EXTAUTHZ_HTTP__LISTEN=127.0.0.1:$(free 9002) EXTAUTHZ_OPS__LISTEN=127.0.0.1:$(free 9090)
 admin=127.0.0.1:$(free 9003)
 export EXTAUTHZ_ADMIN__LISTEN=$admin EXTAUTHZ_SERVER=http://$admin
 

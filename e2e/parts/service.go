@@ -38,6 +38,7 @@ var build = sync.OnceValues(func() (string, error) {
 type Service struct {
 	*process
 	Binary, DataDir, GRPC string
+	HTTP                  string // host:port of the HTTP flavour and forward-auth
 	Configuration         string // its file
 	Admin, Ops            string // host:port
 	env                   []string
@@ -52,7 +53,7 @@ func StartService(tb testing.TB, configuration string) *Service {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	var ports [3]int
+	var ports [4]int
 	for i := range ports {
 		if ports[i], err = FreePort(); err != nil {
 			tb.Fatal(err)
@@ -60,6 +61,7 @@ func StartService(tb testing.TB, configuration string) *Service {
 	}
 	s := &Service{process: &process{tb: tb}, secrets: new([]string), Binary: binary, DataDir: filepath.Join(tb.TempDir(), "data"), GRPC: fmt.Sprintf("127.0.0.1:%d", ports[0])}
 	s.Admin, s.Ops = fmt.Sprintf("127.0.0.1:%d", ports[1]), fmt.Sprintf("127.0.0.1:%d", ports[2])
+	s.HTTP = fmt.Sprintf("127.0.0.1:%d", ports[3])
 	file := filepath.Join(tb.TempDir(), "extauthz.yaml")
 	s.Configuration = file
 	if err := os.WriteFile(file, []byte(configuration), 0o600); err != nil {
@@ -71,7 +73,7 @@ func StartService(tb testing.TB, configuration string) *Service {
 	s.env = append(s.env,
 		"EXTAUTHZ_CONFIG="+file, "EXTAUTHZ_DATA_DIR="+s.DataDir, "EXTAUTHZ_GRPC__LISTEN="+s.GRPC,
 		"EXTAUTHZ_ADMIN__LISTEN="+s.Admin, "EXTAUTHZ_SERVER=http://"+s.Admin,
-		"EXTAUTHZ_OPS__LISTEN="+s.Ops,
+		"EXTAUTHZ_OPS__LISTEN="+s.Ops, "EXTAUTHZ_HTTP__LISTEN="+s.HTTP,
 	)
 	s.run()
 	return s

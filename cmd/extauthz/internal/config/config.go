@@ -86,8 +86,10 @@ type GRPC struct {
 type HTTP struct {
 	// Address to listen on, host:port or unix:PATH.
 	Listen string `koanf:"listen" format:"listen"`
-	// Networks of the proxies whose headers are believed.
+	// Networks of the proxies that are answered, since their headers are believed; empty: this machine alone. On a Unix socket everybody who can open it.
 	TrustedPeers []string `koanf:"trusted_peers" format:"cidr"`
+	// TLS of this listener; without a certificate it speaks plain text.
+	TLS TLS `koanf:"tls"`
 }
 
 // Admin is the listener of the management API.

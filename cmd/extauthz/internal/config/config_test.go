@@ -13,6 +13,7 @@ import (
 
 const rich = `
 grpc: {listen: "0.0.0.0:9001", reflection: true}
+http: {listen: ":9002"}
 admin: {listen: ":9003"}
 credentials: [{header: authorization, scheme: Key}, {cookie: k}, {query: q}]
 identity: {header_prefix: x-id-, metadata_headers: [tier], forward_credential: true}
@@ -45,6 +46,7 @@ func TestHazardsAreWarnedOfByName(t *testing.T) {
 	for _, want := range []string{
 		"admin.listen: :9003 can be reached from other machines without TLS",
 		"grpc.listen: 0.0.0.0:9001 can be reached from other machines",
+		"http.trusted_peers: is empty, so that other machines reach :9002 and are refused there",
 		"routes[0]: /{rest...} is anonymous and catches everything",
 		"is in shadow mode until",
 		"credentials[2]: keys in a query string",
@@ -56,8 +58,8 @@ func TestHazardsAreWarnedOfByName(t *testing.T) {
 			t.Errorf("no warning %q in\n%s", want, strings.Join(w, "\n"))
 		}
 	}
-	if len(w) != 8 {
-		t.Errorf("%d warnings, want 8:\n%s", len(w), strings.Join(w, "\n"))
+	if len(w) != 9 {
+		t.Errorf("%d warnings, want 9:\n%s", len(w), strings.Join(w, "\n"))
 	}
 	for setting := range NotYet() {
 		if _, ok := settingType(setting); !ok {
@@ -111,6 +113,7 @@ func TestDiffTellsWhatNeedsARestart(t *testing.T) {
 		{func(c *Config) { c.GRPC.Listen = "a:1"; c.Limits.Mode = "off" }, []string{"limits.mode"}, []string{"grpc.listen"}},
 		{func(c *Config) { c.Database.DSN = NewDSN("x") }, nil, []string{"database.dsn"}},
 		{func(c *Config) { c.Admin.TLS.CertFile = "x" }, nil, []string{"admin.tls.cert_file"}},
+		{func(c *Config) { c.HTTP.TLS.CertFile = "x" }, nil, []string{"http.tls.cert_file"}},
 		{func(c *Config) { c.GRPC.TLS.CertFile = "new" }, []string{"grpc.tls.cert_file"}, nil},
 	} {
 		before, after := Defaults(), Defaults()

@@ -72,7 +72,7 @@ func Defaults() *Config {
 			Listen: DefaultGRPCListen, TLS: TLS{AllowedSANs: []string{}},
 			MaxConnectionAge: DefaultMaxConnectionAge, MaxConnectionAgeGrace: DefaultMaxConnectionAgeGrace, DrainDelay: DefaultDrainDelay,
 		},
-		HTTP:     HTTP{Listen: DefaultHTTPListen, TrustedPeers: []string{}},
+		HTTP:     HTTP{Listen: DefaultHTTPListen, TrustedPeers: []string{}, TLS: TLS{AllowedSANs: []string{}}},
 		Admin:    Admin{Listen: DefaultAdminListen, TLS: TLS{AllowedSANs: []string{}}},
 		Ops:      Ops{Listen: DefaultOpsListen},
 		Database: Database{Driver: DefaultDriver, MaxOpen: DefaultMaxOpen, MaxIdle: DefaultMaxIdle},

@@ -8,7 +8,7 @@ import (
 // reloadable are the settings and sections that a running service can take over.
 var reloadable = []string{
 	"credentials", "routes", "default_route", "default_map", "context_extensions",
-	"denials", "limits", "keys.pepper_files", "cache.sealing_key_file", "log.level", "log.sample_allowed", "grpc.tls", "admin.tls",
+	"denials", "limits", "keys.pepper_files", "cache.sealing_key_file", "log.level", "log.sample_allowed", "grpc.tls", "http.tls", "admin.tls",
 }
 
 // Diff names the settings that differ, sorted: those that a running service can
@@ -17,6 +17,7 @@ var reloadable = []string{
 func Diff(old, new *Config) (reload, restart []string) {
 	for _, setting := range changedSettings(reflect.ValueOf(old).Elem(), reflect.ValueOf(new).Elem(), "") {
 		switched := within(setting, "grpc.tls") && old.GRPC.TLS.Enabled() != new.GRPC.TLS.Enabled() ||
+			within(setting, "http.tls") && old.HTTP.TLS.Enabled() != new.HTTP.TLS.Enabled() ||
 			within(setting, "admin.tls") && old.Admin.TLS.Enabled() != new.Admin.TLS.Enabled()
 		if !switched && slices.ContainsFunc(reloadable, func(r string) bool { return within(setting, r) }) {
 			reload = append(reload, setting)

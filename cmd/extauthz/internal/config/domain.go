@@ -1,6 +1,7 @@
 package config
 
 import (
+	"net/netip"
 	"slices"
 
 	"extauthz/authz"
@@ -45,6 +46,9 @@ func (c *Config) GatewayRoutes() authz.RouteMetadata {
 func (c *Config) DefaultMap() (*authz.DefaultMap, error) {
 	return authz.NewDefaultMap(c.Mapping.StripPrefixes)
 }
+
+// TrustedPeers returns the networks of the proxies that are answered over HTTP.
+func (c *Config) TrustedPeers() ([]netip.Prefix, error) { return authz.ParseCIDRs(c.HTTP.TrustedPeers) }
 
 // CredentialSources returns where a key may stand, in the configured order.
 func (c *Config) CredentialSources() []authz.CredentialSource {

@@ -80,6 +80,8 @@ func TestEveryFaultIsOneLineThatSaysWhatToDo(t *testing.T) {
 		{"grpc: {tls: {key_file: a}}", "grpc.tls.cert_file: is missing"},
 		{"grpc: {tls: {client_ca_file: a}}", "grpc.tls.client_ca_file: needs grpc.tls.cert_file"},
 		{"grpc: {tls: {cert_file: /none/a, key_file: /none/b}}", "grpc.tls.cert_file: /none/a can't be read: no such file or directory"},
+		{"http: {tls: {cert_file: a}}", "http.tls.key_file: is missing"},
+		{"http: {tls: {allowed_sans: [a]}}", "http.tls.allowed_sans: needs http.tls.client_ca_file"},
 		{"database: {driver: postgres}", "database.dsn: is missing"},
 		{"database: {dsn: 'postgres://u:geheim@h/d'}", "database.driver: is sqlite, but database.dsn is a Postgres URL"},
 		{"credentials: []", "credentials: is empty"},

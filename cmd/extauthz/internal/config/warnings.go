@@ -15,7 +15,6 @@ import (
 // line.
 func NotYet() map[string]string {
 	return map[string]string{
-		"http":      "the HTTP flavour and forward-auth are not served",
 		"openapi":   "OpenAPI documents are not read",
 		"telemetry": "traces are not sent",
 	}
@@ -35,6 +34,9 @@ func (c *Config) Warnings(now time.Time) []string {
 	}
 	if !loopback(c.GRPC.Listen) && c.GRPC.TLS.ClientCAFile == "" {
 		add("grpc.listen", "%s can be reached from other machines, and whoever reaches it can test keys: set grpc.tls with client_ca_file, or limit who gets there", c.GRPC.Listen)
+	}
+	if !loopback(c.HTTP.Listen) && len(c.HTTP.TrustedPeers) == 0 {
+		add("http.trusted_peers", "is empty, so that other machines reach %s and are refused there: name the proxies' networks", c.HTTP.Listen)
 	}
 	for i, r := range c.Routes {
 		setting := fmt.Sprintf("routes[%d]", i)
@@ -59,7 +61,7 @@ func (c *Config) Warnings(now time.Time) []string {
 	}
 	for i, credential := range c.Credentials {
 		if credential.Query != "" {
-			add(fmt.Sprintf("credentials[%d]", i), "keys in a query string end up in access logs and browser histories: prefer a header")
+			add(fmt.Sprintf("credentials[%d]", i), "keys in a query string end up in access logs and browser histories, and only Envoy's gRPC flavour takes them out of what the upstream gets: prefer a header")
 		}
 	}
 	if c.Identity.ForwardCredential {

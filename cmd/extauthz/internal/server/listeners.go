@@ -11,14 +11,14 @@ import (
 
 // listeners are opened before anything is served, so that a port in use ends the
 // start with nothing half done.
-type listeners struct{ grpc, admin, ops net.Listener }
+type listeners struct{ grpc, http, admin, ops net.Listener }
 
 func listen(c *config.Config) (l listeners, err error) {
 	var problems []error
 	for _, x := range []struct {
 		name, address string
 		to            *net.Listener
-	}{{"grpc.listen", c.GRPC.Listen, &l.grpc}, {"admin.listen", c.Admin.Listen, &l.admin}, {"ops.listen", c.Ops.Listen, &l.ops}} {
+	}{{"grpc.listen", c.GRPC.Listen, &l.grpc}, {"http.listen", c.HTTP.Listen, &l.http}, {"admin.listen", c.Admin.Listen, &l.admin}, {"ops.listen", c.Ops.Listen, &l.ops}} {
 		network, address, err := config.ListenAddress(x.address)
 		if err == nil {
 			if network == "unix" {
@@ -51,7 +51,7 @@ func removeStaleSocket(path string) {
 }
 
 func (l listeners) close() {
-	for _, x := range []net.Listener{l.grpc, l.admin, l.ops} {
+	for _, x := range []net.Listener{l.grpc, l.http, l.admin, l.ops} {
 		if x != nil {
 			_ = x.Close()
 		}

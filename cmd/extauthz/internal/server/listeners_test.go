@@ -171,7 +171,7 @@ func TestListenersAreAllOpenOrNone(t *testing.T) {
 	}
 	defer func() { _ = taken.Close() }()
 	c := config.Defaults()
-	c.GRPC.Listen, c.Admin.Listen, c.Ops.Listen = "unix:"+filepath.Join(dir, "g"), taken.Addr().String(), taken.Addr().String()
+	c.GRPC.Listen, c.HTTP.Listen, c.Admin.Listen, c.Ops.Listen = "unix:"+filepath.Join(dir, "g"), "unix:"+filepath.Join(dir, "h"), taken.Addr().String(), taken.Addr().String()
 	if _, err := listen(c); err == nil || strings.Count(err.Error(), "\n") != 1 {
 		t.Fatalf("want two problems, got %v", err)
 	}
@@ -188,7 +188,7 @@ func TestListenersAreAllOpenOrNone(t *testing.T) {
 		l.close()
 		t.Error("sockets in use were taken over")
 	}
-	for _, l := range []net.Listener{first.grpc, first.admin, first.ops} {
+	for _, l := range []net.Listener{first.grpc, first.http, first.admin, first.ops} {
 		l.(*net.UnixListener).SetUnlinkOnClose(false)
 	}
 	first.close()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -59,6 +60,7 @@ type Server struct {
 	policies  *policies
 	check     *envoy.Service
 	grpc      *envoy.Server
+	http      *http.Server
 	admin     *http.Server
 	ops       *http.Server
 	ready     readiness
@@ -148,12 +150,21 @@ func (s *Server) assemble(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("grpc.%w", err)
 	}
+	httpTLS, err := tlsConfig(c.HTTP.TLS, s.log)
+	if err != nil {
+		return fmt.Errorf("http.%w", err)
+	}
 	adminTLS, err := tlsConfig(c.Admin.TLS, s.log)
 	if err != nil {
 		return fmt.Errorf("admin.%w", err)
 	}
 	s.grpc = envoy.NewServer(envoy.ServerConfig{TLS: grpcTLS, MaxConnectionAge: c.GRPC.MaxConnectionAge,
 		MaxConnectionAgeGrace: c.GRPC.MaxConnectionAgeGrace, Reflection: c.GRPC.Reflection}, s.check)
+	peers, err := c.TrustedPeers()
+	if err != nil {
+		return fmt.Errorf("http.trusted_peers: %w", err)
+	}
+	s.http = envoy.NewHTTPServer(envoy.HTTPConfig{TLS: httpTLS, TrustedPeers: peers}, s.check)
 	api, err := adminapi.New(adminapi.Config{Keys: keys, Authorizer: s.policies.authorizer, Cache: s.cache, Logger: s.log, Version: s.c.Version})
 	if err != nil {
 		return err
@@ -173,13 +184,9 @@ func (s *Server) Run(ctx context.Context) error {
 	go func() { cacheDone <- s.cache.Run(background) }()
 
 	group.Go(func() error { return s.grpc.Serve(s.listen.grpc) })
-	group.Go(func() error {
-		if s.admin.TLSConfig != nil {
-			return served(s.admin.ServeTLS(s.listen.admin, "", ""))
-		}
-		return served(s.admin.Serve(s.listen.admin))
-	})
-	group.Go(func() error { return served(s.ops.Serve(s.listen.ops)) })
+	group.Go(func() error { return serveHTTP(s.http, s.listen.http) })
+	group.Go(func() error { return serveHTTP(s.admin, s.listen.admin) })
+	group.Go(func() error { return serveHTTP(s.ops, s.listen.ops) })
 	group.Go(func() error { return s.trim(ctx) })
 	group.Go(func() error { return s.stock.run(ctx) })
 	group.Go(func() error { return s.replicas.run(ctx) })
@@ -193,7 +200,7 @@ func (s *Server) Run(ctx context.Context) error {
 			s.awaitWarm(ctx)
 			s.ready.loaded.Store(true)
 			s.grpc.SetServing(true)
-			s.log.Info("serving", "grpc", s.listen.grpc.Addr().String(), "admin", s.listen.admin.Addr().String(),
+			s.log.Info("serving", "grpc", s.listen.grpc.Addr().String(), "http", s.listen.http.Addr().String(), "admin", s.listen.admin.Addr().String(),
 				"ops", s.listen.ops.Addr().String(), "version", s.c.Version)
 		case <-ctx.Done():
 		}
@@ -246,16 +253,20 @@ func (s *Server) drain() {
 	defer cancel()
 	stopped := make(chan struct{})
 	go func() { s.grpc.GracefulStop(); close(stopped) }()
+	shutHTTP(ctx, s.http) // beside it: both have the whole time for their checks
 	select {
 	case <-stopped:
 	case <-ctx.Done():
 		s.grpc.Stop()
 		<-stopped
 	}
-	for _, h := range []*http.Server{s.admin, s.ops} {
-		if h.Shutdown(ctx) != nil {
-			_ = h.Close()
-		}
+	shutHTTP(ctx, s.admin)
+	shutHTTP(ctx, s.ops)
+}
+
+func shutHTTP(ctx context.Context, h *http.Server) {
+	if h.Shutdown(ctx) != nil {
+		_ = h.Close()
 	}
 }
 
@@ -278,8 +289,13 @@ func (s *Server) trim(ctx context.Context) error {
 	}
 }
 
-// served makes the ordinary end of an HTTP server no error.
-func served(err error) error {
+// serveHTTP serves until the server is shut down, which is no error.
+func serveHTTP(h *http.Server, l net.Listener) (err error) {
+	if h.TLSConfig != nil {
+		err = h.ServeTLS(l, "", "")
+	} else {
+		err = h.Serve(l)
+	}
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}

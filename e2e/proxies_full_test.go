@@ -1,0 +1,16 @@
+//go:build full
+
+package e2e
+
+import (
+	"testing"
+
+	"extauthz/e2e/parts"
+)
+
+// moreProxies are those that take long to make: Traefik is compiled.
+func moreProxies() map[string]proxy {
+	return map[string]proxy{"traefik": {problems: true, start: func(t *testing.T, example func(string) string, port int) {
+		parts.StartTraefik(t, example("traefik.yaml"), example("traefik-dynamic.yaml"), port)
+	}}}
+}

@@ -1,0 +1,58 @@
+package envoy
+
+import (
+	"fmt"
+	"net/http"
+
+	"extauthz/authz"
+)
+
+// nginxDialect is auth_request's, which takes 401 and 403 for denials, and any
+// other status but 2xx for an error that it answers with 500. The operator sets
+// X-Original-Method, X-Original-URI and Host.
+var nginxDialect = dialect{
+	read: forwarded{method: "X-Original-Method", uri: "X-Original-Uri"}.read,
+	status: func(status int) int {
+		if status == http.StatusUnauthorized || status >= 500 {
+			return status
+		}
+		return http.StatusForbidden
+	}}
+
+// caddyDialect is forward_auth's. Until 2.9 it writes a placeholder's own text
+// where a header to copy is absent, so none is.
+var caddyDialect = dialect{read: forwardedXForwarded.read, status: unchanged, blanks: true}
+
+// traefikDialect is ForwardAuth's. It removes the headers that it is to copy
+// before it does, and would pass empty ones on.
+var traefikDialect = dialect{read: forwardedXForwarded.read, status: unchanged}
+
+func unchanged(status int) int { return status }
+
+var forwardedXForwarded = forwarded{method: "X-Forwarded-Method", uri: "X-Forwarded-Uri", host: "X-Forwarded-Host"}
+
+// forwarded names the headers in which a proxy says what is asked for, in Go's
+// canonical form. All others, by whomever they were sent, say nothing.
+type forwarded struct {
+	method, uri string
+	host        string // "": the request's own
+}
+
+// read wants each header exactly once: what stands twice was sent by two.
+func (f forwarded) read(r *http.Request) (*authz.Request, error) {
+	out := &authz.Request{Host: r.Host, PathFixed: true, Headers: httpHeaders(r.Header, false)}
+	for _, h := range []struct {
+		name string
+		to   *string
+	}{{f.method, &out.Method}, {f.uri, &out.Path}, {f.host, &out.Host}} {
+		if h.name == "" {
+			continue
+		}
+		lines := r.Header[h.name]
+		if len(lines) != 1 || lines[0] == "" {
+			return nil, fmt.Errorf("%s has to stand there once, and stands there %d times: have the proxy set it", h.name, len(lines))
+		}
+		*h.to = lines[0]
+	}
+	return out, nil
+}

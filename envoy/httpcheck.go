@@ -1,0 +1,211 @@
+package envoy
+
+import (
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+
+	"extauthz/authz"
+)
+
+// How long an HTTP connection may take. An idle one is kept longer than any
+// caller keeps it (Envoy: an hour): who ends it first ends a check with it.
+const (
+	httpReadTimeout = 10 * time.Second
+	httpIdleTimeout = 65 * time.Minute
+)
+
+const (
+	checkPrefix = "/check"
+	// removalsHeader is how the HTTP flavour names what Envoy has to remove.
+	removalsHeader = "x-envoy-auth-headers-to-remove"
+)
+
+// HTTPConfig is how the HTTP flavour and forward-auth are set up.
+type HTTPConfig struct {
+	TLS *tls.Config // nil: plain text
+	// TrustedPeers are the networks of the proxies that are answered; none: this
+	// machine alone. Whoever can open a Unix socket is trusted.
+	TrustedPeers []netip.Prefix
+}
+
+// NewHTTPServer makes a server that answers Envoy's HTTP flavour under /check and
+// forward-auth at /auth/nginx, /auth/caddy and /auth/traefik. What it decides,
+// counts and logs is the Service's.
+func NewHTTPServer(c HTTPConfig, s *Service) *http.Server {
+	return &http.Server{
+		// No http.ServeMux: it redirects "//admin", and the raw target is judged.
+		Handler:   &httpHandler{service: s, trusted: c.TrustedPeers},
+		TLSConfig: c.TLS, ReadTimeout: httpReadTimeout, WriteTimeout: httpReadTimeout, IdleTimeout: httpIdleTimeout,
+		// It answers "OPTIONS *" with 200, which allows.
+		DisableGeneralOptionsHandler: true,
+	}
+}
+
+// dialect is how a kind of caller asks, and what it understands of an answer.
+type dialect struct {
+	// read brings what is asked about, or says why that can't be told.
+	read func(*http.Request) (*authz.Request, error)
+	// status is a denial's, in what the caller takes for a denial.
+	status func(int) int
+	// removes: the caller removes request headers that it is told of. Of others,
+	// requests are refused that carry names under the identity prefix which no
+	// answer overwrites.
+	removes bool
+	// blanks: an allowing answer needs every identity header, empty ones too.
+	blanks bool
+}
+
+// envoyDialect is the HTTP flavour of ext_authz: request line and headers are
+// the original's, headers joined and sanitised as in the plain CheckRequest. A
+// 5xx is an error to it, which failure_mode_allow lets in, and so no denial.
+var envoyDialect = dialect{removes: true,
+	status: func(status int) int {
+		if status >= 500 {
+			return http.StatusForbidden
+		}
+		return status
+	},
+	read: func(r *http.Request) (*authz.Request, error) {
+		out := &authz.Request{Method: r.Method, Host: r.Host, Path: strings.TrimPrefix(r.RequestURI, checkPrefix), PathSanitised: true,
+			PathFixed: true, Headers: httpHeaders(r.Header, true)}
+		return out, nil
+	}}
+
+// httpHandler finds the dialect and tells decisions in it.
+type httpHandler struct {
+	service *Service
+	trusted []netip.Prefix
+}
+
+func (h *httpHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	caller := dialectOf(r.RequestURI)
+	if caller == nil {
+		http.Error(w, "no such endpoint: ask /check, /auth/nginx, /auth/caddy or /auth/traefik", http.StatusNotFound)
+		return
+	}
+	var asked *authz.Request
+	p := h.service.policy.Load()
+	res, err := h.service.answer(r.Context(), p, func() (*authz.Request, bool) {
+		var err error
+		if asked, err = h.read(caller, p.encoder, r); err != nil {
+			h.service.decision.misforwarded(r.Context(), err.Error(), r.RemoteAddr)
+			asked = &authz.Request{}
+		}
+		return asked, err == nil
+	})
+	switch {
+	case err != nil:
+		if asked == nil {
+			asked = &authz.Request{}
+		}
+		caller.refuse(w, p.encoder.undecided(asked), http.StatusServiceUnavailable)
+	case res.GetErrorResponse() != nil:
+		caller.refuse(w, res.GetErrorResponse(), http.StatusServiceUnavailable)
+	case res.GetOkResponse() != nil:
+		caller.allow(w, res.GetOkResponse(), p.encoder)
+	default:
+		denied := res.GetDeniedResponse()
+		caller.refuse(w, denied, caller.status(int(denied.GetStatus().GetCode())))
+	}
+}
+
+// dialectOf returns nil for what is no endpoint.
+func dialectOf(target string) *dialect {
+	if strings.HasPrefix(target, checkPrefix) {
+		return &envoyDialect
+	}
+	switch path, _, _ := strings.Cut(target, "?"); path {
+	case "/auth/nginx":
+		return &nginxDialect
+	case "/auth/caddy":
+		return &caddyDialect
+	case "/auth/traefik":
+		return &traefikDialect
+	}
+	return nil
+}
+
+func (h *httpHandler) read(caller *dialect, e *encoder, r *http.Request) (*authz.Request, error) {
+	if !h.trusts(r) {
+		return nil, errors.New("the peer is none of http.trusted_peers")
+	}
+	asked, err := caller.read(r)
+	if err != nil || caller.removes {
+		return asked, err
+	}
+	for _, header := range asked.Headers {
+		if strings.HasPrefix(strings.ReplaceAll(header.Name, "_", "-"), e.prefix) && !slices.Contains(e.names, header.Name) {
+			return nil, errors.New("a client sent a header under the identity prefix that no answer overwrites: have the proxy remove such headers first")
+		}
+	}
+	return asked, nil
+}
+
+// trusts tells whether the peer may ask. What it forwards decides, so nobody else
+// is believed to be a proxy.
+func (h *httpHandler) trusts(r *http.Request) bool {
+	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && local.Network() == "unix" {
+		return true
+	}
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return false
+	}
+	addr := peer.Addr().WithZone("").Unmap()
+	if len(h.trusted) == 0 {
+		return addr.IsLoopback()
+	}
+	return slices.ContainsFunc(h.trusted, func(n netip.Prefix) bool { return n.Contains(addr) })
+}
+
+// httpHeaders brings headers into the authorizer's form.
+func httpHeaders(headers http.Header, sanitised bool) []authz.Header {
+	out := make([]authz.Header, 0, len(headers))
+	for name, lines := range headers {
+		name = strings.ToLower(name)
+		for _, value := range lines {
+			out = append(out, authz.Header{Name: name, Value: value, Sanitised: sanitised})
+		}
+	}
+	return out
+}
+
+// allow answers exactly 200, with identity in the response's headers.
+func (d *dialect) allow(w http.ResponseWriter, ok *authv3.OkHttpResponse, e *encoder) {
+	out := w.Header()
+	if d.blanks {
+		for _, name := range e.names {
+			out.Set(name, "")
+		}
+	}
+	for _, h := range slices.Concat(ok.GetHeaders(), ok.GetResponseHeadersToAdd()) {
+		switch name := h.GetHeader().GetKey(); {
+		case name == ":path": // nobody can be told another path
+		case name == "cookie" && !d.removes:
+		default:
+			out.Set(name, h.GetHeader().GetValue())
+		}
+	}
+	if remove := ok.GetHeadersToRemove(); d.removes && len(remove) > 0 {
+		out.Set(removalsHeader, strings.Join(remove, ","))
+	}
+	w.WriteHeader(http.StatusOK)
+}
+
+func (d *dialect) refuse(w http.ResponseWriter, denied *authv3.DeniedHttpResponse, status int) {
+	out := w.Header()
+	out["Content-Type"] = nil // none is guessed for gRPC clients, whose content type stays
+	for _, h := range denied.GetHeaders() {
+		out.Set(h.GetHeader().GetKey(), h.GetHeader().GetValue())
+	}
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(denied.GetBody())) // nobody is left to tell
+}
