@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"reflect"
 	"slices"
 	"strings"
@@ -15,8 +16,7 @@ import (
 // line.
 func NotYet() map[string]string {
 	return map[string]string{
-		"openapi":   "OpenAPI documents are not read",
-		"telemetry": "traces are not sent",
+		"openapi": "OpenAPI documents are not read",
 	}
 }
 
@@ -72,6 +72,9 @@ func (c *Config) Warnings(now time.Time) []string {
 	}
 	if c.Paths.Repair {
 		add("paths.repair", "paths are repaired before they are judged, and passed on as they were judged: let the gateway normalise instead where it can")
+	}
+	if u, err := url.Parse(c.Telemetry.OTLPEndpoint); err == nil && u.Port() == "4318" {
+		add("telemetry.otlp_endpoint", "port 4318 is mostly that of OTLP over HTTP, and spans go over gRPC: collectors take that on port 4317")
 	}
 	changed := changedSettings(reflect.ValueOf(Defaults()).Elem(), reflect.ValueOf(c).Elem(), "")
 	for _, setting := range changed {

@@ -22,6 +22,7 @@ import (
 	"extauthz/cachesvc"
 	"extauthz/cmd/extauthz/internal/adminapi"
 	"extauthz/cmd/extauthz/internal/config"
+	"extauthz/cmd/extauthz/internal/telemetry"
 	"extauthz/envoy"
 	"extauthz/models"
 )
@@ -57,6 +58,7 @@ type Server struct {
 	db        *models.DB
 	cache     *cachesvc.Service
 	redis     goredis.UniversalClient // nil for none
+	traces    *telemetry.Traces       // nil for none
 	policies  *policies
 	check     *envoy.Service
 	grpc      *envoy.Server
@@ -81,6 +83,7 @@ func New(ctx context.Context, c Config) (s *Server, err error) {
 				_ = s.db.Close()
 			}
 			_ = s.closeRedis()
+			s.closeTraces(ctx)
 			s = nil
 		}
 	}()
@@ -126,16 +129,20 @@ func (s *Server) assemble(ctx context.Context) error {
 	if s.cache, err = cachesvc.New(cacheConfig); err != nil {
 		return err
 	}
+	if err := s.openTraces(ctx); err != nil {
+		return fmt.Errorf("telemetry: %w", err)
+	}
 	s.stock = newInventory(registry, s.c.Version, s.db.CountKeys, s.cache.Now)
 	s.replicas = &replicas{db: s.db, instance: uuid.NewString()}
-	s.policies = &policies{validator: s.cache, usage: s.cache, now: s.cache.Now,
+	s.policies = &policies{validator: s.validator(), usage: s.cache, now: s.cache.Now,
 		limiter: authz.NewLimiter(c.Cache.Local.MaxKeys, s.replicas.count, time.Now)}
 	p, err := s.policies.build(c)
 	if err != nil {
 		return err
 	}
 	s.policies.current.Store(p)
-	if s.check, err = envoy.New(envoy.Config{Checker: p.authorizer, Encoder: p.encoder, SampleAllowed: c.Log.SampleAllowed, Logger: s.log, Registerer: registry}); err != nil {
+	if s.check, err = envoy.New(s.traced(envoy.Config{Checker: p.authorizer, Encoder: p.encoder,
+		SampleAllowed: c.Log.SampleAllowed, Logger: s.log, Registerer: registry})); err != nil {
 		return err
 	}
 	keys, err := keyring.New(keyring.Config{Format: p.authorizer.Format, Peppers: func() *authz.Peppers { return s.policies.authorizer().Peppers },
@@ -219,6 +226,7 @@ func (s *Server) Run(ctx context.Context) error {
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTime)
 	defer cancel()
 	err = errors.Join(err, s.cache.Flush(flush), s.closeRedis(), s.db.Close())
+	s.closeTraces(ctx)
 	s.log.Info("stopped")
 	return err
 }
