@@ -68,6 +68,14 @@ func TestHazardsAreWarnedOfByName(t *testing.T) {
 	}
 }
 
+func TestAnEndpointForTracesIsWarnedOfOnTheOtherPort(t *testing.T) {
+	for endpoint, want := range map[string]int{"http://collector:4317": 0, "https://collector:4317/": 0, "http://[::1]:4317": 0, "http://collector:4318": 1} {
+		if w := load(t, `telemetry: {otlp_endpoint: "`+endpoint+`"}`).Warnings(testNow); len(w) != want {
+			t.Errorf("%s: %q", endpoint, w)
+		}
+	}
+}
+
 func TestOnlyCatchAllPatternsAreCatchAlls(t *testing.T) {
 	for pattern, want := range map[string]bool{
 		"/": true, "GET /": true, "example.com/": true, "POST example.com/{all...}": true,

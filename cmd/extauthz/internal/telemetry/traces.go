@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc/credentials/insecure"
 )
 
 // service is the name under which traces are found; OTEL_SERVICE_NAME overrides it.
@@ -24,7 +26,7 @@ const service = "extauthz"
 const (
 	maxQueue      = 2048
 	maxBatch      = 512
-	sendEvery     = 2 * time.Second
+	sendEvery     = time.Second
 	exportTimeout = 10 * time.Second // retries included
 )
 
@@ -59,7 +61,11 @@ func New(ctx context.Context, c Config) (*Traces, error) {
 	if err != nil {
 		return nil, err
 	}
-	exporter, err := otlptracegrpc.New(ctx, otlptracegrpc.WithEndpointURL(c.Endpoint), otlptracegrpc.WithTimeout(exportTimeout))
+	options := []otlptracegrpc.Option{otlptracegrpc.WithEndpointURL(c.Endpoint), otlptracegrpc.WithTimeout(exportTimeout)}
+	if strings.HasPrefix(c.Endpoint, "http://") { // or OTEL_EXPORTER_OTLP_CERTIFICATE would switch TLS on
+		options = append(options, otlptracegrpc.WithTLSCredentials(insecure.NewCredentials()))
+	}
+	exporter, err := otlptracegrpc.New(ctx, options...)
 	if err != nil {
 		return nil, err
 	}
