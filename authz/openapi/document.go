@@ -7,6 +7,8 @@
 package openapi
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -34,6 +36,11 @@ type Options struct {
 // each. Its error joins one error a problem, each one line. References to other
 // documents are refused. It reads nothing but document.
 func Read(document []byte, o Options) (rules []authz.RouteConfig, notes []string, err error) {
+	if json.Valid(document) {
+		if err := unique(json.NewDecoder(bytes.NewReader(document)), ""); err != nil {
+			return nil, nil, err
+		}
+	}
 	doc, err := openapi3.NewLoader().LoadFromData(document)
 	if err != nil {
 		var external *openapi3.DisallowedExternalRefError
@@ -51,19 +58,57 @@ func Read(document []byte, o Options) (rules []authz.RouteConfig, notes []string
 	for _, path := range slices.Sorted(maps.Keys(items)) {
 		r.item(path, items[path])
 	}
-	r.note(&r.unsaid, "say nothing of security and are denied")
-	r.note(&r.unmet, "ask for what no API key can meet and are denied")
-	r.note(&r.optional, "make security optional ({}): a key is asked for all the same")
+	r.note(&r.unsaid, "denied, since nothing is said of their security")
+	r.note(&r.unmet, "denied, since no API key can meet what they ask for")
+	r.note(&r.optional, "a key is asked for, though their security is optional ({})")
 	if o.AllowAnonymous {
-		r.note(&r.open, "need no key (security: [])")
+		r.note(&r.open, "anonymous (security: [])")
 	} else {
-		r.note(&r.open, "have security: [] and are denied: openapi.allow_anonymous opens them")
+		r.note(&r.open, "denied, though their security is []: openapi.allow_anonymous would open them")
 	}
 	return r.rules, r.notes, errors.Join(r.problems...)
 }
 
+// unique refuses two members of one name, of which the loader would take the last:
+// nobody knows which of two security lists was meant. YAML's parser does so itself.
+func unique(d *json.Decoder, where string) error {
+	token, err := d.Token()
+	if err != nil {
+		return err
+	}
+	opened, ok := token.(json.Delim)
+	if !ok {
+		return nil
+	}
+	seen := map[string]bool{}
+	for d.More() {
+		at := where
+		if opened == '{' {
+			name, err := d.Token()
+			if err != nil {
+				return err
+			}
+			at = fmt.Sprint(where, "/", name)
+			if seen[at] {
+				return fmt.Errorf("is no OpenAPI document: %s stands there twice", at)
+			}
+			seen[at] = true
+		}
+		if err := unique(d, at); err != nil {
+			return err
+		}
+	}
+	_, err = d.Token() // the end
+	return err
+}
+
+// firstLine is the loader's error; of its two, about a document that is neither
+// JSON nor YAML, the latter, since JSON is YAML.
 func firstLine(err error) string {
 	line, _, _ := strings.Cut(err.Error(), "\n")
+	if _, yaml, ok := strings.Cut(line, "yaml error: "); ok {
+		return yaml
+	}
 	return line
 }
 
@@ -94,7 +139,7 @@ func (r *reader) note(operations *[]string, what string) {
 		more = fmt.Sprintf(" and %d more", len(list)-named)
 		list = list[:named]
 	}
-	r.notes = append(r.notes, strings.Join(list, ", ")+more+" "+what)
+	r.notes = append(r.notes, what+": "+strings.Join(list, ", ")+more)
 }
 
 // known refuses fields that the specification doesn't have: a misspelt
