@@ -148,7 +148,7 @@ func TestWhatCannotBeHeldExactlyRefusesTheDocument(t *testing.T) {
 		"no slash":            {string(document("  a: "+op, "")), "has to begin with"},
 		"a scope of no form":  {string(document("  /a: {get: {security: [{key: [read]}]}}", "")), "write resource:action"},
 		"an unknown scheme":   {string(document("  /a: {get: {security: [{kee: []}]}}", "")), `"kee", which components.securitySchemes lacks`},
-		"misspelt operation":  {string(document("  /a: {get: {secuirty: []}}", "")), `GET /a has a field "secuirty"`},
+		"misspelt operation":  {string(document("  /a: {get: {securities: []}}", "")), `GET /a has a field "securities"`},
 		"misspelt document":   {string(document("  /a: "+op, "Security: []")), `the document has a field "Security"`},
 		"misspelt method":     {string(document("  /a: {gett: {security: []}}", "")), `/a has a field "gett"`},
 		"another document":    {string(document("  /a: {$ref: 'other.yaml#/a'}", "")), "bundle them into one file"},
