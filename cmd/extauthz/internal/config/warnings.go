@@ -5,30 +5,21 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
+
+	"extauthz/authz"
 )
 
-// NotYet lists what this release accepts and checks but does not serve yet: the
-// settings, and what is missing. A release that begins to serve one removes its
-// line.
-func NotYet() map[string]string {
-	return map[string]string{
-		"openapi": "OpenAPI documents are not read",
-	}
-}
-
 // Warnings returns what is allowed and yet worth a look, one line each: openings
-// in the configuration, secret files that everybody can read, and settings that
-// have no effect in this release.
+// in the configuration, secret files that everybody can read, and what most
+// likely is a slip.
 func (c *Config) Warnings(now time.Time) []string {
 	w := slices.Clone(c.warnings)
 	add := func(setting, format string, args ...any) {
 		w = append(w, c.origins.of(setting)+": "+setting+": "+fmt.Sprintf(format, args...))
 	}
-	notYet := NotYet()
 	if !loopback(c.Admin.Listen) && !c.Admin.TLS.Enabled() {
 		add("admin.listen", "%s can be reached from other machines without TLS, and administrators' keys cross the network in the clear: set admin.tls or listen on 127.0.0.1", c.Admin.Listen)
 	}
@@ -50,6 +41,16 @@ func (c *Config) Warnings(now time.Time) []string {
 			add(setting, "%s is in shadow mode until %s: its denials for a missing key, scope, network and route are reported only", r.Match, r.Until)
 		} else {
 			add(setting, "the trial of %s is over since %s and the rule enforced: remove mode and until", r.Match, r.Until)
+		}
+	}
+	if t, err := c.RouteTable(); err == nil { // else it was refused
+		for _, r := range t.Rules() {
+			if !r.Anonymous {
+				continue
+			}
+			if losing := t.Opened(r); len(losing) > 0 {
+				add(c.settingOf(r), "%s is anonymous and goes before %s, which needs a key (%d rules lose requests to it)", r.Pattern, losing[0].Pattern, len(losing))
+			}
 		}
 	}
 	switch until := c.Shadow.Until; {
@@ -76,20 +77,15 @@ func (c *Config) Warnings(now time.Time) []string {
 	if u, err := url.Parse(c.Telemetry.OTLPEndpoint); err == nil && u.Port() == "4318" {
 		add("telemetry.otlp_endpoint", "port 4318 is mostly that of OTLP over HTTP, and spans go over gRPC: collectors take that on port 4317")
 	}
-	changed := changedSettings(reflect.ValueOf(Defaults()).Elem(), reflect.ValueOf(c).Elem(), "")
-	for _, setting := range changed {
-		for part := setting; part != ""; part = parent(part) {
-			if why, ok := notYet[part]; ok {
-				add(setting, "has no effect in this release: %s", why)
-			}
-		}
-	}
 	return w
 }
 
-func parent(setting string) string {
-	i := strings.LastIndexByte(setting, '.')
-	return setting[:max(i, 0)]
+// settingOf tells where a rule was written.
+func (c *Config) settingOf(r *authz.Rule) string {
+	if r.Source != "" {
+		return fmt.Sprintf("openapi.files[%d]", slices.Index(c.OpenAPI.Files, r.Source))
+	}
+	return fmt.Sprintf("routes[%d]", slices.IndexFunc(c.Routes, func(route Route) bool { return route.Match == r.Pattern }))
 }
 
 // loopback tells whether only this machine can reach a listener.
