@@ -33,14 +33,11 @@ type Checker interface {
 
 // Config is what a Service is made of.
 type Config struct {
-	Checker Checker
-	Encoder EncoderConfig
-	Timeout time.Duration // 0: DefaultTimeout
-	// SampleAllowed is the share of allowed checks that is logged, 0 to 1;
-	// denials are logged up to a bound a second.
-	SampleAllowed float64
-	Logger        *slog.Logger
-	Registerer    prometheus.Registerer
+	Checker    Checker
+	Encoder    EncoderConfig
+	Timeout    time.Duration // 0: DefaultTimeout
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
 	// Tracer makes a span of each check, below the one that Propagator finds in
 	// what the gateway sends; both nil: no spans, at no cost.
 	Tracer     trace.Tracer
@@ -51,6 +48,7 @@ type Config struct {
 type policy struct {
 	checker Checker
 	encoder *encoder
+	sample  float64 // of allowed checks, for the log
 }
 
 // Service answers Envoy's Check. It is safe for concurrent use.
@@ -74,7 +72,7 @@ func New(c Config) (*Service, error) {
 	if c.Logger == nil || c.Registerer == nil {
 		return nil, errors.New("envoy: a logger and a metrics registerer are needed")
 	}
-	s := &Service{timeout: c.Timeout, log: c.Logger, decision: decisionLog{log: c.Logger, sampleAllowed: c.SampleAllowed}}
+	s := &Service{timeout: c.Timeout, log: c.Logger, decision: decisionLog{log: c.Logger}}
 	if s.timeout == 0 {
 		s.timeout = DefaultTimeout
 	}
@@ -119,7 +117,7 @@ func (s *Service) SetPolicy(checker Checker, c EncoderConfig) error {
 	if err != nil {
 		return err
 	}
-	s.policy.Store(&policy{checker, e})
+	s.policy.Store(&policy{checker, e, c.SampleAllowed})
 	return nil
 }
 
@@ -171,7 +169,7 @@ func (s *Service) answer(ctx context.Context, p *policy, read func() (*authz.Req
 	} else {
 		s.decided[d.Reason].Inc()
 	}
-	s.decision.decided(ctx, &d, r)
+	s.decision.decided(ctx, p.sample, &d, r)
 	s.spans.decided(ctx, &d, r)
 	return p.encoder.encode(&d, r), nil
 }

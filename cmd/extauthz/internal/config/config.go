@@ -111,6 +111,8 @@ type Admin struct {
 type Ops struct {
 	// Address to listen on, host:port or unix:PATH.
 	Listen string `koanf:"listen" format:"listen"`
+	// TLS of this listener; without a certificate it speaks plain text. Kubernetes' probes show no client certificate.
+	TLS TLS `koanf:"tls"`
 	// Whether Go's profiles are served under /debug/pprof.
 	Pprof bool `koanf:"pprof"`
 }

@@ -113,6 +113,11 @@ func TestDiffTellsWhatNeedsARestart(t *testing.T) {
 		{func(c *Config) { c.Routes = []Route{{Match: "/"}}; c.Log.Level = "debug" }, []string{"log.level", "routes"}, nil},
 		{func(c *Config) { c.Credentials[1].Scheme = "Key" }, []string{"credentials"}, nil},
 		{func(c *Config) { c.Denials.Overrides["throttled"] = Override{Status: 503} }, []string{"denials.overrides"}, nil},
+		{func(c *Config) {
+			c.Identity.HeaderPrefix, c.OnError, c.DebugHeaders, c.Paths.Repair, c.CORS.AllowPreflights = "x-id-", "deny", true, true, true
+			c.ClientAddress.TrustedHops, c.RouteMetadata.Enabled, c.OpenAPI.Files, c.Log.SampleAllowed = 1, true, []string{"a"}, 1
+		}, []string{"client_address.trusted_hops", "cors.allow_preflights", "debug_headers", "identity.header_prefix", "log.sample_allowed", "on_error", "openapi.files", "paths.repair", "route_metadata.enabled"}, nil},
+		{func(c *Config) { c.Keys.Brand = "sk" }, nil, []string{"keys.brand"}},
 		{func(c *Config) { c.GRPC.Listen = "a:1"; c.Limits.Mode = "off" }, []string{"limits.mode"}, []string{"grpc.listen"}},
 		{func(c *Config) { c.Database.DSN = NewDSN("x") }, nil, []string{"database.dsn"}},
 		{func(c *Config) { c.Admin.TLS.CertFile = "x" }, nil, []string{"admin.tls.cert_file"}},

@@ -7,8 +7,8 @@ import (
 
 // reloadable are the settings and sections that a running service can take over.
 var reloadable = []string{
-	"credentials", "routes", "default_route", "default_map", "context_extensions",
-	"denials", "limits", "keys.pepper_files", "cache.sealing_key_file", "log.level", "log.sample_allowed", "grpc.tls", "http.tls", "admin.tls",
+	"credentials", "identity", "routes", "default_route", "default_map", "context_extensions", "route_metadata", "openapi",
+	"shadow", "cors", "paths", "client_address", "denials", "on_error", "debug_headers", "limits", "keys.pepper_files", "cache.sealing_key_file", "log.level", "log.sample_allowed", "grpc.tls", "http.tls", "admin.tls", "ops.tls",
 }
 
 // Diff names the settings that differ, sorted: those that a running service can
@@ -18,6 +18,7 @@ func Diff(old, new *Config) (reload, restart []string) {
 	for _, setting := range changedSettings(reflect.ValueOf(old).Elem(), reflect.ValueOf(new).Elem(), "") {
 		switched := within(setting, "grpc.tls") && old.GRPC.TLS.Enabled() != new.GRPC.TLS.Enabled() ||
 			within(setting, "http.tls") && old.HTTP.TLS.Enabled() != new.HTTP.TLS.Enabled() ||
+			within(setting, "ops.tls") && old.Ops.TLS.Enabled() != new.Ops.TLS.Enabled() ||
 			within(setting, "admin.tls") && old.Admin.TLS.Enabled() != new.Admin.TLS.Enabled()
 		if !switched && slices.ContainsFunc(reloadable, func(r string) bool { return within(setting, r) }) {
 			reload = append(reload, setting)

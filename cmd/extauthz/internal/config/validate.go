@@ -86,6 +86,7 @@ func (v *validator) listeners() {
 	v.tls("grpc.tls", v.GRPC.TLS)
 	v.tls("http.tls", v.HTTP.TLS)
 	v.tls("admin.tls", v.Admin.TLS)
+	v.tls("ops.tls", v.Ops.TLS)
 	r := v.Cache.Redis.TLS
 	v.tls("cache.redis.tls", TLS{CertFile: r.CertFile, KeyFile: r.KeyFile})
 	v.authorities("cache.redis.tls.ca_file", r.CAFile)

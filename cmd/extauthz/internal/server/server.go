@@ -134,18 +134,21 @@ func (s *Server) assemble(ctx context.Context) error {
 	}
 	s.stock = newInventory(registry, s.c.Version, s.db.CountKeys, s.cache.Now)
 	s.replicas = &replicas{db: s.db, instance: uuid.NewString()}
-	s.policies = &policies{validator: s.validator(), usage: s.cache, now: s.cache.Now,
+	format, err := c.KeyFormat()
+	if err != nil {
+		return err
+	}
+	s.policies = &policies{format: format, validator: s.validator(), usage: s.cache, now: s.cache.Now,
 		limiter: authz.NewLimiter(c.Cache.Local.MaxKeys, s.replicas.count, time.Now)}
 	p, err := s.policies.build(c)
 	if err != nil {
 		return err
 	}
 	s.policies.current.Store(p)
-	if s.check, err = envoy.New(s.traced(envoy.Config{Checker: p.authorizer, Encoder: p.encoder,
-		SampleAllowed: c.Log.SampleAllowed, Logger: s.log, Registerer: registry})); err != nil {
+	if s.check, err = envoy.New(s.traced(envoy.Config{Checker: p.authorizer, Encoder: p.encoder, Logger: s.log, Registerer: registry})); err != nil {
 		return err
 	}
-	keys, err := keyring.New(keyring.Config{Format: p.authorizer.Format, Peppers: func() *authz.Peppers { return s.policies.authorizer().Peppers },
+	keys, err := keyring.New(keyring.Config{Format: format, Peppers: func() *authz.Peppers { return s.policies.authorizer().Peppers },
 		Random: rand.Reader, Now: s.cache.Now, Store: s.db, Notifier: s.cache, Lists: s.cache, Logger: s.log})
 	if err != nil {
 		return err
@@ -165,6 +168,10 @@ func (s *Server) assemble(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("admin.%w", err)
 	}
+	opsTLS, err := tlsConfig(c.Ops.TLS, s.log)
+	if err != nil {
+		return fmt.Errorf("ops.%w", err)
+	}
 	s.grpc = envoy.NewServer(envoy.ServerConfig{TLS: grpcTLS, MaxConnectionAge: c.GRPC.MaxConnectionAge,
 		MaxConnectionAgeGrace: c.GRPC.MaxConnectionAgeGrace, Reflection: c.GRPC.Reflection}, s.check)
 	peers, err := c.TrustedPeers()
@@ -177,7 +184,7 @@ func (s *Server) assemble(ctx context.Context) error {
 		return err
 	}
 	s.admin = &http.Server{Handler: api, TLSConfig: adminTLS, ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout}
-	s.ops = &http.Server{Handler: opsHandler(&s.ready, s.cache, s.reloads, registry, s.c.Version, c.Ops.Pprof), ReadHeaderTimeout: readTimeout}
+	s.ops = &http.Server{Handler: opsHandler(&s.ready, s.cache, s.reloads, registry, s.c.Version, c.Ops.Pprof), TLSConfig: opsTLS, ReadHeaderTimeout: readTimeout}
 	return nil
 }
 
