@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -169,5 +170,38 @@ func TestBootstrapAsksForWhatTLSNeeds(t *testing.T) {
 		if _, said, err := s.CLI(append([]string{"envoy", "bootstrap", "--upstream", "127.0.0.1:1"}, args...)...); err == nil || !strings.Contains(said, want) {
 			t.Errorf("%v: %v %s", args, err, said)
 		}
+	}
+}
+
+// TestEveryListenerAsksForTheCertificatesThatItIsToldTo: those over HTTP; that of
+// gRPC is asked above.
+func TestEveryListenerAsksForTheCertificatesThatItIsToldTo(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs the service")
+	}
+	a := parts.NewAuthority(t)
+	c := a.Issue(t.TempDir(), "localhost")
+	listener := fmt.Sprintf("tls: {cert_file: %q, key_file: %q, client_ca_file: %q}", c.CertFile, c.KeyFile, a.CAFile)
+	s := parts.StartService(t, fmt.Sprintf("http: {%s}\nadmin: {%[1]s}\nops: {tls: {cert_file: %q, key_file: %q}}\n", listener, c.CertFile, c.KeyFile))
+	pair, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	get := func(address string, certificates ...tls.Certificate) bool {
+		t.Helper()
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: a.Pool, Certificates: certificates}, DisableKeepAlives: true}}
+		res, err := client.Get("https://" + address + "/healthz")
+		if err == nil {
+			_ = res.Body.Close()
+		}
+		return err == nil
+	}
+	for name, address := range map[string]string{"http": s.HTTP, "admin": s.Admin} {
+		if !get(address, pair) || get(address) {
+			t.Errorf("%s: with a certificate answered: %v, without: %v", name, get(address, pair), get(address))
+		}
+	}
+	if !get(s.Ops) {
+		t.Error("ops does not speak TLS")
 	}
 }

@@ -43,6 +43,7 @@ type Service struct {
 	Configuration         string // its file
 	Admin, Ops            string // host:port
 	env                   []string
+	opsScheme             string
 	secrets               *[]string // keys that it made: they must not stand in its log
 }
 
@@ -66,6 +67,10 @@ func StartService(tb testing.TB, configuration string) *Service {
 	s := &Service{process: &process{tb: tb}, secrets: new([]string), Binary: binary, DataDir: filepath.Join(tb.TempDir(), "data"), GRPC: fmt.Sprintf("127.0.0.1:%d", ports[0])}
 	s.Admin, s.Ops = fmt.Sprintf("127.0.0.1:%d", ports[1]), fmt.Sprintf("127.0.0.1:%d", ports[2])
 	s.HTTP = fmt.Sprintf("127.0.0.1:%d", ports[3])
+	s.opsScheme = "http"
+	if strings.Contains(configuration, "ops: {tls:") {
+		s.opsScheme = "https"
+	}
 	if socket := unixListener.FindStringSubmatch(configuration); socket != nil {
 		s.GRPC = socket[1]
 	}
@@ -90,7 +95,7 @@ func (s *Service) run() {
 	s.tb.Helper()
 	s.process = start(s.tb, "extauthz", s.env, s.Binary, "serve")
 	s.tb.Cleanup(s.checkLog) // runs before the process is ended
-	s.await("http://" + s.Ops + "/readyz")
+	s.await(s.opsScheme + "://" + s.Ops + "/readyz")
 }
 
 // Restart runs the service again on the same data after Stop or Kill.
