@@ -33,7 +33,7 @@ fmt: ## gofmt everything
 	gofmt -w $$(git ls-files '*.go')
 
 test: parts vet lint ## what CI runs: vet, lint, all tests with the race detector
-	$(GO) test -race ./...
+	$(GO) test -race -timeout 20m ./...
 	DEMO_ONCE=1 scripts/demo.sh
 
 test-full: ENVOYS = $(ALL_ENVOYS)
