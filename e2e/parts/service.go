@@ -52,6 +52,13 @@ type Service struct {
 // and waits until it is ready.
 func StartService(tb testing.TB, configuration string) *Service {
 	tb.Helper()
+	return StartServiceOn(tb, "127.0.0.1", configuration)
+}
+
+// StartServiceOn is StartService with the gRPC listener on an address of this
+// machine.
+func StartServiceOn(tb testing.TB, address, configuration string) *Service {
+	tb.Helper()
 	binary, err := build()
 	if err != nil {
 		tb.Fatal(err)
@@ -62,7 +69,7 @@ func StartService(tb testing.TB, configuration string) *Service {
 			tb.Fatal(err)
 		}
 	}
-	s := &Service{process: &process{tb: tb}, secrets: new([]string), Binary: binary, DataDir: filepath.Join(tb.TempDir(), "data"), GRPC: fmt.Sprintf("127.0.0.1:%d", ports[0])}
+	s := &Service{process: &process{tb: tb}, secrets: new([]string), Binary: binary, DataDir: filepath.Join(tb.TempDir(), "data"), GRPC: fmt.Sprintf("%s:%d", address, ports[0])}
 	s.Admin, s.Ops = fmt.Sprintf("127.0.0.1:%d", ports[1]), fmt.Sprintf("127.0.0.1:%d", ports[2])
 	s.HTTP = fmt.Sprintf("127.0.0.1:%d", ports[3])
 	file := filepath.Join(tb.TempDir(), "extauthz.yaml")
