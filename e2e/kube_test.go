@@ -30,7 +30,12 @@ func TestPlatforms(t *testing.T) {
 	k := parts.StartKubernetes(t)
 	k.ApplyDefinitions("istio-crds.yaml")
 	k.ApplyDefinitions("envoy-gateway-crds.yaml")
-	t.Run("istio-gateway", func(t *testing.T) { testIstioGateway(t, k) })
+	for name, test := range map[string]func(*testing.T, *parts.Kubernetes){
+		"istio-gateway": testIstioGateway, "istio-sidecar": testIstioSidecar, "istio-printed": testIstioPrinted,
+		"envoy-gateway": testEnvoyGateway,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, k) })
+	}
 }
 
 func example(t *testing.T, name string) string {

@@ -22,6 +22,10 @@ const isolatedVariable = "E2E_ISOLATED"
 func Isolated(t *testing.T, addresses ...string) bool {
 	t.Helper()
 	if os.Getenv(isolatedVariable) != "" {
+		// No mount made here is seen outside.
+		if err := syscall.Mount("none", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
+			t.Fatal(err)
+		}
 		ip(t, "link", "set", "lo", "up")
 		for _, a := range addresses {
 			ip(t, "address", "add", a+"/32", "dev", "lo")

@@ -28,7 +28,7 @@ func StartIstiod(tb testing.TB, k *Kubernetes, mesh string) *Istiod {
 		"ENABLE_CA_SERVER=false", "PILOT_CERT_PROVIDER=none", "XDS_AUTH=false", "INJECTION_WEBHOOK_CONFIG_NAME=", "VALIDATION_WEBHOOK_CONFIG_NAME=",
 	}, KubernetesPart(tb, "pilot-discovery"), "discovery", "--kubeconfig", k.Kubeconfig, "--meshConfig", file,
 		"--grpcAddr", fmt.Sprintf("127.0.0.1:%d", i.port), "--httpAddr", fmt.Sprintf("127.0.0.1:%d", http), "--monitoringAddr", fmt.Sprintf("127.0.0.1:%d", freePort(tb)),
-		"--httpsAddr", "", "--secureGRPCAddr", "")
+		"--httpsAddr", "", "--secureGRPCAddr", "", "--log_output_level", "default:warn")
 	p.await(fmt.Sprintf("http://127.0.0.1:%d/ready", http))
 	return i
 }
