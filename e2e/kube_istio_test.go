@@ -61,9 +61,8 @@ func testIstioPrinted(t *testing.T, k *parts.Kubernetes) {
 func testIstioSidecar(t *testing.T, k *parts.Kubernetes) {
 	s := newPlatform(t, k, example(t, "istio/extauthz.yaml"))
 	k.Apply(example(t, "istio/sidecar.yaml"))
-	k.Apply(example(t, "istio/waypoint.yaml")) // taken by the API; ztunnel and waypoint are not run
-	k.Delete(parts.Object{APIVersion: "security.istio.io/v1", Kind: "AuthorizationPolicy", Metadata: struct{ Name, Namespace string }{"extauthz", "shop"}})
-	k.Apply(example(t, "istio/sidecar.yaml"))
+	waypoint := k.Apply(example(t, "istio/waypoint.yaml")) // taken by the API; no waypoint is run
+	k.Delete(waypoint[0])
 	// In place of the redirection of a pod's traffic, and of its certificates.
 	k.Apply(fmt.Sprintf(`
 apiVersion: networking.istio.io/v1

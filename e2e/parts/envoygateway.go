@@ -27,19 +27,10 @@ func StartEnvoyGateway(tb testing.TB, k *Kubernetes, envoyVersion string) {
 	if err := os.Symlink(envoy, filepath.Join(bin, "envoy")); err != nil {
 		tb.Fatal(err)
 	}
-	config := filepath.Join(dir, "config")
-	if said, err := exec.Command(program, "certgen", "--local", "--config-home", config).CombinedOutput(); err != nil {
-		tb.Fatalf("certgen: %v: %s", err, said)
-	}
 	k.Apply(fmt.Sprintf(`
 apiVersion: v1
 kind: Namespace
 metadata: {name: envoy-gateway-system}
----
-apiVersion: v1
-kind: Secret
-metadata: {name: envoy-oidc-hmac, namespace: envoy-gateway-system}
-stringData: {hmac-secret: tests-need-no-secret-of-their-own}
 ---
 apiVersion: gateway.envoyproxy.io/v1alpha1
 kind: EnvoyProxy
@@ -53,6 +44,25 @@ spec:
   controllerName: gateway.envoyproxy.io/gatewayclass-controller
   parametersRef: {group: gateway.envoyproxy.io, kind: EnvoyProxy, name: tests, namespace: envoy-gateway-system}
 `, envoyVersion))
+	env := []string{"KUBECONFIG=" + k.Kubeconfig, "ENVOY_GATEWAY_NAMESPACE=envoy-gateway-system"}
+	certgen := exec.Command(program, "certgen", "--disable-topology-injector")
+	certgen.Env = append(os.Environ(), env...)
+	if said, err := certgen.CombinedOutput(); err != nil {
+		tb.Fatalf("certgen: %v: %s", err, said)
+	}
+	certificates := func(name string) (folder string) { // where it looks outside of a cluster
+		folder = filepath.Join(dir, "config", "certs", name)
+		var secret struct{ Data map[string][]byte }
+		if err := k.Get(Object{APIVersion: "v1", Kind: "Secret", Metadata: Metadata{name, "envoy-gateway-system"}}, &secret); err != nil {
+			tb.Fatal(err)
+		}
+		for file, content := range secret.Data {
+			write(tb, filepath.Join(folder, file), string(content))
+		}
+		return folder
+	}
+	certificates("envoy")
+	root := rootWith(tb, certificates("envoy-gateway"), "certs")
 	file := filepath.Join(dir, "gateway.yaml")
 	write(tb, file, fmt.Sprintf(`
 apiVersion: gateway.envoyproxy.io/v1alpha1
@@ -64,27 +74,28 @@ provider:
     resource: {type: Kubernetes, kubernetes: {leaderElection: {disable: true}}}
     infrastructure: {type: Host, host: {configHome: %q, dataHome: %q, stateHome: %q, runtimeDir: %q}}
 logging: {level: {default: warn}}
-`, config, filepath.Join(dir, "data"), filepath.Join(dir, "state"), filepath.Join(dir, "run")))
-	root := rootWith(tb, filepath.Join(config, "certs", "envoy-gateway"), "certs")
-	startIn(tb, root, "envoy-gateway", []string{"KUBECONFIG=" + k.Kubeconfig, "ENVOY_GATEWAY_NAMESPACE=envoy-gateway-system"}, program, "server", "--config-path", file)
+`, filepath.Join(dir, "config"), filepath.Join(dir, "data"), filepath.Join(dir, "state"), filepath.Join(dir, "run")))
+	startIn(tb, root, "envoy-gateway", env, program, "server", "--config-path", file)
 }
 
 // rootWith is the root folder with one folder more, for a program that reads
 // what can't be named otherwise. It is put together from mounts that only this
-// process and its children see (Isolated), on a folder of the system that no
-// test removes: what is removed below a mount is removed for all.
+// process and its children see (Isolated). Nothing below it may be removed here,
+// where that would remove the real thing: its folder is left to Isolated, outside,
+// where nothing is mounted.
 func rootWith(tb testing.TB, source, name string) string {
 	tb.Helper()
-	const root = "/mnt"
 	must := func(err error) {
 		tb.Helper()
 		if err != nil {
 			tb.Fatal(err)
 		}
 	}
-	if os.Getenv(isolatedVariable) == "" {
+	if !isolated() {
 		tb.Fatal("mounts are made in isolated tests alone")
 	}
+	root, err := os.MkdirTemp("", "root")
+	must(err)
 	entries, err := os.ReadDir("/")
 	must(err)
 	must(syscall.Mount("tests", root, "tmpfs", 0, "mode=755"))
@@ -95,7 +106,7 @@ func rootWith(tb testing.TB, source, name string) string {
 			target, err := os.Readlink(from)
 			must(err)
 			must(os.Symlink(target, to))
-		case e.IsDir() && from != root && e.Name() != name:
+		case e.IsDir() && e.Name() != name:
 			must(os.Mkdir(to, 0o755))
 			must(syscall.Mount(from, to, "", syscall.MS_BIND|syscall.MS_REC, ""))
 		}

@@ -21,7 +21,7 @@ const isolatedVariable = "E2E_ISOLATED"
 // in, passes on how that went, and is false.
 func Isolated(t *testing.T, addresses ...string) bool {
 	t.Helper()
-	if os.Getenv(isolatedVariable) != "" {
+	if isolated() {
 		// No mount made here is seen outside.
 		if err := syscall.Mount("none", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
 			t.Fatal(err)
@@ -68,6 +68,9 @@ func Isolated(t *testing.T, addresses ...string) bool {
 	}
 	return false
 }
+
+// isolated tells whether this process is the one inside, the first of its own.
+func isolated() bool { return os.Getenv(isolatedVariable) != "" && os.Getpid() == 1 }
 
 func ip(t *testing.T, args ...string) {
 	t.Helper()

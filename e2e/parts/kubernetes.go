@@ -137,8 +137,11 @@ func (k *Kubernetes) ApplyDefinitions(name string) {
 type Object struct {
 	APIVersion string `yaml:"apiVersion"`
 	Kind       string
-	Metadata   struct{ Name, Namespace string }
+	Metadata   Metadata
 }
+
+// Metadata is the name of an object; its namespace is empty where it has none.
+type Metadata struct{ Name, Namespace string }
 
 // Apply applies documents in their order, as `kubectl apply --server-side` does,
 // and returns what they were. A field that the API does not know fails the test.

@@ -22,8 +22,8 @@ func RemoveBuild() { _ = os.RemoveAll(buildDir) }
 
 // build compiles the binary once a test process, with the race detector.
 var build = sync.OnceValues(func() (string, error) {
-	if built := os.Getenv(isolatedVariable); built != "" {
-		return built, nil
+	if isolated() {
+		return os.Getenv(isolatedVariable), nil
 	}
 	path := filepath.Join(buildDir, "extauthz")
 	args := []string{"build", "-race", "-o", path, "extauthz/cmd/extauthz"}
