@@ -3,6 +3,8 @@
 package e2e
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	"extauthz/e2e/parts"
@@ -41,5 +43,52 @@ func testEnvoyGateway(t *testing.T, k *parts.Kubernetes) {
 	}
 	s.denied(s.ask("GET", "/orders", reader, reader), 401, "ambiguous_credential")
 
-	s.shutWithout(s.NewKey("--scope", "orders:read").Key)
+	s.opensWithout(t, k)
+	s.shutWithout(reader)
+}
+
+// opensWithout checks what documents say of policies: one of a route replaces the
+// gateway's, and what was asked for no more has no identity; one that is invalid
+// lets nobody in.
+func (s *stack) opensWithout(t *testing.T, k *parts.Kubernetes) {
+	t.Helper()
+	becomes := func(what string, status int, reached bool) {
+		t.Helper()
+		eventually(t, func() error {
+			a := s.ask("GET", "/orders", "x-auth-user-id: root")
+			if a.status != status || a.reached != reached || strings.Contains(a.body, "root") {
+				return fmt.Errorf("%s: %d, upstream reached: %v, %s", what, a.status, a.reached, a.body)
+			}
+			return nil
+		})
+	}
+	other := k.Apply(`
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: SecurityPolicy
+metadata: {name: other, namespace: shop}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: orders}]
+  cors: {allowOrigins: ["https://app.example.com"]}
+`)
+	becomes("with a policy of the route that does not ask", 200, true)
+	k.Delete(other[0])
+	becomes("without it", 401, false)
+	k.Delete(parts.Object{APIVersion: "gateway.networking.k8s.io/v1beta1", Kind: "ReferenceGrant", Metadata: parts.Metadata{Name: "extauthz-gateways", Namespace: "extauthz"}})
+	becomes("with a policy that is invalid", 500, false)
+	k.Apply(example(t, "envoy-gateway/policy.yaml"))
+	becomes("with its grant again", 401, false)
+}
+
+// testEnvoyGatewayPrinted: what `envoy gateway` prints for another configuration.
+func testEnvoyGatewayPrinted(t *testing.T, k *parts.Kubernetes) {
+	s := newPlatform(t, k, "identity: {header_prefix: x-id-}\ncredentials: [{header: x-key}]\nroutes: [{match: /healthz, anonymous: true}]\n")
+	k.Apply(s.Must("envoy", "gateway"))
+	k.Apply(example(t, "envoy-gateway/routes.yaml"))
+	parts.StartEnvoyGateway(t, k, "1.40.0")
+	s.gateway = podAddress + ":80"
+	key := "x-key: " + s.NewKey("--scope", "orders:read").Key
+	s.awaits(key)
+	s.renamed(key)
+	// Annotations count for nothing where route_metadata is not enabled.
+	s.denied(s.ask("POST", "/search", key, "content-length: 0"), 403, "scope_missing")
 }

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 
@@ -29,8 +30,7 @@ func testIstioGateway(t *testing.T, k *parts.Kubernetes) {
 	s.preflights(t)
 	key := "x-api-key: " + s.NewKey("--scope", "*:*").Key
 	s.denied(s.ask("GET", "/other", key), 403, "route_denied")
-	a := s.ask("GET", "/orders", key, key) // told from one line with a comma
-	s.denied(a, 401, "ambiguous_credential")
+	s.denied(s.ask("GET", "/orders", key, key), 401, "ambiguous_credential")
 
 	// A policy whose provider the mesh lacks lets nobody in.
 	lost := strings.NewReplacer("{name: extauthz}", "{name: lost}", "{name: extauthz,", "{name: lost,").Replace(strings.SplitN(example(t, "istio/gateway.yaml"), "\n---\n", 2)[0])
@@ -60,9 +60,18 @@ func testIstioPrinted(t *testing.T, k *parts.Kubernetes) {
 
 func testIstioSidecar(t *testing.T, k *parts.Kubernetes) {
 	s := newPlatform(t, k, example(t, "istio/extauthz.yaml"))
-	k.Apply(example(t, "istio/sidecar.yaml"))
 	waypoint := k.Apply(example(t, "istio/waypoint.yaml")) // taken by the API; no waypoint is run
 	k.Delete(waypoint[0])
+	s.startSidecar(t, k, example(t, "istio/mesh.yaml"))
+	s.decides(t, "/healthz")
+	s.preflights(t)
+	s.shutWithout("x-api-key: " + s.NewKey("--scope", "orders:read").Key)
+}
+
+// startSidecar runs the sidecar of the stack's upstream.
+func (s *stack) startSidecar(t *testing.T, k *parts.Kubernetes, mesh string) {
+	t.Helper()
+	k.Apply(example(t, "istio/sidecar.yaml"))
 	// In place of the redirection of a pod's traffic, and of its certificates.
 	k.Apply(fmt.Sprintf(`
 apiVersion: networking.istio.io/v1
@@ -80,10 +89,27 @@ spec: {mtls: {mode: DISABLE}}
 	admin := freePort(t)
 	s.gateway, s.admin = podAddress+":8080", fmt.Sprintf("127.0.0.1:%d", admin)
 	orders := parts.Workload{Kind: "sidecar", Address: podAddress, Namespace: "shop", Label: "app", Value: "orders"}
-	parts.StartIstiod(t, k, example(t, "istio/mesh.yaml")).StartProxy(t, "1.40.0", orders, admin)
-	s.decides(t, "/healthz")
-	s.preflights(t)
-	s.shutWithout(s.NewKey("--scope", "orders:read").Key)
+	parts.StartIstiod(t, k, mesh).StartProxy(t, "1.40.0", orders, admin)
+}
+
+// testIstioHeadless: why the examples want a Service with an address.
+func testIstioHeadless(t *testing.T, k *parts.Kubernetes) {
+	s := newPlatform(t, k, example(t, "istio/extauthz.yaml"))
+	k.Apply(strings.Replace(pods("extauthz", "headless", "grpc", 9001, s.GRPC), "spec:\n", "spec:\n  clusterIP: None\n", 1))
+	s.startSidecar(t, k, strings.Replace(example(t, "istio/mesh.yaml"), "service: extauthz.", "service: headless.", 1))
+	key := "x-api-key: " + s.NewKey("--scope", "orders:read").Key
+	eventually(t, func() error {
+		c, err := net.Dial("tcp", s.gateway)
+		if err != nil {
+			return err
+		}
+		return c.Close()
+	})
+	for range 5 {
+		if a := s.ask("GET", "/orders", key); a.status != 503 || a.reached {
+			t.Errorf("a sidecar reaches a headless Service: %d %s", a.status, a.body)
+		}
+	}
 }
 
 func (s *stack) preflights(t *testing.T) {

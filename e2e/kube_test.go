@@ -30,12 +30,12 @@ func TestPlatforms(t *testing.T) {
 	k := parts.StartKubernetes(t)
 	k.ApplyDefinitions("istio-crds.yaml")
 	k.ApplyDefinitions("envoy-gateway-crds.yaml")
-	for name, test := range map[string]func(*testing.T, *parts.Kubernetes){
-		"istio-gateway": testIstioGateway, "istio-sidecar": testIstioSidecar, "istio-printed": testIstioPrinted,
-		"envoy-gateway": testEnvoyGateway,
-	} {
-		t.Run(name, func(t *testing.T) { test(t, k) })
-	}
+	t.Run("istio-gateway", func(t *testing.T) { testIstioGateway(t, k) })
+	t.Run("istio-sidecar", func(t *testing.T) { testIstioSidecar(t, k) })
+	t.Run("istio-headless", func(t *testing.T) { testIstioHeadless(t, k) })
+	t.Run("istio-printed", func(t *testing.T) { testIstioPrinted(t, k) })
+	t.Run("envoy-gateway", func(t *testing.T) { testEnvoyGateway(t, k) })
+	t.Run("envoy-gateway-printed", func(t *testing.T) { testEnvoyGatewayPrinted(t, k) })
 }
 
 func example(t *testing.T, name string) string {
@@ -147,11 +147,11 @@ func (s *stack) awaits(header string) {
 
 // shutWithout checks that nobody gets in, with the status that the examples set,
 // once the service is gone.
-func (s *stack) shutWithout(key string) {
+func (s *stack) shutWithout(header string) {
 	s.t.Helper()
 	s.Kill()
 	for range 5 {
-		if a := s.ask("GET", "/orders", "x-api-key: "+key); a.status != 503 || a.reached {
+		if a := s.ask("GET", "/orders", header); a.status != 503 || a.reached {
 			s.t.Errorf("with the service gone: %d, upstream reached: %v, %s", a.status, a.reached, a.body)
 		}
 	}
