@@ -6,7 +6,7 @@ ALL_ENVOYS  := 1.36.4 1.37.0 1.38.3 1.40.0
 LINT  := $(GO) tool -modfile=tools/go.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: bench-revocation bench-flood help build parts vet lint fmt test test-full test-short clean run demo
+.PHONY: e2e-kube bench-revocation bench-flood help build parts vet lint fmt test test-full test-short clean run demo
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,10 +24,10 @@ parts: ## install what tests need beside Go: a C compiler, Postgres, Redis, ngin
 	scripts/install-parts.sh gcc postgres redis nginx caddy $(addprefix envoy=,$(ENVOYS))
 
 vet: ## go vet
-	$(GO) vet -tags full ./...
+	$(GO) vet -tags full,kube ./...
 
 lint: ## golangci-lint, with who may import whom (.golangci.yml)
-	$(LINT) run --build-tags full ./...
+	$(LINT) run --build-tags full,kube ./...
 
 fmt: ## gofmt everything
 	gofmt -w $$(git ls-files '*.go')
@@ -46,6 +46,10 @@ test-full: parts vet lint ## also what takes longer: every Envoy, a million keys
 	$(GO) test ./authz -run '^$$' -fuzz FuzzCanonicalPathIsWhatEveryPartyReads -fuzztime 60s -fuzzminimizetime 100x
 	$(GO) test ./envoy -run '^$$' -fuzz FuzzAnyCheckRequestIsAnswered -fuzztime 60s -fuzzminimizetime 100x
 	$(GO) test ./envoy -run '^$$' -fuzz FuzzTheRealAuthorizerAnswersAnything -fuzztime 60s -fuzzminimizetime 100x
+
+e2e-kube: ## Istio and Envoy Gateway on a real Kubernetes API, as plain processes (the first time 20 minutes more, to build them)
+	scripts/install-parts.sh gcc kube $(addprefix envoy=,$(ENVOYS))
+	CI=true $(GO) test -tags kube -count=1 -run '^TestPlatforms$$' -v -timeout 15m ./e2e
 
 test-short: ## tests that need nothing beside Go, under a minute
 	$(GO) test -short ./...

@@ -31,12 +31,21 @@ type process struct {
 
 func start(tb testing.TB, name string, env []string, program string, args ...string) *process {
 	tb.Helper()
+	return startIn(tb, "", name, env, program, args...)
+}
+
+// startIn is start with another root folder.
+func startIn(tb testing.TB, root, name string, env []string, program string, args ...string) *process {
+	tb.Helper()
 	p := &process{tb: tb, cmd: exec.Command(program, args...), log: filepath.Join(tb.TempDir(), name+".log"), done: make(chan struct{})}
 	out, err := os.Create(p.log)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	p.cmd.Stdout, p.cmd.Stderr, p.cmd.Env, p.cmd.Dir = out, out, append(os.Environ(), env...), tb.TempDir()
+	if root != "" {
+		p.cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: root}
+	}
 	if err := p.cmd.Start(); err != nil {
 		tb.Fatal(err)
 	}

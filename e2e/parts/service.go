@@ -23,6 +23,9 @@ func RemoveBuild() { _ = os.RemoveAll(buildDir) }
 
 // build compiles the binary once a test process, with the race detector.
 var build = sync.OnceValues(func() (string, error) {
+	if isolated() {
+		return os.Getenv(isolatedVariable), nil
+	}
 	path := filepath.Join(buildDir, "extauthz")
 	args := []string{"build", "-race", "-o", path, "extauthz/cmd/extauthz"}
 	if os.Getenv("E2E_PLAIN_BUILD") != "" { // figures are taken without the race detector
@@ -54,6 +57,13 @@ var unixListener = regexp.MustCompile(`grpc: {listen: "(unix:[^"]+)"`)
 // and waits until it is ready.
 func StartService(tb testing.TB, configuration string) *Service {
 	tb.Helper()
+	return StartServiceOn(tb, "127.0.0.1", configuration)
+}
+
+// StartServiceOn is StartService with the gRPC listener on an address of this
+// machine.
+func StartServiceOn(tb testing.TB, address, configuration string) *Service {
+	tb.Helper()
 	binary, err := build()
 	if err != nil {
 		tb.Fatal(err)
@@ -64,7 +74,7 @@ func StartService(tb testing.TB, configuration string) *Service {
 			tb.Fatal(err)
 		}
 	}
-	s := &Service{process: &process{tb: tb}, secrets: new([]string), Binary: binary, DataDir: filepath.Join(tb.TempDir(), "data"), GRPC: fmt.Sprintf("127.0.0.1:%d", ports[0])}
+	s := &Service{process: &process{tb: tb}, secrets: new([]string), Binary: binary, DataDir: filepath.Join(tb.TempDir(), "data"), GRPC: fmt.Sprintf("%s:%d", address, ports[0])}
 	s.Admin, s.Ops = fmt.Sprintf("127.0.0.1:%d", ports[1]), fmt.Sprintf("127.0.0.1:%d", ports[2])
 	s.HTTP = fmt.Sprintf("127.0.0.1:%d", ports[3])
 	s.opsScheme = "http"

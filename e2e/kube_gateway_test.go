@@ -1,0 +1,94 @@
+//go:build kube
+
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"extauthz/e2e/parts"
+)
+
+func testEnvoyGateway(t *testing.T, k *parts.Kubernetes) {
+	s := newPlatform(t, k, example(t, "envoy-gateway/extauthz.yaml"))
+	k.Apply(example(t, "envoy-gateway/policy.yaml"))
+	k.Apply(example(t, "envoy-gateway/routes.yaml"))
+	parts.StartEnvoyGateway(t, k, "1.40.0")
+	s.gateway = podAddress + ":80"
+	s.decides(t, "/healthz")
+
+	key := func(scopes ...string) string {
+		var flags []string
+		for _, scope := range scopes {
+			flags = append(flags, "--scope", scope)
+		}
+		return "x-api-key: " + s.NewKey(flags...).Key
+	}
+	reader := key("orders:read")
+	// Annotations: what the route needs, with an action of its own.
+	s.allowed(s.ask("POST", "/search", reader, "content-length: 0"))
+	s.denied(s.ask("GET", "/search", key("orders:create")), 403, "scope_missing")
+	// Context extensions, of a policy of one route.
+	s.allowed(s.ask("GET", "/reports/1", key("reports:create")))
+	s.denied(s.ask("GET", "/reports/1", key("reports:read")), 403, "scope_missing")
+	s.denied(s.ask("GET", "/reports/1"), 401, "missing_key")
+	// A rule of ours comes before them.
+	s.denied(s.ask("DELETE", "/orders/1", key("orders:delete")), 403, "scope_missing")
+	s.allowed(s.ask("DELETE", "/orders/1", key("archive:delete")))
+	// Preflights are not answered by a gateway without CORS.
+	s.denied(s.ask("OPTIONS", "/orders", "origin: https://app.example.com", "access-control-request-method: GET"), 401, "missing_key")
+	if a := s.ask("GET", "/nowhere", reader); a.status != 404 || a.reached {
+		t.Errorf("where no route is: %d, upstream reached: %v", a.status, a.reached)
+	}
+	s.denied(s.ask("GET", "/orders", reader, reader), 401, "ambiguous_credential")
+
+	s.opensWithout(t, k)
+	s.shutWithout(reader)
+}
+
+// opensWithout checks what documents say of policies: one of a route replaces the
+// gateway's, and what was asked for no more has no identity; one that is invalid
+// lets nobody in.
+func (s *stack) opensWithout(t *testing.T, k *parts.Kubernetes) {
+	t.Helper()
+	becomes := func(what string, status int, reached bool) {
+		t.Helper()
+		eventually(t, func() error {
+			a := s.ask("GET", "/orders", "x-auth-user-id: root")
+			if a.status != status || a.reached != reached || strings.Contains(a.body, "root") {
+				return fmt.Errorf("%s: %d, upstream reached: %v, %s", what, a.status, a.reached, a.body)
+			}
+			return nil
+		})
+	}
+	other := k.Apply(`
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: SecurityPolicy
+metadata: {name: other, namespace: shop}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: orders}]
+  cors: {allowOrigins: ["https://app.example.com"]}
+`)
+	becomes("with a policy of the route that does not ask", 200, true)
+	k.Delete(other[0])
+	becomes("without it", 401, false)
+	k.Delete(parts.Object{APIVersion: "gateway.networking.k8s.io/v1beta1", Kind: "ReferenceGrant", Metadata: parts.Metadata{Name: "extauthz-gateways", Namespace: "extauthz"}})
+	becomes("with a policy that is invalid", 500, false)
+	k.Apply(example(t, "envoy-gateway/policy.yaml"))
+	becomes("with its grant again", 401, false)
+}
+
+// testEnvoyGatewayPrinted: what `envoy gateway` prints for another configuration.
+func testEnvoyGatewayPrinted(t *testing.T, k *parts.Kubernetes) {
+	s := newPlatform(t, k, "identity: {header_prefix: x-id-}\ncredentials: [{header: x-key}]\nroutes: [{match: /healthz, anonymous: true}]\n")
+	k.Apply(s.Must("envoy", "gateway"))
+	k.Apply(example(t, "envoy-gateway/routes.yaml"))
+	parts.StartEnvoyGateway(t, k, "1.40.0")
+	s.gateway = podAddress + ":80"
+	key := "x-key: " + s.NewKey("--scope", "orders:read").Key
+	s.awaits(key)
+	s.renamed(key)
+	// Annotations count for nothing where route_metadata is not enabled.
+	s.denied(s.ask("POST", "/search", key, "content-length: 0"), 403, "scope_missing")
+}
