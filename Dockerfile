@@ -1,8 +1,7 @@
 # The image: one static binary, roots of trust, a data folder.
 #   docker build -t extauthz .   compiles in Go's image (needs BuildKit, and a registry for that image)
 #   make image                   the same, and where no registry answers with the binary compiled outside
-# What is in it is laid out by scripts/image-root.sh in either case, so that the
-# layers are the same bytes whoever builds them.
+# What is in it is laid out by scripts/image-root.sh in either case.
 ARG GO_IMAGE=golang:1.26-bookworm
 
 FROM scratch AS base
@@ -22,17 +21,17 @@ STOPSIGNAL SIGTERM
 ENTRYPOINT ["/usr/bin/extauthz"]
 CMD ["serve"]
 
-# Laid out before, by scripts/image.sh.
+# Laid out before, by scripts/image.sh. Archives, since COPY would give folders
+# the time of the build: so the layers are the same bytes each time.
 FROM base AS prebuilt
 ARG TARGETARCH=amd64
-COPY dist/image/$TARGETARCH/root/ /
-COPY --chown=65532:65532 dist/image/$TARGETARCH/data/ /var/lib/
+ADD dist/image/$TARGETARCH/root.tar /
 WORKDIR /var/lib/extauthz
 VOLUME /var/lib/extauthz
 
 FROM scratch AS prebuilt-echo
 ARG TARGETARCH=amd64
-COPY dist/image/$TARGETARCH/echo/ /
+ADD dist/image/$TARGETARCH/echo.tar /
 USER 65532:65532
 ENTRYPOINT ["/usr/bin/echo"]
 

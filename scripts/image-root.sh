@@ -12,7 +12,7 @@ roots=/etc/ssl/certs/ca-certificates.crt
 [ -s $roots ] || { echo "image-root: $roots is missing: install ca-certificates" >&2; exit 1; }
 umask 022
 rm -rf "$out"
-mkdir -p "$out"/{root/usr/bin,root/etc/extauthz,root/etc/ssl/certs,data/extauthz,echo/usr/bin}
+mkdir -p "$out"/{root/usr/bin,root/etc/extauthz,root/etc/ssl/certs,root/var/lib,data/extauthz,echo/usr/bin}
 
 # compile PROGRAM PACKAGE: static, without paths and dates of this machine.
 # grpcnotrace leaves a tracer out that nobody reads. go-redis is not inlined: its

@@ -33,7 +33,12 @@ case $where in
   machine)
     command -v go >/dev/null || fail "$go_image can't be had, and there is no Go on this machine: install one of them"
     echo "image: $go_image can't be had or is not asked for: compiling with this machine's $(go env GOVERSION)"
-    scripts/image-root.sh "$arch" "dist/image/$arch"
+    laid=dist/image/$arch
+    scripts/image-root.sh "$arch" "$laid"
+    pack() { tar --sort=name --mtime="@$SOURCE_DATE_EPOCH" --numeric-owner --format=gnu "$@"; }
+    pack --owner=0 --group=0 -cf "$laid/root.tar" -C "$laid/root" .
+    pack --owner=65532 --group=65532 --transform 's,^,./var/lib/,' -rf "$laid/root.tar" -C "$laid/data" extauthz
+    pack --owner=0 --group=0 -cf "$laid/echo.tar" -C "$laid/echo" .
     targets=(prebuilt prebuilt-echo) ;;
   *) fail "IMAGE_BUILD=$where: write image or machine" ;;
 esac
