@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -267,6 +268,17 @@ func observed(s *stack, key string) {
 	})
 	if seen < 17 {
 		s.t.Errorf("%d rules", seen)
+	}
+
+	alerts, err := os.ReadFile("../../helm/extauthz/files/alerts.yaml")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, metric := range regexp.MustCompile(`\bextauthz_\w+`).FindAllString(string(alerts), -1) {
+		s.eventually(func() error { // what the cache's monitors find comes after half a minute
+			_, err := query("count(" + metric + ")")
+			return err
+		})
 	}
 
 	text, err := os.ReadFile("../../helm/extauthz/files/dashboard.json")
