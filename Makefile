@@ -6,7 +6,7 @@ ALL_ENVOYS  := 1.36.4 1.37.0 1.38.3 1.40.0
 LINT  := $(GO) tool -modfile=tools/go.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: e2e-kube bench-revocation bench-flood help build parts vet lint fmt test test-full test-short clean run demo
+.PHONY: image e2e-compose test-alerts e2e-kube bench-revocation bench-flood help build parts vet lint fmt test test-full test-short clean run demo
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,10 +24,10 @@ parts: ## install what tests need beside Go: a C compiler, Postgres, Redis, ngin
 	scripts/install-parts.sh gcc postgres redis nginx caddy $(addprefix envoy=,$(ENVOYS))
 
 vet: ## go vet
-	$(GO) vet -tags full,kube ./...
+	$(GO) vet -tags full,kube,compose ./...
 
 lint: ## golangci-lint, with who may import whom (.golangci.yml)
-	$(LINT) run --build-tags full,kube ./...
+	$(LINT) run --build-tags full,kube,compose ./...
 
 fmt: ## gofmt everything
 	gofmt -w $$(git ls-files '*.go')
@@ -35,6 +35,17 @@ fmt: ## gofmt everything
 test: parts vet lint ## what CI runs: vet, lint, all tests with the race detector
 	$(GO) test -race -timeout 20m ./...
 	DEMO_ONCE=1 scripts/demo.sh
+
+image: ## the images extauthz:local and extauthz-echo:local, for ARCH (amd64, arm64; this machine's by default)
+	scripts/image.sh $(ARCH)
+
+e2e-compose: test-alerts ## compose.yaml on a real Docker Engine, started where none runs
+	scripts/e2e-compose.sh
+
+test-alerts: ## the alert rules, by promtool
+	scripts/install-parts.sh prometheus
+	promtool check rules helm/extauthz/files/alerts.yaml
+	promtool test rules e2e/testdata/alerts.yaml
 
 test-full: ENVOYS = $(ALL_ENVOYS)
 test-full: parts vet lint ## also what takes longer: every Envoy, a million keys, fuzzing
@@ -61,4 +72,4 @@ bench-flood: parts ## how long cold real keys take beside 20,000 forged ones a s
 	E2E_PLAIN_BUILD=1 CI=true $(GO) test ./e2e -run '^$$' -bench Flood -benchtime 1x -timeout 10m
 
 clean: ## remove what was built
-	rm -rf bin
+	rm -rf bin dist

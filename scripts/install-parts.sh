@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs or finds the real parts that tests run against, on Debian 12 and later.
-#   scripts/install-parts.sh [gcc] [curl] [postgres] [redis] [nginx] [caddy] [envoy=VERSION …] [traefik=VERSION] [kube]
+#   scripts/install-parts.sh [gcc] [curl] [postgres] [redis] [nginx] [caddy] [docker] [prometheus] [envoy=VERSION …] [traefik=VERSION] [kube]
 # Skips what is there, asks nothing, starts no service. Run as root or with sudo.
 set -euo pipefail
 
@@ -21,6 +21,10 @@ for part in "$@"; do
     redis) have redis-server || packages+=(redis-server) ;;
     nginx) [ -x /usr/sbin/nginx ] || have nginx || packages+=(nginx) ;;
     caddy) have caddy || packages+=(caddy) ;;
+    docker)
+      have dockerd || packages+=(docker.io iptables)
+      have docker-compose || docker compose version >/dev/null 2>&1 || packages+=(docker-compose) ;;
+    prometheus) have prometheus && have promtool || packages+=(prometheus) ;;
     traefik=*) [ -x "$traefiks/${part#traefik=}/traefik" ] || traefik=${part#traefik=} ;;
     kube) # the Kubernetes API, Istio's control plane and Envoy Gateway
       have etcd || packages+=(etcd-server)
@@ -33,7 +37,7 @@ for part in "$@"; do
         python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
         have unzip || packages+=(unzip)
       fi ;;
-    *) fail "unknown part $part: name gcc, curl, postgres, redis, nginx, caddy, envoy=VERSION, traefik=VERSION or kube" ;;
+    *) fail "unknown part $part: name gcc, curl, postgres, redis, nginx, caddy, docker, prometheus, envoy=VERSION, traefik=VERSION or kube" ;;
   esac
 done
 

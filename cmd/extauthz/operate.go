@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -63,7 +65,7 @@ func (g *globals) migrationStatus(c *cobra.Command, db *models.DB) error {
 
 func healthcheckCommand(g *globals) *cobra.Command {
 	return &cobra.Command{
-		Use: "healthcheck", Short: "Exit 0 if the local service is ready", Args: noArguments, Example: "  extauthz healthcheck",
+		Use: "healthcheck", Short: "Exit 0 if the local service is ready, 1 if not; one line tells", Args: noArguments, Example: "  extauthz healthcheck",
 		RunE: func(c *cobra.Command, _ []string) error {
 			settings, err := g.load()
 			if err != nil {
@@ -87,10 +89,15 @@ func healthcheckCommand(g *globals) *cobra.Command {
 				return fmt.Errorf("the service does not answer on %s: is it running?", settings.Ops.Listen)
 			}
 			defer func() { _ = res.Body.Close() }()
-			if res.StatusCode != http.StatusOK {
-				return errors.New("the service is not ready: see /readyz")
+			var ready struct{ State string }
+			if err := json.NewDecoder(io.LimitReader(res.Body, 64<<10)).Decode(&ready); err != nil || ready.State == "" {
+				return fmt.Errorf("what answers on %s is not this service: set ops.listen to an address of its own", settings.Ops.Listen)
 			}
-			return nil
+			if res.StatusCode != http.StatusOK {
+				return fmt.Errorf("the service is not ready: it is %s", ready.State)
+			}
+			_, err = fmt.Fprintln(c.OutOrStdout(), ready.State)
+			return err
 		},
 	}
 }
