@@ -204,4 +204,7 @@ func TestEveryListenerAsksForTheCertificatesThatItIsToldTo(t *testing.T) {
 	if !get(s.Ops) {
 		t.Error("ops does not speak TLS")
 	}
+	if said, errSaid, err := s.CLI("healthcheck"); err != nil {
+		t.Errorf("healthcheck: %v: %s%s", err, said, errSaid)
+	}
 }

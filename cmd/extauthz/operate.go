@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -75,12 +76,21 @@ func healthcheckCommand(g *globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			client := http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{
+			scheme, secure := "http", (*tls.Config)(nil)
+			if t := settings.Ops.TLS; t.Enabled() {
+				own, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
+				if err != nil {
+					return fmt.Errorf("ops.tls: %w", err)
+				}
+				// Nothing secret is told to whoever answers there.
+				scheme, secure = "https", &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{own}}
+			}
+			client := http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{TLSClientConfig: secure,
 				DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 					return (&net.Dialer{}).DialContext(ctx, network, address)
 				},
 			}}
-			req, err := http.NewRequestWithContext(c.Context(), http.MethodGet, "http://service/readyz", nil)
+			req, err := http.NewRequestWithContext(c.Context(), http.MethodGet, scheme+"://service/readyz", nil)
 			if err != nil {
 				return err
 			}
