@@ -91,7 +91,7 @@ func istioCommand(g *globals) *cobra.Command {
 }
 
 func envoyGatewayCommand(g *globals) *cobra.Command {
-	var e envoy.EnvoyGateway
+	var e envoy.Gateway
 	var service string
 	gateway := &cobra.Command{
 		Use: "gateway", Short: "Print the objects by which Envoy Gateway's routes ask this service", Args: noArguments,
