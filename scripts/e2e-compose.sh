@@ -21,7 +21,7 @@ stop_engine() {
   ip link delete docker0 2>/dev/null || true
   for table in filter nat; do iptables-restore -T $table <"$own/$table"; done
   sysctl -q -w "net.ipv4.ip_forward=$(cat "$own/ip_forward")" || true
-  find /sys/fs/cgroup -depth -maxdepth 2 -name docker -type d -exec rmdir {} + 2>/dev/null || true
+  find /sys/fs/cgroup/docker /sys/fs/cgroup/*/docker -depth -type d -exec rmdir {} + 2>/dev/null || true
   rm -rf --one-file-system "$own"
 }
 if ! "$DOCKER" version >/dev/null 2>&1; then

@@ -120,7 +120,10 @@ func secrets(s *stack, key string) {
 		s.t.Fatalf("%d secrets", len(hidden))
 	}
 	for _, c := range s.containers() {
-		seen := strings.Join(c.Config.Env, "\n") + s.engine("logs", c.ID)
+		seen := strings.Join(c.Config.Env, "\n") + s.logs(c)
+		if c.service() == "extauthz" && !strings.Contains(seen, `"msg":"serving"`) {
+			s.t.Errorf("%s has said nothing", c.Name)
+		}
 		if c.State.Running {
 			seen += s.engine("top", c.ID, "-eo", "pid,args")
 		}

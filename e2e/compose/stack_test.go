@@ -61,6 +61,16 @@ func (s *stack) run(args ...string) string { s.t.Helper(); return s.call(s.compo
 // engine calls docker.
 func (s *stack) engine(args ...string) string { s.t.Helper(); return s.call([]string{s.docker}, args) }
 
+// logs are what a container has said, on both of its outputs.
+func (s *stack) logs(c container) string {
+	s.t.Helper()
+	said, err := exec.Command(s.docker, "logs", c.ID).CombinedOutput()
+	if err != nil {
+		s.t.Fatalf("logs of %s: %v %s", c.Name, err, said)
+	}
+	return string(said)
+}
+
 func (s *stack) call(program, args []string) string {
 	s.t.Helper()
 	c := exec.Command(program[0], append(program[1:len(program):len(program)], args...)...)
