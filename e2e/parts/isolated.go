@@ -12,7 +12,7 @@ import (
 )
 
 // isolatedVariable tells a test binary that it is the one inside, and holds the
-// path of the service that was built outside.
+// folder of what was built outside, where modules can be had.
 const isolatedVariable = "E2E_ISOLATED"
 
 // Isolated is true in a test that has networks, mounts and processes of its own:
@@ -32,16 +32,17 @@ func Isolated(t *testing.T, addresses ...string) bool {
 		}
 		return true
 	}
-	service, err := build()
-	if err != nil {
-		t.Fatal(err)
+	for _, f := range []func() (string, error){build, buildRateLimit} {
+		if _, err := f(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	run := "^" + t.Name() + "$"
 	if _, below, ok := strings.Cut(flag.Lookup("test.run").Value.String(), "/"); ok {
 		run += "/" + below
 	}
 	cmd := exec.Command(os.Args[0], "-test.run="+run, "-test.v", "-test.timeout="+flag.Lookup("test.timeout").Value.String())
-	cmd.Env = append(os.Environ(), isolatedVariable+"="+service, "TMPDIR="+t.TempDir())
+	cmd.Env = append(os.Environ(), isolatedVariable+"="+buildDir, "TMPDIR="+t.TempDir())
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWPID | syscall.CLONE_NEWNS,
 		Pdeathsig:  syscall.SIGKILL, // it is process 1 there: all others end with it
