@@ -49,7 +49,7 @@ func testEnvoyGateway(t *testing.T, k *parts.Kubernetes) {
 
 // opensWithout checks what documents say of policies: one of a route replaces the
 // gateway's, and what was asked for no more has no identity; one that is invalid
-// lets nobody in.
+// lets nobody in; with CORS in it preflights are answered before anybody is asked.
 func (s *stack) opensWithout(t *testing.T, k *parts.Kubernetes) {
 	t.Helper()
 	becomes := func(what string, status int, reached bool) {
@@ -77,6 +77,16 @@ spec:
 	becomes("with a policy that is invalid", 500, false)
 	k.Apply(example(t, "envoy-gateway/policy.yaml"))
 	becomes("with its grant again", 401, false)
+
+	k.Apply(strings.Replace(example(t, "envoy-gateway/policy.yaml"), "  extAuth:\n", "  cors: {allowOrigins: [\"https://app.example.com\"]}\n  extAuth:\n", 1))
+	eventually(t, func() error {
+		a := s.ask("OPTIONS", "/orders", "origin: https://app.example.com", "access-control-request-method: GET")
+		if a.status != 200 || a.reached || a.header.Get("access-control-allow-origin") == "" {
+			return fmt.Errorf("with CORS beside it a preflight gets %d %v, upstream reached: %v", a.status, a.header, a.reached)
+		}
+		return nil
+	})
+	becomes("with CORS beside it", 401, false)
 }
 
 // testEnvoyGatewayPrinted: what `envoy gateway` prints for another configuration.

@@ -76,8 +76,8 @@ func WriteIstio(w io.Writer, i Istio) error {
 	return execute(w, "istio", istioTemplate, i)
 }
 
-// EnvoyGateway is what Envoy Gateway's objects are made from.
-type EnvoyGateway struct {
+// Gateway is what Envoy Gateway's objects are made from.
+type Gateway struct {
 	Service            KubernetesService // this service's gRPC listener
 	Namespace, Gateway string            // the Gateway whose routes are protected
 	HeaderPrefix       string            // of identity headers; "": x-auth-
@@ -88,7 +88,7 @@ type EnvoyGateway struct {
 }
 
 // Headers are those of AllowedHeaders that can be sent on.
-func (g EnvoyGateway) Headers() (names []string) {
+func (g Gateway) Headers() (names []string) {
 	for _, name := range g.AllowedHeaders {
 		if !strings.HasSuffix(name, "*") {
 			names = append(names, name)
@@ -97,9 +97,9 @@ func (g EnvoyGateway) Headers() (names []string) {
 	return names
 }
 
-// WriteEnvoyGateway writes the objects by which the routes of a Gateway ask the
+// WriteGateway writes the objects by which the routes of a Gateway ask the
 // service, with the settings that keep doors shut.
-func WriteEnvoyGateway(w io.Writer, g EnvoyGateway) error {
+func WriteGateway(w io.Writer, g Gateway) error {
 	g.HeaderPrefix = prefixOrDefault(g.HeaderPrefix)
 	problems := []error{g.Service.validate(), objectName("namespace", g.Namespace), objectName("gateway", g.Gateway), headerPrefix(g.HeaderPrefix)}
 	if len(g.Headers()) == 0 {

@@ -80,7 +80,7 @@ func istioCommand(g *globals) *cobra.Command {
 }
 
 func envoyGatewayCommand(g *globals) *cobra.Command {
-	var e envoy.EnvoyGateway
+	var e envoy.Gateway
 	var service string
 	gateway := &cobra.Command{
 		Use: "gateway", Short: "Print the objects by which Envoy Gateway's routes ask this service", Args: noArguments,
@@ -94,7 +94,7 @@ func envoyGatewayCommand(g *globals) *cobra.Command {
 				return err
 			}
 			e.HeaderPrefix, e.AllowedHeaders = settings.Identity.HeaderPrefix, config.AllowedHeaders(settings)
-			return envoy.WriteEnvoyGateway(c.OutOrStdout(), e)
+			return envoy.WriteGateway(c.OutOrStdout(), e)
 		},
 	}
 	f := gateway.Flags()
