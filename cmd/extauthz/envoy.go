@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -23,6 +24,12 @@ func envoyCommand(g *globals) *cobra.Command {
 				b.Service = settings.GRPC.Listen
 			}
 			b.HeaderPrefix = settings.Identity.HeaderPrefix
+			switch t := settings.GRPC.TLS; {
+			case t.Enabled() && b.TLS.Authorities == "":
+				return errors.New("grpc.tls is on: name the authorities of its certificate by --tls-ca, and its DNS name by --tls-name")
+			case t.ClientCAFile != "" && b.TLS.Certificate == "":
+				return errors.New("grpc.tls.client_ca_file asks for a client certificate: name Envoy's by --tls-cert and --tls-key")
+			}
 			return envoy.WriteBootstrap(c.OutOrStdout(), b)
 		},
 	}
@@ -31,6 +38,10 @@ func envoyCommand(g *globals) *cobra.Command {
 	f.StringVar(&b.Upstream, "upstream", "", "the API behind it")
 	f.StringVar(&b.Service, "service", "", "this service's gRPC listener (default grpc.listen)")
 	f.StringVar(&b.Admin, "admin", "", "Envoy's own admin listener; none by default")
+	f.StringVar(&b.TLS.Authorities, "tls-ca", "", "where grpc.tls is on: file with the authorities of its certificate")
+	f.StringVar(&b.TLS.Name, "tls-name", "", "DNS name in that certificate")
+	f.StringVar(&b.TLS.Certificate, "tls-cert", "", "file with the certificate by which Envoy proves itself")
+	f.StringVar(&b.TLS.Key, "tls-key", "", "file with that certificate's key")
 	required(bootstrap, "upstream")
 	return group("envoy", "Configurations for gateways", bootstrap, istioCommand(g), envoyGatewayCommand(g))
 }

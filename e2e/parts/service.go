@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -48,7 +49,10 @@ type Service struct {
 	secrets               *[]string // keys that it made: they must not stand in its log
 }
 
-// StartService runs the service with a configuration (YAML, without listeners)
+// unixListener finds the socket for gRPC that a configuration names.
+var unixListener = regexp.MustCompile(`grpc: {listen: "(unix:[^"]+)"`)
+
+// StartService runs the service with a configuration (YAML, without listeners but for a Unix socket for gRPC)
 // and waits until it is ready.
 func StartService(tb testing.TB, configuration string) *Service {
 	tb.Helper()
@@ -72,6 +76,9 @@ func StartServiceOn(tb testing.TB, address, configuration string) *Service {
 	s := &Service{process: &process{tb: tb}, secrets: new([]string), Binary: binary, DataDir: filepath.Join(tb.TempDir(), "data"), GRPC: fmt.Sprintf("%s:%d", address, ports[0])}
 	s.Admin, s.Ops = fmt.Sprintf("127.0.0.1:%d", ports[1]), fmt.Sprintf("127.0.0.1:%d", ports[2])
 	s.HTTP = fmt.Sprintf("127.0.0.1:%d", ports[3])
+	if socket := unixListener.FindStringSubmatch(configuration); socket != nil {
+		s.GRPC = socket[1]
+	}
 	file := filepath.Join(tb.TempDir(), "extauthz.yaml")
 	s.Configuration = file
 	if err := os.WriteFile(file, []byte(configuration), 0o600); err != nil {

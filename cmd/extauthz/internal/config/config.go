@@ -1,6 +1,10 @@
 package config
 
-import "time"
+import (
+	"time"
+
+	"extauthz/authz"
+)
 
 // Config is everything that can be set. Comments on the fields are the
 // descriptions in the JSON schema; the tags enum, min, max and format are
@@ -61,9 +65,10 @@ type Config struct {
 	// Traces.
 	Telemetry Telemetry `koanf:"telemetry"`
 
-	path     string   // of the file it was read from, there or not
-	origins  origins  // where each setting was written, for messages
-	warnings []string // seen while loading
+	path      string              // of the file it was read from, there or not
+	origins   origins             // where each setting was written, for messages
+	warnings  []string            // seen while loading
+	described []authz.RouteConfig // rules of the OpenAPI documents
 }
 
 // GRPC is the listener that Envoy speaks to.

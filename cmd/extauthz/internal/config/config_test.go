@@ -181,3 +181,13 @@ func TestEverySettingHasANameADescriptionAndAValidDefault(t *testing.T) {
 
 // testNow is long before the end of any trial in these tests.
 var testNow = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func TestAnOpeningIsNamedWithTheRuleThatItOpens(t *testing.T) {
+	w := strings.Join(load(t, `routes:
+  - {match: "/orders/", resource: orders}
+  - {match: "GET /orders/{id}", anonymous: true}
+`).Warnings(testNow), "\n")
+	if want := `routes[1]: GET /orders/{id} is anonymous and goes before /orders/, which needs a key`; !strings.Contains(w, want) {
+		t.Errorf("got %s, want %s", w, want)
+	}
+}

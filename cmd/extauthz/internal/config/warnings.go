@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"extauthz/authz"
 )
 
 // NotYet lists what this release accepts and checks but does not serve yet: the
@@ -15,7 +17,6 @@ import (
 // line.
 func NotYet() map[string]string {
 	return map[string]string{
-		"openapi":   "OpenAPI documents are not read",
 		"telemetry": "traces are not sent",
 	}
 }
@@ -52,6 +53,16 @@ func (c *Config) Warnings(now time.Time) []string {
 			add(setting, "the trial of %s is over since %s and the rule enforced: remove mode and until", r.Match, r.Until)
 		}
 	}
+	if t, err := c.RouteTable(); err == nil { // else it was refused
+		for _, r := range t.Rules() {
+			if !r.Anonymous {
+				continue
+			}
+			if losing := t.Opened(r); len(losing) > 0 {
+				add(c.settingOf(r), "%s is anonymous and goes before %s, which needs a key (%d rules lose requests to it)", r.Pattern, losing[0].Pattern, len(losing))
+			}
+		}
+	}
 	switch until := c.Shadow.Until; {
 	case until.IsZero():
 	case now.Before(until.Time):
@@ -82,6 +93,14 @@ func (c *Config) Warnings(now time.Time) []string {
 		}
 	}
 	return w
+}
+
+// settingOf tells where a rule was written.
+func (c *Config) settingOf(r *authz.Rule) string {
+	if r.Source != "" {
+		return fmt.Sprintf("openapi.files[%d]", slices.Index(c.OpenAPI.Files, r.Source))
+	}
+	return fmt.Sprintf("routes[%d]", slices.IndexFunc(c.Routes, func(route Route) bool { return route.Match == r.Pattern }))
 }
 
 func parent(setting string) string {
