@@ -49,7 +49,7 @@ func testEnvoyGateway(t *testing.T, k *parts.Kubernetes) {
 
 // opensWithout checks what documents say of policies: one of a route replaces the
 // gateway's, and what was asked for no more has no identity; one that is invalid
-// lets nobody in.
+// lets nobody in; with CORS in it preflights are answered before anybody is asked.
 func (s *stack) opensWithout(t *testing.T, k *parts.Kubernetes) {
 	t.Helper()
 	becomes := func(what string, status int, reached bool) {
@@ -77,6 +77,16 @@ spec:
 	becomes("with a policy that is invalid", 500, false)
 	k.Apply(example(t, "envoy-gateway/policy.yaml"))
 	becomes("with its grant again", 401, false)
+
+	k.Apply(strings.Replace(example(t, "envoy-gateway/policy.yaml"), "  extAuth:\n", "  cors: {allowOrigins: [\"https://app.example.com\"]}\n  extAuth:\n", 1))
+	eventually(t, func() error {
+		a := s.ask("OPTIONS", "/orders", "origin: https://app.example.com", "access-control-request-method: GET")
+		if a.status != 200 || a.reached || a.header.Get("access-control-allow-origin") == "" {
+			return fmt.Errorf("with CORS beside it a preflight gets %d %v, upstream reached: %v", a.status, a.header, a.reached)
+		}
+		return nil
+	})
+	becomes("with CORS beside it", 401, false)
 }
 
 // testEnvoyGatewayPrinted: what `envoy gateway` prints for another configuration.
@@ -91,4 +101,35 @@ func testEnvoyGatewayPrinted(t *testing.T, k *parts.Kubernetes) {
 	s.renamed(key)
 	// Annotations count for nothing where route_metadata is not enabled.
 	s.denied(s.ask("POST", "/search", key, "content-length: 0"), 403, "scope_missing")
+}
+
+// testEnvoyGatewayRates: each key is held to its own rate by Envoy Gateway's
+// rate-limit service, on all routes together.
+func testEnvoyGatewayRates(t *testing.T, k *parts.Kubernetes) {
+	s := newPlatform(t, k, example(t, "envoy-gateway/extauthz.yaml")+"limits: {mode: envoy}\n")
+	for _, name := range []string{"policy", "routes", "ratelimit"} {
+		k.Apply(example(t, "envoy-gateway/"+name+".yaml"))
+	}
+	parts.StartEnvoyGatewayWithRates(t, k, "1.40.0", parts.StartRedis(t), parts.Metadata{Name: "api", Namespace: "gateways"})
+	s.gateway = podAddress + ":80"
+	free := "x-api-key: " + s.NewKey("--scope", "orders:read").Key
+	s.awaits(free)
+	few, more := s.NewKey("--scope", "orders:read", "--rate", "3/d"), s.NewKey("--scope", "orders:read", "--rate", "6/d")
+	for header, want := range map[string]int{"x-api-key: " + few.Key: 3, "x-api-key: " + more.Key: 6, free: 10} {
+		passed := 0
+		for i := range 10 {
+			method, path := "GET", "/orders"
+			if i%2 == 1 {
+				method, path = "POST", "/search"
+			}
+			if a := s.ask(method, path, header, "x-auth-key-id: other", "content-length: 0"); a.status == 200 {
+				passed++
+			} else if a.status != 429 || a.reached {
+				t.Errorf("got %d %s", a.status, a.body)
+			}
+		}
+		if passed != want {
+			t.Errorf("%d of 10 passed, want %d", passed, want)
+		}
+	}
 }

@@ -36,6 +36,7 @@ func TestPlatforms(t *testing.T) {
 	t.Run("istio-printed", func(t *testing.T) { testIstioPrinted(t, k) })
 	t.Run("envoy-gateway", func(t *testing.T) { testEnvoyGateway(t, k) })
 	t.Run("envoy-gateway-printed", func(t *testing.T) { testEnvoyGatewayPrinted(t, k) })
+	t.Run("envoy-gateway-rates", func(t *testing.T) { testEnvoyGatewayRates(t, k) })
 }
 
 func example(t *testing.T, name string) string {

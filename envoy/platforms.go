@@ -97,9 +97,9 @@ func (g Gateway) Headers() (names []string) {
 	return names
 }
 
-// WriteEnvoyGateway writes the objects by which the routes of a Gateway ask the
+// WriteGateway writes the objects by which the routes of a Gateway ask the
 // service, with the settings that keep doors shut.
-func WriteEnvoyGateway(w io.Writer, g Gateway) error {
+func WriteGateway(w io.Writer, g Gateway) error {
 	g.HeaderPrefix = prefixOrDefault(g.HeaderPrefix)
 	problems := []error{g.Service.validate(), objectName("namespace", g.Namespace), objectName("gateway", g.Gateway), headerPrefix(g.HeaderPrefix)}
 	if len(g.Headers()) == 0 {

@@ -105,7 +105,7 @@ func envoyGatewayCommand(g *globals) *cobra.Command {
 				return err
 			}
 			e.HeaderPrefix, e.AllowedHeaders = settings.Identity.HeaderPrefix, config.AllowedHeaders(settings)
-			return envoy.WriteEnvoyGateway(c.OutOrStdout(), e)
+			return envoy.WriteGateway(c.OutOrStdout(), e)
 		},
 	}
 	f := gateway.Flags()

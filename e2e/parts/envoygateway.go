@@ -14,6 +14,49 @@ import (
 // fixed, so it has to be alone in a network; see Isolated.
 func StartEnvoyGateway(tb testing.TB, k *Kubernetes, envoyVersion string) {
 	tb.Helper()
+	startEnvoyGateway(tb, k, envoyVersion, "")
+}
+
+// StartEnvoyGatewayWithRates runs its rate-limit service beside it, on a Redis,
+// with a port of 127.0.0.1: the one that it has in a cluster, in a pod of its own,
+// is Envoy Gateway's here. The Gateway of the given name is told.
+func StartEnvoyGatewayWithRates(tb testing.TB, k *Kubernetes, envoyVersion string, redis *Redis, gateway Metadata) {
+	tb.Helper()
+	limiter, err := buildRateLimit()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	certificates := startEnvoyGateway(tb, k, envoyVersion, fmt.Sprintf(`
+rateLimit: {backend: {type: Redis, redis: {url: "localhost:%d"}}, failClosed: true}
+extensionApis: {enableEnvoyPatchPolicy: true}
+`, redis.port))
+	port, proof := freePort(tb), certificates("envoy-rate-limit")
+	k.Apply(fmt.Sprintf(`
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: EnvoyPatchPolicy
+metadata: {name: tests, namespace: %s}
+spec:
+  targetRef: {group: gateway.networking.k8s.io, kind: Gateway, name: %s}
+  type: JSONPatch
+  jsonPatches:
+    - type: type.googleapis.com/envoy.config.cluster.v3.Cluster
+      name: ratelimit_cluster
+      operation:
+        op: replace
+        path: /load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address
+        value: {address: 127.0.0.1, port_value: %d}
+`, gateway.Namespace, gateway.Name, port))
+	certificate, key, authority := filepath.Join(proof, "tls.crt"), filepath.Join(proof, "tls.key"), filepath.Join(proof, "ca.crt")
+	runRateLimit(tb, limiter, redis, port, // as Envoy Gateway runs it in a cluster
+		"CONFIG_TYPE=GRPC_XDS_SOTW", "CONFIG_GRPC_XDS_NODE_ID=envoy-ratelimit", "CONFIG_GRPC_XDS_SERVER_URL=127.0.0.1:18001", "FORCE_START_WITHOUT_INITIAL_CONFIG=true",
+		"CONFIG_GRPC_XDS_SERVER_USE_TLS=true", "CONFIG_GRPC_XDS_CLIENT_TLS_CERT="+certificate, "CONFIG_GRPC_XDS_CLIENT_TLS_KEY="+key, "CONFIG_GRPC_XDS_SERVER_TLS_CACERT="+authority, "CONFIG_GRPC_XDS_SERVER_TLS_SAN=envoy-gateway",
+		"GRPC_SERVER_USE_TLS=true", "GRPC_SERVER_TLS_CERT="+certificate, "GRPC_SERVER_TLS_KEY="+key, "GRPC_CLIENT_TLS_CACERT="+authority)
+}
+
+// startEnvoyGateway runs it with more in its own configuration, and returns where
+// it has the certificates that it made for a part.
+func startEnvoyGateway(tb testing.TB, k *Kubernetes, envoyVersion, more string) (certificates func(name string) (folder string)) {
+	tb.Helper()
 	program, dir := KubernetesPart(tb, "envoy-gateway"), tb.TempDir()
 	envoy, err := EnvoyPath(envoyVersion)
 	if err != nil {
@@ -50,7 +93,7 @@ spec:
 	if said, err := certgen.CombinedOutput(); err != nil {
 		tb.Fatalf("certgen: %v: %s", err, said)
 	}
-	certificates := func(name string) (folder string) { // where it looks outside of a cluster
+	certificates = func(name string) (folder string) { // where it looks outside of a cluster
 		folder = filepath.Join(dir, "config", "certs", name)
 		var secret struct{ Data map[string][]byte }
 		if err := k.Get(Object{APIVersion: "v1", Kind: "Secret", Metadata: Metadata{name, "envoy-gateway-system"}}, &secret); err != nil {
@@ -74,8 +117,10 @@ provider:
     resource: {type: Kubernetes, kubernetes: {leaderElection: {disable: true}}}
     infrastructure: {type: Host, host: {configHome: %q, dataHome: %q, stateHome: %q, runtimeDir: %q}}
 logging: {level: {default: warn}}
-`, filepath.Join(dir, "config"), filepath.Join(dir, "data"), filepath.Join(dir, "state"), filepath.Join(dir, "run")))
+%s
+`, filepath.Join(dir, "config"), filepath.Join(dir, "data"), filepath.Join(dir, "state"), filepath.Join(dir, "run"), more))
 	startIn(tb, root, "envoy-gateway", env, program, "server", "--config-path", file)
+	return certificates
 }
 
 // rootWith is the root folder with one folder more, for a program that reads

@@ -12,13 +12,13 @@ import (
 )
 
 // isolatedVariable tells a test binary that it is the one inside, and holds the
-// path of the service that was built outside.
+// folder of what was built outside, where modules can be had.
 const isolatedVariable = "E2E_ISOLATED"
 
 // Isolated is true in a test that has networks, mounts and processes of its own:
 // loopback with the given addresses, every port free, and all that it started
 // ends with it. Outside, it runs the same test there, by the binary that it is
-// in, passes on how that went, and is false.
+// in, passes on how that went, and is false. It needs root.
 func Isolated(t *testing.T, addresses ...string) bool {
 	t.Helper()
 	if isolated() {
@@ -32,24 +32,23 @@ func Isolated(t *testing.T, addresses ...string) bool {
 		}
 		return true
 	}
-	service, err := build()
-	if err != nil {
-		t.Fatal(err)
+	if os.Getuid() != 0 {
+		Missing(t, errors.New("networks and mounts of its own are for root"))
+	}
+	for _, f := range []func() (string, error){build, buildRateLimit} {
+		if _, err := f(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	run := "^" + t.Name() + "$"
 	if _, below, ok := strings.Cut(flag.Lookup("test.run").Value.String(), "/"); ok {
 		run += "/" + below
 	}
 	cmd := exec.Command(os.Args[0], "-test.run="+run, "-test.v", "-test.timeout="+flag.Lookup("test.timeout").Value.String())
-	cmd.Env = append(os.Environ(), isolatedVariable+"="+service, "TMPDIR="+t.TempDir())
+	cmd.Env = append(os.Environ(), isolatedVariable+"="+buildDir, "TMPDIR="+t.TempDir())
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWPID | syscall.CLONE_NEWNS,
 		Pdeathsig:  syscall.SIGKILL, // it is process 1 there: all others end with it
-	}
-	if uid := os.Getuid(); uid != 0 {
-		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
-		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{HostID: uid, Size: 1}}
-		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}}
 	}
 	runtime.LockOSThread() // the signal comes when the thread ends
 	defer runtime.UnlockOSThread()

@@ -24,7 +24,7 @@ func RemoveBuild() { _ = os.RemoveAll(buildDir) }
 // build compiles the binary once a test process, with the race detector.
 var build = sync.OnceValues(func() (string, error) {
 	if isolated() {
-		return os.Getenv(isolatedVariable), nil
+		return filepath.Join(os.Getenv(isolatedVariable), "extauthz"), nil
 	}
 	path := filepath.Join(buildDir, "extauthz")
 	args := []string{"build", "-race", "-o", path, "extauthz/cmd/extauthz"}
