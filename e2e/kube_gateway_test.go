@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -101,6 +102,56 @@ func testEnvoyGatewayPrinted(t *testing.T, k *parts.Kubernetes) {
 	s.renamed(key)
 	// Annotations count for nothing where route_metadata is not enabled.
 	s.denied(s.ask("POST", "/search", key, "content-length: 0"), 403, "scope_missing")
+}
+
+// testEnvoyGatewayTLS: the service and Envoy prove themselves to each other, and
+// nobody gets in where the service's certificate is of another name.
+func testEnvoyGatewayTLS(t *testing.T, k *parts.Kubernetes) {
+	authority := parts.NewAuthority(t)
+	server, client := authority.Issue(t.TempDir(), "extauthz.extauthz.svc"), authority.Issue(t.TempDir(), "gateway")
+	s := newPlatform(t, k, fmt.Sprintf("%sgrpc: {tls: {cert_file: %q, key_file: %q, client_ca_file: %q, allowed_sans: [gateway]}}\n",
+		example(t, "envoy-gateway/extauthz.yaml"), server.CertFile, server.KeyFile, authority.CAFile))
+	k.Apply(kept("ConfigMap", "extauthz", "authorities", map[string]string{"ca.crt": read(t, authority.CAFile)}))
+	named := func(name string) []parts.Object {
+		return k.Apply(s.Must("envoy", "gateway", "--tls-name", name, "--tls-ca", "authorities"))
+	}
+	applied := named("extauthz.extauthz.svc")
+	k.Apply(example(t, "envoy-gateway/routes.yaml"))
+	parts.StartEnvoyGateway(t, k, "1.40.0")
+	s.gateway = podAddress + ":80"
+	key := "x-api-key: " + s.NewKey("--scope", "orders:read").Key
+	s.becomes(503, key) // it has no certificate to prove itself by
+	k.Apply(kept("Secret", "envoy-gateway-system", "client", map[string]string{"tls.crt": read(t, client.CertFile), "tls.key": read(t, client.KeyFile)}))
+	k.Apply("apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyProxy\nmetadata: {name: tests, namespace: envoy-gateway-system}\n" +
+		`spec: {provider: {type: Host, host: {envoyVersion: "1.40.0"}}, backendTLS: {clientCertificateRef: {kind: Secret, name: client}}}`)
+	s.becomes(200, key)
+	s.denied(s.ask("GET", "/orders"), 401, "missing_key")
+	named("other.extauthz.svc")
+	s.becomes(503, key)
+	k.Delete(applied[len(applied)-1]) // the tests that follow speak plain text
+}
+
+// kept is a ConfigMap or a Secret.
+func kept(kind, namespace, name string, files map[string]string) string {
+	field := "data"
+	if kind == "Secret" {
+		field = "stringData"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "apiVersion: v1\nkind: %s\nmetadata: {name: %s, namespace: %s}\n%s:\n", kind, name, namespace, field)
+	for file, content := range files {
+		fmt.Fprintf(&b, "  %s: |\n    %s\n", file, strings.ReplaceAll(strings.TrimSpace(content), "\n", "\n    "))
+	}
+	return b.String()
+}
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 // testEnvoyGatewayRates: each key is held to its own rate by Envoy Gateway's

@@ -36,6 +36,7 @@ func TestPlatforms(t *testing.T) {
 	t.Run("istio-printed", func(t *testing.T) { testIstioPrinted(t, k) })
 	t.Run("envoy-gateway", func(t *testing.T) { testEnvoyGateway(t, k) })
 	t.Run("envoy-gateway-printed", func(t *testing.T) { testEnvoyGatewayPrinted(t, k) })
+	t.Run("envoy-gateway-tls", func(t *testing.T) { testEnvoyGatewayTLS(t, k) })
 	t.Run("envoy-gateway-rates", func(t *testing.T) { testEnvoyGatewayRates(t, k) })
 }
 
@@ -129,6 +130,12 @@ func (s *stack) decides(t *testing.T, open string) {
 // awaits waits until the platform has noticed its objects, and the gateway them.
 func (s *stack) awaits(header string) {
 	s.t.Helper()
+	s.becomes(200, header)
+}
+
+// becomes waits until a request gets a status.
+func (s *stack) becomes(status int, header string) {
+	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := parts.Eventually(ctx, func() error {
@@ -137,8 +144,8 @@ func (s *stack) awaits(header string) {
 			return err
 		}
 		_ = c.Close()
-		if a := s.ask("GET", "/orders/1", header); a.status != 200 {
-			return fmt.Errorf("got %d %s", a.status, a.body)
+		if a := s.ask("GET", "/orders/1", header); a.status != status {
+			return fmt.Errorf("got %d %s, want %d", a.status, a.body, status)
 		}
 		return nil
 	}); err != nil {

@@ -81,6 +81,9 @@ type Gateway struct {
 	Service            KubernetesService // this service's gRPC listener
 	Namespace, Gateway string            // the Gateway whose routes are protected
 	HeaderPrefix       string            // of identity headers; "": x-auth-
+	// The DNS name in the service's certificate, and the ConfigMap beside the
+	// Service that holds its authorities; both "": plain text.
+	TLSName, TLSAuthorities string
 	// AllowedHeaders are the request headers that decisions rest on. An entry
 	// that ends in "*" is a prefix: Envoy Gateway can't send those on, and what is
 	// under the identity prefix it removes before.
@@ -104,6 +107,12 @@ func WriteGateway(w io.Writer, g Gateway) error {
 	problems := []error{g.Service.validate(), objectName("namespace", g.Namespace), objectName("gateway", g.Gateway), headerPrefix(g.HeaderPrefix)}
 	if len(g.Headers()) == 0 {
 		problems = append(problems, errors.New("no headers to send on: every request would look as if it had no key"))
+	}
+	if g.TLSName+g.TLSAuthorities != "" {
+		problems = append(problems, objectName("authorities' ConfigMap", g.TLSAuthorities))
+		if !hostForm.MatchString(g.TLSName) {
+			problems = append(problems, fmt.Errorf("name %q: write the DNS name in the service's certificate", g.TLSName))
+		}
 	}
 	for _, name := range g.Headers() {
 		if !validName(name) {
@@ -138,11 +147,12 @@ func headerPrefix(prefix string) error {
 	return nil
 }
 
-// RFC 1123 labels, and keys and values of labels as Kubernetes has them.
+// RFC 1123 labels, keys and values of labels as Kubernetes has them, and DNS names.
 var (
 	nameForm  = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 	keyForm   = regexp.MustCompile(`^([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$`)
 	valueForm = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$`)
+	hostForm  = regexp.MustCompile(`^[a-z][a-z0-9-]*(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+$`)
 	plainForm = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9._/-]*$`)
 )
 

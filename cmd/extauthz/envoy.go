@@ -77,6 +77,9 @@ func istioCommand(g *globals) *cobra.Command {
 			if settings.RouteMetadata.Enabled {
 				c.PrintErrln("warning: route_metadata.enabled has no effect: Istio sends none, nor context extensions; name what needs which scope in routes")
 			}
+			if settings.GRPC.TLS.Enabled() {
+				c.PrintErrln("warning: grpc.tls is on: Istio needs a DestinationRule with tls for the Service, which is not printed here; or leave TLS to the mesh")
+			}
 			return envoy.WriteIstio(c.OutOrStdout(), i)
 		},
 	}
@@ -104,6 +107,12 @@ func envoyGatewayCommand(g *globals) *cobra.Command {
 			if e.Service, err = envoy.ParseKubernetesService(service); err != nil {
 				return err
 			}
+			switch t := settings.GRPC.TLS; {
+			case t.Enabled() && e.TLSName == "":
+				return errors.New("grpc.tls is on: name the DNS name in its certificate by --tls-name, and the ConfigMap with its authorities by --tls-ca")
+			case t.ClientCAFile != "":
+				c.PrintErrln("warning: grpc.tls.client_ca_file asks for a client certificate: name Envoy's in the EnvoyProxy of the Gateway, backendTLS.clientCertificateRef")
+			}
 			e.HeaderPrefix, e.AllowedHeaders = settings.Identity.HeaderPrefix, config.AllowedHeaders(settings)
 			return envoy.WriteGateway(c.OutOrStdout(), e)
 		},
@@ -111,6 +120,8 @@ func envoyGatewayCommand(g *globals) *cobra.Command {
 	f := gateway.Flags()
 	f.StringVar(&e.Namespace, "namespace", "gateways", "the Gateway's namespace")
 	f.StringVar(&e.Gateway, "gateway", "api", "the Gateway's name")
+	f.StringVar(&e.TLSName, "tls-name", "", "where grpc.tls is on: DNS name in its certificate")
+	f.StringVar(&e.TLSAuthorities, "tls-ca", "", "ConfigMap beside the Service with the authorities of that certificate, under ca.crt")
 	f.StringVar(&service, "service", defaultService, "this service's gRPC port, NAMESPACE/NAME:PORT")
 	return gateway
 }

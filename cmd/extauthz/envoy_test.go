@@ -67,7 +67,8 @@ func TestPlatformObjectsAreForTheLoadedConfiguration(t *testing.T) {
 func TestPlatformObjectsAreRefusedForNamesThatCantBe(t *testing.T) {
 	for _, args := range []string{
 		"istio --service extauthz:9001", "istio --mesh --service a/b:0", "istio --service a/b:70000", "istio --selector ingressgateway", "istio --namespace Shop",
-		"istio --name a.b", "gateway --gateway a/b", "gateway --namespace {}", "gateway --service a/B:1", "istio --selector a={}",
+		"istio --name a.b", "gateway --gateway a/b", "gateway --namespace {}", "gateway --service a/B:1", "gateway --tls-name a.b", "gateway --tls-ca ca", "gateway --tls-ca ca --tls-name 1.2.3.4",
+		"istio --selector a={}",
 	} {
 		if text, err := printed(t, append([]string{"envoy"}, strings.Fields(args)...)...); err == nil {
 			t.Errorf("`envoy %s` printed %s", args, text)
