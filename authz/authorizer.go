@@ -187,12 +187,14 @@ func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision
 		t.add("roles", "error", "the roles could not be read")
 		return Decision{}, err
 	}
-	if held := target != targetScoped || holds(&d, scopes); !held {
+	switch {
+	case target != targetScoped:
+	case !holds(&d, scopes):
 		t.add("scopes", "missing", d.Resource+":"+d.Action)
 		if a.refuse(&d, ReasonScope, t) {
 			return d, nil
 		}
-	} else if d.Resource != "" {
+	case d.Resource != "": // else any valid key will do
 		t.add("scopes", "hold", d.Resource+":"+d.Action)
 	}
 	if !a.withinRate(&d, t) {

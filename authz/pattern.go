@@ -193,7 +193,7 @@ func (p *pattern) wildcard() bool {
 	return slices.ContainsFunc(p.segments, func(s segment) bool { return s.wild })
 }
 
-// catchAll tells whether p is for every path.
+// catchAll tells whether p is for every path of its host.
 func (p *pattern) catchAll() bool { return p.segments[0].multi }
 
 // same tells whether both match the same requests.

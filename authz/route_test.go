@@ -411,3 +411,14 @@ func TestAnAnonymousRuleThatOpensOthersIsSeen(t *testing.T) {
 		}
 	}
 }
+
+func TestOnlyCatchAllPatternsAreCatchAlls(t *testing.T) {
+	for pattern, want := range map[string]bool{
+		"/": true, "GET /": true, "example.com/": true, "POST example.com/{all...}": true,
+		"/{$}": false, "/healthz": false, "/a/{rest...}": false, "/{x}": false, "/{x}/{rest...}": false,
+	} {
+		if got := table(t, RouteConfig{Match: pattern, Anonymous: true}).Rules()[0].CatchAll(); got != want {
+			t.Errorf("catchAll(%q) = %v", pattern, got)
+		}
+	}
+}

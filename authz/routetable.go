@@ -132,6 +132,9 @@ func (r *Rule) Asks() string {
 	return strings.Join(alternatives, ", or ")
 }
 
+// CatchAll tells whether the rule is for every path of its host.
+func (r *Rule) CatchAll() bool { return r.pattern.catchAll() }
+
 // captures tells whether the rule's resource holds values of the request.
 func (r *Rule) captures() bool {
 	for _, part := range r.template {

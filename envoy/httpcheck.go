@@ -159,7 +159,7 @@ func (h *httpHandler) read(caller *dialect, e *encoder, r *http.Request) (*authz
 		return asked, err
 	}
 	for _, header := range asked.Headers {
-		if strings.HasPrefix(strings.ReplaceAll(header.Name, "_", "-"), e.prefix) && !slices.Contains(e.names, header.Name) {
+		if e.prefixed(header.Name) && !slices.Contains(e.names, header.Name) {
 			return nil, errors.New("a client sent a header under the identity prefix that no answer overwrites: have the proxy remove such headers first")
 		}
 	}

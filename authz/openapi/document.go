@@ -58,13 +58,13 @@ func Read(document []byte, o Options) (rules []authz.RouteConfig, notes []string
 	for _, path := range slices.Sorted(maps.Keys(items)) {
 		r.item(path, items[path])
 	}
-	r.note(&r.unsaid, "denied, since nothing is said of their security")
-	r.note(&r.unmet, "denied, since no API key can meet what they ask for")
-	r.note(&r.optional, "a key is asked for, though their security is optional ({})")
+	r.note(r.unsaid, "denied, since nothing is said of their security")
+	r.note(r.unmet, "denied, since no API key can meet what they ask for")
+	r.note(r.optional, "a key is asked for, though their security is optional ({})")
 	if o.AllowAnonymous {
-		r.note(&r.open, "anonymous (security: [])")
+		r.note(r.open, "anonymous (security: [])")
 	} else {
-		r.note(&r.open, "denied, though their security is []: openapi.allow_anonymous would open them")
+		r.note(r.open, "denied, though their security is []: openapi.allow_anonymous would open them")
 	}
 	return r.rules, r.notes, errors.Join(r.problems...)
 }
@@ -128,18 +128,17 @@ func (r *reader) problem(format string, args ...any) {
 }
 
 // note tells what holds for operations, a few of them by name.
-func (r *reader) note(operations *[]string, what string) {
+func (r *reader) note(operations []string, what string) {
 	const named = 5
-	list := *operations
-	if len(list) == 0 {
+	if len(operations) == 0 {
 		return
 	}
 	more := ""
-	if len(list) > named {
-		more = fmt.Sprintf(" and %d more", len(list)-named)
-		list = list[:named]
+	if len(operations) > named {
+		more = fmt.Sprintf(" and %d more", len(operations)-named)
+		operations = operations[:named]
 	}
-	r.notes = append(r.notes, what+": "+strings.Join(list, ", ")+more)
+	r.notes = append(r.notes, what+": "+strings.Join(operations, ", ")+more)
 }
 
 // known refuses fields that the specification doesn't have: a misspelt

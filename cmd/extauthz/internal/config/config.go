@@ -71,6 +71,17 @@ type Config struct {
 	described []authz.RouteConfig // rules of the OpenAPI documents
 }
 
+// Listener is where a section's listener is, and how it proves itself.
+type Listener struct {
+	Section, Address string
+	TLS              TLS
+}
+
+// Listeners returns all of them.
+func (c *Config) Listeners() []Listener {
+	return []Listener{{"grpc", c.GRPC.Listen, c.GRPC.TLS}, {"http", c.HTTP.Listen, c.HTTP.TLS}, {"admin", c.Admin.Listen, c.Admin.TLS}, {"ops", c.Ops.Listen, c.Ops.TLS}}
+}
+
 // GRPC is the listener that Envoy speaks to.
 type GRPC struct {
 	// Address to listen on, host:port or unix:PATH.

@@ -71,17 +71,6 @@ func TestAnEndpointForTracesIsWarnedOfOnTheOtherPort(t *testing.T) {
 	}
 }
 
-func TestOnlyCatchAllPatternsAreCatchAlls(t *testing.T) {
-	for pattern, want := range map[string]bool{
-		"/": true, "GET /": true, "example.com/": true, "POST example.com/{all...}": true,
-		"/{$}": false, "/healthz": false, "/a/{rest...}": false, "/{x}": false, "/{x}/{rest...}": false,
-	} {
-		if got := catchAll(pattern); got != want {
-			t.Errorf("catchAll(%q) = %v", pattern, got)
-		}
-	}
-}
-
 func TestLoopbackIsWhatOnlyThisMachineReaches(t *testing.T) {
 	for listen, want := range map[string]bool{
 		"127.0.0.1:1": true, "127.9.9.9:1": true, "[::1]:1": true, "localhost:1": true, "unix:/run/x": true,

@@ -15,11 +15,12 @@ var reloadable = []string{
 // take over, and those for which it has to be started anew. Lists and maps count
 // as one setting. TLS can be changed while it is on, not switched on or off.
 func Diff(old, new *Config) (reload, restart []string) {
+	before, after := old.Listeners(), new.Listeners()
 	for _, setting := range changedSettings(reflect.ValueOf(old).Elem(), reflect.ValueOf(new).Elem(), "") {
-		switched := within(setting, "grpc.tls") && old.GRPC.TLS.Enabled() != new.GRPC.TLS.Enabled() ||
-			within(setting, "http.tls") && old.HTTP.TLS.Enabled() != new.HTTP.TLS.Enabled() ||
-			within(setting, "ops.tls") && old.Ops.TLS.Enabled() != new.Ops.TLS.Enabled() ||
-			within(setting, "admin.tls") && old.Admin.TLS.Enabled() != new.Admin.TLS.Enabled()
+		switched := false
+		for i := range before {
+			switched = switched || within(setting, before[i].Section+".tls") && before[i].TLS.Enabled() != after[i].TLS.Enabled()
+		}
 		if !switched && slices.ContainsFunc(reloadable, func(r string) bool { return within(setting, r) }) {
 			reload = append(reload, setting)
 		} else {

@@ -74,19 +74,14 @@ func flatten(err error) []error {
 
 func (v *validator) listeners() {
 	seen := map[string]string{}
-	for _, l := range []struct{ setting, address string }{
-		{"grpc.listen", v.GRPC.Listen}, {"http.listen", v.HTTP.Listen},
-		{"admin.listen", v.Admin.Listen}, {"ops.listen", v.Ops.Listen},
-	} {
-		if other, taken := seen[l.address]; taken && !strings.HasSuffix(l.address, ":0") {
-			v.add(l.setting, "%s is the address of %s too: choose another port", l.address, other)
+	for _, l := range v.Listeners() {
+		setting := l.Section + ".listen"
+		if other, taken := seen[l.Address]; taken && !strings.HasSuffix(l.Address, ":0") {
+			v.add(setting, "%s is the address of %s too: choose another port", l.Address, other)
 		}
-		seen[l.address] = l.setting
+		seen[l.Address] = setting
+		v.tls(l.Section+".tls", l.TLS)
 	}
-	v.tls("grpc.tls", v.GRPC.TLS)
-	v.tls("http.tls", v.HTTP.TLS)
-	v.tls("admin.tls", v.Admin.TLS)
-	v.tls("ops.tls", v.Ops.TLS)
 	r := v.Cache.Redis.TLS
 	v.tls("cache.redis.tls", TLS{CertFile: r.CertFile, KeyFile: r.KeyFile})
 	v.authorities("cache.redis.tls.ca_file", r.CAFile)

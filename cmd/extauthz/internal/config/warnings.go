@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"extauthz/authz"
@@ -31,9 +30,6 @@ func (c *Config) Warnings(now time.Time) []string {
 	}
 	for i, r := range c.Routes {
 		setting := fmt.Sprintf("routes[%d]", i)
-		if r.Anonymous && catchAll(r.Match) {
-			add(setting, "%s is anonymous and catches everything: whatever no other rule names needs no key", r.Match)
-		}
 		if r.Mode != modeShadow {
 			continue
 		}
@@ -47,6 +43,9 @@ func (c *Config) Warnings(now time.Time) []string {
 		for _, r := range t.Rules() {
 			if !r.Anonymous {
 				continue
+			}
+			if r.CatchAll() {
+				add(c.settingOf(r), "%s is anonymous and catches everything: whatever no other rule names needs no key", r.Pattern)
 			}
 			if losing := t.Opened(r); len(losing) > 0 {
 				add(c.settingOf(r), "%s is anonymous and goes before %s, which needs a key (%d rules lose requests to it)", r.Pattern, losing[0].Pattern, len(losing))
@@ -97,13 +96,4 @@ func loopback(listen string) bool {
 	host, _, _ := net.SplitHostPort(address)
 	ip, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && ip.IsLoopback()
-}
-
-// catchAll tells whether a pattern matches every path of its host.
-func catchAll(match string) bool {
-	if method, rest, ok := strings.Cut(match, " "); ok && !strings.Contains(method, "/") {
-		match = strings.TrimLeft(rest, " ")
-	}
-	_, path, _ := strings.Cut(match, "/")
-	return path == "" || strings.HasPrefix(path, "{") && strings.HasSuffix(path, "...}") && !strings.Contains(path, "/")
 }

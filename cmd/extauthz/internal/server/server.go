@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -156,35 +157,25 @@ func (s *Server) assemble(ctx context.Context) error {
 	if err := ensureAdministrator(ctx, c, s.db, keys, p.authorizer.Format, s.log); err != nil {
 		return err
 	}
-	grpcTLS, err := tlsConfig(c.GRPC.TLS, s.log)
-	if err != nil {
-		return fmt.Errorf("grpc.%w", err)
+	secure := map[string]*tls.Config{} // by section; nil: plain text
+	for _, l := range c.Listeners() {
+		if secure[l.Section], err = tlsConfig(l.TLS, s.log); err != nil {
+			return fmt.Errorf("%s.%w", l.Section, err)
+		}
 	}
-	httpTLS, err := tlsConfig(c.HTTP.TLS, s.log)
-	if err != nil {
-		return fmt.Errorf("http.%w", err)
-	}
-	adminTLS, err := tlsConfig(c.Admin.TLS, s.log)
-	if err != nil {
-		return fmt.Errorf("admin.%w", err)
-	}
-	opsTLS, err := tlsConfig(c.Ops.TLS, s.log)
-	if err != nil {
-		return fmt.Errorf("ops.%w", err)
-	}
-	s.grpc = envoy.NewServer(envoy.ServerConfig{TLS: grpcTLS, MaxConnectionAge: c.GRPC.MaxConnectionAge,
+	s.grpc = envoy.NewServer(envoy.ServerConfig{TLS: secure["grpc"], MaxConnectionAge: c.GRPC.MaxConnectionAge,
 		MaxConnectionAgeGrace: c.GRPC.MaxConnectionAgeGrace, Reflection: c.GRPC.Reflection}, s.check)
 	peers, err := c.TrustedPeers()
 	if err != nil {
 		return fmt.Errorf("http.trusted_peers: %w", err)
 	}
-	s.http = envoy.NewHTTPServer(envoy.HTTPConfig{TLS: httpTLS, TrustedPeers: peers}, s.check)
+	s.http = envoy.NewHTTPServer(envoy.HTTPConfig{TLS: secure["http"], TrustedPeers: peers}, s.check)
 	api, err := adminapi.New(adminapi.Config{Keys: keys, Authorizer: s.policies.authorizer, Cache: s.cache, Logger: s.log, Version: s.c.Version})
 	if err != nil {
 		return err
 	}
-	s.admin = &http.Server{Handler: api, TLSConfig: adminTLS, ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout}
-	s.ops = &http.Server{Handler: opsHandler(&s.ready, s.cache, s.reloads, registry, s.c.Version, c.Ops.Pprof), TLSConfig: opsTLS, ReadHeaderTimeout: readTimeout}
+	s.admin = &http.Server{Handler: api, TLSConfig: secure["admin"], ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout}
+	s.ops = &http.Server{Handler: opsHandler(&s.ready, s.cache, s.reloads, registry, s.c.Version, c.Ops.Pprof), TLSConfig: secure["ops"], ReadHeaderTimeout: readTimeout}
 	return nil
 }
 
