@@ -58,7 +58,9 @@ func (a *Authorizer) prove(ctx context.Context, key Secret, client func() (netip
 		return nil
 	}
 	d.Record = entry.Record
-	t.add("key", "proved", parsed.Prefix+" ("+d.Layer.String()+")")
+	if t != nil {
+		t.add("key", "proved", parsed.Prefix+" ("+d.Layer.String()+")")
+	}
 
 	now := a.Now()
 	switch d.Record.Status(now) {

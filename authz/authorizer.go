@@ -56,7 +56,7 @@ type Config struct {
 type Authorizer struct {
 	Config
 	sources []CredentialSource
-	reads   map[string]bool
+	headers []string // see Headers
 }
 
 // New checks the configuration and reports every problem at once.
@@ -82,30 +82,31 @@ func New(c Config) (*Authorizer, error) {
 	if len(problems) > 0 {
 		return nil, errors.Join(problems...)
 	}
-	a := &Authorizer{Config: c, reads: map[string]bool{}}
+	a := &Authorizer{Config: c}
 	for _, s := range c.Sources {
 		switch s.Kind {
 		case SourceHeader:
 			s.Name = strings.ToLower(s.Name)
-			a.reads[s.Name] = true
+			a.headers = append(a.headers, s.Name)
 		case SourceCookie:
-			a.reads["cookie"] = true
+			a.headers = append(a.headers, "cookie")
 		}
 		a.sources = append(a.sources, s)
 	}
 	if c.AllowPreflights {
-		a.reads["origin"], a.reads[preflightHeader] = true, true
+		a.headers = append(a.headers, "origin", preflightHeader)
 	}
 	if c.ClientAddress.TrustedHops > 0 {
-		a.reads[c.ClientAddress.Header] = true
+		a.headers = append(a.headers, c.ClientAddress.Header)
 	}
+	slices.Sort(a.headers)
+	a.headers = slices.Compact(a.headers)
 	return a, nil
 }
 
-// Reads tells whether decisions rest on the header of this lower-case name. All
-// other headers, but those under the identity prefix, may be left out of a
-// Request.
-func (a *Authorizer) Reads(name string) bool { return a.reads[name] }
+// Headers returns the lower-case names of the headers that decisions rest on.
+// All others, but those under the identity prefix, may be left out of a Request.
+func (a *Authorizer) Headers() []string { return a.headers }
 
 // Check decides about one request. A denial is a Decision; an error means that
 // nobody could be asked, or that ctx ended first.
@@ -162,7 +163,9 @@ func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision
 	}
 	switch {
 	case found.count == 0:
-		t.add("credential", "missing", a.sourcesText())
+		if t != nil {
+			t.add("credential", "missing", a.sourcesText())
+		}
 		if !a.refuse(&d, ReasonMissing, t) {
 			d.Allowed, d.Reason = true, ReasonAnonymous
 		}
@@ -172,7 +175,9 @@ func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision
 		d.Reason = ReasonAmbiguous
 		return d, nil
 	}
-	t.add("credential", "found in", found.found[0].Source.String())
+	if t != nil {
+		t.add("credential", "found in", found.found[0].Source.String())
+	}
 
 	if err := a.prove(ctx, NewSecret(found.value), func() (netip.Addr, bool) {
 		return a.ClientAddress.Find(r.Peer, r.Headers)
@@ -190,12 +195,12 @@ func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision
 	switch {
 	case target != targetScoped:
 	case !holds(&d, scopes):
-		t.add("scopes", "missing", d.Resource+":"+d.Action)
+		t.target("scopes", "missing", &d)
 		if a.refuse(&d, ReasonScope, t) {
 			return d, nil
 		}
 	case d.Resource != "": // else any valid key will do
-		t.add("scopes", "hold", d.Resource+":"+d.Action)
+		t.target("scopes", "hold", &d)
 	}
 	if !a.withinRate(&d, t) {
 		return d, nil
@@ -250,7 +255,9 @@ func (a *Authorizer) withinRate(d *Decision, t *trace) bool {
 	}
 	var ok bool
 	if d.Limit, d.RetryAfter, ok = a.Limiter.take(family, rec.Rate, t != nil); !ok {
-		t.add("rate", "exceeded", rec.Rate.String())
+		if t != nil {
+			t.add("rate", "exceeded", rec.Rate.String())
+		}
 		d.Reason, d.Shadow = ReasonThrottled, ReasonUnspecified
 		return false
 	}
@@ -292,7 +299,9 @@ func (a *Authorizer) route(r *Request, host, path string, d *Decision, t *trace)
 			return targetAnonymous
 		}
 		if rule.AnyOf != nil {
-			t.add("route", "rule", rule.Pattern+" asks for "+rule.Asks())
+			if t != nil {
+				t.add("route", "rule", rule.Pattern+" asks for "+rule.Asks())
+			}
 			if len(rule.AnyOf) == 0 {
 				return targetDenied
 			}
@@ -300,7 +309,9 @@ func (a *Authorizer) route(r *Request, host, path string, d *Decision, t *trace)
 		}
 		var ok bool
 		if d.Resource, d.Action, ok = rule.Target(r.Method, &captures); !ok {
-			t.add("route", "denied", "rule "+rule.Pattern+" can't name a resource and an action for this request")
+			if t != nil {
+				t.add("route", "denied", "rule "+rule.Pattern+" can't name a resource and an action for this request")
+			}
 			return targetDenied
 		}
 		d.Captured = rule.captures()
@@ -324,7 +335,7 @@ func (a *Authorizer) route(r *Request, host, path string, d *Decision, t *trace)
 	case DefaultRouteMap:
 		var ok bool
 		if d.Resource, d.Action, ok = a.DefaultMap.Target(r.Method, path); ok {
-			t.add("route", "default", d.Resource+":"+d.Action)
+			t.target("route", "default", d)
 			return targetScoped
 		}
 	}
@@ -339,11 +350,13 @@ func (a *Authorizer) named(r *Request, by, resource, action string, d *Decision,
 		action = MethodAction(r.Method)
 	}
 	if !validTarget(resource, action) {
-		t.add("route", "denied", "the gateway's "+by+" name no valid resource and action")
+		if t != nil {
+			t.add("route", "denied", "the gateway's "+by+" name no valid resource and action")
+		}
 		return targetDenied
 	}
 	d.Resource, d.Action = resource, action
-	t.add("route", by, d.Resource+":"+d.Action)
+	t.target("route", by, d)
 	return targetScoped
 }
 
@@ -361,8 +374,7 @@ func validTarget(resource, action string) bool {
 		strings.Contains(resource, "*") || strings.Contains(action, "*") {
 		return false
 	}
-	_, err := NewScopes([]Scope{{Resource: resource, Actions: []string{action}}})
-	return err == nil
+	return validResource(resource) && validAction(action)
 }
 
 func (a *Authorizer) scopesOf(ctx context.Context, rec *Record, need Need) (Scopes, error) {

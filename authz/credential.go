@@ -57,7 +57,7 @@ type credentials struct {
 // credentials, the same one twice included, are refused (hazards: a gateway and
 // an upstream could each believe another one).
 func (a *Authorizer) findCredentials(r *Request, query string) credentials {
-	var c credentials
+	c := credentials{found: r.found[:0]}
 	for _, s := range a.sources {
 		before := c.count
 		c.ours = false
@@ -82,6 +82,7 @@ func (a *Authorizer) findCredentials(r *Request, query string) credentials {
 			c.found = append(c.found, FoundCredential{Source: s, foreign: s.Scheme != "" && !c.ours})
 		}
 	}
+	r.found = c.found
 	return c
 }
 

@@ -16,3 +16,10 @@ func (t *trace) add(name, outcome, detail string) {
 		t.steps = append(t.steps, Step{Name: name, Outcome: outcome, Detail: detail})
 	}
 }
+
+// target adds a step about what the route asks for.
+func (t *trace) target(name, outcome string, d *Decision) {
+	if t != nil { // asked here, so that nothing is put together for ordinary checks
+		t.add(name, outcome, d.Resource+":"+d.Action)
+	}
+}

@@ -20,7 +20,7 @@ type Request struct {
 	PathFixed bool
 
 	// Headers holds the request's headers in lower case, duplicates apart. An
-	// adapter may leave out those that [Authorizer.Reads] does not name.
+	// adapter may leave out those that [Authorizer.Headers] does not name.
 	Headers []Header
 
 	Peer netip.Addr // TCP peer of the gateway; the zero Addr where unknown
@@ -31,6 +31,17 @@ type Request struct {
 	ContextAction   string
 
 	Route GatewayRoute
+
+	found []FoundCredential // room for Decision.Credentials, used again with the Request
+}
+
+// Reset empties the Request and keeps the room that its slices have, so that it
+// can be used for another one without allocation. What a Decision borrowed from
+// it ends.
+func (r *Request) Reset() {
+	clear(r.Headers)
+	clear(r.found)
+	*r = Request{Headers: r.Headers[:0], found: r.found[:0]}
 }
 
 // GatewayRoute is the gateway's own route that a request matched there, as its

@@ -30,6 +30,7 @@ const (
 	DefaultPoll          = 250 * time.Millisecond
 	DefaultRetention     = time.Hour
 	DefaultFlightBudget  = 500 * time.Millisecond
+	DefaultLookupWait    = 150 * time.Millisecond
 	DefaultFlushEvery    = time.Minute
 	DefaultCollectEvery  = time.Minute
 	DefaultFlushAt       = 10
@@ -104,6 +105,7 @@ type Config struct {
 	ScopeTTL      time.Duration // of what a key's roles allow, in Shared
 	UserListTTL   time.Duration
 	SharedBudget  time.Duration // the longest that a check waits for Shared, once
+	LookupWait    time.Duration // the longest that a check waits for a look-up that L1 can't answer
 	MaxKeys       int           // entries in L1
 	MaxNegative   int           // entries for unknown keys, apart from MaxKeys
 	MaxRoles      int
@@ -154,6 +156,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.Poll, DefaultPoll)
 	setDefault(&c.Retention, DefaultRetention)
 	setDefault(&c.FlightBudget, DefaultFlightBudget)
+	setDefault(&c.LookupWait, DefaultLookupWait)
 	setDefault(&c.FlushEvery, DefaultFlushEvery)
 	setDefault(&c.CollectEvery, DefaultCollectEvery)
 	setDefault(&c.FlushAt, DefaultFlushAt)
@@ -194,7 +197,7 @@ func (c Config) validate() error {
 		{"ttl.validation", c.ValidationTTL}, {"ttl.negative", c.NegativeTTL}, {"ttl.user_list", c.UserListTTL},
 		{"ttl.scope", c.ScopeTTL}, {"redis.budget", c.SharedBudget},
 		{"local.lease", c.Lease}, {"local.max_stale", c.MaxStale}, {"feed.poll", c.Poll},
-		{"feed.retention", c.Retention}, {"flight budget", c.FlightBudget}, {"usage.flush_interval", c.FlushEvery}, {"ttl.usage_batch", c.CollectEvery},
+		{"feed.retention", c.Retention}, {"flight budget", c.FlightBudget}, {"look-up wait", c.LookupWait}, {"usage.flush_interval", c.FlushEvery}, {"ttl.usage_batch", c.CollectEvery},
 	} {
 		if d.value < 0 {
 			errs = append(errs, fmt.Errorf("cache: %s is %s; it must be positive", d.name, d.value))

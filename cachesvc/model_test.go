@@ -333,7 +333,7 @@ func (m *model) check(ctx context.Context, r *rand.Rand, replica int) {
 		restores, born, died, away := m.restores, past(m.born[prefix]), past(m.died[prefix]), m.away[replica].After(began)
 		m.mu.Unlock()
 
-		deadline, cancel := context.WithTimeout(ctx, 150*time.Millisecond)
+		deadline, cancel := context.WithTimeout(ctx, DefaultLookupWait+callerMargin)
 		e, err := m.services[replica].Lookup(deadline, prefix)
 		cancel()
 

@@ -24,6 +24,10 @@ const (
 	// learns nothing by leaving.
 	outageWait = fallbackWait * 2 / 3
 
+	// callerMargin is by how much a look-up ends before its caller's deadline, so
+	// that there is time to answer.
+	callerMargin = 20 * time.Millisecond
+
 	// refreshShare is the last part of a value's lifetime in which its use makes
 	// it be read anew behind the caller's back: a tenth.
 	refreshShare = 10
@@ -57,6 +61,7 @@ type reader[T any] struct {
 
 	ttl, negativeTTL time.Duration
 	maxStale         time.Duration
+	wait             time.Duration // for what L1 can't answer; the others pay for no timer
 	jitter           func() float64
 
 	// screen tells whether an id of which nothing is known is asked for; nil:
@@ -115,6 +120,12 @@ func (r *reader[T]) deliverable(id string, v *value[T]) bool {
 
 // ask goes to the database. known is what L1 may answer if that is away.
 func (r *reader[T]) ask(ctx context.Context, id string, known *value[T]) (*value[T], authz.Layer, error) {
+	wait := r.wait
+	if end, ok := ctx.Deadline(); ok {
+		wait = min(wait, time.Until(end)-callerMargin)
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
 	if known != nil && !r.mayFallBack(id, known) {
 		known = nil
 	}

@@ -111,7 +111,7 @@ func newReader[T any](c Config, t *trust, about subject, limit int, load func(co
 		trust: t, subject: about,
 		present: newLocal[T](limit), absent: newLocal[T](c.MaxNegative),
 		flights: newFlights[*value[T]](c.FlightBudget, t.clock),
-		ttl:     c.ValidationTTL, negativeTTL: c.NegativeTTL, maxStale: c.MaxStale, jitter: c.Jitter,
+		ttl:     c.ValidationTTL, negativeTTL: c.NegativeTTL, maxStale: c.MaxStale, wait: c.LookupWait, jitter: c.Jitter,
 		load: load,
 	}
 }

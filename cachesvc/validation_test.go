@@ -26,7 +26,7 @@ func bubble(t *testing.T, test func(t *testing.T, db *database, c *connection)) 
 
 func wantEntry(t *testing.T, s *Service, prefix string, alive bool, layer authz.Layer) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), DefaultLookupWait+callerMargin)
 	defer cancel()
 	e, err := s.Lookup(ctx, prefix)
 	if err != nil || live(e.Record) != alive || e.Layer != layer {
@@ -36,7 +36,7 @@ func wantEntry(t *testing.T, s *Service, prefix string, alive bool, layer authz.
 
 func wantError(t *testing.T, s *Service, prefix string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), DefaultLookupWait+callerMargin)
 	defer cancel()
 	if e, err := s.Lookup(ctx, prefix); err == nil {
 		t.Fatalf("Lookup(%q) = %+v from %v; want an error", prefix, e.Record, e.Layer)
@@ -196,7 +196,7 @@ func TestAWaiterThatLeavesDoesNotEndTheFlight(t *testing.T) {
 
 func TestAFlightOverItsBudgetIsThrownAway(t *testing.T) {
 	bubble(t, func(t *testing.T, db *database, c *connection) {
-		s := start(t, Config{Database: c})
+		s := start(t, Config{Database: c, LookupWait: 2 * DefaultFlightBudget})
 		var calls int
 		s.keys.load = func(context.Context, string) (credential, uint64, error) {
 			if calls++; calls == 1 {
@@ -348,6 +348,23 @@ func BenchmarkHit(b *testing.B) {
 				b.Fatal(e, err)
 			}
 			s.Used(e.Record.ID, e.Record.CreatedAt)
+		}
+	})
+}
+
+// TestALookUpEndsBeforeItsCaller: with time left to answer, and not after its own
+// wait.
+func TestALookUpEndsBeforeItsCaller(t *testing.T) {
+	bubble(t, func(t *testing.T, db *database, c *connection) {
+		s := start(t, Config{Database: c})
+		c.set(func(c *connection) { c.lookup = taking(time.Hour) })
+		for caller, want := range map[time.Duration]time.Duration{100 * time.Millisecond: 80 * time.Millisecond, time.Second: DefaultLookupWait} {
+			ctx, cancel := context.WithTimeout(t.Context(), caller)
+			began := time.Now()
+			if _, err := s.Lookup(ctx, "k"); err == nil || time.Since(began) != want {
+				t.Errorf("a caller with %s waited %s (%v), want %s", caller, time.Since(began), err, want)
+			}
+			cancel()
 		}
 	})
 }

@@ -41,6 +41,8 @@ func (j *judge) Check(ctx context.Context, r *authz.Request) (authz.Decision, er
 	return d, err
 }
 
+func (j *judge) Headers() []string { return j.authorizer.Headers() }
+
 func startJudge(t *testing.T, repair bool) (j *judge, address string) {
 	t.Helper()
 	format, err := authz.NewKeyFormat(authz.KeyFormatConfig{})

@@ -48,7 +48,7 @@ func (l *decisionLog) decided(ctx context.Context, sample float64, d *authz.Deci
 		message = "allowed"
 	}
 	attrs := []slog.Attr{slog.String("reason", reason.String()), slog.String("method", clip(r.Method)),
-		slog.String("path", clip(d.Path)), slog.String("request_id", clip(header(r, "x-request-id")))}
+		slog.String("path", clip(d.Path)), slog.String("request_id", clip(lineOf(r, "x-request-id")))}
 	if d.Resource != "" {
 		attrs = append(attrs, slog.String("resource", clip(d.Resource)), slog.String("action", d.Action))
 	}
@@ -68,7 +68,7 @@ func (l *decisionLog) undecided(ctx context.Context, err error, r *authz.Request
 		return
 	}
 	attrs := []slog.Attr{slog.String("error", clip(err.Error())), slog.String("method", clip(r.Method)),
-		slog.String("request_id", clip(header(r, "x-request-id")))}
+		slog.String("request_id", clip(lineOf(r, "x-request-id")))}
 	if suppressed > 0 {
 		attrs = append(attrs, slog.Int("not_logged", suppressed))
 	}

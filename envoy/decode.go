@@ -10,23 +10,17 @@ import (
 	"extauthz/authz"
 )
 
-// decode reads a CheckRequest of any shape. Envoy sends headers either joined
+// decode reads a CheckRequest of any shape into an empty r. Envoy sends headers either joined
 // and sanitised (the map) or raw (header_map, with encode_raw_headers); where a
 // name stands in both, the raw lines count, for they say more.
-func decode(req *authv3.CheckRequest) *authz.Request {
+func decode(r *authz.Request, req *authv3.CheckRequest) {
 	attributes := req.GetAttributes()
 	http := attributes.GetRequest().GetHttp()
-	r := &authz.Request{
-		Method:          http.GetMethod(),
-		Scheme:          http.GetScheme(),
-		Host:            http.GetHost(),
-		Path:            http.GetPath(),
-		PathSanitised:   true,
-		Peer:            peer(attributes.GetSource().GetAddress()),
-		ContextResource: attributes.GetContextExtensions()["resource"],
-		ContextAction:   attributes.GetContextExtensions()["action"],
-		Route:           gatewayRoute(attributes.GetRouteMetadataContext()),
-	}
+	r.Method, r.Scheme, r.Host = http.GetMethod(), http.GetScheme(), http.GetHost()
+	r.Path, r.PathSanitised = http.GetPath(), true
+	r.Peer = peer(attributes.GetSource().GetAddress().GetSocketAddress().GetAddress())
+	r.ContextResource, r.ContextAction = attributes.GetContextExtensions()["resource"], attributes.GetContextExtensions()["action"]
+	r.Route = gatewayRoute(attributes.GetRouteMetadataContext())
 	raw := map[string]bool{}
 	for _, h := range http.GetHeaderMap().GetHeaders() {
 		name, value := strings.ToLower(h.GetKey()), string(h.GetRawValue())
@@ -65,7 +59,6 @@ func decode(req *authv3.CheckRequest) *authz.Request {
 		}
 		r.Headers = append(r.Headers, authz.Header{Name: name, Value: value, Sanitised: true})
 	}
-	return r
 }
 
 // gatewayRoute reads what Envoy Gateway tells of the route (includeRouteMetadata):
@@ -85,16 +78,16 @@ func gatewayRoute(metadata *corev3.Metadata) authz.GatewayRoute {
 	}
 }
 
-func peer(address *corev3.Address) netip.Addr {
-	addr, err := netip.ParseAddr(address.GetSocketAddress().GetAddress())
+func peer(address string) netip.Addr {
+	addr, err := netip.ParseAddr(address)
 	if err != nil {
 		return netip.Addr{}
 	}
 	return addr.Unmap()
 }
 
-// header returns the first line of a header, or "".
-func header(r *authz.Request, name string) string {
+// lineOf returns the first line of a header, or "".
+func lineOf(r *authz.Request, name string) string {
 	for i := range r.Headers {
 		if r.Headers[i].Name == name {
 			return r.Headers[i].Value

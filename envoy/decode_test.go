@@ -26,9 +26,10 @@ func TestWhatPlatformsReallySendIsRead(t *testing.T) {
 		if err := protojson.Unmarshal(text, &req); err != nil {
 			t.Fatal(err)
 		}
-		r := decode(&req)
+		var r authz.Request
+		decode(&r, &req)
 		if r.Method != "GET" || r.Path != "/a" || r.Host != "shop.example.com" || r.Scheme != "http" || !r.PathSanitised ||
-			header(r, "x-api-key") != "good" || r.Peer != netip.MustParseAddr("127.0.0.1") || r.Route != route {
+			lineOf(&r, "x-api-key") != "good" || r.Peer != netip.MustParseAddr("127.0.0.1") || r.Route != route {
 			t.Errorf("%s: got %+v", file, r)
 		}
 	}

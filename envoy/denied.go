@@ -3,11 +3,10 @@ package envoy
 import (
 	"encoding/json"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
-	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/grpc/codes"
 
 	"extauthz/authz"
@@ -22,7 +21,7 @@ type problem struct {
 	Status   int    `json:"status"`
 	Detail   string `json:"detail"`
 	Code     string `json:"code"`
-	Instance string `json:"instance,omitempty"`
+	Instance string `json:"instance,omitempty"` // put in for each request
 }
 
 // denialCode is the gRPC code beside an HTTP status. It is never OK: that would
@@ -41,26 +40,118 @@ func denialCode(status int) codes.Code {
 	return codes.PermissionDenied
 }
 
-// denied builds the answer that the client sees.
-func (e *encoder) denied(d *authz.Decision, r *authz.Request) *authv3.DeniedHttpResponse {
-	p := e.problem(d.Reason)
+// refusal is what all denials for one reason have in common, made beforehand.
+type refusal struct {
+	code     codes.Code
+	status   int
+	headers  []header // of both
+	http     []header // beside them, for all but gRPC clients
+	grpc     []header // beside them, for those
+	document string   // a problem document, without an instance
+	detail   string   // what gRPC clients get instead: Envoy makes the body the grpc-message, so it is text for people
+}
+
+func (e *encoder) refusal(reason authz.Reason) *refusal {
+	p := e.problem(reason)
 	headers := map[string]string{"cache-control": "no-store"}
 	if p.Status == 401 {
 		challenge := `Bearer realm="` + e.config.Realm + `"`
-		if d.Reason != authz.ReasonMissing {
+		if reason != authz.ReasonMissing {
 			challenge += `, error="invalid_token"` // RFC 6750, 3.1: only where a credential was sent
 		}
 		headers["www-authenticate"] = challenge
 	}
-	if d.Reason == authz.ReasonThrottled {
-		headers["retry-after"] = strconv.Itoa(max(1, seconds(d.RetryAfter)))
-		rateHeaders(&d.Limit, headers)
+	maps.Copy(headers, e.config.Overrides[p.Code].Headers)
+	return e.refusalOf(p, headers)
+}
+
+// unavailable is the 503 for requests about which nobody could decide.
+func (e *encoder) unavailable() *refusal {
+	return e.refusalOf(problem{Title: "Service unavailable", Status: 503, Code: "unavailable",
+		Detail: "The request could not be authorized just now. Try again."},
+		map[string]string{"cache-control": "no-store", "retry-after": "1"})
+}
+
+func (e *encoder) refusalOf(p problem, headers map[string]string) *refusal {
+	out := &refusal{code: denialCode(p.Status), status: p.Status, detail: p.Detail, http: []header{{"content-type", "application/problem+json"}}}
+	if p.Status == 429 {
+		out.grpc = []header{{"grpc-status", strconv.Itoa(int(codes.ResourceExhausted))}}
+	}
+	for _, name := range slices.Sorted(maps.Keys(headers)) {
+		out.headers = append(out.headers, header{name, headers[name]})
+	}
+	p.Type = e.config.ProblemTypeBase
+	if p.Type != blankType {
+		p.Type += p.Code
+	}
+	document, err := json.Marshal(p)
+	if err != nil { // can't be: plain strings and a number
+		document = nil
+	}
+	out.document = string(document)
+	return out
+}
+
+// denied puts together the answer that the client sees.
+func (e *encoder) denied(a *answer, d *authz.Decision, r *authz.Request) {
+	reason := d.Reason
+	if int(reason) >= len(e.refusals) {
+		reason = authz.ReasonUnspecified
+	}
+	e.refuse(a, e.refusals[reason], r)
+	if reason == authz.ReasonThrottled {
+		a.orElse("retry-after", strconv.Itoa(max(1, seconds(d.RetryAfter))))
+		rateHeaders(&d.Limit, a)
 	}
 	if e.config.DebugHeaders && d.Layer != authz.LayerNone {
-		headers["x-cache-status"] = cacheStatus(d)
+		a.orElse("x-cache-status", cacheStatus(d))
 	}
-	maps.Copy(headers, e.config.Overrides[p.Code].Headers)
-	return e.refusal(p, headers, r)
+}
+
+// orElse sets a header that no override sets.
+func (a *answer) orElse(name, value string) {
+	if !named(a.headers, name) {
+		a.set(name, value)
+	}
+}
+
+func (e *encoder) refuse(a *answer, f *refusal, r *authz.Request) {
+	a.code, a.status = f.code, f.status
+	a.headers = append(a.headers, f.headers...)
+	if isGRPC(r) {
+		a.headers, a.body = append(a.headers, f.grpc...), f.detail
+		return
+	}
+	a.headers, a.body = append(a.headers, f.http...), f.document
+	if !e.config.RequestID {
+		return
+	}
+	if id := lineOf(r, "x-request-id"); id != "" && f.document != "" {
+		a.body = a.withInstance(f.document, a.headerText(id))
+	}
+}
+
+// withInstance is the document with one field more, its last.
+func (a *answer) withInstance(document, instance string) string {
+	start := len(a.text)
+	a.text = append(append(a.text, document[:len(document)-1]...), `,"instance":"`...)
+	for i := range len(instance) { // printable ASCII
+		switch c := instance[i]; c {
+		case '"', '\\':
+			a.text = append(a.text, '\\', c)
+		default:
+			a.text = append(a.text, c)
+		}
+	}
+	a.text = append(a.text, `"}`...)
+	return a.since(start)
+}
+
+// undecided puts together the answer for what nobody could decide.
+func (e *encoder) undecided(a *answer, r *authz.Request) {
+	a.reset()
+	e.refuse(a, e.nobody, r)
+	a.code, a.error = codes.Unavailable, e.config.OnError == OnErrorResponse
 }
 
 // problem is the document for a reason, with the operator's overrides.
@@ -79,42 +170,6 @@ func (e *encoder) problem(reason authz.Reason) problem {
 	return p
 }
 
-// undecided is the 503 for requests about which nobody could decide.
-func (e *encoder) undecided(r *authz.Request) *authv3.DeniedHttpResponse {
-	return e.refusal(problem{Title: "Service unavailable", Status: 503, Code: "unavailable",
-		Detail: "The request could not be authorized just now. Try again."},
-		map[string]string{"cache-control": "no-store", "retry-after": "1"}, r)
-}
-
-func (e *encoder) refusal(p problem, headers map[string]string, r *authz.Request) *authv3.DeniedHttpResponse {
-	out := &authv3.DeniedHttpResponse{Status: &typev3.HttpStatus{Code: typev3.StatusCode(p.Status)}}
-	if isGRPC(r) {
-		// Envoy makes the body the grpc-message, so it is text for people.
-		if p.Status == 429 {
-			headers["grpc-status"] = strconv.Itoa(int(codes.ResourceExhausted))
-		}
-		out.Body = p.Detail
-	} else {
-		headers["content-type"] = "application/problem+json"
-		p.Type = e.config.ProblemTypeBase
-		if p.Type != blankType {
-			p.Type += p.Code
-		}
-		if e.config.RequestID {
-			p.Instance = headerText(header(r, "x-request-id"))
-		}
-		body, err := json.Marshal(p)
-		if err != nil { // can't be: plain strings and a number
-			body = nil
-		}
-		out.Body = string(body)
-	}
-	for _, name := range sortedKeys(headers) {
-		out.Headers = append(out.Headers, option(name, headers[name]))
-	}
-	return out
-}
-
 func isGRPC(r *authz.Request) bool {
-	return strings.HasPrefix(header(r, "content-type"), "application/grpc")
+	return strings.HasPrefix(lineOf(r, "content-type"), "application/grpc")
 }

@@ -3,15 +3,8 @@ package envoy
 import (
 	"errors"
 	"fmt"
-	"sort"
+	"slices"
 	"strings"
-
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
-	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/protobuf/types/known/structpb"
-	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"extauthz/authz"
 )
@@ -43,8 +36,10 @@ const (
 
 type encoder struct {
 	prefix   string
-	metadata []string
-	names    []string // complete set of identity header names
+	identity []identityHeader // the complete set, by name
+	names    []string         // their names
+	refusals []*refusal       // by reason
+	nobody   *refusal         // where nobody could decide
 	config   EncoderConfig
 }
 
@@ -62,24 +57,17 @@ func newEncoder(c EncoderConfig) (*encoder, error) {
 	if !validName(c.HeaderPrefix) || strings.Contains(c.HeaderPrefix, "_") || !strings.HasSuffix(c.HeaderPrefix, "-") {
 		problems = append(problems, fmt.Errorf("identity header prefix %q: write a lower-case name that ends in \"-\", such as x-auth-", c.HeaderPrefix))
 	}
-	if strings.ContainsAny(c.Realm, "\"\\") || headerText(c.Realm) != c.Realm {
+	if strings.ContainsAny(c.Realm, "\"\\") || !plainText(c.Realm) {
 		problems = append(problems, fmt.Errorf("realm %q: write plain ASCII without quotes", c.Realm))
-	}
-	e := &encoder{prefix: c.HeaderPrefix, config: c}
-	for _, n := range identityNames {
-		e.names = append(e.names, c.HeaderPrefix+n)
 	}
 	for _, n := range c.MetadataHeaders {
 		if !validName(n) {
 			problems = append(problems, fmt.Errorf("metadata header %q: write a lower-case header name", n))
-			continue
 		}
-		e.metadata = append(e.metadata, n)
-		e.names = append(e.names, c.HeaderPrefix+"meta-"+n)
 	}
-	switch e.config.OnError {
+	switch c.OnError {
 	case "":
-		e.config.OnError = OnErrorUnavailable
+		c.OnError = OnErrorUnavailable
 	case OnErrorUnavailable, OnErrorDeny, OnErrorResponse:
 	default:
 		problems = append(problems, fmt.Errorf("on_error %q: write unavailable, deny or error_response", c.OnError))
@@ -87,86 +75,80 @@ func newEncoder(c EncoderConfig) (*encoder, error) {
 	for code, o := range c.Overrides {
 		problems = append(problems, o.validate(code)...)
 	}
-	return e, errors.Join(problems...)
-}
-
-// option sets both forms of "replace": builds of Envoy differ in which one they
-// read.
-func option(name, value string) *corev3.HeaderValueOption {
-	return &corev3.HeaderValueOption{
-		Header:       &corev3.HeaderValue{Key: name, Value: value},
-		Append:       wrapperspb.Bool(false), //nolint:staticcheck // deprecated, but the form that Envoy reads here
-		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+	if len(problems) > 0 {
+		return nil, errors.Join(problems...)
 	}
+	e := &encoder{prefix: c.HeaderPrefix, config: c, identity: identityHeaders(c.HeaderPrefix, c.MetadataHeaders)}
+	for _, h := range e.identity {
+		e.names = append(e.names, h.name)
+	}
+	for _, reason := range authz.Reasons() {
+		e.refusals = append(e.refusals, e.refusal(reason))
+	}
+	e.nobody = e.unavailable()
+	return e, nil
 }
 
-// encode turns a decision about r into Envoy's answer.
-func (e *encoder) encode(d *authz.Decision, r *authz.Request) *authv3.CheckResponse {
-	res := &authv3.CheckResponse{DynamicMetadata: e.dynamicMetadata(d)}
+// encode puts into a what is told of a decision about r.
+func (e *encoder) encode(a *answer, d *authz.Decision, r *authz.Request) {
+	a.reset()
 	if !d.Allowed {
-		denied := e.denied(d, r)
-		res.Status = &rpcstatus.Status{Code: int32(denialCode(int(denied.GetStatus().GetCode())))}
-		res.HttpResponse = &authv3.CheckResponse_DeniedResponse{DeniedResponse: denied}
-		return res
+		e.denied(a, d, r)
+	} else if !e.allowed(a, d, r) { // no authorizer of ours allows it; Envoy would answer with a 500
+		e.encode(a, &authz.Decision{Reason: authz.ReasonPath}, r)
+		return
 	}
-	set := map[string]string{}
-	for name, value := range e.identity(d) {
-		if value != "" { // an empty header would be none to some upstreams: it is removed instead
-			set[e.prefix+name] = value
-		}
-	}
-	remove := e.removals(r, set)
+	e.facts(a, d)
+}
+
+// allowed is false where the target that the upstream would get can't be told.
+func (e *encoder) allowed(a *answer, d *authz.Decision, r *authz.Request) bool {
+	e.identify(a, d)
+	e.removeOthers(a, r)
 	target := r.Path
 	if d.Target != "" {
 		target = d.Target
 	}
 	if !e.config.ForwardCredential {
-		var hidden []string
-		hidden, target = e.hideCredentials(d, r, target, set)
-		remove = append(remove, hidden...)
+		target = e.hideCredentials(a, d, r, target)
 	}
 	if target != r.Path {
-		if !plainValue(target) { // no authorizer of ours allows it; Envoy would answer with a 500
-			return e.encode(&authz.Decision{Reason: authz.ReasonPath}, r)
+		if !plainValue(target) {
+			return false
 		}
-		set[":path"] = target
-	}
-	ok := &authv3.OkHttpResponse{HeadersToRemove: remove}
-	for _, name := range sortedKeys(set) {
-		ok.Headers = append(ok.Headers, option(name, set[name]))
+		a.set(":path", target)
 	}
 	if e.config.DebugHeaders && d.Layer != authz.LayerNone {
-		ok.ResponseHeadersToAdd = append(ok.ResponseHeadersToAdd, option("x-cache-status", cacheStatus(d)))
+		a.client = append(a.client, header{"x-cache-status", cacheStatus(d)})
 	}
-	res.Status = &rpcstatus.Status{Code: int32(codes.OK)}
-	res.HttpResponse = &authv3.CheckResponse_OkResponse{OkResponse: ok}
-	return res
+	return true
 }
 
-// hideCredentials returns headers to remove and the target without keys, and
-// puts the rewritten cookie into set. A name never stands in both: Envoy removes
-// last.
-func (e *encoder) hideCredentials(d *authz.Decision, r *authz.Request, target string, set map[string]string) (remove []string, without string) {
+// hideCredentials removes what carried a key, and returns the target without
+// keys. A name never stands in both lists: Envoy removes last.
+func (e *encoder) hideCredentials(a *answer, d *authz.Decision, r *authz.Request, target string) string {
 	cookie, cookies := r.Headers, false
 	line := ""
-	for _, f := range d.Credentials {
-		switch f.Source.Kind {
+	for i := range d.Credentials {
+		switch source := &d.Credentials[i].Source; source.Kind {
 		case authz.SourceHeader:
-			remove = append(remove, f.Source.Name)
+			if !slices.Contains(a.remove, source.Name) {
+				a.remove = append(a.remove, source.Name)
+			}
 		case authz.SourceQuery:
-			target = withoutParameter(target, f.Source.Name)
+			target = withoutParameter(target, source.Name)
 		case authz.SourceCookie:
-			line = withoutCookie(cookie, f.Source.Name)
+			line = withoutCookie(cookie, source.Name)
 			cookie, cookies = []authz.Header{{Name: "cookie", Value: line}}, true
 		}
 	}
 	switch {
 	case cookies && line != "" && plainValue(line):
-		set["cookie"] = line
+		a.set("cookie", line)
 	case cookies:
-		remove = append(remove, "cookie")
+		a.remove = append(a.remove, "cookie")
 	}
-	return remove, target
+	return target
 }
 
 // plainValue tells whether a value that came from the client can go back into a
@@ -187,36 +169,28 @@ func cacheStatus(d *authz.Decision) string {
 	return "MISS"
 }
 
-// dynamicMetadata holds the same facts for access logs and rate limits, on
-// denials too.
-func (e *encoder) dynamicMetadata(d *authz.Decision) *structpb.Struct {
-	f := map[string]*structpb.Value{
-		"reason": structpb.NewStringValue(d.Reason.String()),
-	}
+// facts are for access logs and rate limits, on denials too.
+func (e *encoder) facts(a *answer, d *authz.Decision) {
+	a.fact("reason", d.Reason.String())
 	if d.Shadow != authz.ReasonUnspecified {
-		f["shadow"] = structpb.NewStringValue(d.Shadow.String())
+		a.fact("shadow", d.Shadow.String())
 	}
 	if d.Layer != authz.LayerNone { // a key was looked up
-		f["cache"] = structpb.NewStringValue(cacheStatus(d))
-		f["cache_layer"] = structpb.NewStringValue(d.Layer.String())
+		a.fact("cache", cacheStatus(d))
+		a.fact("cache_layer", d.Layer.String())
 	}
-	if r := d.Record; r != nil {
-		f["key_id"] = structpb.NewStringValue(headerText(r.ID))
-		f["key_prefix"] = structpb.NewStringValue(headerText(r.Prefix))
-		f["user_id"] = structpb.NewStringValue(headerText(r.UserID))
-		if e.config.RateMetadata && !r.Rate.IsZero() {
-			f["rate_limit"] = rateMetadata(r.Rate)
-		}
-		f["scopes"] = structpb.NewStringValue(headerText(strings.Join(d.Scopes.Strings(), " ")))
+	r := d.Record
+	if r == nil {
+		return
 	}
-	return &structpb.Struct{Fields: f}
-}
-
-func sortedKeys(m map[string]string) []string {
-	out := make([]string, 0, len(m))
-	for k := range m {
-		out = append(out, k)
+	a.fact("key_id", a.headerText(r.ID))
+	a.fact("key_prefix", a.headerText(r.Prefix))
+	a.fact("user_id", a.headerText(r.UserID))
+	if a.listed == "" {
+		a.listed = a.scopes(d.Scopes)
 	}
-	sort.Strings(out)
-	return out
+	a.fact("scopes", a.listed)
+	if e.config.RateMetadata {
+		a.rate = r.Rate
+	}
 }

@@ -39,20 +39,21 @@ type forwarded struct {
 }
 
 // read wants each header exactly once: what stands twice was sent by two.
-func (f forwarded) read(r *http.Request) (*authz.Request, error) {
-	out := &authz.Request{Host: r.Host, PathFixed: true, Headers: httpHeaders(r.Header, false)}
+func (f forwarded) read(asked *authz.Request, r *http.Request) error {
+	asked.Host, asked.PathFixed = r.Host, true
+	addHeaders(asked, r.Header, false)
 	for _, h := range []struct {
 		name string
 		to   *string
-	}{{f.method, &out.Method}, {f.uri, &out.Path}, {f.host, &out.Host}} {
+	}{{f.method, &asked.Method}, {f.uri, &asked.Path}, {f.host, &asked.Host}} {
 		if h.name == "" {
 			continue
 		}
 		lines := r.Header[h.name]
 		if len(lines) != 1 || lines[0] == "" {
-			return nil, fmt.Errorf("%s has to stand there once, and stands there %d times: have the proxy set it", h.name, len(lines))
+			return fmt.Errorf("%s has to stand there once, and stands there %d times: have the proxy set it", h.name, len(lines))
 		}
 		*h.to = lines[0]
 	}
-	return out, nil
+	return nil
 }

@@ -4,14 +4,13 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
 	"time"
-
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 
 	"extauthz/authz"
 )
@@ -53,7 +52,7 @@ func NewHTTPServer(c HTTPConfig, s *Service) *http.Server {
 // dialect is how a kind of caller asks, and what it understands of an answer.
 type dialect struct {
 	// read brings what is asked about, or says why that can't be told.
-	read func(*http.Request) (*authz.Request, error)
+	read func(*authz.Request, *http.Request) error
 	// status is a denial's, in what the caller takes for a denial.
 	status func(int) int
 	// removes: the caller removes request headers that it is told of. Of others,
@@ -76,10 +75,11 @@ var envoyDialect = dialect{removes: true, traces: true,
 		}
 		return status
 	},
-	read: func(r *http.Request) (*authz.Request, error) {
-		out := &authz.Request{Method: r.Method, Host: r.Host, Path: strings.TrimPrefix(r.RequestURI, checkPrefix), PathSanitised: true,
-			PathFixed: true, Headers: httpHeaders(r.Header, true)}
-		return out, nil
+	read: func(asked *authz.Request, r *http.Request) error {
+		asked.Method, asked.Host = r.Method, r.Host
+		asked.Path, asked.PathSanitised, asked.PathFixed = strings.TrimPrefix(r.RequestURI, checkPrefix), true, true
+		addHeaders(asked, r.Header, true)
+		return nil
 	}}
 
 // httpHandler finds the dialect and tells decisions in it.
@@ -104,32 +104,27 @@ func (h *httpHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // answer decides, tells it, and returns the status.
 func (h *httpHandler) answer(ctx context.Context, caller *dialect, w http.ResponseWriter, r *http.Request) (status int) {
-	var asked *authz.Request
+	c := takeCheck()
+	defer c.release()
 	p := h.service.policy.Load()
-	res, err := h.service.answer(ctx, p, func() (*authz.Request, bool) {
-		var err error
-		if asked, err = h.read(caller, p.encoder, r); err != nil {
+	decided := h.service.decide(ctx, p, c, func(p *policy) bool {
+		err := h.read(caller, p.encoder, &c.request, r)
+		if err != nil {
 			h.service.decision.misforwarded(ctx, err.Error(), r.RemoteAddr)
-			asked = &authz.Request{}
+			c.request.Reset()
 		}
-		return asked, err == nil
+		return err == nil
 	})
-	status = http.StatusServiceUnavailable
 	switch {
-	case err != nil:
-		if asked == nil {
-			asked = &authz.Request{}
-		}
-		caller.refuse(w, p.encoder.undecided(asked), status)
-	case res.GetErrorResponse() != nil:
-		caller.refuse(w, res.GetErrorResponse(), status)
-	case res.GetOkResponse() != nil:
+	case !decided && p.encoder.config.OnError != OnErrorDeny:
+		status = http.StatusServiceUnavailable
+		caller.refuse(w, &c.answer, status)
+	case c.answer.allowed():
 		status = http.StatusOK
-		caller.allow(w, res.GetOkResponse(), p.encoder)
+		caller.allow(w, &c.answer, p.encoder)
 	default:
-		denied := res.GetDeniedResponse()
-		status = caller.status(int(denied.GetStatus().GetCode()))
-		caller.refuse(w, denied, status)
+		status = caller.status(c.answer.status)
+		caller.refuse(w, &c.answer, status)
 	}
 	return status
 }
@@ -150,20 +145,19 @@ func dialectOf(target string) *dialect {
 	return nil
 }
 
-func (h *httpHandler) read(caller *dialect, e *encoder, r *http.Request) (*authz.Request, error) {
+func (h *httpHandler) read(caller *dialect, e *encoder, asked *authz.Request, r *http.Request) error {
 	if !h.trusts(r) {
-		return nil, errors.New("the peer is none of http.trusted_peers")
+		return errors.New("the peer is none of http.trusted_peers")
 	}
-	asked, err := caller.read(r)
-	if err != nil || caller.removes {
-		return asked, err
+	if err := caller.read(asked, r); err != nil || caller.removes {
+		return err
 	}
 	for _, header := range asked.Headers {
-		if e.prefixed(header.Name) && !slices.Contains(e.names, header.Name) {
-			return nil, errors.New("a client sent a header under the identity prefix that no answer overwrites: have the proxy remove such headers first")
+		if hasIdentityPrefix(header.Name, e.prefix) && !slices.Contains(e.names, header.Name) {
+			return errors.New("a client sent a header under the identity prefix that no answer overwrites: have the proxy remove such headers first")
 		}
 	}
-	return asked, nil
+	return nil
 }
 
 // trusts tells whether the peer may ask. What it forwards decides, so nobody else
@@ -183,46 +177,44 @@ func (h *httpHandler) trusts(r *http.Request) bool {
 	return slices.ContainsFunc(h.trusted, func(n netip.Prefix) bool { return n.Contains(addr) })
 }
 
-// httpHeaders brings headers into the authorizer's form.
-func httpHeaders(headers http.Header, sanitised bool) []authz.Header {
-	out := make([]authz.Header, 0, len(headers))
+// addHeaders brings headers into the authorizer's form.
+func addHeaders(asked *authz.Request, headers http.Header, sanitised bool) {
 	for name, lines := range headers {
 		name = strings.ToLower(name)
 		for _, value := range lines {
-			out = append(out, authz.Header{Name: name, Value: value, Sanitised: sanitised})
+			asked.Headers = append(asked.Headers, authz.Header{Name: name, Value: value, Sanitised: sanitised})
 		}
 	}
-	return out
 }
 
 // allow answers exactly 200, with identity in the response's headers.
-func (d *dialect) allow(w http.ResponseWriter, ok *authv3.OkHttpResponse, e *encoder) {
+func (d *dialect) allow(w http.ResponseWriter, a *answer, e *encoder) {
 	out := w.Header()
 	if d.blanks {
 		for _, name := range e.names {
 			out.Set(name, "")
 		}
 	}
-	for _, h := range slices.Concat(ok.GetHeaders(), ok.GetResponseHeadersToAdd()) {
-		switch name := h.GetHeader().GetKey(); {
-		case name == ":path": // nobody can be told another path
-		case name == "cookie" && !d.removes:
+	for _, h := range slices.Concat(a.headers, a.client) {
+		switch {
+		case h.name == ":path": // nobody can be told another path
+		case h.name == "cookie" && !d.removes:
 		default:
-			out.Set(name, h.GetHeader().GetValue())
+			out.Set(h.name, h.value)
 		}
 	}
-	if remove := ok.GetHeadersToRemove(); d.removes && len(remove) > 0 {
-		out.Set(removalsHeader, strings.Join(remove, ","))
+	if d.removes && len(a.remove) > 0 {
+		out.Set(removalsHeader, strings.Join(a.remove, ","))
 	}
 	w.WriteHeader(http.StatusOK)
 }
 
-func (d *dialect) refuse(w http.ResponseWriter, denied *authv3.DeniedHttpResponse, status int) {
+func (d *dialect) refuse(w http.ResponseWriter, a *answer, status int) {
 	out := w.Header()
 	out["Content-Type"] = nil // none is guessed for gRPC clients, whose content type stays
-	for _, h := range denied.GetHeaders() {
-		out.Set(h.GetHeader().GetKey(), h.GetHeader().GetValue())
+	for _, h := range a.headers {
+		out.Set(h.name, h.value)
 	}
 	w.WriteHeader(status)
-	_, _ = w.Write([]byte(denied.GetBody())) // nobody is left to tell
+	_, _ = io.WriteString(w, a.body) // nobody is left to tell
 }

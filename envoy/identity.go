@@ -1,99 +1,137 @@
 package envoy
 
 import (
-	"sort"
+	"slices"
 	"strings"
 
 	"extauthz/authz"
 )
 
+// identityHeader is one of the headers that tell the upstream of the key.
+type identityHeader struct {
+	name  string
+	field identityField
+	entry string // of the key's metadata, for identityMetadata
+}
+
+type identityField uint8
+
+const (
+	identityKeyID identityField = iota
+	identityPrefix
+	identityUserID
+	identityName
+	identityScopes
+	identityEnvironment
+	identityMetadata
+)
+
 // identityNames are what stands behind the prefix; metadata headers come beside.
-var identityNames = []string{"key-id", "key-prefix", "user-id", "key-name", "scopes", "environment"}
+var identityNames = map[string]identityField{"key-id": identityKeyID, "key-prefix": identityPrefix, "user-id": identityUserID,
+	"key-name": identityName, "scopes": identityScopes, "environment": identityEnvironment}
 
 // maxIdentityValue is the longest value of an identity header in bytes: what
 // common upstreams take of one header. A longer one is left out, never cut: half
 // a list of scopes is another list.
 const maxIdentityValue = 8 << 10
 
-// identity returns what the upstream is told of the key: name to value, all of
-// them safe header values, whatever stands in the record. On anonymous routes it
-// is empty.
-func (e *encoder) identity(d *authz.Decision) map[string]string {
-	r := d.Record
-	if r == nil {
-		return nil
+// identityHeaders is the complete set, sorted by name.
+func identityHeaders(prefix string, metadata []string) []identityHeader {
+	var all []identityHeader
+	for name, field := range identityNames {
+		all = append(all, identityHeader{name: prefix + name, field: field})
 	}
-	out := map[string]string{
-		"key-id":      r.ID,
-		"key-prefix":  r.Prefix,
-		"user-id":     r.UserID,
-		"key-name":    r.Name,
-		"scopes":      strings.Join(d.Scopes.Strings(), " "),
-		"environment": r.Environment,
+	for _, name := range metadata {
+		all = append(all, identityHeader{prefix + "meta-" + name, identityMetadata, name})
 	}
-	for _, name := range e.metadata {
-		out["meta-"+name] = r.Metadata[name]
-	}
-	for name, value := range out {
-		if out[name] = headerText(value); len(out[name]) > maxIdentityValue {
-			out[name] = ""
-		}
-	}
-	return out
+	slices.SortFunc(all, func(a, b identityHeader) int { return strings.Compare(a.name, b.name) })
+	return slices.CompactFunc(all, func(a, b identityHeader) bool { return a.name == b.name })
 }
 
-// headerText percent-encodes what is not printable ASCII, and "%" itself, so
-// that it can be read back and no value can break a header.
-func headerText(s string) string {
-	const hex = "0123456789ABCDEF"
-	plain := true
+// identify sets what the upstream is told of the key, all of it safe values
+// whatever stands in the record, and removes the rest of the set, seen or not:
+// the gateway may hide headers from us. On anonymous routes all of it is removed.
+func (e *encoder) identify(a *answer, d *authz.Decision) {
+	for i := range e.identity {
+		h := &e.identity[i]
+		value := ""
+		if d.Record != nil {
+			value = a.identity(h, d)
+		}
+		if value == "" || len(value) > maxIdentityValue { // an empty header would be none to some upstreams
+			a.remove = append(a.remove, h.name)
+		} else {
+			a.set(h.name, value)
+		}
+	}
+}
+
+func (a *answer) identity(h *identityHeader, d *authz.Decision) string {
+	r := d.Record
+	switch h.field {
+	case identityKeyID:
+		return a.headerText(r.ID)
+	case identityPrefix:
+		return a.headerText(r.Prefix)
+	case identityUserID:
+		return a.headerText(r.UserID)
+	case identityName:
+		return a.headerText(r.Name)
+	case identityScopes:
+		a.listed = a.scopes(d.Scopes)
+		return a.listed
+	case identityEnvironment:
+		return a.headerText(r.Environment)
+	default:
+		return a.headerText(r.Metadata[h.entry])
+	}
+}
+
+// removeOthers removes what the client sent under the identity prefix, but for
+// the set itself.
+func (e *encoder) removeOthers(a *answer, r *authz.Request) {
+	for i := range r.Headers {
+		name := r.Headers[i].Name
+		if hasIdentityPrefix(name, e.prefix) && validName(name) && !named(a.headers, name) && !slices.Contains(a.remove, name) {
+			a.remove = append(a.remove, name)
+		}
+	}
+}
+
+// hasIdentityPrefix tells whether a name is under the prefix, with "_" read as
+// "-" as CGI upstreams do. It does not allocate.
+func hasIdentityPrefix(name, prefix string) bool {
+	if len(name) < len(prefix) {
+		return false
+	}
+	for i := range len(prefix) {
+		if c := name[i]; c != prefix[i] && (c != '_' || prefix[i] != '-') {
+			return false
+		}
+	}
+	return true
+}
+
+// plainText tells whether s is printable ASCII without "%".
+func plainText(s string) bool {
 	for i := range len(s) {
 		if s[i] < ' ' || s[i] >= 0x7f || s[i] == '%' {
-			plain = false
-			break
+			return false
 		}
 	}
-	if plain {
-		return s
-	}
-	var b strings.Builder
+	return true
+}
+
+func appendHeaderText(b []byte, s string) []byte {
+	const hex = "0123456789ABCDEF"
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c >= 0x7f || c == '%' {
-			b.Write([]byte{'%', hex[c>>4], hex[c&15]})
+			b = append(b, '%', hex[c>>4], hex[c&15])
 		} else {
-			b.WriteByte(c)
+			b = append(b, c)
 		}
 	}
-	return b.String()
-}
-
-// prefixed tells whether a name is under the identity prefix, with "_" read as "-"
-// as CGI upstreams do.
-func (e *encoder) prefixed(name string) bool {
-	return strings.HasPrefix(strings.ReplaceAll(name, "_", "-"), e.prefix)
-}
-
-// removals returns every name under the identity prefix that is not set: the
-// complete configured set, seen or not (the gateway may hide headers from us),
-// and what the client sent.
-func (e *encoder) removals(r *authz.Request, set map[string]string) []string {
-	gone := map[string]bool{}
-	for _, name := range e.names {
-		gone[name] = true
-	}
-	for i := range r.Headers {
-		if name := r.Headers[i].Name; e.prefixed(name) && validName(name) {
-			gone[name] = true
-		}
-	}
-	out := make([]string, 0, len(gone))
-	for name := range gone {
-		if set[name] == "" {
-			out = append(out, name)
-		}
-	}
-	sort.Strings(out)
-	return out
+	return b
 }
 
 // validName tells whether a name is a lower-case HTTP token.

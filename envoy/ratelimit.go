@@ -4,19 +4,17 @@ import (
 	"fmt"
 	"time"
 
-	"google.golang.org/protobuf/types/known/structpb"
-
 	"extauthz/authz"
 )
 
 // rateHeaders tells a client how it stands with its rate, in the fields of the
 // IETF's draft (draft-ietf-httpapi-ratelimit-headers-10).
-func rateHeaders(l *authz.Limit, headers map[string]string) {
+func rateHeaders(l *authz.Limit, a *answer) {
 	if l.Rate.IsZero() {
 		return
 	}
-	headers["ratelimit-policy"] = fmt.Sprintf(`"key";q=%d;w=%d`, l.Rate.Count, seconds(l.Rate.Per))
-	headers["ratelimit"] = fmt.Sprintf(`"key";r=%d;t=%d`, l.Remaining, seconds(l.Reset))
+	a.orElse("ratelimit-policy", fmt.Sprintf(`"key";q=%d;w=%d`, l.Rate.Count, seconds(l.Rate.Per)))
+	a.orElse("ratelimit", fmt.Sprintf(`"key";r=%d;t=%d`, l.Remaining, seconds(l.Reset)))
 }
 
 // seconds rounds up: who comes back after them does not come too early.
@@ -25,11 +23,10 @@ func seconds(d time.Duration) int { return int((d + time.Second - 1) / time.Seco
 // rateUnits are the names of Envoy's RateLimitUnit.
 var rateUnits = map[time.Duration]string{time.Second: "SECOND", time.Minute: "MINUTE", time.Hour: "HOUR", 24 * time.Hour: "DAY"}
 
-// rateMetadata is a rate in the form that a rate limit's override reads
+// A rate as a fact has the form that a rate limit's override reads
 // (config.route.v3.RateLimit.Override.DynamicMetadata).
-func rateMetadata(r authz.Rate) *structpb.Value {
-	return structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{
-		"requests_per_unit": structpb.NewNumberValue(float64(r.Count)),
-		"unit":              structpb.NewStringValue(rateUnits[r.Per]),
-	}})
-}
+const (
+	rateFact  = "rate_limit"
+	rateCount = "requests_per_unit"
+	rateUnit  = "unit"
+)

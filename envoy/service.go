@@ -12,30 +12,24 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
-	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"extauthz/authz"
 )
 
-// The deadline of one check: the caller's less a margin to answer in, at most
-// DefaultTimeout.
-const (
-	DefaultTimeout = 150 * time.Millisecond
-	callerMargin   = 20 * time.Millisecond
-)
-
-// Checker decides about requests; *authz.Authorizer does.
+// Checker decides about requests; *authz.Authorizer does. How long it may take
+// is its own to know, and its caller's, by ctx.
 type Checker interface {
 	Check(ctx context.Context, r *authz.Request) (authz.Decision, error)
+	// Headers are the lower-case names of those that decisions rest on.
+	Headers() []string
 }
 
 // Config is what a Service is made of.
 type Config struct {
 	Checker    Checker
 	Encoder    EncoderConfig
-	Timeout    time.Duration // 0: DefaultTimeout
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 	// Tracer makes a span of each check, below the one that Propagator finds in
@@ -48,14 +42,14 @@ type Config struct {
 type policy struct {
 	checker Checker
 	encoder *encoder
-	sample  float64 // of allowed checks, for the log
+	headers headerSet // what the wire form is searched for
+	sample  float64   // of allowed checks, for the log
 }
 
 // Service answers Envoy's Check. It is safe for concurrent use.
 type Service struct {
 	authv3.UnimplementedAuthorizationServer
 	policy   atomic.Pointer[policy]
-	timeout  time.Duration
 	log      *slog.Logger
 	decision decisionLog
 	spans    *spans                  // nil: none
@@ -72,10 +66,7 @@ func New(c Config) (*Service, error) {
 	if c.Logger == nil || c.Registerer == nil {
 		return nil, errors.New("envoy: a logger and a metrics registerer are needed")
 	}
-	s := &Service{timeout: c.Timeout, log: c.Logger, decision: decisionLog{log: c.Logger}}
-	if s.timeout == 0 {
-		s.timeout = DefaultTimeout
-	}
+	s := &Service{log: c.Logger, decision: decisionLog{log: c.Logger}}
 	if (c.Tracer == nil) != (c.Propagator == nil) {
 		return nil, errors.New("envoy: a tracer needs a propagator, and the other way round")
 	}
@@ -117,51 +108,65 @@ func (s *Service) SetPolicy(checker Checker, c EncoderConfig) error {
 	if err != nil {
 		return err
 	}
-	s.policy.Store(&policy{checker, e, c.SampleAllowed})
+	s.policy.Store(&policy{checker, e, newHeaderSet(checker.Headers(), e.prefix), c.SampleAllowed})
 	return nil
 }
 
 // Check answers one request. Its error is UNAVAILABLE, and only where nobody
 // could decide; nothing that a client sends causes one.
 func (s *Service) Check(ctx context.Context, req *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+	c := takeCheck()
+	defer c.release()
+	err := s.call(ctx, c, func(p *policy) bool { decode(&c.request, req); return true })
+	if err != nil {
+		return nil, err
+	}
+	return c.answer.message(), nil
+}
+
+// errUndecided is what Envoy gets instead of an answer, by the operator's choice.
+var errUndecided = status.Error(codes.Unavailable, "no decision could be made: a store does not answer")
+
+// call is one call of Check over gRPC, in whichever form it came: read brings
+// what is asked about into c.request.
+func (s *Service) call(ctx context.Context, c *check, read func(*policy) bool) error {
 	if s.spans == nil {
-		return s.check(ctx, req)
+		return s.called(ctx, c, read)
 	}
 	ctx, span := s.spans.rpc(ctx)
-	res, err := s.check(ctx, req)
+	err := s.called(ctx, c, read)
 	s.spans.rpcDone(span, status.Code(err))
-	return res, err
+	return err
 }
 
-func (s *Service) check(ctx context.Context, req *authv3.CheckRequest) (*authv3.CheckResponse, error) {
-	return s.answer(ctx, s.policy.Load(), func() (*authz.Request, bool) { return decode(req), true })
+func (s *Service) called(ctx context.Context, c *check, read func(*policy) bool) error {
+	p := s.policy.Load()
+	if !s.decide(ctx, p, c, read) && p.encoder.config.OnError == OnErrorUnavailable {
+		return errUndecided
+	}
+	return nil
 }
 
-// answer decides about the request that read brings, whichever way it came. read
-// is false where the gateway did not say what is asked for; that is a denial.
-func (s *Service) answer(ctx context.Context, p *policy, read func() (*authz.Request, bool)) (res *authv3.CheckResponse, err error) {
-	start, r := time.Now(), (*authz.Request)(nil)
+// decide decides about the request that read brings, whichever way it came, and
+// leaves the answer in c. read is false where the gateway did not say what is
+// asked for; that is a denial. decide is false where nobody could decide.
+func (s *Service) decide(ctx context.Context, p *policy, c *check, read func(*policy) bool) (decided bool) {
+	start := time.Now()
 	defer func() {
 		if recover() != nil { // a bug of ours: never an open door, never a dead process
 			s.log.ErrorContext(ctx, "check panicked", "stack", string(debug.Stack()))
-			s.spans.undecided(ctx)
-			res, err = s.undecided(p.encoder, r)
+			s.undecided(ctx, p, c)
+			decided = false
 		}
 		s.duration.Observe(time.Since(start).Seconds())
 	}()
-	timeout := s.timeout
-	if deadline, ok := ctx.Deadline(); ok {
-		timeout = min(timeout, time.Until(deadline)-callerMargin)
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-
-	d, forwarded := authz.Decision{Reason: authz.ReasonForwarding}, false
-	if r, forwarded = read(); forwarded {
+	d, r := authz.Decision{Reason: authz.ReasonForwarding}, &c.request
+	if read(p) {
+		var err error
 		if d, err = p.checker.Check(ctx, r); err != nil {
 			s.decision.undecided(ctx, err, r)
-			s.spans.undecided(ctx)
-			return s.undecided(p.encoder, r)
+			s.undecided(ctx, p, c)
+			return false
 		}
 	}
 	if d.Shadow != authz.ReasonUnspecified {
@@ -171,24 +176,13 @@ func (s *Service) answer(ctx context.Context, p *policy, read func() (*authz.Req
 	}
 	s.decision.decided(ctx, p.sample, &d, r)
 	s.spans.decided(ctx, &d, r)
-	return p.encoder.encode(&d, r), nil
+	p.encoder.encode(&c.answer, &d, r)
+	return true
 }
 
-// undecided answers by the operator's choice where nobody could decide; r may be
-// nil.
-func (s *Service) undecided(e *encoder, r *authz.Request) (*authv3.CheckResponse, error) {
+// undecided answers by the operator's choice where nobody could decide.
+func (s *Service) undecided(ctx context.Context, p *policy, c *check) {
 	s.failed.Inc()
-	if r == nil {
-		r = &authz.Request{}
-	}
-	res := &authv3.CheckResponse{Status: &rpcstatus.Status{Code: int32(codes.Unavailable)}}
-	switch e.config.OnError {
-	case OnErrorDeny:
-		res.HttpResponse = &authv3.CheckResponse_DeniedResponse{DeniedResponse: e.undecided(r)}
-	case OnErrorResponse:
-		res.HttpResponse = &authv3.CheckResponse_ErrorResponse{ErrorResponse: e.undecided(r)}
-	default:
-		return nil, status.Error(codes.Unavailable, "no decision could be made: a store does not answer")
-	}
-	return res, nil
+	s.spans.undecided(ctx)
+	p.encoder.undecided(&c.answer, &c.request)
 }

@@ -22,12 +22,14 @@ import (
 	"extauthz/authz"
 )
 
-// answer is a checker that says what it was told to.
-type answer func(*authz.Request) (authz.Decision, error)
+// saying is a checker that says what it was told to.
+type saying func(*authz.Request) (authz.Decision, error)
 
-func (a answer) Check(_ context.Context, r *authz.Request) (authz.Decision, error) { return a(r) }
+func (saying) Headers() []string { return []string{"x-api-key", "authorization", "cookie"} }
 
-func service(t testing.TB, c EncoderConfig, a answer) *Service {
+func (a saying) Check(_ context.Context, r *authz.Request) (authz.Decision, error) { return a(r) }
+
+func service(t testing.TB, c EncoderConfig, a saying) *Service {
 	t.Helper()
 	s, err := New(Config{Checker: a, Encoder: c, Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry()})
 	if err != nil {
@@ -41,7 +43,7 @@ func request(path string, headers map[string]string) *authv3.CheckRequest {
 		Http: &authv3.AttributeContext_HttpRequest{Method: "GET", Path: path, Host: "h", Headers: headers}}}}
 }
 
-func allow(rec authz.Record, found ...authz.CredentialSource) answer {
+func allow(rec authz.Record, found ...authz.CredentialSource) saying {
 	return func(*authz.Request) (authz.Decision, error) {
 		d := authz.Decision{Allowed: true, Reason: authz.ReasonGranted, Record: &rec, Scopes: rec.Scopes}
 		for _, f := range found {
@@ -51,13 +53,16 @@ func allow(rec authz.Record, found ...authz.CredentialSource) answer {
 	}
 }
 
-func check(t testing.TB, s *Service, req *authv3.CheckRequest) *authv3.CheckResponse {
+func checked(t testing.TB, s *Service, req *authv3.CheckRequest) *authv3.CheckResponse {
 	t.Helper()
 	res, err := s.Check(t.Context(), req)
 	if err != nil {
 		t.Fatal(err)
 	}
 	sound(t, res)
+	if wire := checkedWire(t, s, marshalled(t, req)); !proto.Equal(ordered(res), ordered(wire)) {
+		t.Errorf("by protobuf: %v\nby wire: %v", res, wire)
+	}
 	return res
 }
 
@@ -106,7 +111,7 @@ func TestIdentityIsSetAndEverythingElseUnderThePrefixRemoved(t *testing.T) {
 	s := service(t, EncoderConfig{MetadataHeaders: []string{"tier", "team"}}, allow(authz.Record{ID: "i", UserID: "u\r\nx: y", Name: "Café 100%",
 		Prefix: "ak_live_12345678", Environment: "live", Metadata: map[string]string{"tier": "gold"}},
 		authz.CredentialSource{Kind: authz.SourceHeader, Name: "x-api-key"}))
-	res := check(t, s, request("/orders", map[string]string{"X-Auth-User-Id": "root", "x_auth_user_id": "root", "x-auth-admin": "1", "x-other": "y"}))
+	res := checked(t, s, request("/orders", map[string]string{"X-Auth-User-Id": "root", "x_auth_user_id": "root", "x-auth-admin": "1", "x-other": "y"}))
 	got := values(res)
 	for name, want := range map[string]string{"x-auth-key-id": "i", "x-auth-user-id": "u%0D%0Ax: y",
 		"x-auth-key-name": "Caf%C3%A9 100%25", "x-auth-meta-tier": "gold", "x-auth-environment": "live"} {
@@ -129,7 +134,7 @@ func TestAnonymousRoutesRemoveTheWholeSet(t *testing.T) {
 	s := service(t, EncoderConfig{}, func(*authz.Request) (authz.Decision, error) {
 		return authz.Decision{Allowed: true, Reason: authz.ReasonAnonymous}, nil
 	})
-	res := check(t, s, request("/healthz", nil))
+	res := checked(t, s, request("/healthz", nil))
 	if len(res.GetOkResponse().GetHeaders()) != 0 || len(res.GetOkResponse().GetHeadersToRemove()) != len(identityNames) {
 		t.Errorf("got %v", res)
 	}
@@ -138,11 +143,11 @@ func TestAnonymousRoutesRemoveTheWholeSet(t *testing.T) {
 func TestCredentialsLeaveTheRequestAndTheRestStays(t *testing.T) {
 	s := service(t, EncoderConfig{}, allow(authz.Record{ID: "i"}, authz.CredentialSource{Kind: authz.SourceQuery, Name: "api_key"},
 		authz.CredentialSource{Kind: authz.SourceCookie, Name: "key"}))
-	res := check(t, s, request("/o?z=1&api%5Fkey=K&flag&a=%2f&api_key=K", map[string]string{"cookie": "a=1; key=K; b=2"}))
+	res := checked(t, s, request("/o?z=1&api%5Fkey=K&flag&a=%2f&api_key=K", map[string]string{"cookie": "a=1; key=K; b=2"}))
 	if got := values(res); got[":path"] != "/o?z=1&flag&a=%2f" || got["cookie"] != "a=1; b=2" {
 		t.Errorf("got %q", got)
 	}
-	res = check(t, s, request("/o?api_key=K", map[string]string{"cookie": "key=K"}))
+	res = checked(t, s, request("/o?api_key=K", map[string]string{"cookie": "key=K"}))
 	if values(res)[":path"] != "/o" || !slices.Contains(res.GetOkResponse().GetHeadersToRemove(), "cookie") {
 		t.Errorf("got %v", res)
 	}
@@ -154,7 +159,7 @@ func TestDenialsAreNoErrors(t *testing.T) {
 			continue
 		}
 		s := service(t, EncoderConfig{RequestID: true}, func(*authz.Request) (authz.Decision, error) { return authz.Decision{Reason: reason}, nil })
-		res := check(t, s, request("/o", map[string]string{"x-request-id": "id\n1"}))
+		res := checked(t, s, request("/o", map[string]string{"x-request-id": "id\n1"}))
 		var p problem
 		if err := json.Unmarshal([]byte(res.GetDeniedResponse().GetBody()), &p); err != nil {
 			t.Fatal(err)
@@ -170,7 +175,7 @@ func TestDenialsAreNoErrors(t *testing.T) {
 		if res.GetDynamicMetadata().GetFields()["reason"].GetStringValue() != reason.String() {
 			t.Errorf("%v: metadata lacks the reason", reason)
 		}
-		res = check(t, s, request("/o", map[string]string{"content-type": "application/grpc+proto"}))
+		res = checked(t, s, request("/o", map[string]string{"content-type": "application/grpc+proto"}))
 		if body := res.GetDeniedResponse().GetBody(); strings.HasPrefix(body, "{") || values(res)["content-type"] != "" {
 			t.Errorf("%v: a gRPC client got %q", reason, body)
 		}
@@ -178,7 +183,7 @@ func TestDenialsAreNoErrors(t *testing.T) {
 }
 
 func TestOnlyWhatCouldNotBeDecidedIsUnavailable(t *testing.T) {
-	for name, a := range map[string]answer{
+	for name, a := range map[string]saying{
 		"error": func(*authz.Request) (authz.Decision, error) { return authz.Decision{}, errors.New("store down") },
 		"panic": func(*authz.Request) (authz.Decision, error) { panic("bug") },
 	} {
@@ -199,7 +204,7 @@ func TestOnlyWhatCouldNotBeDecidedIsUnavailable(t *testing.T) {
 
 func TestOnErrorIsTheOperatorsChoice(t *testing.T) {
 	down := func(*authz.Request) (authz.Decision, error) { return authz.Decision{}, errors.New("store down") }
-	res := check(t, service(t, EncoderConfig{OnError: OnErrorDeny}, down), request("/", nil))
+	res := checked(t, service(t, EncoderConfig{OnError: OnErrorDeny}, down), request("/", nil))
 	if res.GetDeniedResponse().GetStatus().GetCode() != 503 || res.GetStatus().GetCode() == 0 {
 		t.Errorf("got %v", res)
 	}
@@ -215,7 +220,7 @@ func TestCacheStatusIsToldWhereAKeyWasLookedUp(t *testing.T) {
 			s := service(t, EncoderConfig{DebugHeaders: true}, func(*authz.Request) (authz.Decision, error) {
 				return authz.Decision{Allowed: allowed, Layer: layer}, nil
 			})
-			res := check(t, s, request("/", nil))
+			res := checked(t, s, request("/", nil))
 			got := values(res)["x-cache-status"]
 			for _, h := range res.GetOkResponse().GetResponseHeadersToAdd() {
 				got = h.GetHeader().GetValue()
@@ -232,7 +237,7 @@ func TestOverridesChangeWhatAClientSees(t *testing.T) {
 	s := service(t, EncoderConfig{Overrides: o, ProblemTypeBase: "https://e.example/p/"}, func(*authz.Request) (authz.Decision, error) {
 		return authz.Decision{Reason: authz.ReasonMissing}, nil
 	})
-	res := check(t, s, request("/", nil))
+	res := checked(t, s, request("/", nil))
 	body := res.GetDeniedResponse().GetBody()
 	if res.GetDeniedResponse().GetStatus().GetCode() != 404 || !strings.Contains(body, `"nothing here"`) ||
 		!strings.Contains(body, `"https://e.example/p/missing_key"`) || values(res)["x-help"] != "docs" || values(res)["www-authenticate"] != "" {
@@ -274,14 +279,15 @@ func TestRawHeadersWinAndStayApart(t *testing.T) {
 	raw := func(k, v string) *corev3.HeaderValue { return &corev3.HeaderValue{Key: k, RawValue: []byte(v)} }
 	req.Attributes.Request.Http.HeaderMap = &corev3.HeaderMap{Headers: []*corev3.HeaderValue{
 		raw(":path", "/raw!"), raw("X-API-Key", "a"), raw("x-api-key", "b")}}
-	r := decode(req)
+	var r authz.Request
+	decode(&r, req)
 	var lines []string
 	for _, h := range r.Headers {
 		if h.Name == "x-api-key" {
 			lines = append(lines, h.Value)
 		}
 	}
-	if r.Path != "/raw!" || r.PathSanitised || !slices.Equal(lines, []string{"a", "b"}) || header(r, "x-only") != "1" {
+	if r.Path != "/raw!" || r.PathSanitised || !slices.Equal(lines, []string{"a", "b"}) || lineOf(&r, "x-only") != "1" {
 		t.Errorf("got %+v", r)
 	}
 }
@@ -313,7 +319,7 @@ func FuzzAnyCheckRequestIsAnswered(f *testing.F) {
 				Credentials: []authz.FoundCredential{{Source: authz.CredentialSource{Kind: authz.SourceQuery, Name: "key"}},
 					{Source: authz.CredentialSource{Kind: authz.SourceCookie, Name: "key"}}}}, nil
 		})
-		check(t, s, &req)
+		checked(t, s, &req)
 	})
 }
 
@@ -357,8 +363,8 @@ func FuzzTheRealAuthorizerAnswersAnything(f *testing.F) {
 		}
 		req := request(path, map[string]string{name: value, "cookie": cookie})
 		req.Attributes.Request.Http.Method = method
-		check(t, s, req)
+		checked(t, s, req)
 		req.Attributes.Request.Http.HeaderMap = &corev3.HeaderMap{Headers: []*corev3.HeaderValue{{Key: name, RawValue: []byte(value)}, {Key: ":path", RawValue: []byte(path)}}}
-		check(t, s, req)
+		checked(t, s, req)
 	})
 }

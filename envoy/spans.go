@@ -89,7 +89,7 @@ func (s *spans) decided(ctx context.Context, d *authz.Decision, r *authz.Request
 	if d.Resource != "" {
 		span.SetAttributes(told("extauthz.resource", d.Resource), told("extauthz.action", d.Action))
 	}
-	if id := header(r, "x-request-id"); id != "" {
+	if id := lineOf(r, "x-request-id"); id != "" {
 		span.SetAttributes(told("extauthz.request_id", id))
 	}
 }
@@ -104,10 +104,11 @@ func (s *spans) undecided(ctx context.Context) {
 	span.SetStatus(otelcodes.Error, "no decision could be made")
 }
 
-// told is a text that a client may have a hand in, as it may be logged. One that
-// is not UTF-8 would keep all spans of its batch from being sent.
+// told is a text that a client may have a hand in, as it may be logged, and a copy
+// of it, since spans outlive the request. One that is not UTF-8 would keep all
+// spans of its batch from being sent.
 func told(name, value string) attribute.KeyValue {
-	return attribute.String(name, strings.ToValidUTF8(clip(value), "\uFFFD"))
+	return attribute.String(name, strings.Clone(strings.ToValidUTF8(clip(value), "\uFFFD")))
 }
 
 // metadataCarrier reads the metadata of a gRPC call, one value a name.

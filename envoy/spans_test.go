@@ -30,7 +30,7 @@ const (
 
 // traced is a service and the spans that it ends. It samples what its gateway
 // does, as the program does.
-func traced(t testing.TB, c EncoderConfig, a answer) (*Service, *tracetest.SpanRecorder) {
+func traced(t testing.TB, c EncoderConfig, a saying) (*Service, *tracetest.SpanRecorder) {
 	t.Helper()
 	ended := tracetest.NewSpanRecorder()
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(ended), sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.NeverSample())))
@@ -149,7 +149,7 @@ func TestTheHTTPFlavourIsAServersSpan(t *testing.T) {
 }
 
 func TestASpanTellsWhyThereIsNoDecision(t *testing.T) {
-	for name, a := range map[string]answer{
+	for name, a := range map[string]saying{
 		"error": func(*authz.Request) (authz.Decision, error) {
 			return authz.Decision{}, errors.New("store down: geheim")
 		},
@@ -197,8 +197,14 @@ func TestWithoutATracerNothingIsDoneForSpans(t *testing.T) {
 	s := service(t, EncoderConfig{}, allow(authz.Record{ID: "i"}))
 	ctx := incoming(t, "traceparent", "00-"+gatewayTrace+"-"+gatewaySpan+"-01")
 	req, d, r := request("/", nil), &authz.Decision{Path: "/a", Resource: "a"}, &authz.Request{}
-	bare := testing.AllocsPerRun(1000, func() { _, _ = s.check(ctx, req) })
-	if whole := testing.AllocsPerRun(1000, func() { _, _ = s.Check(ctx, req) }); whole != bare {
+	asking := func(call func(context.Context, *check, func(*policy) bool) error) float64 {
+		return testing.AllocsPerRun(1000, func() {
+			c := takeCheck()
+			_ = call(ctx, c, func(*policy) bool { decode(&c.request, req); return true })
+			c.release()
+		})
+	}
+	if bare, whole := asking(s.called), asking(s.call); whole != bare {
 		t.Errorf("%v allocations, %v without what begins a span", whole, bare)
 	}
 	if n := testing.AllocsPerRun(1000, func() { s.spans.decided(ctx, d, r); s.spans.undecided(ctx) }); n != 0 {

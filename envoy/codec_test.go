@@ -1,0 +1,359 @@
+package envoy
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"math"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	"extauthz/authz"
+)
+
+func marshalled(t testing.TB, m proto.Message) []byte {
+	t.Helper()
+	b, err := proto.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// askWire asks by bytes, which nobody may read any more when it returns.
+func askWire(s *Service, data []byte) (*authv3.CheckResponse, error) {
+	c := takeCheck()
+	buffer := slices.Clone(data)
+	c.data = mem.SliceBuffer(buffer)
+	b, err := s.checkWire(context.Background(), c)
+	c.release()
+	for i := range buffer {
+		buffer[i] = '#'
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer b.Free()
+	res := &authv3.CheckResponse{}
+	return res, proto.Unmarshal(b.ReadOnlyData(), res)
+}
+
+func checkedWire(t testing.TB, s *Service, data []byte) *authv3.CheckResponse {
+	t.Helper()
+	res, err := askWire(s, data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res
+}
+
+// ordered is res with the names to remove sorted: those that the client sent
+// come in the order of a map.
+func ordered(res *authv3.CheckResponse) *authv3.CheckResponse {
+	slices.Sort(res.GetOkResponse().GetHeadersToRemove())
+	return res
+}
+
+// keyring knows one key of each kind by its prefix.
+type keyring map[string]authz.Entry
+
+func (k keyring) Lookup(_ context.Context, prefix string) (authz.Entry, error) {
+	e, ok := k[prefix]
+	if e.Layer = authz.LayerLocal; !ok && strings.HasSuffix(prefix, "0") {
+		return authz.Entry{}, errors.New("store down")
+	}
+	return e, nil
+}
+
+func (keyring) RoleScopes(context.Context, *authz.Record, authz.Need) (authz.Scopes, error) {
+	return nil, nil
+}
+
+// decider is the real authorizer over keys whose texts are returned by name.
+func decider(t testing.TB) (*authz.Authorizer, map[string]string) {
+	t.Helper()
+	format, err := authz.NewKeyFormat(authz.KeyFormatConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pepper, err := authz.NewPepper(bytes.Repeat([]byte("p"), 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	peppers, err := authz.NewPeppers([]authz.Pepper{pepper})
+	if err != nil {
+		t.Fatal(err)
+	}
+	routes, err := authz.NewRouteTable([]authz.RouteConfig{
+		{Match: "/public/**", Anonymous: true},
+		{Match: "GET /users/{id}", Resource: "users/{id}", Action: "read"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mapping, err := authz.NewDefaultMap(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring, texts := keyring{}, map[string]string{}
+	for name, edit := range map[string]func(*authz.Record){
+		"good":    func(*authz.Record) {},
+		"narrow":  func(r *authz.Record) { r.Scopes = nil },
+		"network": func(r *authz.Record) { r.AllowedCIDRs = []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")} },
+		"revoked": func(r *authz.Record) { r.RevokedAt = time.Unix(1, 0) },
+		"odd": func(r *authz.Record) {
+			r.Name, r.UserID = "Café \x00 100%", ""
+			r.Metadata = map[string]string{"tier": strings.Repeat("x", 9<<10)}
+		},
+		"rated": func(r *authz.Record) { r.Rate = authz.Rate{Count: 100, Per: time.Minute} },
+	} {
+		key, prefix, err := format.Generate("live", rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rec := &authz.Record{ID: "01890000-0000-7000-8000-000000000001", UserID: "0f8fad5b-d9cb-469f-a165-70867728950e", Name: "a name of twenty ch", Prefix: prefix,
+			Environment: "live", Active: true, Metadata: map[string]string{"tier": "gold"},
+			Scopes: authz.Scopes{{Resource: "orders", Actions: []string{"create", "read"}}, {Resource: "orders/eu", Actions: []string{"*"}}, {Resource: "users", Actions: []string{"read"}}}}
+		edit(rec)
+		ring[prefix], texts[name] = authz.Entry{Record: rec, Verifier: peppers.Verifier(key)}, key.Reveal()
+	}
+	a, err := authz.New(authz.Config{Format: format, Peppers: peppers, Validator: ring, Now: func() time.Time { return time.Unix(1e9, 0) },
+		Sources: []authz.CredentialSource{{Kind: authz.SourceHeader, Name: "x-api-key"}, {Kind: authz.SourceHeader, Name: "authorization", Scheme: "Bearer"},
+			{Kind: authz.SourceQuery, Name: "api_key"}, {Kind: authz.SourceCookie, Name: "key"}},
+		Routes: routes, DefaultRoute: authz.DefaultRouteMap, DefaultMap: mapping, UseContextExtensions: true,
+		RouteMetadata:   authz.RouteMetadata{Enabled: true},
+		AllowPreflights: true, ClientAddress: authz.ClientAddress{TrustedHops: 1, Header: "x-forwarded-for"}, IdentityPrefix: "x-auth-"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a, texts
+}
+
+func deciding(t testing.TB, c EncoderConfig, a Checker) *Service {
+	t.Helper()
+	s, err := New(Config{Checker: a, Encoder: c, Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// gatewayRequest is what an Envoy sends of an ordinary request.
+func gatewayRequest(path string, headers ...string) *authv3.CheckRequest {
+	all := map[string]string{":authority": "api.example.com", ":method": "GET", ":path": path, ":scheme": "https",
+		"accept": "application/json, text/plain, */*", "accept-encoding": "gzip, deflate, br", "accept-language": "en-US,en;q=0.9",
+		"user-agent":       "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36",
+		"x-envoy-internal": "true", "x-forwarded-for": "203.0.113.7", "x-forwarded-proto": "https", "x-request-id": "4f6c0f0e-3c53-9f6d-8a3e-000000000001"}
+	for i := 0; i+1 < len(headers); i += 2 {
+		all[headers[i]] = headers[i+1]
+	}
+	address := func(ip string) *authv3.AttributeContext_Peer {
+		return &authv3.AttributeContext_Peer{Address: &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
+			Address: ip, PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: 51744}}}}}
+	}
+	return &authv3.CheckRequest{Attributes: &authv3.AttributeContext{Source: address("203.0.113.7"), Destination: address("10.0.0.12"),
+		Request: &authv3.AttributeContext_Request{Http: &authv3.AttributeContext_HttpRequest{
+			Id: "1", Method: "GET", Headers: all, Path: path, Host: "api.example.com", Scheme: "https", Protocol: "HTTP/1.1", Size: -1}},
+		MetadataContext: &corev3.Metadata{}, RouteMetadataContext: &corev3.Metadata{}}}
+}
+
+// field is a field of a message, by hand: what no encoder would write.
+func field(number protowire.Number, content ...[]byte) []byte {
+	return protowire.AppendBytes(protowire.AppendTag(nil, number, protowire.BytesType), bytes.Join(content, nil))
+}
+
+func text(number protowire.Number, s string) []byte { return field(number, []byte(s)) }
+
+func httpOf(fields ...[]byte) []byte { return field(1, field(4, field(2, fields...))) }
+
+// oddRequests are messages that protobuf takes and no encoder writes.
+func oddRequests(key string) map[string][]byte {
+	good := httpOf(text(2, "GET"), text(4, "/orders/1"), text(5, "h"), field(3, text(1, "x-api-key"), text(2, key)))
+	varint := protowire.AppendVarint(protowire.AppendTag(nil, 4, protowire.VarintType), math.MaxUint64)
+	group := protowire.AppendTag(append(protowire.AppendTag(nil, 99, protowire.StartGroupType), text(3, "x")...), 99, protowire.EndGroupType)
+	return map[string][]byte{
+		"nothing":                       {},
+		"the last scalar counts":        httpOf(text(4, "/secret"), text(2, "DELETE"), text(2, "GET"), text(4, "/orders/1"), field(3, text(1, "x-api-key"), text(2, key))),
+		"messages add up":               slices.Concat(good, httpOf(text(2, "POST")), field(1, field(4, field(2, text(4, "/orders/2"))))),
+		"an entry's key stands twice":   httpOf(text(4, "/orders/1"), text(2, "GET"), field(3, text(1, "cookie"), text(2, "no"), text(1, "x-api-key"), text(2, key))),
+		"the last entry counts":         httpOf(text(4, "/orders/1"), text(2, "GET"), field(3, text(1, "x-api-key"), text(2, "bad")), field(3, text(1, "x-api-key"), text(2, key))),
+		"an entry without a value":      httpOf(text(4, "/orders/1"), text(2, "GET"), field(3, text(1, "x-api-key"), text(2, key)), field(3, text(1, "x-api-key"))),
+		"an entry without a key":        httpOf(text(4, "/orders/1"), text(2, "GET"), field(3, text(2, key))),
+		"another type is another field": slices.Concat(httpOf(text(4, "/orders/1"), text(2, "GET"), varint, field(3, text(1, "x-api-key"), text(2, key)))),
+		"unknown fields":                slices.Concat(group, httpOf(group, text(4, "/orders/1"), text(2, "GET"), text(500, "x"), field(3, text(1, "x-api-key"), text(2, key), text(9, "y"))), text(77, "z")),
+		"raw lines say more": httpOf(text(4, "/x"), text(2, "POST"), field(3, text(1, "x-api-key"), text(2, "a,b")),
+			field(13, field(1, text(1, ":path"), text(3, "/orders/1")), field(1, text(1, ":method"), text(2, "GET")), field(1, text(1, "X-Api-Key"), text(3, key)))),
+		"raw lines before plain ones": httpOf(field(13, field(1, text(1, "x-api-key"), text(3, key), text(2, "no"))), field(13, field(1, text(1, ":authority"), text(3, "other"))),
+			text(4, "/orders/1"), text(2, "GET"), field(3, text(1, "x-api-key"), text(2, "a,b"))),
+		"a raw line twice":           httpOf(text(4, "/orders/1"), text(2, "GET"), field(13, field(1, text(1, "x-api-key"), text(3, key)), field(1, text(1, "x-api-key"), text(3, key)))),
+		"raw bytes that are no text": httpOf(text(4, "/orders/1"), text(2, "GET"), field(13, field(1, text(1, "x-api-key"), text(3, "\xff")), field(1, text(1, ":path"), text(3, "/\xff")))),
+		"pseudo-headers alone":       httpOf(field(3, text(1, ":path"), text(2, "/orders/1")), field(3, text(1, ":method"), text(2, "GET")), field(3, text(1, "x-api-key"), text(2, key))),
+		"the address's last kind":    slices.Concat(good, field(1, field(1, field(1, field(1, text(2, "203.0.113.1")), field(2, text(1, "/pipe")))))),
+		"extensions name the target": slices.Concat(httpOf(text(4, "/a"), text(2, "GET"), field(3, text(1, "x-api-key"), text(2, key))),
+			field(1, field(10, text(1, "resource"), text(2, "none")), field(10, text(1, "resource"), text(2, "orders")), field(10, text(1, "action"), text(2, "read")))),
+		"a tag longer than need be": slices.Concat([]byte{0x8a, 0x80, 0x00, byte(len(good) - 2)}, good[2:]),
+	}
+}
+
+// same holds the two ways to one another, where protobuf takes the message.
+func same(t *testing.T, s *Service, data []byte) {
+	t.Helper()
+	wire, wireErr := askWire(s, data)
+	if wireErr != nil && status.Code(wireErr) != codes.Unavailable {
+		t.Fatalf("by wire: %v", wireErr)
+	}
+	if wire != nil {
+		sound(t, wire)
+	}
+	var req authv3.CheckRequest
+	if proto.Unmarshal(data, &req) != nil || ambiguous(&req) {
+		return
+	}
+	res, err := s.Check(t.Context(), &req)
+	if (err == nil) != (wireErr == nil) || err == nil && !proto.Equal(ordered(res), ordered(wire)) {
+		t.Errorf("by protobuf: %v, %v\nby wire: %v, %v\nrequest: %v", res, err, wire, wireErr, &req)
+	}
+}
+
+// ambiguous tells whether a map has names that differ by case alone, which have
+// no order between them.
+func ambiguous(req *authv3.CheckRequest) bool {
+	seen := map[string]bool{}
+	for name := range req.GetAttributes().GetRequest().GetHttp().GetHeaders() {
+		name = strings.ToLower(name)
+		if seen[name] {
+			return true
+		}
+		seen[name] = true
+	}
+	return false
+}
+
+// requests are those that both ways are held to one another by, and that fuzzing
+// starts from.
+func requests(t testing.TB, texts map[string]string) map[string][]byte {
+	t.Helper()
+	all := oddRequests(texts["good"])
+	for name, key := range texts {
+		all["key "+name] = marshalled(t, gatewayRequest("/orders/42?expand=items", "x-api-key", key))
+	}
+	for name, req := range map[string]*authv3.CheckRequest{
+		"bearer":           gatewayRequest("/users/7", "authorization", "Bearer "+texts["good"]),
+		"query":            gatewayRequest("/orders?a=1&api_key=" + texts["good"] + "&b=2"),
+		"cookie":           gatewayRequest("/orders", "cookie", "a=1; key="+texts["good"]+"; b=2"),
+		"two credentials":  gatewayRequest("/orders", "x-api-key", texts["good"], "authorization", "Bearer "+texts["good"]),
+		"missing":          gatewayRequest("/orders"),
+		"malformed":        gatewayRequest("/orders", "x-api-key", "ak_live_123"),
+		"unknown":          gatewayRequest("/orders", "x-api-key", "ak_live_AAAAAAAA_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA0aaaaa"),
+		"anonymous":        gatewayRequest("/public/x", "x-auth-user-id", "root", "x_auth_admin", "1", "x-auth-Zz", "2"),
+		"path":             gatewayRequest("/a/../b", "x-api-key", texts["good"]),
+		"grpc denied":      gatewayRequest("/orders", "content-type", "application/grpc"),
+		"preflight":        gatewayRequest("/orders", "origin", "https://a", "access-control-request-method", "PUT"),
+		"long request id":  gatewayRequest("/orders", "x-request-id", strings.Repeat(`"\<`, 5000)),
+		"identity headers": gatewayRequest("/orders", "x-api-key", texts["good"], "x-auth-admin", "1", "x-auth-key-id", "2"),
+	} {
+		all[name] = marshalled(t, req)
+	}
+	for _, file := range []string{"testdata/envoy-gateway-1.9.1.json", "testdata/istiod-2026-08.json"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var req authv3.CheckRequest
+		if err := protojson.Unmarshal(text, &req); err != nil {
+			t.Fatal(err)
+		}
+		all[file] = marshalled(t, &req)
+	}
+	return all
+}
+
+var encoders = map[string]EncoderConfig{
+	"plain": {MetadataHeaders: []string{"tier"}},
+	"all": {MetadataHeaders: []string{"tier", "team"}, RequestID: true, DebugHeaders: true, RateMetadata: true, OnError: OnErrorResponse,
+		Overrides: map[string]Override{"missing_key": {Status: 403, Headers: map[string]string{"x-help": "y"}}, "throttled": {Headers: map[string]string{"retry-after": "9"}}}},
+	"forwarding": {ForwardCredential: true, OnError: OnErrorDeny, ProblemTypeBase: "https://errors.example.com/"},
+}
+
+func TestBytesAreDecidedAboutAsMessages(t *testing.T) {
+	a, texts := decider(t)
+	for name, c := range encoders {
+		s := deciding(t, c, a)
+		for request, data := range requests(t, texts) {
+			t.Run(name+"/"+request, func(t *testing.T) { same(t, s, data) })
+		}
+	}
+}
+
+func TestWhatIsNoRequestIsDenied(t *testing.T) {
+	a, texts := decider(t)
+	s := deciding(t, EncoderConfig{}, a)
+	whole := oddRequests(texts["good"])["messages add up"]
+	for name, data := range map[string][]byte{
+		"cut":                    whole[:len(whole)-3],
+		"a length over all":      append(slices.Clone(whole[:len(whole)-1]), 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f),
+		"a tag that is none":     {0x02, 0x00},
+		"a length without end":   {0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01},
+		"a group without an end": {0x0b, 0x0a, 0x00},
+		"an end without a group": {0x0c},
+	} {
+		if err := proto.Unmarshal(data, &authv3.CheckRequest{}); err == nil {
+			t.Fatalf("%s: protobuf takes it", name)
+		}
+		if res := checkedWire(t, s, data); res.GetStatus().GetCode() == 0 || res.GetDeniedResponse().GetStatus().GetCode() != 403 {
+			t.Errorf("%s: got %v", name, res)
+		}
+	}
+}
+
+func FuzzBytesAreDecidedAboutAsMessages(f *testing.F) {
+	a, texts := decider(f)
+	var services []*Service
+	for _, c := range encoders {
+		services = append(services, deciding(f, c, a))
+	}
+	for _, data := range requests(f, texts) {
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		for _, s := range services {
+			same(t, s, data)
+		}
+	})
+}
+
+func TestNothingOfARequestIsReadAfterItsEnd(t *testing.T) {
+	var log bytes.Buffer
+	a, texts := decider(t)
+	s, err := New(Config{Checker: a, Encoder: EncoderConfig{RequestID: true, SampleAllowed: 1}, Registerer: prometheus.NewRegistry(),
+		Logger: slog.New(slog.NewJSONHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := requests(t, texts)
+	for name, data := range all { // the answers and lines were made before the bytes were overwritten
+		if name == "raw bytes that are no text" {
+			continue
+		}
+		res, err := askWire(s, data)
+		if err == nil && strings.Contains(res.String(), "###") || strings.Contains(log.String(), "###") {
+			t.Errorf("%s: got %v\n%s", name, res, log.String())
+		}
+	}
+}

@@ -1,0 +1,334 @@
+package envoy
+
+import (
+	"slices"
+	"strings"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	"extauthz/authz"
+)
+
+// Field numbers of what is read of a CheckRequest (envoy/service/auth/v3 and
+// config/core/v3). A map's entry and a HeaderValue have the same first two.
+const (
+	checkAttributes = 1
+
+	attributesSource, attributesRequest, attributesExtensions, attributesRouteMetadata = 1, 4, 10, 13
+
+	requestHTTP = 2
+
+	httpMethod, httpHeaders, httpPath, httpHost, httpScheme, httpHeaderMap = 2, 3, 4, 5, 6, 13
+
+	headerMapHeaders, headerRawValue = 1, 3
+
+	peerAddress                                = 1
+	addressSocket, addressPipe, addressOfEnvoy = 1, 2, 3
+	socketAddress                              = 2
+)
+
+// wireRequest reads a CheckRequest from its bytes, as decode reads one that
+// protobuf has decoded: repeated fields and messages add up, of a scalar and of
+// a map's key the last one counts, unknown fields are passed over. It looks for
+// what decisions need and copies nothing.
+//
+// Where protobuf refuses a message for something that is not read here, or for
+// texts that are not UTF-8, this one is decided about all the same.
+type wireRequest struct {
+	request *authz.Request
+	headers *headerSet
+	sent    []string // the plain headers' names as they were sent, beside request.Headers; "" for raw ones
+
+	path, method, authority pseudo
+	peer                    string
+	metadata                *corev3.Metadata
+}
+
+// pseudo is a pseudo-header: the last raw line, or the plain one.
+type pseudo struct {
+	raw, plain string
+	isRaw      bool
+}
+
+func (w *wireRequest) reset() {
+	clear(w.sent)
+	*w = wireRequest{sent: w.sent[:0]}
+}
+
+// read reads data into an empty r, whose texts are borrowed from it. It is false
+// where data is no CheckRequest.
+func (w *wireRequest) read(r *authz.Request, headers *headerSet, data []byte) bool {
+	w.request, w.headers = r, headers
+	s := scanner{rest: data}
+	for s.next() {
+		if s.field == checkAttributes && !w.attributes(s.value) {
+			return false
+		}
+	}
+	if s.bad {
+		return false
+	}
+	r.PathSanitised = true
+	if w.path.isRaw {
+		r.Path, r.PathSanitised = w.path.raw, false
+	} else if r.Path == "" {
+		r.Path = w.path.plain
+	}
+	w.method.into(&r.Method)
+	w.authority.into(&r.Host)
+	if w.peer != "" {
+		r.Peer = peer(w.peer)
+	}
+	if w.metadata != nil {
+		r.Route = gatewayRoute(w.metadata)
+	}
+	w.preferRaw()
+	return true
+}
+
+func (p *pseudo) into(text *string) {
+	if p.isRaw {
+		*text = p.raw
+	} else if *text == "" {
+		*text = p.plain
+	}
+}
+
+func (w *wireRequest) attributes(data []byte) bool {
+	s := scanner{rest: data}
+	for s.next() {
+		ok := true
+		switch s.field {
+		case attributesSource:
+			ok = w.source(s.value)
+		case attributesRequest:
+			ok = w.http(s.value)
+		case attributesExtensions:
+			var key, value []byte
+			if key, value, _, ok = pair(s.value); ok {
+				switch string(key) {
+				case "resource":
+					w.request.ContextResource = borrowed(value)
+				case "action":
+					w.request.ContextAction = borrowed(value)
+				}
+			}
+		case attributesRouteMetadata:
+			if len(s.value) > 0 { // only where the gateway is set up for it; not worth reading by hand
+				if w.metadata == nil {
+					w.metadata = &corev3.Metadata{}
+				}
+				ok = proto.UnmarshalOptions{Merge: true}.Unmarshal(s.value, w.metadata) == nil
+			}
+		}
+		if !ok {
+			return false
+		}
+	}
+	return !s.bad
+}
+
+// source reads the peer's address: a oneof, of which the last member counts.
+func (w *wireRequest) source(data []byte) bool {
+	s := scanner{rest: data}
+	for s.next() {
+		if s.field != peerAddress {
+			continue
+		}
+		address := scanner{rest: s.value}
+		for address.next() {
+			switch address.field {
+			case addressPipe, addressOfEnvoy:
+				w.peer = ""
+			case addressSocket:
+				socket := scanner{rest: address.value}
+				for socket.next() {
+					if socket.field == socketAddress {
+						w.peer = borrowed(socket.value)
+					}
+				}
+				if socket.bad {
+					return false
+				}
+			}
+		}
+		if address.bad {
+			return false
+		}
+	}
+	return !s.bad
+}
+
+func (w *wireRequest) http(data []byte) bool {
+	s := scanner{rest: data}
+	for s.next() {
+		if s.field == requestHTTP && !w.fields(s.value) {
+			return false
+		}
+	}
+	return !s.bad
+}
+
+func (w *wireRequest) fields(data []byte) bool {
+	s, r := scanner{rest: data}, w.request
+	for s.next() {
+		switch s.field {
+		case httpMethod:
+			r.Method = borrowed(s.value)
+		case httpPath:
+			r.Path = borrowed(s.value)
+		case httpHost:
+			r.Host = borrowed(s.value)
+		case httpScheme:
+			r.Scheme = borrowed(s.value)
+		case httpHeaders:
+			name, value, _, ok := pair(s.value)
+			if !ok {
+				return false
+			}
+			w.header(borrowed(name), borrowed(value), false)
+		case httpHeaderMap:
+			if !w.lines(s.value) {
+				return false
+			}
+		}
+	}
+	return !s.bad
+}
+
+// lines reads a HeaderMap, which Envoy sends with encode_raw_headers.
+func (w *wireRequest) lines(data []byte) bool {
+	s := scanner{rest: data}
+	for s.next() {
+		if s.field != headerMapHeaders {
+			continue
+		}
+		name, value, raw, ok := pair(s.value)
+		if !ok {
+			return false
+		}
+		if len(raw) > 0 {
+			value = raw
+		}
+		w.header(borrowed(name), borrowed(value), true)
+	}
+	return !s.bad
+}
+
+func (w *wireRequest) header(sent, value string, raw bool) {
+	name := strings.ToLower(sent)
+	if name != "" && name[0] == ':' {
+		var p *pseudo
+		switch name {
+		case ":path":
+			p = &w.path
+		case ":method":
+			p = &w.method
+		case ":authority":
+			p = &w.authority
+		default:
+			return
+		}
+		if raw {
+			p.raw, p.isRaw = value, true
+		} else {
+			p.plain = value
+		}
+		return
+	}
+	if !w.headers.has(name) {
+		return
+	}
+	r := w.request
+	if raw {
+		sent = ""
+	} else {
+		for i := range w.sent { // a map has a key once
+			if w.sent[i] == sent && r.Headers[i].Sanitised {
+				r.Headers[i].Value = value
+				return
+			}
+		}
+	}
+	w.sent = append(w.sent, sent)
+	r.Headers = append(r.Headers, authz.Header{Name: name, Value: value, Sanitised: !raw})
+}
+
+// preferRaw drops plain headers of names that have raw lines, for those say more.
+func (w *wireRequest) preferRaw() {
+	headers := w.request.Headers
+	raw, plain := false, false
+	for i := range headers {
+		raw, plain = raw || !headers[i].Sanitised, plain || headers[i].Sanitised
+	}
+	if !raw || !plain {
+		return
+	}
+	w.request.Headers = slices.DeleteFunc(headers, func(h authz.Header) bool {
+		return h.Sanitised && slices.ContainsFunc(headers, func(other authz.Header) bool { return !other.Sanitised && other.Name == h.Name })
+	})
+}
+
+// pair reads an entry of a map of texts, or a HeaderValue.
+func pair(data []byte) (key, value, raw []byte, ok bool) {
+	s := scanner{rest: data}
+	for s.next() {
+		switch s.field {
+		case entryKey:
+			key = s.value
+		case entryValue:
+			value = s.value
+		case headerRawValue:
+			raw = s.value
+		}
+	}
+	return key, value, raw, !s.bad
+}
+
+// scanner goes through the fields of a message that have a length, and passes
+// over all others.
+type scanner struct {
+	rest  []byte
+	field protowire.Number
+	value []byte // within the message's bytes
+	bad   bool   // these are not a message's bytes
+}
+
+// next is false at the end, and where the bytes are bad.
+func (s *scanner) next() bool {
+	for len(s.rest) > 0 {
+		var kind protowire.Type
+		n := 1
+		if tag := s.rest[0]; tag < 0x80 && tag >= 1<<3 {
+			s.field, kind = protowire.Number(tag>>3), protowire.Type(tag&7)
+		} else if s.field, kind, n = protowire.ConsumeTag(s.rest); n < 0 {
+			s.bad = true
+			return false
+		}
+		s.rest = s.rest[n:]
+		if kind != protowire.BytesType {
+			if n = protowire.ConsumeFieldValue(s.field, kind, s.rest); n < 0 {
+				s.bad = true
+				return false
+			}
+			s.rest = s.rest[n:]
+			continue
+		}
+		length, n := uint64(0), 1
+		if len(s.rest) > 0 && s.rest[0] < 0x80 {
+			length = uint64(s.rest[0])
+		} else if length, n = protowire.ConsumeVarint(s.rest); n < 0 {
+			s.bad = true
+			return false
+		}
+		if length > uint64(len(s.rest)-n) {
+			s.bad = true
+			return false
+		}
+		s.value, s.rest = s.rest[n:n+int(length)], s.rest[n+int(length):]
+		return true
+	}
+	return false
+}
