@@ -34,6 +34,7 @@ fmt: ## gofmt everything
 
 test: parts vet lint ## what CI runs: vet, lint, all tests with the race detector
 	$(GO) test -race -timeout 20m ./...
+	$(GO) test -count=1 -run Allocates ./authz ./envoy ./cachesvc
 	DEMO_ONCE=1 scripts/demo.sh
 
 image: ## the images extauthz:local and extauthz-echo:local, for ARCH (amd64, arm64; this machine's by default)
@@ -56,6 +57,7 @@ test-full: parts vet lint ## also what takes longer: every Envoy, a million keys
 	$(GO) test ./authz -run '^$$' -fuzz FuzzRouteTableAgreesWithServeMux -fuzztime 60s -fuzzminimizetime 100x
 	$(GO) test ./authz -run '^$$' -fuzz FuzzCanonicalPathIsWhatEveryPartyReads -fuzztime 60s -fuzzminimizetime 100x
 	$(GO) test ./envoy -run '^$$' -fuzz FuzzAnyCheckRequestIsAnswered -fuzztime 60s -fuzzminimizetime 100x
+	$(GO) test ./envoy -run '^$$' -fuzz FuzzBytesAreDecidedAboutAsMessages -fuzztime 60s -fuzzminimizetime 100x
 	$(GO) test ./envoy -run '^$$' -fuzz FuzzTheRealAuthorizerAnswersAnything -fuzztime 60s -fuzzminimizetime 100x
 
 e2e-kube: ## Istio and Envoy Gateway on a real Kubernetes API, as plain processes; as root (the first time 20 minutes more, to build them)

@@ -9,6 +9,7 @@ import (
 	"math"
 	"net/netip"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -70,12 +71,15 @@ func ordered(res *authv3.CheckResponse) *authv3.CheckResponse {
 	return res
 }
 
+// unasked is a prefix that nobody can be asked about.
+const unasked = "ak_live_00000000"
+
 // keyring knows one key of each kind by its prefix.
 type keyring map[string]authz.Entry
 
 func (k keyring) Lookup(_ context.Context, prefix string) (authz.Entry, error) {
-	e, ok := k[prefix]
-	if e.Layer = authz.LayerLocal; !ok && strings.HasSuffix(prefix, "0") {
+	e := k[prefix]
+	if e.Layer = authz.LayerLocal; prefix == unasked {
 		return authz.Entry{}, errors.New("store down")
 	}
 	return e, nil
@@ -132,6 +136,24 @@ func decider(t testing.TB) (*authz.Authorizer, map[string]string) {
 			Scopes: authz.Scopes{{Resource: "orders", Actions: []string{"create", "read"}}, {Resource: "orders/eu", Actions: []string{"*"}}, {Resource: "users", Actions: []string{"read"}}}}
 		edit(rec)
 		ring[prefix], texts[name] = authz.Entry{Record: rec, Verifier: peppers.Verifier(key)}, key.Reveal()
+	}
+	zeros, _, err := format.Generate("live", bytes.NewReader(make([]byte, 1024)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts["unasked"] = zeros.Reveal()
+	for _, name := range []string{"unknown", "wrong"} { // the latter with another one's prefix
+		key, prefix, err := format.Generate("live", rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if texts[name] = key.Reveal(); name == "wrong" {
+			other, _, err := format.Generate("live", rand.Reader)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ring[prefix] = authz.Entry{Record: &authz.Record{Active: true}, Verifier: peppers.Verifier(other)}
+		}
 	}
 	a, err := authz.New(authz.Config{Format: format, Peppers: peppers, Validator: ring, Now: func() time.Time { return time.Unix(1e9, 0) },
 		Sources: []authz.CredentialSource{{Kind: authz.SourceHeader, Name: "x-api-key"}, {Kind: authz.SourceHeader, Name: "authorization", Scheme: "Bearer"},
@@ -218,16 +240,37 @@ func same(t *testing.T, s *Service, data []byte) {
 	if wireErr != nil && status.Code(wireErr) != codes.Unavailable {
 		t.Fatalf("by wire: %v", wireErr)
 	}
-	if wire != nil {
+	if wire != nil && wire.GetErrorResponse() == nil {
 		sound(t, wire)
 	}
 	var req authv3.CheckRequest
 	if proto.Unmarshal(data, &req) != nil || ambiguous(&req) {
 		return
 	}
+	sameRequest(t, &s.policy.Load().headers, &req, data)
 	res, err := s.Check(t.Context(), &req)
 	if (err == nil) != (wireErr == nil) || err == nil && !proto.Equal(ordered(res), ordered(wire)) {
 		t.Errorf("by protobuf: %v, %v\nby wire: %v, %v\nrequest: %v", res, err, wire, wireErr, &req)
+	}
+}
+
+// sameRequest holds what is read of the bytes to what is read of the message.
+func sameRequest(t *testing.T, headers *headerSet, req *authv3.CheckRequest, data []byte) {
+	t.Helper()
+	var want, got authz.Request
+	var w wireRequest
+	if decode(&want, req); !w.read(&got, headers, data) {
+		t.Fatalf("not read: %v", req)
+	}
+	want.Headers = slices.DeleteFunc(want.Headers, func(h authz.Header) bool { _, ok := headers.find(h.Name); return !ok })
+	for _, r := range []*authz.Request{&want, &got} {
+		slices.SortStableFunc(r.Headers, func(a, b authz.Header) int { return strings.Compare(a.Name, b.Name) })
+	}
+	if !slices.Equal(got.Headers, want.Headers) {
+		t.Errorf("headers: got %v, want %v", got.Headers, want.Headers)
+	}
+	if got.Headers, want.Headers = nil, nil; !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
 

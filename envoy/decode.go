@@ -2,7 +2,6 @@ package envoy
 
 import (
 	"net/netip"
-	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -23,7 +22,7 @@ func decode(r *authz.Request, req *authv3.CheckRequest) {
 	r.Route = gatewayRoute(attributes.GetRouteMetadataContext())
 	raw := map[string]bool{}
 	for _, h := range http.GetHeaderMap().GetHeaders() {
-		name, value := strings.ToLower(h.GetKey()), string(h.GetRawValue())
+		name, value := lowerName(h.GetKey()), string(h.GetRawValue())
 		if value == "" {
 			value = h.GetValue()
 		}
@@ -39,7 +38,7 @@ func decode(r *authz.Request, req *authv3.CheckRequest) {
 		r.Headers = append(r.Headers, authz.Header{Name: name, Value: value})
 	}
 	for name, value := range http.GetHeaders() {
-		name = strings.ToLower(name)
+		name = lowerName(name)
 		if raw[name] {
 			continue
 		}

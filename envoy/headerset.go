@@ -1,31 +1,61 @@
 package envoy
 
+import "slices"
+
 // headerSet is which of a request's headers are read: those that decisions rest
 // on, those that are told of, and all under the identity prefix.
 type headerSet struct {
 	lengths uint64 // bit n: a name of n bytes is among names; the last one: of that many or more
-	names   map[string]struct{}
+	names   []string
 	prefix  string
 }
 
 const longName = 63
 
 func newHeaderSet(names []string, prefix string) headerSet {
-	s := headerSet{names: map[string]struct{}{}, prefix: prefix}
-	for _, name := range append([]string{"content-type", "x-request-id"}, names...) {
-		s.names[name] = struct{}{}
+	s := headerSet{names: slices.Concat([]string{"content-type", "x-request-id"}, names), prefix: prefix}
+	for _, name := range s.names {
 		s.lengths |= 1 << min(len(name), longName)
 	}
 	return s
 }
 
-// has tells whether a header of this lower-case name is read. It does not
-// allocate, and mostly looks at the name's length alone.
-func (s *headerSet) has(name string) bool {
-	if s.lengths>>min(len(name), longName)&1 != 0 {
-		if _, ok := s.names[name]; ok {
-			return true
+// find returns the name in lower case of a header that is read. It does not
+// allocate for names in lower case, and mostly looks at the length alone.
+func (s *headerSet) find(sent string) (name string, ok bool) {
+	if s.lengths>>min(len(sent), longName)&1 != 0 {
+		name = lowerName(sent)
+		for _, wanted := range s.names {
+			if name == wanted {
+				return wanted, true
+			}
 		}
 	}
-	return hasIdentityPrefix(name, s.prefix)
+	if len(sent) < len(s.prefix) || lowerByte(sent[0]) != s.prefix[0] {
+		return "", false
+	}
+	name = lowerName(sent)
+	return name, hasIdentityPrefix(name, s.prefix)
+}
+
+func lowerByte(c byte) byte {
+	if c >= 'A' && c <= 'Z' {
+		return c + ('a' - 'A')
+	}
+	return c
+}
+
+// lowerName is a header's name in lower case, as HTTP has it: letters of ASCII
+// alone, so that no other one becomes one of them.
+func lowerName(name string) string {
+	for i := range len(name) {
+		if lowerByte(name[i]) != name[i] {
+			b := []byte(name)
+			for ; i < len(b); i++ {
+				b[i] = lowerByte(b[i])
+			}
+			return string(b)
+		}
+	}
+	return name
 }

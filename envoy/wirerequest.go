@@ -2,7 +2,6 @@ package envoy
 
 import (
 	"slices"
-	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -218,27 +217,12 @@ func (w *wireRequest) lines(data []byte) bool {
 }
 
 func (w *wireRequest) header(sent, value string, raw bool) {
-	name := strings.ToLower(sent)
-	if name != "" && name[0] == ':' {
-		var p *pseudo
-		switch name {
-		case ":path":
-			p = &w.path
-		case ":method":
-			p = &w.method
-		case ":authority":
-			p = &w.authority
-		default:
-			return
-		}
-		if raw {
-			p.raw, p.isRaw = value, true
-		} else {
-			p.plain = value
-		}
+	if sent != "" && sent[0] == ':' {
+		w.pseudo(lowerName(sent), value, raw)
 		return
 	}
-	if !w.headers.has(name) {
+	name, ok := w.headers.find(sent)
+	if !ok {
 		return
 	}
 	r := w.request
@@ -254,6 +238,25 @@ func (w *wireRequest) header(sent, value string, raw bool) {
 	}
 	w.sent = append(w.sent, sent)
 	r.Headers = append(r.Headers, authz.Header{Name: name, Value: value, Sanitised: !raw})
+}
+
+func (w *wireRequest) pseudo(name, value string, raw bool) {
+	var p *pseudo
+	switch name {
+	case ":path":
+		p = &w.path
+	case ":method":
+		p = &w.method
+	case ":authority":
+		p = &w.authority
+	default:
+		return
+	}
+	if raw {
+		p.raw, p.isRaw = value, true
+	} else {
+		p.plain = value
+	}
 }
 
 // preferRaw drops plain headers of names that have raw lines, for those say more.

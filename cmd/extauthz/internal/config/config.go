@@ -96,7 +96,15 @@ type GRPC struct {
 	DrainDelay time.Duration `koanf:"drain_delay" min:"0s" max:"5m"`
 	// Whether gRPC server reflection is served.
 	Reflection bool `koanf:"reflection"`
+	// How checks are read and answered: wire reads of their bytes what decisions need, protobuf decodes all of them. Both decide alike; protobuf costs more than twice the CPU.
+	Codec string `koanf:"codec" enum:"wire,protobuf"`
 }
+
+// The codecs of gRPC.
+const (
+	CodecWire     = "wire"
+	CodecProtobuf = "protobuf"
+)
 
 // HTTP is the listener for the HTTP flavour and forward-auth.
 type HTTP struct {

@@ -70,7 +70,7 @@ func Defaults() *Config {
 		DataDir: DefaultDataDir,
 		GRPC: GRPC{
 			Listen: DefaultGRPCListen, TLS: TLS{AllowedSANs: []string{}},
-			MaxConnectionAge: DefaultMaxConnectionAge, MaxConnectionAgeGrace: DefaultMaxConnectionAgeGrace, DrainDelay: DefaultDrainDelay,
+			MaxConnectionAge: DefaultMaxConnectionAge, MaxConnectionAgeGrace: DefaultMaxConnectionAgeGrace, DrainDelay: DefaultDrainDelay, Codec: CodecWire,
 		},
 		HTTP:     HTTP{Listen: DefaultHTTPListen, TrustedPeers: []string{}, TLS: TLS{AllowedSANs: []string{}}},
 		Admin:    Admin{Listen: DefaultAdminListen, TLS: TLS{AllowedSANs: []string{}}},

@@ -164,7 +164,7 @@ func (s *Server) assemble(ctx context.Context) error {
 		}
 	}
 	s.grpc = envoy.NewServer(envoy.ServerConfig{TLS: secure["grpc"], MaxConnectionAge: c.GRPC.MaxConnectionAge,
-		MaxConnectionAgeGrace: c.GRPC.MaxConnectionAgeGrace, Reflection: c.GRPC.Reflection}, s.check)
+		MaxConnectionAgeGrace: c.GRPC.MaxConnectionAgeGrace, Reflection: c.GRPC.Reflection, Protobuf: c.GRPC.Codec == config.CodecProtobuf}, s.check)
 	peers, err := c.TrustedPeers()
 	if err != nil {
 		return fmt.Errorf("http.trusted_peers: %w", err)

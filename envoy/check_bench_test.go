@@ -1,0 +1,55 @@
+package envoy
+
+import (
+	"testing"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/grpc/mem"
+)
+
+// BenchmarkDecision is our own work in a check, all but the look-up's: bytes in,
+// bytes out.
+func BenchmarkDecision(b *testing.B) {
+	a, texts := decider(b)
+	s := deciding(b, EncoderConfig{}, a)
+	for name, req := range benched(texts) {
+		data := marshalled(b, req)
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				ask(b, s, data)
+			}
+		})
+	}
+}
+
+func benched(texts map[string]string) map[string]*authv3.CheckRequest {
+	key := texts["good"]
+	return map[string]*authv3.CheckRequest{
+		"allowed":   gatewayRequest("/orders/42?expand=items", "x-api-key", key),
+		"bearer":    gatewayRequest("/orders/42?expand=items", "authorization", "Bearer "+key),
+		"network":   gatewayRequest("/orders/42", "x-api-key", texts["network"]),
+		"anonymous": gatewayRequest("/public/x", "x-auth-user-id", "root"),
+		"missing":   gatewayRequest("/orders/42"),
+		"malformed": gatewayRequest("/orders/42", "x-api-key", "ak_live_123"),
+		"checksum":  gatewayRequest("/orders/42", "x-api-key", key[:len(key)-1]+"!"),
+		"unknown":   gatewayRequest("/orders/42", "x-api-key", texts["unknown"]),
+		"wrong":     gatewayRequest("/orders/42", "x-api-key", texts["wrong"]),
+		"scope":     gatewayRequest("/orders/42", "x-api-key", texts["narrow"]),
+		"revoked":   gatewayRequest("/orders/42", "x-api-key", texts["revoked"]),
+		"path":      gatewayRequest("/a/../b", "x-api-key", key),
+	}
+}
+
+func ask(t testing.TB, s *Service, data []byte) {
+	c := takeCheck()
+	buffer := answerBuffers.Get(answerSize)
+	*buffer = append((*buffer)[:0], data...)
+	c.data = mem.NewBuffer(buffer, answerBuffers)
+	answer, err := s.checkWire(t.Context(), c)
+	c.release()
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Free()
+}
