@@ -195,7 +195,7 @@ func (r *reader[T]) waiting(ctx context.Context, known bool) (context.Context, c
 // ahead makes a value that is near its end be read anew, once, without anybody
 // waiting for it.
 func (r *reader[T]) ahead(id string, v *value[T], now time.Duration) {
-	if now < v.expires-r.ttl/refreshShare || !v.found || !v.refreshing.CompareAndSwap(false, true) {
+	if now < v.expires-r.ttl/refreshShare || !v.found || !v.refreshing.CompareAndSwap(false, true) || !r.present.claim(id, v) {
 		return
 	}
 	id = strings.Clone(id)
@@ -296,12 +296,12 @@ func (r *reader[T]) drop(id string) bool {
 }
 
 // dropWhere removes what matches; absences are not asked, having no data.
-func (r *reader[T]) dropWhere(match func(data T) bool) int {
-	return r.present.dropWhere(func(_ string, v *value[T]) bool { return match(v.data) })
+func (r *reader[T]) dropWhere(match func(data *T) bool) int {
+	return r.present.dropWhere(func(v *value[T]) bool { return match(&v.data) })
 }
 
 // dropAll empties the name space.
 func (r *reader[T]) dropAll() int {
-	all := func(string, *value[T]) bool { return true }
+	all := func(*value[T]) bool { return true }
 	return r.present.dropWhere(all) + r.absent.dropWhere(all)
 }

@@ -1,0 +1,190 @@
+package cachesvc
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	runtimemetrics "runtime/metrics"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"extauthz/authz"
+)
+
+// population is a database of so many keys that holds none of them in memory.
+// Each is a reference record: 36-byte user id, 20-byte name, 3 scopes, no
+// metadata; own makes the scopes each key's own, else there are a hundred sets.
+type population struct {
+	*connection
+	n   int
+	own bool
+}
+
+func (p population) prefix(i int) string { return fmt.Sprintf("ak_live_%08d", i) }
+
+func (p population) key(i int) (authz.Record, authz.Verifier) {
+	set := i % 100
+	if p.own {
+		set = i
+	}
+	scopes := authz.Scopes{}
+	for _, s := range []string{"invoices", "orders", "parcels"} {
+		scopes = append(scopes, authz.Scope{Resource: fmt.Sprintf("%s/%d", s, set), Actions: []string{strings.Clone("read")}})
+	}
+	var digest [32]byte
+	binary.BigEndian.PutUint64(digest[:], uint64(i)*0x9e3779b97f4a7c15)
+	made := time.Date(2026, 1, 2, 3, 4, 5, 678901000, time.UTC).Add(time.Duration(i) * time.Millisecond)
+	return authz.Record{
+		ID: fmt.Sprintf("01890a5d-ac96-774b-bcce-%012x", i), UserID: fmt.Sprintf("6ba7b810-9dad-41d1-80b4-%012x", i/3),
+		Name: fmt.Sprintf("key number %09d", i), Prefix: p.prefix(i), Scopes: scopes, Active: true, Environment: strings.Clone("live"),
+		CreatedAt: made, UpdatedAt: made, Version: uint64(1000 + i),
+	}, authz.Verifier{Alg: authz.HashHMACSHA256, PepperID: strings.Clone("0a1b2c3d"), Digest: authz.NewDigest(digest)}
+}
+
+func (p population) KeyByPrefix(_ context.Context, prefix string) (authz.Record, authz.Verifier, error) {
+	i, err := strconv.Atoi(strings.TrimPrefix(prefix, "ak_live_"))
+	if err != nil || i >= p.n {
+		return authz.Record{}, authz.Verifier{}, authz.ErrNotFound
+	}
+	r, v := p.key(i)
+	return r, v, nil
+}
+
+func (p population) MostUsed(_ context.Context, limit int, yield func(authz.Record, authz.Verifier) error) error {
+	for i := range min(limit, p.n) {
+		if err := yield(p.key(i)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p population) Prefixes(_ context.Context, yield func(string) error) error {
+	for i := range p.n {
+		if err := yield(p.prefix(i)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// warmed is a service with all of a population in L1 and in its filter.
+func warmed(t testing.TB, p population, limit int) *Service {
+	t.Helper()
+	s := start(t, Config{Database: p, Members: p, MostUsed: p, MaxKeys: limit, Warm: WarmConfig{PerSecond: 1 << 30}})
+	if _, err := s.Warm(t.Context(), p.n); err != nil {
+		t.Fatal(err)
+	}
+	for s.Status().Members < 0 {
+		time.Sleep(time.Millisecond)
+	}
+	return s
+}
+
+func resident(t testing.TB) int {
+	status, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		t.Skip("no /proc here")
+	}
+	pages, err := strconv.Atoi(strings.Fields(string(status))[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pages * os.Getpagesize()
+}
+
+func collectorCPU() float64 {
+	sample := []runtimemetrics.Sample{{Name: "/cpu/classes/gc/total:cpu-seconds"}}
+	runtimemetrics.Read(sample)
+	return sample[0].Value.Float64()
+}
+
+// BenchmarkMemory tells what a million keys cost: memory a key, of L1 and the
+// filter, and the work of a collection. Each figure needs a process of its own:
+// go test -run '^$' -bench 'Memory/keys=1000000/sets' -benchtime 1x ./cachesvc
+func BenchmarkMemory(b *testing.B) {
+	for _, n := range []int{100_000, 1_000_000} {
+		for _, kind := range []string{"sets", "own"} {
+			b.Run(fmt.Sprintf("keys=%d/%s", n, kind), func(b *testing.B) {
+				for b.Loop() {
+					measureMemory(b, population{newDatabase().connect(), n, kind == "own"})
+				}
+			})
+		}
+	}
+}
+
+func measureMemory(b *testing.B, p population) {
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	s := warmed(b, p, p.n)
+	for range 3 { // as many as may be are kept as they were read
+		for i := range p.n / 10 {
+			if _, err := s.Lookup(b.Context(), p.prefix(i*10)); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/float64(s.keys.present.len()), "B/key")
+	b.ReportMetric(float64(resident(b))/(1<<20), "MiB-resident")
+	cpu, pauses := collectorCPU(), after.PauseTotalNs
+	const collections = 5
+	for range collections {
+		runtime.GC()
+	}
+	b.ReportMetric((collectorCPU()-cpu)/collections*1000, "gc-cpu-ms")
+	runtime.ReadMemStats(&after)
+	b.ReportMetric(float64(after.PauseTotalNs-pauses)/collections/1000, "gc-pause-us")
+	b.ReportMetric(float64(s.keys.present.len()), "entries")
+}
+
+// BenchmarkLookup tells the processor time of a look-up in a million keys, by
+// how many of them are in use, at random.
+func BenchmarkLookup(b *testing.B) {
+	p := population{newDatabase().connect(), 1_000_000, false}
+	prefixes := make([]string, 100_000)
+	for i := range prefixes {
+		prefixes[i] = p.prefix(i * 10)
+	}
+	s := warmed(b, p, 0)
+	for _, used := range []int{1, 1000, 10_000, 100_000} {
+		b.Run(fmt.Sprint("used=", used), func(b *testing.B) {
+			r := rand.New(rand.NewPCG(1, 2))
+			for range 2 {
+				for i := range used {
+					if _, err := s.Lookup(b.Context(), prefixes[i]); err != nil {
+						b.Fatal(err)
+					}
+				}
+			}
+			b.ReportAllocs()
+			began := processorTime(b)
+			for b.Loop() {
+				if e, err := s.Lookup(b.Context(), prefixes[r.IntN(used)]); err != nil || e.Record == nil {
+					b.Fatal(e, err)
+				}
+			}
+			b.ReportMetric(float64(processorTime(b)-began)/float64(b.N), "cpu-ns/op")
+		})
+	}
+}
+
+// processorTime is all that this process has used.
+func processorTime(t testing.TB) time.Duration {
+	t.Helper()
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
+}
