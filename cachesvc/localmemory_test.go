@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"runtime"
-	runtimemetrics "runtime/metrics"
 	"strconv"
 	"strings"
 	"syscall"
@@ -99,12 +98,6 @@ func resident(t testing.TB) int {
 	return pages * os.Getpagesize()
 }
 
-func collectorCPU() float64 {
-	sample := []runtimemetrics.Sample{{Name: "/cpu/classes/gc/total:cpu-seconds"}}
-	runtimemetrics.Read(sample)
-	return sample[0].Value.Float64()
-}
-
 // BenchmarkMemory tells what a million keys cost: memory a key, of L1 and the
 // filter, and the work of a collection. Each figure needs a process of its own:
 // go test -run '^$' -bench 'Memory/keys=1000000/sets' -benchtime 1x ./cachesvc
@@ -137,12 +130,12 @@ func measureMemory(b *testing.B, p population) {
 	runtime.ReadMemStats(&after)
 	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/float64(s.keys.present.len()), "B/key")
 	b.ReportMetric(float64(resident(b))/(1<<20), "MiB-resident")
-	cpu, pauses := collectorCPU(), after.PauseTotalNs
+	cpu, pauses := processorTime(b), after.PauseTotalNs
 	const collections = 5
 	for range collections {
 		runtime.GC()
 	}
-	b.ReportMetric((collectorCPU()-cpu)/collections*1000, "gc-cpu-ms")
+	b.ReportMetric(float64(processorTime(b)-cpu)/collections/1e6, "gc-cpu-ms")
 	runtime.ReadMemStats(&after)
 	b.ReportMetric(float64(after.PauseTotalNs-pauses)/collections/1000, "gc-pause-us")
 	b.ReportMetric(float64(s.keys.present.len()), "entries")
