@@ -18,10 +18,11 @@ const (
 )
 
 type hotSet[T any] struct {
-	tags atomic.Uint64 // a part of each value's hash, a byte each
-	ways [hotWays]atomic.Pointer[value[T]]
-	busy atomic.Bool // one offer at a time; the others are let go
-	hand uint8       // the way that is thought of next; under busy
+	tags    atomic.Uint64 // a part of each value's hash, a byte each
+	touched atomic.Uint32 // bits of the ways that were used since they were last thought of
+	busy    atomic.Bool   // one offer at a time; the others are let go
+	hand    uint8         // the way that is thought of next; under busy
+	ways    [hotWays]atomic.Pointer[value[T]]
 }
 
 // newHot returns one with room for so many values, a multiple of hotWays and a
@@ -57,9 +58,9 @@ func (h *hot[T]) get(hash uint64, id string) *value[T] {
 	if s == nil {
 		return nil
 	}
-	v, _ := s.find(hash, id)
-	if v != nil && !v.touched.Load() {
-		v.touched.Store(true)
+	v, way := s.find(hash, id)
+	if v != nil && s.touched.Load()>>way&1 == 0 {
+		s.touched.Or(1 << way)
 	}
 	return v
 }
@@ -77,11 +78,14 @@ func (h *hot[T]) offer(hash uint64, v *value[T]) {
 	}
 	way := int(s.hand)
 	s.hand = (s.hand + 1) % hotWays
-	if resident := s.ways[way].Load(); resident != nil && resident.touched.Swap(false) {
+	if s.untouch(way) {
 		return
 	}
 	s.put(way, wayTag(hash), v)
 }
+
+// untouch tells whether the way was used, and takes that as seen.
+func (s *hotSet[T]) untouch(way int) bool { return s.touched.And(^uint32(1<<way))>>way&1 != 0 }
 
 func (s *hotSet[T]) put(way int, tag uint64, v *value[T]) {
 	s.ways[way].Store(v)
@@ -105,6 +109,6 @@ func (h *hot[T]) spare(hash uint64, id string) bool {
 	if s == nil {
 		return false
 	}
-	v, _ := s.find(hash, id)
-	return v != nil && v.touched.Swap(false)
+	v, way := s.find(hash, id)
+	return v != nil && s.untouch(way)
 }

@@ -14,7 +14,6 @@ type value[T any] struct {
 
 	id         string      // set by L1
 	refreshing atomic.Bool // somebody reads it anew, ahead of its end
-	touched    atomic.Bool // it was used since hot last thought of its place
 
 	room room // where what was read from L1 keeps its texts
 }

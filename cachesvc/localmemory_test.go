@@ -17,23 +17,36 @@ import (
 )
 
 // population is a database of so many keys that holds none of them in memory.
-// Each is a reference record: 36-byte user id, 20-byte name, 3 scopes, no
-// metadata; own makes the scopes each key's own, else there are a hundred sets.
 type population struct {
 	*connection
-	n   int
-	own bool
+	n    int
+	kind kind
 }
+
+// kind is of which keys a population is made.
+type kind string
+
+const (
+	// kindReference: 36-byte user id, 20-byte name, 3 scopes of which there are a
+	// hundred sets, no metadata.
+	kindReference kind = "reference"
+	kindOwnScopes kind = "own_scopes" // each key's scopes are its own
+	kindLarge     kind = "large"      // 10 scopes, and metadata of 60 bytes
+)
 
 func (p population) prefix(i int) string { return fmt.Sprintf("ak_live_%08d", i) }
 
 func (p population) key(i int) (authz.Record, authz.Verifier) {
-	set := i % 100
-	if p.own {
+	set, resources, metadata := i%100, []string{"invoices", "orders", "parcels"}, map[string]string(nil)
+	switch p.kind {
+	case kindOwnScopes:
 		set = i
+	case kindLarge:
+		resources = []string{"accounts", "baskets", "coupons", "invoices", "labels", "orders", "parcels", "refunds", "stores", "users"}
+		metadata = map[string]string{"team": fmt.Sprint("billing ", i), "ticket": fmt.Sprint("OPS-", i), "contact": "someone@example.com"}
 	}
 	scopes := authz.Scopes{}
-	for _, s := range []string{"invoices", "orders", "parcels"} {
+	for _, s := range resources {
 		scopes = append(scopes, authz.Scope{Resource: fmt.Sprintf("%s/%d", s, set), Actions: []string{strings.Clone("read")}})
 	}
 	var digest [32]byte
@@ -41,7 +54,7 @@ func (p population) key(i int) (authz.Record, authz.Verifier) {
 	made := time.Date(2026, 1, 2, 3, 4, 5, 678901000, time.UTC).Add(time.Duration(i) * time.Millisecond)
 	return authz.Record{
 		ID: fmt.Sprintf("01890a5d-ac96-774b-bcce-%012x", i), UserID: fmt.Sprintf("6ba7b810-9dad-41d1-80b4-%012x", i/3),
-		Name: fmt.Sprintf("key number %09d", i), Prefix: p.prefix(i), Scopes: scopes, Active: true, Environment: strings.Clone("live"),
+		Name: fmt.Sprintf("key number %09d", i), Prefix: p.prefix(i), Scopes: scopes, Active: true, Environment: strings.Clone("live"), Metadata: metadata,
 		CreatedAt: made, UpdatedAt: made, Version: uint64(1000 + i),
 	}, authz.Verifier{Alg: authz.HashHMACSHA256, PepperID: strings.Clone("0a1b2c3d"), Digest: authz.NewDigest(digest)}
 }
@@ -100,13 +113,13 @@ func resident(t testing.TB) int {
 
 // BenchmarkMemory tells what a million keys cost: memory a key, of L1 and the
 // filter, and the work of a collection. Each figure needs a process of its own:
-// go test -run '^$' -bench 'Memory/keys=1000000/sets' -benchtime 1x ./cachesvc
+// go test -run '^$' -bench 'Memory/keys=1000000$/reference' -benchtime 1x ./cachesvc
 func BenchmarkMemory(b *testing.B) {
 	for _, n := range []int{100_000, 1_000_000} {
-		for _, kind := range []string{"sets", "own"} {
+		for _, kind := range []kind{kindReference, kindOwnScopes, kindLarge} {
 			b.Run(fmt.Sprintf("keys=%d/%s", n, kind), func(b *testing.B) {
 				for b.Loop() {
-					measureMemory(b, population{newDatabase().connect(), n, kind == "own"})
+					measureMemory(b, population{newDatabase().connect(), n, kind})
 				}
 			})
 		}
@@ -144,7 +157,7 @@ func measureMemory(b *testing.B, p population) {
 // BenchmarkLookup tells the processor time of a look-up in a million keys, by
 // how many of them are in use, at random.
 func BenchmarkLookup(b *testing.B) {
-	p := population{newDatabase().connect(), 1_000_000, false}
+	p := population{newDatabase().connect(), 1_000_000, kindReference}
 	prefixes := make([]string, 100_000)
 	for i := range prefixes {
 		prefixes[i] = p.prefix(i * 10)

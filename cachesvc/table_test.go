@@ -356,7 +356,7 @@ func sameValue(got, put *value[credential]) bool {
 
 func TestAScanOfColdKeysDoesNotThrowOutAHotSet(t *testing.T) {
 	const limit, hotSet = 10_000, 5_000
-	p := population{newDatabase().connect(), 2_000_000, false}
+	p := population{newDatabase().connect(), 2_000_000, kindReference}
 	table := newTable(limit, 64, newKeyCodec())
 	e := keyValue(rand.New(rand.NewPCG(1, 1)), "")
 	put := func(i int) { table.put(p.prefix(i), e) }
@@ -397,7 +397,7 @@ func TestAScanOfColdKeysDoesNotThrowOutAHotSet(t *testing.T) {
 
 func TestANewHotSetTakesTheRoomOfAnOldOne(t *testing.T) {
 	const limit = 10_000
-	p := population{newDatabase().connect(), 1_000_000, false}
+	p := population{newDatabase().connect(), 1_000_000, kindReference}
 	table := newTable(limit, 64, newKeyCodec())
 	e := keyValue(rand.New(rand.NewPCG(1, 1)), "")
 	r := rand.New(rand.NewPCG(1, 2))
@@ -450,7 +450,7 @@ func TestAKeyThatComesBackSoonIsEstablished(t *testing.T) {
 }
 
 func TestAHitDoesNotAllocateAndAColdOneOnce(t *testing.T) {
-	p := population{newDatabase().connect(), 100_000, false}
+	p := population{newDatabase().connect(), 100_000, kindReference}
 	s := warmed(t, p, 0)
 	lookup := func(i int) {
 		if e, err := s.Lookup(t.Context(), prefixOf[i]); err != nil || e.Record == nil {
@@ -493,7 +493,7 @@ func TestWhatCountsUsesDoesNotKeepRecords(t *testing.T) {
 
 func TestAKeyTakesLessThanTwoHundredBytes(t *testing.T) {
 	const n = 20_000
-	p := population{newDatabase().connect(), n, false}
+	p := population{newDatabase().connect(), n, kindReference}
 	s := warmed(t, p, n)
 	var held, records int
 	for i := range s.keys.present.(*table[credential]).shards {
