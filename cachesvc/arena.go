@@ -137,8 +137,8 @@ func (a *arena) close(at int) {
 func (a *arena) head(p place) *atomic.Uint32 {
 	data := a.segments[p>>placeBits].data
 	at := int(p&(1<<placeBits-1)) * blockUnit
-	_ = data[at+headSize-1]
-	return (*atomic.Uint32)(unsafe.Pointer(&data[at])) // segments and units are aligned
+	word := data[at : at+headSize]
+	return (*atomic.Uint32)(unsafe.Pointer(&word[0])) // segments and units are aligned
 }
 
 // payload is all the room of the block at p.
