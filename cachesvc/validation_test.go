@@ -305,6 +305,31 @@ func TestUnknownKeysCannotPushKnownOnesOut(t *testing.T) {
 	})
 }
 
+func TestWhatComesIntoL1AfterItsChangeIsNotDelivered(t *testing.T) {
+	for name, tell := range map[string]func(*Service, []authz.Change){
+		"made here, of a version not known": func(s *Service, changes []authz.Change) {
+			changes[0].Version = 0
+			s.Changed(t.Context(), changes)
+		},
+		"told of by the feed": func(*Service, []authz.Change) { time.Sleep(2 * DefaultPoll) },
+	} {
+		bubble(t, func(t *testing.T, db *database, c *connection) {
+			s := start(t, Config{Database: c})
+			wantEntry(t, s, "k", true, authz.LayerDatabase)
+			late := s.keys.present.get("k")
+			tell(s, db.commit("k", revoked))
+			for range 3 { // cold, and hot
+				s.keys.present.put("k", late)
+				s.keys.present.get("k")
+				s.keys.present.get("k")
+				if e, err := s.Lookup(t.Context(), "k"); err != nil || live(e.Record) {
+					t.Errorf("%s: got %+v, %v", name, e.Record, err)
+				}
+			}
+		})
+	}
+}
+
 func TestABorrowedPrefixIsNotKept(t *testing.T) {
 	bubble(t, func(t *testing.T, db *database, c *connection) {
 		s := start(t, Config{Database: c})
