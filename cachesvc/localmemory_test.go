@@ -194,3 +194,47 @@ func processorTime(t testing.TB) time.Duration {
 	}
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
+
+func TestAHitDoesNotAllocateAndAColdOneOnce(t *testing.T) {
+	p := population{newDatabase().connect(), 100_000, kindReference}
+	s := warmed(t, p, 0)
+	lookup := func(i int) {
+		if e, err := s.Lookup(t.Context(), prefixOf[i]); err != nil || e.Record == nil {
+			t.Fatal(e, err)
+		}
+	}
+	for i := range prefixOf {
+		prefixOf[i] = p.prefix(i)
+	}
+	for range 3 {
+		for i := range 5000 {
+			lookup(i)
+		}
+	}
+	next := 0
+	if n := testing.AllocsPerRun(4000, func() { lookup(next); next++ }); n != 0 {
+		t.Errorf("a hot look-up allocates %v times", n)
+	}
+	next = 50_000
+	if n := testing.AllocsPerRun(10_000, func() { lookup(next); next++ }); n > 1 {
+		t.Errorf("a cold look-up allocates %v times", n)
+	}
+}
+
+// prefixOf keeps the making of prefixes out of what is measured.
+var prefixOf [70_000]string
+
+func TestAKeyTakesLessThanTwoHundredBytes(t *testing.T) {
+	const n = 20_000
+	p := population{newDatabase().connect(), n, kindReference}
+	s := warmed(t, p, n)
+	var held, records int
+	for i := range s.keys.present.(*table[credential]).shards {
+		sh := &s.keys.present.(*table[credential]).shards[i]
+		held += sh.arena.live + 8*len(sh.index.slots)
+		records += sh.index.count
+	}
+	if each := held / records; each > 170 {
+		t.Errorf("a key takes %d bytes in the table", each)
+	}
+}

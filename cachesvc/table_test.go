@@ -153,7 +153,7 @@ func (t *table[T]) check() error {
 	return nil
 }
 
-// checkCommon tells whether so many records hold values in common as say so.
+// check tells whether as many records hold scopes in common as are counted.
 func (k *keyCodec) check(t *table[credential]) error {
 	want := map[uint32]uint32{}
 	for n := range t.shards {
@@ -354,35 +354,6 @@ func sameValue(got, put *value[credential]) bool {
 	return got.asOf == put.asOf && differs(got, &other) == ""
 }
 
-func TestAHitDoesNotAllocateAndAColdOneOnce(t *testing.T) {
-	p := population{newDatabase().connect(), 100_000, kindReference}
-	s := warmed(t, p, 0)
-	lookup := func(i int) {
-		if e, err := s.Lookup(t.Context(), prefixOf[i]); err != nil || e.Record == nil {
-			t.Fatal(e, err)
-		}
-	}
-	for i := range prefixOf {
-		prefixOf[i] = p.prefix(i)
-	}
-	for range 3 {
-		for i := range 5000 {
-			lookup(i)
-		}
-	}
-	next := 0
-	if n := testing.AllocsPerRun(4000, func() { lookup(next); next++ }); n != 0 {
-		t.Errorf("a hot look-up allocates %v times", n)
-	}
-	next = 50_000
-	if n := testing.AllocsPerRun(10_000, func() { lookup(next); next++ }); n > 1 {
-		t.Errorf("a cold look-up allocates %v times", n)
-	}
-}
-
-// prefixOf keeps the making of prefixes out of what is measured.
-var prefixOf [70_000]string
-
 func TestWhatCountsUsesDoesNotKeepRecords(t *testing.T) {
 	s := start(t, Config{Database: newDatabase().connect()})
 	id := "01890a5d-ac96-774b-bcce-b302099a8057"
@@ -393,20 +364,5 @@ func TestWhatCountsUsesDoesNotKeepRecords(t *testing.T) {
 				t.Error("the record's own text is kept, and with it the record")
 			}
 		}
-	}
-}
-
-func TestAKeyTakesLessThanTwoHundredBytes(t *testing.T) {
-	const n = 20_000
-	p := population{newDatabase().connect(), n, kindReference}
-	s := warmed(t, p, n)
-	var held, records int
-	for i := range s.keys.present.(*table[credential]).shards {
-		sh := &s.keys.present.(*table[credential]).shards[i]
-		held += sh.arena.live + 8*len(sh.index.slots)
-		records += sh.index.count
-	}
-	if each := held / records; each > 170 {
-		t.Errorf("a key takes %d bytes in the table", each)
 	}
 }
