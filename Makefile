@@ -6,7 +6,7 @@ ALL_ENVOYS  := 1.36.4 1.37.0 1.38.3 1.40.0
 LINT  := $(GO) tool -modfile=tools/go.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: bench-revocation bench-flood help build parts vet lint fmt test test-full test-short clean run demo
+.PHONY: image e2e-compose test-alerts e2e-kube bench-revocation bench-flood help build parts vet lint fmt test test-full test-short clean run demo
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,17 +24,28 @@ parts: ## install what tests need beside Go: a C compiler, Postgres, Redis, ngin
 	scripts/install-parts.sh gcc postgres redis nginx caddy $(addprefix envoy=,$(ENVOYS))
 
 vet: ## go vet
-	$(GO) vet -tags full ./...
+	$(GO) vet -tags full,kube,compose ./...
 
 lint: ## golangci-lint, with who may import whom (.golangci.yml)
-	$(LINT) run --build-tags full ./...
+	$(LINT) run --build-tags full,kube,compose ./...
 
 fmt: ## gofmt everything
 	gofmt -w $$(git ls-files '*.go')
 
 test: parts vet lint ## what CI runs: vet, lint, all tests with the race detector
-	$(GO) test -race ./...
+	$(GO) test -race -timeout 20m ./...
 	DEMO_ONCE=1 scripts/demo.sh
+
+image: ## the images extauthz:local and extauthz-echo:local, for ARCH (amd64, arm64; this machine's by default)
+	scripts/image.sh $(ARCH)
+
+e2e-compose: test-alerts ## compose.yaml on a real Docker Engine, started where none runs
+	scripts/e2e-compose.sh
+
+test-alerts: ## the alert rules, by promtool
+	scripts/install-parts.sh prometheus
+	promtool check rules helm/extauthz/files/alerts.yaml
+	promtool test rules e2e/testdata/alerts.yaml
 
 test-full: ENVOYS = $(ALL_ENVOYS)
 test-full: parts vet lint ## also what takes longer: every Envoy, a million keys, fuzzing
@@ -47,6 +58,10 @@ test-full: parts vet lint ## also what takes longer: every Envoy, a million keys
 	$(GO) test ./envoy -run '^$$' -fuzz FuzzAnyCheckRequestIsAnswered -fuzztime 60s -fuzzminimizetime 100x
 	$(GO) test ./envoy -run '^$$' -fuzz FuzzTheRealAuthorizerAnswersAnything -fuzztime 60s -fuzzminimizetime 100x
 
+e2e-kube: ## Istio and Envoy Gateway on a real Kubernetes API, as plain processes; as root (the first time 20 minutes more, to build them)
+	scripts/install-parts.sh gcc redis kube $(addprefix envoy=,$(ENVOYS))
+	CI=true $(GO) test -tags kube -count=1 -run '^TestPlatforms$$' -v -timeout 15m ./e2e
+
 test-short: ## tests that need nothing beside Go, under a minute
 	$(GO) test -short ./...
 
@@ -57,4 +72,4 @@ bench-flood: parts ## how long cold real keys take beside 20,000 forged ones a s
 	E2E_PLAIN_BUILD=1 CI=true $(GO) test ./e2e -run '^$$' -bench Flood -benchtime 1x -timeout 10m
 
 clean: ## remove what was built
-	rm -rf bin
+	rm -rf bin dist

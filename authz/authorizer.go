@@ -187,12 +187,14 @@ func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision
 		t.add("roles", "error", "the roles could not be read")
 		return Decision{}, err
 	}
-	if target == targetScoped && !scopes.Allows(d.Resource, d.Action) {
+	switch {
+	case target != targetScoped:
+	case !holds(&d, scopes):
 		t.add("scopes", "missing", d.Resource+":"+d.Action)
 		if a.refuse(&d, ReasonScope, t) {
 			return d, nil
 		}
-	} else if target == targetScoped {
+	case d.Resource != "": // else any valid key will do
 		t.add("scopes", "hold", d.Resource+":"+d.Action)
 	}
 	if !a.withinRate(&d, t) {
@@ -203,6 +205,17 @@ func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision
 	}
 	d.Allowed, d.Reason, d.Scopes = true, ReasonGranted, scopes
 	return d, nil
+}
+
+// holds tells whether the scopes are what the route asks for. Of a rule with
+// alternatives it takes into d what was asked by the one that counted.
+func holds(d *Decision, scopes Scopes) bool {
+	if d.Rule == nil || d.Rule.AnyOf == nil {
+		return scopes.Allows(d.Resource, d.Action)
+	}
+	asked, ok := d.Rule.meets(scopes)
+	d.Resource, d.Action = asked.Resource, asked.Action
+	return ok
 }
 
 const preflightHeader = "access-control-request-method"
@@ -277,6 +290,13 @@ func (a *Authorizer) route(r *Request, host, path string, d *Decision, t *trace)
 		if rule.Anonymous {
 			t.add("route", "anonymous", rule.Pattern)
 			return targetAnonymous
+		}
+		if rule.AnyOf != nil {
+			t.add("route", "rule", rule.Pattern+" asks for "+rule.Asks())
+			if len(rule.AnyOf) == 0 {
+				return targetDenied
+			}
+			return targetScoped
 		}
 		var ok bool
 		if d.Resource, d.Action, ok = rule.Target(r.Method, &captures); !ok {

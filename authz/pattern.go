@@ -189,6 +189,18 @@ func (p *pattern) conflict(q *pattern) error {
 	return nil
 }
 
+func (p *pattern) wildcard() bool {
+	return slices.ContainsFunc(p.segments, func(s segment) bool { return s.wild })
+}
+
+// catchAll tells whether p is for every path of its host.
+func (p *pattern) catchAll() bool { return p.segments[0].multi }
+
+// same tells whether both match the same requests.
+func (p *pattern) same(q *pattern) bool {
+	return p.host == q.host && p.compareMethod(q).and(p.comparePath(q)) == equivalent
+}
+
 func (p *pattern) compareMethod(q *pattern) relation {
 	switch {
 	case p.method == q.method:

@@ -330,3 +330,95 @@ func TestDefaultMap(t *testing.T) {
 		t.Errorf("want two problems, got %v", err)
 	}
 }
+
+// TestAlternativesAreHeldAsTheyAreWritten: of one alternative every need, of all
+// alternatives one.
+func TestAlternativesAreHeldAsTheyAreWritten(t *testing.T) {
+	rule := func(anyOf ...[]Need) *RouteTable {
+		return table(t, RouteConfig{Match: "/stock", AnyOf: append([][]Need{}, anyOf...)})
+	}
+	orders, stock, admin := Need{Resource: "orders", Action: "read"}, Need{Resource: "stock", Action: "read"}, Need{Resource: "admin", Action: "all"}
+	for name, c := range map[string]struct {
+		routes *RouteTable
+		has    []string
+		reason Reason
+		asked  string
+	}{
+		"both":           {rule([]Need{orders, stock}, []Need{admin}), []string{"orders:read", "stock:*"}, ReasonGranted, "orders:read"},
+		"the other":      {rule([]Need{orders, stock}, []Need{admin}), []string{"orders:read", "admin:all"}, ReasonGranted, "admin:all"},
+		"half":           {rule([]Need{orders, stock}, []Need{admin}), []string{"orders:read"}, ReasonScope, "stock:read"},
+		"halves of two":  {rule([]Need{orders, stock}, []Need{admin, stock}), []string{"orders:read", "admin:all"}, ReasonScope, "stock:read"},
+		"any valid key":  {rule([]Need{}), nil, ReasonGranted, ":"},
+		"what none has":  {rule(), []string{"*:*"}, ReasonRoute, ":"},
+		"by what it has": {rule([]Need{admin}, []Need{}), []string{"orders:read"}, ReasonGranted, ":"},
+	} {
+		a, key := authorizer(t, func(config *Config, r *Record, _ *keys) {
+			config.Routes, r.Scopes = c.routes, scopes(t, c.has...)
+		})
+		d, err := a.Check(t.Context(), get("/stock", Header{Name: "x-api-key", Value: key}))
+		if err != nil || d.Reason != c.reason || d.Allowed != (c.reason == ReasonGranted) || d.Resource+":"+d.Action != c.asked {
+			t.Errorf("%s: got %v for %s:%s, %v", name, d.Reason, d.Resource, d.Action, err)
+		}
+		if d, _ := a.Check(t.Context(), get("/stock")); d.Allowed {
+			t.Errorf("%s: allowed without a key", name)
+		}
+	}
+}
+
+// TestTheConfigurationsRuleStandsInPlaceOfADocuments, for the very same requests
+// alone; two documents' rules conflict.
+func TestTheConfigurationsRuleStandsInPlaceOfADocuments(t *testing.T) {
+	own := RouteConfig{Match: "GET /a/{x}", Resource: "own"}
+	document := func(match, source string) RouteConfig {
+		return RouteConfig{Match: match, AnyOf: [][]Need{{}}, Source: source}
+	}
+	rules := table(t, own, document("GET /a/{y}", "d"), document("POST /a/{y}", "d")).Rules()
+	if len(rules) != 2 || rules[0].Resource != "own" || rules[1].Pattern != "POST /a/{y}" {
+		t.Errorf("got %+v", rules)
+	}
+	for _, configs := range [][]RouteConfig{
+		{document("/a", "d"), document("/a", "e")},
+		{{Match: "/{x}/b", Resource: "own"}, document("/a/{y}", "d")},
+		{own, {Match: "GET /a/{y}", Resource: "own"}},
+	} {
+		if _, err := NewRouteTable(configs); err == nil {
+			t.Errorf("%+v were taken", configs)
+		}
+	}
+}
+
+func TestAnAnonymousRuleThatOpensOthersIsSeen(t *testing.T) {
+	for name, c := range map[string]struct {
+		anonymous, protected string
+		seen                 bool
+	}{
+		"an exception":                     {"/healthz", "/", false},
+		"an exception in a subtree":        {"/orders/status", "/orders/{id}", false},
+		"a public folder":                  {"/public/", "/", false},
+		"a wildcard in a subtree":          {"GET /orders/{id}", "/orders/", true},
+		"a folder of a folder":             {"/orders/public/", "/orders/", true},
+		"other requests":                   {"POST /orders/{id}", "GET /orders/", false},
+		"other paths":                      {"/orders/{id}", "/users/", false},
+		"a catch-all":                      {"/", "/orders/", false},
+		"a catch-all of a host":            {"a.example.com/", "/orders/", true},
+		"a host's catch-all over a host's": {"a.example.com/", "a.example.com/orders/", false},
+		"another host":                     {"a.example.com/orders/{id}", "b.example.com/orders/", false},
+		"the very path of a host":          {"a.example.com/orders/{id}", "/orders/{id}", true},
+	} {
+		rules := table(t, RouteConfig{Match: c.anonymous, Anonymous: true}, RouteConfig{Match: c.protected, Resource: "x"})
+		if seen := rules.Opened(rules.Rules()[0]); (len(seen) > 0) != c.seen {
+			t.Errorf("%s: got %v", name, seen)
+		}
+	}
+}
+
+func TestOnlyCatchAllPatternsAreCatchAlls(t *testing.T) {
+	for pattern, want := range map[string]bool{
+		"/": true, "GET /": true, "example.com/": true, "POST example.com/{all...}": true,
+		"/{$}": false, "/healthz": false, "/a/{rest...}": false, "/{x}": false, "/{x}/{rest...}": false,
+	} {
+		if got := table(t, RouteConfig{Match: pattern, Anonymous: true}).Rules()[0].CatchAll(); got != want {
+			t.Errorf("catchAll(%q) = %v", pattern, got)
+		}
+	}
+}

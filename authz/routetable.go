@@ -3,6 +3,7 @@ package authz
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -23,11 +24,18 @@ type Captures struct {
 // RouteConfig is one configured rule.
 type RouteConfig struct {
 	Match     string // "[METHOD ][HOST]/[PATH]"
-	Resource  string // such as "orders/{id}"; needed unless Anonymous
+	Resource  string // such as "orders/{id}"
 	Action    string // "": by method, see MethodAction
 	Anonymous bool   // no key is asked for
-	Shadow    bool   // denials are only reported
-	Until     time.Time
+	// AnyOf stands in place of Resource and Action: a key has to meet every need
+	// of one alternative. One without needs is met by any valid key; no
+	// alternatives at all (empty, not nil) are met by none.
+	AnyOf  [][]Need
+	Shadow bool // denials are only reported
+	Until  time.Time
+	// Source is the document that the rule was read from; "": the configuration,
+	// whose rule stands where a document has one for the same requests.
+	Source string
 }
 
 // Rule is a compiled rule. It is immutable.
@@ -36,8 +44,10 @@ type Rule struct {
 	Resource  string
 	Action    string
 	Anonymous bool
+	AnyOf     [][]Need
 	Shadow    bool
 	Until     time.Time
+	Source    string
 
 	pattern  *pattern
 	template resourceTemplate
@@ -79,6 +89,52 @@ func (r *Rule) Target(method string, c *Captures) (resource, action string, ok b
 	return b.String(), action, true
 }
 
+// meets tells whether the scopes meet one of the rule's alternatives, and what
+// was asked for by it: where none is met, what is missing first of the first.
+func (r *Rule) meets(scopes Scopes) (asked Need, ok bool) {
+	for i, needs := range r.AnyOf {
+		missing := slices.IndexFunc(needs, func(n Need) bool { return !scopes.Allows(n.Resource, n.Action) })
+		switch {
+		case missing >= 0 && i == 0:
+			asked = needs[missing]
+		case missing < 0 && len(needs) == 0:
+			return Need{}, true
+		case missing < 0:
+			return needs[0], true
+		}
+	}
+	return asked, false
+}
+
+// Asks tells what the rule asks for, such as "orders:read and stock:read, or
+// admin:read".
+func (r *Rule) Asks() string {
+	switch {
+	case r.Anonymous:
+		return "no key"
+	case r.AnyOf == nil && r.Action == "":
+		return r.Resource + ", action by method"
+	case r.AnyOf == nil:
+		return r.Resource + ":" + r.Action
+	case len(r.AnyOf) == 0:
+		return "what no key has"
+	}
+	alternatives := make([]string, len(r.AnyOf))
+	for i, needs := range r.AnyOf {
+		texts := make([]string, len(needs))
+		for j, n := range needs {
+			texts[j] = n.Resource + ":" + n.Action
+		}
+		if alternatives[i] = strings.Join(texts, " and "); len(needs) == 0 {
+			alternatives[i] = "any valid key"
+		}
+	}
+	return strings.Join(alternatives, ", or ")
+}
+
+// CatchAll tells whether the rule is for every path of its host.
+func (r *Rule) CatchAll() bool { return r.pattern.catchAll() }
+
 // captures tells whether the rule's resource holds values of the request.
 func (r *Rule) captures() bool {
 	for _, part := range r.template {
@@ -114,7 +170,12 @@ func NewRouteTable(configs []RouteConfig) (*RouteTable, error) {
 		}
 		conflicts := false
 		root.overlapping(rule.pattern.segments, func(other *Rule) {
-			if err := rule.pattern.conflict(other.pattern); err != nil {
+			err := rule.pattern.conflict(other.pattern)
+			switch {
+			case err == nil:
+			case rule.Source != "" && other.Source == "" && rule.pattern.same(other.pattern):
+				conflicts = true
+			default:
 				problems = append(problems, err)
 				conflicts = true
 			}
@@ -136,12 +197,21 @@ func newRule(c RouteConfig) (*Rule, error) {
 		return nil, err
 	}
 	r := &Rule{Pattern: c.Match, Resource: c.Resource, Action: c.Action, Anonymous: c.Anonymous,
-		Shadow: c.Shadow, Until: c.Until, pattern: p}
+		AnyOf: c.AnyOf, Shadow: c.Shadow, Until: c.Until, Source: c.Source, pattern: p}
 	var problems []error
 	add := func(err error) {
 		problems = append(problems, fmt.Errorf("route %q: %w", c.Match, err))
 	}
 	switch {
+	case c.AnyOf != nil:
+		if c.Anonymous || c.Resource != "" || c.Action != "" {
+			add(errors.New("alternatives exclude anonymous, resource and action: remove one"))
+		}
+		for _, need := range slices.Concat(c.AnyOf...) {
+			if !validTarget(need.Resource, need.Action) || strings.ContainsAny(need.Resource, "{}") {
+				add(fmt.Errorf("%q: write a resource and an action without wildcards, such as orders:read", need.Resource+":"+need.Action))
+			}
+		}
 	case c.Anonymous && (c.Resource != "" || c.Action != ""):
 		add(errors.New("anonymous and resource exclude one another: remove one"))
 	case !c.Anonymous && c.Resource == "":
@@ -162,6 +232,27 @@ func newRule(c RouteConfig) (*Rule, error) {
 
 // Rules returns all rules in their configured order.
 func (t *RouteTable) Rules() []*Rule { return append([]*Rule(nil), t.rules...) }
+
+// Opened returns the rules that need a key and lose requests to an anonymous one
+// in a way that is easily overlooked: it is for one host and goes before them for
+// all it matches there, or it has wildcards and they are not catch-alls.
+func (t *RouteTable) Opened(anonymous *Rule) (losing []*Rule) {
+	a := anonymous.pattern
+	for _, r := range t.rules {
+		p := r.pattern
+		if r.Anonymous || p.host != a.host && p.host != "" {
+			continue
+		}
+		switch relation := a.compareMethod(p).and(a.comparePath(p)); {
+		case relation == disjoint:
+		case relation == moreSpecific && (!a.wildcard() || p.catchAll()):
+		case relation != moreSpecific && p.host == a.host: // it loses nothing to a
+		default:
+			losing = append(losing, r)
+		}
+	}
+	return losing
+}
 
 // Match returns the rule for a canonical host and path, or nil. It fills c and
 // allocates nothing; its cost grows with the path, not with the number of rules.

@@ -107,6 +107,25 @@ func (d *database) inEpoch() string {
 	return d.epoch
 }
 
+func (d *database) at() (version uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.version
+}
+
+// alive returns the prefixes of the keys that are, sorted.
+func (d *database) alive() (prefixes []string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for prefix, record := range d.keys {
+		if live(&record) {
+			prefixes = append(prefixes, prefix)
+		}
+	}
+	slices.Sort(prefixes)
+	return prefixes
+}
+
 func (d *database) page(from uint64) authz.FeedPage {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -233,8 +233,15 @@ func (m *model) restored(restore func(string), copied bool) (epoch string) {
 	if epoch = fmt.Sprint("restored ", m.restores); copied {
 		epoch = ""
 	}
+	version := m.db.at()
 	restore(epoch)
 	epoch = m.db.inEpoch()
+	// A new epoch is written to until no place in the feed tells it from the old.
+	for _, prefix := range m.db.alive() {
+		for !copied && m.db.at() <= version {
+			m.db.commit(prefix, named)
+		}
+	}
 	clear(m.born)
 	clear(m.died)
 	m.db.mu.Lock()

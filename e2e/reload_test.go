@@ -67,3 +67,37 @@ func TestAConfigMapsSwapIsSeen(t *testing.T) {
 	}
 	s.Stop()
 }
+
+// TestAReloadIsWholeOrSaysWhatIsNot: what can be taken over is in effect, and of
+// what needs a restart nothing is.
+func TestAReloadIsWholeOrSaysWhatIsNot(t *testing.T) {
+	s := service(t, ``)
+	check := checker(t, s)
+	k := s.NewKey("--scope", "orders:read")
+	if got := reason(check("/orders", k.Key)); got != "granted" || strings.Contains(s.Log(), `"msg":"allowed"`) {
+		t.Fatalf("got %s", got)
+	}
+	text := `{log: {sample_allowed: 1}, keys: {brand: other}, identity: {header_prefix: x-id-}, debug_headers: true, default_route: authenticated}`
+	if err := os.WriteFile(s.Configuration, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		if got := reason(check("/anything", k.Key)); got != "granted" {
+			return errors.New("the old configuration holds: " + got)
+		}
+		return nil
+	})
+	names := map[string]bool{}
+	for _, h := range check("/anything", k.Key).GetOkResponse().GetHeaders() {
+		names[h.GetHeader().GetKey()] = true
+	}
+	if !names["x-id-user-id"] || names["x-auth-user-id"] {
+		t.Errorf("identity is told as %v", names)
+	}
+	if log := s.Log(); !strings.Contains(log, `"msg":"allowed"`) || !strings.Contains(log, `"settings":["keys.brand"]`) {
+		t.Errorf("the log tells neither of what is allowed nor of what needs a restart: %s", log)
+	}
+	if made := s.NewKey("--scope", "orders:read"); !strings.HasPrefix(made.Key, "ak_live_") {
+		t.Error("keys are made in a form that is not proved yet")
+	}
+}

@@ -23,6 +23,16 @@ type Bootstrap struct {
 	Service      string // this service's gRPC listener
 	Admin        string // Envoy's own admin listener; "": none
 	HeaderPrefix string // of identity headers; "": x-auth-
+	TLS          BootstrapTLS
+}
+
+// BootstrapTLS is how Envoy speaks TLS to this service; without Authorities it
+// does not. Paths are Envoy's own; a certificate that changes is read when Envoy
+// starts.
+type BootstrapTLS struct {
+	Authorities      string // PEM file with those that sign this service's certificate
+	Name             string // DNS name in it
+	Certificate, Key string // PEM files by which Envoy proves itself; "": it need not
 }
 
 // WriteBootstrap writes an Envoy configuration that works as it stands, with
@@ -43,6 +53,7 @@ func WriteBootstrap(w io.Writer, b Bootstrap) error {
 			problems = append(problems, fmt.Errorf("%s %q: %w", a.name, a.value, err))
 		}
 	}
+	problems = append(problems, b.TLS.problems()...)
 	if len(problems) > 0 {
 		return errors.Join(problems...)
 	}
@@ -51,6 +62,23 @@ func WriteBootstrap(w io.Writer, b Bootstrap) error {
 		return err
 	}
 	return t.Execute(w, b)
+}
+
+func (t BootstrapTLS) problems() (problems []error) {
+	for _, path := range []string{t.Authorities, t.Certificate, t.Key} {
+		if strings.ContainsAny(path, "\"\\{}\n") {
+			problems = append(problems, fmt.Errorf("%q can't stand in the configuration: choose a path without quotes, braces and backslashes", path))
+		}
+	}
+	switch {
+	case (t.Certificate == "") != (t.Key == ""):
+		problems = append(problems, errors.New("a client certificate and its key go together: name both"))
+	case t.Authorities == "" && t.Name+t.Certificate != "":
+		problems = append(problems, errors.New("a name or client certificate without authorities: name the file with those that sign this service's certificate"))
+	case t.Authorities != "" && (t.Name == "" || strings.Trim(t.Name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_") != ""):
+		problems = append(problems, fmt.Errorf("name %q: write the DNS name in this service's certificate, since any other certificate of the same authorities would do", t.Name))
+	}
+	return problems
 }
 
 // envoyAddress writes an address as Envoy's YAML has it. Only characters that

@@ -12,6 +12,12 @@ func TestBootstrapRefusesWhatWouldBreakIt(t *testing.T) {
 		func(b *Bootstrap) { b.Listen = "10000" }, func(b *Bootstrap) { b.Upstream = "" },
 		func(b *Bootstrap) { b.Service = "a b:1" }, func(b *Bootstrap) { b.Admin = "x:0" },
 		func(b *Bootstrap) { b.HeaderPrefix = "X\"" }, func(b *Bootstrap) { b.Service = "unix:\"" },
+		func(b *Bootstrap) { b.TLS.Authorities = "ca.pem" }, func(b *Bootstrap) { b.TLS.Name = "extauthz" },
+		func(b *Bootstrap) { b.TLS = BootstrapTLS{Authorities: "ca.pem", Name: "a b"} },
+		func(b *Bootstrap) { b.TLS = BootstrapTLS{Authorities: "ca\".pem", Name: "extauthz"} },
+		func(b *Bootstrap) {
+			b.TLS = BootstrapTLS{Authorities: "ca.pem", Name: "extauthz", Certificate: "cert.pem"}
+		},
 	} {
 		b := good
 		edit(&b)

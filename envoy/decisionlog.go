@@ -22,17 +22,16 @@ const maxLoggedPath = 256 // bytes
 // is allowed. A line holds no query, header, key or digest; a key is named by
 // its prefix, and only where its secret was proved.
 type decisionLog struct {
-	log           *slog.Logger
-	sampleAllowed float64
+	log *slog.Logger
 
 	denials, failures quota
 }
 
-func (l *decisionLog) decided(ctx context.Context, d *authz.Decision, r *authz.Request) {
+func (l *decisionLog) decided(ctx context.Context, sample float64, d *authz.Decision, r *authz.Request) {
 	suppressed := 0
 	shadowed := d.Shadow != authz.ReasonUnspecified
 	if d.Allowed && !shadowed {
-		if l.sampleAllowed == 0 || rand.Float64() >= l.sampleAllowed {
+		if sample == 0 || rand.Float64() >= sample {
 			return
 		}
 	} else {

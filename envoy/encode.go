@@ -27,6 +27,7 @@ type EncoderConfig struct {
 	DebugHeaders      bool                // x-cache-status to the client
 	Overrides         map[string]Override // by public code
 	OnError           OnError             // "" is OnErrorUnavailable
+	SampleAllowed     float64             // share of allowed checks that is logged, 0 to 1; denials are, within a limit
 	RateMetadata      bool                // a key's rate goes out as dynamic metadata, for Envoy's rate limits
 }
 

@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"net"
@@ -59,6 +60,8 @@ type dialect struct {
 	// requests are refused that carry names under the identity prefix which no
 	// answer overwrites.
 	removes bool
+	// traces: the trace's headers are the caller's own, no client's.
+	traces bool
 	// blanks: an allowing answer needs every identity header, empty ones too.
 	blanks bool
 }
@@ -66,7 +69,7 @@ type dialect struct {
 // envoyDialect is the HTTP flavour of ext_authz: request line and headers are
 // the original's, headers joined and sanitised as in the plain CheckRequest. A
 // 5xx is an error to it, which failure_mode_allow lets in, and so no denial.
-var envoyDialect = dialect{removes: true,
+var envoyDialect = dialect{removes: true, traces: true,
 	status: func(status int) int {
 		if status >= 500 {
 			return http.StatusForbidden
@@ -91,30 +94,44 @@ func (h *httpHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "no such endpoint: ask /check, /auth/nginx, /auth/caddy or /auth/traefik", http.StatusNotFound)
 		return
 	}
+	if h.service.spans == nil || !caller.traces || !h.trusts(r) {
+		h.answer(r.Context(), caller, w, r)
+		return
+	}
+	ctx, span := h.service.spans.http(r)
+	h.service.spans.httpDone(span, h.answer(ctx, caller, w, r))
+}
+
+// answer decides, tells it, and returns the status.
+func (h *httpHandler) answer(ctx context.Context, caller *dialect, w http.ResponseWriter, r *http.Request) (status int) {
 	var asked *authz.Request
 	p := h.service.policy.Load()
-	res, err := h.service.answer(r.Context(), p, func() (*authz.Request, bool) {
+	res, err := h.service.answer(ctx, p, func() (*authz.Request, bool) {
 		var err error
 		if asked, err = h.read(caller, p.encoder, r); err != nil {
-			h.service.decision.misforwarded(r.Context(), err.Error(), r.RemoteAddr)
+			h.service.decision.misforwarded(ctx, err.Error(), r.RemoteAddr)
 			asked = &authz.Request{}
 		}
 		return asked, err == nil
 	})
+	status = http.StatusServiceUnavailable
 	switch {
 	case err != nil:
 		if asked == nil {
 			asked = &authz.Request{}
 		}
-		caller.refuse(w, p.encoder.undecided(asked), http.StatusServiceUnavailable)
+		caller.refuse(w, p.encoder.undecided(asked), status)
 	case res.GetErrorResponse() != nil:
-		caller.refuse(w, res.GetErrorResponse(), http.StatusServiceUnavailable)
+		caller.refuse(w, res.GetErrorResponse(), status)
 	case res.GetOkResponse() != nil:
+		status = http.StatusOK
 		caller.allow(w, res.GetOkResponse(), p.encoder)
 	default:
 		denied := res.GetDeniedResponse()
-		caller.refuse(w, denied, caller.status(int(denied.GetStatus().GetCode())))
+		status = caller.status(int(denied.GetStatus().GetCode()))
+		caller.refuse(w, denied, status)
 	}
+	return status
 }
 
 // dialectOf returns nil for what is no endpoint.
@@ -142,7 +159,7 @@ func (h *httpHandler) read(caller *dialect, e *encoder, r *http.Request) (*authz
 		return asked, err
 	}
 	for _, header := range asked.Headers {
-		if strings.HasPrefix(strings.ReplaceAll(header.Name, "_", "-"), e.prefix) && !slices.Contains(e.names, header.Name) {
+		if e.prefixed(header.Name) && !slices.Contains(e.names, header.Name) {
 			return nil, errors.New("a client sent a header under the identity prefix that no answer overwrites: have the proxy remove such headers first")
 		}
 	}

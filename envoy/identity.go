@@ -67,16 +67,22 @@ func headerText(s string) string {
 	return b.String()
 }
 
+// prefixed tells whether a name is under the identity prefix, with "_" read as "-"
+// as CGI upstreams do.
+func (e *encoder) prefixed(name string) bool {
+	return strings.HasPrefix(strings.ReplaceAll(name, "_", "-"), e.prefix)
+}
+
 // removals returns every name under the identity prefix that is not set: the
 // complete configured set, seen or not (the gateway may hide headers from us),
-// and what the client sent, with "_" read as "-" as CGI upstreams do.
+// and what the client sent.
 func (e *encoder) removals(r *authz.Request, set map[string]string) []string {
 	gone := map[string]bool{}
 	for _, name := range e.names {
 		gone[name] = true
 	}
 	for i := range r.Headers {
-		if name := r.Headers[i].Name; strings.HasPrefix(strings.ReplaceAll(name, "_", "-"), e.prefix) && validName(name) {
+		if name := r.Headers[i].Name; e.prefixed(name) && validName(name) {
 			gone[name] = true
 		}
 	}

@@ -10,6 +10,8 @@ import (
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -31,20 +33,22 @@ type Checker interface {
 
 // Config is what a Service is made of.
 type Config struct {
-	Checker Checker
-	Encoder EncoderConfig
-	Timeout time.Duration // 0: DefaultTimeout
-	// SampleAllowed is the share of allowed checks that is logged, 0 to 1;
-	// denials are logged up to a bound a second.
-	SampleAllowed float64
-	Logger        *slog.Logger
-	Registerer    prometheus.Registerer
+	Checker    Checker
+	Encoder    EncoderConfig
+	Timeout    time.Duration // 0: DefaultTimeout
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+	// Tracer makes a span of each check, below the one that Propagator finds in
+	// what the gateway sends; both nil: no spans, at no cost.
+	Tracer     trace.Tracer
+	Propagator propagation.TextMapPropagator
 }
 
 // policy is what a reload exchanges, as one: a check sees the old or the new.
 type policy struct {
 	checker Checker
 	encoder *encoder
+	sample  float64 // of allowed checks, for the log
 }
 
 // Service answers Envoy's Check. It is safe for concurrent use.
@@ -54,6 +58,7 @@ type Service struct {
 	timeout  time.Duration
 	log      *slog.Logger
 	decision decisionLog
+	spans    *spans                  // nil: none
 	decided  [256]prometheus.Counter // by reason, bound beforehand
 	shadowed [256]prometheus.Counter // by the reason that a trial softened
 	failed   prometheus.Counter
@@ -67,9 +72,15 @@ func New(c Config) (*Service, error) {
 	if c.Logger == nil || c.Registerer == nil {
 		return nil, errors.New("envoy: a logger and a metrics registerer are needed")
 	}
-	s := &Service{timeout: c.Timeout, log: c.Logger, decision: decisionLog{log: c.Logger, sampleAllowed: c.SampleAllowed}}
+	s := &Service{timeout: c.Timeout, log: c.Logger, decision: decisionLog{log: c.Logger}}
 	if s.timeout == 0 {
 		s.timeout = DefaultTimeout
+	}
+	if (c.Tracer == nil) != (c.Propagator == nil) {
+		return nil, errors.New("envoy: a tracer needs a propagator, and the other way round")
+	}
+	if c.Tracer != nil {
+		s.spans = &spans{c.Tracer, c.Propagator}
 	}
 	if err := s.SetPolicy(c.Checker, c.Encoder); err != nil {
 		return nil, err
@@ -106,13 +117,23 @@ func (s *Service) SetPolicy(checker Checker, c EncoderConfig) error {
 	if err != nil {
 		return err
 	}
-	s.policy.Store(&policy{checker, e})
+	s.policy.Store(&policy{checker, e, c.SampleAllowed})
 	return nil
 }
 
 // Check answers one request. Its error is UNAVAILABLE, and only where nobody
 // could decide; nothing that a client sends causes one.
 func (s *Service) Check(ctx context.Context, req *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+	if s.spans == nil {
+		return s.check(ctx, req)
+	}
+	ctx, span := s.spans.rpc(ctx)
+	res, err := s.check(ctx, req)
+	s.spans.rpcDone(span, status.Code(err))
+	return res, err
+}
+
+func (s *Service) check(ctx context.Context, req *authv3.CheckRequest) (*authv3.CheckResponse, error) {
 	return s.answer(ctx, s.policy.Load(), func() (*authz.Request, bool) { return decode(req), true })
 }
 
@@ -123,6 +144,7 @@ func (s *Service) answer(ctx context.Context, p *policy, read func() (*authz.Req
 	defer func() {
 		if recover() != nil { // a bug of ours: never an open door, never a dead process
 			s.log.ErrorContext(ctx, "check panicked", "stack", string(debug.Stack()))
+			s.spans.undecided(ctx)
 			res, err = s.undecided(p.encoder, r)
 		}
 		s.duration.Observe(time.Since(start).Seconds())
@@ -138,6 +160,7 @@ func (s *Service) answer(ctx context.Context, p *policy, read func() (*authz.Req
 	if r, forwarded = read(); forwarded {
 		if d, err = p.checker.Check(ctx, r); err != nil {
 			s.decision.undecided(ctx, err, r)
+			s.spans.undecided(ctx)
 			return s.undecided(p.encoder, r)
 		}
 	}
@@ -146,7 +169,8 @@ func (s *Service) answer(ctx context.Context, p *policy, read func() (*authz.Req
 	} else {
 		s.decided[d.Reason].Inc()
 	}
-	s.decision.decided(ctx, &d, r)
+	s.decision.decided(ctx, p.sample, &d, r)
+	s.spans.decided(ctx, &d, r)
 	return p.encoder.encode(&d, r), nil
 }
 

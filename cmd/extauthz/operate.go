@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -63,7 +66,7 @@ func (g *globals) migrationStatus(c *cobra.Command, db *models.DB) error {
 
 func healthcheckCommand(g *globals) *cobra.Command {
 	return &cobra.Command{
-		Use: "healthcheck", Short: "Exit 0 if the local service is ready", Args: noArguments, Example: "  extauthz healthcheck",
+		Use: "healthcheck", Short: "Exit 0 if the local service is ready, 1 if not; one line tells", Args: noArguments, Example: "  extauthz healthcheck",
 		RunE: func(c *cobra.Command, _ []string) error {
 			settings, err := g.load()
 			if err != nil {
@@ -73,12 +76,21 @@ func healthcheckCommand(g *globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			client := http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{
+			scheme, secure := "http", (*tls.Config)(nil)
+			if t := settings.Ops.TLS; t.Enabled() {
+				own, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
+				if err != nil {
+					return fmt.Errorf("ops.tls: %w", err)
+				}
+				// Nothing secret is told to whoever answers there.
+				scheme, secure = "https", &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{own}}
+			}
+			client := http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{TLSClientConfig: secure,
 				DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 					return (&net.Dialer{}).DialContext(ctx, network, address)
 				},
 			}}
-			req, err := http.NewRequestWithContext(c.Context(), http.MethodGet, "http://service/readyz", nil)
+			req, err := http.NewRequestWithContext(c.Context(), http.MethodGet, scheme+"://service/readyz", nil)
 			if err != nil {
 				return err
 			}
@@ -87,10 +99,15 @@ func healthcheckCommand(g *globals) *cobra.Command {
 				return fmt.Errorf("the service does not answer on %s: is it running?", settings.Ops.Listen)
 			}
 			defer func() { _ = res.Body.Close() }()
-			if res.StatusCode != http.StatusOK {
-				return errors.New("the service is not ready: see /readyz")
+			var ready struct{ State string }
+			if err := json.NewDecoder(io.LimitReader(res.Body, 64<<10)).Decode(&ready); err != nil || ready.State == "" {
+				return fmt.Errorf("what answers on %s is not this service: set ops.listen to an address of its own", settings.Ops.Listen)
 			}
-			return nil
+			if res.StatusCode != http.StatusOK {
+				return fmt.Errorf("the service is not ready: it is %s", ready.State)
+			}
+			_, err = fmt.Fprintln(c.OutOrStdout(), ready.State)
+			return err
 		},
 	}
 }

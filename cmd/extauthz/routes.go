@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"text/tabwriter"
@@ -30,35 +31,17 @@ func routesList(g *globals) *cobra.Command {
 			}
 			routes := []adminapi.Route{}
 			for _, r := range t.Rules() {
-				routes = append(routes, routeOf(r))
+				routes = append(routes, adminapi.RouteOf(r))
 			}
 			return g.show(c, routes, func(w *tabwriter.Writer) {
-				row(w, "MATCH", "RESOURCE", "ACTION", "KEY")
+				row(w, "MATCH", "ASKS FOR", "FROM")
 				for _, r := range routes {
-					row(w, r.Match, r.Resource, actionText(r), keyText(r))
+					row(w, r.Match, r.Asks, cmp.Or(r.Source, "routes"))
 				}
-				row(w, "(no rule)", "default_route: "+settings.DefaultRoute, "", "")
+				row(w, "(no rule)", "default_route: "+settings.DefaultRoute, "")
 			})
 		},
 	}
-}
-
-func routeOf(r *authz.Rule) adminapi.Route {
-	return adminapi.Route{Match: r.Pattern, Resource: r.Resource, Action: r.Action, Anonymous: r.Anonymous}
-}
-
-func actionText(r adminapi.Route) string {
-	if r.Action == "" && !r.Anonymous {
-		return "by method"
-	}
-	return r.Action
-}
-
-func keyText(r adminapi.Route) string {
-	if r.Anonymous {
-		return "none needed"
-	}
-	return "needed"
 }
 
 // match is what `routes match` prints.
@@ -131,13 +114,15 @@ func matchRoute(settings *config.Config, method, target string) (match, error) {
 	}
 	m := match{Path: path, Host: host, Rules: []adminapi.Route{}}
 	for _, rule := range t.Matching(method, host, path) {
-		m.Rules = append(m.Rules, routeOf(rule))
+		m.Rules = append(m.Rules, adminapi.RouteOf(rule))
 	}
 	var captures authz.Captures
 	rule := t.Match(method, host, path, &captures)
 	switch {
 	case rule != nil && rule.Anonymous:
 		m.Outcome = "no key is needed"
+	case rule != nil && rule.AnyOf != nil:
+		m.Outcome = "a key is needed for " + rule.Asks()
 	case rule != nil:
 		if m.Resource, m.Action, ok = rule.Target(method, &captures); !ok {
 			m.Outcome = "denied: the rule can't name a resource and an action for this request"

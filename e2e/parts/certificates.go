@@ -15,43 +15,84 @@ import (
 	"time"
 )
 
-// Certificates are an authority and a server certificate for 127.0.0.1.
+// Authority signs certificates for a test.
+type Authority struct {
+	Pool   *x509.CertPool
+	CAFile string
+
+	tb   testing.TB
+	key  *ecdsa.PrivateKey
+	cert *x509.Certificate
+	n    int64
+}
+
+// NewAuthority makes one.
+func NewAuthority(tb testing.TB) *Authority {
+	tb.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ca := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageCertSign, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, ca, ca, key.Public(), key)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	a := &Authority{Pool: x509.NewCertPool(), CAFile: filepath.Join(tb.TempDir(), "ca.pem"), tb: tb, key: key, n: 1}
+	if a.cert, err = x509.ParseCertificate(der); err != nil {
+		tb.Fatal(err)
+	}
+	a.Pool.AddCert(a.cert)
+	a.write(a.CAFile, "CERTIFICATE", der)
+	return a
+}
+
+// Issue writes a new certificate for 127.0.0.1 and these DNS names, good for
+// servers and clients, and its key into a folder, each by a rename. The serial
+// number is one more than the last.
+func (a *Authority) Issue(dir string, names ...string) Certificates {
+	a.tb.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		a.tb.Fatal(err)
+	}
+	a.n++
+	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(a.n), Subject: pkix.Name{CommonName: "test"},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: names, KeyUsage: x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		NotBefore:   a.cert.NotBefore, NotAfter: a.cert.NotAfter}, a.cert, key.Public(), a.key)
+	if err != nil {
+		a.tb.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		a.tb.Fatal(err)
+	}
+	c := Certificates{Pool: a.Pool, CAFile: a.CAFile, CertFile: filepath.Join(dir, "cert.pem"), KeyFile: filepath.Join(dir, "key.pem")}
+	a.write(c.CertFile, "CERTIFICATE", der)
+	a.write(c.KeyFile, "PRIVATE KEY", keyDER)
+	return c
+}
+
+func (a *Authority) write(path, kind string, der []byte) {
+	a.tb.Helper()
+	if err := os.WriteFile(path+".new", pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+		a.tb.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		a.tb.Fatal(err)
+	}
+}
+
+// Certificates are an authority and a certificate that it signed.
 type Certificates struct {
 	Pool                      *x509.CertPool
 	CAFile, CertFile, KeyFile string
 }
 
-// NewCertificates makes them for a test.
+// NewCertificates makes an authority and a certificate for a test.
 func NewCertificates(tb testing.TB) Certificates {
 	tb.Helper()
-	must := func(err error) {
-		if err != nil {
-			tb.Fatal(err)
-		}
-	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	must(err)
-	ca := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageCertSign, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour)}
-	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, key.Public(), key)
-	must(err)
-	server := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		DNSNames: []string{"localhost"}, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		NotBefore: ca.NotBefore, NotAfter: ca.NotAfter}
-	serverDER, err := x509.CreateCertificate(rand.Reader, server, ca, key.Public(), key)
-	must(err)
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	must(err)
-	dir := tb.TempDir()
-	file := func(name, kind string, der []byte) string {
-		path := filepath.Join(dir, name)
-		must(os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600))
-		return path
-	}
-	c := Certificates{Pool: x509.NewCertPool(), CAFile: file("ca.pem", "CERTIFICATE", caDER),
-		CertFile: file("cert.pem", "CERTIFICATE", serverDER), KeyFile: file("key.pem", "PRIVATE KEY", keyDER)}
-	authority, err := x509.ParseCertificate(caDER)
-	must(err)
-	c.Pool.AddCert(authority)
-	return c
+	return NewAuthority(tb).Issue(tb.TempDir(), "localhost")
 }

@@ -2,6 +2,7 @@ package parts
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -30,12 +31,21 @@ type process struct {
 
 func start(tb testing.TB, name string, env []string, program string, args ...string) *process {
 	tb.Helper()
+	return startIn(tb, "", name, env, program, args...)
+}
+
+// startIn is start with another root folder.
+func startIn(tb testing.TB, root, name string, env []string, program string, args ...string) *process {
+	tb.Helper()
 	p := &process{tb: tb, cmd: exec.Command(program, args...), log: filepath.Join(tb.TempDir(), name+".log"), done: make(chan struct{})}
 	out, err := os.Create(p.log)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	p.cmd.Stdout, p.cmd.Stderr, p.cmd.Env, p.cmd.Dir = out, out, append(os.Environ(), env...), tb.TempDir()
+	if root != "" {
+		p.cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: root}
+	}
 	if err := p.cmd.Start(); err != nil {
 		tb.Fatal(err)
 	}
@@ -71,13 +81,15 @@ func (p *process) await(url string) {
 	p.tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), startTime)
 	defer cancel()
+	// That something answers is enough here, whoever it is.
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}}
 	err := Eventually(ctx, func() error {
 		select {
 		case <-p.done:
 			return Final(fmt.Errorf("it ended: %w", p.err))
 		default:
 		}
-		res, err := http.Get(url)
+		res, err := client.Get(url)
 		if err != nil {
 			return err
 		}

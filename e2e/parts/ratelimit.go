@@ -11,6 +11,9 @@ import (
 
 // buildRateLimit compiles Envoy's rate-limit service once a test process.
 var buildRateLimit = sync.OnceValues(func() (string, error) {
+	if isolated() {
+		return filepath.Join(os.Getenv(isolatedVariable), "ratelimit"), nil
+	}
 	path := filepath.Join(buildDir, "ratelimit")
 	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
 	if err != nil {
@@ -39,12 +42,17 @@ func StartRateLimit(tb testing.TB, redis *Redis, configuration string) (port int
 	if err := os.WriteFile(filepath.Join(root, "rl", "config", "config.yaml"), []byte(configuration), 0o600); err != nil {
 		tb.Fatal(err)
 	}
-	port, http, debug := freePort(tb), freePort(tb), freePort(tb)
-	p := start(tb, "ratelimit", []string{
-		"USE_STATSD=false", "LOG_LEVEL=warn", "REDIS_SOCKET_TYPE=tcp", "REDIS_URL=" + redis.Addr(), "RUNTIME_ROOT=" + root, "RUNTIME_SUBDIRECTORY=rl",
-		"RUNTIME_WATCH_ROOT=false", "RUNTIME_IGNOREDOTFILES=true", "HOST=127.0.0.1", "GRPC_HOST=127.0.0.1", "DEBUG_HOST=127.0.0.1",
-		fmt.Sprint("PORT=", http), fmt.Sprint("GRPC_PORT=", port), fmt.Sprint("DEBUG_PORT=", debug),
-	}, program)
-	p.await(fmt.Sprintf("http://127.0.0.1:%d/healthcheck", http))
+	port = freePort(tb)
+	runRateLimit(tb, program, redis, port, "RUNTIME_ROOT="+root, "RUNTIME_SUBDIRECTORY=rl", "RUNTIME_WATCH_ROOT=false", "RUNTIME_IGNOREDOTFILES=true")
 	return port
+}
+
+func runRateLimit(tb testing.TB, program string, redis *Redis, port int, env ...string) {
+	tb.Helper()
+	http := freePort(tb)
+	p := start(tb, "ratelimit", append([]string{
+		"USE_STATSD=false", "LOG_LEVEL=warn", "REDIS_SOCKET_TYPE=tcp", "REDIS_URL=" + redis.Addr(), "HOST=127.0.0.1", "GRPC_HOST=127.0.0.1", "DEBUG_HOST=127.0.0.1",
+		fmt.Sprint("PORT=", http), fmt.Sprint("GRPC_PORT=", port), fmt.Sprint("DEBUG_PORT=", freePort(tb)),
+	}, env...), program)
+	p.await(fmt.Sprintf("http://127.0.0.1:%d/healthcheck", http))
 }

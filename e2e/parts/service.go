@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -22,6 +23,9 @@ func RemoveBuild() { _ = os.RemoveAll(buildDir) }
 
 // build compiles the binary once a test process, with the race detector.
 var build = sync.OnceValues(func() (string, error) {
+	if isolated() {
+		return filepath.Join(os.Getenv(isolatedVariable), "extauthz"), nil
+	}
 	path := filepath.Join(buildDir, "extauthz")
 	args := []string{"build", "-race", "-o", path, "extauthz/cmd/extauthz"}
 	if os.Getenv("E2E_PLAIN_BUILD") != "" { // figures are taken without the race detector
@@ -42,12 +46,23 @@ type Service struct {
 	Configuration         string // its file
 	Admin, Ops            string // host:port
 	env                   []string
+	opsScheme             string
 	secrets               *[]string // keys that it made: they must not stand in its log
 }
 
-// StartService runs the service with a configuration (YAML, without listeners)
+// unixListener finds the socket for gRPC that a configuration names.
+var unixListener = regexp.MustCompile(`grpc: {listen: "(unix:[^"]+)"`)
+
+// StartService runs the service with a configuration (YAML, without listeners but for a Unix socket for gRPC)
 // and waits until it is ready.
 func StartService(tb testing.TB, configuration string) *Service {
+	tb.Helper()
+	return StartServiceOn(tb, "127.0.0.1", configuration)
+}
+
+// StartServiceOn is StartService with the gRPC listener on an address of this
+// machine.
+func StartServiceOn(tb testing.TB, address, configuration string) *Service {
 	tb.Helper()
 	binary, err := build()
 	if err != nil {
@@ -59,9 +74,16 @@ func StartService(tb testing.TB, configuration string) *Service {
 			tb.Fatal(err)
 		}
 	}
-	s := &Service{process: &process{tb: tb}, secrets: new([]string), Binary: binary, DataDir: filepath.Join(tb.TempDir(), "data"), GRPC: fmt.Sprintf("127.0.0.1:%d", ports[0])}
+	s := &Service{process: &process{tb: tb}, secrets: new([]string), Binary: binary, DataDir: filepath.Join(tb.TempDir(), "data"), GRPC: fmt.Sprintf("%s:%d", address, ports[0])}
 	s.Admin, s.Ops = fmt.Sprintf("127.0.0.1:%d", ports[1]), fmt.Sprintf("127.0.0.1:%d", ports[2])
 	s.HTTP = fmt.Sprintf("127.0.0.1:%d", ports[3])
+	s.opsScheme = "http"
+	if strings.Contains(configuration, "ops: {tls:") {
+		s.opsScheme = "https"
+	}
+	if socket := unixListener.FindStringSubmatch(configuration); socket != nil {
+		s.GRPC = socket[1]
+	}
 	file := filepath.Join(tb.TempDir(), "extauthz.yaml")
 	s.Configuration = file
 	if err := os.WriteFile(file, []byte(configuration), 0o600); err != nil {
@@ -83,7 +105,7 @@ func (s *Service) run() {
 	s.tb.Helper()
 	s.process = start(s.tb, "extauthz", s.env, s.Binary, "serve")
 	s.tb.Cleanup(s.checkLog) // runs before the process is ended
-	s.await("http://" + s.Ops + "/readyz")
+	s.await(s.opsScheme + "://" + s.Ops + "/readyz")
 }
 
 // Restart runs the service again on the same data after Stop or Kill.

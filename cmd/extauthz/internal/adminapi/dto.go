@@ -135,6 +135,13 @@ type Route struct {
 	Resource  string `json:"resource,omitempty"`
 	Action    string `json:"action,omitempty"`
 	Anonymous bool   `json:"anonymous,omitempty"`
+	Asks      string `json:"asks" doc:"What a request needs, in words: rules of an OpenAPI document can have alternatives"`
+	Source    string `json:"source,omitempty" doc:"The OpenAPI document that the rule was read from"`
+}
+
+// RouteOf tells a rule.
+func RouteOf(r *authz.Rule) Route {
+	return Route{Match: r.Pattern, Resource: r.Resource, Action: r.Action, Anonymous: r.Anonymous, Asks: r.Asks(), Source: r.Source}
 }
 
 // AuditEntry tells who changed what.

@@ -35,7 +35,7 @@ func (a *api) registerExplain(h huma.API) {
 			out := &routesAnswer{Body: Page[Route]{Items: []Route{}}}
 			if t := a.authorizer().Routes; t != nil {
 				for _, r := range t.Rules() {
-					out.Body.Items = append(out.Body.Items, Route{Match: r.Pattern, Resource: r.Resource, Action: r.Action, Anonymous: r.Anonymous})
+					out.Body.Items = append(out.Body.Items, RouteOf(r))
 				}
 			}
 			return out, nil

@@ -1,6 +1,10 @@
 package config
 
-import "time"
+import (
+	"time"
+
+	"extauthz/authz"
+)
 
 // Config is everything that can be set. Comments on the fields are the
 // descriptions in the JSON schema; the tags enum, min, max and format are
@@ -61,9 +65,21 @@ type Config struct {
 	// Traces.
 	Telemetry Telemetry `koanf:"telemetry"`
 
-	path     string   // of the file it was read from, there or not
-	origins  origins  // where each setting was written, for messages
-	warnings []string // seen while loading
+	path      string              // of the file it was read from, there or not
+	origins   origins             // where each setting was written, for messages
+	warnings  []string            // seen while loading
+	described []authz.RouteConfig // rules of the OpenAPI documents
+}
+
+// Listener is where a section's listener is, and how it proves itself.
+type Listener struct {
+	Section, Address string
+	TLS              TLS
+}
+
+// Listeners returns all of them.
+func (c *Config) Listeners() []Listener {
+	return []Listener{{"grpc", c.GRPC.Listen, c.GRPC.TLS}, {"http", c.HTTP.Listen, c.HTTP.TLS}, {"admin", c.Admin.Listen, c.Admin.TLS}, {"ops", c.Ops.Listen, c.Ops.TLS}}
 }
 
 // GRPC is the listener that Envoy speaks to.
@@ -106,6 +122,8 @@ type Admin struct {
 type Ops struct {
 	// Address to listen on, host:port or unix:PATH.
 	Listen string `koanf:"listen" format:"listen"`
+	// TLS of this listener; without a certificate it speaks plain text. Kubernetes' probes show no client certificate.
+	TLS TLS `koanf:"tls"`
 	// Whether Go's profiles are served under /debug/pprof.
 	Pprof bool `koanf:"pprof"`
 }

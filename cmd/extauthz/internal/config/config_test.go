@@ -61,20 +61,12 @@ func TestHazardsAreWarnedOfByName(t *testing.T) {
 	if len(w) != 9 {
 		t.Errorf("%d warnings, want 9:\n%s", len(w), strings.Join(w, "\n"))
 	}
-	for setting := range NotYet() {
-		if _, ok := settingType(setting); !ok {
-			t.Errorf("NotYet names %s, which does not exist", setting)
-		}
-	}
 }
 
-func TestOnlyCatchAllPatternsAreCatchAlls(t *testing.T) {
-	for pattern, want := range map[string]bool{
-		"/": true, "GET /": true, "example.com/": true, "POST example.com/{all...}": true,
-		"/{$}": false, "/healthz": false, "/a/{rest...}": false, "/{x}": false, "/{x}/{rest...}": false,
-	} {
-		if got := catchAll(pattern); got != want {
-			t.Errorf("catchAll(%q) = %v", pattern, got)
+func TestAnEndpointForTracesIsWarnedOfOnTheOtherPort(t *testing.T) {
+	for endpoint, want := range map[string]int{"http://collector:4317": 0, "https://collector:4317/": 0, "http://[::1]:4317": 0, "http://collector:4318": 1} {
+		if w := load(t, `telemetry: {otlp_endpoint: "`+endpoint+`"}`).Warnings(testNow); len(w) != want {
+			t.Errorf("%s: %q", endpoint, w)
 		}
 	}
 }
@@ -110,6 +102,11 @@ func TestDiffTellsWhatNeedsARestart(t *testing.T) {
 		{func(c *Config) { c.Routes = []Route{{Match: "/"}}; c.Log.Level = "debug" }, []string{"log.level", "routes"}, nil},
 		{func(c *Config) { c.Credentials[1].Scheme = "Key" }, []string{"credentials"}, nil},
 		{func(c *Config) { c.Denials.Overrides["throttled"] = Override{Status: 503} }, []string{"denials.overrides"}, nil},
+		{func(c *Config) {
+			c.Identity.HeaderPrefix, c.OnError, c.DebugHeaders, c.Paths.Repair, c.CORS.AllowPreflights = "x-id-", "deny", true, true, true
+			c.ClientAddress.TrustedHops, c.RouteMetadata.Enabled, c.OpenAPI.Files, c.Log.SampleAllowed = 1, true, []string{"a"}, 1
+		}, []string{"client_address.trusted_hops", "cors.allow_preflights", "debug_headers", "identity.header_prefix", "log.sample_allowed", "on_error", "openapi.files", "paths.repair", "route_metadata.enabled"}, nil},
+		{func(c *Config) { c.Keys.Brand = "sk" }, nil, []string{"keys.brand"}},
 		{func(c *Config) { c.GRPC.Listen = "a:1"; c.Limits.Mode = "off" }, []string{"limits.mode"}, []string{"grpc.listen"}},
 		{func(c *Config) { c.Database.DSN = NewDSN("x") }, nil, []string{"database.dsn"}},
 		{func(c *Config) { c.Admin.TLS.CertFile = "x" }, nil, []string{"admin.tls.cert_file"}},
@@ -181,3 +178,13 @@ func TestEverySettingHasANameADescriptionAndAValidDefault(t *testing.T) {
 
 // testNow is long before the end of any trial in these tests.
 var testNow = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func TestAnOpeningIsNamedWithTheRuleThatItOpens(t *testing.T) {
+	w := strings.Join(load(t, `routes:
+  - {match: "/orders/", resource: orders}
+  - {match: "GET /orders/{id}", anonymous: true}
+`).Warnings(testNow), "\n")
+	if want := `routes[1]: GET /orders/{id} is anonymous and goes before /orders/, which needs a key`; !strings.Contains(w, want) {
+		t.Errorf("got %s, want %s", w, want)
+	}
+}

@@ -89,6 +89,8 @@ func form(format, text string) (err error) {
 		_, err = authz.ParseCIDRs([]string{text})
 	case "url":
 		err = absoluteURL(text)
+	case "otlp":
+		err = otlpEndpoint(text)
 	}
 	return err
 }
@@ -115,6 +117,19 @@ func hostPort(text string, lowest int) error {
 	}
 	if strings.ContainsAny(host, " /\\@?#") {
 		return fmt.Errorf("%q: %q is no host", text, host)
+	}
+	return nil
+}
+
+// otlpEndpoint wants scheme, host and port, and no more: gRPC has no use for a
+// path, and a password would be told to whoever sees the configuration.
+func otlpEndpoint(text string) error {
+	if text == "" {
+		return nil
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || endpoint(u.Host) != nil || strings.TrimSuffix(text, "/") != u.Scheme+"://"+u.Host {
+		return errors.New("is no endpoint of OTLP over gRPC: write http://HOST:4317, or https://HOST:4317 for TLS, and nothing after it")
 	}
 	return nil
 }

@@ -7,18 +7,20 @@ import (
 
 // reloadable are the settings and sections that a running service can take over.
 var reloadable = []string{
-	"credentials", "routes", "default_route", "default_map", "context_extensions",
-	"denials", "limits", "keys.pepper_files", "cache.sealing_key_file", "log.level", "log.sample_allowed", "grpc.tls", "http.tls", "admin.tls",
+	"credentials", "identity", "routes", "default_route", "default_map", "context_extensions", "route_metadata", "openapi",
+	"shadow", "cors", "paths", "client_address", "denials", "on_error", "debug_headers", "limits", "keys.pepper_files", "cache.sealing_key_file", "log.level", "log.sample_allowed", "grpc.tls", "http.tls", "admin.tls", "ops.tls",
 }
 
 // Diff names the settings that differ, sorted: those that a running service can
 // take over, and those for which it has to be started anew. Lists and maps count
 // as one setting. TLS can be changed while it is on, not switched on or off.
 func Diff(old, new *Config) (reload, restart []string) {
+	before, after := old.Listeners(), new.Listeners()
 	for _, setting := range changedSettings(reflect.ValueOf(old).Elem(), reflect.ValueOf(new).Elem(), "") {
-		switched := within(setting, "grpc.tls") && old.GRPC.TLS.Enabled() != new.GRPC.TLS.Enabled() ||
-			within(setting, "http.tls") && old.HTTP.TLS.Enabled() != new.HTTP.TLS.Enabled() ||
-			within(setting, "admin.tls") && old.Admin.TLS.Enabled() != new.Admin.TLS.Enabled()
+		switched := false
+		for i := range before {
+			switched = switched || within(setting, before[i].Section+".tls") && before[i].TLS.Enabled() != after[i].TLS.Enabled()
+		}
 		if !switched && slices.ContainsFunc(reloadable, func(r string) bool { return within(setting, r) }) {
 			reload = append(reload, setting)
 		} else {

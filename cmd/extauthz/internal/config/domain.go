@@ -14,13 +14,14 @@ func (c *Config) KeyFormat() (*authz.KeyFormat, error) {
 	return authz.NewKeyFormat(authz.KeyFormatConfig{Brand: c.Keys.Brand, Environments: c.Keys.Environments})
 }
 
-// RouteTable returns the compiled rules.
+// RouteTable returns the compiled rules, those of the OpenAPI documents among
+// them, as they were when the configuration was read.
 func (c *Config) RouteTable() (*authz.RouteTable, error) {
-	configs := make([]authz.RouteConfig, 0, len(c.Routes))
+	configs := make([]authz.RouteConfig, 0, len(c.Routes)+len(c.described))
 	for _, r := range c.Routes {
 		configs = append(configs, r.config())
 	}
-	return authz.NewRouteTable(configs)
+	return authz.NewRouteTable(append(configs, c.described...))
 }
 
 func (r Route) config() authz.RouteConfig {

@@ -138,6 +138,6 @@ type Log struct {
 
 // Telemetry is where traces go.
 type Telemetry struct {
-	// OTLP endpoint for traces, such as http://otel-collector:4317; empty: no traces.
-	OTLPEndpoint string `koanf:"otlp_endpoint" format:"url"`
+	// Collector that traces are sent to by OTLP over gRPC, such as http://otel-collector:4317, or https:// for TLS; empty: no traces.
+	OTLPEndpoint string `koanf:"otlp_endpoint" format:"otlp"`
 }

@@ -5,11 +5,8 @@ import (
 	"crypto/x509"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"time"
-
-	"extauthz/authz"
 )
 
 // validator judges a merged configuration. A setting whose layer was faulty
@@ -29,6 +26,7 @@ func (c *Config) validate(now time.Time, problems *faults) {
 	v.keys()
 	v.credentials()
 	v.identity()
+	v.described = v.openAPI()
 	v.routes()
 	v.denials()
 	if h := c.ClientAddress.Header; !lowerToken(h) {
@@ -76,18 +74,14 @@ func flatten(err error) []error {
 
 func (v *validator) listeners() {
 	seen := map[string]string{}
-	for _, l := range []struct{ setting, address string }{
-		{"grpc.listen", v.GRPC.Listen}, {"http.listen", v.HTTP.Listen},
-		{"admin.listen", v.Admin.Listen}, {"ops.listen", v.Ops.Listen},
-	} {
-		if other, taken := seen[l.address]; taken && !strings.HasSuffix(l.address, ":0") {
-			v.add(l.setting, "%s is the address of %s too: choose another port", l.address, other)
+	for _, l := range v.Listeners() {
+		setting := l.Section + ".listen"
+		if other, taken := seen[l.Address]; taken && !strings.HasSuffix(l.Address, ":0") {
+			v.add(setting, "%s is the address of %s too: choose another port", l.Address, other)
 		}
-		seen[l.address] = l.setting
+		seen[l.Address] = setting
+		v.tls(l.Section+".tls", l.TLS)
 	}
-	v.tls("grpc.tls", v.GRPC.TLS)
-	v.tls("http.tls", v.HTTP.TLS)
-	v.tls("admin.tls", v.Admin.TLS)
 	r := v.Cache.Redis.TLS
 	v.tls("cache.redis.tls", TLS{CertFile: r.CertFile, KeyFile: r.KeyFile})
 	v.authorities("cache.redis.tls.ca_file", r.CAFile)
@@ -205,53 +199,6 @@ func (v *validator) keys() {
 			_, err := v.BootstrapKey()
 			v.each(setting, err)
 		}
-	}
-}
-
-func (v *validator) routes() {
-	v.each("default_map.strip_prefixes", second(v.DefaultMap()))
-	single := make([]bool, len(v.Routes)) // valid on their own
-	var valid []authz.RouteConfig
-	for i, r := range v.Routes {
-		setting := fmt.Sprintf("routes[%d]", i)
-		rc := r.config()
-		if _, err := authz.NewRouteTable([]authz.RouteConfig{rc}); err != nil {
-			v.each(setting, err)
-			continue
-		}
-		single[i] = true
-		valid = append(valid, rc)
-	}
-	_, err := authz.NewRouteTable(valid)
-	if err == nil {
-		return
-	}
-	// A conflict names two rules, the later one first.
-	for _, e := range flatten(err) {
-		setting := "routes"
-		for i, r := range slices.Backward(v.Routes) {
-			if single[i] && strings.HasPrefix(e.Error(), fmt.Sprintf("routes %q ", r.Match)) {
-				setting = fmt.Sprintf("routes[%d]", i)
-				break
-			}
-		}
-		v.report(setting, "%v", e)
-	}
-}
-
-// gatewayRoutes checks what routes of the gateway ask for by their names.
-func (v *validator) gatewayRoutes() {
-	seen := make(map[string]bool)
-	for i, r := range v.RouteMetadata.Routes {
-		setting := fmt.Sprintf("route_metadata.routes[%d]", i)
-		if parts := strings.Split(r.Route, "/"); len(parts) != 3 || slices.Contains(parts, "") {
-			v.add(setting+".route", "%q: write KIND/NAMESPACE/NAME, such as HTTPRoute/shop/orders", r.Route)
-		}
-		if seen[r.Route] {
-			v.add(setting+".route", "%q stands twice", r.Route)
-		}
-		seen[r.Route] = true
-		v.each(setting, authz.NamedRoute{Resource: r.Resource, Action: r.Action, Anonymous: r.Anonymous}.Validate())
 	}
 }
 

@@ -4,31 +4,21 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"reflect"
+	"net/url"
 	"slices"
-	"strings"
 	"time"
+
+	"extauthz/authz"
 )
 
-// NotYet lists what this release accepts and checks but does not serve yet: the
-// settings, and what is missing. A release that begins to serve one removes its
-// line.
-func NotYet() map[string]string {
-	return map[string]string{
-		"openapi":   "OpenAPI documents are not read",
-		"telemetry": "traces are not sent",
-	}
-}
-
 // Warnings returns what is allowed and yet worth a look, one line each: openings
-// in the configuration, secret files that everybody can read, and settings that
-// have no effect in this release.
+// in the configuration, secret files that everybody can read, and what most
+// likely is a slip.
 func (c *Config) Warnings(now time.Time) []string {
 	w := slices.Clone(c.warnings)
 	add := func(setting, format string, args ...any) {
 		w = append(w, c.origins.of(setting)+": "+setting+": "+fmt.Sprintf(format, args...))
 	}
-	notYet := NotYet()
 	if !loopback(c.Admin.Listen) && !c.Admin.TLS.Enabled() {
 		add("admin.listen", "%s can be reached from other machines without TLS, and administrators' keys cross the network in the clear: set admin.tls or listen on 127.0.0.1", c.Admin.Listen)
 	}
@@ -40,9 +30,6 @@ func (c *Config) Warnings(now time.Time) []string {
 	}
 	for i, r := range c.Routes {
 		setting := fmt.Sprintf("routes[%d]", i)
-		if r.Anonymous && catchAll(r.Match) {
-			add(setting, "%s is anonymous and catches everything: whatever no other rule names needs no key", r.Match)
-		}
 		if r.Mode != modeShadow {
 			continue
 		}
@@ -50,6 +37,19 @@ func (c *Config) Warnings(now time.Time) []string {
 			add(setting, "%s is in shadow mode until %s: its denials for a missing key, scope, network and route are reported only", r.Match, r.Until)
 		} else {
 			add(setting, "the trial of %s is over since %s and the rule enforced: remove mode and until", r.Match, r.Until)
+		}
+	}
+	if t, err := c.RouteTable(); err == nil { // else it was refused
+		for _, r := range t.Rules() {
+			if !r.Anonymous {
+				continue
+			}
+			if r.CatchAll() {
+				add(c.settingOf(r), "%s is anonymous and catches everything: whatever no other rule names needs no key", r.Pattern)
+			}
+			if losing := t.Opened(r); len(losing) > 0 {
+				add(c.settingOf(r), "%s is anonymous and goes before %s, which needs a key (%d rules lose requests to it)", r.Pattern, losing[0].Pattern, len(losing))
+			}
 		}
 	}
 	switch until := c.Shadow.Until; {
@@ -73,20 +73,18 @@ func (c *Config) Warnings(now time.Time) []string {
 	if c.Paths.Repair {
 		add("paths.repair", "paths are repaired before they are judged, and passed on as they were judged: let the gateway normalise instead where it can")
 	}
-	changed := changedSettings(reflect.ValueOf(Defaults()).Elem(), reflect.ValueOf(c).Elem(), "")
-	for _, setting := range changed {
-		for part := setting; part != ""; part = parent(part) {
-			if why, ok := notYet[part]; ok {
-				add(setting, "has no effect in this release: %s", why)
-			}
-		}
+	if u, err := url.Parse(c.Telemetry.OTLPEndpoint); err == nil && u.Port() == "4318" {
+		add("telemetry.otlp_endpoint", "port 4318 is mostly that of OTLP over HTTP, and spans go over gRPC: collectors take that on port 4317")
 	}
 	return w
 }
 
-func parent(setting string) string {
-	i := strings.LastIndexByte(setting, '.')
-	return setting[:max(i, 0)]
+// settingOf tells where a rule was written.
+func (c *Config) settingOf(r *authz.Rule) string {
+	if r.Source != "" {
+		return fmt.Sprintf("openapi.files[%d]", slices.Index(c.OpenAPI.Files, r.Source))
+	}
+	return fmt.Sprintf("routes[%d]", slices.IndexFunc(c.Routes, func(route Route) bool { return route.Match == r.Pattern }))
 }
 
 // loopback tells whether only this machine can reach a listener.
@@ -98,13 +96,4 @@ func loopback(listen string) bool {
 	host, _, _ := net.SplitHostPort(address)
 	ip, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && ip.IsLoopback()
-}
-
-// catchAll tells whether a pattern matches every path of its host.
-func catchAll(match string) bool {
-	if method, rest, ok := strings.Cut(match, " "); ok && !strings.Contains(method, "/") {
-		match = strings.TrimLeft(rest, " ")
-	}
-	_, path, _ := strings.Cut(match, "/")
-	return path == "" || strings.HasPrefix(path, "{") && strings.HasSuffix(path, "...}") && !strings.Contains(path, "/")
 }

@@ -19,6 +19,7 @@ type policy struct {
 
 // policies holds the current policy, and makes new ones over the same store.
 type policies struct {
+	format    *authz.KeyFormat // needs a restart: keys are made in it too
 	validator authz.Validator
 	usage     authz.UsageRecorder
 	limiter   *authz.Limiter // one for all policies: a reload forgets no count
@@ -30,10 +31,6 @@ func (p *policies) authorizer() *authz.Authorizer { return p.current.Load().auth
 
 // build makes a policy; an error leaves the current one as it is.
 func (p *policies) build(c *config.Config) (*policy, error) {
-	format, err := c.KeyFormat()
-	if err != nil {
-		return nil, err
-	}
 	peppers, err := c.Peppers()
 	if err != nil {
 		return nil, err
@@ -51,7 +48,7 @@ func (p *policies) build(c *config.Config) (*policy, error) {
 		limiter = p.limiter
 	}
 	a, err := authz.New(authz.Config{
-		Format: format, Peppers: peppers, Sources: c.CredentialSources(),
+		Format: p.format, Peppers: peppers, Sources: c.CredentialSources(),
 		Routes: routes, DefaultRoute: authz.DefaultRoute(c.DefaultRoute), DefaultMap: mapping,
 		UseContextExtensions: c.ContextExtensions, RepairPaths: c.Paths.Repair,
 		AllowPreflights: c.CORS.AllowPreflights, RouteMetadata: c.GatewayRoutes(), ShadowUntil: c.Shadow.Until.Time,
@@ -71,6 +68,6 @@ func (p *policies) build(c *config.Config) (*policy, error) {
 		ForwardCredential: c.Identity.ForwardCredential, Realm: c.Denials.WWWAuthenticateRealm,
 		ProblemTypeBase: c.Denials.ProblemTypeBase, RequestID: c.Denials.RequestID, DebugHeaders: c.DebugHeaders,
 		RateMetadata: c.Limits.Mode == config.LimitsEnvoy,
-		Overrides:    overrides, OnError: envoy.OnError(c.OnError),
+		Overrides:    overrides, OnError: envoy.OnError(c.OnError), SampleAllowed: c.Log.SampleAllowed,
 	}}, nil
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -22,6 +23,7 @@ import (
 	"extauthz/cachesvc"
 	"extauthz/cmd/extauthz/internal/adminapi"
 	"extauthz/cmd/extauthz/internal/config"
+	"extauthz/cmd/extauthz/internal/telemetry"
 	"extauthz/envoy"
 	"extauthz/models"
 )
@@ -57,6 +59,7 @@ type Server struct {
 	db        *models.DB
 	cache     *cachesvc.Service
 	redis     goredis.UniversalClient // nil for none
+	traces    *telemetry.Traces       // nil for none
 	policies  *policies
 	check     *envoy.Service
 	grpc      *envoy.Server
@@ -81,6 +84,7 @@ func New(ctx context.Context, c Config) (s *Server, err error) {
 				_ = s.db.Close()
 			}
 			_ = s.closeRedis()
+			s.closeTraces(ctx)
 			s = nil
 		}
 	}()
@@ -126,19 +130,26 @@ func (s *Server) assemble(ctx context.Context) error {
 	if s.cache, err = cachesvc.New(cacheConfig); err != nil {
 		return err
 	}
+	if err := s.openTraces(ctx); err != nil {
+		return fmt.Errorf("telemetry: %w", err)
+	}
 	s.stock = newInventory(registry, s.c.Version, s.db.CountKeys, s.cache.Now)
 	s.replicas = &replicas{db: s.db, instance: uuid.NewString()}
-	s.policies = &policies{validator: s.cache, usage: s.cache, now: s.cache.Now,
+	format, err := c.KeyFormat()
+	if err != nil {
+		return err
+	}
+	s.policies = &policies{format: format, validator: s.validator(), usage: s.cache, now: s.cache.Now,
 		limiter: authz.NewLimiter(c.Cache.Local.MaxKeys, s.replicas.count, time.Now)}
 	p, err := s.policies.build(c)
 	if err != nil {
 		return err
 	}
 	s.policies.current.Store(p)
-	if s.check, err = envoy.New(envoy.Config{Checker: p.authorizer, Encoder: p.encoder, SampleAllowed: c.Log.SampleAllowed, Logger: s.log, Registerer: registry}); err != nil {
+	if s.check, err = envoy.New(s.traced(envoy.Config{Checker: p.authorizer, Encoder: p.encoder, Logger: s.log, Registerer: registry})); err != nil {
 		return err
 	}
-	keys, err := keyring.New(keyring.Config{Format: p.authorizer.Format, Peppers: func() *authz.Peppers { return s.policies.authorizer().Peppers },
+	keys, err := keyring.New(keyring.Config{Format: format, Peppers: func() *authz.Peppers { return s.policies.authorizer().Peppers },
 		Random: rand.Reader, Now: s.cache.Now, Store: s.db, Notifier: s.cache, Lists: s.cache, Logger: s.log})
 	if err != nil {
 		return err
@@ -146,31 +157,25 @@ func (s *Server) assemble(ctx context.Context) error {
 	if err := ensureAdministrator(ctx, c, s.db, keys, p.authorizer.Format, s.log); err != nil {
 		return err
 	}
-	grpcTLS, err := tlsConfig(c.GRPC.TLS, s.log)
-	if err != nil {
-		return fmt.Errorf("grpc.%w", err)
+	secure := map[string]*tls.Config{} // by section; nil: plain text
+	for _, l := range c.Listeners() {
+		if secure[l.Section], err = tlsConfig(l.TLS, s.log); err != nil {
+			return fmt.Errorf("%s.%w", l.Section, err)
+		}
 	}
-	httpTLS, err := tlsConfig(c.HTTP.TLS, s.log)
-	if err != nil {
-		return fmt.Errorf("http.%w", err)
-	}
-	adminTLS, err := tlsConfig(c.Admin.TLS, s.log)
-	if err != nil {
-		return fmt.Errorf("admin.%w", err)
-	}
-	s.grpc = envoy.NewServer(envoy.ServerConfig{TLS: grpcTLS, MaxConnectionAge: c.GRPC.MaxConnectionAge,
+	s.grpc = envoy.NewServer(envoy.ServerConfig{TLS: secure["grpc"], MaxConnectionAge: c.GRPC.MaxConnectionAge,
 		MaxConnectionAgeGrace: c.GRPC.MaxConnectionAgeGrace, Reflection: c.GRPC.Reflection}, s.check)
 	peers, err := c.TrustedPeers()
 	if err != nil {
 		return fmt.Errorf("http.trusted_peers: %w", err)
 	}
-	s.http = envoy.NewHTTPServer(envoy.HTTPConfig{TLS: httpTLS, TrustedPeers: peers}, s.check)
+	s.http = envoy.NewHTTPServer(envoy.HTTPConfig{TLS: secure["http"], TrustedPeers: peers}, s.check)
 	api, err := adminapi.New(adminapi.Config{Keys: keys, Authorizer: s.policies.authorizer, Cache: s.cache, Logger: s.log, Version: s.c.Version})
 	if err != nil {
 		return err
 	}
-	s.admin = &http.Server{Handler: api, TLSConfig: adminTLS, ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout}
-	s.ops = &http.Server{Handler: opsHandler(&s.ready, s.cache, s.reloads, registry, s.c.Version, c.Ops.Pprof), ReadHeaderTimeout: readTimeout}
+	s.admin = &http.Server{Handler: api, TLSConfig: secure["admin"], ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout}
+	s.ops = &http.Server{Handler: opsHandler(&s.ready, s.cache, s.reloads, registry, s.c.Version, c.Ops.Pprof), TLSConfig: secure["ops"], ReadHeaderTimeout: readTimeout}
 	return nil
 }
 
@@ -219,6 +224,7 @@ func (s *Server) Run(ctx context.Context) error {
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTime)
 	defer cancel()
 	err = errors.Join(err, s.cache.Flush(flush), s.closeRedis(), s.db.Close())
+	s.closeTraces(ctx)
 	s.log.Info("stopped")
 	return err
 }

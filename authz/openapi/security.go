@@ -1,0 +1,127 @@
+package openapi
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/getkin/kin-openapi/openapi3"
+
+	"extauthz/authz"
+)
+
+// asks brings an operation's security requirements into a rule without a match:
+// of the list one has to be met, of each its every scheme, of each scheme its
+// every scope. It reports false where that can't be said.
+func (r *reader) asks(name string, operation *openapi3.Operation) (authz.RouteConfig, bool) {
+	rule := authz.RouteConfig{Source: r.Name, AnyOf: [][]authz.Need{}}
+	requirements := r.doc.Security
+	if operation.Security != nil {
+		requirements = *operation.Security
+	}
+	switch {
+	case requirements == nil:
+		r.unsaid = append(r.unsaid, name)
+		return rule, true
+	case len(requirements) == 0:
+		r.open = append(r.open, name)
+		if r.AllowAnonymous {
+			rule.Anonymous, rule.AnyOf = true, nil
+		}
+		return rule, true
+	}
+	good := true
+	for _, requirement := range requirements {
+		if len(requirement) == 0 {
+			r.optional = append(r.optional, name)
+			continue
+		}
+		needs, met, ok := r.needs(name, requirement)
+		if good = good && ok; ok && met {
+			rule.AnyOf = append(rule.AnyOf, needs)
+		}
+	}
+	if good && len(rule.AnyOf) == 0 {
+		r.unmet = append(r.unmet, name)
+	}
+	if len(rule.AnyOf) == 1 && len(rule.AnyOf[0]) == 1 {
+		rule.Resource, rule.Action, rule.AnyOf = rule.AnyOf[0][0].Resource, rule.AnyOf[0][0].Action, nil
+	}
+	return rule, good
+}
+
+// needs returns what one requirement asks of a key. met is false where it has a
+// scheme that no API key meets; ok is false where a problem was reported.
+func (r *reader) needs(name string, requirement openapi3.SecurityRequirement) (needs []authz.Need, met, ok bool) {
+	met, ok = true, true
+	for _, scheme := range slices.Sorted(maps.Keys(requirement)) {
+		def := r.scheme(scheme)
+		if def == nil {
+			r.problem("%s names the security scheme %q, which components.securitySchemes lacks", name, scheme)
+			ok = false
+			continue
+		}
+		if !r.reads(def) {
+			met = false
+			continue
+		}
+		scopes, err := authz.ParseScopes(requirement[scheme])
+		if err != nil {
+			r.problem("%s: %w", name, err)
+			ok = false
+			continue
+		}
+		for _, scope := range scopes {
+			for _, action := range scope.Actions {
+				needs = append(needs, authz.Need{Resource: scope.Resource, Action: action})
+			}
+		}
+	}
+	return slices.Compact(needs), met, ok
+}
+
+func (r *reader) scheme(name string) *openapi3.SecurityScheme {
+	if r.doc.Components == nil || r.doc.Components.SecuritySchemes[name] == nil {
+		return nil
+	}
+	return r.doc.Components.SecuritySchemes[name].Value
+}
+
+// reads tells whether a key can be where the scheme looks for it. OAuth 2 and
+// OpenID Connect send bearer tokens (RFC 6750, 2.1): where keys are read from
+// there, their scopes are those of keys.
+func (r *reader) reads(scheme *openapi3.SecurityScheme) bool {
+	place, name := authz.SourceHeader, "authorization"
+	bearer := true
+	switch scheme.Type {
+	case "apiKey":
+		bearer = false
+		switch name = scheme.Name; scheme.In {
+		case "header":
+		case "query":
+			place = authz.SourceQuery
+		case "cookie":
+			place = authz.SourceCookie
+		default:
+			return false
+		}
+	case "http":
+		if !strings.EqualFold(scheme.Scheme, "bearer") {
+			return false
+		}
+	case "oauth2", "openIdConnect":
+	default:
+		return false
+	}
+	return slices.ContainsFunc(r.Sources, func(s authz.CredentialSource) bool {
+		switch {
+		case s.Kind != place:
+			return false
+		case place == authz.SourceHeader:
+			return http.CanonicalHeaderKey(s.Name) == http.CanonicalHeaderKey(name) && (!bearer || strings.EqualFold(s.Scheme, "bearer"))
+		default:
+			return s.Name == name
+		}
+	})
+}

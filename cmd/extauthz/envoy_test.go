@@ -1,0 +1,81 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"strings"
+	"testing"
+)
+
+// printed is what a command says on standard output.
+func printed(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	var out bytes.Buffer
+	root := newRoot()
+	root.SetOut(&out)
+	root.SetErr(&bytes.Buffer{})
+	root.SetArgs(args)
+	err := root.Execute()
+	return out.String(), err
+}
+
+// TestExamplesAreWhatTheCommandsPrint: so what is proved of the examples holds for
+// the commands (make e2e-kube).
+func TestExamplesAreWhatTheCommandsPrint(t *testing.T) {
+	const examples = "../../envoy/examples/"
+	for name, args := range map[string]string{
+		"istio/mesh.yaml":           "istio --mesh",
+		"istio/gateway.yaml":        "istio",
+		"istio/sidecar.yaml":        "istio --sidecar --namespace shop --selector app=orders",
+		"envoy-gateway/policy.yaml": "gateway",
+	} {
+		want, err := os.ReadFile(examples + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		platform, _, _ := strings.Cut(name, "/")
+		got, err := printed(t, append([]string{"--config", examples + platform + "/extauthz.yaml", "envoy"}, strings.Fields(args)...)...)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		} else if got != string(want) {
+			t.Errorf("%s is not what `extauthz envoy %s` prints; print it anew:\n%s", name, args, got)
+		}
+	}
+}
+
+func TestPlatformObjectsAreForTheLoadedConfiguration(t *testing.T) {
+	file := t.TempDir() + "/extauthz.yaml"
+	if err := os.WriteFile(file, []byte("identity: {header_prefix: x-id-}\ncredentials: [{header: x-key}, {cookie: session}]\nclient_address: {trusted_hops: 1}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for command, holds := range map[string][]string{
+		"istio":   {`prefix: "x-id-"`},
+		"gateway": {`{type: Prefix, value: "x-id-"}`, "headersToExtAuth: [content-type, cookie, x-forwarded-for, x-key, x-request-id]"},
+	} {
+		text, err := printed(t, "--config", file, "envoy", command, "--service", "auth/keys:9443")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range holds {
+			if !strings.Contains(text, want) {
+				t.Errorf("`envoy %s` does not print %s:\n%s", command, want, text)
+			}
+		}
+	}
+}
+
+func TestPlatformObjectsAreRefusedForNamesThatCantBe(t *testing.T) {
+	for _, args := range []string{
+		"istio --service extauthz:9001", "istio --mesh --service a/b:0", "istio --service a/b:70000", "istio --selector ingressgateway", "istio --namespace Shop",
+		"istio --name a.b", "gateway --gateway a/b", "gateway --namespace {}", "gateway --service a/B:1", "gateway --tls-name a.b", "gateway --tls-ca ca", "gateway --tls-ca ca --tls-name 1.2.3.4",
+		"istio --selector a={}",
+	} {
+		if text, err := printed(t, append([]string{"envoy"}, strings.Fields(args)...)...); err == nil {
+			t.Errorf("`envoy %s` printed %s", args, text)
+		}
+	}
+	text, err := printed(t, "envoy", "istio", "--namespace", "123", "--selector", "on=1")
+	if err != nil || !strings.Contains(text, `namespace: "123"`) || !strings.Contains(text, `{"on": "1"}`) {
+		t.Errorf("words that YAML takes for something else: %v\n%s", err, text)
+	}
+}

@@ -1,0 +1,52 @@
+package server
+
+import (
+	"context"
+	"time"
+
+	"extauthz/authz"
+	"extauthz/cmd/extauthz/internal/telemetry"
+	"extauthz/envoy"
+)
+
+// tracesFlushTime is what spans that wait get when the service stops.
+const tracesFlushTime = 2 * time.Second
+
+// openTraces begins to send traces, where they have somewhere to go.
+func (s *Server) openTraces(ctx context.Context) (err error) {
+	endpoint := s.settings.Telemetry.OTLPEndpoint
+	if endpoint == "" {
+		return nil
+	}
+	s.traces, err = telemetry.New(ctx, telemetry.Config{Endpoint: endpoint, Version: s.c.Version, Logger: s.log})
+	return err
+}
+
+// traced adds to c what makes spans. Without traces c stays as it is.
+func (s *Server) traced(c envoy.Config) envoy.Config {
+	if s.traces != nil {
+		c.Tracer, c.Propagator = s.traces.Tracer(), s.traces.Propagator()
+	}
+	return c
+}
+
+// validator is the cache, wrapped only where its look-ups are traced.
+func (s *Server) validator() authz.Validator {
+	if s.traces == nil {
+		return s.cache
+	}
+	return telemetry.Lookups(s.cache, s.traces.Tracer())
+}
+
+// closeTraces sends what waits. A collector that does not take it is no failure
+// of the service.
+func (s *Server) closeTraces(ctx context.Context) {
+	if s.traces == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tracesFlushTime)
+	defer cancel()
+	if err := s.traces.Shutdown(ctx); err != nil {
+		s.log.Warn("the last traces were not delivered", "error", err)
+	}
+}

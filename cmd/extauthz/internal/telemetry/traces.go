@@ -1,0 +1,126 @@
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/contrib/propagators/b3"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc/credentials/insecure"
+)
+
+// service is the name under which traces are found; OTEL_SERVICE_NAME overrides it.
+const service = "extauthz"
+
+// The bounds of what waits to be sent, in spans, and of a try to send it. What
+// does not fit is dropped.
+const (
+	maxQueue      = 2048
+	maxBatch      = 512
+	sendEvery     = time.Second
+	exportTimeout = 10 * time.Second // retries included
+)
+
+// tellEvery is how often, at most, the log tells that spans were lost.
+const tellEvery = time.Minute
+
+// Config is what Traces are made of; everything is needed.
+type Config struct {
+	// Endpoint is the collector's, http://HOST:PORT for plain text or
+	// https://HOST:PORT for TLS with the system's authorities.
+	Endpoint string
+	Version  string
+	Logger   *slog.Logger
+}
+
+// Traces is spans on their way to a collector. Safe for concurrent use.
+type Traces struct {
+	provider *sdktrace.TracerProvider
+	exporter sdktrace.SpanExporter
+	version  string
+}
+
+// New starts sending what the Tracer will make. It waits for no collector: one
+// that is away is no reason not to start. Shutdown has to be called.
+func New(ctx context.Context, c Config) (*Traces, error) {
+	if c.Endpoint == "" || c.Logger == nil {
+		return nil, errors.New("telemetry: an endpoint and a logger are needed")
+	}
+	about, err := resource.New(ctx, resource.WithTelemetrySDK(),
+		resource.WithAttributes(semconv.ServiceName(service), semconv.ServiceVersion(c.Version)),
+		resource.WithFromEnv())
+	if err != nil {
+		return nil, err
+	}
+	options := []otlptracegrpc.Option{otlptracegrpc.WithEndpointURL(c.Endpoint), otlptracegrpc.WithTimeout(exportTimeout)}
+	if strings.HasPrefix(c.Endpoint, "http://") { // or OTEL_EXPORTER_OTLP_CERTIFICATE would switch TLS on
+		options = append(options, otlptracegrpc.WithTLSCredentials(insecure.NewCredentials()))
+	}
+	exporter, err := otlptracegrpc.New(ctx, options...)
+	if err != nil {
+		return nil, err
+	}
+	t := &Traces{version: c.Version, exporter: &rationed{SpanExporter: exporter, log: c.Logger, now: time.Now}}
+	t.provider = sdktrace.NewTracerProvider(sdktrace.WithResource(about),
+		// The gateway decides what is sampled: what it does not trace, we don't.
+		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.NeverSample())),
+		sdktrace.WithBatcher(t.exporter, sdktrace.WithMaxQueueSize(maxQueue), sdktrace.WithMaxExportBatchSize(maxBatch),
+			sdktrace.WithBatchTimeout(sendEvery), sdktrace.WithExportTimeout(exportTimeout)))
+	return t, nil
+}
+
+// Tracer makes the spans.
+func (t *Traces) Tracer() trace.Tracer {
+	return t.provider.Tracer(service, trace.WithInstrumentationVersion(t.version), trace.WithSchemaURL(semconv.SchemaURL))
+}
+
+// Propagator finds a parent in what a gateway sends: W3C Trace Context, or B3 in
+// one header or several. Where both stand the former counts.
+func (t *Traces) Propagator() propagation.TextMapPropagator {
+	return propagation.NewCompositeTextMapPropagator(b3.New(), propagation.TraceContext{}) // the last one wins
+}
+
+// Shutdown sends what waits, until ctx ends, and drops the rest.
+func (t *Traces) Shutdown(ctx context.Context) error {
+	err := t.provider.Shutdown(ctx)
+	if err != nil {
+		_ = t.exporter.Shutdown(ctx) // ends what is still being sent
+	}
+	return err
+}
+
+// rationed tells of spans that were lost, and keeps the error from the SDK, which
+// would write a line of its own for every batch.
+type rationed struct {
+	sdktrace.SpanExporter
+	log *slog.Logger
+	now func() time.Time
+
+	mu   sync.Mutex
+	told time.Time
+	lost int
+}
+
+func (r *rationed) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+	err := r.SpanExporter.ExportSpans(ctx, spans)
+	if err == nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lost += len(spans)
+	if now := r.now(); now.Sub(r.told) >= tellEvery {
+		r.log.WarnContext(ctx, "traces are not delivered: checks go on; look at telemetry.otlp_endpoint and the collector", "error", err, "spans_lost", r.lost)
+		r.told, r.lost = now, 0
+	}
+	return nil
+}

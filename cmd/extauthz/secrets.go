@@ -1,0 +1,138 @@
+package main
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"extauthz/authz"
+)
+
+// randomSecretLength is the entropy of what is made here, in bytes. A pepper
+// and a sealing key need 32.
+const randomSecretLength = 36
+
+// The modes of secrets' files: the service's own, and what a neighbour has to
+// read too (by the group), such as the database's server.
+const (
+	ownSecret    fs.FileMode = 0o600
+	sharedSecret fs.FileMode = 0o640
+)
+
+func secretsCommand(g *globals) *cobra.Command {
+	create := &cobra.Command{
+		Use: "create FOLDER", Short: "Make the secrets of a new installation, each in a file", Args: exactly(1),
+		Long: `Make the secrets of a new installation, each in a file of its own below FOLDER.
+A file that is there stays as it is, so that a second call changes nothing.
+
+  admin.key          the first administrator's key, for admin.bootstrap_key_file
+  pepper             for keys.pepper_files
+  sealing.key        for cache.sealing_key_file
+  database.password  for the database's server
+  database.pgpass    the same for database.dsn: postgres://USER@HOST/NAME?passfile=FILE
+  redis.password     for Redis and cache.redis.password_file
+
+The passwords of database and Redis can be read by the folder's group, the rest
+by its owner alone.`,
+		Example: "  extauthz secrets create /run/extauthz",
+		RunE: func(c *cobra.Command, args []string) error {
+			settings, err := g.load()
+			if err != nil {
+				return err
+			}
+			format, err := settings.KeyFormat()
+			if err != nil {
+				return err
+			}
+			made, err := createSecrets(args[0], format)
+			if err != nil {
+				return err
+			}
+			return g.show(c, made, func(w *tabwriter.Writer) {
+				row(w, "FILE", "STATE")
+				for _, s := range made {
+					row(w, s.File, s.State)
+				}
+			})
+		},
+	}
+	return group("secrets", "What a new installation keeps secret", create)
+}
+
+// secretState tells what became of a file.
+type secretState struct {
+	File  string `json:"file"`
+	State string `json:"state"`
+}
+
+func createSecrets(folder string, format *authz.KeyFormat) ([]secretState, error) {
+	if err := os.MkdirAll(folder, 0o750); err != nil {
+		return nil, fmt.Errorf("secrets can't be kept in %s: %w", folder, err)
+	}
+	randomText := func() (string, error) {
+		b := make([]byte, randomSecretLength)
+		_, err := rand.Read(b)
+		return base64.RawURLEncoding.EncodeToString(b), err
+	}
+	var states []secretState
+	for _, s := range []struct {
+		name   string
+		mode   fs.FileMode
+		secret func() (string, error)
+	}{
+		{"admin.key", ownSecret, func() (string, error) {
+			key, _, err := format.Generate(format.Environments()[0], rand.Reader)
+			return key.Reveal(), err
+		}},
+		{"pepper", ownSecret, randomText},
+		{"sealing.key", ownSecret, randomText},
+		{"database.password", sharedSecret, randomText},
+		{"database.pgpass", ownSecret, func() (string, error) {
+			password, err := os.ReadFile(filepath.Join(folder, "database.password"))
+			return "*:*:*:*:" + string(password), err
+		}},
+		{"redis.password", sharedSecret, randomText},
+	} {
+		path, state := filepath.Join(folder, s.name), "made"
+		switch _, err := os.Lstat(path); {
+		case err == nil:
+			state = "was there"
+		case !errors.Is(err, fs.ErrNotExist):
+			return nil, err
+		default:
+			secret, err := s.secret()
+			if err != nil {
+				return nil, err
+			}
+			if err := keepSecret(path, secret, s.mode); err != nil {
+				return nil, err
+			}
+		}
+		states = append(states, secretState{path, state})
+	}
+	return states, nil
+}
+
+// keepSecret writes a secret's file as one: whoever finds it finds it whole.
+func keepSecret(path, secret string, mode fs.FileMode) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-") // mode 0600
+	if err != nil {
+		return fmt.Errorf("%s can't be written: %w", path, err)
+	}
+	_, err = f.WriteString(secret)
+	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("%s can't be written: %w", path, err), os.Remove(f.Name()))
+	}
+	return nil
+}

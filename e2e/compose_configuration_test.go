@@ -1,0 +1,65 @@
+package e2e
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"extauthz/envoy"
+)
+
+var update = flag.Bool("update", false, "write the configurations of compose.yaml anew")
+
+// TestComposesEnvoysRunWhatWePrint holds the two Envoys of compose.yaml to what
+// `envoy bootstrap` prints and to the rate-limit example, but for addresses.
+func TestComposesEnvoysRunWhatWePrint(t *testing.T) {
+	var gateway bytes.Buffer
+	if err := envoy.WriteBootstrap(&gateway, envoy.Bootstrap{Listen: "0.0.0.0:10000", Upstream: "echo:8080", Service: "extauthz:9001", Admin: "127.0.0.1:9901"}); err != nil {
+		t.Fatal(err)
+	}
+	example, err := os.ReadFile("../envoy/examples/ratelimit.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	limited := strings.NewReplacer(
+		`"127.0.0.1", port_value: 8080`, `"0.0.0.0", port_value: 10000`,
+		`"127.0.0.1", port_value: 8081`, `"echo", port_value: 8080`,
+		`127.0.0.1, port_value: 8082`, `"ratelimit", port_value: 8081`,
+		`"127.0.0.1", port_value: 9001`, `"extauthz", port_value: 9001`,
+		"type: STATIC", "type: STRICT_DNS",
+	).Replace(string(example))
+	for path, want := range map[string]string{"../scripts/compose/envoy.yaml": gateway.String(), "../scripts/compose/envoy-ratelimit.yaml": limited} {
+		if *update {
+			if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got, err := os.ReadFile(path); err != nil || string(got) != want {
+			t.Errorf("%s is not what is printed now: go test ./e2e -run Compose -update (%v)", path, err)
+		}
+	}
+}
+
+func TestEveryAlertHasAWayOut(t *testing.T) {
+	rules, err := os.ReadFile("../helm/extauthz/files/alerts.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ways, err := os.ReadFile("../docs/troubleshooting.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	alerts := regexp.MustCompile(`alert: (\w+)`).FindAllSubmatch(rules, -1)
+	if len(alerts) == 0 {
+		t.Fatal("no alert was found")
+	}
+	for _, a := range alerts {
+		name := string(a[1])
+		if !strings.Contains(string(ways), "\n### "+name+"\n") || !strings.Contains(string(rules), "docs/troubleshooting.md#"+strings.ToLower(name)+"\n") {
+			t.Errorf("%s does not lead to a heading of docs/troubleshooting.md", name)
+		}
+	}
+}

@@ -1,0 +1,166 @@
+//go:build kube
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"extauthz/e2e/parts"
+)
+
+// podAddress is where the pods of these tests are: Kubernetes takes no loopback
+// address for one.
+const podAddress = "10.77.0.1"
+
+// TestPlatforms: the examples as they stand, read by istiod and Envoy Gateway from
+// a Kubernetes API, run by a stock Envoy that asks the service.
+func TestPlatforms(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs a Kubernetes API, istiod and Envoy Gateway")
+	}
+	if !parts.Isolated(t, podAddress) {
+		return
+	}
+	k := parts.StartKubernetes(t)
+	k.ApplyDefinitions("istio-crds.yaml")
+	k.ApplyDefinitions("envoy-gateway-crds.yaml")
+	t.Run("istio-gateway", func(t *testing.T) { testIstioGateway(t, k) })
+	t.Run("istio-sidecar", func(t *testing.T) { testIstioSidecar(t, k) })
+	t.Run("istio-headless", func(t *testing.T) { testIstioHeadless(t, k) })
+	t.Run("istio-printed", func(t *testing.T) { testIstioPrinted(t, k) })
+	t.Run("envoy-gateway", func(t *testing.T) { testEnvoyGateway(t, k) })
+	t.Run("envoy-gateway-printed", func(t *testing.T) { testEnvoyGatewayPrinted(t, k) })
+	t.Run("envoy-gateway-tls", func(t *testing.T) { testEnvoyGatewayTLS(t, k) })
+	t.Run("envoy-gateway-rates", func(t *testing.T) { testEnvoyGatewayRates(t, k) })
+}
+
+func example(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile("../envoy/examples/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// newPlatform starts the service and an upstream and makes them known to the API
+// as the examples name them.
+func newPlatform(t *testing.T, k *parts.Kubernetes, configuration string) *stack {
+	t.Helper()
+	upstream, stop, err := parts.ListenUpstream(podAddress + ":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	s := &stack{Service: parts.StartServiceOn(t, podAddress, configuration), t: t, upstream: upstream}
+	for _, namespace := range []string{"extauthz", "shop", "istio-ingress", "gateways"} {
+		k.Apply(fmt.Sprintf("apiVersion: v1\nkind: Namespace\nmetadata: {name: %s}\n", namespace))
+	}
+	k.Apply(pods("extauthz", "extauthz", "grpc", 9001, s.GRPC))
+	k.Apply(pods("shop", "orders", "http", 80, upstream.Address))
+	return s
+}
+
+// pods are a Service and the endpoint behind it.
+func pods(namespace, name, protocol string, port int, address string) string {
+	return strings.NewReplacer("NAMESPACE", namespace, "NAME", name, "PROTOCOL", protocol, "TARGET", address[strings.LastIndexByte(address, ':')+1:], "PORT", fmt.Sprint(port)).Replace(`
+apiVersion: v1
+kind: Service
+metadata: {name: NAME, namespace: NAMESPACE}
+spec:
+  ports: [{name: PROTOCOL, port: PORT, targetPort: TARGET}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: NAME, namespace: NAMESPACE, labels: {kubernetes.io/service-name: NAME}}
+addressType: IPv4
+ports: [{name: PROTOCOL, port: TARGET}]
+endpoints: [{addresses: [` + podAddress + `], conditions: {ready: true}}]
+`)
+}
+
+// decides checks what every platform has to get right, for keys that may read
+// orders and with a path that needs no key.
+func (s *stack) decides(t *testing.T, open string) {
+	t.Helper()
+	k := s.NewKey("--scope", "orders:read")
+	key := "x-api-key: " + k.Key
+	s.awaits(key)
+	a := s.ask("GET", "/orders/1?x=/../&flag", key, "x-other: stays", "x-auth-user-id: root", "x-auth-admin: root", "x-envoy-auth-failure-mode-allowed: root")
+	s.allowed(a)
+	if !strings.HasPrefix(a.body, "GET /orders/1?x=/../&flag HTTP/1.") || len(a.lines("x-other")) != 1 {
+		s.t.Errorf("the request was changed: %s", a.body)
+	}
+	for name, want := range map[string]string{"x-auth-user-id": "alice", "x-auth-key-id": k.ID, "x-auth-scopes": "orders:read"} {
+		if got := a.lines(name); len(got) != 1 || got[0] != want {
+			s.t.Errorf("%s reached the upstream as %q", name, got)
+		}
+	}
+	if strings.Contains(a.body, k.Key) || strings.Contains(a.body, "root") {
+		s.t.Errorf("the key, or what the client made up, reached the upstream: %s", a.body)
+	}
+	if a := s.ask("GET", open, "x-auth-user-id: root", "x-auth-admin: root"); !a.reached || strings.Contains(a.body, "root") {
+		s.t.Errorf("%s: reached: %v, %d %s", open, a.reached, a.status, a.body)
+	}
+	s.denied(s.ask("GET", "/orders"), 401, "missing_key")
+	s.denied(s.ask("GET", "/orders", "x-api-key: "+forged(t, "ak_live_00000000_")), 401, "invalid_key")
+	s.denied(s.ask("POST", "/orders", key, "content-length: 0"), 403, "scope_missing")
+	revoked := s.NewKey("--scope", "orders:read")
+	s.allowed(s.ask("GET", "/orders", "x-api-key: "+revoked.Key))
+	s.Must("keys", "revoke", revoked.ID)
+	s.denied(s.ask("GET", "/orders", "x-api-key: "+revoked.Key), 401, "key_revoked")
+	for _, odd := range []string{"/orders/%2e%2e/healthz", "/orders%2f..%2fhealthz", "//healthz/../admin", "/orders/..;/admin", `/orders\..\admin`} {
+		if a := s.ask("GET", odd, "x-auth-user-id: root"); a.reached && !strings.HasPrefix(a.body, "GET "+open+" ") {
+			s.t.Errorf("%s reached the upstream as %s", odd, a.body)
+		}
+	}
+	for _, name := range []string{"x_auth_user_id", "x-auth_admin"} {
+		if a := s.ask("GET", "/orders", key, name+": root"); a.reached {
+			s.t.Errorf("%s passed: %s", name, a.body)
+		}
+	}
+}
+
+// awaits waits until the platform has noticed its objects, and the gateway them.
+func (s *stack) awaits(header string) {
+	s.t.Helper()
+	s.becomes(200, header)
+}
+
+// becomes waits until a request gets a status.
+func (s *stack) becomes(status int, header string) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := parts.Eventually(ctx, func() error {
+		c, err := net.DialTimeout("tcp", s.gateway, time.Second)
+		if err != nil {
+			return err
+		}
+		_ = c.Close()
+		if a := s.ask("GET", "/orders/1", header); a.status != status {
+			return fmt.Errorf("got %d %s, want %d", a.status, a.body, status)
+		}
+		return nil
+	}); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// shutWithout checks that nobody gets in, with the status that the examples set,
+// once the service is gone.
+func (s *stack) shutWithout(header string) {
+	s.t.Helper()
+	s.Kill()
+	for range 5 {
+		if a := s.ask("GET", "/orders", header); a.status != 503 || a.reached {
+			s.t.Errorf("with the service gone: %d, upstream reached: %v, %s", a.status, a.reached, a.body)
+		}
+	}
+}

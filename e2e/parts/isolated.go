@@ -1,0 +1,83 @@
+package parts
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// isolatedVariable tells a test binary that it is the one inside, and holds the
+// folder of what was built outside, where modules can be had.
+const isolatedVariable = "E2E_ISOLATED"
+
+// Isolated is true in a test that has networks, mounts and processes of its own:
+// loopback with the given addresses, every port free, and all that it started
+// ends with it. Outside, it runs the same test there, by the binary that it is
+// in, passes on how that went, and is false. It needs root.
+func Isolated(t *testing.T, addresses ...string) bool {
+	t.Helper()
+	if isolated() {
+		// No mount made here is seen outside.
+		if err := syscall.Mount("none", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
+			t.Fatal(err)
+		}
+		ip(t, "link", "set", "lo", "up")
+		for _, a := range addresses {
+			ip(t, "address", "add", a+"/32", "dev", "lo")
+		}
+		return true
+	}
+	if os.Getuid() != 0 {
+		Missing(t, errors.New("networks and mounts of its own are for root"))
+	}
+	for _, f := range []func() (string, error){build, buildRateLimit} {
+		if _, err := f(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run := "^" + t.Name() + "$"
+	if _, below, ok := strings.Cut(flag.Lookup("test.run").Value.String(), "/"); ok {
+		run += "/" + below
+	}
+	cmd := exec.Command(os.Args[0], "-test.run="+run, "-test.v", "-test.timeout="+flag.Lookup("test.timeout").Value.String())
+	cmd.Env = append(os.Environ(), isolatedVariable+"="+buildDir, "TMPDIR="+t.TempDir())
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWPID | syscall.CLONE_NEWNS,
+		Pdeathsig:  syscall.SIGKILL, // it is process 1 there: all others end with it
+	}
+	runtime.LockOSThread() // the signal comes when the thread ends
+	defer runtime.UnlockOSThread()
+	said, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit):
+		t.Errorf("inside:\n%s", said)
+	case err != nil:
+		Missing(t, err)
+	default:
+		t.Logf("inside:\n%s", said)
+		if strings.Contains(string(said), "--- SKIP: "+t.Name()) {
+			t.SkipNow()
+		}
+	}
+	return false
+}
+
+// isolated tells whether this process is the one inside, the first of its own.
+func isolated() bool { return os.Getenv(isolatedVariable) != "" && os.Getpid() == 1 }
+
+func ip(t *testing.T, args ...string) {
+	t.Helper()
+	program, err := exec.LookPath("ip")
+	if err != nil { // Debian puts it where only root looks
+		program = "/usr/sbin/ip"
+	}
+	if said, err := exec.Command(program, args...).CombinedOutput(); err != nil {
+		t.Fatalf("ip %s: %v: %s (scripts/install-parts.sh kube)", strings.Join(args, " "), err, said)
+	}
+}

@@ -1,0 +1,135 @@
+package envoy
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"go.opentelemetry.io/otel/attribute"
+	otelcodes "go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+
+	"extauthz/authz"
+)
+
+// rpcMethod is Check's full name, which is the span's too.
+var rpcMethod = strings.TrimPrefix(authv3.Authorization_Check_FullMethodName, "/")
+
+// httpMethods are those that the semantic conventions know by name.
+var httpMethods = []string{"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"}
+
+// spans makes a span of each check, under the gateway's own. A nil *spans makes
+// none, and costs nothing. Safe for concurrent use.
+//
+// The parent is what Envoy itself puts beside a CheckRequest, in the call's
+// metadata. The headers inside of it are the client's, and so no parent.
+type spans struct {
+	tracer     trace.Tracer
+	propagator propagation.TextMapPropagator
+}
+
+// rpc begins the span of a gRPC call; the one that it returns has to be ended.
+func (s *spans) rpc(ctx context.Context) (context.Context, trace.Span) {
+	ctx = s.propagator.Extract(ctx, metadataCarrier{ctx})
+	return s.tracer.Start(ctx, rpcMethod, trace.WithSpanKind(trace.SpanKindServer),
+		trace.WithAttributes(semconv.RPCSystemNameGRPC, semconv.RPCMethod(rpcMethod)))
+}
+
+// rpcDone tells what a gRPC call was answered with.
+func (s *spans) rpcDone(span trace.Span, code codes.Code) {
+	name := "OK"
+	if code != codes.OK { // there is one that Check returns
+		name = "UNAVAILABLE"
+	}
+	span.SetAttributes(semconv.RPCResponseStatusCode(name))
+	span.End()
+}
+
+// http begins the span of a request in Envoy's HTTP flavour.
+func (s *spans) http(r *http.Request) (context.Context, trace.Span) {
+	method, name := semconv.HTTPRequestMethodOther, "HTTP"
+	if slices.Contains(httpMethods, r.Method) {
+		method, name = semconv.HTTPRequestMethodKey.String(r.Method), r.Method
+	}
+	ctx := s.propagator.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
+	return s.tracer.Start(ctx, name+" "+checkPrefix, trace.WithSpanKind(trace.SpanKindServer),
+		trace.WithAttributes(method, semconv.HTTPRoute(checkPrefix)))
+}
+
+func (s *spans) httpDone(span trace.Span, status int) {
+	span.SetAttributes(semconv.HTTPResponseStatusCode(status))
+	span.End()
+}
+
+// decided tells the span in ctx what was decided, with what the decision log
+// tells of the request, and nothing of who uses the key.
+func (s *spans) decided(ctx context.Context, d *authz.Decision, r *authz.Request) {
+	if s == nil {
+		return
+	}
+	span := trace.SpanFromContext(ctx)
+	if !span.IsRecording() {
+		return
+	}
+	decision, reason := "deny", d.Reason
+	switch {
+	case d.Shadow != authz.ReasonUnspecified:
+		decision, reason = "shadow", d.Shadow
+	case d.Allowed:
+		decision = "allow"
+	}
+	span.SetAttributes(attribute.String("extauthz.decision", decision), attribute.String("extauthz.reason", reason.String()),
+		attribute.String("extauthz.cache.layer", d.Layer.String()), told("extauthz.path", d.Path))
+	if d.Resource != "" {
+		span.SetAttributes(told("extauthz.resource", d.Resource), told("extauthz.action", d.Action))
+	}
+	if id := header(r, "x-request-id"); id != "" {
+		span.SetAttributes(told("extauthz.request_id", id))
+	}
+}
+
+// undecided marks the span in ctx as failed. Why is for the log, which rations it.
+func (s *spans) undecided(ctx context.Context) {
+	if s == nil {
+		return
+	}
+	span := trace.SpanFromContext(ctx)
+	span.SetAttributes(attribute.String("extauthz.decision", "error"), attribute.String("extauthz.reason", "undecided"))
+	span.SetStatus(otelcodes.Error, "no decision could be made")
+}
+
+// told is a text that a client may have a hand in, as it may be logged. One that
+// is not UTF-8 would keep all spans of its batch from being sent.
+func told(name, value string) attribute.KeyValue {
+	return attribute.String(name, strings.ToValidUTF8(clip(value), "\uFFFD"))
+}
+
+// metadataCarrier reads the metadata of a gRPC call, one value a name.
+type metadataCarrier struct{ ctx context.Context }
+
+var _ propagation.TextMapCarrier = metadataCarrier{}
+
+func (c metadataCarrier) Get(name string) string {
+	if values := metadata.ValueFromIncomingContext(c.ctx, name); len(values) == 1 {
+		return values[0]
+	}
+	return ""
+}
+
+// Set does nothing: what came in is only read.
+func (c metadataCarrier) Set(string, string) {}
+
+func (c metadataCarrier) Keys() []string {
+	md, _ := metadata.FromIncomingContext(c.ctx)
+	names := make([]string, 0, len(md))
+	for name := range md {
+		names = append(names, name)
+	}
+	return names
+}
