@@ -31,6 +31,10 @@ type Request struct {
 	ContextAction   string
 
 	Route GatewayRoute
+
+	// Scratch is where the key may be read into, and is then part of what the
+	// Decision borrows. Nil where something of the Decision outlives the Request.
+	Scratch *Scratch
 }
 
 // GatewayRoute is the gateway's own route that a request matched there, as its

@@ -12,7 +12,8 @@ import "hash/maphash"
 // Not safe for concurrent use.
 type admission struct {
 	limit   int      // records in the shard
-	most    int      // of them on trial
+	bytes   int      // of them
+	most    int      // records on trial
 	trials  int      // records on trial
 	queue   []uint32 // a ring of their tags, oldest first, and of some that were dropped
 	first   int
@@ -29,14 +30,19 @@ const (
 	noteBits    = shardShift - tagBits
 )
 
-func newAdmission(limit int) admission {
-	return admission{limit: limit, most: max(limit/trialShare, 1)}
+func newAdmission(limit, bytes int) admission {
+	return admission{limit: limit, bytes: bytes, most: max(limit/trialShare, 1)}
 }
 
 // tries tells whether a new record is on trial: not while there is plenty of
 // room, nor if it was here a while ago.
-func (a *admission) tries(count int, hash uint64) bool {
-	return count >= a.limit-a.most && !a.noted(hash)
+func (a *admission) tries(count, bytes int, hash uint64) bool {
+	return (count >= a.limit-a.most || bytes >= a.bytes-a.bytes/trialShare) && !a.noted(hash)
+}
+
+// full tells whether one more record of this size is too much.
+func (a *admission) full(count, bytes, size int) bool {
+	return count >= a.limit || count > 0 && bytes+size > a.bytes
 }
 
 // noteOf places a note by bits of the hash that do not choose the shard.
@@ -92,10 +98,10 @@ func (sh *shard[T]) begin(tag uint64, p place) {
 	sh.arena.head(p).Or(uint32(headTrial))
 }
 
-// makeRoom lets records go until there is room for one more.
-func (sh *shard[T]) makeRoom() {
-	for a := &sh.admission; sh.index.count >= a.limit || sh.arena.crowded() && sh.index.count > 0; {
-		if a.trials >= a.most || a.trials == sh.index.count {
+// makeRoom lets records go until there is room for one more of this size.
+func (sh *shard[T]) makeRoom(size int) {
+	for a := &sh.admission; a.full(sh.index.count, sh.arena.live, size); {
+		if trials := max(min(a.most, sh.index.count/trialShare), 1); a.trials >= trials || a.trials == sh.index.count {
 			sh.judge()
 		} else {
 			sh.sweep()

@@ -9,7 +9,7 @@ import (
 func TestAScanOfColdKeysDoesNotThrowOutAHotSet(t *testing.T) {
 	const limit, hotSet = 10_000, 5_000
 	p := population{newDatabase().connect(), 2_000_000, kindReference}
-	table := newTable(limit, 64, newKeyCodec())
+	table := newTable(limit, DefaultMaxBytes, 64, newKeyCodec())
 	e := keyValue(rand.New(rand.NewPCG(1, 1)), "")
 	put := func(i int) { table.put(p.prefix(i), e) }
 	for i := range limit { // the hot ones are among others
@@ -18,7 +18,7 @@ func TestAScanOfColdKeysDoesNotThrowOutAHotSet(t *testing.T) {
 	r, misses, uses := rand.New(rand.NewPCG(1, 2)), 0, 0
 	use := func() {
 		i := r.IntN(hotSet)
-		if uses++; table.get(p.prefix(i)) == nil {
+		if uses++; table.get(p.prefix(i), nil) == nil {
 			misses++
 			put(i)
 		}
@@ -32,7 +32,7 @@ func TestAScanOfColdKeysDoesNotThrowOutAHotSet(t *testing.T) {
 		scanned = 100_000
 	}
 	for i := range scanned { // ten cold ones for each use of a hot one
-		if cold := limit + i; table.get(p.prefix(cold)) == nil {
+		if cold := limit + i; table.get(p.prefix(cold), nil) == nil {
 			put(cold)
 		}
 		if i%10 == 0 {
@@ -50,12 +50,12 @@ func TestAScanOfColdKeysDoesNotThrowOutAHotSet(t *testing.T) {
 func TestANewHotSetTakesTheRoomOfAnOldOne(t *testing.T) {
 	const limit = 10_000
 	p := population{newDatabase().connect(), 1_000_000, kindReference}
-	table := newTable(limit, 64, newKeyCodec())
+	table := newTable(limit, DefaultMaxBytes, 64, newKeyCodec())
 	e := keyValue(rand.New(rand.NewPCG(1, 1)), "")
 	r := rand.New(rand.NewPCG(1, 2))
 	use := func(from int) (missed bool) {
 		i := from + r.IntN(limit/2)
-		if table.get(p.prefix(i)) != nil {
+		if table.get(p.prefix(i), nil) != nil {
 			return false
 		}
 		table.put(p.prefix(i), e)
@@ -79,7 +79,7 @@ func TestANewHotSetTakesTheRoomOfAnOldOne(t *testing.T) {
 
 func TestAKeyThatComesBackSoonIsEstablished(t *testing.T) {
 	const limit = 200 // one shard
-	table := newTable(limit, 64, newKeyCodec())
+	table := newTable(limit, DefaultMaxBytes, 64, newKeyCodec())
 	e := keyValue(rand.New(rand.NewPCG(1, 1)), "")
 	next := 0
 	scan := func(n int) {
@@ -91,12 +91,12 @@ func TestAKeyThatComesBackSoonIsEstablished(t *testing.T) {
 	scan(2 * limit)
 	table.put("back", e)
 	scan(limit / trialShare)
-	if table.get("back") != nil {
+	if table.get("back", nil) != nil {
 		t.Fatal("a key that was not used has outlived its trial")
 	}
 	table.put("back", e)
 	scan(limit / 2)
-	if table.get("back") == nil {
+	if table.get("back", nil) == nil {
 		t.Error("a key that came back is gone like one that was never there")
 	}
 }

@@ -16,7 +16,14 @@ const (
 	// few segments always waste.
 	wasteShare = 8
 	wasteFloor = 2 * segmentSize
+	// Between two steps of tidying up it may hold so much more: the segment that
+	// is filled, the one that is moved, the spare one and a large block.
+	untidy = 4 * segmentSize
 )
+
+// arenaRoom is how many bytes of blocks an arena may hold if it is to take up so
+// much in all.
+func arenaRoom(bytes int) int { return (bytes - wasteFloor - untidy) / (wasteShare + 1) * wasteShare }
 
 // place says where in an arena a block stands: the segment above placeBits, and
 // the offset in units.
@@ -151,9 +158,6 @@ func (a *arena) payload(p place) []byte {
 
 // wasteful tells whether tidying up is due.
 func (a *arena) wasteful() bool { return a.held-a.live > wasteFloor+a.live/wasteShare }
-
-// crowded tells whether there are nearly as many segments as can be told apart.
-func (a *arena) crowded() bool { return len(a.segments)-len(a.empty) >= 1<<segmentBits-2 }
 
 // tidy moves the blocks of the segment that wastes most, and so frees it. moved
 // is told of each.

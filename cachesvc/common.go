@@ -5,14 +5,14 @@ import (
 	"hash/maphash"
 	"math"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 )
 
 const (
-	commonMost = 4096 // values that are held
-	commonSeen = 8192 // values that were seen once are remembered, by hash
+	commonMost  = 4096    // values that are held
+	commonBytes = 4 << 20 // of them as they are written; as they are used they take a few times that
+	commonSeen  = 8192    // values that were seen once are remembered, by hash
 )
 
 // common holds values that many records have in common, such as sets of scopes,
@@ -20,14 +20,17 @@ const (
 // while there is room; so what each record has for itself stays with the record.
 // Safe for concurrent use.
 type common[V any] struct {
-	read func(written string) V
+	// read reads a value whose texts stand in the room, or, without one, where
+	// they are read from.
+	read func(from *fields, into *room) V
 
-	seed maphash.Seed
-	mu   sync.Mutex
-	ids  map[string]uint32 // by how the value is written
-	free []uint32
-	seen []uint32 // parts of hashes
-	held []commonValue[V]
+	seed  maphash.Seed
+	mu    sync.Mutex
+	ids   map[string]uint32 // by how the value is written
+	bytes int               // in ids
+	free  []uint32
+	seen  []uint32 // parts of hashes
+	held  []commonValue[V]
 }
 
 type commonValue[V any] struct {
@@ -36,7 +39,7 @@ type commonValue[V any] struct {
 	records uint32 // that hold it; under common.mu
 }
 
-func newCommon[V any](read func(written string) V) *common[V] {
+func newCommon[V any](read func(from *fields, into *room) V) *common[V] {
 	return &common[V]{read: read, seed: maphash.MakeSeed(), ids: make(map[string]uint32),
 		seen: make([]uint32, commonSeen), held: make([]commonValue[V], commonMost)}
 }
@@ -59,6 +62,9 @@ func (c *common[V]) take(written []byte) (id uint32, ok bool) {
 		*seen = mark
 		return 0, false
 	}
+	if c.bytes+len(written) > commonBytes {
+		return 0, false
+	}
 	if n := len(c.free); n > 0 {
 		id = c.free[n-1]
 		c.free = c.free[:n-1]
@@ -67,9 +73,10 @@ func (c *common[V]) take(written []byte) (id uint32, ok bool) {
 	}
 	h := &c.held[id]
 	h.written, h.records = string(written), 1
-	v := c.read(h.written)
+	v := c.read(&fields{h.written}, nil)
 	h.value.Store(&v)
 	c.ids[h.written] = id
+	c.bytes += len(written)
 	return id, true
 }
 
@@ -85,6 +92,7 @@ func (c *common[V]) release(id uint32) {
 		return
 	}
 	delete(c.ids, h.written)
+	c.bytes -= len(h.written)
 	h.value.Store(nil)
 	h.written = ""
 	c.free = append(c.free, id)
@@ -105,12 +113,12 @@ func appendCommon[V any](b []byte, c *common[V], write func([]byte) []byte) (out
 }
 
 // readCommon reads what appendCommon wrote.
-func readCommon[V any](f *fields, c *common[V], held bool) *V {
+func readCommon[V any](f *fields, c *common[V], held bool, into *room) V {
 	if held {
-		return c.get(uint32(f.uvarint()))
+		return *c.get(uint32(f.uvarint()))
 	}
-	v := c.read(strings.Clone(f.plain()))
-	return &v
+	own := fields{f.plain()}
+	return c.read(&own, into)
 }
 
 func releaseCommon[V any](f *fields, c *common[V], held bool) {

@@ -4,38 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"time"
-	"unsafe"
 )
-
-// room is where a value that was read from bytes keeps its texts, so that they
-// cost no allocation each. Those for which it is too small have one.
-type room struct {
-	used  uint8
-	bytes [roomSize]byte
-}
-
-// roomSize is enough for a key with two ids, a digest, its prefix and a name of
-// 30 bytes.
-const roomSize = 152
-
-func (r *room) take(n int) []byte {
-	if n > len(r.bytes)-int(r.used) {
-		return make([]byte, n)
-	}
-	b := r.bytes[r.used : int(r.used)+n : int(r.used)+n]
-	r.used += uint8(n)
-	return b
-}
-
-// keep copies a text.
-func (r *room) keep(s string) string {
-	b := r.take(len(s))
-	copy(b, s)
-	return textOf(b)
-}
-
-// textOf looks at bytes as a text, for as long as nobody changes them.
-func textOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // fields reads what the append functions wrote. Texts are parts of rest.
 type fields struct{ rest string }
@@ -65,6 +34,14 @@ func (f *fields) varint() int64 {
 }
 
 func (f *fields) plain() string { return f.text(int(f.uvarint())) }
+
+// kept is a text that stands in r, or, where r is nil, in rest.
+func (f *fields) kept(r *room) string {
+	if r == nil {
+		return f.plain()
+	}
+	return r.keep(f.plain())
+}
 
 func appendText(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)

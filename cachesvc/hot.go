@@ -38,13 +38,19 @@ func (h *hot[T]) set(hash uint64) *hotSet[T] {
 
 func wayTag(hash uint64) uint64 { return hash&(1<<wayBits-1) | 1 }
 
+const (
+	wayOnes = 0x0101010101010101
+	wayTops = 0x8080808080808080
+)
+
+// zeros has the top bit of the lowest byte that is 0, and of all others that
+// are; of some that are not, too, above that. It is 0 if no byte is.
+func zeros(bytes uint64) uint64 { return (bytes - wayOnes) &^ bytes & wayTops }
+
 // find returns the value and its way; nil for none. It does not allocate.
 func (s *hotSet[T]) find(hash uint64, id string) (*value[T], int) {
-	const ones, tops = 0x0101010101010101, 0x8080808080808080
-	differ := s.tags.Load() ^ wayTag(hash)*ones
-	// The top bit of each byte of differ that is 0; of some others too, which
-	// costs a look.
-	for same := (differ - ones) &^ differ & tops; same != 0; same &= same - 1 {
+	// Some others than those that are the same too, which costs a look.
+	for same := zeros(s.tags.Load() ^ wayTag(hash)*wayOnes); same != 0; same &= same - 1 {
 		way := bits.TrailingZeros64(same) / wayBits
 		if v := s.ways[way].Load(); v != nil && v.id == id {
 			return v, way
@@ -65,6 +71,17 @@ func (h *hot[T]) get(hash uint64, id string) *value[T] {
 	return v
 }
 
+// offerEvery keeps those that are hot there when many more are used as often:
+// one in so many of the others is offered, where there is no room.
+const offerEvery = 32
+
+// wants tells whether a value is worth an offer; turn counts those that were
+// thought of.
+func (h *hot[T]) wants(hash uint64, turn *atomic.Uint32) bool {
+	s := h.set(hash)
+	return s != nil && (zeros(s.tags.Load()) != 0 || turn.Add(1)%offerEvery == 0)
+}
+
 // offer takes a value in if there is room or the next in turn was not used of
 // late.
 func (h *hot[T]) offer(hash uint64, v *value[T]) {
@@ -76,10 +93,15 @@ func (h *hot[T]) offer(hash uint64, v *value[T]) {
 	if there, _ := s.find(hash, v.id); there != nil {
 		return
 	}
-	way := int(s.hand)
-	s.hand = (s.hand + 1) % hotWays
-	if s.untouch(way) {
-		return
+	var way int
+	if room := zeros(s.tags.Load()); room != 0 {
+		way = bits.TrailingZeros64(room) / wayBits
+	} else {
+		way = int(s.hand)
+		s.hand = (s.hand + 1) % hotWays
+		if s.untouch(way) {
+			return
+		}
 	}
 	s.put(way, wayTag(hash), v)
 }

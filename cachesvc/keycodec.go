@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"time"
+	"unsafe"
 
 	"extauthz/authz"
 )
@@ -28,7 +29,7 @@ type setting struct {
 var _ codec[credential] = (*keyCodec)(nil)
 
 func newKeyCodec() *keyCodec {
-	return &keyCodec{newCommon(readScopes), newCommon(readTexts), newCommon(readSetting)}
+	return &keyCodec{newCommon((*fields).scopes), newCommon((*fields).texts), newCommon((*fields).setting)}
 }
 
 // What a key's bytes begin with: which fields follow, and how.
@@ -115,16 +116,15 @@ func (k *keyCodec) append(b []byte, id string, v *value[credential]) []byte {
 
 func (k *keyCodec) read(from string, v *value[credential]) {
 	f := fields{from}
-	v.data = credential{}
 	r, verifier, room := &v.data.record, &v.data.verifier, &v.room
 	flags := f.keyFlags()
 	if flags&keyScopes != 0 {
-		r.Scopes = *readCommon(&f, k.scopes, flags&keyScopesCommon != 0)
+		r.Scopes = readCommon(&f, k.scopes, flags&keyScopesCommon != 0, room)
 	}
 	if flags&keyRoles != 0 {
-		r.Roles = *readCommon(&f, k.roles, flags&keyRolesCommon != 0)
+		r.Roles = readCommon(&f, k.roles, flags&keyRolesCommon != 0, room)
 	}
-	s := readCommon(&f, k.settings, flags&keySettingCommon != 0)
+	s := readCommon(&f, k.settings, flags&keySettingCommon != 0, room)
 	r.Environment, r.Project, r.Rate, r.Grants = s.environment, s.project, s.rate, s.grants
 	verifier.Alg, verifier.PepperID = s.alg, s.pepperID
 	if flags&keyDigest != 0 {
@@ -160,11 +160,11 @@ func (k *keyCodec) read(from string, v *value[credential]) {
 		r.Family = f.id(room)
 	}
 	if flags&keyNetworks != 0 {
-		r.AllowedCIDRs = f.networks()
+		r.AllowedCIDRs = f.networks(room)
 	}
 	if flags&keyMetadata != 0 {
 		n := int(f.uvarint())
-		r.Metadata = make(map[string]string, n)
+		r.Metadata = room.metadata(n)
 		for range n {
 			name := room.keep(f.plain())
 			r.Metadata[name] = room.keep(f.plain())
@@ -202,12 +202,14 @@ func appendNetworks(b []byte, networks []netip.Prefix) []byte {
 }
 
 // networks leaves what can't be read invalid: it contains no address.
-func (f *fields) networks() []netip.Prefix {
-	networks := make([]netip.Prefix, f.uvarint())
+func (f *fields) networks(r *room) []netip.Prefix {
+	networks := r.networks(int(f.uvarint()))
 	for i := range networks {
-		if n := (netip.Prefix{}); n.UnmarshalBinary([]byte(f.plain())) == nil {
-			networks[i] = n
+		var n netip.Prefix
+		if raw := f.plain(); n.UnmarshalBinary(unsafe.Slice(unsafe.StringData(raw), len(raw))) != nil {
+			n = netip.Prefix{}
 		}
+		networks[i] = n
 	}
 	return networks
 }
@@ -220,11 +222,11 @@ func appendSetting(b []byte, r *authz.Record, v *authz.Verifier) []byte {
 	return appendTexts(appendScopes(b, r.Grants.Scopes), r.Grants.Projects)
 }
 
-func readSetting(written string) (s setting) {
-	f := fields{written}
-	s.environment, s.project = f.plain(), f.plain()
-	s.alg, s.pepperID = authz.HashAlg(f.plain()), f.plain()
+// setting is to r as scopes is.
+func (f *fields) setting(r *room) (s setting) {
+	s.environment, s.project = f.kept(r), f.kept(r)
+	s.alg, s.pepperID = authz.HashAlg(f.kept(r)), f.kept(r)
 	s.rate = authz.Rate{Count: int(f.varint()), Per: time.Duration(f.varint())}
-	s.grants = authz.Grants{Scopes: f.scopes(), Projects: f.texts()}
+	s.grants = authz.Grants{Scopes: f.scopes(r), Projects: f.texts(r)}
 	return s
 }

@@ -19,11 +19,12 @@ type value[T any] struct {
 }
 
 // local is one name space of L1. It keeps values, it does not judge them
-// ([recent] does). Implementations are bounded by entries and safe for
+// ([recent] does). Implementations are bounded by entries and bytes and safe for
 // concurrent use; none keeps an id or a value that it is given.
 type local[T any] interface {
-	// get returns a value of the caller's own or one that others have too.
-	get(id string) *value[T]
+	// get returns a value that others have too, or one of the caller's own: into,
+	// or a new one where that is nil. into holds nothing that is still in use.
+	get(id string, into *value[T]) *value[T]
 	put(id string, v *value[T])
 	drop(id string) bool
 	// dropWhere drops what match is true for, which must not keep the value,

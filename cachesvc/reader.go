@@ -75,10 +75,10 @@ type reader[T any] struct {
 }
 
 // get returns what is known of id; value.found is false if it does not exist.
-// The id may be borrowed.
-func (r *reader[T]) get(ctx context.Context, id string) (*value[T], authz.Layer, error) {
+// The id may be borrowed; the value may stand in into, where that is not nil.
+func (r *reader[T]) get(ctx context.Context, id string, into *value[T]) (*value[T], authz.Layer, error) {
 	now := r.clock.monotonic()
-	v, valid := r.lookup(id, now)
+	v, valid := r.lookup(id, now, into)
 	if valid {
 		r.counts.local(v.found)
 		r.ahead(id, v, now)
@@ -99,9 +99,9 @@ func (r *reader[T]) get(ctx context.Context, id string) (*value[T], authz.Layer,
 
 // lookup finds id in L1: nil if what is there can't be believed at all, and
 // valid if it can be without asking the database.
-func (r *reader[T]) lookup(id string, now time.Duration) (v *value[T], valid bool) {
-	if v = r.present.get(id); v == nil {
-		v = r.absent.get(id)
+func (r *reader[T]) lookup(id string, now time.Duration, into *value[T]) (v *value[T], valid bool) {
+	if v = r.present.get(id, into); v == nil {
+		v = r.absent.get(id, into)
 	}
 	if v == nil || now >= v.until || !r.deliverable(id, v) {
 		return nil, false
@@ -125,7 +125,7 @@ func (r *reader[T]) ask(ctx context.Context, id string, known *value[T]) (*value
 	for range maxReads {
 		var v *value[T]
 		flight := r.flights.join(id,
-			func() (valid bool) { v, valid = r.lookup(id, r.clock.monotonic()); return valid },
+			func() (valid bool) { v, valid = r.lookup(id, r.clock.monotonic(), nil); return valid },
 			func(ctx context.Context) (*value[T], error) { return r.read(ctx, id) },
 			func(v *value[T]) { r.keep(id, v) })
 		if flight == nil {
@@ -213,7 +213,7 @@ func (r *reader[T]) read(ctx context.Context, id string) (*value[T], error) {
 	if r.fetch == nil || !r.lease.stands(now) {
 		return r.readDatabase(ctx, id)
 	}
-	if known, _ := r.lookup(id, now); !r.lease.holds(now) && known != nil && r.mayFallBack(id, known) {
+	if known, _ := r.lookup(id, now, nil); !r.lease.holds(now) && known != nil && r.mayFallBack(id, known) {
 		return r.readDatabase(ctx, id) // whoever waits has something to fall back on
 	}
 	v := r.fetch(ctx, id)

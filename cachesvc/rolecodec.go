@@ -22,7 +22,7 @@ func (roleCodec) append(b []byte, _ string, v *value[authz.Role]) []byte {
 
 func (roleCodec) read(from string, v *value[authz.Role]) {
 	f := fields{strings.Clone(from)}
-	v.data = authz.Role{Name: f.plain(), Description: f.plain(), Scopes: f.scopes(), CreatedAt: f.time(), UpdatedAt: f.time(), Version: f.uvarint()}
+	v.data = authz.Role{Name: f.plain(), Description: f.plain(), Scopes: f.scopes(nil), CreatedAt: f.time(), UpdatedAt: f.time(), Version: f.uvarint()}
 }
 
 func (roleCodec) release(string) {}
@@ -42,25 +42,26 @@ func appendScopes(b []byte, scopes authz.Scopes) []byte {
 	return b
 }
 
-func readScopes(written string) authz.Scopes {
-	f := fields{written}
-	return f.scopes()
-}
-
-// scopes returns texts that are parts of f's.
-func (f *fields) scopes() authz.Scopes {
-	n, actions := f.uvarint(), f.uvarint()
+// scopes returns what stands in r; where r is nil, texts are parts of f's.
+func (f *fields) scopes(r *room) authz.Scopes {
+	n, actions := int(f.uvarint()), int(f.uvarint())
 	if n == 0 {
 		return nil
 	}
-	scopes, all := make(authz.Scopes, n), make([]string, 0, actions)
+	var scopes authz.Scopes
+	var all []string
+	if r == nil {
+		scopes, all = make(authz.Scopes, n), make([]string, actions)
+	} else {
+		scopes, all = r.scopes(n), r.texts(actions)
+	}
 	for i := range scopes {
-		scopes[i].Resource = f.plain()
-		from := len(all)
-		for range f.uvarint() {
-			all = append(all, f.plain())
+		scopes[i].Resource = f.kept(r)
+		n := int(f.uvarint())
+		for k := range n {
+			all[k] = f.kept(r)
 		}
-		scopes[i].Actions = all[from:len(all):len(all)]
+		scopes[i].Actions, all = all[:n:n], all[n:]
 	}
 	return scopes
 }
@@ -73,19 +74,19 @@ func appendTexts(b []byte, texts []string) []byte {
 	return b
 }
 
-func readTexts(written string) []string {
-	f := fields{written}
-	return f.texts()
-}
-
-func (f *fields) texts() []string {
-	n := f.uvarint()
-	if n == 0 {
+// texts is to r as scopes is.
+func (f *fields) texts(r *room) (texts []string) {
+	n := int(f.uvarint())
+	switch {
+	case n == 0:
 		return nil
+	case r == nil:
+		texts = make([]string, n)
+	default:
+		texts = r.texts(n)
 	}
-	texts := make([]string, n)
 	for i := range texts {
-		texts[i] = f.plain()
+		texts[i] = f.kept(r)
 	}
 	return texts
 }

@@ -109,7 +109,7 @@ func New(c Config) (*Service, error) {
 func newReader[T any](c Config, t *trust, about subject, limit int, by codec[T], load func(context.Context, string) (T, uint64, error)) *reader[T] {
 	return &reader[T]{
 		trust: t, subject: about,
-		present: newTable(limit, hotValues, by), absent: newTable(c.MaxNegative, hotAbsentValues, by),
+		present: newTable(limit, c.MaxBytes, hotValues, by), absent: newTable(c.MaxNegative, c.MaxBytes, hotAbsentValues, by),
 		flights: newFlights[*value[T]](c.FlightBudget, t.clock),
 		ttl:     c.ValidationTTL, negativeTTL: c.NegativeTTL, maxStale: c.MaxStale, jitter: c.Jitter,
 		load: load,

@@ -3,17 +3,25 @@ package cachesvc
 import (
 	"hash/maphash"
 	"sync"
+	"sync/atomic"
 )
 
 const (
 	maxShards   = 64
-	leastShard  = 256 // entries worth a shard
-	shardMargin = 64  // keeps the locks of two shards off one cache line
-	shardShift  = 58  // the bits of a hash above it choose the shard
+	leastShard  = 256     // entries worth a shard
+	leastBytes  = 2 << 20 // and bytes
+	shardMargin = 64      // keeps the locks of two shards off one cache line
+	shardShift  = 58      // the bits of a hash above it choose the shard
 
 	hotValues       = 16384 // at most, in a table of what exists
 	hotAbsentValues = 1024
-	hotShare        = 8 // and at most one in so many
+	hotShare        = 8    // and at most one in so many
+	hotLargest      = 1024 // bytes of a record that may be hot: as it is read it takes up to thrice that
+
+	// What is larger than this part of a shard's room, or than largestRecord, is
+	// not kept.
+	recordShare   = 4
+	largestRecord = 1 << 20
 )
 
 // codec writes the data of a value into the bytes that a table keeps.
@@ -21,7 +29,7 @@ type codec[T any] interface {
 	// append writes the data of v, which stands under id. What it takes of what
 	// records have in common is taken for these bytes.
 	append(to []byte, id string, v *value[T]) []byte
-	// read sets v.data; id, stamp and an empty room are set.
+	// read sets v.data, which is empty; id, stamp and an empty room are set.
 	read(from string, v *value[T])
 	// release gives back what append took for these bytes.
 	release(from string)
@@ -34,7 +42,8 @@ type codec[T any] interface {
 // Invariants, under a shard's lock:
 //  1. Each block of the arena that was not freed is the record of one id, and
 //     one slot of the index, under the tag of the id's hash, holds its place.
-//  2. There are admission.limit records at most.
+//  2. There are admission.limit records at most, in blocks of admission.bytes at
+//     most; the arena holds no more than its share of the table's bytes.
 //  3. What hot holds under an id was read from the record that is there now.
 //  4. What a codec took for a record is given back once, when its bytes go.
 //  5. admission.trials records are marked as being on trial, and the tag of each
@@ -56,16 +65,17 @@ type shard[T any] struct {
 	admission admission
 	buffer    []byte // for writing records
 	hot       hot[T]
+	turn      atomic.Uint32 // of records that were used and are not hot
 	_         [shardMargin]byte
 }
 
 var _ local[credential] = (*table[credential])(nil)
 
-// newTable returns one with room for limit values, of which up to so many are
-// kept as they were read.
-func newTable[T any](limit, hotLimit int, c codec[T]) *table[T] {
+// newTable returns one with room for limit values in so many bytes, of which up
+// to hotLimit are kept as they were read.
+func newTable[T any](limit, bytes, hotLimit int, c codec[T]) *table[T] {
 	n := 1
-	for n < maxShards && limit/(2*n) >= leastShard {
+	for n < maxShards && limit/(2*n) >= leastShard && bytes/(2*n) >= leastBytes {
 		n *= 2
 	}
 	hotEach := hotWays
@@ -76,7 +86,7 @@ func newTable[T any](limit, hotLimit int, c codec[T]) *table[T] {
 	for i := range t.shards {
 		sh := &t.shards[i]
 		sh.seed, sh.codec = t.seed, c
-		sh.admission = newAdmission(max(limit/n, 1))
+		sh.admission = newAdmission(max(limit/n, 1), arenaRoom(bytes/n))
 		sh.index.most = sh.admission.limit
 		sh.hot = newHot[T](hotEach)
 	}
@@ -88,9 +98,9 @@ func (t *table[T]) of(id string) (*shard[T], uint64) {
 	return &t.shards[hash>>shardShift&uint64(len(t.shards)-1)], hash
 }
 
-// get does not allocate for a value that is hot, and otherwise once, but for
-// long texts, and scopes and roles that few records share.
-func (t *table[T]) get(id string) *value[T] {
+// get does not allocate for a value that is hot, nor where into had a value of
+// this size in it before; but for one in offerEvery of those that could be hot.
+func (t *table[T]) get(id string, into *value[T]) *value[T] {
 	sh, hash := t.of(id)
 	if v := sh.hot.get(hash, id); v != nil {
 		return v
@@ -107,21 +117,28 @@ func (t *table[T]) get(id string) *value[T] {
 	if h&headUses < headUses {
 		word.CompareAndSwap(uint32(h), uint32(h+1)) // another's use counts as well
 	}
-	v := new(value[T])
+	offer := h&headUses > 0 && h>>headUnitsShift <= hotLargest/blockUnit && sh.hot.wants(hash, &sh.turn)
+	v := into
+	if v == nil || offer {
+		v = new(value[T])
+	}
 	sh.read(p, v)
-	if h&headUses > 0 {
+	if offer {
 		sh.hot.offer(hash, v)
 	}
 	return v
 }
 
-// read sets v to the record at p.
+// read sets v to the record at p. What was asked of v before says nothing of it.
 func (sh *shard[T]) read(p place, v *value[T]) {
-	v.room.used = 0
+	v.checked.Store(0)
+	v.refreshing.Store(false)
+	v.room.empty()
 	f := fields{textOf(sh.arena.payload(p))}
 	v.id = v.room.keep(f.text(int(f.uvarint())))
-	f.stamp(&v.stamp)
-	if v.found {
+	var nothing T
+	v.data = nothing
+	if f.stamp(&v.stamp); v.found {
 		sh.codec.read(f.rest, v)
 	}
 }
@@ -141,15 +158,35 @@ func (t *table[T]) put(id string, v *value[T]) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	sh.write(id, v)
-	if i := sh.find(hash, id); i >= 0 {
+	size, i := blockSize(len(sh.buffer)), sh.find(hash, id)
+	if i >= 0 && !sh.fits(i, size) {
+		sh.remove(i, hash)
+		i = -1
+	}
+	switch {
+	case i >= 0:
 		sh.replace(i, hash, id)
-	} else {
+	case size <= sh.largest():
 		sh.insert(hash)
+	default:
+		sh.discard(sh.buffer)
 	}
 	if cap(sh.buffer) > largeBlock {
 		sh.buffer = nil
 	}
-	sh.tidy()
+	for range 1 + size/largeBlock { // what a large record pushed out is spread over many segments
+		sh.tidy()
+	}
+}
+
+// largest is the size of the largest block that is kept.
+func (sh *shard[T]) largest() int { return min(sh.admission.bytes/recordShare, largestRecord) }
+
+// fits tells whether a record of this size may take the place of the one in slot
+// i without another's going.
+func (sh *shard[T]) fits(i, size int) bool {
+	had := blockSize(len(sh.arena.payload(slotPlace(sh.index.slots[i]))))
+	return size <= had || size <= sh.largest() && sh.arena.live-had+size <= sh.admission.bytes
 }
 
 // write sets the buffer to the record.
@@ -164,8 +201,9 @@ func (sh *shard[T]) write(id string, v *value[T]) {
 
 // insert adds the record in the buffer.
 func (sh *shard[T]) insert(hash uint64) {
-	sh.makeRoom()
-	tries := sh.admission.tries(sh.index.count, hash)
+	size := blockSize(len(sh.buffer))
+	sh.makeRoom(size)
+	tries := sh.admission.tries(sh.index.count, sh.arena.live+size, hash)
 	p := sh.arena.alloc(len(sh.buffer))
 	copy(sh.arena.payload(p), sh.buffer)
 	sh.index.add(tagOf(hash), p)
@@ -192,9 +230,12 @@ func (sh *shard[T]) replace(i int, hash uint64, id string) {
 }
 
 // release gives back what the record at p has in common with others.
-func (sh *shard[T]) release(p place) {
+func (sh *shard[T]) release(p place) { sh.discard(sh.arena.payload(p)) }
+
+// discard gives back what written bytes have in common with others.
+func (sh *shard[T]) discard(written []byte) {
 	var s stamp
-	f := fields{textOf(sh.arena.payload(p))}
+	f := fields{textOf(written)}
 	f.text(int(f.uvarint()))
 	if f.stamp(&s); s.found {
 		sh.codec.release(f.rest)

@@ -16,6 +16,9 @@ import (
 	"extauthz/authz"
 )
 
+// tooLarge is a text that makes a key too large for a table of LeastMaxBytes.
+const tooLarge = 200_000
+
 // keyValue makes a value of a key whose fields come from r.
 func keyValue(r *rand.Rand, id string) *value[credential] {
 	v := &value[credential]{}
@@ -67,7 +70,14 @@ func keyValue(r *rand.Rand, id string) *value[credential] {
 	if some() {
 		rec.Rate = authz.Rate{Count: r.IntN(1000), Per: time.Second}
 		rec.AllowedCIDRs = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32"), {}}
-		rec.Metadata = map[string]string{word(): word(), "team": strings.Repeat("x", r.IntN(5000))}
+		size := r.IntN(5000)
+		switch r.IntN(40) {
+		case 0, 1:
+			size = r.IntN(60_000)
+		case 2:
+			size = tooLarge
+		}
+		rec.Metadata = map[string]string{word(): word(), "team": strings.Repeat("x", size)}
 	}
 	v.data = credential{rec, authz.Verifier{Alg: authz.HashHMACSHA256, PepperID: word()}}
 	if !some() {
@@ -134,7 +144,7 @@ func (t *table[T]) check() error {
 		for _, s := range sh.arena.segments {
 			held += len(s.data)
 		}
-		if records != sh.index.count || records > sh.admission.limit || trials != sh.admission.trials || live != sh.arena.live || held != sh.arena.held {
+		if records != sh.index.count || records > sh.admission.limit || trials != sh.admission.trials || live != sh.arena.live || held != sh.arena.held || live > sh.admission.bytes {
 			return fmt.Errorf("%d records (%d counted), %d on trial (%d), %d bytes (%d) in %d (%d)", records, sh.index.count, trials, sh.admission.trials, live, sh.arena.live, held, sh.arena.held)
 		}
 		if sh.arena.held > sh.arena.live*9/8+wasteFloor+4*segmentSize {
@@ -190,7 +200,12 @@ func (k *keyCodec) check(t *table[credential]) error {
 // else; what it holds is what was put last.
 func playTable(seed uint64, limit int, steps []byte) error {
 	codec := newKeyCodec()
-	table := newTable(limit, 64, codec)
+	bytes := DefaultMaxBytes
+	if seed%2 == 0 {
+		bytes = LeastMaxBytes
+	}
+	table := newTable(limit, bytes, 64, codec)
+	scratch := &value[credential]{}
 	model, claimed := map[string]*value[credential]{}, map[string]bool{}
 	r := rand.New(rand.NewPCG(seed, seed))
 	for n, step := range steps {
@@ -201,12 +216,13 @@ func playTable(seed uint64, limit int, steps []byte) error {
 			table.put(id, v)
 			model[id] = v
 			delete(claimed, id)
-			if table.get(id) == nil {
+			fits := bytes > LeastMaxBytes || len(v.data.record.Metadata["team"]) < tooLarge
+			if (table.get(id, nil) != nil) != fits {
 				return fmt.Errorf("step %d: %s was put and is not there", n, id)
 			}
 		case 3:
-			had := table.get(id) != nil
-			if dropped := table.drop(id); dropped != had || table.get(id) != nil {
+			had := table.get(id, nil) != nil
+			if dropped := table.drop(id); dropped != had || table.get(id, nil) != nil {
 				return fmt.Errorf("step %d: %s was there: %v, dropped: %v", n, id, had, dropped)
 			}
 			delete(model, id)
@@ -219,7 +235,7 @@ func playTable(seed uint64, limit int, steps []byte) error {
 			}
 			maps.DeleteFunc(model, func(_ string, v *value[credential]) bool { return match(v) })
 		case 5:
-			if v := table.get(id); v != nil {
+			if v := table.get(id, nil); v != nil {
 				if stale := (&value[credential]{stamp: stamp{asOf: v.asOf + 1}}); table.claim(id, stale) {
 					return fmt.Errorf("step %d: an older value of %s was claimed", n, id)
 				}
@@ -230,9 +246,15 @@ func playTable(seed uint64, limit int, steps []byte) error {
 			}
 		default:
 			for range 3 { // it becomes hot
-				got, want := table.get(id), model[id]
+				got, want := table.get(id, scratch), model[id]
 				if got == nil {
 					continue
+				}
+				if got.checked.Swap(1) > 1 {
+					return fmt.Errorf("step %d: %s counts as checked", n, id)
+				}
+				if got == scratch {
+					got.checked.Store(2)
 				}
 				if want == nil {
 					return fmt.Errorf("step %d: %s is there and was dropped", n, id)
@@ -242,12 +264,12 @@ func playTable(seed uint64, limit int, steps []byte) error {
 				}
 			}
 		}
-		if limit > 8*len(steps) && table.len() != len(model) {
+		if bytes > LeastMaxBytes && limit > 8*len(steps) && table.len() != len(model) {
 			return fmt.Errorf("step %d: %d records, want %d", n, table.len(), len(model))
 		}
 	}
 	for id, want := range model {
-		if got := table.get(id); got != nil && differs(got, want) != "" {
+		if got := table.get(id, nil); got != nil && differs(got, want) != "" {
 			return fmt.Errorf("%s has another %s", id, differs(got, want))
 		}
 	}
@@ -300,7 +322,7 @@ func TestATableOfManyShardsIsAMap(t *testing.T) {
 
 // TestWhatIsGotStaysWhatItWas while others change the table.
 func TestWhatIsGotStaysWhatItWas(t *testing.T) {
-	table := newTable(512, 64, newKeyCodec())
+	table := newTable(512, DefaultMaxBytes, 64, newKeyCodec())
 	values := make([]*value[credential], 64)
 	for i := range values {
 		values[i] = keyValue(rand.New(rand.NewPCG(uint64(i), 1)), "ak_live_0")
@@ -318,11 +340,11 @@ func TestWhatIsGotStaysWhatItWas(t *testing.T) {
 				case 2:
 					table.drop(id)
 				case 3:
-					if v := table.get(id); v != nil {
+					if v := table.get(id, nil); v != nil {
 						table.claim(id, v)
 					}
 				default:
-					if v := table.get(id); v != nil {
+					if v := table.get(id, nil); v != nil {
 						before := *fingerprint(v)
 						table.put(fmt.Sprint("other_", r.IntN(1000)), values[r.IntN(len(values))])
 						if !slices.ContainsFunc(values, func(want *value[credential]) bool { return sameValue(v, want) }) || *fingerprint(v) != before {
