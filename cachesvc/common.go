@@ -22,7 +22,7 @@ const (
 type common[V any] struct {
 	// read reads a value whose texts stand in the room, or, without one, where
 	// they are read from.
-	read func(from *fields, into *room) V
+	read func(written string, into *room) V
 
 	seed  maphash.Seed
 	mu    sync.Mutex
@@ -39,7 +39,7 @@ type commonValue[V any] struct {
 	records uint32 // that hold it; under common.mu
 }
 
-func newCommon[V any](read func(from *fields, into *room) V) *common[V] {
+func newCommon[V any](read func(written string, into *room) V) *common[V] {
 	return &common[V]{read: read, seed: maphash.MakeSeed(), ids: make(map[string]uint32),
 		seen: make([]uint32, commonSeen), held: make([]commonValue[V], commonMost)}
 }
@@ -73,7 +73,7 @@ func (c *common[V]) take(written []byte) (id uint32, ok bool) {
 	}
 	h := &c.held[id]
 	h.written, h.records = string(written), 1
-	v := c.read(&fields{h.written}, nil)
+	v := c.read(h.written, nil)
 	h.value.Store(&v)
 	c.ids[h.written] = id
 	c.bytes += len(written)
@@ -117,8 +117,7 @@ func readCommon[V any](f *fields, c *common[V], held bool, into *room) V {
 	if held {
 		return *c.get(uint32(f.uvarint()))
 	}
-	own := fields{f.plain()}
-	return c.read(&own, into)
+	return c.read(f.plain(), into)
 }
 
 func releaseCommon[V any](f *fields, c *common[V], held bool) {

@@ -29,7 +29,7 @@ type setting struct {
 var _ codec[credential] = (*keyCodec)(nil)
 
 func newKeyCodec() *keyCodec {
-	return &keyCodec{newCommon((*fields).scopes), newCommon((*fields).texts), newCommon((*fields).setting)}
+	return &keyCodec{newCommon(readScopes), newCommon(readTexts), newCommon(readSetting)}
 }
 
 // What a key's bytes begin with: which fields follow, and how.
@@ -222,8 +222,8 @@ func appendSetting(b []byte, r *authz.Record, v *authz.Verifier) []byte {
 	return appendTexts(appendScopes(b, r.Grants.Scopes), r.Grants.Projects)
 }
 
-// setting is to r as scopes is.
-func (f *fields) setting(r *room) (s setting) {
+func readSetting(written string, r *room) (s setting) {
+	f := fields{written}
 	s.environment, s.project = f.kept(r), f.kept(r)
 	s.alg, s.pepperID = authz.HashAlg(f.kept(r)), f.kept(r)
 	s.rate = authz.Rate{Count: int(f.varint()), Per: time.Duration(f.varint())}

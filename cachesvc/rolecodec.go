@@ -42,6 +42,11 @@ func appendScopes(b []byte, scopes authz.Scopes) []byte {
 	return b
 }
 
+func readScopes(written string, r *room) authz.Scopes {
+	f := fields{written}
+	return f.scopes(r)
+}
+
 // scopes returns what stands in r; where r is nil, texts are parts of f's.
 func (f *fields) scopes(r *room) authz.Scopes {
 	n, actions := int(f.uvarint()), int(f.uvarint())
@@ -72,6 +77,11 @@ func appendTexts(b []byte, texts []string) []byte {
 		b = appendText(b, t)
 	}
 	return b
+}
+
+func readTexts(written string, r *room) []string {
+	f := fields{written}
+	return f.texts(r)
 }
 
 // texts is to r as scopes is.
