@@ -11,7 +11,7 @@ import (
 // are not.
 func (a *Authorizer) Authenticate(ctx context.Context, key Secret, client netip.Addr) (Decision, error) {
 	var d Decision
-	err := a.prove(ctx, key, func() (netip.Addr, bool) { return client.Unmap(), client.IsValid() }, &d, nil)
+	err := a.prove(ctx, key, nil, func() (netip.Addr, bool) { return client.Unmap(), client.IsValid() }, &d, nil)
 	if err != nil || d.Reason != ReasonUnspecified {
 		return d, err
 	}
@@ -27,14 +27,14 @@ func (a *Authorizer) Authenticate(ctx context.Context, key Secret, client netip.
 // that fails the format meets no cache and no database, and a status is told
 // only to who proved the secret. It leaves d.Reason unspecified where all hold.
 // An unknown prefix costs a digest too, so that time tells nothing.
-func (a *Authorizer) prove(ctx context.Context, key Secret, client func() (netip.Addr, bool), d *Decision, t *trace) error {
+func (a *Authorizer) prove(ctx context.Context, key Secret, into *Scratch, client func() (netip.Addr, bool), d *Decision, t *trace) error {
 	parsed, ok := a.Format.Parse(key)
 	if !ok {
 		t.add("key", "malformed", "not the form of a key of ours, or its checksum is wrong")
 		d.Reason = ReasonMalformed
 		return nil
 	}
-	entry, err := a.Validator.Lookup(ctx, parsed.Prefix)
+	entry, err := a.Validator.Lookup(ctx, parsed.Prefix, into)
 	switch {
 	case errors.Is(err, ErrThrottled):
 		t.add("key", "throttled", "too many look-ups of unknown keys just now")

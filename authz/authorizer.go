@@ -179,7 +179,7 @@ func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision
 		t.add("credential", "found in", found.found[0].Source.String())
 	}
 
-	if err := a.prove(ctx, NewSecret(found.value), func() (netip.Addr, bool) {
+	if err := a.prove(ctx, NewSecret(found.value), r.Scratch, func() (netip.Addr, bool) {
 		return a.ClientAddress.Find(r.Peer, r.Headers)
 	}, &d, t); err != nil || d.Reason != ReasonUnspecified && (d.Reason != ReasonNetwork || a.refuse(&d, ReasonNetwork, t)) {
 		return d, err

@@ -16,7 +16,7 @@ type keys struct {
 	err     error
 }
 
-func (k *keys) Lookup(_ context.Context, prefix string) (Entry, error) {
+func (k *keys) Lookup(_ context.Context, prefix string, _ *Scratch) (Entry, error) {
 	return k.entries[prefix], k.err
 }
 

@@ -82,12 +82,20 @@ type Entry struct {
 type Validator interface {
 	// Lookup finds the key with this prefix. No such key is a nil Record, not
 	// an error; ErrThrottled says that look-ups of unknown keys are over their
-	// limit; any other error means that nobody could be asked.
-	Lookup(ctx context.Context, prefix string) (Entry, error)
+	// limit; any other error means that nobody could be asked. The Entry may
+	// stand in into; where that is nil, in memory that nobody else writes to.
+	Lookup(ctx context.Context, prefix string, into *Scratch) (Entry, error)
 	// RoleScopes returns the scopes of all roles of the record together. A role
 	// that does not exist grants nothing. need says what they are wanted for, so
 	// that an answer can be found by it; the answer does not depend on it.
 	RoleScopes(ctx context.Context, rec *Record, need Need) (Scopes, error)
+}
+
+// Scratch is memory for one look-up at a time, so that it costs no allocation.
+// The zero Scratch is ready. Whoever made it owns it: it may be used again once
+// nobody holds anything any more of what was read into it, be it a single text.
+type Scratch struct {
+	Held any // the Validator's; nobody else looks at it
 }
 
 // Need is what a request needs of a key.

@@ -2,6 +2,7 @@ package authz
 
 import (
 	"hash/maphash"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -95,7 +96,7 @@ func (l *Limiter) cell(family string, now time.Duration) *atomic.Int64 {
 			sh.shrink(now)
 		}
 		c = new(atomic.Int64)
-		sh.cells[family] = c
+		sh.cells[strings.Clone(family)] = c // a record's text may keep all of it in memory
 	}
 	return c
 }

@@ -7,7 +7,8 @@ import (
 
 // Record is what is known of one API key: all that a decision or a list needs,
 // and nothing that proves the key ([Verifier] does). A Record handed out is
-// shared between goroutines and must not be changed.
+// shared between goroutines and must not be changed; a text of it that is kept
+// for long is cloned, or it keeps the whole record in memory.
 type Record struct {
 	ID     string // UUIDv7, as text
 	UserID string // the principal that the key stands for

@@ -32,16 +32,20 @@ type Request struct {
 
 	Route GatewayRoute
 
+	// Scratch is where the key may be read into, and is then part of what the
+	// Decision borrows. Nil where something of the Decision outlives the Request.
+	Scratch *Scratch
+
 	found []FoundCredential // room for Decision.Credentials, used again with the Request
 }
 
-// Reset empties the Request and keeps the room that its slices have, so that it
-// can be used for another one without allocation. What a Decision borrowed from
-// it ends.
+// Reset empties the Request and keeps its Scratch and the room that its slices
+// have, so that it can be used for another one without allocation. What a
+// Decision borrowed from it ends.
 func (r *Request) Reset() {
 	clear(r.Headers)
 	clear(r.found)
-	*r = Request{Headers: r.Headers[:0], found: r.found[:0]}
+	*r = Request{Headers: r.Headers[:0], found: r.found[:0], Scratch: r.Scratch}
 }
 
 // GatewayRoute is the gateway's own route that a request matched there, as its

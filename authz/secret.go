@@ -45,6 +45,9 @@ func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 // MarshalText returns a placeholder; encoding/json uses it too.
 func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
+// DigestSize is how many bytes a [Digest] has.
+const DigestSize = 32
+
 // Digest is the 32-byte digest of a key, and as unprintable as a [Secret]. The
 // zero Digest equals none.
 //
@@ -54,14 +57,17 @@ func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 type Digest struct{ p *byte }
 
 // NewDigest hides b, which it copies.
-func NewDigest(b [32]byte) Digest { return Digest{&b[0]} }
+func NewDigest(b [DigestSize]byte) Digest { return DigestOf(&b) }
+
+// DigestOf hides b itself, which must not be changed any more.
+func DigestOf(b *[DigestSize]byte) Digest { return Digest{&b[0]} }
 
 // Bytes returns the digest; ok is false for the zero Digest.
-func (d Digest) Bytes() (b [32]byte, ok bool) {
+func (d Digest) Bytes() (b [DigestSize]byte, ok bool) {
 	if d.p == nil {
 		return b, false
 	}
-	return [32]byte(unsafe.Slice(d.p, len(b))), true
+	return [DigestSize]byte(unsafe.Slice(d.p, len(b))), true
 }
 
 // String returns a placeholder.

@@ -22,6 +22,7 @@ const (
 	DefaultUserListTTL   = 30 * time.Minute
 	DefaultSharedBudget  = 50 * time.Millisecond
 	DefaultMaxKeys       = 1_000_000
+	DefaultMaxBytes      = 512 << 20
 	DefaultMaxNegative   = 100_000
 	DefaultMaxRoles      = 10_000
 	DefaultMaxUserLists  = 10_000
@@ -34,6 +35,13 @@ const (
 	DefaultFlushEvery    = time.Minute
 	DefaultCollectEvery  = time.Minute
 	DefaultFlushAt       = 10
+)
+
+// The bounds of [Config.MaxBytes]. The upper one keeps the segments of a shard
+// within what a place can name.
+const (
+	LeastMaxBytes = 1 << 20
+	MostMaxBytes  = 64 << 30
 )
 
 // windowSlack is what the window of recent changes holds beyond the longest
@@ -107,6 +115,7 @@ type Config struct {
 	SharedBudget  time.Duration // the longest that a check waits for Shared, once
 	LookupWait    time.Duration // the longest that a check waits for a look-up that L1 can't answer
 	MaxKeys       int           // entries in L1
+	MaxBytes      int           // that they take up at most, from LeastMaxBytes to MostMaxBytes; roles, and absences, as many again
 	MaxNegative   int           // entries for unknown keys, apart from MaxKeys
 	MaxRoles      int
 	MaxUserLists  int
@@ -148,6 +157,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.UserListTTL, DefaultUserListTTL)
 	setDefault(&c.SharedBudget, DefaultSharedBudget)
 	setDefault(&c.MaxKeys, DefaultMaxKeys)
+	setDefault(&c.MaxBytes, DefaultMaxBytes)
 	setDefault(&c.MaxNegative, DefaultMaxNegative)
 	setDefault(&c.MaxRoles, DefaultMaxRoles)
 	setDefault(&c.MaxUserLists, DefaultMaxUserLists)
@@ -213,6 +223,9 @@ func (c Config) validate() error {
 		if n.value < 0 {
 			errs = append(errs, fmt.Errorf("cache: %s is %d; it must be positive", n.name, n.value))
 		}
+	}
+	if c.MaxBytes < LeastMaxBytes || c.MaxBytes > MostMaxBytes {
+		errs = append(errs, fmt.Errorf("cache: local.max_mib is %d; it must be from %d to %d", c.MaxBytes>>20, LeastMaxBytes>>20, MostMaxBytes>>20))
 	}
 	if c.Poll >= c.Lease {
 		errs = append(errs, fmt.Errorf("cache: feed.poll (%s) must be shorter than local.lease (%s)", c.Poll, c.Lease))

@@ -144,7 +144,7 @@ func TestWhatWasReadBeforeTheWindowWasLoadedIsNotKept(t *testing.T) {
 		db.commit("k", as)
 		db.commit("k", as)
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
-		onItsWay := s.keys.present.get("k")
+		onItsWay := s.keys.present.get("k", nil)
 		restore("three")
 		db.commit("k", revoked)
 		time.Sleep(2 * DefaultPoll)
@@ -162,7 +162,7 @@ func TestEachStateIsLoggedOnce(t *testing.T) {
 		weather := func(feed, lookup error, d time.Duration) {
 			c.set(func(c *connection) { c.feed, c.lookup = failing(feed), failing(lookup) })
 			for range d / (100 * time.Millisecond) {
-				_, _ = s.Lookup(t.Context(), "k")
+				_, _ = s.Lookup(t.Context(), "k", nil)
 				time.Sleep(100 * time.Millisecond)
 			}
 		}

@@ -238,11 +238,11 @@ func (s *Service) dropKey(ref string) int {
 	if s.keys.drop(ref) {
 		return 1
 	}
-	return s.keys.dropWhere(func(c credential) bool { return c.record.ID == ref })
+	return s.keys.dropWhere(func(c *credential) bool { return c.record.ID == ref })
 }
 
 func (s *Service) dropUser(user string) int {
-	return s.dropUserList(user) + s.keys.dropWhere(func(c credential) bool { return c.record.UserID == user })
+	return s.dropUserList(user) + s.keys.dropWhere(func(c *credential) bool { return c.record.UserID == user })
 }
 
 func (s *Service) dropEverything() int {

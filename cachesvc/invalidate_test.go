@@ -54,7 +54,7 @@ func TestAFlightBegunBeforeAnInvalidationIsNotKept(t *testing.T) {
 	bubble(t, func(t *testing.T, db *database, c *connection) {
 		s := start(t, Config{Database: c})
 		c.set(func(c *connection) { c.lookup = taking(50 * time.Millisecond) })
-		go func() { _, _ = s.Lookup(context.Background(), "k") }()
+		go func() { _, _ = s.Lookup(context.Background(), "k", nil) }()
 		synctest.Wait()
 		if _, err := s.Invalidate(t.Context(), Target{All: true}, "", ""); err != nil {
 			t.Fatal(err)

@@ -42,7 +42,7 @@ func guarded(t *testing.T, c *connection) *Service {
 func flood(t *testing.T, s *Service, n int) {
 	t.Helper()
 	for i := range n {
-		e, err := s.Lookup(t.Context(), fmt.Sprintf("forged-%d-%d", i, rand.Uint64()))
+		e, err := s.Lookup(t.Context(), fmt.Sprintf("forged-%d-%d", i, rand.Uint64()), nil)
 		if err != nil || e.Record != nil {
 			t.Fatalf("got %+v, %v", e, err)
 		}
@@ -98,7 +98,7 @@ func TestWithoutTheLeaseNothingIsUnknownUnaskedAndAFloodIsThrottled(t *testing.T
 		wantEntry(t, s, "new", true, authz.LayerDatabase)
 		before, throttled := db.keyReads, 0
 		for i := range 20_000 {
-			e, err := s.Lookup(t.Context(), fmt.Sprint("forged-", i))
+			e, err := s.Lookup(t.Context(), fmt.Sprint("forged-", i), nil)
 			if errors.Is(err, authz.ErrThrottled) {
 				throttled++
 			} else if err != nil || e.Record != nil || e.Layer != authz.LayerDatabase {
@@ -245,7 +245,7 @@ func BenchmarkAForgedKey(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		if e, err := s.Lookup(b.Context(), forgeries[i%len(forgeries)]); err != nil || e.Record != nil {
+		if e, err := s.Lookup(b.Context(), forgeries[i%len(forgeries)], nil); err != nil || e.Record != nil {
 			b.Fatal(e, err)
 		}
 	}

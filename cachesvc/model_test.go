@@ -334,7 +334,7 @@ func (m *model) check(ctx context.Context, r *rand.Rand, replica int) {
 		m.mu.Unlock()
 
 		deadline, cancel := context.WithTimeout(ctx, DefaultLookupWait+callerMargin)
-		e, err := m.services[replica].Lookup(deadline, prefix)
+		e, err := m.services[replica].Lookup(deadline, prefix, nil)
 		cancel()
 
 		m.mu.Lock()

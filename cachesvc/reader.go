@@ -80,10 +80,10 @@ type reader[T any] struct {
 }
 
 // get returns what is known of id; value.found is false if it does not exist.
-// The id may be borrowed.
-func (r *reader[T]) get(ctx context.Context, id string) (*value[T], authz.Layer, error) {
+// The id may be borrowed; the value may stand in into, where that is not nil.
+func (r *reader[T]) get(ctx context.Context, id string, into *value[T]) (*value[T], authz.Layer, error) {
 	now := r.clock.monotonic()
-	v, valid := r.lookup(id, now)
+	v, valid := r.lookup(id, now, into)
 	if valid {
 		r.counts.local(v.found)
 		r.ahead(id, v, now)
@@ -104,9 +104,9 @@ func (r *reader[T]) get(ctx context.Context, id string) (*value[T], authz.Layer,
 
 // lookup finds id in L1: nil if what is there can't be believed at all, and
 // valid if it can be without asking the database.
-func (r *reader[T]) lookup(id string, now time.Duration) (v *value[T], valid bool) {
-	if v = r.present.get(id); v == nil {
-		v = r.absent.get(id)
+func (r *reader[T]) lookup(id string, now time.Duration, into *value[T]) (v *value[T], valid bool) {
+	if v = r.present.get(id, into); v == nil {
+		v = r.absent.get(id, into)
 	}
 	if v == nil || now >= v.until || !r.deliverable(id, v) {
 		return nil, false
@@ -136,7 +136,7 @@ func (r *reader[T]) ask(ctx context.Context, id string, known *value[T]) (*value
 	for range maxReads {
 		var v *value[T]
 		flight := r.flights.join(id,
-			func() (valid bool) { v, valid = r.lookup(id, r.clock.monotonic()); return valid },
+			func() (valid bool) { v, valid = r.lookup(id, r.clock.monotonic(), nil); return valid },
 			func(ctx context.Context) (*value[T], error) { return r.read(ctx, id) },
 			func(v *value[T]) { r.keep(id, v) })
 		if flight == nil {
@@ -206,7 +206,7 @@ func (r *reader[T]) waiting(ctx context.Context, known bool) (context.Context, c
 // ahead makes a value that is near its end be read anew, once, without anybody
 // waiting for it.
 func (r *reader[T]) ahead(id string, v *value[T], now time.Duration) {
-	if now < v.expires-r.ttl/refreshShare || !v.found || !v.refreshing.CompareAndSwap(false, true) {
+	if now < v.expires-r.ttl/refreshShare || !v.found || !v.refreshing.CompareAndSwap(false, true) || !r.present.claim(id, v) {
 		return
 	}
 	id = strings.Clone(id)
@@ -224,7 +224,7 @@ func (r *reader[T]) read(ctx context.Context, id string) (*value[T], error) {
 	if r.fetch == nil || !r.lease.stands(now) {
 		return r.readDatabase(ctx, id)
 	}
-	if known, _ := r.lookup(id, now); !r.lease.holds(now) && known != nil && r.mayFallBack(id, known) {
+	if known, _ := r.lookup(id, now, nil); !r.lease.holds(now) && known != nil && r.mayFallBack(id, known) {
 		return r.readDatabase(ctx, id) // whoever waits has something to fall back on
 	}
 	v := r.fetch(ctx, id)
@@ -307,12 +307,12 @@ func (r *reader[T]) drop(id string) bool {
 }
 
 // dropWhere removes what matches; absences are not asked, having no data.
-func (r *reader[T]) dropWhere(match func(data T) bool) int {
-	return r.present.dropWhere(func(_ string, v *value[T]) bool { return match(v.data) })
+func (r *reader[T]) dropWhere(match func(data *T) bool) int {
+	return r.present.dropWhere(func(v *value[T]) bool { return match(&v.data) })
 }
 
 // dropAll empties the name space.
 func (r *reader[T]) dropAll() int {
-	all := func(string, *value[T]) bool { return true }
+	all := func(*value[T]) bool { return true }
 	return r.present.dropWhere(all) + r.absent.dropWhere(all)
 }

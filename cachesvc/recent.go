@@ -1,6 +1,7 @@
 package cachesvc
 
 import (
+	"hash/maphash"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -83,6 +84,10 @@ type recent struct {
 	keep  time.Duration
 	limit int
 
+	seed     maphash.Seed
+	unmarked atomic.Pointer[unmarked] // asked first; written to under mu
+	bitsSet  int                      // there, at most; under mu
+
 	mu         sync.RWMutex
 	generation uint64
 	all        mark // of a change that may be about anything
@@ -97,7 +102,8 @@ type learned struct {
 }
 
 func newRecent(keep time.Duration) *recent {
-	r := &recent{keep: keep, limit: maxRecent, marks: make(map[topic]mark)}
+	r := &recent{keep: keep, limit: maxRecent, marks: make(map[topic]mark), seed: maphash.MakeSeed()}
+	r.publish()
 	r.seq.Store(1) // so that no stamp is born checked
 	return r
 }
@@ -126,17 +132,24 @@ func (r *recent) fresh(t topic, s *stamp) bool {
 }
 
 func (r *recent) stale(t topic, s *stamp) bool {
+	if u := r.unmarked.Load(); !u.mayBeMarked(r.hash(t)) {
+		return s.stale(u.generation, &u.all, mark{})
+	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	if s.generation != r.generation {
+	return s.stale(r.generation, &r.all, r.marks[t])
+}
+
+// stale is asked of a topic's mark, and of that of all topics.
+func (s *stamp) stale(generation uint64, all *mark, m mark) bool {
+	if s.generation != generation {
 		return true
 	}
-	m := r.marks[t]
 	if s.shared {
 		// Whoever read it had learned other things than were learned here.
-		return s.version < m.version || m.unfed || s.asOf < max(m.own, r.all.at)
+		return s.version < m.version || m.unfed || s.asOf < max(m.own, all.at)
 	}
-	if s.seq < r.all.reread || s.seq < m.reread {
+	if s.seq < all.reread || s.seq < m.reread {
 		return true
 	}
 	if s.found {
@@ -166,6 +179,7 @@ func (r *recent) learn(changes []authz.Change, own bool, now time.Duration) (fre
 		clear(r.marks)
 		r.order = nil
 		r.all.reread, r.all.at = seq, now+asOfSlack
+		r.publish()
 	}
 	r.seq.Store(seq)
 	return fresh
@@ -182,6 +196,7 @@ func (r *recent) note(c authz.Change, own bool, seq uint64, now time.Duration) b
 			return false
 		}
 		r.all = mark{version: max(c.Version, r.all.version), learned: seq, reread: seq, at: now + asOfSlack}
+		r.publish()
 		return true
 	}
 	m := r.marks[t]
@@ -233,6 +248,8 @@ func (r *recent) listStale(user string, place uint64, asOf time.Duration) bool {
 }
 
 func (r *recent) put(t topic, m mark, seq uint64, now time.Duration) {
+	r.unmarked.Load().mark(r.hash(t))
+	r.bitsSet++
 	r.marks[t] = m
 	r.order = append(r.order, learned{t, seq, now})
 }
@@ -254,6 +271,7 @@ func (r *recent) reset() {
 		}
 	}
 	r.order = slices.DeleteFunc(r.order, func(o learned) bool { _, kept := r.marks[o.topic]; return !kept })
+	r.publish()
 	r.seq.Add(1)
 }
 
@@ -274,6 +292,9 @@ func (r *recent) trim(now time.Duration) {
 		}
 	}
 	r.order = r.order[i:]
+	if i > 0 && r.bitsSet > 2*len(r.marks)+markedBits/64 {
+		r.publish()
+	}
 }
 
 // size is the number of topics in the window.

@@ -23,7 +23,7 @@ func (s *Service) RoleScopes(ctx context.Context, rec *authz.Record, need authz.
 	}
 	roles := make([]*value[authz.Role], len(rec.Roles))
 	for i, name := range rec.Roles {
-		v, _, err := s.roles.get(ctx, name)
+		v, _, err := s.roles.get(ctx, name, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -40,7 +40,7 @@ func (s *Service) RoleScopes(ctx context.Context, rec *authz.Record, need authz.
 func (s *Service) localRoleScopes(roles []string) (all authz.Scopes, ok bool) {
 	now := s.trust.clock.monotonic()
 	for i, name := range roles {
-		v, valid := s.roles.lookup(name, now)
+		v, valid := s.roles.lookup(name, now, nil)
 		if !valid {
 			return nil, false
 		}

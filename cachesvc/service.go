@@ -79,8 +79,8 @@ func New(c Config) (*Service, error) {
 	s := &Service{
 		shared: sharedStore,
 		db:     c.Database, log: c.Logger, trust: t,
-		keys:     newReader(c, t, subjectKey, c.MaxKeys, loadKey(c.Database)),
-		roles:    newReader(c, t, subjectRole, c.MaxRoles, loadRole(c.Database)),
+		keys:     newReader(c, t, subjectKey, c.MaxKeys, newKeyCodec(), loadKey(c.Database)),
+		roles:    newReader(c, t, subjectRole, c.MaxRoles, roleCodec{}, loadRole(c.Database)),
 		lists:    lists,
 		usage:    newUsage(c, sharedStore),
 		instance: c.Instance, maxKeys: c.MaxKeys, scopeTTL: c.ScopeTTL, userListTTL: c.UserListTTL, poll: c.Poll, retention: c.Retention,
@@ -106,10 +106,10 @@ func New(c Config) (*Service, error) {
 	return s, nil
 }
 
-func newReader[T any](c Config, t *trust, about subject, limit int, load func(context.Context, string) (T, uint64, error)) *reader[T] {
+func newReader[T any](c Config, t *trust, about subject, limit int, by codec[T], load func(context.Context, string) (T, uint64, error)) *reader[T] {
 	return &reader[T]{
 		trust: t, subject: about,
-		present: newLocal[T](limit), absent: newLocal[T](c.MaxNegative),
+		present: newTable(limit, c.MaxBytes, hotValues, by), absent: newTable(c.MaxNegative, c.MaxBytes, hotAbsentValues, by),
 		flights: newFlights[*value[T]](c.FlightBudget, t.clock),
 		ttl:     c.ValidationTTL, negativeTTL: c.NegativeTTL, maxStale: c.MaxStale, wait: c.LookupWait, jitter: c.Jitter,
 		load: load,

@@ -225,7 +225,7 @@ func TestSealingKeysRotateWithoutAGap(t *testing.T) {
 func TestARevocationReachesTheOtherReplicaByDoorbell(t *testing.T) {
 	pair(t, nil, func(t *testing.T, db *database, _ [2]*connection, w [2]*wire, s [2]*Service) {
 		for i := range s {
-			_, _ = s[i].Lookup(t.Context(), "k")
+			_, _ = s[i].Lookup(t.Context(), "k", nil)
 			synctest.Wait()
 		}
 		s[0].Changed(t.Context(), db.commit("k", revoked))
@@ -549,7 +549,7 @@ func TestARequestedInvalidationReachesAllReplicas(t *testing.T) {
 	for _, target := range []Target{{Key: "k"}, {Key: "id-k"}, {User: "user-k"}, {Tag: "apikey-validation"}, {Tag: "apikey-id-k"}, {All: true}} {
 		pair(t, nil, func(t *testing.T, db *database, _ [2]*connection, _ [2]*wire, s [2]*Service) {
 			for i := range s {
-				_, _ = s[i].Lookup(t.Context(), "k")
+				_, _ = s[i].Lookup(t.Context(), "k", nil)
 				synctest.Wait()
 			}
 			dropped, err := s[0].Invalidate(t.Context(), target, "me", "test")

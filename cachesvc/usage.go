@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -97,7 +98,7 @@ func (u *usage) add(keyID string, n uint64, last int64) {
 			return
 		}
 		c = new(usageCell)
-		sh.cells[keyID] = c
+		sh.cells[strings.Clone(keyID)] = c // a record's text keeps all of it in memory
 	}
 	c.add(n, last)
 	sh.pending.Add(int64(n))

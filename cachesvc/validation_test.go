@@ -28,7 +28,7 @@ func wantEntry(t *testing.T, s *Service, prefix string, alive bool, layer authz.
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), DefaultLookupWait+callerMargin)
 	defer cancel()
-	e, err := s.Lookup(ctx, prefix)
+	e, err := s.Lookup(ctx, prefix, nil)
 	if err != nil || live(e.Record) != alive || e.Layer != layer {
 		t.Fatalf("Lookup(%q) = %+v from %v, %v; want alive %v from %v", prefix, e.Record, e.Layer, err, alive, layer)
 	}
@@ -38,7 +38,7 @@ func wantError(t *testing.T, s *Service, prefix string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), DefaultLookupWait+callerMargin)
 	defer cancel()
-	if e, err := s.Lookup(ctx, prefix); err == nil {
+	if e, err := s.Lookup(ctx, prefix, nil); err == nil {
 		t.Fatalf("Lookup(%q) = %+v from %v; want an error", prefix, e.Record, e.Layer)
 	}
 }
@@ -85,7 +85,7 @@ func TestABurstOnAColdKeyIsOneQuery(t *testing.T) {
 			var burst sync.WaitGroup
 			for range 1000 {
 				burst.Go(func() {
-					if e, err := s.Lookup(t.Context(), prefix); err != nil || live(e.Record) != (prefix == "k") {
+					if e, err := s.Lookup(t.Context(), prefix, nil); err != nil || live(e.Record) != (prefix == "k") {
 						t.Errorf("Lookup = %+v, %v", e, err)
 					}
 				})
@@ -136,10 +136,10 @@ func TestAHastyClientIsNoOutage(t *testing.T) {
 		db.commit("k", revoked)
 		hasty, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 		defer cancel()
-		if e, err := s.Lookup(hasty, "k"); !errors.Is(err, context.DeadlineExceeded) {
+		if e, err := s.Lookup(hasty, "k", nil); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %+v, %v", e, err)
 		}
-		if e, err := s.Lookup(t.Context(), "k"); err != nil || live(e.Record) {
+		if e, err := s.Lookup(t.Context(), "k", nil); err != nil || live(e.Record) {
 			t.Errorf("got %+v, %v: the database would have answered", e, err)
 		}
 	})
@@ -158,7 +158,7 @@ func TestOneBadRowIsNoOutage(t *testing.T) {
 				return 0, 0, fmt.Errorf("%w: key bad", authz.ErrUnreadable)
 			}
 		})
-		if _, err := s.Lookup(t.Context(), "bad"); !errors.Is(err, authz.ErrUnreadable) {
+		if _, err := s.Lookup(t.Context(), "bad", nil); !errors.Is(err, authz.ErrUnreadable) {
 			t.Errorf("got %v", err)
 		}
 		c.set(func(c *connection) { c.lookup = taking(0) })
@@ -174,13 +174,13 @@ func TestAWaiterThatLeavesDoesNotEndTheFlight(t *testing.T) {
 		first, leave := context.WithCancel(t.Context())
 		left := make(chan error)
 		go func() {
-			_, err := s.Lookup(first, "k")
+			_, err := s.Lookup(first, "k", nil)
 			left <- err
 		}()
 		synctest.Wait()
 		answered := make(chan error)
 		go func() {
-			_, err := s.Lookup(t.Context(), "k")
+			_, err := s.Lookup(t.Context(), "k", nil)
 			answered <- err
 		}()
 		synctest.Wait()
@@ -205,7 +205,7 @@ func TestAFlightOverItsBudgetIsThrownAway(t *testing.T) {
 			}
 			return credential{}, 1, nil
 		}
-		if _, err := s.Lookup(t.Context(), "k"); err != nil || calls != 2 {
+		if _, err := s.Lookup(t.Context(), "k", nil); err != nil || calls != 2 {
 			t.Errorf("%v after %d reads; want the second read's answer", err, calls)
 		}
 	})
@@ -277,7 +277,7 @@ func TestAnOlderStateThanAnnouncedIsAnError(t *testing.T) {
 	bubble(t, func(t *testing.T, db *database, c *connection) {
 		s := start(t, Config{Database: c})
 		s.Changed(t.Context(), []authz.Change{{Version: 99, Kind: authz.ChangeKey, Prefix: "k"}})
-		if _, err := s.Lookup(t.Context(), "k"); !errors.Is(err, errOutdated) {
+		if _, err := s.Lookup(t.Context(), "k", nil); !errors.Is(err, errOutdated) {
 			t.Errorf("got %v from a database that lags", err)
 		}
 	})
@@ -303,6 +303,31 @@ func TestUnknownKeysCannotPushKnownOnesOut(t *testing.T) {
 			t.Errorf("%d unknown keys are held, want 500 at most", n)
 		}
 	})
+}
+
+func TestWhatComesIntoL1AfterItsChangeIsNotDelivered(t *testing.T) {
+	for name, tell := range map[string]func(*Service, []authz.Change){
+		"made here, of a version not known": func(s *Service, changes []authz.Change) {
+			changes[0].Version = 0
+			s.Changed(t.Context(), changes)
+		},
+		"told of by the feed": func(*Service, []authz.Change) { time.Sleep(2 * DefaultPoll) },
+	} {
+		bubble(t, func(t *testing.T, db *database, c *connection) {
+			s := start(t, Config{Database: c})
+			wantEntry(t, s, "k", true, authz.LayerDatabase)
+			late := s.keys.present.get("k", nil)
+			tell(s, db.commit("k", revoked))
+			for range 3 { // cold, and hot
+				s.keys.present.put("k", late)
+				s.keys.present.get("k", nil)
+				s.keys.present.get("k", nil)
+				if e, err := s.Lookup(t.Context(), "k", nil); err != nil || live(e.Record) {
+					t.Errorf("%s: got %+v, %v", name, e.Record, err)
+				}
+			}
+		})
+	}
 }
 
 func TestABorrowedPrefixIsNotKept(t *testing.T) {
@@ -336,14 +361,14 @@ func BenchmarkHit(b *testing.B) {
 	}
 	s := start(b, Config{Database: db.connect()})
 	for _, p := range prefixes {
-		if _, err := s.Lookup(b.Context(), p); err != nil {
+		if _, err := s.Lookup(b.Context(), p, nil); err != nil {
 			b.Fatal(err)
 		}
 	}
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for i := 0; pb.Next(); i++ {
-			e, err := s.Lookup(b.Context(), prefixes[i%len(prefixes)])
+			e, err := s.Lookup(b.Context(), prefixes[i%len(prefixes)], nil)
 			if err != nil || e.Record == nil {
 				b.Fatal(e, err)
 			}
@@ -361,7 +386,7 @@ func TestALookUpEndsBeforeItsCaller(t *testing.T) {
 		for caller, want := range map[time.Duration]time.Duration{100 * time.Millisecond: 80 * time.Millisecond, time.Second: DefaultLookupWait} {
 			ctx, cancel := context.WithTimeout(t.Context(), caller)
 			began := time.Now()
-			if _, err := s.Lookup(ctx, "k"); err == nil || time.Since(began) != want {
+			if _, err := s.Lookup(ctx, "k", nil); err == nil || time.Since(began) != want {
 				t.Errorf("a caller with %s waited %s (%v), want %s", caller, time.Since(began), err, want)
 			}
 			cancel()

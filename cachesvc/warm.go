@@ -110,7 +110,8 @@ type warming struct {
 	start           time.Duration // before the database was asked
 	seq, generation uint64
 	read            int
-	items           []store.Item // that go to the shared store together
+	items           []store.Item      // that go to the shared store together
+	seen            value[credential] // what is kept already, one after the other
 	done            Warmed
 }
 
@@ -121,7 +122,7 @@ func (w *warming) take(ctx context.Context, r authz.Record, verifier authz.Verif
 			return err
 		}
 	}
-	if _, valid := s.keys.lookup(r.Prefix, s.trust.clock.monotonic()); valid {
+	if _, valid := s.keys.lookup(r.Prefix, s.trust.clock.monotonic(), &w.seen); valid {
 		return nil
 	}
 	v := &value[credential]{data: credential{r, verifier}}

@@ -1,6 +1,8 @@
 package envoy
 
 import (
+	"strings"
+
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
@@ -9,8 +11,8 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
-// message is the answer as Envoy's type has it; it shares nothing with a but
-// texts.
+// message is the answer as Envoy's type has it. It shares no memory with a, nor
+// with what a borrows.
 func (a *answer) message() *authv3.CheckResponse {
 	res := &authv3.CheckResponse{Status: &rpcstatus.Status{Code: int32(a.code)}}
 	if len(a.facts) > 0 {
@@ -18,10 +20,10 @@ func (a *answer) message() *authv3.CheckResponse {
 	}
 	if a.allowed() {
 		res.HttpResponse = &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{
-			Headers: options(a.headers), HeadersToRemove: append([]string(nil), a.remove...), ResponseHeadersToAdd: options(a.client)}}
+			Headers: options(a.headers), HeadersToRemove: clones(a.remove), ResponseHeadersToAdd: options(a.client)}}
 		return res
 	}
-	denied := &authv3.DeniedHttpResponse{Status: &typev3.HttpStatus{Code: typev3.StatusCode(a.status)}, Headers: options(a.headers), Body: a.body}
+	denied := &authv3.DeniedHttpResponse{Status: &typev3.HttpStatus{Code: typev3.StatusCode(a.status)}, Headers: options(a.headers), Body: strings.Clone(a.body)}
 	if a.error {
 		res.HttpResponse = &authv3.CheckResponse_ErrorResponse{ErrorResponse: denied}
 	} else {
@@ -36,7 +38,7 @@ func options(headers []header) []*corev3.HeaderValueOption {
 	out := make([]*corev3.HeaderValueOption, len(headers))
 	for i, h := range headers {
 		out[i] = &corev3.HeaderValueOption{
-			Header:       &corev3.HeaderValue{Key: h.name, Value: h.value},
+			Header:       &corev3.HeaderValue{Key: strings.Clone(h.name), Value: strings.Clone(h.value)},
 			Append:       wrapperspb.Bool(false), //nolint:staticcheck // deprecated, but the form that Envoy reads here
 			AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
 		}
@@ -44,10 +46,18 @@ func options(headers []header) []*corev3.HeaderValueOption {
 	return out
 }
 
+func clones(texts []string) []string {
+	out := make([]string, len(texts))
+	for i, s := range texts {
+		out[i] = strings.Clone(s)
+	}
+	return out
+}
+
 func (a *answer) metadata() *structpb.Struct {
 	fields := make(map[string]*structpb.Value, len(a.facts)+1)
 	for _, f := range a.facts {
-		fields[f.name] = structpb.NewStringValue(f.value)
+		fields[f.name] = structpb.NewStringValue(strings.Clone(f.value))
 	}
 	if !a.rate.IsZero() {
 		fields[rateFact] = structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{

@@ -12,6 +12,7 @@ import (
 // what is told.
 type check struct {
 	request authz.Request
+	scratch authz.Scratch // where the key is read into; what is told of it is copied
 	answer  answer
 	wire    wireRequest
 	data    mem.Buffer // the request's bytes, whose texts request borrows; nil: none
@@ -19,7 +20,11 @@ type check struct {
 
 var checks = sync.Pool{New: func() any { return new(check) }}
 
-func takeCheck() *check { return checks.Get().(*check) }
+func takeCheck() *check {
+	c := checks.Get().(*check)
+	c.request.Scratch = &c.scratch
+	return c
+}
 
 // release ends whatever borrowed from the check.
 func (c *check) release() {

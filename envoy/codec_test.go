@@ -5,8 +5,12 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"log/slog"
+	"maps"
 	"math"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"reflect"
@@ -77,7 +81,7 @@ const unasked = "ak_live_00000000"
 // keyring knows one key of each kind by its prefix.
 type keyring map[string]authz.Entry
 
-func (k keyring) Lookup(_ context.Context, prefix string) (authz.Entry, error) {
+func (k keyring) Lookup(_ context.Context, prefix string, _ *authz.Scratch) (authz.Entry, error) {
 	e := k[prefix]
 	if e.Layer = authz.LayerLocal; prefix == unasked {
 		return authz.Entry{}, errors.New("store down")
@@ -379,6 +383,56 @@ func FuzzBytesAreDecidedAboutAsMessages(f *testing.F) {
 			same(t, s, data)
 		}
 	})
+}
+
+// TestAnAnswerStaysAsItWasTold: memory of one check is used again for others,
+// while gRPC has its answer still to send.
+func TestAnAnswerStaysAsItWasTold(t *testing.T) {
+	a, texts := decider(t)
+	s := deciding(t, encoders["all"], a)
+	var told []*authv3.CheckResponse
+	var bytes [][]byte
+	marshal := proto.MarshalOptions{Deterministic: true}
+	for range 2 {
+		for _, req := range benched(texts) {
+			res, err := s.Check(t.Context(), req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := marshal.Marshal(res)
+			if err != nil {
+				t.Fatal(err)
+			}
+			told, bytes = append(told, res), append(bytes, b)
+		}
+	}
+	for i := range told {
+		if b, err := marshal.Marshal(told[i]); err != nil || !slices.Equal(b, bytes[i]) {
+			t.Errorf("told %q, now %q, %v", bytes[i], b, err)
+		}
+	}
+}
+
+func TestAnAnswerOverHTTPStaysAsItWasTold(t *testing.T) {
+	a, texts := decider(t)
+	handler := NewHTTPServer(HTTPConfig{}, deciding(t, encoders["all"], a)).Handler
+	var told []http.Header
+	var copies []string
+	for range 2 {
+		for _, name := range slices.Sorted(maps.Keys(texts)) {
+			w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/check/orders/1", nil)
+			r.RemoteAddr = "127.0.0.1:1"
+			r.Header.Set("x-api-key", texts[name])
+			r.Header.Set("x-forwarded-for", "203.0.113.7")
+			handler.ServeHTTP(w, r)
+			told, copies = append(told, w.Header()), append(copies, fmt.Sprint(w.Header()))
+		}
+	}
+	for i := range told {
+		if now := fmt.Sprint(told[i]); now != copies[i] {
+			t.Errorf("told %s, now %s", copies[i], now)
+		}
+	}
 }
 
 func TestNothingOfARequestIsReadAfterItsEnd(t *testing.T) {

@@ -200,11 +200,11 @@ func (d *dialect) allow(w http.ResponseWriter, a *answer, e *encoder) {
 		case h.name == ":path": // nobody can be told another path
 		case h.name == "cookie" && !d.removes:
 		default:
-			out.Set(h.name, h.value)
+			out.Set(h.name, strings.Clone(h.value)) // written when a's memory is another check's
 		}
 	}
 	if d.removes && len(a.remove) > 0 {
-		out.Set(removalsHeader, strings.Join(a.remove, ","))
+		out.Set(removalsHeader, strings.Clone(strings.Join(a.remove, ",")))
 	}
 	w.WriteHeader(http.StatusOK)
 }
@@ -213,7 +213,7 @@ func (d *dialect) refuse(w http.ResponseWriter, a *answer, status int) {
 	out := w.Header()
 	out["Content-Type"] = nil // none is guessed for gRPC clients, whose content type stays
 	for _, h := range a.headers {
-		out.Set(h.name, h.value)
+		out.Set(h.name, strings.Clone(h.value))
 	}
 	w.WriteHeader(status)
 	_, _ = io.WriteString(w, a.body) // nobody is left to tell

@@ -23,12 +23,12 @@ type lookups struct {
 	tracer trace.Tracer
 }
 
-func (l lookups) Lookup(ctx context.Context, prefix string) (authz.Entry, error) {
+func (l lookups) Lookup(ctx context.Context, prefix string, into *authz.Scratch) (authz.Entry, error) {
 	if !trace.SpanFromContext(ctx).IsRecording() {
-		return l.Validator.Lookup(ctx, prefix)
+		return l.Validator.Lookup(ctx, prefix, into)
 	}
 	start := time.Now()
-	entry, err := l.Validator.Lookup(ctx, prefix)
+	entry, err := l.Validator.Lookup(ctx, prefix, into)
 	// Only now it is known whether a store was asked.
 	if errors.Is(err, authz.ErrThrottled) || err == nil && entry.Layer != authz.LayerRedis && entry.Layer != authz.LayerDatabase {
 		return entry, err

@@ -113,7 +113,7 @@ type known struct {
 	err   error
 }
 
-func (k known) Lookup(context.Context, string) (authz.Entry, error) {
+func (k known) Lookup(context.Context, string, *authz.Scratch) (authz.Entry, error) {
 	return authz.Entry{Layer: k.layer}, k.err
 }
 
@@ -132,11 +132,11 @@ func TestALookUpIsASpanWhereAStoreWasAsked(t *testing.T) {
 		ended := tracetest.NewSpanRecorder()
 		tracer := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(ended), sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.NeverSample()))).Tracer("t")
 		v := Lookups(c.known, tracer)
-		if entry, err := v.Lookup(t.Context(), "p"); entry.Layer != c.layer || !errors.Is(err, c.err) || len(ended.Ended()) != 0 {
+		if entry, err := v.Lookup(t.Context(), "p", nil); entry.Layer != c.layer || !errors.Is(err, c.err) || len(ended.Ended()) != 0 {
 			t.Errorf("untraced, %+v: got %v, %v, %d spans", c.known, entry, err, len(ended.Ended()))
 		}
 		ctx, check := tracer.Start(sampled(t), "check")
-		if entry, err := v.Lookup(ctx, "p"); entry.Layer != c.layer || !errors.Is(err, c.err) {
+		if entry, err := v.Lookup(ctx, "p", nil); entry.Layer != c.layer || !errors.Is(err, c.err) {
 			t.Errorf("%+v: got %v, %v", c.known, entry, err)
 		}
 		got := "none"

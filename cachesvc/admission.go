@@ -1,0 +1,164 @@
+package cachesvc
+
+import "hash/maphash"
+
+// admission decides what a full shard lets go of, in the manner of S3-FIFO (Yang
+// and others, SOSP 2023). New records are on trial in a queue of a tenth of the
+// shard: those that are not used before they reach its end go away, and only a
+// note of their hash remains; those that are used, or come back while the note
+// stands, are established. Established ones go by the clock algorithm, by how
+// often they were used since the hand last came by. So a scan of keys that are
+// asked for once passes through the tenth and leaves the rest as it is.
+// Not safe for concurrent use.
+type admission struct {
+	limit   int      // records in the shard
+	bytes   int      // of them
+	most    int      // records on trial
+	trials  int      // records on trial
+	queue   []uint32 // a ring of their tags, oldest first, and of some that were dropped
+	first   int
+	waiting int      // in the queue
+	hand    int      // of the clock, on the index's slots
+	notes   []uint16 // of records that went at the end of their trial, by hash; 0: none
+}
+
+const (
+	trialShare = 10
+	// sweepRounds are enough for the hand to count down all uses and spare what
+	// is hot once.
+	sweepRounds = int(headUses) + 2
+	noteBits    = shardShift - tagBits
+)
+
+func newAdmission(limit, bytes int) admission {
+	return admission{limit: limit, bytes: bytes, most: max(limit/trialShare, 1)}
+}
+
+// tries tells whether a new record is on trial: not while there is plenty of
+// room, nor if it was here a while ago.
+func (a *admission) tries(count, bytes int, hash uint64) bool {
+	return (count >= a.limit-a.most || bytes >= a.bytes-a.bytes/trialShare) && !a.noted(hash)
+}
+
+// full tells whether one more record of this size is too much.
+func (a *admission) full(count, bytes, size int) bool {
+	return count >= a.limit || count > 0 && bytes+size > a.bytes
+}
+
+// noteOf places a note by bits of the hash that do not choose the shard.
+func (a *admission) noteOf(hash uint64) (*uint16, uint16) {
+	return &a.notes[(hash>>tagBits&(1<<noteBits-1))*uint64(len(a.notes))>>noteBits], uint16(hash) | 1
+}
+
+func (a *admission) note(hash uint64) {
+	if a.notes == nil {
+		a.notes = make([]uint16, a.limit)
+	}
+	at, note := a.noteOf(hash)
+	*at = note
+}
+
+// noted tells whether there is a note, and takes it.
+func (a *admission) noted(hash uint64) bool {
+	if a.notes == nil {
+		return false
+	}
+	at, note := a.noteOf(hash)
+	if *at != note {
+		return false
+	}
+	*at = 0
+	return true
+}
+
+func (a *admission) queueFull() bool { return a.waiting == a.most }
+
+func (a *admission) push(tag uint64) {
+	if a.queue == nil {
+		a.queue = make([]uint32, a.most)
+	}
+	a.queue[(a.first+a.waiting)%a.most] = uint32(tag)
+	a.waiting++
+}
+
+func (a *admission) pop() (tag uint64) {
+	tag = uint64(a.queue[a.first])
+	a.first = (a.first + 1) % a.most
+	a.waiting--
+	return tag
+}
+
+// begin puts a new record on trial.
+func (sh *shard[T]) begin(tag uint64, p place) {
+	if sh.admission.queueFull() { // with some that were dropped
+		sh.judge()
+	}
+	sh.admission.push(tag)
+	sh.admission.trials++
+	sh.arena.head(p).Or(uint32(headTrial))
+}
+
+// makeRoom lets records go until there is room for one more of this size.
+func (sh *shard[T]) makeRoom(size int) {
+	for a := &sh.admission; a.full(sh.index.count, sh.arena.live, size); {
+		if trials := max(min(a.most, sh.index.count/trialShare), 1); a.trials >= trials || a.trials == sh.index.count {
+			sh.judge()
+		} else {
+			sh.sweep()
+		}
+	}
+}
+
+// judge ends the oldest trial: a record that was not used goes.
+func (sh *shard[T]) judge() {
+	a := &sh.admission
+	tag := a.pop()
+	i := sh.index.find(tag, func(p place) bool { return head(sh.arena.head(p).Load())&headTrial != 0 })
+	if i < 0 {
+		return // it was dropped
+	}
+	p := slotPlace(sh.index.slots[i])
+	hash, used := sh.usage(p)
+	if !used {
+		a.note(hash)
+		sh.remove(i, hash)
+		return
+	}
+	sh.arena.head(p).And(^uint32(headTrial | headUses))
+	a.trials--
+}
+
+// usage tells whether the record at p was used of late.
+func (sh *shard[T]) usage(p place) (hash uint64, used bool) {
+	id := recordID(sh.arena.payload(p))
+	hash = maphash.String(sh.seed, id)
+	return hash, sh.hot.spare(hash, id) || head(sh.arena.head(p).Load())&headUses != 0
+}
+
+// sweep removes the first established record that was not used as often as the
+// hand came by. Others may use what is hot meanwhile, so it ends after some
+// rounds whatever they do.
+func (sh *shard[T]) sweep() {
+	a := &sh.admission
+	for most := sweepRounds * len(sh.index.slots); ; a.hand++ {
+		most--
+		if a.hand >= len(sh.index.slots) {
+			a.hand = 0
+		}
+		slot := sh.index.slots[a.hand]
+		if slot == 0 {
+			continue
+		}
+		word := sh.arena.head(slotPlace(slot))
+		switch h := head(word.Load()); {
+		case h&headTrial != 0:
+		case h&headUses != 0:
+			word.Store(uint32(h - 1))
+		default:
+			if hash, used := sh.usage(slotPlace(slot)); !used || most < 0 {
+				sh.remove(a.hand, hash)
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,102 @@
+package cachesvc
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+)
+
+func TestAScanOfColdKeysDoesNotThrowOutAHotSet(t *testing.T) {
+	const limit, hotSet = 10_000, 5_000
+	p := population{newDatabase().connect(), 2_000_000, kindReference}
+	table := newTable(limit, DefaultMaxBytes, 64, newKeyCodec())
+	e := keyValue(rand.New(rand.NewPCG(1, 1)), "")
+	put := func(i int) { table.put(p.prefix(i), e) }
+	for i := range limit { // the hot ones are among others
+		put(i)
+	}
+	r, misses, uses := rand.New(rand.NewPCG(1, 2)), 0, 0
+	use := func() {
+		i := r.IntN(hotSet)
+		if uses++; table.get(p.prefix(i), nil) == nil {
+			misses++
+			put(i)
+		}
+	}
+	for range 10 * hotSet {
+		use()
+	}
+	uses, misses = 0, 0
+	scanned := 1_000_000
+	if testing.Short() {
+		scanned = 100_000
+	}
+	for i := range scanned { // ten cold ones for each use of a hot one
+		if cold := limit + i; table.get(p.prefix(cold), nil) == nil {
+			put(cold)
+		}
+		if i%10 == 0 {
+			use()
+		}
+	}
+	if misses*100 > uses {
+		t.Errorf("%d of %d uses of a hot key missed while %d cold ones came by", misses, uses, scanned)
+	}
+	if err := table.check(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestANewHotSetTakesTheRoomOfAnOldOne(t *testing.T) {
+	const limit = 10_000
+	p := population{newDatabase().connect(), 1_000_000, kindReference}
+	table := newTable(limit, DefaultMaxBytes, 64, newKeyCodec())
+	e := keyValue(rand.New(rand.NewPCG(1, 1)), "")
+	r := rand.New(rand.NewPCG(1, 2))
+	use := func(from int) (missed bool) {
+		i := from + r.IntN(limit/2)
+		if table.get(p.prefix(i), nil) != nil {
+			return false
+		}
+		table.put(p.prefix(i), e)
+		return true
+	}
+	for from := range 4 {
+		for range 20 * limit {
+			use(from * limit)
+		}
+		misses := 0
+		for range limit {
+			if use(from * limit) {
+				misses++
+			}
+		}
+		if misses > limit/100 {
+			t.Errorf("set %d: %d of %d uses missed", from, misses, limit)
+		}
+	}
+}
+
+func TestAKeyThatComesBackSoonIsEstablished(t *testing.T) {
+	const limit = 200 // one shard
+	table := newTable(limit, DefaultMaxBytes, 64, newKeyCodec())
+	e := keyValue(rand.New(rand.NewPCG(1, 1)), "")
+	next := 0
+	scan := func(n int) {
+		for range n {
+			table.put(fmt.Sprint("cold_", next), e)
+			next++
+		}
+	}
+	scan(2 * limit)
+	table.put("back", e)
+	scan(limit / trialShare)
+	if table.get("back", nil) != nil {
+		t.Fatal("a key that was not used has outlived its trial")
+	}
+	table.put("back", e)
+	scan(limit / 2)
+	if table.get("back", nil) == nil {
+		t.Error("a key that came back is gone like one that was never there")
+	}
+}

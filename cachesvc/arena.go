@@ -1,0 +1,189 @@
+package cachesvc
+
+import (
+	"sync/atomic"
+	"unsafe"
+)
+
+const (
+	segmentSize = 64 << 10
+	// largeBlock and more have a segment to themselves, so that at most a
+	// sixteenth of a segment is left over at its end.
+	largeBlock = segmentSize / 16
+	blockUnit  = 4 // bytes: blocks begin and end at multiples
+
+	// An arena tidies up when more than an eighth of it is waste, beyond what a
+	// few segments always waste.
+	wasteShare = 8
+	wasteFloor = 2 * segmentSize
+	// Between two steps of tidying up it may hold so much more: the segment that
+	// is filled, the one that is moved, the spare one and a large block.
+	untidy = 4 * segmentSize
+)
+
+// arenaRoom is how many bytes of blocks an arena may hold if it is to take up so
+// much in all.
+func arenaRoom(bytes int) int { return (bytes - wasteFloor - untidy) / (wasteShare + 1) * wasteShare }
+
+// place says where in an arena a block stands: the segment above placeBits, and
+// the offset in units.
+type place uint64
+
+const (
+	placeBits    = 16 // of the offset: a segment has fewer units
+	segmentBits  = 20
+	placeAllBits = placeBits + segmentBits
+)
+
+// arena keeps blocks of bytes without a pointer to any of them, so that the
+// collector has as little to do for a million as for one: it sees segments.
+// Blocks are written one after the other; what is freed is waste until the rest
+// of its segment is moved elsewhere. Not safe for concurrent use, but for the
+// heads of blocks.
+type arena struct {
+	segments []segment
+	empty    []uint32 // places in segments that have none
+	current  int      // the segment that is being filled; meaningless without any
+	live     int      // bytes in blocks
+	held     int      // bytes in segments
+	spare    []byte   // the last one of the usual size that came free
+}
+
+type segment struct {
+	data []byte // nil: none
+	used int    // bytes that were handed out
+	live int    // of them not freed
+}
+
+// head is the first word of a block: its length in units, and what is noted of
+// its record, which changes while others read the record.
+type head uint32
+
+const (
+	headUses       head = 3      // how often it was used of late, up to 3
+	headRefreshing head = 1 << 2 // it was claimed
+	headTrial      head = 1 << 3 // it is new, and has to prove its worth
+	headFreed      head = 1 << 4
+	headUnitsShift      = 5
+	headSize            = 4
+)
+
+// blockSize is what a block with so much in it takes up.
+func blockSize(payload int) int {
+	return (payload + headSize + blockUnit - 1) / blockUnit * blockUnit
+}
+
+// alloc returns a block with room for so many bytes.
+func (a *arena) alloc(payload int) place {
+	size := blockSize(payload)
+	var at int
+	switch {
+	case size >= largeBlock:
+		at = a.open(make([]byte, size))
+	case len(a.segments) == 0 || a.segments[a.current].data == nil || a.segments[a.current].used+size > len(a.segments[a.current].data):
+		data := a.spare
+		if a.spare = nil; data == nil {
+			data = make([]byte, segmentSize)
+		}
+		at = a.open(data)
+		a.current = at
+	default:
+		at = a.current
+	}
+	s := &a.segments[at]
+	p := place(at<<placeBits | s.used/blockUnit)
+	s.used += size
+	s.live += size
+	a.live += size
+	a.head(p).Store(uint32(size / blockUnit << headUnitsShift))
+	return p
+}
+
+func (a *arena) open(data []byte) (at int) {
+	a.held += len(data)
+	if n := len(a.empty); n > 0 {
+		at = int(a.empty[n-1])
+		a.empty = a.empty[:n-1]
+	} else {
+		at = len(a.segments)
+		a.segments = append(a.segments, segment{})
+	}
+	a.segments[at] = segment{data: data}
+	return at
+}
+
+// free gives a block back.
+func (a *arena) free(p place) {
+	at := int(p >> placeBits)
+	s, h := &a.segments[at], a.head(p)
+	size := int(h.Load()>>headUnitsShift) * blockUnit
+	h.Or(uint32(headFreed))
+	s.live -= size
+	a.live -= size
+	if s.live > 0 {
+		return
+	}
+	if at == a.current && len(s.data) == segmentSize {
+		s.used = 0
+		return
+	}
+	a.close(at)
+}
+
+func (a *arena) close(at int) {
+	s := &a.segments[at]
+	a.held -= len(s.data)
+	if len(s.data) == segmentSize {
+		a.spare = s.data
+	}
+	*s = segment{}
+	a.empty = append(a.empty, uint32(at))
+}
+
+// head is the first word of the block at p.
+func (a *arena) head(p place) *atomic.Uint32 {
+	data := a.segments[p>>placeBits].data
+	at := int(p&(1<<placeBits-1)) * blockUnit
+	word := data[at : at+headSize]
+	return (*atomic.Uint32)(unsafe.Pointer(&word[0])) // segments and units are aligned
+}
+
+// payload is all the room of the block at p.
+func (a *arena) payload(p place) []byte {
+	data := a.segments[p>>placeBits].data
+	at := int(p&(1<<placeBits-1)) * blockUnit
+	size := int(a.head(p).Load()>>headUnitsShift) * blockUnit
+	return data[at+headSize : at+size : at+size]
+}
+
+// wasteful tells whether tidying up is due.
+func (a *arena) wasteful() bool { return a.held-a.live > wasteFloor+a.live/wasteShare }
+
+// tidy moves the blocks of the segment that wastes most, and so frees it. moved
+// is told of each.
+func (a *arena) tidy(moved func(from, to place)) {
+	worst := -1
+	for i := range a.segments {
+		s := &a.segments[i]
+		if i != a.current && len(s.data) == segmentSize && (worst < 0 || s.live < a.segments[worst].live) {
+			worst = i
+		}
+	}
+	if worst < 0 {
+		return
+	}
+	for used := 0; used < a.segments[worst].used; {
+		from := place(worst<<placeBits | used/blockUnit)
+		h := head(a.head(from).Load())
+		size := int(h>>headUnitsShift) * blockUnit
+		used += size
+		if h&headFreed != 0 {
+			continue
+		}
+		to := a.alloc(size - headSize)
+		copy(a.payload(to), a.payload(from))
+		a.head(to).Store(uint32(h))
+		moved(from, to)
+		a.free(from) // the last one closes the segment
+	}
+}

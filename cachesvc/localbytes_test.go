@@ -1,0 +1,114 @@
+package cachesvc
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"extauthz/authz"
+)
+
+// largestKey has as much metadata as a key may have: 32 texts of 1,024 bytes.
+func largestKey(i int) *value[credential] {
+	v := &value[credential]{}
+	v.found, v.asOf = true, time.Duration(i)
+	metadata := map[string]string{}
+	for n := range 32 {
+		metadata[fmt.Sprint("field", n)] = strings.Repeat(fmt.Sprint(i%10), 1024)
+	}
+	v.data.record = authz.Record{ID: fmt.Sprint(i), Metadata: metadata}
+	return v
+}
+
+func TestLargeKeysTakeNoMoreThanTheBytesOfL1(t *testing.T) {
+	const bytes = 32 << 20
+	heap := func() int {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int(m.HeapAlloc)
+	}
+	small := &value[credential]{}
+	small.found, small.data.record.UserID = true, strings.Repeat("u", 200)
+	before := heap()
+	table := newTable(DefaultMaxKeys, bytes, hotValues, newKeyCodec())
+	scratch := &value[credential]{}
+	for round := range 3 {
+		for i := range 150_000 { // 30 MB of small ones
+			table.put(fmt.Sprint("small_", round, "_", i), small)
+		}
+		for i := range 4_000 { // then 130 MB of large ones, each used so that it might be hot
+			id := fmt.Sprint("large_", round, "_", i)
+			table.put(id, largestKey(i))
+			for range 4 {
+				table.get(id, scratch)
+			}
+			if i%10 == 0 { // and some that were small before
+				table.put(fmt.Sprint("small_", round, "_", 149_999-i), largestKey(i))
+			}
+			for i := range table.shards {
+				if sh := &table.shards[i]; sh.arena.held > bytes/len(table.shards) || sh.arena.live > sh.admission.bytes {
+					t.Fatalf("round %d: a shard holds %d bytes of its %d, in records %d of %d", round, sh.arena.held, bytes/len(table.shards), sh.arena.live, sh.admission.bytes)
+				}
+			}
+		}
+		if err := table.check(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Index, queue and notes come on top: they grow with the records that there were.
+	if took := heap() - before; took > bytes+bytes/4 {
+		t.Errorf("the table takes %d MiB, want %d and what finds them", took>>20, bytes>>20)
+	}
+	runtime.KeepAlive(table)
+}
+
+func TestAScanOfLargeKeysDoesNotThrowOutAHotSet(t *testing.T) {
+	table := newTable(DefaultMaxKeys, 16<<20, 64, newKeyCodec())
+	hot := func(i int) string { return fmt.Sprint("hot_", i) }
+	for i := range 100 {
+		table.put(hot(i), largestKey(i))
+	}
+	for i := range 10_000 {
+		table.put(fmt.Sprint("cold_", i), largestKey(i))
+		if i%10 == 0 { // so a hot one is used once while the room is filled twice over
+			table.get(hot(i/10%100), nil)
+		}
+	}
+	missing := 0
+	for i := range 100 {
+		if table.get(hot(i), nil) == nil {
+			missing++
+		}
+	}
+	if missing > 2 {
+		t.Errorf("%d of 100 large keys in use are gone after a scan", missing)
+	}
+}
+
+func TestWhatIsHeldInCommonHasABound(t *testing.T) {
+	c := newCommon(readTexts)
+	written := func(i int) []byte { return appendTexts(nil, []string{fmt.Sprint(i), strings.Repeat("x", 10_000)}) }
+	take := func(i int) (uint32, bool) {
+		if id, ok := c.take(written(i)); ok {
+			return id, ok
+		}
+		// It is taken in when it is seen again
+		return c.take(written(i))
+	}
+	var ids []uint32
+	for i := range 2 * commonBytes / 10_000 {
+		if id, ok := take(i); ok {
+			ids = append(ids, id)
+		}
+	}
+	if n := len(ids); n < commonBytes/10_100 || n > commonBytes/10_000 {
+		t.Fatalf("%d values of 10,000 bytes are held", n)
+	}
+	c.release(ids[0])
+	if _, ok := take(-1); !ok {
+		t.Error("what went left no room behind")
+	}
+}

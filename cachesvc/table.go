@@ -1,0 +1,339 @@
+package cachesvc
+
+import (
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+)
+
+const (
+	maxShards   = 64
+	leastShard  = 256     // entries worth a shard
+	leastBytes  = 2 << 20 // and bytes
+	shardMargin = 64      // keeps the locks of two shards off one cache line
+	shardShift  = 58      // the bits of a hash above it choose the shard
+
+	hotValues       = 16384 // at most, in a table of what exists
+	hotAbsentValues = 1024
+	hotShare        = 8    // and at most one in so many
+	hotLargest      = 1024 // bytes of a record that may be hot: as it is read it takes up to thrice that
+
+	// What is larger than this part of a shard's room, or than largestRecord, is
+	// not kept.
+	recordShare   = 4
+	largestRecord = 1 << 20
+)
+
+// codec writes the data of a value into the bytes that a table keeps.
+type codec[T any] interface {
+	// append writes the data of v, which stands under id. What it takes of what
+	// records have in common is taken for these bytes.
+	append(to []byte, id string, v *value[T]) []byte
+	// read sets v.data, which is empty; id, stamp and an empty room are set.
+	read(from string, v *value[T])
+	// release gives back what append took for these bytes.
+	release(from string)
+}
+
+// table is L1: values as bytes, without a pointer to any of them, so that
+// neither memory nor collections suffer from a million. Its shards each have a
+// read lock, an [index] into an [arena], [admission] and what is [hot].
+//
+// Invariants, under a shard's lock:
+//  1. Each block of the arena that was not freed is the record of one id, and
+//     one slot of the index, under the tag of the id's hash, holds its place.
+//  2. There are admission.limit records at most, in blocks of admission.bytes at
+//     most; the arena holds no more than its share of the table's bytes.
+//  3. What hot holds under an id was read from the record that is there now.
+//  4. What a codec took for a record is given back once, when its bytes go.
+//  5. admission.trials records are marked as being on trial, and the tag of each
+//     is in the queue.
+//
+// A value that was got is apart from all that, and stays what it was.
+type table[T any] struct {
+	seed   maphash.Seed
+	shards []shard[T]
+}
+
+type shard[T any] struct {
+	seed  maphash.Seed
+	codec codec[T]
+
+	mu        sync.RWMutex
+	index     index
+	arena     arena
+	admission admission
+	buffer    []byte // for writing records
+	hot       hot[T]
+	turn      atomic.Uint32 // of records that were used and are not hot
+	_         [shardMargin]byte
+}
+
+var _ local[credential] = (*table[credential])(nil)
+
+// newTable returns one with room for limit values in so many bytes, of which up
+// to hotLimit are kept as they were read.
+func newTable[T any](limit, bytes, hotLimit int, c codec[T]) *table[T] {
+	n := 1
+	for n < maxShards && limit/(2*n) >= leastShard && bytes/(2*n) >= leastBytes {
+		n *= 2
+	}
+	hotEach := hotWays
+	for hotEach*2*n <= hotLimit && hotEach*hotShare*n <= limit {
+		hotEach *= 2
+	}
+	t := &table[T]{seed: maphash.MakeSeed(), shards: make([]shard[T], n)}
+	for i := range t.shards {
+		sh := &t.shards[i]
+		sh.seed, sh.codec = t.seed, c
+		sh.admission = newAdmission(max(limit/n, 1), arenaRoom(bytes/n))
+		sh.index.most = sh.admission.limit
+		sh.hot = newHot[T](hotEach)
+	}
+	return t
+}
+
+func (t *table[T]) of(id string) (*shard[T], uint64) {
+	hash := maphash.String(t.seed, id)
+	return &t.shards[hash>>shardShift&uint64(len(t.shards)-1)], hash
+}
+
+// get does not allocate for a value that is hot, nor where into had a value of
+// this size in it before; but for one in offerEvery of those that could be hot.
+func (t *table[T]) get(id string, into *value[T]) *value[T] {
+	sh, hash := t.of(id)
+	if v := sh.hot.get(hash, id); v != nil {
+		return v
+	}
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	i := sh.find(hash, id)
+	if i < 0 {
+		return nil
+	}
+	p := slotPlace(sh.index.slots[i])
+	word := sh.arena.head(p)
+	h := head(word.Load())
+	if h&headUses < headUses {
+		word.CompareAndSwap(uint32(h), uint32(h+1)) // another's use counts as well
+	}
+	offer := h&headUses > 0 && h>>headUnitsShift <= hotLargest/blockUnit && sh.hot.wants(hash, &sh.turn)
+	v := into
+	if v == nil || offer {
+		v = new(value[T])
+	}
+	sh.read(p, v)
+	if offer {
+		sh.hot.offer(hash, v)
+	}
+	return v
+}
+
+// read sets v to the record at p. What was asked of v before says nothing of it.
+func (sh *shard[T]) read(p place, v *value[T]) {
+	v.checked.Store(0)
+	v.refreshing.Store(false)
+	v.room.empty()
+	f := fields{textOf(sh.arena.payload(p))}
+	v.id = v.room.keep(f.text(int(f.uvarint())))
+	var nothing T
+	v.data = nothing
+	if f.stamp(&v.stamp); v.found {
+		sh.codec.read(f.rest, v)
+	}
+}
+
+// recordID is the id that a record begins with; it goes with the bytes.
+func recordID(payload []byte) string {
+	f := fields{textOf(payload)}
+	return f.text(int(f.uvarint()))
+}
+
+func (sh *shard[T]) find(hash uint64, id string) int {
+	return sh.index.find(tagOf(hash), func(p place) bool { return recordID(sh.arena.payload(p)) == id })
+}
+
+func (t *table[T]) put(id string, v *value[T]) {
+	sh, hash := t.of(id)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	sh.write(id, v)
+	size, i := blockSize(len(sh.buffer)), sh.find(hash, id)
+	if i >= 0 && !sh.fits(i, size) {
+		sh.remove(i, hash)
+		i = -1
+	}
+	switch {
+	case i >= 0:
+		sh.replace(i, hash, id)
+	case size <= sh.largest():
+		sh.insert(hash)
+	default:
+		sh.discard(sh.buffer)
+	}
+	if cap(sh.buffer) > largeBlock {
+		sh.buffer = nil
+	}
+	for range 1 + size/largeBlock { // what a large record pushed out is spread over many segments
+		sh.tidy()
+	}
+}
+
+// largest is the size of the largest block that is kept.
+func (sh *shard[T]) largest() int { return min(sh.admission.bytes/recordShare, largestRecord) }
+
+// fits tells whether a record of this size may take the place of the one in slot
+// i without another's going.
+func (sh *shard[T]) fits(i, size int) bool {
+	had := blockSize(len(sh.arena.payload(slotPlace(sh.index.slots[i]))))
+	return size <= had || size <= sh.largest() && sh.arena.live-had+size <= sh.admission.bytes
+}
+
+// write sets the buffer to the record.
+func (sh *shard[T]) write(id string, v *value[T]) {
+	b := appendText(sh.buffer[:0], id)
+	b = appendStamp(b, &v.stamp)
+	if v.found {
+		b = sh.codec.append(b, id, v)
+	}
+	sh.buffer = b
+}
+
+// insert adds the record in the buffer.
+func (sh *shard[T]) insert(hash uint64) {
+	size := blockSize(len(sh.buffer))
+	sh.makeRoom(size)
+	tries := sh.admission.tries(sh.index.count, sh.arena.live+size, hash)
+	p := sh.arena.alloc(len(sh.buffer))
+	copy(sh.arena.payload(p), sh.buffer)
+	sh.index.add(tagOf(hash), p)
+	if tries {
+		sh.begin(tagOf(hash), p)
+	}
+}
+
+// replace puts the record in the buffer in the place of the one in slot i, in
+// the same block if it fits well.
+func (sh *shard[T]) replace(i int, hash uint64, id string) {
+	p := slotPlace(sh.index.slots[i])
+	sh.release(p)
+	sh.hot.clear(hash, id)
+	h := head(sh.arena.head(p).Load()) &^ headRefreshing
+	if had, want := blockSize(len(sh.arena.payload(p))), blockSize(len(sh.buffer)); want > had || want < had/2 {
+		sh.arena.free(p)
+		p = sh.arena.alloc(len(sh.buffer))
+		sh.index.slots[i] = slotOf(tagOf(hash), p)
+		h = h&(1<<headUnitsShift-1) | head(sh.arena.head(p).Load())
+	}
+	sh.arena.head(p).Store(uint32(h))
+	copy(sh.arena.payload(p), sh.buffer)
+}
+
+// release gives back what the record at p has in common with others.
+func (sh *shard[T]) release(p place) { sh.discard(sh.arena.payload(p)) }
+
+// discard gives back what written bytes have in common with others.
+func (sh *shard[T]) discard(written []byte) {
+	var s stamp
+	f := fields{textOf(written)}
+	f.text(int(f.uvarint()))
+	if f.stamp(&s); s.found {
+		sh.codec.release(f.rest)
+	}
+}
+
+// remove drops the record in slot i.
+func (sh *shard[T]) remove(i int, hash uint64) {
+	p := slotPlace(sh.index.slots[i])
+	sh.release(p)
+	sh.hot.clear(hash, recordID(sh.arena.payload(p)))
+	if head(sh.arena.head(p).Load())&headTrial != 0 {
+		sh.admission.trials--
+	}
+	sh.arena.free(p)
+	sh.index.remove(i)
+}
+
+// tidy makes one step towards little waste, so that nobody waits for long.
+func (sh *shard[T]) tidy() {
+	if !sh.arena.wasteful() {
+		return
+	}
+	sh.arena.tidy(func(from, to place) {
+		tag := tagOf(maphash.String(sh.seed, recordID(sh.arena.payload(to))))
+		sh.index.slots[sh.index.find(tag, func(p place) bool { return p == from })] = slotOf(tag, to)
+	})
+}
+
+func (t *table[T]) drop(id string) bool {
+	sh, hash := t.of(id)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	i := sh.find(hash, id)
+	if i < 0 {
+		return false
+	}
+	sh.remove(i, hash)
+	sh.tidy()
+	return true
+}
+
+func (t *table[T]) dropWhere(match func(*value[T]) bool) (dropped int) {
+	v := new(value[T])
+	for i := range t.shards {
+		dropped += t.shards[i].dropWhere(match, v)
+	}
+	return dropped
+}
+
+// dropWhere reads each record into v.
+func (sh *shard[T]) dropWhere(match func(*value[T]) bool, v *value[T]) (dropped int) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	for i := 0; i < len(sh.index.slots); {
+		slot := sh.index.slots[i]
+		if slot == 0 {
+			i++
+			continue
+		}
+		if sh.read(slotPlace(slot), v); !match(v) {
+			i++
+			continue
+		}
+		sh.remove(i, maphash.String(sh.seed, v.id)) // another may stand there now
+		dropped++
+	}
+	for range sh.arena.segments {
+		sh.tidy()
+	}
+	return dropped
+}
+
+func (t *table[T]) claim(id string, v *value[T]) bool {
+	sh, hash := t.of(id)
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	i := sh.find(hash, id)
+	if i < 0 {
+		return false
+	}
+	p := slotPlace(sh.index.slots[i])
+	var s stamp
+	f := fields{textOf(sh.arena.payload(p))}
+	f.text(int(f.uvarint()))
+	f.stamp(&s)
+	if s.asOf != v.asOf || s.seq != v.seq {
+		return false
+	}
+	before := sh.arena.head(p).Or(uint32(headRefreshing))
+	return head(before)&headRefreshing == 0
+}
+
+func (t *table[T]) len() (n int) {
+	for i := range t.shards {
+		t.shards[i].mu.RLock()
+		n += t.shards[i].index.count
+		t.shards[i].mu.RUnlock()
+	}
+	return n
+}

@@ -1,0 +1,390 @@
+package cachesvc
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+	"unsafe"
+
+	"extauthz/authz"
+)
+
+// tooLarge is a text that makes a key too large for a table of LeastMaxBytes.
+const tooLarge = 200_000
+
+// keyValue makes a value of a key whose fields come from r.
+func keyValue(r *rand.Rand, id string) *value[credential] {
+	v := &value[credential]{}
+	span := func() time.Duration { return time.Duration(r.Int64N(int64(1<<uint(1+r.IntN(61))))) - time.Second }
+	v.version, v.seq, v.generation = r.Uint64()>>r.IntN(64), r.Uint64()>>r.IntN(64), r.Uint64()>>r.IntN(64)
+	v.asOf, v.expires, v.until = span(), span(), span()
+	v.shared, v.unvouched = r.IntN(2) == 0, r.IntN(2) == 0
+	if v.found = r.IntN(8) > 0; !v.found {
+		return v
+	}
+	some := func() bool { return r.IntN(4) == 0 }
+	word := func() string { return strings.Repeat("wörd", r.IntN(8)) + fmt.Sprint(r.IntN(5)) }
+	uuid := func() string {
+		if some() {
+			return strings.ToUpper("01890a5d-ac96-774b-bcce-b302099a8057")[:r.IntN(37)]
+		}
+		return fmt.Sprintf("%08x-%04x-7%03x-a%03x-%012x", r.Uint32(), r.IntN(1<<16), r.IntN(1<<12), r.IntN(1<<12), r.Int64N(1<<48))
+	}
+	moment := func() time.Time {
+		t := time.Unix(r.Int64N(1<<38)-1<<36, r.Int64N(1e9))
+		if some() {
+			return t.UTC()
+		}
+		return t.Truncate(time.Microsecond).UTC()
+	}
+	sets := func() (s authz.Scopes) {
+		for i := range r.IntN(4) {
+			s = append(s, authz.Scope{Resource: fmt.Sprintf("orders%d/%d", i, r.IntN(3)), Actions: []string{"create", "read"}[r.IntN(2):]})
+		}
+		return s
+	}
+	var digest [32]byte
+	for i := range digest {
+		digest[i] = byte(r.Uint32())
+	}
+	rec := authz.Record{ID: uuid(), UserID: uuid(), Name: word(), Prefix: id, Scopes: sets(), Active: !some(), CreatedAt: moment(), Version: v.version, Environment: "live"}
+	rec.UpdatedAt = rec.CreatedAt
+	if some() {
+		rec.UpdatedAt, rec.Prefix, rec.Version = moment(), word(), r.Uint64()
+	}
+	if some() {
+		rec.Roles, rec.Project = []string{word(), word()}, word()
+		rec.Grants = authz.Grants{Scopes: sets(), Projects: []string{word()}}
+	}
+	if some() {
+		rec.ExpiresAt, rec.RevokedAt, rec.ShadowUntil = moment(), moment(), moment()
+		rec.RotatedFrom, rec.Family = uuid(), uuid()
+	}
+	if some() {
+		rec.Rate = authz.Rate{Count: r.IntN(1000), Per: time.Second}
+		rec.AllowedCIDRs = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32"), {}}
+		size := r.IntN(5000)
+		switch r.IntN(40) {
+		case 0, 1:
+			size = r.IntN(60_000)
+		case 2:
+			size = tooLarge
+		}
+		rec.Metadata = map[string]string{word(): word(), "team": strings.Repeat("x", size)}
+	}
+	v.data = credential{rec, authz.Verifier{Alg: authz.HashHMACSHA256, PepperID: word()}}
+	if !some() {
+		v.data.verifier.Digest = authz.NewDigest(digest)
+	}
+	return v
+}
+
+// differs tells in what a value that was got differs from the one that was put.
+func differs(got, put *value[credential]) string {
+	type plain struct {
+		found, shared, unvouched bool
+		version, seq, gen        uint64
+		asOf, expires, until     time.Duration
+	}
+	of := func(v *value[credential]) plain {
+		return plain{v.found, v.shared, v.unvouched, v.version, v.seq, v.generation, v.asOf, v.expires, v.until}
+	}
+	if a, b := of(got), of(put); a != b {
+		return fmt.Sprintf("stamp %+v, want %+v", a, b)
+	}
+	if a, b := got.data.record, put.data.record; !reflect.DeepEqual(a, b) {
+		return fmt.Sprintf("record %+v, want %+v", a, b)
+	}
+	a, b := got.data.verifier, put.data.verifier
+	one, has := a.Digest.Bytes()
+	other, had := b.Digest.Bytes()
+	if a.Alg != b.Alg || a.PepperID != b.PepperID || one != other || has != had {
+		return "the verifier"
+	}
+	return ""
+}
+
+// check holds a table to its invariants.
+func (t *table[T]) check() error {
+	for n := range t.shards {
+		sh := &t.shards[n]
+		var records, trials, live int
+		for i, slot := range sh.index.slots {
+			if slot == 0 {
+				continue
+			}
+			records++
+			p := slotPlace(slot)
+			id := recordID(sh.arena.payload(p))
+			of, hash := t.of(id)
+			h := head(sh.arena.head(p).Load())
+			if of != sh || slotTag(slot) != tagOf(hash) || sh.find(hash, id) != i || h&headFreed != 0 {
+				return fmt.Errorf("%q is not found where it stands", id)
+			}
+			live += blockSize(len(sh.arena.payload(p)))
+			if h&headTrial != 0 {
+				trials++
+				queued := false
+				for k := range sh.admission.waiting {
+					queued = queued || uint64(sh.admission.queue[(sh.admission.first+k)%sh.admission.most]) == slotTag(slot)
+				}
+				if !queued {
+					return fmt.Errorf("the trial of %q has no end", id)
+				}
+			}
+		}
+		held := 0
+		for _, s := range sh.arena.segments {
+			held += len(s.data)
+		}
+		if records != sh.index.count || records > sh.admission.limit || trials != sh.admission.trials || live != sh.arena.live || held != sh.arena.held || live > sh.admission.bytes {
+			return fmt.Errorf("%d records (%d counted), %d on trial (%d), %d bytes (%d) in %d (%d)", records, sh.index.count, trials, sh.admission.trials, live, sh.arena.live, held, sh.arena.held)
+		}
+		if sh.arena.held > sh.arena.live*9/8+wasteFloor+4*segmentSize {
+			return fmt.Errorf("%d bytes for %d", sh.arena.held, sh.arena.live)
+		}
+		for s := range sh.hot.sets {
+			for way := range sh.hot.sets[s].ways {
+				if v := sh.hot.sets[s].ways[way].Load(); v != nil {
+					if _, hash := t.of(v.id); sh.find(hash, v.id) < 0 {
+						return fmt.Errorf("%q is hot and not there", v.id)
+					}
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// check tells whether as many records hold scopes in common as are counted.
+func (k *keyCodec) check(t *table[credential]) error {
+	want := map[uint32]uint32{}
+	for n := range t.shards {
+		sh := &t.shards[n]
+		for _, slot := range sh.index.slots {
+			if slot == 0 {
+				continue
+			}
+			var s stamp
+			f := fields{textOf(sh.arena.payload(slotPlace(slot)))}
+			f.plain()
+			if f.stamp(&s); !s.found {
+				continue
+			}
+			if flags := f.keyFlags(); flags&keyScopesCommon != 0 {
+				want[uint32(f.uvarint())]++
+			}
+		}
+	}
+	got := map[uint32]uint32{}
+	for i := range k.scopes.held {
+		if n := k.scopes.held[i].records; n > 0 {
+			got[uint32(i)] = n
+		}
+	}
+	if !maps.Equal(want, got) {
+		return fmt.Errorf("scopes in common are counted as %v, want %v", got, want)
+	}
+	return nil
+}
+
+// playTable does what steps say to a table and to a plain map, and tells where
+// they part. The table may let go of what it has no room for, and of nothing
+// else; what it holds is what was put last.
+func playTable(seed uint64, limit int, steps []byte) error {
+	codec := newKeyCodec()
+	bytes := DefaultMaxBytes
+	if seed%2 == 0 {
+		bytes = LeastMaxBytes
+	}
+	table := newTable(limit, bytes, 64, codec)
+	scratch := &value[credential]{}
+	model, claimed := map[string]*value[credential]{}, map[string]bool{}
+	r := rand.New(rand.NewPCG(seed, seed))
+	for n, step := range steps {
+		id := fmt.Sprint("ak_live_", int(step>>3)*(1+r.IntN(1+n/16)))
+		switch step & 7 {
+		case 0, 1, 2:
+			v := keyValue(r, id)
+			table.put(id, v)
+			model[id] = v
+			delete(claimed, id)
+			fits := bytes > LeastMaxBytes || len(v.data.record.Metadata["team"]) < tooLarge
+			if (table.get(id, nil) != nil) != fits {
+				return fmt.Errorf("step %d: %s was put and is not there", n, id)
+			}
+		case 3:
+			had := table.get(id, nil) != nil
+			if dropped := table.drop(id); dropped != had || table.get(id, nil) != nil {
+				return fmt.Errorf("step %d: %s was there: %v, dropped: %v", n, id, had, dropped)
+			}
+			delete(model, id)
+		case 4:
+			version := r.Uint64()
+			match := func(v *value[credential]) bool { return (v.version^version)&7 == 0 }
+			before := table.len()
+			if dropped := table.dropWhere(match); before-dropped != table.len() {
+				return fmt.Errorf("step %d: %d of %d dropped, %d left", n, dropped, before, table.len())
+			}
+			maps.DeleteFunc(model, func(_ string, v *value[credential]) bool { return match(v) })
+		case 5:
+			if v := table.get(id, nil); v != nil {
+				if stale := (&value[credential]{stamp: stamp{asOf: v.asOf + 1}}); table.claim(id, stale) {
+					return fmt.Errorf("step %d: an older value of %s was claimed", n, id)
+				}
+				if got := table.claim(id, v); got == claimed[id] {
+					return fmt.Errorf("step %d: claiming %s: %v, claimed before: %v", n, id, got, claimed[id])
+				}
+				claimed[id] = true
+			}
+		default:
+			for range 3 { // it becomes hot
+				got, want := table.get(id, scratch), model[id]
+				if got == nil {
+					continue
+				}
+				if got.checked.Swap(1) > 1 {
+					return fmt.Errorf("step %d: %s counts as checked", n, id)
+				}
+				if got == scratch {
+					got.checked.Store(2)
+				}
+				if want == nil {
+					return fmt.Errorf("step %d: %s is there and was dropped", n, id)
+				}
+				if d := differs(got, want); d != "" {
+					return fmt.Errorf("step %d: %s has another %s", n, id, d)
+				}
+			}
+		}
+		if bytes > LeastMaxBytes && limit > 8*len(steps) && table.len() != len(model) {
+			return fmt.Errorf("step %d: %d records, want %d", n, table.len(), len(model))
+		}
+	}
+	for id, want := range model {
+		if got := table.get(id, nil); got != nil && differs(got, want) != "" {
+			return fmt.Errorf("%s has another %s", id, differs(got, want))
+		}
+	}
+	if err := table.check(); err != nil {
+		return err
+	}
+	if err := codec.check(table); err != nil {
+		return err
+	}
+	table.dropWhere(func(*value[credential]) bool { return true })
+	if err := table.check(); err != nil {
+		return err
+	}
+	return codec.check(table)
+}
+
+func FuzzTheTableIsAMap(f *testing.F) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for _, limit := range []uint16{1, 2, 7, 30, 2000, 30_000} {
+		steps := make([]byte, 600)
+		for i := range steps {
+			steps[i] = byte(r.Uint32())
+		}
+		f.Add(uint64(limit), limit, steps)
+	}
+	f.Fuzz(func(t *testing.T, seed uint64, limit uint16, steps []byte) {
+		if len(steps) > 2000 {
+			return
+		}
+		if err := playTable(seed, int(limit)+1, steps); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestATableOfManyShardsIsAMap(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	steps := make([]byte, 60_000)
+	for i := range steps {
+		if steps[i] = byte(r.Uint32()); steps[i]&7 == 4 && r.IntN(500) > 0 {
+			steps[i]--
+		}
+	}
+	for _, limit := range []int{3000, 600_000} {
+		if err := playTable(9, limit, steps); err != nil {
+			t.Errorf("limit %d: %v", limit, err)
+		}
+	}
+}
+
+// TestWhatIsGotStaysWhatItWas while others change the table.
+func TestWhatIsGotStaysWhatItWas(t *testing.T) {
+	table := newTable(512, DefaultMaxBytes, 64, newKeyCodec())
+	values := make([]*value[credential], 64)
+	for i := range values {
+		values[i] = keyValue(rand.New(rand.NewPCG(uint64(i), 1)), "ak_live_0")
+	}
+	var running sync.WaitGroup
+	for worker := range 4 {
+		running.Go(func() {
+			r := rand.New(rand.NewPCG(uint64(worker), 2))
+			for range 5000 {
+				n := r.IntN(40)
+				id := fmt.Sprint("ak_live_", n)
+				switch r.IntN(8) {
+				case 0, 1:
+					table.put(id, values[r.IntN(len(values))])
+				case 2:
+					table.drop(id)
+				case 3:
+					if v := table.get(id, nil); v != nil {
+						table.claim(id, v)
+					}
+				default:
+					if v := table.get(id, nil); v != nil {
+						before := *fingerprint(v)
+						table.put(fmt.Sprint("other_", r.IntN(1000)), values[r.IntN(len(values))])
+						if !slices.ContainsFunc(values, func(want *value[credential]) bool { return sameValue(v, want) }) || *fingerprint(v) != before {
+							t.Errorf("%s is none of the values that were put", id)
+							return
+						}
+					}
+				}
+			}
+		})
+	}
+	running.Wait()
+	if err := table.check(); err != nil {
+		t.Error(err)
+	}
+}
+
+func fingerprint(v *value[credential]) *string {
+	s := fmt.Sprintf("%+v %+v", v.data.record, v.asOf)
+	return &s
+}
+
+// sameValue compares what was put under another id.
+func sameValue(got, put *value[credential]) bool {
+	other := value[credential]{data: put.data}
+	other.found, other.shared, other.unvouched = put.found, put.shared, put.unvouched
+	other.version, other.seq, other.generation = put.version, put.seq, put.generation
+	other.asOf, other.expires, other.until = put.asOf, put.expires, put.until
+	return got.asOf == put.asOf && differs(got, &other) == ""
+}
+
+func TestWhatCountsUsesDoesNotKeepRecords(t *testing.T) {
+	s := start(t, Config{Database: newDatabase().connect()})
+	id := "01890a5d-ac96-774b-bcce-b302099a8057"
+	s.Used(id, time.Now())
+	for i := range s.usage.shards {
+		for kept := range s.usage.shards[i].cells {
+			if unsafe.StringData(kept) == unsafe.StringData(id) {
+				t.Error("the record's own text is kept, and with it the record")
+			}
+		}
+	}
+}

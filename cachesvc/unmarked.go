@@ -1,0 +1,51 @@
+package cachesvc
+
+import (
+	"hash/maphash"
+	"sync/atomic"
+)
+
+// unmarked answers for topics of which [recent] has no mark, which are nearly
+// all, without its lock: so look-ups neither meet in one place nor wait while a
+// long list of changes is learned. Each topic has one of its bits, which is set
+// before a change of the topic counts as learned, and stays set at least as long
+// as there is a mark.
+type unmarked struct {
+	generation uint64
+	all        mark
+	bits       [markedBits / 64]atomic.Uint64
+}
+
+// markedBits is so large that a thousand marks send one look-up in sixty to the
+// lock that needs not go there, and takes 8 KiB.
+const markedBits = 1 << 16
+
+func (u *unmarked) bit(hash uint64) (word *atomic.Uint64, mask uint64) {
+	at := hash % markedBits
+	return &u.bits[at/64], 1 << (at % 64)
+}
+
+func (r *recent) hash(t topic) uint64 { return maphash.String(r.seed, t.id) + uint64(t.subject) }
+
+// mayBeMarked tells whether the lock has to be asked for this topic.
+func (u *unmarked) mayBeMarked(hash uint64) bool {
+	word, mask := u.bit(hash)
+	return word.Load()&mask != 0
+}
+
+func (u *unmarked) mark(hash uint64) {
+	word, mask := u.bit(hash)
+	word.Or(mask)
+}
+
+// publish makes what is asked without the lock anew: after a change of what it
+// holds beside the bits, and when most bits are those of marks that are gone.
+// The lock is held.
+func (r *recent) publish() {
+	u := &unmarked{generation: r.generation, all: r.all}
+	for t := range r.marks {
+		u.mark(r.hash(t))
+	}
+	r.bitsSet = len(r.marks)
+	r.unmarked.Store(u)
+}
