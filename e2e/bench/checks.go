@@ -129,12 +129,24 @@ func (s *site) play(scene scene, service *service, floors []*target) []string {
 		contender{target: floors[0]}, contender{target: floors[1]}, contender{target: service.target, reason: kinds[scene.kind]})
 	floor, raw, ours := t[0], t[1], t[2]
 	perSecond := func(t turn) float64 { return t.perSecond }
-	cells := []string{scene.String(),
+	cells := []string{scene.String() + failures(ours),
 		fmt.Sprintf("%.1f", median(ours, cpu)), fmt.Sprintf("%.1f", median(floor, cpu)), fmt.Sprintf("%.1f", median(raw, cpu)),
 		"**" + ratio(ours, floor, cpu).String() + "**", ratio(ours, raw, cpu).String(),
 		count(int(median(ours, perSecond))) + ", " + count(int(median(floor, perSecond))), latencies(ours), latencies(floor)}
 	s.say("%s: ratio %s to the floor, %s to the raw floor", cells[0], ratio(ours, floor, cpu), cells[5])
 	return cells
+}
+
+// failures tells of checks that ended in an error, if any did.
+func failures(turns []turn) string {
+	failed, checks := 0, 0
+	for _, t := range turns {
+		failed, checks = failed+t.failed, checks+t.checks
+	}
+	if failed == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (%s of %s checks failed: no decision in time)", count(failed), count(failed+checks))
 }
 
 // count writes 1,000,000.

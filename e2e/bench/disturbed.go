@@ -36,7 +36,7 @@ func (s *site) disturbed() {
 			contender{target: floor}, contender{target: x.target, reason: kinds["allow"], beside: beside}, contender{target: floor, beside: beside})
 		table := newTable(fmt.Sprintf("Latency at %s checks a second while keys are made, revoked and warmed and usage is written", count(disturbedRate)),
 			"who", "p50 / p99 / p99.9, ms", "service's p99, ratio to it")
-		table.add("service", latencies(t[1]), "")
+		table.add("service"+failures(t[1]), latencies(t[1]), "")
 		table.add("floor, alone", latencies(t[0]), "**"+ratio(t[1], t[0], p99).String()+"**")
 		table.add("floor, beside the same work", latencies(t[2]), "**"+ratio(t[1], t[2], p99).String()+"**")
 		s.report(table)
