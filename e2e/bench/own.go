@@ -9,7 +9,7 @@ import (
 
 // ownBenchmarks are those of the work that is ours in a check, without transport.
 var ownBenchmarks = []struct{ pkg, pattern string }{
-	{"extauthz/envoy", "^BenchmarkDecision$"},
+	{"extauthz/envoy", "^BenchmarkDecision"},
 	{"extauthz/authz", "^(BenchmarkAuthorize|BenchmarkMatchTenThousandRules)$"},
 	{"extauthz/cachesvc", "^BenchmarkHit$"},
 }
