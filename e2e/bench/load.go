@@ -25,7 +25,7 @@ const (
 	lookEvery = 64
 	// mayFail is the part of checks that may end in an error, since a busy machine
 	// keeps some waiting for longer than their deadline; they are told.
-	mayFail = .01
+	mayFail = .05
 )
 
 // The ways in which a request is picked.

@@ -42,7 +42,7 @@ func onDisk(dir string) error {
 	if err := unix.Statfs(dir, &s); err != nil {
 		return err
 	}
-	if int64(s.Type) == unix.TMPFS_MAGIC {
+	if s.Type == unix.TMPFS_MAGIC {
 		return fmt.Errorf("%s is in memory, where a commit costs nothing: set TMPDIR to a folder on a disk", dir)
 	}
 	return nil
