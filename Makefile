@@ -6,7 +6,7 @@ ALL_ENVOYS  := 1.36.4 1.37.0 1.38.3 1.40.0
 LINT  := $(GO) tool -modfile=tools/go.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: image e2e-compose test-alerts e2e-kube bench-revocation bench-flood help build parts vet lint fmt test test-full test-short clean run demo
+.PHONY: image e2e-compose test-alerts e2e-kube bench bench-all pgo bench-pgo bench-revocation bench-flood help build parts vet lint fmt test test-full test-short clean run demo
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,19 @@ e2e-kube: ## Istio and Envoy Gateway on a real Kubernetes API, as plain processe
 
 test-short: ## tests that need nothing beside Go, under a minute
 	$(GO) test -short ./...
+
+bench: parts ## what the goals are about, beside floors that decide nothing, into docs/benchmarks.md (15 minutes)
+	$(GO) run ./e2e/bench headline -o docs/benchmarks.md
+
+bench-all: parts ## each dimension by itself too, and the whole hop through Envoy (40 minutes); `go run ./e2e/bench -h` for parts of it
+	$(GO) run ./e2e/bench all -o docs/benchmarks.md
+
+pgo: parts ## record what the service does under load, for the compiler: cmd/extauthz/default.pgo
+	$(GO) run ./e2e/bench pgo cmd/extauthz/default.pgo
+
+bench-pgo: parts ## whether that helps: this build beside one without it
+	$(GO) build -pgo=off -o dist/extauthz-plain ./cmd/extauthz
+	$(GO) run ./e2e/bench compare dist/extauthz-plain
 
 bench-revocation: parts ## the time from a revocation's answer to the last allowed check, on three processes
 	E2E_PLAIN_BUILD=1 CI=true $(GO) test ./e2e -run '^$$' -bench Revocation -benchtime 1x -timeout 30m

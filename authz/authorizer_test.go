@@ -30,7 +30,7 @@ func (k *keys) RoleScopes(_ context.Context, rec *Record, _ Need) (s Scopes, err
 var testNow = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 
 // authorizer returns one with a key whose record edit changes, and the key.
-func authorizer(t *testing.T, edit func(*Config, *Record, *keys)) (*Authorizer, string) {
+func authorizer(t testing.TB, edit func(*Config, *Record, *keys)) (*Authorizer, string) {
 	t.Helper()
 	f, peppers := testFormat(t), testPeppers(t, 1)
 	key, prefix, err := f.Generate("live", rand.Reader)
@@ -62,18 +62,21 @@ func get(path string, headers ...Header) *Request {
 	return &Request{Method: "GET", Host: "api.example.com", Path: path, Headers: headers, Peer: netip.MustParseAddr("192.0.2.1")}
 }
 
-func TestEveryReasonIsReached(t *testing.T) {
-	wrong := func(key string) string { // same prefix, other secret, valid checksum
-		body := []byte(key[:len(key)-keyChecksumLength])
-		last := &body[len(body)-1]
-		if *last == 'a' {
-			*last = 'b'
-		} else {
-			*last = 'a'
-		}
-		sum := checksum(string(body))
-		return string(body) + string(sum[:])
+// wrongSecret is a key under the same prefix, with another secret and a valid
+// checksum.
+func wrongSecret(key string) string {
+	body := []byte(key[:len(key)-keyChecksumLength])
+	last := &body[len(body)-1]
+	if *last == 'a' {
+		*last = 'b'
+	} else {
+		*last = 'a'
 	}
+	sum := checksum(string(body))
+	return string(body) + string(sum[:])
+}
+
+func TestEveryReasonIsReached(t *testing.T) {
 	h := func(name, value string) Header { return Header{Name: name, Value: value} }
 	for name, c := range map[string]struct {
 		edit func(*Config, *Record, *keys)
@@ -89,7 +92,7 @@ func TestEveryReasonIsReached(t *testing.T) {
 		"empty value":          {nil, func(string) *Request { return get("/orders", h("x-api-key", "")) }, ReasonMalformed},
 		"malformed":            {nil, func(k string) *Request { return get("/orders", h("x-api-key", k[1:])) }, ReasonMalformed},
 		"unknown":              {nil, func(string) *Request { return get("/orders", h("x-api-key", freshKey(t))) }, ReasonUnknown},
-		"wrong secret":         {nil, func(k string) *Request { return get("/orders", h("x-api-key", wrong(k))) }, ReasonWrongSecret},
+		"wrong secret":         {nil, func(k string) *Request { return get("/orders", h("x-api-key", wrongSecret(k))) }, ReasonWrongSecret},
 		"scope":                {nil, func(k string) *Request { return get("/invoices", h("x-api-key", k)) }, ReasonScope},
 		"scope of method":      {nil, func(k string) *Request { r := get("/orders", h("x-api-key", k)); r.Method = "POST"; return r }, ReasonScope},
 		"route":                {nil, func(k string) *Request { r := get("/orders", h("x-api-key", k)); r.Method = "TRACE"; return r }, ReasonRoute},
@@ -157,7 +160,7 @@ func TestEveryReasonIsReached(t *testing.T) {
 	}
 }
 
-func freshKey(t *testing.T) string {
+func freshKey(t testing.TB) string {
 	t.Helper()
 	key, _, err := testFormat(t).Generate("live", rand.Reader)
 	if err != nil {

@@ -31,9 +31,12 @@ func EnvoyPath(version string) (string, error) {
 	return path, nil
 }
 
+// Envoy is a running gateway.
+type Envoy struct{ *process }
+
 // StartEnvoy runs an Envoy with a configuration whose admin listener is on the
 // given port, and waits until it is ready.
-func StartEnvoy(tb testing.TB, version, configuration string, adminPort int) {
+func StartEnvoy(tb testing.TB, version, configuration string, adminPort int) *Envoy {
 	tb.Helper()
 	path, err := EnvoyPath(version)
 	if err != nil {
@@ -46,6 +49,7 @@ func StartEnvoy(tb testing.TB, version, configuration string, adminPort int) {
 	p := start(tb, "envoy", nil, path, "-c", file, "--use-dynamic-base-id", "--concurrency", "2", "--log-level", "warn")
 	p.await(fmt.Sprintf("http://127.0.0.1:%d/ready", adminPort))
 	tb.Cleanup(http.DefaultClient.CloseIdleConnections)
+	return &Envoy{p}
 }
 
 // Missing skips a test for want of a part; with CI set it fails it.

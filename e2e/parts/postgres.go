@@ -28,9 +28,11 @@ var ErrNoPostgres = errors.New("no Postgres is installed: run scripts/install-pa
 // its port in the moment before.
 const portTries = 3
 
-// Postgres is a throw-away server on loopback, with durability off.
+// Postgres is a throw-away server on loopback, with durability off but by
+// [StartDurablePostgres].
 type Postgres struct {
 	dir, bin string
+	durable  bool
 	port     int
 	owner    *syscall.SysProcAttr // nil: ourselves
 	next     atomic.Int64
@@ -40,7 +42,19 @@ type Postgres struct {
 // test is skipped, and fails if CI is set.
 func StartPostgres(tb testing.TB) *Postgres {
 	tb.Helper()
-	p, stop, err := RunPostgres()
+	return startPostgres(tb, false)
+}
+
+// StartDurablePostgres is StartPostgres with fsync, synchronous commits and full
+// page writes on, as figures about writing need.
+func StartDurablePostgres(tb testing.TB) *Postgres {
+	tb.Helper()
+	return startPostgres(tb, true)
+}
+
+func startPostgres(tb testing.TB, durable bool) *Postgres {
+	tb.Helper()
+	p, stop, err := runPostgres(durable)
 	if errors.Is(err, ErrNoPostgres) && os.Getenv("CI") == "" {
 		tb.Skip(err)
 	}
@@ -57,8 +71,10 @@ func StartPostgres(tb testing.TB) *Postgres {
 
 // RunPostgres starts a server for the tests of a whole package, from TestMain;
 // stop ends it and removes its files.
-func RunPostgres() (p *Postgres, stop func() error, err error) {
-	p = &Postgres{}
+func RunPostgres() (p *Postgres, stop func() error, err error) { return runPostgres(false) }
+
+func runPostgres(durable bool) (p *Postgres, stop func() error, err error) {
+	p = &Postgres{durable: durable}
 	if p.bin, err = postgresBin(); err != nil {
 		return nil, nil, err
 	}
@@ -92,7 +108,10 @@ func RunPostgres() (p *Postgres, stop func() error, err error) {
 // Start starts the server again, on its port and data, after [Postgres.Stop] or
 // a kill, and waits until it answers.
 func (p *Postgres) Start() error {
-	options := fmt.Sprintf("-p %d -c listen_addresses=127.0.0.1 -k %s -c fsync=off -c synchronous_commit=off -c full_page_writes=off", p.port, p.dir)
+	options := fmt.Sprintf("-p %d -c listen_addresses=127.0.0.1 -k %s", p.port, p.dir)
+	if !p.durable {
+		options += " -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
+	}
 	return p.run("pg_ctl", "-D", p.data(), "-w", "-l", filepath.Join(p.dir, "log"), "-o", options, "start")
 }
 

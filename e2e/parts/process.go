@@ -64,6 +64,9 @@ func startIn(tb testing.TB, root, name string, env []string, program string, arg
 	return p
 }
 
+// PID is the running program's process id.
+func (p *process) PID() int { return p.cmd.Process.Pid }
+
 // end sends a signal, waits, and kills what does not go.
 func (p *process) end(signal syscall.Signal) {
 	_ = p.cmd.Process.Signal(signal) // it may have ended

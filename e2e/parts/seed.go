@@ -17,10 +17,23 @@ import (
 	"extauthz/authz"
 )
 
+// Shape is what seeded keys look like.
+type Shape struct {
+	User             string // a format with the number of the user
+	Name             string
+	Scopes, Metadata string // JSON, as the columns hold them
+}
+
 // SeedKeys writes n keys into a migrated database as if they had been made long
 // ago, past triggers and feed, and returns them. Each may read orders; they are
 // 10 to a user.
 func SeedKeys(tb testing.TB, dsn string, n int) []string {
+	tb.Helper()
+	return SeedKeysOf(tb, dsn, n, Shape{"user-%d", "seeded", `[{"resource":"orders","actions":["read"]}]`, "{}"})
+}
+
+// SeedKeysOf is SeedKeys for keys of another shape.
+func SeedKeysOf(tb testing.TB, dsn string, n int, shape Shape) []string {
 	tb.Helper()
 	format, err := authz.NewKeyFormat(authz.KeyFormatConfig{})
 	if err != nil {
@@ -39,7 +52,7 @@ func SeedKeys(tb testing.TB, dsn string, n int) []string {
 		if err != nil {
 			return nil, err
 		}
-		return []any{id.String(), fmt.Sprintf("user-%d", i/10), "seeded", prefix, hex.EncodeToString(digest[:]), `[{"resource":"orders","actions":["read"]}]`, made, made, "live", i + 1}, nil
+		return []any{id.String(), fmt.Sprintf(shape.User, i/10), shape.Name, prefix, hex.EncodeToString(digest[:]), shape.Scopes, shape.Metadata, made, made, "live", i + 1}, nil
 	})
 	db, err := sql.Open("pgx", dsn)
 	if err != nil {
@@ -58,7 +71,7 @@ func SeedKeys(tb testing.TB, dsn string, n int) []string {
 		if _, err := conn.Exec(ctx, "SET session_replication_role = replica"); err != nil { // no triggers
 			return err
 		}
-		columns := []string{"id", "user_id", "name", "key_prefix", "key_hash", "scopes", "created_at", "updated_at", "environment", "version"}
+		columns := []string{"id", "user_id", "name", "key_prefix", "key_hash", "scopes", "metadata", "created_at", "updated_at", "environment", "version"}
 		if _, err := conn.CopyFrom(ctx, pgx.Identifier{"api_keys"}, columns, rows); err != nil {
 			return err
 		}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"time"
+)
+
+// profileTime is how long the CPU profile is that the compiler learns from.
+const profileTime = 30 * time.Second
+
+// pgo records a CPU profile of the service under the usual load into a file: for
+// the most part allowed checks, at times each kind of denial.
+func (s *site) pgo(file string) {
+	database := s.seeded(100_000, reference)
+	s.within(func(r *run) {
+		x := s.on(r).warm(database, false, false, "")
+		var mixed []load
+		for _, form := range []string{headersMap, headersRaw} {
+			for _, kind := range []string{"allow", "allow", "allow", "malformed", "unknown", "scope"} {
+				requests, err := requests(x.keys[:10_000], kind, form)
+				r.must(err)
+				mixed = append(mixed, load{requests: requests, pick: pickZipf, lasts: 500 * time.Millisecond, reason: kinds[kind], looks: lookEvery})
+			}
+		}
+		recorded := make(chan error, 1)
+		go func() { recorded <- record(x.Ops, file) }()
+		s.say("recording a profile for %v", profileTime)
+		for i := 0; ; i++ {
+			select {
+			case err := <-recorded:
+				r.must(err)
+				x.Stop()
+				return
+			default:
+			}
+			if _, err := x.drive(r.ctx, mixed[i%len(mixed)]); err != nil {
+				r.Fatal(errors.Join(err, <-recorded))
+			}
+		}
+	})
+}
+
+func record(ops, file string) (err error) {
+	res, err := http.Get(fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%.0f", ops, profileTime.Seconds()))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = res.Body.Close() }()
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("profile: %s", res.Status)
+	}
+	out, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, res.Body)
+	return errors.Join(err, out.Close())
+}
+
+// compare takes turns between the build of this tree and another binary, with the
+// same keys and settings.
+func (s *site) compare(binary string) {
+	database := s.seeded(100_000, reference)
+	table := newTable("This build beside "+binary, "load", "CPU a check, µs: this", "other", "ratio", "p50 / p99 / p99.9, ms: this", "other")
+	s.within(func(r *run) {
+		here := s.on(r)
+		this := here.warm(database, false, false, "")
+		other := here.warmBinary(binary, database)
+		for _, scene := range []scene{usual, usual.with(func(s *scene) { s.headers = headersRaw }), usual.with(func(s *scene) { s.kind = "malformed" }), usual.with(func(s *scene) { s.kind = "scope" })} {
+			scene.keys = len(database.keys)
+			requests, err := requests(database.keys, scene.kind, scene.headers)
+			r.must(err)
+			t := takeTurns(r, s.rounds, load{requests: requests, pick: scene.pick, lasts: s.turn}, contender{target: this.target, reason: kinds[scene.kind]}, contender{target: other.target, reason: kinds[scene.kind]})
+			table.add(scene.String(), fmt.Sprintf("%.1f", median(t[0], cpu)), fmt.Sprintf("%.1f", median(t[1], cpu)), "**"+ratio(t[0], t[1], cpu).String()+"**", latencies(t[0]), latencies(t[1]))
+			s.say("%s: ratio %s", scene, ratio(t[0], t[1], cpu))
+		}
+		this.Stop()
+		other.Stop()
+	})
+	s.report(table)
+}

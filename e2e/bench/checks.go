@@ -1,0 +1,159 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// scene is one line of the table of checks.
+type scene struct {
+	keys          int // in the database and in the cache
+	active        int // of them, that are used; at most keys
+	pick          string
+	kind          string
+	headers       string
+	rate          float64 // 0: saturated
+	redis, socket bool
+}
+
+// usual is what the goals are about.
+var usual = scene{keys: 1_000_000, active: 100_000, pick: pickUniform, kind: "allow", headers: headersMap}
+
+func (s scene) String() string {
+	load := "saturated"
+	if s.rate > 0 {
+		load = fmt.Sprintf("%s a second", count(int(s.rate)))
+	}
+	words := []string{count(s.keys) + " keys", s.kind, load}
+	if s.keys > 1 {
+		words = append(words, s.pick)
+	}
+	if s.headers == headersRaw {
+		words = append(words, "raw headers")
+	}
+	if s.redis {
+		words = append(words, "Redis")
+	}
+	if s.socket {
+		words = append(words, "Unix socket")
+	}
+	return strings.Join(words, ", ")
+}
+
+// with is a scene but for what edit changes.
+func (s scene) with(edit func(*scene)) scene {
+	edit(&s)
+	return s
+}
+
+// headlineScenes are those with goals, and the form of headers that our own
+// configuration of Envoy sends.
+func headlineScenes() []scene {
+	return []scene{
+		usual,
+		usual.with(func(s *scene) { s.headers = headersRaw }),
+		usual.with(func(s *scene) { s.rate = 5000 }),
+		usual.with(func(s *scene) { s.kind = "malformed" }),
+	}
+}
+
+// allScenes vary each dimension by itself.
+func allScenes() []scene {
+	scenes := headlineScenes()
+	for _, kind := range []string{"missing", "checksum", "unknown", "secret", "scope"} {
+		scenes = append(scenes, usual.with(func(s *scene) { s.kind = kind }))
+	}
+	for _, rate := range []float64{1000, 2000} {
+		scenes = append(scenes, usual.with(func(s *scene) { s.rate = rate }))
+	}
+	scenes = append(scenes, usual.with(func(s *scene) { s.pick = pickZipf }))
+	for _, keys := range []int{1, 1000, 100_000} {
+		scenes = append(scenes, usual.with(func(s *scene) { s.keys = keys }))
+		if keys > 1 {
+			scenes = append(scenes, usual.with(func(s *scene) { s.keys, s.pick = keys, pickZipf }))
+		}
+	}
+	hundred := usual.with(func(s *scene) { s.keys = 100_000 })
+	return append(scenes,
+		hundred.with(func(s *scene) { s.redis = true }),
+		hundred.with(func(s *scene) { s.redis, s.kind = true, "unknown" }),
+		hundred.with(func(s *scene) { s.socket = true }),
+		hundred.with(func(s *scene) { s.socket, s.rate = true, 5000 }),
+	)
+}
+
+// stack is what scenes have in common that can run on the same servers.
+type stack struct {
+	keys          int
+	redis, socket bool
+}
+
+func (s scene) stack() stack { return stack{s.keys, s.redis, s.socket} }
+
+// checks plays scenes, those of one stack after the other. after is called with
+// each stack's service, still warm and fresh from its load; it may be nil.
+func (s *site) checks(scenes []scene, after func(*site, *service)) {
+	table := newTable("Checks", "load", "CPU a check, µs: service", "floor", "raw floor", "ratio to floor", "ratio to raw floor", "checks/s: service, floor", "p50 / p99 / p99.9, ms: service", "floor")
+	var stacks []stack
+	for _, scene := range scenes {
+		if !slices.Contains(stacks, scene.stack()) {
+			stacks = append(stacks, scene.stack())
+		}
+	}
+	for _, stack := range stacks {
+		database := s.seeded(stack.keys, reference)
+		s.within(func(r *run) {
+			here := s.on(r)
+			service := here.warm(database, stack.redis, stack.socket, "")
+			floors := []*target{startFloor(r, floorDefault, stack.socket), startFloor(r, floorRaw, stack.socket)}
+			for _, scene := range scenes {
+				if scene.stack() == stack {
+					table.add(here.play(scene, service, floors)...)
+				}
+			}
+			if after != nil {
+				after(here, service)
+			}
+			service.Stop()
+		})
+	}
+	s.report(table)
+}
+
+// play returns the cells of a scene.
+func (s *site) play(scene scene, service *service, floors []*target) []string {
+	requests, err := requests(service.keys[:min(scene.active, len(service.keys))], scene.kind, scene.headers)
+	s.must(err)
+	t := takeTurns(s.run, s.rounds, load{requests: requests, pick: scene.pick, rate: scene.rate, lasts: s.turn},
+		contender{target: floors[0]}, contender{target: floors[1]}, contender{target: service.target, reason: kinds[scene.kind]})
+	floor, raw, ours := t[0], t[1], t[2]
+	perSecond := func(t turn) float64 { return t.perSecond }
+	cells := []string{scene.String() + failures(ours),
+		fmt.Sprintf("%.1f", median(ours, cpu)), fmt.Sprintf("%.1f", median(floor, cpu)), fmt.Sprintf("%.1f", median(raw, cpu)),
+		"**" + ratio(ours, floor, cpu).String() + "**", ratio(ours, raw, cpu).String(),
+		count(int(median(ours, perSecond))) + ", " + count(int(median(floor, perSecond))), latencies(ours), latencies(floor)}
+	s.say("%s: ratio %s to the floor, %s to the raw floor", cells[0], ratio(ours, floor, cpu), cells[5])
+	return cells
+}
+
+// failures tells of checks that ended in an error, if any did.
+func failures(turns []turn) string {
+	failed, checks := 0, 0
+	for _, t := range turns {
+		failed, checks = failed+t.failed, checks+t.checks
+	}
+	if failed == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (%s of %s checks failed: no decision in time)", count(failed), count(failed+checks))
+}
+
+// count writes 1,000,000.
+func count(n int) string {
+	text := fmt.Sprint(n)
+	for i := len(text) - 3; i > 0; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+)
+
+// run is the [testing.TB] that package parts wants, for a program: what is
+// started in it ends with it.
+type run struct {
+	testing.TB // nil: what is not here is not used
+	ctx        context.Context
+	cleanups   []func()
+	failure    string
+}
+
+// within calls f, which may end early by Fatal, and ends all that f started. The
+// error is what went wrong first.
+func within(ctx context.Context, f func(*run)) error {
+	r := &run{ctx: ctx}
+	done := make(chan struct{})
+	go func() { // Fatal ends this goroutine alone
+		defer close(done)
+		defer func() {
+			for i := len(r.cleanups) - 1; i >= 0; i-- {
+				r.cleanups[i]()
+			}
+		}()
+		f(r)
+	}()
+	<-done
+	if r.failure != "" {
+		return fmt.Errorf("%s", r.failure)
+	}
+	return ctx.Err()
+}
+
+// within is a part of a run that ends before it; its failure is the run's.
+func (r *run) within(f func(*run)) {
+	if err := within(r.ctx, f); err != nil {
+		r.Fatal(err)
+	}
+}
+
+func (r *run) Context() context.Context { return r.ctx }
+func (r *run) Helper()                  {}
+func (r *run) Failed() bool             { return r.failure != "" }
+func (r *run) Cleanup(f func())         { r.cleanups = append(r.cleanups, f) }
+
+func (r *run) TempDir() string {
+	dir, err := os.MkdirTemp("", "extauthz-bench-")
+	if err != nil {
+		r.Fatal(err)
+	}
+	r.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+// logged is how much of a program's last words is shown, in bytes.
+const logged = 2000
+
+func (r *run) Logf(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	fmt.Fprintln(os.Stderr, text[max(0, len(text)-logged):])
+}
+
+func (r *run) Error(args ...any) {
+	if r.failure == "" {
+		r.failure = fmt.Sprint(args...)
+	}
+}
+
+func (r *run) Errorf(format string, args ...any) { r.Error(fmt.Sprintf(format, args...)) }
+
+func (r *run) Fatal(args ...any) {
+	r.Error(args...)
+	runtime.Goexit()
+}
+
+func (r *run) Fatalf(format string, args ...any) { r.Fatal(fmt.Sprintf(format, args...)) }
+
+// Skip is for want of a part, which a figure can't be without.
+func (r *run) Skip(args ...any) { r.Fatal(args...) }
+
+func (r *run) must(err error) {
+	if err != nil {
+		r.Fatal(err)
+	}
+}
+
+// file writes a file that ends with the run.
+func (r *run) file(name, content string) string {
+	path := filepath.Join(r.TempDir(), name)
+	r.must(os.WriteFile(path, []byte(content), 0o600))
+	return path
+}

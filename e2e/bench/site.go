@@ -1,0 +1,222 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"extauthz/authz"
+	"extauthz/e2e/parts"
+)
+
+// The shapes of seeded keys.
+var (
+	reference = parts.Shape{User: "%08x-0000-4000-8000-000000000000", Name: "reference key of 20b", Metadata: "{}",
+		Scopes: `[{"resource":"orders","actions":["read"]},{"resource":"invoices","actions":["create","read"]},{"resource":"reports/eu","actions":["read"]}]`}
+	heavy = parts.Shape{User: reference.User, Name: reference.Name, Metadata: `{"tier":"gold","team":"checkout","region":"eu-west-1"}`,
+		Scopes: `[{"resource":"orders","actions":["read"]},{"resource":"r1","actions":["read"]},{"resource":"r2","actions":["read"]},{"resource":"r3","actions":["read"]},{"resource":"r4","actions":["read"]},` +
+			`{"resource":"r5","actions":["read"]},{"resource":"r6","actions":["read"]},{"resource":"r7","actions":["read"]},{"resource":"r8","actions":["read"]},{"resource":"r9","actions":["create","read"]}]`}
+)
+
+// keptFor is how long a record in the cache is believed here: longer than a run,
+// so that what is measured is warm throughout. With the default of five minutes
+// each key in use is read anew about so often, in the background.
+const keptFor = time.Hour
+
+// site is the place where the servers are: one Postgres, whose databases are
+// seeded when they are first wanted.
+type site struct {
+	*run
+	options
+	administrator string // the first administrator's key
+	keyFile       string // its file
+	postgres      *parts.Postgres
+	databases     map[string]*database
+}
+
+// database is a migrated one with keys in it.
+type database struct {
+	dsn  string
+	keys []string
+}
+
+func newSite(r *run, o options) *site {
+	s := &site{run: r, options: o, databases: map[string]*database{}}
+	format, err := authz.NewKeyFormat(authz.KeyFormatConfig{})
+	r.must(err)
+	key, _, err := format.Generate("live", rand.Reader)
+	r.must(err)
+	s.administrator = key.Reveal()
+	s.keyFile = r.file("first.key", s.administrator)
+	r.must(os.Setenv("E2E_PLAIN_BUILD", "1")) // no figure is taken with the race detector
+	r.Cleanup(parts.RemoveBuild)
+	return s
+}
+
+// on is the site as seen by a part of its run.
+func (s *site) on(r *run) *site {
+	c := *s
+	c.run = r
+	return &c
+}
+
+// seeded returns the database of n keys of a shape.
+func (s *site) seeded(n int, shape parts.Shape) *database {
+	name := fmt.Sprint(n, shape)
+	if d := s.databases[name]; d != nil {
+		return d
+	}
+	if s.postgres == nil {
+		s.postgres = parts.StartPostgres(s.run)
+	}
+	d := &database{dsn: s.postgres.NewDatabase(s.run)}
+	s.within(func(r *run) {
+		s.on(r).start(d, "cache: {warm: {keys: 0}}").Stop() // migrates
+	})
+	if n > 0 {
+		s.say("seeding %d keys", n)
+		d.keys = parts.SeedKeysOf(s.run, d.dsn, n, shape)
+	}
+	s.databases[name] = d
+	return d
+}
+
+// start runs the service on a database.
+func (s *site) start(d *database, configuration string) *parts.Service {
+	return parts.StartService(s.run, fmt.Sprintf("admin: {bootstrap_key_file: %q}\nops: {pprof: true}\ndatabase: {driver: postgres, dsn: %q, listen_dsn: %q}\n%s", s.keyFile, d.dsn, d.dsn, configuration))
+}
+
+// cacheSettings of a service whose keys stay; more is what else the section holds.
+func cacheSettings(more string) string {
+	return fmt.Sprintf("cache: {ttl: {validation: %v}, feed: {retention: %v}, warm: {keys: 0}%s}", keptFor, 2*keptFor, more)
+}
+
+// service is one with all keys of its database in the process.
+type service struct {
+	*parts.Service
+	*target
+	*database
+	api *api
+}
+
+// warm starts a service and warms it; rest is more of its configuration.
+func (s *site) warm(d *database, redis, socket bool, rest string) *service {
+	more := ""
+	if redis {
+		secret := make([]byte, 32)
+		_, _ = rand.Read(secret) // never fails
+		more = fmt.Sprintf(", sealing_key_file: %q, redis: {addresses: [%q]}", s.file("sealing.key", hex.EncodeToString(secret)), parts.StartRedis(s.run).Addr())
+	}
+	if socket {
+		rest += fmt.Sprintf("\ngrpc: {listen: %q}", "unix:"+s.TempDir()+"/grpc")
+	}
+	return s.attach(s.start(d, cacheSettings(more)+"\n"+rest), d)
+}
+
+// warmBinary is warm for another build of the service.
+func (s *site) warmBinary(binary string, d *database) *service {
+	x := s.start(d, cacheSettings(""))
+	x.Stop()
+	x.Binary = binary
+	x.Restart()
+	return s.attach(x, d)
+}
+
+// attach connects to a service and warms it.
+func (s *site) attach(running *parts.Service, d *database) *service {
+	x := &service{Service: running, database: d}
+	x.api = newAPI(s.run, x.Admin, s.administrator)
+	s.awaitMembers(x)
+	x.target = dial(s.run, "service", x.GRPC, x.PID())
+	if len(d.keys) > 0 {
+		began := time.Now()
+		s.must(x.api.call(http.MethodPost, "/v1/cache/warm", map[string]any{"keys": len(d.keys) + 1}, nil))
+		s.say("warmed %d keys in %v", len(d.keys), time.Since(began).Round(time.Millisecond))
+	}
+	return x
+}
+
+// awaitMembers waits until the service knows all prefixes, which it reads after
+// it is ready.
+func (s *site) awaitMembers(x *service) {
+	ctx, cancel := context.WithTimeout(s.ctx, time.Minute)
+	defer cancel()
+	s.must(parts.Eventually(ctx, func() error {
+		var state struct {
+			Cache struct {
+				Members int `json:"members"`
+			} `json:"cache"`
+		}
+		if err := getJSON("http://"+x.Ops+"/readyz", &state); err != nil {
+			return err
+		}
+		// What the filter takes for known already it does not count: one in some thousands.
+		if float64(state.Cache.Members) < .999*float64(len(x.keys)) {
+			return fmt.Errorf("%d of %d prefixes are known", state.Cache.Members, len(x.keys))
+		}
+		return nil
+	}))
+}
+
+func getJSON(url string, into any) error {
+	res, err := http.Get(url)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = res.Body.Close() }()
+	return json.NewDecoder(res.Body).Decode(into)
+}
+
+// api speaks to the management API.
+type api struct {
+	client *http.Client
+	url    string
+	token  string
+}
+
+func newAPI(r *run, address, token string) *api {
+	transport := &http.Transport{MaxIdleConnsPerHost: 2 * creators}
+	r.Cleanup(transport.CloseIdleConnections)
+	return &api{client: &http.Client{Transport: transport, Timeout: 10 * time.Minute}, url: "http://" + address, token: token}
+}
+
+// call sends a value as JSON and reads the answer into another one; either may be nil.
+func (a *api) call(method, path string, send, into any) error {
+	body, err := json.Marshal(send)
+	if err != nil {
+		return err
+	}
+	if send == nil {
+		body = nil
+	}
+	req, err := http.NewRequest(method, a.url+path, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+a.token)
+	req.Header.Set("Content-Type", "application/json")
+	res, err := a.client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = res.Body.Close() }()
+	answer, err := io.ReadAll(res.Body)
+	if err != nil {
+		return err
+	}
+	if res.StatusCode >= http.StatusBadRequest {
+		return fmt.Errorf("%s %s: %s: %s", method, path, res.Status, strings.TrimSpace(string(answer)))
+	}
+	if into == nil {
+		return nil
+	}
+	return json.Unmarshal(answer, into)
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// contender is one of those who take turns.
+type contender struct {
+	*target
+	reason string            // that its answers give
+	beside func(*run) func() // begins what goes on during its turns and returns what ends it; nil: nothing
+}
+
+// takeTurns has every contender do the same load, one after the other, so many
+// rounds. Every other round goes backwards, so that what comes first has no
+// advantage. A round before these is not counted: it warms, and each answer in it
+// is looked at.
+func takeTurns(r *run, rounds int, l load, contenders ...contender) [][]turn {
+	turns := make([][]turn, len(contenders))
+	for round := range rounds + 1 {
+		for i := range contenders {
+			if round%2 == 1 {
+				i = len(contenders) - 1 - i
+			}
+			c, now := contenders[i], l
+			now.reason, now.looks = c.reason, lookEvery
+			if round == 0 {
+				now.lasts, now.looks = min(l.lasts, time.Second), 1
+			}
+			end := func() {}
+			if c.beside != nil {
+				end = c.beside(r)
+			}
+			t, err := c.drive(r.ctx, now)
+			end()
+			r.must(err)
+			if round > 0 {
+				turns[i] = append(turns[i], t)
+			}
+		}
+	}
+	return turns
+}
+
+// spread is the median of some values with their range.
+type spread struct{ median, low, high float64 }
+
+func spreadOf(values []float64) spread {
+	values = slices.Sorted(slices.Values(values))
+	return spread{middle(values), values[0], values[len(values)-1]}
+}
+
+// String is for ratios.
+func (s spread) String() string { return fmt.Sprintf("%.2f (%.2f–%.2f)", s.median, s.low, s.high) }
+
+// ratio compares two contenders round by round.
+func ratio(a, b []turn, of func(turn) float64) spread {
+	values := make([]float64, len(a))
+	for i := range a {
+		values[i] = of(a[i]) / of(b[i])
+	}
+	return spreadOf(values)
+}
+
+// median of what a contender's turns say.
+func median[T cmp.Ordered](turns []turn, of func(turn) T) T {
+	values := make([]T, len(turns))
+	for i, t := range turns {
+		values[i] = of(t)
+	}
+	return middle(slices.Sorted(slices.Values(values)))
+}
+
+func middle[T any](sorted []T) T { return sorted[len(sorted)/2] }
+
+func cpu(t turn) float64 { return float64(t.cpu) / float64(time.Microsecond) }
+
+func p99(t turn) float64 { return float64(t.at(.99)) }
+
+// latencies are p50, p99 and p99.9 of a contender, each the median of its turns.
+func latencies(turns []turn) string {
+	at := func(p float64) string {
+		return milliseconds(median(turns, func(t turn) time.Duration { return t.at(p) }))
+	}
+	return at(.5) + " / " + at(.99) + " / " + at(.999)
+}
+
+func milliseconds(d time.Duration) string {
+	return fmt.Sprintf("%.2f", float64(d)/float64(time.Millisecond))
+}
