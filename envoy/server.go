@@ -21,6 +21,12 @@ const (
 	// error, which failure_mode_allow lets in, so the limit lies far over what
 	// Envoy's own header and body limits let through.
 	maxReceive = 64 << 20
+	// streamWorkers keep the stacks that handling a call grew: 0.54 of an empty
+	// server's CPU a check with 64 of them, 0.63 with none, the same with 256. Calls
+	// beyond them have a goroutine each, so that none waits for another. Larger
+	// buffers (128 KiB), a shared write buffer and windows of a fixed size changed
+	// nothing beyond what was noise.
+	streamWorkers = 64
 )
 
 // ServerConfig is how a gRPC server for Envoy is set up.
@@ -45,6 +51,7 @@ type Server struct {
 func NewServer(c ServerConfig, s *Service) *Server {
 	options := []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(maxReceive),
+		grpc.NumStreamWorkers(streamWorkers),
 		// An idle connection's pings are permitted too: Envoy keeps one open.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPingInterval, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: c.MaxConnectionAge, MaxConnectionAgeGrace: c.MaxConnectionAgeGrace}),
