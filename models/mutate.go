@@ -27,17 +27,24 @@ const bootstrapLock = 0x65787461757468
 // not called; a taken prefix is authz.ErrConflict. See [claimIdempotency] for
 // Mutation.Idempotency. fn must not use the DB: SQLite has one writer.
 func (db *DB) Mutate(ctx context.Context, sel authz.Selection, fn func(selected []authz.Record) (authz.Mutation, error)) ([]authz.Record, error) {
+	if selectsNothing(sel) {
+		w, err := prepare(fn(nil))
+		if err != nil {
+			return nil, err
+		}
+		if w.createsAlone() {
+			return db.creations.do(ctx, w)
+		}
+		after, _, err := w.commit(ctx, db.gorm)
+		return after, err
+	}
 	var after []authz.Record
 	err := db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		selected, err := db.selectForUpdate(tx, sel)
 		if err != nil {
 			return err
 		}
-		m, err := fn(selected)
-		if err != nil {
-			return err
-		}
-		w, err := prepare(m)
+		w, err := prepare(fn(selected))
 		if err != nil {
 			return err
 		}
@@ -48,6 +55,10 @@ func (db *DB) Mutate(ctx context.Context, sel authz.Selection, fn func(selected 
 		return nil, err
 	}
 	return after, nil
+}
+
+func selectsNothing(sel authz.Selection) bool {
+	return sel.Ref == "" && len(sel.Refs) == 0 && sel.Family == "" && sel.UserID == "" && !sel.Administrators
 }
 
 func (db *DB) selectForUpdate(tx *gorm.DB, sel authz.Selection) ([]authz.Record, error) {
@@ -72,8 +83,6 @@ func (db *DB) selectForUpdate(tx *gorm.DB, sel authz.Selection) ([]authz.Record,
 			}
 		}
 		q = q.Where("scopes LIKE ?", reservedPattern)
-	default:
-		return nil, nil
 	}
 	q = q.Session(&gorm.Session{})
 	if db.driver == Postgres {
@@ -125,8 +134,12 @@ type writing struct {
 	idempotency    *idempotencyRow
 }
 
-// prepare refuses what can't be stored before anything is written.
-func prepare(m authz.Mutation) (w writing, err error) {
+// prepare refuses what can't be stored before anything is written; err is what
+// was refused before.
+func prepare(m authz.Mutation, err error) (w writing, _ error) {
+	if err != nil {
+		return w, err
+	}
 	for i := range m.Create {
 		row, err := newRow(&m.Create[i])
 		if err != nil {
@@ -155,14 +168,33 @@ func prepare(m authz.Mutation) (w writing, err error) {
 	return w, err
 }
 
+// createsAlone tells whether w makes keys and asks for nothing that is stored.
+func (w *writing) createsAlone() bool {
+	return len(w.create) > 0 && len(w.update)+len(w.roles)+len(w.deleteRoles) == 0 && w.idempotency == nil
+}
+
+// commit is a transaction of its own. refused tells that an error came before
+// the commit, so that nothing was written.
+func (w *writing) commit(ctx context.Context, db *gorm.DB) (after []authz.Record, refused bool, err error) {
+	err = db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		written, err := w.write(tx)
+		after, refused = written, err != nil
+		return err
+	})
+	if err != nil {
+		return nil, refused, err
+	}
+	return after, false, nil
+}
+
 func (w *writing) write(tx *gorm.DB) ([]authz.Record, error) {
 	if err := claimIdempotency(tx, w.idempotency); err != nil {
 		return nil, err
 	}
-	for _, row := range w.create {
-		if err := tx.Create(row).Error; err != nil {
+	if len(w.create) > 0 {
+		if err := tx.CreateInBatches(w.create, rowsAtOnce).Error; err != nil {
 			if errors.Is(err, gorm.ErrDuplicatedKey) {
-				return nil, fmt.Errorf("key prefix %s: %w", row.KeyPrefix, authz.ErrConflict)
+				return nil, fmt.Errorf("key prefix %s: %w", w.create[0].KeyPrefix, authz.ErrConflict)
 			}
 			return nil, err
 		}

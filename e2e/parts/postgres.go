@@ -28,10 +28,12 @@ var ErrNoPostgres = errors.New("no Postgres is installed: run scripts/install-pa
 // its port in the moment before.
 const portTries = 3
 
-// Postgres is a throw-away server on loopback, with durability off.
+// Postgres is a throw-away server on loopback, with durability off unless it
+// was started by [StartDurablePostgres].
 type Postgres struct {
 	dir, bin string
 	port     int
+	durable  bool
 	owner    *syscall.SysProcAttr // nil: ourselves
 	next     atomic.Int64
 }
@@ -40,7 +42,19 @@ type Postgres struct {
 // test is skipped, and fails if CI is set.
 func StartPostgres(tb testing.TB) *Postgres {
 	tb.Helper()
-	p, stop, err := RunPostgres()
+	return startPostgres(tb, &Postgres{})
+}
+
+// StartDurablePostgres is StartPostgres with durability on, as installed: what
+// is committed is on the disk. Figures are taken on it.
+func StartDurablePostgres(tb testing.TB) *Postgres {
+	tb.Helper()
+	return startPostgres(tb, &Postgres{durable: true})
+}
+
+func startPostgres(tb testing.TB, p *Postgres) *Postgres {
+	tb.Helper()
+	stop, err := p.create()
 	if errors.Is(err, ErrNoPostgres) && os.Getenv("CI") == "" {
 		tb.Skip(err)
 	}
@@ -59,11 +73,16 @@ func StartPostgres(tb testing.TB) *Postgres {
 // stop ends it and removes its files.
 func RunPostgres() (p *Postgres, stop func() error, err error) {
 	p = &Postgres{}
+	stop, err = p.create()
+	return p, stop, err
+}
+
+func (p *Postgres) create() (stop func() error, err error) {
 	if p.bin, err = postgresBin(); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if p.dir, err = os.MkdirTemp("", "extauthz-postgres-"); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer func() {
 		if err != nil {
@@ -72,27 +91,30 @@ func RunPostgres() (p *Postgres, stop func() error, err error) {
 	}()
 	if os.Geteuid() == 0 { // Postgres refuses to run as root
 		if err := p.becomePostgres(); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 	}
 	if err := p.run("initdb", "-D", p.data(), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	for range portTries {
 		if p.port, err = FreePort(); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if err = p.Start(); err == nil {
-			return p, func() error { return errors.Join(p.Stop(), os.RemoveAll(p.dir)) }, nil
+			return func() error { return errors.Join(p.Stop(), os.RemoveAll(p.dir)) }, nil
 		}
 	}
-	return nil, nil, err
+	return nil, err
 }
 
 // Start starts the server again, on its port and data, after [Postgres.Stop] or
 // a kill, and waits until it answers.
 func (p *Postgres) Start() error {
-	options := fmt.Sprintf("-p %d -c listen_addresses=127.0.0.1 -k %s -c fsync=off -c synchronous_commit=off -c full_page_writes=off", p.port, p.dir)
+	options := fmt.Sprintf("-p %d -c listen_addresses=127.0.0.1 -k %s", p.port, p.dir)
+	if !p.durable {
+		options += " -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
+	}
 	return p.run("pg_ctl", "-D", p.data(), "-w", "-l", filepath.Join(p.dir, "log"), "-o", options, "start")
 }
 
