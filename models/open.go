@@ -67,7 +67,7 @@ func Open(ctx context.Context, c Config) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db.creations = newCreations(db.gorm)
+	db.creations = newCreations(db)
 	if err := db.refuseNewer(ctx); err != nil {
 		_ = db.Close()
 		return nil, err
