@@ -6,7 +6,7 @@ ALL_ENVOYS  := 1.36.4 1.37.0 1.38.3 1.40.0
 LINT  := $(GO) tool -modfile=tools/go.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: image e2e-compose test-alerts e2e-kube bench-revocation bench-flood help build parts vet lint fmt test test-full test-short clean run demo
+.PHONY: bench-creation image e2e-compose test-alerts e2e-kube bench-revocation bench-flood help build parts vet lint fmt test test-full test-short clean run demo
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ bench-revocation: parts ## the time from a revocation's answer to the last allow
 
 bench-flood: parts ## how long cold real keys take beside 20,000 forged ones a second
 	E2E_PLAIN_BUILD=1 CI=true $(GO) test ./e2e -run '^$$' -bench Flood -benchtime 1x -timeout 10m
+
+bench-creation: parts ## how many keys 16 clients make, beside bare commits on the same disk
+	E2E_PLAIN_BUILD=1 CI=true $(GO) test ./e2e -run '^$$' -bench Creation -benchtime 1x -timeout 10m
 
 clean: ## remove what was built
 	rm -rf bin dist
