@@ -17,8 +17,16 @@ const (
 // Captures holds what a pattern's wildcards took from one path. Its zero value
 // is ready; it lives on the caller's stack.
 type Captures struct {
+	path   string
 	values [maxCaptures]string
+	starts [maxCaptures]int // of the values in the path
 	n      int
+}
+
+// take adds the segment that begins rest, which ends the path, after its slash.
+func (c *Captures) take(segment, rest string) {
+	c.values[c.n], c.starts[c.n] = segment, len(c.path)-len(rest)+1
+	c.n++
 }
 
 // RouteConfig is one configured rule.
@@ -54,28 +62,34 @@ type Rule struct {
 }
 
 // Target returns resource and action that the rule asks for. ok is false where
-// the method stands for no action, or a captured value is no plain segment.
+// the method stands for no action, or a captured value is no plain segment. It
+// allocates where the resource holds captured values and does not stand in the
+// path as it is.
 func (r *Rule) Target(method string, c *Captures) (resource, action string, ok bool) {
 	if action = r.Action; action == "" {
 		if action = MethodAction(method); action == "" {
 			return "", "", false
 		}
 	}
-	captured := false
+	captured := 0 // bytes; a value has at least one
 	for _, part := range r.template {
 		if part.capture < 0 {
 			continue
 		}
-		captured = true
 		v := c.values[part.capture]
+		captured += len(v)
 		if len(v) > maxCaptureLength || v == "." || v == ".." || !utf8.ValidString(v) || !validSegment(v) {
 			return "", "", false
 		}
 	}
-	if !captured {
+	if captured == 0 {
 		return r.Resource, action, true
 	}
+	if resource, ok := r.template.within(c); ok {
+		return resource, action, true
+	}
 	var b strings.Builder
+	b.Grow(len(r.Resource) + captured)
 	for i, part := range r.template {
 		if i > 0 {
 			b.WriteByte('/')
@@ -260,6 +274,7 @@ func (t *RouteTable) Match(method, host, path string, c *Captures) *Rule {
 	if path == "" || path[0] != '/' {
 		return nil
 	}
+	c.path = path
 	if host != "" {
 		if root := t.hosts[host]; root != nil {
 			c.n = 0
