@@ -59,6 +59,7 @@ type Rule struct {
 
 	pattern  *pattern
 	template resourceTemplate
+	place    int // among the rules of its table
 }
 
 // Target returns resource and action that the rule asks for. ok is false where
@@ -196,6 +197,7 @@ func NewRouteTable(configs []RouteConfig) (*RouteTable, error) {
 		})
 		if !conflicts {
 			root.insert(rule.pattern.segments, rule)
+			rule.place = len(t.rules)
 			t.rules = append(t.rules, rule)
 		}
 	}
@@ -249,22 +251,25 @@ func (t *RouteTable) Rules() []*Rule { return append([]*Rule(nil), t.rules...) }
 
 // Opened returns the rules that need a key and lose requests to an anonymous one
 // in a way that is easily overlooked: it is for one host and goes before them for
-// all it matches there, or it has wildcards and they are not catch-alls.
+// all it matches there, or it has wildcards and they are not catch-alls. They
+// come in their configured order.
 func (t *RouteTable) Opened(anonymous *Rule) (losing []*Rule) {
 	a := anonymous.pattern
-	for _, r := range t.rules {
+	look := func(r *Rule) {
 		p := r.pattern
-		if r.Anonymous || p.host != a.host && p.host != "" {
-			continue
-		}
 		switch relation := a.compareMethod(p).and(a.comparePath(p)); {
-		case relation == disjoint:
+		case r.Anonymous, relation == disjoint:
 		case relation == moreSpecific && (!a.wildcard() || p.catchAll()):
 		case relation != moreSpecific && p.host == a.host: // it loses nothing to a
 		default:
 			losing = append(losing, r)
 		}
 	}
+	t.hosts[a.host].overlapping(a.segments, look)
+	if a.host != "" {
+		t.hosts[""].overlapping(a.segments, look)
+	}
+	slices.SortFunc(losing, func(r, s *Rule) int { return r.place - s.place })
 	return losing
 }
 
