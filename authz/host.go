@@ -32,7 +32,11 @@ func CanonicalHost(authority string) (host string, ok bool) {
 		if err != nil || !addr.Is6() || addr.Zone() != "" {
 			return "", false
 		}
-		return "[" + addr.String() + "]", !hasPort || validPort(port)
+		var text [len("ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255")]byte
+		if plain := addr.AppendTo(text[:0]); string(plain) != host[1:end] {
+			host = "[" + string(plain) + "]"
+		}
+		return host, !hasPort || validPort(port)
 	}
 	host, port, hasPort = strings.Cut(authority, ":")
 	if hasPort && !validPort(port) {

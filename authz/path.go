@@ -50,19 +50,23 @@ func CanonicalPath(target string, sanitised, repair bool) (path, query string, o
 			return "", "", false
 		}
 	}
-	if repair {
-		return mergeSlashes(resolveDots(path)), query, true
+	if plainSegments(path) {
+		return path, query, true
 	}
-	return path, query, plainSegments(path)
+	if !repair {
+		return "", "", false
+	}
+	return mergeSlashes(resolveDots(path)), query, true
 }
 
 // decodePath undoes percent-encoding, but for what would then divide or mean
 // something else than it did.
 func decodePath(raw string, repair bool) (string, bool) {
-	b := make([]byte, 0, len(raw))
+	var b strings.Builder
+	b.Grow(len(raw))
 	for i := 0; i < len(raw); i++ {
 		if raw[i] != '%' {
-			b = append(b, raw[i])
+			b.WriteByte(raw[i])
 			continue
 		}
 		if i+2 >= len(raw) {
@@ -77,10 +81,10 @@ func decodePath(raw string, repair bool) (string, bool) {
 		case c < ' ', c == 0x7f, strings.IndexByte(`/\%;?#`, c) >= 0, isUnreserved(c) && !repair:
 			return "", false
 		}
-		b = append(b, c)
+		b.WriteByte(c)
 		i += 2
 	}
-	return string(b), utf8.Valid(b)
+	return b.String(), utf8.ValidString(b.String())
 }
 
 // isUnreserved is RFC 3986, 2.3: characters that no one needs to encode.

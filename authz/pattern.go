@@ -258,6 +258,38 @@ type resourceTemplate []struct {
 	capture int // index into Captures, or -1
 }
 
+// within finds the resource in the path: "orders/42" stands in /v1/orders/42.
+func (t resourceTemplate) within(c *Captures) (resource string, ok bool) {
+	start := -1
+	before := 0 // bytes of the resource before its first capture
+	for _, part := range t {
+		if part.capture >= 0 {
+			start = c.starts[part.capture] - before
+			break
+		}
+		before += len(part.literal) + len("/")
+	}
+	if start < 0 {
+		return "", false
+	}
+	rest := c.path[start:]
+	for i, part := range t {
+		text := part.literal
+		if part.capture >= 0 {
+			text = c.values[part.capture]
+		}
+		if i > 0 {
+			if rest, ok = strings.CutPrefix(rest, "/"); !ok {
+				return "", false
+			}
+		}
+		if rest, ok = strings.CutPrefix(rest, text); !ok {
+			return "", false
+		}
+	}
+	return c.path[start : len(c.path)-len(rest)], true
+}
+
 func parseResource(resource string, p *pattern) (resourceTemplate, error) {
 	names := p.names()
 	if p.multi() && len(names) > 0 && p.segments[len(p.segments)-1].text != "" {

@@ -17,8 +17,16 @@ const (
 // Captures holds what a pattern's wildcards took from one path. Its zero value
 // is ready; it lives on the caller's stack.
 type Captures struct {
+	path   string
 	values [maxCaptures]string
+	starts [maxCaptures]int // of the values in the path
 	n      int
+}
+
+// take adds the segment that begins rest, which ends the path, after its slash.
+func (c *Captures) take(segment, rest string) {
+	c.values[c.n], c.starts[c.n] = segment, len(c.path)-len(rest)+1
+	c.n++
 }
 
 // RouteConfig is one configured rule.
@@ -51,31 +59,38 @@ type Rule struct {
 
 	pattern  *pattern
 	template resourceTemplate
+	place    int // among the rules of its table
 }
 
 // Target returns resource and action that the rule asks for. ok is false where
-// the method stands for no action, or a captured value is no plain segment.
+// the method stands for no action, or a captured value is no plain segment. It
+// allocates where the resource holds captured values and does not stand in the
+// path as it is.
 func (r *Rule) Target(method string, c *Captures) (resource, action string, ok bool) {
 	if action = r.Action; action == "" {
 		if action = MethodAction(method); action == "" {
 			return "", "", false
 		}
 	}
-	captured := false
+	captured := 0 // bytes; a value has at least one
 	for _, part := range r.template {
 		if part.capture < 0 {
 			continue
 		}
-		captured = true
 		v := c.values[part.capture]
+		captured += len(v)
 		if len(v) > maxCaptureLength || v == "." || v == ".." || !utf8.ValidString(v) || !validSegment(v) {
 			return "", "", false
 		}
 	}
-	if !captured {
+	if captured == 0 {
 		return r.Resource, action, true
 	}
+	if resource, ok := r.template.within(c); ok {
+		return resource, action, true
+	}
 	var b strings.Builder
+	b.Grow(len(r.Resource) + captured)
 	for i, part := range r.template {
 		if i > 0 {
 			b.WriteByte('/')
@@ -182,6 +197,7 @@ func NewRouteTable(configs []RouteConfig) (*RouteTable, error) {
 		})
 		if !conflicts {
 			root.insert(rule.pattern.segments, rule)
+			rule.place = len(t.rules)
 			t.rules = append(t.rules, rule)
 		}
 	}
@@ -235,22 +251,25 @@ func (t *RouteTable) Rules() []*Rule { return append([]*Rule(nil), t.rules...) }
 
 // Opened returns the rules that need a key and lose requests to an anonymous one
 // in a way that is easily overlooked: it is for one host and goes before them for
-// all it matches there, or it has wildcards and they are not catch-alls.
+// all it matches there, or it has wildcards and they are not catch-alls. They
+// come in their configured order.
 func (t *RouteTable) Opened(anonymous *Rule) (losing []*Rule) {
 	a := anonymous.pattern
-	for _, r := range t.rules {
+	look := func(r *Rule) {
 		p := r.pattern
-		if r.Anonymous || p.host != a.host && p.host != "" {
-			continue
-		}
 		switch relation := a.compareMethod(p).and(a.comparePath(p)); {
-		case relation == disjoint:
+		case r.Anonymous, relation == disjoint:
 		case relation == moreSpecific && (!a.wildcard() || p.catchAll()):
 		case relation != moreSpecific && p.host == a.host: // it loses nothing to a
 		default:
 			losing = append(losing, r)
 		}
 	}
+	t.hosts[a.host].overlapping(a.segments, look)
+	if a.host != "" {
+		t.hosts[""].overlapping(a.segments, look)
+	}
+	slices.SortFunc(losing, func(r, s *Rule) int { return r.place - s.place })
 	return losing
 }
 
@@ -260,6 +279,7 @@ func (t *RouteTable) Match(method, host, path string, c *Captures) *Rule {
 	if path == "" || path[0] != '/' {
 		return nil
 	}
+	c.path = path
 	if host != "" {
 		if root := t.hosts[host]; root != nil {
 			c.n = 0

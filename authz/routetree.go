@@ -6,10 +6,53 @@ import "strings"
 // Since conflicting rules are refused, trying a literal first, then a single
 // wildcard, then the rest of the path finds the most specific rule.
 type routeNode struct {
-	literals map[string]*routeNode
+	literals []literal
+	index    map[string]*routeNode // of literals, where they are more than fewLiterals
 	wild     *routeNode
 	multi    *routeNode
-	rules    []*Rule // that end here, by method: few
+	rules    []methodRule // that end here: few
+}
+
+// fewLiterals are found sooner one after the other than by a map, which lies in
+// other places of the memory.
+const fewLiterals = 8
+
+type literal struct {
+	text string
+	node *routeNode
+}
+
+type methodRule struct {
+	method string
+	rule   *Rule
+}
+
+// literal returns the node below n for a segment, or nil.
+func (n *routeNode) literal(text string) *routeNode {
+	if n.index != nil {
+		return n.index[text]
+	}
+	for i := range n.literals {
+		if n.literals[i].text == text {
+			return n.literals[i].node
+		}
+	}
+	return nil
+}
+
+func (n *routeNode) addLiteral(text string) *routeNode {
+	node := &routeNode{}
+	n.literals = append(n.literals, literal{text, node})
+	switch {
+	case n.index != nil:
+		n.index[text] = node
+	case len(n.literals) > fewLiterals:
+		n.index = make(map[string]*routeNode, len(n.literals))
+		for _, l := range n.literals {
+			n.index[l.text] = l.node
+		}
+	}
+	return node
 }
 
 func (n *routeNode) insert(segments []segment, r *Rule) {
@@ -21,13 +64,9 @@ func (n *routeNode) insert(segments []segment, r *Rule) {
 		case s.wild:
 			next = &n.wild
 		default:
-			child := n.literals[s.text]
+			child := n.literal(s.text)
 			if child == nil {
-				if n.literals == nil {
-					n.literals = map[string]*routeNode{}
-				}
-				child = &routeNode{}
-				n.literals[s.text] = child
+				child = n.addLiteral(s.text)
 			}
 			n = child
 			continue
@@ -37,22 +76,22 @@ func (n *routeNode) insert(segments []segment, r *Rule) {
 		}
 		n = *next
 	}
-	n.rules = append(n.rules, r)
+	n.rules = append(n.rules, methodRule{r.pattern.method, r})
 }
 
 // byMethod returns the rule that ends here for the method, most specific first.
 func (n *routeNode) byMethod(method string) *Rule {
 	var get, all *Rule
-	for _, r := range n.rules {
-		switch r.pattern.method {
+	for i := range n.rules {
+		switch r := &n.rules[i]; r.method {
 		case method:
-			return r
+			return r.rule
 		case "GET":
 			if method == "HEAD" {
-				get = r
+				get = r.rule
 			}
 		case "":
-			all = r
+			all = r.rule
 		}
 	}
 	if get != nil {
@@ -69,15 +108,14 @@ func (n *routeNode) match(method, path string, c *Captures) *Rule {
 		return n.byMethod(method)
 	}
 	seg, rest := firstSegment(path)
-	if child := n.literals[seg]; child != nil {
+	if child := n.literal(seg); child != nil {
 		if r := child.match(method, rest, c); r != nil {
 			return r
 		}
 	}
 	if n.wild != nil && seg != "/" {
 		mark := c.n
-		c.values[c.n] = seg
-		c.n++
+		c.take(seg, path)
 		if r := n.wild.match(method, rest, c); r != nil {
 			return r
 		}
@@ -111,7 +149,7 @@ func (n *routeNode) matching(method, path string, out []*Rule) []*Rule {
 		return n.appendMethods(method, out)
 	}
 	seg, rest := firstSegment(path)
-	out = n.literals[seg].matching(method, rest, out)
+	out = n.literal(seg).matching(method, rest, out)
 	if seg != "/" {
 		out = n.wild.matching(method, rest, out)
 	}
@@ -128,8 +166,8 @@ func (n *routeNode) appendMethods(method string, out []*Rule) []*Rule {
 	}
 	for _, m := range wanted {
 		for _, r := range n.rules {
-			if r.pattern.method == m {
-				out = append(out, r)
+			if r.method == m {
+				out = append(out, r.rule)
 			}
 		}
 	}
@@ -147,28 +185,28 @@ func (n *routeNode) overlapping(segments []segment, f func(*Rule)) {
 	}
 	if len(segments) == 0 {
 		for _, r := range n.rules {
-			f(r)
+			f(r.rule)
 		}
 		return
 	}
 	switch s, rest := segments[0], segments[1:]; {
 	case s.multi:
 		for _, r := range n.rules {
-			f(r)
+			f(r.rule)
 		}
 		n.wild.each(f)
-		for _, child := range n.literals {
-			child.each(f)
+		for _, l := range n.literals {
+			l.node.each(f)
 		}
 	case s.wild:
 		n.wild.overlapping(rest, f)
-		for text, child := range n.literals {
-			if text != "/" {
-				child.overlapping(rest, f)
+		for _, l := range n.literals {
+			if l.text != "/" {
+				l.node.overlapping(rest, f)
 			}
 		}
 	default:
-		n.literals[s.text].overlapping(rest, f)
+		n.literal(s.text).overlapping(rest, f)
 		if s.text != "/" {
 			n.wild.overlapping(rest, f)
 		}
@@ -180,11 +218,11 @@ func (n *routeNode) each(f func(*Rule)) {
 		return
 	}
 	for _, r := range n.rules {
-		f(r)
+		f(r.rule)
 	}
 	n.wild.each(f)
 	n.multi.each(f)
-	for _, child := range n.literals {
-		child.each(f)
+	for _, l := range n.literals {
+		l.node.each(f)
 	}
 }

@@ -12,28 +12,35 @@ import (
 // (scopes.go); else from the database. A role that does not exist grants
 // nothing. Safe for concurrent use; with one role, a hit does not allocate.
 func (s *Service) RoleScopes(ctx context.Context, rec *authz.Record, need authz.Need) (authz.Scopes, error) {
+	scopes, _, err := s.RoleScopesFrom(ctx, rec, need)
+	return scopes, err
+}
+
+// RoleScopesFrom is RoleScopes that tells the farthest layer that it asked.
+func (s *Service) RoleScopesFrom(ctx context.Context, rec *authz.Record, need authz.Need) (authz.Scopes, authz.Layer, error) {
 	if scopes, ok := s.localRoleScopes(rec.Roles); ok {
-		return scopes, nil
+		return scopes, authz.LayerLocal, nil
 	}
 	key, cached := s.scopeKey(rec, need)
 	if cached {
 		if scopes, ok := s.fetchScopes(ctx, key, rec, need); ok {
-			return scopes, nil
+			return scopes, authz.LayerRedis, nil
 		}
 	}
+	farthest := authz.LayerLocal
 	roles := make([]*value[authz.Role], len(rec.Roles))
 	for i, name := range rec.Roles {
-		v, _, err := s.roles.get(ctx, name, nil)
+		v, layer, err := s.roles.get(ctx, name, nil)
 		if err != nil {
-			return nil, err
+			return nil, authz.LayerNone, err
 		}
-		roles[i] = v
+		roles[i], farthest = v, max(farthest, layer)
 	}
 	scopes := unionOf(roles)
 	if cached {
 		s.shareScopes(key, rec, need, roles, scopes)
 	}
-	return scopes, nil
+	return scopes, farthest, nil
 }
 
 // localRoleScopes answers where all roles are in L1.

@@ -363,9 +363,10 @@ func TestScopeAnswersHoldWhatTheDatabaseSays(t *testing.T) {
 		rec := &authz.Record{ID: "id-k", UserID: "user-k", Version: 1, Roles: []string{"none", "reader"}}
 		want := func(i int, need authz.Need, scopes authz.Scopes, reads int) {
 			t.Helper()
-			got, err := s[i].RoleScopes(t.Context(), rec, need)
-			if err != nil || !reflect.DeepEqual(got, scopes) || db.roleReads != reads {
-				t.Fatalf("scopes %v, %v after %d queries; want %v after %d", got, err, db.roleReads, scopes, reads)
+			before := db.roleReads
+			got, layer, err := s[i].RoleScopesFrom(t.Context(), rec, need)
+			if err != nil || !reflect.DeepEqual(got, scopes) || db.roleReads != reads || (layer == authz.LayerDatabase) != (reads > before) {
+				t.Fatalf("scopes %v from %v, %v after %d queries; want %v after %d", got, layer, err, db.roleReads, scopes, reads)
 			}
 			synctest.Wait()
 		}

@@ -12,14 +12,23 @@ import (
 	"extauthz/authz"
 )
 
-// auditRow is a row of audit_log.
+// auditRow is a row of audit_log; as JSON it has the names of the columns.
 type auditRow struct {
-	ID                                             string `gorm:"primaryKey"`
-	At                                             time.Time
-	Actor, ActorName, Action                       string
-	KeyID, Prefix, UserID, Role, RequestID, Source string
-	Detail                                         string // JSON
+	ID        string    `gorm:"primaryKey" json:"id"`
+	At        time.Time `json:"at"`
+	Actor     string    `json:"actor"`
+	ActorName string    `json:"actor_name"`
+	Action    string    `json:"action"`
+	KeyID     string    `json:"key_id"`
+	Prefix    string    `json:"prefix"`
+	UserID    string    `json:"user_id"`
+	Role      string    `json:"role"`
+	RequestID string    `json:"request_id"`
+	Source    string    `json:"source"`
+	Detail    string    `json:"detail"` // JSON
 }
+
+const auditColumns = "id, at, actor, actor_name, action, key_id, prefix, user_id, role, request_id, source, detail"
 
 // TableName is GORM's way of naming the table.
 func (auditRow) TableName() string { return "audit_log" }

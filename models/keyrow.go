@@ -15,33 +15,37 @@ import (
 	"extauthz/authz"
 )
 
-// keyRow is a row of api_keys.
+// keyRow is a row of api_keys; as JSON it has the names of the columns.
 type keyRow struct {
-	ID           string `gorm:"primaryKey"`
-	UserID       string
-	Name         string
-	KeyPrefix    string
-	KeyHash      string
-	Scopes       string // JSON: [{"resource":…,"actions":[…]}]
-	IsActive     bool
-	ExpiresAt    *time.Time
-	CreatedAt    time.Time `gorm:"autoCreateTime:false"`
-	UpdatedAt    time.Time `gorm:"autoUpdateTime:false"`
-	HashAlg      string
-	PepperID     string
-	Environment  string
-	RevokedAt    *time.Time
-	RotatedFrom  string
-	AllowedCIDRs string `gorm:"column:allowed_cidrs"` // JSON
-	Metadata     string // JSON
-	Rate         string
-	Project      string
-	Roles        string // JSON
-	Family       string
-	Version      uint64
-	Grants       string // JSON
-	ShadowUntil  *time.Time
+	ID           string     `gorm:"primaryKey" json:"id"`
+	UserID       string     `json:"user_id"`
+	Name         string     `json:"name"`
+	KeyPrefix    string     `json:"key_prefix"`
+	KeyHash      string     `json:"key_hash"`
+	Scopes       string     `json:"scopes"` // JSON: [{"resource":…,"actions":[…]}]
+	IsActive     bool       `json:"is_active"`
+	ExpiresAt    *time.Time `json:"expires_at"`
+	CreatedAt    time.Time  `gorm:"autoCreateTime:false" json:"created_at"`
+	UpdatedAt    time.Time  `gorm:"autoUpdateTime:false" json:"updated_at"`
+	HashAlg      string     `json:"hash_alg"`
+	PepperID     string     `json:"pepper_id"`
+	Environment  string     `json:"environment"`
+	RevokedAt    *time.Time `json:"revoked_at"`
+	RotatedFrom  string     `json:"rotated_from"`
+	AllowedCIDRs string     `gorm:"column:allowed_cidrs" json:"allowed_cidrs"` // JSON
+	Metadata     string     `json:"metadata"`                                  // JSON
+	Rate         string     `json:"rate"`
+	Project      string     `json:"project"`
+	Roles        string     `json:"roles"` // JSON
+	Family       string     `json:"family"`
+	Version      uint64     `json:"version"`
+	Grants       string     `json:"grants"` // JSON
+	ShadowUntil  *time.Time `json:"shadow_until"`
 }
+
+// keyColumns are all that a new row says; its version comes from a trigger.
+const keyColumns = `id, user_id, name, key_prefix, key_hash, scopes, is_active, expires_at, created_at, updated_at, hash_alg, pepper_id,
+	environment, revoked_at, rotated_from, allowed_cidrs, metadata, rate, project, roles, family, grants, shadow_until`
 
 // TableName is GORM's way of naming the table.
 func (keyRow) TableName() string { return "api_keys" }

@@ -27,17 +27,37 @@ const bootstrapLock = 0x65787461757468
 // not called; a taken prefix is authz.ErrConflict. See [claimIdempotency] for
 // Mutation.Idempotency. fn must not use the DB: SQLite has one writer.
 func (db *DB) Mutate(ctx context.Context, sel authz.Selection, fn func(selected []authz.Record) (authz.Mutation, error)) ([]authz.Record, error) {
-	var after []authz.Record
-	err := db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-		selected, err := db.selectForUpdate(tx, sel)
-		if err != nil {
-			return err
-		}
-		m, err := fn(selected)
-		if err != nil {
-			return err
-		}
-		w, err := prepare(m)
+	if !selectsNothing(sel) {
+		return db.writeDecided(ctx, func(tx *gorm.DB) (writing, error) {
+			selected, err := db.selectForUpdate(tx, sel)
+			if err != nil {
+				return writing{}, err
+			}
+			m, err := fn(selected)
+			if err != nil {
+				return writing{}, err
+			}
+			return prepare(m)
+		})
+	}
+	m, err := fn(nil)
+	if err != nil {
+		return nil, err
+	}
+	w, err := prepare(m)
+	if err != nil {
+		return nil, err
+	}
+	if w.createsAlone() {
+		return db.creations.do(ctx, w.create, w.audit)
+	}
+	return db.writeDecided(ctx, func(*gorm.DB) (writing, error) { return w, nil })
+}
+
+// writeDecided is one transaction: it decides, and writes what was decided.
+func (db *DB) writeDecided(ctx context.Context, decide func(tx *gorm.DB) (writing, error)) (after []authz.Record, err error) {
+	err = db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		w, err := decide(tx)
 		if err != nil {
 			return err
 		}
@@ -48,6 +68,10 @@ func (db *DB) Mutate(ctx context.Context, sel authz.Selection, fn func(selected 
 		return nil, err
 	}
 	return after, nil
+}
+
+func selectsNothing(sel authz.Selection) bool {
+	return sel.Ref == "" && len(sel.Refs) == 0 && sel.Family == "" && sel.UserID == "" && !sel.Administrators
 }
 
 func (db *DB) selectForUpdate(tx *gorm.DB, sel authz.Selection) ([]authz.Record, error) {
@@ -72,8 +96,6 @@ func (db *DB) selectForUpdate(tx *gorm.DB, sel authz.Selection) ([]authz.Record,
 			}
 		}
 		q = q.Where("scopes LIKE ?", reservedPattern)
-	default:
-		return nil, nil
 	}
 	q = q.Session(&gorm.Session{})
 	if db.driver == Postgres {
@@ -155,17 +177,17 @@ func prepare(m authz.Mutation) (w writing, err error) {
 	return w, err
 }
 
+// createsAlone tells whether w makes keys and asks for nothing that is stored.
+func (w *writing) createsAlone() bool {
+	return len(w.create) > 0 && len(w.update)+len(w.roles)+len(w.deleteRoles) == 0 && w.idempotency == nil
+}
+
 func (w *writing) write(tx *gorm.DB) ([]authz.Record, error) {
 	if err := claimIdempotency(tx, w.idempotency); err != nil {
 		return nil, err
 	}
-	for _, row := range w.create {
-		if err := tx.Create(row).Error; err != nil {
-			if errors.Is(err, gorm.ErrDuplicatedKey) {
-				return nil, fmt.Errorf("key prefix %s: %w", row.KeyPrefix, authz.ErrConflict)
-			}
-			return nil, err
-		}
+	if err := insertKeys(tx, w.create); err != nil {
+		return nil, err
 	}
 	for _, row := range w.update {
 		res := tx.Model(&keyRow{ID: row.ID}).Select("*").Omit("id", "key_hash", "hash_alg", "pepper_id", "created_at", "version").Updates(row)
@@ -182,12 +204,34 @@ func (w *writing) write(tx *gorm.DB) ([]authz.Record, error) {
 	if err := writeRoles(tx, w.roles, w.deleteRoles); err != nil {
 		return nil, err
 	}
-	if len(w.audit) > 0 {
-		if err := tx.CreateInBatches(w.audit, rowsAtOnce).Error; err != nil {
-			return nil, err
-		}
+	if err := insertAudit(tx, w.audit); err != nil {
+		return nil, err
 	}
 	return reread(tx, w.order)
+}
+
+// insertKeys writes rows that are not there yet, else it is authz.ErrConflict.
+func insertKeys(tx *gorm.DB, rows []*keyRow) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	err := tx.CreateInBatches(rows, rowsAtOnce).Error
+	if errors.Is(err, gorm.ErrDuplicatedKey) {
+		return errTaken(rows)
+	}
+	return err
+}
+
+// errTaken is the error of keys of which one is there already.
+func errTaken(rows []*keyRow) error {
+	return fmt.Errorf("key prefix %s: %w", rows[0].KeyPrefix, authz.ErrConflict)
+}
+
+func insertAudit(tx *gorm.DB, rows []auditRow) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	return tx.CreateInBatches(rows, rowsAtOnce).Error
 }
 
 // reread returns the records with the versions that the triggers gave, in the

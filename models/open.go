@@ -43,6 +43,8 @@ type DB struct {
 	pools  []*sql.DB
 	driver string
 	feed   feedDialect
+
+	creations *creations
 }
 
 // Open connects, to a primary alone, and checks that the database answers and
@@ -65,6 +67,7 @@ func Open(ctx context.Context, c Config) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
+	db.creations = newCreations(db)
 	if err := db.refuseNewer(ctx); err != nil {
 		_ = db.Close()
 		return nil, err

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"extauthz/cmd/extauthz/internal/adminapi"
+	"extauthz/cmd/extauthz/internal/config"
 )
 
 func keysCommand(g *globals) *cobra.Command {
@@ -58,7 +59,7 @@ func keysCreate(g *globals) *cobra.Command {
 				return err
 			}
 			if save != "" && made.Key != "" {
-				if err := keepSecret(save, made.Key+"\n", ownSecret); err != nil {
+				if err := config.KeepSecret(save, made.Key+"\n", ownSecret); err != nil {
 					return fmt.Errorf("key %s was made and is lost, revoke it: %w", made.ID, err)
 				}
 				made.Key = ""

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"extauthz/authz"
+	"extauthz/cmd/extauthz/internal/config"
 )
 
 // randomSecretLength is the entropy of what is made here, in bytes. A pepper
@@ -111,28 +112,11 @@ func createSecrets(folder string, format *authz.KeyFormat) ([]secretState, error
 			if err != nil {
 				return nil, err
 			}
-			if err := keepSecret(path, secret, s.mode); err != nil {
+			if err := config.KeepSecret(path, secret, s.mode); err != nil {
 				return nil, err
 			}
 		}
 		states = append(states, secretState{path, state})
 	}
 	return states, nil
-}
-
-// keepSecret writes a secret's file as one: whoever finds it finds it whole.
-func keepSecret(path, secret string, mode fs.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-") // mode 0600
-	if err != nil {
-		return fmt.Errorf("%s can't be written: %w", path, err)
-	}
-	_, err = f.WriteString(secret)
-	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("%s can't be written: %w", path, err), os.Remove(f.Name()))
-	}
-	return nil
 }

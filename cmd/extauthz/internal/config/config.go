@@ -69,6 +69,7 @@ type Config struct {
 	origins   origins             // where each setting was written, for messages
 	warnings  []string            // seen while loading
 	described []authz.RouteConfig // rules of the OpenAPI documents
+	table     *authz.RouteTable   // all rules compiled, once they are valid
 }
 
 // Listener is where a section's listener is, and how it proves itself.

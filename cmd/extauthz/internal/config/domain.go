@@ -17,6 +17,9 @@ func (c *Config) KeyFormat() (*authz.KeyFormat, error) {
 // RouteTable returns the compiled rules, those of the OpenAPI documents among
 // them, as they were when the configuration was read.
 func (c *Config) RouteTable() (*authz.RouteTable, error) {
+	if c.table != nil {
+		return c.table, nil
+	}
 	configs := make([]authz.RouteConfig, 0, len(c.Routes)+len(c.described))
 	for _, r := range c.Routes {
 		configs = append(configs, r.config())

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"extauthz/authz"
@@ -65,6 +67,35 @@ func (c *Config) secretFile(setting, path string, problems *faults) ([]byte, boo
 		c.warnings = append(c.warnings, fmt.Sprintf("%s: %s: %s can be read by every user of this machine: chmod o-r it", c.origins.of(setting), setting, path))
 	}
 	return text, true
+}
+
+// KeepSecret writes a secret's file as one: whoever finds it finds it whole.
+// A file that is there stays as it is, and the error is [fs.ErrExist].
+func KeepSecret(path, secret string, mode fs.FileMode) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-") // mode 0600
+	if err != nil {
+		return fmt.Errorf("%s can't be written: %w", path, err)
+	}
+	_, err = f.WriteString(secret)
+	if err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err == nil {
+		err = publish(f.Name(), path)
+	}
+	if err != nil {
+		err = fmt.Errorf("%s can't be written: %w", path, err)
+	}
+	if gone := os.Remove(f.Name()); !errors.Is(gone, fs.ErrNotExist) {
+		err = errors.Join(err, gone)
+	}
+	return err
+}
+
+// publish gives a file its name unless that is taken.
+func publish(temporary, path string) error {
+	err := os.Link(temporary, path)
+	if err == nil || errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return os.Rename(temporary, path) // a file system without links
 }
 
 // readSecret returns a file's bytes and whether everybody may read them. Its

@@ -8,12 +8,16 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -29,6 +33,38 @@ func write(t *testing.T, text string, mode os.FileMode) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// TestASecretIsKeptWholeAndOnce: of many that keep one at a path, one does, and
+// nobody ever finds a part of it there, or anything else in the folder.
+func TestASecretIsKeptWholeAndOnce(t *testing.T) {
+	folder := t.TempDir()
+	path := filepath.Join(folder, "admin.key")
+	secret := func(i int) string { return strings.Repeat(string(rune('a'+i)), 4096) }
+	var kept atomic.Int32
+	var all sync.WaitGroup
+	for i := range 16 {
+		all.Go(func() {
+			switch err := KeepSecret(path, secret(i), 0o600); {
+			case err == nil:
+				kept.Add(1)
+			case !errors.Is(err, fs.ErrExist):
+				t.Error(err)
+			}
+			text, err := os.ReadFile(path)
+			if err != nil || len(text) != 4096 || string(text) != secret(int(text[0]-'a')) {
+				t.Errorf("found %d bytes, %v", len(text), err)
+			}
+		})
+	}
+	all.Wait()
+	files, err := os.ReadDir(folder)
+	if err != nil || len(files) != 1 || kept.Load() != 1 {
+		t.Errorf("%d were kept, files %v, %v", kept.Load(), files, err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Error(info.Mode(), err)
+	}
 }
 
 func TestSecretsAreReadFromTheirFiles(t *testing.T) {

@@ -42,6 +42,10 @@ func (v *validator) openAPI() (rules []authz.RouteConfig) {
 
 func (v *validator) routes() {
 	v.each("default_map.strip_prefixes", second(v.DefaultMap()))
+	var err error
+	if v.table, err = v.RouteTable(); err == nil {
+		return
+	}
 	single := make([]bool, len(v.Routes)) // valid on their own
 	var valid []authz.RouteConfig
 	for i, r := range v.Routes {
@@ -54,7 +58,7 @@ func (v *validator) routes() {
 		single[i] = true
 		valid = append(valid, rc)
 	}
-	_, err := authz.NewRouteTable(append(valid, v.described...))
+	_, err = authz.NewRouteTable(append(valid, v.described...))
 	if err == nil {
 		return
 	}

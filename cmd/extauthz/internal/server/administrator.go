@@ -56,11 +56,10 @@ func ensureAdministrator(ctx context.Context, c *config.Config, db *models.DB, k
 	return nil
 }
 
+// leaveKey returns the key in the file, which is made if it is not there.
 func leaveKey(path string, format *authz.KeyFormat) (authz.Secret, error) {
-	if b, err := os.ReadFile(path); err == nil {
-		return authz.NewSecret(strings.TrimSpace(string(b))), nil
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return authz.Secret{}, err
+	if key, err := readKey(path); !errors.Is(err, fs.ErrNotExist) {
+		return key, err
 	}
 	key, _, err := format.Generate(format.Environments()[0], rand.Reader)
 	if err != nil {
@@ -69,10 +68,15 @@ func leaveKey(path string, format *authz.KeyFormat) (authz.Secret, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return authz.Secret{}, err
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
+	if err := config.KeepSecret(path, key.Reveal()+"\n", 0o600); errors.Is(err, fs.ErrExist) {
+		return readKey(path) // another process was sooner
+	} else if err != nil {
 		return authz.Secret{}, err
 	}
-	_, err = f.WriteString(key.Reveal() + "\n")
-	return key, errors.Join(err, f.Sync(), f.Close())
+	return key, nil
+}
+
+func readKey(path string) (authz.Secret, error) {
+	text, err := os.ReadFile(path)
+	return authz.NewSecret(strings.TrimSpace(string(text))), err
 }

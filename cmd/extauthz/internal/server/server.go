@@ -130,7 +130,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	if s.cache, err = cachesvc.New(cacheConfig); err != nil {
 		return err
 	}
-	if err := s.openTraces(ctx); err != nil {
+	if err := s.openTraces(ctx, registry); err != nil {
 		return fmt.Errorf("telemetry: %w", err)
 	}
 	s.stock = newInventory(registry, s.c.Version, s.db.CountKeys, s.cache.Now)

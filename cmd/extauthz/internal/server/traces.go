@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"extauthz/authz"
 	"extauthz/cmd/extauthz/internal/telemetry"
 	"extauthz/envoy"
@@ -13,12 +15,12 @@ import (
 const tracesFlushTime = 2 * time.Second
 
 // openTraces begins to send traces, where they have somewhere to go.
-func (s *Server) openTraces(ctx context.Context) (err error) {
+func (s *Server) openTraces(ctx context.Context, r prometheus.Registerer) (err error) {
 	endpoint := s.settings.Telemetry.OTLPEndpoint
 	if endpoint == "" {
 		return nil
 	}
-	s.traces, err = telemetry.New(ctx, telemetry.Config{Endpoint: endpoint, Version: s.c.Version, Logger: s.log})
+	s.traces, err = telemetry.New(ctx, telemetry.Config{Endpoint: endpoint, Version: s.c.Version, Logger: s.log, Registerer: r})
 	return err
 }
 

@@ -12,14 +12,21 @@ import (
 	"extauthz/authz"
 )
 
+// Validator is one whose look-ups of roles tell how far they went.
+type Validator interface {
+	authz.Validator
+	// RoleScopesFrom is RoleScopes that tells the farthest layer that it asked.
+	RoleScopesFrom(ctx context.Context, rec *authz.Record, need authz.Need) (authz.Scopes, authz.Layer, error)
+}
+
 // Lookups is a validator whose look-ups that leave the process are spans below
 // the check's. Where the check is not traced it only asks v.
-func Lookups(v authz.Validator, tracer trace.Tracer) authz.Validator {
+func Lookups(v Validator, tracer trace.Tracer) authz.Validator {
 	return lookups{v, tracer}
 }
 
 type lookups struct {
-	authz.Validator
+	Validator
 	tracer trace.Tracer
 }
 
@@ -29,16 +36,32 @@ func (l lookups) Lookup(ctx context.Context, prefix string, into *authz.Scratch)
 	}
 	start := time.Now()
 	entry, err := l.Validator.Lookup(ctx, prefix, into)
-	// Only now it is known whether a store was asked.
-	if errors.Is(err, authz.ErrThrottled) || err == nil && entry.Layer != authz.LayerRedis && entry.Layer != authz.LayerDatabase {
-		return entry, err
+	if !errors.Is(err, authz.ErrThrottled) {
+		l.tell(ctx, "look up key", start, entry.Layer, err)
 	}
-	_, span := l.tracer.Start(ctx, "look up key", trace.WithTimestamp(start))
+	return entry, err
+}
+
+func (l lookups) RoleScopes(ctx context.Context, rec *authz.Record, need authz.Need) (authz.Scopes, error) {
+	if !trace.SpanFromContext(ctx).IsRecording() {
+		return l.Validator.RoleScopes(ctx, rec, need)
+	}
+	start := time.Now()
+	scopes, layer, err := l.RoleScopesFrom(ctx, rec, need)
+	l.tell(ctx, "look up roles", start, layer, err)
+	return scopes, err
+}
+
+// tell makes the span, now that it is known whether a store was asked.
+func (l lookups) tell(ctx context.Context, what string, start time.Time, layer authz.Layer, err error) {
+	if err == nil && layer != authz.LayerRedis && layer != authz.LayerDatabase {
+		return
+	}
+	_, span := l.tracer.Start(ctx, what, trace.WithTimestamp(start))
 	if err != nil {
 		span.SetStatus(codes.Error, "no store answered")
 	} else {
-		span.SetAttributes(attribute.String("extauthz.cache.layer", entry.Layer.String()))
+		span.SetAttributes(attribute.String("extauthz.cache.layer", layer.String()))
 	}
 	span.End()
-	return entry, err
 }

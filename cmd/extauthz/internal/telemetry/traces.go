@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/contrib/propagators/b3"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
 	"go.opentelemetry.io/otel/propagation"
@@ -37,9 +38,10 @@ const tellEvery = time.Minute
 type Config struct {
 	// Endpoint is the collector's, http://HOST:PORT for plain text or
 	// https://HOST:PORT for TLS with the system's authorities.
-	Endpoint string
-	Version  string
-	Logger   *slog.Logger
+	Endpoint   string
+	Version    string
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
 }
 
 // Traces is spans on their way to a collector. Safe for concurrent use.
@@ -52,8 +54,8 @@ type Traces struct {
 // New starts sending what the Tracer will make. It waits for no collector: one
 // that is away is no reason not to start. Shutdown has to be called.
 func New(ctx context.Context, c Config) (*Traces, error) {
-	if c.Endpoint == "" || c.Logger == nil {
-		return nil, errors.New("telemetry: an endpoint and a logger are needed")
+	if c.Endpoint == "" || c.Logger == nil || c.Registerer == nil {
+		return nil, errors.New("telemetry: an endpoint, a logger and a registerer are needed")
 	}
 	about, err := resource.New(ctx, resource.WithTelemetrySDK(),
 		resource.WithAttributes(semconv.ServiceName(service), semconv.ServiceVersion(c.Version)),
@@ -69,12 +71,14 @@ func New(ctx context.Context, c Config) (*Traces, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Traces{version: c.Version, exporter: &rationed{SpanExporter: exporter, log: c.Logger, now: time.Now}}
+	queue := newQueue(c.Registerer)
+	t := &Traces{version: c.Version, exporter: &rationed{SpanExporter: exporter, queue: queue, log: c.Logger, now: time.Now}}
+	queue.SpanProcessor = sdktrace.NewBatchSpanProcessor(t.exporter, sdktrace.WithMaxQueueSize(maxQueue), sdktrace.WithMaxExportBatchSize(maxBatch),
+		sdktrace.WithBatchTimeout(sendEvery), sdktrace.WithExportTimeout(exportTimeout))
 	t.provider = sdktrace.NewTracerProvider(sdktrace.WithResource(about),
 		// The gateway decides what is sampled: what it does not trace, we don't.
 		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.NeverSample())),
-		sdktrace.WithBatcher(t.exporter, sdktrace.WithMaxQueueSize(maxQueue), sdktrace.WithMaxExportBatchSize(maxBatch),
-			sdktrace.WithBatchTimeout(sendEvery), sdktrace.WithExportTimeout(exportTimeout)))
+		sdktrace.WithSpanProcessor(queue))
 	return t, nil
 }
 
@@ -102,8 +106,9 @@ func (t *Traces) Shutdown(ctx context.Context) error {
 // would write a line of its own for every batch.
 type rationed struct {
 	sdktrace.SpanExporter
-	log *slog.Logger
-	now func() time.Time
+	queue *queue
+	log   *slog.Logger
+	now   func() time.Time
 
 	mu   sync.Mutex
 	told time.Time
@@ -111,10 +116,12 @@ type rationed struct {
 }
 
 func (r *rationed) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+	r.queue.taken(len(spans))
 	err := r.SpanExporter.ExportSpans(ctx, spans)
 	if err == nil {
 		return nil
 	}
+	r.queue.undelivered.Add(float64(len(spans)))
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.lost += len(spans)

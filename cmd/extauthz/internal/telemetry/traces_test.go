@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
@@ -22,7 +23,7 @@ import (
 
 func open(t *testing.T, endpoint string, log *bytes.Buffer) *Traces {
 	t.Helper()
-	traces, err := New(t.Context(), Config{Endpoint: endpoint, Version: "v1", Logger: slog.New(slog.NewJSONHandler(log, nil))})
+	traces, err := New(t.Context(), Config{Endpoint: endpoint, Version: "v1", Logger: slog.New(slog.NewJSONHandler(log, nil)), Registerer: prometheus.NewRegistry()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,6 +83,41 @@ func TestNobodyWaitsForACollectorThatIsAway(t *testing.T) {
 	}
 }
 
+// TestSpansThatDoNotFitAreCounted: what is made is delivered or counted.
+func TestSpansThatDoNotFitAreCounted(t *testing.T) {
+	const made = 3 * maxQueue
+	registry, collector := prometheus.NewRegistry(), parts.StartCollector(t)
+	traces, err := New(t.Context(), Config{Endpoint: "http://" + collector.OTLP, Version: "v1", Logger: slog.New(slog.DiscardHandler), Registerer: registry})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := sampled(t)
+	for range made {
+		_, span := traces.Tracer().Start(ctx, "check")
+		span.End()
+	}
+	if err := traces.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	lost := countLost(t, registry)
+	if got := len(collector.Spans()); lost["queue_full"] == 0 || lost["not_delivered"] != 0 || got+lost["queue_full"] != made {
+		t.Errorf("of %d spans %d were delivered, and lost are %v", made, got, lost)
+	}
+}
+
+func countLost(t *testing.T, r *prometheus.Registry) map[string]int {
+	t.Helper()
+	families, err := r.Gather()
+	if err != nil || len(families) != 1 {
+		t.Fatal(families, err)
+	}
+	lost := map[string]int{}
+	for _, m := range families[0].GetMetric() {
+		lost[m.GetLabel()[0].GetValue()] = int(m.GetCounter().GetValue())
+	}
+	return lost
+}
+
 type failing struct{ err error }
 
 func (f *failing) ExportSpans(context.Context, []sdktrace.ReadOnlySpan) error { return f.err }
@@ -89,8 +125,9 @@ func (f *failing) Shutdown(context.Context) error                             { 
 
 func TestLostSpansAreToldOnceAMinuteWithTheirNumber(t *testing.T) {
 	var log bytes.Buffer
+	registry := prometheus.NewRegistry()
 	now, collector := time.Unix(1e9, 0), &failing{errors.New("connection refused")}
-	r := &rationed{SpanExporter: collector, log: slog.New(slog.NewJSONHandler(&log, nil)), now: func() time.Time { return now }}
+	r := &rationed{SpanExporter: collector, queue: newQueue(registry), log: slog.New(slog.NewJSONHandler(&log, nil)), now: func() time.Time { return now }}
 	batch := tracetest.SpanStubs{{}, {}, {}}.Snapshots()
 	for range 120 {
 		if err := r.ExportSpans(t.Context(), batch); err != nil {
@@ -101,6 +138,9 @@ func TestLostSpansAreToldOnceAMinuteWithTheirNumber(t *testing.T) {
 	collector.err = nil
 	if err := r.ExportSpans(t.Context(), batch); err != nil {
 		t.Fatal(err)
+	}
+	if lost := countLost(t, registry); lost["not_delivered"] != 360 {
+		t.Errorf("lost are %v", lost)
 	}
 	if n := strings.Count(log.String(), "\n"); n != 2 || !strings.Contains(log.String(), `"error":"connection refused","spans_lost":3}`) || !strings.Contains(log.String(), `"spans_lost":180}`) {
 		t.Errorf("%d lines: %s", n, log.String())
@@ -118,38 +158,71 @@ func (k known) Lookup(context.Context, string, *authz.Scratch) (authz.Entry, err
 }
 
 func (k known) RoleScopes(context.Context, *authz.Record, authz.Need) (authz.Scopes, error) {
-	return nil, nil
+	return nil, k.err
+}
+
+func (k known) RoleScopesFrom(context.Context, *authz.Record, authz.Need) (authz.Scopes, authz.Layer, error) {
+	return nil, k.layer, k.err
 }
 
 func TestALookUpIsASpanWhereAStoreWasAsked(t *testing.T) {
-	for _, c := range []struct {
-		known
-		want string // of the layer; "none": no span; "failed"
-	}{
-		{known{layer: authz.LayerLocal}, "none"}, {known{layer: authz.LayerNone}, "none"}, {known{err: authz.ErrThrottled}, "none"},
-		{known{layer: authz.LayerRedis}, "redis"}, {known{layer: authz.LayerDatabase}, "database"}, {known{err: errors.New("down")}, "failed"},
+	for name, look := range map[string]func(authz.Validator, context.Context) (authz.Layer, error){
+		"look up key": func(v authz.Validator, ctx context.Context) (authz.Layer, error) {
+			entry, err := v.Lookup(ctx, "p", nil)
+			return entry.Layer, err
+		},
+		"look up roles": func(v authz.Validator, ctx context.Context) (authz.Layer, error) {
+			_, err := v.RoleScopes(ctx, &authz.Record{}, authz.Need{})
+			return authz.LayerNone, err
+		},
 	} {
-		ended := tracetest.NewSpanRecorder()
-		tracer := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(ended), sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.NeverSample()))).Tracer("t")
-		v := Lookups(c.known, tracer)
-		if entry, err := v.Lookup(t.Context(), "p", nil); entry.Layer != c.layer || !errors.Is(err, c.err) || len(ended.Ended()) != 0 {
-			t.Errorf("untraced, %+v: got %v, %v, %d spans", c.known, entry, err, len(ended.Ended()))
-		}
-		ctx, check := tracer.Start(sampled(t), "check")
-		if entry, err := v.Lookup(ctx, "p", nil); entry.Layer != c.layer || !errors.Is(err, c.err) {
-			t.Errorf("%+v: got %v, %v", c.known, entry, err)
-		}
-		got := "none"
-		for _, span := range ended.Ended() {
-			if span.Parent().SpanID() != check.SpanContext().SpanID() || span.Name() != "look up key" {
-				t.Errorf("%+v: %s is no child of the check's", c.known, span.Name())
+		for _, c := range []struct {
+			known
+			want string // of the layer; "none": no span; "failed"
+		}{
+			{known{layer: authz.LayerLocal}, "none"}, {known{layer: authz.LayerNone}, "none"},
+			{known{layer: authz.LayerRedis}, "redis"}, {known{layer: authz.LayerDatabase}, "database"}, {known{err: errors.New("down")}, "failed"},
+		} {
+			if got := spanOf(t, name, c.known, look); got != c.want {
+				t.Errorf("%s, %+v: got %s, want %s", name, c.known, got, c.want)
 			}
-			if got = "failed"; len(span.Attributes()) > 0 {
-				got = span.Attributes()[0].Value.AsString()
-			}
-		}
-		if got != c.want {
-			t.Errorf("%+v: got %s, want %s", c.known, got, c.want)
 		}
 	}
+	throttled := known{err: authz.ErrThrottled}
+	if got := spanOf(t, "look up key", throttled, func(v authz.Validator, ctx context.Context) (authz.Layer, error) {
+		_, err := v.Lookup(ctx, "p", nil)
+		return authz.LayerNone, err
+	}); got != "none" {
+		t.Errorf("throttled: got %s", got)
+	}
+}
+
+// spanOf looks up without and with a traced check, and returns the layer in the
+// span that came of it.
+func spanOf(t *testing.T, name string, k known, look func(authz.Validator, context.Context) (authz.Layer, error)) string {
+	t.Helper()
+	ended := tracetest.NewSpanRecorder()
+	tracer := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(ended), sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.NeverSample()))).Tracer("t")
+	v := Lookups(k, tracer)
+	asked := func(ctx context.Context) {
+		t.Helper()
+		if layer, err := look(v, ctx); layer != authz.LayerNone && layer != k.layer || !errors.Is(err, k.err) {
+			t.Errorf("%s, %+v: got %v, %v", name, k, layer, err)
+		}
+	}
+	if asked(t.Context()); len(ended.Ended()) != 0 {
+		t.Errorf("untraced, %s, %+v: %d spans", name, k, len(ended.Ended()))
+	}
+	ctx, check := tracer.Start(sampled(t), "check")
+	asked(ctx)
+	got := "none"
+	for _, span := range ended.Ended() {
+		if span.Parent().SpanID() != check.SpanContext().SpanID() || span.Name() != name {
+			t.Errorf("%+v: %s is no child of the check's", k, span.Name())
+		}
+		if got = "failed"; len(span.Attributes()) > 0 {
+			got = span.Attributes()[0].Value.AsString()
+		}
+	}
+	return got
 }

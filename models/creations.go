@@ -1,0 +1,210 @@
+package models
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"gorm.io/gorm"
+
+	"extauthz/authz"
+)
+
+// uniqueViolation is Postgres' code for a row that is there already.
+const uniqueViolation = "23505"
+
+const (
+	creationsAtOnce = 64               // in one transaction, at most
+	creationTime    = 10 * time.Second // that writing them may take
+)
+
+// errNotWritten is what all get whose transaction ended by a panic.
+var errNotWritten = errors.New("the key was not written")
+
+// creation makes keys and depends on nothing that is stored.
+type creation struct {
+	keys     []*keyRow // with their versions, once they are written
+	audit    []auditRow
+	answered chan struct{} // closed when keys and err stand
+	err      error
+}
+
+// creations writes what is created at the same time in one transaction: while
+// one waits for the disk, the next ones gather. Who gets the turn writes for all
+// that wait. Each is answered after the commit.
+type creations struct {
+	// commit writes rows, all or none, and gives the keys their versions. It
+	// tells whether an error means that certainly none was written.
+	commit  func(ctx context.Context, keys []*keyRow, audit []auditRow) (refused bool, err error)
+	turn    chan struct{} // holds one element while somebody writes
+	mu      sync.Mutex
+	waiting []*creation // oldest first
+}
+
+func newCreations(db *DB) *creations {
+	c := &creations{commit: db.insertByParts, turn: make(chan struct{}, 1)}
+	if db.driver == Postgres {
+		c.commit = db.insertAtOnce
+	}
+	return c
+}
+
+// do writes keys, alone or with others. Who leaves while it is being written
+// waits all the same: only then it is known whether the keys are there.
+func (c *creations) do(ctx context.Context, keys []*keyRow, audit []auditRow) ([]authz.Record, error) {
+	own := &creation{keys: keys, audit: audit, answered: make(chan struct{}), err: errNotWritten}
+	c.mu.Lock()
+	c.waiting = append(c.waiting, own)
+	c.mu.Unlock()
+	for {
+		select {
+		case <-own.answered:
+			if own.err != nil {
+				return nil, own.err
+			}
+			return recordsOf(own.keys)
+		case c.turn <- struct{}{}:
+			c.lead(ctx, own)
+		case <-ctx.Done():
+			if c.withdraw(own) {
+				return nil, ctx.Err()
+			}
+			<-own.answered
+		}
+	}
+}
+
+func recordsOf(rows []*keyRow) ([]authz.Record, error) {
+	records := make([]authz.Record, len(rows))
+	for i, r := range rows {
+		var err error
+		if records[i], err = r.record(); err != nil {
+			return nil, err
+		}
+	}
+	return records, nil
+}
+
+func (c *creations) withdraw(own *creation) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i := slices.Index(c.waiting, own)
+	if i < 0 {
+		return false
+	}
+	c.waiting = slices.Delete(c.waiting, i, i+1)
+	return true
+}
+
+// lead writes those that wait longest, unless own was written meanwhile, and
+// gives the turn back.
+func (c *creations) lead(ctx context.Context, own *creation) {
+	defer func() { <-c.turn }()
+	select {
+	case <-own.answered:
+		return
+	default:
+	}
+	c.mu.Lock()
+	n := min(len(c.waiting), creationsAtOnce)
+	some := slices.Clone(c.waiting[:n])
+	c.waiting = slices.Delete(c.waiting, 0, n)
+	c.mu.Unlock()
+	defer func() {
+		for _, one := range some {
+			close(one.answered)
+		}
+	}()
+	// The others must not fail because the leader's caller went away.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), creationTime)
+	defer cancel()
+	c.write(ctx, some)
+}
+
+// write writes them together, and each by itself where that is refused, so that
+// none fails because of another one. A commit that failed is not tried again:
+// it may have been done.
+func (c *creations) write(ctx context.Context, some []*creation) {
+	var keys []*keyRow
+	var audit []auditRow
+	for _, one := range some {
+		keys, audit = append(keys, one.keys...), append(audit, one.audit...)
+	}
+	refused, err := c.commit(ctx, keys, audit)
+	for _, one := range some {
+		if one.err = err; refused && len(some) > 1 {
+			_, one.err = c.commit(ctx, one.keys, one.audit)
+		}
+	}
+}
+
+// insertByParts is a statement for each thing that has to be done.
+func (db *DB) insertByParts(ctx context.Context, keys []*keyRow, audit []auditRow) (refused bool, err error) {
+	err = db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		err := errors.Join(insertKeys(tx, keys), insertAudit(tx, audit))
+		if err == nil {
+			err = readVersions(tx, keys)
+		}
+		refused = err != nil
+		return err
+	})
+	return refused, err
+}
+
+func readVersions(tx *gorm.DB, keys []*keyRow) error {
+	ids := make([]string, len(keys))
+	for i, k := range keys {
+		ids[i] = k.ID
+	}
+	var rows []keyRow
+	err := tx.Select("id", "version").Where("id IN ?", ids).Find(&rows).Error
+	setVersions(keys, rows)
+	return err
+}
+
+func setVersions(keys []*keyRow, from []keyRow) {
+	versions := make(map[string]uint64, len(from))
+	for i := range from {
+		versions[from[i].ID] = from[i].Version
+	}
+	for _, k := range keys {
+		k.Version = versions[k.ID]
+	}
+}
+
+// insertAtOnce is one statement and so one round trip, for Postgres. What
+// api_keys has beside our columns gets its defaults.
+func (db *DB) insertAtOnce(ctx context.Context, keys []*keyRow, audit []auditRow) (refused bool, err error) {
+	rows, err := db.query(ctx, `WITH told AS (INSERT INTO audit_log (`+auditColumns+`)
+			SELECT `+auditColumns+` FROM json_populate_recordset(NULL::audit_log, $1))
+		INSERT INTO api_keys (`+keyColumns+`) SELECT `+keyColumns+` FROM json_populate_recordset(NULL::api_keys, $2)
+		RETURNING id, version`, asJSON(audit, "[]"), asJSON(keys, "[]"))
+	setVersions(keys, rows)
+	if answer := (*pgconn.PgError)(nil); errors.As(err, &answer) && answer.SeverityUnlocalized == "ERROR" {
+		refused = true // and so rolled back
+		if answer.Code == uniqueViolation {
+			err = errTaken(keys)
+		}
+	}
+	return refused, err
+}
+
+// query reads ids and versions.
+func (db *DB) query(ctx context.Context, statement string, args ...any) (found []keyRow, err error) {
+	rows, err := db.pools[0].QueryContext(ctx, statement, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var row keyRow
+		if err := rows.Scan(&row.ID, &row.Version); err != nil {
+			return nil, err
+		}
+		found = append(found, row)
+	}
+	return found, rows.Err()
+}
