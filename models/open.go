@@ -28,7 +28,7 @@ const (
 type Config struct {
 	Driver  string // SQLite or Postgres
 	DSN     string // a file's path, or postgres://…
-	MaxOpen int    // connections at most; Postgres only, 0 is DefaultMaxOpen
+	MaxOpen int    // connections at most, two at least; Postgres only, 0 is DefaultMaxOpen
 	MaxIdle int    // kept open; Postgres only, 0 is DefaultMaxIdle
 	// StatementTimeout ends a statement, and a wait for a lock, in Postgres,
 	// unless the DSN says otherwise; 0 is DefaultStatementTimeout.
