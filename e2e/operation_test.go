@@ -207,6 +207,10 @@ func TestBadStartsEndInOneLine(t *testing.T) {
 	if err := os.WriteFile(junk+"/extauthz.db", []byte("this is no database, and long enough to be read as one"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	twice := junk + "/twice.yaml"
+	if err := os.WriteFile(twice, []byte("grpc: {listn: x}\nlog: {level: loud}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for name, c := range map[string]struct {
 		args []string
 		env  string
@@ -216,6 +220,7 @@ func TestBadStartsEndInOneLine(t *testing.T) {
 		"port in use":       {[]string{"serve"}, "EXTAUTHZ_OPS__LISTEN=" + taken.Addr().String(), 1, "ops.listen"},
 		"no such folder":    {[]string{"serve", "--data-dir", "/proc/none"}, "", 1, "data folder"},
 		"no database":       {[]string{"serve", "--data-dir", junk}, "", 1, "not a database"},
+		"two bad settings":  {[]string{"serve", "--config", twice}, "", 1, "2 problems: " + twice + `:1: unknown setting grpc.listn: did you mean grpc.listen?; ` + twice + ":2: log.level"},
 		"no such file":      {[]string{"config", "check", "--config", "/none.yaml"}, "", 1, "/none.yaml"},
 		"unknown variable":  {[]string{"config", "check"}, "EXTAUTHZ_GRPC__LISTN=x", 1, "grpc.listen"},
 		"unknown command":   {[]string{"sever"}, "", 2, "--help"},
