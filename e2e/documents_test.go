@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -14,6 +15,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"extauthz/authz"
 )
 
 // fenced are the blocks of a document that are in a language.
@@ -77,4 +80,64 @@ func anyMatch(texts []string, pattern *regexp.Regexp) bool {
 		}
 	}
 	return false
+}
+
+func TestEveryAlertHasAWayOut(t *testing.T) {
+	rules, err := os.ReadFile("../helm/extauthz/files/alerts.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ways, err := os.ReadFile("../docs/troubleshooting.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	alerts := regexp.MustCompile(`alert: (\w+)`).FindAllSubmatch(rules, -1)
+	if len(alerts) == 0 {
+		t.Fatal("no alert was found")
+	}
+	for _, a := range alerts {
+		name := string(a[1])
+		if !strings.Contains(string(ways), "\n### "+name+"\n") || !strings.Contains(string(rules), "docs/troubleshooting.md#"+strings.ToLower(name)+"\n") {
+			t.Errorf("%s does not lead to a heading of docs/troubleshooting.md", name)
+		}
+	}
+}
+
+func TestEveryReasonHasAWayOut(t *testing.T) {
+	ways := readFile(t, "../docs/troubleshooting.md")
+	for _, r := range authz.Reasons() {
+		if r != authz.ReasonGranted && r != authz.ReasonAnonymous && !strings.Contains(ways, "\n| `"+r.String()+"` |") {
+			t.Errorf("docs/troubleshooting.md does not tell what to do about %s", r)
+		}
+	}
+}
+
+// TestMessagesThatAreExplainedExist: those of a start and of the log.
+func TestMessagesThatAreExplainedExist(t *testing.T) {
+	var source strings.Builder
+	for _, room := range []string{"../authz", "../cachesvc", "../cmd", "../envoy", "../models"} {
+		err := filepath.WalkDir(room, func(path string, entry fs.DirEntry, err error) error {
+			if err == nil && strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go") {
+				source.WriteString(readFile(t, path))
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, tables, _ := strings.Cut(readFile(t, "../docs/troubleshooting.md"), "## It does not start")
+	tables, _, _ = strings.Cut(tables, "\n## `/readyz` says")
+	messages := 0
+	for _, row := range regexp.MustCompile("(?m)^\\| (`[^|]+) \\|").FindAllStringSubmatch(tables, -1) {
+		for _, message := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(row[1], -1) {
+			messages++
+			if !strings.Contains(source.String(), message[1]) {
+				t.Errorf("docs/troubleshooting.md explains %q, which nothing says", message[1])
+			}
+		}
+	}
+	if messages < 30 {
+		t.Errorf("only %d messages were found", messages)
+	}
 }

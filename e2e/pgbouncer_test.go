@@ -18,6 +18,13 @@ func TestReplicasBehindATransactionPoolerAgree(t *testing.T) {
 		t.Skip("needs Postgres and PgBouncer")
 	}
 	postgres := parts.StartPostgres(t)
+	_, documented, _ := strings.Cut(fenced(t, "../docs/deployment.md", "ini")[0], "[pgbouncer]\n")
+	var settings []string
+	for line := range strings.Lines(documented) {
+		if !strings.HasPrefix(line, "listen_") && !strings.HasPrefix(line, "auth_") { // the test's own
+			settings = append(settings, strings.TrimSpace(line))
+		}
+	}
 	for name, c := range map[string]struct {
 		listen func(direct, through string) string // database.listen_dsn
 		how    string                              // changes come, as /readyz says
@@ -28,7 +35,7 @@ func TestReplicasBehindATransactionPoolerAgree(t *testing.T) {
 		"LISTEN through it": {func(_, through string) string { return through }, "polled", "database.listen_dsn"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			pooler := parts.StartPgBouncer(t, postgres, "default_pool_size = 3")
+			pooler := parts.StartPgBouncer(t, postgres, append(settings, "default_pool_size = 3")...)
 			a, b := twoReplicasOn(t, postgres, func(dsn string) string {
 				return fmt.Sprintf("database: {driver: postgres, dsn: %q, listen_dsn: %q}", pooler.Through(dsn), c.listen(dsn, pooler.Through(dsn)))
 			})
