@@ -134,6 +134,7 @@ func (s *Server) assemble(ctx context.Context) error {
 		return fmt.Errorf("telemetry: %w", err)
 	}
 	s.stock = newInventory(registry, s.c.Version, s.db.CountKeys, s.cache.Now)
+	registerConnections(registry, s.db.Connections)
 	s.replicas = &replicas{db: s.db, instance: uuid.NewString()}
 	format, err := c.KeyFormat()
 	if err != nil {
