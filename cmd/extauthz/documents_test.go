@@ -121,6 +121,9 @@ func TestConfigurationsInDocumentsAreGood(t *testing.T) {
 	}
 	configurations, settings := 0, 0
 	for name, text := range documents(t) {
+		if strings.HasPrefix(name, "helm") { // a chart's values have names of their own
+			continue
+		}
 		var candidates []string
 		for _, block := range fenced.FindAllStringSubmatch(text, -1) {
 			if block[1] == "yaml" {
