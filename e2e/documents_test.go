@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"encoding/json"
-	"fmt"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
@@ -67,7 +66,7 @@ func TestTheAPIsDocumentRuns(t *testing.T) {
 		for method := range methods {
 			operation := regexp.MustCompile("(?i)^" + method + " " + regexp.MustCompile(`\{[a-z_]+\}`).ReplaceAllString(path, "[^/]+") + "$")
 			if !anyMatch(called, operation) {
-				t.Error(fmt.Sprintf("docs/api.md does not show %s %s", method, path))
+				t.Errorf("docs/api.md does not show %s %s", method, path)
 			}
 		}
 	}
