@@ -29,10 +29,11 @@ func TestReplicasBehindATransactionPoolerAgree(t *testing.T) {
 		listen func(direct, through string) string // database.listen_dsn
 		how    string                              // changes come, as /readyz says
 		says   string                              // the log
+		killed bool                                // the pooler, under load
 	}{
-		"all through it":    {func(_, _ string) string { return "" }, "polled", ""},
-		"LISTEN round it":   {func(direct, _ string) string { return direct }, "listening", "listening for changes"},
-		"LISTEN through it": {func(_, through string) string { return through }, "polled", "database.listen_dsn"},
+		"all through it":    {func(_, _ string) string { return "" }, "polled", "", true},
+		"LISTEN round it":   {func(direct, _ string) string { return direct }, "listening", "listening for changes", false},
+		"LISTEN through it": {func(_, through string) string { return through }, "polled", "database.listen_dsn", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			pooler := parts.StartPgBouncer(t, postgres, append(settings, "default_pool_size = 3")...)
@@ -44,17 +45,19 @@ func TestReplicasBehindATransactionPoolerAgree(t *testing.T) {
 
 			k, checkA, checkB := knownToBoth(t, a, b)
 			revokedInTime(t, a, k, checkA, checkB)
-			live, revoked := keysOf(t, a, b)
-			l := startLoad(t, live, revoked, a, b)
-			pooler.Kill()
-			time.Sleep(faultLasts)
-			pooler.Restart()
-			saysSoon(t, a, `"state":"serving"`)
-			saysSoon(t, b, `"lease_holds":true`)
-			time.Sleep(recoverTime)
-			k, checkA, checkB = knownToBoth(t, a, b)
-			revokedInTime(t, a, k, checkA, checkB)
-			l.end(t)
+			if c.killed {
+				live, revoked := keysOf(t, a, b)
+				l := startLoad(t, live, revoked, a, b)
+				pooler.Kill()
+				time.Sleep(faultLasts)
+				pooler.Restart()
+				saysSoon(t, a, `"state":"serving"`)
+				saysSoon(t, b, `"lease_holds":true`)
+				time.Sleep(recoverTime)
+				k, checkA, checkB = knownToBoth(t, a, b)
+				revokedInTime(t, a, k, checkA, checkB)
+				l.end(t)
+			}
 			for _, s := range []*parts.Service{a, b} {
 				s.Stop()
 				for _, symptom := range []string{"42P05", "26000", "prepared statement"} {
