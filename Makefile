@@ -20,8 +20,8 @@ demo: ## the main job at work: Envoy, the service, an upstream, a tour of reques
 run: build ## run the service alone, on SQLite
 	bin/extauthz serve
 
-parts: ## install what tests need beside Go: a C compiler, Postgres, Redis, nginx, Caddy, Envoy
-	scripts/install-parts.sh gcc postgres redis nginx caddy $(addprefix envoy=,$(ENVOYS))
+parts: ## install what tests need beside Go: a C compiler, curl, Postgres, PgBouncer, Redis, nginx, Caddy, Envoy
+	scripts/install-parts.sh gcc curl postgres pgbouncer redis nginx caddy $(addprefix envoy=,$(ENVOYS))
 
 vet: ## go vet
 	$(GO) vet -tags full,kube,compose ./...

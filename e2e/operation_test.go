@@ -132,7 +132,7 @@ func TestMetricsTellWhatThereIs(t *testing.T) {
 		got := get(t, "http://"+s.Ops+"/metrics")
 		for _, line := range []string{`extauthz_build_info{goversion="go`, `extauthz_keys{state="active"} 1`, `extauthz_decisions_total{decision="deny",reason="malformed_key"} 1`,
 			"extauthz_check_duration_seconds_bucket", "extauthz_cache_requests_total", "extauthz_cache_entries", "extauthz_invalidation_lag_seconds",
-			"extauthz_usage_pending", "extauthz_config_reloads_total", "go_goroutines", "process_resident_memory_bytes"} {
+			"extauthz_usage_pending", `extauthz_database_connections{state="in_use"} `, "extauthz_database_connections_max ", "extauthz_config_reloads_total", "go_goroutines", "process_resident_memory_bytes"} {
 			if !strings.Contains(got, line) {
 				return errors.New(line + " is missing")
 			}
@@ -207,6 +207,10 @@ func TestBadStartsEndInOneLine(t *testing.T) {
 	if err := os.WriteFile(junk+"/extauthz.db", []byte("this is no database, and long enough to be read as one"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	twice := junk + "/twice.yaml"
+	if err := os.WriteFile(twice, []byte("grpc: {listn: x}\nlog: {level: loud}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for name, c := range map[string]struct {
 		args []string
 		env  string
@@ -216,6 +220,7 @@ func TestBadStartsEndInOneLine(t *testing.T) {
 		"port in use":       {[]string{"serve"}, "EXTAUTHZ_OPS__LISTEN=" + taken.Addr().String(), 1, "ops.listen"},
 		"no such folder":    {[]string{"serve", "--data-dir", "/proc/none"}, "", 1, "data folder"},
 		"no database":       {[]string{"serve", "--data-dir", junk}, "", 1, "not a database"},
+		"two bad settings":  {[]string{"serve", "--config", twice}, "", 1, "2 problems: " + twice + `:1: unknown setting grpc.listn: did you mean grpc.listen?; ` + twice + ":2: log.level"},
 		"no such file":      {[]string{"config", "check", "--config", "/none.yaml"}, "", 1, "/none.yaml"},
 		"unknown variable":  {[]string{"config", "check"}, "EXTAUTHZ_GRPC__LISTN=x", 1, "grpc.listen"},
 		"unknown command":   {[]string{"sever"}, "", 2, "--help"},

@@ -51,6 +51,7 @@ func each(t *testing.T, test func(*testing.T, *DB)) {
 	t.Helper()
 	t.Run(SQLite, func(t *testing.T) { test(t, migrated(t, sqliteConfig(t))) })
 	t.Run(Postgres, func(t *testing.T) { test(t, migrated(t, postgresConfig(t))) })
+	t.Run("pgbouncer", func(t *testing.T) { test(t, migrated(t, pooledConfig(t, 3))) })
 }
 
 func sqliteConfig(t *testing.T) Config {

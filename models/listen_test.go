@@ -1,10 +1,14 @@
 package models
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
+
+	"extauthz/e2e/parts"
 )
 
 func TestARingFollowsEveryChangeAndEveryConnection(t *testing.T) {
@@ -14,7 +18,7 @@ func TestARingFollowsEveryChangeAndEveryConnection(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- Listen(ctx, c.DSN, func() { rings <- struct{}{} }, slog.New(slog.DiscardHandler))
+		done <- Listen(ctx, ListenConfig{DSN: c.DSN, Ring: func() { rings <- struct{}{} }, Listening: func(bool) {}, Logger: slog.New(slog.DiscardHandler)})
 	}()
 	rung := func(what string) {
 		t.Helper()
@@ -45,5 +49,31 @@ func TestARingFollowsEveryChangeAndEveryConnection(t *testing.T) {
 	stop()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// TestAListenerKnowsWhetherItHears: PgBouncer takes LISTEN in both modes, and
+// rings come in one.
+func TestAListenerKnowsWhetherItHears(t *testing.T) {
+	for mode, hears := range map[string]bool{"session": true, "transaction": false} {
+		t.Run(mode, func(t *testing.T) {
+			direct := postgresConfig(t)
+			migrated(t, direct)
+			through := parts.StartPgBouncer(t, server, "pool_mode = "+mode).Through(direct.DSN)
+			var said bytes.Buffer
+			ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
+			defer stop()
+			listening := make(chan bool, 100)
+			err := Listen(ctx, ListenConfig{DSN: through, Ring: func() {}, Listening: func(is bool) {
+				listening <- is
+				stop()
+			}, Logger: slog.New(slog.NewTextHandler(&said, nil))})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := <-listening; got != hears || strings.Contains(said.String(), "listen_dsn") == hears {
+				t.Errorf("listening: %v, and it said %s", got, said.String())
+			}
+		})
 	}
 }

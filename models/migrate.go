@@ -5,6 +5,7 @@ import (
 	"embed"
 	"fmt"
 	"io/fs"
+	"time"
 
 	"github.com/pressly/goose/v3"
 	"gorm.io/gorm"
@@ -19,6 +20,9 @@ const (
 	migrationsTable = "extauthz_migrations"
 	// migrationLock is the advisory lock of a migration in Postgres.
 	migrationLock = 0x6578746D6967
+	// migrationPause is how long somebody else's migration is left alone before
+	// the lock is asked for again.
+	migrationPause = 100 * time.Millisecond
 )
 
 // Migrate brings the database to this program's version; one that is there
@@ -38,20 +42,48 @@ func (db *DB) Migrate(ctx context.Context) error {
 	return nil
 }
 
-// migratePostgres holds the lock by a transaction of its own: a session's lock
-// would get lost in a pooler that gives each transaction another session.
+// migratePostgres: who finds the lock taken asks again. To wait for it inside of
+// a transaction would hold a connection of a pooler, and many that start at once
+// would hold all those that the one with the lock needs.
 func (db *DB) migratePostgres(ctx context.Context) error {
-	return db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-		for _, sql := range []string{
-			"SET LOCAL statement_timeout = 0", "SET LOCAL lock_timeout = 0", "SET LOCAL idle_in_transaction_session_timeout = 0",
-			fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", migrationLock),
-		} {
+	for {
+		current, newest, err := db.MigrationStatus(ctx)
+		if err != nil || current == newest {
+			return err
+		}
+		if alone, err := db.migrateAlone(ctx); alone || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(migrationPause):
+		}
+	}
+}
+
+// migrateAlone migrates unless another one does, and holds the lock by a
+// transaction beside: a session's lock would get lost in a pooler that gives
+// each transaction another session.
+func (db *DB) migrateAlone(ctx context.Context) (alone bool, err error) {
+	err = db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		for _, sql := range []string{"SET LOCAL statement_timeout = 0", "SET LOCAL idle_in_transaction_session_timeout = 0"} {
 			if err := tx.Exec(sql).Error; err != nil {
 				return err
 			}
 		}
+		err := tx.Raw("SELECT pg_try_advisory_xact_lock(?::bigint)", migrationLock).Row().Scan(&alone)
+		if err != nil || !alone {
+			return err
+		}
+		second, cancel := context.WithTimeout(ctx, connectTimeout)
+		defer cancel()
+		if err := db.pools[0].PingContext(second); err != nil {
+			return fmt.Errorf("it needs two connections at once, and a second one was not to be had: %w: a pooler has to have two for us (default_pool_size)", err)
+		}
 		return db.up(ctx)
 	})
+	return alone, err
 }
 
 // migrateSQLite: each step is a transaction that has the write lock from its

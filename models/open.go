@@ -28,7 +28,7 @@ const (
 type Config struct {
 	Driver  string // SQLite or Postgres
 	DSN     string // a file's path, or postgres://…
-	MaxOpen int    // connections at most; Postgres only, 0 is DefaultMaxOpen
+	MaxOpen int    // connections at most, two at least; Postgres only, 0 is DefaultMaxOpen
 	MaxIdle int    // kept open; Postgres only, 0 is DefaultMaxIdle
 	// StatementTimeout ends a statement, and a wait for a lock, in Postgres,
 	// unless the DSN says otherwise; 0 is DefaultStatementTimeout.
@@ -92,6 +92,9 @@ func orDefault[T comparable](value, standard T) T {
 
 // Ping asks whether the database answers.
 func (db *DB) Ping(ctx context.Context) error { return db.pools[0].PingContext(ctx) }
+
+// Connections tells how the connections that read and write are used.
+func (db *DB) Connections() sql.DBStats { return db.pools[0].Stats() }
 
 // Now is the database's time in UTC.
 func (db *DB) Now(ctx context.Context) (time.Time, error) {

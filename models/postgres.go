@@ -18,6 +18,7 @@ import (
 
 const (
 	connectTimeout = 5 * time.Second
+	minOpen        = 2 // a migration's lock, and its work
 	// Connections are made anew now and then, so that they spread over what a
 	// balancer or a name has behind it by then.
 	connectionLife = 30 * time.Minute
@@ -55,7 +56,7 @@ func openPostgres(ctx context.Context, c Config) (*DB, error) {
 		}
 		return nil, fmt.Errorf("%w: %w: check database.dsn and that Postgres is up", ErrUnreachable, oneLine(err))
 	}
-	pool.SetMaxOpenConns(orDefault(c.MaxOpen, DefaultMaxOpen))
+	pool.SetMaxOpenConns(max(minOpen, orDefault(c.MaxOpen, DefaultMaxOpen)))
 	pool.SetMaxIdleConns(orDefault(c.MaxIdle, DefaultMaxIdle))
 	pool.SetConnMaxLifetime(connectionLife)
 	pool.SetConnMaxIdleTime(connectionIdle)

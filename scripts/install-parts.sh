@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs or finds the real parts that tests run against, on Debian 12 and later.
-#   scripts/install-parts.sh [gcc] [curl] [postgres] [redis] [nginx] [caddy] [docker] [prometheus] [envoy=VERSION …] [traefik=VERSION] [kube]
+#   scripts/install-parts.sh [gcc] [curl] [postgres] [pgbouncer] [redis] [nginx] [caddy] [docker] [prometheus] [envoy=VERSION …] [traefik=VERSION] [kube]
 # Skips what is there, asks nothing, starts no service. Run as root or with sudo.
 set -euo pipefail
 
@@ -18,6 +18,7 @@ for part in "$@"; do
     gcc) have gcc && [ -e /usr/include/stdlib.h ] || packages+=(gcc libc6-dev) ;;
     curl) have curl || packages+=(curl) ;;
     postgres) compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || packages+=(postgresql) ;;
+    pgbouncer) [ -x /usr/sbin/pgbouncer ] || have pgbouncer || packages+=(pgbouncer) ;;
     redis) have redis-server || packages+=(redis-server) ;;
     nginx) [ -x /usr/sbin/nginx ] || have nginx || packages+=(nginx) ;;
     caddy) have caddy || packages+=(caddy) ;;
@@ -37,7 +38,7 @@ for part in "$@"; do
         python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
         have unzip || packages+=(unzip)
       fi ;;
-    *) fail "unknown part $part: name gcc, curl, postgres, redis, nginx, caddy, docker, prometheus, envoy=VERSION, traefik=VERSION or kube" ;;
+    *) fail "unknown part $part: name gcc, curl, postgres, pgbouncer, redis, nginx, caddy, docker, prometheus, envoy=VERSION, traefik=VERSION or kube" ;;
   esac
 done
 

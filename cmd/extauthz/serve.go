@@ -1,14 +1,15 @@
 package main
 
 import (
-	"time"
-
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -22,7 +23,7 @@ func serveCommand(g *globals) *cobra.Command {
 		Long:    "Run the service. Without flag and file it keeps keys in SQLite below --data-dir and listens on loopback.\nSIGHUP reads the configuration again; SIGTERM and Ctrl-C let running checks end first.",
 		Example: "  extauthz serve\n  extauthz serve --config extauthz.yaml",
 		Args:    noArguments,
-		RunE:    func(c *cobra.Command, _ []string) error { return serve(c.Context(), g) },
+		RunE:    func(c *cobra.Command, _ []string) error { return onOneLine(serve(c.Context(), g)) },
 	}
 }
 
@@ -54,6 +55,16 @@ func serve(ctx context.Context, g *globals) error {
 			return err
 		}
 	}
+}
+
+// onOneLine makes several problems one line, the last one of the log: platforms
+// show that as the reason why a container has ended.
+func onOneLine(err error) error {
+	if err == nil || !strings.Contains(err.Error(), "\n") {
+		return err
+	}
+	problems := strings.Split(err.Error(), "\n")
+	return fmt.Errorf("%d problems: %s", len(problems), strings.Join(problems, "; "))
 }
 
 func logger(w io.Writer, format string, level slog.Leveler) *slog.Logger {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -50,6 +51,23 @@ func StartEnvoy(tb testing.TB, version, configuration string, adminPort int) *En
 	p.await(fmt.Sprintf("http://127.0.0.1:%d/ready", adminPort))
 	tb.Cleanup(http.DefaultClient.CloseIdleConnections)
 	return &Envoy{p}
+}
+
+// ValidateEnvoy has an Envoy look at a configuration without running it.
+func ValidateEnvoy(tb testing.TB, version, configuration string) error {
+	tb.Helper()
+	path, err := EnvoyPath(version)
+	if err != nil {
+		Missing(tb, err)
+	}
+	file := filepath.Join(tb.TempDir(), "envoy.yaml")
+	if err := os.WriteFile(file, []byte(configuration), 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	if said, err := exec.Command(path, "--mode", "validate", "-c", file, "--log-level", "error").CombinedOutput(); err != nil {
+		return fmt.Errorf("envoy %s: %w: %s", version, err, said)
+	}
+	return nil
 }
 
 // Missing skips a test for want of a part; with CI set it fails it.

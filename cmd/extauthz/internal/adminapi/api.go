@@ -7,8 +7,10 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -130,9 +132,19 @@ func (a *api) guard(next http.Handler) http.Handler {
 				a.log.Warn("a long warming will be cut off", "error", err)
 			}
 		}
+		if !readable(r.URL) {
+			writeProblem(w, http.StatusBadRequest, "bad_request", "Bad Request", "The path or a parameter is not UTF-8, or holds a NUL byte.")
+			return
+		}
 		p := keyring.Principal{KeyID: d.Record.ID, Name: d.Record.Name, Scopes: d.Scopes, Grants: d.Record.Grants, Source: peer.String(), RequestID: id}
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), principalKey{}, p)))
 	})
+}
+
+// readable tells whether a database can be asked for what an address names.
+func readable(u *url.URL) bool {
+	query, err := url.QueryUnescape(u.RawQuery)
+	return err == nil && utf8.ValidString(query+u.Path) && !strings.ContainsRune(query+u.Path, 0)
 }
 
 func refuse(w http.ResponseWriter, reason authz.Reason, detail string) {

@@ -186,6 +186,15 @@ func TestWhoMayNotIsToldWhy(t *testing.T) {
 	}
 }
 
+func TestAnAddressThatNoDatabaseTakesIsTheCallersFault(t *testing.T) {
+	b := newBench(t)
+	for _, path := range []string{"/v1/keys?user_id=%00", "/v1/keys?q=%ff", "/v1/users/%ff/keys", "/v1/audit?actor=%00", "/v1/roles?cursor=%00"} {
+		if status, _, answer := b.call("GET", path, ""); status != 400 || !strings.Contains(answer, "bad_request") {
+			t.Errorf("%s: got %d %s", path, status, answer)
+		}
+	}
+}
+
 func TestAnUpdateHoldsToItsETag(t *testing.T) {
 	b := newBench(t)
 	k := want[Key](b, 201, "POST", "/v1/keys", alice)

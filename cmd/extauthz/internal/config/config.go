@@ -165,7 +165,7 @@ type Database struct {
 	ListenDSN DSN `koanf:"listen_dsn"`
 	// File that holds that data source instead.
 	ListenDSNFile string `koanf:"listen_dsn_file"`
-	// Most connections open at once.
+	// Most connections open at once; two at least with postgres, for a migration.
 	MaxOpen int `koanf:"max_open" min:"1" max:"1000"`
 	// Most idle connections kept, for five minutes; never more than max_open.
 	MaxIdle int `koanf:"max_idle" min:"0" max:"1000"`

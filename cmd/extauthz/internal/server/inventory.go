@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"database/sql"
 	"runtime"
 	"time"
 
@@ -25,6 +26,21 @@ func newInventory(r prometheus.Registerer, version string, count func(context.Co
 		keys: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "extauthz_keys", Help: "Keys in the database by state, counted every five minutes."}, []string{"state"})}
 	r.MustRegister(build, i.keys)
 	return i
+}
+
+// registerConnections shows how the database's connections are used: where all
+// are, look-ups wait for one.
+func registerConnections(r prometheus.Registerer, stats func() sql.DBStats) {
+	gauge := func(name, help string, labels prometheus.Labels, value func(sql.DBStats) float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}, func() float64 { return value(stats()) })
+	}
+	const open = "Connections to the database by state."
+	r.MustRegister(
+		gauge("extauthz_database_connections", open, prometheus.Labels{"state": "in_use"}, func(s sql.DBStats) float64 { return float64(s.InUse) }),
+		gauge("extauthz_database_connections", open, prometheus.Labels{"state": "idle"}, func(s sql.DBStats) float64 { return float64(s.Idle) }),
+		gauge("extauthz_database_connections_max", "Connections to the database at most.", nil, func(s sql.DBStats) float64 { return float64(s.MaxOpenConnections) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "extauthz_database_connection_wait_seconds_total", Help: "Time that was waited for a connection to the database."},
+			func() float64 { return stats().WaitDuration.Seconds() }))
 }
 
 // run counts until ctx ends. A count that fails leaves the last one: other

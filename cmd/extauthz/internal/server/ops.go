@@ -15,9 +15,12 @@ import (
 
 // readiness is what /readyz and gRPC health say: not serving before the first
 // load of the change feed and while draining, serving in every degraded mode.
-type readiness struct{ loaded, draining atomic.Bool }
+type readiness struct {
+	loaded, draining atomic.Bool
+	listening        atomic.Bool // the database tells of changes at once; else they are polled for
+}
 
-func opsHandler(r *readiness, cache *cachesvc.Service, loads *reloads, registry *prometheus.Registry, version string, profiles bool) http.Handler {
+func opsHandler(r *readiness, cache *cachesvc.Service, poll time.Duration, loads *reloads, registry *prometheus.Registry, version string, profiles bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
@@ -29,7 +32,7 @@ func opsHandler(r *readiness, cache *cachesvc.Service, loads *reloads, registry 
 		case !r.loaded.Load():
 			state, status = "starting", http.StatusServiceUnavailable
 		}
-		writeJSON(w, status, map[string]any{"state": state, "cache": cacheDetail(cache.Status()), "config": loads.detail()})
+		writeJSON(w, status, map[string]any{"state": state, "cache": cacheDetail(cache.Status()), "changes": changesDetail(r.listening.Load(), poll), "config": loads.detail()})
 	})
 	mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, map[string]string{"version": version})
@@ -40,6 +43,16 @@ func opsHandler(r *readiness, cache *cachesvc.Service, loads *reloads, registry 
 		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	}
 	return mux
+}
+
+// changesDetail tells how changes of other replicas come, and how long one takes
+// where nothing else rings for it.
+func changesDetail(listening bool, poll time.Duration) map[string]any {
+	how := "polled"
+	if listening {
+		how = "listening"
+	}
+	return map[string]any{"how": how, "poll": poll.String()}
 }
 
 // cacheDetail is a cache's state for people; durations are in words.

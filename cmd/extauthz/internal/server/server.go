@@ -134,6 +134,7 @@ func (s *Server) assemble(ctx context.Context) error {
 		return fmt.Errorf("telemetry: %w", err)
 	}
 	s.stock = newInventory(registry, s.c.Version, s.db.CountKeys, s.cache.Now)
+	registerConnections(registry, s.db.Connections)
 	s.replicas = &replicas{db: s.db, instance: uuid.NewString()}
 	format, err := c.KeyFormat()
 	if err != nil {
@@ -175,7 +176,7 @@ func (s *Server) assemble(ctx context.Context) error {
 		return err
 	}
 	s.admin = &http.Server{Handler: api, TLSConfig: secure["admin"], ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout}
-	s.ops = &http.Server{Handler: opsHandler(&s.ready, s.cache, s.reloads, registry, s.c.Version, c.Ops.Pprof), TLSConfig: secure["ops"], ReadHeaderTimeout: readTimeout}
+	s.ops = &http.Server{Handler: opsHandler(&s.ready, s.cache, c.Cache.Feed.Poll, s.reloads, registry, s.c.Version, c.Ops.Pprof), TLSConfig: secure["ops"], ReadHeaderTimeout: readTimeout}
 	return nil
 }
 
@@ -197,7 +198,9 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return s.replicas.run(ctx) })
 	group.Go(func() error { return s.watch(ctx) })
 	if dsn := s.c.Settings.Database.ListenDSN.Reveal(); dsn != "" && s.c.Settings.Database.Driver == models.Postgres {
-		group.Go(func() error { return models.Listen(ctx, dsn, s.cache.Ring, s.log) })
+		group.Go(func() error {
+			return models.Listen(ctx, models.ListenConfig{DSN: dsn, Ring: s.cache.Ring, Listening: s.ready.listening.Store, Logger: s.log})
+		})
 	}
 	group.Go(func() error {
 		select {
