@@ -6,7 +6,7 @@ ALL_ENVOYS  := 1.36.4 1.37.0 1.38.3 1.40.0
 LINT  := $(GO) tool -modfile=tools/go.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: image e2e-compose test-alerts e2e-kube bench-revocation bench-flood help build parts vet lint fmt test test-full test-short clean run demo
+.PHONY: image release e2e-compose test-alerts e2e-kube bench-revocation bench-flood help build parts vet lint fmt test test-full test-short clean run demo
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ test: parts vet lint ## what CI runs: vet, lint, all tests with the race detecto
 
 image: ## the images extauthz:local and extauthz-echo:local, for ARCH (amd64, arm64; this machine's by default)
 	scripts/image.sh $(ARCH)
+
+release: ## what is published of this commit, in dist/release: archives, images, chart, SBOMs, checksums (docs/releasing.md)
+	$(GO) run ./scripts/release
 
 e2e-compose: test-alerts ## compose.yaml on a real Docker Engine, started where none runs
 	scripts/e2e-compose.sh
