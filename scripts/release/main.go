@@ -25,7 +25,7 @@ var platforms = []platform{{"linux", "amd64"}, {"linux", "arm64"}, {"darwin", "a
 
 func main() {
 	out := flag.String("o", "dist/release", "folder for the release; what it held before is removed")
-	draft := flag.Bool("draft", false, "make it of this machine's platform alone, of files that may be changed")
+	draft := flag.Bool("draft", false, "make it of files that may be changed, for Linux on this machine's processor alone")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -59,7 +59,7 @@ func run(ctx context.Context, out string, draft bool) error {
 	}
 	wanted := platforms
 	if draft {
-		wanted = []platform{{runtime.GOOS, runtime.GOARCH}}
+		wanted = []platform{{"linux", runtime.GOARCH}}
 	}
 	for _, p := range wanted {
 		if err := b.platform(ctx, p); err != nil {
