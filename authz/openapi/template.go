@@ -97,11 +97,13 @@ func (r *reader) expand(name string, server object) ([]string, error) {
 	variables := r.object(name+": a server's variables", server["variables"])
 	for _, v := range slices.Sorted(maps.Keys(variables)) {
 		variable := r.object(name+": variable "+v, variables[v])
-		values, ok := []string{r.text(name+": the default of variable "+v, variable["default"])}, true
+		values := []string{r.text(name+": the default of variable "+v, variable["default"])}
 		if enum := variable["enum"]; enum != nil {
-			if values, ok = texts(enum); !ok || len(values) == 0 {
+			listed, ok := texts(enum)
+			if !ok || len(listed) == 0 {
 				return nil, fmt.Errorf("server %q: the enum of %s has to be a list of texts", url, v)
 			}
+			values = listed
 		}
 		var next []string
 		for _, u := range urls {

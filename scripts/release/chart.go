@@ -31,7 +31,7 @@ func (b *builder) chart(ctx context.Context) error {
 		return err
 	}
 	if n := len(versions.FindAll(about, -1)); n != 2 {
-		return fmt.Errorf("Chart.yaml has %d of the lines version and appVersion: write each once", n)
+		return fmt.Errorf("there are %d lines version and appVersion in Chart.yaml: write each once", n)
 	}
 	about = versions.ReplaceAll(about, []byte(`$1: "`+b.version+`"`))
 	ignored, err := ignoredOf(filepath.Join(b.root, chartFolder, ".helmignore"))
