@@ -12,8 +12,8 @@ import (
 )
 
 // TestAReleaseIsTheSameBytesTwice: made of this tree's files, committed, in two
-// folders, the second time with another umask, time zone, language and an empty
-// build cache, and without network.
+// folders, the second time with another umask, time zone and language, and without
+// network; once more for one platform with an empty build cache.
 func TestAReleaseIsTheSameBytesTwice(t *testing.T) {
 	r := &repository{t: t, folder: filepath.Join(t.TempDir(), "first")}
 	listed, err := exec.Command("git", "-C", "../..", "ls-files", "-co", "--exclude-standard", "--deduplicate").Output()
@@ -42,18 +42,19 @@ func TestAReleaseIsTheSameBytesTwice(t *testing.T) {
 	second := filepath.Join(t.TempDir(), "elsewhere", "second")
 	r.git("clone", "-q", r.folder, second)
 
-	build := func(folder, before string, env ...string) string {
+	build := func(folder, command string, env ...string) {
 		t.Helper()
-		c := exec.Command("bash", "-c", before+"exec make release")
+		c := exec.Command("bash", "-c", command)
 		c.Dir = folder
 		c.Env = append(append(os.Environ(), "GOPROXY=off", "GOSUMDB=off", "GOFLAGS=-mod=readonly"), env...)
 		if said, err := c.CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, said)
 		}
-		return filepath.Join(folder, "dist/release")
 	}
-	a := build(r.folder, "umask 022; ")
-	b := build(second, "umask 077; ", "TZ=Asia/Tokyo", "LC_ALL=C.UTF-8", "GOCACHE="+t.TempDir())
+	build(r.folder, "umask 022; exec make release")
+	build(second, "umask 077; exec make release", "TZ=Asia/Tokyo", "LC_ALL=C.UTF-8")
+	build(second, "exec go run ./scripts/release -draft -o dist/draft", "GOCACHE="+t.TempDir())
+	a, b, draft := filepath.Join(r.folder, "dist/release"), filepath.Join(second, "dist/release"), filepath.Join(second, "dist/draft")
 
 	check := exec.Command("sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS")
 	check.Dir = b
@@ -68,18 +69,30 @@ func TestAReleaseIsTheSameBytesTwice(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(entries) < 4*2+2*2+1 || len(others) != len(entries) {
-		t.Errorf("%v, and %v", entries, others)
+	drafted, err := os.ReadDir(draft)
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, e := range entries {
-		one, err := os.ReadFile(filepath.Join(a, e.Name()))
+	if len(entries) < 4*2+2*2+1 || len(others) != len(entries) || len(drafted) < 2+2+1 {
+		t.Errorf("%v, and %v, and %v", entries, others, drafted)
+	}
+	same := func(e os.DirEntry, x, y string) {
+		one, err := os.ReadFile(filepath.Join(x, e.Name()))
 		if err != nil {
 			t.Fatal(err)
 		}
-		other, err := os.ReadFile(filepath.Join(b, e.Name()))
+		other, err := os.ReadFile(filepath.Join(y, e.Name()))
 		if err != nil || !bytes.Equal(one, other) {
 			t.Errorf("%s differs: %v", e.Name(), err)
 		}
 		t.Logf("%s: %d bytes", e.Name(), len(one))
+	}
+	for _, e := range entries {
+		same(e, a, b)
+	}
+	for _, e := range drafted {
+		if e.Name() != "SHA256SUMS" { // it has fewer lines
+			same(e, draft, a)
+		}
 	}
 }
