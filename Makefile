@@ -6,13 +6,13 @@ ALL_ENVOYS  := 1.36.4 1.37.0 1.38.3 1.40.0
 LINT  := $(GO) tool -modfile=tools/go.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: image e2e-compose test-alerts e2e-kube bench bench-all pgo bench-pgo bench-revocation bench-flood help build parts vet lint fmt test test-full test-short clean run demo
+.PHONY: image release e2e-compose test-alerts e2e-kube bench bench-all pgo bench-pgo bench-revocation bench-flood help build parts vet lint fmt test test-full test-short clean run demo
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## compile the binary to bin/extauthz
-	CGO_ENABLED=0 $(GO) build -o bin/extauthz ./cmd/extauthz
+	CGO_ENABLED=0 $(GO) build -ldflags "-X main.version=$$(scripts/version.sh)" -o bin/extauthz ./cmd/extauthz
 
 demo: ## the main job at work: Envoy, the service, an upstream, a tour of requests
 	scripts/demo.sh
@@ -40,6 +40,9 @@ test: parts vet lint ## what CI runs: vet, lint, all tests with the race detecto
 image: ## the images extauthz:local and extauthz-echo:local, for ARCH (amd64, arm64; this machine's by default)
 	scripts/image.sh $(ARCH)
 
+release: ## what is published of this commit, in dist/release: archives, images, chart, SBOMs, checksums (docs/releasing.md)
+	$(GO) run ./scripts/release
+
 e2e-compose: test-alerts ## compose.yaml on a real Docker Engine, started where none runs
 	scripts/e2e-compose.sh
 
@@ -49,11 +52,12 @@ test-alerts: ## the alert rules, by promtool
 	promtool test rules e2e/testdata/alerts.yaml
 
 test-full: ENVOYS = $(ALL_ENVOYS)
-test-full: parts vet lint ## also what takes longer: every Envoy, a million keys, fuzzing
+test-full: parts vet lint ## also what takes longer: every Envoy, a million keys, a release made twice, fuzzing
 	E2E_ENVOYS="$(ALL_ENVOYS)" CI=true $(GO) test -race -count=1 -timeout 30m ./...
 	scripts/install-parts.sh traefik=3.7.13
 	CI=true $(GO) test -tags full -run '^(TestEachProxy|TestNoProxy)' ./e2e
 	E2E_PLAIN_BUILD=1 CI=true $(GO) test -tags full -run TestAMillionKeys -v -timeout 20m ./e2e
+	CI=true $(GO) test -tags full -run TestAReleaseIsTheSameBytesTwice -v -timeout 40m ./scripts/release
 	$(GO) test ./authz -run '^$$' -fuzz FuzzRouteTableAgreesWithServeMux -fuzztime 60s -fuzzminimizetime 100x
 	$(GO) test ./authz -run '^$$' -fuzz FuzzCanonicalPathIsWhatEveryPartyReads -fuzztime 60s -fuzzminimizetime 100x
 	$(GO) test ./envoy -run '^$$' -fuzz FuzzAnyCheckRequestIsAnswered -fuzztime 60s -fuzzminimizetime 100x

@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 arch=${1:-$(uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/')}
 tag=${TAG:-local} docker=${DOCKER:-docker}
 go_image=$(sed -n 's/^ARG GO_IMAGE=//p' Dockerfile)
-export VERSION=${VERSION:-$(git describe --tags --always --dirty 2>/dev/null || echo dev)}
+export VERSION=${VERSION:-$(scripts/version.sh)}
 revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
 fail() { echo "image: $*" >&2; exit 1; }

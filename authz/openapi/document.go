@@ -7,15 +7,11 @@
 package openapi
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
-
-	"github.com/getkin/kin-openapi/openapi3"
 
 	"extauthz/authz"
 )
@@ -36,27 +32,27 @@ type Options struct {
 // each. Its error joins one error a problem, each one line. References to other
 // documents are refused. It reads nothing but document.
 func Read(document []byte, o Options) (rules []authz.RouteConfig, notes []string, err error) {
-	if json.Valid(document) {
-		if err := unique(json.NewDecoder(bytes.NewReader(document)), ""); err != nil {
-			return nil, nil, err
-		}
-	}
-	doc, err := openapi3.NewLoader().LoadFromData(document)
+	root, err := parse(document)
 	if err != nil {
-		var external *openapi3.DisallowedExternalRefError
-		if errors.As(err, &external) {
-			return nil, nil, fmt.Errorf("%s refers to another document: bundle them into one file", external.Ref)
+		return nil, nil, fmt.Errorf("is no OpenAPI document: %w", err)
+	}
+	switch version, ok := root["openapi"].(string); {
+	case !ok:
+		return nil, nil, errors.New(`has no text "openapi" with its version: write it in 3.0, 3.1 or 3.2`)
+	case !strings.HasPrefix(version, "3."):
+		return nil, nil, fmt.Errorf("is OpenAPI %q: write it in 3.0, 3.1 or 3.2", version)
+	}
+	r := &reader{Options: o, root: root, schemes: map[string]bool{}}
+	r.known("the document", root, documentFields)
+	schemes := r.object("components.securitySchemes", r.object("components", root["components"])["securitySchemes"])
+	for _, name := range slices.Sorted(maps.Keys(schemes)) {
+		r.schemes[name] = r.reads("the security scheme "+name, schemes[name])
+	}
+	paths := r.object("paths", root["paths"])
+	for _, path := range slices.Sorted(maps.Keys(paths)) {
+		if !strings.HasPrefix(path, "x-") {
+			r.item(path, paths[path])
 		}
-		return nil, nil, fmt.Errorf("is no OpenAPI document: %s", firstLine(err))
-	}
-	if !strings.HasPrefix(doc.OpenAPI, "3.") {
-		return nil, nil, fmt.Errorf("is OpenAPI %q: write it in 3.0, 3.1 or 3.2", doc.OpenAPI)
-	}
-	r := &reader{Options: o, doc: doc}
-	r.known("the document", doc.Extensions)
-	items := doc.Paths.Map()
-	for _, path := range slices.Sorted(maps.Keys(items)) {
-		r.item(path, items[path])
 	}
 	r.note(r.unsaid, "denied, since nothing is said of their security")
 	r.note(r.unmet, "denied, since no API key can meet what they ask for")
@@ -69,53 +65,11 @@ func Read(document []byte, o Options) (rules []authz.RouteConfig, notes []string
 	return r.rules, r.notes, errors.Join(r.problems...)
 }
 
-// unique refuses two members of one name, of which the loader would take the last:
-// nobody knows which of two security lists was meant. YAML's parser does so itself.
-func unique(d *json.Decoder, where string) error {
-	token, err := d.Token()
-	if err != nil {
-		return err
-	}
-	opened, ok := token.(json.Delim)
-	if !ok {
-		return nil
-	}
-	seen := map[string]bool{}
-	for d.More() {
-		at := where
-		if opened == '{' {
-			name, err := d.Token()
-			if err != nil {
-				return err
-			}
-			at = fmt.Sprint(where, "/", name)
-			if seen[at] {
-				return fmt.Errorf("is no OpenAPI document: %s stands there twice", at)
-			}
-			seen[at] = true
-		}
-		if err := unique(d, at); err != nil {
-			return err
-		}
-	}
-	_, err = d.Token() // the end
-	return err
-}
-
-// firstLine is the loader's error; of its two, about a document that is neither
-// JSON nor YAML, the latter, since JSON is YAML.
-func firstLine(err error) string {
-	line, _, _ := strings.Cut(err.Error(), "\n")
-	if _, yaml, ok := strings.Cut(line, "yaml error: "); ok {
-		return yaml
-	}
-	return line
-}
-
 // reader is one reading of one document.
 type reader struct {
 	Options
-	doc      *openapi3.T
+	root     object
+	schemes  map[string]bool // security schemes, and whether a key can meet them
 	rules    []authz.RouteConfig
 	notes    []string
 	problems []error
@@ -141,50 +95,73 @@ func (r *reader) note(operations []string, what string) {
 	r.notes = append(r.notes, what+": "+strings.Join(operations, ", ")+more)
 }
 
+// The fields of OpenAPI 3.0 to 3.2, beside those that begin with "x-".
+var (
+	documentFields  = []string{"$self", "components", "externalDocs", "info", "jsonSchemaDialect", "openapi", "paths", "security", "servers", "tags", "webhooks"}
+	itemFields      = []string{"$ref", "additionalOperations", "description", "parameters", "servers", "summary"} // and methods
+	operationFields = []string{"callbacks", "deprecated", "description", "externalDocs", "operationId", "parameters", "requestBody", "responses", "security", "servers", "summary", "tags"}
+	methods         = []string{"delete", "get", "head", "options", "patch", "post", "put", "query", "trace"}
+)
+
 // known refuses fields that the specification doesn't have: a misspelt
 // "security" would leave an operation with the document's.
-func (r *reader) known(where string, extensions map[string]any) {
-	for _, name := range slices.Sorted(maps.Keys(extensions)) {
-		if !strings.HasPrefix(name, "x-") {
+func (r *reader) known(where string, o object, fields ...[]string) {
+	for _, name := range slices.Sorted(maps.Keys(o)) {
+		if !strings.HasPrefix(name, "x-") && !slices.Contains(slices.Concat(fields...), name) {
 			r.problem("%s has a field %q, which OpenAPI does not know: correct or remove it", where, name)
 		}
 	}
 }
 
-func (r *reader) item(path string, item *openapi3.PathItem) {
-	if item == nil {
+func (r *reader) item(path string, value any) {
+	item, ok := r.follow(path, value)
+	if !ok || item == nil {
 		return
 	}
-	r.known(path, item.Extensions)
+	r.known(path, item, itemFields, methods)
 	template, err := pathPattern(path)
 	if err != nil {
 		r.problems = append(r.problems, err)
 		return
 	}
-	operations := item.Operations()
-	for _, method := range slices.Sorted(maps.Keys(operations)) {
-		operation := operations[method]
-		name := method + " " + path
-		r.known(name, operation.Extensions)
-		servers := r.doc.Servers
-		if len(item.Servers) > 0 {
-			servers = item.Servers
-		}
-		if operation.Servers != nil && len(*operation.Servers) > 0 {
-			servers = *operation.Servers
-		}
-		bases, err := basesOf(servers)
-		if err != nil {
-			r.problem("%s: %w", name, err)
+	for _, method := range methods {
+		r.operation(strings.ToUpper(method), path, template, item, item[method])
+	}
+	more := r.object(path+": additionalOperations", item["additionalOperations"])
+	for _, method := range slices.Sorted(maps.Keys(more)) {
+		if slices.Contains(methods, strings.ToLower(method)) {
+			r.problem("%s: additionalOperations has %q, which is a field of its own", path, method)
 			continue
 		}
-		asks, ok := r.asks(name, operation)
-		if !ok {
-			continue
+		r.operation(method, path, template, item, more[method])
+	}
+}
+
+// operation makes the rules of one operation; value is nil where there is none.
+func (r *reader) operation(method, path, template string, item object, value any) {
+	name := method + " " + path
+	operation := r.object(name, value)
+	if operation == nil {
+		return
+	}
+	r.known(name, operation, operationFields)
+	var servers []any
+	for _, of := range []object{operation, item, r.root} {
+		if servers = r.list(name+": servers", of["servers"]); len(servers) > 0 {
+			break
 		}
-		for _, base := range bases {
-			asks.Match = method + " " + base + template
-			r.rules = append(r.rules, asks)
-		}
+	}
+	bases, err := r.basesOf(name, servers)
+	if err != nil {
+		r.problem("%s: %w", name, err)
+		return
+	}
+	asks, ok := r.asks(name, operation)
+	if !ok {
+		return
+	}
+	for _, base := range bases {
+		asks.Match = method + " " + base + template
+		r.rules = append(r.rules, asks)
 	}
 }

@@ -141,20 +141,33 @@ servers:
 func TestWhatCannotBeHeldExactlyRefusesTheDocument(t *testing.T) {
 	op := "{get: {security: [{key: ['a:read']}]}}"
 	for name, c := range map[string]struct{ document, want string }{
-		"no YAML":             {"{", "is no OpenAPI document"},
-		"another kind":        {"swagger: '2.0'\ninfo: {title: a, version: '1'}\npaths: {}", "write it in 3.0, 3.1 or 3.2"},
-		"part of a segment":   {string(document("  /files/{name}.txt: "+op, "")), "is not a whole segment"},
-		"a query":             {string(document("  /a?b=c: "+op, "")), "a query or fragment"},
-		"no slash":            {string(document("  a: "+op, "")), "has to begin with"},
-		"a scope of no form":  {string(document("  /a: {get: {security: [{key: [read]}]}}", "")), "write resource:action"},
-		"an unknown scheme":   {string(document("  /a: {get: {security: [{kee: []}]}}", "")), `"kee", which components.securitySchemes lacks`},
-		"misspelt operation":  {string(document("  /a: {get: {securities: []}}", "")), `GET /a has a field "securities"`},
-		"misspelt document":   {string(document("  /a: "+op, "Security: []")), `the document has a field "Security"`},
-		"misspelt method":     {string(document("  /a: {gett: {security: []}}", "")), `/a has a field "gett"`},
-		"another document":    {string(document("  /a: {$ref: 'other.yaml#/a'}", "")), "bundle them into one file"},
-		"an open variable":    {string(document("  /a: "+op, "servers: [{url: 'https://{x}/'}]")), "a variable that is not described"},
-		"a server with query": {string(document("  /a: "+op, "servers: [{url: '/v1?x=y'}]")), "without query and fragment"},
-		"security twice":      {string(document("  /a: {get: {security: [{key: ['a:read']}], security: []}}", "")), "is no OpenAPI document"},
+		"no YAML":              {"{", "is no OpenAPI document"},
+		"another kind":         {"swagger: '2.0'\ninfo: {title: a, version: '1'}\npaths: {}", "write it in 3.0, 3.1 or 3.2"},
+		"part of a segment":    {string(document("  /files/{name}.txt: "+op, "")), "is not a whole segment"},
+		"a query":              {string(document("  /a?b=c: "+op, "")), "a query or fragment"},
+		"no slash":             {string(document("  a: "+op, "")), "has to begin with"},
+		"a scope of no form":   {string(document("  /a: {get: {security: [{key: [read]}]}}", "")), "write resource:action"},
+		"an unknown scheme":    {string(document("  /a: {get: {security: [{kee: []}]}}", "")), `"kee", which components.securitySchemes lacks`},
+		"misspelt operation":   {string(document("  /a: {get: {securities: []}}", "")), `GET /a has a field "securities"`},
+		"misspelt document":    {string(document("  /a: "+op, "Security: []")), `the document has a field "Security"`},
+		"misspelt method":      {string(document("  /a: {gett: {security: []}}", "")), `/a has a field "gett"`},
+		"another document":     {string(document("  /a: {$ref: 'other.yaml#/a'}", "")), "bundle them into one file"},
+		"a reference to none":  {string(document("  /a: {$ref: '#/paths/~1b'}", "")), "/a refers to #/paths/~1b, which is not there"},
+		"a reference beside":   {string(document("  /a: {$ref: '#/paths/~1b', get: {security: []}}\n  /b: "+op, "")), `/a has "get" beside $ref`},
+		"references in a ring": {string(document("  /a: {$ref: '#/paths/~1a'}", "")), "references follow one another"},
+		"another's scheme":     {"openapi: 3.1.0\ncomponents: {securitySchemes: {key: {$ref: 'other.yaml#/key'}}}\npaths: {}", "the security scheme key refers to another document (other.yaml#/key): bundle them"},
+		"security no list":     {string(document("  /a: {get: {security: {}}}", "")), "GET /a: security has to be a list"},
+		"security a text":      {string(document("  /a: {get: {}}", "security: ''")), "GET /a: security has to be a list"},
+		"nothing in security":  {string(document("  /a: {get: {security: [null]}}", "")), "each member of security has to be a mapping"},
+		"scopes no list":       {string(document("  /a: {get: {security: [{key: }]}}", "")), "the scopes of key have to be a list"},
+		"a scope no text":      {string(document("  /a: {get: {security: [{key: [1]}]}}", "")), "the scopes of key have to be a list"},
+		"an operation no map":  {string(document("  /a: {get: []}", "")), "GET /a has to be a mapping"},
+		"paths no map":         {string(document("  - /a", "")), "paths has to be a mapping"},
+		"a version no text":    {"openapi: 3.1\npaths: {}", `has no text "openapi"`},
+		"get once more":        {string(document("  /a: {additionalOperations: {GET: {security: []}}}", "")), `additionalOperations has "GET"`},
+		"an open variable":     {string(document("  /a: "+op, "servers: [{url: 'https://{x}/'}]")), "a variable that is not described"},
+		"a server with query":  {string(document("  /a: "+op, "servers: [{url: '/v1?x=y'}]")), "without query and fragment"},
+		"security twice":       {string(document("  /a: {get: {security: [{key: ['a:read']}], security: []}}", "")), "is no OpenAPI document"},
 		"twice in JSON": {`{"openapi":"3.0.3","info":{"title":"a","version":"1"},"components":{"securitySchemes":{"key":{"type":"apiKey","in":"header","name":"x-api-key"}}},` +
 			`"paths":{"/a":{"get":{"security":[{"key":["a:read"]}],"security":[]}}}}`, "is no OpenAPI document"},
 	} {
@@ -162,6 +175,33 @@ func TestWhatCannotBeHeldExactlyRefusesTheDocument(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: got %v and %v, want %q in one line", name, err, rules, c.want)
 		}
+	}
+}
+
+// TestReferencesAreFollowedWhereTheyMatter: and what schemas refer to does not.
+func TestReferencesAreFollowedWhereTheyMatter(t *testing.T) {
+	got, _ := said(t, []byte(`openapi: 3.2.0
+security: [{again: ["orders:read"]}]
+components:
+  securitySchemes:
+    key: {type: apiKey, in: header, name: x-api-key}
+    again: {$ref: "#/components/securitySchemes/key"}
+  pathItems:
+    shared: {get: {}, additionalOperations: {COPY: {}}}
+  schemas: {order: {$ref: "schemas.yaml#/order"}}
+paths:
+  x-own: {get: 1}
+  /a/{id}: {$ref: "#/components/pathItems/shared", summary: the same}
+  /b: {$ref: "#/paths/~1a~1%7Bid%7D"}
+  /c: {post: {responses: {200: {description: "", content: {a/b: {schema: {$ref: "schemas.yaml#/order"}}}}}}, query: {}}
+`), Options{})
+	slices.Sort(got)
+	var want []string
+	for _, operation := range []string{"COPY /a/{id}", "COPY /b", "GET /a/{id}", "GET /b", "POST /c", "QUERY /c"} {
+		want = append(want, operation+" -> orders:read")
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

@@ -6,25 +6,28 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/getkin/kin-openapi/openapi3"
-
 	"extauthz/authz"
 )
 
 // asks brings an operation's security requirements into a rule without a match:
 // of the list one has to be met, of each its every scheme, of each scheme its
 // every scope. It reports false where that can't be said.
-func (r *reader) asks(name string, operation *openapi3.Operation) (authz.RouteConfig, bool) {
+func (r *reader) asks(name string, operation object) (authz.RouteConfig, bool) {
 	rule := authz.RouteConfig{Source: r.Name, AnyOf: [][]authz.Need{}}
-	requirements := r.doc.Security
-	if operation.Security != nil {
-		requirements = *operation.Security
+	said := operation["security"]
+	if said == nil {
+		said = r.root["security"]
 	}
-	switch {
-	case requirements == nil:
+	if said == nil {
 		r.unsaid = append(r.unsaid, name)
 		return rule, true
-	case len(requirements) == 0:
+	}
+	requirements, isList := said.([]any)
+	if !isList {
+		r.problem("%s: security has to be a list", name)
+		return rule, false
+	}
+	if len(requirements) == 0 {
 		r.open = append(r.open, name)
 		if r.AllowAnonymous {
 			rule.Anonymous, rule.AnyOf = true, nil
@@ -32,7 +35,13 @@ func (r *reader) asks(name string, operation *openapi3.Operation) (authz.RouteCo
 		return rule, true
 	}
 	good := true
-	for _, requirement := range requirements {
+	for _, value := range requirements {
+		requirement, isObject := objectOf(value)
+		if !isObject || requirement == nil {
+			r.problem("%s: each member of security has to be a mapping", name)
+			good = false
+			continue
+		}
 		if len(requirement) == 0 {
 			r.optional = append(r.optional, name)
 			continue
@@ -53,20 +62,26 @@ func (r *reader) asks(name string, operation *openapi3.Operation) (authz.RouteCo
 
 // needs returns what one requirement asks of a key. met is false where it has a
 // scheme that no API key meets; ok is false where a problem was reported.
-func (r *reader) needs(name string, requirement openapi3.SecurityRequirement) (needs []authz.Need, met, ok bool) {
+func (r *reader) needs(name string, requirement object) (needs []authz.Need, met, ok bool) {
 	met, ok = true, true
 	for _, scheme := range slices.Sorted(maps.Keys(requirement)) {
-		def := r.scheme(scheme)
-		if def == nil {
+		reads, there := r.schemes[scheme]
+		if !there {
 			r.problem("%s names the security scheme %q, which components.securitySchemes lacks", name, scheme)
 			ok = false
 			continue
 		}
-		if !r.reads(def) {
+		asked, isTexts := texts(requirement[scheme])
+		if !isTexts {
+			r.problem("%s: the scopes of %s have to be a list of texts, [] for none", name, scheme)
+			ok = false
+			continue
+		}
+		if !reads {
 			met = false
 			continue
 		}
-		scopes, err := authz.ParseScopes(requirement[scheme])
+		scopes, err := authz.ParseScopes(asked)
 		if err != nil {
 			r.problem("%s: %w", name, err)
 			ok = false
@@ -81,23 +96,32 @@ func (r *reader) needs(name string, requirement openapi3.SecurityRequirement) (n
 	return slices.Compact(needs), met, ok
 }
 
-func (r *reader) scheme(name string) *openapi3.SecurityScheme {
-	if r.doc.Components == nil || r.doc.Components.SecuritySchemes[name] == nil {
-		return nil
+func texts(value any) ([]string, bool) {
+	list, ok := value.([]any)
+	if !ok {
+		return nil, false
 	}
-	return r.doc.Components.SecuritySchemes[name].Value
+	said := make([]string, len(list))
+	for i := range list {
+		if said[i], ok = list[i].(string); !ok {
+			return nil, false
+		}
+	}
+	return said, true
 }
 
 // reads tells whether a key can be where the scheme looks for it. OAuth 2 and
 // OpenID Connect send bearer tokens (RFC 6750, 2.1): where keys are read from
 // there, their scopes are those of keys.
-func (r *reader) reads(scheme *openapi3.SecurityScheme) bool {
+func (r *reader) reads(where string, value any) bool {
+	scheme, _ := r.follow(where, value)
 	place, name := authz.SourceHeader, "authorization"
 	bearer := true
-	switch scheme.Type {
+	switch r.text(where+": type", scheme["type"]) {
 	case "apiKey":
 		bearer = false
-		switch name = scheme.Name; scheme.In {
+		name = r.text(where+": name", scheme["name"])
+		switch r.text(where+": in", scheme["in"]) {
 		case "header":
 		case "query":
 			place = authz.SourceQuery
@@ -107,7 +131,7 @@ func (r *reader) reads(scheme *openapi3.SecurityScheme) bool {
 			return false
 		}
 	case "http":
-		if !strings.EqualFold(scheme.Scheme, "bearer") {
+		if !strings.EqualFold(r.text(where+": scheme", scheme["scheme"]), "bearer") {
 			return false
 		}
 	case "oauth2", "openIdConnect":

@@ -3,11 +3,10 @@ package openapi
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
-
-	"github.com/getkin/kin-openapi/openapi3"
 )
 
 // pathPattern brings a path template into a rule's form. A template is matched
@@ -51,20 +50,21 @@ const maxServers = 64
 
 // basesOf returns host and base path of each server. A server without a host is
 // every host; none at all is "/" there.
-func basesOf(servers openapi3.Servers) ([]string, error) {
+func (r *reader) basesOf(name string, servers []any) ([]string, error) {
 	if len(servers) == 0 {
 		return []string{""}, nil
 	}
 	var bases []string
-	for _, server := range servers {
-		urls, err := expand(server)
+	for _, value := range servers {
+		server := r.object(name+": a server", value)
+		urls, err := r.expand(name, server)
 		if err != nil {
 			return nil, err
 		}
 		for _, text := range urls {
 			base, err := baseOf(text)
 			if err != nil {
-				return nil, fmt.Errorf("server %q: %w", server.URL, err)
+				return nil, fmt.Errorf("server %q: %w", server["url"], err)
 			}
 			bases = append(bases, base)
 		}
@@ -91,26 +91,33 @@ func baseOf(text string) (string, error) {
 
 // expand returns a server's URL with each value of each of its variables: those
 // listed, or the default.
-func expand(server *openapi3.Server) ([]string, error) {
-	urls := []string{server.URL}
-	for name, variable := range server.Variables {
-		values := variable.Enum
-		if len(values) == 0 {
-			values = []string{variable.Default}
+func (r *reader) expand(name string, server object) ([]string, error) {
+	url := r.text(name+": a server's url", server["url"])
+	urls := []string{url}
+	variables := r.object(name+": a server's variables", server["variables"])
+	for _, v := range slices.Sorted(maps.Keys(variables)) {
+		variable := r.object(name+": variable "+v, variables[v])
+		values := []string{r.text(name+": the default of variable "+v, variable["default"])}
+		if enum := variable["enum"]; enum != nil {
+			listed, ok := texts(enum)
+			if !ok || len(listed) == 0 {
+				return nil, fmt.Errorf("server %q: the enum of %s has to be a list of texts", url, v)
+			}
+			values = listed
 		}
 		var next []string
 		for _, u := range urls {
 			for _, value := range values {
-				next = append(next, strings.ReplaceAll(u, "{"+name+"}", value))
+				next = append(next, strings.ReplaceAll(u, "{"+v+"}", value))
 			}
 		}
 		if urls = next; len(urls) > maxServers {
-			return nil, fmt.Errorf("server %q has too many variants: at most %d are allowed", server.URL, maxServers)
+			return nil, fmt.Errorf("server %q has too many variants: at most %d are allowed", url, maxServers)
 		}
 	}
 	for _, u := range urls {
 		if strings.ContainsAny(u, "{}") {
-			return nil, fmt.Errorf("server %q has a variable that is not described", server.URL)
+			return nil, fmt.Errorf("server %q has a variable that is not described", url)
 		}
 	}
 	return urls, nil

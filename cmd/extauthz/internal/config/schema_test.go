@@ -3,6 +3,9 @@ package config
 import (
 	"encoding/json"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"maps"
 	"reflect"
 	"regexp"
@@ -158,5 +161,33 @@ func TestSchemaIsInStepWithTheStruct(t *testing.T) {
 	}
 	if v := violations(s, doc, "$"); len(v) > 0 {
 		t.Errorf("its defaults break it: %q", v)
+	}
+}
+
+// TestDescriptionsAreTheDocComments: as Go's own parser reads them.
+func TestDescriptionsAreTheDocComments(t *testing.T) {
+	docs := map[string]string{}
+	for _, name := range []string{"config.go", "policy.go", "cache.go"} {
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			spec, ok := n.(*ast.TypeSpec)
+			if !ok {
+				return true
+			}
+			if s, ok := spec.Type.(*ast.StructType); ok {
+				for _, f := range s.Fields.List {
+					for _, name := range f.Names {
+						docs[spec.Name.Name+"."+name.Name] = strings.Join(strings.Fields(f.Doc.Text()), " ")
+					}
+				}
+			}
+			return false
+		})
+	}
+	if got := descriptions(); !maps.Equal(got, docs) {
+		t.Errorf("got %v\nwant %v", got, docs)
 	}
 }

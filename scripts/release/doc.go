@@ -1,0 +1,6 @@
+// Command release makes what is published of a commit: archives of the binary,
+// image tarballs, the chart, an SBOM of each binary and image, and their checksums.
+// From the same commit, Go and roots of trust it makes the same bytes, without
+// network once the modules are in Go's cache: every time in them is the commit's,
+// and owners, order and modes are fixed. It signs and uploads nothing.
+package main
