@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -65,7 +66,7 @@ func record(ops, file string) (err error) {
 // same keys and settings.
 func (s *site) compare(binary string) {
 	database := s.seeded(100_000, reference)
-	table := newTable("This build beside "+binary, "load", "CPU a check, µs: this", "other", "ratio", "p50 / p99 / p99.9, ms: this", "other")
+	table := newTable("This build beside "+filepath.Base(binary), "load", "CPU a check, µs: this", "other", "ratio", "p50 / p99 / p99.9, ms: this", "other")
 	s.within(func(r *run) {
 		here := s.on(r)
 		this := here.warm(database, false, false, "")

@@ -60,7 +60,7 @@ func command(ctx context.Context, args []string) error {
 		s := newSite(r, o)
 		r.must(s.measure(what, flags.Args(), scenes))
 	})
-	if err != nil || *document == "" {
+	if ctx.Err() != nil || len(*o.tables) == 0 || *document == "" {
 		return err
 	}
 	var report strings.Builder
@@ -68,19 +68,29 @@ func command(ctx context.Context, args []string) error {
 	for _, t := range *o.tables {
 		report.WriteString("\n" + t.String())
 	}
-	return write(*document, what, report.String())
+	return errors.Join(err, write(*document, what, report.String()))
+}
+
+// each does parts of a run, whatever became of the one before, so that one that
+// can't be measured does not cost the others.
+func (s *site) each(parts ...func(*site)) error {
+	var problems []error
+	for _, part := range parts {
+		if err := within(s.ctx, func(r *run) { part(s.on(r)) }); err != nil {
+			s.say("a part failed: %v", err)
+			problems = append(problems, err)
+		}
+	}
+	return errors.Join(problems...)
 }
 
 // measure does what the first word says.
 func (s *site) measure(what string, args []string, scenes func() ([]scene, error)) error {
 	switch what {
 	case "headline":
-		s.goals(headlineScenes())
-		s.own()
+		return s.each(goals(headlineScenes()), (*site).disturbed, (*site).cold, (*site).create, (*site).own)
 	case "all":
-		s.goals(allScenes())
-		s.gateway()
-		s.own()
+		return s.each(goals(allScenes()), (*site).disturbed, (*site).cold, (*site).create, (*site).gateway, (*site).own)
 	case "checks":
 		all, err := scenes()
 		if err != nil {
@@ -123,21 +133,20 @@ func (s *site) measure(what string, args []string, scenes func() ([]scene, error
 	return nil
 }
 
-// goals are the figures that goals were set for, with more scenes or fewer.
-func (s *site) goals(scenes []scene) {
-	empty, none := s.emptyMemory()
-	memory := memoryTable()
-	memory.add(none...)
-	s.checks(scenes, func(here *site, x *service) {
-		if len(x.keys) == usual.keys {
-			memory.add(here.memoryLine(x, referenceShape, empty)...)
-		}
-	})
-	memory.add(s.memory(usual.keys, heavy, heavyShape, empty)...)
-	s.report(memory)
-	s.disturbed()
-	s.cold()
-	s.create()
+// goals are scenes, and the memory of the service that played the usual ones.
+func goals(scenes []scene) func(*site) {
+	return func(s *site) {
+		empty, none := s.emptyMemory()
+		memory := memoryTable()
+		memory.add(none...)
+		s.checks(scenes, func(here *site, x *service) {
+			if len(x.keys) == usual.keys {
+				memory.add(here.memoryLine(x, referenceShape, empty)...)
+			}
+		})
+		memory.add(s.memory(usual.keys, heavy, heavyShape, empty)...)
+		s.report(memory)
+	}
 }
 
 // sceneFlags are the dimensions of checks; all combinations of what they list

@@ -14,6 +14,7 @@ import (
 type run struct {
 	testing.TB // nil: what is not here is not used
 	ctx        context.Context
+	dir        string // of all its folders, removed last: what ended may still be read
 	cleanups   []func()
 	failure    string
 }
@@ -28,6 +29,9 @@ func within(ctx context.Context, f func(*run)) error {
 		defer func() {
 			for i := len(r.cleanups) - 1; i >= 0; i-- {
 				r.cleanups[i]()
+			}
+			if r.dir != "" {
+				_ = os.RemoveAll(r.dir)
 			}
 		}()
 		f(r)
@@ -52,13 +56,24 @@ func (r *run) Failed() bool             { return r.failure != "" }
 func (r *run) Cleanup(f func())         { r.cleanups = append(r.cleanups, f) }
 
 func (r *run) TempDir() string {
-	dir, err := os.MkdirTemp("", "extauthz-bench-")
-	if err != nil {
-		r.Fatal(err)
+	var err error
+	if r.dir == "" {
+		r.dir, err = os.MkdirTemp("", "extauthz-bench-")
+		r.must(err)
 	}
-	r.Cleanup(func() { _ = os.RemoveAll(dir) })
+	dir, err := os.MkdirTemp(r.dir, "")
+	r.must(err)
 	return dir
 }
+
+// lasting is a run in which what is started lasts as long as another one.
+type lasting struct {
+	*run
+	as *run
+}
+
+func (l lasting) Cleanup(f func()) { l.as.Cleanup(f) }
+func (l lasting) TempDir() string  { return l.as.TempDir() }
 
 // logged is how much of a program's last words is shown, in bytes.
 const logged = 2000

@@ -31,11 +31,17 @@ var (
 // each key in use is read anew about so often, in the background.
 const keptFor = time.Hour
 
-// site is the place where the servers are: one Postgres, whose databases are
-// seeded when they are first wanted.
+// site is the place where the servers of a run are.
 type site struct {
 	*run
+	*ground
+}
+
+// ground is what the parts of a run share: one Postgres, whose databases are
+// seeded when they are first wanted.
+type ground struct {
 	options
+	whole         *run
 	administrator string // the first administrator's key
 	keyFile       string // its file
 	postgres      *parts.Postgres
@@ -49,7 +55,7 @@ type database struct {
 }
 
 func newSite(r *run, o options) *site {
-	s := &site{run: r, options: o, databases: map[string]*database{}}
+	s := &site{run: r, ground: &ground{options: o, whole: r, databases: map[string]*database{}}}
 	format, err := authz.NewKeyFormat(authz.KeyFormatConfig{})
 	r.must(err)
 	key, _, err := format.Generate("live", rand.Reader)
@@ -62,11 +68,7 @@ func newSite(r *run, o options) *site {
 }
 
 // on is the site as seen by a part of its run.
-func (s *site) on(r *run) *site {
-	c := *s
-	c.run = r
-	return &c
-}
+func (s *site) on(r *run) *site { return &site{r, s.ground} }
 
 // seeded returns the database of n keys of a shape.
 func (s *site) seeded(n int, shape parts.Shape) *database {
@@ -74,10 +76,11 @@ func (s *site) seeded(n int, shape parts.Shape) *database {
 	if d := s.databases[name]; d != nil {
 		return d
 	}
+	kept := lasting{s.run, s.whole}
 	if s.postgres == nil {
-		s.postgres = parts.StartPostgres(s.run)
+		s.postgres = parts.StartPostgres(kept)
 	}
-	d := &database{dsn: s.postgres.NewDatabase(s.run)}
+	d := &database{dsn: s.postgres.NewDatabase(kept)}
 	s.within(func(r *run) {
 		s.on(r).start(d, "cache: {warm: {keys: 0}}").Stop() // migrates
 	})
