@@ -193,6 +193,7 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return serveHTTP(s.admin, s.listen.admin) })
 	group.Go(func() error { return serveHTTP(s.ops, s.listen.ops) })
 	group.Go(func() error { return s.trim(ctx) })
+	group.Go(func() error { return s.paceCollections(ctx) })
 	group.Go(func() error { return s.stock.run(ctx) })
 	group.Go(func() error { return s.replicas.run(ctx) })
 	group.Go(func() error { return s.watch(ctx) })
