@@ -14,15 +14,15 @@ const (
 	// leastGrowth is what is allocated at least between two collections where
 	// that is less than double. One takes 20 ms of processor time with a million
 	// keys: see docs/cache.md.
-	leastGrowth = 64 << 20
+	leastGrowth = 48 << 20
 	leastStep   = 5 // percent: smaller changes are not worth stopping everything
 )
 
 // paceCollections lets the heap grow by what can become garbage: the cache's
 // tables, which can't, would let it grow by as much again and double the
-// process. GOGC in the environment is left as it is.
+// process. Where the environment sets GOGC or GOMEMLIMIT, that alone counts.
 func (s *Server) paceCollections(ctx context.Context) error {
-	if os.Getenv("GOGC") != "" {
+	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
 		return nil
 	}
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
