@@ -49,7 +49,8 @@ type codec[T any] interface {
 //  5. admission.trials records are marked as being on trial, and the tag of each
 //     is in the queue.
 //
-// A value that was got is apart from all that, and stays what it was.
+// A value that was got is apart from all that, and stays what it was; one that
+// was read into the caller's own tells nothing of what that held before.
 type table[T any] struct {
 	seed   maphash.Seed
 	shards []shard[T]
