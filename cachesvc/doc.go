@@ -3,8 +3,8 @@
 // live on after its revocation.
 //
 // A look-up's way: validation.go (keys) or roles.go (roles) ask a reader
-// (reader.go), which answers from L1 (local.go, table.go) or by one flight (flight.go) to
-// the database. Whether a value may be believed is asked at each delivery, of
+// (reader.go), which answers from L1 (local.go, table.go) or by one flight
+// (flight.go) to the database. Whether a value may be believed is asked at each delivery, of
 // three things: the window of recent changes (recent.go), which the change feed
 // (feed.go), this replica's own writes (invalidate.go) and the epoch fill; the
 // lease (lease.go), which says whether the window is complete as of a second

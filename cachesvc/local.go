@@ -34,6 +34,8 @@ type local[T any] interface {
 	// claimed that before.
 	claim(id string, v *value[T]) bool
 	len() int
+	// bytes is the memory that it takes up without a pointer in it.
+	bytes() int
 }
 
 // jittered takes up to a tenth off a lifetime, so that what was filled together

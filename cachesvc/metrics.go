@@ -14,7 +14,7 @@ type metrics struct {
 
 	requests, entries, pending, flushed, dropped *prometheus.Desc
 	feedAge, drift, breaker, refused, writes     *prometheus.Desc
-	warns                                        *prometheus.Desc
+	warns, bytes                                 *prometheus.Desc
 
 	causes map[CauseKind]prometheus.Counter
 	vector *prometheus.CounterVec
@@ -35,6 +35,7 @@ func newMetrics(s *Service) *metrics {
 	}
 	m := &metrics{
 		service:  s,
+		bytes:    desc("cache_local_bytes", "Memory of the entries in process and of what finds them; hot entries as they are used come on top."),
 		requests: desc("cache_requests_total", "Look-ups by the layer asked and what came of it.", "layer", "result"),
 		entries:  desc("cache_entries", "Entries held, by layer and name space; -1 where the store does not answer.", "layer", "namespace"),
 		pending:  desc("usage_pending", "Uses of keys that are counted but not yet written."),
@@ -72,7 +73,7 @@ func newMetrics(s *Service) *metrics {
 
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.requests, m.entries, m.pending, m.flushed, m.dropped, m.feedAge, m.drift,
+	for _, d := range []*prometheus.Desc{m.requests, m.entries, m.bytes, m.pending, m.flushed, m.dropped, m.feedAge, m.drift,
 		m.breaker, m.refused, m.writes, m.warns} {
 		to <- d
 	}
@@ -101,6 +102,7 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 		gauge(m.entries, float64(e.Entries), e.Layer, e.Namespace)
 	}
 	gauge(m.entries, float64(s.trust.recent.size()), "local", "recent_changes")
+	gauge(m.bytes, float64(s.LocalBytes()))
 	gauge(m.pending, float64(s.usage.pending()))
 	total(m.flushed, s.usage.flushed.Load())
 	total(m.dropped, s.usage.dropped.Load())

@@ -108,6 +108,12 @@ func (s *Service) hitRate() float64 {
 	return float64(hits) / float64(asked)
 }
 
+// LocalBytes is the memory that L1 takes up without a pointer in it: what a
+// collection neither looks at nor frees.
+func (s *Service) LocalBytes() int {
+	return s.keys.present.bytes() + s.keys.absent.bytes() + s.roles.present.bytes() + s.roles.absent.bytes()
+}
+
 // entries counts what is held; -1 where a store could not tell.
 func (s *Service) entries() []EntryCount {
 	entries := []EntryCount{

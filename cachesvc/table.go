@@ -49,7 +49,8 @@ type codec[T any] interface {
 //  5. admission.trials records are marked as being on trial, and the tag of each
 //     is in the queue.
 //
-// A value that was got is apart from all that, and stays what it was.
+// A value that was got is apart from all that, and stays what it was; one that
+// was read into the caller's own tells nothing of what that held before.
 type table[T any] struct {
 	seed   maphash.Seed
 	shards []shard[T]
@@ -286,8 +287,27 @@ func (t *table[T]) dropWhere(match func(*value[T]) bool) (dropped int) {
 	return dropped
 }
 
-// dropWhere reads each record into v.
+// holds tells whether there is a record that matches. It reads each into v.
+func (sh *shard[T]) holds(match func(*value[T]) bool, v *value[T]) bool {
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	for _, slot := range sh.index.slots {
+		if slot == 0 {
+			continue
+		}
+		if sh.read(slotPlace(slot), v); match(v) {
+			return true
+		}
+	}
+	return false
+}
+
+// dropWhere reads each record into v. It takes some milliseconds, in which
+// others go on reading unless there is something to drop.
 func (sh *shard[T]) dropWhere(match func(*value[T]) bool, v *value[T]) (dropped int) {
+	if !sh.holds(match, v) {
+		return 0
+	}
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	for i := 0; i < len(sh.index.slots); {
@@ -334,6 +354,16 @@ func (t *table[T]) len() (n int) {
 		t.shards[i].mu.RLock()
 		n += t.shards[i].index.count
 		t.shards[i].mu.RUnlock()
+	}
+	return n
+}
+
+func (t *table[T]) bytes() (n int) {
+	for i := range t.shards {
+		sh := &t.shards[i]
+		sh.mu.RLock()
+		n += sh.arena.held + 8*cap(sh.index.slots) + 4*cap(sh.admission.queue) + 2*cap(sh.admission.notes)
+		sh.mu.RUnlock()
 	}
 	return n
 }

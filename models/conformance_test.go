@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -342,6 +343,25 @@ func TestTheMostUsedKeysComeFirst(t *testing.T) {
 			})
 			if err != nil || !slices.Equal(got, want) {
 				t.Errorf("limit %d: got %v, %v; want %v", limit, got, err, want)
+			}
+		}
+	})
+}
+
+func TestUnusedKeysComeOnceEachNewestFirst(t *testing.T) {
+	each(t, func(t *testing.T, db *DB) {
+		keys := make([]authz.NewKey, 2*rowsAtOnce+3)
+		for i := range keys {
+			keys[i] = newKey(t, nil)
+		}
+		insert(t, db, keys...)
+		for _, limit := range []int{rowsAtOnce, rowsAtOnce + 1, 10 * rowsAtOnce} {
+			var got []string
+			if err := db.MostUsed(t.Context(), limit, func(r authz.Record, _ authz.Verifier) error { got = append(got, r.ID); return nil }); err != nil {
+				t.Fatal(err)
+			}
+			if len(got) != min(limit, len(keys)) || !slices.IsSortedFunc(got, func(a, b string) int { return strings.Compare(b, a) }) || len(slices.Compact(slices.Clone(got))) != len(got) {
+				t.Errorf("limit %d: %d keys, or not each once and newest first", limit, len(got))
 			}
 		}
 	})

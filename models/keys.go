@@ -59,17 +59,10 @@ func (db *DB) KeysByPrefixes(ctx context.Context, prefixes []string, yield func(
 // ones first, then those made last. Its error ends it, and a row that can't be
 // read is left out.
 func (db *DB) MostUsed(ctx context.Context, limit int, yield func(authz.Record, authz.Verifier) error) error {
+	active := db.read.WithContext(ctx).Model(&keyRow{}).Where("is_active AND revoked_at IS NULL").Session(&gorm.Session{})
 	// Ids first and alone, so that what is sorted is small.
 	var ids []string
-	active := db.read.WithContext(ctx).Model(&keyRow{}).Where("is_active AND revoked_at IS NULL").Limit(limit).Session(&gorm.Session{})
-	err := active.Joins("JOIN key_usage u ON u.key_id = api_keys.id").Order("u.count DESC, api_keys.id DESC").Pluck("api_keys.id", &ids).Error
-	if err == nil && len(ids) < limit {
-		var unused []string
-		err = active.Where("NOT EXISTS (SELECT 1 FROM key_usage u WHERE u.key_id = api_keys.id)").
-			Order("id DESC").Limit(limit-len(ids)).Pluck("id", &unused).Error
-		ids = append(ids, unused...)
-	}
-	if err != nil {
+	if err := active.Joins("JOIN key_usage u ON u.key_id = api_keys.id").Order("u.count DESC, api_keys.id DESC").Limit(limit).Pluck("api_keys.id", &ids).Error; err != nil {
 		return fmt.Errorf("the most used keys can't be read: %w", err)
 	}
 	for some := range slices.Chunk(ids, rowsAtOnce) {
@@ -77,26 +70,48 @@ func (db *DB) MostUsed(ctx context.Context, limit int, yield func(authz.Record, 
 		if err := db.read.WithContext(ctx).Where("id IN ?", some).Find(&rows).Error; err != nil {
 			return fmt.Errorf("the most used keys can't be read: %w", err)
 		}
-		place := make(map[string]*keyRow, len(rows))
-		for i := range rows {
-			place[rows[i].ID] = &rows[i]
+		place := make(map[string]int, len(some))
+		for i, id := range some {
+			place[id] = i
 		}
-		for _, id := range some {
-			row := place[id]
-			if row == nil { // deleted meanwhile
-				continue
-			}
-			rec, err := row.record()
-			if err != nil {
-				continue
-			}
-			v, err := row.verifier()
-			if err != nil {
-				continue
-			}
-			if err := yield(rec, v); err != nil {
-				return err
-			}
+		slices.SortFunc(rows, func(a, b keyRow) int { return place[a.ID] - place[b.ID] })
+		if err := yieldReadable(rows, yield); err != nil {
+			return err
+		}
+	}
+	// The others page by page, so that no statement takes long.
+	unused := active.Where("NOT EXISTS (SELECT 1 FROM key_usage u WHERE u.key_id = api_keys.id)").Order("id DESC").Session(&gorm.Session{})
+	page := unused
+	for left := limit - len(ids); left > 0; {
+		var rows []keyRow
+		if err := page.Limit(min(left, rowsAtOnce)).Find(&rows).Error; err != nil {
+			return fmt.Errorf("the most used keys can't be read: %w", err)
+		}
+		if len(rows) == 0 {
+			return nil
+		}
+		if err := yieldReadable(rows, yield); err != nil {
+			return err
+		}
+		left -= len(rows)
+		page = unused.Where("id < ?", rows[len(rows)-1].ID)
+	}
+	return nil
+}
+
+// yieldReadable leaves out rows that can't be read.
+func yieldReadable(rows []keyRow, yield func(authz.Record, authz.Verifier) error) error {
+	for i := range rows {
+		rec, err := rows[i].record()
+		if err != nil {
+			continue
+		}
+		v, err := rows[i].verifier()
+		if err != nil {
+			continue
+		}
+		if err := yield(rec, v); err != nil {
+			return err
 		}
 	}
 	return nil

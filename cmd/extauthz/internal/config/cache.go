@@ -104,6 +104,8 @@ type TTL struct {
 type Local struct {
 	// Most keys held.
 	MaxKeys int `koanf:"max_keys" min:"1"`
+	// Most mebibytes that they take up; a key takes 0.2 kB, with much metadata up to 35.
+	MaxMiB int `koanf:"max_mib" min:"1" max:"65536"`
 	// Most unknown keys remembered.
 	MaxNegative int `koanf:"max_negative" min:"1"`
 	// Time after the last feed read during which cached keys count without asking.

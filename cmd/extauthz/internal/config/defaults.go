@@ -34,6 +34,7 @@ const (
 	DefaultTTLStats      = time.Hour
 	DefaultTTLNegative   = 10 * time.Second
 	DefaultMaxKeys       = 1_000_000
+	DefaultMaxMiB        = 512
 	DefaultMaxNegative   = 100_000
 	DefaultLease         = time.Second
 	DefaultMaxStale      = 5 * time.Minute
@@ -83,7 +84,7 @@ func Defaults() *Config {
 				Validation: DefaultTTLValidation, Scope: DefaultTTLScope, UserList: DefaultTTLUserList,
 				UsageBatch: DefaultTTLUsageBatch, Stats: DefaultTTLStats, Negative: DefaultTTLNegative,
 			},
-			Local: Local{MaxKeys: DefaultMaxKeys, MaxNegative: DefaultMaxNegative, Lease: DefaultLease, MaxStale: DefaultMaxStale},
+			Local: Local{MaxKeys: DefaultMaxKeys, MaxMiB: DefaultMaxMiB, MaxNegative: DefaultMaxNegative, Lease: DefaultLease, MaxStale: DefaultMaxStale},
 			Feed:  Feed{Poll: DefaultFeedPoll, Retention: DefaultFeedRetention},
 			Warm:  Warm{Keys: DefaultWarmKeys, Interval: DefaultWarmInterval, Wait: DefaultWarmWait},
 			Monitor: Monitor{

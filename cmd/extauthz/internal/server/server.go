@@ -117,7 +117,7 @@ func (s *Server) assemble(ctx context.Context) error {
 		Monitor: cachesvc.MonitorConfig{Every: c.Cache.Monitor.Interval, Memory: c.Cache.Monitor.Memory, HitRate: c.Cache.Monitor.HitRate,
 			Entries: c.Cache.Monitor.Entries, StatsTTL: c.Cache.TTL.Stats},
 		ValidationTTL: c.Cache.TTL.Validation, NegativeTTL: c.Cache.TTL.Negative, UserListTTL: c.Cache.TTL.UserList,
-		MaxKeys: c.Cache.Local.MaxKeys, MaxNegative: c.Cache.Local.MaxNegative, Lease: c.Cache.Local.Lease, MaxStale: c.Cache.Local.MaxStale,
+		MaxKeys: c.Cache.Local.MaxKeys, MaxBytes: c.Cache.Local.MaxMiB << 20, MaxNegative: c.Cache.Local.MaxNegative, Lease: c.Cache.Local.Lease, MaxStale: c.Cache.Local.MaxStale,
 		Poll: c.Cache.Feed.Poll, Retention: c.Cache.Feed.Retention,
 		FlushEvery: c.Usage.FlushInterval, FlushAt: uint64(c.Usage.FlushThreshold), Logger: s.log, Registerer: registry,
 	}
@@ -194,6 +194,7 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return serveHTTP(s.admin, s.listen.admin) })
 	group.Go(func() error { return serveHTTP(s.ops, s.listen.ops) })
 	group.Go(func() error { return s.trim(ctx) })
+	group.Go(func() error { return s.paceCollections(ctx) })
 	group.Go(func() error { return s.stock.run(ctx) })
 	group.Go(func() error { return s.replicas.run(ctx) })
 	group.Go(func() error { return s.watch(ctx) })
