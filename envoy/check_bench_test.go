@@ -28,6 +28,7 @@ func benched(texts map[string]string) map[string]*authv3.CheckRequest {
 	return map[string]*authv3.CheckRequest{
 		"allowed":   gatewayRequest("/orders/42?expand=items", "x-api-key", key),
 		"bearer":    gatewayRequest("/orders/42?expand=items", "authorization", "Bearer "+key),
+		"captured":  gatewayRequest("/users/7", "x-api-key", key),
 		"network":   gatewayRequest("/orders/42", "x-api-key", texts["network"]),
 		"anonymous": gatewayRequest("/public/x", "x-auth-user-id", "root"),
 		"missing":   gatewayRequest("/orders/42"),
