@@ -14,9 +14,11 @@ type keys struct {
 	entries map[string]Entry
 	roles   map[string]Scopes
 	err     error
+	into    *Scratch // of the last look-up
 }
 
-func (k *keys) Lookup(_ context.Context, prefix string, _ *Scratch) (Entry, error) {
+func (k *keys) Lookup(_ context.Context, prefix string, into *Scratch) (Entry, error) {
+	k.into = into
 	return k.entries[prefix], k.err
 }
 
@@ -60,6 +62,22 @@ func authorizer(t testing.TB, edit func(*Config, *Record, *keys)) (*Authorizer, 
 
 func get(path string, headers ...Header) *Request {
 	return &Request{Method: "GET", Host: "api.example.com", Path: path, Headers: headers, Peer: netip.MustParseAddr("192.0.2.1")}
+}
+
+func TestAKeyIsReadIntoWhatTheRequestBringsAndNowhereElse(t *testing.T) {
+	var known *keys
+	a, key := authorizer(t, func(_ *Config, _ *Record, k *keys) { known = k })
+	r := get("/orders", Header{Name: "x-api-key", Value: key})
+	for _, scratch := range []*Scratch{{}, nil} {
+		r.Scratch = scratch
+		if d, err := a.Check(t.Context(), r); err != nil || !d.Allowed || known.into != scratch {
+			t.Errorf("%+v, %v, into %p, want %p", d, err, known.into, scratch)
+		}
+	}
+	known.into = &Scratch{}
+	if d, err := a.Authenticate(t.Context(), NewSecret(key), netip.Addr{}); err != nil || !d.Allowed || known.into != nil {
+		t.Errorf("%+v, %v, into %p, want none", d, err, known.into)
+	}
 }
 
 // wrongSecret is a key under the same prefix, with another secret and a valid

@@ -13,7 +13,7 @@ const (
 	shardMargin = 64      // keeps the locks of two shards off one cache line
 	shardShift  = 58      // the bits of a hash above it choose the shard
 
-	hotValues       = 16384 // at most, in a table of what exists
+	hotValues       = 4096 // at most, in a table of what exists
 	hotAbsentValues = 1024
 	hotShare        = 8    // and at most one in so many
 	hotLargest      = 1024 // bytes of a record that may be hot: as it is read it takes up to thrice that
