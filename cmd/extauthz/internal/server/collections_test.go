@@ -9,12 +9,14 @@ func TestTablesDoNotDoubleTheHeap(t *testing.T) {
 		live, tables uint64
 		want         int
 	}{
-		{"a small heap grows as ever", 10 * mib, 0, 100},
-		{"a few keys change nothing", 45 * mib, 20 * mib, 100},
+		{"a small heap is not collected all the time", 16 * mib, 0, 300},
+		{"one that is nearly empty neither", 2 * mib, 0, 400},
+		{"a large one doubles", 100 * mib, 0, 100},
+		{"with a few keys", 48 * mib, 20 * mib, 100},
 		{"a million keys are not counted", 196 * mib, 165 * mib, 24},
 		{"what is beside them is", 400 * mib, 200 * mib, 50},
 		{"tables that grew since the last collection", 100 * mib, 160 * mib, 48},
-		{"nothing was collected yet", 0, 0, 100},
+		{"nothing was collected yet", 0, 0, 400},
 	} {
 		if got := growthPercent(c.live, c.tables); got != c.want {
 			t.Errorf("%s: %d%%, want %d", c.name, got, c.want)
