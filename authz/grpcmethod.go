@@ -34,6 +34,7 @@ func capital(s string) bool { return s != "" && 'A' <= s[0] && s[0] <= 'Z' }
 
 func snakeCase(s string) string {
 	var b strings.Builder
+	b.Grow(len(s) + len(s)/2) // mostly enough for the "_"
 	for i := range len(s) {
 		c := s[i]
 		if 'A' <= c && c <= 'Z' {

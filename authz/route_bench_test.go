@@ -75,6 +75,29 @@ func TestJudgingARequestAllocatesNothing(t *testing.T) {
 	}
 }
 
+// TestTheDefaultMappingAllocatesNothing but the action of a gRPC method that is
+// none of the standard ones.
+func TestTheDefaultMappingAllocatesNothing(t *testing.T) {
+	m, err := NewDefaultMap([]string{"/api", "/v*"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		method, path string
+		want         float64
+	}{
+		{"GET", "/api/v1/orders/42", 0}, {"POST", "/orders", 0}, {"POST", "/shop.v1.Orders/BatchGetOrders", 0}, {"POST", "/shop.v1.Orders/CancelOrder", 1},
+	} {
+		if got := testing.AllocsPerRun(100, func() {
+			if _, _, ok := m.Target(c.method, c.path); !ok {
+				t.Error(c.path)
+			}
+		}); got != c.want {
+			t.Errorf("%s %s: %v allocations", c.method, c.path, got)
+		}
+	}
+}
+
 // TestWhatNeedsNoRepairAllocatesNothing: a path that is canonical already, with
 // and without repair, and every way to write a host in lower case.
 func TestWhatNeedsNoRepairAllocatesNothing(t *testing.T) {

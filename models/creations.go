@@ -155,14 +155,18 @@ func (db *DB) insertByParts(ctx context.Context, keys []*keyRow, audit []auditRo
 }
 
 func readVersions(tx *gorm.DB, keys []*keyRow) error {
-	ids := make([]string, len(keys))
-	for i, k := range keys {
-		ids[i] = k.ID
+	for some := range slices.Chunk(keys, rowsAtOnce) {
+		ids := make([]string, len(some))
+		for i, k := range some {
+			ids[i] = k.ID
+		}
+		var rows []keyRow
+		if err := tx.Select("id", "version").Where("id IN ?", ids).Find(&rows).Error; err != nil {
+			return err
+		}
+		setVersions(some, rows)
 	}
-	var rows []keyRow
-	err := tx.Select("id", "version").Where("id IN ?", ids).Find(&rows).Error
-	setVersions(keys, rows)
-	return err
+	return nil
 }
 
 func setVersions(keys []*keyRow, from []keyRow) {

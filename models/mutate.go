@@ -21,7 +21,8 @@ const bootstrapLock = 0x65787461757468
 // Mutate selects and locks keys in the order of their ids, asks fn what to
 // write, and writes it in one transaction. It returns the created keys, then
 // the updated ones, with the versions that the triggers gave. fn's error rolls
-// everything back and is returned as it is.
+// everything back and is returned as it is. What makes keys and asks for nothing
+// that is stored may share its transaction with others like it: see [creations].
 //
 // A Ref, or one of Refs, that matches nothing is authz.ErrNotFound, and fn is
 // not called; a taken prefix is authz.ErrConflict. See [claimIdempotency] for
@@ -96,6 +97,8 @@ func (db *DB) selectForUpdate(tx *gorm.DB, sel authz.Selection) ([]authz.Record,
 			}
 		}
 		q = q.Where("scopes LIKE ?", reservedPattern)
+	default:
+		return nil, nil
 	}
 	q = q.Session(&gorm.Session{})
 	if db.driver == Postgres {
@@ -224,6 +227,9 @@ func insertKeys(tx *gorm.DB, rows []*keyRow) error {
 
 // errTaken is the error of keys of which one is there already.
 func errTaken(rows []*keyRow) error {
+	if len(rows) > 1 {
+		return fmt.Errorf("one of %d key prefixes: %w", len(rows), authz.ErrConflict)
+	}
 	return fmt.Errorf("key prefix %s: %w", rows[0].KeyPrefix, authz.ErrConflict)
 }
 
