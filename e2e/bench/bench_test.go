@@ -129,3 +129,10 @@ func TestARatioComparesTurnsOfTheSameRound(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 }
+
+func TestOfABenchmarkTheFastestRunCounts(t *testing.T) {
+	got := fastest("goos: linux\nBenchmarkX/a-2  10  120 ns/op  8 B/op  1 allocs/op\nBenchmarkY-2  10  5 ns/op  0 B/op  0 allocs/op\nBenchmarkX/a-2  10  99.5 ns/op  7 B/op  1 allocs/op\nPASS\n")
+	if len(got) != 2 || !slices.Equal(got[0], []string{"X/a", "99.5", "7", "1"}) || got[1][0] != "Y" {
+		t.Errorf("got %v", got)
+	}
+}

@@ -31,6 +31,9 @@ func main() {
 	}
 }
 
+// known are the figures that there are.
+const known = "headline, all, checks, memory, disturbed, cold, create, gateway, own, compare, pgo"
+
 // command is `bench WHAT [flags] [argument]`.
 func command(ctx context.Context, args []string) error {
 	what := "headline"
@@ -50,6 +53,10 @@ func command(ctx context.Context, args []string) error {
 	flags.StringVar(&o.envoy, "envoy", "1.40.0", "the Envoy of gateway")
 	document := flags.String("o", "", "the document that the report is put into, between <!-- WHAT --> and <!-- /WHAT -->")
 	scenes := sceneFlags(flags)
+	flags.Usage = func() {
+		_, _ = fmt.Fprintf(flags.Output(), "usage: bench WHAT [flags] [FILE]\nWHAT: %s\n", known)
+		flags.PrintDefaults()
+	}
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -128,7 +135,7 @@ func (s *site) measure(what string, args []string, scenes func() ([]scene, error
 			s.compare(file)
 		}
 	default:
-		return fmt.Errorf("no figures called %q: write headline, all, checks, memory, disturbed, cold, create, gateway, own, compare or pgo", what)
+		return fmt.Errorf("no figures called %q: write one of %s", what, known)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"extauthz/e2e/parts"
@@ -26,7 +27,7 @@ func (s *site) memoryLine(x *service, what string, empty float64) []string {
 	_, err = io.Copy(io.Discard, res.Body)
 	s.must(err)
 	s.must(res.Body.Close())
-	live := s.metric(x.Service, "go_memstats_heap_alloc_bytes")
+	live := s.metric(x.Service, "go_memstats_heap_alloc_bytes ")
 	cells := []string{what, fmt.Sprintf("**%.0f**", resident/mib), fmt.Sprintf("%.0f", live/mib), ""}
 	if n := len(x.keys); n > 0 {
 		cells[3] = fmt.Sprintf("%.0f", (resident-empty)/float64(n))
@@ -70,20 +71,24 @@ const (
 	heavyShape     = "1,000,000: the same with 10 scopes and 3 metadata values"
 )
 
-// metric is the value of a metric without labels.
-func (s *site) metric(x *parts.Service, name string) (value float64) {
+// metric is the sum of a service's metrics whose line begins so; there has to be
+// one.
+func (s *site) metric(x *parts.Service, begin string) (sum float64) {
 	res, err := http.Get("http://" + x.Ops + "/metrics")
 	s.must(err)
 	defer func() { _ = res.Body.Close() }()
 	text, err := io.ReadAll(res.Body)
 	s.must(err)
+	found := false
 	for line := range strings.Lines(string(text)) {
-		if rest, ok := strings.CutPrefix(line, name+" "); ok {
-			_, err := fmt.Sscan(rest, &value)
+		if strings.HasPrefix(line, begin) {
+			value, err := strconv.ParseFloat(strings.TrimSpace(line[strings.LastIndexByte(line, ' ')+1:]), 64)
 			s.must(err)
-			return value
+			sum, found = sum+value, true
 		}
 	}
-	s.Fatalf("there is no metric %s", name)
-	return 0
+	if !found {
+		s.Fatalf("there is no metric %s", begin)
+	}
+	return sum
 }
