@@ -80,7 +80,9 @@ func startJudge(t *testing.T, repair bool) (j *judge, address string) {
 // nobody has a key.
 type nobody struct{}
 
-func (nobody) Lookup(context.Context, string, *authz.Scratch) (authz.Entry, error) { return authz.Entry{}, nil }
+func (nobody) Lookup(context.Context, string, *authz.Scratch) (authz.Entry, error) {
+	return authz.Entry{}, nil
+}
 func (nobody) RoleScopes(context.Context, *authz.Record, authz.Need) (authz.Scopes, error) {
 	return nil, nil
 }

@@ -320,7 +320,9 @@ func FuzzAnyCheckRequestIsAnswered(f *testing.F) {
 // nobody is a validator that knows no key.
 type nobody struct{}
 
-func (nobody) Lookup(context.Context, string, *authz.Scratch) (authz.Entry, error) { return authz.Entry{}, nil }
+func (nobody) Lookup(context.Context, string, *authz.Scratch) (authz.Entry, error) {
+	return authz.Entry{}, nil
+}
 
 func (nobody) RoleScopes(context.Context, *authz.Record, authz.Need) (authz.Scopes, error) {
 	return nil, nil
