@@ -491,8 +491,9 @@ func TestAUsersListIsSharedAndDroppedByAnybodysChange(t *testing.T) {
 
 func TestTheMonitorsWarnOnceAndSayWhy(t *testing.T) {
 	var log bytes.Buffer
+	logger := slog.New(slog.NewTextHandler(&log, nil)) // one: the replicas take turns
 	edit := func(c *Config) {
-		c.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		c.Logger = logger
 		c.Monitor = MonitorConfig{Lookups: 10, Entries: 5}
 	}
 	pair(t, edit, func(t *testing.T, db *database, _ [2]*connection, w [2]*wire, s [2]*Service) {
