@@ -285,7 +285,8 @@ func TestWithTheDatabaseAwayRedisServesUntilTheLimit(t *testing.T) {
 
 func TestADeadRedisIsWaitedForOnceAndThenLeftAlone(t *testing.T) {
 	var log bytes.Buffer
-	quiet := func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) }
+	logger := slog.New(slog.NewTextHandler(&log, nil)) // one: the replicas take turns
+	quiet := func(c *Config) { c.Logger = logger }
 	pair(t, quiet, func(t *testing.T, db *database, _ [2]*connection, w [2]*wire, s [2]*Service) {
 		for i := range 100 {
 			db.commit(string(rune('a'+i%26))+"x"+string(rune('a'+i/26)), as)
@@ -491,8 +492,9 @@ func TestAUsersListIsSharedAndDroppedByAnybodysChange(t *testing.T) {
 
 func TestTheMonitorsWarnOnceAndSayWhy(t *testing.T) {
 	var log bytes.Buffer
+	logger := slog.New(slog.NewTextHandler(&log, nil)) // one: the replicas take turns
 	edit := func(c *Config) {
-		c.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		c.Logger = logger
 		c.Monitor = MonitorConfig{Lookups: 10, Entries: 5}
 	}
 	pair(t, edit, func(t *testing.T, db *database, _ [2]*connection, w [2]*wire, s [2]*Service) {

@@ -350,12 +350,12 @@ func TestTheMostUsedKeysComeFirst(t *testing.T) {
 
 func TestUnusedKeysComeOnceEachNewestFirst(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
-		keys := make([]authz.NewKey, 2*rowsAtOnce+3)
+		keys := make([]authz.NewKey, warmAtOnce+3)
 		for i := range keys {
 			keys[i] = newKey(t, nil)
 		}
 		insert(t, db, keys...)
-		for _, limit := range []int{rowsAtOnce, rowsAtOnce + 1, 10 * rowsAtOnce} {
+		for _, limit := range []int{warmAtOnce, warmAtOnce + 1, 10 * warmAtOnce} {
 			var got []string
 			if err := db.MostUsed(t.Context(), limit, func(r authz.Record, _ authz.Verifier) error { got = append(got, r.ID); return nil }); err != nil {
 				t.Fatal(err)

@@ -55,6 +55,11 @@ func (db *DB) KeysByPrefixes(ctx context.Context, prefixes []string, yield func(
 	return errors.Join(unreadable...)
 }
 
+// warmAtOnce is how many keys one statement of [DB.MostUsed] brings: on a busy
+// machine each statement waits, and with all the metadata that keys may have
+// these are 70 MB.
+const warmAtOnce = 2000
+
 // MostUsed calls yield with up to limit keys that are active: the most used
 // ones first, then those made last. Its error ends it, and a row that can't be
 // read is left out.
@@ -65,7 +70,7 @@ func (db *DB) MostUsed(ctx context.Context, limit int, yield func(authz.Record, 
 	if err := active.Joins("JOIN key_usage u ON u.key_id = api_keys.id").Order("u.count DESC, api_keys.id DESC").Limit(limit).Pluck("api_keys.id", &ids).Error; err != nil {
 		return fmt.Errorf("the most used keys can't be read: %w", err)
 	}
-	for some := range slices.Chunk(ids, rowsAtOnce) {
+	for some := range slices.Chunk(ids, warmAtOnce) {
 		var rows []keyRow
 		if err := db.read.WithContext(ctx).Where("id IN ?", some).Find(&rows).Error; err != nil {
 			return fmt.Errorf("the most used keys can't be read: %w", err)
@@ -84,7 +89,7 @@ func (db *DB) MostUsed(ctx context.Context, limit int, yield func(authz.Record, 
 	page := unused
 	for left := limit - len(ids); left > 0; {
 		var rows []keyRow
-		if err := page.Limit(min(left, rowsAtOnce)).Find(&rows).Error; err != nil {
+		if err := page.Limit(min(left, warmAtOnce)).Find(&rows).Error; err != nil {
 			return fmt.Errorf("the most used keys can't be read: %w", err)
 		}
 		if len(rows) == 0 {
