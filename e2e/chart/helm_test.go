@@ -1,0 +1,155 @@
+package chart
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+
+	"extauthz/e2e/parts"
+)
+
+const (
+	chartDir  = "../../helm/extauthz"
+	goldenDir = "../testdata/chart"
+	previous  = goldenDir + "/extauthz-0.1.0.tgz"
+	namespace = "extauthz"
+)
+
+var update = flag.Bool("update", false, "write what is rendered and made into the files that it is compared with")
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	code := m.Run()
+	parts.RemoveBuild()
+	os.Exit(code)
+}
+
+// tool is the path of something that `scripts/install-parts.sh chart` made.
+func tool(tb testing.TB, name string) string {
+	tb.Helper()
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var pins []byte
+	for _, file := range []string{"go.mod", "schemas.txt"} {
+		text, err := os.ReadFile("../../tools/chart/" + file)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		pins = append(pins, text...)
+	}
+	dir := filepath.Join(cache, "extauthz", "chart", fmt.Sprintf("%x", sha256.Sum256(pins))[:12])
+	if _, err := os.Stat(filepath.Join(dir, "complete")); err != nil {
+		parts.Missing(tb, errors.New("no Helm and its tools: run scripts/install-parts.sh chart"))
+	}
+	return filepath.Join(dir, name)
+}
+
+// scenarios are the documented ones, by name.
+func scenarios(tb testing.TB) (names []string) {
+	tb.Helper()
+	files, err := filepath.Glob(chartDir + "/ci/*-values.yaml")
+	if err != nil || len(files) < 10 {
+		tb.Fatalf("%d scenarios: %v", len(files), err)
+	}
+	for _, f := range files {
+		names = append(names, strings.TrimSuffix(filepath.Base(f), "-values.yaml"))
+	}
+	return names
+}
+
+func valuesFile(scenario string) string { return chartDir + "/ci/" + scenario + "-values.yaml" }
+
+// helm runs Helm.
+func helm(tb testing.TB, args ...string) (stdout, stderr string, err error) {
+	tb.Helper()
+	cmd := exec.Command(tool(tb, "helm"), args...)
+	home := tb.TempDir() // neither repositories nor plugins of whoever runs this
+	cmd.Env = append(os.Environ(), "HELM_CONFIG_HOME="+home, "HELM_CACHE_HOME="+home, "HELM_DATA_HOME="+home, "KUBECONFIG="+home+"/none")
+	var out, errOut bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	err = cmd.Run()
+	return out.String(), errOut.String(), err
+}
+
+// render renders a chart as `helm install extauthz -n extauthz` would.
+func render(tb testing.TB, chart string, args ...string) string {
+	tb.Helper()
+	out, errOut, err := helm(tb, append([]string{"template", "extauthz", chart, "-n", namespace}, args...)...)
+	if err != nil {
+		tb.Fatalf("helm template %s: %v: %s", strings.Join(args, " "), err, errOut)
+	}
+	return out
+}
+
+// object is a Kubernetes object as YAML has it.
+type object map[string]any
+
+func (o object) kind() string { return o.text("kind") }
+func (o object) name() string { return o.text("metadata", "name") }
+
+// at finds a value by the names of fields; nil for what is not there.
+func (o object) at(path ...string) any {
+	var v any = map[string]any(o)
+	for _, name := range path {
+		m, _ := v.(map[string]any)
+		v = m[name]
+	}
+	return v
+}
+
+func (o object) text(path ...string) string {
+	s, _ := o.at(path...).(string)
+	return s
+}
+
+// items is a list of objects in an object.
+func (o object) items(path ...string) (all []object) {
+	list, _ := o.at(path...).([]any)
+	for _, e := range list {
+		if m, ok := e.(map[string]any); ok {
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+func objects(tb testing.TB, documents string) (all []object) {
+	tb.Helper()
+	for d := yaml.NewDecoder(strings.NewReader(documents)); ; {
+		var o map[string]any
+		err := d.Decode(&o)
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		if err != nil {
+			tb.Fatal(err)
+		}
+		if o != nil {
+			all = append(all, o)
+		}
+	}
+}
+
+// find is the object of a kind and name.
+func find(tb testing.TB, all []object, kind, name string) object {
+	tb.Helper()
+	for _, o := range all {
+		if o.kind() == kind && o.name() == name {
+			return o
+		}
+	}
+	tb.Fatalf("no %s %s was rendered", kind, name)
+	return nil
+}
