@@ -6,7 +6,7 @@ ALL_ENVOYS  := 1.36.4 1.37.0 1.38.3 1.40.0
 LINT  := $(GO) tool -modfile=tools/go.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: image e2e-compose test-alerts e2e-kube bench-revocation bench-flood help build parts vet lint fmt test test-full test-short clean run demo
+.PHONY: image e2e-compose test-alerts e2e-kube bench-revocation bench-flood help build test-chart parts vet lint fmt test test-full test-short clean run demo
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,8 +20,8 @@ demo: ## the main job at work: Envoy, the service, an upstream, a tour of reques
 run: build ## run the service alone, on SQLite
 	bin/extauthz serve
 
-parts: ## install what tests need beside Go: a C compiler, Postgres, Redis, nginx, Caddy, Envoy
-	scripts/install-parts.sh gcc postgres redis nginx caddy $(addprefix envoy=,$(ENVOYS))
+parts: ## install what tests need beside Go: a C compiler, Postgres, Redis, nginx, Caddy, Envoy, Helm
+	scripts/install-parts.sh gcc postgres redis nginx caddy chart $(addprefix envoy=,$(ENVOYS))
 
 vet: ## go vet
 	$(GO) vet -tags full,kube,compose ./...
@@ -46,6 +46,10 @@ test-alerts: ## the alert rules, by promtool
 	scripts/install-parts.sh prometheus
 	promtool check rules helm/extauthz/files/alerts.yaml
 	promtool test rules e2e/testdata/alerts.yaml
+
+test-chart: ## the Helm chart: linted, rendered, held to Kubernetes' schemas, its configuration run
+	scripts/install-parts.sh postgres redis chart
+	CI=true $(GO) test -count=1 ./e2e/chart
 
 test-full: ENVOYS = $(ALL_ENVOYS)
 test-full: parts vet lint ## also what takes longer: every Envoy, a million keys, fuzzing

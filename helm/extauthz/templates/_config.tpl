@@ -77,10 +77,14 @@ keys:
 {{- $settings := include "extauthz.settings" . | fromYaml -}}
 {{- if .Values.hotReload -}}
 {{- range .Files.Get "files/reloadable.yaml" | fromYamlArray -}}
-{{- $at := $settings -}}
 {{- $path := splitList "." . -}}
-{{- range initial $path -}}{{- $at = get $at . | default dict -}}{{- end -}}
-{{- $_ := unset $at (last $path) -}}
+{{- if eq (len $path) 1 -}}
+{{- $_ := unset $settings . -}}
+{{- else if hasKey $settings (first $path) -}}
+{{- $section := get $settings (first $path) -}}
+{{- $_ := unset $section (last $path) -}}
+{{- if not $section }}{{ $_ := unset $settings (first $path) }}{{ end -}}
+{{- end -}}
 {{- end -}}
 {{- else -}}
 {{- $_ := set $settings "configFiles" .Values.configFiles -}}
