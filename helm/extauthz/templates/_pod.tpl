@@ -64,7 +64,10 @@ httpGet:
 {{ $field }}: {{ . }}
 {{- end }}
 {{- end }}
-{{- with .Values.imagePullSecrets }}
+{{- if not .Values.hostUsers }}
+hostUsers: false
+{{- end }}
+{{- with concat .Values.imagePullSecrets (dig "imagePullSecrets" list .Values.global) | uniq }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
