@@ -31,6 +31,9 @@ for part in "$@"; do
     kube) # the Kubernetes API, Istio's control plane and Envoy Gateway
       have etcd || packages+=(etcd-server)
       [ -x /usr/sbin/ip ] || have ip || packages+=(iproute2)
+      # Helm judges a chart by the version that the API says it has.
+      kubernetes=$(sed -n 's#.*k8s.io/kubernetes \(v[^ ]*\).*#\1#p' "$tools/go.mod")
+      "$kube/kube-apiserver" --version 2>/dev/null | grep -qF "$kubernetes" || rm -f "$kube/kube-apiserver" "$kube/complete"
       [ -e "$kube/complete" ] || build_kube=yes ;;
     chart) # Helm, its unit tests and documentation, and what Kubernetes' objects look like
       if [ ! -e "$chart/complete" ]; then
@@ -142,7 +145,7 @@ if [ -n "$build_kube" ]; then
     program=${package##*/}
     [ ! -x "$kube/$program" ] || continue
     echo "install-parts: building $program"
-    CGO_ENABLED=0 go build -ldflags='-s -w' -o "$kube/.$program" "$package" || fail "$program did not build"
+    CGO_ENABLED=0 go build -ldflags="-s -w -X k8s.io/component-base/version.gitVersion=$kubernetes" -o "$kube/.$program" "$package" || fail "$program did not build"
     mv "$kube/.$program" "$kube/$program"
   done
   istio=$(go list -m -f '{{.Dir}}' istio.io/istio)/manifests/charts/base/files

@@ -1,14 +1,10 @@
 package chart
 
 import (
-	"bytes"
-	"crypto/sha256"
 	"errors"
 	"flag"
-	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -34,28 +30,6 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// tool is the path of something that `scripts/install-parts.sh chart` made.
-func tool(tb testing.TB, name string) string {
-	tb.Helper()
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	var pins []byte
-	for _, file := range []string{"go.mod", "schemas.txt"} {
-		text, err := os.ReadFile("../../tools/chart/" + file)
-		if err != nil {
-			tb.Fatal(err)
-		}
-		pins = append(pins, text...)
-	}
-	dir := filepath.Join(cache, "extauthz", "chart", fmt.Sprintf("%x", sha256.Sum256(pins))[:12])
-	if _, err := os.Stat(filepath.Join(dir, "complete")); err != nil {
-		parts.Missing(tb, errors.New("no Helm and its tools: run scripts/install-parts.sh chart"))
-	}
-	return filepath.Join(dir, name)
-}
-
 // scenarios are the documented ones, by name.
 func scenarios(tb testing.TB) (names []string) {
 	tb.Helper()
@@ -71,22 +45,10 @@ func scenarios(tb testing.TB) (names []string) {
 
 func valuesFile(scenario string) string { return chartDir + "/ci/" + scenario + "-values.yaml" }
 
-// helm runs Helm.
-func helm(tb testing.TB, args ...string) (stdout, stderr string, err error) {
-	tb.Helper()
-	cmd := exec.Command(tool(tb, "helm"), args...)
-	home := tb.TempDir() // neither repositories nor plugins of whoever runs this
-	cmd.Env = append(os.Environ(), "HELM_CONFIG_HOME="+home, "HELM_CACHE_HOME="+home, "HELM_DATA_HOME="+home, "KUBECONFIG="+home+"/none")
-	var out, errOut bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errOut
-	err = cmd.Run()
-	return out.String(), errOut.String(), err
-}
-
 // render renders a chart as `helm install extauthz -n extauthz` would.
 func render(tb testing.TB, chart string, args ...string) string {
 	tb.Helper()
-	out, errOut, err := helm(tb, append([]string{"template", "extauthz", chart, "-n", namespace}, args...)...)
+	out, errOut, err := parts.Helm(tb, "", append([]string{"template", "extauthz", chart, "-n", namespace}, args...)...)
 	if err != nil {
 		tb.Fatalf("helm template %s: %v: %s", strings.Join(args, " "), err, errOut)
 	}

@@ -3,6 +3,8 @@ package chart
 import (
 	"strings"
 	"testing"
+
+	"extauthz/e2e/parts"
 )
 
 // TestMistakesInValuesAreRefused, each with a message that names the value and says
@@ -58,7 +60,7 @@ func TestMistakesInValuesAreRefused(t *testing.T) {
 			for _, s := range mistake.set {
 				args = append(args, "--set", s)
 			}
-			if out, errOut, err := helm(t, args...); err == nil || !strings.Contains(errOut, mistake.want) {
+			if out, errOut, err := parts.Helm(t, "", args...); err == nil || !strings.Contains(errOut, mistake.want) {
 				t.Errorf("want %q, got: %v: %s%.200s", mistake.want, err, errOut, out)
 			}
 		})
@@ -67,7 +69,7 @@ func TestMistakesInValuesAreRefused(t *testing.T) {
 
 // TestSeveralMistakesAreNamedAtOnce.
 func TestSeveralMistakesAreNamedAtOnce(t *testing.T) {
-	_, errOut, err := helm(t, "template", "extauthz", chartDir, "--set", "replicaCount=0,http.enabled=true,tls.enabled=true")
+	_, errOut, err := parts.Helm(t, "", "template", "extauthz", chartDir, "--set", "replicaCount=0,http.enabled=true,tls.enabled=true")
 	if err == nil || strings.Count(errOut, "\n  - ") < 4 {
 		t.Errorf("%v: %s", err, errOut)
 	}

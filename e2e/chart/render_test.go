@@ -74,8 +74,8 @@ func TestEachScenarioIsWhatKubernetesTakes(t *testing.T) {
 		}
 	}
 	for _, version := range []string{"1.30", "1.37"} {
-		said, err := exec.Command(tool(t, "kubeconform"), "-strict", "-summary", "-kubernetes-version", version+".0",
-			"-schema-location", tool(t, "kubernetes-"+version)+"/{{.ResourceKind}}{{.KindSuffix}}.json",
+		said, err := exec.Command(parts.ChartPart(t, "kubeconform"), "-strict", "-summary", "-kubernetes-version", version+".0",
+			"-schema-location", parts.ChartPart(t, "kubernetes-"+version)+"/{{.ResourceKind}}{{.KindSuffix}}.json",
 			"-schema-location", custom+"/{{.ResourceKind}}{{.KindSuffix}}.json", rendered).CombinedOutput()
 		if err != nil || !strings.Contains(string(said), "Skipped: 0") {
 			t.Errorf("Kubernetes %s: %v\n%s", version, err, said)
@@ -87,7 +87,7 @@ func TestEachScenarioIsWhatKubernetesTakes(t *testing.T) {
 // kinds describe, and returns their folder.
 func customSchemas(t *testing.T) string {
 	t.Helper()
-	text, err := os.ReadFile(tool(t, "custom.yaml"))
+	text, err := os.ReadFile(parts.ChartPart(t, "custom.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +148,7 @@ func TestTheChartIsLintedAndItsOwnTestsPass(t *testing.T) {
 	for _, scenario := range scenarios(t) {
 		t.Run(scenario, func(t *testing.T) {
 			t.Parallel()
-			out, errOut, err := helm(t, "lint", "--strict", chartDir, "-f", valuesFile(scenario))
+			out, errOut, err := parts.Helm(t, "", "lint", "--strict", chartDir, "-f", valuesFile(scenario))
 			if err != nil || strings.Contains(errOut, "funcMap fail") {
 				t.Errorf("helm lint: %v\n%s%s", err, out, errOut)
 			}
@@ -156,7 +156,7 @@ func TestTheChartIsLintedAndItsOwnTestsPass(t *testing.T) {
 	}
 	t.Run("unittest", func(t *testing.T) {
 		t.Parallel()
-		said, err := exec.Command(tool(t, "helm-unittest"), chartDir).CombinedOutput()
+		said, err := exec.Command(parts.ChartPart(t, "helm-unittest"), chartDir).CombinedOutput()
 		if err != nil {
 			t.Errorf("%v\n%s", err, said)
 		}
@@ -173,7 +173,7 @@ func TestEveryValueIsDocumented(t *testing.T) {
 	if err := os.CopyFS(made, os.DirFS(chartDir)); err != nil {
 		t.Fatal(err)
 	}
-	said, err := exec.Command(tool(t, "helm-docs"), "--chart-search-root", made, "--sort-values-order", "file").CombinedOutput()
+	said, err := exec.Command(parts.ChartPart(t, "helm-docs"), "--chart-search-root", made, "--sort-values-order", "file").CombinedOutput()
 	if err != nil || strings.Contains(string(said), "level=warning") {
 		t.Fatalf("helm-docs: %v\n%s", err, said)
 	}

@@ -2,6 +2,7 @@ package parts
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net/http"
 	"os"
@@ -144,4 +145,20 @@ func (p *Pod) Status(path string) int {
 	p.must(err)
 	_ = res.Body.Close()
 	return res.StatusCode
+}
+
+// Awaits waits until the running service's log has a text.
+func (p *Pod) Awaits(text string) {
+	p.tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), startTime)
+	defer cancel()
+	if err := Eventually(ctx, func() error {
+		said, err := os.ReadFile(p.log)
+		if err == nil && !bytes.Contains(said, []byte(text)) {
+			err = fmt.Errorf("the log has no %s", text)
+		}
+		return err
+	}); err != nil {
+		p.tb.Fatal(err)
+	}
 }
