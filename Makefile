@@ -62,8 +62,9 @@ test-full: parts vet lint ## also what takes longer: every Envoy, a million keys
 	$(GO) test ./envoy -run '^$$' -fuzz FuzzAnyCheckRequestIsAnswered -fuzztime 60s -fuzzminimizetime 100x
 	$(GO) test ./envoy -run '^$$' -fuzz FuzzTheRealAuthorizerAnswersAnything -fuzztime 60s -fuzzminimizetime 100x
 
-e2e-kube: ## Istio and Envoy Gateway on a real Kubernetes API, as plain processes; as root (the first time 20 minutes more, to build them)
-	scripts/install-parts.sh gcc redis kube $(addprefix envoy=,$(ENVOYS))
+e2e-kube: ## the chart, Istio and Envoy Gateway on a real Kubernetes API, as plain processes; as root (the first time 20 minutes more, to build them)
+	scripts/install-parts.sh gcc postgres redis chart kube $(addprefix envoy=,$(ENVOYS))
+	CI=true $(GO) test -tags kube -count=1 -run 'Installs|Holds' -v -timeout 10m ./e2e/chart
 	CI=true $(GO) test -tags kube -count=1 -run '^TestPlatforms$$' -v -timeout 15m ./e2e
 
 test-short: ## tests that need nothing beside Go, under a minute

@@ -124,10 +124,10 @@ func mountVolume(t *testing.T, p *parts.Pod, c cluster, volume object, at string
 			p.Write(at+"/"+key, text, 0o444)
 		}
 	case volume.at("projected") != nil:
-		mode, _ := volume.at("projected", "defaultMode").(int)
+		mode := modeOf(t, volume.at("projected", "defaultMode"))
 		for _, source := range volume.items("projected", "sources") {
 			for _, item := range source.items("secret", "items") {
-				p.Write(at+"/"+item.text("path"), c.entry(t, "Secret/"+source.text("secret", "name"), item.text("key")), os.FileMode(mode)) // #nosec G115 -- a mode
+				p.Write(at+"/"+item.text("path"), c.entry(t, "Secret/"+source.text("secret", "name"), item.text("key")), mode)
 			}
 		}
 	case volume.at("emptyDir") != nil, volume.at("persistentVolumeClaim") != nil:
@@ -136,6 +136,20 @@ func mountVolume(t *testing.T, p *parts.Pod, c cluster, volume object, at string
 		}
 	default:
 		t.Fatalf("volume %v: this test does not know how Kubernetes mounts it", volume)
+	}
+}
+
+// modeOf reads a file's mode, as YAML or as JSON has it.
+func modeOf(t *testing.T, v any) os.FileMode {
+	t.Helper()
+	switch n := v.(type) {
+	case int:
+		return os.FileMode(n) // #nosec G115 -- a mode
+	case float64:
+		return os.FileMode(n)
+	default:
+		t.Fatalf("mode %v", v)
+		return 0
 	}
 }
 
