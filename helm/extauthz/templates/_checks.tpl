@@ -17,6 +17,9 @@
 {{- else if gt (len $ways) 1 -}}
 {{- $problems = append $problems (printf "%s are all set: leave one way to get secrets" (join ", " $ways)) -}}
 {{- end -}}
+{{- if and $v.secrets.ownFiles (or $v.databaseSecret.name $v.redisSecret.name $v.trial.postgres.enabled $v.trial.redis.enabled) -}}
+{{- $problems = append $problems "secrets.ownFiles with databaseSecret, redisSecret or trial: with files of your own config names all of them: leave the others out" -}}
+{{- end -}}
 {{- if $v.secrets.externalSecret.enabled -}}
 {{- if not $v.secrets.externalSecret.secretStoreRef.name }}{{ $problems = append $problems "secrets.externalSecret.secretStoreRef.name is missing: name the store" }}{{ end -}}
 {{- if not (or $v.secrets.externalSecret.data $v.secrets.externalSecret.dataFrom) }}{{ $problems = append $problems "secrets.externalSecret: set data or dataFrom: which entries of the store are the secrets" }}{{ end -}}
@@ -64,6 +67,14 @@
 {{- $kept := toString $v.podDisruptionBudget.minAvailable -}}
 {{- if and $v.podDisruptionBudget.enabled (regexMatch "^[0-9]+$" $kept) (gt $least 0) (ge (int $kept) $least) -}}
 {{- $problems = append $problems (printf "podDisruptionBudget.minAvailable %s of %d replicas: no node could ever be drained: set it lower, or use maxUnavailable" $kept $least) -}}
+{{- end -}}
+
+{{- $away := toString $v.podDisruptionBudget.maxUnavailable -}}
+{{- if and $v.podDisruptionBudget.enabled (or (eq $kept "100%") (and (eq $kept "") (has $away (list "0" "0%" "")))) -}}
+{{- $problems = append $problems (printf "podDisruptionBudget allows no pod to go (minAvailable %q, maxUnavailable %q): no node could ever be drained: set maxUnavailable to 1" $kept $away) -}}
+{{- end -}}
+{{- if and $v.autoscaling.enabled $v.autoscaling.targetCPUUtilizationPercentage (not (dig "requests" "cpu" "" $v.resources)) -}}
+{{- $problems = append $problems "autoscaling.targetCPUUtilizationPercentage is in percent of resources.requests.cpu, which is missing: set it" -}}
 {{- end -}}
 
 {{- /* The end of a pod. */ -}}
