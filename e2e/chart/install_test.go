@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"extauthz/e2e/parts"
 )
@@ -173,4 +174,58 @@ func TestTheServiceRunsOnWhatTheAPIHolds(t *testing.T) {
 	}
 	p.Write("/etc/extauthz/extauthz.yaml", k.installedOn(namespace, names...)["ConfigMap/extauthz"]["extauthz.yaml"], 0o444)
 	p.Awaits(`"msg":"configuration reloaded","changed":["log.level"]`)
+}
+
+// TestTheMigrationHookComesFirst: Helm waits for the job, which is run here as a kubelet
+// would, on what the API holds of it. One that fails leaves all else uninstalled.
+func TestTheMigrationHookComesFirst(t *testing.T) {
+	k := newAPI(t)
+	dsn := parts.StartPostgres(t).NewDatabase(t)
+	for _, run := range []struct{ in, dsn, condition string }{
+		{"fails", "postgres://nobody@127.0.0.1:1/none", "Failed"},
+		{"works", dsn, "Complete"},
+	} {
+		t.Run(run.in, func(t *testing.T) {
+			k := &api{k.Kubernetes, t}
+			k.Apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: " + run.in + "}\n")
+			k.put(run.in, "Secret/extauthz-db-app", map[string]string{"uri": run.dsn})
+			installed := make(chan error, 1)
+			go func() {
+				_, errOut, err := parts.Helm(t, k.Kubeconfig, "install", "extauthz", chartDir, "-n", run.in, "-f", valuesFile("cloudnativepg"), "--set", "migrations.backoffLimit=0")
+				if err != nil {
+					err = fmt.Errorf("%w: %s", err, errOut)
+				}
+				installed <- err
+			}()
+			name := parts.Object{APIVersion: "batch/v1", Kind: "Job", Metadata: parts.Metadata{Name: "extauthz-migrations", Namespace: run.in}}
+			job := object{}
+			if err := parts.Eventually(t.Context(), func() error { return k.Get(name, &job) }); err != nil {
+				t.Fatal(err)
+			}
+			pod := newPod(t, k.installedOn(run.in, "ConfigMap/extauthz-migrations", "Secret/extauthz-db-app"), job)
+			_, said, err := pod.Run("migrate", "up")
+			if (err == nil) != (run.condition == "Complete") {
+				t.Fatalf("migrate up: %v: %s", err, said)
+			}
+			now := time.Now().UTC().Format(time.RFC3339)
+			status := map[string]any{"startTime": now}
+			criterion := "FailureTarget"
+			if run.condition == "Complete" {
+				criterion, status["completionTime"], status["succeeded"] = "SuccessCriteriaMet", now, 1
+			} else {
+				status["failed"] = 1
+			}
+			var conditions []map[string]string
+			for _, c := range []string{criterion, run.condition} {
+				conditions = append(conditions, map[string]string{"type": c, "status": "True", "lastTransitionTime": now, "lastProbeTime": now})
+			}
+			status["conditions"] = conditions
+			k.SetStatus(name, status)
+			err = <-installed
+			gone := k.Get(parts.Object{APIVersion: "apps/v1", Kind: "Deployment", Metadata: parts.Metadata{Name: "extauthz", Namespace: run.in}}, &object{}) != nil
+			if wrong := run.condition == "Failed"; (err != nil) != wrong || gone != wrong {
+				t.Errorf("the job %s, helm install: %v, no Deployment: %v", run.condition, err, gone)
+			}
+		})
+	}
 }

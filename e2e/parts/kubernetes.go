@@ -175,6 +175,18 @@ func (k *Kubernetes) Delete(o Object) {
 	}
 }
 
+// SetStatus is what a controller says of an object.
+func (k *Kubernetes) SetStatus(o Object, status any) {
+	k.tb.Helper()
+	text, err := json.Marshal(map[string]any{"status": status})
+	if err == nil {
+		_, err = k.request(http.MethodPatch, o.path()+"/status", "application/merge-patch+json", text)
+	}
+	if err != nil {
+		k.tb.Fatal(err)
+	}
+}
+
 // Get reads an object as JSON.
 func (k *Kubernetes) Get(o Object, into any) error {
 	said, err := k.request(http.MethodGet, o.path(), "", nil)
