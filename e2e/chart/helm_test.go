@@ -17,7 +17,6 @@ import (
 const (
 	chartDir  = "../../helm/extauthz"
 	goldenDir = "../testdata/chart"
-	previous  = goldenDir + "/extauthz-0.1.0.tgz"
 	namespace = "extauthz"
 )
 

@@ -107,6 +107,7 @@ func TestTheChartInstallsUpgradesAndRollsBack(t *testing.T) {
 			if deployment().text("metadata", "labels", "helm.sh/chart") == "extauthz-0.1.0" {
 				t.Error("the upgrade changed nothing")
 			}
+			k.admits(in)
 			k.helm("rollback", "extauthz", "1", "-n", in, "--no-hooks")
 			if got := deployment().text("metadata", "labels", "helm.sh/chart"); got != "extauthz-0.1.0" {
 				t.Errorf("rolled back to %s", got)
@@ -124,6 +125,27 @@ func TestTheChartInstallsUpgradesAndRollsBack(t *testing.T) {
 				t.Error("a new release did not take the Secret over")
 			}
 		})
+	}
+}
+
+// admits has the API judge the pods of a namespace's Deployments by its strictest
+// standard for pods (Pod Security Standards, restricted).
+func (k *api) admits(in string) {
+	k.t.Helper()
+	k.Apply(`{apiVersion: v1, kind: Namespace, metadata: {name: restricted, labels: {pod-security.kubernetes.io/enforce: restricted}}}`)
+	deployments := object{}
+	if err := k.Get(parts.Object{APIVersion: "apps/v1", Kind: "Deployment", Metadata: parts.Metadata{Namespace: in}}, &deployments); err != nil {
+		k.t.Fatal(err)
+	}
+	for _, d := range deployments.items("items") {
+		text, err := json.Marshal(map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": in + "-" + d.name(), "namespace": "restricted"}, "spec": d.at("spec", "template", "spec")})
+		if err != nil {
+			k.t.Fatal(err)
+		}
+		k.Apply(string(text))
+	}
+	if len(deployments.items("items")) == 0 {
+		k.t.Error("no Deployments")
 	}
 }
 

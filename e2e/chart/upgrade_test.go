@@ -14,6 +14,11 @@ var fixed = map[string][][]string{
 	"Secret":                {{"type"}},
 }
 
+// The chart before this one: after a release its package takes the place of this
+// (helm package helm/extauthz -d e2e/testdata/chart). No release has been made yet, so
+// 0.1.0 is the chart's first state in this repository.
+const previous = goldenDir + "/extauthz-0.1.0.tgz"
+
 // TestAnUpgradeFromTheLastChartChangesNothingThatCantChange: each scenario by the
 // chart before this one (its package is kept beside the golden files) and by this one.
 // What was there is still there by name, so that no Secret, claim or address is lost.
