@@ -1,4 +1,7 @@
-{{/* The pod and Service of a database for trials: .part, .port, .user and .container. */}}
+{{/*
+The pod and Service of a database for trials: .part is its name, .container what is
+particular to its container, .secret the entry that it reads, .folders what it writes.
+*/}}
 {{- define "extauthz.trialLabels" -}}
 {{ include "extauthz.selectorLabels" .root }}
 app.kubernetes.io/component: trial-{{ .part }}
@@ -64,7 +67,7 @@ spec:
           volumeMounts:
             - {name: secret, mountPath: /run/secrets/trial, readOnly: true}
             {{- range $i, $path := .folders }}
-            - {name: scratch, mountPath: {{ $path }}, subPath: scratch-{{ $i }}}
+            - {name: scratch-{{ $i }}, mountPath: {{ $path }}}
             {{- end }}
       volumes:
         - name: secret
@@ -72,6 +75,7 @@ spec:
             secretName: {{ include "extauthz.fullname" .root }}-trial
             defaultMode: 0440
             items: [{key: {{ .secret }}, path: {{ .secret }}}]
-        - name: scratch
-          emptyDir: {}
+        {{- range $i, $path := .folders }}
+        - {name: scratch-{{ $i }}, emptyDir: {}}
+        {{- end }}
 {{- end -}}
