@@ -109,6 +109,8 @@
 {{- if and $v.envoyGateway.enabled (not $v.envoyGateway.gateway.name) }}{{ $problems = append $problems "envoyGateway.gateway.name is missing: name the Gateway whose routes ask" }}{{ end -}}
 {{- if and $v.istio.enabled (not $v.istio.selector) }}{{ $problems = append $problems "istio.selector is missing: name the labels of the workload that asks" }}{{ end -}}
 
+{{- if hasKey $v.configFiles "extauthz.yaml" }}{{ $problems = append $problems "configFiles has extauthz.yaml: write what is in it under config" }}{{ end -}}
+
 {{- /* What the chart sets itself, and what must not stand in a ConfigMap. */ -}}
 {{- $owned := dict "grpc.listen" "ports.grpc" "http.listen" "http.enabled and ports.http" "admin.listen" "admin.service.enabled and ports.admin" "ops.listen" "ports.ops" "data_dir" "persistence" -}}
 {{- if $v.tls.enabled -}}
