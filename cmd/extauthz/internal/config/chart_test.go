@@ -1,0 +1,25 @@
+package config
+
+import (
+	"os"
+	"slices"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// TestTheChartKnowsWhatNeedsNoRestart: the Helm chart replaces no pods for a change of
+// these, and for every other one.
+func TestTheChartKnowsWhatNeedsNoRestart(t *testing.T) {
+	text, err := os.ReadFile("../../../../helm/extauthz/files/reloadable.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var known []string
+	if err := yaml.Unmarshal(text, &known); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(known, reloadable) {
+		t.Errorf("helm/extauthz/files/reloadable.yaml has %v, the service takes over %v", known, reloadable)
+	}
+}

@@ -1,0 +1,93 @@
+{{/* Where what is mounted lies. */}}
+{{- define "extauthz.configFolder" -}}/etc/extauthz{{- end -}}
+{{- define "extauthz.secretsFolder" -}}/run/extauthz/secrets{{- end -}}
+{{- define "extauthz.tlsFolder" -}}/run/extauthz/tls{{- end -}}
+
+{{- define "extauthz.driver" -}}
+{{- dig "database" "driver" "sqlite" .Values.config -}}
+{{- end -}}
+
+{{/* Whether a port is for other pods, and not for loopback alone. */}}
+{{- define "extauthz.open" -}}
+{{- if or (has .port (list "grpc" "ops")) (and (eq .port "http") .root.Values.http.enabled) (and (eq .port "admin") .root.Values.admin.service.enabled) -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{- define "extauthz.tlsOn" -}}
+{{- if and .root.Values.tls.enabled (has .listener .root.Values.tls.listeners) }}true{{ end -}}
+{{- end -}}
+
+{{/* What the chart sets, as a tree like config: the addresses, the data folder, and the files that it mounts. */}}
+{{- define "extauthz.chartSettings" -}}
+{{- range $port := list "grpc" "http" "admin" "ops" }}
+{{ $port }}:
+  listen: {{ printf "%s:%v" (ternary "" "127.0.0.1" (eq (include "extauthz.open" (dict "root" $ "port" $port)) "true")) (index $.Values.ports $port | int) | quote }}
+  {{- if and (eq $port "admin") (include "extauthz.mountsSecret" (dict "root" $ "file" "admin.key")) }}
+  bootstrap_key_file: {{ include "extauthz.secretsFolder" $ }}/admin.key
+  {{- end }}
+  {{- if include "extauthz.tlsOn" (dict "root" $ "listener" $port) }}
+  tls:
+    cert_file: {{ include "extauthz.tlsFolder" $ }}/tls.crt
+    key_file: {{ include "extauthz.tlsFolder" $ }}/tls.key
+    {{- if and $.Values.tls.verifyClient (ne $port "admin") }}
+    client_ca_file: {{ include "extauthz.tlsFolder" $ }}/client-ca.crt
+    {{- end }}
+  {{- end }}
+{{- end }}
+data_dir: /var/lib/extauthz/extauthz-data
+{{- $files := include "extauthz.secretFiles" . | fromJsonArray }}
+{{- $folder := include "extauthz.secretsFolder" . }}
+database:
+  driver: {{ include "extauthz.driver" . }}
+  {{- if has "database.dsn" $files }}
+  dsn_file: {{ $folder }}/database.dsn
+  # LISTEN needs a connection of its own, round any pooler.
+  listen_dsn_file: {{ $folder }}/{{ ternary "database.listen_dsn" "database.dsn" (has "database.listen_dsn" $files) }}
+  {{- end }}
+cache:
+  redis:
+    {{- if .Values.trial.redis.enabled }}
+    addresses: [{{ printf "%s-trial-redis:6379" (include "extauthz.fullname" .) | quote }}]
+    {{- end }}
+    {{- if has "redis.password" $files }}
+    password_file: {{ $folder }}/redis.password
+    {{- end }}
+    {{- if has "redis.sentinel_password" $files }}
+    sentinel_password_file: {{ $folder }}/redis.sentinel_password
+    {{- end }}
+  {{- if has "sealing.key" $files }}
+  sealing_key_file: {{ $folder }}/sealing.key
+  {{- end }}
+{{- $peppers := list }}
+{{- range $files }}{{ if hasPrefix "pepper" . }}{{ $peppers = append $peppers (printf "%s/%s" $folder .) }}{{ end }}{{ end }}
+{{- with $peppers }}
+keys:
+  pepper_files: {{ toJson . }}
+{{- end }}
+{{- end -}}
+
+{{/* The whole of extauthz.yaml. */}}
+{{- define "extauthz.settings" -}}
+{{- mustMergeOverwrite (deepCopy .Values.config) (include "extauthz.chartSettings" . | fromYaml) | toYaml -}}
+{{- end -}}
+
+{{/* A sum of what a running service can't take over: pods are replaced when it changes. */}}
+{{- define "extauthz.restartChecksum" -}}
+{{- $settings := include "extauthz.settings" . | fromYaml -}}
+{{- if .Values.hotReload -}}
+{{- range .Files.Get "files/reloadable.yaml" | fromYamlArray -}}
+{{- $path := splitList "." . -}}
+{{- if eq (len $path) 1 -}}
+{{- $_ := unset $settings . -}}
+{{- else if hasKey $settings (first $path) -}}
+{{- $section := get $settings (first $path) -}}
+{{- $_ := unset $section (last $path) -}}
+{{- if not $section }}{{ $_ := unset $settings (first $path) }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- else -}}
+{{- $_ := set $settings "configFiles" .Values.configFiles -}}
+{{- end -}}
+{{- toJson $settings | sha256sum -}}
+{{- end -}}

@@ -1,0 +1,30 @@
+{{- define "extauthz.headerPrefix" -}}
+{{- dig "identity" "header_prefix" "x-auth-" .Values.config -}}
+{{- end -}}
+
+{{- define "extauthz.gatewayNamespace" -}}
+{{- default (include "extauthz.namespace" .) .Values.envoyGateway.gateway.namespace -}}
+{{- end -}}
+
+{{/* Whether Envoy Gateway has to speak TLS. */}}
+{{- define "extauthz.gatewayTLS" -}}
+{{- include "extauthz.tlsOn" (dict "root" . "listener" "grpc") -}}
+{{- end -}}
+
+{{/*
+The request headers that decisions rest on, as `extauthz config check` names them:
+without those of the credentials every request looks as if it had no key.
+*/}}
+{{- define "extauthz.sentHeaders" -}}
+{{- $names := list "content-type" "x-request-id" -}}
+{{- range dig "credentials" (list (dict "header" "x-api-key") (dict "header" "authorization")) .Values.config -}}
+{{- if .header }}{{ $names = append $names .header }}{{ else if .cookie }}{{ $names = append $names "cookie" }}{{ end -}}
+{{- end -}}
+{{- if gt (dig "client_address" "trusted_hops" 0 .Values.config | int) 0 -}}
+{{- $names = append $names (dig "client_address" "header" "x-forwarded-for" .Values.config) -}}
+{{- end -}}
+{{- if dig "cors" "allow_preflights" false .Values.config -}}
+{{- $names = concat $names (list "origin" "access-control-request-method") -}}
+{{- end -}}
+{{- $names | uniq | sortAlpha | toJson -}}
+{{- end -}}
