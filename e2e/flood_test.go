@@ -186,7 +186,7 @@ func TestForgedKeysLeaveRealOnesAlone(t *testing.T) {
 	s, seeded := guarded(t, known+cold)
 	want(t, checkAll(t, s, seeded[:known], 4), "granted", known)
 	found := counter(t, s, "extauthz_cache_requests_total", `layer="database"`, `result="hit"`)
-	memory := counter(t, s, "process_resident_memory_bytes")
+	memory := counter(t, s, "go_memstats_sys_bytes") // what is resident holds the race detector's own too, several times as much
 
 	began := time.Now()
 	forged := forgedKeys(t, 40_000)
@@ -224,9 +224,9 @@ func TestForgedKeysLeaveRealOnesAlone(t *testing.T) {
 	if n := counter(t, s, "extauthz_cache_entries", `namespace="unknown"`); n > 100_000 {
 		t.Errorf("%v unknown keys are kept", n)
 	}
-	if grown := counter(t, s, "process_resident_memory_bytes") - memory; grown > 256<<20 {
+	if grown := counter(t, s, "go_memstats_sys_bytes") - memory; grown > 128<<20 {
 		t.Errorf("%.0f MiB more memory", grown/(1<<20))
 	}
-	t.Logf("%d forged keys in %v, %d rounds of known keys", len(forged), took.Round(time.Millisecond), rounds)
+	t.Logf("%d forged keys in %v, %d rounds of known keys, %.0f MiB more", len(forged), took.Round(time.Millisecond), rounds, (counter(t, s, "go_memstats_sys_bytes")-memory)/(1<<20))
 	s.Stop()
 }
