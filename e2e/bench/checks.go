@@ -141,9 +141,9 @@ func (s *site) play(scene scene, service *service, floors []*target) []string {
 	return cells
 }
 
-// lookups tells of checks that the database was asked for, if many were: with
-// every key warm that is where the feed was not read in time, because whatever
-// else ran on the machine kept the database from answering.
+// lookups tells of checks that the database was asked for, if many were: keys
+// that had no room in the process, or a feed that was not read in time because of
+// what else ran on the machine.
 func lookups(asked float64, turns []turn) string {
 	checks := 0
 	for _, t := range turns {
