@@ -109,9 +109,20 @@ func (c *credentials) header(s CredentialSource, h *Header) {
 		value = strings.TrimLeft(rest, " ")
 	}
 	c.add(value)
-	if h.Sanitised && strings.ContainsAny(value, ",!") {
+	if h.Sanitised && joinedOrDamaged(value) {
 		c.ambiguous = true
 	}
+}
+
+// joinedOrDamaged tells whether a sanitised value may be of several lines (",") or
+// lacks bytes that are not UTF-8 ("!").
+func joinedOrDamaged(value string) bool {
+	for i := range len(value) {
+		if value[i] == ',' || value[i] == '!' {
+			return true
+		}
+	}
+	return false
 }
 
 // mentionsScheme tells whether one of the comma-separated parts of a joined
@@ -145,7 +156,7 @@ func (c *credentials) cookie(name string, h *Header) {
 			continue
 		}
 		c.add(value)
-		if h.Sanitised && strings.ContainsAny(value, ",!") {
+		if h.Sanitised && joinedOrDamaged(value) {
 			c.ambiguous = true
 		}
 	}

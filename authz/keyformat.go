@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"io"
 	"regexp"
+	"unsafe"
 )
 
 // The parts of a key: brand_environment_id_secretchecksum.
@@ -119,11 +120,7 @@ func appendRandom(b []byte, n int, random io.Reader) ([]byte, error) {
 }
 
 func checksum(s string) (sum [keyChecksumLength]byte) {
-	c := uint32(0xffffffff) // crc32.ChecksumIEEE needs a []byte; this reads the string as it is
-	for i := range len(s) {
-		c = crc32.IEEETable[byte(c)^s[i]] ^ c>>8
-	}
-	c = ^c
+	c := crc32.ChecksumIEEE(unsafe.Slice(unsafe.StringData(s), len(s))) // it only reads
 	for i := keyChecksumLength - 1; i >= 0; i-- {
 		sum[i] = base62[c%62]
 		c /= 62

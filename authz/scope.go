@@ -129,8 +129,11 @@ func validSegment(segment string) bool {
 		return false
 	}
 	for _, c := range segment {
-		switch {
-		case c <= ' ', c == 0x7f, c == utf8.RuneError, strings.ContainsRune(`/*:,\`, c), isFormatOrSpace(c):
+		switch c {
+		case '/', '*', ':', ',', '\\', 0x7f, utf8.RuneError:
+			return false
+		}
+		if c <= ' ' || isFormatOrSpace(c) {
 			return false
 		}
 	}

@@ -13,8 +13,8 @@ const (
 	shardMargin = 64      // keeps the locks of two shards off one cache line
 	shardShift  = 58      // the bits of a hash above it choose the shard
 
-	hotValues       = 4096 // at most, in a table of what exists
-	hotAbsentValues = 1024
+	hotValues       = 1024 // at most, in a table of what exists: a collection looks at each, for a microsecond
+	hotAbsentValues = 512
 	hotShare        = 8    // and at most one in so many
 	hotLargest      = 1024 // bytes of a record that may be hot: as it is read it takes up to thrice that
 

@@ -28,8 +28,8 @@ type answer struct {
 	facts []header   // dynamic metadata
 	rate  authz.Rate // dynamic metadata too; zero: none
 
-	listed string // the decision's scopes, which stand in two places
-	text   []byte // where values stand that are in nobody else's memory
+	told [identityMetadata]string // what the upstream is told of a key, by field: facts say it again
+	text []byte                   // where values stand that are in nobody else's memory
 }
 
 func (a *answer) reset() {

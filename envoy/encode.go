@@ -183,13 +183,17 @@ func (e *encoder) facts(a *answer, d *authz.Decision) {
 	if r == nil {
 		return
 	}
-	a.fact("key_id", a.headerText(r.ID))
-	a.fact("key_prefix", a.headerText(r.Prefix))
-	a.fact("user_id", a.headerText(r.UserID))
-	if a.listed == "" {
-		a.listed = a.scopes(d.Scopes)
+	if d.Allowed {
+		a.fact("key_id", a.told[identityKeyID])
+		a.fact("key_prefix", a.told[identityPrefix])
+		a.fact("user_id", a.told[identityUserID])
+		a.fact("scopes", a.told[identityScopes])
+	} else {
+		a.fact("key_id", a.headerText(r.ID))
+		a.fact("key_prefix", a.headerText(r.Prefix))
+		a.fact("user_id", a.headerText(r.UserID))
+		a.fact("scopes", a.scopes(d.Scopes))
 	}
-	a.fact("scopes", a.listed)
 	if e.config.RateMetadata {
 		a.rate = r.Rate
 	}

@@ -56,7 +56,9 @@ func (e *encoder) identify(a *answer, d *authz.Decision) {
 		h := &e.identity[i]
 		value := ""
 		if d.Record != nil {
-			value = a.identity(h, d)
+			if value = a.identity(h, d); h.field < identityMetadata {
+				a.told[h.field] = value
+			}
 		}
 		if value == "" || len(value) > maxIdentityValue { // an empty header would be none to some upstreams
 			a.remove = append(a.remove, h.name)
@@ -78,8 +80,7 @@ func (a *answer) identity(h *identityHeader, d *authz.Decision) string {
 	case identityName:
 		return a.headerText(r.Name)
 	case identityScopes:
-		a.listed = a.scopes(d.Scopes)
-		return a.listed
+		return a.scopes(d.Scopes)
 	case identityEnvironment:
 		return a.headerText(r.Environment)
 	default:

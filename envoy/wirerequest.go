@@ -276,6 +276,17 @@ func (w *wireRequest) preferRaw() {
 
 // pair reads an entry of a map of texts, or a HeaderValue.
 func pair(data []byte) (key, value, raw []byte, ok bool) {
+	// As nearly all of them are written: a key and a value of less than 128 bytes.
+	if len(data) >= 2 && data[0] == entryKey<<3|2 && data[1] < 0x80 {
+		if at := 2 + int(data[1]); len(data) >= at+2 && data[at+1] < 0x80 && len(data) == at+2+int(data[at+1]) {
+			switch data[at] {
+			case entryValue<<3 | 2:
+				return data[2:at], data[at+2:], nil, true
+			case headerRawValue<<3 | 2:
+				return data[2:at], nil, data[at+2:], true
+			}
+		}
+	}
 	s := scanner{rest: data}
 	for s.next() {
 		switch s.field {
