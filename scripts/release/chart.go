@@ -4,9 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -23,10 +21,6 @@ var versions = regexp.MustCompile(`(?m)^(version|appVersion):.*$`)
 // git knows of it, without what .helmignore names, Chart.yaml with the version.
 func (b *builder) chart(ctx context.Context) error {
 	about, err := os.ReadFile(filepath.Join(b.root, chartFolder, "Chart.yaml"))
-	if errors.Is(err, fs.ErrNotExist) {
-		fmt.Printf("release: without a chart: %s has no Chart.yaml\n", chartFolder)
-		return nil
-	}
 	if err != nil {
 		return err
 	}
