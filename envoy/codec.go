@@ -24,6 +24,9 @@ func (w wireCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	if !ok {
 		return w.CodecV2.Unmarshal(data, v)
 	}
+	if c.data != nil { // a second message where there may be one: gRPC ends the call
+		c.data.Free()
+	}
 	c.data = data.MaterializeToBuffer(mem.DefaultBufferPool())
 	return nil
 }

@@ -212,17 +212,24 @@ func httpOf(fields ...[]byte) []byte { return field(1, field(4, field(2, fields.
 func oddRequests(key string) map[string][]byte {
 	good := httpOf(text(2, "GET"), text(4, "/orders/1"), text(5, "h"), field(3, text(1, "x-api-key"), text(2, key)))
 	varint := protowire.AppendVarint(protowire.AppendTag(nil, 4, protowire.VarintType), math.MaxUint64)
+	var many [][]byte
+	for i := range 2 * fewHeaders {
+		many = append(many, field(3, text(1, fmt.Sprint("x-auth-", i)), text(2, "first")))
+	}
+	many = append(many, field(3, text(1, "x-auth-3"), text(2, "second")), field(3, text(1, fmt.Sprint("x-auth-", 2*fewHeaders-1)), text(2, "second")),
+		field(13, field(1, text(1, "x-auth-5"), text(3, "raw"))), field(3, text(1, "x-auth-5"), text(2, "third")), text(4, "/public/a"), text(2, "GET"))
 	group := protowire.AppendTag(append(protowire.AppendTag(nil, 99, protowire.StartGroupType), text(3, "x")...), 99, protowire.EndGroupType)
 	return map[string][]byte{
-		"nothing":                       {},
-		"the last scalar counts":        httpOf(text(4, "/secret"), text(2, "DELETE"), text(2, "GET"), text(4, "/orders/1"), field(3, text(1, "x-api-key"), text(2, key))),
-		"messages add up":               slices.Concat(good, httpOf(text(2, "POST")), field(1, field(4, field(2, text(4, "/orders/2"))))),
-		"an entry's key stands twice":   httpOf(text(4, "/orders/1"), text(2, "GET"), field(3, text(1, "cookie"), text(2, "no"), text(1, "x-api-key"), text(2, key))),
-		"the last entry counts":         httpOf(text(4, "/orders/1"), text(2, "GET"), field(3, text(1, "x-api-key"), text(2, "bad")), field(3, text(1, "x-api-key"), text(2, key))),
-		"an entry without a value":      httpOf(text(4, "/orders/1"), text(2, "GET"), field(3, text(1, "x-api-key"), text(2, key)), field(3, text(1, "x-api-key"))),
-		"an entry without a key":        httpOf(text(4, "/orders/1"), text(2, "GET"), field(3, text(2, key))),
-		"another type is another field": slices.Concat(httpOf(text(4, "/orders/1"), text(2, "GET"), varint, field(3, text(1, "x-api-key"), text(2, key)))),
-		"unknown fields":                slices.Concat(group, httpOf(group, text(4, "/orders/1"), text(2, "GET"), text(500, "x"), field(3, text(1, "x-api-key"), text(2, key), text(9, "y"))), text(77, "z")),
+		"nothing":                          {},
+		"many headers, some of them twice": httpOf(many...),
+		"the last scalar counts":           httpOf(text(4, "/secret"), text(2, "DELETE"), text(2, "GET"), text(4, "/orders/1"), field(3, text(1, "x-api-key"), text(2, key))),
+		"messages add up":                  slices.Concat(good, httpOf(text(2, "POST")), field(1, field(4, field(2, text(4, "/orders/2"))))),
+		"an entry's key stands twice":      httpOf(text(4, "/orders/1"), text(2, "GET"), field(3, text(1, "cookie"), text(2, "no"), text(1, "x-api-key"), text(2, key))),
+		"the last entry counts":            httpOf(text(4, "/orders/1"), text(2, "GET"), field(3, text(1, "x-api-key"), text(2, "bad")), field(3, text(1, "x-api-key"), text(2, key))),
+		"an entry without a value":         httpOf(text(4, "/orders/1"), text(2, "GET"), field(3, text(1, "x-api-key"), text(2, key)), field(3, text(1, "x-api-key"))),
+		"an entry without a key":           httpOf(text(4, "/orders/1"), text(2, "GET"), field(3, text(2, key))),
+		"another type is another field":    slices.Concat(httpOf(text(4, "/orders/1"), text(2, "GET"), varint, field(3, text(1, "x-api-key"), text(2, key)))),
+		"unknown fields":                   slices.Concat(group, httpOf(group, text(4, "/orders/1"), text(2, "GET"), text(500, "x"), field(3, text(1, "x-api-key"), text(2, key), text(9, "y"))), text(77, "z")),
 		"raw lines say more": httpOf(text(4, "/x"), text(2, "POST"), field(3, text(1, "x-api-key"), text(2, "a,b")),
 			field(13, field(1, text(1, ":path"), text(3, "/orders/1")), field(1, text(1, ":method"), text(2, "GET")), field(1, text(1, "X-Api-Key"), text(3, key)))),
 		"raw lines before plain ones": httpOf(field(13, field(1, text(1, "x-api-key"), text(3, key), text(2, "no"))), field(13, field(1, text(1, ":authority"), text(3, "other"))),
@@ -345,6 +352,27 @@ func TestBytesAreDecidedAboutAsMessages(t *testing.T) {
 		for request, data := range requests(t, texts) {
 			t.Run(name+"/"+request, func(t *testing.T) { same(t, s, data) })
 		}
+	}
+}
+
+// TestManyHeadersAreNoWayToHang: as many as a message has room for take as long
+// as they are many. Were it the square of that, this test would not end.
+func TestManyHeadersAreNoWayToHang(t *testing.T) {
+	a, texts := decider(t)
+	s := deciding(t, EncoderConfig{}, a)
+	req := gatewayRequest("/orders", "x-api-key", texts["good"])
+	http := req.GetAttributes().GetRequest().GetHttp()
+	const many = 1_000_000
+	for i := range many {
+		http.Headers[fmt.Sprint("x-auth-", i)] = ""
+	}
+	res := checkedWire(t, s, marshalled(t, req))
+	if n := len(res.GetOkResponse().GetHeadersToRemove()); n <= many {
+		t.Errorf("%d headers are removed", n)
+	}
+	http.HeaderMap = &corev3.HeaderMap{Headers: []*corev3.HeaderValue{{Key: "x-auth-0", RawValue: []byte("v")}}}
+	if n := len(checkedWire(t, s, marshalled(t, req)).GetOkResponse().GetHeadersToRemove()); n <= many {
+		t.Errorf("%d headers are removed, one of which has a raw line", n)
 	}
 }
 

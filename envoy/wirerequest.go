@@ -38,7 +38,8 @@ const (
 type wireRequest struct {
 	request *authz.Request
 	headers *headerSet
-	sent    []string // the plain headers' names as they were sent, beside request.Headers; "" for raw ones
+	sent    []string       // the plain headers' names as they were sent, beside request.Headers; "" for raw ones
+	places  map[string]int // of them, where there are many; else nil
 
 	path, method, authority pseudo
 	peer                    string
@@ -228,16 +229,41 @@ func (w *wireRequest) header(sent, value string, raw bool) {
 	r := w.request
 	if raw {
 		sent = ""
-	} else {
-		for i := range w.sent { // a map has a key once
-			if w.sent[i] == sent && r.Headers[i].Sanitised {
-				r.Headers[i].Value = value
-				return
-			}
+	} else if i := w.place(sent); i >= 0 { // a map has a key once
+		r.Headers[i].Value = value
+		return
+	}
+	w.placed(sent)
+	r.Headers = append(r.Headers, authz.Header{Name: name, Value: value, Sanitised: !raw})
+}
+
+// fewHeaders is up to how many headers are looked through one by one: more than
+// ordinary requests have of those that are read. The time for any number of them
+// grows with that number alone.
+const fewHeaders = 32
+
+// place is where a plain header of this name as it was sent stands; -1 for nowhere.
+func (w *wireRequest) place(sent string) int {
+	if w.places != nil {
+		if i, ok := w.places[sent]; ok {
+			return i
+		}
+		return -1
+	}
+	return slices.Index(w.sent, sent) // no plain one has the name ""
+}
+
+func (w *wireRequest) placed(sent string) {
+	w.sent = append(w.sent, sent)
+	switch {
+	case w.places != nil:
+		w.places[sent] = len(w.sent) - 1
+	case len(w.sent) > fewHeaders:
+		w.places = make(map[string]int, 2*len(w.sent))
+		for i, name := range w.sent {
+			w.places[name] = i
 		}
 	}
-	w.sent = append(w.sent, sent)
-	r.Headers = append(r.Headers, authz.Header{Name: name, Value: value, Sanitised: !raw})
 }
 
 func (w *wireRequest) pseudo(name, value string, raw bool) {
@@ -266,12 +292,16 @@ func (w *wireRequest) preferRaw() {
 	for i := range headers {
 		raw, plain = raw || !headers[i].Sanitised, plain || headers[i].Sanitised
 	}
-	if !raw || !plain {
+	if !raw || !plain { // Envoy sends either
 		return
 	}
-	w.request.Headers = slices.DeleteFunc(headers, func(h authz.Header) bool {
-		return h.Sanitised && slices.ContainsFunc(headers, func(other authz.Header) bool { return !other.Sanitised && other.Name == h.Name })
-	})
+	lines := map[string]bool{}
+	for i := range headers {
+		if !headers[i].Sanitised {
+			lines[headers[i].Name] = true
+		}
+	}
+	w.request.Headers = slices.DeleteFunc(headers, func(h authz.Header) bool { return h.Sanitised && lines[h.Name] })
 }
 
 // pair reads an entry of a map of texts, or a HeaderValue.
