@@ -362,7 +362,7 @@ func TestManyHeadersAreNoWayToHang(t *testing.T) {
 	s := deciding(t, EncoderConfig{}, a)
 	req := gatewayRequest("/orders", "x-api-key", texts["good"])
 	http := req.GetAttributes().GetRequest().GetHttp()
-	const many = 1_000_000
+	const many = 300_000
 	for i := range many {
 		http.Headers[fmt.Sprint("x-auth-", i)] = ""
 	}
