@@ -367,8 +367,9 @@ func BenchmarkHit(b *testing.B) {
 	}
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
+		var own authz.Scratch
 		for i := 0; pb.Next(); i++ {
-			e, err := s.Lookup(b.Context(), prefixes[i%len(prefixes)], nil)
+			e, err := s.Lookup(b.Context(), prefixes[i%len(prefixes)], &own)
 			if err != nil || e.Record == nil {
 				b.Fatal(e, err)
 			}
