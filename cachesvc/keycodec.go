@@ -12,9 +12,9 @@ import (
 // keyCodec writes keys for L1. What is nil or empty comes back as nil. Scopes,
 // roles and settings stand beside the bytes once for all keys that share them.
 type keyCodec struct {
-	scopes   *common[authz.Scopes]
-	roles    *common[[]string]
-	settings *common[setting]
+	scopes   *interned[authz.Scopes]
+	roles    *interned[[]string]
+	settings *interned[setting]
 }
 
 // setting is what an organisation's keys mostly have in common.
@@ -29,7 +29,7 @@ type setting struct {
 var _ codec[credential] = (*keyCodec)(nil)
 
 func newKeyCodec() *keyCodec {
-	return &keyCodec{newCommon(readScopes), newCommon(readTexts), newCommon(readSetting)}
+	return &keyCodec{newInterned(readScopes), newInterned(readTexts), newInterned(readSetting)}
 }
 
 // What a key's bytes begin with: which fields follow, and how.

@@ -91,7 +91,7 @@ func TestAScanOfLargeKeysDoesNotThrowOutAHotSet(t *testing.T) {
 }
 
 func TestWhatIsHeldInCommonHasABound(t *testing.T) {
-	c := newCommon(readTexts)
+	c := newInterned(readTexts)
 	written := func(i int) []byte { return appendTexts(nil, []string{fmt.Sprint(i), strings.Repeat("x", 10_000)}) }
 	take := func(i int) (uint32, bool) {
 		if id, ok := c.take(written(i)); ok {
@@ -101,12 +101,12 @@ func TestWhatIsHeldInCommonHasABound(t *testing.T) {
 		return c.take(written(i))
 	}
 	var ids []uint32
-	for i := range 2 * commonBytes / 10_000 {
+	for i := range 2 * internedBytes / 10_000 {
 		if id, ok := take(i); ok {
 			ids = append(ids, id)
 		}
 	}
-	if n := len(ids); n < commonBytes/10_100 || n > commonBytes/10_000 {
+	if n := len(ids); n < internedBytes/10_100 || n > internedBytes/10_000 {
 		t.Fatalf("%d values of 10,000 bytes are held", n)
 	}
 	c.release(ids[0])

@@ -70,20 +70,6 @@ func TestReplicasBehindATransactionPoolerAgree(t *testing.T) {
 	}
 }
 
-func revokedInTime(t *testing.T, a *parts.Service, k parts.Key, checkA, checkB func(path, key string) string) {
-	t.Helper()
-	a.Must("keys", "revoke", k.ID)
-	revoked := time.Now()
-	if got := checkA("/orders", k.Key); got != "key_revoked" {
-		t.Errorf("the replica that revoked: %s", got)
-	}
-	refusedSoon(t, checkB, k.Key)
-	// The bound is a second; the machine may be busy.
-	if took := time.Since(revoked); took > 3*time.Second {
-		t.Errorf("the other replica took %v", took)
-	}
-}
-
 // TestManyMigrateAtOnceThroughAPooler: more of them than the pooler has
 // connections.
 func TestManyMigrateAtOnceThroughAPooler(t *testing.T) {

@@ -76,11 +76,9 @@ func refusedSoon(t *testing.T, check func(path, key string) string, key string) 
 	})
 }
 
-// TestReplicasOnOnePostgresAgree: what one replica changes, another one, with
-// the key in its cache, knows within the lease.
-func TestReplicasOnOnePostgresAgree(t *testing.T) {
-	a, b := twoReplicas(t, func(dsn string) string { return fmt.Sprintf("database: {driver: postgres, dsn: %q}", dsn) })
-	k, checkA, checkB := knownToBoth(t, a, b)
+// revokedInTime revokes on one replica and holds the other one to the bound.
+func revokedInTime(t *testing.T, a *parts.Service, k parts.Key, checkA, checkB func(path, key string) string) {
+	t.Helper()
 	a.Must("keys", "revoke", k.ID)
 	revoked := time.Now()
 	if got := checkA("/orders", k.Key); got != "key_revoked" {
@@ -91,6 +89,14 @@ func TestReplicasOnOnePostgresAgree(t *testing.T) {
 	if took := time.Since(revoked); took > 3*time.Second {
 		t.Errorf("the other replica took %v", took)
 	}
+}
+
+// TestReplicasOnOnePostgresAgree: what one replica changes, another one, with
+// the key in its cache, knows within the lease.
+func TestReplicasOnOnePostgresAgree(t *testing.T) {
+	a, b := twoReplicas(t, func(dsn string) string { return fmt.Sprintf("database: {driver: postgres, dsn: %q}", dsn) })
+	k, checkA, checkB := knownToBoth(t, a, b)
+	revokedInTime(t, a, k, checkA, checkB)
 	a.Stop()
 	b.Stop()
 }

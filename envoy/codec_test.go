@@ -213,10 +213,10 @@ func oddRequests(key string) map[string][]byte {
 	good := httpOf(text(2, "GET"), text(4, "/orders/1"), text(5, "h"), field(3, text(1, "x-api-key"), text(2, key)))
 	varint := protowire.AppendVarint(protowire.AppendTag(nil, 4, protowire.VarintType), math.MaxUint64)
 	var many [][]byte
-	for i := range 2 * fewHeaders {
+	for i := range 2 * fewNames {
 		many = append(many, field(3, text(1, fmt.Sprint("x-auth-", i)), text(2, "first")))
 	}
-	many = append(many, field(3, text(1, "x-auth-3"), text(2, "second")), field(3, text(1, fmt.Sprint("x-auth-", 2*fewHeaders-1)), text(2, "second")),
+	many = append(many, field(3, text(1, "x-auth-3"), text(2, "second")), field(3, text(1, fmt.Sprint("x-auth-", 2*fewNames-1)), text(2, "second")),
 		field(13, field(1, text(1, "x-auth-5"), text(3, "raw"))), field(3, text(1, "x-auth-5"), text(2, "third")), text(4, "/public/a"), text(2, "GET"))
 	group := protowire.AppendTag(append(protowire.AppendTag(nil, 99, protowire.StartGroupType), text(3, "x")...), 99, protowire.EndGroupType)
 	return map[string][]byte{

@@ -91,28 +91,13 @@ func (a *answer) identity(h *identityHeader, d *authz.Decision) string {
 // removeOthers removes what the client sent under the identity prefix, but for
 // the set itself.
 func (e *encoder) removeOthers(a *answer, r *authz.Request) {
-	var gone map[string]bool // where there are many
+	var gone places
 	for i := range r.Headers {
 		name := r.Headers[i].Name
-		if !hasIdentityPrefix(name, e.prefix) || !validName(name) || named(a.headers, name) {
-			continue
+		if hasIdentityPrefix(name, e.prefix) && validName(name) && !named(a.headers, name) && gone.find(a.remove, name) < 0 {
+			a.remove = append(a.remove, name)
+			gone.appended(a.remove)
 		}
-		switch {
-		case gone == nil && len(a.remove) > fewHeaders:
-			gone = make(map[string]bool, 2*len(a.remove))
-			for _, already := range a.remove {
-				gone[already] = true
-			}
-			fallthrough
-		case gone != nil:
-			if gone[name] {
-				continue
-			}
-			gone[name] = true
-		case slices.Contains(a.remove, name):
-			continue
-		}
-		a.remove = append(a.remove, name)
 	}
 }
 

@@ -38,8 +38,8 @@ const (
 type wireRequest struct {
 	request *authz.Request
 	headers *headerSet
-	sent    []string       // the plain headers' names as they were sent, beside request.Headers; "" for raw ones
-	places  map[string]int // of them, where there are many; else nil
+	sent    []string // the plain headers' names as they were sent, beside request.Headers; "" for raw ones
+	places  places   // of them
 
 	path, method, authority pseudo
 	peer                    string
@@ -229,41 +229,13 @@ func (w *wireRequest) header(sent, value string, raw bool) {
 	r := w.request
 	if raw {
 		sent = ""
-	} else if i := w.place(sent); i >= 0 { // a map has a key once
+	} else if i := w.places.find(w.sent, sent); i >= 0 { // a map has a key once; no plain one has the name ""
 		r.Headers[i].Value = value
 		return
 	}
-	w.placed(sent)
-	r.Headers = append(r.Headers, authz.Header{Name: name, Value: value, Sanitised: !raw})
-}
-
-// fewHeaders is up to how many headers are looked through one by one: more than
-// ordinary requests have of those that are read. The time for any number of them
-// grows with that number alone.
-const fewHeaders = 32
-
-// place is where a plain header of this name as it was sent stands; -1 for nowhere.
-func (w *wireRequest) place(sent string) int {
-	if w.places != nil {
-		if i, ok := w.places[sent]; ok {
-			return i
-		}
-		return -1
-	}
-	return slices.Index(w.sent, sent) // no plain one has the name ""
-}
-
-func (w *wireRequest) placed(sent string) {
 	w.sent = append(w.sent, sent)
-	switch {
-	case w.places != nil:
-		w.places[sent] = len(w.sent) - 1
-	case len(w.sent) > fewHeaders:
-		w.places = make(map[string]int, 2*len(w.sent))
-		for i, name := range w.sent {
-			w.places[name] = i
-		}
-	}
+	w.places.appended(w.sent)
+	r.Headers = append(r.Headers, authz.Header{Name: name, Value: value, Sanitised: !raw})
 }
 
 func (w *wireRequest) pseudo(name, value string, raw bool) {

@@ -35,18 +35,25 @@ func EnvoyPath(version string) (string, error) {
 // Envoy is a running gateway.
 type Envoy struct{ *process }
 
-// StartEnvoy runs an Envoy with a configuration whose admin listener is on the
-// given port, and waits until it is ready.
-func StartEnvoy(tb testing.TB, version, configuration string, adminPort int) *Envoy {
+// envoyWith returns the path of an Envoy and of a file with its configuration.
+func envoyWith(tb testing.TB, version, configuration string) (path, file string) {
 	tb.Helper()
 	path, err := EnvoyPath(version)
 	if err != nil {
 		Missing(tb, err)
 	}
-	file := filepath.Join(tb.TempDir(), "envoy.yaml")
+	file = filepath.Join(tb.TempDir(), "envoy.yaml")
 	if err := os.WriteFile(file, []byte(configuration), 0o600); err != nil {
 		tb.Fatal(err)
 	}
+	return path, file
+}
+
+// StartEnvoy runs an Envoy with a configuration whose admin listener is on the
+// given port, and waits until it is ready.
+func StartEnvoy(tb testing.TB, version, configuration string, adminPort int) *Envoy {
+	tb.Helper()
+	path, file := envoyWith(tb, version, configuration)
 	p := start(tb, "envoy", nil, path, "-c", file, "--use-dynamic-base-id", "--concurrency", "2", "--log-level", "warn")
 	p.await(fmt.Sprintf("http://127.0.0.1:%d/ready", adminPort))
 	tb.Cleanup(http.DefaultClient.CloseIdleConnections)
@@ -56,14 +63,7 @@ func StartEnvoy(tb testing.TB, version, configuration string, adminPort int) *En
 // ValidateEnvoy has an Envoy look at a configuration without running it.
 func ValidateEnvoy(tb testing.TB, version, configuration string) error {
 	tb.Helper()
-	path, err := EnvoyPath(version)
-	if err != nil {
-		Missing(tb, err)
-	}
-	file := filepath.Join(tb.TempDir(), "envoy.yaml")
-	if err := os.WriteFile(file, []byte(configuration), 0o600); err != nil {
-		tb.Fatal(err)
-	}
+	path, file := envoyWith(tb, version, configuration)
 	if said, err := exec.Command(path, "--mode", "validate", "-c", file, "--log-level", "error").CombinedOutput(); err != nil {
 		return fmt.Errorf("envoy %s: %w: %s", version, err, said)
 	}

@@ -10,16 +10,16 @@ import (
 )
 
 const (
-	commonMost  = 4096    // values that are held
-	commonBytes = 4 << 20 // of them as they are written; as they are used they take a few times that
-	commonSeen  = 8192    // values that were seen once are remembered, by hash
+	internedMost  = 4096    // values that are held
+	internedBytes = 4 << 20 // of them as they are written; as they are used they take a few times that
+	internedSeen  = 8192    // values that were seen once are remembered, by hash
 )
 
-// common holds values that many records have in common, such as sets of scopes,
+// interned holds values that many records have in common, such as sets of scopes,
 // once, and as they are used. A value is taken in when it is seen a second time,
 // while there is room; so what each record has for itself stays with the record.
 // Safe for concurrent use.
-type common[V any] struct {
+type interned[V any] struct {
 	// read reads a value whose texts stand in the room, or, without one, where
 	// they are read from.
 	read func(written string, into *room) V
@@ -30,23 +30,23 @@ type common[V any] struct {
 	bytes int               // in ids
 	free  []uint32
 	seen  []uint32 // parts of hashes
-	held  []commonValue[V]
+	held  []internedValue[V]
 }
 
-type commonValue[V any] struct {
+type internedValue[V any] struct {
 	value   atomic.Pointer[V]
 	written string
-	records uint32 // that hold it; under common.mu
+	records uint32 // that hold it; under interned.mu
 }
 
-func newCommon[V any](read func(written string, into *room) V) *common[V] {
-	return &common[V]{read: read, seed: maphash.MakeSeed(), ids: make(map[string]uint32),
-		seen: make([]uint32, commonSeen), held: make([]commonValue[V], commonMost)}
+func newInterned[V any](read func(written string, into *room) V) *interned[V] {
+	return &interned[V]{read: read, seed: maphash.MakeSeed(), ids: make(map[string]uint32),
+		seen: make([]uint32, internedSeen), held: make([]internedValue[V], internedMost)}
 }
 
 // take returns the number of the value that is written so, for one more record;
 // ok is false if the record has to hold it itself.
-func (c *common[V]) take(written []byte) (id uint32, ok bool) {
+func (c *interned[V]) take(written []byte) (id uint32, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if id, ok = c.ids[string(written)]; ok {
@@ -57,18 +57,18 @@ func (c *common[V]) take(written []byte) (id uint32, ok bool) {
 		return id, true
 	}
 	hash := maphash.Bytes(c.seed, written)
-	seen := &c.seen[hash%commonSeen]
+	seen := &c.seen[hash%internedSeen]
 	if mark := uint32(hash>>32) | 1; *seen != mark {
 		*seen = mark
 		return 0, false
 	}
-	if c.bytes+len(written) > commonBytes {
+	if c.bytes+len(written) > internedBytes {
 		return 0, false
 	}
 	if n := len(c.free); n > 0 {
 		id = c.free[n-1]
 		c.free = c.free[:n-1]
-	} else if id = uint32(len(c.ids)); id == commonMost {
+	} else if id = uint32(len(c.ids)); id == internedMost {
 		return 0, false
 	}
 	h := &c.held[id]
@@ -81,10 +81,10 @@ func (c *common[V]) take(written []byte) (id uint32, ok bool) {
 }
 
 // get returns a value, which a record has to hold meanwhile.
-func (c *common[V]) get(id uint32) *V { return c.held[id].value.Load() }
+func (c *interned[V]) get(id uint32) *V { return c.held[id].value.Load() }
 
 // release is for a record that goes.
-func (c *common[V]) release(id uint32) {
+func (c *interned[V]) release(id uint32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	h := &c.held[id]
@@ -100,7 +100,7 @@ func (c *common[V]) release(id uint32) {
 
 // appendCommon writes a value's number, or, if it is not held in common, its
 // length and itself.
-func appendCommon[V any](b []byte, c *common[V], write func([]byte) []byte) (out []byte, held bool) {
+func appendCommon[V any](b []byte, c *interned[V], write func([]byte) []byte) (out []byte, held bool) {
 	at := len(b)
 	b = write(b)
 	written := b[at:]
@@ -113,14 +113,14 @@ func appendCommon[V any](b []byte, c *common[V], write func([]byte) []byte) (out
 }
 
 // readCommon reads what appendCommon wrote.
-func readCommon[V any](f *fields, c *common[V], held bool, into *room) V {
+func readCommon[V any](f *fields, c *interned[V], held bool, into *room) V {
 	if held {
 		return *c.get(uint32(f.uvarint()))
 	}
 	return c.read(f.plain(), into)
 }
 
-func releaseCommon[V any](f *fields, c *common[V], held bool) {
+func releaseCommon[V any](f *fields, c *interned[V], held bool) {
 	if held {
 		c.release(uint32(f.uvarint()))
 	} else {
