@@ -46,9 +46,8 @@ type Server struct {
 	health *health.Server
 }
 
-// NewServer makes a server that answers Check and health; it is not serving by
-// its own word until SetServing.
-func NewServer(c ServerConfig, s *Service) *Server {
+// Options are those of the transport: whatever the server answers with.
+func (c ServerConfig) Options() []grpc.ServerOption {
 	options := []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(maxReceive),
 		grpc.NumStreamWorkers(streamWorkers),
@@ -59,6 +58,13 @@ func NewServer(c ServerConfig, s *Service) *Server {
 	if c.TLS != nil {
 		options = append(options, grpc.Creds(credentials.NewTLS(c.TLS)))
 	}
+	return options
+}
+
+// NewServer makes a server that answers Check and health; it is not serving by
+// its own word until SetServing.
+func NewServer(c ServerConfig, s *Service) *Server {
+	options := c.Options()
 	if !c.Protobuf {
 		options = append(options, grpc.ForceServerCodecV2(newWireCodec()))
 	}

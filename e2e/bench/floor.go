@@ -15,11 +15,11 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
 
 	"extauthz/e2e/parts"
+	"extauthz/envoy"
 )
 
 // The floors: servers that allow everything without looking.
@@ -27,10 +27,6 @@ const (
 	floorDefault = "default" // grpc-go as it comes, which decodes each CheckRequest
 	floorRaw     = "raw"     // decodes and encodes nothing, with the options that suit the service
 )
-
-// streamWorkers keep grown stacks; the raw floor has them whether or not the
-// service does, so that it stays the floor.
-const streamWorkers = 64
 
 // empty allows everything.
 type empty struct {
@@ -74,9 +70,8 @@ func serveFloor(kind, address string) error {
 		if err != nil {
 			return err
 		}
-		server = grpc.NewServer(grpc.ForceServerCodecV2(frames{}), grpc.NumStreamWorkers(streamWorkers), grpc.MaxRecvMsgSize(64<<20),
-			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
-			grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: 10 * time.Minute, MaxConnectionAgeGrace: 30 * time.Second}))
+		service := envoy.ServerConfig{MaxConnectionAge: 10 * time.Minute, MaxConnectionAgeGrace: 30 * time.Second} // as it is by default
+		server = grpc.NewServer(append(service.Options(), grpc.ForceServerCodecV2(frames{}))...)
 		server.RegisterService(&grpc.ServiceDesc{ServiceName: authv3.Authorization_ServiceDesc.ServiceName, HandlerType: (*any)(nil), Methods: []grpc.MethodDesc{{
 			MethodName: "Check",
 			Handler: func(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
