@@ -41,7 +41,7 @@ type Config struct {
 	AllowPreflights bool
 	// ShadowUntil is the end of a trial for all requests; zero: there is none.
 	ShadowUntil    time.Time
-	RepairPaths    bool
+	Paths          PathPolicy
 	ClientAddress  ClientAddress
 	IdentityPrefix string // lower case, such as "x-auth-"
 
@@ -75,6 +75,7 @@ func New(c Config) (*Authorizer, error) {
 	switch c.DefaultRoute {
 	case DefaultRouteMap:
 		need(c.DefaultMap != nil, "default route map needs a default map")
+		need(!c.Paths.Encoded, "default route map takes the resource from the path, so its encoded characters can't be data")
 	case DefaultRouteAuthenticated, DefaultRouteDeny:
 	default:
 		problems = append(problems, fmt.Errorf("authorizer: default route %q: write map, authenticated or deny", c.DefaultRoute))
@@ -127,26 +128,21 @@ func (a *Authorizer) Explain(ctx context.Context, r *Request) (Decision, []Step,
 }
 
 func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision, error) {
-	path, query, ok := a.place(r)
-	if !ok {
-		t.add("path", "refused", ReasonPath.Detail())
-		return Decision{Reason: ReasonPath}, nil
-	}
 	host, ok := CanonicalHost(r.Host)
 	if !ok {
-		t.add("host", "refused", "the host is not a plain host name or address")
-		return Decision{Reason: ReasonPath, Path: path}, nil
+		return refusedPath(HostNotPlain, t), nil
 	}
-	t.add("path", "judged as", path)
+	path, fault := a.judge(r, host)
+	if fault != PathPlain {
+		return refusedPath(fault, t), nil
+	}
+	t.add("path", "judged as", path.Path)
 
-	d := Decision{Path: path}
-	if a.repairs(r) && r.Path != "" {
-		if target := encodeTarget(path, query, strings.Contains(r.Path, "?")); target != r.Path {
-			d.Target = target
-			t.add("path", "repaired", "the upstream gets the repaired path too")
-		}
+	d := Decision{Path: path.Path, Target: path.Target}
+	if d.Target != "" {
+		t.add("path", "repaired", "the upstream gets the repaired path too")
 	}
-	found := a.findCredentials(r, query)
+	found := a.findCredentials(r, path.Query)
 	d.Credentials = found.found
 
 	if a.AllowPreflights && found.count == 0 && isPreflight(r) {
@@ -154,7 +150,7 @@ func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision
 		d.Allowed, d.Reason = true, ReasonAnonymous
 		return d, nil
 	}
-	target := a.route(r, host, path, &d, t)
+	target := a.route(r, host, path.Match, &d, t)
 	if target == targetAnonymous {
 		// A key of ours goes no further; another bearer token is the upstream's.
 		d.Credentials = slices.DeleteFunc(d.Credentials, func(f FoundCredential) bool { return f.foreign })
@@ -267,16 +263,23 @@ func (a *Authorizer) withinRate(d *Decision, t *trace) bool {
 	return true
 }
 
-// place returns the canonical path and the raw query. CONNECT has no path: it
-// is judged by host and method alone, as "/".
-func (a *Authorizer) place(r *Request) (path, query string, ok bool) {
-	if r.Method == "CONNECT" && r.Path == "" {
-		return "/", "", true
-	}
-	return CanonicalPath(r.Path, r.PathSanitised, a.repairs(r))
+// refusedPath denies a request whose path or host two parties could read
+// differently.
+func refusedPath(fault PathFault, t *trace) Decision {
+	t.add("path", "refused", fault.Detail())
+	return Decision{Reason: ReasonPath, PathFault: fault}
 }
 
-func (a *Authorizer) repairs(r *Request) bool { return a.RepairPaths && !r.PathFixed }
+// judge returns the path that is judged. CONNECT has none: it is judged by host
+// and method alone, as "/".
+func (a *Authorizer) judge(r *Request, host string) (JudgedPath, PathFault) {
+	if r.Method == "CONNECT" && r.Path == "" {
+		return JudgedPath{Path: "/", Match: "/"}, PathPlain
+	}
+	policy := a.Paths
+	policy.Repair = policy.Repair && !r.PathFixed
+	return policy.Judge(a.Routes, r.Method, host, r.Path, r.PathSanitised)
+}
 
 // target says what a route asks of the key.
 type target uint8
@@ -315,7 +318,9 @@ func (a *Authorizer) route(r *Request, host, path string, d *Decision, t *trace)
 			return targetDenied
 		}
 		d.Captured = rule.captures()
-		t.add("route", "rule", rule.Pattern)
+		if t != nil {
+			t.add("route", "rule", rule.Pattern+" asks for "+d.Resource+":"+d.Action)
+		}
 		return targetScoped
 	}
 	if a.UseContextExtensions && r.ContextResource != "" {

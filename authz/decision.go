@@ -25,7 +25,9 @@ type Decision struct {
 	Action   string
 	Captured bool   // a rule's wildcard put a value of the request into Resource
 	Rule     *Rule  // the rule that won, nil for context extensions and defaults
-	Path     string // the path judged: canonical, without query
+	Path     string // the path judged: canonical, without query; as sent where it holds encoded data
+
+	PathFault PathFault // for ReasonPath: the part that is refused
 
 	// Target is the request target that has to be passed on instead of the
 	// request's, since that one was repaired before it was judged; else "".
@@ -38,6 +40,15 @@ type Decision struct {
 	Layer      Layer         // which layer knew the key
 	Limit      Limit         // how the key stands with its rate, where the service holds it
 	RetryAfter time.Duration // for ReasonThrottled
+}
+
+// Detail is the public message of a denial: the reason's, or for a refused path
+// that of its fault.
+func (d *Decision) Detail() string {
+	if d.Reason == ReasonPath && d.PathFault != PathPlain {
+		return d.PathFault.Detail()
+	}
+	return d.Reason.Detail()
 }
 
 // Layer names what answered a look-up.

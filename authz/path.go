@@ -5,63 +5,176 @@ import (
 	"unicode/utf8"
 )
 
-const maxTargetLength = 8 << 10 // bytes of path and query together
+// The bounds of request targets where none are configured, in bytes. Envoy's own
+// default bound is 60 KiB for all of a request's headers together.
+const (
+	DefaultMaxPath  = 8 << 10
+	DefaultMaxQuery = 32 << 10
+)
 
-// CanonicalPath returns the path that is judged, decoded, and the raw query.
-// Whatever two parties behind the gateway could read differently is refused (ok
-// false): dot segments, doubled slashes, backslashes, parameters (";"), a
+// PathPolicy says which request targets are judged. The zero PathPolicy is the
+// strict one.
+type PathPolicy struct {
+	// Repair is for operators who can't set the gateway's normalisation: needless
+	// encodings are undone, "\" becomes "/", dot segments are resolved, then
+	// slashes merged, as Envoy does. What needs no repair stays as it was sent.
+	Repair bool
+	// Encoded accepts encoded characters as data in paths that no rule matches;
+	// for defaults that do not take the resource from the path.
+	Encoded bool
+
+	MaxPath, MaxQuery int // in bytes; 0 is the default
+}
+
+// JudgedPath is a request target as it is judged.
+type JudgedPath struct {
+	Path  string // decoded; as it was sent where Match differs
+	Query string // raw
+	// Match is what rules are matched with: Path, where no encoded character is
+	// data. Else each segment that holds one begins with encodedMark, so that
+	// wildcards match it and no literal does.
+	Match string
+	// Target is what has to be passed on instead of the request's target, since
+	// that one was repaired; else "".
+	Target string
+}
+
+// encodedMark begins a segment that is matched as it was sent. No path has this
+// byte otherwise, encoded or not.
+const encodedMark = '\x00'
+
+// Judge returns the path that is judged, or the fault for which the target is
+// refused. It refuses whatever two parties behind the gateway could read
+// differently: dot segments, doubled slashes, backslashes, parameters (";"), a
 // fragment, control characters, bytes outside ASCII, and the encoded forms of
 // "/", "\", "%", ";", "?", "#" and of characters that need no encoding. Case is
 // never folded.
 //
+// A rule of routes that says so, or the policy where no rule matches, takes
+// parameters and these encoded forms as data. They are then part of a wildcard's
+// segment, and dot segments stay refused in every reading of it.
+//
 // sanitised says that the gateway may have put "!" for bytes that it would not
-// show; a path with "!" is then refused. repair is for operators who can't set
-// the gateway's normalisation: dot segments are resolved, then slashes merged,
-// backslashes turned and needless encodings undone, as Envoy does; the rest is
-// refused all the same.
-func CanonicalPath(target string, sanitised, repair bool) (path, query string, ok bool) {
-	if len(target) == 0 || len(target) > maxTargetLength {
-		return "", "", false
+// show; a path with "!" is then refused. For a target that needs neither data
+// nor repair it allocates nothing but the decoded path.
+func (p *PathPolicy) Judge(routes *RouteTable, method, host, target string, sanitised bool) (JudgedPath, PathFault) {
+	raw, query, hasQuery := strings.Cut(target, "?")
+	if fault := p.bounds(raw, query); fault != PathPlain {
+		return JudgedPath{}, fault
 	}
-	raw, query, _ := strings.Cut(target, "?")
-	for i := range len(query) {
-		if c := query[i]; c <= ' ' || c == 0x7f || c == '#' {
-			return "", "", false
+	judged, fault := p.judge(routes, method, host, raw, sanitised)
+	if fault != PathPlain && p.Repair && raw != "" {
+		repaired := repairPath(raw)
+		if repaired == raw {
+			return JudgedPath{}, fault
+		}
+		if judged, fault = p.judge(routes, method, host, repaired, sanitised); fault == PathPlain {
+			judged.Target = repaired
+			if hasQuery {
+				judged.Target += "?" + query
+			}
 		}
 	}
-	if repair {
-		raw = strings.ReplaceAll(raw, `\`, "/")
+	if fault != PathPlain {
+		return JudgedPath{}, fault
 	}
+	judged.Query = query
+	return judged, PathPlain
+}
+
+func (p *PathPolicy) bounds(raw, query string) PathFault {
+	maxPath, maxQuery := p.MaxPath, p.MaxQuery
+	if maxPath == 0 {
+		maxPath = DefaultMaxPath
+	}
+	if maxQuery == 0 {
+		maxQuery = DefaultMaxQuery
+	}
+	if len(raw) > maxPath {
+		return PathTooLong
+	}
+	if len(query) > maxQuery {
+		return QueryTooLong
+	}
+	for i := range len(query) {
+		if c := query[i]; c <= ' ' || c == 0x7f || c == '#' {
+			return QueryCharacter
+		}
+	}
+	return PathPlain
+}
+
+func (p *PathPolicy) judge(routes *RouteTable, method, host, raw string, sanitised bool) (JudgedPath, PathFault) {
+	path, fault := plainPath(raw, sanitised)
+	if fault == PathPlain {
+		if len(path) != len(raw) && routes.endsEncoded(method, host, path, raw) {
+			return JudgedPath{}, PathEncodedEnd
+		}
+		return JudgedPath{Path: path, Match: path}, PathPlain
+	}
+	if !fault.data() {
+		return JudgedPath{}, fault
+	}
+	marked, worse := markEncoded(raw, sanitised)
+	if worse != PathPlain {
+		return JudgedPath{}, worse
+	}
+	if !p.accepts(routes, method, host, raw, marked) {
+		return JudgedPath{}, fault
+	}
+	return JudgedPath{Path: raw, Match: marked}, PathPlain
+}
+
+// accepts tells whether encoded characters are data in this path: by its rule,
+// which must be the same one without parameters, since many servers drop them;
+// or by the policy where no rule matches, however a server may decode the path.
+func (p *PathPolicy) accepts(routes *RouteTable, method, host, raw, marked string) bool {
+	rule := routes.find(method, host, marked)
+	if rule != nil {
+		return rule.Encoded && rule == routes.find(method, host, withoutParameters(marked))
+	}
+	return p.Encoded && routes.find(method, host, withoutParameters(marked)) == nil &&
+		!anyReading(raw, func(path string) bool { return routes.find(method, host, path) != nil })
+}
+
+// plainPath returns the path decoded, or the first fault that it has.
+func plainPath(raw string, sanitised bool) (path string, fault PathFault) {
 	if raw == "" || raw[0] != '/' {
-		return "", "", false
+		return "", PathMissing
 	}
 	encoded := false
 	for i := range len(raw) {
 		switch c := raw[i]; {
-		case c <= ' ', c >= 0x7f, c == '\\', c == ';', c == '#', c == '!' && sanitised:
-			return "", "", false
 		case c == '%':
 			encoded = true
+		case c == ';':
+			return "", PathParameter
+		case c <= ' ', c >= 0x7f, c == '\\', c == '#', c == '!' && sanitised:
+			return "", characterFault(c)
 		}
 	}
 	path = raw
 	if encoded {
-		if path, ok = decodePath(raw, repair); !ok {
-			return "", "", false
+		if path, fault = decodePath(raw); fault != PathPlain {
+			return "", fault
 		}
 	}
-	if plainSegments(path) {
-		return path, query, true
+	return path, segmentsFault(path)
+}
+
+func characterFault(c byte) PathFault {
+	switch c {
+	case '\\':
+		return PathBackslash
+	case '!':
+		return PathSanitised
 	}
-	if !repair {
-		return "", "", false
-	}
-	return mergeSlashes(resolveDots(path)), query, true
+	return PathCharacter
 }
 
 // decodePath undoes percent-encoding, but for what would then divide or mean
 // something else than it did.
-func decodePath(raw string, repair bool) (string, bool) {
+func decodePath(raw string) (string, PathFault) {
 	var b strings.Builder
 	b.Grow(len(raw))
 	for i := 0; i < len(raw); i++ {
@@ -69,22 +182,33 @@ func decodePath(raw string, repair bool) (string, bool) {
 			b.WriteByte(raw[i])
 			continue
 		}
-		if i+2 >= len(raw) {
-			return "", false
-		}
-		hi, lo := unhex(raw[i+1]), unhex(raw[i+2])
-		if hi < 0 || lo < 0 {
-			return "", false
-		}
-		c := byte(hi<<4 | lo)
+		c, ok := unescape(raw[i:])
 		switch {
-		case c < ' ', c == 0x7f, strings.IndexByte(`/\%;?#`, c) >= 0, isUnreserved(c) && !repair:
-			return "", false
+		case !ok:
+			return "", PathBadEncoding
+		case c < ' ', c == 0x7f:
+			return "", PathEncodedControl
+		case strings.IndexByte(`/\%;?#`, c) >= 0:
+			return "", PathEncodedDelimiter
+		case isUnreserved(c):
+			return "", PathNeedlessEncoding
 		}
 		b.WriteByte(c)
 		i += 2
 	}
-	return b.String(), utf8.ValidString(b.String())
+	if !utf8.ValidString(b.String()) {
+		return "", PathBadEncoding
+	}
+	return b.String(), PathPlain
+}
+
+// unescape reads the percent-encoding that s begins with.
+func unescape(s string) (c byte, ok bool) {
+	if len(s) < 3 || s[0] != '%' {
+		return 0, false
+	}
+	hi, lo := unhex(s[1]), unhex(s[2])
+	return byte(hi<<4 | lo), hi >= 0 && lo >= 0
 }
 
 // isUnreserved is RFC 3986, 2.3: characters that no one needs to encode.
@@ -93,19 +217,52 @@ func isUnreserved(c byte) bool {
 		c == '-' || c == '.' || c == '_' || c == '~'
 }
 
-// plainSegments tells whether no segment is empty (but the last), "." or "..".
-func plainSegments(path string) bool {
+// segmentsFault finds a segment that is empty (but the last), "." or "..".
+func segmentsFault(path string) PathFault {
 	for rest := path[1:]; rest != ""; {
 		segment, after, more := strings.Cut(rest, "/")
-		if segment == "" || segment == "." || segment == ".." {
-			return false
-		}
-		if !more {
-			return true
+		switch {
+		case segment == "":
+			return PathEmptySegment
+		case isDots(segment):
+			return PathDotSegment
+		case !more:
+			return PathPlain
 		}
 		rest = after
 	}
-	return true
+	return PathPlain
+}
+
+func isDots(segment string) bool { return segment == "." || segment == ".." }
+
+// repairPath returns a path as Envoy's normalisation leaves it, with every
+// encoding that is not needless as it was sent. A path that has a "%" without two
+// hexadecimal digits stays as it is.
+func repairPath(raw string) string {
+	var b strings.Builder
+	b.Grow(len(raw))
+	for i := 0; i < len(raw); i++ {
+		c := raw[i]
+		switch c {
+		case '\\':
+			c = '/'
+		case '%':
+			d, ok := unescape(raw[i:])
+			if !ok {
+				return raw
+			}
+			if isUnreserved(d) {
+				c, i = d, i+2
+			}
+		}
+		b.WriteByte(c)
+	}
+	path := b.String()
+	if path[0] != '/' || segmentsFault(path) == PathPlain {
+		return path
+	}
+	return mergeSlashes(resolveDots(path))
 }
 
 // resolveDots removes dot segments as RFC 3986, 5.2.4, does: before slashes are
@@ -137,23 +294,4 @@ func mergeSlashes(path string) string {
 		path = strings.ReplaceAll(path, "//", "/")
 	}
 	return path
-}
-
-// encodeTarget writes a judged path as a request target again, so that the
-// upstream gets what was judged.
-func encodeTarget(path, query string, hasQuery bool) string {
-	const hex = "0123456789ABCDEF"
-	b := make([]byte, 0, len(path)+len(query)+1)
-	for i := range len(path) {
-		// RFC 3986, 3.3: pchar and "/", but for ";", which is never judged.
-		if c := path[i]; isUnreserved(c) || strings.IndexByte("/!$&'()*+,=:@", c) >= 0 {
-			b = append(b, c)
-		} else {
-			b = append(b, '%', hex[c>>4], hex[c&15])
-		}
-	}
-	if hasQuery {
-		b = append(append(b, '?'), query...)
-	}
-	return string(b)
 }

@@ -8,10 +8,12 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // pattern is a rule's match in the form that net/http.ServeMux made known:
-// "[METHOD ][HOST]/[PATH]" with {name}, {name...} and {$}. What differs: a
+// "[METHOD ][HOST]/[PATH]" with {name}, {name...} and {$}. What differs: the last
+// segment may be a wildcard with a literal end ({id}:cancel, {name}.json), a
 // request is never redirected or cleaned (its path comes canonical already), a
 // host has no port, and a pattern that could never match is always refused.
 type pattern struct {
@@ -24,6 +26,7 @@ type pattern struct {
 // segment is one element of a pattern's path.
 type segment struct {
 	text  string // literal, or a wildcard's name; "/" is the end that {$} asks for
+	end   string // of a wildcard: the literal that follows it in its segment
 	wild  bool
 	multi bool // the rest of the path: {name...}, or "" for a trailing slash
 }
@@ -39,7 +42,9 @@ func (p *pattern) names() []string {
 	return out
 }
 
-func (p *pattern) multi() bool { return p.segments[len(p.segments)-1].multi }
+func (p *pattern) last() segment { return p.segments[len(p.segments)-1] }
+
+func (p *pattern) multi() bool { return p.last().multi }
 
 func parsePattern(text string) (*pattern, error) {
 	fail := func(why string) (*pattern, error) {
@@ -91,14 +96,24 @@ func parsePattern(text string) (*pattern, error) {
 			if err != nil {
 				return fail("a percent-encoding is bad")
 			}
+			if i := strings.IndexFunc(literal, neverJudged); i >= 0 {
+				return fail(fmt.Sprintf("%q is never part of a path that is judged, so it could never match", literal[i:i+1]))
+			}
 			p.segments = append(p.segments, segment{text: literal})
 			continue
 		}
-		if open != 0 || s[len(s)-1] != '}' {
-			return fail("a wildcard must be a whole segment")
+		inner, end, closed := strings.Cut(s[1:], "}")
+		if open != 0 || !closed || strings.ContainsAny(end, "{}") {
+			return fail("a wildcard must be a whole segment, or begin the last one, as in {id}:cancel")
 		}
-		name, multi := strings.CutSuffix(s[1:len(s)-1], "...")
+		name, multi := strings.CutSuffix(inner, "...")
 		switch {
+		case end != "" && (multi || name == "$"):
+			return fail("nothing may follow {name...} and {$}")
+		case end != "" && !last:
+			return fail("only the last segment may have a literal after its wildcard, as in {id}:cancel")
+		case end != "" && strings.ContainsFunc(end, needsEncoding):
+			return fail(fmt.Sprintf("the literal after the wildcard, %q, must be of letters, digits and -._~!$&'()*+,=:@", end))
 		case name == "$" && !multi:
 			if !last {
 				return fail("{$} must stand at the end")
@@ -113,7 +128,7 @@ func parsePattern(text string) (*pattern, error) {
 			return fail("the wildcard {" + name + "} stands twice")
 		}
 		seen[name] = true
-		p.segments = append(p.segments, segment{text: name, wild: true, multi: multi})
+		p.segments = append(p.segments, segment{text: name, end: end, wild: true, multi: multi})
 	}
 	if len(seen) > maxCaptures {
 		return fail(fmt.Sprintf("at most %d wildcards are allowed", maxCaptures))
@@ -128,6 +143,17 @@ func cleanPath(p string) string {
 		c += "/"
 	}
 	return c
+}
+
+// neverJudged finds the characters that no decoded segment has.
+func neverJudged(c rune) bool {
+	return c < ' ' || c == 0x7f || c == utf8.RuneError || strings.ContainsRune(`/\%;?#`, c)
+}
+
+// needsEncoding finds the characters that RFC 3986, 3.3, has encoded in a segment;
+// and ";", which is never judged.
+func needsEncoding(c rune) bool {
+	return c >= 0x80 || !isUnreserved(byte(c)) && !strings.ContainsRune("!$&'()*+,=:@", c)
 }
 
 func isToken(s string) bool {
@@ -240,16 +266,27 @@ func (s segment) compare(t segment) relation {
 		return moreGeneral
 	case t.multi:
 		return moreSpecific
-	case s.wild && t.wild:
+	case s.wild && t.wild && s.end == t.end:
 		return equivalent
-	case s.wild && t.text != "/":
+	case s.wild && t.wild && strings.HasSuffix(t.end, s.end):
 		return moreGeneral
-	case t.wild && s.text != "/":
+	case s.wild && t.wild && strings.HasSuffix(s.end, t.end):
+		return moreSpecific
+	case s.wild && t.wild:
+		return disjoint
+	case s.wild && s.takes(t.text):
+		return moreGeneral
+	case t.wild && t.takes(s.text):
 		return moreSpecific
 	case !s.wild && !t.wild && s.text == t.text:
 		return equivalent
 	}
 	return disjoint
+}
+
+// takes tells whether a wildcard of one segment matches the text of one.
+func (s segment) takes(text string) bool {
+	return text != "/" && len(text) > len(s.end) && strings.HasSuffix(text, s.end)
 }
 
 // resourceTemplate is a rule's resource, with captures in whole segments.
@@ -292,7 +329,7 @@ func (t resourceTemplate) within(c *Captures) (resource string, ok bool) {
 
 func parseResource(resource string, p *pattern) (resourceTemplate, error) {
 	names := p.names()
-	if p.multi() && len(names) > 0 && p.segments[len(p.segments)-1].text != "" {
+	if p.multi() && len(names) > 0 && p.last().text != "" {
 		names = names[:len(names)-1] // the rest of a path is no one segment
 	}
 	var t resourceTemplate

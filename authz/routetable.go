@@ -11,7 +11,7 @@ import (
 
 const (
 	maxCaptures      = 8
-	maxCaptureLength = 200 // bytes
+	maxCaptureLength = 1024 // bytes, decoded
 )
 
 // Captures holds what a pattern's wildcards took from one path. Its zero value
@@ -41,6 +41,10 @@ type RouteConfig struct {
 	AnyOf  [][]Need
 	Shadow bool // denials are only reported
 	Until  time.Time
+	// Encoded takes parameters and encoded characters in the part of a path that
+	// the wildcards match as data, which the upstream must do too. The resource
+	// can then hold no captured value.
+	Encoded bool
 	// Source is the document that the rule was read from; "": the configuration,
 	// whose rule stands where a document has one for the same requests.
 	Source string
@@ -55,6 +59,7 @@ type Rule struct {
 	AnyOf     [][]Need
 	Shadow    bool
 	Until     time.Time
+	Encoded   bool
 	Source    string
 
 	pattern  *pattern
@@ -62,32 +67,36 @@ type Rule struct {
 	place    int // among the rules of its table
 }
 
-// Target returns resource and action that the rule asks for. ok is false where
-// the method stands for no action, or a captured value is no plain segment. It
-// allocates where the resource holds captured values and does not stand in the
-// path as it is.
+// Target returns resource and action that the rule asks for. A captured value's
+// characters that scopes can't have, and "%", are percent-encoded. ok is false
+// where the method stands for no action, or a captured value has more than
+// maxCaptureLength bytes. It allocates where the resource holds captured values
+// and is not part of the path as it is.
 func (r *Rule) Target(method string, c *Captures) (resource, action string, ok bool) {
 	if action = r.Action; action == "" {
 		if action = MethodAction(method); action == "" {
 			return "", "", false
 		}
 	}
-	captured := 0 // bytes; a value has at least one
+	captured, plain := 0, true // bytes; a value has at least one
 	for _, part := range r.template {
 		if part.capture < 0 {
 			continue
 		}
 		v := c.values[part.capture]
 		captured += len(v)
-		if len(v) > maxCaptureLength || v == "." || v == ".." || !utf8.ValidString(v) || !validSegment(v) {
+		plain = plain && validSegment(v) && strings.IndexByte(v, '%') < 0
+		if len(v) > maxCaptureLength || isDots(v) || !utf8.ValidString(v) {
 			return "", "", false
 		}
 	}
 	if captured == 0 {
 		return r.Resource, action, true
 	}
-	if resource, ok := r.template.within(c); ok {
-		return resource, action, true
+	if plain {
+		if resource, ok := r.template.within(c); ok {
+			return resource, action, true
+		}
 	}
 	var b strings.Builder
 	b.Grow(len(r.Resource) + captured)
@@ -98,7 +107,7 @@ func (r *Rule) Target(method string, c *Captures) (resource, action string, ok b
 		if part.capture < 0 {
 			b.WriteString(part.literal)
 		} else {
-			b.WriteString(c.values[part.capture])
+			writeSegment(&b, c.values[part.capture])
 		}
 	}
 	return b.String(), action, true
@@ -165,6 +174,7 @@ func (r *Rule) captures() bool {
 type RouteTable struct {
 	hosts map[string]*routeNode
 	rules []*Rule
+	ends  bool // there are rules whose last wildcard has a literal end
 }
 
 // NewRouteTable compiles the rules and reports every problem at once: syntax,
@@ -199,6 +209,7 @@ func NewRouteTable(configs []RouteConfig) (*RouteTable, error) {
 			root.insert(rule.pattern.segments, rule)
 			rule.place = len(t.rules)
 			t.rules = append(t.rules, rule)
+			t.ends = t.ends || rule.pattern.last().end != ""
 		}
 	}
 	if len(problems) > 0 {
@@ -213,9 +224,12 @@ func newRule(c RouteConfig) (*Rule, error) {
 		return nil, err
 	}
 	r := &Rule{Pattern: c.Match, Resource: c.Resource, Action: c.Action, Anonymous: c.Anonymous,
-		AnyOf: c.AnyOf, Shadow: c.Shadow, Until: c.Until, Source: c.Source, pattern: p}
+		AnyOf: c.AnyOf, Shadow: c.Shadow, Until: c.Until, Encoded: c.Encoded, Source: c.Source, pattern: p}
 	var problems []error
 	add := func(err error) {
+		if err == nil {
+			return
+		}
 		problems = append(problems, fmt.Errorf("route %q: %w", c.Match, err))
 	}
 	switch {
@@ -240,10 +254,24 @@ func newRule(c RouteConfig) (*Rule, error) {
 			add(fmt.Errorf("action %q: write lower-case letters, digits, \"_\", \".\" and \"-\", such as read", c.Action))
 		}
 	}
+	if c.Encoded {
+		add(r.encodedProblem())
+	}
 	if c.Shadow != !c.Until.IsZero() {
 		add(errors.New("mode shadow and until go together: a trial needs its end date"))
 	}
 	return r, errors.Join(problems...)
+}
+
+// encodedProblem tells why encoded characters can't be data for the rule.
+func (r *Rule) encodedProblem() error {
+	switch {
+	case !r.pattern.wildcard():
+		return errors.New("encoded: allow is about what wildcards match, and the match has none: remove it")
+	case r.captures():
+		return fmt.Errorf("encoded: allow makes encoded characters data, which the resource %q would be made from: name a resource without wildcards, or remove encoded", r.Resource)
+	}
+	return nil
 }
 
 // Rules returns all rules in their configured order.
@@ -273,7 +301,8 @@ func (t *RouteTable) Opened(anonymous *Rule) (losing []*Rule) {
 	return losing
 }
 
-// Match returns the rule for a canonical host and path, or nil. It fills c and
+// Match returns the rule for a canonical host and a path to match
+// ([JudgedPath.Match]), or nil. It fills c and
 // allocates nothing; its cost grows with the path, not with the number of rules.
 func (t *RouteTable) Match(method, host, path string, c *Captures) *Rule {
 	if path == "" || path[0] != '/' {
@@ -293,6 +322,26 @@ func (t *RouteTable) Match(method, host, path string, c *Captures) *Rule {
 		return root.match(method, path, c)
 	}
 	return nil
+}
+
+// find is Match for callers that need no captures; t may be nil.
+func (t *RouteTable) find(method, host, path string) *Rule {
+	if t == nil {
+		return nil
+	}
+	var c Captures
+	return t.Match(method, host, path, &c)
+}
+
+// endsEncoded tells whether the path matches a rule by its literal end that was
+// sent encoded: servers that look for the end before they decode find another
+// route.
+func (t *RouteTable) endsEncoded(method, host, path, raw string) bool {
+	if t == nil || !t.ends {
+		return false
+	}
+	rule := t.find(method, host, path)
+	return rule != nil && !strings.HasSuffix(raw, rule.pattern.last().end)
 }
 
 // Matching returns every rule that matches, the one that wins first.

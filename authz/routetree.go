@@ -3,11 +3,13 @@ package authz
 import "strings"
 
 // routeNode is a node of the tree of path segments that one host's rules make.
-// Since conflicting rules are refused, trying a literal first, then a single
-// wildcard, then the rest of the path finds the most specific rule.
+// Since conflicting rules are refused, trying a literal first, then a wildcard
+// with a literal end (the longest first), then one without, then the rest of the
+// path finds the most specific rule.
 type routeNode struct {
 	literals []literal
 	index    map[string]*routeNode // of literals, where they are more than fewLiterals
+	ends     *routeEnds            // nil: none
 	wild     *routeNode
 	multi    *routeNode
 	rules    []methodRule // that end here: few
@@ -61,6 +63,12 @@ func (n *routeNode) insert(segments []segment, r *Rule) {
 		switch {
 		case s.multi:
 			next = &n.multi
+		case s.end != "":
+			if n.ends == nil {
+				n.ends = &routeEnds{nodes: map[string]*routeNode{}}
+			}
+			n = n.ends.add(s.end)
+			continue
 		case s.wild:
 			next = &n.wild
 		default:
@@ -113,6 +121,11 @@ func (n *routeNode) match(method, path string, c *Captures) *Rule {
 			return r
 		}
 	}
+	if n.ends != nil && rest == "" {
+		if r := n.ends.match(method, seg, path, c); r != nil {
+			return r
+		}
+	}
 	if n.wild != nil && seg != "/" {
 		mark := c.n
 		c.take(seg, path)
@@ -150,6 +163,9 @@ func (n *routeNode) matching(method, path string, out []*Rule) []*Rule {
 	}
 	seg, rest := firstSegment(path)
 	out = n.literal(seg).matching(method, rest, out)
+	if n.ends != nil && rest == "" {
+		out = n.ends.matching(method, seg, out)
+	}
 	if seg != "/" {
 		out = n.wild.matching(method, rest, out)
 	}
@@ -195,11 +211,15 @@ func (n *routeNode) overlapping(segments []segment, f func(*Rule)) {
 			f(r.rule)
 		}
 		n.wild.each(f)
+		n.ends.each(f)
 		for _, l := range n.literals {
 			l.node.each(f)
 		}
 	case s.wild:
 		n.wild.overlapping(rest, f)
+		if len(rest) == 0 {
+			n.ends.overlapping(s, f)
+		}
 		for _, l := range n.literals {
 			if l.text != "/" {
 				l.node.overlapping(rest, f)
@@ -209,6 +229,9 @@ func (n *routeNode) overlapping(segments []segment, f func(*Rule)) {
 		n.literal(s.text).overlapping(rest, f)
 		if s.text != "/" {
 			n.wild.overlapping(rest, f)
+			if len(rest) == 0 {
+				n.ends.overlapping(s, f)
+			}
 		}
 	}
 }
@@ -220,6 +243,7 @@ func (n *routeNode) each(f func(*Rule)) {
 	for _, r := range n.rules {
 		f(r.rule)
 	}
+	n.ends.each(f)
 	n.wild.each(f)
 	n.multi.each(f)
 	for _, l := range n.literals {

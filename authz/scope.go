@@ -129,15 +129,38 @@ func validSegment(segment string) bool {
 		return false
 	}
 	for _, c := range segment {
-		switch c {
-		case '/', '*', ':', ',', '\\', 0x7f, utf8.RuneError:
-			return false
-		}
-		if c <= ' ' || isFormatOrSpace(c) {
+		if !segmentCharacter(c) {
 			return false
 		}
 	}
 	return true
+}
+
+func segmentCharacter(c rune) bool {
+	switch c {
+	case '/', '*', ':', ',', '\\', 0x7f, utf8.RuneError:
+		return false
+	}
+	return c > ' ' && !isFormatOrSpace(c)
+}
+
+// writeSegment writes a value as a segment of a resource: characters that a
+// segment can't have, and "%", are percent-encoded, so that two values never make
+// one segment.
+func writeSegment(b *strings.Builder, value string) {
+	const hex = "0123456789ABCDEF"
+	for _, c := range value {
+		if c != '%' && segmentCharacter(c) {
+			b.WriteRune(c)
+			continue
+		}
+		var text [utf8.UTFMax]byte
+		for _, part := range text[:utf8.EncodeRune(text[:], c)] {
+			b.WriteByte('%')
+			b.WriteByte(hex[part>>4])
+			b.WriteByte(hex[part&15])
+		}
+	}
 }
 
 // isFormatOrSpace finds Unicode's own control, space and invisible characters:

@@ -58,7 +58,7 @@ func startJudge(t *testing.T, repair bool) (j *judge, address string) {
 		t.Fatal(err)
 	}
 	a, err := authz.New(authz.Config{Format: format, Peppers: peppers, Sources: []authz.CredentialSource{{Kind: authz.SourceHeader, Name: "x-api-key"}},
-		Routes: routes, DefaultRoute: authz.DefaultRouteDeny, RepairPaths: repair, Validator: nobody{}, Now: time.Now})
+		Routes: routes, DefaultRoute: authz.DefaultRouteDeny, Paths: authz.PathPolicy{Repair: repair}, Validator: nobody{}, Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,7 @@ type Bootstrap struct {
 	Service      string // this service's gRPC listener
 	Admin        string // Envoy's own admin listener; "": none
 	HeaderPrefix string // of identity headers; "": x-auth-
+	Paths        PathHandling
 	TLS          BootstrapTLS
 }
 

@@ -49,6 +49,9 @@ func (l *decisionLog) decided(ctx context.Context, sample float64, d *authz.Deci
 	}
 	attrs := []slog.Attr{slog.String("reason", reason.String()), slog.String("method", clip(r.Method)),
 		slog.String("path", clip(d.Path)), slog.String("request_id", clip(lineOf(r, "x-request-id")))}
+	if d.PathFault != authz.PathPlain {
+		attrs = append(attrs, slog.String("path_fault", d.PathFault.String()))
+	}
 	if d.Resource != "" {
 		attrs = append(attrs, slog.String("resource", clip(d.Resource)), slog.String("action", d.Action))
 	}

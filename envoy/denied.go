@@ -52,7 +52,12 @@ type refusal struct {
 }
 
 func (e *encoder) refusal(reason authz.Reason) *refusal {
-	p := e.problem(reason)
+	return e.refusalFor(reason, reason.Detail())
+}
+
+// refusalFor is refusal with a text of its own, unless an override has one.
+func (e *encoder) refusalFor(reason authz.Reason, detail string) *refusal {
+	p := e.problem(reason, detail)
 	headers := map[string]string{"cache-control": "no-store"}
 	if p.Status == 401 {
 		challenge := `Bearer realm="` + e.config.Realm + `"`
@@ -98,7 +103,11 @@ func (e *encoder) denied(a *answer, d *authz.Decision, r *authz.Request) {
 	if int(reason) >= len(e.refusals) {
 		reason = authz.ReasonUnspecified
 	}
-	e.refuse(a, e.refusals[reason], r)
+	if reason == authz.ReasonPath && d.PathFault != authz.PathPlain {
+		e.refuse(a, e.paths[d.PathFault], r)
+	} else {
+		e.refuse(a, e.refusals[reason], r)
+	}
 	if reason == authz.ReasonThrottled {
 		a.orElse("retry-after", strconv.Itoa(max(1, seconds(d.RetryAfter))))
 		rateHeaders(&d.Limit, a)
@@ -155,8 +164,8 @@ func (e *encoder) undecided(a *answer, r *authz.Request) {
 }
 
 // problem is the document for a reason, with the operator's overrides.
-func (e *encoder) problem(reason authz.Reason) problem {
-	p := problem{Title: reason.Title(), Status: reason.Status(), Detail: reason.Detail(), Code: reason.Code()}
+func (e *encoder) problem(reason authz.Reason, detail string) problem {
+	p := problem{Title: reason.Title(), Status: reason.Status(), Detail: detail, Code: reason.Code()}
 	o := e.config.Overrides[p.Code]
 	if o.Status != 0 {
 		p.Status = o.Status

@@ -39,6 +39,7 @@ type encoder struct {
 	identity []identityHeader // the complete set, by name
 	names    []string         // their names
 	refusals []*refusal       // by reason
+	paths    []*refusal       // by the fault of a path
 	nobody   *refusal         // where nobody could decide
 	config   EncoderConfig
 }
@@ -84,6 +85,10 @@ func newEncoder(c EncoderConfig) (*encoder, error) {
 	}
 	for _, reason := range authz.Reasons() {
 		e.refusals = append(e.refusals, e.refusal(reason))
+	}
+	e.paths = []*refusal{e.refusals[authz.ReasonPath]}
+	for _, fault := range authz.PathFaults() {
+		e.paths = append(e.paths, e.refusalFor(authz.ReasonPath, fault.Detail()))
 	}
 	e.nobody = e.unavailable()
 	return e, nil

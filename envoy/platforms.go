@@ -52,6 +52,7 @@ type Istio struct {
 	Namespace, Name string            // of the objects; the namespace is the workload's
 	Label, Value    string            // that the workload's pods carry
 	HeaderPrefix    string            // of identity headers; "": x-auth-
+	Paths           PathHandling
 }
 
 // Gateway tells whether an ingress gateway asks.
@@ -81,6 +82,7 @@ type Gateway struct {
 	Service            KubernetesService // this service's gRPC listener
 	Namespace, Gateway string            // the Gateway whose routes are protected
 	HeaderPrefix       string            // of identity headers; "": x-auth-
+	Paths              PathHandling
 	// The DNS name in the service's certificate, and the ConfigMap beside the
 	// Service that holds its authorities; both "": plain text.
 	TLSName, TLSAuthorities string

@@ -346,7 +346,7 @@ func FuzzTheRealAuthorizerAnswersAnything(f *testing.F) {
 	a, err := authz.New(authz.Config{Format: format, Peppers: peppers, Routes: routes, DefaultRoute: authz.DefaultRouteMap, DefaultMap: mapping,
 		Sources: []authz.CredentialSource{{Kind: authz.SourceHeader, Name: "x-api-key"}, {Kind: authz.SourceHeader, Name: "authorization", Scheme: "Bearer"},
 			{Kind: authz.SourceQuery, Name: "api_key"}, {Kind: authz.SourceCookie, Name: "key"}},
-		UseContextExtensions: true, RepairPaths: true, ClientAddress: authz.ClientAddress{TrustedHops: 1, Header: "x-forwarded-for"},
+		UseContextExtensions: true, Paths: authz.PathPolicy{Repair: true}, ClientAddress: authz.ClientAddress{TrustedHops: 1, Header: "x-forwarded-for"},
 		Validator: nobody{}, Now: time.Now})
 	if err != nil {
 		f.Fatal(err)

@@ -137,6 +137,25 @@ func (r *reader) item(path string, value any) {
 	}
 }
 
+// encodedField is our own field of an operation or a path: allow makes encoded
+// characters in what its parameters match data.
+const encodedField = "x-extauthz-encoded"
+
+// encodedAllowed reads encodedField of an operation, else of its path.
+func encodedAllowed(operation, item object) (bool, error) {
+	value, there := operation[encodedField]
+	if !there {
+		value, there = item[encodedField]
+	}
+	switch {
+	case !there || value == "refuse":
+		return false, nil
+	case value == "allow":
+		return true, nil
+	}
+	return false, fmt.Errorf("%s is %v: write allow or refuse", encodedField, value)
+}
+
 // operation makes the rules of one operation; value is nil where there is none.
 func (r *reader) operation(method, path, template string, item object, value any) {
 	name := method + " " + path
@@ -158,6 +177,10 @@ func (r *reader) operation(method, path, template string, item object, value any
 	}
 	asks, ok := r.asks(name, operation)
 	if !ok {
+		return
+	}
+	if asks.Encoded, err = encodedAllowed(operation, item); err != nil {
+		r.problem("%s: %w", name, err)
 		return
 	}
 	for _, base := range bases {

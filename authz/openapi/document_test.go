@@ -143,7 +143,10 @@ func TestWhatCannotBeHeldExactlyRefusesTheDocument(t *testing.T) {
 	for name, c := range map[string]struct{ document, want string }{
 		"no YAML":              {"{", "is no OpenAPI document"},
 		"another kind":         {"swagger: '2.0'\ninfo: {title: a, version: '1'}\npaths: {}", "write it in 3.0, 3.1 or 3.2"},
-		"part of a segment":    {string(document("  /files/{name}.txt: "+op, "")), "is not a whole segment"},
+		"part of a segment":    {string(document("  /files/v{name}: "+op, "")), "is neither a whole segment nor a last one"},
+		"an end in the middle": {string(document("  /files/{name}.d/x: "+op, "")), "is neither a whole segment nor a last one"},
+		"two in one":           {string(document("  /files/{name}-{part}: "+op, "")), "is neither a whole segment nor a last one"},
+		"encoded, misspelt":    {string(document("  /a/{b}: {x-extauthz-encoded: yes, get: {security: [{key: ['a:read']}]}}", "")), "write allow or refuse"},
 		"a query":              {string(document("  /a?b=c: "+op, "")), "a query or fragment"},
 		"no slash":             {string(document("  a: "+op, "")), "has to begin with"},
 		"a scope of no form":   {string(document("  /a: {get: {security: [{key: [read]}]}}", "")), "write resource:action"},
@@ -174,6 +177,34 @@ func TestWhatCannotBeHeldExactlyRefusesTheDocument(t *testing.T) {
 		rules, _, err := Read([]byte(c.document), Options{Sources: sources, AllowAnonymous: true})
 		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: got %v and %v, want %q in one line", name, err, rules, c.want)
+		}
+	}
+}
+
+func TestRead_LiteralEndsAndEncodedData(t *testing.T) {
+	const read = "security: [{key: ['orders:read']}]"
+	lines, _ := said(t, document(`  /orders/{id}:cancel: {post: {`+read+`}}
+  /orders/{id}.json: {get: {security: [{key: ["orders/{id}:read"]}]}}
+  /projects/{id}: {x-extauthz-encoded: allow, get: {`+read+`}, delete: {x-extauthz-encoded: refuse, `+read+`}}
+`, ""), Options{})
+	if got, want := strings.Join(lines, "\n"), `GET /orders/{id}.json -> orders/{id}:read
+POST /orders/{id}:cancel -> orders:read
+DELETE /projects/{id} -> orders:read
+GET /projects/{id} -> orders:read`; got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	rules, _, err := Read(document(`  /projects/{id}: {x-extauthz-encoded: allow, get: {`+read+`}, delete: {x-extauthz-encoded: refuse, `+read+`}}`, ""), Options{Sources: sources})
+	if err != nil || len(rules) != 2 || rules[0].Encoded || !rules[1].Encoded {
+		t.Errorf("got %+v, %v", rules, err)
+	}
+	for _, bad := range []string{"'/files/{name}:a b': {get: {" + read + "}}", "/a: {get: {x-extauthz-encoded: allow, " + read + "}}",
+		"/a/{b}: {get: {x-extauthz-encoded: allow, security: [{key: ['a/{b}:read']}]}}"} {
+		rules, _, err := Read(document("  "+bad, ""), Options{Sources: sources})
+		if err == nil {
+			_, err = authz.NewRouteTable(rules)
+		}
+		if err == nil {
+			t.Errorf("%s was taken", bad)
 		}
 	}
 }

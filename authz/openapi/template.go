@@ -10,7 +10,8 @@ import (
 )
 
 // pathPattern brings a path template into a rule's form. A template is matched
-// exactly or not at all: one that is part of a segment is refused.
+// exactly or not at all: one that is part of a segment is refused, but for the
+// last segment, which may end in a literal, such as {id}:cancel.
 func pathPattern(path string) (string, error) {
 	fail := func(why string) (string, error) { return "", fmt.Errorf("path %q: %s", path, why) }
 	rest, ok := strings.CutPrefix(path, "/")
@@ -28,8 +29,11 @@ func pathPattern(path string) (string, error) {
 		case !strings.ContainsAny(s, "{}"):
 		case len(s) > 2 && s[0] == '{' && strings.IndexAny(s[1:], "{}") == len(s)-2 && s[len(s)-1] == '}':
 			segments[i] = "{" + parameterName(s[1:len(s)-1], i) + "}"
+		case last && s[0] == '{' && strings.IndexByte(s, '}') > 1 && strings.Count(s, "{") == 1 && strings.Count(s, "}") == 1:
+			name, end, _ := strings.Cut(s[1:], "}")
+			segments[i] = "{" + parameterName(name, i) + "}" + end
 		default:
-			return fail(fmt.Sprintf("%q is not a whole segment, so that it can't be matched exactly: describe the operation by a rule under routes, and leave it out of the document", s))
+			return fail(fmt.Sprintf("%q is neither a whole segment nor a last one that ends in a literal, so that it can't be matched exactly: describe the operation by a rule under routes, and leave it out of the document", s))
 		}
 	}
 	return "/" + strings.Join(segments, "/"), nil

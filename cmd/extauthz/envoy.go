@@ -12,6 +12,7 @@ import (
 
 func envoyCommand(g *globals) *cobra.Command {
 	var b envoy.Bootstrap
+	var rawPaths bool
 	bootstrap := &cobra.Command{
 		Use: "bootstrap --upstream HOST:PORT", Short: "Print an Envoy configuration that works as it stands", Args: noArguments,
 		Example: "  extauthz envoy bootstrap --upstream 127.0.0.1:8080 > envoy.yaml && envoy -c envoy.yaml",
@@ -23,7 +24,7 @@ func envoyCommand(g *globals) *cobra.Command {
 			if b.Service == "" {
 				b.Service = settings.GRPC.Listen
 			}
-			b.HeaderPrefix = settings.Identity.HeaderPrefix
+			b.HeaderPrefix, b.Paths = settings.Identity.HeaderPrefix, pathHandling(c, settings, rawPaths)
 			switch t := settings.GRPC.TLS; {
 			case t.Enabled() && b.TLS.Authorities == "":
 				return errors.New("grpc.tls is on: name the authorities of its certificate by --tls-ca, and its DNS name by --tls-name")
@@ -42,8 +43,27 @@ func envoyCommand(g *globals) *cobra.Command {
 	f.StringVar(&b.TLS.Name, "tls-name", "", "DNS name in that certificate")
 	f.StringVar(&b.TLS.Certificate, "tls-cert", "", "file with the certificate by which Envoy proves itself")
 	f.StringVar(&b.TLS.Key, "tls-key", "", "file with that certificate's key")
+	rawPathsFlag(bootstrap, &rawPaths)
 	required(bootstrap, "upstream")
 	return group("envoy", "Configurations for gateways", bootstrap, istioCommand(g), envoyGatewayCommand(g))
+}
+
+func rawPathsFlag(c *cobra.Command, raw *bool) {
+	c.Flags().BoolVar(raw, "raw-paths", false, "pass paths on as they were sent, for upstreams that need every byte of them, such as object stores")
+}
+
+// pathHandling is what the gateway has to do for the rules that there are.
+func pathHandling(c *cobra.Command, settings *config.Config, raw bool) envoy.PathHandling {
+	switch encoded := settings.TakesEncodedPaths(); {
+	case raw && !encoded:
+		c.PrintErrln("warning: --raw-paths without encoded: allow on a rule, or paths.encoded: the service refuses paths that are not in their plain form")
+		return envoy.PathsRaw
+	case raw:
+		return envoy.PathsRaw
+	case encoded:
+		return envoy.PathsEncoded
+	}
+	return envoy.PathsNormalised
 }
 
 // defaultService is where the chart puts the service.
@@ -52,7 +72,7 @@ const defaultService = "extauthz/extauthz:9001"
 func istioCommand(g *globals) *cobra.Command {
 	var i envoy.Istio
 	var service, selector string
-	var mesh bool
+	var mesh, rawPaths bool
 	istio := &cobra.Command{
 		Use: "istio", Short: "Print the objects by which Istio's gateways or sidecars ask this service", Args: noArguments,
 		Example: "  extauthz envoy istio --mesh   # goes under meshConfig in the values of istiod\n" +
@@ -70,7 +90,7 @@ func istioCommand(g *globals) *cobra.Command {
 				return envoy.WriteIstioMesh(c.OutOrStdout(), i)
 			}
 			i.Label, i.Value, _ = strings.Cut(selector, "=")
-			i.HeaderPrefix = settings.Identity.HeaderPrefix
+			i.HeaderPrefix, i.Paths = settings.Identity.HeaderPrefix, pathHandling(c, settings, rawPaths)
 			if !settings.CORS.AllowPreflights {
 				c.PrintErrln("warning: cors.allow_preflights is false: Istio asks before it answers CORS preflights, which carry no key and are refused")
 			}
@@ -90,12 +110,14 @@ func istioCommand(g *globals) *cobra.Command {
 	f.StringVar(&selector, "selector", "istio=ingressgateway", "label of the workload's pods, KEY=VALUE")
 	f.StringVar(&i.Name, "name", "extauthz", "name of the objects")
 	f.StringVar(&service, "service", defaultService, "this service's gRPC port, NAMESPACE/NAME:PORT")
+	rawPathsFlag(istio, &rawPaths)
 	return istio
 }
 
 func envoyGatewayCommand(g *globals) *cobra.Command {
 	var e envoy.Gateway
 	var service string
+	var rawPaths bool
 	gateway := &cobra.Command{
 		Use: "gateway", Short: "Print the objects by which Envoy Gateway's routes ask this service", Args: noArguments,
 		Example: "  extauthz envoy gateway --namespace gateways --gateway api | kubectl apply -f -",
@@ -113,6 +135,7 @@ func envoyGatewayCommand(g *globals) *cobra.Command {
 			case t.ClientCAFile != "":
 				c.PrintErrln("warning: grpc.tls.client_ca_file asks for a client certificate: name Envoy's in the EnvoyProxy of the Gateway, backendTLS.clientCertificateRef")
 			}
+			e.Paths = pathHandling(c, settings, rawPaths)
 			e.HeaderPrefix, e.AllowedHeaders = settings.Identity.HeaderPrefix, config.AllowedHeaders(settings)
 			return envoy.WriteGateway(c.OutOrStdout(), e)
 		},
@@ -123,5 +146,6 @@ func envoyGatewayCommand(g *globals) *cobra.Command {
 	f.StringVar(&e.TLSName, "tls-name", "", "where grpc.tls is on: DNS name in its certificate")
 	f.StringVar(&e.TLSAuthorities, "tls-ca", "", "ConfigMap beside the Service with the authorities of that certificate, under ca.crt")
 	f.StringVar(&service, "service", defaultService, "this service's gRPC port, NAMESPACE/NAME:PORT")
+	rawPathsFlag(gateway, &rawPaths)
 	return gateway
 }

@@ -104,20 +104,21 @@ func matchRoute(settings *config.Config, method, target string) (match, error) {
 	if err != nil {
 		return match{}, err
 	}
-	path, _, ok := authz.CanonicalPath(r.Path, false, settings.Paths.Repair)
-	if !ok {
-		return match{}, errors.New("the path is refused: " + authz.ReasonPath.Detail())
-	}
 	host, ok := authz.CanonicalHost(r.Host)
 	if !ok {
 		return match{}, fmt.Errorf("the host %q is refused: it is no plain host name", r.Host)
 	}
-	m := match{Path: path, Host: host, Rules: []adminapi.Route{}}
-	for _, rule := range t.Matching(method, host, path) {
+	policy := settings.PathPolicy()
+	path, fault := policy.Judge(t, method, host, r.Path, false)
+	if fault != authz.PathPlain {
+		return match{}, errors.New("the path is refused: " + fault.Detail())
+	}
+	m := match{Path: path.Path, Host: host, Rules: []adminapi.Route{}}
+	for _, rule := range t.Matching(method, host, path.Match) {
 		m.Rules = append(m.Rules, adminapi.RouteOf(rule))
 	}
 	var captures authz.Captures
-	rule := t.Match(method, host, path, &captures)
+	rule := t.Match(method, host, path.Match, &captures)
 	switch {
 	case rule != nil && rule.Anonymous:
 		m.Outcome = "no key is needed"
@@ -132,7 +133,7 @@ func matchRoute(settings *config.Config, method, target string) (match, error) {
 	case settings.DefaultRoute == string(authz.DefaultRouteAuthenticated):
 		m.Outcome = "no rule matches: any valid key will do"
 	case settings.DefaultRoute == string(authz.DefaultRouteMap):
-		if m.Resource, m.Action, ok = defaults.Target(method, path); ok {
+		if m.Resource, m.Action, ok = defaults.Target(method, path.Match); ok {
 			m.Outcome = "no rule matches: the default mapping asks for a scope"
 			return m, nil
 		}

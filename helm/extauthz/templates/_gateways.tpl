@@ -6,6 +6,18 @@
 {{- default (include "extauthz.namespace" .) .Values.envoyGateway.gateway.namespace -}}
 {{- end -}}
 
+{{/*
+Whether a rule takes encoded characters in paths as data, so that the gateway passes
+encoded slashes on.
+*/}}
+{{- define "extauthz.encodedPaths" -}}
+{{- $allowed := eq (dig "paths" "encoded" "" .Values.config) "allow" -}}
+{{- range dig "routes" list .Values.config -}}
+{{- if eq (get . "encoded" | default "") "allow" }}{{ $allowed = true }}{{ end -}}
+{{- end -}}
+{{- $allowed -}}
+{{- end -}}
+
 {{/* Whether Envoy Gateway has to speak TLS. */}}
 {{- define "extauthz.gatewayTLS" -}}
 {{- include "extauthz.tlsOn" (dict "root" . "listener" "grpc") -}}

@@ -53,7 +53,7 @@ func (a *api) explain(ctx context.Context, q Question) (*answerOutput, error) {
 		return nil, err
 	}
 	out := &answerOutput{Answer{Allowed: d.Allowed, Reason: d.Reason.String(), Code: d.Reason.Code(), Status: d.Reason.Status(),
-		Detail: d.Reason.Detail(), Resource: d.Resource, Action: d.Action, Steps: steps}}
+		Detail: d.Detail(), Resource: d.Resource, Action: d.Action, Steps: steps}}
 	if d.Rule != nil {
 		out.Body.Route = d.Rule.Pattern
 	}

@@ -3,6 +3,8 @@ package config
 import (
 	"path/filepath"
 	"time"
+
+	"extauthz/authz"
 )
 
 // The defaults, with which the service runs without a file or a flag: SQLite,
@@ -102,6 +104,7 @@ func Defaults() *Config {
 		DefaultRoute:      DefaultRoute,
 		Mapping:           Mapping{StripPrefixes: []string{"/api", "/v*"}},
 		ContextExtensions: true,
+		Paths:             Paths{Encoded: encodedRefuse, MaxPathBytes: authz.DefaultMaxPath, MaxQueryBytes: authz.DefaultMaxQuery},
 		RouteMetadata:     RouteMetadata{Namespaces: []string{}},
 		OpenAPI:           OpenAPI{Files: []string{}},
 		Limits:            Limits{Mode: DefaultLimitsMode},

@@ -7,7 +7,11 @@ import (
 	"extauthz/authz"
 )
 
-const modeShadow = "shadow"
+const (
+	modeShadow    = "shadow"
+	encodedAllow  = "allow"
+	encodedRefuse = "refuse"
+)
 
 // KeyFormat returns the form of keys.
 func (c *Config) KeyFormat() (*authz.KeyFormat, error) {
@@ -30,7 +34,7 @@ func (c *Config) RouteTable() (*authz.RouteTable, error) {
 func (r Route) config() authz.RouteConfig {
 	return authz.RouteConfig{
 		Match: r.Match, Resource: r.Resource, Action: r.Action, Anonymous: r.Anonymous,
-		Shadow: r.Mode == modeShadow, Until: r.Until.Time,
+		Shadow: r.Mode == modeShadow, Until: r.Until.Time, Encoded: r.Encoded == encodedAllow,
 	}
 }
 
@@ -49,6 +53,19 @@ func (c *Config) GatewayRoutes() authz.RouteMetadata {
 // DefaultMap returns the mapping that default_route map uses.
 func (c *Config) DefaultMap() (*authz.DefaultMap, error) {
 	return authz.NewDefaultMap(c.Mapping.StripPrefixes)
+}
+
+// PathPolicy returns which request targets are judged.
+func (c *Config) PathPolicy() authz.PathPolicy {
+	return authz.PathPolicy{Repair: c.Paths.Repair, Encoded: c.Paths.Encoded == encodedAllow,
+		MaxPath: c.Paths.MaxPathBytes, MaxQuery: c.Paths.MaxQueryBytes}
+}
+
+// TakesEncodedPaths tells whether a rule, or the policy where none matches, takes
+// encoded characters in paths as data, so that the gateway has to pass them on.
+func (c *Config) TakesEncodedPaths() bool {
+	return c.Paths.Encoded == encodedAllow || slices.ContainsFunc(c.Routes, func(r Route) bool { return r.Encoded == encodedAllow }) ||
+		slices.ContainsFunc(c.described, func(r authz.RouteConfig) bool { return r.Encoded })
 }
 
 // TrustedPeers returns the networks of the proxies that are answered over HTTP.

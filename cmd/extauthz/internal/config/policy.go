@@ -4,9 +4,9 @@ import "time"
 
 // Route is one rule: which requests it is for, and what they ask for.
 type Route struct {
-	// Requests that the rule is for, [METHOD ][HOST]/PATH as in Go's http.ServeMux, with {name} for a segment and {name...} for the rest.
+	// Requests that the rule is for, [METHOD ][HOST]/PATH as in Go's http.ServeMux, with {name} for a segment, {name...} for the rest, and {name}:end or {name}.end for a last segment that ends so.
 	Match string `koanf:"match"`
-	// Resource that the key's scopes must cover; {name} is filled from the path.
+	// Resource that the key's scopes must cover; {name} is filled from the path, with characters that scopes can't have percent-encoded.
 	Resource string `koanf:"resource"`
 	// Action on it; empty: by method (GET and HEAD read, POST create, PUT and PATCH update, DELETE delete).
 	Action string `koanf:"action"`
@@ -14,6 +14,8 @@ type Route struct {
 	Anonymous bool `koanf:"anonymous"`
 	// enforce, or shadow: denials for scope, network and route are only recorded. Empty: enforce.
 	Mode string `koanf:"mode" enum:"enforce,shadow"`
+	// Whether percent-encoded characters and parameters (";") in what the wildcards match are data, as they are to the upstream (allow), or refused. Empty: refuse. The resource can then hold no wildcard.
+	Encoded string `koanf:"encoded" enum:"refuse,allow"`
 	// End of a shadow rule: a date (its first instant, UTC) or an RFC 3339 time.
 	Until Date `koanf:"until"`
 }
@@ -70,8 +72,14 @@ type CORS struct {
 
 // Paths is what is done with request paths.
 type Paths struct {
-	// Whether a path that is not in its plain form is repaired instead of refused; only for gateways that can't normalise.
+	// Whether a path that is not in its plain form is repaired instead of refused; only for gateways that can't normalise. What needs no repair stays as it was sent.
 	Repair bool `koanf:"repair"`
+	// Whether percent-encoded characters and parameters (";") are data in paths that no rule matches (allow), or refused; not with default_route map, which takes the resource from the path.
+	Encoded string `koanf:"encoded" enum:"refuse,allow"`
+	// Longest path that is judged, in bytes, without the query. Envoy's own limit is max_request_headers_kb, 60 KiB by default for all headers.
+	MaxPathBytes int `koanf:"max_path_bytes" min:"1" max:"1048576"`
+	// Longest query that is judged, in bytes.
+	MaxQueryBytes int `koanf:"max_query_bytes" min:"1" max:"1048576"`
 }
 
 // The modes of Limits.

@@ -29,6 +29,9 @@ func (c *Config) validate(now time.Time, problems *faults) {
 	v.described = v.openAPI()
 	v.routes()
 	v.denials()
+	if c.Paths.Encoded == encodedAllow && c.DefaultRoute == DefaultRoute {
+		v.add("paths.encoded", "allow makes encoded characters in paths data, and default_route map takes the resource from the path: write default_route: authenticated, or encoded: allow on a rule instead")
+	}
 	if h := c.ClientAddress.Header; !lowerToken(h) {
 		v.add("client_address.header", "%q is no header name: write it in lower case, such as x-forwarded-for", h)
 	}

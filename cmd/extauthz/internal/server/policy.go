@@ -50,7 +50,7 @@ func (p *policies) build(c *config.Config) (*policy, error) {
 	a, err := authz.New(authz.Config{
 		Format: p.format, Peppers: peppers, Sources: c.CredentialSources(),
 		Routes: routes, DefaultRoute: authz.DefaultRoute(c.DefaultRoute), DefaultMap: mapping,
-		UseContextExtensions: c.ContextExtensions, RepairPaths: c.Paths.Repair,
+		UseContextExtensions: c.ContextExtensions, Paths: c.PathPolicy(),
 		AllowPreflights: c.CORS.AllowPreflights, RouteMetadata: c.GatewayRoutes(), ShadowUntil: c.Shadow.Until.Time,
 		ClientAddress:  authz.ClientAddress{TrustedHops: c.ClientAddress.TrustedHops, Header: c.ClientAddress.Header},
 		IdentityPrefix: c.Identity.HeaderPrefix,

@@ -1,0 +1,81 @@
+package authz
+
+// PathFault is the part of a request target or host for which it is refused. The
+// set is closed: each fault has a name and a text of its own.
+type PathFault uint8
+
+// The faults. The zero PathFault is none.
+const (
+	PathPlain PathFault = iota
+	PathMissing
+	PathTooLong
+	QueryTooLong
+	QueryCharacter
+	PathCharacter
+	PathSanitised
+	PathBackslash
+	PathDotSegment
+	PathEmptySegment
+	PathParameter
+	PathEncodedDelimiter
+	PathNeedlessEncoding
+	PathEncodedControl
+	PathBadEncoding
+	PathEncodedEnd
+	HostNotPlain
+	pathFaultCount
+)
+
+const (
+	encodedHint = " Send the path without it. The operator's setting for paths in which it is data: encoded: allow on the rule, or paths.encoded where no rule matches."
+	repairHint  = " Send the path that it stands for. The operator's settings: the gateway's path normalisation, or paths.repair."
+)
+
+var pathFaults = [pathFaultCount]struct{ name, detail string }{
+	PathPlain:            {"", "The request's path or host is not in its plain form."},
+	PathMissing:          {"no_path", `The request target is not a path that begins with "/".`},
+	PathTooLong:          {"path_too_long", "The request's path is too long. Send a shorter one. The operator's setting: paths.max_path_bytes."},
+	QueryTooLong:         {"query_too_long", "The request's query is too long. Send a shorter one, or send it in a body. The operator's setting: paths.max_query_bytes."},
+	QueryCharacter:       {"query_character", `The request's query holds a space, a control character or "#". Percent-encode it.`},
+	PathCharacter:        {"character", `The request's path holds a space, a control character, "#" or a byte outside ASCII. Percent-encode it.`},
+	PathSanitised:        {"sanitised", `The request's path holds "!", which here may stand for a byte that the gateway does not pass on. Send the path without it. The operator's setting: encode_raw_headers in the gateway.`},
+	PathBackslash:        {"backslash", `The request's path holds a backslash.` + repairHint},
+	PathDotSegment:       {"dot_segment", `The request's path holds a dot segment ("." or ".."), plain, encoded or before parameters.` + repairHint},
+	PathEmptySegment:     {"empty_segment", `The request's path holds a doubled slash ("//").` + repairHint},
+	PathParameter:        {"parameter", `The request's path holds a parameter (";").` + encodedHint},
+	PathEncodedDelimiter: {"encoded_delimiter", `The request's path holds an encoded "/", "\", "%", ";", "?" or "#", such as %2F.` + encodedHint},
+	PathNeedlessEncoding: {"needless_encoding", `The request's path holds an encoded letter, digit, "-", ".", "_" or "~", such as %7E. Send the character itself. The operator's settings for clients that can't: the gateway's path normalisation, encoded: allow on the rule, paths.encoded where no rule matches, or paths.repair.`},
+	PathEncodedControl:   {"encoded_control", "The request's path holds an encoded control character, such as %00. Send the path without it."},
+	PathBadEncoding:      {"bad_encoding", `The request's path holds a "%" without two hexadecimal digits behind it, encoded bytes that are not UTF-8, or characters that are encoded over and over. Percent-encode each byte of UTF-8 once.`},
+	PathEncodedEnd:       {"encoded_end", `The request's path ends as a rule asks for, but with encoded characters, such as %3Acancel for :cancel. Send them plain.`},
+	HostNotPlain:         {"host", "The request's host is not a plain host name or address. Send it without user, path, or empty labels."},
+}
+
+func (f PathFault) info() *struct{ name, detail string } {
+	if f >= pathFaultCount {
+		f = PathPlain
+	}
+	return &pathFaults[f]
+}
+
+// String returns the fault's name in logs; "" for none.
+func (f PathFault) String() string { return f.info().name }
+
+// Detail is the public message: the offending part, what to do, and the setting
+// by which an operator takes it, where there is one.
+func (f PathFault) Detail() string { return f.info().detail }
+
+// data tells whether a rule may declare the part to be data.
+func (f PathFault) data() bool {
+	return f == PathParameter || f == PathEncodedDelimiter || f == PathNeedlessEncoding
+}
+
+// PathFaults returns every fault, for texts that are made beforehand and for
+// documentation.
+func PathFaults() []PathFault {
+	all := make([]PathFault, 0, pathFaultCount)
+	for f := PathMissing; f < pathFaultCount; f++ {
+		all = append(all, f)
+	}
+	return all
+}
