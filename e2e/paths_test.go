@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -43,7 +44,8 @@ func (j *judge) Check(ctx context.Context, r *authz.Request) (authz.Decision, er
 
 func (j *judge) Headers() []string { return j.authorizer.Headers() }
 
-func startJudge(t *testing.T, repair bool) (j *judge, address string) {
+// startJudge starts one; data has encoded characters accepted as data.
+func startJudge(t *testing.T, repair, data bool) (j *judge, address string) {
 	t.Helper()
 	format, err := authz.NewKeyFormat(authz.KeyFormatConfig{})
 	if err != nil {
@@ -53,7 +55,7 @@ func startJudge(t *testing.T, repair bool) (j *judge, address string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	routes, err := authz.NewRouteTable([]authz.RouteConfig{{Match: "/{all...}", Anonymous: true}})
+	routes, err := authz.NewRouteTable([]authz.RouteConfig{{Match: "/{all...}", Anonymous: true, Encoded: data}, {Match: "/admin", Anonymous: true}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,19 +105,23 @@ const (
 func TestThePathJudgedIsThePathServed(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		for _, setting := range []struct {
-			name            string
-			repair, envoyDo bool
-			edits           []string
+			name         string
+			repair, data bool
+			paths        envoy.PathHandling
+			edits        []string
 		}{
-			{"Envoy normalises", false, true, nil},
-			{"Envoy leaves paths alone", false, false, []string{"normalize_path: true", "normalize_path: false", "merge_slashes: true", "merge_slashes: false", "REJECT_REQUEST\n                common", "KEEP_UNCHANGED\n                common"}},
-			{"Envoy leaves them alone, we repair", true, false, []string{"normalize_path: true", "normalize_path: false", "merge_slashes: true", "merge_slashes: false", "REJECT_REQUEST\n                common", "KEEP_UNCHANGED\n                common"}},
-			{"plain headers", false, false, []string{rawHeaders, "encode_raw_headers: false", "normalize_path: true", "normalize_path: false", "merge_slashes: true", "merge_slashes: false"}},
+			{name: "Envoy normalises"},
+			{name: "Envoy leaves paths alone", paths: envoy.PathsRaw},
+			{name: "Envoy leaves them alone, we repair", repair: true, paths: envoy.PathsRaw},
+			{name: "plain headers", edits: []string{rawHeaders, "encode_raw_headers: false", "normalize_path: true", "normalize_path: false", "merge_slashes: true", "merge_slashes: false"}},
+			{name: "encoded data, Envoy normalises", data: true, paths: envoy.PathsEncoded},
+			{name: "encoded data, Envoy leaves paths alone", data: true, paths: envoy.PathsRaw},
+			{name: "encoded data, we repair", data: true, repair: true, paths: envoy.PathsRaw},
 		} {
 			t.Run(setting.name, func(t *testing.T) {
-				j, address := startJudge(t, setting.repair)
+				j, address := startJudge(t, setting.repair, setting.data)
 				upstream := parts.StartUpstream(t)
-				listen := startGateway(t, version, address, upstream.Address, setting.edits...)
+				listen := startPrintedGateway(t, version, envoy.Bootstrap{Upstream: upstream.Address, Service: address, Paths: setting.paths}, setting.edits...)
 				c, err := net.Dial("tcp", listen)
 				if err != nil {
 					t.Fatal(err)
@@ -145,7 +151,11 @@ func TestThePathJudgedIsThePathServed(t *testing.T) {
 					if res.StatusCode == http.StatusOK {
 						served++
 						line, _, _ := strings.Cut(string(body[:n]), " HTTP/1.1\r\n")
-						samePath(t, target, strings.TrimPrefix(line, "GET "), j.judged.Load())
+						got := strings.TrimPrefix(line, "GET ")
+						samePath(t, target, got, j.judged.Load())
+						if setting.paths == envoy.PathsRaw && got != target && !needsRepair(target) {
+							t.Errorf("%q needed no repair and was served as %q", target, got)
+						}
 					}
 					if res.Close { // as after a request that Envoy could not parse
 						_ = c.Close()
@@ -172,6 +182,10 @@ func samePath(t *testing.T, sent, got string, judged *string) {
 		t.Fatalf("%q reached the upstream as %q, and nobody judged it", sent, got)
 	}
 	raw, _, _ := strings.Cut(got, "?")
+	if *judged == raw {
+		noReadingLeaves(t, sent, raw)
+		return
+	}
 	read, err := url.PathUnescape(raw)
 	if err != nil || read != *judged {
 		t.Errorf("%q was judged as %q and served as %q (%q, %v)", sent, *judged, got, read, err)
@@ -181,5 +195,39 @@ func samePath(t *testing.T, sent, got string, judged *string) {
 	}
 	if again, err := url.PathUnescape(read); err == nil && again != read && strings.ContainsAny(again, "/.\\") && !strings.ContainsAny(read, "/.\\") {
 		t.Errorf("%q was judged as %q, which decodes to %q", sent, *judged, again)
+	}
+}
+
+// needsRepair tells whether Envoy's normalisation would change a path.
+func needsRepair(target string) bool {
+	raw, _, _ := strings.Cut(target, "?")
+	for segment := range strings.SplitSeq(strings.TrimSuffix(raw[1:], "/"), "/") {
+		if segment == "." || segment == ".." || segment == "" && raw != "/" {
+			return true
+		}
+	}
+	return strings.Contains(raw, `\`) || needlessEncoding.MatchString(raw)
+}
+
+var needlessEncoding = regexp.MustCompile(`%(2[dDeE]|3[0-9]|4[1-9a-fA-F]|5[0-9aAfF]|6[1-9a-fA-F]|7[0-9aAeE])`)
+
+// noReadingLeaves holds a path that was served as it was sent to everything that
+// servers could make of it.
+func noReadingLeaves(t *testing.T, sent, raw string) {
+	t.Helper()
+	for text := raw; ; {
+		for segment := range strings.SplitSeq(strings.ReplaceAll(text, `\`, "/"), "/") {
+			if i := strings.IndexAny(segment, ";?#"); i >= 0 {
+				segment = segment[:i]
+			}
+			if segment == "." || segment == ".." {
+				t.Errorf("%q was served as %q, which may be read as %q", sent, raw, text)
+			}
+		}
+		next, err := url.PathUnescape(text)
+		if err != nil || next == text {
+			return
+		}
+		text = next
 	}
 }

@@ -16,6 +16,7 @@ const proxiesPolicy = `
 routes:
   - {match: "/healthz", anonymous: true}
   - {match: "api.example.com/hosted", resource: strict, action: read}
+  - {match: "/objects/{rest...}", resource: objects, action: read, encoded: allow}
 client_address: {trusted_hops: 1}
 `
 
@@ -24,6 +25,8 @@ type proxy struct {
 	start func(t *testing.T, example func(name string) string, port int)
 	// problems: the client gets the problem document and any status.
 	problems bool
+	// normalises: paths are made plain, or refused, before the service is asked.
+	normalises bool
 	// bare: a denial's headers are lost, and an error is 403 (Envoy 1.37.0).
 	bare bool
 }
@@ -41,7 +44,7 @@ func onEachProxy(t *testing.T, test func(t *testing.T, s *stack, p proxy)) {
 		}},
 	}
 	for _, version := range parts.Versions() {
-		proxies["envoy-"+version] = proxy{problems: true, bare: version == "1.37.0", start: func(t *testing.T, example func(string) string, _ int) {
+		proxies["envoy-"+version] = proxy{problems: true, normalises: true, bare: version == "1.37.0", start: func(t *testing.T, example func(string) string, _ int) {
 			admin := freePort(t)
 			parts.StartEnvoy(t, version, strings.ReplaceAll(example("envoy-http.yaml"), "9901", strconv.Itoa(admin)), admin)
 		}}

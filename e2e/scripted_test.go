@@ -83,10 +83,17 @@ func gateway(t *testing.T, version string, edits ...string) (s *stack, server *s
 // service, and returns where it listens.
 func startGateway(t *testing.T, version, service, upstream string, edits ...string) (listen string) {
 	t.Helper()
+	return startPrintedGateway(t, version, envoy.Bootstrap{Upstream: upstream, Service: service}, edits...)
+}
+
+// startPrintedGateway is startGateway for a bootstrap of any kind.
+func startPrintedGateway(t *testing.T, version string, b envoy.Bootstrap, edits ...string) (listen string) {
+	t.Helper()
 	port, admin := freePort(t), freePort(t)
 	listen = fmt.Sprintf("127.0.0.1:%d", port)
+	b.Listen, b.Admin = listen, fmt.Sprintf("127.0.0.1:%d", admin)
 	var bootstrap strings.Builder
-	if err := envoy.WriteBootstrap(&bootstrap, envoy.Bootstrap{Listen: listen, Upstream: upstream, Service: service, Admin: fmt.Sprintf("127.0.0.1:%d", admin)}); err != nil {
+	if err := envoy.WriteBootstrap(&bootstrap, b); err != nil {
 		t.Fatal(err)
 	}
 	text := bootstrap.String()

@@ -46,10 +46,16 @@ func onEach(t *testing.T, test func(t *testing.T, version string)) {
 // configuration that `envoy bootstrap` prints; each old text must be there.
 func newStack(t *testing.T, version, configuration string, edits ...string) *stack {
 	t.Helper()
+	return newPrintedStack(t, version, configuration, nil, edits...)
+}
+
+// newPrintedStack is newStack with flags of `envoy bootstrap`.
+func newPrintedStack(t *testing.T, version, configuration string, flags []string, edits ...string) *stack {
+	t.Helper()
 	s := &stack{Service: parts.StartService(t, configuration), t: t, upstream: parts.StartUpstream(t)}
 	listen, admin := freePort(t), freePort(t)
 	s.gateway, s.admin = fmt.Sprintf("127.0.0.1:%d", listen), fmt.Sprintf("127.0.0.1:%d", admin)
-	bootstrap := s.Must("envoy", "bootstrap", "--upstream", s.upstream.Address, "--listen", s.gateway, "--admin", s.admin)
+	bootstrap := s.Must(append([]string{"envoy", "bootstrap", "--upstream", s.upstream.Address, "--listen", s.gateway, "--admin", s.admin}, flags...)...)
 	for i := 0; i < len(edits); i += 2 {
 		if !strings.Contains(bootstrap, edits[i]) {
 			t.Fatalf("the bootstrap does not hold %q", edits[i])
