@@ -133,8 +133,7 @@ func (p *PathPolicy) accepts(routes *RouteTable, method, host, raw, marked strin
 	if rule != nil {
 		return rule.Encoded && rule == routes.find(method, host, withoutParameters(marked))
 	}
-	return p.Encoded && routes.find(method, host, withoutParameters(marked)) == nil &&
-		!anyReading(raw, func(path string) bool { return routes.find(method, host, path) != nil })
+	return p.Encoded && !anyReading(raw, func(path string) bool { return routes.find(method, host, path) != nil })
 }
 
 // plainPath returns the path decoded, or the first fault that it has.

@@ -31,7 +31,7 @@ func (e *routeEnds) add(end string) *routeNode {
 func (e *routeEnds) match(method, segment, path string, c *Captures) *Rule {
 	for _, length := range e.lengths {
 		at := len(segment) - length
-		if at <= 0 || at == 1 && segment[0] == encodedMark {
+		if at <= 0 {
 			continue // nothing is left for the wildcard
 		}
 		n := e.nodes[segment[at:]]

@@ -74,6 +74,7 @@ func TestRouteTable_LiteralEndsConflictWhereNoneIsMoreSpecific(t *testing.T) {
 		{"GET /a/{x}:cancel", "POST /a/{y}:cancel", false},
 		{"/{x}/b:cancel", "/a/{y}:cancel", true},
 		{"/{x}/b", "/a/{y}:cancel", false},
+		{"/a/{x}:cancel", "/{y}/:cancel", false},
 	} {
 		for _, pair := range [][2]string{{c.one, c.other}, {c.other, c.one}} {
 			_, err := NewRouteTable([]RouteConfig{{Match: pair[0], Resource: "x", Action: "read"}, {Match: pair[1], Resource: "x", Action: "read"}})
