@@ -64,6 +64,7 @@ test-full: parts vet lint ## also what takes longer: every Envoy, a million keys
 	CI=true $(GO) test -tags full -run TestAReleaseIsTheSameBytesTwice -v -timeout 40m ./scripts/release
 	$(GO) test ./authz -run '^$$' -fuzz FuzzRouteTableAgreesWithServeMux -fuzztime 60s -fuzzminimizetime 100x
 	$(GO) test ./authz -run '^$$' -fuzz FuzzCanonicalPathIsWhatEveryPartyReads -fuzztime 60s -fuzzminimizetime 100x
+	$(GO) test ./authz -run '^$$' -fuzz FuzzPathPolicy_NoReadingOfAnEncodedPathLeavesItsRule -fuzztime 60s -fuzzminimizetime 100x
 	$(GO) test ./cachesvc -run '^$$' -fuzz FuzzTheTableIsAMap -fuzztime 60s -fuzzminimizetime 1x
 	$(GO) test ./envoy -run '^$$' -fuzz FuzzAnyCheckRequestIsAnswered -fuzztime 60s -fuzzminimizetime 100x
 	$(GO) test ./envoy -run '^$$' -fuzz FuzzBytesAreDecidedAboutAsMessages -fuzztime 60s -fuzzminimizetime 100x

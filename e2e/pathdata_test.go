@@ -76,6 +76,25 @@ func TestEncodedData_IsServedAsSentThroughThePrintedEnvoy(t *testing.T) {
 	})
 }
 
+// TestEncodedData_OfTheDefaultPassesNoRule: any valid key may ask for encoded paths
+// that no rule matches, and for none that a server could read as one with a rule.
+func TestEncodedData_OfTheDefaultPassesNoRule(t *testing.T) {
+	onEach(t, func(t *testing.T, version string) {
+		s := newPrintedStack(t, version, `
+routes: [{match: "/admin/", resource: admin}]
+default_route: authenticated
+paths: {encoded: allow}
+`, []string{"--raw-paths"})
+		key := "x-api-key: " + s.NewKey("--scope", "orders:read").Key
+		servedAsSent(t, s, append(needlessTargets, encodedTargets...), key)
+		for _, target := range []string{"/admin/x", "/admin%2Fx", "/admin;v=1/x", "/%61dmin/x", "/admin%252Fx", "/admin%5Cx", "/x%2F..%2Fadmin/y", "/%2Fadmin/x", "/admin%3Bv/x"} {
+			if a := s.ask("GET", target, key); a.reached || a.status < 400 {
+				t.Errorf("%s: got %d, upstream reached: %v", target, a.status, a.reached)
+			}
+		}
+	})
+}
+
 func TestRules_EverySegmentAndCustomMethodsThroughEnvoy(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		s := newStack(t, version, encodedPolicy)

@@ -24,7 +24,8 @@ routes:
 limits: {mode: off}
 denials: {overrides: {scope_missing: {status: 404, title: "no: such", headers: {x-why: "scope"}}}}
 client_address: {trusted_hops: 2}
-paths: {repair: true}
+paths: {repair: true, encoded: allow}
+default_route: authenticated
 `
 
 func TestPrintedConfigurationLoadsAgain(t *testing.T) {
@@ -52,14 +53,14 @@ func TestHazardsAreWarnedOfByName(t *testing.T) {
 		"credentials[2]: keys in a query string",
 		"identity.forward_credential: upstreams get the callers' keys",
 		"client_address.trusted_hops: 2: exactly so many proxies",
-		"paths.repair: ",
+		"paths.encoded: ", "paths.repair: ",
 	} {
 		if !slices.ContainsFunc(w, func(line string) bool { return strings.Contains(line, want) }) {
 			t.Errorf("no warning %q in\n%s", want, strings.Join(w, "\n"))
 		}
 	}
-	if len(w) != 9 {
-		t.Errorf("%d warnings, want 9:\n%s", len(w), strings.Join(w, "\n"))
+	if len(w) != 10 {
+		t.Errorf("%d warnings, want 10:\n%s", len(w), strings.Join(w, "\n"))
 	}
 }
 

@@ -121,6 +121,16 @@ func TestEveryFaultIsOneLineThatSaysWhatToDo(t *testing.T) {
 		{"route_metadata: {allow_anonymous: true}", "needs route_metadata.namespaces"},
 		{"on_error: allow", "on_error: \"allow\" is none of unavailable, deny, error_response"},
 		{"data_dir: ''", "data_dir: is empty"},
+		{"routes: [{match: '/a/{id}', resource: 'a/{id}', encoded: allow}]", "x.yaml:1: routes[0]: route \"/a/{id}\": encoded: allow makes encoded characters data, which the resource \"a/{id}\" would be made from: name a resource without wildcards"},
+		{"routes: [{match: /a, resource: a, encoded: allow}]", "the match has none: remove it"},
+		{"routes: [{match: '/a/{id}', resource: a, encoded: data}]", `routes[0].encoded: "data" is none of refuse, allow`},
+		{"routes: [{match: '/a/{id}:x/b', resource: a}]", "only the last segment may have a literal after its wildcard, as in {id}:cancel"},
+		{"routes: [{match: '/a/{id}<b', resource: a}]", "the literal after the wildcard, \"<b\", must be of letters"},
+		{"routes: [{match: '/a;b', resource: a}]", `";" is never part of a path that is judged`},
+		{"routes: [{match: 'POST /a/{x}:c', resource: a}, {match: '/{y}/b:c', resource: b}]", "x.yaml:1: routes[1]: routes"},
+		{"paths: {encoded: allow}", "x.yaml:1: paths.encoded: allow makes encoded characters in paths data, and default_route map takes the resource from the path: write default_route: authenticated"},
+		{"paths: {max_path_bytes: 0}", "paths.max_path_bytes: 0 is too small: the least is 1"},
+		{"paths: {max_query_bytes: 2000000}", "paths.max_query_bytes: 2000000 is too large: the most is 1048576"},
 	} {
 		got := problems(t, c.text)
 		if len(got) != 1 || !strings.Contains(got[0], c.want) {

@@ -70,6 +70,9 @@ func (c *Config) Warnings(now time.Time) []string {
 	if c.ClientAddress.TrustedHops > 0 {
 		add("client_address.trusted_hops", "%d: exactly so many proxies must add to %s before the gateway asks, or clients can choose their address", c.ClientAddress.TrustedHops, c.ClientAddress.Header)
 	}
+	if c.Paths.Encoded == encodedAllow {
+		add("paths.encoded", "encoded characters and parameters are data in every path that no rule matches: the upstreams have to treat them so too")
+	}
 	if c.Paths.Repair {
 		add("paths.repair", "paths are repaired before they are judged, and passed on as they were judged: let the gateway normalise instead where it can")
 	}
