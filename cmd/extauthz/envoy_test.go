@@ -64,6 +64,32 @@ func TestPlatformObjectsAreForTheLoadedConfiguration(t *testing.T) {
 	}
 }
 
+// TestEnvoyCommands_PathHandlingFollowsTheRules: what encoded: allow accepts is not
+// refused by the gateway first.
+func TestEnvoyCommands_PathHandlingFollowsTheRules(t *testing.T) {
+	file := t.TempDir() + "/extauthz.yaml"
+	for configuration, words := range map[string]map[string]string{
+		"{}": {"bootstrap": "path_with_escaped_slashes_action: REJECT_REQUEST", "istio": "path_with_escaped_slashes_action: REJECT_REQUEST", "gateway": "path: {escapedSlashesAction: RejectRequest}",
+			"bootstrap --raw-paths": "normalize_path: false\n                merge_slashes: false\n                path_with_escaped_slashes_action: KEEP_UNCHANGED",
+			"istio --raw-paths":     "normalize_path: false", "gateway --raw-paths": "path: {escapedSlashesAction: KeepUnchanged, disableMergeSlashes: true}"},
+		"{routes: [{match: '/a/{id}', resource: a, encoded: allow}]}": {"bootstrap": "normalize_path: true\n                merge_slashes: true\n                path_with_escaped_slashes_action: KEEP_UNCHANGED",
+			"istio": "path_with_escaped_slashes_action: KEEP_UNCHANGED", "gateway": "path: {escapedSlashesAction: KeepUnchanged}"},
+	} {
+		if err := os.WriteFile(file, []byte(configuration), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for command, want := range words {
+			args := append([]string{"--config", file, "envoy"}, strings.Fields(command)...)
+			if strings.HasPrefix(command, "bootstrap") {
+				args = append(args, "--upstream", "127.0.0.1:8080")
+			}
+			if text, err := printed(t, args...); err != nil || !strings.Contains(text, want) {
+				t.Errorf("%s: `envoy %s` does not print %s: %v\n%s", configuration, command, want, err, text)
+			}
+		}
+	}
+}
+
 func TestPlatformObjectsAreRefusedForNamesThatCantBe(t *testing.T) {
 	for _, args := range []string{
 		"istio --service extauthz:9001", "istio --mesh --service a/b:0", "istio --service a/b:70000", "istio --selector ingressgateway", "istio --namespace Shop",
