@@ -7,11 +7,12 @@ import (
 
 // Neighbour is a concrete request beside those of a rule, and what decides it.
 type Neighbour struct {
-	Method string
-	Host   string // "": any
-	Path   string // decoded
-	Rule   *Rule  // that decides it; nil: the default route
-	Asks   string // such as "pay:delete", "any valid key" or "no key"
+	Method  string
+	Host    string       // "": any
+	Path    string       // decoded
+	Rule    *Rule        // that decides it; nil: the default route
+	Default DefaultRoute // that decides it; "": a rule
+	Asks    string       // such as "pay:delete", "any valid key" or "no key"
 }
 
 // Neighbours finds what a default route or a weaker rule lets through beside a
@@ -206,7 +207,7 @@ func (n *Neighbours) weaker(r *Rule, base *Captures, method, host, path string) 
 	if r.strength() == asksAnyKey {
 		return decided, false
 	}
-	switch n.fallback {
+	switch decided.Default = n.fallback; n.fallback {
 	case DefaultRouteAuthenticated:
 		decided.Asks = "any valid key"
 		return decided, true
