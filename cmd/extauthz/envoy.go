@@ -24,6 +24,9 @@ func envoyCommand(g *globals) *cobra.Command {
 				b.Service = settings.GRPC.Listen
 			}
 			b.HeaderPrefix = settings.Identity.HeaderPrefix
+			if b.Hosts, err = onlyHosts(settings); err != nil {
+				return err
+			}
 			switch t := settings.GRPC.TLS; {
 			case t.Enabled() && b.TLS.Authorities == "":
 				return errors.New("grpc.tls is on: name the authorities of its certificate by --tls-ca, and its DNS name by --tls-name")
@@ -44,6 +47,19 @@ func envoyCommand(g *globals) *cobra.Command {
 	f.StringVar(&b.TLS.Key, "tls-key", "", "file with that certificate's key")
 	required(bootstrap, "upstream")
 	return group("envoy", "Configurations for gateways", bootstrap, istioCommand(g), envoyGatewayCommand(g))
+}
+
+// onlyHosts returns the hosts that the rules name where all of them do, else none.
+func onlyHosts(settings *config.Config) ([]string, error) {
+	routes, err := settings.RouteTable()
+	if err != nil {
+		return nil, err
+	}
+	hosts, all := routes.Hosts()
+	if !all {
+		return nil, nil
+	}
+	return hosts, nil
 }
 
 // defaultService is where the chart puts the service.
@@ -71,6 +87,9 @@ func istioCommand(g *globals) *cobra.Command {
 			}
 			i.Label, i.Value, _ = strings.Cut(selector, "=")
 			i.HeaderPrefix = settings.Identity.HeaderPrefix
+			if i.Hosts, err = onlyHosts(settings); err != nil {
+				return err
+			}
 			if !settings.CORS.AllowPreflights {
 				c.PrintErrln("warning: cors.allow_preflights is false: Istio asks before it answers CORS preflights, which carry no key and are refused")
 			}
@@ -114,6 +133,11 @@ func envoyGatewayCommand(g *globals) *cobra.Command {
 				c.PrintErrln("warning: grpc.tls.client_ca_file asks for a client certificate: name Envoy's in the EnvoyProxy of the Gateway, backendTLS.clientCertificateRef")
 			}
 			e.HeaderPrefix, e.AllowedHeaders = settings.Identity.HeaderPrefix, config.AllowedHeaders(settings)
+			if !settings.RouteMetadata.Enabled { // else annotations are rules too, for hosts that are not known here
+				if e.Hosts, err = onlyHosts(settings); err != nil {
+					return err
+				}
+			}
 			return envoy.WriteGateway(c.OutOrStdout(), e)
 		},
 	}
