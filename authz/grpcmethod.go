@@ -34,7 +34,7 @@ var standardMethods = []struct{ prefix, action string }{
 
 func capital(s string) bool { return s != "" && 'A' <= s[0] && s[0] <= 'Z' }
 
-// isWord tells whether s is made of what identifiers of Protocol Buffers have.
+// isWord reports whether s is made of what identifiers of Protocol Buffers have.
 func isWord(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; c != '_' && (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {

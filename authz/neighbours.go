@@ -196,7 +196,7 @@ func (n *Neighbours) beside(base string, tail bool) []string {
 	return seen
 }
 
-// weaker tells whether less than the rule asks for decides a request.
+// weaker reports whether less than the rule asks for decides a request.
 func (n *Neighbours) weaker(r *Rule, base *Captures, method, host, path string) (Neighbour, bool) {
 	decided := Neighbour{Method: method, Host: host, Path: path}
 	var c Captures
@@ -219,7 +219,7 @@ func (n *Neighbours) weaker(r *Rule, base *Captures, method, host, path string) 
 	return decided, false
 }
 
-// covered tells whether every key with a scope for resource and action meets the
+// covered reports whether every key with a scope for resource and action meets the
 // rule, too, as it would be for the method.
 func (r *Rule) covered(base *Captures, method, resource, action string) bool {
 	alternatives := r.AnyOf

@@ -134,8 +134,8 @@ func (c *Config) defaultRoute() {
 	}
 }
 
-// hasRules tells whether there is a rule of any kind. Those of the gateway's
-// annotations are written elsewhere, and route_metadata.enabled says that they
+// hasRules reports whether there is a rule of any kind. Those of the gateway's
+// annotations are written elsewhere, and route_metadata.enabled makes them
 // count.
 func (c *Config) hasRules() bool {
 	return len(c.Routes)+len(c.OpenAPI.Files)+len(c.RouteMetadata.Routes) > 0 || c.RouteMetadata.Enabled
