@@ -344,7 +344,11 @@ func (a *Authorizer) route(r *Request, host, path string, d *Decision, t *trace)
 			return targetScoped
 		}
 	}
-	t.add("route", "denied", "no rule matches and the default maps nothing")
+	if a.DefaultRoute == DefaultRouteDeny {
+		t.add("route", "denied", "no rule matches and default_route is deny")
+	} else {
+		t.add("route", "denied", "no rule matches and the default maps nothing")
+	}
 	return targetDenied
 }
 

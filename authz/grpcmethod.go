@@ -2,26 +2,28 @@ package authz
 
 import "strings"
 
-// grpcMethod names what a gRPC call asks for: of POST /pkg.v1.Service/Method the
-// service is the resource, and the action follows the standard methods of API
-// design (Get, List, Search, Watch: read; Create, Update, Delete), else it is
-// the method's own name in lower case, as in cancel_order. It goes by the path
-// alone, never by content-type, which the client chooses and the upstream may
-// not look at. ok is false for what is no such path: a package, and service and
-// method in capitals, are its marks.
-func grpcMethod(method, rest string) (resource, action string, ok bool) {
+// isGRPCPath recognises the path of a gRPC call, without its leading slash, as in
+// POST /pkg.v1.Service/Method: a package, and service and method in capitals, are
+// its marks. It goes by the path alone, never by content-type, which the client
+// chooses and the upstream may ignore.
+func isGRPCPath(method, rest string) bool {
 	service, name, two := strings.Cut(rest, "/")
 	dot := strings.LastIndexByte(service, '.')
-	if method != "POST" || !two || strings.Contains(name, "/") || dot <= 0 || !capital(service[dot+1:]) || !capital(name) {
-		return "", "", false
-	}
+	return two && method == "POST" && dot > 0 && capital(service[dot+1:]) && capital(name) && isWord(name)
+}
+
+// grpcMethod names what a gRPC call asks for: the service is the resource, and
+// the action follows the standard methods of API design (Get, List, Search,
+// Watch: read; Create, Update, Delete), else it is the method's own name in lower
+// case, as in cancel_order. rest is a path that [isGRPCPath] recognised.
+func grpcMethod(rest string) (resource, action string) {
+	service, name, _ := strings.Cut(rest, "/")
 	for _, verb := range standardMethods {
 		if after, found := strings.CutPrefix(name, verb.prefix); found && (after == "" || capital(after)) {
-			return service, verb.action, true
+			return service, verb.action
 		}
 	}
-	action = snakeCase(name)
-	return service, action, validAction(action)
+	return service, snakeCase(name)
 }
 
 var standardMethods = []struct{ prefix, action string }{
@@ -31,6 +33,16 @@ var standardMethods = []struct{ prefix, action string }{
 }
 
 func capital(s string) bool { return s != "" && 'A' <= s[0] && s[0] <= 'Z' }
+
+// isWord reports whether s is made of what identifiers of Protocol Buffers have.
+func isWord(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c != '_' && (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
+			return false
+		}
+	}
+	return true
+}
 
 func snakeCase(s string) string {
 	var b strings.Builder

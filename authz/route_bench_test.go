@@ -79,7 +79,7 @@ func TestJudgingARequestAllocatesNothing(t *testing.T) {
 // TestTheDefaultMappingAllocatesNothing but the action of a gRPC method that is
 // none of the standard ones.
 func TestTheDefaultMappingAllocatesNothing(t *testing.T) {
-	m, err := NewDefaultMap([]string{"/api", "/v*"})
+	m, err := NewDefaultMap([]string{"/api", "/{version}"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -306,37 +306,6 @@ func FuzzRouteTableAgreesWithServeMux(f *testing.F) {
 	})
 }
 
-func TestDefaultMap(t *testing.T) {
-	m, err := NewDefaultMap([]string{"/api", "/v*"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range []struct{ method, path, want string }{
-		{"GET", "/orders/42", "orders:read"}, {"POST", "/api/v1/orders", "orders:create"},
-		{"PATCH", "/v2/orders", "orders:update"}, {"DELETE", "/api/orders/1", "orders:delete"},
-		{"GET", "/", ""}, {"GET", "/v1/", ""}, {"OPTIONS", "/orders", ""}, {"GET", "/extauthz/keys", ""},
-		{"GET", "/a:b", ""}, {"GET", "/api", "api:read"},
-		{"POST", "/pkg.v1.Orders/GetOrder", "pkg.v1.Orders:read"}, {"POST", "/pkg.v1.Orders/List", "pkg.v1.Orders:read"},
-		{"POST", "/pkg.Orders/CancelOrder", "pkg.Orders:cancel_order"}, {"POST", "/pkg.Orders/Getaway", "pkg.Orders:getaway"},
-		{"POST", "/pkg.Orders/BatchDeleteOrders", "pkg.Orders:delete"}, {"POST", "/pkg.Orders/ExportCSV", "pkg.Orders:export_csv"},
-		{"GET", "/pkg.Orders/GetOrder", "pkg.Orders:read"}, {"POST", "/pkg.orders/GetOrder", "pkg.orders:create"},
-		{"POST", "/Orders/GetOrder", "Orders:create"}, {"POST", "/pkg.Orders/GetOrder/x", "pkg.Orders:create"},
-		{"POST", "/pkg.Orders/getOrder", "pkg.Orders:create"}, {"POST", "/api/v1/pkg.Orders/GetOrder", "pkg.Orders:read"},
-	} {
-		resource, action, ok := m.Target(c.method, c.path)
-		got := resource + ":" + action
-		if !ok {
-			got = ""
-		}
-		if got != c.want {
-			t.Errorf("%v: got %q", c, got)
-		}
-	}
-	if _, err := NewDefaultMap([]string{"api", "/a//b"}); err == nil || strings.Count(err.Error(), "\n") != 1 {
-		t.Errorf("want two problems, got %v", err)
-	}
-}
-
 // TestAlternativesAreHeldAsTheyAreWritten: of one alternative every need, of all
 // alternatives one.
 func TestAlternativesAreHeldAsTheyAreWritten(t *testing.T) {

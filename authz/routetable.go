@@ -277,6 +277,18 @@ func (r *Rule) encodedProblem() error {
 // Rules returns all rules in their configured order.
 func (t *RouteTable) Rules() []*Rule { return append([]*Rule(nil), t.rules...) }
 
+// Hosts returns the hosts that rules name, sorted. all reports whether every rule
+// names one, so that requests for other hosts have no rule; false without rules.
+func (t *RouteTable) Hosts() (hosts []string, all bool) {
+	for host := range t.hosts {
+		if host != "" {
+			hosts = append(hosts, host)
+		}
+	}
+	slices.Sort(hosts)
+	return hosts, len(hosts) > 0 && t.hosts[""] == nil
+}
+
 // Opened returns the rules that need a key and lose requests to an anonymous one
 // in a way that is easily overlooked: it is for one host and goes before them for
 // all it matches there, or it has wildcards and they are not catch-alls. They

@@ -9,7 +9,7 @@ import (
 
 func TestDecisionsThroughEnvoy(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
-		s := newStack(t, version, `routes: [{match: "/healthz", anonymous: true}, {match: "OPTIONS /open/", anonymous: true}]`)
+		s := newStack(t, version, `{default_route: map, routes: [{match: "/healthz", anonymous: true}, {match: "OPTIONS /open/", anonymous: true}]}`)
 		k := s.NewKey("--scope", "orders:read", "--scope", "public:read")
 		key := "x-api-key: " + k.Key
 

@@ -101,7 +101,7 @@ func TestAccessLogsTellWhoAndWhy(t *testing.T) {
 	}
 	onEach(t, func(t *testing.T, version string) {
 		dir := t.TempDir()
-		s := &stack{Service: parts.StartService(t, `routes: [{match: "/trial/", resource: trial, mode: shadow, until: 2999-01-01}]`), t: t, upstream: parts.StartUpstream(t)}
+		s := &stack{Service: parts.StartService(t, `{default_route: map, routes: [{match: "/trial/", resource: trial, mode: shadow, until: 2999-01-01}]}`), t: t, upstream: parts.StartUpstream(t)}
 		listen, admin := freePort(t), freePort(t)
 		s.gateway = fmt.Sprintf("127.0.0.1:%d", listen)
 		configuration := s.Must("envoy", "bootstrap", "--upstream", s.upstream.Address, "--listen", s.gateway, "--admin", fmt.Sprintf("127.0.0.1:%d", admin))

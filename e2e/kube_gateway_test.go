@@ -92,7 +92,7 @@ spec:
 
 // testEnvoyGatewayPrinted: what `envoy gateway` prints for another configuration.
 func testEnvoyGatewayPrinted(t *testing.T, k *parts.Kubernetes) {
-	s := newPlatform(t, k, "identity: {header_prefix: x-id-}\ncredentials: [{header: x-key}]\nroutes: [{match: /healthz, anonymous: true}]\n")
+	s := newPlatform(t, k, "identity: {header_prefix: x-id-}\ncredentials: [{header: x-key}]\nroutes: [{match: /healthz, anonymous: true}]\ndefault_route: map\n")
 	k.Apply(s.Must("envoy", "gateway"))
 	k.Apply(example(t, "envoy-gateway/routes.yaml"))
 	parts.StartEnvoyGateway(t, k, "1.40.0")

@@ -60,7 +60,7 @@ func testIstioGateway(t *testing.T, k *parts.Kubernetes) {
 // testIstioPrinted: what `envoy istio` prints for another configuration, on the
 // oldest Envoy.
 func testIstioPrinted(t *testing.T, k *parts.Kubernetes) {
-	s := newPlatform(t, k, "identity: {header_prefix: x-id-}\ncredentials: [{header: x-key}]\nroutes: [{match: /healthz, anonymous: true}]\n")
+	s := newPlatform(t, k, "identity: {header_prefix: x-id-}\ncredentials: [{header: x-key}]\nroutes: [{match: /healthz, anonymous: true}]\ndefault_route: map\n")
 	k.Apply(s.Must("envoy", "istio"))
 	s.startIngress(t, k, "1.36.4", s.Must("envoy", "istio", "--mesh"))
 	key := "x-key: " + s.NewKey("--scope", "orders:read").Key

@@ -67,7 +67,7 @@ func TestGRPCClientsAreReadable(t *testing.T) {
 func TestUpgradesAndTunnelsAreJudged(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		const last = `                        - match: {prefix: "/"}`
-		s := newStack(t, version, `routes: [{match: "CONNECT api.example.com/", resource: tunnels, action: open}]`,
+		s := newStack(t, version, `{default_route: map, routes: [{match: "CONNECT api.example.com/", resource: tunnels, action: open}]}`,
 			"                use_remote_address: true", "                use_remote_address: true\n                upgrade_configs: [{upgrade_type: websocket}, {upgrade_type: CONNECT}]",
 			last, `                        - match: {connect_matcher: {}}
                           route: {cluster: upstream, upgrade_configs: [{upgrade_type: CONNECT}]}

@@ -13,6 +13,7 @@ import (
 
 // proxiesPolicy: an open path, and a rule that holds for one host.
 const proxiesPolicy = `
+default_route: map
 routes:
   - {match: "/healthz", anonymous: true}
   - {match: "api.example.com/hosted", resource: strict, action: read}

@@ -73,6 +73,7 @@ func TestRouteMetadataOfEnvoyGateway(t *testing.T) {
 `
 		}
 		s := newStack(t, version, `
+default_route: map
 route_metadata:
   enabled: true
   allow_anonymous: true

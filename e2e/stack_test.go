@@ -97,6 +97,12 @@ func (s *stack) upgrade(method, target string, headers ...string) answer {
 
 func (s *stack) send(method, target, connection string, headers ...string) answer {
 	s.t.Helper()
+	return s.sendTo("api.example.com", method, target, connection, headers...)
+}
+
+// sendTo is send with another host than api.example.com.
+func (s *stack) sendTo(host, method, target, connection string, headers ...string) answer {
+	s.t.Helper()
 	c, err := net.DialTimeout("tcp", s.gateway, 5*time.Second)
 	if err != nil {
 		s.t.Fatal(err)
@@ -104,7 +110,7 @@ func (s *stack) send(method, target, connection string, headers ...string) answe
 	defer func() { _ = c.Close() }()
 	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
 	before := s.upstream.Count()
-	lines := append([]string{method + " " + target + " HTTP/1.1", "host: api.example.com", "connection: " + connection}, headers...)
+	lines := append([]string{method + " " + target + " HTTP/1.1", "host: " + host, "connection: " + connection}, headers...)
 	if _, err := io.WriteString(c, strings.Join(lines, "\r\n")+"\r\n\r\n"); err != nil {
 		s.t.Fatal(err)
 	}

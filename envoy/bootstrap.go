@@ -25,6 +25,9 @@ type Bootstrap struct {
 	HeaderPrefix string // of identity headers; "": x-auth-
 	Paths        PathHandling
 	TLS          BootstrapTLS
+	// Hosts that Envoy answers for, in lower case and without ports; none: all.
+	// Others get Envoy's own 404.
+	Hosts []string
 }
 
 // BootstrapTLS is how Envoy speaks TLS to this service; without Authorities it
@@ -55,6 +58,7 @@ func WriteBootstrap(w io.Writer, b Bootstrap) error {
 		}
 	}
 	problems = append(problems, b.TLS.problems()...)
+	problems = append(problems, hostProblems(b.Hosts)...)
 	if len(problems) > 0 {
 		return errors.Join(problems...)
 	}

@@ -14,6 +14,8 @@ func TestBootstrapRefusesWhatWouldBreakIt(t *testing.T) {
 		func(b *Bootstrap) { b.HeaderPrefix = "X\"" }, func(b *Bootstrap) { b.Service = "unix:\"" },
 		func(b *Bootstrap) { b.TLS.Authorities = "ca.pem" }, func(b *Bootstrap) { b.TLS.Name = "extauthz" },
 		func(b *Bootstrap) { b.TLS = BootstrapTLS{Authorities: "ca.pem", Name: "a b"} },
+		func(b *Bootstrap) { b.Hosts = []string{"a.example.com", "*"} }, func(b *Bootstrap) { b.Hosts = []string{"A.example.com"} },
+		func(b *Bootstrap) { b.Hosts = []string{"a.example.com:80"} }, func(b *Bootstrap) { b.Hosts = []string{`a"]`} }, func(b *Bootstrap) { b.Hosts = []string{""} },
 		func(b *Bootstrap) { b.TLS = BootstrapTLS{Authorities: "ca\".pem", Name: "extauthz"} },
 		func(b *Bootstrap) {
 			b.TLS = BootstrapTLS{Authorities: "ca.pem", Name: "extauthz", Certificate: "cert.pem"}

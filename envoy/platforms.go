@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"text/template"
+
+	"extauthz/authz"
 )
 
 var (
@@ -53,6 +55,7 @@ type Istio struct {
 	Label, Value    string            // that the workload's pods carry
 	HeaderPrefix    string            // of identity headers; "": x-auth-
 	Paths           PathHandling
+	Hosts           []string // that all rules are for, to name in a comment; none: any
 }
 
 // Gateway tells whether an ingress gateway asks.
@@ -71,7 +74,8 @@ func WriteIstioMesh(w io.Writer, i Istio) error {
 // settings that keep doors shut.
 func WriteIstio(w io.Writer, i Istio) error {
 	i.HeaderPrefix = prefixOrDefault(i.HeaderPrefix)
-	if err := errors.Join(objectName("namespace", i.Namespace), objectName("name", i.Name), label(i.Label, i.Value), headerPrefix(i.HeaderPrefix)); err != nil {
+	problems := append(hostProblems(i.Hosts), objectName("namespace", i.Namespace), objectName("name", i.Name), label(i.Label, i.Value), headerPrefix(i.HeaderPrefix))
+	if err := errors.Join(problems...); err != nil {
 		return err
 	}
 	return execute(w, "istio", istioTemplate, i)
@@ -90,6 +94,8 @@ type Gateway struct {
 	// that ends in "*" is a prefix: Envoy Gateway can't send those on, and what is
 	// under the identity prefix it removes before.
 	AllowedHeaders []string
+	// Hosts that all rules are for, to name in a comment; none: any.
+	Hosts []string
 }
 
 // Headers are those of AllowedHeaders that can be sent on.
@@ -107,6 +113,7 @@ func (g Gateway) Headers() (names []string) {
 func WriteGateway(w io.Writer, g Gateway) error {
 	g.HeaderPrefix = prefixOrDefault(g.HeaderPrefix)
 	problems := []error{g.Service.validate(), objectName("namespace", g.Namespace), objectName("gateway", g.Gateway), headerPrefix(g.HeaderPrefix)}
+	problems = append(problems, hostProblems(g.Hosts)...)
 	if len(g.Headers()) == 0 {
 		problems = append(problems, errors.New("no headers to send on: every request would look as if it had no key"))
 	}
@@ -125,6 +132,16 @@ func WriteGateway(w io.Writer, g Gateway) error {
 		return err
 	}
 	return execute(w, "envoy-gateway", envoyGatewayTemplate, g)
+}
+
+// hostProblems refuses what is no host of a rule: it would be written into YAML.
+func hostProblems(hosts []string) (problems []error) {
+	for _, host := range hosts {
+		if canonical, ok := authz.CanonicalHost(host); !ok || canonical != host || host == "" {
+			problems = append(problems, fmt.Errorf("host %q: write a host name in lower case, without port, such as api.example.com", host))
+		}
+	}
+	return problems
 }
 
 func execute(w io.Writer, name, text string, data any) error {

@@ -338,7 +338,7 @@ func (nobody) RoleScopes(context.Context, *authz.Record, authz.Need) (authz.Scop
 func FuzzTheRealAuthorizerAnswersAnything(f *testing.F) {
 	format, err1 := authz.NewKeyFormat(authz.KeyFormatConfig{})
 	peppers, err2 := authz.NewPeppers(nil)
-	mapping, err3 := authz.NewDefaultMap([]string{"/api", "/v*"})
+	mapping, err3 := authz.NewDefaultMap([]string{"/api", "/{version}"})
 	routes, err4 := authz.NewRouteTable([]authz.RouteConfig{{Match: "/open/", Anonymous: true}, {Match: "h/{a}/{b...}", Resource: "x/{a}"}})
 	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		f.Fatal(err)

@@ -22,6 +22,9 @@ func configCommand(g *globals) *cobra.Command {
 			for _, w := range settings.Warnings(time.Now()) {
 				c.PrintErrln("warning:", w)
 			}
+			for _, change := range settings.Changes() {
+				c.PrintErrln("note:", change)
+			}
 			_, err = fmt.Fprintf(c.OutOrStdout(), "The configuration is valid.\nWhere the gateway limits the headers that are sent here, allow: %s\n",
 				strings.Join(config.AllowedHeaders(settings), ", "))
 			return err

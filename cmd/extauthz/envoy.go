@@ -25,6 +25,9 @@ func envoyCommand(g *globals) *cobra.Command {
 				b.Service = settings.GRPC.Listen
 			}
 			b.HeaderPrefix, b.Paths = settings.Identity.HeaderPrefix, pathHandling(c, settings, rawPaths)
+			if b.Hosts, err = onlyHosts(settings); err != nil {
+				return err
+			}
 			switch t := settings.GRPC.TLS; {
 			case t.Enabled() && b.TLS.Authorities == "":
 				return errors.New("grpc.tls is on: name the authorities of its certificate by --tls-ca, and its DNS name by --tls-name")
@@ -66,6 +69,19 @@ func pathHandling(c *cobra.Command, settings *config.Config, raw bool) envoy.Pat
 	return envoy.PathsNormalised
 }
 
+// onlyHosts returns the hosts that the rules name where all of them do, else none.
+func onlyHosts(settings *config.Config) ([]string, error) {
+	routes, err := settings.RouteTable()
+	if err != nil {
+		return nil, err
+	}
+	hosts, all := routes.Hosts()
+	if !all {
+		return nil, nil
+	}
+	return hosts, nil
+}
+
 // defaultService is where the chart puts the service.
 const defaultService = "extauthz/extauthz:9001"
 
@@ -91,6 +107,9 @@ func istioCommand(g *globals) *cobra.Command {
 			}
 			i.Label, i.Value, _ = strings.Cut(selector, "=")
 			i.HeaderPrefix, i.Paths = settings.Identity.HeaderPrefix, pathHandling(c, settings, rawPaths)
+			if i.Hosts, err = onlyHosts(settings); err != nil {
+				return err
+			}
 			if !settings.CORS.AllowPreflights {
 				c.PrintErrln("warning: cors.allow_preflights is false: Istio asks before it answers CORS preflights, which carry no key and are refused")
 			}
@@ -137,6 +156,11 @@ func envoyGatewayCommand(g *globals) *cobra.Command {
 			}
 			e.Paths = pathHandling(c, settings, rawPaths)
 			e.HeaderPrefix, e.AllowedHeaders = settings.Identity.HeaderPrefix, config.AllowedHeaders(settings)
+			if !settings.RouteMetadata.Enabled { // else annotations are rules too, for hosts that are not known here
+				if e.Hosts, err = onlyHosts(settings); err != nil {
+					return err
+				}
+			}
 			return envoy.WriteGateway(c.OutOrStdout(), e)
 		},
 	}

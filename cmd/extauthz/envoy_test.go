@@ -90,6 +90,39 @@ func TestEnvoyCommands_PathHandlingFollowsTheRules(t *testing.T) {
 	}
 }
 
+// TestPrintedConfigurations_NameTheHostsOfRules where every rule names one.
+func TestPrintedConfigurations_NameTheHostsOfRules(t *testing.T) {
+	folder := t.TempDir()
+	document := folder + "/shop.yaml"
+	if err := os.WriteFile(document, []byte(`{openapi: 3.1.0, info: {title: Shop, version: "1"}, servers: [{url: "https://Shop.example.com:8443/v1"}],
+components: {securitySchemes: {key: {type: apiKey, in: header, name: X-API-Key}}}, paths: {/pay: {delete: {security: [{key: ["pay:purge"]}]}}}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const all, closing = `domains: ["*"]`, "strip_trailing_host_dot: true"
+	for settings, want := range map[string]string{
+		"":                                     all,
+		"openapi: {files: [" + document + "]}": `domains: ["shop.example.com"]`,
+		"openapi: {files: [" + document + "]}\nroutes: [{match: 'B.example.com/', resource: b}, {match: '[::1]/', anonymous: true}]": `domains: ["[::1]", "b.example.com", "shop.example.com"]`,
+		"openapi: {files: [" + document + "]}\nroutes: [{match: '/healthz', anonymous: true}]":                                       all,
+		"routes: [{match: a.example.com/, resource: a}]\ndefault_route: map":                                                         `domains: ["a.example.com"]`,
+	} {
+		file := folder + "/extauthz.yaml"
+		if err := os.WriteFile(file, []byte(settings), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		text, err := printed(t, "--config", file, "envoy", "bootstrap", "--upstream", "127.0.0.1:8080")
+		if err != nil || !strings.Contains(text, " "+want+"\n") || strings.Contains(text, closing) != (want != all) {
+			t.Errorf("%s: %v: want %s in\n%s", settings, err, want, text)
+		}
+		for _, platform := range []string{"istio", "gateway"} {
+			text, err := printed(t, "--config", file, "envoy", platform)
+			if err != nil || strings.Contains(text, "alone, and it denies others") != (want != all) || strings.Contains(settings, "openapi") && want != all && !strings.Contains(text, "\n#   shop.example.com\n") {
+				t.Errorf("%s: `envoy %s`: %v\n%s", settings, platform, err, text)
+			}
+		}
+	}
+}
+
 func TestPlatformObjectsAreRefusedForNamesThatCantBe(t *testing.T) {
 	for _, args := range []string{
 		"istio --service extauthz:9001", "istio --mesh --service a/b:0", "istio --service a/b:70000", "istio --selector ingressgateway", "istio --namespace Shop",

@@ -29,19 +29,47 @@ func routesList(g *globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			routes := []adminapi.Route{}
+			n, err := settings.Neighbours()
+			if err != nil {
+				return err
+			}
+			routes := []listedRoute{}
 			for _, r := range t.Rules() {
-				routes = append(routes, adminapi.RouteOf(r))
+				routes = append(routes, listedRoute{adminapi.RouteOf(r), neighboursOf(n, r)})
 			}
 			return g.show(c, routes, func(w *tabwriter.Writer) {
 				row(w, "MATCH", "ASKS FOR", "FROM")
 				for _, r := range routes {
 					row(w, r.Match, r.Asks, cmp.Or(r.Source, "routes"))
+					for _, n := range r.Neighbours {
+						row(w, "  beside it: "+n.Method+" "+n.Host+n.Path, n.Asks, n.DecidedBy)
+					}
 				}
 				row(w, "(no rule)", "default_route: "+settings.DefaultRoute, "")
 			})
 		},
 	}
+}
+
+// listedRoute is a rule in `routes list`.
+type listedRoute struct {
+	adminapi.Route
+	Neighbours []neighbour `json:"neighbours,omitempty"` // for which less is asked
+}
+
+type neighbour struct {
+	Method    string `json:"method"`
+	Host      string `json:"host,omitempty"`
+	Path      string `json:"path"`
+	Asks      string `json:"asks"`
+	DecidedBy string `json:"decided_by"`
+}
+
+func neighboursOf(n *authz.Neighbours, r *authz.Rule) (out []neighbour) {
+	for _, b := range n.Of(r) {
+		out = append(out, neighbour{b.Method, b.Host, config.NeighbourPath(b), b.Asks, config.NeighbourDecidedBy(b)})
+	}
+	return out
 }
 
 // match is what `routes match` prints.

@@ -32,7 +32,7 @@ type Config struct {
 	Identity Identity `koanf:"identity"`
 	// What requests ask for. The most specific rule wins; conflicts are refused.
 	Routes []Route `koanf:"routes"`
-	// What a request asks for where no rule and no context extension says so: map (first path segment and method), authenticated (any valid key) or deny.
+	// What a request asks for where no rule and no context extension says so: map (first path segment and method), authenticated (any valid key) or deny. Empty: deny as soon as there is a rule of any kind (routes, openapi.files, route_metadata.routes), else map.
 	DefaultRoute string `koanf:"default_route" enum:"map,authenticated,deny"`
 	// The mapping that default_route map uses.
 	Mapping Mapping `koanf:"default_map"`
@@ -65,6 +65,7 @@ type Config struct {
 	// Traces.
 	Telemetry Telemetry `koanf:"telemetry"`
 
+	defaulted bool                // default_route was empty, and Load chose one
 	path      string              // of the file it was read from, there or not
 	origins   origins             // where each setting was written, for messages
 	warnings  []string            // seen while loading

@@ -53,7 +53,6 @@ const (
 
 	DefaultBrand               = "ak"
 	DefaultIdentityPrefix      = "x-auth-"
-	DefaultRoute               = "map"
 	DefaultLimitsMode          = "service"
 	DefaultRealm               = "api"
 	DefaultProblemTypeBase     = "about:blank"
@@ -66,8 +65,8 @@ const (
 )
 
 // Defaults returns the configuration of a service that was told nothing. It
-// shares nothing with what an earlier call returned. Its database.dsn is empty;
-// Load fills it in from data_dir.
+// shares nothing with what an earlier call returned. Its database.dsn and
+// default_route are empty; Load fills them in.
 func Defaults() *Config {
 	return &Config{
 		DataDir: DefaultDataDir,
@@ -101,8 +100,7 @@ func Defaults() *Config {
 		},
 		Identity:          Identity{HeaderPrefix: DefaultIdentityPrefix, MetadataHeaders: []string{}},
 		Routes:            []Route{},
-		DefaultRoute:      DefaultRoute,
-		Mapping:           Mapping{StripPrefixes: []string{"/api", "/v*"}},
+		Mapping:           Mapping{StripPrefixes: []string{"/api", "/" + authz.VersionPlaceholder}},
 		ContextExtensions: true,
 		Paths:             Paths{Encoded: encodedRefuse, MaxPathBytes: authz.DefaultMaxPath, MaxQueryBytes: authz.DefaultMaxQuery},
 		RouteMetadata:     RouteMetadata{Namespaces: []string{}},
@@ -121,4 +119,25 @@ func (c *Config) defaultDatabase() {
 	if c.Database.Driver == DefaultDriver && c.Database.DSN.IsZero() {
 		c.Database.DSN = NewDSN(filepath.Join(c.DataDir, DefaultDatabaseName))
 	}
+}
+
+// defaultRoute chooses what was left open, for all that reads DefaultRoute: the
+// mapping fits an API of which nothing was said. Beside rules it would decide the
+// requests that a rule misses by a slash, a method or a host, and by less than
+// the rule asks for.
+func (c *Config) defaultRoute() {
+	if c.DefaultRoute != "" {
+		return
+	}
+	c.defaulted, c.DefaultRoute = true, string(authz.DefaultRouteMap)
+	if c.hasRules() {
+		c.DefaultRoute = string(authz.DefaultRouteDeny)
+	}
+}
+
+// hasRules reports whether the configuration has a rule of any kind. The gateway's
+// annotations are none: they come with the route that the gateway itself matched,
+// so no path is beside them.
+func (c *Config) hasRules() bool {
+	return len(c.Routes)+len(c.OpenAPI.Files)+len(c.RouteMetadata.Routes) > 0
 }

@@ -106,6 +106,8 @@ func TestEveryFaultIsOneLineThatSaysWhatToDo(t *testing.T) {
 		{"route_metadata: {routes: [{route: A/b/c, anonymous: true}, {route: A/b/c, anonymous: true}]}", "stands twice"},
 		{"routes: [{match: /a, resource: a, mode: shadow, until: soon}]", `routes[0].until: "soon" is no date`},
 		{"default_map: {strip_prefixes: [api]}", "default_map.strip_prefixes: strip prefix"},
+		{"default_map:\n  strip_prefixes: [/api, '/v*']", "x.yaml:2: default_map.strip_prefixes: strip prefix \"/v*\": '*' would match names of resources too; write whole segments such as /api, and /{version} for any API version"},
+		{"default_route: open", "default_route: \"open\" is none of map, authenticated, deny"},
 		{"denials: {overrides: {scope_mising: {status: 404}}}", "denials.overrides.scope_mising: no such code: did you mean scope_missing?"},
 		{"denials: {overrides: {granted: {status: 404}}}", "denials.overrides.granted: no such code"},
 		{"denials: {overrides: {scope_missing: {status: 200}}}", "denials.overrides.scope_missing.status: 200 is too small: the least is 400"},

@@ -74,6 +74,7 @@ func Load(o Options) (*Config, error) {
 	c.origins, c.path = where, o.Path
 	c.resolveSecrets(&problems)
 	c.defaultDatabase()
+	c.defaultRoute()
 	c.validate(o.Now(), &problems)
 	if len(problems.problems) > 0 {
 		return nil, errors.Join(problems.problems...)

@@ -58,6 +58,7 @@ func TestNothingAtAllIsAValidConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Defaults()
+	want.DefaultRoute = "map"
 	want.Database.DSN = NewDSN("extauthz-data/extauthz.db")
 	if reload, restart := Diff(want, c); reload != nil || restart != nil {
 		t.Errorf("differs from the defaults in %v %v", reload, restart)
@@ -76,7 +77,10 @@ func TestTheDocumentedFileLoadsAndSaysTheDefaults(t *testing.T) {
 		!c.Routes[2].Until.Equal(time.Date(2027, 1, 31, 0, 0, 0, 0, time.UTC)) {
 		t.Errorf("routes = %+v", c.Routes)
 	}
-	c.Routes = nil
+	if c.DefaultRoute != "deny" { // its rules close it
+		t.Errorf("default_route is %q", c.DefaultRoute)
+	}
+	c.Routes, c.DefaultRoute = nil, ""
 	c.Database.DSN = DSN{}
 	if reload, restart := Diff(Defaults(), c); reload != nil || restart != nil {
 		t.Errorf("the documented values are not the defaults: %v %v", reload, restart)

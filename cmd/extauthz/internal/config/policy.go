@@ -22,7 +22,7 @@ type Route struct {
 
 // Mapping is how default_route map finds a resource.
 type Mapping struct {
-	// Leading path parts that are no resource; * stands for the rest of a segment.
+	// Leading path parts that are no resource, in whole segments; {version} stands for an API version, such as v1 or v2beta1. Nothing is stripped from gRPC calls.
 	StripPrefixes []string `koanf:"strip_prefixes"`
 }
 

@@ -43,6 +43,9 @@ func schemaOf(v reflect.Value, docs map[string]string, element bool) map[string]
 		s := settingSchema(value, f.tag, docs, element)
 		if !isSection(f.typ) && !element {
 			s["default"] = defaultOf(value)
+			if words, ok := s["enum"].([]string); ok && s["default"] == "" {
+				s["enum"] = append(words, "") // Load chooses
+			}
 		}
 		description := docs[f.owner.Name()+"."+f.goes]
 		if low := f.tag.Get("min"); f.typ == durationType && low != "" {

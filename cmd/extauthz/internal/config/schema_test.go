@@ -146,7 +146,7 @@ func TestSchemaIsInStepWithTheStruct(t *testing.T) {
 		t.Errorf("description of log.level = %q", d)
 	}
 	for name, want := range map[string]any{
-		"cache.ttl.user_list": "30m", "cache.feed.poll": "250ms", "cache.local.max_keys": 1e6, "context_extensions": true, "default_route": "map",
+		"cache.ttl.user_list": "30m", "cache.feed.poll": "250ms", "cache.local.max_keys": 1e6, "context_extensions": true, "default_route": "",
 	} {
 		if got := out[name]["default"]; got != want {
 			t.Errorf("default of %s = %v, want %v", name, got, want)

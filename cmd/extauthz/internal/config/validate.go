@@ -7,6 +7,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"extauthz/authz"
 )
 
 // validator judges a merged configuration. A setting whose layer was faulty
@@ -29,7 +31,7 @@ func (c *Config) validate(now time.Time, problems *faults) {
 	v.described = v.openAPI()
 	v.routes()
 	v.denials()
-	if c.Paths.Encoded == encodedAllow && c.DefaultRoute == DefaultRoute {
+	if c.Paths.Encoded == encodedAllow && c.DefaultRoute == string(authz.DefaultRouteMap) {
 		v.add("paths.encoded", "allow makes encoded characters in paths data, and default_route map takes the resource from the path: write default_route: authenticated, or encoded: allow on a rule instead")
 	}
 	if h := c.ClientAddress.Header; !lowerToken(h) {

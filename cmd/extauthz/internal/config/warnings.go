@@ -52,6 +52,7 @@ func (c *Config) Warnings(now time.Time) []string {
 			}
 		}
 	}
+	c.besideRules(add)
 	switch until := c.Shadow.Until; {
 	case until.IsZero():
 	case now.Before(until.Time):

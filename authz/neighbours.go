@@ -1,0 +1,243 @@
+package authz
+
+import (
+	"slices"
+	"strings"
+)
+
+// Neighbour is a concrete request beside those of a rule, and what decides it.
+type Neighbour struct {
+	Method  string
+	Host    string       // "": any
+	Path    string       // decoded
+	Rule    *Rule        // that decides it; nil: the default route
+	Default DefaultRoute // that decides it; "": a rule
+	Asks    string       // such as "pay:delete", "any valid key" or "no key"
+}
+
+// Neighbours finds what a default route or a weaker rule lets through beside a
+// rule. It is immutable and safe for concurrent use.
+//
+// What is beside a rule is what an upstream may serve as the same thing, or what
+// its author may have thought was covered: a slash more or less at the end, a
+// longer path, another method, a prefix of the default mapping put before it or
+// taken off, another host. Route metadata and context extensions of the gateway
+// are not known here, so what they decide is not seen.
+type Neighbours struct {
+	routes   *RouteTable
+	fallback DefaultRoute
+	mapping  *DefaultMap // nil: no prefixes
+	chains   []chain     // each choice of prefixes in their order, such as "", "/api", "/api/v1"
+	foreign  string      // a host that no rule names
+	weakest  strength    // of the rules
+}
+
+// NewNeighbours is about the rules of a table and the default route beside them.
+// mapping may be nil where the default route is not [DefaultRouteMap].
+func NewNeighbours(routes *RouteTable, fallback DefaultRoute, mapping *DefaultMap) *Neighbours {
+	n := &Neighbours{routes: routes, fallback: fallback, mapping: mapping, foreign: "any-other-host.example"}
+	for routes.hosts[n.foreign] != nil {
+		n.foreign = "x" + n.foreign
+	}
+	if mapping != nil {
+		n.chains = mapping.chains()
+	}
+	n.weakest = asksScope
+	for _, r := range routes.rules {
+		n.weakest = min(n.weakest, r.strength())
+	}
+	return n
+}
+
+// chain is one choice of prefixes.
+type chain struct {
+	text  string
+	other bool // it has a second version, which is only of interest beside a version
+}
+
+// maxChained are the prefixes that are tried together: four make sixteen choices,
+// or some more with versions. Further ones are tried alone.
+const maxChained = 4
+
+// chains returns every choice of prefixes in their order; of versions, two.
+func (m *DefaultMap) chains() []chain {
+	chains := []chain{{}}
+	for i, prefix := range m.strip {
+		text := "/" + strings.Join(prefix, "/")
+		before := chains
+		if i >= maxChained {
+			before = chains[:1]
+		}
+		for _, c := range slices.Clone(before) {
+			chains = append(chains, chain{c.text + strings.ReplaceAll(text, VersionPlaceholder, "v1"), c.other})
+			if strings.Contains(text, VersionPlaceholder) {
+				chains = append(chains, chain{c.text + strings.ReplaceAll(text, VersionPlaceholder, "v2"), true})
+			}
+		}
+	}
+	return chains
+}
+
+// strength orders what rules ask for.
+type strength uint8
+
+const (
+	asksNothing strength = iota // anonymous
+	asksAnyKey
+	asksScope // or more than any key has
+)
+
+func (r *Rule) strength() strength {
+	switch {
+	case r.Anonymous:
+		return asksNothing
+	case slices.ContainsFunc(r.AnyOf, func(needs []Need) bool { return len(needs) == 0 }):
+		return asksAnyKey
+	}
+	return asksScope
+}
+
+// ownMethods stand for a rule that is for all of them.
+var ownMethods = []string{"GET", "POST", "PUT", "DELETE"}
+
+// otherMethods are tried beside a rule for one method: those that stand for an
+// action, and one that stands for none.
+var otherMethods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+// Of returns the neighbours of one of the table's rules that are decided by less
+// than the rule asks for: by the default mapping, unless its scope covers that of
+// the rule; by any valid key; by no key. An action that the rule's method stands
+// for is taken to go with the method. There are a few dozen at most, in a stable
+// order.
+func (n *Neighbours) Of(r *Rule) (weaker []Neighbour) {
+	if r.strength() == asksNothing || n.fallback == DefaultRouteDeny && n.weakest >= r.strength() {
+		return nil
+	}
+	own := ownMethods
+	if r.pattern.method != "" {
+		own = []string{r.pattern.method}
+	}
+	base := n.sample(r, own[0])
+	add := func(methods []string, host, path string) {
+		for _, method := range methods {
+			if decided, ok := n.weaker(r, base, method, host, path); ok {
+				weaker = append(weaker, decided)
+				return
+			}
+		}
+	}
+	for _, path := range n.beside(base.path, r.pattern.multi()) {
+		add(own, r.pattern.host, path)
+	}
+	if r.pattern.method != "" {
+		for _, method := range otherMethods {
+			add([]string{method}, r.pattern.host, base.path)
+		}
+	}
+	if r.pattern.host != "" {
+		add(own, n.foreign, base.path)
+	}
+	return weaker
+}
+
+// sample makes a path that the rule decides, unless other rules take all of them,
+// and its captures.
+func (n *Neighbours) sample(r *Rule, method string) *Captures {
+	c := &Captures{}
+	for _, word := range []string{"1", "x", "any", "1"} {
+		if n.routes.Match(method, r.pattern.host, r.pattern.sample(word), c) == r {
+			break
+		}
+	}
+	return c
+}
+
+// sample is a path of the pattern with the word in place of each wildcard.
+func (p *pattern) sample(word string) string {
+	var b strings.Builder
+	for _, s := range p.segments {
+		b.WriteByte('/')
+		switch {
+		case s.wild:
+			b.WriteString(word + s.end)
+		case s.text != "/":
+			b.WriteString(s.text)
+		}
+	}
+	return b.String()
+}
+
+// beside returns the paths beside one. tail says that its last segment is in
+// place of the rest of a path, which the path without it and its slash is beside.
+func (n *Neighbours) beside(base string, tail bool) []string {
+	bare := strings.TrimSuffix(base, "/")
+	paths := []string{bare, bare + "/", bare + "/1"}
+	if tail {
+		paths = append(paths, bare[:strings.LastIndexByte(bare, '/')])
+	}
+	if n.mapping != nil {
+		core := n.mapping.stripped(base[1:])
+		versioned := slices.ContainsFunc(strings.Split(base[:len(base)-len(core)], "/"), isAPIVersion)
+		for _, c := range n.chains {
+			for _, path := range []string{c.text + "/" + core, c.text + base} {
+				// Two prefixes may divide otherwise than they were joined.
+				if (versioned || !c.other) && n.mapping.stripped(path[1:]) == core {
+					paths = append(paths, path)
+				}
+			}
+		}
+	}
+	seen := paths[:0]
+	for _, path := range paths {
+		if path != "" && path != base && !slices.Contains(seen, path) {
+			seen = append(seen, path)
+		}
+	}
+	return seen
+}
+
+// weaker reports whether less than the rule asks for decides a request.
+func (n *Neighbours) weaker(r *Rule, base *Captures, method, host, path string) (Neighbour, bool) {
+	decided := Neighbour{Method: method, Host: host, Path: path}
+	var c Captures
+	if decided.Rule = n.routes.Match(method, host, path, &c); decided.Rule != nil {
+		decided.Asks = decided.Rule.Asks()
+		return decided, decided.Rule.strength() < r.strength()
+	}
+	if r.strength() == asksAnyKey {
+		return decided, false
+	}
+	switch decided.Default = n.fallback; n.fallback {
+	case DefaultRouteAuthenticated:
+		decided.Asks = "any valid key"
+		return decided, true
+	case DefaultRouteMap:
+		resource, action, ok := n.mapping.Target(method, path)
+		decided.Asks = resource + ":" + action
+		return decided, ok && !r.covered(base, method, resource, action)
+	}
+	return decided, false
+}
+
+// covered reports whether every key with a scope for resource and action meets the
+// rule, too, as it would be for the method.
+func (r *Rule) covered(base *Captures, method, resource, action string) bool {
+	alternatives := r.AnyOf
+	if alternatives == nil {
+		asked, _, ok := r.Target("GET", base) // of a method that stands for an action
+		if !ok {
+			return false
+		}
+		alternatives = [][]Need{{{Resource: asked, Action: r.Action}}}
+	}
+	return slices.ContainsFunc(alternatives, func(needs []Need) bool {
+		return !slices.ContainsFunc(needs, func(need Need) bool {
+			want := need.Action
+			if want == "" || want == MethodAction(r.pattern.method) {
+				want = MethodAction(method)
+			}
+			below := strings.HasPrefix(need.Resource, resource+"/")
+			return want != action || need.Resource != resource && !below
+		})
+	})
+}
