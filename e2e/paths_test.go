@@ -43,6 +43,8 @@ func (j *judge) Check(ctx context.Context, r *authz.Request) (authz.Decision, er
 
 func (j *judge) Headers() []string { return j.authorizer.Headers() }
 
+func (j *judge) HeaderHolds(value string) bool { return j.authorizer.HeaderHolds(value) }
+
 func startJudge(t *testing.T, repair bool) (j *judge, address string) {
 	t.Helper()
 	format, err := authz.NewKeyFormat(authz.KeyFormatConfig{})
