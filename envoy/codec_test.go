@@ -109,7 +109,7 @@ func decider(t testing.TB) (*authz.Authorizer, map[string]string) {
 		t.Fatal(err)
 	}
 	routes, err := authz.NewRouteTable([]authz.RouteConfig{
-		{Match: "/public/**", Anonymous: true},
+		{Match: "/public/", Anonymous: true},
 		{Match: "GET /users/{id}", Resource: "users/{id}", Action: "read"},
 	})
 	if err != nil {

@@ -169,7 +169,7 @@ func TestEncoder_KeysInUnlistedPlacesLeave(t *testing.T) {
 	removed := res.GetOkResponse().GetHeadersToRemove()
 	slices.Sort(removed)
 	for _, name := range []string{"x-debug", "x-auth-admin"} {
-		if i := slices.Index(removed, name); i < 0 || removed[i+1] == name {
+		if i := slices.Index(removed, name); i < 0 || slices.Contains(removed[i+1:], name) {
 			t.Errorf("%s is not removed once: %q", name, removed)
 		}
 	}
