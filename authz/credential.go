@@ -129,11 +129,10 @@ func (c *credentials) addForeign() {
 	c.garbage = c.garbage || c.source.Scheme == ""
 }
 
-// addLine takes in the value of a header or cookie. A sanitised one may be of
-// several lines, or damaged: it is another party's only where no key of ours can
-// be in it.
+// addLine takes in the value of a header or cookie. Where it may be of several
+// lines, or damaged, it is another party's only if no key of ours can be in it.
 func (c *credentials) addLine(value string, sanitised bool) {
-	if !sanitised || !joinedOrDamaged(value) {
+	if !joinedOrDamaged(value, sanitised) {
 		c.add(value)
 		return
 	}
@@ -154,14 +153,14 @@ func (c *credentials) header(s CredentialSource, h *Header) {
 	scheme, rest, _ := strings.Cut(value, " ")
 	if !strings.EqualFold(scheme, s.Scheme) {
 		// "Basic …,Bearer …": joined lines, one of which may be ours.
-		if h.Sanitised && mentionsScheme(value, s.Scheme) && c.mayHold(value) {
+		if mentionsScheme(value, s.Scheme) && c.mayHold(value) {
 			c.count++
 			c.ambiguous = true
 		}
 		return
 	}
 	rest = strings.TrimLeft(rest, " ")
-	if s.basic() && !(h.Sanitised && joinedOrDamaged(rest)) {
+	if s.basic() && !joinedOrDamaged(rest, h.Sanitised) {
 		c.basic(rest)
 		return
 	}
@@ -227,11 +226,12 @@ func (c *credentials) mayHold(value string) bool {
 	return c.format.holdsInBasic(value)
 }
 
-// joinedOrDamaged tells whether a sanitised value may be of several lines (",") or
-// lacks bytes that are not UTF-8 ("!").
-func joinedOrDamaged(value string) bool {
+// joinedOrDamaged tells whether a value may be of several lines (",", which Envoy
+// joins those of authorization with, raw ones too), or lacks bytes that are not
+// UTF-8 ("!" in a sanitised one).
+func joinedOrDamaged(value string, sanitised bool) bool {
 	for i := range len(value) {
-		if value[i] == ',' || value[i] == '!' {
+		if value[i] == ',' || sanitised && value[i] == '!' {
 			return true
 		}
 	}

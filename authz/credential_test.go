@@ -69,6 +69,10 @@ func TestCredentials_OnlyOursCount(t *testing.T) {
 			return []Header{h("authorization", "Digest x"), h("authorization", "Bearer "+k)}
 		}, "", ReasonAmbiguous},
 		"two lines, other scheme, joined":   {func(k string) []Header { return []Header{joined("authorization", "Digest x, Bearer "+k)} }, "", ReasonAmbiguous},
+		"two lines, joined though raw":      {func(k string) []Header { return []Header{h("authorization", foreignToken+",Bearer "+k)} }, "", ReasonAmbiguous},
+		"two lines, other order, raw":       {func(k string) []Header { return []Header{h("authorization", "Bearer "+k+","+foreignToken)} }, "", ReasonAmbiguous},
+		"two lines, Basic, raw":             {func(k string) []Header { return []Header{h("authorization", foreignToken+","+basicOf(k, ""))} }, "", ReasonAmbiguous},
+		"a signature with commas":           {func(k string) []Header { return []Header{h("x-api-key", k), h("authorization", "Bearer a=b, c=d")} }, "", ReasonGranted},
 		"two lines with Basic, joined":      {func(k string) []Header { return []Header{joined("authorization", foreignToken+","+basicOf(k, ""))} }, "", ReasonAmbiguous},
 		"a cut key in a joined line":        {func(k string) []Header { return []Header{joined("authorization", foreignToken+",Bearer ak_x")} }, "", ReasonAmbiguous},
 		"a damaged line with a key":         {func(k string) []Header { return []Header{joined("x-api-key", "!"+k)} }, "", ReasonAmbiguous},
