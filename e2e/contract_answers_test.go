@@ -136,6 +136,13 @@ func TestWhatEnvoyDoesWithAnswers(t *testing.T) {
 				t.Errorf("body %q", a.body)
 			}
 			reached(t, open.ask("GET", "/x"))
+			// That of a grpc-web call, as package envoy writes it.
+			answer.GetErrorResponse().Status.Code, answer.GetErrorResponse().Body = 200, ""
+			answer.GetErrorResponse().Headers = []*corev3.HeaderValueOption{set("grpc-status", "14"), set("grpc-message", "later")}
+			server.will(answer, nil)
+			if a := s.ask("POST", "/x", "content-type: application/grpc-web+proto", "content-length: 0"); a.reached || a.status != 200 || a.header.Get("grpc-status") != "14" {
+				t.Errorf("got %d %v", a.status, a.header)
+			}
 		})
 		fact("11", "dynamic metadata counts on denials too", func(t *testing.T, s *stack) {
 			d := denied(401, "no")
