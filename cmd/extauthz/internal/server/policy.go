@@ -54,7 +54,7 @@ func (p *policies) build(c *config.Config) (*policy, error) {
 		AllowPreflights: c.CORS.AllowPreflights, RouteMetadata: c.GatewayRoutes(), ShadowUntil: c.Shadow.Until.Time,
 		ClientAddress:  authz.ClientAddress{TrustedHops: c.ClientAddress.TrustedHops, Header: c.ClientAddress.Header},
 		IdentityPrefix: c.Identity.HeaderPrefix, ForwardCredential: c.Identity.ForwardCredential,
-		Validator:      p.validator, Limiter: limiter, Usage: p.usage, Now: p.now,
+		Validator: p.validator, Limiter: limiter, Usage: p.usage, Now: p.now,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
