@@ -44,6 +44,9 @@ type Config struct {
 	Paths          PathPolicy
 	ClientAddress  ClientAddress
 	IdentityPrefix string // lower case, such as "x-auth-"
+	// ForwardCredential lets keys go on to the upstream: none is looked for but
+	// where one is configured to stand.
+	ForwardCredential bool
 
 	Validator Validator
 	Limiter   *Limiter         // of keys' rates; nil: nobody holds them
@@ -113,6 +116,9 @@ func (a *Authorizer) Headers() []string { return a.headers }
 // nobody could be asked, or that ctx ended first.
 func (a *Authorizer) Check(ctx context.Context, r *Request) (Decision, error) {
 	d, err := a.decide(ctx, r, nil)
+	if err == nil && d.Allowed {
+		a.withoutKeys(r, &d, nil)
+	}
 	if err == nil && d.Allowed && d.Record != nil && a.Usage != nil {
 		a.Usage.Used(d.Record.ID, a.Now())
 	}
@@ -124,6 +130,9 @@ func (a *Authorizer) Check(ctx context.Context, r *Request) (Decision, error) {
 func (a *Authorizer) Explain(ctx context.Context, r *Request) (Decision, []Step, error) {
 	var t trace
 	d, err := a.decide(ctx, r, &t)
+	if err == nil && d.Allowed {
+		a.withoutKeys(r, &d, &t)
+	}
 	return d, t.steps, err
 }
 
@@ -152,22 +161,14 @@ func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision
 	}
 	target := a.route(r, host, path.Match, &d, t)
 	if target == targetAnonymous {
-		// A key of ours goes no further; another bearer token is the upstream's.
-		d.Credentials = slices.DeleteFunc(d.Credentials, func(f FoundCredential) bool { return f.foreign })
 		d.Allowed, d.Reason = true, ReasonAnonymous
 		return d, nil
 	}
 	switch {
 	case found.count == 0:
-		if t != nil {
-			t.add("credential", "missing", a.sourcesText())
-		}
-		if !a.refuse(&d, ReasonMissing, t) {
-			d.Allowed, d.Reason = true, ReasonAnonymous
-		}
-		return d, nil
+		return a.withoutCredential(d, &found, t), nil
 	case found.count > 1 || found.ambiguous:
-		t.add("credential", "ambiguous", "the request carries more than one credential, or one with \",\" or \"!\"")
+		t.add("credential", "ambiguous", "the request carries more than one credential, one under a name that stands twice, or one with \",\" or \"!\"")
 		d.Reason = ReasonAmbiguous
 		return d, nil
 	}
@@ -206,6 +207,29 @@ func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision
 	}
 	d.Allowed, d.Reason, d.Scopes = true, ReasonGranted, scopes
 	return d, nil
+}
+
+// withoutCredential decides where no source has a key of ours. Who sends a value
+// that is none of ours is told so. Under a scheme that others use too, such as
+// Bearer, it may be the upstream's, so that a trial lets it through as it does a
+// missing key; elsewhere it is a bad key, which no trial softens.
+func (a *Authorizer) withoutCredential(d Decision, found *credentials, t *trace) Decision {
+	if t != nil {
+		outcome := "missing"
+		if found.foreign {
+			outcome = "not ours"
+		}
+		t.add("credential", outcome, a.sourcesText())
+	}
+	switch {
+	case found.garbage:
+		d.Reason = ReasonMalformed
+	case !a.refuse(&d, ReasonMissing, t):
+		d.Allowed, d.Reason = true, ReasonAnonymous
+	case found.foreign:
+		d.Reason = ReasonMalformed
+	}
+	return d
 }
 
 // holds tells whether the scopes are what the route asks for. Of a rule with

@@ -187,21 +187,6 @@ func freshKey(t testing.TB) string {
 	return key.Reveal()
 }
 
-func TestOnAnonymousRoutesAKeyIsTakenAndAForeignTokenIsLeft(t *testing.T) {
-	a, key := authorizer(t, func(c *Config, _ *Record, _ *keys) {
-		c.Routes = table(t, RouteConfig{Match: "/login", Anonymous: true})
-	})
-	for value, want := range map[string]int{"Bearer eyJhbGciOi.x.y": 0, "Bearer " + key: 1, "Bearer " + key + ",x": 1, "Basic eA==": 0} {
-		d, err := a.Check(t.Context(), get("/login", Header{"authorization", value, true}))
-		if err != nil || !d.Allowed || len(d.Credentials) != want {
-			t.Errorf("%.14s…: got %v, %v", value, d.Credentials, err)
-		}
-	}
-	if d, _ := a.Check(t.Context(), get("/login", Header{Name: "x-api-key", Value: "anything"})); len(d.Credentials) != 1 {
-		t.Error("the header that is ours alone was left")
-	}
-}
-
 func TestAnUnansweredLookupIsAnErrorAndNeverADecision(t *testing.T) {
 	a, key := authorizer(t, func(_ *Config, _ *Record, k *keys) { k.err = errors.New("down") })
 	d, err := a.Check(t.Context(), get("/orders", Header{Name: "x-api-key", Value: key}))

@@ -1,15 +1,23 @@
 package authz
 
-import "strings"
+import (
+	"encoding/base64"
+	"slices"
+	"strings"
+	"unsafe"
+)
 
 // SourceKind says in which part of a request a credential is looked for.
 type SourceKind uint8
 
-// The places where a credential can stand.
+// The places where a credential can stand. Nobody can configure the last two as
+// a source; a key may be found there all the same.
 const (
 	SourceHeader SourceKind = iota + 1
 	SourceQuery
 	SourceCookie
+	SourcePath
+	SourceHost
 )
 
 // CredentialSource is one configured place for a credential.
@@ -22,103 +30,208 @@ type CredentialSource struct {
 // String returns the source as people write it: "header x-api-key", "header
 // authorization (Bearer)", "query api_key", "cookie session".
 func (s CredentialSource) String() string {
+	text := ""
 	switch s.Kind {
 	case SourceQuery:
-		return "query " + s.Name
+		text = "query"
 	case SourceCookie:
-		return "cookie " + s.Name
+		text = "cookie"
+	case SourcePath:
+		text = "path"
+	case SourceHost:
+		text = "host"
+	default:
+		text = "header"
+	}
+	if s.Name != "" {
+		text += " " + s.Name
 	}
 	if s.Scheme != "" {
-		return "header " + s.Name + " (" + s.Scheme + ")"
+		text += " (" + s.Scheme + ")"
 	}
-	return "header " + s.Name
+	return text
 }
 
-// FoundCredential is a place in a request where a credential was seen. It never
-// holds the credential itself.
+// basic tells whether the source holds user and password, of which one is the key.
+func (s CredentialSource) basic() bool { return strings.EqualFold(s.Scheme, basicScheme) }
+
+// FoundCredential is a place in a request where a key of ours was seen. It never
+// holds the key itself. Of a query or cookies without a name it is each parameter
+// or cookie that holds a whole key.
 type FoundCredential struct {
 	Source CredentialSource
-	// foreign: under a scheme that others use too, with a value that is none of
-	// our keys.
-	foreign bool
 }
 
-// credentials is what the sources yield for one request: the value when there
-// is exactly one, and how many there were.
+// credentials is what the sources yield for one request. Only values that begin
+// as keys of ours do are counted: any other one, such as a token under Bearer,
+// is another party's, and passed on.
 type credentials struct {
+	request *Request
+	format  *KeyFormat
+
 	count     int
 	value     string
-	ambiguous bool // one line that may hold several, or a damaged one
-	ours      bool // the source that was looked at last had a value that may be a key of ours
+	ambiguous bool             // one line that may hold several, a damaged one, or a name that stands twice
+	foreign   bool             // a source had a value that is none of ours
+	garbage   bool             // such a value where nobody else's has a place: without a scheme
+	source    CredentialSource // that is looked at
 	found     []FoundCredential
 }
 
 // findCredentials looks in every source, not only until the first find: two
-// credentials, the same one twice included, are refused (hazards: a gateway and
-// an upstream could each believe another one).
+// keys, the same one twice included, are refused (hazards: a gateway and
+// an upstream could each believe another one). So is a key under a name that
+// stands twice, whatever the other value is, since parties differ in which of
+// them counts.
 func (a *Authorizer) findCredentials(r *Request, query string) credentials {
-	c := credentials{found: r.found[:0]}
+	c := credentials{request: r, format: a.Format, found: r.found[:0]}
 	for _, s := range a.sources {
-		before := c.count
-		c.ours = false
+		before, values := c.count, 0
+		c.source = s
 		switch s.Kind {
 		case SourceHeader:
 			for i := range r.Headers {
 				if h := &r.Headers[i]; h.Name == s.Name {
 					c.header(s, h)
-					c.ours = c.ours || c.ambiguous || a.Format.Mentions(c.value)
+					values++
 				}
 			}
 		case SourceQuery:
-			c.query(s.Name, query)
+			values = c.query(s.Name, query)
 		case SourceCookie:
 			for i := range r.Headers {
 				if h := &r.Headers[i]; h.Name == "cookie" {
-					c.cookie(s.Name, h)
+					values += c.cookie(s.Name, h)
 				}
 			}
 		}
 		if c.count > before {
-			c.found = append(c.found, FoundCredential{Source: s, foreign: s.Scheme != "" && !c.ours})
+			c.found = append(c.found, FoundCredential{Source: s})
+			c.ambiguous = c.ambiguous || values > 1
 		}
 	}
 	r.found = c.found
 	return c
 }
 
+// add takes in the value of a source.
 func (c *credentials) add(value string) {
+	if !c.format.Mentions(value) {
+		c.addForeign()
+		return
+	}
 	c.count++
 	c.value = value
 }
 
+func (c *credentials) addForeign() {
+	c.foreign = true
+	c.garbage = c.garbage || c.source.Scheme == ""
+}
+
+// addLine takes in the value of a header or cookie. Where it may be of several
+// lines, or damaged, it is another party's only if no key of ours can be in it.
+func (c *credentials) addLine(value string, sanitised bool) {
+	if !joinedOrDamaged(value, sanitised) {
+		c.add(value)
+		return
+	}
+	if !c.mayHold(value) {
+		c.addForeign()
+		return
+	}
+	c.count++
+	c.ambiguous = true
+}
+
 func (c *credentials) header(s CredentialSource, h *Header) {
 	value := strings.Trim(h.Value, " \t")
-	if s.Scheme != "" {
-		scheme, rest, ok := strings.Cut(value, " ")
-		if !strings.EqualFold(scheme, s.Scheme) {
-			// "Basic …,Bearer …": joined lines, one of which may be ours.
-			if h.Sanitised && mentionsScheme(value, s.Scheme) {
-				c.add("")
-				c.ambiguous = true
-			}
-			return
-		}
-		if !ok {
-			rest = ""
-		}
-		value = strings.TrimLeft(rest, " ")
+	if s.Scheme == "" {
+		c.addLine(value, h.Sanitised)
+		return
 	}
-	c.add(value)
-	if h.Sanitised && joinedOrDamaged(value) {
-		c.ambiguous = true
+	scheme, rest, _ := strings.Cut(value, " ")
+	if !strings.EqualFold(scheme, s.Scheme) {
+		// "Basic …,Bearer …": joined lines, one of which may be ours.
+		if mentionsScheme(value, s.Scheme) && c.mayHold(value) {
+			c.count++
+			c.ambiguous = true
+		}
+		return
+	}
+	rest = strings.TrimLeft(rest, " ")
+	if s.basic() && !joinedOrDamaged(rest, h.Sanitised) {
+		c.basic(rest)
+		return
+	}
+	c.addLine(rest, h.Sanitised)
+}
+
+// basic takes in what the scheme Basic encodes: the key is the user or the
+// password, and the other one may be anything but a key.
+func (c *credentials) basic(encoded string) {
+	user, password, ok := c.request.decodeBasic(encoded)
+	switch {
+	case !ok:
+		c.addForeign()
+	case c.format.Mentions(user) && c.format.Mentions(password):
+		c.count += 2
+	case c.format.Mentions(password):
+		c.add(password)
+	default:
+		c.add(user)
 	}
 }
 
-// joinedOrDamaged tells whether a sanitised value may be of several lines (",") or
-// lacks bytes that are not UTF-8 ("!").
-func joinedOrDamaged(value string) bool {
+// maxBasic is the longest value of the scheme Basic that is looked into, in
+// base64: a key, and much more than a user or password has beside it.
+const maxBasic = 1 << 10
+
+// decodeBasic returns user and password, which are borrowed from the Request.
+func (r *Request) decodeBasic(encoded string) (user, password string, ok bool) {
+	encoded = strings.TrimSuffix(strings.TrimSuffix(encoded, "="), "=")
+	if encoded == "" || len(encoded) > maxBasic || strings.ContainsAny(encoded, "\r\n") { // those, Go passes over
+		return "", "", false
+	}
+	size := base64.RawStdEncoding.DecodedLen(len(encoded))
+	start := len(r.decoded)
+	r.decoded = slices.Grow(r.decoded, size)[:start+size]
+	if _, err := base64.RawStdEncoding.Decode(r.decoded[start:], unsafe.Slice(unsafe.StringData(encoded), len(encoded))); err != nil { // it only reads
+		return "", "", false
+	}
+	user, password, _ = strings.Cut(unsafe.String(unsafe.SliceData(r.decoded[start:]), size), ":")
+	return user, password, true
+}
+
+// mayHold tells whether a value that may be of several lines, or lacks bytes, may
+// have held a key of ours, under whichever scheme.
+func (c *credentials) mayHold(value string) bool {
+	for _, head := range c.format.heads {
+		if strings.Contains(value, head) {
+			return true
+		}
+	}
+	for part := range strings.SplitSeq(value, ",") {
+		part = strings.Trim(part, " \t")
+		first, rest, _ := strings.Cut(part, " ")
+		if c.format.Mentions(first) || c.format.Mentions(strings.TrimLeft(rest, " ")) {
+			return true
+		}
+		if strings.EqualFold(first, basicScheme) {
+			if user, password, ok := c.request.decodeBasic(strings.TrimLeft(rest, " ")); ok && (c.format.Mentions(user) || c.format.Mentions(password)) {
+				return true
+			}
+		}
+	}
+	return c.format.holdsInBasic(value)
+}
+
+// joinedOrDamaged tells whether a value may be of several lines (",", which Envoy
+// joins those of authorization with, raw ones too), or lacks bytes that are not
+// UTF-8 ("!" in a sanitised one).
+func joinedOrDamaged(value string, sanitised bool) bool {
 	for i := range len(value) {
-		if value[i] == ',' || value[i] == '!' {
+		if value[i] == ',' || sanitised && value[i] == '!' {
 			return true
 		}
 	}
@@ -137,7 +250,8 @@ func mentionsScheme(value, scheme string) bool {
 	return false
 }
 
-func (c *credentials) query(name, query string) {
+// query returns how often the parameter stands there.
+func (c *credentials) query(name, query string) (values int) {
 	for pair := range strings.SplitSeq(query, "&") {
 		key, value, _ := strings.Cut(pair, "=")
 		if !equalsDecoded(key, name) {
@@ -146,20 +260,22 @@ func (c *credentials) query(name, query string) {
 		// A key is made of letters, digits and "_", none of which needs
 		// encoding, so an encoded value is left as it is and fails the format.
 		c.add(value)
+		values++
 	}
+	return values
 }
 
-func (c *credentials) cookie(name string, h *Header) {
+// cookie returns how often the cookie stands in a line.
+func (c *credentials) cookie(name string, h *Header) (values int) {
 	for pair := range strings.SplitSeq(h.Value, ";") {
 		key, value, ok := strings.Cut(strings.Trim(pair, " \t"), "=")
 		if !ok || key != name {
 			continue
 		}
-		c.add(value)
-		if h.Sanitised && joinedOrDamaged(value) {
-			c.ambiguous = true
-		}
+		c.addLine(value, h.Sanitised)
+		values++
 	}
+	return values
 }
 
 // equalsDecoded compares a query parameter's raw name with a plain one, reading

@@ -33,9 +33,13 @@ type Decision struct {
 	// request's, since that one was repaired before it was judged; else "".
 	Target string
 
-	// Credentials tells where credentials were seen, so that an adapter can
-	// remove them; on anonymous routes too.
+	// Credentials tells where keys of ours were seen, so that an adapter can
+	// remove them; on anonymous routes too. Of an allowed request it names every
+	// place that holds a whole key, unless keys are forwarded.
 	Credentials []FoundCredential
+	// Exposed is the place of a key that could not have been removed, for which
+	// the request was refused (ReasonForwarding); else the zero value.
+	Exposed CredentialSource
 
 	Layer      Layer         // which layer knew the key
 	Limit      Limit         // how the key stands with its rate, where the service holds it

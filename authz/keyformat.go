@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"io"
 	"regexp"
+	"strings"
 	"unsafe"
 )
 
@@ -33,9 +34,11 @@ type KeyFormatConfig struct {
 // a truncated or mistyped key, and most forgeries, from a real one without any
 // look-up; it is no proof. A KeyFormat is immutable.
 type KeyFormat struct {
-	brand        string
 	environments []string
-	heads        []string // "ak_live_", one an environment
+	heads        []string  // "ak_live_", one an environment
+	stem         string    // "ak_": how all of them begin
+	shortest     int       // length of a key with the shortest head
+	inStem       [256]bool // by byte
 }
 
 var keyWord = regexp.MustCompile(`^[a-z][a-z0-9]{0,15}$`)
@@ -52,7 +55,10 @@ func NewKeyFormat(c KeyFormatConfig) (*KeyFormat, error) {
 	if !keyWord.MatchString(c.Brand) {
 		problems = append(problems, fmt.Errorf("key brand %q: write 1 to 16 lower-case letters and digits, a letter first", c.Brand))
 	}
-	f := &KeyFormat{brand: c.Brand}
+	f := &KeyFormat{stem: c.Brand + "_", shortest: maxKeyLength}
+	for i := range len(f.stem) {
+		f.inStem[f.stem[i]] = true
+	}
 	seen := map[string]bool{}
 	for _, e := range c.Environments {
 		switch {
@@ -63,7 +69,8 @@ func NewKeyFormat(c KeyFormatConfig) (*KeyFormat, error) {
 		}
 		seen[e] = true
 		f.environments = append(f.environments, e)
-		f.heads = append(f.heads, c.Brand+"_"+e+"_")
+		f.heads = append(f.heads, f.stem+e+"_")
+		f.shortest = min(f.shortest, len(f.stem)+len(e)+1+keyTailLength)
 	}
 	if len(problems) > 0 {
 		return nil, errors.Join(problems...)
@@ -119,8 +126,11 @@ func appendRandom(b []byte, n int, random io.Reader) ([]byte, error) {
 	return b, nil
 }
 
-func checksum(s string) (sum [keyChecksumLength]byte) {
-	c := crc32.ChecksumIEEE(unsafe.Slice(unsafe.StringData(s), len(s))) // it only reads
+func checksum(s string) [keyChecksumLength]byte {
+	return checksumDigits(crc32.ChecksumIEEE(unsafe.Slice(unsafe.StringData(s), len(s)))) // it only reads
+}
+
+func checksumDigits(c uint32) (sum [keyChecksumLength]byte) {
 	for i := keyChecksumLength - 1; i >= 0; i-- {
 		sum[i] = base62[c%62]
 		c /= 62
@@ -161,20 +171,22 @@ func (f *KeyFormat) ValidPrefix(prefix string) bool {
 	return false
 }
 
-// Mentions tells whether a text begins as keys of this brand do.
-func (f *KeyFormat) Mentions(value string) bool {
-	return len(value) > len(f.brand) && value[:len(f.brand)] == f.brand && value[len(f.brand)] == '_'
-}
+// Mentions tells whether a text begins as keys of this brand do: a key of ours,
+// be it cut or mistyped.
+func (f *KeyFormat) Mentions(value string) bool { return strings.HasPrefix(value, f.stem) }
 
 // Environments returns the configured environments, the default one first.
 func (f *KeyFormat) Environments() []string { return append([]string(nil), f.environments...) }
 
 func isBase62(s string) bool {
 	for i := range len(s) {
-		b := s[i]
-		if (b < '0' || b > '9') && (b < 'A' || b > 'Z') && (b < 'a' || b > 'z') {
+		if !isBase62Byte(s[i]) {
 			return false
 		}
 	}
 	return true
+}
+
+func isBase62Byte(b byte) bool {
+	return b >= '0' && b <= '9' || b >= 'A' && b <= 'Z' || b >= 'a' && b <= 'z'
 }

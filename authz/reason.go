@@ -53,7 +53,7 @@ var reasons = [reasonCount]reasonInfo{
 	ReasonRoute:       {"route_denied", "route_denied", 403, "Route denied", "No rule allows this request."},
 	ReasonPath:        {"path_refused", "path_refused", 400, "Path refused", "The request's path or host is not in its plain form. Send it without dot segments, doubled slashes, backslashes, parameters or needless percent-encoding."},
 	ReasonAmbiguous:   {"ambiguous_credential", "ambiguous_credential", 401, "More than one credential", "The request carries more than one credential. Send exactly one API key, once."},
-	ReasonForwarding:  {"forwarding_refused", "forwarding_refused", 403, "Forwarding refused", "The request did not come here in the form that a gateway gives it, or it carries headers whose names are the gateway's own. Send it without them."},
+	ReasonForwarding:  {"forwarding_refused", "forwarding_refused", 403, "Forwarding refused", "The request did not come here in the form that a gateway gives it, or it carries headers whose names are the gateway's own, or an API key in a place from which the key can't be removed, such as the path. Send it without them, and the key only where the API's documentation says."},
 	ReasonThrottled:   {"throttled", "throttled", 429, "Too many requests", "Too many requests. Try again later."},
 }
 

@@ -18,6 +18,12 @@ type Request struct {
 	// PathFixed is true where the gateway can't be told another path than the one
 	// that it passes on: such a path is refused instead of repaired.
 	PathFixed bool
+	// HeadersFixed is true where the gateway can't be told to remove a header or a
+	// cookie: a key in one that no configuration of it strips is then refused.
+	HeadersFixed bool
+	// Stripped names, in lower case, the headers that the gateway then strips by
+	// its own configuration.
+	Stripped []string
 
 	// Headers holds the request's headers in lower case, duplicates apart. An
 	// adapter may leave out those that [Authorizer.Headers] does not name.
@@ -36,8 +42,12 @@ type Request struct {
 	// Decision borrows. Nil where something of the Decision outlives the Request.
 	Scratch *Scratch
 
-	found []FoundCredential // room for Decision.Credentials, used again with the Request
+	found   []FoundCredential // room for Decision.Credentials, used again with the Request
+	decoded []byte            // what values of the scheme Basic encode, used again too
 }
+
+// maxDecodedKept bounds the memory that a Request keeps for another one, in bytes.
+const maxDecodedKept = 8 << 10
 
 // Reset empties the Request and keeps its Scratch and the room that its slices
 // have, so that it can be used for another one without allocation. What a
@@ -45,7 +55,11 @@ type Request struct {
 func (r *Request) Reset() {
 	clear(r.Headers)
 	clear(r.found)
-	*r = Request{Headers: r.Headers[:0], found: r.found[:0], Scratch: r.Scratch}
+	clear(r.decoded)
+	if cap(r.decoded) > maxDecodedKept {
+		r.decoded = nil
+	}
+	*r = Request{Headers: r.Headers[:0], found: r.found[:0], decoded: r.decoded[:0], Scratch: r.Scratch}
 }
 
 // GatewayRoute is the gateway's own route that a request matched there, as its

@@ -136,6 +136,13 @@ func TestWhatEnvoyDoesWithAnswers(t *testing.T) {
 				t.Errorf("body %q", a.body)
 			}
 			reached(t, open.ask("GET", "/x"))
+			// That of a grpc-web call, as package envoy writes it.
+			answer.GetErrorResponse().Status.Code, answer.GetErrorResponse().Body = 200, ""
+			answer.GetErrorResponse().Headers = []*corev3.HeaderValueOption{set("grpc-status", "14"), set("grpc-message", "later")}
+			server.will(answer, nil)
+			if a := s.ask("POST", "/x", "content-type: application/grpc-web+proto", "content-length: 0"); a.reached || a.status != 200 || a.header.Get("grpc-status") != "14" {
+				t.Errorf("got %d %v", a.status, a.header)
+			}
 		})
 		fact("11", "dynamic metadata counts on denials too", func(t *testing.T, s *stack) {
 			d := denied(401, "no")
@@ -167,6 +174,27 @@ func TestWhatEnvoyDoesWithAnswers(t *testing.T) {
 			server.will(denied(429, "slow down", set("grpc-status", "8")), nil)
 			if a := s.ask("POST", "/pkg.Service/Method", "content-type: application/grpc", "content-length: 0"); a.header.Get("grpc-status") != "8" {
 				t.Errorf("got %v", a.header)
+			}
+		})
+		fact("14", "grpc-web is no gRPC; a denial without a body has no content type", func(t *testing.T, s *stack) {
+			call := []string{"content-type: application/grpc-web+proto", "content-length: 0"}
+			server.will(denied(401, "plain text"), nil)
+			if a := s.ask("POST", "/pkg.Service/Method", call...); a.status != 401 || a.header.Get("grpc-status") != "" || a.header.Get("content-type") != "text/plain" {
+				t.Errorf("got %d %v", a.status, a.header)
+			}
+			whole := []*corev3.HeaderValueOption{set("grpc-status", "16"), set("grpc-message", "no%20key"), set("content-type", "application/grpc-web+proto")}
+			server.will(denied(200, "", whole...), nil)
+			a := s.ask("POST", "/pkg.Service/Method", call...)
+			if a.status != 200 || a.reached || a.header.Get("grpc-status") != "16" || a.header.Get("grpc-message") != "no%20key" || a.header.Get("content-type") != "" {
+				t.Errorf("got %d %v", a.status, a.header)
+			}
+			server.will(denied(200, "", append(whole, set("x-extauthz-content-type", "application/grpc-web+proto"))...), nil)
+			if a := s.ask("POST", "/pkg.Service/Method", call...); a.header.Get("content-type") != "application/grpc-web+proto" || a.header.Get("x-extauthz-content-type") != "" {
+				t.Errorf("our filter does not bring the type back: %v", a.header)
+			}
+			server.will(denied(200, "", set("grpc-status", "16"), set("grpc-message", "no%20key")), nil)
+			if a := s.ask("POST", "/pkg.Service/Method", "content-type: application/grpc", "content-length: 0"); a.status != 200 || a.header.Get("grpc-status") != "16" || a.header.Get("grpc-message") != "no%20key" || a.header.Get("content-type") != "application/grpc" {
+				t.Errorf("a gRPC call got %d %v", a.status, a.header)
 			}
 		})
 	})

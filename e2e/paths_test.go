@@ -44,6 +44,8 @@ func (j *judge) Check(ctx context.Context, r *authz.Request) (authz.Decision, er
 
 func (j *judge) Headers() []string { return j.authorizer.Headers() }
 
+func (j *judge) HeaderHolds(value string) bool { return j.authorizer.HeaderHolds(value) }
+
 // startJudge starts one; data has encoded characters accepted as data.
 func startJudge(t *testing.T, repair, data bool) (j *judge, address string) {
 	t.Helper()

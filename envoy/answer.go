@@ -19,8 +19,9 @@ type answer struct {
 	code  codes.Code // OK allows
 	error bool       // not a denial but an error response: failure_mode_allow decides
 
-	status  int      // of the client's response, where it is not allowed
+	status  int      // of the client's response, where it is not allowed: never one that could mean "allowed"
 	body    string   // the same
+	grpc    grpcForm // the same: the client's call, if it is one
 	headers []header // allowed: of the request, to overwrite; else of the client's response
 	remove  []string // from the allowed request; never a name that is in headers
 	client  []header // allowed: of the client's response
@@ -38,6 +39,22 @@ func (a *answer) reset() {
 	clear(a.client)
 	clear(a.facts)
 	*a = answer{headers: a.headers[:0], remove: a.remove[:0], client: a.client[:0], facts: a.facts[:0], text: a.text[:0]}
+}
+
+// wireStatus is the status over gRPC, where a denial is one by its kind and may have any status.
+func (a *answer) wireStatus() int {
+	if a.grpc.trailersOnly() {
+		return 200
+	}
+	return a.status
+}
+
+// wireBody goes with wireStatus.
+func (a *answer) wireBody() string {
+	if a.grpc.trailersOnly() {
+		return ""
+	}
+	return a.body
 }
 
 func (a *answer) allowed() bool { return a.code == codes.OK }

@@ -23,7 +23,7 @@ func (a *answer) message() *authv3.CheckResponse {
 			Headers: options(a.headers), HeadersToRemove: clones(a.remove), ResponseHeadersToAdd: options(a.client)}}
 		return res
 	}
-	denied := &authv3.DeniedHttpResponse{Status: &typev3.HttpStatus{Code: typev3.StatusCode(a.status)}, Headers: options(a.headers), Body: strings.Clone(a.body)}
+	denied := &authv3.DeniedHttpResponse{Status: &typev3.HttpStatus{Code: typev3.StatusCode(a.wireStatus())}, Headers: options(a.headers), Body: strings.Clone(a.wireBody())}
 	if a.error {
 		res.HttpResponse = &authv3.CheckResponse_ErrorResponse{ErrorResponse: denied}
 	} else {

@@ -47,17 +47,18 @@ func (a *answer) appendWire(b []byte) []byte {
 		if a.error {
 			kind = responseError
 		}
-		code := oneByteTag + protowire.SizeVarint(uint64(a.status))
+		status, text := a.wireStatus(), a.wireBody()
+		code := oneByteTag + protowire.SizeVarint(uint64(status))
 		body := 0
-		if a.body != "" {
-			body = textSize(len(a.body))
+		if text != "" {
+			body = textSize(len(text))
 		}
 		b = appendHead(b, kind, textSize(code)+headersSize(a.headers)+body)
 		b = appendHead(b, deniedStatus, code)
-		b = binary.AppendUvarint(append(b, statusCode<<3), uint64(a.status))
+		b = binary.AppendUvarint(append(b, statusCode<<3), uint64(status))
 		b = appendHeaders(b, deniedHeaders, a.headers)
-		if a.body != "" {
-			b = appendText(b, deniedBody, a.body)
+		if text != "" {
+			b = appendText(b, deniedBody, text)
 		}
 	}
 	if len(a.facts) == 0 {

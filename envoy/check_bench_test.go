@@ -1,6 +1,8 @@
 package envoy
 
 import (
+	"strconv"
+	"strings"
 	"testing"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -39,7 +41,19 @@ func benched(texts map[string]string) map[string]*authv3.CheckRequest {
 		"scope":     gatewayRequest("/orders/42", "x-api-key", texts["narrow"]),
 		"revoked":   gatewayRequest("/orders/42", "x-api-key", texts["revoked"]),
 		"path":      gatewayRequest("/a/../b", "x-api-key", key),
+		"foreign":   gatewayRequest("/orders/42?expand=items", "x-api-key", key, "authorization", "Bearer "+strings.Repeat("eyJhbGciOiJIUzI1NiJ9", 40)),
+		"stray":     gatewayRequest("/orders/42?expand=items", "x-api-key", key, "authorization", "Token "+key, "x-debug", key),
+		"large":     largeRequest(key),
 	}
+}
+
+// largeRequest has 30 headers and 4 KiB of cookies, none of which decisions rest on.
+func largeRequest(key string) *authv3.CheckRequest {
+	headers := []string{"x-api-key", key, "cookie", strings.Repeat("session=c2Vzc2lvbi10b2tlbi0xMjM; ", 128)}
+	for i := range 20 {
+		headers = append(headers, "x-header-"+strconv.Itoa(i), strings.Repeat("value ", 16))
+	}
+	return gatewayRequest("/orders/42?expand=items", headers...)
 }
 
 func ask(t testing.TB, s *Service, data []byte) {

@@ -58,7 +58,9 @@ func checkWire(srv any, ctx context.Context, receive func(any) error, _ grpc.Una
 }
 
 func (s *Service) checkWire(ctx context.Context, c *check) (mem.Buffer, error) {
-	err := s.call(ctx, c, func(p *policy) bool { return c.wire.read(&c.request, &p.headers, c.data.ReadOnlyData()) })
+	err := s.call(ctx, c, func(p *policy) bool {
+		return c.wire.read(&c.request, &p.headers, p.encoder.holds, c.data.ReadOnlyData())
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -109,7 +109,7 @@ func decider(t testing.TB) (*authz.Authorizer, map[string]string) {
 		t.Fatal(err)
 	}
 	routes, err := authz.NewRouteTable([]authz.RouteConfig{
-		{Match: "/public/**", Anonymous: true},
+		{Match: "/public/", Anonymous: true},
 		{Match: "GET /users/{id}", Resource: "users/{id}", Action: "read"},
 	})
 	if err != nil {
@@ -240,7 +240,14 @@ func oddRequests(key string) map[string][]byte {
 		"the address's last kind":    slices.Concat(good, field(1, field(1, field(1, field(1, text(2, "203.0.113.1")), field(2, text(1, "/pipe")))))),
 		"extensions name the target": slices.Concat(httpOf(text(4, "/a"), text(2, "GET"), field(3, text(1, "x-api-key"), text(2, key))),
 			field(1, field(10, text(1, "resource"), text(2, "none")), field(10, text(1, "resource"), text(2, "orders")), field(10, text(1, "action"), text(2, "read")))),
-		"a tag longer than need be": slices.Concat([]byte{0x8a, 0x80, 0x00, byte(len(good) - 2)}, good[2:]),
+		"a key in a header that is not read":   httpOf(text(4, "/public/a"), text(2, "GET"), field(3, text(1, "X-Debug"), text(2, "k="+key))),
+		"the last entry holds none":            httpOf(text(4, "/public/a"), text(2, "GET"), field(3, text(1, "x-debug"), text(2, key)), field(3, text(1, "x-debug"), text(2, "none"))),
+		"the last entry holds a key":           httpOf(text(4, "/public/a"), text(2, "GET"), field(3, text(1, "x-debug"), text(2, "none")), field(3, text(1, "x-debug"), text(2, key))),
+		"a raw line holds none, a plain does":  httpOf(text(4, "/public/a"), text(2, "GET"), field(3, text(1, "x-debug"), text(2, key)), field(13, field(1, text(1, "x-debug"), text(3, "none")))),
+		"two raw lines, one with a key":        httpOf(text(4, "/public/a"), text(2, "GET"), field(13, field(1, text(1, "x-debug"), text(3, "none")), field(1, text(1, "x-debug"), text(3, key)))),
+		"an identity header with a key":        httpOf(text(4, "/orders/1"), text(2, "GET"), field(3, text(1, "x-api-key"), text(2, key)), field(3, text(1, "x-auth-user-id"), text(2, key)), field(3, text(1, "x-auth-a"), text(2, key))),
+		"a name that can't be told, and a key": httpOf(text(4, "/public/a"), text(2, "GET"), field(3, text(1, "a b"), text(2, key))),
+		"a tag longer than need be":            slices.Concat([]byte{0x8a, 0x80, 0x00, byte(len(good) - 2)}, good[2:]),
 	}
 }
 
@@ -258,23 +265,27 @@ func same(t *testing.T, s *Service, data []byte) {
 	if proto.Unmarshal(data, &req) != nil || ambiguous(&req) {
 		return
 	}
-	sameRequest(t, &s.policy.Load().headers, &req, data)
+	sameRequest(t, s.policy.Load(), &req, data)
 	res, err := s.Check(t.Context(), &req)
 	if (err == nil) != (wireErr == nil) || err == nil && !proto.Equal(ordered(res), ordered(wire)) {
 		t.Errorf("by protobuf: %v, %v\nby wire: %v, %v\nrequest: %v", res, err, wire, wireErr, &req)
 	}
 }
 
-// sameRequest holds what is read of the bytes to what is read of the message.
-func sameRequest(t *testing.T, headers *headerSet, req *authv3.CheckRequest, data []byte) {
+// sameRequest holds what is read of the bytes to what is read of the message: all
+// headers that decisions rest on, and all that hold a key.
+func sameRequest(t *testing.T, p *policy, req *authv3.CheckRequest, data []byte) {
 	t.Helper()
 	var want, got authz.Request
 	var w wireRequest
-	if decode(&want, req); !w.read(&got, headers, data) {
+	if decode(&want, req); !w.read(&got, &p.headers, p.encoder.holds, data) {
 		t.Fatalf("not read: %v", req)
 	}
-	want.Headers = slices.DeleteFunc(want.Headers, func(h authz.Header) bool { _, ok := headers.find(h.Name); return !ok })
 	for _, r := range []*authz.Request{&want, &got} {
+		r.Headers = slices.DeleteFunc(r.Headers, func(h authz.Header) bool {
+			_, ok := p.headers.find(h.Name)
+			return strings.HasPrefix(h.Name, ":") || !ok && !p.encoder.holds(h.Value)
+		})
 		slices.SortStableFunc(r.Headers, func(a, b authz.Header) int { return strings.Compare(a.Name, b.Name) })
 	}
 	if !slices.Equal(got.Headers, want.Headers) {
@@ -308,19 +319,23 @@ func requests(t testing.TB, texts map[string]string) map[string][]byte {
 		all["key "+name] = marshalled(t, gatewayRequest("/orders/42?expand=items", "x-api-key", key))
 	}
 	for name, req := range map[string]*authv3.CheckRequest{
-		"bearer":           gatewayRequest("/users/7", "authorization", "Bearer "+texts["good"]),
-		"query":            gatewayRequest("/orders?a=1&api_key=" + texts["good"] + "&b=2"),
-		"cookie":           gatewayRequest("/orders", "cookie", "a=1; key="+texts["good"]+"; b=2"),
-		"two credentials":  gatewayRequest("/orders", "x-api-key", texts["good"], "authorization", "Bearer "+texts["good"]),
-		"missing":          gatewayRequest("/orders"),
-		"malformed":        gatewayRequest("/orders", "x-api-key", "ak_live_123"),
-		"unknown":          gatewayRequest("/orders", "x-api-key", "ak_live_AAAAAAAA_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA0aaaaa"),
-		"anonymous":        gatewayRequest("/public/x", "x-auth-user-id", "root", "x_auth_admin", "1", "x-auth-Zz", "2"),
-		"path":             gatewayRequest("/a/../b", "x-api-key", texts["good"]),
-		"grpc denied":      gatewayRequest("/orders", "content-type", "application/grpc"),
-		"preflight":        gatewayRequest("/orders", "origin", "https://a", "access-control-request-method", "PUT"),
-		"long request id":  gatewayRequest("/orders", "x-request-id", strings.Repeat(`"\<`, 5000)),
-		"identity headers": gatewayRequest("/orders", "x-api-key", texts["good"], "x-auth-admin", "1", "x-auth-key-id", "2"),
+		"bearer":          gatewayRequest("/users/7", "authorization", "Bearer "+texts["good"]),
+		"query":           gatewayRequest("/orders?a=1&api_key=" + texts["good"] + "&b=2"),
+		"cookie":          gatewayRequest("/orders", "cookie", "a=1; key="+texts["good"]+"; b=2"),
+		"two credentials": gatewayRequest("/orders", "x-api-key", texts["good"], "authorization", "Bearer "+texts["good"]),
+		"missing":         gatewayRequest("/orders"),
+		"malformed":       gatewayRequest("/orders", "x-api-key", "ak_live_123"),
+		"unknown":         gatewayRequest("/orders", "x-api-key", "ak_live_AAAAAAAA_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA0aaaaa"),
+		"anonymous":       gatewayRequest("/public/x", "x-auth-user-id", "root", "x_auth_admin", "1", "x-auth-Zz", "2"),
+		"path":            gatewayRequest("/a/../b", "x-api-key", texts["good"]),
+		"grpc denied":     gatewayRequest("/orders", "content-type", "application/grpc"),
+		"preflight":       gatewayRequest("/orders", "origin", "https://a", "access-control-request-method", "PUT"),
+		"long request id": gatewayRequest("/orders", "x-request-id", strings.Repeat(`"\<`, 5000)),
+		"a foreign token": gatewayRequest("/orders", "x-api-key", texts["good"], "authorization", "Bearer eyJhbGciOi.x.y"),
+		"keys everywhere": gatewayRequest("/orders?a="+texts["good"]+"&b=1&%61k_live_=2", "x-api-key", texts["good"], "authorization", "Token "+texts["good"],
+			"referer", "https://a/?"+texts["good"], "cookie", "a=1; b="+texts["good"]+"; c=3", "x-debug", texts["unknown"]),
+		"a key in the path": gatewayRequest("/orders/"+texts["good"], "x-api-key", texts["good"]),
+		"identity headers":  gatewayRequest("/orders", "x-api-key", texts["good"], "x-auth-admin", "1", "x-auth-key-id", "2"),
 	} {
 		all[name] = marshalled(t, req)
 	}

@@ -8,18 +8,18 @@ import (
 )
 
 // withoutParameter takes every occurrence of a query parameter out of a request
-// target, however its name is encoded, and leaves the rest byte for byte.
-// (Envoy's query_parameters_to_remove rewrites and sorts what remains, and
-// misses encoded names.)
-func withoutParameter(target, name string) string {
+// target, however its name is encoded, and leaves the rest byte for byte. Without
+// a name it is every parameter that holds a key. (Envoy's
+// query_parameters_to_remove rewrites and sorts what remains, and misses encoded
+// names.)
+func (e *encoder) withoutParameter(target, name string) string {
 	path, query, found := strings.Cut(target, "?")
 	if !found {
 		return target
 	}
 	var kept []string
 	for pair := range strings.SplitSeq(query, "&") {
-		key, _, _ := strings.Cut(pair, "=")
-		if decoded, err := url.QueryUnescape(key); key == name || err == nil && decoded == name {
+		if name == "" && e.holds(pair) || name != "" && isParameter(pair, name) {
 			continue
 		}
 		kept = append(kept, pair)
@@ -30,9 +30,15 @@ func withoutParameter(target, name string) string {
 	return path + "?" + strings.Join(kept, "&")
 }
 
+func isParameter(pair, name string) bool {
+	key, _, _ := strings.Cut(pair, "=")
+	decoded, err := url.QueryUnescape(key)
+	return key == name || err == nil && decoded == name
+}
+
 // withoutCookie takes a cookie out of the request's cookie lines and returns
-// what remains as one line.
-func withoutCookie(headers []authz.Header, name string) string {
+// what remains as one line. Without a name it is every cookie that holds a key.
+func (e *encoder) withoutCookie(headers []authz.Header, name string) string {
 	var kept []string
 	for i := range headers {
 		if headers[i].Name != "cookie" {
@@ -40,9 +46,11 @@ func withoutCookie(headers []authz.Header, name string) string {
 		}
 		for pair := range strings.SplitSeq(headers[i].Value, ";") {
 			pair = strings.Trim(pair, " \t")
-			if key, _, _ := strings.Cut(pair, "="); pair != "" && key != name {
-				kept = append(kept, pair)
+			key, _, _ := strings.Cut(pair, "=")
+			if pair == "" || name != "" && key == name || name == "" && e.holds(pair) {
+				continue
 			}
+			kept = append(kept, pair)
 		}
 	}
 	return strings.Join(kept, "; ")

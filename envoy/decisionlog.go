@@ -27,6 +27,9 @@ type decisionLog struct {
 	denials, failures quota
 }
 
+// exposedKey is what is logged of a request that was refused for Decision.Exposed.
+const exposedKey = "a whole key would have gone on to the upstream from where the gateway can't remove it: have the client send it where credentials names one, have the proxy strip this place before it asks, or set identity.forward_credential"
+
 func (l *decisionLog) decided(ctx context.Context, sample float64, d *authz.Decision, r *authz.Request) {
 	suppressed := 0
 	shadowed := d.Shadow != authz.ReasonUnspecified
@@ -57,6 +60,9 @@ func (l *decisionLog) decided(ctx context.Context, sample float64, d *authz.Deci
 	}
 	if d.Record != nil {
 		attrs = append(attrs, slog.String("key", d.Record.Prefix), slog.String("user_id", d.Record.UserID))
+	}
+	if d.Exposed.Kind != 0 {
+		attrs = append(attrs, slog.String("key_in", clip(d.Exposed.String())), slog.String("why", exposedKey))
 	}
 	if suppressed > 0 {
 		attrs = append(attrs, slog.Int("denials_not_logged", suppressed))

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 
 	"google.golang.org/grpc/codes"
 
@@ -46,9 +45,9 @@ type refusal struct {
 	status   int
 	headers  []header // of both
 	http     []header // beside them, for all but gRPC clients
-	grpc     []header // beside them, for those
+	grpc     []header // beside them, for those: what a call's trailers say
 	document string   // a problem document, without an instance
-	detail   string   // what gRPC clients get instead: Envoy makes the body the grpc-message, so it is text for people
+	detail   string   // what gRPC clients get instead: text for people
 }
 
 func (e *encoder) refusal(reason authz.Reason) *refusal {
@@ -60,11 +59,7 @@ func (e *encoder) refusalFor(reason authz.Reason, detail string) *refusal {
 	p := e.problem(reason, detail)
 	headers := map[string]string{"cache-control": "no-store"}
 	if p.Status == 401 {
-		challenge := `Bearer realm="` + e.config.Realm + `"`
-		if reason != authz.ReasonMissing {
-			challenge += `, error="invalid_token"` // RFC 6750, 3.1: only where a credential was sent
-		}
-		headers["www-authenticate"] = challenge
+		headers["www-authenticate"] = e.challenges(reason != authz.ReasonMissing)
 	}
 	maps.Copy(headers, e.config.Overrides[p.Code].Headers)
 	return e.refusalOf(p, headers)
@@ -78,10 +73,8 @@ func (e *encoder) unavailable() *refusal {
 }
 
 func (e *encoder) refusalOf(p problem, headers map[string]string) *refusal {
-	out := &refusal{code: denialCode(p.Status), status: p.Status, detail: p.Detail, http: []header{{"content-type", "application/problem+json"}}}
-	if p.Status == 429 {
-		out.grpc = []header{{"grpc-status", strconv.Itoa(int(codes.ResourceExhausted))}}
-	}
+	out := &refusal{code: denialCode(p.Status), status: p.Status, detail: p.Detail, http: []header{{"content-type", "application/problem+json"}},
+		grpc: []header{{"grpc-status", strconv.Itoa(int(grpcStatus(p.Status)))}, {"grpc-message", string(appendHeaderText(nil, p.Detail))}}}
 	for _, name := range slices.Sorted(maps.Keys(headers)) {
 		out.headers = append(out.headers, header{name, headers[name]})
 	}
@@ -127,8 +120,12 @@ func (a *answer) orElse(name, value string) {
 func (e *encoder) refuse(a *answer, f *refusal, r *authz.Request) {
 	a.code, a.status = f.code, f.status
 	a.headers = append(a.headers, f.headers...)
-	if isGRPC(r) {
-		a.headers, a.body = append(a.headers, f.grpc...), f.detail
+	if call := lineOf(r, "content-type"); isGRPC(call) {
+		a.headers, a.grpc = append(a.headers, f.grpc...), grpcFormOf(call)
+		if a.body = f.detail; a.grpc == grpcWeb {
+			kind := webType(call)
+			a.headers, a.body = append(a.headers, header{"content-type", kind}, header{webTypeHeader, kind}), ""
+		}
 		return
 	}
 	a.headers, a.body = append(a.headers, f.http...), f.document
@@ -177,8 +174,4 @@ func (e *encoder) problem(reason authz.Reason, detail string) problem {
 		p.Detail = o.Detail
 	}
 	return p
-}
-
-func isGRPC(r *authz.Request) bool {
-	return strings.HasPrefix(lineOf(r, "content-type"), "application/grpc")
 }

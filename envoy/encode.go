@@ -3,7 +3,6 @@ package envoy
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"extauthz/authz"
@@ -11,17 +10,18 @@ import (
 
 // EncoderConfig says how decisions are told.
 type EncoderConfig struct {
-	HeaderPrefix      string              // of identity headers, lower case; "" is "x-auth-"
-	MetadataHeaders   []string            // names of a key's metadata that the upstream sees
-	ForwardCredential bool                // leave the key in the request
-	Realm             string              // of WWW-Authenticate; "" is "api"
-	ProblemTypeBase   string              // "" is "about:blank"
-	RequestID         bool                // problem documents carry the request's id
-	DebugHeaders      bool                // x-cache-status to the client
-	Overrides         map[string]Override // by public code
-	OnError           OnError             // "" is OnErrorUnavailable
-	SampleAllowed     float64             // share of allowed checks that is logged, 0 to 1; denials are, within a limit
-	RateMetadata      bool                // a key's rate goes out as dynamic metadata, for Envoy's rate limits
+	HeaderPrefix      string                   // of identity headers, lower case; "" is "x-auth-"
+	MetadataHeaders   []string                 // names of a key's metadata that the upstream sees
+	ForwardCredential bool                     // leave the key in the request
+	Realm             string                   // of WWW-Authenticate; "" is "api"
+	Sources           []authz.CredentialSource // whose schemes WWW-Authenticate names
+	ProblemTypeBase   string                   // "" is "about:blank"
+	RequestID         bool                     // problem documents carry the request's id
+	DebugHeaders      bool                     // x-cache-status to the client
+	Overrides         map[string]Override      // by public code
+	OnError           OnError                  // "" is OnErrorUnavailable
+	SampleAllowed     float64                  // share of allowed checks that is logged, 0 to 1; denials are, within a limit
+	RateMetadata      bool                     // a key's rate goes out as dynamic metadata, for Envoy's rate limits
 }
 
 // OnError says what Envoy gets where nobody could decide.
@@ -42,6 +42,7 @@ type encoder struct {
 	paths    []*refusal       // by the fault of a path
 	nobody   *refusal         // where nobody could decide
 	config   EncoderConfig
+	holds    func(text string) bool // whether a parameter or cookie holds a key
 }
 
 func newEncoder(c EncoderConfig) (*encoder, error) {
@@ -79,7 +80,7 @@ func newEncoder(c EncoderConfig) (*encoder, error) {
 	if len(problems) > 0 {
 		return nil, errors.Join(problems...)
 	}
-	e := &encoder{prefix: c.HeaderPrefix, config: c, identity: identityHeaders(c.HeaderPrefix, c.MetadataHeaders)}
+	e := &encoder{prefix: c.HeaderPrefix, config: c, holds: func(string) bool { return false }, identity: identityHeaders(c.HeaderPrefix, c.MetadataHeaders)}
 	for _, h := range e.identity {
 		e.names = append(e.names, h.name)
 	}
@@ -132,26 +133,27 @@ func (e *encoder) allowed(a *answer, d *authz.Decision, r *authz.Request) bool {
 // hideCredentials removes what carried a key, and returns the target without
 // keys. A name never stands in both lists: Envoy removes last.
 func (e *encoder) hideCredentials(a *answer, d *authz.Decision, r *authz.Request, target string) string {
+	var gone places
 	cookie, cookies := r.Headers, false
-	line := ""
 	for i := range d.Credentials {
 		switch source := &d.Credentials[i].Source; source.Kind {
 		case authz.SourceHeader:
-			if !slices.Contains(a.remove, source.Name) {
-				a.remove = append(a.remove, source.Name)
+			if name := source.Name; validName(name) && !named(a.headers, name) && gone.find(a.remove, name) < 0 {
+				a.remove = append(a.remove, name)
+				gone.appended(a.remove)
 			}
 		case authz.SourceQuery:
-			target = withoutParameter(target, source.Name)
+			target = e.withoutParameter(target, source.Name)
 		case authz.SourceCookie:
-			line = withoutCookie(cookie, source.Name)
-			cookie, cookies = []authz.Header{{Name: "cookie", Value: line}}, true
+			cookie, cookies = []authz.Header{{Name: "cookie", Value: e.withoutCookie(cookie, source.Name)}}, true
 		}
 	}
-	switch {
-	case cookies && line != "" && plainValue(line):
-		a.set("cookie", line)
-	case cookies:
-		a.remove = append(a.remove, "cookie")
+	if cookies {
+		if line := cookie[0].Value; line != "" && plainValue(line) {
+			a.set("cookie", line)
+		} else {
+			a.remove = append(a.remove, "cookie")
+		}
 	}
 	return target
 }

@@ -3,6 +3,8 @@ package envoy
 import (
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 
 	"extauthz/authz"
 )
@@ -31,6 +33,10 @@ func unchanged(status int) int { return status }
 
 var forwardedXForwarded = forwarded{method: "X-Forwarded-Method", uri: "X-Forwarded-Uri", host: "X-Forwarded-Host"}
 
+// strippedByProxies are the headers that our configurations for these proxies take
+// out of what the upstream gets.
+var strippedByProxies = []string{"x-api-key", "authorization"}
+
 // forwarded names the headers in which a proxy says what is asked for, in Go's
 // canonical form. All others, by whomever they were sent, say nothing.
 type forwarded struct {
@@ -41,7 +47,12 @@ type forwarded struct {
 // read wants each header exactly once: what stands twice was sent by two.
 func (f forwarded) read(asked *authz.Request, r *http.Request) error {
 	asked.Host, asked.PathFixed = r.Host, true
+	asked.HeadersFixed, asked.Stripped = true, strippedByProxies
 	addHeaders(asked, r.Header, false)
+	// The proxy's own word, which no upstream gets: a key in it is one in the target.
+	asked.Headers = slices.DeleteFunc(asked.Headers, func(h authz.Header) bool {
+		return strings.EqualFold(h.Name, f.method) || strings.EqualFold(h.Name, f.uri) || strings.EqualFold(h.Name, f.host)
+	})
 	for _, h := range []struct {
 		name string
 		to   *string

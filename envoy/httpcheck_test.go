@@ -2,6 +2,8 @@ package envoy
 
 import (
 	"bufio"
+	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io"
@@ -337,5 +339,68 @@ func TestPolicyAndCountsAreOneWithGRPC(t *testing.T) {
 	}
 	if want := map[string]float64{"granted": 1, "scope_missing": 2, "forwarding_refused": 1}; !maps.Equal(counted, want) {
 		t.Errorf("counted %v, want %v", counted, want)
+	}
+}
+
+// TestHTTP_AKeyThatStaysIsRefused: forward-auth has no way to have it removed, and
+// the log says what to do without saying the key.
+func TestHTTP_AKeyThatStaysIsRefused(t *testing.T) {
+	a, texts := decider(t)
+	key := texts["good"]
+	var log bytes.Buffer
+	s, err := New(Config{Checker: a, Logger: slog.New(slog.NewJSONHandler(&log, nil)), Registerer: prometheus.NewRegistry()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for endpoint, removes := range map[string]bool{"/check": true, "/auth/nginx": false, "/auth/caddy": false, "/auth/traefik": false} {
+		ask := func(target, name, value string) *httptest.ResponseRecorder {
+			r := httptest.NewRequest(http.MethodGet, "/x", nil)
+			r.RequestURI = endpoint
+			if removes {
+				r.RequestURI += target
+			}
+			r.RemoteAddr, r.Host = "127.0.0.1:1", "h"
+			switch r.Header = (http.Header{}); {
+			case endpoint == "/auth/nginx":
+				r.Header = http.Header{"X-Original-Method": {"GET"}, "X-Original-Uri": {target}}
+			case !removes:
+				r.Header = http.Header{"X-Forwarded-Method": {"GET"}, "X-Forwarded-Uri": {target}, "X-Forwarded-Host": {"h"}}
+			}
+			if name != "" {
+				r.Header.Set(name, value)
+			}
+			w := httptest.NewRecorder()
+			NewHTTPServer(HTTPConfig{}, s).Handler.ServeHTTP(w, r)
+			return w
+		}
+		for name, value := range map[string]string{"Referer": "https://a/?k=" + key, "X-Debug": key, "Cookie": "a=" + key + "; b=1", "Proxy-Authorization": "Token " + key} {
+			w := ask("/public/a", name, value)
+			if !removes {
+				if w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), "forwarding_refused") {
+					t.Errorf("%s, %s: got %d %s", endpoint, name, w.Code, w.Body)
+				}
+				continue
+			}
+			gone := strings.Contains(w.Header().Get(removalsHeader), strings.ToLower(name)) || name == "Cookie" && w.Header().Get("cookie") == "b=1"
+			if w.Code != http.StatusOK || !gone {
+				t.Errorf("%s, %s: got %d %v", endpoint, name, w.Code, w.Header())
+			}
+		}
+		if w := ask("/public/a?x=1&k="+key, "", ""); w.Code != http.StatusForbidden {
+			t.Errorf("%s, query: got %d", endpoint, w.Code)
+		}
+		for target, header := range map[string]string{"/public/a": "", "/orders/1": "x-api-key", "/orders/2?api_key=" + key: ""} {
+			if w := ask(target, header, key); w.Code != http.StatusOK {
+				t.Errorf("%s, %s: got %d %s", endpoint, header, w.Code, w.Body)
+			}
+		}
+		for _, value := range []string{"Token " + key, "Bearer\t" + key, key, "Basic " + base64.StdEncoding.EncodeToString([]byte(key+":"))} {
+			if w := ask("/public/a", "Authorization", value); w.Code != http.StatusOK || removes && !strings.Contains(w.Header().Get(removalsHeader), "authorization") {
+				t.Errorf("%s, %.8s: got %d %v", endpoint, value, w.Code, w.Header())
+			}
+		}
+	}
+	if text := log.String(); strings.Contains(text, key) || !strings.Contains(text, `"key_in":"header referer"`) || !strings.Contains(text, "identity.forward_credential") {
+		t.Errorf("logged is %s", text)
 	}
 }

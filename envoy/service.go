@@ -24,6 +24,9 @@ type Checker interface {
 	Check(ctx context.Context, r *authz.Request) (authz.Decision, error)
 	// Headers are the lower-case names of those that decisions rest on.
 	Headers() []string
+	// HeaderHolds tells whether a header's value holds a whole key. A Request may
+	// not lack such a header, whatever its name.
+	HeaderHolds(value string) bool
 }
 
 // Config is what a Service is made of.
@@ -108,6 +111,7 @@ func (s *Service) SetPolicy(checker Checker, c EncoderConfig) error {
 	if err != nil {
 		return err
 	}
+	e.holds = checker.HeaderHolds
 	s.policy.Store(&policy{checker, e, newHeaderSet(checker.Headers(), e.prefix), c.SampleAllowed})
 	return nil
 }

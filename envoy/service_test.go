@@ -27,6 +27,8 @@ type saying func(*authz.Request) (authz.Decision, error)
 
 func (saying) Headers() []string { return []string{"x-api-key", "authorization", "cookie"} }
 
+func (saying) HeaderHolds(value string) bool { return strings.Contains(value, "KEY") }
+
 func (a saying) Check(_ context.Context, r *authz.Request) (authz.Decision, error) { return a(r) }
 
 func service(t testing.TB, c EncoderConfig, a saying) *Service {
@@ -150,6 +152,29 @@ func TestCredentialsLeaveTheRequestAndTheRestStays(t *testing.T) {
 	res = checked(t, s, request("/o?api_key=K", map[string]string{"cookie": "key=K"}))
 	if values(res)[":path"] != "/o" || !slices.Contains(res.GetOkResponse().GetHeadersToRemove(), "cookie") {
 		t.Errorf("got %v", res)
+	}
+}
+
+// TestEncoder_KeysInUnlistedPlacesLeave: what holds a key is taken out, and the
+// rest stays byte for byte.
+func TestEncoder_KeysInUnlistedPlacesLeave(t *testing.T) {
+	s := service(t, EncoderConfig{}, allow(authz.Record{ID: "i"}, authz.CredentialSource{Kind: authz.SourceHeader, Name: "x-debug"},
+		authz.CredentialSource{Kind: authz.SourceHeader, Name: "x-debug"}, authz.CredentialSource{Kind: authz.SourceHeader, Name: "x-auth-key-id"},
+		authz.CredentialSource{Kind: authz.SourceHeader, Name: "x-auth-admin"}, authz.CredentialSource{Kind: authz.SourceHeader, Name: "a b"},
+		authz.CredentialSource{Kind: authz.SourceQuery}, authz.CredentialSource{Kind: authz.SourceCookie}))
+	res := checked(t, s, request("/o?z=1&a=aKEY&KEY&b=%2f&&c", map[string]string{"cookie": "a=1; KEY=2;b=KEY ; c=3", "x-debug": "KEY", "x-auth-admin": "KEY"}))
+	if got := values(res); got[":path"] != "/o?z=1&b=%2f&&c" || got["cookie"] != "a=1; c=3" || got["x-auth-key-id"] != "i" {
+		t.Errorf("got %q", got)
+	}
+	removed := res.GetOkResponse().GetHeadersToRemove()
+	slices.Sort(removed)
+	for _, name := range []string{"x-debug", "x-auth-admin"} {
+		if i := slices.Index(removed, name); i < 0 || slices.Contains(removed[i+1:], name) {
+			t.Errorf("%s is not removed once: %q", name, removed)
+		}
+	}
+	if slices.Contains(removed, "x-auth-key-id") || slices.Contains(removed, "a b") {
+		t.Errorf("removed are %q", removed)
 	}
 }
 

@@ -38,8 +38,11 @@ const (
 type wireRequest struct {
 	request *authz.Request
 	headers *headerSet
-	sent    []string // the plain headers' names as they were sent, beside request.Headers; "" for raw ones
-	places  places   // of them
+	holds   func(value string) bool // whether a header's value holds a key
+	held    bool                    // one that is not read does
+	all     bool                    // every header is read
+	sent    []string                // the plain headers' names as they were sent, beside request.Headers; "" for raw ones
+	places  places                  // of them
 
 	path, method, authority pseudo
 	peer                    string
@@ -58,9 +61,22 @@ func (w *wireRequest) reset() {
 }
 
 // read reads data into an empty r, whose texts are borrowed from it. It is false
-// where data is no CheckRequest.
-func (w *wireRequest) read(r *authz.Request, headers *headerSet, data []byte) bool {
-	w.request, w.headers = r, headers
+// where data is no CheckRequest. Where a header that decisions do not rest on
+// holds a key, all are read: which of a name's values counts is then known.
+func (w *wireRequest) read(r *authz.Request, headers *headerSet, holds func(string) bool, data []byte) bool {
+	w.headers, w.holds = headers, holds
+	ok := w.readInto(r, data)
+	if !w.held {
+		return ok
+	}
+	w.reset()
+	r.Reset()
+	w.headers, w.all = headers, true
+	return w.readInto(r, data)
+}
+
+func (w *wireRequest) readInto(r *authz.Request, data []byte) bool {
+	w.request = r
 	s := scanner{rest: data}
 	for s.next() {
 		if s.field == checkAttributes && !w.attributes(s.value) {
@@ -224,7 +240,11 @@ func (w *wireRequest) header(sent, value string, raw bool) {
 	}
 	name, ok := w.headers.find(sent)
 	if !ok {
-		return
+		if !w.all {
+			w.held = w.held || w.holds(value)
+			return
+		}
+		name = lowerName(sent)
 	}
 	r := w.request
 	if raw {

@@ -110,16 +110,17 @@ func texts(value any) ([]string, bool) {
 	return said, true
 }
 
-// reads tells whether a key can be where the scheme looks for it. OAuth 2 and
-// OpenID Connect send bearer tokens (RFC 6750, 2.1): where keys are read from
-// there, their scopes are those of keys.
+// reads tells whether a key can be where the scheme looks for it. HTTP's own
+// schemes (basic, bearer and others) are in authorization; OAuth 2 and OpenID
+// Connect send bearer tokens (RFC 6750, 2.1): where keys are read from there,
+// their scopes are those of keys.
 func (r *reader) reads(where string, value any) bool {
 	scheme, _ := r.follow(where, value)
 	place, name := authz.SourceHeader, "authorization"
-	bearer := true
+	of := "bearer" // scheme of the header; "": any
 	switch r.text(where+": type", scheme["type"]) {
 	case "apiKey":
-		bearer = false
+		of = ""
 		name = r.text(where+": name", scheme["name"])
 		switch r.text(where+": in", scheme["in"]) {
 		case "header":
@@ -131,7 +132,7 @@ func (r *reader) reads(where string, value any) bool {
 			return false
 		}
 	case "http":
-		if !strings.EqualFold(r.text(where+": scheme", scheme["scheme"]), "bearer") {
+		if of = r.text(where+": scheme", scheme["scheme"]); of == "" {
 			return false
 		}
 	case "oauth2", "openIdConnect":
@@ -143,7 +144,7 @@ func (r *reader) reads(where string, value any) bool {
 		case s.Kind != place:
 			return false
 		case place == authz.SourceHeader:
-			return http.CanonicalHeaderKey(s.Name) == http.CanonicalHeaderKey(name) && (!bearer || strings.EqualFold(s.Scheme, "bearer"))
+			return http.CanonicalHeaderKey(s.Name) == http.CanonicalHeaderKey(name) && (of == "" || strings.EqualFold(s.Scheme, of))
 		default:
 			return s.Name == name
 		}

@@ -2,6 +2,7 @@ package adminapi
 
 import (
 	"context"
+	"encoding/base64"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -98,6 +99,9 @@ func RequestOf(q Question, sources []authz.CredentialSource) (*authz.Request, er
 	switch s := sources[0]; s.Kind {
 	case authz.SourceHeader:
 		value := q.Key
+		if strings.EqualFold(s.Scheme, "Basic") {
+			value = base64.StdEncoding.EncodeToString([]byte(value + ":"))
+		}
 		if s.Scheme != "" {
 			value = s.Scheme + " " + value
 		}

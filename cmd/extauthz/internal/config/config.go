@@ -26,7 +26,7 @@ type Config struct {
 	Cache Cache `koanf:"cache"`
 	// Form and digest of keys.
 	Keys Keys `koanf:"keys"`
-	// Where a request's key may stand, tried in this order; two that differ are refused.
+	// Where a request's key may stand. A value that does not begin as keys do is another party's: it is passed on, and counts for nothing beside a key. Two keys, the same one twice included, are refused.
 	Credentials []Credential `koanf:"credentials"`
 	// What the upstream is told about the key.
 	Identity Identity `koanf:"identity"`
@@ -187,7 +187,7 @@ type Keys struct {
 type Credential struct {
 	// Header that holds the key, in lower case.
 	Header string `koanf:"header"`
-	// Scheme before the key in that header, such as Bearer.
+	// Scheme before the key in that header, such as Bearer or ApiKey. With Basic the key is the user or the password. A header may stand here once for each of its schemes.
 	Scheme string `koanf:"scheme"`
 	// Query parameter that holds the key.
 	Query string `koanf:"query"`
@@ -201,6 +201,6 @@ type Identity struct {
 	HeaderPrefix string `koanf:"header_prefix"`
 	// Names of key metadata that are sent on as PREFIXmeta-NAME.
 	MetadataHeaders []string `koanf:"metadata_headers"`
-	// Whether the key itself is passed on to the upstream.
+	// Whether keys are passed on to the upstream. Without it every whole key is removed, in whichever header, cookie or parameter it is; where that can't be, as in a path, the request is refused.
 	ForwardCredential bool `koanf:"forward_credential"`
 }

@@ -47,7 +47,7 @@ func (v *validator) credentials() {
 		case c.Scheme != "" && c.Header == "":
 			v.add(setting+".scheme", "belongs to a header only: remove it")
 		case c.Scheme != "" && !isToken(c.Scheme):
-			v.add(setting+".scheme", "%q is no scheme: write one word, such as Bearer", c.Scheme)
+			v.add(setting+".scheme", "%q is no scheme: write one word, such as Bearer, Basic or ApiKey", c.Scheme)
 		case c.Header != "" && !lowerToken(c.Header):
 			v.add(setting+".header", "%q is no header name: write it in lower case, without \":\", such as x-api-key", c.Header)
 		case c.Header == "cookie":
@@ -66,12 +66,6 @@ func (v *validator) credentials() {
 			continue
 		}
 		seen[id] = i
-	}
-	for i, c := range v.Credentials {
-		bare := authz.CredentialSource{Kind: authz.SourceHeader, Name: c.Header}
-		if first, twice := seen[bare]; twice && c.Scheme != "" {
-			v.add(fmt.Sprintf("credentials[%d]", i), "header %s stands in credentials[%d] without a scheme, which finds every %s credential a second time: remove one", c.Header, first, c.Scheme)
-		}
 	}
 }
 

@@ -53,8 +53,8 @@ func (p *policies) build(c *config.Config) (*policy, error) {
 		UseContextExtensions: c.ContextExtensions, Paths: c.PathPolicy(),
 		AllowPreflights: c.CORS.AllowPreflights, RouteMetadata: c.GatewayRoutes(), ShadowUntil: c.Shadow.Until.Time,
 		ClientAddress:  authz.ClientAddress{TrustedHops: c.ClientAddress.TrustedHops, Header: c.ClientAddress.Header},
-		IdentityPrefix: c.Identity.HeaderPrefix,
-		Validator:      p.validator, Limiter: limiter, Usage: p.usage, Now: p.now,
+		IdentityPrefix: c.Identity.HeaderPrefix, ForwardCredential: c.Identity.ForwardCredential,
+		Validator: p.validator, Limiter: limiter, Usage: p.usage, Now: p.now,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
@@ -65,7 +65,7 @@ func (p *policies) build(c *config.Config) (*policy, error) {
 	}
 	return &policy{authorizer: a, encoder: envoy.EncoderConfig{
 		HeaderPrefix: c.Identity.HeaderPrefix, MetadataHeaders: c.Identity.MetadataHeaders,
-		ForwardCredential: c.Identity.ForwardCredential, Realm: c.Denials.WWWAuthenticateRealm,
+		ForwardCredential: c.Identity.ForwardCredential, Realm: c.Denials.WWWAuthenticateRealm, Sources: c.CredentialSources(),
 		ProblemTypeBase: c.Denials.ProblemTypeBase, RequestID: c.Denials.RequestID, DebugHeaders: c.DebugHeaders,
 		RateMetadata: c.Limits.Mode == config.LimitsEnvoy,
 		Overrides:    overrides, OnError: envoy.OnError(c.OnError), SampleAllowed: c.Log.SampleAllowed,

@@ -1,0 +1,96 @@
+package authz
+
+import (
+	"slices"
+	"strings"
+)
+
+// A whole key of ours never goes further than the gateway, wherever in a request
+// its client put it: whoever reads an upstream's logs could use it. A place from
+// which the gateway removes it is added to Decision.Credentials; a request with a
+// key in any other place is refused. Config.ForwardCredential turns both off.
+
+// withoutKeys looks through an allowed request. What is asked of a value that
+// holds no key is a search for the brand and for "%".
+func (a *Authorizer) withoutKeys(r *Request, d *Decision, t *trace) {
+	if a.ForwardCredential {
+		return
+	}
+	path, query, _ := strings.Cut(r.Path, "?")
+	switch {
+	case a.Format.Holds(path):
+		a.exposed(CredentialSource{Kind: SourcePath}, d, t)
+		return
+	case a.Format.Holds(r.Host):
+		a.exposed(CredentialSource{Kind: SourceHost}, d, t)
+		return
+	}
+	found := d.Credentials
+	if a.Format.Holds(query) {
+		found = append(found, FoundCredential{Source: CredentialSource{Kind: SourceQuery}})
+		if r.PathFixed && a.strayIn(query, "&", SourceQuery) {
+			a.exposed(CredentialSource{Kind: SourceQuery}, d, t)
+			return
+		}
+	}
+	cookies := false
+	for i := range r.Headers {
+		h := &r.Headers[i]
+		if !a.Format.HeaderHolds(h.Value) || strings.HasPrefix(h.Name, ":") {
+			continue
+		}
+		s := CredentialSource{Kind: SourceHeader, Name: h.Name}
+		if h.Name == "cookie" {
+			s = CredentialSource{Kind: SourceCookie}
+		}
+		if r.HeadersFixed && a.strayLine(r, h) {
+			a.exposed(s, d, t)
+			return
+		}
+		if s.Kind == SourceCookie && cookies {
+			continue
+		}
+		cookies = cookies || s.Kind == SourceCookie
+		found = append(found, FoundCredential{Source: s})
+	}
+	d.Credentials, r.found = found, found
+}
+
+// strayLine tells whether a header that holds a key is none that keys are
+// configured to stand in, and none that the gateway strips by itself.
+func (a *Authorizer) strayLine(r *Request, h *Header) bool {
+	if h.Name == "cookie" {
+		return a.strayIn(h.Value, ";", SourceCookie)
+	}
+	return !slices.Contains(r.Stripped, h.Name) && !a.isSource(SourceHeader, h.Name)
+}
+
+// strayIn tells whether one of the parameters or cookies holds a key that is not
+// configured as a place for one.
+func (a *Authorizer) strayIn(pairs, separator string, kind SourceKind) bool {
+	for pair := range strings.SplitSeq(pairs, separator) {
+		name, _, _ := strings.Cut(strings.Trim(pair, " \t"), "=")
+		if a.Format.HeaderHolds(pair) && !a.isSource(kind, name) {
+			return true
+		}
+	}
+	return false
+}
+
+func (a *Authorizer) isSource(kind SourceKind, name string) bool {
+	return slices.ContainsFunc(a.sources, func(s CredentialSource) bool {
+		return s.Kind == kind && (s.Name == name || kind == SourceQuery && equalsDecoded(name, s.Name))
+	})
+}
+
+// exposed refuses a request that was allowed.
+func (a *Authorizer) exposed(at CredentialSource, d *Decision, t *trace) {
+	if t != nil {
+		t.add("credential", "exposed", at.String()+" holds a key, and the gateway can't remove it from there: send keys where one is looked for, or have the gateway strip it before it asks")
+	}
+	d.Allowed, d.Reason, d.Shadow, d.Exposed = false, ReasonForwarding, ReasonUnspecified, at
+}
+
+// HeaderHolds tells whether a header's value holds a whole key of ours, so that
+// an adapter may not leave it out of a Request.
+func (a *Authorizer) HeaderHolds(value string) bool { return a.Format.HeaderHolds(value) }

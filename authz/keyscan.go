@@ -1,0 +1,230 @@
+package authz
+
+import (
+	"hash/crc32"
+	"strings"
+	"unsafe"
+)
+
+// maxKeyLength is the longest that a key can be: a brand and an environment of
+// 16 characters each.
+const maxKeyLength = 16 + 1 + 16 + 1 + keyTailLength
+
+// Holds tells whether a whole key of ours is anywhere in a text: head, length,
+// alphabet and checksum are as [KeyFormat.Parse] wants them, whatever is before
+// and behind it. Any of its characters may be percent-encoded, and that encoded
+// again. It allocates nothing, and its time grows with the text alone: what does
+// not begin like a key costs a search for the brand and one for each "%".
+func (f *KeyFormat) Holds(text string) bool {
+	if len(text) < f.shortest {
+		return false
+	}
+	for rest := text; ; {
+		i := strings.Index(rest, f.stem)
+		if i < 0 {
+			break
+		}
+		if f.keyAt(rest[i:]) {
+			return true
+		}
+		rest = rest[i+1:]
+	}
+	first := strings.IndexByte(text, '%')
+	if first < 0 {
+		return false
+	}
+	for i := first; i+2 < len(text); i++ {
+		if text[i] == '%' && f.mayBeginEncoded(text[i+1], text[i+2]) && f.encodedStemAt(text, i) {
+			return true
+		}
+	}
+	return false
+}
+
+// mayBeginEncoded tells whether two hexadecimal digits are a character of the
+// stem, or a "%" that more digits follow. Nearly all that a text encodes is
+// neither.
+func (f *KeyFormat) mayBeginEncoded(high, low byte) bool {
+	b := hexValue[high]<<4 | hexValue[low]&15
+	return f.inStem[b] || b == '%'
+}
+
+// hexValue is the value of a hexadecimal digit, and 0 for any other byte: what
+// that lets through is decoded properly afterwards.
+var hexValue = func() (values [256]byte) {
+	for c := range values {
+		if v := unhex(byte(c)); v >= 0 {
+			values[c] = byte(v)
+		}
+	}
+	return values
+}()
+
+// HeaderHolds is Holds for the value of a header: there a key may also be the
+// user or the password of the scheme Basic, which base64 hides.
+func (f *KeyFormat) HeaderHolds(value string) bool {
+	return len(value) >= f.shortest && (f.Holds(value) || f.holdsInBasic(value))
+}
+
+// encodedStemAt tells whether the character that text[i:] encodes is the first
+// encoded one of a key, and is within its stem. Where the stem is plain, Holds
+// finds the key by it.
+func (f *KeyFormat) encodedStemAt(text string, i int) bool {
+	b, n := decodedByte(text[i:])
+	if n == 1 {
+		return false
+	}
+	for j := 0; j < len(f.stem) && j <= i; j++ {
+		if f.stem[j] == b && text[i-j:i] == f.stem[:j] && f.keyAt(text[i-j:]) {
+			return true
+		}
+	}
+	return false
+}
+
+// keyAt tells whether text begins with a whole key.
+func (f *KeyFormat) keyAt(text string) bool {
+	for _, head := range f.heads {
+		if f.keyWithHeadAt(text, head) {
+			return true
+		}
+	}
+	return false
+}
+
+// keyWithHeadAt is Parse for what text begins with. It keeps what it decodes on
+// the stack, for which Parse has no use: CRC-32 by the processor's own
+// instructions lets its input escape.
+func (f *KeyFormat) keyWithHeadAt(text, head string) bool {
+	var key [maxKeyLength]byte
+	whole := len(head) + keyTailLength
+	for n := range whole {
+		if text == "" {
+			return false
+		}
+		b, length := decodedByte(text)
+		switch {
+		case n < len(head):
+			if b != head[n] {
+				return false
+			}
+		case n == len(head)+keyIDLength:
+			if b != '_' {
+				return false
+			}
+		case !isBase62Byte(b):
+			return false
+		}
+		key[n], text = b, text[length:]
+	}
+	body := whole - keyChecksumLength
+	sum := checksumDigits(crc32OnStack(key[:body]))
+	return string(key[body:whole]) == string(sum[:])
+}
+
+func crc32OnStack(b []byte) uint32 {
+	c := ^uint32(0)
+	for _, x := range b {
+		c = crc32.IEEETable[byte(c)^x] ^ c>>8
+	}
+	return ^c
+}
+
+// decodedByte returns the character that a text begins with and the length of
+// what stands for it: 1 for a plain one, 3 for "%61", 5 for "%2561" and so on.
+// The text is not empty.
+func decodedByte(text string) (b byte, length int) {
+	b, length = text[0], 1
+	for b == '%' && length+2 <= len(text) {
+		hi, lo := unhex(text[length]), unhex(text[length+1])
+		if hi < 0 || lo < 0 {
+			break
+		}
+		b, length = byte(hi<<4|lo), length+2
+	}
+	return b, length
+}
+
+// holdsInBasic looks into what the scheme Basic encodes. A value may be of
+// several lines that a gateway joined with ",", and some upstreams pass over a
+// "," within base64: so the first is read to the end, each further one to its
+// comma.
+func (f *KeyFormat) holdsInBasic(value string) bool {
+	first := true
+	for value != "" {
+		value = strings.TrimLeft(value, " \t")
+		part := value
+		comma := strings.IndexByte(value, ',')
+		if comma < 0 {
+			value = ""
+		} else {
+			part, value = value[:comma], value[comma+1:]
+		}
+		if !isBasic(part) {
+			continue
+		}
+		if first && comma >= 0 && f.holdsInBase64(part[len(basicScheme):], value) || f.holdsInBase64(part[len(basicScheme):], "") {
+			return true
+		}
+		first = false
+	}
+	return false
+}
+
+const basicScheme = "basic"
+
+// isBasic tells whether a value is of the scheme Basic, by whatever character
+// the rest is set off.
+func isBasic(value string) bool {
+	return len(value) > len(basicScheme) && strings.EqualFold(value[:len(basicScheme)], basicScheme)
+}
+
+// holdsInBase64 decodes two texts, one behind the other, as the most lenient
+// upstream would: both alphabets, with or without padding, other characters are
+// passed over. It keeps no more of it than a key needs.
+func (f *KeyFormat) holdsInBase64(text, more string) bool {
+	// Of what was looked through so much is looked through again: a key could be
+	// on the border, with each of its characters encoded twice.
+	const overlap = 5 * maxKeyLength
+	var decoded [3 * overlap]byte
+	n, bits, have := 0, uint32(0), 0
+	for {
+		for i := range len(text) {
+			v := base64Value(text[i])
+			if v < 0 {
+				continue
+			}
+			bits, have = bits<<6|uint32(v), have+6
+			if have < 8 {
+				continue
+			}
+			have -= 8
+			decoded[n] = byte(bits >> have)
+			if n++; n == len(decoded) {
+				if f.Holds(unsafe.String(&decoded[0], n)) {
+					return true
+				}
+				n = copy(decoded[:], decoded[n-overlap:])
+			}
+		}
+		if text, more = more, ""; text == "" {
+			return f.Holds(unsafe.String(&decoded[0], n))
+		}
+	}
+}
+
+func base64Value(c byte) int {
+	switch {
+	case c >= 'A' && c <= 'Z':
+		return int(c - 'A')
+	case c >= 'a' && c <= 'z':
+		return int(c-'a') + 26
+	case c >= '0' && c <= '9':
+		return int(c-'0') + 52
+	case c == '+' || c == '-':
+		return 62
+	case c == '/' || c == '_':
+		return 63
+	}
+	return -1
+}
