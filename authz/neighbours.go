@@ -121,6 +121,9 @@ func (n *Neighbours) Of(r *Rule) (weaker []Neighbour) {
 	add := func(methods []string, host, path string) {
 		for _, method := range methods {
 			if decided, ok := n.weaker(r, base, method, host, path); ok {
+				if weaker == nil {
+					weaker = make([]Neighbour, 0, 16)
+				}
 				weaker = append(weaker, decided)
 				return
 			}
@@ -171,7 +174,7 @@ func (p *pattern) sample(word string) string {
 // place of the rest of a path, which the path without it and its slash is beside.
 func (n *Neighbours) beside(base string, tail bool) []string {
 	bare := strings.TrimSuffix(base, "/")
-	paths := []string{bare, bare + "/", bare + "/1"}
+	paths := append(make([]string, 0, 4+2*len(n.chains)), bare, bare+"/", bare+"/1")
 	if tail {
 		paths = append(paths, bare[:strings.LastIndexByte(bare, '/')])
 	}
@@ -201,8 +204,11 @@ func (n *Neighbours) weaker(r *Rule, base *Captures, method, host, path string) 
 	decided := Neighbour{Method: method, Host: host, Path: path}
 	var c Captures
 	if decided.Rule = n.routes.Match(method, host, path, &c); decided.Rule != nil {
+		if decided.Rule.strength() >= r.strength() {
+			return decided, false
+		}
 		decided.Asks = decided.Rule.Asks()
-		return decided, decided.Rule.strength() < r.strength()
+		return decided, true
 	}
 	if r.strength() == asksAnyKey {
 		return decided, false
@@ -213,8 +219,11 @@ func (n *Neighbours) weaker(r *Rule, base *Captures, method, host, path string) 
 		return decided, true
 	case DefaultRouteMap:
 		resource, action, ok := n.mapping.Target(method, path)
+		if !ok || r.covered(base, method, resource, action) {
+			return decided, false
+		}
 		decided.Asks = resource + ":" + action
-		return decided, ok && !r.covered(base, method, resource, action)
+		return decided, true
 	}
 	return decided, false
 }
