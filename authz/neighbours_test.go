@@ -112,7 +112,7 @@ func TestNeighbours_NamesWeakerRulesAndAnyKey(t *testing.T) {
 // TestNeighbours_StartFromARequestOfTheRule, whatever the pattern is made of and
 // whichever more specific rules there are.
 func TestNeighbours_StartFromARequestOfTheRule(t *testing.T) {
-	for _, match := range []string{"/", "/{$}", "/a", "/a/", "/a/{$}", "/{x}", "/{x}/", "/{x...}", "/a/{x}/b/{y...}", "PURGE /a", "GET h/{a}/{b}/{$}", "/a%20b/{x}", "[::1]/a/{x}"} {
+	for _, match := range []string{"/", "/{$}", "/a", "/a/", "/a/{$}", "/{x}", "/{x}/", "/{x...}", "/a/{x}/b/{y...}", "PURGE /a", "GET h/{a}/{b}/{$}", "/a%20b/{x}", "[::1]/a/{x}", "POST /a/{x}:cancel", "/{a}/{b}.json"} {
 		routes := table(t, RouteConfig{Match: match, Resource: "r", Action: "a"})
 		r := routes.Rules()[0]
 		method := "GET"
