@@ -13,6 +13,7 @@ import (
 type EncoderConfig struct {
 	HeaderPrefix      string              // of identity headers, lower case; "" is "x-auth-"
 	MetadataHeaders   []string            // names of a key's metadata that the upstream sees
+	KeepOverrides     []string            // of OverrideHeaders, those that clients may send on
 	ForwardCredential bool                // leave the key in the request
 	Realm             string              // of WWW-Authenticate; "" is "api"
 	ProblemTypeBase   string              // "" is "about:blank"
@@ -35,9 +36,9 @@ const (
 )
 
 type encoder struct {
-	prefix   string
 	identity []identityHeader // the complete set, by name
 	names    []string         // their names
+	own      ownNames         // what clients may not send on
 	refusals []*refusal       // by reason
 	nobody   *refusal         // where nobody could decide
 	config   EncoderConfig
@@ -75,10 +76,14 @@ func newEncoder(c EncoderConfig) (*encoder, error) {
 	for code, o := range c.Overrides {
 		problems = append(problems, o.validate(code)...)
 	}
+	own, err := newOwnNames(c.HeaderPrefix, c.KeepOverrides)
+	if err != nil {
+		problems = append(problems, err)
+	}
 	if len(problems) > 0 {
 		return nil, errors.Join(problems...)
 	}
-	e := &encoder{prefix: c.HeaderPrefix, config: c, identity: identityHeaders(c.HeaderPrefix, c.MetadataHeaders)}
+	e := &encoder{own: own, config: c, identity: identityHeaders(c.HeaderPrefix, c.MetadataHeaders)}
 	for _, h := range e.identity {
 		e.names = append(e.names, h.name)
 	}

@@ -52,7 +52,11 @@ type Istio struct {
 	Namespace, Name string            // of the objects; the namespace is the workload's
 	Label, Value    string            // that the workload's pods carry
 	HeaderPrefix    string            // of identity headers; "": x-auth-
+	KeepOverrides   []string          // those of OverrideHeaders that clients may send on
 }
+
+// Removed are expressions for the names of headers that clients may not send on.
+func (i Istio) Removed() ([]string, error) { return removedNames(i.HeaderPrefix, i.KeepOverrides) }
 
 // Gateway tells whether an ingress gateway asks.
 func (i Istio) Gateway() bool { return !i.Sidecar }
@@ -70,7 +74,8 @@ func WriteIstioMesh(w io.Writer, i Istio) error {
 // settings that keep doors shut.
 func WriteIstio(w io.Writer, i Istio) error {
 	i.HeaderPrefix = prefixOrDefault(i.HeaderPrefix)
-	if err := errors.Join(objectName("namespace", i.Namespace), objectName("name", i.Name), label(i.Label, i.Value), headerPrefix(i.HeaderPrefix)); err != nil {
+	_, err := i.Removed()
+	if err := errors.Join(objectName("namespace", i.Namespace), objectName("name", i.Name), label(i.Label, i.Value), err); err != nil {
 		return err
 	}
 	return execute(w, "istio", istioTemplate, i)
@@ -81,6 +86,7 @@ type Gateway struct {
 	Service            KubernetesService // this service's gRPC listener
 	Namespace, Gateway string            // the Gateway whose routes are protected
 	HeaderPrefix       string            // of identity headers; "": x-auth-
+	KeepOverrides      []string          // those of OverrideHeaders that clients may send on
 	// The DNS name in the service's certificate, and the ConfigMap beside the
 	// Service that holds its authorities; both "": plain text.
 	TLSName, TLSAuthorities string
@@ -89,6 +95,9 @@ type Gateway struct {
 	// under the identity prefix it removes before.
 	AllowedHeaders []string
 }
+
+// Removed are expressions for the names of headers that clients may not send on.
+func (g Gateway) Removed() ([]string, error) { return removedNames(g.HeaderPrefix, g.KeepOverrides) }
 
 // Headers are those of AllowedHeaders that can be sent on.
 func (g Gateway) Headers() (names []string) {
@@ -104,7 +113,8 @@ func (g Gateway) Headers() (names []string) {
 // service, with the settings that keep doors shut.
 func WriteGateway(w io.Writer, g Gateway) error {
 	g.HeaderPrefix = prefixOrDefault(g.HeaderPrefix)
-	problems := []error{g.Service.validate(), objectName("namespace", g.Namespace), objectName("gateway", g.Gateway), headerPrefix(g.HeaderPrefix)}
+	_, err := g.Removed()
+	problems := []error{g.Service.validate(), objectName("namespace", g.Namespace), objectName("gateway", g.Gateway), err}
 	if len(g.Headers()) == 0 {
 		problems = append(problems, errors.New("no headers to send on: every request would look as if it had no key"))
 	}
@@ -140,11 +150,12 @@ func prefixOrDefault(prefix string) string {
 	return prefix
 }
 
-func headerPrefix(prefix string) error {
+// removedNames are the expressions for a printed configuration.
+func removedNames(prefix string, kept []string) ([]string, error) {
 	if !validName(prefix) {
-		return fmt.Errorf("header prefix %q: write a lower-case header name", prefix)
+		return nil, fmt.Errorf("header prefix %q: write a lower-case header name", prefix)
 	}
-	return nil
+	return removedExpressions(prefix, kept)
 }
 
 // RFC 1123 labels, keys and values of labels as Kubernetes has them, and DNS names.

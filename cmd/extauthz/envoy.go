@@ -23,7 +23,7 @@ func envoyCommand(g *globals) *cobra.Command {
 			if b.Service == "" {
 				b.Service = settings.GRPC.Listen
 			}
-			b.HeaderPrefix = settings.Identity.HeaderPrefix
+			b.HeaderPrefix, b.KeepOverrides = settings.Identity.HeaderPrefix, settings.Headers.KeepOverrides
 			switch t := settings.GRPC.TLS; {
 			case t.Enabled() && b.TLS.Authorities == "":
 				return errors.New("grpc.tls is on: name the authorities of its certificate by --tls-ca, and its DNS name by --tls-name")
@@ -70,7 +70,7 @@ func istioCommand(g *globals) *cobra.Command {
 				return envoy.WriteIstioMesh(c.OutOrStdout(), i)
 			}
 			i.Label, i.Value, _ = strings.Cut(selector, "=")
-			i.HeaderPrefix = settings.Identity.HeaderPrefix
+			i.HeaderPrefix, i.KeepOverrides = settings.Identity.HeaderPrefix, settings.Headers.KeepOverrides
 			if !settings.CORS.AllowPreflights {
 				c.PrintErrln("warning: cors.allow_preflights is false: Istio asks before it answers CORS preflights, which carry no key and are refused")
 			}
@@ -113,7 +113,7 @@ func envoyGatewayCommand(g *globals) *cobra.Command {
 			case t.ClientCAFile != "":
 				c.PrintErrln("warning: grpc.tls.client_ca_file asks for a client certificate: name Envoy's in the EnvoyProxy of the Gateway, backendTLS.clientCertificateRef")
 			}
-			e.HeaderPrefix, e.AllowedHeaders = settings.Identity.HeaderPrefix, config.AllowedHeaders(settings)
+			e.HeaderPrefix, e.KeepOverrides, e.AllowedHeaders = settings.Identity.HeaderPrefix, settings.Headers.KeepOverrides, config.AllowedHeaders(settings)
 			return envoy.WriteGateway(c.OutOrStdout(), e)
 		},
 	}

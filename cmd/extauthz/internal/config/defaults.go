@@ -98,6 +98,7 @@ func Defaults() *Config {
 			{Header: "authorization", Scheme: "Bearer"},
 		},
 		Identity:          Identity{HeaderPrefix: DefaultIdentityPrefix, MetadataHeaders: []string{}},
+		Headers:           Headers{KeepOverrides: []string{}},
 		Routes:            []Route{},
 		DefaultRoute:      DefaultRoute,
 		Mapping:           Mapping{StripPrefixes: []string{"/api", "/v*"}},
