@@ -321,6 +321,9 @@ func requests(t testing.TB, texts map[string]string) map[string][]byte {
 		"preflight":        gatewayRequest("/orders", "origin", "https://a", "access-control-request-method", "PUT"),
 		"long request id":  gatewayRequest("/orders", "x-request-id", strings.Repeat(`"\<`, 5000)),
 		"identity headers": gatewayRequest("/orders", "x-api-key", texts["good"], "x-auth-admin", "1", "x-auth-key-id", "2"),
+		"odd names":        gatewayRequest("/orders", "x-api-key", texts["good"], "X.Auth!User", "1", "x_http.method|override", "DELETE", "script_name", "/x", "x-forwarded-for", "1.2.3.4"),
+		"unremovable":      gatewayRequest("/public/x", "x\u00a0auth\u00a0user", "1", "content-type", "application/grpc"),
+		"unremovable too":  gatewayRequest("/orders", "x-api-key", texts["good"], "\u017fcript name", "1"),
 	} {
 		all[name] = marshalled(t, req)
 	}

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"extauthz/authz"
 )
 
 var update = flag.Bool("update", false, "write the names that clients may not send on into the examples anew")
@@ -91,6 +93,52 @@ func TestExamples_RemoveWhatTheServiceRemoves(t *testing.T) {
 			t.Errorf("%s does not remove what the service removes: go test ./envoy -run Examples -update", path)
 		} else if err := os.WriteFile(path, []byte(after), 0o644); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// TestChart_HasTheOverrideHeaders: templates can't ask the service.
+func TestChart_HasTheOverrideHeaders(t *testing.T) {
+	const path = "../helm/extauthz/files/override-headers.yaml"
+	want := "# The headers by which upstreams let a client replace what was judged. The list is the\n# service's own: go test ./envoy -run Chart -update\n- " + strings.Join(overrideHeaders, "\n- ") + "\n"
+	if *update {
+		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := os.ReadFile(path); err != nil || string(got) != want {
+		t.Errorf("%s is not the service's list: go test ./envoy -run Chart -update (%v)", path, err)
+	}
+}
+
+// TestService_RemovesEverySpelling over gRPC, on every allowed request, and denies
+// one with a name that Envoy can't be told to remove.
+func TestService_RemovesEverySpelling(t *testing.T) {
+	anonymous := saying(func(*authz.Request) (authz.Decision, error) {
+		return authz.Decision{Allowed: true, Reason: authz.ReasonAnonymous}, nil
+	})
+	spelled := []string{"x.auth.user.id", "x_auth-scopes", "x!auth~admin", "x-http-method-override", "x_http_method_override", "x.original|url", "script_name", "path'info",
+		"x-forwarded-host", "forwarded", "x-envoy-auth-failure-mode-allowed"}
+	headers := map[string]string{"x-forwarded-for": "192.0.2.1", "x-forwarded-proto": "https", "x-http-methods": "x", "X-Forwarded_Prefix": "/shop", "x-other": "y"}
+	for _, name := range spelled {
+		headers[name] = "root"
+	}
+	for name, says := range map[string]saying{"anonymous": anonymous, "keyed": allow(authz.Record{ID: "i", UserID: "u"})} {
+		s := service(t, EncoderConfig{KeepOverrides: []string{"x-forwarded-prefix"}}, says)
+		removed := checked(t, s, request("/orders", headers)).GetOkResponse().GetHeadersToRemove()
+		for header := range headers {
+			if want := slices.Contains(spelled, header); slices.Contains(removed, strings.ToLower(header)) != want {
+				t.Errorf("%s, %s: removed %v", name, header, !want)
+			}
+		}
+		for _, odd := range []string{"x\u00a0auth\u00a0user", "x auth user", "x/original/url", "\u017fcript-name", "X-AUTH-\u212aey"} {
+			res := checked(t, s, request("/orders", map[string]string{odd: "root"}))
+			if res.GetOkResponse() != nil || res.GetDeniedResponse().GetStatus().GetCode() != 403 || !strings.Contains(res.GetDeniedResponse().GetBody(), "forwarding_refused") {
+				t.Errorf("%s, %q: %v", name, odd, res)
+			}
+		}
+		if res := checked(t, s, request("/orders", map[string]string{"r\u00e9f\u00e9rence": "stays"})); res.GetOkResponse() == nil {
+			t.Errorf("%s: %v", name, res)
 		}
 	}
 }
