@@ -58,6 +58,9 @@ func newEncoder(c EncoderConfig) (*encoder, error) {
 	if !validName(c.HeaderPrefix) || strings.Contains(c.HeaderPrefix, "_") || !strings.HasSuffix(c.HeaderPrefix, "-") {
 		problems = append(problems, fmt.Errorf("identity header prefix %q: write a lower-case name that ends in \"-\", such as x-auth-", c.HeaderPrefix))
 	}
+	if PrefixTooLong(c.HeaderPrefix) {
+		problems = append(problems, fmt.Errorf("identity header prefix %q is longer than Envoy's regular expressions may be: write a shorter one", c.HeaderPrefix))
+	}
 	if strings.ContainsAny(c.Realm, "\"\\") || !plainText(c.Realm) {
 		problems = append(problems, fmt.Errorf("realm %q: write plain ASCII without quotes", c.Realm))
 	}

@@ -68,6 +68,16 @@ func FoldsUnder(name, prefix string) bool {
 	return true
 }
 
+// maxExpression is how large Envoy lets a regular expression be, in instructions. A
+// separator takes eleven at most, another character one.
+const maxExpression = 100
+
+// PrefixTooLong tells whether the expression for names under a prefix is larger than
+// Envoy takes.
+func PrefixTooLong(prefix string) bool {
+	return len(prefix)+10*strings.Count(FoldName(prefix), string(separator)) > maxExpression
+}
+
 // nameExpression is a regular expression for the whole of every name, in lower
 // case, that folds to a folded one; with under, to one that begins with it.
 func nameExpression(name string, under bool) string {

@@ -152,6 +152,9 @@ func prefixOrDefault(prefix string) string {
 
 // removedNames are the expressions for a printed configuration.
 func removedNames(prefix string, kept []string) ([]string, error) {
+	if PrefixTooLong(prefix) {
+		return nil, fmt.Errorf("header prefix %q is longer than Envoy's regular expressions may be: write a shorter one", prefix)
+	}
 	if !validName(prefix) {
 		return nil, fmt.Errorf("header prefix %q: write a lower-case header name", prefix)
 	}

@@ -50,8 +50,9 @@ func removals(t *testing.T) map[string][]struct{ find, text string } {
 		}
 	}
 	return map[string][]struct{ find, text string }{
-		"envoy-http.yaml": {{mutations, filter}},
-		"ratelimit.yaml":  {{mutations, filter}},
+		"envoy-http.yaml":     {{mutations, filter}},
+		"ratelimit.yaml":      {{mutations, filter}},
+		"../../docs/envoy.md": {{"(?s)- name: envoy.filters.http.header_mutation\n.*?(```)", regexp.MustCompile(`(?m)^ {18}(?: *#.*\n)?`).ReplaceAllString(regexp.MustCompile(`(?m)^ *#.*\n`).ReplaceAllString(filter, ""), "")}},
 		"nginx.conf": {
 			{`(?s)# Override headers, asked about.\n.*?( {12}proxy_pass_request_body)`, "# Override headers, asked about.\n" + lines("            proxy_set_header %s \"\";\n", nginxDialect.own...)},
 			{`(?s)# Override headers, served.\n.*?( {12}# The key goes)`, "# Override headers, served.\n" + lines("            proxy_set_header %s \"\";\n")},

@@ -119,6 +119,8 @@ func (v *validator) identity() {
 	prefix := v.Identity.HeaderPrefix
 	if !lowerToken(prefix) || !strings.HasSuffix(prefix, "-") || strings.Contains(prefix, "_") {
 		v.add("identity.header_prefix", "%q: write it in lower case with \"-\" at its end and no \"_\", such as %s", prefix, DefaultIdentityPrefix)
+	} else if envoy.PrefixTooLong(prefix) {
+		v.add("identity.header_prefix", "%q is longer than Envoy's regular expressions may be: write a shorter one, such as %s", prefix, DefaultIdentityPrefix)
 	} else {
 		for _, h := range foreign {
 			if underPrefix(h, prefix) {
