@@ -68,22 +68,31 @@ func FoldsUnder(name, prefix string) bool {
 	return true
 }
 
-// maxExpression is how large Envoy lets a regular expression be, in instructions. A
-// separator takes eleven at most, another character one.
-const maxExpression = 100
+// In a regular expression a separator is ASCII's punctuation, which is what a token may
+// have beside letters and digits: no gateway of ours lets another name pass, and "not a
+// letter or digit" is so large an expression that Envoy, which takes 100 instructions,
+// would need one for each name.
+const (
+	separatorClass       = "[[:punct:]]"
+	maxExpression        = 100
+	separatorInstruction = 5 // at most, beside its own character
+)
 
 // PrefixTooLong tells whether the expression for names under a prefix is larger than
 // Envoy takes.
 func PrefixTooLong(prefix string) bool {
-	return len(prefix)+10*strings.Count(FoldName(prefix), string(separator)) > maxExpression
+	return len(prefix)+separatorInstruction*strings.Count(FoldName(prefix), string(separator)) > maxExpression
 }
 
-// nameExpression is a regular expression for the whole of every name, in lower
-// case, that folds to a folded one; with under, to one that begins with it.
-func nameExpression(name string, under bool) string {
-	expression := "^" + strings.ReplaceAll(name, string(separator), "[^a-z0-9]")
-	if under {
-		return expression + ".*"
-	}
-	return expression + "$"
+// prefixExpression is a regular expression for the whole of every token, in lower case,
+// that folds to a name under a folded prefix.
+func prefixExpression(prefix string) string { return "^" + spelled(prefix) + ".*" }
+
+// namesExpression is the same for those that fold to one of some folded names.
+func namesExpression(names []string) string {
+	return "^(?:" + spelled(strings.Join(names, "|")) + ")$"
+}
+
+func spelled(folded string) string {
+	return strings.ReplaceAll(folded, string(separator), separatorClass)
 }

@@ -8,30 +8,31 @@ import (
 
 // overrideHeaders are those by which upstreams let whoever sends them exchange what
 // was judged: the method, the path or the host. They are removed from what clients
-// send, but for those that an operator keeps. Folded, by what they exchange.
-var overrideHeaders = []string{
+// send, but for those that an operator keeps. Folded, in groups by what they exchange.
+// A group becomes one regular expression, and Envoy takes small ones alone: names that
+// begin alike stand together.
+var overrideHeaders = [][]string{
 	// The method: Rack, Symfony, Laravel, Express, ASP.NET Core, Jersey, grpc-gateway;
 	// OData; IBM; what nginx, Caddy and Traefik set for forward-auth.
-	"x-http-method-override", "x-http-method", "x-method-override", "x-original-method", "x-forwarded-method",
+	{"x-http-method-override", "x-http-method", "x-method-override", "x-original-method", "x-forwarded-method"},
 	// The path: IIS and what imitates it (Symfony, Laminas, Yii); proxies' own names for it.
-	"x-original-url", "x-rewrite-url", "x-original-uri", "x-forwarded-uri", "x-forwarded-path", "x-envoy-original-path", "x-replaced-path",
+	{"x-original-url", "x-original-uri", "x-rewrite-url", "x-replaced-path", "x-forwarded-uri", "x-forwarded-path", "x-envoy-original-path"},
 	// The part of the path that an application is mounted at: Spring, Werkzeug, ASP.NET
-	// Core; Flask; gunicorn; Plack; Zope; NiFi.
-	"x-forwarded-prefix", "x-script-name", "script-name", "path-info", "x-forwarded-script-name", "x-traversal-path", "x-vhm-root",
-	"x-forwarded-context", "x-proxycontextpath",
-	// The file that is sent instead of an answer: Rack::Sendfile.
-	"x-sendfile-type", "x-accel-mapping",
+	// Core; NiFi; Plack; Flask; Zope; gunicorn.
+	{"x-forwarded-prefix", "x-forwarded-context", "x-forwarded-script-name", "x-script-name", "x-proxycontextpath", "x-vhm-root"},
+	{"x-traversal-path", "script-name", "path-info"},
 	// The host, by which rules are chosen: Rack, Rails, Symfony, Spring, Express, ASP.NET
-	// Core, Django; Yii; PasteDeploy; RFC 7239 (host=, proto=).
-	"x-forwarded-host", "x-original-host", "x-forwarded-server", "forwarded",
-	// That nobody was asked: Envoy says so where failure_mode_allow let a request in.
-	"x-envoy-auth-failure-mode-allowed",
+	// Core, Django; PasteDeploy; Yii; RFC 7239 (host=, proto=).
+	{"x-forwarded-host", "x-forwarded-server", "x-original-host", "forwarded"},
+	// The file that is sent instead of an answer: Rack::Sendfile. That nobody was asked:
+	// Envoy says so where failure_mode_allow let a request in.
+	{"x-sendfile-type", "x-accel-mapping", "x-envoy-auth-failure-mode-allowed"},
 }
 
 // OverrideHeaders returns the names, folded and sorted, of the headers by which
 // upstreams let a client exchange method, path or host after they were judged.
 func OverrideHeaders() []string {
-	return slices.Sorted(slices.Values(overrideHeaders))
+	return slices.Sorted(slices.Values(slices.Concat(overrideHeaders...)))
 }
 
 // ownNames are those that no client may send on: what folds to a name under the
@@ -46,12 +47,13 @@ type ownNames struct {
 
 func newOwnNames(prefix string, kept []string) (ownNames, error) {
 	n := ownNames{prefix: FoldName(prefix)}
+	known := slices.Concat(overrideHeaders...)
 	for _, name := range kept {
-		if !slices.Contains(overrideHeaders, FoldName(name)) {
+		if !slices.Contains(known, FoldName(name)) {
 			return n, fmt.Errorf("kept override header %q: there is none of this name", name)
 		}
 	}
-	for _, name := range overrideHeaders {
+	for _, name := range known {
 		if !slices.ContainsFunc(kept, func(k string) bool { return FoldName(k) == name }) {
 			n.overrides = append(n.overrides, name)
 			n.begins[name[0]] = true
@@ -100,16 +102,19 @@ func ascii(name string) bool {
 }
 
 // removedExpressions are regular expressions for the names, in lower case, that a
-// gateway has to take out of what clients send. Envoy's regular expressions match
-// the whole of a name and may not be large, so there is one for each.
+// gateway has to take out of what clients send: what is under the identity prefix, and
+// the override headers but for those that are kept.
 func removedExpressions(prefix string, kept []string) ([]string, error) {
 	own, err := newOwnNames(prefix, kept)
 	if err != nil {
 		return nil, err
 	}
-	expressions := []string{nameExpression(own.prefix, true)}
-	for _, name := range own.overrides {
-		expressions = append(expressions, nameExpression(name, false))
+	expressions := []string{prefixExpression(own.prefix)}
+	for _, group := range overrideHeaders {
+		names := slices.DeleteFunc(slices.Clone(group), func(name string) bool { return !slices.Contains(own.overrides, name) })
+		if len(names) > 0 {
+			expressions = append(expressions, namesExpression(names))
+		}
 	}
 	return expressions, nil
 }
