@@ -20,8 +20,8 @@ demo: ## the main job at work: Envoy, the service, an upstream, a tour of reques
 run: build ## run the service alone, on SQLite
 	bin/extauthz serve
 
-parts: ## install what tests need beside Go: a C compiler, curl, Postgres, PgBouncer, Redis, nginx, Caddy, Envoy, Helm
-	scripts/install-parts.sh gcc curl postgres pgbouncer redis nginx caddy chart $(addprefix envoy=,$(ENVOYS))
+parts: ## install what tests need beside Go: a C compiler, curl, Postgres, PgBouncer, Redis, nginx, Caddy, backends (PHP, WSGI, Rack, CGI), Envoy, Helm
+	scripts/install-parts.sh gcc curl postgres pgbouncer redis nginx caddy backends chart $(addprefix envoy=,$(ENVOYS))
 
 vet: ## go vet
 	$(GO) vet -tags full,kube,compose ./...
@@ -58,14 +58,15 @@ test-chart: ## the Helm chart: linted, rendered, held to Kubernetes' schemas, it
 test-full: ENVOYS = $(ALL_ENVOYS)
 test-full: parts vet lint ## also what takes longer: every Envoy, a million keys, a release made twice, fuzzing
 	E2E_ENVOYS="$(ALL_ENVOYS)" CI=true $(GO) test -race -count=1 -timeout 30m ./...
-	scripts/install-parts.sh traefik=3.7.13
-	CI=true $(GO) test -tags full -run '^(TestEachProxy|TestNoProxy)' ./e2e
+	scripts/install-parts.sh traefik=3.7.13 caddy=2.11.9
+	CI=true $(GO) test -tags full -timeout 20m -run '^(TestEachProxy|TestNoProxy|TestBackends|TestCaddy)' ./e2e
 	E2E_PLAIN_BUILD=1 CI=true $(GO) test -tags full -run TestAMillionKeys -v -timeout 20m ./e2e
 	CI=true $(GO) test -tags full -run TestAReleaseIsTheSameBytesTwice -v -timeout 40m ./scripts/release
 	$(GO) test ./authz -run '^$$' -fuzz FuzzRouteTableAgreesWithServeMux -fuzztime 60s -fuzzminimizetime 100x
 	$(GO) test ./authz -run '^$$' -fuzz FuzzCanonicalPathIsWhatEveryPartyReads -fuzztime 60s -fuzzminimizetime 100x
 	$(GO) test ./authz -run '^$$' -fuzz FuzzPathPolicy_NoReadingOfAnEncodedPathLeavesItsRule -fuzztime 60s -fuzzminimizetime 100x
 	$(GO) test ./cachesvc -run '^$$' -fuzz FuzzTheTableIsAMap -fuzztime 60s -fuzzminimizetime 1x
+	$(GO) test ./envoy -run '^$$' -fuzz FuzzFoldAgreesWithReferenceAndExpressions -fuzztime 60s -fuzzminimizetime 100x
 	$(GO) test ./envoy -run '^$$' -fuzz FuzzAnyCheckRequestIsAnswered -fuzztime 60s -fuzzminimizetime 100x
 	$(GO) test ./envoy -run '^$$' -fuzz FuzzBytesAreDecidedAboutAsMessages -fuzztime 60s -fuzzminimizetime 100x
 	$(GO) test ./envoy -run '^$$' -fuzz FuzzTheRealAuthorizerAnswersAnything -fuzztime 60s -fuzzminimizetime 100x

@@ -89,7 +89,7 @@ func testEnvoyGatewayChart(t *testing.T, k *parts.Kubernetes) {
 	server := authority.Issue(t.TempDir(), "extauthz.extauthz.svc")
 	s, _ := newInstalled(t, k, "envoy-gateway", map[string]string{"tls/tls.crt": read(t, server.CertFile), "tls/tls.key": read(t, server.KeyFile)})
 	k.Apply(kept("ConfigMap", "extauthz", "extauthz-ca", map[string]string{"ca.crt": read(t, authority.CAFile)}))
-	k.Apply(example(t, "envoy-gateway/routes.yaml"))
+	k.Apply(kubeExample(t, "envoy-gateway/routes.yaml"))
 	parts.StartEnvoyGateway(t, k, "1.40.0")
 	s.gateway = podAddress + ":80"
 	s.decides(t, "/healthz")

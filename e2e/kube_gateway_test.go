@@ -12,9 +12,9 @@ import (
 )
 
 func testEnvoyGateway(t *testing.T, k *parts.Kubernetes) {
-	s := newPlatform(t, k, example(t, "envoy-gateway/extauthz.yaml"))
-	k.Apply(example(t, "envoy-gateway/policy.yaml"))
-	k.Apply(example(t, "envoy-gateway/routes.yaml"))
+	s := newPlatform(t, k, kubeExample(t, "envoy-gateway/extauthz.yaml"))
+	k.Apply(kubeExample(t, "envoy-gateway/policy.yaml"))
+	k.Apply(kubeExample(t, "envoy-gateway/routes.yaml"))
 	parts.StartEnvoyGateway(t, k, "1.40.0")
 	s.gateway = podAddress + ":80"
 	s.decides(t, "/healthz")
@@ -76,10 +76,10 @@ spec:
 	becomes("without it", 401, false)
 	k.Delete(parts.Object{APIVersion: "gateway.networking.k8s.io/v1beta1", Kind: "ReferenceGrant", Metadata: parts.Metadata{Name: "extauthz-gateways", Namespace: "extauthz"}})
 	becomes("with a policy that is invalid", 500, false)
-	k.Apply(example(t, "envoy-gateway/policy.yaml"))
+	k.Apply(kubeExample(t, "envoy-gateway/policy.yaml"))
 	becomes("with its grant again", 401, false)
 
-	k.Apply(strings.Replace(example(t, "envoy-gateway/policy.yaml"), "  extAuth:\n", "  cors: {allowOrigins: [\"https://app.example.com\"]}\n  extAuth:\n", 1))
+	k.Apply(strings.Replace(kubeExample(t, "envoy-gateway/policy.yaml"), "  extAuth:\n", "  cors: {allowOrigins: [\"https://app.example.com\"]}\n  extAuth:\n", 1))
 	eventually(t, func() error {
 		a := s.ask("OPTIONS", "/orders", "origin: https://app.example.com", "access-control-request-method: GET")
 		if a.status != 200 || a.reached || a.header.Get("access-control-allow-origin") == "" {
@@ -94,7 +94,7 @@ spec:
 func testEnvoyGatewayPrinted(t *testing.T, k *parts.Kubernetes) {
 	s := newPlatform(t, k, "identity: {header_prefix: x-id-}\ncredentials: [{header: x-key}]\nroutes: [{match: /healthz, anonymous: true}]\ndefault_route: map\n")
 	k.Apply(s.Must("envoy", "gateway"))
-	k.Apply(example(t, "envoy-gateway/routes.yaml"))
+	k.Apply(kubeExample(t, "envoy-gateway/routes.yaml"))
 	parts.StartEnvoyGateway(t, k, "1.40.0")
 	s.gateway = podAddress + ":80"
 	key := "x-key: " + s.NewKey("--scope", "orders:read").Key
@@ -110,13 +110,13 @@ func testEnvoyGatewayTLS(t *testing.T, k *parts.Kubernetes) {
 	authority := parts.NewAuthority(t)
 	server, client := authority.Issue(t.TempDir(), "extauthz.extauthz.svc"), authority.Issue(t.TempDir(), "gateway")
 	s := newPlatform(t, k, fmt.Sprintf("%sgrpc: {tls: {cert_file: %q, key_file: %q, client_ca_file: %q, allowed_sans: [gateway]}}\n",
-		example(t, "envoy-gateway/extauthz.yaml"), server.CertFile, server.KeyFile, authority.CAFile))
+		kubeExample(t, "envoy-gateway/extauthz.yaml"), server.CertFile, server.KeyFile, authority.CAFile))
 	k.Apply(kept("ConfigMap", "extauthz", "authorities", map[string]string{"ca.crt": read(t, authority.CAFile)}))
 	named := func(name string) []parts.Object {
 		return k.Apply(s.Must("envoy", "gateway", "--tls-name", name, "--tls-ca", "authorities"))
 	}
 	applied := named("extauthz.extauthz.svc")
-	k.Apply(example(t, "envoy-gateway/routes.yaml"))
+	k.Apply(kubeExample(t, "envoy-gateway/routes.yaml"))
 	parts.StartEnvoyGateway(t, k, "1.40.0")
 	s.gateway = podAddress + ":80"
 	key := "x-api-key: " + s.NewKey("--scope", "orders:read").Key
@@ -157,9 +157,9 @@ func read(t *testing.T, file string) string {
 // testEnvoyGatewayRates: each key is held to its own rate by Envoy Gateway's
 // rate-limit service, on all routes together.
 func testEnvoyGatewayRates(t *testing.T, k *parts.Kubernetes) {
-	s := newPlatform(t, k, example(t, "envoy-gateway/extauthz.yaml")+"limits: {mode: envoy}\n")
+	s := newPlatform(t, k, kubeExample(t, "envoy-gateway/extauthz.yaml")+"limits: {mode: envoy}\n")
 	for _, name := range []string{"policy", "routes", "ratelimit"} {
-		k.Apply(example(t, "envoy-gateway/"+name+".yaml"))
+		k.Apply(kubeExample(t, "envoy-gateway/"+name+".yaml"))
 	}
 	parts.StartEnvoyGatewayWithRates(t, k, "1.40.0", parts.StartRedis(t), parts.Metadata{Name: "api", Namespace: "gateways"})
 	s.gateway = podAddress + ":80"

@@ -16,16 +16,16 @@ var ingress = parts.Workload{Kind: "router", Address: "10.255.0.1", Namespace: "
 // startIngress runs an Istio ingress gateway in front of the stack.
 func (s *stack) startIngress(t *testing.T, k *parts.Kubernetes, version, mesh string) {
 	t.Helper()
-	k.Apply(example(t, "istio/routes.yaml"))
+	k.Apply(kubeExample(t, "istio/routes.yaml"))
 	admin := freePort(t)
 	s.gateway, s.admin = podAddress+":80", fmt.Sprintf("127.0.0.1:%d", admin)
 	parts.StartIstiod(t, k, mesh).StartProxy(t, version, ingress, admin)
 }
 
 func testIstioGateway(t *testing.T, k *parts.Kubernetes) {
-	s := newPlatform(t, k, example(t, "istio/extauthz.yaml"))
-	k.Apply(example(t, "istio/gateway.yaml"))
-	s.startIngress(t, k, "1.40.0", example(t, "istio/mesh.yaml"))
+	s := newPlatform(t, k, kubeExample(t, "istio/extauthz.yaml"))
+	k.Apply(kubeExample(t, "istio/gateway.yaml"))
+	s.startIngress(t, k, "1.40.0", kubeExample(t, "istio/mesh.yaml"))
 	s.decides(t, "/healthz")
 	s.preflights(t)
 	key := "x-api-key: " + s.NewKey("--scope", "*:*").Key
@@ -34,7 +34,7 @@ func testIstioGateway(t *testing.T, k *parts.Kubernetes) {
 	s.denied(s.ask("GET", "/orders", "x-api-key: ak_live_\xff"), 401, "malformed_key") // the bytes arrive as they are
 
 	// Where a policy leaves requests out, what a client made up is removed all the same.
-	policy := strings.SplitN(example(t, "istio/gateway.yaml"), "\n---\n", 2)[0]
+	policy := strings.SplitN(kubeExample(t, "istio/gateway.yaml"), "\n---\n", 2)[0]
 	k.Apply(strings.Replace(policy, "rules: [{}]", `rules: [{to: [{operation: {notPaths: ["/other"]}}]}]`, 1))
 	eventually(t, func() error {
 		if a := s.ask("GET", "/other", "x-auth-user-id: root"); !a.reached || strings.Contains(a.body, "root") {
@@ -70,10 +70,10 @@ func testIstioPrinted(t *testing.T, k *parts.Kubernetes) {
 }
 
 func testIstioSidecar(t *testing.T, k *parts.Kubernetes) {
-	s := newPlatform(t, k, example(t, "istio/extauthz.yaml"))
-	waypoint := k.Apply(example(t, "istio/waypoint.yaml")) // taken by the API; no waypoint is run
+	s := newPlatform(t, k, kubeExample(t, "istio/extauthz.yaml"))
+	waypoint := k.Apply(kubeExample(t, "istio/waypoint.yaml")) // taken by the API; no waypoint is run
 	k.Delete(waypoint[0])
-	s.startSidecar(t, k, example(t, "istio/mesh.yaml"))
+	s.startSidecar(t, k, kubeExample(t, "istio/mesh.yaml"))
 	s.decides(t, "/healthz")
 	s.preflights(t)
 	s.shutWithout("x-api-key: " + s.NewKey("--scope", "orders:read").Key)
@@ -82,7 +82,7 @@ func testIstioSidecar(t *testing.T, k *parts.Kubernetes) {
 // startSidecar runs the sidecar of the stack's upstream.
 func (s *stack) startSidecar(t *testing.T, k *parts.Kubernetes, mesh string) {
 	t.Helper()
-	k.Apply(example(t, "istio/sidecar.yaml"))
+	k.Apply(kubeExample(t, "istio/sidecar.yaml"))
 	// In place of the redirection of a pod's traffic, and of its certificates.
 	k.Apply(fmt.Sprintf(`
 apiVersion: networking.istio.io/v1
@@ -105,9 +105,9 @@ spec: {mtls: {mode: DISABLE}}
 
 // testIstioHeadless: why the examples want a Service with an address.
 func testIstioHeadless(t *testing.T, k *parts.Kubernetes) {
-	s := newPlatform(t, k, example(t, "istio/extauthz.yaml"))
+	s := newPlatform(t, k, kubeExample(t, "istio/extauthz.yaml"))
 	k.Apply(strings.Replace(pods("extauthz", "headless", "grpc", 9001, s.GRPC), "spec:\n", "spec:\n  clusterIP: None\n", 1))
-	s.startSidecar(t, k, strings.Replace(example(t, "istio/mesh.yaml"), "service: extauthz.", "service: headless.", 1))
+	s.startSidecar(t, k, strings.Replace(kubeExample(t, "istio/mesh.yaml"), "service: extauthz.", "service: headless.", 1))
 	key := "x-api-key: " + s.NewKey("--scope", "orders:read").Key
 	eventually(t, func() error {
 		c, err := net.Dial("tcp", s.gateway)

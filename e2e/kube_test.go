@@ -43,7 +43,7 @@ func TestPlatforms(t *testing.T) {
 	t.Run("envoy-gateway-rates", func(t *testing.T) { testEnvoyGatewayRates(t, k) })
 }
 
-func example(t *testing.T, name string) string {
+func kubeExample(t *testing.T, name string) string {
 	t.Helper()
 	text, err := os.ReadFile("../envoy/examples/" + name)
 	if err != nil {

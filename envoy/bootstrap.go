@@ -28,7 +28,12 @@ type Bootstrap struct {
 	// Hosts that Envoy answers for, in lower case and without ports; none: all.
 	// Others get Envoy's own 404.
 	Hosts []string
+	// KeepOverrides are those of OverrideHeaders that clients may send on.
+	KeepOverrides []string
 }
+
+// Removed are expressions for the names of headers that clients may not send on.
+func (b Bootstrap) Removed() ([]string, error) { return removedNames(b.HeaderPrefix, b.KeepOverrides) }
 
 // BootstrapTLS is how Envoy speaks TLS to this service; without Authorities it
 // does not. Paths are Envoy's own; a certificate that changes is read when Envoy
@@ -42,12 +47,10 @@ type BootstrapTLS struct {
 // WriteBootstrap writes an Envoy configuration that works as it stands, with
 // the settings that keep doors shut.
 func WriteBootstrap(w io.Writer, b Bootstrap) error {
-	if b.HeaderPrefix == "" {
-		b.HeaderPrefix = "x-auth-"
-	}
+	b.HeaderPrefix = prefixOrDefault(b.HeaderPrefix)
 	var problems []error
-	if !validName(b.HeaderPrefix) {
-		problems = append(problems, fmt.Errorf("header prefix %q: write a lower-case header name", b.HeaderPrefix))
+	if _, err := b.Removed(); err != nil {
+		problems = append(problems, err)
 	}
 	for _, a := range []struct{ name, value string }{{"listen", b.Listen}, {"upstream", b.Upstream}, {"service", b.Service}, {"admin", b.Admin}} {
 		if a.name == "admin" && a.value == "" {

@@ -336,6 +336,9 @@ func requests(t testing.TB, texts map[string]string) map[string][]byte {
 			"referer", "https://a/?"+texts["good"], "cookie", "a=1; b="+texts["good"]+"; c=3", "x-debug", texts["unknown"]),
 		"a key in the path": gatewayRequest("/orders/"+texts["good"], "x-api-key", texts["good"]),
 		"identity headers":  gatewayRequest("/orders", "x-api-key", texts["good"], "x-auth-admin", "1", "x-auth-key-id", "2"),
+		"odd names":         gatewayRequest("/orders", "x-api-key", texts["good"], "X.Auth!User", "1", "x_http.method|override", "DELETE", "script_name", "/x", "x-forwarded-for", "1.2.3.4"),
+		"unremovable":       gatewayRequest("/public/x", "x\u00a0auth\u00a0user", "1", "content-type", "application/grpc"),
+		"unremovable too":   gatewayRequest("/orders", "x-api-key", texts["good"], "\u017fcript name", "1"),
 	} {
 		all[name] = marshalled(t, req)
 	}

@@ -12,6 +12,7 @@ import (
 type EncoderConfig struct {
 	HeaderPrefix      string                   // of identity headers, lower case; "" is "x-auth-"
 	MetadataHeaders   []string                 // names of a key's metadata that the upstream sees
+	KeepOverrides     []string                 // of OverrideHeaders, those that clients may send on
 	ForwardCredential bool                     // leave the key in the request
 	Realm             string                   // of WWW-Authenticate; "" is "api"
 	Sources           []authz.CredentialSource // whose schemes WWW-Authenticate names
@@ -35,9 +36,9 @@ const (
 )
 
 type encoder struct {
-	prefix   string
 	identity []identityHeader // the complete set, by name
 	names    []string         // their names
+	own      ownNames         // what clients may not send on
 	refusals []*refusal       // by reason
 	paths    []*refusal       // by the fault of a path
 	nobody   *refusal         // where nobody could decide
@@ -59,6 +60,9 @@ func newEncoder(c EncoderConfig) (*encoder, error) {
 	if !validName(c.HeaderPrefix) || strings.Contains(c.HeaderPrefix, "_") || !strings.HasSuffix(c.HeaderPrefix, "-") {
 		problems = append(problems, fmt.Errorf("identity header prefix %q: write a lower-case name that ends in \"-\", such as x-auth-", c.HeaderPrefix))
 	}
+	if PrefixTooLong(c.HeaderPrefix) {
+		problems = append(problems, fmt.Errorf("identity header prefix %q is longer than Envoy's regular expressions may be: write a shorter one", c.HeaderPrefix))
+	}
 	if strings.ContainsAny(c.Realm, "\"\\") || !plainText(c.Realm) {
 		problems = append(problems, fmt.Errorf("realm %q: write plain ASCII without quotes", c.Realm))
 	}
@@ -77,10 +81,14 @@ func newEncoder(c EncoderConfig) (*encoder, error) {
 	for code, o := range c.Overrides {
 		problems = append(problems, o.validate(code)...)
 	}
+	own, err := newOwnNames(c.HeaderPrefix, c.KeepOverrides)
+	if err != nil {
+		problems = append(problems, err)
+	}
 	if len(problems) > 0 {
 		return nil, errors.Join(problems...)
 	}
-	e := &encoder{prefix: c.HeaderPrefix, config: c, holds: func(string) bool { return false }, identity: identityHeaders(c.HeaderPrefix, c.MetadataHeaders)}
+	e := &encoder{own: own, config: c, holds: func(string) bool { return false }, identity: identityHeaders(c.HeaderPrefix, c.MetadataHeaders)}
 	for _, h := range e.identity {
 		e.names = append(e.names, h.name)
 	}

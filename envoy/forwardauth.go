@@ -14,6 +14,7 @@ import (
 // X-Original-Method, X-Original-URI and Host.
 var nginxDialect = dialect{
 	read: forwarded{method: "X-Original-Method", uri: "X-Original-Uri"}.read,
+	own:  []string{"x-original-method", "x-original-uri"},
 	status: func(status int) int {
 		if status == http.StatusUnauthorized || status >= 500 {
 			return status
@@ -23,11 +24,11 @@ var nginxDialect = dialect{
 
 // caddyDialect is forward_auth's. Until 2.9 it writes a placeholder's own text
 // where a header to copy is absent, so none is.
-var caddyDialect = dialect{read: forwardedXForwarded.read, status: unchanged, blanks: true}
+var caddyDialect = dialect{read: forwardedXForwarded.read, own: ownXForwarded, status: unchanged, blanks: true}
 
 // traefikDialect is ForwardAuth's. It removes the headers that it is to copy
-// before it does, and would pass empty ones on.
-var traefikDialect = dialect{read: forwardedXForwarded.read, status: unchanged}
+// before it does, and would pass empty ones on. It names itself in X-Forwarded-Server.
+var traefikDialect = dialect{read: forwardedXForwarded.read, own: append(ownXForwarded, "x-forwarded-server"), status: unchanged}
 
 func unchanged(status int) int { return status }
 
@@ -36,6 +37,7 @@ var forwardedXForwarded = forwarded{method: "X-Forwarded-Method", uri: "X-Forwar
 // strippedByProxies are the headers that our configurations for these proxies take
 // out of what the upstream gets.
 var strippedByProxies = []string{"x-api-key", "authorization"}
+var ownXForwarded = []string{"x-forwarded-method", "x-forwarded-uri", "x-forwarded-host"}
 
 // forwarded names the headers in which a proxy says what is asked for, in Go's
 // canonical form. All others, by whomever they were sent, say nothing.

@@ -41,11 +41,13 @@ func TestDenied_GRPCIsToldInHeaders(t *testing.T) {
 				got["content-type"] != kind || got[webTypeHeader] != kind || got["cache-control"] != "no-store" {
 				t.Errorf("%v, %q: got %v", reason, sent, res)
 			}
-			for _, endpoint := range []string{"/check/a.B/C", "/auth/nginx", "/auth/caddy", "/auth/traefik"} {
+			nginx := http.Header{"X-Original-Method": {"POST"}, "X-Original-Uri": {"/a.B/C"}}
+			forwarded := http.Header{"X-Forwarded-Method": {"POST"}, "X-Forwarded-Uri": {"/a.B/C"}, "X-Forwarded-Host": {"h"}}
+			for endpoint, headers := range map[string]http.Header{"/check/a.B/C": {}, "/auth/nginx": nginx, "/auth/caddy": forwarded, "/auth/traefik": forwarded} {
 				r := httptest.NewRequest(http.MethodPost, endpoint, nil)
 				r.RemoteAddr = "127.0.0.1:1"
-				r.Header = http.Header{"Content-Type": {strings.NewReplacer("\r", "", "\n", "").Replace(sent)}, "X-Original-Method": {"POST"}, "X-Original-Uri": {"/a.B/C"},
-					"X-Forwarded-Method": {"POST"}, "X-Forwarded-Uri": {"/a.B/C"}, "X-Forwarded-Host": {"h"}}
+				r.Header = headers.Clone()
+				r.Header.Set("Content-Type", strings.NewReplacer("\r", "", "\n", "").Replace(sent))
 				w := httptest.NewRecorder()
 				NewHTTPServer(HTTPConfig{}, s).Handler.ServeHTTP(w, r)
 				if w.Code < 400 || w.Header().Get("grpc-status") != want[0] || w.Header().Get("grpc-message") != want[1] || w.Header().Get("content-type") != kind {

@@ -3,17 +3,17 @@ package envoy
 import "slices"
 
 // headerSet is which of a request's headers are read: those that decisions rest
-// on, those that are told of, and all under the identity prefix.
+// on, those that are told of, and those that no client may send on.
 type headerSet struct {
 	lengths uint64 // bit n: a name of n bytes is among names; the last one: of that many or more
 	names   []string
-	prefix  string
+	own     *ownNames
 }
 
 const longName = 63
 
-func newHeaderSet(names []string, prefix string) headerSet {
-	s := headerSet{names: slices.Concat([]string{"content-type", "x-request-id"}, names), prefix: prefix}
+func newHeaderSet(names []string, own *ownNames) headerSet {
+	s := headerSet{names: slices.Concat([]string{"content-type", "x-request-id"}, names), own: own}
 	for _, name := range s.names {
 		s.lengths |= 1 << min(len(name), longName)
 	}
@@ -31,11 +31,10 @@ func (s *headerSet) find(sent string) (name string, ok bool) {
 			}
 		}
 	}
-	if len(sent) < len(s.prefix) || lowerByte(sent[0]) != s.prefix[0] {
+	if !s.own.claim(sent) {
 		return "", false
 	}
-	name = lowerName(sent)
-	return name, hasIdentityPrefix(name, s.prefix)
+	return lowerName(sent), true
 }
 
 func lowerByte(c byte) byte {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -56,9 +57,12 @@ type dialect struct {
 	// status is a denial's, in what the caller takes for a denial.
 	status func(int) int
 	// removes: the caller removes request headers that it is told of. Of others,
-	// requests are refused that carry names under the identity prefix which no
-	// answer overwrites.
+	// requests are refused that carry names that no client may send on, but for those
+	// that an answer overwrites and the caller's own.
 	removes bool
+	// own are the headers, in lower case, of the names that no client may send on
+	// which the caller itself sets.
+	own []string
 	// traces: the trace's headers are the caller's own, no client's.
 	traces bool
 	// blanks: an allowing answer needs every identity header, empty ones too.
@@ -153,8 +157,12 @@ func (h *httpHandler) read(caller *dialect, e *encoder, asked *authz.Request, r 
 		return err
 	}
 	for _, header := range asked.Headers {
-		if hasIdentityPrefix(header.Name, e.prefix) && !slices.Contains(e.names, header.Name) {
+		switch name := header.Name; {
+		case slices.Contains(e.names, name) || slices.Contains(caller.own, name):
+		case FoldsUnder(name, e.own.prefix):
 			return errors.New("a client sent a header under the identity prefix that no answer overwrites: have the proxy remove such headers first")
+		case e.own.override(name) != "":
+			return fmt.Errorf("a client sent a header that upstreams take for %s, which replaces what is judged: have the proxy remove it first, or name it in headers.keep_overrides", e.own.override(name))
 		}
 	}
 	return nil

@@ -92,11 +92,12 @@ func kept(r *authz.Request) *authz.Request {
 
 func TestEachDialectReadsItsOwnHeadersAlone(t *testing.T) {
 	var asked []*authz.Request
-	s := service(t, EncoderConfig{}, func(r *authz.Request) (authz.Decision, error) {
+	decide := func(r *authz.Request) (authz.Decision, error) {
 		asked = append(asked, kept(r))
 		return authz.Decision{Allowed: true, Reason: authz.ReasonAnonymous}, nil
-	})
-	address := listenHTTP(t, HTTPConfig{}, s)
+	}
+	address := listenHTTP(t, HTTPConfig{}, service(t, EncoderConfig{KeepOverrides: OverrideHeaders()}, decide))
+	strict := listenHTTP(t, HTTPConfig{}, service(t, EncoderConfig{}, decide))
 	lies := map[string][]string{
 		"/auth/nginx":   {"x-forwarded-method: POST", "x-forwarded-uri: /lie", "x-forwarded-host: lie", "x-rewrite-url: /lie", "x_original_uri: /lie"},
 		"/auth/caddy":   {"x-original-method: POST", "x-original-uri: /lie", "x-original-host: lie", "x_forwarded_uri: /lie"},
@@ -108,6 +109,16 @@ func TestEachDialectReadsItsOwnHeadersAlone(t *testing.T) {
 			t.Fatalf("%s: got %d", endpoint, a.status)
 		}
 		r := asked[0]
+		asked = nil
+		if a := askHTTP(t, "tcp", strict, "GET "+endpoint, headers...); a.status != 200 || len(asked) != 1 {
+			t.Errorf("%s, with its own headers alone: got %d", endpoint, a.status)
+		}
+		// Upstreams heed them, and nobody can be told to remove them.
+		for _, lie := range lies[endpoint] {
+			if a := askHTTP(t, "tcp", strict, "GET "+endpoint, append(slices.Clone(headers), lie)...); a.status != 403 || len(asked) != 1 || !strings.Contains(a.body, `"forwarding_refused"`) {
+				t.Errorf("%s with %s: got %d %s", endpoint, lie, a.status, a.body)
+			}
+		}
 		if r.Method != "GET" || r.Path != "/orders?a=b" || r.Host != "api.example.com" || r.Peer.IsValid() || r.PathSanitised || !r.PathFixed {
 			t.Errorf("%s: judged %s %s%s, %+v", endpoint, r.Method, r.Host, r.Path, r)
 		}
@@ -232,7 +243,7 @@ func TestAnAllowedRequestsIdentityIsToldInEachDialect(t *testing.T) {
 			}
 		}
 		// What no answer overwrites and nobody can be told to remove is refused.
-		for _, name := range []string{"x-auth-admin", "x_auth_user_id", "X-Auth_User-Id", "x-auth-meta-team"} {
+		for _, name := range []string{"x-auth-admin", "x_auth_user_id", "X-Auth_User-Id", "x-auth-meta-team", "X.Auth.User.Id", "x!auth~user|id", "X-Http_Method.Override", "script_name"} {
 			if a := askHTTP(t, "tcp", address, "GET "+endpoint, append(slices.Clone(headers), name+": root")...); a.status != 403 || !strings.Contains(a.body, `"forwarding_refused"`) {
 				t.Errorf("%s with %s: got %d", endpoint, name, a.status)
 			}

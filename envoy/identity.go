@@ -88,31 +88,29 @@ func (a *answer) identity(h *identityHeader, d *authz.Decision) string {
 	}
 }
 
-// removeOthers removes what the client sent under the identity prefix, but for
-// the set itself.
+// removeOthers removes what the client sent under names that it may not send on,
+// but for the identity headers, which are set or removed already. A name that can't
+// be removed was refused before (unremovable).
 func (e *encoder) removeOthers(a *answer, r *authz.Request) {
 	var gone places
 	for i := range r.Headers {
 		name := r.Headers[i].Name
-		if hasIdentityPrefix(name, e.prefix) && validName(name) && !named(a.headers, name) && gone.find(a.remove, name) < 0 {
+		if e.own.claim(name) && validName(name) && !named(a.headers, name) && gone.find(a.remove, name) < 0 {
 			a.remove = append(a.remove, name)
 			gone.appended(a.remove)
 		}
 	}
 }
 
-// hasIdentityPrefix tells whether a name is under the prefix, with "_" read as
-// "-" as CGI upstreams do. It does not allocate.
-func hasIdentityPrefix(name, prefix string) bool {
-	if len(name) < len(prefix) {
-		return false
-	}
-	for i := range len(prefix) {
-		if c := name[i]; c != prefix[i] && (c != '_' || prefix[i] != '-') {
-			return false
+// unremovable tells whether a request carries a header that no client may send on
+// and that Envoy can't be told to remove, since its name is no token.
+func (e *encoder) unremovable(r *authz.Request) bool {
+	for i := range r.Headers {
+		if name := r.Headers[i].Name; !validName(name) && name != "" && name[0] != ':' && e.own.claim(name) {
+			return true
 		}
 	}
-	return true
+	return false
 }
 
 // plainText tells whether s is printable ASCII without "%".

@@ -56,7 +56,11 @@ type Istio struct {
 	HeaderPrefix    string            // of identity headers; "": x-auth-
 	Paths           PathHandling
 	Hosts           []string // that all rules are for, to name in a comment; none: any
+	KeepOverrides   []string // those of OverrideHeaders that clients may send on
 }
+
+// Removed are expressions for the names of headers that clients may not send on.
+func (i Istio) Removed() ([]string, error) { return removedNames(i.HeaderPrefix, i.KeepOverrides) }
 
 // Gateway tells whether an ingress gateway asks.
 func (i Istio) Gateway() bool { return !i.Sidecar }
@@ -74,7 +78,8 @@ func WriteIstioMesh(w io.Writer, i Istio) error {
 // settings that keep doors shut.
 func WriteIstio(w io.Writer, i Istio) error {
 	i.HeaderPrefix = prefixOrDefault(i.HeaderPrefix)
-	problems := append(hostProblems(i.Hosts), objectName("namespace", i.Namespace), objectName("name", i.Name), label(i.Label, i.Value), headerPrefix(i.HeaderPrefix))
+	_, err := i.Removed()
+	problems := append(hostProblems(i.Hosts), objectName("namespace", i.Namespace), objectName("name", i.Name), label(i.Label, i.Value), err)
 	if err := errors.Join(problems...); err != nil {
 		return err
 	}
@@ -87,6 +92,7 @@ type Gateway struct {
 	Namespace, Gateway string            // the Gateway whose routes are protected
 	HeaderPrefix       string            // of identity headers; "": x-auth-
 	Paths              PathHandling
+	KeepOverrides      []string // those of OverrideHeaders that clients may send on
 	// The DNS name in the service's certificate, and the ConfigMap beside the
 	// Service that holds its authorities; both "": plain text.
 	TLSName, TLSAuthorities string
@@ -97,6 +103,9 @@ type Gateway struct {
 	// Hosts that all rules are for, to name in a comment; none: any.
 	Hosts []string
 }
+
+// Removed are expressions for the names of headers that clients may not send on.
+func (g Gateway) Removed() ([]string, error) { return removedNames(g.HeaderPrefix, g.KeepOverrides) }
 
 // Headers are those of AllowedHeaders that can be sent on.
 func (g Gateway) Headers() (names []string) {
@@ -112,7 +121,8 @@ func (g Gateway) Headers() (names []string) {
 // service, with the settings that keep doors shut.
 func WriteGateway(w io.Writer, g Gateway) error {
 	g.HeaderPrefix = prefixOrDefault(g.HeaderPrefix)
-	problems := []error{g.Service.validate(), objectName("namespace", g.Namespace), objectName("gateway", g.Gateway), headerPrefix(g.HeaderPrefix)}
+	_, err := g.Removed()
+	problems := []error{g.Service.validate(), objectName("namespace", g.Namespace), objectName("gateway", g.Gateway), err}
 	problems = append(problems, hostProblems(g.Hosts)...)
 	if len(g.Headers()) == 0 {
 		problems = append(problems, errors.New("no headers to send on: every request would look as if it had no key"))
@@ -159,11 +169,15 @@ func prefixOrDefault(prefix string) string {
 	return prefix
 }
 
-func headerPrefix(prefix string) error {
-	if !validName(prefix) {
-		return fmt.Errorf("header prefix %q: write a lower-case header name", prefix)
+// removedNames are the expressions for a printed configuration.
+func removedNames(prefix string, kept []string) ([]string, error) {
+	if PrefixTooLong(prefix) {
+		return nil, fmt.Errorf("header prefix %q is longer than Envoy's regular expressions may be: write a shorter one", prefix)
 	}
-	return nil
+	if !validName(prefix) {
+		return nil, fmt.Errorf("header prefix %q: write a lower-case header name", prefix)
+	}
+	return removedExpressions(prefix, kept)
 }
 
 // RFC 1123 labels, keys and values of labels as Kubernetes has them, and DNS names.

@@ -112,7 +112,7 @@ func (s *Service) SetPolicy(checker Checker, c EncoderConfig) error {
 		return err
 	}
 	e.holds = checker.HeaderHolds
-	s.policy.Store(&policy{checker, e, newHeaderSet(checker.Headers(), e.prefix), c.SampleAllowed})
+	s.policy.Store(&policy{checker, e, newHeaderSet(checker.Headers(), &e.own), c.SampleAllowed})
 	return nil
 }
 
@@ -165,7 +165,12 @@ func (s *Service) decide(ctx context.Context, p *policy, c *check, read func(*po
 		s.duration.Observe(time.Since(start).Seconds())
 	}()
 	d, r := authz.Decision{Reason: authz.ReasonForwarding}, &c.request
-	if read(p) {
+	forwarded := read(p)
+	if forwarded && p.encoder.unremovable(r) {
+		s.decision.misforwarded(ctx, "a header is named so that upstreams may take it for one of ours, and in no form that a gateway could remove", "")
+		forwarded = false
+	}
+	if forwarded {
 		var err error
 		if d, err = p.checker.Check(ctx, r); err != nil {
 			s.decision.undecided(ctx, err, r)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs or finds the real parts that tests run against, on Debian 12 and later.
-#   scripts/install-parts.sh [gcc] [curl] [postgres] [pgbouncer] [redis] [nginx] [caddy] [docker] [prometheus] [envoy=VERSION …] [traefik=VERSION] [kube] [chart]
+#   scripts/install-parts.sh [gcc] [curl] [postgres] [pgbouncer] [redis] [nginx] [caddy] [docker] [prometheus] [envoy=VERSION …] [traefik=VERSION] [caddy=VERSION] [backends] [kube] [chart]
 # Skips what is there, asks nothing, starts no service. Run as root or with sudo.
 set -euo pipefail
 
@@ -10,7 +10,9 @@ tools=$(cd "$(dirname "$0")/../tools/kube" && pwd)
 kube=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/kube/$(sha256sum "$tools/go.mod" | cut -c1-12)
 chart_tools=$(cd "$(dirname "$0")/../tools/chart" && pwd)
 chart=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/chart/$(cat "$chart_tools/go.mod" "$chart_tools/schemas.txt" | sha256sum | cut -c1-12)
-packages=() envoys=() traefik= build_kube= build_chart=
+caddies=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/caddy
+caddy_tools=$(cd "$(dirname "$0")/../tools/caddy" && pwd)
+packages=() envoys=() traefik= caddy= build_kube= build_chart=
 
 fail() { echo "install-parts: $*" >&2; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -24,6 +26,12 @@ for part in "$@"; do
     redis) have redis-server || packages+=(redis-server) ;;
     nginx) [ -x /usr/sbin/nginx ] || have nginx || packages+=(nginx) ;;
     caddy) have caddy || packages+=(caddy) ;;
+    caddy=*) [ -x "$caddies/${part#caddy=}/caddy" ] || caddy=${part#caddy=} ;;
+    backends) # what applications run in: PHP, WSGI, Rack, CGI
+      have php || packages+=(php-cli)
+      [ -x /usr/bin/gunicorn ] || packages+=(gunicorn)
+      have puma || packages+=(puma ruby-rack)
+      [ -x /usr/sbin/lighttpd ] || have lighttpd || packages+=(lighttpd) ;;
     docker)
       have dockerd || packages+=(docker.io iptables)
       have docker-compose || docker compose version >/dev/null 2>&1 || packages+=(docker-compose) ;;
@@ -49,7 +57,7 @@ for part in "$@"; do
         python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
         have unzip || packages+=(unzip)
       fi ;;
-    *) fail "unknown part $part: name gcc, curl, postgres, pgbouncer, redis, nginx, caddy, docker, prometheus, envoy=VERSION, traefik=VERSION, kube or chart" ;;
+    *) fail "unknown part $part: name gcc, curl, postgres, pgbouncer, redis, nginx, caddy, docker, prometheus, envoy=VERSION, traefik=VERSION, caddy=VERSION, backends, kube or chart" ;;
   esac
 done
 
@@ -134,6 +142,19 @@ GO
   mkdir -p "$traefiks/$traefik"
   mv traefik "$traefiks/$traefik/"
   cd / && rm -rf "$work"
+fi
+
+# The Caddy of another version than Debian's is compiled from the module that
+# tools/caddy/go.mod names (some minutes).
+if [ -n "$caddy" ]; then
+  have go || fail "Caddy is built with Go, which is missing"
+  cd "$caddy_tools"
+  [ "$(go list -m -f '{{.Version}}' github.com/caddyserver/caddy/v2)" = "v$caddy" ] || fail "tools/caddy/go.mod names another Caddy than $caddy"
+  echo "install-parts: building Caddy $caddy"
+  mkdir -p "$caddies/$caddy"
+  CGO_ENABLED=0 go build -ldflags='-s -w' -o "$caddies/$caddy/.caddy" github.com/caddyserver/caddy/v2/cmd/caddy || fail "Caddy $caddy did not build"
+  mv "$caddies/$caddy/.caddy" "$caddies/$caddy/caddy"
+  cd / # the next part has its own
 fi
 
 # Programs and definitions of objects come from the modules that tools/kube/go.mod

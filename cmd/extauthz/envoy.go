@@ -24,7 +24,7 @@ func envoyCommand(g *globals) *cobra.Command {
 			if b.Service == "" {
 				b.Service = settings.GRPC.Listen
 			}
-			b.HeaderPrefix, b.Paths = settings.Identity.HeaderPrefix, pathHandling(c, settings, rawPaths)
+			b.HeaderPrefix, b.KeepOverrides, b.Paths = settings.Identity.HeaderPrefix, settings.Headers.KeepOverrides, pathHandling(c, settings, rawPaths)
 			if b.Hosts, err = onlyHosts(settings); err != nil {
 				return err
 			}
@@ -106,7 +106,7 @@ func istioCommand(g *globals) *cobra.Command {
 				return envoy.WriteIstioMesh(c.OutOrStdout(), i)
 			}
 			i.Label, i.Value, _ = strings.Cut(selector, "=")
-			i.HeaderPrefix, i.Paths = settings.Identity.HeaderPrefix, pathHandling(c, settings, rawPaths)
+			i.HeaderPrefix, i.KeepOverrides, i.Paths = settings.Identity.HeaderPrefix, settings.Headers.KeepOverrides, pathHandling(c, settings, rawPaths)
 			if i.Hosts, err = onlyHosts(settings); err != nil {
 				return err
 			}
@@ -155,7 +155,7 @@ func envoyGatewayCommand(g *globals) *cobra.Command {
 				c.PrintErrln("warning: grpc.tls.client_ca_file asks for a client certificate: name Envoy's in the EnvoyProxy of the Gateway, backendTLS.clientCertificateRef")
 			}
 			e.Paths = pathHandling(c, settings, rawPaths)
-			e.HeaderPrefix, e.AllowedHeaders = settings.Identity.HeaderPrefix, config.AllowedHeaders(settings)
+			e.HeaderPrefix, e.KeepOverrides, e.AllowedHeaders = settings.Identity.HeaderPrefix, settings.Headers.KeepOverrides, config.AllowedHeaders(settings)
 			if !settings.RouteMetadata.Enabled { // else annotations are rules too, for hosts that are not known here
 				if e.Hosts, err = onlyHosts(settings); err != nil {
 					return err

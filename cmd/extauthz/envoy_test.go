@@ -45,16 +45,19 @@ func TestExamplesAreWhatTheCommandsPrint(t *testing.T) {
 
 func TestPlatformObjectsAreForTheLoadedConfiguration(t *testing.T) {
 	file := t.TempDir() + "/extauthz.yaml"
-	if err := os.WriteFile(file, []byte("identity: {header_prefix: x-id-}\ncredentials: [{header: x-key}, {cookie: session}]\nclient_address: {trusted_hops: 1}\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("identity: {header_prefix: x-id-}\ncredentials: [{header: x-key}, {cookie: session}]\nclient_address: {trusted_hops: 1}\nheaders: {keep_overrides: [X-Forwarded-Prefix]}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for command, holds := range map[string][]string{
-		"istio":   {`prefix: "x-id-"`},
-		"gateway": {`{type: Prefix, value: "x-id-"}`, "headersToExtAuth: [content-type, cookie, x-forwarded-for, x-key, x-request-id]"},
+		"istio":   {`{regex: '^x[[:punct:]]id[[:punct:]].*'}`},
+		"gateway": {`{type: RegularExpression, value: '^x[[:punct:]]id[[:punct:]].*'}`, "headersToExtAuth: [content-type, cookie, x-forwarded-for, x-key, x-request-id]"},
 	} {
 		text, err := printed(t, "--config", file, "envoy", command, "--service", "auth/keys:9443")
 		if err != nil {
 			t.Fatal(err)
+		}
+		if strings.Contains(text, "punct:]]prefix") || !strings.Contains(text, "forwarded[[:punct:]]host") {
+			t.Errorf("`envoy %s` does not keep x-forwarded-prefix alone:\n%s", command, text)
 		}
 		for _, want := range holds {
 			if !strings.Contains(text, want) {

@@ -12,8 +12,11 @@ import (
 	"testing"
 )
 
-// TraefikVersion is the one that scripts/install-parts.sh builds.
-const TraefikVersion = "3.7.13"
+// The versions that scripts/install-parts.sh builds.
+const (
+	TraefikVersion = "3.7.13"
+	CaddyVersion   = "2.11.9" // beside Debian's
+)
 
 // StartNginx runs an nginx with a configuration that listens on a port.
 func StartNginx(tb testing.TB, configuration string, port int) {
@@ -32,7 +35,18 @@ func StartNginx(tb testing.TB, configuration string, port int) {
 // StartCaddy runs a Caddy with a Caddyfile that listens on a port.
 func StartCaddy(tb testing.TB, configuration string, port int) {
 	tb.Helper()
-	startProxy(tb, "caddy", installed(tb, "caddy"), "Caddyfile", configuration, port, func(file string) []string {
+	startCaddy(tb, installed(tb, "caddy"), configuration, port)
+}
+
+// StartNewCaddy is StartCaddy with the one that is built.
+func StartNewCaddy(tb testing.TB, configuration string, port int) {
+	tb.Helper()
+	startCaddy(tb, built(tb, "caddy", CaddyVersion), configuration, port)
+}
+
+func startCaddy(tb testing.TB, program, configuration string, port int) {
+	tb.Helper()
+	startProxy(tb, "caddy", program, "Caddyfile", configuration, port, func(file string) []string {
 		return []string{"run", "--config", file, "--adapter", "caddyfile"}
 	})
 }
@@ -40,14 +54,7 @@ func StartCaddy(tb testing.TB, configuration string, port int) {
 // StartTraefik runs a Traefik with its two configurations.
 func StartTraefik(tb testing.TB, static, dynamic string, port int) {
 	tb.Helper()
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	program := filepath.Join(cache, "extauthz", "traefik", TraefikVersion, "traefik")
-	if _, err := os.Stat(program); err != nil {
-		Missing(tb, fmt.Errorf("no Traefik %s: run scripts/install-parts.sh traefik=%[1]s", TraefikVersion))
-	}
+	program := built(tb, "traefik", TraefikVersion)
 	file := filepath.Join(tb.TempDir(), "dynamic.yaml")
 	if err := os.WriteFile(file, []byte(dynamic), 0o600); err != nil {
 		tb.Fatal(err)
@@ -57,6 +64,20 @@ func StartTraefik(tb testing.TB, static, dynamic string, port int) {
 	})
 }
 
+// built returns a program that scripts/install-parts.sh has compiled.
+func built(tb testing.TB, name, version string) string {
+	tb.Helper()
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	program := filepath.Join(cache, "extauthz", name, version, name)
+	if _, err := os.Stat(program); err != nil {
+		Missing(tb, fmt.Errorf("no %s %s: run scripts/install-parts.sh %[1]s=%[2]s", name, version))
+	}
+	return program
+}
+
 func installed(tb testing.TB, name string) string {
 	tb.Helper()
 	program, err := exec.LookPath(name)
@@ -64,7 +85,7 @@ func installed(tb testing.TB, name string) string {
 		program, err = exec.LookPath("/usr/sbin/" + name)
 	}
 	if err != nil {
-		Missing(tb, fmt.Errorf("no %s: run scripts/install-parts.sh %[1]s", name))
+		Missing(tb, fmt.Errorf("no %s: run scripts/install-parts.sh %s", name, map[bool]string{true: name, false: "backends"}[name == "nginx" || name == "caddy"]))
 	}
 	return program
 }

@@ -2,6 +2,28 @@
 {{- dig "identity" "header_prefix" "x-auth-" .Values.config -}}
 {{- end -}}
 
+{{/*
+Expressions for the names of headers that clients may not send on, as `extauthz envoy`
+prints them, as a list: under the identity prefix, and override headers
+(files/override-headers.yaml) but for those that headers.keep_overrides names.
+*/}}
+{{- define "extauthz.removedNames" -}}
+{{- $separator := "[[:punct:]]" -}}
+{{- $expressions := list (printf "^%s.*" (regexReplaceAll "[^a-z0-9]" (include "extauthz.headerPrefix" . | lower) "-" | replace "-" $separator)) -}}
+{{- $kept := list -}}
+{{- range dig "headers" "keep_overrides" list .Values.config -}}
+{{- $kept = append $kept (regexReplaceAll "[^a-z0-9]" (lower .) "-") -}}
+{{- end -}}
+{{- range .Files.Get "files/override-headers.yaml" | fromYamlArray -}}
+{{- $names := list -}}
+{{- range . -}}{{- if not (has . $kept) -}}{{- $names = append $names . -}}{{- end -}}{{- end -}}
+{{- if $names -}}
+{{- $expressions = append $expressions (printf "^(?:%s)$" (join "|" $names | replace "-" $separator)) -}}
+{{- end -}}
+{{- end -}}
+{{- $expressions | toJson -}}
+{{- end -}}
+
 {{- define "extauthz.gatewayNamespace" -}}
 {{- default (include "extauthz.namespace" .) .Values.envoyGateway.gateway.namespace -}}
 {{- end -}}

@@ -30,6 +30,8 @@ type Config struct {
 	Credentials []Credential `koanf:"credentials"`
 	// What the upstream is told about the key.
 	Identity Identity `koanf:"identity"`
+	// What clients may send on to the upstream.
+	Headers Headers `koanf:"headers"`
 	// What requests ask for. The most specific rule wins; conflicts are refused.
 	Routes []Route `koanf:"routes"`
 	// What a request asks for where no rule and no context extension says so: map (first path segment and method), authenticated (any valid key) or deny. Empty: deny as soon as there is a rule of any kind (routes, openapi.files, route_metadata.routes), else map.
@@ -193,6 +195,12 @@ type Credential struct {
 	Query string `koanf:"query"`
 	// Cookie that holds the key.
 	Cookie string `koanf:"cookie"`
+}
+
+// Headers is what clients may send on to the upstream.
+type Headers struct {
+	// Override headers that clients may send on, such as x-forwarded-prefix: by them upstreams let a client exchange the method, path or host that was judged. All others are removed, or refused where they can't be.
+	KeepOverrides []string `koanf:"keep_overrides"`
 }
 
 // Identity is what the upstream is told about the key.

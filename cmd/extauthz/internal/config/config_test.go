@@ -16,6 +16,7 @@ grpc: {listen: "0.0.0.0:9001", reflection: true}
 http: {listen: ":9002"}
 admin: {listen: ":9003"}
 credentials: [{header: authorization, scheme: Key}, {cookie: k}, {query: q}]
+headers: {keep_overrides: [X-Forwarded-Prefix]}
 identity: {header_prefix: x-id-, metadata_headers: [tier], forward_credential: true}
 routes:
   - {match: "/{rest...}", anonymous: true}
@@ -56,13 +57,14 @@ func TestHazardsAreWarnedOfByName(t *testing.T) {
 		"identity.forward_credential: upstreams get the callers' keys",
 		"client_address.trusted_hops: 2: exactly so many proxies",
 		"paths.encoded: ", "paths.repair: ",
+		"headers.keep_overrides[0]: clients may send x-forwarded-prefix on",
 	} {
 		if !slices.ContainsFunc(w, func(line string) bool { return strings.Contains(line, want) }) {
 			t.Errorf("no warning %q in\n%s", want, strings.Join(w, "\n"))
 		}
 	}
-	if len(w) != 12 {
-		t.Errorf("%d warnings, want 12:\n%s", len(w), strings.Join(w, "\n"))
+	if len(w) != 13 {
+		t.Errorf("%d warnings, want 13:\n%s", len(w), strings.Join(w, "\n"))
 	}
 }
 
@@ -109,6 +111,7 @@ func TestDiffTellsWhatNeedsARestart(t *testing.T) {
 			c.Identity.HeaderPrefix, c.OnError, c.DebugHeaders, c.Paths.Repair, c.CORS.AllowPreflights = "x-id-", "deny", true, true, true
 			c.ClientAddress.TrustedHops, c.RouteMetadata.Enabled, c.OpenAPI.Files, c.Log.SampleAllowed = 1, true, []string{"a"}, 1
 		}, []string{"client_address.trusted_hops", "cors.allow_preflights", "debug_headers", "identity.header_prefix", "log.sample_allowed", "on_error", "openapi.files", "paths.repair", "route_metadata.enabled"}, nil},
+		{func(c *Config) { c.Headers.KeepOverrides = []string{"forwarded"} }, []string{"headers.keep_overrides"}, nil},
 		{func(c *Config) { c.Keys.Brand = "sk" }, nil, []string{"keys.brand"}},
 		{func(c *Config) { c.GRPC.Listen = "a:1"; c.Limits.Mode = "off" }, []string{"limits.mode"}, []string{"grpc.listen"}},
 		{func(c *Config) { c.Database.DSN = NewDSN("x") }, nil, []string{"database.dsn"}},

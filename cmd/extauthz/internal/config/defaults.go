@@ -99,6 +99,7 @@ func Defaults() *Config {
 			{Header: "authorization", Scheme: "Bearer"},
 		},
 		Identity:          Identity{HeaderPrefix: DefaultIdentityPrefix, MetadataHeaders: []string{}},
+		Headers:           Headers{KeepOverrides: []string{}},
 		Routes:            []Route{},
 		Mapping:           Mapping{StripPrefixes: []string{"/api", "/" + authz.VersionPlaceholder}},
 		ContextExtensions: true,

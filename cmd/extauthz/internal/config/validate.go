@@ -28,6 +28,7 @@ func (c *Config) validate(now time.Time, problems *faults) {
 	v.keys()
 	v.credentials()
 	v.identity()
+	v.keptOverrides()
 	v.described = v.openAPI()
 	v.routes()
 	v.denials()

@@ -7,11 +7,12 @@ import (
 	"strings"
 
 	"extauthz/authz"
+	"extauthz/envoy"
 )
 
 // foreign are headers that requests need or that others rely on: an identity
 // prefix that covers one of them would have it removed.
-var foreign = []string{"authorization", "cookie", "content-type", "x-request-id", "x-forwarded-for", "x-envoy-original-path", "traceparent"}
+var foreign = []string{"authorization", "cookie", "content-type", "x-request-id", "x-forwarded-for", "x-original-uri", "x-envoy-original-path", "traceparent"}
 
 // isToken tells whether s is a token of RFC 9110: the form of header, cookie
 // and scheme names.
@@ -69,15 +70,51 @@ func (v *validator) credentials() {
 	}
 }
 
-// underPrefix compares as CGI and WSGI upstreams would, to whom "_" is "-".
+// underPrefix compares as the least exact of upstreams would.
 func underPrefix(header, prefix string) bool {
-	return prefix != "" && strings.HasPrefix(strings.ReplaceAll(header, "_", "-"), prefix)
+	return prefix != "" && envoy.FoldsUnder(header, envoy.FoldName(prefix))
+}
+
+// keptOverrides holds headers.keep_overrides to the override headers that there are,
+// and the headers that decisions rest on to those that are not removed.
+func (v *validator) keptOverrides() {
+	known, kept := envoy.OverrideHeaders(), map[string]int{}
+	for i, name := range v.Headers.KeepOverrides {
+		setting := fmt.Sprintf("headers.keep_overrides[%d]", i)
+		first, twice := kept[envoy.FoldName(name)]
+		switch {
+		case !slices.Contains(known, envoy.FoldName(name)):
+			hint := "known are " + strings.Join(known, ", ")
+			if found, _ := nearest(envoy.FoldName(name), known); found >= 0 {
+				hint = "did you mean " + known[found] + "?"
+			}
+			v.add(setting, "%q is no override header, which would be removed: %s", name, hint)
+		case twice:
+			v.add(setting, "%s is the same as headers.keep_overrides[%d]: remove one", name, first)
+		default:
+			kept[envoy.FoldName(name)] = i
+		}
+	}
+	removed := func(header string) bool {
+		_, keep := kept[envoy.FoldName(header)]
+		return !keep && slices.Contains(known, envoy.FoldName(header))
+	}
+	for i, c := range v.Credentials {
+		if removed(c.Header) {
+			v.add(fmt.Sprintf("credentials[%d].header", i), "%s is an override header, which gateways remove: choose another name, or name it in headers.keep_overrides", c.Header)
+		}
+	}
+	if h := v.ClientAddress.Header; removed(h) {
+		v.add("client_address.header", "%s is an override header, which gateways remove: choose another one, or name it in headers.keep_overrides", h)
+	}
 }
 
 func (v *validator) identity() {
 	prefix := v.Identity.HeaderPrefix
 	if !lowerToken(prefix) || !strings.HasSuffix(prefix, "-") || strings.Contains(prefix, "_") {
 		v.add("identity.header_prefix", "%q: write it in lower case with \"-\" at its end and no \"_\", such as %s", prefix, DefaultIdentityPrefix)
+	} else if envoy.PrefixTooLong(prefix) {
+		v.add("identity.header_prefix", "%q is longer than Envoy's regular expressions may be: write a shorter one, such as %s", prefix, DefaultIdentityPrefix)
 	} else {
 		for _, h := range foreign {
 			if underPrefix(h, prefix) {
@@ -91,7 +128,7 @@ func (v *validator) identity() {
 	seen := map[string]bool{}
 	for i, name := range v.Identity.MetadataHeaders {
 		setting := fmt.Sprintf("identity.metadata_headers[%d]", i)
-		switch header := strings.ReplaceAll(name, "_", "-"); {
+		switch header := envoy.FoldName(name); {
 		case !lowerToken(name):
 			v.add(setting, "%q can't be part of a header name: write lower-case letters, digits and \"-\"", name)
 		case seen[header]:

@@ -64,7 +64,7 @@ func (p *policies) build(c *config.Config) (*policy, error) {
 		overrides[code] = envoy.Override{Status: o.Status, Title: o.Title, Detail: o.Detail, Headers: o.Headers}
 	}
 	return &policy{authorizer: a, encoder: envoy.EncoderConfig{
-		HeaderPrefix: c.Identity.HeaderPrefix, MetadataHeaders: c.Identity.MetadataHeaders,
+		HeaderPrefix: c.Identity.HeaderPrefix, MetadataHeaders: c.Identity.MetadataHeaders, KeepOverrides: c.Headers.KeepOverrides,
 		ForwardCredential: c.Identity.ForwardCredential, Realm: c.Denials.WWWAuthenticateRealm, Sources: c.CredentialSources(),
 		ProblemTypeBase: c.Denials.ProblemTypeBase, RequestID: c.Denials.RequestID, DebugHeaders: c.DebugHeaders,
 		RateMetadata: c.Limits.Mode == config.LimitsEnvoy,

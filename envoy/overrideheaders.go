@@ -1,0 +1,120 @@
+package envoy
+
+import (
+	"fmt"
+	"slices"
+	"unicode/utf8"
+)
+
+// overrideHeaders are those by which upstreams let whoever sends them exchange what
+// was judged: the method, the path or the host. They are removed from what clients
+// send, but for those that an operator keeps. Folded, in groups by what they exchange.
+// A group becomes one regular expression, and Envoy takes small ones alone: names that
+// begin alike stand together.
+var overrideHeaders = [][]string{
+	// The method: Rack, Symfony, Laravel, Express, ASP.NET Core, Jersey, grpc-gateway;
+	// OData; IBM; what nginx, Caddy and Traefik set for forward-auth.
+	{"x-http-method-override", "x-http-method", "x-method-override", "x-original-method", "x-forwarded-method"},
+	// The path: IIS and what imitates it (Symfony, Laminas, Yii); proxies' own names for it.
+	{"x-original-url", "x-original-uri", "x-rewrite-url", "x-replaced-path", "x-forwarded-uri", "x-forwarded-path", "x-envoy-original-path"},
+	// The part of the path that an application is mounted at: Spring, Werkzeug, ASP.NET
+	// Core; NiFi; Plack; Flask; Zope; gunicorn.
+	{"x-forwarded-prefix", "x-forwarded-context", "x-forwarded-script-name", "x-script-name", "x-proxycontextpath", "x-vhm-root"},
+	{"x-traversal-path", "script-name", "path-info"},
+	// The host, by which rules are chosen: Rack, Rails, Symfony, Spring, Express, ASP.NET
+	// Core, Django; PasteDeploy; Yii; RFC 7239 (host=, proto=).
+	{"x-forwarded-host", "x-forwarded-server", "x-original-host", "forwarded"},
+	// The file that is sent instead of an answer: Rack::Sendfile. That nobody was asked:
+	// Envoy says so where failure_mode_allow let a request in.
+	{"x-sendfile-type", "x-accel-mapping", "x-envoy-auth-failure-mode-allowed"},
+}
+
+// OverrideHeaders returns the names, folded and sorted, of the headers by which
+// upstreams let a client exchange method, path or host after they were judged.
+func OverrideHeaders() []string {
+	return slices.Sorted(slices.Values(slices.Concat(overrideHeaders...)))
+}
+
+// ownNames are those that no client may send on: what folds to a name under the
+// identity prefix, or to an override header that is not kept.
+type ownNames struct {
+	prefix    string   // of identity headers, folded
+	overrides []string // folded
+	// Most names are passed over by a look at their first and last byte and length:
+	begins  [utf8.RuneSelf]bool   // an override header begins with this byte, folded
+	lengths [utf8.RuneSelf]uint64 // by last byte, folded; bit n: one that ends so has n bytes
+}
+
+func newOwnNames(prefix string, kept []string) (ownNames, error) {
+	n := ownNames{prefix: FoldName(prefix)}
+	known := slices.Concat(overrideHeaders...)
+	for _, name := range kept {
+		if !slices.Contains(known, FoldName(name)) {
+			return n, fmt.Errorf("kept override header %q: there is none of this name", name)
+		}
+	}
+	for _, name := range known {
+		if !slices.ContainsFunc(kept, func(k string) bool { return FoldName(k) == name }) {
+			n.overrides = append(n.overrides, name)
+			n.begins[name[0]] = true
+			n.lengths[name[len(name)-1]] |= 1 << min(len(name), longName)
+		}
+	}
+	return n, nil
+}
+
+// claim tells whether a client may not send a header of this name on.
+func (n *ownNames) claim(name string) bool {
+	return FoldsUnder(name, n.prefix) || n.override(name) != ""
+}
+
+// override returns which of the override headers a name folds to; "" for none. It
+// does not allocate for names in ASCII.
+func (n *ownNames) override(name string) string {
+	if name == "" {
+		return ""
+	}
+	if first, last := name[0], name[len(name)-1]; first < utf8.RuneSelf && last < utf8.RuneSelf {
+		if !n.begins[folded[first]] {
+			return ""
+		}
+		if n.lengths[folded[last]]>>min(len(name), longName)&1 == 0 && ascii(name) {
+			return ""
+		}
+	}
+	if !ascii(name) {
+		name = FoldName(name)
+	}
+	for _, o := range n.overrides {
+		if len(o) == len(name) && FoldsUnder(name, o) {
+			return o
+		}
+	}
+	return ""
+}
+
+func ascii(name string) bool {
+	var all byte
+	for i := range len(name) {
+		all |= name[i]
+	}
+	return all < utf8.RuneSelf
+}
+
+// removedExpressions are regular expressions for the names, in lower case, that a
+// gateway has to take out of what clients send: what is under the identity prefix, and
+// the override headers but for those that are kept.
+func removedExpressions(prefix string, kept []string) ([]string, error) {
+	own, err := newOwnNames(prefix, kept)
+	if err != nil {
+		return nil, err
+	}
+	expressions := []string{prefixExpression(own.prefix)}
+	for _, group := range overrideHeaders {
+		names := slices.DeleteFunc(slices.Clone(group), func(name string) bool { return !slices.Contains(own.overrides, name) })
+		if len(names) > 0 {
+			expressions = append(expressions, namesExpression(names))
+		}
+	}
+	return expressions, nil
+}
