@@ -46,9 +46,13 @@ type Config struct {
 	IdentityPrefix string // lower case, such as "x-auth-"
 
 	Validator Validator
-	Limiter   *Limiter         // of keys' rates; nil: nobody holds them
-	Usage     UsageRecorder    // nil: nobody counts
-	Now       func() time.Time // the database's time (a key's expiry is in it)
+	Limiter   *Limiter      // of keys' rates; nil: nobody holds them
+	Usage     UsageRecorder // nil: nobody counts
+	// Unpeppered is called with the prefix of a key that was asked for and whose
+	// stored digest was made without a pepper, which Peppers rejects. It must not
+	// block, and clones the prefix if it keeps it; nil: it is not counted.
+	Unpeppered func(prefix string)
+	Now        func() time.Time // the database's time (a key's expiry is in it)
 }
 
 // Authorizer decides about requests. It is immutable and safe for concurrent
@@ -166,7 +170,7 @@ func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision
 		if t != nil {
 			t.add("credential", "missing", a.sourcesText())
 		}
-		if !a.refuse(&d, ReasonMissing, t) {
+		if !a.refuse(&d, softening{reason: ReasonMissing, target: target}, t) {
 			d.Allowed, d.Reason = true, ReasonAnonymous
 		}
 		return d, nil
@@ -181,11 +185,19 @@ func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision
 
 	if err := a.prove(ctx, NewSecret(found.value), r.Scratch, func() (netip.Addr, bool) {
 		return a.ClientAddress.Find(r.Peer, r.Headers)
-	}, &d, t); err != nil || d.Reason != ReasonUnspecified && (d.Reason != ReasonNetwork || a.refuse(&d, ReasonNetwork, t)) {
+	}, &d, t); err != nil || d.Reason != ReasonUnspecified && (d.Reason != ReasonNetwork || a.refuse(&d, softening{reason: ReasonNetwork, target: target}, t)) {
 		return d, err
 	}
-	if target == targetDenied && a.refuse(&d, ReasonRoute, t) {
+	if target == targetDenied && a.refuse(&d, softening{reason: ReasonRoute, target: target}, t) {
 		return d, nil
+	}
+	if d.Rule != nil && d.Rule.Project != "" && d.Rule.Project != d.Record.Project {
+		if t != nil {
+			t.add("project", "refused", "the rule is for the project "+d.Rule.Project)
+		}
+		if a.refuse(&d, softening{reason: ReasonProject, target: target}, t) {
+			return d, nil
+		}
 	}
 	scopes, err := a.scopesOf(ctx, d.Record, Need{d.Resource, d.Action, d.Captured})
 	if err != nil {
@@ -196,7 +208,7 @@ func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision
 	case target != targetScoped:
 	case !holds(&d, scopes):
 		t.target("scopes", "missing", &d)
-		if a.refuse(&d, ReasonScope, t) {
+		if a.refuse(&d, softening{ReasonScope, target, scopes}, t) {
 			return d, nil
 		}
 	case d.Resource != "": // else any valid key will do
@@ -350,6 +362,9 @@ func (a *Authorizer) named(r *Request, by, resource, action string, d *Decision,
 		action = MethodAction(r.Method)
 	}
 	if !validTarget(resource, action) {
+		if isReserved(resource) { // kept, so that no shadow mode of a key softens it
+			d.Resource, d.Action = resource, action
+		}
 		if t != nil {
 			t.add("route", "denied", "the gateway's "+by+" name no valid resource and action")
 		}
@@ -370,11 +385,14 @@ func (a *Authorizer) matchRule(method, host, path string, c *Captures) *Rule {
 // validTarget holds what a gateway's configuration names to the grammar of
 // scopes, and keeps it off the management's own resource.
 func validTarget(resource, action string) bool {
-	if resource == ReservedResource || strings.HasPrefix(resource, ReservedResource+"/") ||
-		strings.Contains(resource, "*") || strings.Contains(action, "*") {
+	if isReserved(resource) || strings.Contains(resource, "*") || strings.Contains(action, "*") {
 		return false
 	}
 	return validResource(resource) && validAction(action)
+}
+
+func isReserved(resource string) bool {
+	return resource == ReservedResource || strings.HasPrefix(resource, ReservedResource+"/")
 }
 
 func (a *Authorizer) scopesOf(ctx context.Context, rec *Record, need Need) (Scopes, error) {

@@ -12,7 +12,9 @@ type Route struct {
 	Action string `koanf:"action"`
 	// Whether the request needs no key.
 	Anonymous bool `koanf:"anonymous"`
-	// enforce, or shadow: denials for scope, network and route are only recorded. Empty: enforce.
+	// Project that the key must belong to; empty: any, and none.
+	Project string `koanf:"project"`
+	// enforce, or shadow: denials for scope, network, route and project are only recorded. Empty: enforce.
 	Mode string `koanf:"mode" enum:"enforce,shadow"`
 	// End of a shadow rule: a date (its first instant, UTC) or an RFC 3339 time.
 	Until Date `koanf:"until"`
