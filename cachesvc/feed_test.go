@@ -168,11 +168,11 @@ func TestFeed_VersionsThatWentBackEndTheEpoch(t *testing.T) {
 		db.mu.Lock()
 		db.behind = 4
 		db.mu.Unlock()
-		db.commit("k", revoked) // as version 2
+		db.commit("k", revoked) // as version 3
 		time.Sleep(2 * DefaultPoll)
 		synctest.Wait()
 		wantEntry(t, s, "k", false, authz.LayerDatabase)
-		if st := s.Invalidations(1); len(st) != 1 || st[0].Cause.Kind != CauseEpoch || !strings.Contains(out.String(), "versions went back from 5 to 2") {
+		if st := s.Invalidations(1); len(st) != 1 || st[0].Cause.Kind != CauseEpoch || !strings.Contains(out.String(), "versions went back from 6 to 3") {
 			t.Errorf("history %+v; %s", st, out.String())
 		}
 		if db.inEpoch() != "one'" {
