@@ -53,7 +53,14 @@ func (a *Authorizer) prove(ctx context.Context, key Secret, into *Scratch, clien
 		d.Reason = ReasonUnknown
 		return nil
 	case !proved:
-		t.add("key", "wrong secret", parsed.Prefix)
+		outcome := "wrong secret"
+		if a.Peppers.Rejects(entry.Verifier) {
+			outcome = "its digest was made without a pepper, which keys.require_pepper rejects"
+			if a.Unpeppered != nil && t == nil {
+				a.Unpeppered(parsed.Prefix)
+			}
+		}
+		t.add("key", outcome, parsed.Prefix)
 		d.Reason = ReasonWrongSecret
 		return nil
 	}

@@ -49,9 +49,13 @@ type Config struct {
 	ForwardCredential bool
 
 	Validator Validator
-	Limiter   *Limiter         // of keys' rates; nil: nobody holds them
-	Usage     UsageRecorder    // nil: nobody counts
-	Now       func() time.Time // the database's time (a key's expiry is in it)
+	Limiter   *Limiter      // of keys' rates; nil: nobody holds them
+	Usage     UsageRecorder // nil: nobody counts
+	// Unpeppered is called with the prefix of a key that was asked for and whose
+	// stored digest was made without a pepper, which Peppers rejects. It must not
+	// block, and clones the prefix if it keeps it; nil: it is not counted.
+	Unpeppered func(prefix string)
+	Now        func() time.Time // the database's time (a key's expiry is in it)
 }
 
 // Authorizer decides about requests. It is immutable and safe for concurrent
@@ -166,7 +170,7 @@ func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision
 	}
 	switch {
 	case found.count == 0:
-		return a.withoutCredential(d, &found, t), nil
+		return a.withoutCredential(d, &found, target, t), nil
 	case found.count > 1 || found.ambiguous:
 		t.add("credential", "ambiguous", "the request carries more than one credential, one under a name that stands twice, or one with \",\" or \"!\"")
 		d.Reason = ReasonAmbiguous
@@ -178,11 +182,19 @@ func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision
 
 	if err := a.prove(ctx, NewSecret(found.value), r.Scratch, func() (netip.Addr, bool) {
 		return a.ClientAddress.Find(r.Peer, r.Headers)
-	}, &d, t); err != nil || d.Reason != ReasonUnspecified && (d.Reason != ReasonNetwork || a.refuse(&d, ReasonNetwork, t)) {
+	}, &d, t); err != nil || d.Reason != ReasonUnspecified && (d.Reason != ReasonNetwork || a.refuse(&d, softening{reason: ReasonNetwork, target: target}, t)) {
 		return d, err
 	}
-	if target == targetDenied && a.refuse(&d, ReasonRoute, t) {
+	if target == targetDenied && a.refuse(&d, softening{reason: ReasonRoute, target: target}, t) {
 		return d, nil
+	}
+	if d.Rule != nil && d.Rule.Project != "" && d.Rule.Project != d.Record.Project {
+		if t != nil {
+			t.add("project", "refused", "the rule is for the project "+d.Rule.Project)
+		}
+		if a.refuse(&d, softening{reason: ReasonProject, target: target}, t) {
+			return d, nil
+		}
 	}
 	scopes, err := a.scopesOf(ctx, d.Record, Need{d.Resource, d.Action, d.Captured})
 	if err != nil {
@@ -193,7 +205,7 @@ func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision
 	case target != targetScoped:
 	case !holds(&d, scopes):
 		t.target("scopes", "missing", &d)
-		if a.refuse(&d, ReasonScope, t) {
+		if a.refuse(&d, softening{ReasonScope, target, scopes}, t) {
 			return d, nil
 		}
 	case d.Resource != "": // else any valid key will do
@@ -213,7 +225,7 @@ func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision
 // that is none of ours is told so. Under a scheme that others use too, such as
 // Bearer, it may be the upstream's, so that a trial lets it through as it does a
 // missing key; elsewhere it is a bad key, which no trial softens.
-func (a *Authorizer) withoutCredential(d Decision, found *credentials, t *trace) Decision {
+func (a *Authorizer) withoutCredential(d Decision, found *credentials, target target, t *trace) Decision {
 	if t != nil {
 		outcome := "missing"
 		if found.foreign {
@@ -224,7 +236,7 @@ func (a *Authorizer) withoutCredential(d Decision, found *credentials, t *trace)
 	switch {
 	case found.garbage:
 		d.Reason = ReasonMalformed
-	case !a.refuse(&d, ReasonMissing, t):
+	case !a.refuse(&d, softening{reason: ReasonMissing, target: target}, t):
 		d.Allowed, d.Reason = true, ReasonAnonymous
 	case found.foreign:
 		d.Reason = ReasonMalformed
@@ -383,6 +395,9 @@ func (a *Authorizer) named(r *Request, by, resource, action string, d *Decision,
 		action = MethodAction(r.Method)
 	}
 	if !validTarget(resource, action) {
+		if isReserved(resource) { // kept, so that no shadow mode of a key softens it
+			d.Resource, d.Action = resource, action
+		}
 		if t != nil {
 			t.add("route", "denied", "the gateway's "+by+" name no valid resource and action")
 		}
@@ -403,11 +418,14 @@ func (a *Authorizer) matchRule(method, host, path string, c *Captures) *Rule {
 // validTarget holds what a gateway's configuration names to the grammar of
 // scopes, and keeps it off the management's own resource.
 func validTarget(resource, action string) bool {
-	if resource == ReservedResource || strings.HasPrefix(resource, ReservedResource+"/") ||
-		strings.Contains(resource, "*") || strings.Contains(action, "*") {
+	if isReserved(resource) || strings.Contains(resource, "*") || strings.Contains(action, "*") {
 		return false
 	}
 	return validResource(resource) && validAction(action)
+}
+
+func isReserved(resource string) bool {
+	return resource == ReservedResource || strings.HasPrefix(resource, ReservedResource+"/")
 }
 
 func (a *Authorizer) scopesOf(ctx context.Context, rec *Record, need Need) (Scopes, error) {

@@ -22,5 +22,10 @@ type FeedPage struct {
 	DBTime  time.Time // the database's clock during the read
 	Changes []Change
 	Next    FeedCursor
-	Trimmed bool // the cursor lies before what is kept: load the window again
+	// Version is how far versions have come; 0 where that is not known. One that
+	// is lower than before in the same epoch tells that they began again from
+	// somewhere before, so that the epoch has to end.
+	Version uint64
+	Why     string // the epoch began, for the log; "" where nothing is known of it
+	Trimmed bool   // the cursor lies before what is kept: load the window again
 }

@@ -152,6 +152,75 @@ func TestProveHoldsOverPepperRotation(t *testing.T) {
 	}
 }
 
+// TestPeppers_RequiredRejectEveryOtherDigest: whatever somebody who can write to
+// the database puts there for a key that he has.
+func TestPeppers_RequiredRejectEveryOtherDigest(t *testing.T) {
+	key, other := NewSecret("ak_live_some_key"), NewSecret("ak_live_another")
+	plain, gone := testPeppers(t), testPeppers(t, 3)
+	required, err := testPeppers(t, 2, 1).Required()
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest := plain.Verifier(key).Digest
+	id := required.IDs()[0]
+	for name, c := range map[string]struct {
+		v       Verifier
+		rejects bool // told to the operator: the others are wrong secrets
+	}{
+		"plain SHA-256":                 {plain.Verifier(key), true},
+		"plain under a pepper's id":     {Verifier{Alg: HashHMACSHA256, PepperID: id, Digest: digest}, false},
+		"plain with a pepper's id":      {Verifier{Alg: HashSHA256, PepperID: id, Digest: digest}, true},
+		"a pepper that is gone":         {gone.Verifier(key), true},
+		"no pepper's id":                {Verifier{Alg: HashHMACSHA256, Digest: digest}, true},
+		"another algorithm":             {Verifier{Alg: "SHA256", Digest: digest}, true},
+		"an algorithm of a later time":  {Verifier{Alg: "argon2id", PepperID: id, Digest: digest}, true},
+		"another key's digest":          {required.Verifier(other), false},
+		"nothing":                       {Verifier{}, false},
+		"a known pepper and no digest":  {Verifier{Alg: HashHMACSHA256, PepperID: id}, false},
+		"no algorithm, and the decoy's": {Verifier{Digest: required.decoy.Digest}, false},
+	} {
+		if required.Prove(c.v, key) || required.Rejects(c.v) != c.rejects {
+			t.Errorf("%s: verified %v, rejected %v; want it rejected: %v", name, required.Prove(c.v, key), required.Rejects(c.v), c.rejects)
+		}
+	}
+	for _, made := range []*Peppers{testPeppers(t, 1), testPeppers(t, 2)} {
+		if v := made.Verifier(key); !required.Prove(v, key) || required.Rejects(v) {
+			t.Error("a digest under a known pepper was rejected")
+		}
+	}
+	if _, err := plain.Required(); err == nil {
+		t.Error("no pepper was required")
+	}
+	if !testPeppers(t, 1).Prove(plain.Verifier(key), key) {
+		t.Error("a plain digest counts until peppers are required")
+	}
+}
+
+// TestCheck_RejectedDigestLooksLikeAWrongSecretAndIsTold: only for a decision,
+// and never for an explanation.
+func TestCheck_RejectedDigestLooksLikeAWrongSecretAndIsTold(t *testing.T) {
+	var told []string
+	a, key := authorizer(t, func(c *Config, _ *Record, _ *keys) {
+		required, err := testPeppers(t, 9).Required()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Peppers, c.Unpeppered = required, func(prefix string) { told = append(told, prefix) }
+	})
+	req := get("/orders", Header{Name: "x-api-key", Value: key})
+	d, err := a.Check(t.Context(), req)
+	if err != nil || d.Allowed || d.Reason != ReasonWrongSecret || d.Record != nil {
+		t.Errorf("got %+v, %v", d, err)
+	}
+	_, steps, err := a.Explain(t.Context(), req)
+	if err != nil || !strings.Contains(steps[len(steps)-1].Outcome, "keys.require_pepper") {
+		t.Errorf("explained as %+v, %v", steps, err)
+	}
+	if len(told) != 1 || !strings.HasPrefix(key, told[0]) || told[0] == key {
+		t.Errorf("told of %q", told)
+	}
+}
+
 func TestStoredDigestNeverAuthenticates(t *testing.T) {
 	for _, set := range []*Peppers{testPeppers(t), testPeppers(t, 1)} {
 		v := set.Verifier(NewSecret("ak_live_some_key"))

@@ -18,6 +18,7 @@ const (
 	ReasonExpired
 	ReasonNetwork    // client address outside the key's networks, or not known for sure
 	ReasonScope      // the key lacks what the route asks for
+	ReasonProject    // the rule is for keys of another project
 	ReasonRoute      // no rule and no mapping allows this request, whatever the key
 	ReasonPath       // path or host that two parties could read differently
 	ReasonAmbiguous  // more than one credential
@@ -50,6 +51,7 @@ var reasons = [reasonCount]reasonInfo{
 	ReasonExpired:     {"key_expired", "key_expired", 401, "API key expired", "This API key has expired. Use a newer one."},
 	ReasonNetwork:     {"network_refused", "network_refused", 403, "Network refused", "This API key may not be used from this network address."},
 	ReasonScope:       {"scope_missing", "scope_missing", 403, "Scope missing", "This API key does not have the scope that the request needs."},
+	ReasonProject:     {"project_refused", "project_refused", 403, "Project refused", "This API key belongs to another project than the one that the request is for. Use a key of that project."},
 	ReasonRoute:       {"route_denied", "route_denied", 403, "Route denied", "No rule allows this request."},
 	ReasonPath:        {"path_refused", "path_refused", 400, "Path refused", "The request's path or host is not in its plain form. Send it without dot segments, doubled slashes, backslashes, parameters or needless percent-encoding."},
 	ReasonAmbiguous:   {"ambiguous_credential", "ambiguous_credential", 401, "More than one credential", "The request carries more than one credential. Send exactly one API key, once."},

@@ -2,6 +2,7 @@ package authz
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -33,9 +34,14 @@ type Record struct {
 	AllowedCIDRs []netip.Prefix
 	Metadata     map[string]string
 	Rate         Rate
-	// ShadowUntil is the end of the key's trial, in which refusals for scope,
-	// network and route are only reported; zero: there is none.
-	ShadowUntil time.Time
+	// ShadowUntil is the end of the key's shadow mode, in which denials for scope,
+	// network and route are only reported; zero: there is none. ShadowScopes are
+	// what the administrator who set it could grant then: it softens nothing
+	// beyond. ShadowEnd is the end that was given first and never moves, so that setting shadow mode
+	// again makes it no longer; all three have to be there for it to count.
+	ShadowUntil  time.Time
+	ShadowEnd    time.Time
+	ShadowScopes Scopes
 
 	// Version is given by the database's trigger from one global sequence: it
 	// grows with every change that matters to a decision, and with nothing
@@ -55,6 +61,23 @@ type Rate struct {
 type Grants struct {
 	Scopes   Scopes   // may grant these and what lies below them
 	Projects []string // may act within these; "*" stands for all
+	// Users are patterns of the user ids for which it may make keys, see
+	// [Grants.NamesUser]; none: every user.
+	Users []string `json:",omitempty"`
+}
+
+// NamesUser reports whether the grants allow keys for the user: an entry is an id,
+// or the beginning of ids before a "*" at its end.
+func (g *Grants) NamesUser(id string) bool {
+	if len(g.Users) == 0 {
+		return true
+	}
+	for _, pattern := range g.Users {
+		if head, open := strings.CutSuffix(pattern, "*"); id == pattern || open && strings.HasPrefix(id, head) {
+			return true
+		}
+	}
+	return false
 }
 
 // Status is what a record says of itself at one moment.

@@ -35,6 +35,7 @@ type RouteConfig struct {
 	Resource  string // such as "orders/{id}"
 	Action    string // "": by method, see MethodAction
 	Anonymous bool   // no key is asked for
+	Project   string // that keys have to belong to; "": any, and none
 	// AnyOf stands in place of Resource and Action: a key has to meet every need
 	// of one alternative. One without needs is met by any valid key; no
 	// alternatives at all (empty, not nil) are met by none.
@@ -56,6 +57,7 @@ type Rule struct {
 	Resource  string
 	Action    string
 	Anonymous bool
+	Project   string
 	AnyOf     [][]Need
 	Shadow    bool
 	Until     time.Time
@@ -133,6 +135,13 @@ func (r *Rule) meets(scopes Scopes) (asked Need, ok bool) {
 // Asks tells what the rule asks for, such as "orders:read and stock:read, or
 // admin:read".
 func (r *Rule) Asks() string {
+	if r.Project != "" {
+		return r.asks() + ", of the project " + r.Project
+	}
+	return r.asks()
+}
+
+func (r *Rule) asks() string {
 	switch {
 	case r.Anonymous:
 		return "no key"
@@ -155,6 +164,19 @@ func (r *Rule) Asks() string {
 	}
 	return strings.Join(alternatives, ", or ")
 }
+
+// ValidProject reports whether p is the name of a project, or "" for none.
+func ValidProject(p string) bool {
+	for i := range len(p) {
+		c := p[i]
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '.' && c != '_' && c != '-' {
+			return false
+		}
+	}
+	return len(p) <= maxProject
+}
+
+const maxProject = 63 // bytes
 
 // CatchAll tells whether the rule is for every path of its host.
 func (r *Rule) CatchAll() bool { return r.pattern.catchAll() }
@@ -224,7 +246,7 @@ func newRule(c RouteConfig) (*Rule, error) {
 		return nil, err
 	}
 	r := &Rule{Pattern: c.Match, Resource: c.Resource, Action: c.Action, Anonymous: c.Anonymous,
-		AnyOf: c.AnyOf, Shadow: c.Shadow, Until: c.Until, Encoded: c.Encoded, Source: c.Source, pattern: p}
+		Project: c.Project, AnyOf: c.AnyOf, Shadow: c.Shadow, Until: c.Until, Encoded: c.Encoded, Source: c.Source, pattern: p}
 	var problems []error
 	add := func(err error) {
 		if err == nil {
@@ -256,6 +278,12 @@ func newRule(c RouteConfig) (*Rule, error) {
 	}
 	if c.Encoded {
 		add(r.encodedProblem())
+	}
+	switch {
+	case c.Project != "" && c.Anonymous:
+		add(errors.New("anonymous and project exclude one another, since a request without a key has no project: remove one"))
+	case !ValidProject(c.Project):
+		add(fmt.Errorf("project %.80q: write 1 to 63 letters, digits, \".\", \"_\" and \"-\", such as acme", c.Project))
 	}
 	if c.Shadow != !c.Until.IsZero() {
 		add(errors.New("mode shadow and until go together: a trial needs its end date"))

@@ -2,6 +2,7 @@ package authz
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 )
@@ -17,6 +18,7 @@ func TestATrialSoftensPolicyAndNeverABadCredential(t *testing.T) {
 	}{
 		ReasonScope:     {func(_ *Config, r *Record, _ *keys) { r.Scopes = nil }, nil, [3]bool{true, true, true}},
 		ReasonNetwork:   {func(_ *Config, r *Record, _ *keys) { r.AllowedCIDRs = elsewhere }, nil, [3]bool{true, true, true}},
+		ReasonProject:   {func(c *Config, r *Record, _ *keys) { r.Project = "other"; ofAcme(t, c) }, nil, [3]bool{true, true, false}},
 		ReasonRoute:     {nil, func(k string) *Request { return get("/other/x", Header{Name: "x-api-key", Value: k}) }, [3]bool{false, true, true}},
 		ReasonMissing:   {nil, func(string) *Request { return get("/orders") }, [3]bool{true, true, false}},
 		ReasonMalformed: {nil, func(string) *Request { return get("/orders", Header{Name: "x-api-key", Value: "x"}) }, [3]bool{}},
@@ -45,7 +47,7 @@ func TestATrialSoftensPolicyAndNeverABadCredential(t *testing.T) {
 					case 1:
 						cfg.ShadowUntil = until
 					case 2:
-						r.ShadowUntil = until
+						r.ShadowUntil, r.ShadowEnd, r.ShadowScopes = until, testNow.Add(time.Hour), scopes(t, "*:*")
 					}
 					cfg.Routes = table(t, rule)
 					if c.edit != nil {
@@ -70,6 +72,140 @@ func TestATrialSoftensPolicyAndNeverABadCredential(t *testing.T) {
 					t.Errorf("%s, trial %d: identity of %+v", reason, kind, d.Record)
 				}
 			}
+		}
+	}
+}
+
+// ofAcme has the rules of c ask for keys of the project acme.
+func ofAcme(t *testing.T, c *Config) {
+	t.Helper()
+	var rules []RouteConfig
+	for _, r := range c.Routes.Rules() {
+		rules = append(rules, RouteConfig{Match: r.Pattern, Resource: r.Resource, Project: "acme", Shadow: r.Shadow, Until: r.Until})
+	}
+	c.Routes = table(t, rules...)
+}
+
+// TestShadow_OfAKeyStaysWithinWhatItsSetterMayGrant: each target, under grants
+// that cover it, and under each kind that does not.
+func TestShadow_OfAKeyStaysWithinWhatItsSetterMayGrant(t *testing.T) {
+	elsewhere := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	need := func(resource, action string) Need { return Need{Resource: resource, Action: action} }
+	rules := []RouteConfig{
+		{Match: "/payments/{id}", Resource: "payments/{id}"},
+		{Match: "/refunds", Resource: "refunds", Action: "approve"},
+		{Match: "/both", AnyOf: [][]Need{{need("orders", "read"), need("stock", "read")}}},
+		{Match: "/either", AnyOf: [][]Need{{need("secret", "read")}, {need("stock", "read"), need("stock", "count")}}},
+		{Match: "/any-key", AnyOf: [][]Need{{}}},
+		{Match: "/none", AnyOf: [][]Need{}},
+	}
+	for name, c := range map[string]struct {
+		within  string // the setter's grants
+		method  string
+		path    string
+		network bool // the key is limited to another network
+		own     string
+		soft    bool
+		asks    string // what is reported, where it is not the rule's own
+	}{
+		"scope, covered":                             {within: "payments:*", method: "DELETE", path: "/payments/1", soft: true},
+		"scope, covered below":                       {within: "payments/1:delete", method: "DELETE", path: "/payments/1", soft: true},
+		"scope, of another id":                       {within: "payments/2:delete", method: "DELETE", path: "/payments/1"},
+		"scope, of another action":                   {within: "payments:read", method: "DELETE", path: "/payments/1"},
+		"scope, of another resource":                 {within: "orders:*", method: "DELETE", path: "/payments/1"},
+		"scope, a wildcard of another depth":         {within: "payments/*/items:*", method: "DELETE", path: "/payments/1"},
+		"scope, any resource and another action":     {within: "*:read", method: "DELETE", path: "/payments/1"},
+		"scope, nothing":                             {within: "", method: "DELETE", path: "/payments/1"},
+		"action named by the rule":                   {within: "refunds:approve", method: "GET", path: "/refunds", soft: true},
+		"action by the method, which does not count": {within: "refunds:read", method: "GET", path: "/refunds"},
+		"default mapping, covered":                   {within: "things:read", method: "GET", path: "/things/1", soft: true},
+		"default mapping, not covered":               {within: "things/1:read", method: "GET", path: "/things/1"},
+		"reserved resource":                          {within: "*:* extauthz:*", method: "GET", path: "/extauthz"},
+		"below the reserved resource":                {within: "*:* extauthz:*", method: "GET", path: "/extauthz/keys"},
+		"all needs of an alternative":                {within: "orders:read stock:read", method: "GET", path: "/both", soft: true},
+		"one need of two":                            {within: "orders:read", method: "GET", path: "/both"},
+		"one need, and the key holds the other":      {within: "orders:read", method: "GET", path: "/both", own: "stock:read"},
+		"the second alternative":                     {within: "stock:*", method: "GET", path: "/either", soft: true, asks: "stock:read"},
+		"the second, half held":                      {within: "stock:*", method: "GET", path: "/either", own: "stock:read", soft: true, asks: "stock:count"},
+		"part of the second alternative":             {within: "stock:read", method: "GET", path: "/either"},
+		"rule for no key":                            {within: "orders:* secret:*", method: "GET", path: "/none"},
+		"rule for no key, everything":                {within: "*:*", method: "GET", path: "/none", soft: true},
+		"no rule":                                    {within: "orders:*", method: "BREW", path: "/orders"},
+		"no rule, every action":                      {within: "orders:* *:read", method: "BREW", path: "/orders"},
+		"no rule, everything":                        {within: "*:*", method: "BREW", path: "/orders", soft: true},
+		"network, covered":                           {within: "orders:read", method: "GET", path: "/orders", own: "orders:read", network: true, soft: true},
+		"network, not covered":                       {within: "payments:*", method: "GET", path: "/orders", own: "orders:read", network: true},
+		"network, an alternative not covered":        {within: "stock:*", method: "GET", path: "/either", own: "secret:read", network: true},
+		"network, all alternatives covered":          {within: "stock:* secret:*", method: "GET", path: "/either", own: "secret:read", network: true, soft: true},
+		"network, any valid key":                     {within: "orders:*", method: "GET", path: "/any-key", network: true, soft: true},
+		"network, any valid key, nothing":            {within: "", method: "GET", path: "/any-key", network: true},
+		"network, no rule":                           {within: "orders:*", method: "BREW", path: "/orders", network: true},
+		"network, reserved":                          {within: "*:* extauthz:*", method: "GET", path: "/extauthz", network: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, key := authorizer(t, func(cfg *Config, r *Record, _ *keys) {
+				cfg.Routes = table(t, rules...)
+				r.Scopes, r.ShadowScopes = scopes(t, strings.Fields(c.own)...), scopes(t, strings.Fields(c.within)...)
+				r.ShadowUntil, r.ShadowEnd = testNow.Add(time.Hour), testNow.Add(time.Hour)
+				if c.network {
+					r.AllowedCIDRs = elsewhere
+				}
+			})
+			req := get(c.path, Header{Name: "x-api-key", Value: key})
+			req.Method = c.method
+			d, steps, err := a.Explain(t.Context(), req)
+			if err != nil || d.Allowed != c.soft || (d.Shadow != ReasonUnspecified) != c.soft {
+				t.Errorf("got %+v, %v; want it softened: %v\n%+v", d, err, c.soft, steps)
+			}
+			if asked := d.Resource + ":" + d.Action; c.asks != "" && asked != c.asks {
+				t.Errorf("it reports %s, want %s", asked, c.asks)
+			}
+			if plain, err := a.Check(t.Context(), req); err != nil || plain.Allowed != d.Allowed || plain.Reason != d.Reason {
+				t.Errorf("Check says %+v, %v", plain, err)
+			}
+		})
+	}
+}
+
+// TestShadow_OfAKeyNeedsAllThatTheServiceSets: a row that somebody has written
+// by hand opens no more than it would otherwise.
+func TestShadow_OfAKeyNeedsAllThatTheServiceSets(t *testing.T) {
+	later, all := testNow.Add(time.Hour), "*:*"
+	for name, edit := range map[string]func(*Record){
+		"no end given first":     func(r *Record) { r.ShadowUntil, r.ShadowScopes = later, scopes(t, all) },
+		"a first end that is by": func(r *Record) { r.ShadowUntil, r.ShadowEnd, r.ShadowScopes = later, testNow, scopes(t, all) },
+		"no end":                 func(r *Record) { r.ShadowEnd, r.ShadowScopes = later, scopes(t, all) },
+		"no scopes":              func(r *Record) { r.ShadowUntil, r.ShadowEnd = later, later },
+	} {
+		a, key := authorizer(t, func(_ *Config, r *Record, _ *keys) { r.Scopes = nil; edit(r) })
+		if d, err := a.Check(t.Context(), get("/orders", Header{Name: "x-api-key", Value: key})); err != nil || d.Allowed || d.Reason != ReasonScope {
+			t.Errorf("%s: got %+v, %v", name, d, err)
+		}
+	}
+}
+
+// TestProject_OfARuleRefusesKeysOfOthers: exactly the project, and before scopes.
+func TestProject_OfARuleRefusesKeysOfOthers(t *testing.T) {
+	for project, want := range map[string]Reason{"acme": ReasonGranted, "": ReasonProject, "Acme": ReasonProject, "acme-2": ReasonProject, "acm": ReasonProject, "*": ReasonProject} {
+		a, key := authorizer(t, func(c *Config, r *Record, _ *keys) {
+			r.Project = project
+			c.Routes = table(t, RouteConfig{Match: "/orders", Resource: "orders", Project: "acme"}, RouteConfig{Match: "/all", AnyOf: [][]Need{{}}, Project: "acme"})
+		})
+		for _, path := range []string{"/orders", "/all"} {
+			if d, err := a.Check(t.Context(), get(path, Header{Name: "x-api-key", Value: key})); err != nil || d.Reason != want {
+				t.Errorf("%q at %s: got %s, %v; want %s", project, path, d.Reason, err, want)
+			}
+		}
+		if d, err := a.Check(t.Context(), get("/orders/1", Header{Name: "x-api-key", Value: key})); err != nil || d.Reason != ReasonGranted {
+			t.Errorf("%q beside the rule: got %s, %v", project, d.Reason, err)
+		}
+	}
+	for _, c := range []RouteConfig{
+		{Match: "/x", Anonymous: true, Project: "acme"}, {Match: "/x", Resource: "x", Project: "a b"}, {Match: "/x", Resource: "x", Project: "*"},
+		{Match: "/x", Resource: "x", Project: "caf\u00e9"}, {Match: "/x", Resource: "x", Project: strings.Repeat("a", 64)},
+	} {
+		if _, err := NewRouteTable([]RouteConfig{c}); err == nil || !strings.Contains(err.Error(), "project") {
+			t.Errorf("%+v: %v", c, err)
 		}
 	}
 }

@@ -44,8 +44,13 @@ const MinPepperLength = 32
 
 const maxStackMessage = 192 // longer keys are hashed all the same, with an allocation
 
-// Pepper is a secret mixed into every digest, kept outside of the database, so
-// that a stolen database proves and forges nothing.
+// Pepper is a secret mixed into every digest, kept outside of the database. So
+// a reader of the database learns nothing by which a guessed key could be tried.
+// A writer is another matter: without a pepper anybody can
+// make a digest, so such a row is accepted unless [Peppers.Required] is asked
+// for. With that, a row still is what its other columns say: its scopes can be
+// raised, its revocation undone. Only its digest can't be made, nor taken from
+// another row, since the whole key, prefix included, is in it.
 type Pepper struct {
 	ID           string // derived from the bytes: the same pepper has the same id everywhere
 	inner, outer *[sha256.BlockSize]byte
@@ -88,8 +93,38 @@ func (p *Pepper) mac(message string) [32]byte {
 // was stored under them. Without any, keys are stored as plain SHA-256, and such
 // keys go on being proved once a pepper is there.
 type Peppers struct {
-	all   []Pepper
-	decoy Verifier // what a key is held against that nobody knows
+	all      []Pepper
+	required bool     // a digest that was made without one of them is rejected
+	decoy    Verifier // what a key is held against that nobody knows
+}
+
+// Required returns the set as one that rejects every digest that was made
+// without one of its peppers. It needs at least one.
+func (p *Peppers) Required() (*Peppers, error) {
+	if len(p.all) == 0 {
+		return nil, errors.New("peppers are required, and there is none: no key would be valid")
+	}
+	strict := *p
+	strict.required = true
+	return &strict, nil
+}
+
+// IDs returns the ids of all peppers, the current one first.
+func (p *Peppers) IDs() []string {
+	ids := make([]string, len(p.all))
+	for i := range p.all {
+		ids[i] = p.all[i].ID
+	}
+	return ids
+}
+
+// RejectsOthers reports whether the peppers are required.
+func (p *Peppers) RejectsOthers() bool { return p.required }
+
+// Rejects reports whether no key is valid by this verifier since it was made
+// without a pepper that is required. A zero Verifier is not one that was made.
+func (p *Peppers) Rejects(v Verifier) bool {
+	return p.required && v.Alg != "" && p.find(v) == nil
 }
 
 // NewPeppers makes a set; no pepper at all is allowed.
@@ -119,21 +154,20 @@ func (p *Peppers) Verifier(key Secret) Verifier {
 
 // Prove tells whether key is the one that v was made from. It compares in
 // constant time, and a zero Verifier, that of an unknown key, goes the same way
-// as one of a known key. It allocates nothing.
+// as one of a known key, and so does one that is rejected, or whose pepper is not
+// here. It allocates nothing.
 func (p *Peppers) Prove(v Verifier, key Secret) bool {
-	known := v.Alg != ""
+	pepper := p.find(v)
+	known := pepper != nil || v.Alg == HashSHA256 && !p.required
 	if !known {
-		v = p.decoy
+		v, pepper = p.decoy, p.find(p.decoy)
 	}
 	want, ok := v.Digest.Bytes()
 	var got [32]byte
-	switch pepper := p.find(v); {
-	case pepper != nil:
+	if pepper != nil {
 		got = pepper.mac(key.Reveal())
-	case v.Alg == HashSHA256:
+	} else {
 		got = p.sum(key.Reveal())
-	default: // an algorithm or a pepper that is not here
-		ok = false
 	}
 	return subtle.ConstantTimeCompare(got[:], want[:]) == 1 && ok && known
 }

@@ -19,6 +19,7 @@ type database struct {
 	mu         sync.Mutex
 	epoch      string
 	version    uint64
+	behind     uint64 // by how much versions are lower than places, since they were set back
 	keys       map[string]authz.Record
 	roles      map[string]authz.Role
 	log        []authz.Change
@@ -58,11 +59,11 @@ func (d *database) finish(version uint64, prefix string, edit func(*authz.Record
 	if !ok {
 		r = authz.Record{ID: "id-" + prefix, UserID: "user-" + prefix, Prefix: prefix, Active: true}
 	}
-	c := authz.Change{Version: version, Kind: authz.ChangeKey, Prefix: prefix, KeyID: r.ID, UserID: r.UserID, Place: version - 1, At: time.Now().Add(d.ahead)}
+	c := authz.Change{Version: version - d.behind, Kind: authz.ChangeKey, Prefix: prefix, KeyID: r.ID, UserID: r.UserID, Place: version - 1, At: time.Now().Add(d.ahead)}
 	delete(d.keys, prefix)
 	if edit != nil {
 		edit(&r)
-		r.Version = version
+		r.Version = version - d.behind
 		d.keys[prefix] = r
 	}
 	d.log = append(d.log, c)
@@ -133,9 +134,9 @@ func (d *database) page(from uint64) authz.FeedPage {
 	for version := range d.open { // the cursor stays before all that may still come
 		next = min(next, version-1)
 	}
-	p := authz.FeedPage{Epoch: d.epoch, DBTime: time.Now().Add(d.ahead), Next: authz.FeedCursor{Version: next}, Trimmed: from < d.trimmed}
+	p := authz.FeedPage{Epoch: d.epoch, DBTime: time.Now().Add(d.ahead), Next: authz.FeedCursor{Version: next}, Version: d.version - d.behind, Trimmed: from < d.trimmed}
 	for _, c := range d.log {
-		if c.Version > from && c.Version > d.trimmed {
+		if c.Place >= from && c.Place >= d.trimmed {
 			p.Changes = append(p.Changes, c)
 		}
 	}
@@ -241,6 +242,9 @@ func (c *connection) EndEpoch(ctx context.Context, epoch string) error {
 		defer c.database.mu.Unlock()
 		if c.epoch == epoch {
 			c.epoch += "'"
+			if c.behind > 0 { // versions go on beyond all that were given, and what bears them is over
+				c.behind, c.log = 0, nil
+			}
 		}
 		return struct{}{}
 	})

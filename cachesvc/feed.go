@@ -15,12 +15,13 @@ const startBudget = 10 * time.Second
 
 // feedPosition is where the feed reader stands.
 type feedPosition struct {
-	mu     sync.Mutex
-	loaded bool // the window is loaded, and cursor and epoch mean something
-	cursor authz.FeedCursor
-	epoch  string
-	over   string // the epoch that ended with a rewind: the database has to be told before the feed is loaded
-	err    error  // of the last read
+	mu      sync.Mutex
+	loaded  bool // the window is loaded, and cursor and epoch mean something
+	cursor  authz.FeedCursor
+	epoch   string
+	version uint64 // the highest that the database has reported in this epoch
+	over    string // the epoch that ended here: the database has to be told before the feed is loaded
+	err     error  // of the last read
 }
 
 // Ring makes the feed be read at once. It is a doorbell: it never blocks, may be
@@ -60,15 +61,14 @@ func (s *Service) followFeed(ctx context.Context) {
 // window.
 func (s *Service) readFeed(ctx context.Context) {
 	s.feed.mu.Lock()
-	loaded, cursor, epoch, over := s.feed.loaded, s.feed.cursor, s.feed.epoch, s.feed.over
+	loaded, cursor, epoch, over, version := s.feed.loaded, s.feed.cursor, s.feed.epoch, s.feed.over, s.feed.version
 	s.feed.mu.Unlock()
 
 	start := s.trust.clock.monotonic()
 	page, err := s.readPage(ctx, loaded, cursor, over)
 	end := s.trust.clock.monotonic()
-	rewound := page.Next.Place() < cursor.Place() && page.Epoch == epoch
-	if err == nil && loaded && (page.Trimmed || page.Epoch != epoch || rewound) {
-		s.startAnew(page, epoch, rewound)
+	if cause := feedEnd(&page, cursor, epoch, version); err == nil && loaded && cause.Kind != "" {
+		s.startAnew(cause, epoch, page.Epoch == epoch && cause.Kind == CauseEpoch)
 		s.Ring()
 		return
 	}
@@ -87,6 +87,9 @@ func (s *Service) readFeed(ctx context.Context) {
 	}
 	// Before the lease: what it vouches for must be known.
 	s.apply(page.Changes, Cause{Kind: CauseFeed, By: "feed"}, loaded)
+	if s.feed.version = page.Version; page.Epoch == epoch { // as it was before a gap in the feed
+		s.feed.version = max(page.Version, version)
+	}
 	s.feed.loaded, s.feed.cursor, s.feed.epoch, s.feed.over = true, page.Next, page.Epoch, ""
 	s.observeClock(page.DBTime, start, end)
 	s.renew(start)
@@ -110,29 +113,44 @@ func (s *Service) readPage(ctx context.Context, loaded bool, cursor authz.FeedCu
 	return s.db.ReadFeed(ctx, cursor)
 }
 
-// startAnew forgets everything: versions and cursor belong to another history,
-// or changes were trimmed away before they were read here. A database that was
-// restored file by file bears the old epoch and is known by a place that lies
-// behind what was read already; it is given an epoch of its own, so that nobody
-// believes what is left in the shared store of the history that was lost.
-func (s *Service) startAnew(page authz.FeedPage, epoch string, rewound bool) {
+// feedEnd returns why there is nothing to go on from: versions and cursor belong to
+// another history, or changes were trimmed away before they were read here. Its
+// kind is "" where there is. A database that was restored file by file bears the
+// old epoch and is known by a place that lies behind what was read already; one
+// whose versions were set back, by versions lower than those it gave before.
+func feedEnd(page *authz.FeedPage, cursor authz.FeedCursor, epoch string, version uint64) Cause {
+	end := func(kind CauseKind, why string, args ...any) Cause {
+		return Cause{Kind: kind, By: "feed", Why: fmt.Sprintf(why, args...)}
+	}
+	switch {
+	case page.Epoch != epoch && page.Why != "":
+		return end(CauseEpoch, "the database's epoch is %q now, it was %q: %s", page.Epoch, epoch, page.Why)
+	case page.Epoch != epoch:
+		return end(CauseEpoch, "the database's epoch is %q now; it was %q", page.Epoch, epoch)
+	case page.Next.Place() < cursor.Place():
+		return end(CauseEpoch, "the database went back behind what was read from it: it was restored from a copy, or lost its last transactions")
+	case page.Version != 0 && page.Version < version:
+		return end(CauseEpoch, "the database's versions went back from %d to %d: the sequence change_version was set back, or not taken along to another server", version, page.Version)
+	case page.Trimmed:
+		return end(CauseTrimmed, "the feed was trimmed before it was read here")
+	default:
+		return Cause{}
+	}
+}
+
+// startAnew forgets everything. Where over is true the database still bears the
+// epoch of what is lost: it is given another one, so that no replica trusts what is
+// left in the shared store.
+func (s *Service) startAnew(cause Cause, epoch string, over bool) {
 	s.trust.lease.void()
 	s.trust.recent.reset()
 	if s.members != nil {
 		s.members.forget()
 	}
-	cause := Cause{Kind: CauseTrimmed, By: "feed", Why: "the feed was trimmed before it was read here"}
-	if page.Epoch != epoch {
-		cause.Kind = CauseEpoch
-		cause.Why = fmt.Sprintf("the database's epoch is %q now; it was %q", page.Epoch, epoch)
-	} else if rewound {
-		cause.Kind = CauseEpoch
-		cause.Why = "the database went back behind what was read from it: it was restored from a copy, or lost its last transactions"
-	}
 	s.emptied(cause)
 	s.feed.mu.Lock()
 	s.feed.loaded = false
-	if rewound {
+	if over {
 		s.feed.over = epoch
 	}
 	s.feed.mu.Unlock()

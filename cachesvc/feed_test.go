@@ -140,7 +140,7 @@ func TestWhatWasReadBeforeTheWindowWasLoadedIsNotKept(t *testing.T) {
 		db.mu.Unlock()
 		// The reader saw "two", whose versions went on and were read, before the
 		// next restore, under which a lower version says what is so.
-		s.startAnew(db.page(0), "one", false)
+		s.startAnew(Cause{Kind: CauseEpoch}, "one", false)
 		db.commit("k", as)
 		db.commit("k", as)
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
@@ -152,6 +152,32 @@ func TestWhatWasReadBeforeTheWindowWasLoadedIsNotKept(t *testing.T) {
 			t.Error("a value of another epoch counts as fresh")
 		}
 		wantEntry(t, s, "k", false, authz.LayerDatabase)
+	})
+}
+
+// TestFeed_VersionsThatWentBackEndTheEpoch: the feed's places go on, as they do
+// in Postgres where only the sequence was set back, so nothing else tells.
+func TestFeed_VersionsThatWentBackEndTheEpoch(t *testing.T) {
+	bubble(t, func(t *testing.T, db *database, c *connection) {
+		var out bytes.Buffer
+		for range 5 {
+			db.commit("k", named)
+		}
+		s := start(t, Config{Database: c, Logger: slog.New(slog.NewTextHandler(&out, nil))})
+		wantEntry(t, s, "k", true, authz.LayerDatabase)
+		db.mu.Lock()
+		db.behind = 4
+		db.mu.Unlock()
+		db.commit("k", revoked) // as version 3
+		time.Sleep(2 * DefaultPoll)
+		synctest.Wait()
+		wantEntry(t, s, "k", false, authz.LayerDatabase)
+		if st := s.Invalidations(1); len(st) != 1 || st[0].Cause.Kind != CauseEpoch || !strings.Contains(out.String(), "versions went back from 6 to 3") {
+			t.Errorf("history %+v; %s", st, out.String())
+		}
+		if db.inEpoch() != "one'" {
+			t.Errorf("the database is still in epoch %s, which replicas that start now would believe", db.inEpoch())
+		}
 	})
 }
 

@@ -47,6 +47,8 @@ const (
 	keyExpires
 	keyRevoked
 	keyShadow
+	keyShadowEnd
+	keyShadowScopes
 	keyRotated
 	keyFamily
 	keyNetworks
@@ -59,7 +61,8 @@ func (k *keyCodec) append(b []byte, id string, v *value[credential]) []byte {
 	flags := bit(r.Active, keyActive) | bit(len(r.Scopes) > 0, keyScopes) | bit(len(r.Roles) > 0, keyRoles) |
 		bit(hasDigest, keyDigest) | bit(r.Prefix != id, keyOwnPrefix) | bit(r.Version != v.version, keyOwnVersion) |
 		bit(!r.UpdatedAt.Equal(r.CreatedAt), keyUpdated) | bit(!r.ExpiresAt.IsZero(), keyExpires) |
-		bit(!r.RevokedAt.IsZero(), keyRevoked) | bit(!r.ShadowUntil.IsZero(), keyShadow) | bit(r.RotatedFrom != "", keyRotated) |
+		bit(!r.RevokedAt.IsZero(), keyRevoked) | bit(!r.ShadowUntil.IsZero(), keyShadow) | bit(!r.ShadowEnd.IsZero(), keyShadowEnd) |
+		bit(len(r.ShadowScopes) > 0, keyShadowScopes) | bit(r.RotatedFrom != "", keyRotated) |
 		bit(r.Family != "", keyFamily) | bit(len(r.AllowedCIDRs) > 0, keyNetworks) | bit(len(r.Metadata) > 0, keyMetadata)
 
 	at := len(b)
@@ -91,10 +94,13 @@ func (k *keyCodec) append(b []byte, id string, v *value[credential]) []byte {
 	for _, t := range []struct {
 		bit uint32
 		at  *time.Time
-	}{{keyUpdated, &r.UpdatedAt}, {keyExpires, &r.ExpiresAt}, {keyRevoked, &r.RevokedAt}, {keyShadow, &r.ShadowUntil}} {
+	}{{keyUpdated, &r.UpdatedAt}, {keyExpires, &r.ExpiresAt}, {keyRevoked, &r.RevokedAt}, {keyShadow, &r.ShadowUntil}, {keyShadowEnd, &r.ShadowEnd}} {
 		if flags&t.bit != 0 {
 			b = appendTime(b, *t.at)
 		}
+	}
+	if flags&keyShadowScopes != 0 { // of few keys, for a while: not worth keeping in common
+		b = appendScopes(b, r.ShadowScopes)
 	}
 	if flags&keyRotated != 0 {
 		b = appendID(b, r.RotatedFrom)
@@ -152,6 +158,12 @@ func (k *keyCodec) read(from string, v *value[credential]) {
 	}
 	if flags&keyShadow != 0 {
 		r.ShadowUntil = f.time()
+	}
+	if flags&keyShadowEnd != 0 {
+		r.ShadowEnd = f.time()
+	}
+	if flags&keyShadowScopes != 0 {
+		r.ShadowScopes = f.scopes(room)
 	}
 	if flags&keyRotated != 0 {
 		r.RotatedFrom = f.id(room)
@@ -219,7 +231,7 @@ func appendSetting(b []byte, r *authz.Record, v *authz.Verifier) []byte {
 	b = appendText(appendText(b, string(v.Alg)), v.PepperID)
 	b = binary.AppendVarint(b, int64(r.Rate.Count))
 	b = binary.AppendVarint(b, int64(r.Rate.Per))
-	return appendTexts(appendScopes(b, r.Grants.Scopes), r.Grants.Projects)
+	return appendTexts(appendTexts(appendScopes(b, r.Grants.Scopes), r.Grants.Projects), r.Grants.Users)
 }
 
 func readSetting(written string, r *room) (s setting) {
@@ -227,6 +239,6 @@ func readSetting(written string, r *room) (s setting) {
 	s.environment, s.project = f.kept(r), f.kept(r)
 	s.alg, s.pepperID = authz.HashAlg(f.kept(r)), f.kept(r)
 	s.rate = authz.Rate{Count: int(f.varint()), Per: time.Duration(f.varint())}
-	s.grants = authz.Grants{Scopes: f.scopes(r), Projects: f.texts(r)}
+	s.grants = authz.Grants{Scopes: f.scopes(r), Projects: f.texts(r), Users: f.texts(r)}
 	return s
 }

@@ -436,7 +436,7 @@ type forward struct{ *connection }
 
 func (c forward) ReadFeed(ctx context.Context, from authz.FeedCursor) (authz.FeedPage, error) {
 	p, err := c.connection.ReadFeed(ctx, from)
-	p.Next.Version = max(p.Next.Version, from.Version)
+	p.Next.Version, p.Version = max(p.Next.Version, from.Version), 0
 	return p, err
 }
 

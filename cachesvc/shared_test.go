@@ -123,7 +123,8 @@ func TestEveryFieldOfAValueIsSealed(t *testing.T) {
 			Scopes: authz.Scopes{{Resource: "orders", Actions: []string{"read"}}}, CreatedAt: time.Unix(1, 0).UTC(), UpdatedAt: time.Unix(2, 0).UTC(),
 			Environment: "live", RotatedFrom: "x", Family: "f", Project: "p", AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
 			Metadata: map[string]string{"a": "b"}, Rate: authz.Rate{Count: 1, Per: time.Second}, Roles: []string{"r"},
-			Grants: authz.Grants{Scopes: authz.Scopes{{Resource: "a", Actions: []string{"*"}}}, Projects: []string{"q"}}, ShadowUntil: time.Unix(30, 0).UTC(), Version: 7,
+			Grants: authz.Grants{Scopes: authz.Scopes{{Resource: "a", Actions: []string{"*"}}}, Projects: []string{"q"}, Users: []string{"v*"}}, ShadowUntil: time.Unix(30, 0).UTC(), Version: 7,
+			ShadowEnd: time.Unix(40, 0).UTC(), ShadowScopes: authz.Scopes{{Resource: "b", Actions: []string{"*"}}},
 		},
 		verifier: authz.Verifier{Alg: authz.HashHMACSHA256, PepperID: "1", Digest: authz.NewDigest([32]byte{1, 2, 3})},
 	}

@@ -35,7 +35,10 @@ type sharedKey struct {
 	Roles        []string          `json:"roles,omitempty"`
 	GrantScopes  authz.Scopes      `json:"grant_scopes,omitempty"`
 	Projects     []string          `json:"grant_projects,omitempty"`
+	GrantUsers   []string          `json:"grant_users,omitempty"`
 	ShadowUntil  *time.Time        `json:"shadow_until,omitempty"`
+	ShadowEnd    *time.Time        `json:"shadow_end,omitempty"`
+	ShadowScopes authz.Scopes      `json:"shadow_scopes,omitempty"`
 	Version      uint64            `json:"version"`
 	source
 	sealed
@@ -66,15 +69,15 @@ func newSharedKey(r *authz.Record, from source) *sharedKey {
 		ExpiresAt: optional(r.ExpiresAt), CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(), RevokedAt: optional(r.RevokedAt),
 		Environment: r.Environment, RotatedFrom: r.RotatedFrom, Family: r.Family, Project: r.Project, AllowedCIDRs: r.AllowedCIDRs,
 		Metadata: r.Metadata, Rate: r.Rate, Roles: r.Roles, GrantScopes: r.Grants.Scopes, Projects: r.Grants.Projects,
-		ShadowUntil: optional(r.ShadowUntil), Version: r.Version, source: from}
+		GrantUsers: r.Grants.Users, ShadowUntil: optional(r.ShadowUntil), ShadowEnd: optional(r.ShadowEnd), ShadowScopes: r.ShadowScopes, Version: r.Version, source: from}
 }
 
 func (k *sharedKey) record() authz.Record {
 	return authz.Record{ID: k.ID, UserID: k.UserID, Name: k.Name, Prefix: k.Prefix, Scopes: k.Scopes, Active: k.Active,
 		ExpiresAt: required(k.ExpiresAt), CreatedAt: k.CreatedAt, UpdatedAt: k.UpdatedAt, RevokedAt: required(k.RevokedAt),
 		Environment: k.Environment, RotatedFrom: k.RotatedFrom, Family: k.Family, Project: k.Project, AllowedCIDRs: k.AllowedCIDRs,
-		Metadata: k.Metadata, Rate: k.Rate, Roles: k.Roles, Grants: authz.Grants{Scopes: k.GrantScopes, Projects: k.Projects},
-		ShadowUntil: required(k.ShadowUntil), Version: k.Version}
+		Metadata: k.Metadata, Rate: k.Rate, Roles: k.Roles, Grants: authz.Grants{Scopes: k.GrantScopes, Projects: k.Projects, Users: k.GrantUsers},
+		ShadowUntil: required(k.ShadowUntil), ShadowEnd: required(k.ShadowEnd), ShadowScopes: k.ShadowScopes, Version: k.Version}
 }
 
 // encodeKey writes a key, with what proves it if there is a key to seal it by.

@@ -61,10 +61,11 @@ func keyValue(r *rand.Rand, id string) *value[credential] {
 	}
 	if some() {
 		rec.Roles, rec.Project = []string{word(), word()}, word()
-		rec.Grants = authz.Grants{Scopes: sets(), Projects: []string{word()}}
+		rec.Grants = authz.Grants{Scopes: sets(), Projects: []string{word()}, Users: []string{word(), word()}}
 	}
 	if some() {
 		rec.ExpiresAt, rec.RevokedAt, rec.ShadowUntil = moment(), moment(), moment()
+		rec.ShadowEnd, rec.ShadowScopes = moment(), sets()
 		rec.RotatedFrom, rec.Family = uuid(), uuid()
 	}
 	if some() {

@@ -110,7 +110,7 @@ func (a answer) lines(name string) (values []string) {
 // TestEachProxyServesWhatWasDecided, with the examples as they stand.
 func TestEachProxyServesWhatWasDecided(t *testing.T) {
 	onEachProxy(t, func(t *testing.T, s *stack, p proxy) {
-		k := s.NewKey("--scope", "orders:read")
+		k := s.NewKey("--scope", "orders:read", "--project", "acme")
 		key := "x-api-key: " + k.Key
 
 		a := s.ask("GET", "/orders/1?x=/../&y=%2F&flag", key, "x-other: stays")
@@ -119,7 +119,7 @@ func TestEachProxyServesWhatWasDecided(t *testing.T) {
 			t.Errorf("the request was changed: %s", a.body)
 		}
 		for name, want := range map[string]string{"x-auth-user-id": "alice", "x-auth-key-id": k.ID, "x-auth-key-prefix": k.Prefix, "x-auth-key-name": "laptop",
-			"x-auth-scopes": "orders:read", "x-auth-environment": "live"} {
+			"x-auth-scopes": "orders:read", "x-auth-environment": "live", "x-auth-project": "acme"} {
 			if got := a.lines(name); len(got) != 1 || got[0] != want {
 				t.Errorf("%s reached the upstream as %q", name, got)
 			}
@@ -169,7 +169,7 @@ func TestNoProxyBelievesItsClient(t *testing.T) {
 
 		t.Run("identity", func(t *testing.T) {
 			s := s.at(t)
-			spoofed := []string{"x-auth-user-id: root", "X-Auth-Scopes: root", "x-auth-environment: root", "x-auth-key-id: root"}
+			spoofed := []string{"x-auth-user-id: root", "X-Auth-Scopes: root", "x-auth-environment: root", "x-auth-key-id: root", "x-auth-project: root"}
 			a := s.ask("GET", "/orders", append(spoofed, key)...)
 			if got := a.lines("x-auth-user-id"); !a.reached || strings.Contains(a.body, "root") || len(got) != 1 || got[0] != "alice" {
 				t.Errorf("reached: %v, %s", a.reached, a.body)

@@ -67,10 +67,11 @@ func (a *answer) fact(name, value string) { a.facts = append(a.facts, header{nam
 // a.text grows.
 func (a *answer) since(start int) string { return borrowed(a.text[start:]) }
 
-// headerText percent-encodes what is not printable ASCII, and "%" itself, so
-// that it can be read back and no value can break a header.
+// headerText percent-encodes what is not printable ASCII, "%" itself and a space
+// at either end, so that it can be read back, arrives whole and no value can break
+// a header.
 func (a *answer) headerText(s string) string {
-	if plainText(s) {
+	if plainText(s) && !blankEdge(s) {
 		return s
 	}
 	start := len(a.text)

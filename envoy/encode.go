@@ -203,11 +203,17 @@ func (e *encoder) facts(a *answer, d *authz.Decision) {
 		a.fact("key_prefix", a.told[identityPrefix])
 		a.fact("user_id", a.told[identityUserID])
 		a.fact("scopes", a.told[identityScopes])
+		if r.Project != "" {
+			a.fact("project", a.told[identityProject])
+		}
 	} else {
 		a.fact("key_id", a.headerText(r.ID))
 		a.fact("key_prefix", a.headerText(r.Prefix))
 		a.fact("user_id", a.headerText(r.UserID))
 		a.fact("scopes", a.scopes(d.Scopes))
+		if r.Project != "" {
+			a.fact("project", a.headerText(r.Project))
+		}
 	}
 	if e.config.RateMetadata {
 		a.rate = r.Rate

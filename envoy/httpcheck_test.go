@@ -219,7 +219,7 @@ func TestAnAllowedRequestsIdentityIsToldInEachDialect(t *testing.T) {
 		return d, err
 	})
 	address := listenHTTP(t, HTTPConfig{}, s)
-	complete := []string{"x-auth-key-id", "x-auth-key-prefix", "x-auth-user-id", "x-auth-key-name", "x-auth-scopes", "x-auth-environment", "x-auth-meta-tier"}
+	complete := []string{"x-auth-key-id", "x-auth-key-prefix", "x-auth-user-id", "x-auth-key-name", "x-auth-scopes", "x-auth-environment", "x-auth-project", "x-auth-meta-tier"}
 	common := []string{"x-auth-user-id: root", "cookie: a=1; key=K"}
 
 	a := askHTTP(t, "tcp", address, "GET /check/orders?a=b", append(common, "x-auth-admin: 1", "x_auth_user_id: root")...)

@@ -23,12 +23,13 @@ const (
 	identityName
 	identityScopes
 	identityEnvironment
+	identityProject
 	identityMetadata
 )
 
 // identityNames are what stands behind the prefix; metadata headers come beside.
 var identityNames = map[string]identityField{"key-id": identityKeyID, "key-prefix": identityPrefix, "user-id": identityUserID,
-	"key-name": identityName, "scopes": identityScopes, "environment": identityEnvironment}
+	"key-name": identityName, "scopes": identityScopes, "environment": identityEnvironment, "project": identityProject}
 
 // maxIdentityValue is the longest value of an identity header in bytes: what
 // common upstreams take of one header. A longer one is left out, never cut: half
@@ -83,6 +84,8 @@ func (a *answer) identity(h *identityHeader, d *authz.Decision) string {
 		return a.scopes(d.Scopes)
 	case identityEnvironment:
 		return a.headerText(r.Environment)
+	case identityProject:
+		return a.headerText(r.Project)
 	default:
 		return a.headerText(r.Metadata[h.entry])
 	}
@@ -123,10 +126,16 @@ func plainText(s string) bool {
 	return true
 }
 
+// blankEdge tells whether s begins or ends with a space, which a reader of the
+// header takes off: another value then arrives.
+func blankEdge(s string) bool {
+	return s != "" && (s[0] == ' ' || s[len(s)-1] == ' ')
+}
+
 func appendHeaderText(b []byte, s string) []byte {
 	const hex = "0123456789ABCDEF"
 	for i := range len(s) {
-		if c := s[i]; c < ' ' || c >= 0x7f || c == '%' {
+		if c := s[i]; c < ' ' || c >= 0x7f || c == '%' || c == ' ' && (i == 0 || i == len(s)-1) {
 			b = append(b, '%', hex[c>>4], hex[c&15])
 		} else {
 			b = append(b, c)

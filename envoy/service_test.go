@@ -109,6 +109,26 @@ func values(res *authv3.CheckResponse) map[string]string {
 	return out
 }
 
+// TestIdentity_ArrivesWholeWithBlankEdges: a reader of a header takes the blanks
+// around its value off, so those of the value are encoded.
+func TestIdentity_ArrivesWholeWithBlankEdges(t *testing.T) {
+	for text, want := range map[string]string{" alice": "%20alice", "alice ": "alice%20", "  a b  ": "%20 a b %20", " ": "%20", "  ": "%20%20", "a b": "a b", "\talice": "%09alice",
+		"\u00a0alice\u3000": "%C2%A0alice%E3%80%80", "acme": "acme", "%20alice": "%2520alice"} {
+		record := authz.Record{ID: text, UserID: text, Name: text, Prefix: text, Environment: text, Project: text, Metadata: map[string]string{"tier": text}}
+		s := service(t, EncoderConfig{MetadataHeaders: []string{"tier"}}, allow(record))
+		res := checked(t, s, request("/orders", nil))
+		got := values(res)
+		for _, name := range []string{"x-auth-key-id", "x-auth-user-id", "x-auth-key-name", "x-auth-key-prefix", "x-auth-environment", "x-auth-project", "x-auth-meta-tier"} {
+			if got[name] != want || strings.TrimSpace(got[name]) != want {
+				t.Errorf("%q arrives in %s as %q, want %q", text, name, got[name], want)
+			}
+		}
+		if facts := res.GetDynamicMetadata().GetFields(); facts["user_id"].GetStringValue() != want || facts["project"].GetStringValue() != want {
+			t.Errorf("%q is %v in the metadata", text, facts)
+		}
+	}
+}
+
 func TestIdentityIsSetAndEverythingElseUnderThePrefixRemoved(t *testing.T) {
 	s := service(t, EncoderConfig{MetadataHeaders: []string{"tier", "team"}}, allow(authz.Record{ID: "i", UserID: "u\r\nx: y", Name: "Café 100%",
 		Prefix: "ak_live_12345678", Environment: "live", Metadata: map[string]string{"tier": "gold"}},
@@ -122,7 +142,7 @@ func TestIdentityIsSetAndEverythingElseUnderThePrefixRemoved(t *testing.T) {
 		}
 	}
 	removed := res.GetOkResponse().GetHeadersToRemove()
-	for _, name := range []string{"x_auth_user_id", "x-auth-admin", "x-auth-meta-team", "x-auth-scopes", "x-api-key"} {
+	for _, name := range []string{"x_auth_user_id", "x-auth-admin", "x-auth-meta-team", "x-auth-scopes", "x-auth-project", "x-api-key"} {
 		if !slices.Contains(removed, name) {
 			t.Errorf("%s is not removed: %v", name, removed)
 		}

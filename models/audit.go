@@ -10,6 +10,7 @@ import (
 	"gorm.io/gorm/clause"
 
 	"extauthz/authz"
+	"extauthz/authz/subject"
 )
 
 // auditRow is a row of audit_log; as JSON it has the names of the columns.
@@ -55,10 +56,13 @@ func (db *DB) ListAudit(ctx context.Context, f authz.AuditFilter) ([]authz.Audit
 		return nil, err
 	}
 	q := db.read.WithContext(ctx).Order("id DESC").Limit(f.Limit)
-	for column, value := range map[string]string{"key_id": f.KeyID, "user_id": f.UserID, "actor": f.Actor, "action": f.Action} {
+	for column, value := range map[string]string{"key_id": f.KeyID, "actor": f.Actor, "action": f.Action} {
 		if value != "" {
 			q = q.Where(clause.Eq{Column: column, Value: value})
 		}
+	}
+	if f.UserID != "" {
+		q = q.Where("user_id IN ?", subject.Forms(f.UserID))
 	}
 	if !f.Since.IsZero() {
 		q = q.Where("at >= ?", f.Since.UTC())

@@ -138,7 +138,8 @@ func TestWhatIsStoredComesBack(t *testing.T) {
 			r.AllowedCIDRs = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 			r.Metadata, r.Roles, r.Project = map[string]string{"a": "b"}, []string{"x", "y"}, "p"
 			r.Rate, r.RotatedFrom = authz.Rate{Count: 5, Per: time.Second}, "old"
-			r.Grants = authz.Grants{Scopes: r.Scopes, Projects: []string{"*"}}
+			r.Grants = authz.Grants{Scopes: r.Scopes, Projects: []string{"*"}, Users: []string{"acme-*"}}
+			r.ShadowUntil, r.ShadowEnd, r.ShadowScopes = testTime, testTime.Add(time.Hour), r.Scopes
 		})
 		created := insert(t, db, k)[0]
 		if created.Version == 0 {

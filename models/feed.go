@@ -14,6 +14,7 @@ type feedDialect struct {
 	epoch  string // of the row m of extauthz_meta
 	random string // a new value for that row's own part of it
 	now    string // the clock, read after the snapshot was taken
+	given  string // the last version that was given
 	here   string // the place that a reader of this very snapshot has reached
 	place  string // of a row of outbox o: every snapshot whose here is higher shows the row
 	after  string // rows of outbox o beyond a place, which stands for %s
@@ -25,6 +26,7 @@ var sqliteFeed = feedDialect{
 	epoch:  "m.epoch",
 	random: "lower(hex(randomblob(16)))",
 	now:    "strftime('%Y-%m-%d %H:%M:%f+00:00', 'now')",
+	given:  "(SELECT value FROM change_seq)",
 	here:   "(SELECT value FROM change_seq)",
 	place:  "o.version - 1",
 	after:  "o.version > %s",
@@ -46,6 +48,7 @@ func postgresFeed(history bool) feedDialect {
 		epoch:  "m.epoch || '/' || m.tableoid",
 		random: "gen_random_uuid()::text",
 		now:    "clock_timestamp()",
+		given:  "(SELECT last_value FROM change_version)",
 		here:   "pg_snapshot_xmin(pg_current_snapshot())::text::bigint",
 		place:  "o.xid::text::bigint",
 		after:  "o.xid >= %s::text::xid8",
@@ -80,20 +83,11 @@ func (db *DB) FeedStart(ctx context.Context, window time.Duration) (authz.FeedPa
 	return page, err
 }
 
-// EndEpoch begins another epoch if the database is still in this one; of many
-// that call it at once one does.
-func (db *DB) EndEpoch(ctx context.Context, epoch string) error {
-	f := db.feed
-	err := db.gorm.WithContext(ctx).Exec(fmt.Sprintf("UPDATE extauthz_meta AS m SET epoch = %s WHERE m.id = 1 AND %s = ?", f.random, f.epoch), epoch).Error
-	if err != nil {
-		return fmt.Errorf("another epoch can't begin: %w", err)
-	}
-	return nil
-}
-
 // feedRow is what one snapshot says, and a change beside it if there is any.
 type feedRow struct {
 	Epoch   string
+	Why     string
+	Given   uint64
 	Now     time.Time
 	Here    uint64
 	Trimmed int64 // rows up to this place may be gone
@@ -114,10 +108,10 @@ func (db *DB) feedFrom(ctx context.Context, place string, arg any) (page authz.F
 	f := db.feed
 	var rows []feedRow
 	err = db.read.WithContext(ctx).Raw(fmt.Sprintf(`
-		WITH now AS (SELECT %s AS epoch, %s AS now, %s AS here FROM extauthz_meta m WHERE m.id = 1),
+		WITH now AS (SELECT %s AS epoch, m.why, %s AS given, %s AS now, %s AS here FROM extauthz_meta m WHERE m.id = 1),
 		head AS MATERIALIZED (SELECT now.*, COALESCE((SELECT max(k.place) FROM feed_marks k WHERE k.trimmed AND k.epoch = now.epoch), 0) AS trimmed FROM now)
 		SELECT head.*, o.version, o.kind, o.prefix, o.key_id, o.user_id, o.role, o.at, %s AS place
-		FROM head LEFT JOIN outbox o ON `+f.after+` ORDER BY o.version`, f.epoch, f.now, f.here, f.place, place), arg).Scan(&rows).Error
+		FROM head LEFT JOIN outbox o ON `+f.after+` ORDER BY o.version`, f.epoch, f.given, f.now, f.here, f.place, place), arg).Scan(&rows).Error
 	if err != nil {
 		return page, 0, fmt.Errorf("change feed can't be read: %w", err)
 	}
@@ -125,7 +119,7 @@ func (db *DB) feedFrom(ctx context.Context, place string, arg any) (page authz.F
 		return page, 0, fmt.Errorf("change feed can't be read: table extauthz_meta is empty")
 	}
 	head := rows[0]
-	page.Epoch, page.DBTime = head.Epoch, head.Now.UTC()
+	page.Epoch, page.Why, page.Version, page.DBTime = head.Epoch, head.Why, head.Given, head.Now.UTC()
 	if db.driver == Postgres {
 		page.Next.XID = head.Here
 	} else {

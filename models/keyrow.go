@@ -41,11 +41,13 @@ type keyRow struct {
 	Version      uint64     `json:"version"`
 	Grants       string     `json:"grants"` // JSON
 	ShadowUntil  *time.Time `json:"shadow_until"`
+	ShadowEnd    *time.Time `json:"shadow_end"`
+	ShadowScopes string     `json:"shadow_scopes"` // JSON, as Scopes
 }
 
 // keyColumns are all that a new row says; its version comes from a trigger.
 const keyColumns = `id, user_id, name, key_prefix, key_hash, scopes, is_active, expires_at, created_at, updated_at, hash_alg, pepper_id,
-	environment, revoked_at, rotated_from, allowed_cidrs, metadata, rate, project, roles, family, grants, shadow_until`
+	environment, revoked_at, rotated_from, allowed_cidrs, metadata, rate, project, roles, family, grants, shadow_until, shadow_end, shadow_scopes`
 
 // TableName is GORM's way of naming the table.
 func (keyRow) TableName() string { return "api_keys" }
@@ -59,10 +61,13 @@ func (r *keyRow) record() (authz.Record, error) {
 	rec := authz.Record{ID: r.ID, UserID: r.UserID, Name: r.Name, Prefix: r.KeyPrefix, Active: r.IsActive,
 		ExpiresAt: fromNull(r.ExpiresAt), RevokedAt: fromNull(r.RevokedAt), CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(),
 		Environment: r.Environment, RotatedFrom: r.RotatedFrom, Family: r.Family, Project: r.Project, Version: r.Version,
-		ShadowUntil: fromNull(r.ShadowUntil)}
+		ShadowUntil: fromNull(r.ShadowUntil), ShadowEnd: fromNull(r.ShadowEnd)}
 	var err error
 	if rec.Scopes, err = readScopes(r.Scopes); err != nil {
 		return fail("scopes", err)
+	}
+	if rec.ShadowScopes, err = readScopes(r.ShadowScopes); err != nil {
+		return fail("shadow_scopes", err)
 	}
 	var cidrs []netip.Prefix
 	for column, target := range map[string]struct {
@@ -105,7 +110,7 @@ func newRow(k *authz.NewKey) (*keyRow, error) {
 }
 
 func recordRow(r *authz.Record) (*keyRow, error) {
-	texts := append([]string{r.ID, r.UserID, r.Name, r.Prefix, r.Environment, r.RotatedFrom, r.Family, r.Project}, r.Roles...)
+	texts := append([]string{r.ID, r.UserID, r.Name, r.Prefix, r.Environment, r.RotatedFrom, r.Family, r.Project}, slices.Concat(r.Roles, r.Grants.Users)...)
 	texts = slices.AppendSeq(slices.AppendSeq(texts, maps.Keys(r.Metadata)), maps.Values(r.Metadata))
 	if !storable(texts...) {
 		return nil, fmt.Errorf("key %q: %w", r.Prefix, errUnstorable)
@@ -114,7 +119,8 @@ func recordRow(r *authz.Record) (*keyRow, error) {
 		ExpiresAt: toNull(r.ExpiresAt), RevokedAt: toNull(r.RevokedAt), CreatedAt: instant(r.CreatedAt), UpdatedAt: instant(r.UpdatedAt),
 		Environment: r.Environment, RotatedFrom: r.RotatedFrom, AllowedCIDRs: asJSON(r.AllowedCIDRs, "[]"),
 		Metadata: asJSON(r.Metadata, "{}"), Rate: r.Rate.String(), Project: r.Project, Roles: asJSON(r.Roles, "[]"),
-		Family: r.Family, Grants: asJSON(r.Grants, "{}"), ShadowUntil: toNull(r.ShadowUntil)}, nil
+		Family: r.Family, Grants: asJSON(r.Grants, "{}"), ShadowUntil: toNull(r.ShadowUntil),
+		ShadowEnd: toNull(r.ShadowEnd), ShadowScopes: asJSON(r.ShadowScopes, "[]")}, nil
 }
 
 func toRecords(rows []keyRow) ([]authz.Record, error) {

@@ -11,6 +11,7 @@ import (
 	"gorm.io/gorm"
 
 	"extauthz/authz"
+	"extauthz/authz/subject"
 )
 
 // KeyByPrefix finds a key and what proves it, by one indexed query.
@@ -176,7 +177,7 @@ func (db *DB) ListKeys(ctx context.Context, f authz.KeyFilter) ([]authz.Listed, 
 	}
 	q := db.read.WithContext(ctx).Order("id DESC").Limit(f.Limit)
 	if f.UserID != "" {
-		q = q.Where("user_id = ?", f.UserID)
+		q = q.Where("user_id IN ?", subject.Forms(f.UserID))
 	}
 	if f.Project != "" {
 		q = q.Where("project = ?", f.Project)
@@ -260,6 +261,14 @@ func (db *DB) HasAdministrator(ctx context.Context) (bool, error) {
 		}
 	}
 	return false, nil
+}
+
+// CountUnpeppered counts the keys that are not revoked and whose digest was made
+// without one of these peppers, named by their ids.
+func (db *DB) CountUnpeppered(ctx context.Context, peppers []string) (n int64, err error) {
+	err = db.read.WithContext(ctx).Model(&keyRow{}).
+		Where("revoked_at IS NULL AND NOT (hash_alg = ? AND pepper_id IN ?)", string(authz.HashHMACSHA256), append([]string{""}, peppers...)).Count(&n).Error
+	return n, err
 }
 
 // CountKeys counts keys by state at now: "active", "revoked", "disabled",

@@ -12,6 +12,7 @@ import (
 	"gorm.io/gorm/clause"
 
 	"extauthz/authz"
+	"extauthz/authz/subject"
 )
 
 // bootstrapLock is the advisory lock that Selection.Administrators holds in
@@ -89,7 +90,7 @@ func (db *DB) selectForUpdate(tx *gorm.DB, sel authz.Selection) ([]authz.Record,
 	case sel.Family != "":
 		q = q.Where("family = ?", sel.Family)
 	case sel.UserID != "":
-		q = q.Where("user_id = ?", sel.UserID)
+		q = q.Where("user_id IN ?", subject.Forms(sel.UserID))
 	case sel.Administrators:
 		if db.driver == Postgres {
 			if err := tx.Exec("SELECT pg_advisory_xact_lock(?)", bootstrapLock).Error; err != nil {

@@ -16,7 +16,7 @@ import (
 
 // CreateRequest is the key that is asked for.
 type CreateRequest struct {
-	UserID       string       // 1 to 256 bytes, printable; never changes afterwards
+	UserID       string       // 1 to 256 bytes, stored in NFC; never changes afterwards
 	Name         string       // 1 to 200 characters
 	Environment  string       // empty: the first that is configured
 	Scopes       authz.Scopes // need not be canonical
@@ -94,8 +94,8 @@ func (s *Service) validateCreate(ctx context.Context, r CreateRequest, now time.
 	if r.Environment == "" {
 		r.Environment = s.environments[0]
 	}
-	v.userID(r.UserID)
-	v.name(r.Name)
+	r.UserID = v.userID(r.UserID)
+	r.Name = v.name(r.Name)
 	v.environment(r.Environment, s.environments)
 	r.Scopes = v.scopes("scopes", r.Scopes)
 	r.Roles = v.roles(r.Roles)

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"extauthz/authz"
+	"extauthz/authz/subject"
 )
 
 // Get returns the key that ref, an id or a prefix, names; authz.ErrNotFound
@@ -49,9 +50,10 @@ func (s *Service) List(ctx context.Context, p Principal, filter authz.KeyFilter)
 }
 
 // wholeUser tells whether a filter asks for nothing but a page of a user's keys.
-// With usage it does not: that is never cached.
+// With usage it does not: that is never cached. Nor is the list of a user whose
+// id may be stored in several forms, since changes name one of them.
 func wholeUser(f authz.KeyFilter) bool {
-	return f.UserID != "" && f.Project == "" && !f.ActiveOnly && f.UnusedSince.IsZero() && f.Text == "" && !f.WithUsage
+	return f.UserID != "" && len(subject.Forms(f.UserID)) == 1 && f.Project == "" && !f.ActiveOnly && f.UnusedSince.IsZero() && f.Text == "" && !f.WithUsage
 }
 
 // listUser takes the page from the cached list of all keys of the user. A user

@@ -127,7 +127,37 @@ func (p Principal) coverKey(rec *authz.Record, rights authz.Scopes) error {
 			return fmt.Errorf("%w: your key may not grant the project %q", ErrForbidden, project)
 		}
 	}
+	return p.coverUsers(rec)
+}
+
+// coverUsers returns ErrForbidden unless the principal may make keys for the
+// record's user, and for all users that the record may make keys for. A key
+// without grants makes none.
+func (p Principal) coverUsers(rec *authz.Record) error {
+	if p.System || len(p.Grants.Users) == 0 {
+		return nil
+	}
+	if !p.Grants.NamesUser(rec.UserID) {
+		return fmt.Errorf("%w: your key may not act for the user %q, only for %s", ErrForbidden, rec.UserID, strings.Join(p.Grants.Users, " "))
+	}
+	if len(rec.Grants.Users) == 0 && len(rec.Grants.Scopes)+len(rec.Grants.Projects) > 0 {
+		return fmt.Errorf("%w: your key may not grant every user: name them in grants.users, within %s", ErrForbidden, strings.Join(p.Grants.Users, " "))
+	}
+	for _, pattern := range rec.Grants.Users {
+		if !coversPattern(p.Grants.Users, pattern) {
+			return fmt.Errorf("%w: your key may not grant the users %q, only %s", ErrForbidden, pattern, strings.Join(p.Grants.Users, " "))
+		}
+	}
 	return nil
+}
+
+// coversPattern reports whether every id that the pattern matches is matched by
+// one of the others.
+func coversPattern(others []string, pattern string) bool {
+	return slices.ContainsFunc(others, func(other string) bool {
+		head, open := strings.CutSuffix(other, "*")
+		return other == pattern || open && strings.HasPrefix(pattern, head)
+	})
 }
 
 // mayStop returns ErrForbidden unless the principal may take the key out of

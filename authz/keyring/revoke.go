@@ -70,7 +70,7 @@ func (s *Service) RevokeUser(ctx context.Context, p Principal, userID string, o 
 		return nil, err
 	}
 	v := &problems{format: s.format}
-	v.userID(userID)
+	v.userRef(userID)
 	if err := v.err(); err != nil {
 		return nil, err
 	}

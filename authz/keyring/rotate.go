@@ -140,7 +140,9 @@ func (s *Service) mintSuccessor(f *family, expiresAt *time.Time) (minted, error)
 	next.ExpiresAt = f.successorExpiry()
 	set(&next.ExpiresAt, expiresAt)
 	next.CreatedAt, next.UpdatedAt, next.Version = f.now, f.now, 0
-	next.ShadowUntil = time.Time{} // a trial is of one key
+	// Shadow mode is of one key, and its end is that of the family: a rotation
+	// must not be a way to begin again.
+	next.ShadowUntil, next.ShadowScopes, next.ShadowEnd = time.Time{}, nil, f.shadowEnd()
 	name := f.target.Family
 	if name == "" {
 		name = f.target.ID

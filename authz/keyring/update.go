@@ -22,8 +22,10 @@ type Patch struct {
 	AllowedCIDRs *[]netip.Prefix
 	Metadata     *map[string]string // in place of all entries
 	Rate         *authz.Rate
-	// ShadowUntil is the end of the key's trial, at most MaxTrial ahead, or zero
-	// to end it now; it needs ShadowKeys.
+	// ShadowUntil is the end of the key's shadow mode, or zero to end it now; it
+	// needs ShadowKeys. Set for the first time it may be at most MaxTrial ahead;
+	// from then on it may come sooner, also after it was ended, and never later.
+	// It softens no more than the principal may grant (see [shadowed]).
 	ShadowUntil *time.Time
 
 	// IfVersion is the version that the caller has seen: at another,
@@ -31,7 +33,8 @@ type Patch struct {
 	IfVersion uint64
 }
 
-// MaxTrial is the longest that a key's refusals may be only reported.
+// MaxTrial is the longest that a key's denials may be only reported, counted
+// from when its shadow mode was first set.
 const MaxTrial = 90 * 24 * time.Hour
 
 // Update changes a key and returns it as it is afterwards. A patch that changes
@@ -59,6 +62,11 @@ func (s *Service) Update(ctx context.Context, p Principal, ref string, patch Pat
 			return authz.Record{}, fmt.Errorf("key %s: %w: read it again", f.target.Prefix, authz.ErrPreconditionFailed)
 		}
 		next := patch.applied(f.target)
+		if patch.ShadowUntil != nil {
+			if err := f.shadow(p, &next); err != nil {
+				return next, err
+			}
+		}
 		return next, f.mayWiden(p, &next)
 	})
 }
@@ -129,8 +137,9 @@ func (s *Service) change(ctx context.Context, p Principal, ref string, roles []s
 	return written[0], nil
 }
 
-// mayWiden returns ErrForbidden unless the principal may hand out all that the
-// target has, and all that it is to have.
+// mayWiden returns ErrForbidden unless the principal may grant all that the
+// target has, and all that it is to have: what its shadow mode softens is as
+// good as granted.
 func (f *family) mayWiden(p Principal, next *authz.Record) error {
 	for _, rec := range []*authz.Record{&f.target, next} {
 		rights, err := f.roles.rights(rec)
@@ -141,6 +150,9 @@ func (f *family) mayWiden(p Principal, next *authz.Record) error {
 			return err
 		}
 	}
+	if !next.ShadowUntil.IsZero() && f.now.Before(next.ShadowUntil) {
+		return p.coverScopes(next.ShadowScopes)
+	}
 	return nil
 }
 
@@ -148,7 +160,7 @@ func (f *family) mayWiden(p Principal, next *authz.Record) error {
 func (s *Service) validatePatch(ctx context.Context, patch Patch) (Patch, error) {
 	v := &problems{format: s.format}
 	if patch.Name != nil {
-		v.name(*patch.Name)
+		patch.Name = new(v.name(*patch.Name))
 	}
 	if patch.Scopes != nil {
 		patch.Scopes = new(v.scopes("scopes", *patch.Scopes))

@@ -12,12 +12,11 @@ import (
 	"unicode/utf8"
 
 	"extauthz/authz"
+	"extauthz/authz/subject"
 )
 
 // The limits of what a key or a role may hold.
 const (
-	maxUserID        = 256  // bytes
-	maxName          = 200  // characters
 	maxDescription   = 500  // characters
 	maxScopes        = 100  // resources
 	maxRoles         = 32   // names
@@ -25,6 +24,7 @@ const (
 	maxMetadata      = 32   // entries
 	maxMetadataValue = 1024 // bytes
 	maxProjects      = 100  // names in grants
+	maxUsers         = 100  // patterns in grants
 	maxIdempotency   = 255  // bytes
 	maxReason        = 500  // characters
 )
@@ -66,16 +66,60 @@ func (v *problems) noKey(field, value string) {
 	}
 }
 
-func (v *problems) userID(id string) {
+// userID returns the id of a key's user as it is stored.
+func (v *problems) userID(id string) string {
+	before := len(v.fields)
+	v.noKey("user_id", id)
+	stored, err := subject.UserID(id)
+	if err != nil && len(v.fields) == before {
+		v.add("user_id", "%v", err)
+	}
+	return stored
+}
+
+// userRef checks the id of a user whose keys are looked for. It may be one that
+// no key is made for any more: what was stored before has to be found.
+func (v *problems) userRef(id string) {
 	switch {
 	case id == "":
 		v.add("user_id", "must not be empty")
-	case len(id) > maxUserID:
-		v.add("user_id", "must have at most %d bytes", maxUserID)
-	case !utf8.ValidString(id) || strings.ContainsFunc(id, func(r rune) bool { return !unicode.IsPrint(r) }):
-		v.add("user_id", "must be printable UTF-8 without control characters")
+	case len(id) > 4*subject.MaxUserID: // its other forms are longer
+		v.add("user_id", "must have at most %d bytes", subject.MaxUserID)
 	}
 	v.noKey("user_id", id)
+}
+
+// userPatterns returns the patterns of an administrator's users, see
+// [authz.Grants.NamesUser].
+func (v *problems) userPatterns(patterns []string) []string {
+	if len(patterns) > maxUsers {
+		v.add("grants.users", "must be at most %d", maxUsers)
+	}
+	stored := make([]string, len(patterns))
+	for i, pattern := range patterns {
+		head, open := strings.CutSuffix(pattern, "*")
+		if open && head == "" {
+			stored[i] = pattern
+			continue
+		}
+		probe := head
+		if open { // the beginning of an id may end in a blank, or with a dot
+			probe += "x"
+		}
+		id, err := subject.UserID(probe)
+		if err != nil {
+			v.add("grants.users", "has %.80q, which no user has: an id %v", pattern, err)
+			continue
+		}
+		if open {
+			if id, open = strings.CutSuffix(id, "x"); !open {
+				v.add("grants.users", "has %.80q: write the beginning of an id before the \"*\"", pattern)
+			}
+			id += "*"
+		}
+		stored[i] = id
+	}
+	return sortedSet(stored)
 }
 
 // text checks free text, which may hold any script but nothing that changes
@@ -90,15 +134,19 @@ func (v *problems) text(field, value string, limit int) {
 	v.noKey(field, value)
 }
 
-func misleads(r rune) bool {
-	return unicode.IsControl(r) || unicode.In(r, unicode.Bidi_Control, unicode.Zl, unicode.Zp)
+// name returns the name as it is stored.
+func (v *problems) name(name string) string {
+	before := len(v.fields)
+	v.noKey("name", name)
+	stored, err := subject.Name(name)
+	if err != nil && len(v.fields) == before {
+		v.add("name", "%v", err)
+	}
+	return stored
 }
 
-func (v *problems) name(name string) {
-	if strings.TrimSpace(name) == "" {
-		v.add("name", "must not be empty")
-	}
-	v.text("name", name, maxName)
+func misleads(r rune) bool {
+	return unicode.IsControl(r) || unicode.In(r, unicode.Bidi_Control, unicode.Zl, unicode.Zp)
 }
 
 // scopes returns them in canonical form.
@@ -151,6 +199,7 @@ func (v *problems) grants(g authz.Grants) authz.Grants {
 			v.add("grants.projects", "has %.80q: a project has 1 to 63 letters, digits, '.', '_' and '-'; \"*\" stands for all", project)
 		}
 	}
+	g.Users = v.userPatterns(g.Users)
 	return g
 }
 
@@ -175,7 +224,7 @@ func (v *problems) expiry(at, now time.Time) time.Time {
 	return at
 }
 
-// trial returns the end of a trial as it will be stored. The zero time means none.
+// trial returns the end of shadow mode as it will be stored. The zero time means none.
 func (v *problems) trial(until, now time.Time) time.Time {
 	until = storable(until)
 	if !until.IsZero() && (!until.After(now) || until.After(now.Add(MaxTrial))) {

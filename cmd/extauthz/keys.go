@@ -17,7 +17,7 @@ import (
 
 func keysCommand(g *globals) *cobra.Command {
 	return group("keys", "Issue, list, change, rotate and revoke keys",
-		keysCreate(g), keysList(g), keysGet(g), keysUpdate(g), keysSwitch(g, "enable"), keysSwitch(g, "disable"), keysRotate(g), keysRevoke(g))
+		keysCreate(g), keysList(g), keysGet(g), keysUpdate(g), keysSwitch(g, "enable"), keysSwitch(g, "disable"), keysRotate(g), keysRevoke(g), keysCheck(g))
 }
 
 func keyPath(ref string, more ...string) string {
@@ -47,7 +47,7 @@ func keysCreate(g *globals) *cobra.Command {
 			if err := setExpiry(expires, &k.ExpiresIn, &k.ExpiresAt); err != nil {
 				return err
 			}
-			if len(grants.Scopes)+len(grants.Projects) > 0 {
+			if len(grants.Scopes)+len(grants.Projects)+len(grants.Users) > 0 {
 				k.Grants = &grants
 			}
 			var headers []string
@@ -81,6 +81,7 @@ func keysCreate(g *globals) *cobra.Command {
 	f.StringVar(&k.Project, "project", "", "project that it belongs to")
 	f.StringArrayVar(&grants.Scopes, "grant-scope", nil, "for an administrator: scope that it may put on keys")
 	f.StringArrayVar(&grants.Projects, "grant-project", nil, "for an administrator: project that it may act in; * for all")
+	f.StringArrayVar(&grants.Users, "grant-user", nil, "for an administrator: user that it may make keys for, or the beginning of ids before a *; every user by default")
 	f.StringVar(&idempotency, "idempotency-key", "", "calls with the same one are one call")
 	required(c, "user", "name")
 	return c
@@ -146,11 +147,20 @@ func describeKey(w *tabwriter.Writer, k *adminapi.Key) {
 	row(w, "expires", when(k.ExpiresAt, "never"))
 	if k.ShadowUntil != nil {
 		row(w, "only reported until", when(k.ShadowUntil, "-"))
+		row(w, "  within", orElse(strings.Join(k.ShadowScopes, " "), "nothing: set it again"))
+	}
+	if k.ShadowEnd != nil {
+		row(w, "  never after", when(k.ShadowEnd, "-"))
 	}
 	row(w, "created", when(&k.CreatedAt, "-"))
 	row(w, "networks", strings.Join(k.AllowedCIDRs, " "))
 	row(w, "rate", k.Rate)
 	row(w, "project", k.Project)
+	if g := k.Grants; g != nil {
+		row(w, "may grant", strings.Join(g.Scopes, " "))
+		row(w, "  in projects", strings.Join(g.Projects, " "))
+		row(w, "  to users", orElse(strings.Join(g.Users, " "), "all"))
+	}
 	if k.RevokedAt != nil {
 		row(w, "revoked", when(k.RevokedAt, "-"))
 	}
@@ -161,6 +171,13 @@ func describeKey(w *tabwriter.Writer, k *adminapi.Key) {
 		row(w, "used", k.Usage.Count)
 		row(w, "last used", when(k.Usage.LastUsedAt, "never"))
 	}
+}
+
+func orElse(text, other string) string {
+	if text == "" {
+		return other
+	}
+	return text
 }
 
 func tableOfKeys(keys []adminapi.Key) func(*tabwriter.Writer) {

@@ -50,7 +50,7 @@ func keysUpdate(g *globals) *cobra.Command {
 	f.StringToStringVar(&meta, "meta", nil, "metadata in place of all")
 	f.StringVar(&rate, "rate", "", "how often it may be used, such as 100/s; empty for no limit")
 	f.StringVar(&project, "project", "", "project that it belongs to")
-	f.StringVar(&shadow, "shadow-until", "", "until when its refusals for scope, network and route are only reported: a duration, RFC 3339, or never")
+	f.StringVar(&shadow, "shadow-until", "", "until when its refusals for scope, network and route are only reported, within what your own key may grant: a duration, RFC 3339, or never; once set, it can only come sooner")
 	f.StringVar(&version, "if-version", "", "only if this is still the key's version")
 	return c
 }

@@ -158,6 +158,9 @@ func matchRoute(settings *config.Config, method, target string) (match, error) {
 			return m, nil
 		}
 		m.Outcome = "a key with the scope is needed"
+		if rule.Project != "" {
+			m.Outcome += ", of the project " + rule.Project
+		}
 	case settings.DefaultRoute == string(authz.DefaultRouteAuthenticated):
 		m.Outcome = "no rule matches: any valid key will do"
 	case settings.DefaultRoute == string(authz.DefaultRouteMap):

@@ -20,7 +20,9 @@ type Key struct {
 	IsActive     bool              `json:"is_active"`
 	ExpiresAt    *time.Time        `json:"expires_at"`
 	RevokedAt    *time.Time        `json:"revoked_at,omitempty"`
-	ShadowUntil  *time.Time        `json:"shadow_until,omitempty" doc:"Until then refusals for scope, network and route are only reported."`
+	ShadowUntil  *time.Time        `json:"shadow_until,omitempty" doc:"Until then refusals for scope, network and route are only reported, where shadow_scopes cover the request."`
+	ShadowEnd    *time.Time        `json:"shadow_end,omitempty" doc:"The end that was given when shadow mode was first set: it can't be set again beyond that."`
+	ShadowScopes []string          `json:"shadow_scopes,omitempty" doc:"What the administrator who set shadow mode may grant; it softens nothing else."`
 	CreatedAt    time.Time         `json:"created_at"`
 	UpdatedAt    time.Time         `json:"updated_at"`
 	Environment  string            `json:"environment"`
@@ -40,6 +42,7 @@ type Key struct {
 type Grants struct {
 	Scopes   []string `json:"scopes"`
 	Projects []string `json:"projects" doc:"* stands for all."`
+	Users    []string `json:"users,omitempty" doc:"Users for whom it may make keys: ids, or the beginning of ids before a *. None: every user."`
 }
 
 // Usage is how a key was used.
@@ -74,7 +77,7 @@ type KeyPatch struct {
 	AllowedCIDRs *[]string          `json:"allowed_cidrs,omitempty"`
 	Metadata     *map[string]string `json:"metadata,omitempty"`
 	Rate         *string            `json:"rate,omitempty"`
-	ShadowUntil  *string            `json:"shadow_until,omitempty" doc:"RFC 3339, or never to end it. Needs extauthz/shadow:update."`
+	ShadowUntil  *string            `json:"shadow_until,omitempty" doc:"RFC 3339, or never to end it. At most 90 days ahead when it is first set, and never later than that afterwards. Not of your own key. Needs extauthz/shadow:update."`
 	Project      *string            `json:"project,omitempty"`
 	Grants       *Grants            `json:"grants,omitempty"`
 }
@@ -135,13 +138,14 @@ type Route struct {
 	Resource  string `json:"resource,omitempty"`
 	Action    string `json:"action,omitempty"`
 	Anonymous bool   `json:"anonymous,omitempty"`
+	Project   string `json:"project,omitempty" doc:"That the key must belong to"`
 	Asks      string `json:"asks" doc:"What a request needs, in words: rules of an OpenAPI document can have alternatives"`
 	Source    string `json:"source,omitempty" doc:"The OpenAPI document that the rule was read from"`
 }
 
 // RouteOf tells a rule.
 func RouteOf(r *authz.Rule) Route {
-	return Route{Match: r.Pattern, Resource: r.Resource, Action: r.Action, Anonymous: r.Anonymous, Asks: r.Asks(), Source: r.Source}
+	return Route{Match: r.Pattern, Resource: r.Resource, Action: r.Action, Anonymous: r.Anonymous, Project: r.Project, Asks: r.Asks(), Source: r.Source}
 }
 
 // AuditEntry tells who changed what.
@@ -170,14 +174,17 @@ func instant(t time.Time) *time.Time {
 
 func keyOf(r *authz.Record, now time.Time) Key {
 	k := Key{ID: r.ID, Prefix: r.Prefix, UserID: r.UserID, Name: r.Name, Scopes: r.Scopes.Strings(), Roles: append([]string{}, r.Roles...),
-		Status: r.Status(now).String(), IsActive: r.Active, ExpiresAt: instant(r.ExpiresAt), RevokedAt: instant(r.RevokedAt), ShadowUntil: instant(r.ShadowUntil),
+		Status: r.Status(now).String(), IsActive: r.Active, ExpiresAt: instant(r.ExpiresAt), RevokedAt: instant(r.RevokedAt), ShadowUntil: instant(r.ShadowUntil), ShadowEnd: instant(r.ShadowEnd),
 		CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt, Environment: r.Environment, Project: r.Project, Metadata: r.Metadata,
 		Rate: r.Rate.String(), Family: r.Family, RotatedFrom: r.RotatedFrom, Version: r.Version}
 	for _, n := range r.AllowedCIDRs {
 		k.AllowedCIDRs = append(k.AllowedCIDRs, n.String())
 	}
-	if len(r.Grants.Scopes) > 0 || len(r.Grants.Projects) > 0 {
-		k.Grants = &Grants{Scopes: r.Grants.Scopes.Strings(), Projects: append([]string{}, r.Grants.Projects...)}
+	if len(r.Grants.Scopes)+len(r.Grants.Projects)+len(r.Grants.Users) > 0 {
+		k.Grants = &Grants{Scopes: r.Grants.Scopes.Strings(), Projects: append([]string{}, r.Grants.Projects...), Users: r.Grants.Users}
+	}
+	if len(r.ShadowScopes) > 0 {
+		k.ShadowScopes = r.ShadowScopes.Strings()
 	}
 	return k
 }
@@ -209,7 +216,7 @@ func (g *Grants) domain(f *fields) authz.Grants {
 	if g == nil {
 		return authz.Grants{}
 	}
-	return authz.Grants{Scopes: parse(f, "grants.scopes", g.Scopes, authz.ParseScopes), Projects: g.Projects}
+	return authz.Grants{Scopes: parse(f, "grants.scopes", g.Scopes, authz.ParseScopes), Projects: g.Projects, Users: g.Users}
 }
 
 func networks(f *fields, texts []string) []netip.Prefix {

@@ -9,6 +9,7 @@ import (
 
 	"extauthz/authz"
 	"extauthz/authz/keyring"
+	"extauthz/authz/subject"
 	"extauthz/cachesvc"
 )
 
@@ -111,12 +112,14 @@ func (a *api) registerOperations(h huma.API) {
 				return nil, err
 			}
 			b := in.Body
-			n, err := a.cache.Invalidate(ctx, cachesvc.Target{Key: b.Key, User: b.User, Tag: b.Tag, All: b.All}, p.KeyID, b.Reason)
-			if err != nil {
-				return nil, huma.Error422UnprocessableEntity(err.Error())
-			}
 			out := &invalidatedAnswer{}
-			out.Body.Dropped = n
+			for _, user := range subject.Forms(b.User) { // one, but for an id that may be stored in several forms
+				n, err := a.cache.Invalidate(ctx, cachesvc.Target{Key: b.Key, User: user, Tag: b.Tag, All: b.All}, p.KeyID, b.Reason)
+				if err != nil {
+					return nil, huma.Error422UnprocessableEntity(err.Error())
+				}
+				out.Body.Dropped += n
+			}
 			return out, nil
 		})
 	register(a, h, http.MethodGet, "/v1/cache/monitors", "cache-monitors", "Have the cache's monitors look now", 0,

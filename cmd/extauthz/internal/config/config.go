@@ -40,7 +40,7 @@ type Config struct {
 	Mapping Mapping `koanf:"default_map"`
 	// Whether Envoy's context extensions resource and action count where no rule matches. Set to false where tenants write them.
 	ContextExtensions bool `koanf:"context_extensions"`
-	// A trial of everything: refusals for a missing key, scope, network and route are only reported.
+	// A trial of everything: refusals for a missing key, scope, network, route and project are only reported.
 	Shadow Shadow `koanf:"shadow"`
 	// Resource and action from the gateway's route metadata.
 	RouteMetadata RouteMetadata `koanf:"route_metadata"`
@@ -182,6 +182,8 @@ type Keys struct {
 	Environments []string `koanf:"environments"`
 	// Files with peppers of 32 bytes or more; the first makes new digests, all prove old ones. None: plain SHA-256.
 	PepperFiles []string `koanf:"pepper_files"`
+	// Whether keys whose digest was made without one of the peppers are refused, so that somebody who can write to the database can't put a digest of his own there. Rotate keys from before the peppers first: extauthz_keys_unpeppered counts them.
+	RequirePepper bool `koanf:"require_pepper"`
 }
 
 // Credential is one place where a key may stand: exactly one of header, query

@@ -8,7 +8,7 @@ import (
 // reloadable are the settings and sections that a running service can take over.
 var reloadable = []string{
 	"credentials", "identity", "headers", "routes", "default_route", "default_map", "context_extensions", "route_metadata", "openapi",
-	"shadow", "cors", "paths", "client_address", "denials", "on_error", "debug_headers", "limits", "keys.pepper_files", "cache.sealing_key_file", "log.level", "log.sample_allowed", "grpc.tls", "http.tls", "admin.tls", "ops.tls",
+	"shadow", "cors", "paths", "client_address", "denials", "on_error", "debug_headers", "limits", "keys.pepper_files", "keys.require_pepper", "cache.sealing_key_file", "log.level", "log.sample_allowed", "grpc.tls", "http.tls", "admin.tls", "ops.tls",
 }
 
 // Diff names the settings that differ, sorted: those that a running service can

@@ -33,7 +33,7 @@ func (c *Config) RouteTable() (*authz.RouteTable, error) {
 
 func (r Route) config() authz.RouteConfig {
 	return authz.RouteConfig{
-		Match: r.Match, Resource: r.Resource, Action: r.Action, Anonymous: r.Anonymous,
+		Match: r.Match, Resource: r.Resource, Action: r.Action, Anonymous: r.Anonymous, Project: r.Project,
 		Shadow: r.Mode == modeShadow, Until: r.Until.Time, Encoded: r.Encoded == encodedAllow,
 	}
 }

@@ -12,7 +12,9 @@ type Route struct {
 	Action string `koanf:"action"`
 	// Whether the request needs no key.
 	Anonymous bool `koanf:"anonymous"`
-	// enforce, or shadow: denials for scope, network and route are only recorded. Empty: enforce.
+	// Project that the key must belong to; empty: any, and none.
+	Project string `koanf:"project"`
+	// enforce, or shadow: denials for scope, network, route and project are only recorded. Empty: enforce.
 	Mode string `koanf:"mode" enum:"enforce,shadow"`
 	// Whether percent-encoded characters and parameters (";") in what the wildcards match are data, as they are to the upstream (allow), or refused. Empty: refuse. The resource can then hold no wildcard.
 	Encoded string `koanf:"encoded" enum:"refuse,allow"`

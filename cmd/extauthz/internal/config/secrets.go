@@ -128,6 +128,7 @@ func trimNewline(text []byte) []byte {
 }
 
 // Peppers reads the pepper files. None configured: digests are plain SHA-256.
+// With keys.require_pepper such digests are rejected.
 func (c *Config) Peppers() (*authz.Peppers, error) {
 	var peppers []authz.Pepper
 	var problems []error
@@ -147,7 +148,11 @@ func (c *Config) Peppers() (*authz.Peppers, error) {
 	if len(problems) > 0 {
 		return nil, errors.Join(problems...)
 	}
-	return authz.NewPeppers(peppers)
+	set, err := authz.NewPeppers(peppers)
+	if err != nil || !c.Keys.RequirePepper || len(peppers) == 0 { // none: validate reports it
+		return set, err
+	}
+	return set.Required()
 }
 
 // SealingKeys reads the file with the keys that seal records in Redis: the whole

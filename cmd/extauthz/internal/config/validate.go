@@ -199,6 +199,9 @@ func (v *validator) keys() {
 		_, err := v.Peppers()
 		v.each("keys.pepper_files", err)
 	}
+	if v.Keys.RequirePepper && len(v.Keys.PepperFiles) == 0 {
+		v.add("keys.require_pepper", "is true, and keys.pepper_files names none, so that no key would be valid: name a file with a pepper, or remove it")
+	}
 	if path := v.Admin.BootstrapKeyFile; path != "" {
 		const setting = "admin.bootstrap_key_file"
 		if _, ok := v.secretFile(setting, path, v.faults); ok && !v.faults.about("keys") {

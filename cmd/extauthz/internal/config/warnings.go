@@ -35,7 +35,7 @@ func (c *Config) Warnings(now time.Time) []string {
 			continue
 		}
 		if now.Before(r.Until.Time) {
-			add(setting, "%s is in shadow mode until %s: its denials for a missing key, scope, network and route are reported only", r.Match, r.Until)
+			add(setting, "%s is in shadow mode until %s: its denials for a missing key, scope, network, route and project are reported only", r.Match, r.Until)
 		} else {
 			add(setting, "the trial of %s is over since %s and the rule enforced: remove mode and until", r.Match, r.Until)
 		}
@@ -57,7 +57,7 @@ func (c *Config) Warnings(now time.Time) []string {
 	switch until := c.Shadow.Until; {
 	case until.IsZero():
 	case now.Before(until.Time):
-		add("shadow.until", "until %s no request is refused for a missing key, scope, network or route: such refusals are reported only", until)
+		add("shadow.until", "until %s no request is refused for a missing key, scope, network, route or project: such refusals are reported only", until)
 	default:
 		add("shadow.until", "the trial of everything is over since %s, and refusals are enforced: remove it", until)
 	}

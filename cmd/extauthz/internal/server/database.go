@@ -46,6 +46,14 @@ func OpenDatabase(ctx context.Context, c *config.Config, log *slog.Logger) (*mod
 		_ = db.Close()
 		return nil, err
 	}
+	repaired, err := db.RepairVersions(ctx)
+	if err != nil {
+		_ = db.Close()
+		return nil, err
+	}
+	if repaired {
+		log.WarnContext(ctx, "the database's versions had gone back: they go on beyond all that were given, and caches are emptied; a replication or a dump that is loaded has to bring the sequence change_version along")
+	}
 	return db, nil
 }
 

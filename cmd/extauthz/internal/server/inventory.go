@@ -17,6 +17,7 @@ type inventory struct {
 	keys  *prometheus.GaugeVec
 	count func(context.Context, time.Time) (map[string]int64, error)
 	now   func() time.Time
+	also  func(context.Context) // is counted then too
 }
 
 func newInventory(r prometheus.Registerer, version string, count func(context.Context, time.Time) (map[string]int64, error), now func() time.Time) *inventory {
@@ -53,6 +54,9 @@ func (i *inventory) run(ctx context.Context) error {
 			for _, state := range []string{"active", "disabled", "revoked", "expired"} {
 				i.keys.WithLabelValues(state).Set(float64(counts[state]))
 			}
+		}
+		if i.also != nil {
+			i.also(ctx)
 		}
 		select {
 		case <-ctx.Done():

@@ -23,8 +23,10 @@ type policies struct {
 	validator authz.Validator
 	usage     authz.UsageRecorder
 	limiter   *authz.Limiter // one for all policies: a reload forgets no count
-	now       func() time.Time
-	current   atomic.Pointer[policy]
+	// unpeppered receives the prefixes of keys that are refused for keys.require_pepper.
+	unpeppered func(prefix string)
+	now        func() time.Time
+	current    atomic.Pointer[policy]
 }
 
 func (p *policies) authorizer() *authz.Authorizer { return p.current.Load().authorizer }
@@ -54,7 +56,7 @@ func (p *policies) build(c *config.Config) (*policy, error) {
 		AllowPreflights: c.CORS.AllowPreflights, RouteMetadata: c.GatewayRoutes(), ShadowUntil: c.Shadow.Until.Time,
 		ClientAddress:  authz.ClientAddress{TrustedHops: c.ClientAddress.TrustedHops, Header: c.ClientAddress.Header},
 		IdentityPrefix: c.Identity.HeaderPrefix, ForwardCredential: c.Identity.ForwardCredential,
-		Validator: p.validator, Limiter: limiter, Usage: p.usage, Now: p.now,
+		Validator: p.validator, Limiter: limiter, Usage: p.usage, Unpeppered: p.unpeppered, Now: p.now,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("policy: %w", err)

@@ -140,7 +140,9 @@ func (s *Server) assemble(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.policies = &policies{format: format, validator: s.validator(), usage: s.cache, now: s.cache.Now,
+	unpeppered := newUnpeppered(registry, s.log, s.db.CountUnpeppered)
+	s.stock.also = func(ctx context.Context) { unpeppered.look(ctx, s.policies.authorizer().Peppers) }
+	s.policies = &policies{format: format, validator: s.validator(), usage: s.cache, now: s.cache.Now, unpeppered: unpeppered.met,
 		limiter: authz.NewLimiter(c.Cache.Local.MaxKeys, s.replicas.count, time.Now)}
 	p, err := s.policies.build(c)
 	if err != nil {

@@ -1,0 +1,55 @@
+package keyring
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"extauthz/authz"
+)
+
+// everything is what the system may grant: all but the reserved resource.
+var everything = authz.Scopes{{Resource: "*", Actions: []string{"*"}}}
+
+// shadow completes the shadow mode of next, whose end was set just now. What it
+// softens is as good as granted by the administrator who sets it. So it is limited to what that
+// principal may grant; it is never of its own key, nor of one that is its own by
+// rotation; and the end that was given first holds for the whole family: it may
+// come sooner, and never later, whatever was ended, set again or rotated
+// meanwhile.
+func (f *family) shadow(p Principal, next *authz.Record) error {
+	if next.ShadowUntil.IsZero() {
+		next.ShadowScopes = nil
+		return nil
+	}
+	if slices.ContainsFunc(f.members, func(m authz.Record) bool { return p.is(&m) }) {
+		return fmt.Errorf("%w: a key may not put itself, or another one of its rotation family, into shadow mode: ask another administrator", ErrForbidden)
+	}
+	end := f.shadowEnd()
+	if end.IsZero() {
+		end = next.ShadowUntil
+	}
+	if next.ShadowUntil.After(end) {
+		return &ValidationError{[]FieldError{{"shadow_until", fmt.Sprintf(
+			"must not be after %s, the end that was given when shadow mode was first set: it can't be moved, by rotation neither; give the key the scopes that it needs, or issue a new one", instant(end))}}}
+	}
+	if !p.System && len(p.Grants.Scopes) == 0 {
+		return fmt.Errorf("%w: your key may grant nothing, so its shadow mode would soften nothing", ErrForbidden)
+	}
+	next.ShadowEnd = end
+	if next.ShadowScopes = p.Grants.Scopes; p.System {
+		next.ShadowScopes = everything
+	}
+	return nil
+}
+
+// shadowEnd is the end of shadow mode that holds for the family: the first that
+// was given to any of its members. Zero: none was.
+func (f *family) shadowEnd() (end time.Time) {
+	for i := range f.members {
+		if e := f.members[i].ShadowEnd; !e.IsZero() && (end.IsZero() || e.Before(end)) {
+			end = e
+		}
+	}
+	return end
+}

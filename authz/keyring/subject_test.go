@@ -1,0 +1,120 @@
+package keyring_test
+
+import (
+	"testing"
+
+	"extauthz/authz"
+	"extauthz/authz/keyring"
+)
+
+const (
+	composed   = "caf\u00e9"
+	decomposed = "cafe\u0301"
+)
+
+func TestCreate_StoresOneFormOfASubject(t *testing.T) {
+	b := newBench(t)
+	rec := b.create(keyring.CreateRequest{UserID: decomposed, Name: decomposed}).Record
+	if rec.UserID != composed || rec.Name != composed {
+		t.Errorf("got %q and %q", rec.UserID, rec.Name)
+	}
+	got := must(b.keys.Update(t.Context(), system, rec.ID, keyring.Patch{Name: new("n" + decomposed)}))(t)
+	if got.Name != "n"+composed {
+		t.Errorf("got %q", got.Name)
+	}
+	first := must(b.keys.Create(t.Context(), system, keyring.CreateRequest{UserID: composed, Name: "n", IdempotencyKey: "i"}))(t)
+	second := must(b.keys.Create(t.Context(), system, keyring.CreateRequest{UserID: decomposed, Name: "n", IdempotencyKey: "i"}))(t)
+	if !second.Replayed || second.Record.ID != first.Record.ID {
+		t.Error("the same request in another form made another key")
+	}
+	for _, user := range []string{" alice", "alice ", ".", "..", "a/../b", "al\u200bice", "\u3000"} {
+		_, err := b.keys.Create(t.Context(), system, keyring.CreateRequest{UserID: user, Name: "n"})
+		wantErr(t, err, keyring.ErrInvalid)
+	}
+	for _, name := range []string{" n", "n ", "n\u200b", "\t"} {
+		_, err := b.keys.Update(t.Context(), system, rec.ID, keyring.Patch{Name: &name})
+		wantErr(t, err, keyring.ErrInvalid)
+	}
+}
+
+// TestRevokeUser_TakesIdsThatAreNoLongerMade: what was stored before must not be
+// out of reach.
+func TestRevokeUser_TakesIdsThatAreNoLongerMade(t *testing.T) {
+	b := newBench(t)
+	for _, user := range []string{" alice", "alice ", "..", "a\u200b"} {
+		made := b.create(keyring.CreateRequest{}).Record
+		b.fake().keys[len(b.fake().keys)-1].Record.UserID = user
+		revoked := must(b.keys.RevokeUser(t.Context(), system, user, keyring.RevokeOptions{}))(t)
+		if len(revoked) != 1 || revoked[0].ID != made.ID || revoked[0].RevokedAt.IsZero() {
+			t.Errorf("%q: revoked %+v", user, revoked)
+		}
+	}
+	_, err := b.keys.RevokeUser(t.Context(), system, "", keyring.RevokeOptions{})
+	wantErr(t, err, keyring.ErrInvalid)
+}
+
+func TestGrants_UsersLimitForWhomKeysAreMade(t *testing.T) {
+	b := newBench(t)
+	p := admin(t, "orders:* extauthz:*", "shop")
+	p.Grants.Users = []string{"acme-*", "bob"}
+	create := func(p keyring.Principal, user string, g authz.Grants) error {
+		_, err := b.keys.Create(t.Context(), p, keyring.CreateRequest{UserID: user, Name: "n", Project: "shop", Scopes: scopes(t, "orders:read"), Grants: g})
+		return err
+	}
+	for user, may := range map[string]bool{"acme-1": true, "acme-": true, "bob": true, "bobby": false, "acme": false, "Acme-1": false, "bob-of-tenant-b": false, "x-acme-1": false, "acme-caf\u00e9": true} {
+		if err := create(p, user, authz.Grants{}); (err == nil) != may {
+			t.Errorf("%s: %v", user, err)
+		} else if err != nil {
+			wantErr(t, err, keyring.ErrForbidden)
+		}
+	}
+	grants := func(users ...string) authz.Grants {
+		return authz.Grants{Scopes: scopes(t, "orders:read"), Projects: []string{"shop"}, Users: users}
+	}
+	for name, c := range map[string]struct {
+		g   authz.Grants
+		may bool
+	}{
+		"the same":              {grants("acme-*", "bob"), true},
+		"fewer":                 {grants("acme-eu-*"), true},
+		"one of them":           {grants("acme-1"), true},
+		"all":                   {grants(), false},
+		"a star":                {grants("*"), false},
+		"wider":                 {grants("acme*"), false},
+		"wider in one part":     {grants("acme-1", "b*"), false},
+		"others":                {grants("carol"), false},
+		"all, without the rest": {authz.Grants{Projects: []string{"shop"}}, false},
+	} {
+		if err := create(p, "acme-1", c.g); (err == nil) != c.may {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	any := admin(t, "orders:*", "shop")
+	if err := create(any, "carol", grants()); err != nil {
+		t.Errorf("an administrator from before there were limits: %v", err)
+	}
+	for _, pattern := range []string{"", " a", "a\u200b*", ".", "../*", "al ice *"} {
+		_, err := b.keys.Create(t.Context(), system, keyring.CreateRequest{UserID: "u", Name: "n", Grants: grants(pattern)})
+		if pattern == "al ice *" {
+			if err != nil {
+				t.Errorf("%q: %v", pattern, err)
+			}
+			continue
+		}
+		wantErr(t, err, keyring.ErrInvalid)
+	}
+
+	// A new secret of somebody else's is as good as a key made for him.
+	carol := b.create(keyring.CreateRequest{UserID: "carol", Project: "shop"}).Record
+	_, err := b.keys.Rotate(t.Context(), p, carol.ID, keyring.RotateOptions{})
+	wantErr(t, err, keyring.ErrForbidden)
+	_, err = b.keys.Update(t.Context(), p, carol.ID, keyring.Patch{Scopes: new(scopes(t, "orders:*"))})
+	wantErr(t, err, keyring.ErrForbidden)
+	must(b.keys.Disable(t.Context(), p, carol.ID))(t) // ends are limited by project alone
+	if revoked := must(b.keys.RevokeUser(t.Context(), p, "carol", keyring.RevokeOptions{}))(t); len(revoked) != 2 {
+		t.Errorf("revoked %d keys", len(revoked))
+	}
+	wide := b.create(keyring.CreateRequest{UserID: "acme-9", Project: "shop", Grants: grants()}).Record
+	_, err = b.keys.Rotate(t.Context(), p, wide.ID, keyring.RotateOptions{})
+	wantErr(t, err, keyring.ErrForbidden)
+}

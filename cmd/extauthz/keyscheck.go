@@ -1,0 +1,84 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"extauthz/authz/subject"
+	"extauthz/cmd/extauthz/internal/adminapi"
+)
+
+// oddKey is a key whose user id or name would be refused today, or stored in
+// another form.
+type oddKey struct {
+	ID     string `json:"id"`
+	Prefix string `json:"prefix"`
+	Status string `json:"status"`
+	Field  string `json:"field"` // user_id or name
+	Value  string `json:"value"`
+	Why    string `json:"why"`
+	Do     string `json:"do"`
+}
+
+func keysCheck(g *globals) *cobra.Command {
+	return &cobra.Command{
+		Use: "check", Short: "Report keys whose user id or name would be refused or changed today", Args: noArguments,
+		Long: "Report keys whose user id or name would be refused or changed today: with blanks at an edge, invisible characters, in another Unicode form. " +
+			"They go on working as they are. Revoked keys are left out. Exits with status 1 where there are some.",
+		Example: "  extauthz keys check\n  extauthz keys check -o json",
+		RunE: func(c *cobra.Command, _ []string) error {
+			keys, err := all[adminapi.Key](c, g, "/v1/keys", url.Values{"limit": {"1000"}})
+			if err != nil {
+				return err
+			}
+			odd := []oddKey{}
+			for i := range keys {
+				if keys[i].RevokedAt == nil {
+					odd = append(odd, oddities(&keys[i])...)
+				}
+			}
+			err = g.show(c, odd, func(w *tabwriter.Writer) {
+				if len(odd) == 0 {
+					_, _ = fmt.Fprintf(w, "all user ids and names are as they would be stored today (%d keys)\n", len(keys))
+					return
+				}
+				row(w, "PREFIX", "STATUS", "FIELD", "VALUE", "WHY", "DO")
+				for _, o := range odd {
+					row(w, o.Prefix, o.Status, o.Field, fmt.Sprintf("%+q", o.Value), o.Why, o.Do)
+				}
+			})
+			if err == nil && len(odd) > 0 {
+				err = errOdd(len(odd))
+			}
+			return err
+		},
+	}
+}
+
+type errOdd int
+
+func (e errOdd) Error() string {
+	return fmt.Sprintf("%d user ids or names would be refused or changed today: see above", int(e))
+}
+
+// oddities reports what is wrong with a key's user id and name. An id never
+// changes, so another key has to take the place of one with a wrong id.
+func oddities(k *adminapi.Key) (odd []oddKey) {
+	look := func(field, value, do string, stored string, err error) {
+		if err == nil && stored != value {
+			err = errors.New("is in another Unicode form than the usual one (NFC)")
+		}
+		if err != nil {
+			odd = append(odd, oddKey{ID: k.ID, Prefix: k.Prefix, Status: k.Status, Field: field, Value: value, Why: err.Error(), Do: do})
+		}
+	}
+	stored, err := subject.UserID(k.UserID)
+	look("user_id", k.UserID, "issue a key for the right user id, then extauthz keys revoke "+k.Prefix, stored, err)
+	stored, err = subject.Name(k.Name)
+	look("name", k.Name, "extauthz keys update "+k.Prefix+" --name NAME", stored, err)
+	return odd
+}

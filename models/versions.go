@@ -1,0 +1,73 @@
+package models
+
+import (
+	"context"
+	"fmt"
+
+	"gorm.io/gorm"
+)
+
+// Versions tell which of two states of a key or a role is the newer one, so they
+// must never begin again from somewhere before. In Postgres they come from a
+// sequence, which a replication that leaves sequences out, a restored dump or a
+// setval can put back. Three things hold them: the triggers give a row no version
+// that is not higher than the one it had; a trigger, a
+// reader of the feed or a start that finds the sequence behind brings it beyond all that was given;
+// and the database gets another epoch then, since what was compared in between
+// may be wrong. In SQLite the sequence is a row, and a trigger does all of it
+// where that row is set back.
+
+// EndEpoch begins another epoch if the database is still in this one; of many
+// callers at once one does it. Versions that went back are brought forward.
+func (db *DB) EndEpoch(ctx context.Context, epoch string) error {
+	f := db.feed
+	err := db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		res := tx.Exec(fmt.Sprintf(`UPDATE extauthz_meta AS m SET epoch = %s, why = 'a replica found that the database went back behind what was read from it'
+			WHERE m.id = 1 AND %s = ?`, f.random, f.epoch), epoch)
+		if res.Error != nil || res.RowsAffected == 0 {
+			return res.Error
+		}
+		_, err := db.forward(tx)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("another epoch can't begin: %w", err)
+	}
+	return nil
+}
+
+// RepairVersions brings versions forward, and begins another epoch, where the
+// next one would not be higher than all that were given; repaired reports whether
+// that was so. It reads the versions of all keys: 0.3 s for 200,000 in Postgres, on
+// a busy machine with two cores.
+func (db *DB) RepairVersions(ctx context.Context) (repaired bool, err error) {
+	err = db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		if db.driver == Postgres {
+			if err := tx.Exec("SET LOCAL statement_timeout = 0").Error; err != nil {
+				return err
+			}
+		}
+		var behind bool
+		highest := "(SELECT max(version) FROM (SELECT max(version) AS version FROM api_keys UNION ALL SELECT max(version) FROM roles UNION ALL SELECT max(version) FROM outbox) AS v)"
+		if err := tx.Raw("SELECT " + db.feed.given + " < COALESCE(" + highest + ", 0)").Row().Scan(&behind); err != nil || !behind {
+			return err
+		}
+		repaired, err = db.forward(tx)
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("versions can't be compared with those of the rows: %w", oneLine(err))
+	}
+	return repaired, nil
+}
+
+// forward leaves the last version that was given at or beyond all others.
+func (db *DB) forward(tx *gorm.DB) (moved bool, err error) {
+	if db.driver == Postgres {
+		return moved, tx.Raw("SELECT extauthz_versions_forward(0)").Row().Scan(&moved)
+	}
+	// The row is set to what is behind, so that its trigger does the rest.
+	res := tx.Exec(`UPDATE change_seq SET value = value - 1
+		WHERE value < (SELECT max(version) FROM (SELECT max(version) AS version FROM api_keys UNION ALL SELECT max(version) FROM roles UNION ALL SELECT max(version) FROM outbox))`)
+	return res.RowsAffected > 0, res.Error
+}

@@ -1,0 +1,224 @@
+package models
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"extauthz/authz"
+)
+
+// setBack is what a replication that leaves sequences out, or a slip, does.
+func setBack(t *testing.T, db *DB, to int) {
+	t.Helper()
+	sql := "UPDATE change_seq SET value = ?"
+	if db.driver == Postgres {
+		sql = "SELECT setval('change_version', ?)"
+	}
+	if err := db.gorm.Exec(sql, to).Error; err != nil {
+		t.Fatal(err)
+	}
+}
+
+func feed(t *testing.T, db *DB) authz.FeedPage {
+	t.Helper()
+	page, err := db.FeedStart(t.Context(), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return page
+}
+
+func run(t *testing.T, db *DB, sql string, args ...any) {
+	t.Helper()
+	if err := db.gorm.Exec(sql, args...).Error; err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+// TestVersions_NeverGoBack: after each way of setting them back, each kind of
+// change gets a version higher than all that its row had, in another epoch.
+func TestVersions_NeverGoBack(t *testing.T) {
+	const at = "'2026-01-01 00:00:00+00:00'"
+	for name, change := range map[string]struct {
+		sql   string
+		about string // prefix or role; "": of the key
+		seen  bool   // by the trigger; else by a reader or a start
+	}{
+		"disable":          {"UPDATE api_keys SET is_active = FALSE", "", true},
+		"rename a prefix":  {"UPDATE api_keys SET key_prefix = 'other'", "other", true},
+		"delete a key":     {"DELETE FROM api_keys", "", true},
+		"edit a role":      {"UPDATE roles SET scopes = '[{\"resource\":\"a\",\"actions\":[\"b\"]}]'", "r", true},
+		"rename a role":    {"UPDATE roles SET name = 's'", "s", true},
+		"delete a role":    {"DELETE FROM roles", "r", true},
+		"begin shadow":     {"UPDATE api_keys SET shadow_until = " + at, "", true},
+		"narrow its scope": {"UPDATE api_keys SET shadow_scopes = '[{\"resource\":\"a\",\"actions\":[\"b\"]}]'", "", true},
+		"end it for good":  {"UPDATE api_keys SET shadow_end = " + at, "", true},
+		"make a role":      {"INSERT INTO roles (name, created_at, updated_at) VALUES ('new', " + at + ", " + at + ")", "new", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(t *testing.T, db *DB) {
+				rec := insert(t, db, newKey(t, nil))[0]
+				run(t, db, "INSERT INTO roles (name, created_at, updated_at) VALUES ('r', "+at+", "+at+")")
+				for i := range 5 {
+					run(t, db, "UPDATE api_keys SET name = ?", strings.Repeat("x", i+1))
+					run(t, db, "UPDATE roles SET description = ?", strings.Repeat("x", i+1))
+				}
+				before := feed(t, db)
+				highest := before.Version
+				setBack(t, db, 1)
+				run(t, db, change.sql)
+				after := feed(t, db)
+				if !change.seen && db.driver == Postgres {
+					if after.Version >= highest || after.Epoch != before.Epoch {
+						t.Fatalf("version %d after %d in the epochs %s and %s: a reader would not see it", after.Version, highest, before.Epoch, after.Epoch)
+					}
+					if err := db.EndEpoch(t.Context(), after.Epoch); err != nil {
+						t.Fatal(err)
+					}
+					if after = feed(t, db); after.Version < highest || after.Epoch == before.Epoch {
+						t.Errorf("version %d after %d in the epochs %s and %s", after.Version, highest, before.Epoch, after.Epoch)
+					}
+					return
+				}
+				about := change.about
+				if about == "" {
+					about = rec.Prefix
+				}
+				i := slices.IndexFunc(after.Changes, func(c authz.Change) bool { return c.Prefix+c.Role == about })
+				if i < 0 || after.Changes[i].Version <= highest {
+					t.Errorf("the feed has %+v after version %d", after.Changes, highest)
+				}
+				if after.Epoch == before.Epoch || !strings.Contains(after.Why, "versions went back") {
+					t.Errorf("epoch %s became %s: %q", before.Epoch, after.Epoch, after.Why)
+				}
+				if after.Version <= highest {
+					t.Errorf("the next version would be after %d, and %d was given", after.Version, highest)
+				}
+				next := after.Epoch // and once is enough
+				run(t, db, "UPDATE api_keys SET name = 'y'")
+				run(t, db, "UPDATE roles SET description = 'y'")
+				if again := feed(t, db); again.Epoch != next {
+					t.Errorf("epoch %s became %s: it ended again", next, again.Epoch)
+				}
+			})
+		})
+	}
+}
+
+// TestVersions_AreRepairedAtAStart: rows without their sequence, as a logical
+// replication brings them.
+func TestVersions_AreRepairedAtAStart(t *testing.T) {
+	each(t, func(t *testing.T, db *DB) {
+		rec := insert(t, db, newKey(t, nil), newKey(t, nil), newKey(t, nil))[2]
+		before := feed(t, db)
+		if repaired, err := db.RepairVersions(t.Context()); err != nil || repaired {
+			t.Fatalf("repaired %v, %v: nothing was wrong", repaired, err)
+		}
+		if db.driver == SQLite {
+			run(t, db, "DROP TRIGGER change_seq_set_back")
+			run(t, db, "UPDATE change_seq SET value = 1")
+			// As the migration makes it.
+			migration, err := migrations.ReadFile("migrations/sqlite/00007_shadow_and_versions.sql")
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, sql, _ := strings.Cut(string(migration), "CREATE TRIGGER change_seq_set_back")
+			sql, _, _ = strings.Cut(sql, "-- +goose StatementEnd")
+			run(t, db, "CREATE TRIGGER change_seq_set_back"+sql)
+		} else {
+			setBack(t, db, 1)
+		}
+		if repaired, err := db.RepairVersions(t.Context()); err != nil || !repaired {
+			t.Fatalf("repaired %v, %v", repaired, err)
+		}
+		after := feed(t, db)
+		if after.Epoch == before.Epoch || after.Version < before.Version || after.Why == "" {
+			t.Errorf("got %+v after %+v", after, before)
+		}
+		run(t, db, "UPDATE api_keys SET is_active = FALSE WHERE id = ?", rec.ID)
+		if got, err := db.KeyByRef(t.Context(), rec.ID); err != nil || got.Version <= before.Version {
+			t.Errorf("version %d after %d, %v", got.Version, before.Version, err)
+		}
+		if repaired, err := db.RepairVersions(t.Context()); err != nil || repaired {
+			t.Errorf("repaired again: %v, %v", repaired, err)
+		}
+	})
+}
+
+// TestVersions_ManyThatMeetItBeginOneEpoch: writers and readers at once.
+func TestVersions_ManyThatMeetItBeginOneEpoch(t *testing.T) {
+	db := migrated(t, postgresConfig(t))
+	had := map[string]uint64{}
+	for range 8 {
+		rec := insert(t, db, newKey(t, nil))[0]
+		had[rec.ID] = rec.Version
+	}
+	before := feed(t, db)
+	setBack(t, db, 1)
+	results := make(chan error, len(had)+2)
+	for id := range had {
+		go func() { results <- db.gorm.Exec("UPDATE api_keys SET is_active = FALSE WHERE id = ?", id).Error }()
+	}
+	for range 2 {
+		go func() { results <- db.EndEpoch(t.Context(), before.Epoch) }()
+	}
+	for range cap(results) {
+		if err := <-results; err != nil {
+			t.Error(err)
+		}
+	}
+	for id, version := range had {
+		if rec, err := db.KeyByRef(t.Context(), id); err != nil || rec.Version <= version {
+			t.Errorf("version %d after %d, %v", rec.Version, version, err)
+		}
+	}
+	if after := feed(t, db); after.Epoch == before.Epoch || after.Version <= before.Version {
+		t.Errorf("got %+v after %+v", after, before)
+	}
+}
+
+func TestVersions_SQLiteKeepsTheirRow(t *testing.T) {
+	db := migrated(t, sqliteConfig(t))
+	for _, sql := range []string{"DELETE FROM change_seq", "INSERT OR REPLACE INTO change_seq VALUES (1, 0, FALSE)", "REPLACE INTO change_seq VALUES (1, 0, FALSE)"} {
+		if err := db.gorm.Exec(sql).Error; err == nil || !strings.Contains(err.Error(), "must not be") {
+			t.Errorf("%s: %v", sql, err)
+		}
+	}
+}
+
+// TestMigration_ClosesShadowModeOfUnknownGrants: a row that was in shadow mode
+// before its grants were kept has an end that holds, and softens nothing.
+func TestMigration_ClosesShadowModeOfUnknownGrants(t *testing.T) {
+	for _, driver := range []string{SQLite, Postgres} {
+		t.Run(driver, func(t *testing.T) {
+			c := sqliteConfig(t)
+			if driver == Postgres {
+				c = postgresConfig(t)
+			}
+			db := opened(t, c)
+			p, err := db.provider()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := p.UpTo(t.Context(), 6); err != nil {
+				t.Fatal(err)
+			}
+			k := newKey(t, nil)
+			row, err := newRow(&k)
+			if err != nil {
+				t.Fatal(err)
+			}
+			const at = "'2026-01-01 00:00:00+00:00'"
+			run(t, db, "INSERT INTO api_keys (id, user_id, key_prefix, key_hash, created_at, updated_at, shadow_until) VALUES ('old', 'u', 'p', ?, "+at+", "+at+", "+at+")", row.KeyHash)
+			if err := db.Migrate(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			rec, err := db.KeyByRef(t.Context(), "old")
+			if err != nil || rec.ShadowUntil.IsZero() || !rec.ShadowEnd.Equal(rec.ShadowUntil) || rec.ShadowScopes != nil || rec.Version < 2 {
+				t.Errorf("got %+v, %v", rec, err)
+			}
+		})
+	}
+}
