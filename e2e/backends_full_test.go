@@ -15,7 +15,7 @@ func moreFronts() []front {
 		exampleFront("caddy-"+parts.CaddyVersion, "Caddyfile", func(t *testing.T, configuration string, port int) { parts.StartNewCaddy(t, configuration, port) }),
 		{"traefik", func(t *testing.T, s *parts.Service, upstream string) string {
 			port := freePort(t)
-			parts.StartTraefik(t, example(t, "traefik.yaml", s, upstream, port), example(t, "traefik-dynamic.yaml", s, upstream, port), port)
+			parts.StartTraefik(t, exampleFor(t, "traefik.yaml", s, upstream, port), exampleFor(t, "traefik-dynamic.yaml", s, upstream, port), port)
 			return "127.0.0.1:" + strconv.Itoa(port)
 		}},
 	}

@@ -20,7 +20,7 @@ import (
 	"extauthz/envoy"
 )
 
-// forgedValue stands in everything that a client makes up: no backend may show it.
+// forgedValue is in everything that a client makes up: no backend may show it.
 const forgedValue = "/forged"
 
 // variants are how many requests a client tries its luck with.
@@ -90,8 +90,8 @@ type front struct {
 	start func(t *testing.T, s *parts.Service, upstream string) (gateway string)
 }
 
-// example is a configuration of ours as it stands, but for addresses.
-func example(t *testing.T, name string, s *parts.Service, upstream string, port int) string {
+// exampleFor is a configuration of ours as it stands, but for addresses.
+func exampleFor(t *testing.T, name string, s *parts.Service, upstream string, port int) string {
 	t.Helper()
 	text, err := os.ReadFile("../envoy/examples/" + name)
 	if err != nil {
@@ -103,7 +103,7 @@ func example(t *testing.T, name string, s *parts.Service, upstream string, port 
 func exampleFront(name, file string, start func(t *testing.T, configuration string, port int)) front {
 	return front{name, func(t *testing.T, s *parts.Service, upstream string) string {
 		port := freePort(t)
-		start(t, example(t, file, s, upstream, port), port)
+		start(t, exampleFor(t, file, s, upstream, port), port)
 		return fmt.Sprintf("127.0.0.1:%d", port)
 	}}
 }

@@ -8,9 +8,11 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// moreProxies are those that take long to make: Traefik is compiled.
+// moreProxies are those that take long to make: they are compiled.
 func moreProxies() map[string]proxy {
-	return map[string]proxy{"traefik": {problems: true, start: func(t *testing.T, example func(string) string, port int) {
+	return map[string]proxy{"caddy-" + parts.CaddyVersion: {problems: true, start: func(t *testing.T, example func(string) string, port int) {
+		parts.StartNewCaddy(t, example("Caddyfile"), port)
+	}}, "traefik": {problems: true, start: func(t *testing.T, example func(string) string, port int) {
 		parts.StartTraefik(t, example("traefik.yaml"), example("traefik-dynamic.yaml"), port)
 	}}}
 }

@@ -6,11 +6,11 @@ import (
 	"unicode/utf8"
 )
 
-// overrideHeaders are those by which upstreams let whoever sends them exchange what
-// was judged: the method, the path or the host. They are removed from what clients
-// send, but for those that an operator keeps. Folded, in groups by what they exchange.
-// A group becomes one regular expression, and Envoy takes small ones alone: names that
-// begin alike stand together.
+// overrideHeaders are those by which upstreams let a client replace what was
+// judged: the method, the path or the host. They are removed from what clients
+// send, but for those that an operator keeps. Folded, in groups by what they replace.
+// A group becomes one regular expression, which Envoy limits in size: names that begin
+// alike are next to one another.
 var overrideHeaders = [][]string{
 	// The method: Rack, Symfony, Laravel, Express, ASP.NET Core, Jersey, grpc-gateway;
 	// OData; IBM; what nginx, Caddy and Traefik set for forward-auth.
@@ -24,13 +24,13 @@ var overrideHeaders = [][]string{
 	// The host, by which rules are chosen: Rack, Rails, Symfony, Spring, Express, ASP.NET
 	// Core, Django; PasteDeploy; Yii; RFC 7239 (host=, proto=).
 	{"x-forwarded-host", "x-forwarded-server", "x-original-host", "forwarded"},
-	// The file that is sent instead of an answer: Rack::Sendfile. That nobody was asked:
-	// Envoy says so where failure_mode_allow let a request in.
+	// The file that is sent instead of an answer: Rack::Sendfile. The mark of a request
+	// that Envoy let in without a decision (failure_mode_allow).
 	{"x-sendfile-type", "x-accel-mapping", "x-envoy-auth-failure-mode-allowed"},
 }
 
 // OverrideHeaders returns the names, folded and sorted, of the headers by which
-// upstreams let a client exchange method, path or host after they were judged.
+// upstreams let a client replace method, path or host after they were judged.
 func OverrideHeaders() []string {
 	return slices.Sorted(slices.Values(slices.Concat(overrideHeaders...)))
 }

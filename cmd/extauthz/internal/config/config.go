@@ -201,7 +201,7 @@ type Credential struct {
 
 // Headers is what clients may send on to the upstream.
 type Headers struct {
-	// Override headers that clients may send on, such as x-forwarded-prefix: by them upstreams let a client exchange the method, path or host that was judged. All others are removed, or refused where they can't be.
+	// Override headers that clients may send on, such as x-forwarded-prefix: by them upstreams let a client replace the method, path or host that was judged. All others are removed, or refused where they can't be.
 	KeepOverrides []string `koanf:"keep_overrides"`
 }
 

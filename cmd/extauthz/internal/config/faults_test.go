@@ -104,7 +104,7 @@ func TestEveryFaultIsOneLineThatSaysWhatToDo(t *testing.T) {
 		{"credentials: [{query: a&b}]", "credentials[0].query"},
 		{"credentials: [{query: a, scheme: b}]", "credentials[0].scheme: belongs to a header only"},
 		{"identity: {header_prefix: x-auth}", "identity.header_prefix"},
-		{"identity: {header_prefix: a-b-c-d-e-f-g-h-i-j-}", "identity.header_prefix: \"a-b-c-d-e-f-g-h-i-j-\" is longer than Envoy's regular expressions may be"},
+		{"identity: {header_prefix: a-b-c-d-e-f-g-h-i-j-k-l-m-n-o-p-q-r-}", "identity.header_prefix: \"a-b-c-d-e-f-g-h-i-j-k-l-m-n-o-p-q-r-\" is longer than Envoy's regular expressions may be"},
 		{"identity: {header_prefix: x-request-}", "covers x-request-id"},
 		{"identity: {metadata_headers: [a_b, a-b]}", "identity.metadata_headers[1]: a-b gives the same header"},
 		{"routes: [{match: /a}]", "routes[0]: route \"/a\": name a resource"},

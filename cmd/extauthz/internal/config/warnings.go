@@ -70,7 +70,7 @@ func (c *Config) Warnings(now time.Time) []string {
 		add("identity.forward_credential", "upstreams get the callers' keys")
 	}
 	for i, name := range c.Headers.KeepOverrides {
-		add(fmt.Sprintf("headers.keep_overrides[%d]", i), "clients may send %s on: an upstream that heeds it serves another method, path or host than was judged", envoy.FoldName(name))
+		add(fmt.Sprintf("headers.keep_overrides[%d]", i), "clients may send %s on: an upstream that uses it serves another method, path or host than was judged", envoy.FoldName(name))
 	}
 	if c.ClientAddress.TrustedHops > 0 {
 		add("client_address.trusted_hops", "%d: exactly so many proxies must add to %s before the gateway asks, or clients can choose their address", c.ClientAddress.TrustedHops, c.ClientAddress.Header)
