@@ -87,7 +87,7 @@ func TestCaddy_PassesWebsocketsWithIdentity(t *testing.T) {
 			server := httptest.NewServer(upstream)
 			defer server.Close()
 			gateway := f.start(t, s.On(t), server.Listener.Addr().String())
-			handshake := func(connection, upgrade string, more ...string) (*http.Response, net.Conn, *bufio.Reader) {
+			handshake := func(connection, upgrade string, more ...string) (status int, header http.Header, c net.Conn, r *bufio.Reader) {
 				c, err := net.DialTimeout("tcp", gateway, 5*time.Second)
 				if err != nil {
 					t.Fatal(err)
@@ -99,17 +99,18 @@ func TestCaddy_PassesWebsocketsWithIdentity(t *testing.T) {
 				if _, err := io.WriteString(c, strings.Join(lines, "\r\n")+"\r\n\r\n"); err != nil {
 					t.Fatal(err)
 				}
-				r := bufio.NewReader(c)
+				r = bufio.NewReader(c)
 				res, err := http.ReadResponse(r, nil)
 				if err != nil {
 					t.Fatal(err)
 				}
-				return res, c, r
+				_ = res.Body.Close()
+				return res.StatusCode, res.Header, c, r
 			}
 			for _, connection := range []string{"Upgrade", "upgrade", "keep-alive, Upgrade", "Upgrade, x-auth-user-id, X-Auth-Scopes"} {
-				res, c, r := handshake(connection, "websocket", "X-Api-Key: "+k.Key)
-				if res.StatusCode != http.StatusSwitchingProtocols || res.Header.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" {
-					t.Fatalf("%s: got %d %v", connection, res.StatusCode, res.Header)
+				status, header, c, r := handshake(connection, "websocket", "X-Api-Key: "+k.Key)
+				if status != http.StatusSwitchingProtocols || header.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" {
+					t.Fatalf("%s: got %d %v", connection, status, header)
 				}
 				frame := "\x81\x85\x00\x00\x00\x00hello" // text, masked by zeros
 				if _, err := io.WriteString(c, frame); err != nil {
@@ -125,11 +126,11 @@ func TestCaddy_PassesWebsocketsWithIdentity(t *testing.T) {
 				}
 				upstream.mu.Unlock()
 			}
-			if res, _, _ := handshake("Upgrade", "websocket"); res.StatusCode != http.StatusUnauthorized {
-				t.Errorf("without a key: got %d", res.StatusCode)
+			if status, _, _, _ := handshake("Upgrade", "websocket"); status != http.StatusUnauthorized {
+				t.Errorf("without a key: got %d", status)
 			}
-			if res, _, _ := handshake("Upgrade, HTTP2-Settings", "h2c", "HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA", "X-Api-Key: "+k.Key); res.StatusCode != http.StatusUpgradeRequired {
-				t.Errorf("h2c: got %d", res.StatusCode)
+			if status, _, _, _ := handshake("Upgrade, HTTP2-Settings", "h2c", "HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA", "X-Api-Key: "+k.Key); status != http.StatusUpgradeRequired {
+				t.Errorf("h2c: got %d", status)
 			}
 			upstream.mu.Lock()
 			defer upstream.mu.Unlock()
