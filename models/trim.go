@@ -49,8 +49,8 @@ func (db *DB) mark(ctx context.Context, age time.Duration) (place int64, err err
 		return 0, err
 	}
 	err = db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-		if err := tx.Exec(fmt.Sprintf(`INSERT INTO feed_marks (epoch, place, at, trimmed)
-			SELECT %s, %s, %s, FALSE FROM extauthz_meta m WHERE m.id = 1`, f.epoch, f.here, f.now)).Error; err != nil {
+		if err := tx.Exec(fmt.Sprintf(`INSERT INTO feed_marks (epoch, place, at, trimmed, version)
+			SELECT %s, %s, %s, FALSE, %s FROM extauthz_meta m WHERE m.id = 1`, f.epoch, f.here, f.now, f.given)).Error; err != nil {
 			return err
 		}
 		var old struct{ ID, Place int64 }

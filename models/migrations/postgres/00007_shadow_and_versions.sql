@@ -6,6 +6,7 @@ SET LOCAL lock_timeout = 0;
 -- it softens nothing until its shadow mode is set again.
 ALTER TABLE api_keys ADD COLUMN shadow_end TIMESTAMPTZ, ADD COLUMN shadow_scopes TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE extauthz_meta ADD COLUMN why TEXT NOT NULL DEFAULT ''; -- the epoch began
+ALTER TABLE feed_marks ADD COLUMN version BIGINT NOT NULL DEFAULT 0; -- the last one that was given at the mark
 
 -- Brings the sequence beyond all versions that were given, and begins another
 -- epoch, unless the sequence is beyond them and above. What the outbox holds bears
@@ -19,7 +20,7 @@ DECLARE
 BEGIN
     PERFORM 1 FROM extauthz_meta WHERE id = 1 FOR UPDATE;
     SELECT last_value INTO given FROM change_version;
-    SELECT GREATEST(above, (SELECT max(version) FROM api_keys), (SELECT max(version) FROM roles), (SELECT max(version) FROM outbox)) INTO highest;
+    SELECT GREATEST(above, (SELECT max(version) FROM api_keys), (SELECT max(version) FROM roles), (SELECT max(version) FROM outbox), (SELECT max(version) FROM feed_marks)) INTO highest;
     IF given > above AND given >= highest THEN
         RETURN FALSE;
     END IF;

@@ -5,6 +5,7 @@
 ALTER TABLE api_keys ADD COLUMN shadow_end DATETIME;
 ALTER TABLE api_keys ADD COLUMN shadow_scopes TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE extauthz_meta ADD COLUMN why TEXT NOT NULL DEFAULT ''; -- the epoch began
+ALTER TABLE feed_marks ADD COLUMN version BIGINT NOT NULL DEFAULT 0; -- the last one that was given at the mark
 
 -- Versions never go back: where the row is set back, it goes on beyond all
 -- versions that were given, and another epoch begins. What the outbox holds bears
@@ -12,7 +13,7 @@ ALTER TABLE extauthz_meta ADD COLUMN why TEXT NOT NULL DEFAULT ''; -- the epoch 
 -- +goose StatementBegin
 CREATE TRIGGER change_seq_set_back AFTER UPDATE OF value ON change_seq WHEN NEW.value IS NULL OR NEW.value < OLD.value BEGIN
     UPDATE change_seq SET value = max(OLD.value, (SELECT max(version) FROM
-        (SELECT max(version) AS version FROM api_keys UNION ALL SELECT max(version) FROM roles UNION ALL SELECT max(version) FROM outbox UNION ALL SELECT 0)));
+        (SELECT max(version) AS version FROM api_keys UNION ALL SELECT max(version) FROM roles UNION ALL SELECT max(version) FROM outbox UNION ALL SELECT max(version) FROM feed_marks UNION ALL SELECT 0)));
     DELETE FROM outbox;
     UPDATE extauthz_meta SET epoch = lower(hex(randomblob(16))), why = 'versions went back from ' || OLD.value || ' to ' || NEW.value || ': change_seq was set back' WHERE id = 1;
 END;
