@@ -33,7 +33,7 @@ fmt: ## gofmt everything
 	gofmt -w $$(git ls-files '*.go')
 
 test: parts vet lint ## what CI runs: vet, lint, all tests with the race detector
-	$(GO) test -race -timeout 20m ./...
+	$(GO) test -race -timeout 40m ./...
 	$(GO) test -count=1 -run Allocates ./authz ./envoy ./cachesvc
 	DEMO_ONCE=1 scripts/demo.sh
 
@@ -57,7 +57,7 @@ test-chart: ## the Helm chart: linted, rendered, held to Kubernetes' schemas, it
 
 test-full: ENVOYS = $(ALL_ENVOYS)
 test-full: parts vet lint ## also what takes longer: every Envoy, a million keys, a release made twice, fuzzing
-	E2E_ENVOYS="$(ALL_ENVOYS)" CI=true $(GO) test -race -count=1 -timeout 30m ./...
+	E2E_ENVOYS="$(ALL_ENVOYS)" CI=true $(GO) test -race -count=1 -timeout 60m ./...
 	scripts/install-parts.sh traefik=3.7.13 caddy=2.11.9
 	CI=true $(GO) test -tags full -timeout 20m -run '^(TestEachProxy|TestNoProxy|TestBackends|TestCaddy)' ./e2e
 	E2E_PLAIN_BUILD=1 CI=true $(GO) test -tags full -run TestAMillionKeys -v -timeout 20m ./e2e

@@ -10,6 +10,7 @@ import (
 func TestOverrideHeaders_OnlyKeptOnesReachTheUpstream(t *testing.T) {
 	const policy = `
 routes: [{match: "/healthz", anonymous: true}]
+default_route: map
 headers: {keep_overrides: [X-Forwarded-Prefix, x-envoy-original-path, x-forwarded-path]}
 `
 	onEach(t, func(t *testing.T, version string) {

@@ -115,7 +115,8 @@ func TestProject_IsPartOfTheIdentity(t *testing.T) {
 		s := newStack(t, version, `
 routes:
   - {match: "/acme/", resource: acme, project: acme}
-  - {match: "/healthz", anonymous: true}`)
+  - {match: "/healthz", anonymous: true}
+default_route: map`)
 		acme, other, none := s.NewKey("--scope", "*:*", "--project", "acme"), s.NewKey("--scope", "*:*", "--project", "other"), s.NewKey("--scope", "*:*")
 		a := s.ask("GET", "/acme/1", "x-api-key: "+acme.Key, "x-auth-project: root")
 		s.allowed(a)
