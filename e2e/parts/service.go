@@ -93,6 +93,7 @@ func StartServiceOn(tb testing.TB, address, configuration string) *Service {
 		s.env = []string{"EXTAUTHZ_GRPC__DRAIN_DELAY=0s"} // no gateway has to see the end coming
 	}
 	s.env = append(s.env,
+		"GORACE=atexit_sleep_ms=50", // a second by default, which each command would wait
 		"EXTAUTHZ_CONFIG="+file, "EXTAUTHZ_DATA_DIR="+s.DataDir, "EXTAUTHZ_GRPC__LISTEN="+s.GRPC,
 		"EXTAUTHZ_ADMIN__LISTEN="+s.Admin, "EXTAUTHZ_SERVER=http://"+s.Admin,
 		"EXTAUTHZ_OPS__LISTEN="+s.Ops, "EXTAUTHZ_HTTP__LISTEN="+s.HTTP,
