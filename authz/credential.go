@@ -10,7 +10,7 @@ import (
 // SourceKind says in which part of a request a credential is looked for.
 type SourceKind uint8
 
-// The places where a credential can stand. Nobody can configure the last two as
+// The places where a credential can stand. Nobody can configure the last three as
 // a source; a key may be found there all the same.
 const (
 	SourceHeader SourceKind = iota + 1
@@ -18,6 +18,7 @@ const (
 	SourceCookie
 	SourcePath
 	SourceHost
+	SourceMethod
 )
 
 // CredentialSource is one configured place for a credential.
@@ -40,6 +41,8 @@ func (s CredentialSource) String() string {
 		text = "path"
 	case SourceHost:
 		text = "host"
+	case SourceMethod:
+		text = "method"
 	default:
 		text = "header"
 	}

@@ -56,10 +56,10 @@ func TestCredentials_OnlyOursCount(t *testing.T) {
 		"two foreign values": {func(string) []Header {
 			return []Header{h("x-api-key", "a"), h("x-api-key", "b"), h("authorization", foreignToken)}
 		}, "", ReasonMalformed},
-		"two joined foreign values":    {func(string) []Header { return []Header{joined("x-api-key", "a,b")} }, "", ReasonMalformed},
-		"a cut key beside a whole one": {func(k string) []Header { return []Header{h("x-api-key", k[:20]), h("authorization", "Bearer "+k)} }, "", ReasonAmbiguous},
-		"another environment's head":   {func(k string) []Header { return []Header{h("x-api-key", "ak_prod_x"), h("authorization", "Bearer "+k)} }, "", ReasonAmbiguous},
-		"a mistyped key alone":         {func(k string) []Header { return []Header{h("x-api-key", k[:20])} }, "", ReasonMalformed},
+		"two joined foreign values":       {func(string) []Header { return []Header{joined("x-api-key", "a,b")} }, "", ReasonMalformed},
+		"a cut key beside a whole one":    {func(k string) []Header { return []Header{h("x-api-key", k[:20]), h("authorization", "Bearer "+k)} }, "", ReasonAmbiguous},
+		"another product under our brand": {func(k string) []Header { return []Header{h("x-api-key", "ak_prod_x"), h("authorization", "Bearer "+k)} }, "", ReasonGranted},
+		"a mistyped key alone":            {func(k string) []Header { return []Header{h("x-api-key", k[:20])} }, "", ReasonMalformed},
 		"two lines, one foreign": {func(k string) []Header {
 			return []Header{h("authorization", foreignToken), h("authorization", "Bearer "+k)}
 		}, "", ReasonAmbiguous},
@@ -74,7 +74,7 @@ func TestCredentials_OnlyOursCount(t *testing.T) {
 		"two lines, Basic, raw":             {func(k string) []Header { return []Header{h("authorization", foreignToken+","+basicOf(k, ""))} }, "", ReasonAmbiguous},
 		"a signature with commas":           {func(k string) []Header { return []Header{h("x-api-key", k), h("authorization", "Bearer a=b, c=d")} }, "", ReasonGranted},
 		"two lines with Basic, joined":      {func(k string) []Header { return []Header{joined("authorization", foreignToken+","+basicOf(k, ""))} }, "", ReasonAmbiguous},
-		"a cut key in a joined line":        {func(k string) []Header { return []Header{joined("authorization", foreignToken+",Bearer ak_x")} }, "", ReasonAmbiguous},
+		"a cut key in a joined line":        {func(k string) []Header { return []Header{joined("authorization", foreignToken+",Bearer ak_live_x")} }, "", ReasonAmbiguous},
 		"a damaged line with a key":         {func(k string) []Header { return []Header{joined("x-api-key", "!"+k)} }, "", ReasonAmbiguous},
 		"one parameter twice, once foreign": {func(k string) []Header { return []Header{h("accept", "*/*")} }, "?api_key=KEY&api%5Fkey=x", ReasonAmbiguous},
 		"one cookie twice, once foreign":    {func(k string) []Header { return []Header{h("cookie", "key="+k+"; key=x")} }, "", ReasonAmbiguous},

@@ -21,6 +21,9 @@ func (a *Authorizer) withoutKeys(r *Request, d *Decision, t *trace) {
 	case a.Format.Holds(path):
 		a.exposed(CredentialSource{Kind: SourcePath}, d, t)
 		return
+	case a.Format.Holds(r.Method):
+		a.exposed(CredentialSource{Kind: SourceMethod}, d, t)
+		return
 	case a.Format.Holds(r.Host):
 		a.exposed(CredentialSource{Kind: SourceHost}, d, t)
 		return

@@ -171,9 +171,16 @@ func (f *KeyFormat) ValidPrefix(prefix string) bool {
 	return false
 }
 
-// Mentions tells whether a text begins as keys of this brand do: a key of ours,
+// Mentions tells whether a text begins as keys of an environment do: a key of ours,
 // be it cut or mistyped.
-func (f *KeyFormat) Mentions(value string) bool { return strings.HasPrefix(value, f.stem) }
+func (f *KeyFormat) Mentions(value string) bool {
+	for _, head := range f.heads {
+		if strings.HasPrefix(value, head) {
+			return true
+		}
+	}
+	return false
+}
 
 // Environments returns the configured environments, the default one first.
 func (f *KeyFormat) Environments() []string { return append([]string(nil), f.environments...) }

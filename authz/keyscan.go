@@ -13,12 +13,44 @@ const maxKeyLength = 16 + 1 + 16 + 1 + keyTailLength
 // Holds tells whether a whole key of ours is anywhere in a text: head, length,
 // alphabet and checksum are as [KeyFormat.Parse] wants them, whatever is before
 // and behind it. Any of its characters may be percent-encoded, and that encoded
-// again. It allocates nothing, and its time grows with the text alone: what does
-// not begin like a key costs a search for the brand and one for each "%".
+// again. Its time grows with the text alone: what does not begin like a key costs a
+// search for the brand and one for each "%". It allocates only for a text in which
+// parts of an encoding are encoded themselves.
 func (f *KeyFormat) Holds(text string) bool {
 	if len(text) < f.shortest {
 		return false
 	}
+	if f.holdsOnce(text) {
+		return true
+	}
+	for range maxDecodings {
+		if !encodesEncoding(text) {
+			return false
+		}
+		text, _ = decodeOnce(text)
+		if f.holdsOnce(text) {
+			return true
+		}
+	}
+	return false
+}
+
+// encodesEncoding tells whether a text may have a percent-encoding once it is
+// decoded: it has an encoded "%", or one without two hexadecimal digits, which may
+// be encoded.
+func encodesEncoding(text string) bool {
+	for i := strings.IndexByte(text, '%'); i >= 0 && i < len(text); i++ {
+		if text[i] == '%' {
+			if c, ok := unescape(text[i:]); !ok || c == '%' {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// holdsOnce finds keys of which each character is plain or encoded by itself.
+func (f *KeyFormat) holdsOnce(text string) bool {
 	for rest := text; ; {
 		i := strings.Index(rest, f.stem)
 		if i < 0 {

@@ -10,6 +10,25 @@ import (
 
 // holdsByHand is Holds without any of its short cuts.
 func holdsByHand(f *KeyFormat, text string) bool {
+	for range maxDecodings + 1 {
+		if holdsOnceByHand(f, text) {
+			return true
+		}
+		var decoded []byte
+		for i := 0; i < len(text); i++ {
+			if text[i] == '%' && i+2 < len(text) && unhex(text[i+1]) >= 0 && unhex(text[i+2]) >= 0 {
+				decoded = append(decoded, byte(unhex(text[i+1])<<4|unhex(text[i+2])))
+				i += 2
+			} else {
+				decoded = append(decoded, text[i])
+			}
+		}
+		text = string(decoded)
+	}
+	return false
+}
+
+func holdsOnceByHand(f *KeyFormat, text string) bool {
 	for i := range len(text) {
 		plain := ""
 		for rest := text[i:]; rest != "" && len(plain) < maxKeyLength; {
@@ -54,7 +73,7 @@ func FuzzKeyFormat_HoldsAsByHand(f *testing.F) {
 		f.Fatal(err)
 	}
 	k := key.Reveal()
-	for _, seed := range []string{k, "x" + k + "y", "aka_aka_" + k, "%61ka_" + k[4:], "a%6ba%5Fli_" + k[7:], "aka_l%2569_" + k[7:], "%2561ka_" + k[4:], "%61" + k, "%" + k, "%6" + k, k[:20] + "%" + k[20:], k[1:], k[:len(k)-1]} {
+	for _, seed := range []string{k, "x" + k + "y", "aka_aka_" + k, "%61ka_" + k[4:], "a%6ba%5Fli_" + k[7:], "aka_l%2569_" + k[7:], "%2561ka_" + k[4:], "%25%36%31ka_" + k[4:], "%%36%31ka_" + k[4:], "%6%31ka_" + k[4:], "%61" + k, "%" + k, "%6" + k, k[:20] + "%" + k[20:], k[1:], k[:len(k)-1]} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -119,21 +119,25 @@ func (p *PathPolicy) judge(routes *RouteTable, method, host, raw string, sanitis
 	if worse != PathPlain {
 		return JudgedPath{}, worse
 	}
-	if !p.accepts(routes, method, host, raw, marked) {
+	if fault = p.dataFault(routes, method, host, raw, marked, fault); fault != PathPlain {
 		return JudgedPath{}, fault
 	}
 	return JudgedPath{Path: raw, Match: marked}, PathPlain
 }
 
-// accepts tells whether encoded characters are data in this path: by its rule,
-// which must be the same one without parameters, since many servers drop them;
-// or by the policy where no rule matches, however a server may decode the path.
-func (p *PathPolicy) accepts(routes *RouteTable, method, host, raw, marked string) bool {
+// dataFault returns PathPlain where encoded characters are data in this path: by
+// its rule, which must be the same one however a server decodes single segments;
+// or by the policy where no rule matches, however a server decodes the path.
+func (p *PathPolicy) dataFault(routes *RouteTable, method, host, raw, marked string, fault PathFault) PathFault {
 	rule := routes.find(method, host, marked)
-	if rule != nil {
-		return rule.Encoded && rule == routes.find(method, host, withoutParameters(marked))
+	switch {
+	case rule == nil && !p.Encoded, rule != nil && !rule.Encoded:
+		return fault
+	case rule == nil && anyReading(raw, func(path string) bool { return routes.find(method, host, path) != nil }),
+		rule != nil && anySegmentReading(marked, func(path string) bool { return routes.find(method, host, path) != rule }):
+		return PathOtherRule
 	}
-	return p.Encoded && !anyReading(raw, func(path string) bool { return routes.find(method, host, path) != nil })
+	return PathPlain
 }
 
 // plainPath returns the path decoded, or the first fault that it has.

@@ -45,7 +45,7 @@ func TestPathPolicy_NamesTheFault(t *testing.T) {
 		"/a%252525252525252F":             PathBadEncoding,
 		"/a%2Fb%zz":                       PathBadEncoding,
 		"/a%2Fb%00":                       PathEncodedControl,
-		"/a%2Fb//c":                       PathEmptySegment,
+		"/a%2Fb//c":                       PathEncodedDelimiter,
 		"/2026-01-01T00:00:00Z@[0]%2B%20": PathPlain,
 	} {
 		if _, got := policy.Judge(nil, "GET", "", target, false); got != want {
@@ -70,6 +70,7 @@ func encodedRules(t testing.TB) *RouteTable {
 		RouteConfig{Match: "GET /projects/{id}/issues", Resource: "issues", Encoded: true},
 		RouteConfig{Match: "/files/", Anonymous: true, Encoded: true},
 		RouteConfig{Match: "/orders/{id}", Resource: "orders"},
+		RouteConfig{Match: "POST /orders/{id}", Resource: "orders", Encoded: true},
 		RouteConfig{Match: "POST /orders/{id}:cancel", Resource: "cancels", Encoded: true},
 		RouteConfig{Match: "GET /packages/{name}.json", Resource: "packages", Encoded: true},
 		RouteConfig{Match: "/admin/", Resource: "admin"},
@@ -91,16 +92,29 @@ func TestPathPolicy_EncodedIsDataWhereARuleSaysSo(t *testing.T) {
 		{"GET", "/packages/@scope%2Fpkg.json", "GET /packages/{name}.json"},
 
 		{"POST", "/projects/group%2Fproject", "encoded_delimiter"}, // no rule for the method
-		{"GET", "/projects/special;x=1", "parameter"},              // many servers serve /projects/special
-		{"GET", "/projects/special%3Bx=1", "encoded_delimiter"},
-		{"GET", "/projects/spe%63ial", "GET /projects/{id}"}, // data: the upstream compares it as it was sent
+		{"GET", "/projects/special;x=1", "other_rule"},             // many servers serve /projects/special
+		{"GET", "/projects/special%3Bx=1", "other_rule"},
+		{"GET", "/projects/spe%63ial", "other_rule"}, // servers decode each segment and then compare
+		{"GET", "/projects/spe%2563ial", "other_rule"},
+		{"GET", "/projects/spe%63ially", "GET /projects/{id}"},
+		{"GET", "/projects/a%2Fspecial", "GET /projects/{id}"},
+		{"POST", "/orders/1%25%3Acancel", "other_rule"},
+		{"POST", "/orders/1%2F2%3Acancel", "other_rule"},
+		{"POST", "/orders/%31%3Acancel", "other_rule"},
+		{"POST", "/orders/x%3B:cancel;v", "other_rule"},
+		{"GET", "/packages/a%2Fb%2Ejson", "encoded_delimiter"},
+		{"GET", "/files/s3//key//", "/files/"},
+		{"GET", "/files//a", "/files/"},
+		{"GET", "/projects//issues", "other_rule"},
+		{"GET", "//files/a", "empty_segment"},
+		{"GET", "/files//../admin/x", "dot_segment"},
 		{"GET", "/projects%2Fx", "encoded_delimiter"},
 		{"GET", "/projects;x/1", "parameter"},
 		{"GET", "/%70rojects/1", "needless_encoding"},
-		{"GET", "/projects/;x", "parameter"},
+		{"GET", "/projects/;x", "other_rule"},
 		{"GET", "/orders/a%2Fb", "encoded_delimiter"},
-		{"POST", "/orders/42;x=:cancel", "parameter"}, // without parameters it is another rule's
-		{"POST", "/orders/42%3Bx=:cancel", "encoded_delimiter"},
+		{"POST", "/orders/42;x=:cancel", "other_rule"}, // without parameters it is another rule's
+		{"POST", "/orders/42%3Bx=:cancel", "other_rule"},
 		{"POST", "/orders/42%3Acancel", "encoded_end"},
 		{"GET", "/admin/a%2Fb", "encoded_delimiter"},
 		{"GET", "/files/..%2F..%2Fadmin/x", "dot_segment"},
@@ -109,7 +123,8 @@ func TestPathPolicy_EncodedIsDataWhereARuleSaysSo(t *testing.T) {
 		{"GET", "/files/a%5C..%5Cadmin", "dot_segment"},
 		{"GET", "/files/%252e%252e%252fadmin", "dot_segment"},
 		{"GET", "/files/..%23", "dot_segment"},
-		{"GET", "/files/a//b%2Fc", "empty_segment"},
+		{"GET", "/files/a//b%2Fc", "/files/"},
+		{"GET", "/orders/a//b", "empty_segment"},
 		{"GET", "/files/a%2Fb/../../admin", "dot_segment"},
 		{"GET", `/files/a%2F\..\admin`, "backslash"},
 	} {
@@ -134,13 +149,16 @@ func TestPathPolicy_EncodedIsDataWhereARuleSaysSo(t *testing.T) {
 // TestPathPolicy_EncodedNeverPassesARule: where encoded characters are data by
 // default, no way to decode such a path leads to a path that has a rule.
 func TestPathPolicy_EncodedNeverPassesARule(t *testing.T) {
-	rules, policy := table(t, RouteConfig{Match: "/admin/", Resource: "admin"}, RouteConfig{Match: "/pay", Resource: "pay"}), PathPolicy{Encoded: true}
+	rules, policy := table(t, RouteConfig{Match: "/admin/", Resource: "admin"}, RouteConfig{Match: "/pay", Resource: "pay"},
+		RouteConfig{Match: "/reports/{x}", Resource: "reports"}, RouteConfig{Match: "/search/{q}/export", Resource: "export"}), PathPolicy{Encoded: true}
 	for target, allowed := range map[string]bool{
 		"/a%2Fb": true, "/a;x=1/b%25c": true, "/v1/%7Euser": true, "/x/admin%2Fy": true,
 		"/admin%2Fusers": false, "/admin;x/users": false, "/admin%3Bx/users": false, "/%61dmin/users": false,
 		"/admin%252Fusers": false, "/%2561dmin%2Fusers": false, "/admin%5Cusers": false, "/%2Fadmin/users": false, "/;x/admin/users": false,
 		"/pay%3Fx": false, "/pay%23x": false, "/pay;x": false, "/pay%2F": false, "/%70ay": false, "/%2Fpay": false,
-		"/x%2F..%2Fadmin%2F": false, "/x/..;/admin/": false,
+		"/x%2F..%2Fadmin%2F": false, "/x/..;/admin/": false, "//admin/x": false, "/a//b": true,
+		`/reports%2Fa%5Cb`: false, "/reports%2F%3Fb": false, "/reports%2F%23b": false, "/reports%2Fa": false, "/reports%2Fa%2Fb": true,
+		"/search%2Fa%3Fb%2Fexport": false, "/search%2Fa%23b%2Fexport": false, "/search%2Fa%5Cb%2Fexport": false, "/search/;b/export;x": false,
 	} {
 		if _, fault := policy.Judge(rules, "GET", "", target, false); (fault == PathPlain) != allowed {
 			t.Errorf("%s: got %q, want allowed %v", target, fault, allowed)
@@ -200,7 +218,8 @@ func TestPathPolicy_RepairChangesOnlyWhatNeedsIt(t *testing.T) {
 // FuzzPathPolicy_NoReadingOfAnEncodedPathLeavesItsRule holds what is accepted as
 // data to every way to decode it, by another decoder than ours.
 func FuzzPathPolicy_NoReadingOfAnEncodedPathLeavesItsRule(f *testing.F) {
-	rules := table(f, RouteConfig{Match: "/files/", Anonymous: true, Encoded: true}, RouteConfig{Match: "/admin/", Resource: "admin"})
+	rules := table(f, RouteConfig{Match: "/files/", Anonymous: true, Encoded: true}, RouteConfig{Match: "/admin/", Resource: "admin"},
+		RouteConfig{Match: "/files/a", Resource: "a"}, RouteConfig{Match: "/files/{x}.b", Resource: "b"}, RouteConfig{Match: "/files/{x}/a/{y}", Resource: "c", Encoded: true})
 	for _, seed := range []string{"/files/a%2Fb", "/files/..%2Fx", "/files/%252e%252e;/x", `/files/a%5c..`, "/files/%2e;x%2F"} {
 		f.Add(seed)
 	}
@@ -216,6 +235,19 @@ func FuzzPathPolicy_NoReadingOfAnEncodedPathLeavesItsRule(f *testing.F) {
 		}
 		if judged.Path != raw {
 			t.Fatalf("%q was judged as %q", raw, judged.Path)
+		}
+		// A server that divides the path and then decodes each segment.
+		segments := strings.Split(raw, "/")
+		for i, s := range segments {
+			s, _, _ = strings.Cut(s, ";")
+			decoded, err := url.PathUnescape(s)
+			if err != nil {
+				t.Fatalf("%q: %v", raw, err)
+			}
+			segments[i] = strings.ReplaceAll(decoded, "/", "\x01")
+		}
+		if path := strings.Join(segments, "/"); rules.find("GET", "", path) != rules.find("GET", "", judged.Match) {
+			t.Fatalf("%q is judged by %v, and read as %q by another rule", raw, rules.find("GET", "", judged.Match).Pattern, path)
 		}
 		for text := raw; ; {
 			for _, reading := range []string{text, strings.ReplaceAll(text, `\`, "/")} {

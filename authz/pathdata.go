@@ -8,16 +8,21 @@ import (
 // maxDecodings is how often a part of a path may be encoded over and over.
 const maxDecodings = 4
 
-// markEncoded returns a path for matching whose parameters and encoded characters
-// are data: each segment decoded where it is plain, and else as it was sent,
-// behind encodedMark. The fault is one that no rule makes data.
+// markEncoded returns a path for matching whose parameters, encoded characters and
+// empty segments are data: each segment decoded where it is plain, and else as it
+// was sent, behind encodedMark. The fault is one that no rule makes data.
 func markEncoded(raw string, sanitised bool) (string, PathFault) {
 	var b strings.Builder
 	b.Grow(len(raw) + 8)
-	for segment := range strings.SplitSeq(raw[1:], "/") {
+	for rest, more := raw[1:], true; more; {
+		var segment string
+		segment, rest, more = strings.Cut(rest, "/")
 		b.WriteByte('/')
 		if segment == "" {
-			continue // judged below
+			if more { // an empty last segment is a slash at the end
+				b.WriteByte(encodedMark)
+			}
+			continue
 		}
 		plain, fault := plainPath("/"+segment, sanitised)
 		switch {
@@ -26,21 +31,20 @@ func markEncoded(raw string, sanitised bool) (string, PathFault) {
 		case !fault.data():
 			return "", fault
 		default:
-			if fault := dataFault(segment, sanitised); fault != PathPlain {
+			if fault := neverData(segment, sanitised); fault != PathPlain {
 				return "", fault
 			}
 			b.WriteByte(encodedMark)
 			b.WriteString(segment)
 		}
 	}
-	marked := b.String()
-	return marked, segmentsFault(marked)
+	return b.String(), PathPlain
 }
 
-// dataFault finds what is refused in a segment even where encoded characters are
+// neverData finds what is refused in a segment even where encoded characters are
 // data: what no server takes, and dot segments, however often a server decodes,
 // wherever it divides, and whether or not it drops parameters.
-func dataFault(segment string, sanitised bool) PathFault {
+func neverData(segment string, sanitised bool) PathFault {
 	for i := range len(segment) {
 		if c := segment[i]; c <= ' ' || c >= 0x7f || c == '\\' || c == '#' || c == '!' && sanitised {
 			return characterFault(c)
@@ -98,63 +102,78 @@ func decodeOnce(text string) (string, PathFault) {
 	return b.String(), fault
 }
 
-// withoutParameters returns a marked path as servers read it that drop the
-// parameters of a segment, encoded ones too, and then merge slashes.
-func withoutParameters(marked string) string {
-	var b strings.Builder
-	b.Grow(len(marked))
+// hiddenSlash stands for a "/" that a segment holds once it is decoded. No path and
+// no rule has this byte otherwise.
+const hiddenSlash = '\x01'
+
+// anySegmentReading tells whether f is true for one of the paths that servers make
+// of a marked one that divide it first, and then look at single segments: with
+// parameters or without, decoded once or over and over, with empty segments or
+// without.
+func anySegmentReading(marked string, f func(path string) bool) bool {
+	for _, read := range [...]func(string) string{wholeSegment, beforeParameters, beforeAnyParameters} {
+		for depth := range maxDecodings + 1 {
+			kept, merged := readSegments(marked, read, depth)
+			if f(kept) || f(merged) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func wholeSegment(segment string) string { return segment }
+
+// beforeParameters is for servers to which an encoded ";" is data.
+func beforeParameters(segment string) string { return before(segment, ";") }
+
+func beforeAnyParameters(segment string) string {
+	for i := range len(segment) {
+		if c, ok := unescape(segment[i:]); segment[i] == ';' || ok && c == ';' {
+			return segment[:i]
+		}
+	}
+	return segment
+}
+
+// readSegments reads each marked segment of a path and decodes it so often. merged
+// is the path without empty segments but the last.
+func readSegments(marked string, read func(segment string) string, decodings int) (kept, merged string) {
+	var all, some strings.Builder
 	for rest, more := marked[1:], true; more; {
 		var segment string
 		segment, rest, more = strings.Cut(rest, "/")
 		if strings.HasPrefix(segment, string(encodedMark)) {
-			segment = segmentName(segment[1:])
+			segment = read(segment[1:])
+			for range decodings {
+				segment, _ = decodeOnce(segment)
+			}
+			segment = strings.ReplaceAll(segment, "/", string(hiddenSlash))
 		}
+		all.WriteString("/" + segment)
 		if segment != "" || !more {
-			b.WriteByte('/')
-			b.WriteString(segment)
+			some.WriteString("/" + segment)
 		}
 	}
-	return b.String()
-}
-
-// segmentName returns what stands before a segment's parameters: decoded where it
-// is plain, marked where it is not.
-func segmentName(segment string) string {
-	end := len(segment)
-	for i := range len(segment) {
-		if c, ok := unescape(segment[i:]); segment[i] == ';' || ok && c == ';' {
-			end = i
-			break
-		}
-	}
-	name := segment[:end]
-	if name == "" {
-		return ""
-	}
-	if plain, fault := plainPath("/"+name, false); fault == PathPlain {
-		return plain[1:]
-	}
-	return string(encodedMark) + name
+	return all.String(), some.String()
 }
 
 // anyReading tells whether f is true for one of the paths that a server could
-// make of raw: decoded once or over and over, ended at "?" or "#", divided at "\"
-// too, with slashes merged, with parameters and without, with a slash at its end
-// and without.
+// make of raw: decoded once or over and over, whole or ended at "?" or "#", divided
+// at "\" too or not, with parameters or without, with slashes merged or not, with a
+// slash at its end or not.
 func anyReading(raw string, f func(path string) bool) bool {
 	text := raw
 	for range maxDecodings + 1 {
-		whole := before(text, "?#")
-		var with, without strings.Builder
-		for part := range strings.FieldsFuncSeq(whole, isSlash) {
-			with.WriteString("/" + part)
-			if name := before(part, ";"); name != "" {
-				without.WriteString("/" + name)
-			}
-		}
-		for _, path := range []string{with.String(), without.String()} {
-			if path != "" && f(path) || f(path+"/") {
-				return true
+		for _, whole := range [...]string{text, before(text, "?#")} {
+			for _, path := range [...]string{whole, strings.ReplaceAll(whole, `\`, "/")} {
+				for _, path := range [...]string{path, eachSegment(path, beforeParameters)} {
+					for _, path := range [...]string{path, mergeSlashes(path)} {
+						if f(path) || f(path+"/") || f(strings.TrimSuffix(path, "/")) {
+							return true
+						}
+					}
+				}
 			}
 		}
 		decoded, _ := decodeOnce(text)
@@ -164,6 +183,21 @@ func anyReading(raw string, f func(path string) bool) bool {
 		text = decoded
 	}
 	return false
+}
+
+// eachSegment reads each segment of a path.
+func eachSegment(path string, read func(segment string) string) string {
+	var b strings.Builder
+	b.Grow(len(path))
+	for rest, more := path, true; more; {
+		var segment string
+		segment, rest, more = strings.Cut(rest, "/")
+		b.WriteString(read(segment))
+		if more {
+			b.WriteByte('/')
+		}
+	}
+	return b.String()
 }
 
 func isSlash(r rune) bool { return r == '/' || r == '\\' }
