@@ -47,8 +47,8 @@ func (e *encoder) withoutCookie(headers []authz.Header, name string) string {
 		for pair := range strings.SplitSeq(headers[i].Value, ";") {
 			pair = strings.Trim(pair, " \t")
 			key, _, _ := strings.Cut(pair, "=")
-			if pair == "" || name != "" && key == name || name == "" && e.holds(pair) {
-				continue
+			if pair == "" || name != "" && key == name || name == "" && e.holds(pair) || !plainValue(pair) {
+				continue // one that is not ASCII can't go back
 			}
 			kept = append(kept, pair)
 		}

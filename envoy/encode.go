@@ -108,15 +108,13 @@ func (e *encoder) encode(a *answer, d *authz.Decision, r *authz.Request) {
 	a.reset()
 	if !d.Allowed {
 		e.denied(a, d, r)
-	} else if !e.allowed(a, d, r) { // no authorizer of ours allows it; Envoy would answer with a 500
-		e.encode(a, &authz.Decision{Reason: authz.ReasonPath}, r)
-		return
+	} else {
+		e.allowed(a, d, r)
 	}
 	e.facts(a, d)
 }
 
-// allowed is false where the target that the upstream would get can't be told.
-func (e *encoder) allowed(a *answer, d *authz.Decision, r *authz.Request) bool {
+func (e *encoder) allowed(a *answer, d *authz.Decision, r *authz.Request) {
 	e.identify(a, d)
 	e.removeOthers(a, r)
 	target := r.Path
@@ -128,14 +126,13 @@ func (e *encoder) allowed(a *answer, d *authz.Decision, r *authz.Request) bool {
 	}
 	if target != r.Path {
 		if !plainValue(target) {
-			return false
+			target = encodedTarget(target)
 		}
 		a.set(":path", target)
 	}
 	if e.config.DebugHeaders && d.Layer != authz.LayerNone {
 		a.client = append(a.client, header{"x-cache-status", cacheStatus(d)})
 	}
-	return true
 }
 
 // hideCredentials removes what carried a key, and returns the target without
@@ -157,13 +154,29 @@ func (e *encoder) hideCredentials(a *answer, d *authz.Decision, r *authz.Request
 		}
 	}
 	if cookies {
-		if line := cookie[0].Value; line != "" && plainValue(line) {
+		if line := cookie[0].Value; line != "" {
 			a.set("cookie", line)
 		} else {
 			a.remove = append(a.remove, "cookie")
 		}
 	}
 	return target
+}
+
+// encodedTarget percent-encodes what can't go back as it is: bytes outside ASCII, in
+// a query, which mean the same encoded.
+func encodedTarget(target string) string {
+	const hex = "0123456789ABCDEF"
+	var b strings.Builder
+	b.Grow(len(target) + 16)
+	for i := range len(target) {
+		if c := target[i]; c <= ' ' || c >= 0x7f {
+			b.Write([]byte{'%', hex[c>>4], hex[c&15]})
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
 }
 
 // plainValue tells whether a value that came from the client can go back into a

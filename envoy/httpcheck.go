@@ -159,7 +159,7 @@ func (h *httpHandler) read(caller *dialect, e *encoder, asked *authz.Request, r 
 	for _, header := range asked.Headers {
 		switch name := header.Name; {
 		case slices.Contains(e.names, name) || slices.Contains(caller.own, name):
-		case FoldsUnder(name, e.own.prefix):
+		case e.own.identity(name):
 			return errors.New("a client sent a header under the identity prefix that no answer overwrites: have the proxy remove such headers first")
 		case e.own.override(name) != "":
 			return fmt.Errorf("a client sent a header that upstreams take for %s, which replaces what is judged: have the proxy remove it first, or name it in headers.keep_overrides", e.own.override(name))

@@ -105,11 +105,13 @@ func (e *encoder) removeOthers(a *answer, r *authz.Request) {
 	}
 }
 
-// unremovable tells whether a request carries a header that no client may send on
-// and that Envoy can't be told to remove, since its name is no token.
+// unremovable tells whether a request carries a header that no client may send on,
+// by its name or since a key is in it, and that Envoy can't be told to remove, since
+// its name is no token.
 func (e *encoder) unremovable(r *authz.Request) bool {
 	for i := range r.Headers {
-		if name := r.Headers[i].Name; !validName(name) && name != "" && name[0] != ':' && e.own.claim(name) {
+		h := &r.Headers[i]
+		if name := h.Name; !validName(name) && name != "" && name[0] != ':' && (e.own.claim(name) || !e.config.ForwardCredential && e.holds(h.Value)) {
 			return true
 		}
 	}

@@ -81,7 +81,8 @@ const (
 // PrefixTooLong tells whether the expression for names under a prefix is larger than
 // Envoy takes.
 func PrefixTooLong(prefix string) bool {
-	return len(prefix)+separatorInstruction*strings.Count(FoldName(prefix), string(separator)) > maxExpression
+	longest := grpcGatewayPrefix + prefix
+	return len(longest)+separatorInstruction*strings.Count(FoldName(longest), string(separator)) > maxExpression
 }
 
 // prefixExpression is a regular expression for the whole of every token, in lower case,

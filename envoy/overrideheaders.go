@@ -24,6 +24,9 @@ var overrideHeaders = [][]string{
 	// The host, by which rules are chosen: Rack, Rails, Symfony, Spring, Express, ASP.NET
 	// Core, Django; PasteDeploy; Yii; RFC 7239 (host=, proto=).
 	{"x-forwarded-host", "x-forwarded-server", "x-original-host", "forwarded"},
+	// More of the host and the path: Joomla and Drupal modules; Laminas; IIS on Azure;
+	// Next.js.
+	{"x-http-host-override", "x-host", "x-override-url", "x-waws-unencoded-url", "x-matched-path"},
 	// The file that is sent instead of an answer: Rack::Sendfile. The mark of a request
 	// that Envoy let in without a decision (failure_mode_allow).
 	{"x-sendfile-type", "x-accel-mapping", "x-envoy-auth-failure-mode-allowed"},
@@ -39,6 +42,7 @@ func OverrideHeaders() []string {
 // identity prefix, or to an override header that is not kept.
 type ownNames struct {
 	prefix    string   // of identity headers, folded
+	gateway   string   // behind which grpc-gateway takes a header for metadata of a name under prefix, folded
 	overrides []string // folded
 	// Most names are passed over by a look at their first and last byte and length:
 	begins  [utf8.RuneSelf]bool   // an override header begins with this byte, folded
@@ -46,7 +50,7 @@ type ownNames struct {
 }
 
 func newOwnNames(prefix string, kept []string) (ownNames, error) {
-	n := ownNames{prefix: FoldName(prefix)}
+	n := ownNames{prefix: FoldName(prefix), gateway: grpcGatewayPrefix + FoldName(prefix)}
 	known := slices.Concat(overrideHeaders...)
 	for _, name := range kept {
 		if !slices.Contains(known, FoldName(name)) {
@@ -65,8 +69,18 @@ func newOwnNames(prefix string, kept []string) (ownNames, error) {
 
 // claim tells whether a client may not send a header of this name on.
 func (n *ownNames) claim(name string) bool {
-	return FoldsUnder(name, n.prefix) || n.override(name) != ""
+	return n.identity(name) || n.override(name) != ""
 }
+
+// identity tells whether upstreams may take a header of this name for one of the
+// identity headers.
+func (n *ownNames) identity(name string) bool {
+	return FoldsUnder(name, n.prefix) || FoldsUnder(name, n.gateway)
+}
+
+// grpcGatewayPrefix is cut off by grpc-gateway, which makes gRPC metadata of what is
+// behind it.
+const grpcGatewayPrefix = "grpc-metadata-"
 
 // override returns which of the override headers a name folds to; "" for none. It
 // does not allocate for names in ASCII.
@@ -109,7 +123,7 @@ func removedExpressions(prefix string, kept []string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	expressions := []string{prefixExpression(own.prefix)}
+	expressions := []string{prefixExpression(own.prefix), prefixExpression(own.gateway)}
 	for _, group := range overrideHeaders {
 		names := slices.DeleteFunc(slices.Clone(group), func(name string) bool { return !slices.Contains(own.overrides, name) })
 		if len(names) > 0 {

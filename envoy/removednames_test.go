@@ -122,7 +122,7 @@ func TestService_RemovesEverySpelling(t *testing.T) {
 		return authz.Decision{Allowed: true, Reason: authz.ReasonAnonymous}, nil
 	})
 	spelled := []string{"x.auth.user.id", "x_auth-scopes", "x!auth~admin", "x-http-method-override", "x_http_method_override", "x.original|url", "script_name", "path'info",
-		"x-forwarded-host", "forwarded", "x-envoy-auth-failure-mode-allowed"}
+		"x-forwarded-host", "forwarded", "grpc-metadata-x-auth-user-id", "Grpc_Metadata.X-Auth-Scopes", "x-http-host-override", "X-Host", "x-envoy-auth-failure-mode-allowed"}
 	headers := map[string]string{"x-forwarded-for": "192.0.2.1", "x-forwarded-proto": "https", "x-http-methods": "x", "X-Forwarded_Prefix": "/shop", "x-other": "y"}
 	for _, name := range spelled {
 		headers[name] = "root"

@@ -169,6 +169,11 @@ func TestCredentialsLeaveTheRequestAndTheRestStays(t *testing.T) {
 	if got := values(res); got[":path"] != "/o?z=1&flag&a=%2f" || got["cookie"] != "a=1; b=2" {
 		t.Errorf("got %q", got)
 	}
+	// What is not ASCII goes back encoded in a query; a cookie can't, and the others stay.
+	res = checked(t, s, request("/o?q=caf\u00e9&api_key=K", map[string]string{"cookie": "a=caf\u00e9; key=K; b=2"}))
+	if got := values(res); got[":path"] != "/o?q=caf%C3%A9" || got["cookie"] != "b=2" {
+		t.Errorf("got %v", got)
+	}
 	res = checked(t, s, request("/o?api_key=K", map[string]string{"cookie": "key=K"}))
 	if values(res)[":path"] != "/o" || !slices.Contains(res.GetOkResponse().GetHeadersToRemove(), "cookie") {
 		t.Errorf("got %v", res)

@@ -9,7 +9,8 @@ prints them, as a list: under the identity prefix, and override headers
 */}}
 {{- define "extauthz.removedNames" -}}
 {{- $separator := "[[:punct:]]" -}}
-{{- $expressions := list (printf "^%s.*" (regexReplaceAll "[^a-z0-9]" (include "extauthz.headerPrefix" . | lower) "-" | replace "-" $separator)) -}}
+{{- $prefix := regexReplaceAll "[^a-z0-9]" (include "extauthz.headerPrefix" . | lower) "-" -}}
+{{- $expressions := list (printf "^%s.*" ($prefix | replace "-" $separator)) (printf "^%s.*" (printf "grpc-metadata-%s" $prefix | replace "-" $separator)) -}}
 {{- $kept := list -}}
 {{- range dig "headers" "keep_overrides" list .Values.config -}}
 {{- $kept = append $kept (regexReplaceAll "[^a-z0-9]" (lower .) "-") -}}

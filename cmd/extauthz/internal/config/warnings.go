@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"extauthz/authz"
@@ -62,6 +63,9 @@ func (c *Config) Warnings(now time.Time) []string {
 		add("shadow.until", "the trial of everything is over since %s, and refusals are enforced: remove it", until)
 	}
 	for i, credential := range c.Credentials {
+		if strings.Contains(credential.Header, "_") {
+			add(fmt.Sprintf("credentials[%d]", i), "the printed configurations refuse or drop headers with \"_\" in their names, such as %s: choose a name without", credential.Header)
+		}
 		if credential.Query != "" {
 			add(fmt.Sprintf("credentials[%d]", i), "keys in a query string end up in access logs and browser histories, and only Envoy's gRPC flavour takes them out of what the upstream gets: prefer a header")
 		}
