@@ -11,11 +11,10 @@ import (
 // must never begin again from somewhere before. In Postgres they come from a
 // sequence, which a replication that leaves sequences out, a restored dump or a
 // setval can put back. Three things hold them: the triggers give a row no version
-// that is not higher than the one it had; a trigger, a
-// reader of the feed or a start that finds the sequence behind brings it beyond all that was given;
-// and the database gets another epoch then, since what was compared in between
-// may be wrong. In SQLite the sequence is a row, and a trigger does all of it
-// where that row is set back.
+// that is not higher than the one it had; a reader of the feed or a start that finds
+// the sequence behind brings it beyond all that was given; and the database gets
+// another epoch then, since what was compared in between may be wrong. In SQLite the
+// sequence is a row, and a trigger does all of it where that row is set back.
 
 // EndEpoch begins another epoch if the database is still in this one; of many
 // callers at once one does it. Versions that went back are brought forward.
@@ -69,7 +68,7 @@ func (db *DB) RepairVersions(ctx context.Context) (repaired bool, err error) {
 // forward leaves the last version that was given at or beyond all others.
 func (db *DB) forward(tx *gorm.DB) (moved bool, err error) {
 	if db.driver == Postgres {
-		return moved, tx.Raw("SELECT extauthz_versions_forward(0)").Row().Scan(&moved)
+		return moved, tx.Raw("SELECT extauthz_versions_forward()").Row().Scan(&moved)
 	}
 	// The row is set to what is behind, so that its trigger does the rest.
 	res := tx.Exec(`UPDATE change_seq SET value = value - 1

@@ -8,42 +8,39 @@ ALTER TABLE api_keys ADD COLUMN shadow_end TIMESTAMPTZ, ADD COLUMN shadow_scopes
 ALTER TABLE extauthz_meta ADD COLUMN why TEXT NOT NULL DEFAULT ''; -- the epoch began
 ALTER TABLE feed_marks ADD COLUMN version BIGINT NOT NULL DEFAULT 0; -- the last one that was given at the mark
 
--- Brings the sequence beyond all versions that were given, and begins another
--- epoch, unless the sequence is beyond them and above. What the outbox holds bears
--- versions of the epoch that is over. The sequence is asked again under the lock:
--- of many that come at once one does it.
+-- Brings the sequence beyond all versions that were given, and begins another epoch,
+-- unless it is beyond them. What the outbox holds bears versions of the epoch that is
+-- over. The sequence is read after the rows: it grows meanwhile, and rows do not get
+-- versions beyond it. It goes on with a margin, for versions of transactions that are
+-- not committed yet, and for those that are taken meanwhile.
 -- +goose StatementBegin
-CREATE FUNCTION extauthz_versions_forward(above BIGINT) RETURNS BOOLEAN LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+CREATE FUNCTION extauthz_versions_forward() RETURNS BOOLEAN LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     given BIGINT;
     highest BIGINT;
 BEGIN
     PERFORM 1 FROM extauthz_meta WHERE id = 1 FOR UPDATE;
+    SELECT GREATEST(0, (SELECT max(version) FROM api_keys), (SELECT max(version) FROM roles), (SELECT max(version) FROM outbox), (SELECT max(version) FROM feed_marks)) INTO highest;
     SELECT last_value INTO given FROM change_version;
-    SELECT GREATEST(above, (SELECT max(version) FROM api_keys), (SELECT max(version) FROM roles), (SELECT max(version) FROM outbox), (SELECT max(version) FROM feed_marks)) INTO highest;
-    IF given > above AND given >= highest THEN
+    IF given >= highest THEN
         RETURN FALSE;
     END IF;
-    PERFORM setval('change_version', highest);
+    PERFORM setval('change_version', highest + 10000);
     DELETE FROM outbox;
     UPDATE extauthz_meta SET epoch = gen_random_uuid()::text,
         why = format('versions went back from %s to %s: the sequence change_version was set back, or not taken along to another server', highest, given)
         WHERE id = 1;
-    RAISE WARNING 'extauthz: versions went back from % to %: they go on from there, and caches are emptied', highest, given;
     RETURN TRUE;
 END $$;
 -- +goose StatementEnd
--- The next version of something that has had the version above.
+-- The next version of something that has had the version above. A sequence that is
+-- behind is left to the readers of the feed, which see it: a setval outlives a
+-- transaction that is rolled back, and a lock here would make writers wait for one
+-- another.
 -- +goose StatementBegin
 CREATE FUNCTION extauthz_next_version(above BIGINT) RETURNS BIGINT LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
-DECLARE
-    fresh BIGINT := nextval('change_version');
 BEGIN
-    IF fresh <= above THEN
-        PERFORM extauthz_versions_forward(above);
-        fresh := GREATEST(nextval('change_version'), above + 1);
-    END IF;
-    RETURN fresh;
+    RETURN GREATEST(nextval('change_version'), above + 1);
 END $$;
 -- +goose StatementEnd
 -- +goose StatementBegin
