@@ -43,6 +43,15 @@ func TestPrintedConfigurationLoadsAgain(t *testing.T) {
 	}
 }
 
+func TestWarnings_AnAsteriskIsNoWildcard(t *testing.T) {
+	w := strings.Join(load(t, "routes: [{match: '/orders/*', resource: orders}]\ncredentials: [{header: x_api_key}]").Warnings(testNow), "\n")
+	for _, want := range []string{`routes[0]: /orders/* holds "*", which matches only itself: write {name}`, `credentials[0]: the printed configurations refuse or drop headers with "_"`} {
+		if !strings.Contains(w, want) {
+			t.Errorf("no warning %q in\n%s", want, w)
+		}
+	}
+}
+
 func TestHazardsAreWarnedOfByName(t *testing.T) {
 	w := load(t, rich).Warnings(testNow)
 	for _, want := range []string{

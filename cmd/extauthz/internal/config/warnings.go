@@ -32,6 +32,9 @@ func (c *Config) Warnings(now time.Time) []string {
 	}
 	for i, r := range c.Routes {
 		setting := fmt.Sprintf("routes[%d]", i)
+		if strings.Contains(r.Match, "*") {
+			add(setting, "%s holds \"*\", which matches only itself: write {name} for a segment, or {name...} for the rest of the path", r.Match)
+		}
 		if r.Mode != modeShadow {
 			continue
 		}
