@@ -149,10 +149,17 @@ func appendHeaderText(b []byte, s string) []byte {
 // validName tells whether a name is a lower-case HTTP token.
 func validName(name string) bool {
 	for i := range len(name) {
-		c := name[i]
-		if c <= ' ' || c >= 0x7f || c >= 'A' && c <= 'Z' || strings.IndexByte(`"(),/:;<=>?@[\]{}`, c) >= 0 {
+		if !lowerToken[name[i]] {
 			return false
 		}
 	}
 	return name != ""
 }
+
+// lowerToken is which bytes a lower-case token has (RFC 9110, 5.6.2).
+var lowerToken = func() (token [256]bool) {
+	for c := byte('!'); c < 0x7f; c++ {
+		token[c] = (c < 'A' || c > 'Z') && strings.IndexByte(`"(),/:;<=>?@[\]{}`, c) < 0
+	}
+	return token
+}()
