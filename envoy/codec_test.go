@@ -240,14 +240,15 @@ func oddRequests(key string) map[string][]byte {
 		"the address's last kind":    slices.Concat(good, field(1, field(1, field(1, field(1, text(2, "203.0.113.1")), field(2, text(1, "/pipe")))))),
 		"extensions name the target": slices.Concat(httpOf(text(4, "/a"), text(2, "GET"), field(3, text(1, "x-api-key"), text(2, key))),
 			field(1, field(10, text(1, "resource"), text(2, "none")), field(10, text(1, "resource"), text(2, "orders")), field(10, text(1, "action"), text(2, "read")))),
-		"a key in a header that is not read":   httpOf(text(4, "/public/a"), text(2, "GET"), field(3, text(1, "X-Debug"), text(2, "k="+key))),
-		"the last entry holds none":            httpOf(text(4, "/public/a"), text(2, "GET"), field(3, text(1, "x-debug"), text(2, key)), field(3, text(1, "x-debug"), text(2, "none"))),
-		"the last entry holds a key":           httpOf(text(4, "/public/a"), text(2, "GET"), field(3, text(1, "x-debug"), text(2, "none")), field(3, text(1, "x-debug"), text(2, key))),
-		"a raw line holds none, a plain does":  httpOf(text(4, "/public/a"), text(2, "GET"), field(3, text(1, "x-debug"), text(2, key)), field(13, field(1, text(1, "x-debug"), text(3, "none")))),
-		"two raw lines, one with a key":        httpOf(text(4, "/public/a"), text(2, "GET"), field(13, field(1, text(1, "x-debug"), text(3, "none")), field(1, text(1, "x-debug"), text(3, key)))),
-		"an identity header with a key":        httpOf(text(4, "/orders/1"), text(2, "GET"), field(3, text(1, "x-api-key"), text(2, key)), field(3, text(1, "x-auth-user-id"), text(2, key)), field(3, text(1, "x-auth-a"), text(2, key))),
-		"a name that can't be told, and a key": httpOf(text(4, "/public/a"), text(2, "GET"), field(3, text(1, "a b"), text(2, key))),
-		"a tag longer than need be":            slices.Concat([]byte{0x8a, 0x80, 0x00, byte(len(good) - 2)}, good[2:]),
+		"a key in a header that is not read":       httpOf(text(4, "/public/a"), text(2, "GET"), field(3, text(1, "X-Debug"), text(2, "k="+key))),
+		"the last entry holds none":                httpOf(text(4, "/public/a"), text(2, "GET"), field(3, text(1, "x-debug"), text(2, key)), field(3, text(1, "x-debug"), text(2, "none"))),
+		"the last entry holds a key":               httpOf(text(4, "/public/a"), text(2, "GET"), field(3, text(1, "x-debug"), text(2, "none")), field(3, text(1, "x-debug"), text(2, key))),
+		"a raw line holds none, a plain does":      httpOf(text(4, "/public/a"), text(2, "GET"), field(3, text(1, "x-debug"), text(2, key)), field(13, field(1, text(1, "x-debug"), text(3, "none")))),
+		"two raw lines, one with a key":            httpOf(text(4, "/public/a"), text(2, "GET"), field(13, field(1, text(1, "x-debug"), text(3, "none")), field(1, text(1, "x-debug"), text(3, key)))),
+		"a plain line of no name after a raw line": httpOf(text(4, "/public/a"), text(2, "GET"), field(13, field(1, text(1, "x-debug"), text(3, key))), field(3, text(2, "a,b"))),
+		"an identity header with a key":            httpOf(text(4, "/orders/1"), text(2, "GET"), field(3, text(1, "x-api-key"), text(2, key)), field(3, text(1, "x-auth-user-id"), text(2, key)), field(3, text(1, "x-auth-a"), text(2, key))),
+		"a name that can't be told, and a key":     httpOf(text(4, "/public/a"), text(2, "GET"), field(3, text(1, "a b"), text(2, key))),
+		"a tag longer than need be":                slices.Concat([]byte{0x8a, 0x80, 0x00, byte(len(good) - 2)}, good[2:]),
 	}
 }
 

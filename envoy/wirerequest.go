@@ -41,13 +41,17 @@ type wireRequest struct {
 	holds   func(value string) bool // whether a header's value holds a key
 	held    bool                    // one that is not read does
 	all     bool                    // every header is read
-	sent    []string                // the plain headers' names as they were sent, beside request.Headers; "" for raw ones
+	sent    []string                // the plain headers' names as they were sent, beside request.Headers; rawLine for raw ones
 	places  places                  // of them
 
 	path, method, authority pseudo
 	peer                    string
 	metadata                *corev3.Metadata
 }
+
+// rawLine stands for the name of a raw line, of which there may be several of one
+// name. No plain header is taken for one: names that begin with ":" are pseudo's.
+const rawLine = ":"
 
 // pseudo is a pseudo-header: the last raw line, or the plain one.
 type pseudo struct {
@@ -248,8 +252,8 @@ func (w *wireRequest) header(sent, value string, raw bool) {
 	}
 	r := w.request
 	if raw {
-		sent = ""
-	} else if i := w.places.find(w.sent, sent); i >= 0 { // a map has a key once; no plain one has the name ""
+		sent = rawLine
+	} else if i := w.places.find(w.sent, sent); i >= 0 { // a map has a key once
 		r.Headers[i].Value = value
 		return
 	}
