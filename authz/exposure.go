@@ -29,6 +29,10 @@ func (a *Authorizer) withoutKeys(r *Request, d *Decision, t *trace) {
 		return
 	}
 	found := d.Credentials
+	presented := "" // the header of the key that was judged, which goes as a whole
+	if len(found) > 0 && found[0].Source.Kind == SourceHeader {
+		presented = found[0].Source.Name
+	}
 	if a.Format.Holds(query) {
 		found = append(found, FoundCredential{Source: CredentialSource{Kind: SourceQuery}})
 		if r.PathFixed && a.strayIn(query, "&", SourceQuery) {
@@ -39,7 +43,7 @@ func (a *Authorizer) withoutKeys(r *Request, d *Decision, t *trace) {
 	cookies := false
 	for i := range r.Headers {
 		h := &r.Headers[i]
-		if !a.Format.HeaderHolds(h.Value) || strings.HasPrefix(h.Name, ":") {
+		if h.Name == presented || !a.Format.HeaderHolds(h.Value) || strings.HasPrefix(h.Name, ":") {
 			continue
 		}
 		s := CredentialSource{Kind: SourceHeader, Name: h.Name}

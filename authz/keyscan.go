@@ -184,7 +184,9 @@ func decodedByte(text string) (b byte, length int) {
 func (f *KeyFormat) holdsInBasic(value string) bool {
 	first := true
 	for value != "" {
-		value = strings.TrimLeft(value, " \t")
+		for value != "" && (value[0] == ' ' || value[0] == '\t') {
+			value = value[1:]
+		}
 		part := value
 		comma := strings.IndexByte(value, ',')
 		if comma < 0 {

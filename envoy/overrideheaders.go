@@ -45,7 +45,7 @@ type ownNames struct {
 	gateway   string   // behind which grpc-gateway takes a header for metadata of a name under prefix, folded
 	overrides []string // folded
 	// Most names are passed over by a look at their first and last byte and length:
-	begins  [utf8.RuneSelf]bool   // an override header begins with this byte, folded
+	begins  [utf8.RuneSelf]bool   // one that is claimed begins with this byte, folded or not
 	lengths [utf8.RuneSelf]uint64 // by last byte, folded; bit n: one that ends so has n bytes
 }
 
@@ -60,15 +60,21 @@ func newOwnNames(prefix string, kept []string) (ownNames, error) {
 	for _, name := range known {
 		if !slices.ContainsFunc(kept, func(k string) bool { return FoldName(k) == name }) {
 			n.overrides = append(n.overrides, name)
-			n.begins[name[0]] = true
 			n.lengths[name[len(name)-1]] |= 1 << min(len(name), longName)
 		}
+	}
+	claimed := append([]string{n.prefix, n.gateway}, n.overrides...)
+	for c := range n.begins {
+		n.begins[c] = slices.ContainsFunc(claimed, func(name string) bool { return name == "" || name[0] == folded[c] })
 	}
 	return n, nil
 }
 
 // claim tells whether a client may not send a header of this name on.
 func (n *ownNames) claim(name string) bool {
+	if name == "" || name[0] < utf8.RuneSelf && !n.begins[name[0]] {
+		return false
+	}
 	return n.identity(name) || n.override(name) != ""
 }
 
@@ -88,13 +94,8 @@ func (n *ownNames) override(name string) string {
 	if name == "" {
 		return ""
 	}
-	if first, last := name[0], name[len(name)-1]; first < utf8.RuneSelf && last < utf8.RuneSelf {
-		if !n.begins[folded[first]] {
-			return ""
-		}
-		if n.lengths[folded[last]]>>min(len(name), longName)&1 == 0 && ascii(name) {
-			return ""
-		}
+	if last := name[len(name)-1]; last < utf8.RuneSelf && n.lengths[folded[last]]>>min(len(name), longName)&1 == 0 && ascii(name) {
+		return ""
 	}
 	if !ascii(name) {
 		name = FoldName(name)
