@@ -113,6 +113,9 @@ type KeyFilter struct {
 type Listed struct {
 	Record
 	Usage *Usage
+	// Unreadable says what is wrong with a row that can't be read: someone wrote it
+	// by hand. The Record then lacks scopes, limits and grants, and the key is refused.
+	Unreadable string
 }
 
 // Usage is how a key was used. It never changes a record's version.

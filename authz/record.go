@@ -131,4 +131,6 @@ type Role struct {
 	CreatedAt   time.Time
 	UpdatedAt   time.Time
 	Version     uint64
+	// Unreadable, in lists alone, says what is wrong with a row that can't be read.
+	Unreadable string
 }

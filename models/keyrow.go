@@ -55,37 +55,62 @@ func (keyRow) TableName() string { return "api_keys" }
 // record reads a row. A row that can't be read is an error and not a key with
 // fewer limits: someone wrote it by hand.
 func (r *keyRow) record() (authz.Record, error) {
-	fail := func(column string, err error) (authz.Record, error) {
+	rec, column, err := r.read()
+	if err != nil {
 		return authz.Record{}, fmt.Errorf("%w: key %s: column %s: %w", authz.ErrUnreadable, r.KeyPrefix, column, err)
 	}
-	rec := authz.Record{ID: r.ID, UserID: r.UserID, Name: r.Name, Prefix: r.KeyPrefix, Active: r.IsActive,
+	return rec, nil
+}
+
+// listed is a row for people: one that can't be read shows what is plain of it,
+// so that it hides no other one in a list.
+func (r *keyRow) listed() authz.Listed {
+	rec, column, err := r.read()
+	if err != nil {
+		return authz.Listed{Record: r.plain(), Unreadable: fmt.Sprintf("column %s: %v", column, err)}
+	}
+	return authz.Listed{Record: rec}
+}
+
+// plain is the record with what needs no reading; it limits nothing.
+func (r *keyRow) plain() authz.Record {
+	return authz.Record{ID: r.ID, UserID: r.UserID, Name: r.Name, Prefix: r.KeyPrefix, Active: r.IsActive,
 		ExpiresAt: fromNull(r.ExpiresAt), RevokedAt: fromNull(r.RevokedAt), CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(),
 		Environment: r.Environment, RotatedFrom: r.RotatedFrom, Family: r.Family, Project: r.Project, Version: r.Version,
 		ShadowUntil: fromNull(r.ShadowUntil), ShadowEnd: fromNull(r.ShadowEnd)}
-	var err error
+}
+
+// read reads all columns; an error is about the column named with it.
+func (r *keyRow) read() (rec authz.Record, column string, err error) {
+	rec = r.plain()
 	if rec.Scopes, err = readScopes(r.Scopes); err != nil {
-		return fail("scopes", err)
+		return rec, "scopes", err
 	}
 	if rec.ShadowScopes, err = readScopes(r.ShadowScopes); err != nil {
-		return fail("shadow_scopes", err)
+		return rec, "shadow_scopes", err
 	}
 	var cidrs []netip.Prefix
+	var grants struct {
+		Scopes          []storedScope
+		Projects, Users []string
+	}
 	for column, target := range map[string]struct {
 		text string
 		into any
-	}{"allowed_cidrs": {r.AllowedCIDRs, &cidrs}, "metadata": {r.Metadata, &rec.Metadata}, "roles": {r.Roles, &rec.Roles}, "grants": {r.Grants, &rec.Grants}} {
+	}{"allowed_cidrs": {r.AllowedCIDRs, &cidrs}, "metadata": {r.Metadata, &rec.Metadata}, "roles": {r.Roles, &rec.Roles}, "grants": {r.Grants, &grants}} {
 		if err := json.Unmarshal([]byte(target.text), target.into); err != nil {
-			return fail(column, err)
+			return rec, column, err
 		}
 	}
 	rec.AllowedCIDRs = cidrs
-	if rec.Grants.Scopes, err = authz.NewScopes(rec.Grants.Scopes); err != nil {
-		return fail("grants", err)
+	rec.Grants = authz.Grants{Projects: grants.Projects, Users: grants.Users}
+	if rec.Grants.Scopes, err = newScopes(grants.Scopes); err != nil {
+		return rec, "grants", err
 	}
 	if rec.Rate, err = authz.ParseRate(r.Rate); err != nil {
-		return fail("rate", err)
+		return rec, "rate", err
 	}
-	return rec, nil
+	return rec, "", nil
 }
 
 func (r *keyRow) verifier() (authz.Verifier, error) {
@@ -142,12 +167,41 @@ func storable(texts ...string) bool {
 	return !slices.ContainsFunc(texts, func(s string) bool { return strings.ContainsRune(s, 0) || !utf8.ValidString(s) })
 }
 
+// storedScope is a scope as a column holds it: the object that is written here, or
+// the text that people write, such as "orders:read,create".
+type storedScope authz.Scope
+
+// UnmarshalJSON takes either form.
+func (s *storedScope) UnmarshalJSON(b []byte) error {
+	if b[0] != '"' {
+		return json.Unmarshal(b, (*authz.Scope)(s))
+	}
+	var text string
+	if err := json.Unmarshal(b, &text); err != nil {
+		return err
+	}
+	scopes, err := authz.ParseScopes([]string{text})
+	if err != nil {
+		return err
+	}
+	*s = storedScope(scopes[0])
+	return nil
+}
+
 func readScopes(text string) (authz.Scopes, error) {
-	var s []authz.Scope
-	if err := json.Unmarshal([]byte(text), &s); err != nil {
+	var stored []storedScope
+	if err := json.Unmarshal([]byte(text), &stored); err != nil {
 		return nil, err
 	}
-	return authz.NewScopes(s)
+	return newScopes(stored)
+}
+
+func newScopes(stored []storedScope) (authz.Scopes, error) {
+	scopes := make([]authz.Scope, len(stored))
+	for i, s := range stored {
+		scopes[i] = authz.Scope(s)
+	}
+	return authz.NewScopes(scopes)
 }
 
 // asJSON writes a value that can always be written; nil slices and maps become

@@ -203,14 +203,10 @@ func (db *DB) ListKeys(ctx context.Context, f authz.KeyFilter) ([]authz.Listed, 
 	if err := q.Find(&rows).Error; err != nil {
 		return nil, err
 	}
-	records, err := toRecords(rows)
-	if err != nil {
-		return nil, err
-	}
-	out := make([]authz.Listed, len(records))
-	ids := make([]string, len(records))
-	for i, r := range records {
-		out[i].Record, ids[i] = r, r.ID
+	out := make([]authz.Listed, len(rows))
+	ids := make([]string, len(rows))
+	for i := range rows {
+		out[i], ids[i] = rows[i].listed(), rows[i].ID
 	}
 	if !f.WithUsage {
 		return out, nil
@@ -245,22 +241,17 @@ func checkPage(limit int, filters ...string) error {
 
 // HasAdministrator tells whether a key that is not revoked has scopes of its
 // own on the reserved resource; a disabled or expired one counts, so that
-// nobody becomes administrator by waiting.
+// nobody becomes administrator by waiting. So does one whose row can't be read and
+// may have them.
 func (db *DB) HasAdministrator(ctx context.Context) (bool, error) {
 	var rows []keyRow
 	if err := db.read.WithContext(ctx).Where("scopes LIKE ? AND revoked_at IS NULL", reservedPattern).Find(&rows).Error; err != nil {
 		return false, err
 	}
-	records, err := toRecords(rows)
-	if err != nil {
-		return false, err
-	}
-	for i := range records {
-		if isAdministrator(&records[i]) {
-			return true, nil
-		}
-	}
-	return false, nil
+	return slices.ContainsFunc(rows, func(r keyRow) bool {
+		rec, err := r.record()
+		return err != nil || isAdministrator(&rec)
+	}), nil
 }
 
 // CountUnpeppered counts the keys that are not revoked and whose digest was made

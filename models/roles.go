@@ -30,8 +30,14 @@ func (r *roleRow) role() (authz.Role, error) {
 	if err != nil {
 		return authz.Role{}, fmt.Errorf("%w: role %s: column scopes: %w", authz.ErrUnreadable, r.Name, err)
 	}
-	return authz.Role{Name: r.Name, Description: r.Description, Scopes: s,
-		CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(), Version: r.Version}, nil
+	role := r.plain()
+	role.Scopes = s
+	return role, nil
+}
+
+// plain is the role with what needs no reading.
+func (r *roleRow) plain() authz.Role {
+	return authz.Role{Name: r.Name, Description: r.Description, CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(), Version: r.Version}
 }
 
 // Roles returns those of the named roles that exist, by name.
@@ -40,30 +46,38 @@ func (db *DB) Roles(ctx context.Context, names []string) ([]authz.Role, error) {
 	if len(names) == 0 {
 		return nil, nil
 	}
-	return findRoles(db.read.WithContext(ctx).Where("name IN ?", names))
+	var rows []roleRow
+	if err := db.read.WithContext(ctx).Where("name IN ?", names).Order("name").Find(&rows).Error; err != nil {
+		return nil, err
+	}
+	out := make([]authz.Role, len(rows))
+	for i := range rows {
+		var err error
+		if out[i], err = rows[i].role(); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 // ListRoles returns at most limit roles, 1 to 1000, whose names come after
-// after, in the order of their bytes.
+// after, in the order of their bytes. One that can't be read says so, and hides no
+// other one.
 func (db *DB) ListRoles(ctx context.Context, after string, limit int) ([]authz.Role, error) {
 	if err := checkPage(limit, after); err != nil {
 		return nil, err
 	}
-	return findRoles(db.read.WithContext(ctx).Where("name > ?", after).Limit(limit))
-}
-
-func findRoles(q *gorm.DB) ([]authz.Role, error) {
 	var rows []roleRow
-	if err := q.Order("name").Find(&rows).Error; err != nil {
+	if err := db.read.WithContext(ctx).Where("name > ?", after).Order("name").Limit(limit).Find(&rows).Error; err != nil {
 		return nil, err
 	}
-	out := make([]authz.Role, 0, len(rows))
+	out := make([]authz.Role, len(rows))
 	for i := range rows {
-		r, err := rows[i].role()
-		if err != nil {
-			return nil, err
+		out[i] = rows[i].plain()
+		var err error
+		if out[i].Scopes, err = readScopes(rows[i].Scopes); err != nil {
+			out[i].Unreadable = "column scopes: " + err.Error()
 		}
-		out = append(out, r)
 	}
 	return out, nil
 }

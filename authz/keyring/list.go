@@ -2,6 +2,7 @@ package keyring
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -56,6 +57,10 @@ func wholeUser(f authz.KeyFilter) bool {
 	return f.UserID != "" && len(subject.Forms(f.UserID)) == 1 && f.Project == "" && !f.ActiveOnly && f.UnusedSince.IsZero() && f.Text == "" && !f.WithUsage
 }
 
+// errNotCached: a list with a key whose row can't be read is not kept, so that it is
+// right as soon as the row is.
+var errNotCached = errors.New("a key of the user can't be read")
+
 // listUser takes the page from the cached list of all keys of the user. A user
 // with more than fit in one is read from the store.
 func (s *Service) listUser(ctx context.Context, p Principal, filter authz.KeyFilter) ([]authz.Listed, error) {
@@ -63,14 +68,16 @@ func (s *Service) listUser(ctx context.Context, p Principal, filter authz.KeyFil
 		listed, err := s.store.ListKeys(ctx, authz.KeyFilter{UserID: filter.UserID, Limit: MaxLimit, Now: filter.Now})
 		records := make([]authz.Record, len(listed))
 		for i := range listed {
-			records[i] = listed[i].Record
+			if records[i] = listed[i].Record; listed[i].Unreadable != "" {
+				return nil, errNotCached
+			}
 		}
 		return records, err
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, errNotCached) {
 		return nil, err
 	}
-	if len(all) >= MaxLimit {
+	if err != nil || len(all) >= MaxLimit {
 		return s.store.ListKeys(ctx, filter)
 	}
 	page := make([]authz.Listed, 0, min(filter.Limit, len(all)))

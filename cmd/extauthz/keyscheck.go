@@ -13,12 +13,12 @@ import (
 )
 
 // oddKey is a key whose user id or name would be refused today, or stored in
-// another form.
+// another form, or whose row can't be read.
 type oddKey struct {
 	ID     string `json:"id"`
 	Prefix string `json:"prefix"`
 	Status string `json:"status"`
-	Field  string `json:"field"` // user_id or name
+	Field  string `json:"field"` // user_id, name or row
 	Value  string `json:"value"`
 	Why    string `json:"why"`
 	Do     string `json:"do"`
@@ -28,7 +28,7 @@ func keysCheck(g *globals) *cobra.Command {
 	return &cobra.Command{
 		Use: "check", Short: "Report keys whose user id or name would be refused or changed today", Args: noArguments,
 		Long: "Report keys whose user id or name would be refused or changed today: with blanks at an edge, invisible characters, in another Unicode form. " +
-			"They go on working as they are. Revoked keys are left out. Exits with status 1 where there are some.",
+			"They go on working as they are. Keys whose row in the database can't be read are reported too, and those are refused. Revoked keys are left out. Exits with status 1 where there are some.",
 		Example: "  extauthz keys check\n  extauthz keys check -o json",
 		RunE: func(c *cobra.Command, _ []string) error {
 			keys, err := all[adminapi.Key](c, g, "/v1/keys", url.Values{"limit": {"1000"}})
@@ -62,7 +62,7 @@ func keysCheck(g *globals) *cobra.Command {
 type errOdd int
 
 func (e errOdd) Error() string {
-	return fmt.Sprintf("%d user ids or names would be refused or changed today: see above", int(e))
+	return fmt.Sprintf("%d user ids, names or rows would be refused or changed today: see above", int(e))
 }
 
 // oddities reports what is wrong with a key's user id and name. An id never
@@ -75,6 +75,9 @@ func oddities(k *adminapi.Key) (odd []oddKey) {
 		if err != nil {
 			odd = append(odd, oddKey{ID: k.ID, Prefix: k.Prefix, Status: k.Status, Field: field, Value: value, Why: err.Error(), Do: do})
 		}
+	}
+	if k.Unreadable != "" {
+		odd = append(odd, oddKey{ID: k.ID, Prefix: k.Prefix, Status: k.Status, Field: "row", Why: k.Unreadable, Do: "mend the key's row in the database"})
 	}
 	stored, err := subject.UserID(k.UserID)
 	look("user_id", k.UserID, "issue a key for the right user id, then extauthz keys revoke "+k.Prefix, stored, err)

@@ -74,7 +74,11 @@ func rolesList(g *globals) *cobra.Command {
 			return g.show(c, roles, func(w *tabwriter.Writer) {
 				row(w, "NAME", "SCOPES", "DESCRIPTION")
 				for _, r := range roles {
-					row(w, r.Name, strings.Join(r.Scopes, " "), r.Description)
+					scopes := strings.Join(r.Scopes, " ")
+					if r.Unreadable != "" {
+						scopes = "unreadable: " + r.Unreadable
+					}
+					row(w, r.Name, scopes, r.Description)
 				}
 			})
 		},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -28,6 +29,7 @@ type bench struct {
 	http  *httptest.Server
 	admin string
 	log   *bytes.Buffer
+	sql   func(query string, args ...any)
 }
 
 func newBench(t *testing.T) *bench {
@@ -40,8 +42,17 @@ func newBench(t *testing.T) *bench {
 	}
 	b := &bench{t: t, log: &bytes.Buffer{}}
 	log := slog.New(slog.NewTextHandler(b.log, nil))
-	db, err := models.Open(t.Context(), models.Config{Driver: models.SQLite, DSN: filepath.Join(t.TempDir(), "test.db")})
+	file := filepath.Join(t.TempDir(), "test.db")
+	db, err := models.Open(t.Context(), models.Config{Driver: models.SQLite, DSN: file})
 	must(err)
+	b.sql = func(query string, args ...any) {
+		t.Helper()
+		plain, err := sql.Open("sqlite", file)
+		must(err)
+		_, err = plain.ExecContext(t.Context(), query, args...)
+		must(err)
+		must(plain.Close())
+	}
 	must(db.Migrate(t.Context()))
 	cache, err := cachesvc.New(cachesvc.Config{Database: db, Registerer: prometheus.NewRegistry()})
 	must(err)
@@ -59,7 +70,7 @@ func newBench(t *testing.T) *bench {
 		DefaultRoute: authz.DefaultRouteMap, DefaultMap: mapping, Validator: cache, Now: cache.Now})
 	must(err)
 	keys, err := keyring.New(keyring.Config{Format: format, Peppers: func() *authz.Peppers { return peppers }, Random: rand.Reader, Now: cache.Now,
-		Store: db, Notifier: cache, Logger: log})
+		Store: db, Notifier: cache, Lists: cache, Logger: log})
 	must(err)
 	first, _, err := keys.Bootstrap(t.Context(), authz.Secret{})
 	must(err)
@@ -270,6 +281,36 @@ func TestListsHaveEveryKeyOnce(t *testing.T) {
 	}
 	if got := want[Page[Key]](b, 200, "GET", "/v1/keys?user_id=bob&active=true", ""); len(got.Items) != 0 {
 		t.Errorf("%d are still good", len(got.Items))
+	}
+}
+
+// TestLists_ShowRowsThatCanNotBeRead: one of them fails nobody else's list, and what
+// is asked of it alone says which column it is.
+func TestLists_ShowRowsThatCanNotBeRead(t *testing.T) {
+	b := newBench(t)
+	good := want[Key](b, 201, "POST", "/v1/keys", `{"user_id":"u","name":"good","scopes":["orders:read"]}`)
+	bad := want[Key](b, 201, "POST", "/v1/keys", `{"user_id":"u","name":"bad","scopes":["orders:read"]}`)
+	want[Role](b, 201, "POST", "/v1/roles", `{"name":"r","scopes":["orders:read"]}`)
+	b.sql(`UPDATE api_keys SET scopes = 'orders:read' WHERE id = ?`, bad.ID)
+	b.sql(`UPDATE roles SET scopes = 'orders:read'`)
+	for _, path := range []string{"/v1/keys?user_id=u", "/v1/keys?user_id=u&usage=true", "/v1/users/u/keys"} {
+		page := want[Page[Key]](b, 200, "GET", path, "")
+		if len(page.Items) != 2 || page.Items[0].ID != bad.ID || page.Items[0].Status != "unreadable" || !strings.HasPrefix(page.Items[0].Unreadable, "column scopes: ") ||
+			page.Items[1].ID != good.ID || page.Items[1].Status != "active" || page.Items[1].Unreadable != "" {
+			t.Errorf("%s: got %+v", path, page.Items)
+		}
+	}
+	if roles := want[Page[Role]](b, 200, "GET", "/v1/roles", "").Items; len(roles) != 1 || roles[0].Unreadable == "" {
+		t.Errorf("got %+v", roles)
+	}
+	for path, method := range map[string]string{"/v1/keys/" + bad.ID: "DELETE", "/v1/users/u/revoke": "POST"} {
+		if status, _, body := b.call(method, path, ""); status != 409 || !strings.Contains(body, bad.Prefix+": column scopes") {
+			t.Errorf("%s: got %d %s", path, status, body)
+		}
+	}
+	b.sql(`UPDATE api_keys SET scopes = '["orders:read"]' WHERE id = ?`, bad.ID)
+	if page := want[Page[Key]](b, 200, "GET", "/v1/users/u/keys", ""); page.Items[0].Status != "active" {
+		t.Errorf("after the row was mended: got %+v", page.Items[0])
 	}
 }
 

@@ -16,7 +16,8 @@ type Key struct {
 	Name         string            `json:"name"`
 	Scopes       []string          `json:"scopes"`
 	Roles        []string          `json:"roles"`
-	Status       string            `json:"status" enum:"active,disabled,revoked,expired"`
+	Status       string            `json:"status" enum:"active,disabled,revoked,expired,unreadable"`
+	Unreadable   string            `json:"unreadable,omitempty" doc:"What is wrong with the key's row in the database, in lists. Checks refuse the key until the row is mended."`
 	IsActive     bool              `json:"is_active"`
 	ExpiresAt    *time.Time        `json:"expires_at"`
 	RevokedAt    *time.Time        `json:"revoked_at,omitempty"`
@@ -99,6 +100,7 @@ type Role struct {
 	Name        string    `json:"name"`
 	Description string    `json:"description,omitempty"`
 	Scopes      []string  `json:"scopes"`
+	Unreadable  string    `json:"unreadable,omitempty" doc:"What is wrong with the role's row in the database, in lists. Keys that have the role are refused until the row is mended."`
 	CreatedAt   time.Time `json:"created_at"`
 	UpdatedAt   time.Time `json:"updated_at"`
 	Version     uint64    `json:"version"`
@@ -202,7 +204,8 @@ func usageOf(u authz.Usage) Usage {
 }
 
 func roleOf(r authz.Role) Role {
-	return Role{Name: r.Name, Description: r.Description, Scopes: r.Scopes.Strings(), CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt, Version: r.Version}
+	return Role{Name: r.Name, Description: r.Description, Scopes: r.Scopes.Strings(), Unreadable: r.Unreadable,
+		CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt, Version: r.Version}
 }
 
 func auditOf(e authz.AuditEntry) AuditEntry {

@@ -61,6 +61,8 @@ func (a *api) problem(err error) error {
 		return huma.Error404NotFound(err.Error())
 	case errors.Is(err, authz.ErrPreconditionFailed):
 		return huma.Error412PreconditionFailed(err.Error())
+	case errors.Is(err, authz.ErrUnreadable):
+		return huma.Error409Conflict(err.Error() + ": someone wrote it by hand: mend the row in the database")
 	case errors.Is(err, authz.ErrConflict), errors.Is(err, keyring.ErrRevoked), errors.Is(err, keyring.ErrDisabled),
 		errors.Is(err, keyring.ErrExpired), errors.Is(err, keyring.ErrSuperseded), errors.Is(err, keyring.ErrFamilyFull):
 		return huma.Error409Conflict(err.Error())

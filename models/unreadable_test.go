@@ -1,0 +1,140 @@
+package models
+
+import (
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+
+	"extauthz/authz"
+)
+
+// TestScopes_AreReadAsPeopleWriteThem: with SQL, texts are the natural form.
+func TestScopes_AreReadAsPeopleWriteThem(t *testing.T) {
+	each(t, func(t *testing.T, db *DB) {
+		k := insert(t, db, newKey(t, nil))[0]
+		if err := db.gorm.Exec(`UPDATE api_keys SET scopes = '["orders:read,create", {"resource":"bills","actions":["read"]}, "orders:delete"]',
+			grants = '{"scopes":["orders/eu:*"],"projects":["a"],"users":["b*"]}', shadow_scopes = '["bills:read"]' WHERE id = ?`, k.ID).Error; err != nil {
+			t.Fatal(err)
+		}
+		got, err := db.KeyByRef(t.Context(), k.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		scopes := func(texts ...string) authz.Scopes {
+			s, err := authz.ParseScopes(texts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s
+		}
+		grants := authz.Grants{Scopes: scopes("orders/eu:*"), Projects: []string{"a"}, Users: []string{"b*"}}
+		if want := scopes("orders:read,create,delete", "bills:read"); !reflect.DeepEqual(got.Scopes, want) ||
+			!reflect.DeepEqual(got.Grants, grants) || !reflect.DeepEqual(got.ShadowScopes, scopes("bills:read")) {
+			t.Errorf("got %v, grants %v, shadow %v", got.Scopes, got.Grants, got.ShadowScopes)
+		}
+	})
+}
+
+// TestLists_ShowRowsThatCanNotBeRead: one row that someone wrote by hand hides no
+// other one, and is no key with fewer limits.
+func TestLists_ShowRowsThatCanNotBeRead(t *testing.T) {
+	for column, text := range map[string]string{
+		"scopes":        `orders:read`,
+		"shadow_scopes": `["orders"]`,
+		"allowed_cidrs": `["10.0.0.0"]`,
+		"metadata":      `["a"]`,
+		"roles":         `"reader"`,
+		"grants":        `{"scopes":["UPPER:READ"]}`,
+		"rate":          `fast`,
+	} {
+		t.Run(column, func(t *testing.T) {
+			each(t, func(t *testing.T, db *DB) {
+				keys := insert(t, db, newKey(t, nil), newKey(t, nil), newKey(t, nil))
+				bad := keys[1]
+				if err := db.gorm.Exec(`UPDATE api_keys SET `+column+` = ? WHERE id = ?`, text, bad.ID).Error; err != nil {
+					t.Fatal(err)
+				}
+				list, err := db.ListKeys(t.Context(), authz.KeyFilter{Limit: 10, WithUsage: true})
+				if err != nil || len(list) != 3 {
+					t.Fatalf("got %d keys, %v", len(list), err)
+				}
+				for _, k := range list {
+					if k.ID == bad.ID {
+						if !strings.HasPrefix(k.Unreadable, "column "+column+": ") || k.Prefix != bad.Prefix || k.UserID != "u" || k.Scopes != nil {
+							t.Errorf("got %+v", k)
+						}
+					} else if k.Unreadable != "" || k.Scopes == nil {
+						t.Errorf("got %+v", k)
+					}
+				}
+				if _, err := db.KeyByRef(t.Context(), bad.ID); !errors.Is(err, authz.ErrUnreadable) {
+					t.Errorf("by its id: %v", err)
+				}
+			})
+		})
+	}
+}
+
+func TestLists_ShowRolesThatCanNotBeRead(t *testing.T) {
+	each(t, func(t *testing.T, db *DB) {
+		scopes, err := authz.ParseScopes([]string{"orders:read"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"a", "b", "c"} {
+			if _, err := db.Mutate(t.Context(), authz.Selection{}, func([]authz.Record) (authz.Mutation, error) {
+				return authz.Mutation{PutRoles: []authz.Role{{Name: name, Scopes: scopes, CreatedAt: testTime, UpdatedAt: testTime}}}, nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := db.gorm.Exec(`UPDATE roles SET scopes = 'orders:read' WHERE name = 'b'`).Error; err != nil {
+			t.Fatal(err)
+		}
+		list, err := db.ListRoles(t.Context(), "", 10)
+		if err != nil || len(list) != 3 || !strings.HasPrefix(list[1].Unreadable, "column scopes: ") || list[1].Scopes != nil || list[0].Unreadable+list[2].Unreadable != "" {
+			t.Errorf("got %+v, %v", list, err)
+		}
+		if _, err := db.Roles(t.Context(), []string{"a", "b"}); !errors.Is(err, authz.ErrUnreadable) {
+			t.Errorf("for a decision: %v", err)
+		}
+	})
+}
+
+// TestHasAdministrator_CountsWhatCanNotBeRead: nobody becomes administrator since
+// the row of one is damaged.
+func TestHasAdministrator_CountsWhatCanNotBeRead(t *testing.T) {
+	each(t, func(t *testing.T, db *DB) {
+		k := insert(t, db, newKey(t, nil))[0]
+		for text, want := range map[string]bool{`["extauthz:*"]`: true, `["extauthz:*"`: true, `["orders:*"`: false} {
+			if err := db.gorm.Exec(`UPDATE api_keys SET scopes = ? WHERE id = ?`, text, k.ID).Error; err != nil {
+				t.Fatal(err)
+			}
+			if got, err := db.HasAdministrator(t.Context()); err != nil || got != want {
+				t.Errorf("%s: got %t, %v", text, got, err)
+			}
+		}
+		selected := func() error {
+			_, err := db.Mutate(t.Context(), authz.Selection{Administrators: true}, func(got []authz.Record) (authz.Mutation, error) {
+				if len(got) != 0 {
+					t.Errorf("got %v", got)
+				}
+				return authz.Mutation{}, nil
+			})
+			return err
+		}
+		if err := db.gorm.Exec(`UPDATE api_keys SET scopes = '["extauthz:*"' WHERE id = ?`, k.ID).Error; err != nil {
+			t.Fatal(err)
+		}
+		if err := selected(); !errors.Is(err, authz.ErrUnreadable) {
+			t.Errorf("got %v", err)
+		}
+		if err := db.gorm.Exec(`UPDATE api_keys SET revoked_at = ? WHERE id = ?`, testTime, k.ID).Error; err != nil {
+			t.Fatal(err)
+		}
+		if err := selected(); err != nil {
+			t.Errorf("of a revoked one: %v", err)
+		}
+	})
+}
