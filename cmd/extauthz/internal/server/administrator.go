@@ -25,6 +25,10 @@ const AdminKeyFile = "admin.key"
 // the configured key, else, on SQLite, with one that is left in the data
 // folder. With Postgres no replica invents one: several may start at once, and
 // their folders are not the operator's.
+//
+// A given key that can't be one, since it was revoked or another key has its prefix,
+// is logged and no error: checks do not need an administrator. A revoked key in the
+// data folder gives way to a new one.
 func ensureAdministrator(ctx context.Context, c *config.Config, db *models.DB, keys *keyring.Service, format *authz.KeyFormat, log *slog.Logger) error {
 	given, err := c.BootstrapKey()
 	if err != nil {
@@ -40,20 +44,39 @@ func ensureAdministrator(ctx context.Context, c *config.Config, db *models.DB, k
 		log.WarnContext(ctx, "there is no administrator: set admin.bootstrap_key_file to a file with a whole key; a serve on SQLite with a fresh data folder makes one")
 		return nil
 	default:
-		// The file comes first: a key that was stored and then lost with the
-		// process would lock everybody out.
-		if given, err = leaveKey(path, format); err != nil {
+		return leaveAdministrator(ctx, path, keys, format, log)
+	}
+	_, _, err = keys.Bootstrap(ctx, given)
+	if errors.Is(err, keyring.ErrRevoked) || errors.Is(err, authz.ErrConflict) {
+		log.ErrorContext(ctx, "there is no administrator, and the given key can't be one: checks are answered, keys can't be managed: write a new key into admin.bootstrap_key_file, such as extauthz secrets create makes, and restart",
+			"file", c.Admin.BootstrapKeyFile, "error", err)
+		return nil
+	}
+	return err
+}
+
+// leaveAdministrator makes the first administrator with the key in the file. The file
+// comes first: a key that was stored and then lost with the process would lock
+// everybody out.
+func leaveAdministrator(ctx context.Context, path string, keys *keyring.Service, format *authz.KeyFormat, log *slog.Logger) error {
+	for {
+		given, err := leaveKey(path, format)
+		if err != nil {
 			return fmt.Errorf("first administrator's key can't be left in %s: %w", path, err)
 		}
-	}
-	_, made, err := keys.Bootstrap(ctx, given)
-	if err != nil {
+		_, made, err := keys.Bootstrap(ctx, given)
+		if errors.Is(err, keyring.ErrRevoked) {
+			log.WarnContext(ctx, "the administrator's key in the data folder was revoked: another one takes its place", "file", path)
+			if err := os.Remove(path); err != nil {
+				return err
+			}
+			continue
+		}
+		if made {
+			log.InfoContext(ctx, "the first administrator's key is in a file", "file", path)
+		}
 		return err
 	}
-	if made && c.Admin.BootstrapKeyFile == "" {
-		log.InfoContext(ctx, "the first administrator's key is in a file", "file", path)
-	}
-	return nil
 }
 
 // leaveKey returns the key in the file, which is made if it is not there.
