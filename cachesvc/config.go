@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"time"
 
@@ -131,7 +132,7 @@ type Config struct {
 	// back: longer than anything cached can live.
 	Retention time.Duration
 	// FlightBudget is how long one look-up in the database may take; at most
-	// Lease, since whoever joins a flight may get what it read at its start.
+	// Lease, which is also the default of a shorter one, since whoever joins a flight may get what it read at its start.
 	FlightBudget time.Duration
 
 	FlushEvery time.Duration // without Shared: usage goes to the database at least this often
@@ -165,7 +166,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.MaxStale, DefaultMaxStale)
 	setDefault(&c.Poll, DefaultPoll)
 	setDefault(&c.Retention, DefaultRetention)
-	setDefault(&c.FlightBudget, DefaultFlightBudget)
+	setDefault(&c.FlightBudget, min(DefaultFlightBudget, c.Lease))
 	setDefault(&c.LookupWait, DefaultLookupWait)
 	setDefault(&c.FlushEvery, DefaultFlushEvery)
 	setDefault(&c.CollectEvery, DefaultCollectEvery)
@@ -192,6 +193,16 @@ func setDefault[T comparable](field *T, value T) {
 	if *field == zero {
 		*field = value
 	}
+}
+
+// LeastRetention is what Retention may be at least, of a config without zeros: the
+// longest that anything cached can live, and time for it to be on its way. A record
+// that the database can't be asked about lives MaxStale beyond its own time.
+func (c Config) LeastRetention() time.Duration {
+	const most = math.MaxInt64 // instead of a sum beyond it, which would be negative
+	stale := c.ValidationTTL + min(c.MaxStale, most-max(c.ValidationTTL, 0))
+	longest := max(stale, c.ScopeTTL, c.UserListTTL, c.NegativeTTL)
+	return longest + min(windowSlack, most-max(longest, 0))
 }
 
 // validate reports every problem at once.
@@ -236,7 +247,7 @@ func (c Config) validate() error {
 	if c.MaxStale < c.Lease {
 		errs = append(errs, fmt.Errorf("cache: local.max_stale (%s) must not be shorter than local.lease (%s)", c.MaxStale, c.Lease))
 	}
-	if least := max(c.ValidationTTL+c.MaxStale, c.ScopeTTL, c.UserListTTL, c.NegativeTTL) + windowSlack; c.Retention < least {
+	if least := c.LeastRetention(); c.Retention < least {
 		errs = append(errs, fmt.Errorf("cache: feed.retention (%s) must be at least %s: longer than anything cached can live", c.Retention, least))
 	}
 	return errors.Join(errs...)

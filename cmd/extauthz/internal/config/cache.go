@@ -1,6 +1,10 @@
 package config
 
-import "time"
+import (
+	"time"
+
+	"extauthz/cachesvc"
+)
 
 // Cache is the cached validator.
 type Cache struct {
@@ -118,6 +122,21 @@ type Local struct {
 type Feed struct {
 	// Time between reads; shorter than local.lease.
 	Poll time.Duration `koanf:"poll" min:"1ms"`
-	// How long changes are kept: longer than the longest of ttl.validation, scope, user_list, negative and local.max_stale.
+	// How long changes are kept: at least a minute more than the longest of ttl.scope, user_list, negative, and ttl.validation and local.max_stale together.
 	Retention time.Duration `koanf:"retention" min:"1ms"`
+}
+
+// CacheService is what the settings say of the cached validator; what it works on is
+// the caller's to add.
+func (c *Config) CacheService() cachesvc.Config {
+	return cachesvc.Config{
+		ValidationTTL: c.Cache.TTL.Validation, NegativeTTL: c.Cache.TTL.Negative, ScopeTTL: c.Cache.TTL.Scope, UserListTTL: c.Cache.TTL.UserList,
+		CollectEvery: c.Cache.TTL.UsageBatch, SharedBudget: c.Cache.Redis.Budget,
+		MaxKeys: c.Cache.Local.MaxKeys, MaxBytes: c.Cache.Local.MaxMiB << 20, MaxNegative: c.Cache.Local.MaxNegative,
+		Lease: c.Cache.Local.Lease, MaxStale: c.Cache.Local.MaxStale, Poll: c.Cache.Feed.Poll, Retention: c.Cache.Feed.Retention,
+		FlushEvery: c.Usage.FlushInterval, FlushAt: uint64(c.Usage.FlushThreshold),
+		Warm: cachesvc.WarmConfig{Keys: c.Cache.Warm.Keys, Every: c.Cache.Warm.Interval},
+		Monitor: cachesvc.MonitorConfig{Every: c.Cache.Monitor.Interval, Memory: c.Cache.Monitor.Memory, HitRate: c.Cache.Monitor.HitRate,
+			Entries: c.Cache.Monitor.Entries, StatsTTL: c.Cache.TTL.Stats},
+	}
 }

@@ -173,10 +173,8 @@ func (v *validator) cache() {
 	if c.Local.Lease > c.Local.MaxStale {
 		v.add("cache.local.lease", "%v is longer than cache.local.max_stale, %v", c.Local.Lease, c.Local.MaxStale)
 	}
-	// Statistics and usage counters decide nothing, so they may live longer.
-	longest := max(c.TTL.Validation, c.TTL.Scope, c.TTL.UserList, c.TTL.Negative, c.Local.MaxStale)
-	if c.Feed.Retention <= longest {
-		v.add("cache.feed.retention", "%v must be longer than any cached value can live, %v: raise it, or lower cache.ttl and cache.local.max_stale", c.Feed.Retention, longest)
+	if least := v.CacheService().LeastRetention(); c.Feed.Retention < least {
+		v.add("cache.feed.retention", "%v is shorter than what is cached can live and be on its way, %v: raise it, or lower cache.ttl and cache.local.max_stale", c.Feed.Retention, least)
 	}
 	if c.SealingKeyFile != "" {
 		if _, ok := v.secretFile("cache.sealing_key_file", c.SealingKeyFile, v.faults); ok {

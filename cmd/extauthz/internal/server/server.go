@@ -110,17 +110,9 @@ func (s *Server) assemble(ctx context.Context) error {
 		return err
 	}
 	s.redis = client
-	cacheConfig := cachesvc.Config{
-		Database: s.db, Members: s.db, MostUsed: s.db, Sealing: sealing, SharedBudget: c.Cache.Redis.Budget,
-		ScopeTTL: c.Cache.TTL.Scope, CollectEvery: c.Cache.TTL.UsageBatch,
-		Warm: cachesvc.WarmConfig{Keys: c.Cache.Warm.Keys, Every: c.Cache.Warm.Interval},
-		Monitor: cachesvc.MonitorConfig{Every: c.Cache.Monitor.Interval, Memory: c.Cache.Monitor.Memory, HitRate: c.Cache.Monitor.HitRate,
-			Entries: c.Cache.Monitor.Entries, StatsTTL: c.Cache.TTL.Stats},
-		ValidationTTL: c.Cache.TTL.Validation, NegativeTTL: c.Cache.TTL.Negative, UserListTTL: c.Cache.TTL.UserList,
-		MaxKeys: c.Cache.Local.MaxKeys, MaxBytes: c.Cache.Local.MaxMiB << 20, MaxNegative: c.Cache.Local.MaxNegative, Lease: c.Cache.Local.Lease, MaxStale: c.Cache.Local.MaxStale,
-		Poll: c.Cache.Feed.Poll, Retention: c.Cache.Feed.Retention,
-		FlushEvery: c.Usage.FlushInterval, FlushAt: uint64(c.Usage.FlushThreshold), Logger: s.log, Registerer: registry,
-	}
+	cacheConfig := c.CacheService()
+	cacheConfig.Database, cacheConfig.Members, cacheConfig.MostUsed = s.db, s.db, s.db
+	cacheConfig.Sealing, cacheConfig.Logger, cacheConfig.Registerer = sealing, s.log, registry
 	if shared != nil {
 		cacheConfig.Shared = shared
 		if len(sealing) == 0 {
