@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -347,14 +346,4 @@ func postgresBin() (string, error) {
 		return "", ErrNoPostgres
 	}
 	return filepath.Dir(path), nil
-}
-
-// FreePort returns a TCP port of loopback that nobody listens on just now.
-func FreePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }

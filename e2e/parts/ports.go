@@ -1,0 +1,41 @@
+package parts
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"sync"
+)
+
+// The ports that are handed out lie below those that the kernel gives to whoever
+// connects or listens on port 0 (32768 and up, net.ipv4.ip_local_port_range), so that
+// none of those is in the way of a program that starts a moment later.
+const (
+	firstPort = 20_000
+	portCount = 12_000
+	portSteps = 331 // between the beginnings of processes that follow one another
+)
+
+var ports = struct {
+	sync.Mutex
+	given int
+}{}
+
+// FreePort returns a TCP port of loopback that nobody listens on just now. It gives
+// none twice in a process before all were given, and processes that run at the same
+// time begin at different ones.
+func FreePort() (int, error) {
+	ports.Lock()
+	defer ports.Unlock()
+	var last error
+	for range portCount {
+		port := firstPort + (os.Getpid()*portSteps+ports.given)%portCount
+		ports.given++
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil {
+			return port, l.Close()
+		}
+		last = err
+	}
+	return 0, fmt.Errorf("no port of loopback is free: %w", last)
+}

@@ -1,0 +1,18 @@
+package parts
+
+import "testing"
+
+// TestFreePort_GivesNoneTwice: a program that is given three of them listens on three.
+func TestFreePort_GivesNoneTwice(t *testing.T) {
+	given := map[int]bool{}
+	for range 1000 {
+		port, err := FreePort()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if given[port] {
+			t.Fatalf("%d was given twice", port)
+		}
+		given[port] = true
+	}
+}
