@@ -204,7 +204,11 @@ func TestForgedKeysLeaveRealOnesAlone(t *testing.T) {
 		}
 		want(t, checkAll(t, s, seeded[:known], 2), "granted", known)
 		if rounds == 0 {
-			want(t, checkAll(t, s, seeded[known:], 2), "granted", cold)
+			// None is denied. On a machine that is full a look-up may be too late.
+			got := checkAll(t, s, seeded[known:], 2)
+			if undecided := cold - got["granted"]; undecided > cold/100 || undecided > 0 && len(got) != 2 || got["unknown_key"] > 0 {
+				t.Errorf("cold keys: got %v, want %d times granted", got, cold)
+			}
 		}
 	}
 	took := time.Since(began)
