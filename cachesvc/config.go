@@ -132,7 +132,8 @@ type Config struct {
 	// back: longer than anything cached can live.
 	Retention time.Duration
 	// FlightBudget is how long one look-up in the database may take; at most
-	// Lease, which is also the default of a shorter one, since whoever joins a flight may get what it read at its start.
+	// Lease, since a caller that joins a flight may get what it read at its start.
+	// Its default is DefaultFlightBudget, or a shorter Lease.
 	FlightBudget time.Duration
 
 	FlushEvery time.Duration // without Shared: usage goes to the database at least this often
@@ -199,10 +200,15 @@ func setDefault[T comparable](field *T, value T) {
 // longest that anything cached can live, and time for it to be on its way. A record
 // that the database can't be asked about lives MaxStale beyond its own time.
 func (c Config) LeastRetention() time.Duration {
-	const most = math.MaxInt64 // instead of a sum beyond it, which would be negative
-	stale := c.ValidationTTL + min(c.MaxStale, most-max(c.ValidationTTL, 0))
-	longest := max(stale, c.ScopeTTL, c.UserListTTL, c.NegativeTTL)
-	return longest + min(windowSlack, most-max(longest, 0))
+	return sum(max(sum(c.ValidationTTL, c.MaxStale), c.ScopeTTL, c.UserListTTL, c.NegativeTTL), windowSlack)
+}
+
+// sum is a+b, and the longest duration where that overflows.
+func sum(a, b time.Duration) time.Duration {
+	if a > 0 && b > math.MaxInt64-a {
+		return math.MaxInt64
+	}
+	return a + b
 }
 
 // validate reports every problem at once.

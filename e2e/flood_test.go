@@ -206,7 +206,8 @@ func TestForgedKeysLeaveRealOnesAlone(t *testing.T) {
 		if rounds == 0 {
 			// None is denied. On a machine that is full a look-up may be too late.
 			got := checkAll(t, s, seeded[known:], 2)
-			if undecided := cold - got["granted"]; undecided > cold/100 || undecided > 0 && len(got) != 2 || got["unknown_key"] > 0 {
+			undecided := got["rpc error: code = Unavailable desc = no decision could be made: a store does not answer"]
+			if got["granted"]+undecided != cold || undecided > cold/100 {
 				t.Errorf("cold keys: got %v, want %d times granted", got, cold)
 			}
 		}

@@ -148,11 +148,14 @@ func recordRow(r *authz.Record) (*keyRow, error) {
 		ShadowEnd: toNull(r.ShadowEnd), ShadowScopes: asJSON(r.ShadowScopes, "[]")}, nil
 }
 
-func toRecords(rows []keyRow) ([]authz.Record, error) {
-	out := make([]authz.Record, len(rows))
+func toRecords(rows []keyRow) ([]authz.Record, error) { return readAll(rows, (*keyRow).record) }
+
+// readAll reads rows of which none may be unreadable.
+func readAll[Row, T any](rows []Row, read func(*Row) (T, error)) ([]T, error) {
+	out := make([]T, len(rows))
 	for i := range rows {
 		var err error
-		if out[i], err = rows[i].record(); err != nil {
+		if out[i], err = read(&rows[i]); err != nil {
 			return nil, err
 		}
 	}

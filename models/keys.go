@@ -241,8 +241,8 @@ func checkPage(limit int, filters ...string) error {
 
 // HasAdministrator tells whether a key that is not revoked has scopes of its
 // own on the reserved resource; a disabled or expired one counts, so that
-// nobody becomes administrator by waiting. So does one whose row can't be read and
-// may have them.
+// nobody becomes administrator by waiting. An unreadable row that may have such
+// scopes counts too.
 func (db *DB) HasAdministrator(ctx context.Context) (bool, error) {
 	var rows []keyRow
 	if err := db.read.WithContext(ctx).Where("scopes LIKE ? AND revoked_at IS NULL", reservedPattern).Find(&rows).Error; err != nil {

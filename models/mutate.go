@@ -116,7 +116,7 @@ func (db *DB) selectForUpdate(tx *gorm.DB, sel authz.Selection) ([]authz.Record,
 	if err := q.Find(&rows).Error; err != nil {
 		return nil, err
 	}
-	if sel.Administrators { // a revoked key whose row can't be read keeps nobody from having a first one
+	if sel.Administrators { // an unreadable row of a revoked key does not prevent a first administrator
 		rows = slices.DeleteFunc(rows, func(r keyRow) bool {
 			_, _, err := r.read()
 			return err != nil && r.RevokedAt != nil

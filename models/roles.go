@@ -25,19 +25,23 @@ type roleRow struct {
 // TableName is GORM's way of naming the table.
 func (roleRow) TableName() string { return "roles" }
 
+// role reads a row; for decisions.
 func (r *roleRow) role() (authz.Role, error) {
-	s, err := readScopes(r.Scopes)
-	if err != nil {
-		return authz.Role{}, fmt.Errorf("%w: role %s: column scopes: %w", authz.ErrUnreadable, r.Name, err)
+	role := r.listed()
+	if role.Unreadable != "" {
+		return authz.Role{}, fmt.Errorf("%w: role %s: %s", authz.ErrUnreadable, r.Name, role.Unreadable)
 	}
-	role := r.plain()
-	role.Scopes = s
 	return role, nil
 }
 
-// plain is the role with what needs no reading.
-func (r *roleRow) plain() authz.Role {
-	return authz.Role{Name: r.Name, Description: r.Description, CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(), Version: r.Version}
+// listed reads a row for lists: an unreadable one has no scopes.
+func (r *roleRow) listed() authz.Role {
+	role := authz.Role{Name: r.Name, Description: r.Description, CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(), Version: r.Version}
+	var err error
+	if role.Scopes, err = readScopes(r.Scopes); err != nil {
+		role.Unreadable = "column scopes: " + err.Error()
+	}
+	return role
 }
 
 // Roles returns those of the named roles that exist, by name.
@@ -46,18 +50,11 @@ func (db *DB) Roles(ctx context.Context, names []string) ([]authz.Role, error) {
 	if len(names) == 0 {
 		return nil, nil
 	}
-	var rows []roleRow
-	if err := db.read.WithContext(ctx).Where("name IN ?", names).Order("name").Find(&rows).Error; err != nil {
+	rows, err := findRoles(db.read.WithContext(ctx).Where("name IN ?", names))
+	if err != nil {
 		return nil, err
 	}
-	out := make([]authz.Role, len(rows))
-	for i := range rows {
-		var err error
-		if out[i], err = rows[i].role(); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
+	return readAll(rows, (*roleRow).role)
 }
 
 // ListRoles returns at most limit roles, 1 to 1000, whose names come after
@@ -67,19 +64,20 @@ func (db *DB) ListRoles(ctx context.Context, after string, limit int) ([]authz.R
 	if err := checkPage(limit, after); err != nil {
 		return nil, err
 	}
-	var rows []roleRow
-	if err := db.read.WithContext(ctx).Where("name > ?", after).Order("name").Limit(limit).Find(&rows).Error; err != nil {
+	rows, err := findRoles(db.read.WithContext(ctx).Where("name > ?", after).Limit(limit))
+	if err != nil {
 		return nil, err
 	}
 	out := make([]authz.Role, len(rows))
 	for i := range rows {
-		out[i] = rows[i].plain()
-		var err error
-		if out[i].Scopes, err = readScopes(rows[i].Scopes); err != nil {
-			out[i].Unreadable = "column scopes: " + err.Error()
-		}
+		out[i] = rows[i].listed()
 	}
 	return out, nil
+}
+
+func findRoles(q *gorm.DB) (rows []roleRow, err error) {
+	err = q.Order("name").Find(&rows).Error
+	return rows, err
 }
 
 func newRoleRow(r *authz.Role) (*roleRow, error) {

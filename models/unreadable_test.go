@@ -102,8 +102,8 @@ func TestLists_ShowRolesThatCanNotBeRead(t *testing.T) {
 	})
 }
 
-// TestHasAdministrator_CountsWhatCanNotBeRead: nobody becomes administrator since
-// the row of one is damaged.
+// TestHasAdministrator_CountsWhatCanNotBeRead: damage to an administrator's row does
+// not make a second one.
 func TestHasAdministrator_CountsWhatCanNotBeRead(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		k := insert(t, db, newKey(t, nil))[0]

@@ -77,7 +77,7 @@ func oddities(k *adminapi.Key) (odd []oddKey) {
 		}
 	}
 	if k.Unreadable != "" {
-		odd = append(odd, oddKey{ID: k.ID, Prefix: k.Prefix, Status: k.Status, Field: "row", Why: k.Unreadable, Do: "mend the key's row in the database"})
+		odd = append(odd, oddKey{ID: k.ID, Prefix: k.Prefix, Status: k.Status, Field: "row", Why: k.Unreadable, Do: "fix the key's row in the database"})
 	}
 	stored, err := subject.UserID(k.UserID)
 	look("user_id", k.UserID, "issue a key for the right user id, then extauthz keys revoke "+k.Prefix, stored, err)

@@ -7,9 +7,9 @@ import (
 	"sync"
 )
 
-// The ports that are handed out lie below those that the kernel gives to whoever
-// connects or listens on port 0 (32768 and up, net.ipv4.ip_local_port_range), so that
-// none of those is in the way of a program that starts a moment later.
+// The ports are below the range from which the kernel takes those of outgoing
+// connections and of port 0 (32768 and up, net.ipv4.ip_local_port_range): one of these
+// could otherwise take a port before the program that it was chosen for starts.
 const (
 	firstPort = 20_000
 	portCount = 12_000
@@ -21,7 +21,7 @@ var ports = struct {
 	given int
 }{}
 
-// FreePort returns a TCP port of loopback that nobody listens on just now. It gives
+// FreePort returns a TCP port of loopback without a listener. It gives
 // none twice in a process before all were given, and processes that run at the same
 // time begin at different ones.
 func FreePort() (int, error) {

@@ -284,8 +284,8 @@ func TestListsHaveEveryKeyOnce(t *testing.T) {
 	}
 }
 
-// TestLists_ShowRowsThatCanNotBeRead: one of them fails nobody else's list, and what
-// is asked of it alone says which column it is.
+// TestLists_ShowRowsThatCanNotBeRead: one of them does not fail a list, and a request
+// for it alone reports the column.
 func TestLists_ShowRowsThatCanNotBeRead(t *testing.T) {
 	b := newBench(t)
 	good := want[Key](b, 201, "POST", "/v1/keys", `{"user_id":"u","name":"good","scopes":["orders:read"]}`)
@@ -310,7 +310,7 @@ func TestLists_ShowRowsThatCanNotBeRead(t *testing.T) {
 	}
 	b.sql(`UPDATE api_keys SET scopes = '["orders:read"]' WHERE id = ?`, bad.ID)
 	if page := want[Page[Key]](b, 200, "GET", "/v1/users/u/keys", ""); page.Items[0].Status != "active" {
-		t.Errorf("after the row was mended: got %+v", page.Items[0])
+		t.Errorf("after the row was fixed: got %+v", page.Items[0])
 	}
 }
 

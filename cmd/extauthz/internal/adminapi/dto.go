@@ -17,7 +17,7 @@ type Key struct {
 	Scopes       []string          `json:"scopes"`
 	Roles        []string          `json:"roles"`
 	Status       string            `json:"status" enum:"active,disabled,revoked,expired,unreadable"`
-	Unreadable   string            `json:"unreadable,omitempty" doc:"What is wrong with the key's row in the database, in lists. Checks refuse the key until the row is mended."`
+	Unreadable   string            `json:"unreadable,omitempty" doc:"What is wrong with the key's row in the database, in lists. Checks refuse the key until the row is fixed."`
 	IsActive     bool              `json:"is_active"`
 	ExpiresAt    *time.Time        `json:"expires_at"`
 	RevokedAt    *time.Time        `json:"revoked_at,omitempty"`
@@ -100,7 +100,7 @@ type Role struct {
 	Name        string    `json:"name"`
 	Description string    `json:"description,omitempty"`
 	Scopes      []string  `json:"scopes"`
-	Unreadable  string    `json:"unreadable,omitempty" doc:"What is wrong with the role's row in the database, in lists. Keys that have the role are refused until the row is mended."`
+	Unreadable  string    `json:"unreadable,omitempty" doc:"What is wrong with the role's row in the database, in lists. Keys that have the role are refused until the row is fixed."`
 	CreatedAt   time.Time `json:"created_at"`
 	UpdatedAt   time.Time `json:"updated_at"`
 	Version     uint64    `json:"version"`

@@ -62,7 +62,7 @@ func (a *api) problem(err error) error {
 	case errors.Is(err, authz.ErrPreconditionFailed):
 		return huma.Error412PreconditionFailed(err.Error())
 	case errors.Is(err, authz.ErrUnreadable):
-		return huma.Error409Conflict(err.Error() + ": someone wrote it by hand: mend the row in the database")
+		return huma.Error409Conflict(err.Error() + ": someone wrote it by hand: fix the row in the database")
 	case errors.Is(err, authz.ErrConflict), errors.Is(err, keyring.ErrRevoked), errors.Is(err, keyring.ErrDisabled),
 		errors.Is(err, keyring.ErrExpired), errors.Is(err, keyring.ErrSuperseded), errors.Is(err, keyring.ErrFamilyFull):
 		return huma.Error409Conflict(err.Error())
