@@ -15,9 +15,8 @@ type Change struct {
 	UserID  string // of the key, for ChangeKey
 	Role    string // name, for ChangeRole
 
-	// Place is where in the feed the change stands: what was read from the
-	// database at a cursor beyond it ([FeedCursor.Beyond]) has seen the change.
-	// 0 in a change that did not come from the feed.
+	// Place is where in the feed the change stands: its transaction in Postgres, its
+	// version in SQLite (see [Snapshot]). 0 in a change that did not come from the feed.
 	Place uint64
 
 	// At is when the database wrote the change, in its own time: it tells how

@@ -195,9 +195,9 @@ func TestMutateIsAllOrNothing(t *testing.T) {
 func TestOnlyWhatMattersRaisesAVersion(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		rec := insert(t, db, newKey(t, nil))[0]
-		before, err := db.FeedStart(t.Context(), time.Hour)
-		if err != nil || len(before.Changes) != 1 || before.Changes[0].Prefix != rec.Prefix || before.Changes[0].At.IsZero() {
-			t.Fatalf("got %+v, %v", before, err)
+		before := feed(t, db)
+		if len(before.Changes) != 1 || before.Changes[0].Prefix != rec.Prefix || before.Changes[0].At.IsZero() {
+			t.Fatalf("got %+v", before)
 		}
 		last := rec.Version
 		for _, c := range []struct {
@@ -218,10 +218,7 @@ func TestOnlyWhatMattersRaisesAVersion(t *testing.T) {
 			if err := db.gorm.Exec(c.sql).Error; err != nil {
 				t.Fatalf("%s: %v", c.sql, err)
 			}
-			page, err := db.FeedStart(t.Context(), time.Hour)
-			if err != nil {
-				t.Fatal(err)
-			}
+			page := feed(t, db)
 			got := map[string]int{}
 			for _, ch := range page.Changes {
 				if ch.Version > last {
@@ -275,9 +272,8 @@ func TestUsageIsAddedMovesForwardAndChangesNoVersion(t *testing.T) {
 		if err != nil || len(got) != 1 || got[0].Count != 7 || !got[0].LastUsedAt.Equal(testTime) {
 			t.Errorf("got %+v, %v", got, err)
 		}
-		page, err := db.FeedStart(t.Context(), time.Hour)
-		if err != nil || len(page.Changes) != 1 {
-			t.Errorf("usage reached the feed: %d changes, %v", len(page.Changes), err)
+		if page := feed(t, db); len(page.Changes) != 1 {
+			t.Errorf("usage reached the feed: %d changes", len(page.Changes))
 		}
 	})
 }

@@ -103,7 +103,7 @@ func TestCreationsThatGatherAreOneTransaction(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		page, err := db.ReadFeed(t.Context(), before.Next)
+		page, err := db.ReadFeed(t.Context(), before.Next, MaxFeedRows)
 		if err != nil {
 			t.Fatal(err)
 		}

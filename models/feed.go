@@ -2,36 +2,50 @@ package models
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"extauthz/authz"
 )
 
-// feedDialect is what the databases say differently. A place is one number: in
-// SQLite, which has one writer, the version reached; in Postgres a transaction.
+// MaxFeedRows is how many changes a page of the feed has at most.
+const MaxFeedRows = 5_000
+
+// maxFeedBytes bounds a page beside: texts that someone typed may be long. A page has
+// one change at least.
+const maxFeedBytes = 1 << 20
+
+// feedDialect is what the databases say differently. The place of a change is its
+// version in SQLite, which has one writer, and its transaction in Postgres.
 type feedDialect struct {
-	epoch  string // of the row m of extauthz_meta
-	random string // a new value for that row's own part of it
-	now    string // the clock, read after the snapshot was taken
-	given  string // the last version that was given
-	here   string // the place that a reader of this very snapshot has reached
-	place  string // of a row of outbox o: every snapshot whose here is higher shows the row
-	after  string // rows of outbox o beyond a place, which stands for %s
-	before string // the others
-	alien  string // rows that can't be of this database's history
+	epoch    string // of the row m of extauthz_meta
+	random   string // a new value for that row's own part of it
+	now      string // the clock, read after the snapshot was taken
+	given    string // the last version that was given
+	snapshot string // of the statement, as parseSnapshot reads it
+	below    string // the place up to which the statement sees every change
+	marked   string // the snapshot of the mark k
+	place    string // of the row o of outbox, as it is indexed
+	number   string // the same as a number
+	past     string // whether the row o has a place that this database has given already
+	from     string // a place as a parameter
 }
 
 var sqliteFeed = feedDialect{
-	epoch:  "m.epoch",
-	random: "lower(hex(randomblob(16)))",
-	now:    "strftime('%Y-%m-%d %H:%M:%f+00:00', 'now')",
-	given:  "(SELECT value FROM change_seq)",
-	here:   "(SELECT value FROM change_seq)",
-	place:  "o.version - 1",
-	after:  "o.version > %s",
-	before: "o.version <= %s",
-	alien:  "FALSE",
+	epoch:    "m.epoch",
+	random:   "lower(hex(randomblob(16)))",
+	now:      "strftime('%Y-%m-%d %H:%M:%f+00:00', 'now')",
+	given:    "(SELECT value FROM change_seq)",
+	snapshot: "(SELECT (value + 1) || ':' || (value + 1) || ':' FROM change_seq)",
+	below:    "(SELECT value FROM change_seq)",
+	marked:   "CASE k.snapshot WHEN '' THEN (k.place + 1) || ':' || (k.place + 1) || ':' ELSE k.snapshot END",
+	place:    "o.version",
+	number:   "o.version",
+	past:     "TRUE",
+	from:     "?",
 }
 
 // postgresHistory names what transaction ids and versions belong to: the
@@ -39,21 +53,24 @@ var sqliteFeed = feedDialect{
 // where a dump is loaded into another one. On a standby it fails.
 const postgresHistory = `left(pg_walfile_name(pg_current_wal_lsn()), 8) || '/' || (SELECT system_identifier FROM pg_control_system())`
 
-// postgresFeed: in Postgres a change of a lower version may commit after one of
-// a higher version. So the place is the oldest transaction that was still open
-// in the snapshot; what lies beyond it comes again with each read until that
-// transaction ends. The table's own id tells a dump that was loaded over it.
+// postgresFeed: in Postgres a change of a lower version may commit after one of a
+// higher version, so a reader keeps the snapshot of its last read, and reads what that
+// did not hold: nothing comes twice, however long a transaction stays open. The table's
+// own id tells a dump that was loaded over it, whose rows may bear transactions that
+// have not begun here.
 func postgresFeed(history bool) feedDialect {
 	f := feedDialect{
-		epoch:  "m.epoch || '/' || m.tableoid",
-		random: "gen_random_uuid()::text",
-		now:    "clock_timestamp()",
-		given:  "(SELECT last_value FROM change_version)",
-		here:   "pg_snapshot_xmin(pg_current_snapshot())::text::bigint",
-		place:  "o.xid::text::bigint",
-		after:  "o.xid >= %s::text::xid8",
-		before: "o.xid < %s::text::xid8",
-		alien:  "o.xid >= pg_snapshot_xmax(pg_current_snapshot())",
+		epoch:    "m.epoch || '/' || m.tableoid",
+		random:   "gen_random_uuid()::text",
+		now:      "clock_timestamp()",
+		given:    "(SELECT last_value FROM change_version)",
+		snapshot: "pg_current_snapshot()::text",
+		below:    "pg_snapshot_xmin(pg_current_snapshot())::text::bigint",
+		marked:   "CASE k.snapshot WHEN '' THEN k.place || ':' || k.place || ':' ELSE k.snapshot END",
+		place:    "o.xid",
+		number:   "o.xid::text::bigint",
+		past:     "o.xid < pg_snapshot_xmax(pg_current_snapshot())",
+		from:     "?::text::xid8",
 	}
 	if history {
 		f.epoch += " || '/' || " + postgresHistory
@@ -61,75 +78,131 @@ func postgresFeed(history bool) feedDialect {
 	return f
 }
 
-// ReadFeed returns all committed changes beyond the cursor.
-func (db *DB) ReadFeed(ctx context.Context, after authz.FeedCursor) (authz.FeedPage, error) {
-	place := int64(after.Place()) //nolint:gosec // stays far below 2^63
-	page, trimmedTo, err := db.feedFrom(ctx, "?", place)
-	page.Trimmed = place < trimmedTo
+// ReadFeed returns the next page of the changes that the cursor has not seen: at most
+// this many rows, 1 to [MaxFeedRows], and about a MiB.
+func (db *DB) ReadFeed(ctx context.Context, from authz.FeedCursor, rows int) (authz.FeedPage, error) {
+	sql, args := db.pageOf(from, rows)
+	page, trimmed, err := db.readPage(ctx, from, rows, sql, args)
+	page.Trimmed = !from.Seen.Covers(trimmed)
 	return page, err
 }
 
-// FeedStart returns at least the changes that were committed within the last
-// window of time, and the cursor from which to go on. It begins at the newest
-// mark that is as old as the window (see TrimOutbox); without one, everything
-// that is kept comes.
-func (db *DB) FeedStart(ctx context.Context, window time.Duration) (authz.FeedPage, error) {
+// FeedStart returns the present place in the feed, whatever was changed before. Past
+// begins at the newest mark that is as old as the window (see TrimOutbox); without one,
+// at the first change.
+func (db *DB) FeedStart(ctx context.Context, window time.Duration) (authz.FeedStart, error) {
 	now, err := db.Now(ctx)
 	if err != nil {
-		return authz.FeedPage{}, err
+		return authz.FeedStart{}, err
 	}
-	page, _, err := db.feedFrom(ctx, `COALESCE((SELECT max(k.place) FROM feed_marks k
-		WHERE k.epoch = (SELECT epoch FROM head) AND k.at <= ?), 0)`, now.Add(-window))
-	return page, err
-}
-
-// feedRow is what one snapshot says, and a change beside it if there is any.
-type feedRow struct {
-	Epoch   string
-	Why     string
-	Given   uint64
-	Now     time.Time
-	Here    uint64
-	Trimmed int64 // rows up to this place may be gone
-
-	Version uint64 // 0: no change
-	Kind    authz.ChangeKind
-	Prefix  string
-	KeyID   string
-	UserID  string
-	Role    string
-	At      time.Time
-	Place   uint64
-}
-
-// feedFrom reads in one statement, and so in one snapshot and one round trip:
-// the cursor must not pass what the rows did not show.
-func (db *DB) feedFrom(ctx context.Context, place string, arg any) (page authz.FeedPage, trimmedTo int64, err error) {
 	f := db.feed
-	var rows []feedRow
-	err = db.read.WithContext(ctx).Raw(fmt.Sprintf(`
-		WITH now AS (SELECT %s AS epoch, m.why, %s AS given, %s AS now, %s AS here FROM extauthz_meta m WHERE m.id = 1),
-		head AS MATERIALIZED (SELECT now.*, COALESCE((SELECT max(k.place) FROM feed_marks k WHERE k.trimmed AND k.epoch = now.epoch), 0) AS trimmed FROM now)
-		SELECT head.*, o.version, o.kind, o.prefix, o.key_id, o.user_id, o.role, o.at, %s AS place
-		FROM head LEFT JOIN outbox o ON `+f.after+` ORDER BY o.version`, f.epoch, f.given, f.now, f.here, f.place, place), arg).Scan(&rows).Error
+	var marked []string
+	err = db.read.WithContext(ctx).Raw(fmt.Sprintf(`SELECT %s FROM feed_marks k, extauthz_meta m WHERE m.id = 1 AND k.epoch = %s AND k.at <= ?
+		ORDER BY k.id DESC LIMIT 1`, f.marked, f.epoch), now.Add(-window)).Scan(&marked).Error
 	if err != nil {
-		return page, 0, fmt.Errorf("change feed can't be read: %w", err)
+		return authz.FeedStart{}, fmt.Errorf("change feed can't be read: %w", err)
 	}
-	if len(rows) == 0 {
-		return page, 0, fmt.Errorf("change feed can't be read: table extauthz_meta is empty")
-	}
-	head := rows[0]
-	page.Epoch, page.Why, page.Version, page.DBTime = head.Epoch, head.Why, head.Given, head.Now.UTC()
-	if db.driver == Postgres {
-		page.Next.XID = head.Here
-	} else {
-		page.Next.Version = head.Here
-	}
-	for _, r := range rows {
-		if r.Version != 0 {
-			page.Changes = append(page.Changes, authz.Change{Version: r.Version, Kind: r.Kind, Prefix: r.Prefix,
-				KeyID: r.KeyID, UserID: r.UserID, Role: r.Role, Place: r.Place, At: r.At.UTC()})
+	var start authz.FeedStart
+	if len(marked) > 0 {
+		if start.Past.Seen, err = parseSnapshot(marked[0]); err != nil {
+			return authz.FeedStart{}, err
 		}
 	}
-	return page, head.Trimmed, nil
+	start.FeedPage, _, err = db.readPage(ctx, authz.FeedCursor{}, 0, db.noRows(), nil)
+	start.Past.Target = start.Next.Seen
+	return start, err
+}
+
+const feedColumns = "o.version, o.kind, o.prefix, o.key_id, o.user_id, o.role, o.at, %[1]s AS place, o.id"
+
+func (db *DB) noRows() string {
+	return fmt.Sprintf("SELECT "+feedColumns+" FROM outbox o WHERE FALSE", db.feed.number)
+}
+
+// pageOf is a query for the rows of a page, in their order. Each part of it reads the
+// index outbox_place from where it begins and no further than the page is long.
+func (db *DB) pageOf(c authz.FeedCursor, rows int) (sql string, args []any) {
+	f := db.feed
+	within := f.past
+	var target []any
+	if c.Partial() {
+		within = f.place + " < " + f.from
+		target = []any{db.placeArg(c.Target.Next)}
+		if len(c.Target.Open) > 0 {
+			within += " AND o.xid <> ALL (?::text::xid8[])"
+			target = append(target, placesArg(c.Target.Open))
+		}
+	}
+	limit := " ORDER BY " + f.place + ", o.id LIMIT " + strconv.Itoa(rows)
+	selected := fmt.Sprintf("SELECT "+feedColumns+" FROM outbox o WHERE ", f.number)
+
+	from, after := c.Seen.Next, authz.FeedRow{}
+	if c.After.Place >= from {
+		from, after = c.After.Place, c.After
+	}
+	sql, args = selected+f.place+" >= "+f.from, []any{db.placeArg(from)}
+	if after != (authz.FeedRow{}) {
+		sql += " AND (" + f.place + ", o.id) > (" + f.from + ", ?)"
+		args = append(args, db.placeArg(after.Place), rowArg(after.ID))
+	}
+	sql, args = sql+" AND "+within+limit, append(args, target...)
+
+	open := c.Seen.Open
+	for len(open) > 0 && open[0] < c.After.Place {
+		open = open[1:]
+	}
+	if len(open) == 0 || after != (authz.FeedRow{}) {
+		return sql, args
+	}
+	late := "SELECT o.* FROM unnest(?::text::xid8[]) AS x CROSS JOIN LATERAL (" + selected + "o.xid = x AND (o.xid, o.id) > (" + f.from + ", ?) AND " + within + limit + ") o"
+	lateArgs := append([]any{placesArg(open), db.placeArg(c.After.Place), rowArg(c.After.ID)}, target...)
+	return "(" + late + ") UNION ALL (" + sql + ")", append(lateArgs, args...)
+}
+
+// placeArg is a place as a parameter: a text in Postgres, whose type of it has no
+// counterpart in Go, and a number in SQLite, which orders texts in another way.
+func (db *DB) placeArg(place uint64) any {
+	if db.driver == Postgres {
+		return strconv.FormatUint(place, 10)
+	}
+	return int64(place) //nolint:gosec // stays far below 2^63
+}
+
+func rowArg(id uint64) int64 { return int64(id) } //nolint:gosec // stays far below 2^63
+
+func placesArg(places []uint64) string {
+	texts := make([]string, len(places))
+	for i, p := range places {
+		texts[i] = strconv.FormatUint(p, 10)
+	}
+	return "{" + strings.Join(texts, ",") + "}"
+}
+
+// readPage reads in one statement, and so in one snapshot and one round trip: the
+// cursor must not pass what the rows did not show. trimmed is what may be gone.
+func (db *DB) readPage(ctx context.Context, from authz.FeedCursor, limit int, page string, args []any) (_ authz.FeedPage, trimmed authz.Snapshot, err error) {
+	f := db.feed
+	rows, err := db.read.WithContext(ctx).Raw(fmt.Sprintf(`
+		WITH now AS (SELECT %s AS epoch, m.why, %s AS given, %s AS now, %s AS snapshot FROM extauthz_meta m WHERE m.id = 1),
+		head AS MATERIALIZED (SELECT now.*, COALESCE((SELECT %s FROM feed_marks k WHERE k.trimmed AND k.epoch = now.epoch ORDER BY k.id DESC LIMIT 1), '') AS trimmed FROM now)
+		SELECT head.epoch, head.why, head.given, head.now, head.snapshot, head.trimmed, o.*
+		FROM head LEFT JOIN (SELECT * FROM (%s) AS o ORDER BY o.place, o.id LIMIT %d) AS o ON TRUE ORDER BY o.place, o.id`,
+		f.epoch, f.given, f.now, f.snapshot, f.marked, page, limit), args...).Rows()
+	if err != nil {
+		return authz.FeedPage{}, trimmed, fmt.Errorf("change feed can't be read: %w", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	read := feedReader{from: from, limit: limit}
+	for !read.full() && rows.Next() {
+		if err := read.row(rows); err != nil {
+			return authz.FeedPage{}, trimmed, fmt.Errorf("change feed can't be read: %w", err)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return authz.FeedPage{}, trimmed, fmt.Errorf("change feed can't be read: %w", err)
+	}
+	if read.rows == 0 {
+		return authz.FeedPage{}, trimmed, errors.New("change feed can't be read: table extauthz_meta is empty")
+	}
+	return read.page, read.trimmed, nil
 }

@@ -27,44 +27,153 @@ func TestFeedGoesOnFromItsCursor(t *testing.T) {
 			t.Fatalf("got %+v, %v", start, err)
 		}
 		rec := insert(t, db, newKey(t, nil))[0]
-		page, err := db.ReadFeed(t.Context(), start.Next)
+		page, err := db.ReadFeed(t.Context(), start.Next, MaxFeedRows)
 		if err != nil || !slices.Contains(prefixes(page), rec.Prefix) || page.Epoch != start.Epoch {
 			t.Fatalf("got %+v, %v", page, err)
 		}
-		again, err := db.ReadFeed(t.Context(), page.Next)
+		again, err := db.ReadFeed(t.Context(), page.Next, MaxFeedRows)
 		if err != nil || len(again.Changes) != 0 {
 			t.Fatalf("nothing happened, and the feed says %+v, %v", again, err)
 		}
 	})
 }
 
-// TestALateCommitIsNotMissed: a transaction took the lower version, another one
+// TestFeed_ALateCommitIsReadOnce: a transaction took the lower version, another one
 // commits the higher version first, and the feed is read in between.
-func TestALateCommitIsNotMissed(t *testing.T) {
+func TestFeed_ALateCommitIsReadOnce(t *testing.T) {
 	db := migrated(t, postgresConfig(t))
 	a, b := insert(t, db, newKey(t, nil))[0], insert(t, db, newKey(t, nil))[0]
+	cursor := feed(t, db).Next
 	late := db.gorm.Begin()
 	if err := late.Exec("UPDATE api_keys SET revoked_at = now() WHERE id = ?", a.ID).Error; err != nil {
 		t.Fatal(err)
 	}
-	if err := db.gorm.Exec("UPDATE api_keys SET revoked_at = now() WHERE id = ?", b.ID).Error; err != nil {
-		t.Fatal(err)
+	run(t, db, "UPDATE api_keys SET revoked_at = now() WHERE id = ?", b.ID)
+	for _, want := range []string{b.Prefix, "", "", a.Prefix, ""} {
+		if want == a.Prefix {
+			if err := late.Commit().Error; err != nil {
+				t.Fatal(err)
+			}
+		}
+		page := whole(t, db, cursor, 1)
+		if got := strings.Join(prefixes(page), " "); got != want {
+			t.Fatalf("got %q, want %q", got, want)
+		}
+		cursor = page.Next
 	}
-	page, err := db.FeedStart(t.Context(), time.Hour)
-	if err != nil || !slices.Contains(prefixes(page), b.Prefix) {
-		t.Fatalf("got %+v, %v", page, err)
+}
+
+// TestFeed_PagesAreOneState: what is committed between two pages of a read, with
+// places before and after those of the page, comes with the next read.
+func TestFeed_PagesAreOneState(t *testing.T) {
+	db := migrated(t, postgresConfig(t))
+	var ids, names []string
+	for range 9 {
+		rec := insert(t, db, newKey(t, nil))[0]
+		ids, names = append(ids, rec.ID), append(names, rec.Prefix)
 	}
-	for range 3 { // what lies beyond the open transaction comes again each time
-		if page, err = db.ReadFeed(t.Context(), page.Next); err != nil || !slices.Contains(prefixes(page), b.Prefix) {
-			t.Fatalf("got %+v, %v", page, err)
+	cursor := feed(t, db).Next
+	revoke := func(tx *gorm.DB, i ...int) {
+		t.Helper()
+		for _, i := range i {
+			if err := tx.Exec("UPDATE api_keys SET revoked_at = now() WHERE id = ?", ids[i]).Error; err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
-	if err := late.Commit().Error; err != nil {
+	before, between := db.gorm.Begin(), db.gorm.Begin() // open when the cursor is taken, and when the read begins
+	revoke(before, 0, 1)
+	cursor = whole(t, db, cursor, 10).Next
+	revoke(between, 2, 3)
+	revoke(db.gorm, 4, 5, 6)
+	if err := before.Commit().Error; err != nil {
 		t.Fatal(err)
 	}
-	if page, err = db.ReadFeed(t.Context(), page.Next); err != nil || !slices.Contains(prefixes(page), a.Prefix) {
-		t.Fatalf("the late commit was missed: %+v, %v", page, err)
+	var got []string
+	read := func(rows int) {
+		t.Helper()
+		page, err := db.ReadFeed(t.Context(), cursor, rows)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, cursor = append(got, prefixes(page)...), page.Next
 	}
+	read(1)
+	revoke(db.gorm, 7)
+	if err := between.Commit().Error; err != nil {
+		t.Fatal(err)
+	}
+	for cursor.Partial() {
+		read(2)
+		revoke(db.gorm, 8)
+	}
+	if want := fmt.Sprint(append(slices.Clone(names[:2]), names[4:7]...)); fmt.Sprint(got) != want {
+		t.Errorf("one read brought %v, want %s", got, want)
+	}
+	got = nil
+	for read(2); cursor.Partial(); {
+		read(2)
+	}
+	slices.Sort(got)
+	want := append(slices.Clone(names[2:4]), names[7:]...)
+	slices.Sort(want)
+	if got = slices.Compact(got); !slices.Equal(got, want) {
+		t.Errorf("the next read brought %v, want %v", got, want)
+	}
+}
+
+// TestFeed_AnotherDatabasesTransactionHoldsNothingBack: one with a transaction id,
+// wherever in the cluster, keeps its own rows from being read and dropped, and no others.
+func TestFeed_AnotherDatabasesTransactionHoldsNothingBack(t *testing.T) {
+	db, other := migrated(t, postgresConfig(t)), migrated(t, postgresConfig(t))
+	idle := other.gorm.Begin()
+	if err := idle.Exec("SELECT pg_current_xact_id()").Error; err != nil {
+		t.Fatal(err)
+	}
+	defer idle.Rollback()
+	cursor := feed(t, db).Next
+	insert(t, db, newKey(t, nil), newKey(t, nil), newKey(t, nil))
+	page := whole(t, db, cursor, MaxFeedRows)
+	if len(page.Changes) != 3 || len(page.Next.Seen.Open) == 0 {
+		t.Fatalf("got %+v", page)
+	}
+	if again := whole(t, db, page.Next, MaxFeedRows); len(again.Changes) != 0 {
+		t.Errorf("%d changes came again", len(again.Changes))
+	}
+	if err := db.TrimOutbox(t.Context(), -time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if kept := feed(t, db); len(kept.Changes) != 0 {
+		t.Errorf("%d changes are kept beside a transaction that has none", len(kept.Changes))
+	}
+	if again := whole(t, db, page.Next, MaxFeedRows); again.Trimmed {
+		t.Error("a reader that has seen everything counts as behind")
+	}
+}
+
+// TestFeed_PagesAreBoundedByBytes: texts that someone typed may be long.
+func TestFeed_PagesAreBoundedByBytes(t *testing.T) {
+	each(t, func(t *testing.T, db *DB) {
+		cursor := feed(t, db).Next
+		long := strings.Repeat("x", maxFeedBytes/4)
+		for i := range 10 {
+			if db.driver == SQLite {
+				run(t, db, "INSERT INTO outbox (version, kind, prefix, user_id, at) SELECT value, 1, ?, ?, '2026-01-01 00:00:00+00:00' FROM change_seq", fmt.Sprint(i), long)
+			} else {
+				run(t, db, "INSERT INTO outbox (version, kind, prefix, user_id) VALUES (1, 1, ?, ?)", fmt.Sprint(i), long)
+			}
+		}
+		if db.driver == SQLite { // as the trigger of a change does
+			cursor.Seen.Next = 0
+		}
+		page, err := db.ReadFeed(t.Context(), cursor, MaxFeedRows)
+		if err != nil || len(page.Changes) > 5 || !page.Next.Partial() {
+			t.Fatalf("%d changes, %v", len(page.Changes), err)
+		}
+		if all := whole(t, db, cursor, MaxFeedRows); len(all.Changes) != 10 {
+			t.Errorf("got %d", len(all.Changes))
+		}
+	})
 }
 
 func TestAReaderBehindTheTrimmedOutboxIsTold(t *testing.T) {
@@ -77,14 +186,14 @@ func TestAReaderBehindTheTrimmedOutboxIsTold(t *testing.T) {
 		if err := db.TrimOutbox(t.Context(), -time.Minute); err != nil {
 			t.Fatal(err)
 		}
-		if page, err := db.ReadFeed(t.Context(), old.Next); err != nil || !page.Trimmed {
+		if page, err := db.ReadFeed(t.Context(), old.Next, MaxFeedRows); err != nil || !page.Trimmed {
 			t.Errorf("got %+v, %v", page, err)
 		}
 		fresh, err := db.FeedStart(t.Context(), time.Hour)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if page, err := db.ReadFeed(t.Context(), fresh.Next); err != nil || page.Trimmed {
+		if page, err := db.ReadFeed(t.Context(), fresh.Next, MaxFeedRows); err != nil || page.Trimmed {
 			t.Errorf("a fresh reader was sent back: %+v, %v", page, err)
 		}
 	})
@@ -235,14 +344,14 @@ func TestAnEpochEndsOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		second, err := db.ReadFeed(t.Context(), start.Next)
+		second, err := db.ReadFeed(t.Context(), start.Next, MaxFeedRows)
 		if err != nil || second.Epoch == start.Epoch {
 			t.Fatalf("still in %s, %v", second.Epoch, err)
 		}
 		if err := db.EndEpoch(t.Context(), start.Epoch); err != nil {
 			t.Fatal(err)
 		}
-		if third, err := db.ReadFeed(t.Context(), start.Next); err != nil || third.Epoch != second.Epoch {
+		if third, err := db.ReadFeed(t.Context(), start.Next, MaxFeedRows); err != nil || third.Epoch != second.Epoch {
 			t.Errorf("the epoch ended again: %s, then %s, %v", second.Epoch, third.Epoch, err)
 		}
 	})

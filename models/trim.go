@@ -7,29 +7,52 @@ import (
 	"time"
 
 	"gorm.io/gorm"
+
+	"extauthz/authz"
 )
 
-// trimBatch is how many rows one statement drops, so that none takes long.
-const trimBatch = 10_000
+const (
+	// trimBatch is how many rows one statement drops, so that none takes long.
+	trimBatch = 10_000
+	// MaxOutboxRows is how many changes are kept for readers that are behind by more
+	// than [LeastOutboxAge]. Whoever is behind by more than that has less work with
+	// forgetting everything than with reading them.
+	MaxOutboxRows = 100_000
+	// LeastOutboxAge is how long a change is kept at least.
+	LeastOutboxAge = 5 * time.Minute
+)
 
-// TrimOutbox marks the feed's present place, and drops the changes that were
-// committed before the newest mark that is older than age; a reader that is
-// still there will be told (authz.FeedPage.Trimmed). It has to be called every
-// few minutes: how far [DB.FeedStart] reaches beyond its window is the time
-// between two calls. Replicas may all call it.
+// TrimOutbox marks the feed's present state, and drops the changes that were in the
+// newest mark that is older than age, or than [LeastOutboxAge] where there are more
+// than [MaxOutboxRows]; a reader that has not seen them is told (authz.FeedPage.Trimmed).
+// It has to be called every few minutes: how far the past of [DB.FeedStart] reaches
+// beyond its window is the time between two calls. Replicas may all call it.
 //
-// Marks, and not the time that a row bears, say what is old: a row is written
-// when it is changed, and seen when its transaction is committed, which may be
-// much later.
+// Marks, and not the time that a row bears, say what is old: a row is written when it
+// is changed, and seen when its transaction is committed, which may be much later. A
+// mark is a snapshot, so a transaction that stays open holds back its own rows and no
+// others.
 func (db *DB) TrimOutbox(ctx context.Context, age time.Duration) error {
-	place, err := db.mark(ctx, age)
+	many, err := db.manyChanges(ctx)
+	if err != nil {
+		return fmt.Errorf("change feed can't be trimmed: %w", err)
+	}
+	if many {
+		age = min(age, LeastOutboxAge)
+	}
+	seen, err := db.mark(ctx, age)
 	if err != nil {
 		return fmt.Errorf("change feed can't be trimmed: %w", err)
 	}
 	f := db.feed
-	drop := fmt.Sprintf("DELETE FROM outbox WHERE id IN (SELECT o.id FROM outbox o WHERE "+f.before+" OR %s LIMIT %d)", "?", f.alien, trimBatch)
+	where, args := f.place+" < "+f.from, []any{db.placeArg(seen.Next)}
+	if len(seen.Open) > 0 {
+		where += " AND o.xid <> ALL (?::text::xid8[])"
+		args = append(args, placesArg(seen.Open))
+	}
+	drop := fmt.Sprintf("DELETE FROM outbox WHERE id IN (SELECT o.id FROM outbox o WHERE %s OR NOT (%s) LIMIT %d)", where, f.past, trimBatch)
 	for {
-		res := db.gorm.WithContext(ctx).Exec(drop, place)
+		res := db.gorm.WithContext(ctx).Exec(drop, args...)
 		if res.Error != nil {
 			return fmt.Errorf("change feed can't be trimmed: %w", res.Error)
 		}
@@ -39,34 +62,44 @@ func (db *DB) TrimOutbox(ctx context.Context, age time.Duration) error {
 	}
 }
 
-// mark sets a mark at the present place and returns the place of the newest one
-// older than age, which from now on counts as trimmed: before anything is
-// dropped. It is 0 if no mark is so old.
-func (db *DB) mark(ctx context.Context, age time.Duration) (place int64, err error) {
+func (db *DB) manyChanges(ctx context.Context) (many bool, err error) {
+	err = db.read.WithContext(ctx).Raw("SELECT EXISTS (SELECT 1 FROM outbox o ORDER BY " + db.feed.place + fmt.Sprintf(" LIMIT 1 OFFSET %d)", MaxOutboxRows)).Row().Scan(&many)
+	return many, err
+}
+
+// mark sets a mark at the present state and returns that of the newest one older than
+// age, which from now on counts as trimmed: before anything is dropped. It holds
+// nothing if no mark is so old.
+func (db *DB) mark(ctx context.Context, age time.Duration) (seen authz.Snapshot, err error) {
 	f := db.feed
 	now, err := db.Now(ctx)
 	if err != nil {
-		return 0, err
+		return seen, err
 	}
 	err = db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-		if err := tx.Exec(fmt.Sprintf(`INSERT INTO feed_marks (epoch, place, at, trimmed, version)
-			SELECT %s, %s, %s, FALSE, %s FROM extauthz_meta m WHERE m.id = 1`, f.epoch, f.here, f.now, f.given)).Error; err != nil {
+		if err := tx.Exec(fmt.Sprintf(`INSERT INTO feed_marks (epoch, place, snapshot, at, trimmed, version)
+			SELECT %s, %s, %s, %s, FALSE, %s FROM extauthz_meta m WHERE m.id = 1`, f.epoch, f.below, f.snapshot, f.now, f.given)).Error; err != nil {
 			return err
 		}
-		var old struct{ ID, Place int64 }
-		err := tx.Raw(fmt.Sprintf(`SELECT k.id, k.place FROM feed_marks k, extauthz_meta m
-			WHERE m.id = 1 AND k.epoch = %s AND k.at <= ? ORDER BY k.id DESC LIMIT 1`, f.epoch), now.Add(-age)).Take(&old).Error
+		var old struct {
+			ID       int64
+			Snapshot string
+		}
+		err := tx.Raw(fmt.Sprintf(`SELECT k.id, %s AS snapshot FROM feed_marks k, extauthz_meta m
+			WHERE m.id = 1 AND k.epoch = %s AND k.at <= ? ORDER BY k.id DESC LIMIT 1`, f.marked, f.epoch), now.Add(-age)).Take(&old).Error
 		if errors.Is(err, gorm.ErrRecordNotFound) {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		place = old.Place
+		if seen, err = parseSnapshot(old.Snapshot); err != nil {
+			return err
+		}
 		if err := tx.Exec("UPDATE feed_marks SET trimmed = TRUE WHERE id = ?", old.ID).Error; err != nil {
 			return err
 		}
 		return tx.Exec("DELETE FROM feed_marks WHERE id < ?", old.ID).Error
 	})
-	return place, err
+	return seen, err
 }

@@ -20,13 +20,35 @@ func setBack(t *testing.T, db *DB, to int) {
 	}
 }
 
+// feed is the feed's present place, with all changes that are kept.
 func feed(t *testing.T, db *DB) authz.FeedPage {
 	t.Helper()
-	page, err := db.FeedStart(t.Context(), time.Hour)
+	start, err := db.FeedStart(t.Context(), time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return page
+	start.Changes = whole(t, db, start.Past, 2).Changes
+	return start.FeedPage
+}
+
+// whole reads to the end in pages of so many rows.
+func whole(t *testing.T, db *DB, from authz.FeedCursor, rows int) (all authz.FeedPage) {
+	t.Helper()
+	for {
+		page, err := db.ReadFeed(t.Context(), from, rows)
+		if err != nil {
+			t.Fatal(err)
+		}
+		changes := append(all.Changes, page.Changes...)
+		all, from = page, page.Next
+		all.Changes = changes
+		if len(page.Changes) > rows {
+			t.Fatalf("%d changes in a page of %d", len(page.Changes), rows)
+		}
+		if !from.Partial() {
+			return all
+		}
+	}
 }
 
 func run(t *testing.T, db *DB, sql string, args ...any) {
