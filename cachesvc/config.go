@@ -62,11 +62,12 @@ type Roles interface {
 
 // Feed reads the change feed.
 type Feed interface {
-	// FeedStart returns the changes of the last window of time and the place
-	// from which to go on.
-	FeedStart(ctx context.Context, window time.Duration) (authz.FeedPage, error)
-	// ReadFeed returns all changes beyond the cursor that are committed.
-	ReadFeed(ctx context.Context, from authz.FeedCursor) (authz.FeedPage, error)
+	// FeedStart returns the present place in the feed, and how to read the changes of the
+	// last window of time.
+	FeedStart(ctx context.Context, window time.Duration) (authz.FeedStart, error)
+	// ReadFeed returns a page of at most this many committed changes that the cursor has
+	// not seen.
+	ReadFeed(ctx context.Context, from authz.FeedCursor, rows int) (authz.FeedPage, error)
 	// EndEpoch gives the database another epoch if it still is in this one: it
 	// was found to hold an older state than was read from it before.
 	EndEpoch(ctx context.Context, epoch string) error

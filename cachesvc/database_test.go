@@ -22,14 +22,22 @@ type database struct {
 	behind     uint64 // by how much versions are lower than places, since they were set back
 	keys       map[string]authz.Record
 	roles      map[string]authz.Role
-	log        []authz.Change
-	open       map[uint64]bool // versions of transactions that are not over
-	trimmed    uint64          // changes up to this version are gone from the log
+	log        []authz.Change  // by place
+	open       map[uint64]bool // transactions that are not over, by the first of their versions
+	trimmed    uint64          // changes of transactions before this one are gone from the log
+	pages      int             // rows of a page of the feed at most; 0 is as many as are asked for
+	marks      []feedMark
 	usage      map[string]authz.Usage
 	usageMarks map[string]uint64
 	ahead      time.Duration // of the local clock
 
 	keyReads, roleReads int
+}
+
+// feedMark is the state at a moment.
+type feedMark struct {
+	at   time.Time
+	seen authz.Snapshot
 }
 
 func newDatabase() *database {
@@ -51,23 +59,48 @@ func (d *database) begin() (version uint64) {
 }
 
 // finish commits what begin began.
-func (d *database) finish(version uint64, prefix string, edit func(*authz.Record)) []authz.Change {
+func (d *database) finish(place uint64, prefix string, edit func(*authz.Record)) []authz.Change {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	delete(d.open, version)
+	delete(d.open, place)
+	return []authz.Change{d.change(place, place, prefix, edit)}
+}
+
+// finishAll commits many changes in the transaction that begin began.
+func (d *database) finishAll(place uint64, edits map[string]func(*authz.Record)) (changes []authz.Change) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.open, place)
+	for _, prefix := range slices.Sorted(maps.Keys(edits)) {
+		d.version++
+		changes = append(changes, d.change(place, d.version, prefix, edits[prefix]))
+	}
+	return changes
+}
+
+func (d *database) change(place, version uint64, prefix string, edit func(*authz.Record)) authz.Change {
 	r, ok := d.keys[prefix]
 	if !ok {
 		r = authz.Record{ID: "id-" + prefix, UserID: "user-" + prefix, Prefix: prefix, Active: true}
 	}
-	c := authz.Change{Version: version - d.behind, Kind: authz.ChangeKey, Prefix: prefix, KeyID: r.ID, UserID: r.UserID, Place: version - 1, At: time.Now().Add(d.ahead)}
+	c := authz.Change{Version: version - d.behind, Kind: authz.ChangeKey, Prefix: prefix, KeyID: r.ID, UserID: r.UserID, Place: place, At: time.Now().Add(d.ahead)}
 	delete(d.keys, prefix)
 	if edit != nil {
 		edit(&r)
 		r.Version = version - d.behind
 		d.keys[prefix] = r
 	}
-	d.log = append(d.log, c)
-	return []authz.Change{c}
+	d.append(c)
+	return c
+}
+
+// append keeps the log by place, as the feed is read.
+func (d *database) append(c authz.Change) {
+	i := len(d.log)
+	for i > 0 && d.log[i-1].Place > c.Place {
+		i--
+	}
+	d.log = slices.Insert(d.log, i, c)
 }
 
 func (d *database) commitRole(name string, scopes authz.Scopes) []authz.Change {
@@ -75,8 +108,8 @@ func (d *database) commitRole(name string, scopes authz.Scopes) []authz.Change {
 	defer d.mu.Unlock()
 	d.version++
 	d.roles[name] = authz.Role{Name: name, Scopes: scopes, Version: d.version}
-	c := authz.Change{Version: d.version, Kind: authz.ChangeRole, Role: name, Place: d.version - 1}
-	d.log = append(d.log, c)
+	c := authz.Change{Version: d.version, Kind: authz.ChangeRole, Role: name, Place: d.version}
+	d.append(c)
 	return []authz.Change{c}
 }
 
@@ -90,14 +123,14 @@ func live(r *authz.Record) bool { return r != nil && r.Status(time.Now()) == aut
 func (d *database) backup() (restore func(epoch string)) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	was, version, keys, log := d.epoch, d.version, maps.Clone(d.keys), slices.Clone(d.log)
+	was, version, keys, log, marks := d.epoch, d.version, maps.Clone(d.keys), slices.Clone(d.log), slices.Clone(d.marks)
 	return func(epoch string) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		if epoch == "" {
 			epoch = was
 		}
-		d.epoch, d.version, d.keys, d.log = epoch, version, maps.Clone(keys), slices.Clone(log)
+		d.epoch, d.version, d.keys, d.log, d.marks = epoch, version, maps.Clone(keys), slices.Clone(log), slices.Clone(marks)
 		clear(d.open)
 	}
 }
@@ -127,17 +160,46 @@ func (d *database) alive() (prefixes []string) {
 	return prefixes
 }
 
-func (d *database) page(from uint64) authz.FeedPage {
+func (d *database) snapshot() authz.Snapshot {
+	return authz.Snapshot{Next: d.version + 1, Open: slices.Sorted(maps.Keys(d.open))}
+}
+
+// holds tells whether a snapshot holds the changes of a transaction.
+func holds(s authz.Snapshot, place uint64) bool {
+	return place < s.Next && !slices.Contains(s.Open, place)
+}
+
+func (d *database) page(from authz.FeedCursor, rows int) authz.FeedPage {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	next := d.version
-	for version := range d.open { // the cursor stays before all that may still come
-		next = min(next, version-1)
+	now := d.snapshot()
+	if n := len(d.marks); n == 0 || time.Since(d.marks[n-1].at) > time.Second {
+		d.marks = append(d.marks, feedMark{time.Now(), now})
 	}
-	p := authz.FeedPage{Epoch: d.epoch, DBTime: time.Now().Add(d.ahead), Next: authz.FeedCursor{Version: next}, Version: d.version - d.behind, Trimmed: from < d.trimmed}
+	p := authz.FeedPage{Epoch: d.epoch, DBTime: time.Now().Add(d.ahead), Snapshot: now, Version: d.version - d.behind, Trimmed: !from.Seen.Covers(authz.Snapshot{Next: d.trimmed})}
+	target := from.Target
+	if !from.Partial() {
+		target = now
+	}
+	if d.pages > 0 {
+		rows = min(rows, d.pages)
+	}
+	p.Next = authz.FeedCursor{Seen: target}
+	row := authz.FeedRow{}
 	for _, c := range d.log {
-		if c.Place >= from && c.Place >= d.trimmed {
-			p.Changes = append(p.Changes, c)
+		if row.ID++; c.Place != row.Place {
+			row = authz.FeedRow{Place: c.Place, ID: 1}
+		}
+		if after := from.After; row.Place < after.Place || row.Place == after.Place && row.ID <= after.ID {
+			continue
+		}
+		if c.Place < d.trimmed || holds(from.Seen, c.Place) || !holds(target, c.Place) {
+			continue
+		}
+		p.Changes = append(p.Changes, c)
+		if len(p.Changes) == rows {
+			p.Next = authz.FeedCursor{Seen: from.Seen, Target: target, After: row}
+			break
 		}
 	}
 	return p
@@ -224,16 +286,24 @@ func (c *connection) Roles(ctx context.Context, names []string) ([]authz.Role, e
 	})
 }
 
-func (c *connection) FeedStart(ctx context.Context, _ time.Duration) (authz.FeedPage, error) {
-	return query(ctx, c, &c.feed, func() authz.FeedPage {
-		p := c.page(0)
-		p.Trimmed = false
-		return p
+func (c *connection) FeedStart(ctx context.Context, window time.Duration) (authz.FeedStart, error) {
+	return query(ctx, c, &c.feed, func() (start authz.FeedStart) {
+		start.FeedPage = c.page(authz.FeedCursor{}, 1)
+		start.Changes, start.Trimmed, start.Next = nil, false, authz.FeedCursor{Seen: start.Snapshot}
+		start.Past.Target = start.Snapshot
+		c.database.mu.Lock()
+		defer c.database.mu.Unlock()
+		for _, mark := range c.marks {
+			if time.Since(mark.at) >= window {
+				start.Past.Seen = mark.seen
+			}
+		}
+		return start
 	})
 }
 
-func (c *connection) ReadFeed(ctx context.Context, from authz.FeedCursor) (authz.FeedPage, error) {
-	return query(ctx, c, &c.feed, func() authz.FeedPage { return c.page(from.Version) })
+func (c *connection) ReadFeed(ctx context.Context, from authz.FeedCursor, rows int) (authz.FeedPage, error) {
+	return query(ctx, c, &c.feed, func() authz.FeedPage { return c.page(from, rows) })
 }
 
 func (c *connection) EndEpoch(ctx context.Context, epoch string) error {
@@ -307,4 +377,18 @@ func run(t testing.TB, s *Service) {
 		}
 	})
 	<-s.Ready()
+}
+
+// slowRows is a way on which each row takes its time.
+type slowRows struct {
+	*connection
+	row time.Duration
+}
+
+func (s slowRows) ReadFeed(ctx context.Context, from authz.FeedCursor, rows int) (authz.FeedPage, error) {
+	page, err := s.connection.ReadFeed(ctx, from, rows)
+	if err == nil {
+		err = pause(ctx, time.Duration(len(page.Changes))*s.row)
+	}
+	return page, err
 }

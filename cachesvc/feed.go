@@ -9,19 +9,41 @@ import (
 	"extauthz/authz"
 )
 
-// startBudget is how long loading the window of the feed may take. Later reads
-// have the lease's term: one that took longer would renew nothing.
-const startBudget = 10 * time.Second
+const (
+	// startBudget is how long finding the present place of the feed may take. Reads have
+	// the lease's term a page.
+	startBudget = 10 * time.Second
+
+	// pageRows is how many changes a page has; one that was late is read again with
+	// fewer, down to the least, so that a slow way to the database slows the reader down
+	// and never stops it.
+	pageRows      = 5_000
+	leastPageRows = 50
+
+	// bulkChanges is how long a backlog may be before it is taken as one change that may
+	// be about anything: reading it would take longer, and more memory, than reading again
+	// those values that are in use.
+	bulkChanges = 50_000
+)
 
 // feedPosition is where the feed reader stands.
 type feedPosition struct {
-	mu      sync.Mutex
-	loaded  bool // the window is loaded, and cursor and epoch mean something
-	cursor  authz.FeedCursor
-	epoch   string
-	version uint64 // the highest that the database has reported in this epoch
-	over    string // the epoch that ended here: the database has to be told before the feed is loaded
-	err     error  // of the last read
+	mu       sync.Mutex
+	loaded   bool          // cursor and epoch mean something
+	loadedAt time.Duration // since then
+	cursor   authz.FeedCursor
+	epoch    string
+	version  uint64        // the highest that the database has reported in this epoch
+	began    time.Duration // when the read that is under way began: it becomes the lease's start
+	read     int           // changes of that read so far
+	rows     int           // of the next page
+	over     string        // the epoch that ended here: the database has to be told before the feed is loaded
+	err      error         // of the last read
+
+	// past is the window before the start. Until it is read, what others cached then is
+	// not believed. Not partial: it was read, or is not to be.
+	past     authz.FeedCursor
+	pastRead int
 }
 
 // Ring makes the feed be read at once. It is a doorbell: it never blocks, may be
@@ -33,8 +55,8 @@ func (s *Service) Ring() {
 	}
 }
 
-// Ready is closed once the window of recent changes was loaded for the first
-// time. Look-ups before that are right, but all go to the database.
+// Ready is closed once the present place of the feed was found for the first time.
+// Look-ups before that are right, but all go to the database.
 func (s *Service) Ready() <-chan struct{} { return s.ready }
 
 // followFeed reads the feed until ctx ends.
@@ -43,6 +65,7 @@ func (s *Service) followFeed(ctx context.Context) {
 	defer pause.Stop()
 	for {
 		s.readFeed(ctx)
+		s.readPast(ctx)
 		if ctx.Err() != nil {
 			return
 		}
@@ -57,60 +80,163 @@ func (s *Service) followFeed(ctx context.Context) {
 	}
 }
 
-// readFeed reads once, or, where there is nothing to go on from, loads the
-// window.
+// readFeed reads a page, or, where there is nothing to go on from, begins anew.
 func (s *Service) readFeed(ctx context.Context) {
 	s.feed.mu.Lock()
-	loaded, cursor, epoch, over, version := s.feed.loaded, s.feed.cursor, s.feed.epoch, s.feed.over, s.feed.version
+	loaded, cursor, epoch, over := s.feed.loaded, s.feed.cursor, s.feed.epoch, s.feed.over
+	version, rows, began := s.feed.version, s.feed.rows, s.feed.loadedAt
 	s.feed.mu.Unlock()
-
-	start := s.trust.clock.monotonic()
-	page, err := s.readPage(ctx, loaded, cursor, over)
-	end := s.trust.clock.monotonic()
-	if cause := feedEnd(&page, cursor, epoch, version); err == nil && loaded && cause.Kind != "" {
-		s.startAnew(cause, epoch, page.Epoch == epoch && cause.Kind == CauseEpoch)
-		s.Ring()
+	if !loaded {
+		s.beginFeed(ctx, over)
 		return
 	}
+	start := s.trust.clock.monotonic()
+	page, err := s.readPage(ctx, cursor, rows)
+	end := s.trust.clock.monotonic()
+	if cause := feedEnd(&page, cursor, epoch, version); err == nil && cause.Kind != "" {
+		s.startAnew(cause, epoch, page.Epoch == epoch && cause.Kind == CauseEpoch)
+		if start-began > s.poll { // else it did not help just now
+			s.Ring()
+		}
+		return
+	}
+	s.feed.mu.Lock()
+	defer s.feed.mu.Unlock()
+	if s.feed.err = err; err != nil {
+		s.feed.rows = max(rows/4, leastPageRows)
+		return
+	}
+	s.feed.rows = min(2*rows, pageRows)
+	s.trust.outage.answered()
+	s.takePage(&page, !cursor.Partial(), start, end)
+}
 
+// takePage learns a page's changes, and renews the lease with the last page of a read,
+// from when its first one began: what the lease vouches for must be known before.
+func (s *Service) takePage(page *authz.FeedPage, first bool, start, end time.Duration) {
+	f := &s.feed
+	if first {
+		f.began, f.read = start, 0
+	}
+	f.version = max(f.version, page.Version)
+	s.apply(page.Changes, Cause{Kind: CauseFeed, By: "feed"})
+	f.read += len(page.Changes)
+	f.cursor = page.Next
+	bulk := f.cursor.Partial() && f.read >= s.bulk
+	if bulk {
+		s.applyBulk()
+		f.cursor = authz.FeedCursor{Seen: page.Next.Target}
+	}
+	if f.cursor.Partial() || !first {
+		s.Ring() // the rest, or what came while this was read
+	}
+	if f.cursor.Partial() {
+		return
+	}
+	s.observeClock(page.DBTime, start, end)
+	s.renew(f.began)
+	if bulk {
+		s.warm.want()
+	}
+}
+
+// applyBulk takes a backlog as one change that may be about anything.
+func (s *Service) applyBulk() {
+	if s.members != nil {
+		s.members.loadAnew()
+	}
+	s.learnAll(s.trust.clock.monotonic())
+	s.emptied(Cause{Kind: CauseBulk, By: "feed", Why: fmt.Sprintf("more than %d changes at once are taken as one about everything", s.bulk)})
+}
+
+// beginFeed goes on from the database's present state. Nothing is cached that is older.
+func (s *Service) beginFeed(ctx context.Context, over string) {
+	start := s.trust.clock.monotonic()
+	began, err := s.startFeed(ctx, over)
+	end := s.trust.clock.monotonic()
 	s.feed.mu.Lock()
 	defer s.feed.mu.Unlock()
 	if s.feed.err = err; err != nil {
 		return
 	}
-	if !loaded {
-		// What was read meanwhile may be of yet another epoch.
-		s.trust.recent.reset()
-		if s.members != nil {
-			s.members.loadAnew()
-		}
+	// What was read meanwhile may be of yet another epoch.
+	s.trust.recent.reset()
+	if s.members != nil {
+		s.members.loadAnew()
 	}
-	// Before the lease: what it vouches for must be known.
-	s.apply(page.Changes, Cause{Kind: CauseFeed, By: "feed"}, loaded)
-	if s.feed.version = page.Version; page.Epoch == epoch { // as it was before a gap in the feed
-		s.feed.version = max(page.Version, version)
+	f := &s.feed
+	if f.version = max(began.Version, f.version); began.Epoch != f.epoch { // else it is as before a gap in the feed
+		f.version = began.Version
 	}
-	s.feed.loaded, s.feed.cursor, s.feed.epoch, s.feed.over = true, page.Next, page.Epoch, ""
-	s.observeClock(page.DBTime, start, end)
+	f.loaded, f.loadedAt, f.cursor, f.epoch, f.over, f.rows = true, end, began.Next, began.Epoch, "", pageRows
+	if f.past, f.pastRead = (authz.FeedCursor{}), 0; s.shared != nil {
+		s.trust.recent.distrust(end)
+		f.past = began.Past
+		s.Ring() // to read it
+	}
+	s.observeClock(began.DBTime, start, end)
 	s.renew(start)
 	s.trust.outage.answered()
-	s.becomeReady.Do(func() { close(s.ready) })
+	select {
+	case <-s.ready:
+		s.warm.want()
+	default:
+		close(s.ready)
+	}
 }
 
-func (s *Service) readPage(ctx context.Context, loaded bool, cursor authz.FeedCursor, over string) (authz.FeedPage, error) {
-	if !loaded {
-		ctx, cancel := context.WithTimeout(ctx, startBudget)
-		defer cancel()
-		if over != "" {
-			if err := s.db.EndEpoch(ctx, over); err != nil {
-				return authz.FeedPage{}, err
-			}
+func (s *Service) startFeed(ctx context.Context, over string) (authz.FeedStart, error) {
+	ctx, cancel := context.WithTimeout(ctx, startBudget)
+	defer cancel()
+	if over != "" {
+		if err := s.db.EndEpoch(ctx, over); err != nil {
+			return authz.FeedStart{}, err
 		}
-		return s.db.FeedStart(ctx, s.retention)
 	}
+	return s.db.FeedStart(ctx, s.retention)
+}
+
+func (s *Service) readPage(ctx context.Context, cursor authz.FeedCursor, rows int) (authz.FeedPage, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.trust.lease.term)
 	defer cancel()
-	return s.db.ReadFeed(ctx, cursor)
+	return s.db.ReadFeed(ctx, cursor, rows)
+}
+
+// readPast reads a page of the window before the start, once the feed has been read.
+// Where the window is longer than a backlog may be, or was trimmed, what others have
+// cached before the start is never believed.
+func (s *Service) readPast(ctx context.Context) {
+	s.feed.mu.Lock()
+	past, epoch := s.feed.past, s.feed.epoch
+	due := past.Partial() && s.feed.loaded && s.feed.err == nil && !s.feed.cursor.Partial()
+	s.feed.mu.Unlock()
+	if !due {
+		return
+	}
+	page, err := s.readPage(ctx, past, pageRows)
+	if err != nil {
+		return // again with the next poll
+	}
+	s.feed.mu.Lock()
+	defer s.feed.mu.Unlock()
+	f := &s.feed
+	f.pastRead += len(page.Changes)
+	if page.Epoch != epoch { // the next read of the feed begins anew
+		f.past = authz.FeedCursor{}
+		return
+	}
+	if page.Trimmed || f.pastRead >= s.bulk && page.Next.Partial() {
+		f.past = authz.FeedCursor{}
+		s.log.Info("what Redis held before the start is not used: too much has changed, or the feed no longer holds it", "changes", f.pastRead)
+		return
+	}
+	s.trust.recent.learn(page.Changes, false, s.trust.clock.monotonic())
+	if f.past = page.Next; f.past.Partial() {
+		s.Ring()
+		return
+	}
+	f.past = authz.FeedCursor{}
+	s.trust.recent.trustPast()
 }
 
 // feedEnd returns why there is nothing to go on from: versions and cursor belong to
@@ -127,7 +253,7 @@ func feedEnd(page *authz.FeedPage, cursor authz.FeedCursor, epoch string, versio
 		return end(CauseEpoch, "the database's epoch is %q now, it was %q: %s", page.Epoch, epoch, page.Why)
 	case page.Epoch != epoch:
 		return end(CauseEpoch, "the database's epoch is %q now; it was %q", page.Epoch, epoch)
-	case page.Next.Place() < cursor.Place():
+	case page.Snapshot.Next < max(cursor.Seen.Next, cursor.Target.Next):
 		return end(CauseEpoch, "the database went back behind what was read from it: it was restored from a copy, or lost its last transactions")
 	case page.Version != 0 && page.Version < version:
 		return end(CauseEpoch, "the database's versions went back from %d to %d: the sequence change_version was set back, or not taken along to another server", version, page.Version)

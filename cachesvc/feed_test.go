@@ -80,7 +80,7 @@ func TestAChangeThatComesAgainChangesNothing(t *testing.T) {
 	bubble(t, func(t *testing.T, db *database, c *connection) {
 		s := start(t, Config{Database: c})
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
-		s.apply(db.page(0).Changes, Cause{Kind: CauseFeed}, true)
+		s.apply(db.page(authz.FeedCursor{}, 100).Changes, Cause{Kind: CauseFeed})
 		wantEntry(t, s, "k", true, authz.LayerLocal)
 	})
 }
@@ -89,7 +89,7 @@ func TestAnUnknownKindOfChangeIsAboutEverything(t *testing.T) {
 	bubble(t, func(t *testing.T, db *database, c *connection) {
 		s := start(t, Config{Database: c})
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
-		s.apply([]authz.Change{{Version: 7, Kind: 200}}, Cause{Kind: CauseFeed}, true)
+		s.apply([]authz.Change{{Version: 7, Kind: 200}}, Cause{Kind: CauseFeed})
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
 	})
 }

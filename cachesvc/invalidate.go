@@ -21,6 +21,7 @@ const (
 	CauseRequested CauseKind = "requested" // somebody asked for it
 	CauseEpoch     CauseKind = "epoch"     // the database was restored or promoted
 	CauseTrimmed   CauseKind = "trimmed"   // the feed has a gap
+	CauseBulk      CauseKind = "bulk"      // more changes at once than are read one by one
 	CauseMemory    CauseKind = "memory"    // the shared store was nearly full
 )
 
@@ -57,7 +58,7 @@ var ErrTarget = errors.New("name exactly one of key, user, tag (apikey-user-<use
 // look-up that begins on this replica sees what was there before; it does no
 // I/O. A change whose Version is 0 (not known) counts too.
 func (s *Service) Changed(_ context.Context, changes []authz.Change) {
-	s.apply(changes, Cause{Kind: CauseOwnWrite, By: "keyring"}, true)
+	s.apply(changes, Cause{Kind: CauseOwnWrite, By: "keyring"})
 	if s.bells != nil {
 		s.bells.changed(changes)
 	}
@@ -65,9 +66,8 @@ func (s *Service) Changed(_ context.Context, changes []authz.Change) {
 
 // apply learns changes and drops what they made stale. The order matters: once
 // learned, what is in L1 or on its way there is refused at delivery; dropping it
-// only makes room. tell is false while the window is loaded, whose changes are
-// old news.
-func (s *Service) apply(changes []authz.Change, cause Cause, tell bool) {
+// only makes room.
+func (s *Service) apply(changes []authz.Change, cause Cause) {
 	own := cause.Kind == CauseOwnWrite
 	if s.members != nil {
 		for _, c := range changes {
@@ -78,9 +78,6 @@ func (s *Service) apply(changes []authz.Change, cause Cause, tell bool) {
 	}
 	for _, c := range s.trust.recent.learn(changes, own, s.trust.clock.monotonic()) {
 		target, dropped := s.dropChanged(c)
-		if !tell {
-			continue
-		}
 		s.note(cause, target, dropped)
 		if !own && !c.At.IsZero() {
 			s.metrics.lag.Observe(max(s.Now().Sub(c.At), 0).Seconds())

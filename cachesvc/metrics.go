@@ -59,7 +59,7 @@ func newMetrics(s *Service) *metrics {
 		}),
 		causes: make(map[CauseKind]prometheus.Counter),
 	}
-	for _, kind := range []CauseKind{CauseFeed, CauseOwnWrite, CauseRequested, CauseEpoch, CauseTrimmed, CauseMemory} {
+	for _, kind := range []CauseKind{CauseFeed, CauseOwnWrite, CauseRequested, CauseEpoch, CauseTrimmed, CauseBulk, CauseMemory} {
 		m.causes[kind] = m.vector.WithLabelValues(string(kind))
 	}
 	if s.shared != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -13,10 +14,10 @@ import (
 )
 
 // The model test: replicas check, fill, create, revoke, expire, delete and
-// restore, through the service, by transactions that stay open and by hand,
-// while their connections to the database and to the shared store are slow,
-// fail, and lose writes and doorbells, in simulated time. Every answer is held
-// against what was committed when.
+// restore, through the service, by transactions that stay open, in bulk and by hand,
+// and begin anew in the middle of it, while their connections to the database and to
+// the shared store are slow, fail, and lose writes and doorbells, in simulated time.
+// Every answer is held against what was committed when.
 //
 // The invariant: a look-up that begins after a revocation returned on that
 // replica does not find the key alive, nor one on another replica after the
@@ -41,6 +42,15 @@ const (
 	// can tell that it is of no use.
 	modelSleep = 8 * time.Second
 	modelWake  = modelSleep + 2*modelWindow
+
+	// Every fourth key is left alone for half of each of these, in which replicas begin
+	// anew that have not seen it change and find what the shared store still holds of it.
+	modelNap = 8 * time.Second
+
+	// Pages of the feed are short, so that most reads have several and something is
+	// committed between them. Every second run takes a backlog as one change.
+	modelPage = 3
+	modelBulk = 8
 
 	// modelRecovery is how long after an outage a replica may take to notice:
 	// one flight's budget, one pause, one poll.
@@ -92,19 +102,47 @@ func runModel(t *testing.T, seed uint64, connect func(*connection) Database, bro
 			r := rand.New(rand.NewPCG(seed, seed))
 			running.Go(func() { act(ctx, r) })
 		}
+		m.db.pages = modelPage
+		bulk := bulkChanges
+		if seed%2000 == 0 {
+			bulk = modelBulk
+		}
 		for i := range m.services {
 			c, w := m.db.connect(), m.redis.connect()
-			s, err := New(Config{
-				Database: connect(c), ValidationTTL: modelTTL, NegativeTTL: 3 * time.Second,
-				Lease: modelLease, MaxStale: modelMaxStale, Shared: w, Sealing: SealingKeys{sealingKey(t, 1)},
-			})
-			if err != nil {
-				t.Fatal(err)
+			begin := func() (end func()) {
+				s, err := New(Config{
+					Database: connect(c), ValidationTTL: modelTTL, NegativeTTL: 3 * time.Second,
+					Lease: modelLease, MaxStale: modelMaxStale, Shared: w, Sealing: SealingKeys{sealingKey(t, 1)},
+				})
+				if err != nil {
+					t.Error(err)
+					return func() {}
+				}
+				s.trust.recent.keep, s.retention, s.bulk = modelWindow, modelWindow, bulk
+				broken(s)
+				m.mu.Lock()
+				m.services[i] = s
+				m.mu.Unlock()
+				ctx, stop := context.WithCancel(context.Background())
+				ended := make(chan error, 1)
+				go func() { ended <- s.Run(ctx) }()
+				return func() {
+					stop()
+					if err := <-ended; err != nil {
+						t.Error(err)
+					}
+				}
 			}
-			s.trust.recent.keep = modelWindow
-			broken(s)
-			run(t, s)
-			m.services[i] = s
+			end := begin()
+			<-m.service(i).Ready()
+			defer func() { end() }()
+			actor(func(ctx context.Context, r *rand.Rand) {
+				for pause(ctx, m.untilReplaced(r)) == nil {
+					old := end
+					end = begin()
+					old()
+				}
+			})
 			actor(func(ctx context.Context, r *rand.Rand) { m.disturb(ctx, r, i, c) })
 			actor(func(ctx context.Context, r *rand.Rand) { m.disturbShared(ctx, r, w) })
 			for range 3 {
@@ -118,6 +156,26 @@ func runModel(t *testing.T, seed uint64, connect func(*connection) Database, bro
 		return fmt.Sprintf("only %d of %d checks were answered", m.answers, m.checks)
 	}
 	return m.violation
+}
+
+// untilReplaced is mostly late in the next nap.
+func (m *model) untilReplaced(r *rand.Rand) time.Duration {
+	if r.IntN(4) == 0 {
+		return millis(r, 8000)
+	}
+	late := modelNap*3/4 + millis(r, int(modelNap/4/time.Millisecond))
+	wait := late - time.Since(m.began)%modelNap
+	if wait <= 0 {
+		wait += modelNap
+	}
+	return wait
+}
+
+// service is the replica as it runs now.
+func (m *model) service(replica int) *Service {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.services[replica]
 }
 
 func millis(r *rand.Rand, n int) time.Duration { return time.Duration(r.IntN(n)) * time.Millisecond }
@@ -136,6 +194,9 @@ func (m *model) write(ctx context.Context, r *rand.Rand) {
 		prefix := m.prefixes[slot]
 		m.hot = slot
 		m.mu.Unlock()
+		if r.IntN(40) == 0 {
+			m.bulk(ctx, r, replica)
+		}
 		switch {
 		case dice < 2 && restore != nil && time.Since(backed) > 2*modelLease: // a restore takes its time
 			m.restore(ctx, r, restore)
@@ -196,21 +257,43 @@ func (m *model) commitFrom(ctx context.Context, r *rand.Rand, replica int, prefi
 		events[prefix] = e
 	}
 	m.mu.Unlock()
-	if r.IntN(3) == 0 { // typed by hand: no replica knows, nobody rings
+	if r.IntN(3) == 0 || m.napping(prefix) { // typed by hand: no replica knows, and the shared store keeps what it has
 		return
 	}
 	if pause(ctx, millis(r, 20)) != nil {
 		return
 	}
-	m.services[replica].Changed(ctx, changes)
+	m.service(replica).Changed(ctx, changes)
 	m.mu.Lock()
 	e.returned = true
 	m.mu.Unlock()
-	for _, s := range m.services {
+	for i := range m.services {
 		if r.IntN(2) == 0 { // the other doorbells are lost
-			s.Ring()
+			m.service(i).Ring()
 		}
 	}
+}
+
+// bulk changes many keys in one statement, typed by hand, and ends some of them.
+func (m *model) bulk(ctx context.Context, r *rand.Rand, replica int) {
+	restores := m.restores
+	place := m.db.begin()
+	if pause(ctx, millis(r, 300)) != nil || m.restores != restores {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	edits := map[string]func(*authz.Record){}
+	for _, prefix := range m.prefixes {
+		if m.born[prefix] == nil || m.died[prefix] != nil {
+			continue
+		}
+		if edits[prefix] = named; r.IntN(3) == 0 {
+			edits[prefix] = revoked
+			m.died[prefix] = &event{committed: time.Now(), replica: replica}
+		}
+	}
+	m.db.finishAll(place, edits)
 }
 
 // restore brings an older state back; from now on that is the truth. Every
@@ -297,7 +380,7 @@ func (m *model) disturbShared(ctx context.Context, r *rand.Rand, w *wire) {
 	cut := r.IntN(2) == 0
 	for ctx.Err() == nil {
 		weather := func() (time.Duration, error) { return millis(wind, 3), nil }
-		dice := r.IntN(4)
+		dice := r.IntN(8)
 		if cut && m.sleeping(time.Now()) {
 			dice = 1
 		}
@@ -330,11 +413,12 @@ func (m *model) check(ctx context.Context, r *rand.Rand, replica int) {
 			slot = m.hot
 		}
 		prefix := m.prefixes[m.awake(began, slot)]
+		service := m.services[replica]
 		restores, born, died, away := m.restores, past(m.born[prefix]), past(m.died[prefix]), m.away[replica].After(began)
 		m.mu.Unlock()
 
 		deadline, cancel := context.WithTimeout(ctx, DefaultLookupWait+callerMargin)
-		e, err := m.services[replica].Lookup(deadline, prefix, nil)
+		e, err := service.Lookup(deadline, prefix, nil)
 		cancel()
 
 		m.mu.Lock()
@@ -362,9 +446,22 @@ func (m *model) check(ctx context.Context, r *rand.Rand, replica int) {
 // awake returns the slot, or its neighbour while it is not asked for.
 func (m *model) awake(now time.Time, slot int) int {
 	if m.sleeping(now) {
-		return slot &^ 1
+		slot &^= 1
+	}
+	if m.naps(now, slot) {
+		slot -= 2
 	}
 	return slot
+}
+
+func (m *model) naps(now time.Time, slot int) bool {
+	return slot%4 == 2 && now.Sub(m.began)%modelNap > modelNap/2
+}
+
+func (m *model) napping(prefix string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.naps(time.Now(), slices.Index(m.prefixes[:], prefix))
 }
 
 func (m *model) sleeping(now time.Time) bool {
@@ -408,36 +505,60 @@ func TestNoKeyOutlivesItsRevocation(t *testing.T) {
 // oneEpoch hides from a service that its database was restored.
 type oneEpoch struct{ *connection }
 
-func (c oneEpoch) FeedStart(ctx context.Context, window time.Duration) (authz.FeedPage, error) {
+func (c oneEpoch) FeedStart(ctx context.Context, window time.Duration) (authz.FeedStart, error) {
 	p, err := c.connection.FeedStart(ctx, window)
 	p.Epoch = "one"
 	return p, err
 }
 
-func (c oneEpoch) ReadFeed(ctx context.Context, from authz.FeedCursor) (authz.FeedPage, error) {
-	p, err := c.connection.ReadFeed(ctx, from)
+func (c oneEpoch) ReadFeed(ctx context.Context, from authz.FeedCursor, rows int) (authz.FeedPage, error) {
+	p, err := c.connection.ReadFeed(ctx, from, rows)
 	p.Epoch = "one"
 	return p, err
 }
 
-// hasty moves its cursor past transactions that are still open.
-type hasty struct{ *connection }
+// altered changes what the feed says.
+type altered struct {
+	*connection
+	page  func(from authz.FeedCursor, page *authz.FeedPage)
+	start func(*authz.FeedStart)
+}
 
-func (c hasty) ReadFeed(ctx context.Context, from authz.FeedCursor) (authz.FeedPage, error) {
-	p, err := c.connection.ReadFeed(ctx, from)
-	for _, change := range p.Changes {
-		p.Next.Version = max(p.Next.Version, change.Version)
+func (c altered) ReadFeed(ctx context.Context, from authz.FeedCursor, rows int) (authz.FeedPage, error) {
+	p, err := c.connection.ReadFeed(ctx, from, rows)
+	if c.page != nil && err == nil {
+		c.page(from, &p)
 	}
 	return p, err
 }
 
-// forward hides from a service that its database went back.
-type forward struct{ *connection }
+func (c altered) FeedStart(ctx context.Context, window time.Duration) (authz.FeedStart, error) {
+	s, err := c.connection.FeedStart(ctx, window)
+	if c.start != nil && err == nil {
+		c.start(&s)
+	}
+	return s, err
+}
 
-func (c forward) ReadFeed(ctx context.Context, from authz.FeedCursor) (authz.FeedPage, error) {
-	p, err := c.connection.ReadFeed(ctx, from)
-	p.Next.Version, p.Version = max(p.Next.Version, from.Version), 0
-	return p, err
+// lastRead knows when the last read began.
+type lastRead struct {
+	Database
+	clock *clock
+	began time.Duration
+}
+
+func (l *lastRead) FeedStart(ctx context.Context, window time.Duration) (authz.FeedStart, error) {
+	l.began = l.clock.monotonic()
+	return l.Database.FeedStart(ctx, window)
+}
+
+func (l *lastRead) ReadFeed(ctx context.Context, from authz.FeedCursor, rows int) (authz.FeedPage, error) {
+	l.began = l.clock.monotonic()
+	return l.Database.ReadFeed(ctx, from, rows)
+}
+
+func pages(alter func(from authz.FeedCursor, page *authz.FeedPage)) func(*connection) Database {
+	return func(c *connection) Database { return altered{connection: c, page: alter} }
 }
 
 // TestTheModelSeesDeliberateFaults breaks one part of the promise at a time, so
@@ -456,15 +577,44 @@ func TestTheModelSeesDeliberateFaults(t *testing.T) {
 		"lease from the end of a read": {asIs, func(s *Service) {
 			s.renew = func(time.Duration) { s.trust.lease.renew(s.trust.clock.monotonic()) }
 		}},
-		"cursor past an open transaction": {func(c *connection) Database { return hasty{c} }, sound},
+		"cursor past an open transaction": {pages(func(_ authz.FeedCursor, p *authz.FeedPage) { p.Next.Seen.Open = nil }), sound},
+		"the rest of a read left out": {pages(func(_ authz.FeedCursor, p *authz.FeedPage) {
+			if p.Next.Partial() {
+				p.Next = authz.FeedCursor{Seen: p.Next.Target}
+			}
+		}), sound},
+		"the target moves between pages": {pages(func(_ authz.FeedCursor, p *authz.FeedPage) {
+			if p.Next.Partial() {
+				p.Next.Target = p.Snapshot
+			} else {
+				p.Next.Seen = p.Snapshot
+			}
+		}), sound},
+		"a late commit before the last row left out": {pages(func(from authz.FeedCursor, p *authz.FeedPage) {
+			if p.Next.Partial() {
+				p.Next.Seen.Open = nil
+			}
+		}), sound},
+		"lease from the last page": {asIs, func(s *Service) {
+			last := &lastRead{Database: s.db, clock: s.trust.clock}
+			s.db = last
+			s.renew = func(time.Duration) { s.trust.lease.renew(last.began) }
+		}},
+		"a bulk event learned by nobody": {asIs, func(s *Service) { s.learnAll = func(time.Duration) {} }},
+		"what others cached believed before the past is read": {func(c *connection) Database {
+			return altered{connection: c, start: func(s *authz.FeedStart) { s.Past.Seen = s.Past.Target }}
+		}, sound},
 		"age begun anew at a hop": {asIs, func(s *Service) {
 			s.readAt = func(time.Time) time.Duration { return s.trust.clock.monotonic() }
 		}},
-		"a rewind not noticed": {func(c *connection) Database { return forward{c} }, sound},
-		"no epoch":             {func(c *connection) Database { return oneEpoch{c} }, sound},
+		"a rewind not noticed": {pages(func(from authz.FeedCursor, p *authz.FeedPage) {
+			p.Snapshot.Next, p.Version = max(p.Snapshot.Next, from.Seen.Next, from.Target.Next), 0
+			p.Next.Seen.Next = max(p.Next.Seen.Next, from.Seen.Next)
+		}), sound},
+		"no epoch": {func(c *connection) Database { return oneEpoch{c} }, sound},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for seed := range uint64(6 * modelSeeds) {
+			for seed := range uint64(12 * modelSeeds) {
 				if violation := runModel(t, seed*1000, broken.connect, broken.service); violation != "" {
 					t.Logf("seed %d: %s", seed, violation)
 					return

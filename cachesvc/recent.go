@@ -10,9 +10,9 @@ import (
 	"extauthz/authz"
 )
 
-// maxRecent bounds the window of recent changes by number. Past it the window
-// is forgotten together with everything that was read before.
-const maxRecent = 1_000_000
+// maxRecent bounds the window of recent changes by number, to some 25 MiB. Past it
+// the oldest are forgotten, together with everything that was read before them.
+const maxRecent = 100_000
 
 // subject is what a change or a cached value is about.
 type subject uint8
@@ -71,10 +71,21 @@ type mark struct {
 	// unfed: a change was made here of which the feed has not told yet, so its
 	// version, or place, is not known.
 	unfed bool
-	// What others read before these moments is stale whatever its version: of a
-	// change made here, and, for all alone, of the change.
-	own, at time.Duration
+	// What others read before this moment is stale whatever its version: of a change
+	// made here.
+	own time.Duration
 }
+
+// everything is what is known about all topics at once.
+type everything struct {
+	version uint64 // of the last change that may be about anything
+	reread  uint64 // what was read before this recent.seq is stale whatever its version
+	// What others read before these moments is stale: of what is forgotten or about
+	// anything, and of the start, until the window before it is learned.
+	at, unlearned time.Duration
+}
+
+func (e *everything) sharedFrom() time.Duration { return max(e.at, e.unlearned) }
 
 // recent is the window of recent changes, kept longer than any cached value can
 // live. It alone says whether a value is stale. Safe for concurrent use.
@@ -90,7 +101,7 @@ type recent struct {
 
 	mu         sync.RWMutex
 	generation uint64
-	all        mark // of a change that may be about anything
+	all        everything
 	marks      map[topic]mark
 	order      []learned // oldest first
 }
@@ -141,13 +152,13 @@ func (r *recent) stale(t topic, s *stamp) bool {
 }
 
 // stale is asked of a topic's mark, and of that of all topics.
-func (s *stamp) stale(generation uint64, all *mark, m mark) bool {
+func (s *stamp) stale(generation uint64, all *everything, m mark) bool {
 	if s.generation != generation {
 		return true
 	}
 	if s.shared {
 		// Whoever read it had learned other things than were learned here.
-		return s.version < m.version || m.unfed || s.asOf < max(m.own, all.at)
+		return s.version < m.version || m.unfed || s.asOf < max(m.own, all.sharedFrom())
 	}
 	if s.seq < all.reread || s.seq < m.reread {
 		return true
@@ -176,13 +187,51 @@ func (r *recent) learn(changes []authz.Change, own bool, now time.Duration) (fre
 		return nil
 	}
 	if len(r.order) > r.limit {
-		clear(r.marks)
-		r.order = nil
-		r.all.reread, r.all.at = seq, now+asOfSlack
-		r.publish()
+		r.forget(len(r.order) - r.limit*3/4)
 	}
 	r.seq.Store(seq)
 	return fresh
+}
+
+// learnAll takes in that anything may have changed: as if everything had been learned
+// and forgotten. Whatever was read before is stale.
+func (r *recent) learnAll(now time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	seq := r.seq.Load() + 1
+	clear(r.marks)
+	r.order = nil
+	r.all.reread, r.all.at = seq, now+asOfSlack
+	r.publish()
+	r.seq.Store(seq)
+}
+
+// forget drops the n oldest of what was learned. Whoever read before they were learned
+// may have read what was there before them, and is not believed any more; later reads
+// have seen them.
+func (r *recent) forget(n int) {
+	last := r.order[n-1]
+	for _, o := range r.order[:n] {
+		if m := r.marks[o.topic]; max(m.learned, m.reread) <= last.seq {
+			delete(r.marks, o.topic)
+		}
+	}
+	r.order = slices.Clone(r.order[n:])
+	r.all.reread, r.all.at = max(r.all.reread, last.seq), max(r.all.at, last.at+asOfSlack)
+	r.publish()
+}
+
+// distrust makes what others read before now stale, since what changed before now was
+// not learned, until trustPast: then it was.
+func (r *recent) distrust(now time.Duration) { r.setUnlearned(now + asOfSlack) }
+func (r *recent) trustPast()                 { r.setUnlearned(0) }
+
+func (r *recent) setUnlearned(until time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.all.unlearned = until
+	r.publish()
+	r.seq.Add(1)
 }
 
 func (r *recent) note(c authz.Change, own bool, seq uint64, now time.Duration) bool {
@@ -195,7 +244,7 @@ func (r *recent) note(c authz.Change, own bool, seq uint64, now time.Duration) b
 		if c.Version <= r.all.version && !own {
 			return false
 		}
-		r.all = mark{version: max(c.Version, r.all.version), learned: seq, reread: seq, at: now + asOfSlack}
+		r.all.version, r.all.reread, r.all.at = max(c.Version, r.all.version), seq, now+asOfSlack
 		r.publish()
 		return true
 	}
@@ -244,7 +293,7 @@ func (r *recent) listStale(user string, place uint64, asOf time.Duration) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	m, ok := r.marks[topic{subjectUser, user}]
-	return ok && (m.unfed || m.place >= place || asOf < m.own) || asOf < r.all.at
+	return ok && (m.unfed || m.place >= place || asOf < m.own) || asOf < r.all.sharedFrom()
 }
 
 func (r *recent) put(t topic, m mark, seq uint64, now time.Duration) {
@@ -262,7 +311,7 @@ func (r *recent) reset() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.generation++
-	r.all = mark{}
+	r.all = everything{}
 	for t, m := range r.marks {
 		if m.own == 0 {
 			delete(r.marks, t)

@@ -42,14 +42,15 @@ type Service struct {
 	poll        time.Duration
 	retention   time.Duration
 
-	feed        feedPosition
-	bell        chan struct{}
-	ready       chan struct{}
-	becomeReady sync.Once
-	// lease.renew and clock.at; the model test breaks them.
-	renew  func(start time.Duration)
-	readAt func(database time.Time) time.Duration
-	told   stateLog
+	feed  feedPosition
+	bell  chan struct{}
+	ready chan struct{}
+	bulk  int // bulkChanges, but in tests
+	// lease.renew, clock.at and recent.learnAll; the model test breaks them.
+	renew    func(start time.Duration)
+	readAt   func(database time.Time) time.Duration
+	learnAll func(now time.Duration)
+	told     stateLog
 
 	listCounts counts
 	history    history
@@ -84,7 +85,7 @@ func New(c Config) (*Service, error) {
 		lists:    lists,
 		usage:    newUsage(c, sharedStore),
 		instance: c.Instance, maxKeys: c.MaxKeys, scopeTTL: c.ScopeTTL, userListTTL: c.UserListTTL, poll: c.Poll, retention: c.Retention,
-		bell: make(chan struct{}, 1), ready: make(chan struct{}), renew: t.lease.renew, readAt: clock.at,
+		bell: make(chan struct{}, 1), ready: make(chan struct{}), bulk: bulkChanges, renew: t.lease.renew, readAt: clock.at, learnAll: t.recent.learnAll,
 	}
 	s.SetSealing(c.Sealing)
 	if s.shared != nil {

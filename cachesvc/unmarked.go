@@ -12,7 +12,7 @@ import (
 // as there is a mark.
 type unmarked struct {
 	generation uint64
-	all        mark
+	all        everything
 	bits       [markedBits / 64]atomic.Uint64
 }
 

@@ -127,7 +127,7 @@ func (s *Service) dropLists(tag string) int {
 func (s *Service) feedPlace() (epoch string, place uint64) {
 	s.feed.mu.Lock()
 	defer s.feed.mu.Unlock()
-	return s.feed.epoch, s.feed.cursor.Place()
+	return s.feed.epoch, s.feed.cursor.Seen.Below()
 }
 
 func (s *Service) epoch() string {

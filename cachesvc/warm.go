@@ -44,17 +44,27 @@ type warmer struct {
 	only   sync.Mutex // one warming at a time
 	once   chan struct{}
 	first  sync.Once
+	wanted chan struct{} // everything was dropped
 }
 
 func newWarmer(c Config) *warmer {
-	return &warmer{WarmConfig: c.Warm, source: c.MostUsed, once: make(chan struct{})}
+	return &warmer{WarmConfig: c.Warm, source: c.MostUsed, once: make(chan struct{}), wanted: make(chan struct{}, 1)}
+}
+
+// want has the keys that are used most be read soon: all that was cached is gone.
+func (w *warmer) want() {
+	select {
+	case w.wanted <- struct{}{}:
+	default: // it is due already
+	}
 }
 
 // Warmed is closed when the warming at the start is over, well or not, or is
 // not to be.
 func (s *Service) Warmed() <-chan struct{} { return s.warm.once }
 
-// keepWarm warms once the feed is loaded, and on schedule, until ctx ends.
+// keepWarm warms once the feed is loaded, on schedule, and after everything was
+// dropped, until ctx ends.
 func (s *Service) keepWarm(ctx context.Context) {
 	done := func() { s.warm.first.Do(func() { close(s.warm.once) }) }
 	defer done()
@@ -73,13 +83,15 @@ func (s *Service) keepWarm(ctx context.Context) {
 			s.log.Info("cache warmed", "keys", w.Keys, "in_redis", w.Shared, "took", w.Took)
 		}
 		done()
-		if s.warm.Every <= 0 {
-			return
+		var scheduled <-chan time.Time
+		if s.warm.Every > 0 {
+			scheduled = time.After(s.warm.Every)
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(s.warm.Every):
+		case <-scheduled:
+		case <-s.warm.wanted:
 		}
 	}
 }
