@@ -95,7 +95,7 @@ func (s *Service) readFeed(ctx context.Context) {
 	end := s.trust.clock.monotonic()
 	if cause := feedEnd(&page, cursor, epoch, version); err == nil && cause.Kind != "" {
 		s.startAnew(cause, epoch, page.Epoch == epoch && cause.Kind == CauseEpoch)
-		if start-began > s.poll { // else it did not help just now
+		if start-began >= s.poll { // else it did not help just now
 			s.Ring()
 		}
 		return

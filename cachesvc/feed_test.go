@@ -79,6 +79,9 @@ func TestWhatIsOnItsWayWhenAChangeIsLearnedIsReadAgain(t *testing.T) {
 func TestAChangeThatComesAgainChangesNothing(t *testing.T) {
 	bubble(t, func(t *testing.T, db *database, c *connection) {
 		s := start(t, Config{Database: c})
+		db.commit("k", named)
+		s.Ring()
+		synctest.Wait()
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
 		s.apply(db.page(authz.FeedCursor{}, 100).Changes, Cause{Kind: CauseFeed})
 		wantEntry(t, s, "k", true, authz.LayerLocal)

@@ -147,7 +147,7 @@ func keysOf(t *testing.T, a, b *parts.Service) (live, revoked []string) {
 	return live, revoked
 }
 
-func state(t *testing.T, s *parts.Service) string {
+func state(t testing.TB, s *parts.Service) string {
 	t.Helper()
 	res, err := http.Get("http://" + s.Ops + "/readyz")
 	if err != nil {
