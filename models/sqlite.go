@@ -2,6 +2,7 @@ package models
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -58,6 +59,9 @@ func (db *DB) openFile(ctx context.Context, path, settings string, connections i
 	return g, pool.PingContext(ctx)
 }
 
+// errFile tells that the database file can't be opened as a file.
+var errFile = errors.New("database file can't be opened")
+
 // makeFile makes the file if there is none, for its owner alone; SQLite gives
 // the files beside it the same mode.
 func makeFile(path string) error {
@@ -66,7 +70,7 @@ func makeFile(path string) error {
 		err = f.Close()
 	}
 	if err != nil {
-		return fmt.Errorf("database file can't be opened: %w: make its folder, or give it to the user that runs this, or set database.dsn", err)
+		return fmt.Errorf("%w: %w: make its folder, or give it to the user that runs this, or set database.dsn", errFile, err)
 	}
 	return nil
 }

@@ -11,11 +11,13 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"extauthz/cmd/extauthz/internal/conditions"
 	"extauthz/cmd/extauthz/internal/config"
 	"extauthz/cmd/extauthz/internal/server"
 	"extauthz/models"
@@ -99,12 +101,19 @@ func healthcheckCommand(g *globals) *cobra.Command {
 				return fmt.Errorf("the service does not answer on %s: is it running?", settings.Ops.Listen)
 			}
 			defer func() { _ = res.Body.Close() }()
-			var ready struct{ State string }
+			var ready struct {
+				State      string
+				Conditions []conditions.Condition
+			}
 			if err := json.NewDecoder(io.LimitReader(res.Body, 64<<10)).Decode(&ready); err != nil || ready.State == "" {
 				return fmt.Errorf("what answers on %s is not this service: set ops.listen to an address of its own", settings.Ops.Listen)
 			}
 			if res.StatusCode != http.StatusOK {
-				return fmt.Errorf("the service is not ready: it is %s", ready.State)
+				texts := []string{"it is " + ready.State}
+				for _, c := range ready.Conditions {
+					texts = append(texts, c.Text)
+				}
+				return fmt.Errorf("the service is not ready: %s", strings.Join(texts, "; "))
 			}
 			_, err = fmt.Fprintln(c.OutOrStdout(), ready.State)
 			return err

@@ -5,6 +5,8 @@ type Severity string
 
 // The severities; alerts are made of them.
 const (
+	// Info: nothing is wrong; somebody who waits should know why.
+	Info Severity = "info"
 	// Warning: everything is still answered rightly; something is about to fail or
 	// works at half strength.
 	Warning Severity = "warning"
@@ -60,7 +62,7 @@ func Known() []Definition {
 		{DatabaseDown, Critical, false, "the database does not answer", "bring the database back; leave running replicas alone, since a new one has an empty cache"},
 		{DatabaseWait, Critical, false, "the start waits for the database", "bring the database up, or correct database.dsn"},
 		{WritesFail, Critical, false, "the database takes no writes", "do what the text says; checks go on meanwhile, but keys cannot be made, changed or revoked"},
-		{Migrating, Warning, false, "the database is being migrated", "wait: it may take minutes with millions of keys"},
+		{Migrating, Info, false, "the database is being migrated", "wait: it may take minutes with millions of keys"},
 		{MigrationFailed, Critical, true, "the database cannot be migrated", "do what the text says, or run extauthz migrate up with a role that may create tables"},
 		{PepperMissing, Critical, false, "the pepper of stored keys is not loaded", "put the file with the pepper back and list it in keys.pepper_files; those keys are refused until then"},
 		{RedisFull, Warning, false, "Redis takes no writes", "raise Redis's maxmemory, or set maxmemory-policy volatile-lru; checks go on"},

@@ -93,10 +93,7 @@ func (r *Registry) Set(name Name, subject, text string) {
 	if d.NotReady && r.blocked.Add(1) == 1 && r.changed != nil {
 		r.changed(false)
 	}
-	level := slog.LevelWarn
-	if d.Severity == Critical {
-		level = slog.LevelError
-	}
+	level := map[Severity]slog.Level{Info: slog.LevelInfo, Warning: slog.LevelWarn, Critical: slog.LevelError}[d.Severity]
 	r.log.LogAttrs(context.Background(), level, "condition began: "+d.Title, c.attrs(slog.String("what", text), slog.String("do", d.Remedy))...)
 }
 
@@ -132,6 +129,8 @@ func (r *Registry) Replace(name Name, texts map[string]string) {
 	}
 }
 
+var rank = map[Severity]int{Critical: 0, Warning: 1, Info: 2}
+
 // Active returns the conditions that are active, critical ones first, then by
 // name and subject; never nil.
 func (r *Registry) Active() []Condition {
@@ -142,7 +141,7 @@ func (r *Registry) Active() []Condition {
 	}
 	r.mu.Unlock()
 	slices.SortFunc(all, func(a, b Condition) int {
-		return cmp.Or(cmp.Compare(a.Severity, b.Severity), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Subject, b.Subject))
+		return cmp.Or(cmp.Compare(rank[a.Severity], rank[b.Severity]), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Subject, b.Subject))
 	})
 	return all
 }

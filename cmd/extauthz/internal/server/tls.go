@@ -12,11 +12,23 @@ import (
 	"extauthz/cmd/extauthz/internal/config"
 )
 
-// tlsConfig returns nil where no certificate is configured. A set-up that fails
-// is an error; later on, files that were exchanged are used from the next
+// certificates are one listener's. nil is plain text. Safe for concurrent use.
+type certificates struct {
+	settings config.TLS
+	files    []string
+	log      *slog.Logger
+
+	mu    sync.Mutex
+	stamp string // of the files that were read last
+	good  *tls.Config
+	err   error // of files that have changed since and can't be used
+}
+
+// newCertificates returns nil where no certificate is configured. A set-up that
+// fails is an error; later on, files that were exchanged are used from the next
 // handshake on, and where they can't be (a certificate and a key that are written
 // one after the other don't match for a moment) the last good ones stay.
-func tlsConfig(t config.TLS, log *slog.Logger) (*tls.Config, error) {
+func newCertificates(t config.TLS, log *slog.Logger) (*certificates, error) {
 	if !t.Enabled() {
 		return nil, nil
 	}
@@ -31,20 +43,29 @@ func tlsConfig(t config.TLS, log *slog.Logger) (*tls.Config, error) {
 	if c.good, err = loadTLS(t); err != nil {
 		return nil, err
 	}
-	first := c.good.Clone()
-	first.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return c.current(), nil }
-	return first, nil
+	return c, nil
 }
 
-// certificates are one listener's. Safe for concurrent use.
-type certificates struct {
-	settings config.TLS
-	files    []string
-	log      *slog.Logger
+// newSecure makes the certificates of all listeners, by section.
+func newSecure(c *config.Config, log *slog.Logger) (map[string]*certificates, error) {
+	secure := map[string]*certificates{}
+	for _, l := range c.Listeners() {
+		var err error
+		if secure[l.Section], err = newCertificates(l.TLS, log); err != nil {
+			return nil, fmt.Errorf("%s.%w", l.Section, err)
+		}
+	}
+	return secure, nil
+}
 
-	mu    sync.Mutex
-	stamp string // of the files that were read last
-	good  *tls.Config
+// config is for a server: nil for plain text.
+func (c *certificates) config() *tls.Config {
+	if c == nil {
+		return nil
+	}
+	first := c.current().Clone()
+	first.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return c.current(), nil }
+	return first
 }
 
 // current looks at the files and reads them if they have changed.
