@@ -91,7 +91,7 @@ func (s *Service) readFeed(ctx context.Context) {
 		s.feed.version = max(page.Version, version)
 	}
 	s.feed.loaded, s.feed.cursor, s.feed.epoch, s.feed.over = true, page.Next, page.Epoch, ""
-	s.observeClock(page.DBTime, start, end)
+	s.trust.clock.observe(page.DBTime, start, end)
 	s.renew(start)
 	s.trust.outage.answered()
 	s.becomeReady.Do(func() { close(s.ready) })
@@ -154,19 +154,6 @@ func (s *Service) startAnew(cause Cause, epoch string, over bool) {
 		s.feed.over = epoch
 	}
 	s.feed.mu.Unlock()
-}
-
-// observeClock compares the database's clock with the local one.
-func (s *Service) observeClock(database time.Time, start, end time.Duration) {
-	if !s.trust.clock.observe(database, start, end) {
-		return
-	}
-	drift := time.Duration(s.trust.clock.drift.Load())
-	if drifted(drift) {
-		s.log.Warn("the local clock differs from the database's by more than a second; keys expire by the database's", "database_ahead_by", drift)
-	} else {
-		s.log.Info("the local clock agrees with the database's again", "database_ahead_by", drift)
-	}
 }
 
 // Now is the database's time, by which keys expire. Before the first feed read,

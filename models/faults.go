@@ -37,6 +37,7 @@ const (
 	FaultTimeout       FaultKind = "timeout"
 	FaultIO            FaultKind = "io" // the disk under the database fails
 	FaultCorrupt       FaultKind = "corrupt"
+	FaultData          FaultKind = "data" // a value or a row, and not the database, is at fault
 	FaultOther         FaultKind = "other"
 )
 
@@ -56,7 +57,7 @@ func (f Fault) String() string { return f.What + ": " + f.Do }
 // the fault with no change here: a start waits for such an end.
 func (f Fault) Passes() bool {
 	switch f.Kind {
-	case FaultSchemaMissing, FaultCorrupt, FaultOther:
+	case FaultSchemaMissing, FaultCorrupt, FaultData, FaultOther:
 		return false
 	}
 	return true
@@ -78,6 +79,7 @@ var faultTexts = map[FaultKind]Fault{
 	FaultTimeout:       {What: "the database did not answer in time", Do: "try again; see the load of the database and the network in between if it goes on"},
 	FaultIO:            {What: "the disk under the database fails", Do: "see the logs of the machine and of the database; move to another disk"},
 	FaultCorrupt:       {What: "the database is damaged", Do: "stop the service, keep a copy of the files, and restore a backup"},
+	FaultData:          {What: "the database refuses a value", Do: "see the service's log for the database's own words"},
 	FaultOther:         {What: "the database does not answer as it should", Do: "see the service's log for the database's own words"},
 }
 
@@ -148,6 +150,8 @@ func postgresKind(code string) FaultKind {
 	switch code[:2] {
 	case "08":
 		return FaultUnreachable
+	case "22", "23":
+		return FaultData
 	case "28":
 		return FaultRefused
 	case "40":
@@ -182,6 +186,8 @@ func sqliteKind(err *sqlite.Error) (FaultKind, string) {
 		return FaultIO, name
 	case sqlitecodes.SQLITE_CORRUPT, sqlitecodes.SQLITE_NOTADB:
 		return FaultCorrupt, name
+	case sqlitecodes.SQLITE_CONSTRAINT, sqlitecodes.SQLITE_MISMATCH, sqlitecodes.SQLITE_TOOBIG:
+		return FaultData, name
 	case sqlitecodes.SQLITE_NOMEM:
 		return FaultResources, name
 	case sqlitecodes.SQLITE_INTERRUPT:

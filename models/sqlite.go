@@ -15,6 +15,9 @@ import (
 // sqliteReaders is how many reads run at once, beside the one writer.
 const sqliteReaders = 4
 
+// sqliteConnections is the size of each pool: the one that writes, those that read.
+var sqliteConnections = []int{1, sqliteReaders}
+
 const (
 	sqliteSettings = "?_timezone=UTC&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)"
 	// A transaction that may write takes the lock when it begins: one that took
@@ -39,6 +42,9 @@ func openSQLite(ctx context.Context, c Config) (*DB, error) {
 		_ = db.Close()
 		return nil, fmt.Errorf("database file %s can't be opened: %w", c.DSN, err)
 	}
+	db.file.path = c.DSN
+	db.file.info, _ = os.Stat(c.DSN) // it was opened a moment ago
+	db.file.beside = db.file.statBeside()
 	return db, nil
 }
 

@@ -19,6 +19,7 @@ import (
 	"extauthz/authz"
 	"extauthz/authz/keyring"
 	"extauthz/cachesvc"
+	"extauthz/models"
 )
 
 const maxBody = 1 << 20 // bytes
@@ -116,7 +117,8 @@ func (a *api) guard(next http.Handler) http.Handler {
 		d, err := a.authorizer().Authenticate(r.Context(), authz.NewSecret(strings.TrimSpace(token)), peer)
 		if err != nil {
 			a.log.Error("administrator could not be proved", "error", err)
-			writeProblem(w, http.StatusServiceUnavailable, "unavailable", "Service unavailable", "The key could not be looked up: try again, and look into the service's log.")
+			f, _ := models.FaultOf(err)
+			writeProblem(w, http.StatusServiceUnavailable, "unavailable", "Service unavailable", "The key could not be looked up: "+f.String()+".")
 			return
 		}
 		if !d.Allowed {

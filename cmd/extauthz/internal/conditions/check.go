@@ -9,6 +9,8 @@ import (
 // Check looks at something that nobody announces.
 type Check struct {
 	Every time.Duration
+	// Now asks for a look before its time; nil: nobody does.
+	Now <-chan struct{}
 	// Look sets and clears conditions. Its context ends after Every; one that
 	// finds nothing out leaves the conditions as they are.
 	Look func(ctx context.Context, r *Registry)
@@ -30,6 +32,7 @@ func (r *Registry) Run(ctx context.Context, checks ...Check) {
 				case <-ctx.Done():
 					return
 				case <-tick.C:
+				case <-c.Now:
 				}
 			}
 		})

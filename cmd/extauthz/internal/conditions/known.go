@@ -22,13 +22,15 @@ const (
 	DatabaseWait       Name = "database_wait"
 	Migrating          Name = "migrating"
 	DatabaseDown       Name = "database_unreachable"
+	FeedBehind         Name = "feed_behind"
 	SchemaMissing      Name = "schema_missing"
 	MigrationFailed    Name = "migration_failed"
 	WritesFail         Name = "database_writes_fail"
 	CertificateInvalid Name = "certificate_invalid"
 	CertificateEnds    Name = "certificate_expiring"
-	ClientCAInvalid    Name = "client_ca_invalid"
-	ClientCAEnds       Name = "client_ca_expiring"
+	CertificateRefused Name = "certificate_refused"
+	AuthorityInvalid   Name = "authority_invalid"
+	AuthorityEnds      Name = "authority_expiring"
 	PepperMissing      Name = "pepper_missing"
 	SealingMismatch    Name = "sealing_mismatch"
 	ClockOff           Name = "clock_off"
@@ -53,15 +55,17 @@ type Definition struct {
 // Known returns the definitions of all conditions, in the order of names.
 func Known() []Definition {
 	return []Definition{
-		{CertificateEnds, Warning, false, "a listener's certificate ends soon", "renew it, and see why it was not renewed by itself; the new files are used without a restart"},
-		{CertificateInvalid, Critical, false, "a listener's certificate is not valid now", "put a valid certificate and its key in place, which are used without a restart, or set the clock right"},
-		{ClientCAEnds, Warning, false, "an authority for client certificates ends soon", "add its successor to the file of client_ca_file; clients need certificates of the new one before the old one ends"},
-		{ClientCAInvalid, Critical, false, "no authority for client certificates is valid now", "put a valid authority into the file of client_ca_file, which is used without a restart, or set the clock right"},
+		{AuthorityEnds, Warning, false, "an authority for peers' certificates ends soon", "add its successor to the file; clients need certificates of the new one before the old one ends"},
+		{AuthorityInvalid, Critical, false, "no authority for peers' certificates is valid now", "put a valid authority into the file, which is read again when it changes, or set the clock right"},
+		{CertificateEnds, Warning, false, "a certificate ends soon", "renew it, and see why it was not renewed by itself; a listener uses new files without a restart"},
+		{CertificateInvalid, Critical, false, "a certificate is not valid now", "put a valid certificate and its key in place, which a listener uses without a restart, or set the clock right"},
+		{CertificateRefused, Warning, false, "certificate files that have changed cannot be used", "write certificate and key that belong together; the last good ones are served until then"},
 		{ClockOff, Warning, false, "the local clock differs from the database's", "synchronise the clocks (NTP) of this machine and of the database"},
 		{ConfigRefused, Warning, false, "the configuration that was read last is not in effect", "fix what the text names, before a restart fails by it"},
 		{DatabaseDown, Critical, false, "the database does not answer", "bring the database back; leave running replicas alone, since a new one has an empty cache"},
 		{DatabaseWait, Critical, false, "the start waits for the database", "bring the database up, or correct database.dsn"},
 		{WritesFail, Critical, false, "the database takes no writes", "do what the text says; checks go on meanwhile, but keys cannot be made, changed or revoked"},
+		{FeedBehind, Warning, false, "the change feed cannot be read", "do what the text says; every check asks the database until the feed is read again"},
 		{Migrating, Info, false, "the database is being migrated", "wait: it may take minutes with millions of keys"},
 		{MigrationFailed, Critical, true, "the database cannot be migrated", "do what the text says, or run extauthz migrate up with a role that may create tables"},
 		{PepperMissing, Critical, false, "the pepper of stored keys is not loaded", "put the file with the pepper back and list it in keys.pepper_files; those keys are refused until then"},

@@ -113,6 +113,10 @@ func (s *Server) exchange(next *config.Config) error {
 		s.loaded = stampOf(next.Files())
 	}
 	s.settings = next
+	select {
+	case s.exchanged <- struct{}{}:
+	default:
+	}
 	s.log.Info("configuration reloaded", "changed", changed)
 	if len(restart) > 0 {
 		s.log.Warn("some settings need a restart", "settings", restart)

@@ -76,8 +76,10 @@ type Server struct {
 	ready    readiness
 	listen   listeners
 	reloads  *reloads
-	stock    *inventory
-	replicas *replicas
+	// exchanged receives after each reload that took effect.
+	exchanged chan struct{}
+	stock     *inventory
+	replicas  *replicas
 }
 
 // New opens the ops listener and checks that the others can be opened. It does no
@@ -85,7 +87,7 @@ type Server struct {
 // served while the database is waited for. Nothing is served until Run. On an error
 // everything that was opened is closed.
 func New(c Config) (s *Server, err error) {
-	s = &Server{c: c, settings: c.Settings, loaded: stampOf(c.Settings.Files()), log: c.Logger, registry: prometheus.NewRegistry()}
+	s = &Server{c: c, settings: c.Settings, loaded: stampOf(c.Settings.Files()), log: c.Logger, registry: prometheus.NewRegistry(), exchanged: make(chan struct{}, 1)}
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.reloads = newReloads(s.registry)
 	s.conditions = conditions.New(conditions.Config{Logger: c.Logger, Registerer: s.registry, ReadyChanged: func(ready bool) {
@@ -222,6 +224,7 @@ func (s *Server) serve(ctx context.Context) error {
 	group.Go(func() error { return s.stock.run(ctx) })
 	group.Go(func() error { return s.replicas.run(ctx) })
 	group.Go(func() error { s.conditions.Run(ctx, s.checks()...); return nil })
+	group.Go(func() error { return s.keepSchema(ctx) })
 	if dsn := s.c.Settings.Database.ListenDSN.Reveal(); dsn != "" && s.c.Settings.Database.Driver == models.Postgres {
 		group.Go(func() error {
 			return models.Listen(ctx, models.ListenConfig{DSN: dsn, Ring: s.cache.Ring, Listening: s.ready.listening.Store, Logger: s.log})

@@ -8,7 +8,9 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"time"
 
+	validity "extauthz/cmd/extauthz/internal/certificates"
 	"extauthz/cmd/extauthz/internal/config"
 )
 
@@ -21,7 +23,10 @@ type certificates struct {
 	mu    sync.Mutex
 	stamp string // of the files that were read last
 	good  *tls.Config
-	err   error // of files that have changed since and can't be used
+	// chain and authorities are what good holds.
+	chain, authorities []*x509.Certificate
+	err                error // of files that have changed since and can't be used
+	errSince           time.Time
 }
 
 // newCertificates returns nil where no certificate is configured. A set-up that
@@ -43,7 +48,30 @@ func newCertificates(t config.TLS, log *slog.Logger) (*certificates, error) {
 	if c.good, err = loadTLS(t); err != nil {
 		return nil, err
 	}
+	c.parse()
 	return c, nil
+}
+
+// parse reads what good holds once more, to judge it. The caller holds mu, or is
+// alone.
+func (c *certificates) parse() {
+	c.chain, c.authorities = nil, nil
+	for _, der := range c.good.Certificates[0].Certificate {
+		if x, err := x509.ParseCertificate(der); err == nil {
+			c.chain = append(c.chain, x)
+		}
+	}
+	if c.settings.ClientCAFile != "" {
+		c.authorities, _ = validity.Read(c.settings.ClientCAFile) // it was read a moment ago
+	}
+}
+
+// held returns what is served now, and what is wrong with files that are newer.
+func (c *certificates) held() (chain, authorities []*x509.Certificate, refused error, since time.Time) {
+	c.current()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.chain, c.authorities, c.err, c.errSince
 }
 
 // newSecure makes the certificates of all listeners, by section.
@@ -77,11 +105,12 @@ func (c *certificates) current() *tls.Config {
 		return c.good
 	}
 	next, err := loadTLS(c.settings)
-	if err != nil {
-		c.log.Warn("certificates that have changed can't be used: the last good ones stay", "error", err)
+	if c.err = err; err != nil {
+		c.errSince = time.Now()
 	} else {
 		c.log.Info("certificates exchanged", "cert_file", c.settings.CertFile)
 		c.good = next
+		c.parse()
 	}
 	c.stamp = stamp
 	return c.good
