@@ -303,15 +303,19 @@ func (s *Service) Replicas(ctx context.Context) []ReplicaStats {
 }
 
 func (s *Service) readReplicas(ctx context.Context) (all []ReplicaStats, err error) {
-	var values [][]byte
 	err = s.shared.do(ctx, opGet, sharedSlow, func(ctx context.Context) error {
-		keys, err := s.shared.store.Tagged(ctx, tagStats, maxReplicas)
-		if err != nil {
-			return err
-		}
-		values, err = s.shared.store.MGet(ctx, keys...)
+		all, err = replicasIn(ctx, s.shared.store)
 		return err
 	})
+	return all, err
+}
+
+func replicasIn(ctx context.Context, shared store.Store) (all []ReplicaStats, err error) {
+	keys, err := shared.Tagged(ctx, tagStats, maxReplicas)
+	if err != nil {
+		return nil, err
+	}
+	values, err := shared.MGet(ctx, keys...)
 	if err != nil {
 		return nil, err
 	}

@@ -4,12 +4,15 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
+
+	"extauthz/cachesvc/store"
 )
 
 // ids names the keys without telling them.
-func (k *SealingKeys) ids() []string {
-	ids := make([]string, len(*k))
-	for i, key := range *k {
+func (k SealingKeys) ids() []string {
+	ids := make([]string, len(k))
+	for i, key := range k {
 		ids[i] = key.id
 	}
 	return ids
@@ -28,10 +31,24 @@ func (s *Service) SealingConflicts(ctx context.Context) (conflicts map[string]st
 	if err != nil {
 		return nil, false
 	}
-	own := s.sealing.Load().ids()
-	conflicts = map[string]string{}
+	return conflictsOf(*s.sealing.Load(), s.instance, all, s.Now().Add(-sealsSeen*s.monitor.Every)), true
+}
+
+// SealingConflictsIn is [Service.SealingConflicts] for a program that is no replica
+// and has these keys. Figures older than since do not count.
+func SealingConflictsIn(ctx context.Context, shared store.Store, keys SealingKeys, since time.Time) (map[string]string, error) {
+	all, err := replicasIn(ctx, shared)
+	if err != nil {
+		return nil, err
+	}
+	return conflictsOf(keys, "", all, since), nil
+}
+
+func conflictsOf(keys SealingKeys, self string, all []ReplicaStats, since time.Time) map[string]string {
+	own := keys.ids()
+	conflicts := map[string]string{}
 	for _, r := range all {
-		if r.Instance == s.instance || s.Now().Sub(r.At) > sealsSeen*s.monitor.Every {
+		if r.Instance == self || r.At.Before(since) {
 			continue
 		}
 		switch {
@@ -46,7 +63,7 @@ func (s *Service) SealingConflicts(ctx context.Context) (conflicts map[string]st
 			conflicts[r.Instance] = fmt.Sprintf("this replica seals with key %s, which replica %s does not have", own[0], r.Instance)
 		}
 	}
-	return conflicts, true
+	return conflicts
 }
 
 // FeedError returns why the last read of the change feed failed; nil if it did not.

@@ -2,6 +2,7 @@ package models
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"strings"
@@ -62,21 +63,29 @@ func (db *DB) WritesFail(now time.Time) (Fault, bool) {
 	return w.fault, w.failures >= leastFailures && now.Sub(w.wellAt) > writesPersist
 }
 
-// probeText takes several pages, so that a file that can't grow is noticed.
-var probeText = "write probe " + strings.Repeat("x", 8<<10)
+// probeText takes several pages of an SQLite file, so that one that can't grow is
+// noticed; an index of Postgres takes no value of that size.
+func (db *DB) probeText() string {
+	if db.driver == Postgres {
+		return "write probe"
+	}
+	return "write probe " + strings.Repeat("x", 8<<10)
+}
 
-// ProbeWrite makes a write that leaves nothing behind, unless one has succeeded
-// within since; what comes of it is in [DB.WritesFail]. Postgres is probed by [DB.Beat].
+// ProbeWrite commits a write that leaves nothing behind, unless one has succeeded
+// within since; what comes of it is in [DB.WritesFail]. Where replicas beat there is
+// always one.
 func (db *DB) ProbeWrite(ctx context.Context, since time.Duration) (err error) {
-	if db.driver != SQLite || db.wroteWithin(since) {
+	if db.wroteWithin(since) {
 		return nil
 	}
 	defer func() { db.wrote(err) }()
+	text := db.probeText() + rand.Text() // several processes may probe at once
 	err = db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-		if err := tx.Exec("INSERT INTO usage_marks (source, sequence, at) VALUES (?, 0, ?)", probeText, time.Now().UTC()).Error; err != nil {
+		if err := tx.Exec("INSERT INTO usage_marks (source, sequence, at) VALUES (?, 0, ?)", text, time.Now().UTC()).Error; err != nil {
 			return err
 		}
-		return tx.Exec("DELETE FROM usage_marks WHERE source = ?", probeText).Error
+		return tx.Exec("DELETE FROM usage_marks WHERE source = ?", text).Error
 	})
 	if err != nil {
 		return fmt.Errorf("a write was tried: %w", err)

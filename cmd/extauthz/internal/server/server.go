@@ -163,7 +163,7 @@ func (s *Server) assemble(ctx context.Context) error {
 		return fmt.Errorf("http.trusted_peers: %w", err)
 	}
 	s.http = envoy.NewHTTPServer(envoy.HTTPConfig{TLS: s.secure["http"].config(), TrustedPeers: peers}, s.check)
-	api, err := adminapi.New(adminapi.Config{Keys: s.keys, Authorizer: s.policies.authorizer, Cache: s.cache, Logger: s.log, Version: s.c.Version})
+	api, err := adminapi.New(adminapi.Config{Keys: s.keys, Authorizer: s.policies.authorizer, Cache: s.cache, Conditions: s.conditions.Active, Logger: s.log, Version: s.c.Version})
 	if err != nil {
 		return err
 	}
