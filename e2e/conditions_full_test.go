@@ -332,3 +332,63 @@ func fillDisk(t *testing.T, path string) {
 	}
 	_ = f.Close()
 }
+
+// TestConditions_SealingKeysDiffer: on both replicas, until one of them has the other's
+// key too.
+func TestConditions_SealingKeysDiffer(t *testing.T) {
+	redis := parts.StartRedis(t)
+	other := filepath.Join(t.TempDir(), "other.key")
+	if err := os.WriteFile(other, []byte(strings.Repeat("fedcba9876543210", 4)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file := sealingKeyFile(t)
+	dsn := parts.StartPostgres(t).NewDatabase(t)
+	administrator, _ := administratorFile(t)
+	configuration := func(sealing string) string {
+		return fmt.Sprintf("database: {driver: postgres, dsn: %q}\nadmin: {bootstrap_key_file: %q}\ncache: {sealing_key_file: %q, monitor: {interval: 1s}, redis: {addresses: [%q]}}", dsn, administrator, sealing, redis.Addr())
+	}
+	a, b := parts.StartService(t, configuration(file)), parts.StartService(t, configuration(other))
+	for _, s := range []*parts.Service{a, b} {
+		soon(t, func() error {
+			for _, c := range conditionsOf(t, s) {
+				if c.Name == "sealing_mismatch" && strings.Contains(c.Text, "which this one does not have") {
+					return nil
+				}
+			}
+			return fmt.Errorf("not told: %v", conditionsOf(t, s))
+		})
+	}
+	if err := os.WriteFile(b.Configuration, []byte(configuration(file)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []*parts.Service{a, b} {
+		soon(t, func() error {
+			if got := conditionsOf(t, s); len(got) > 0 {
+				return fmt.Errorf("with the same key: %v", got)
+			}
+			return nil
+		})
+	}
+	a.Stop()
+	b.Stop()
+}
+
+// TestConditions_RowsCanNotBeRead: found at a start, without anybody using the key.
+func TestConditions_RowsCanNotBeRead(t *testing.T) {
+	s := parts.StartService(t, "")
+	k := s.NewKey("--scope", "orders:read")
+	s.Stop()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(s.DataDir, "extauthz.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Exec("UPDATE api_keys SET rate = 'fast' WHERE id = ?", k.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.Restart()
+	showsSoon(t, s, "rows_unreadable", "", k.Prefix)
+	s.Stop()
+}
