@@ -97,7 +97,6 @@ func newMonitor(c MonitorConfig) *monitor {
 func (s *Service) watch(ctx context.Context) {
 	tick := time.NewTicker(s.monitor.Every)
 	defer tick.Stop()
-	s.publishStats(ctx) // so that others soon know by which key this one seals
 	for {
 		select {
 		case <-ctx.Done():

@@ -3,6 +3,7 @@ package e2e
 import (
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -66,7 +67,7 @@ func TestDoctor_AHealthyServiceAndItsConfiguration(t *testing.T) {
 				database = fmt.Sprintf("database: {driver: postgres, dsn: %q}\nadmin: {bootstrap_key_file: %q}\n", strings.Replace(dsn, "postgres@", "postgres:"+secretWord+"@", 1), file)
 			}
 			redis := parts.StartRedis(t, "--maxmemory-policy", "volatile-lru")
-			s := parts.StartService(t, database+fmt.Sprintf("cache: {sealing_key_file: %q, redis: {addresses: [%q]}}", sealingKeyFile(t), redis.Addr()))
+			s := parts.StartService(t, database+fmt.Sprintf("cache: {monitor: {interval: 1s}, sealing_key_file: %q, redis: {addresses: [%q]}}", sealingKeyFile(t), redis.Addr()))
 			results := doctor(t, s, true)
 			for _, r := range results {
 				if r.State != "ok" && r.State != "skipped" {
@@ -87,13 +88,19 @@ func TestDoctor_AHealthyServiceAndItsConfiguration(t *testing.T) {
 					t.Errorf("%d rows are left: %v", left, err)
 				}
 			}
+			eventually(t, func() error {
+				if stats, _, _ := s.CLI("cache", "stats"); !strings.Contains(stats, "hit rate of") {
+					return errors.New("no replica has left its figures in Redis")
+				}
+				return nil
+			})
 			s.Stop()
 			// Another sealing key than the replica's, whose figures are still there.
 			other := filepath.Join(t.TempDir(), "other.key")
 			if err := os.WriteFile(other, []byte(strings.Repeat("fedcba9876543210", 4)), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(s.Configuration, []byte(database+fmt.Sprintf("cache: {sealing_key_file: %q, redis: {addresses: [%q]}}", other, redis.Addr())), 0o600); err != nil {
+			if err := os.WriteFile(s.Configuration, []byte(database+fmt.Sprintf("cache: {monitor: {interval: 1s}, sealing_key_file: %q, redis: {addresses: [%q]}}", other, redis.Addr())), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			wantExamined(t, doctor(t, s, false), "redis sealing", "warning", "which this one does not have")
