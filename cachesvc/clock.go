@@ -5,10 +5,6 @@ import (
 	"time"
 )
 
-// driftLimit is how far the local clock may be from the database's before it is
-// told.
-const driftLimit = time.Second
-
 // clock tells two times: the monotonic one, which measures ages, and the
 // database's, by which keys expire, so that all replicas agree on the moment.
 // The latter is monotonic time and an offset measured at each feed read.
@@ -26,20 +22,16 @@ func newClock(now func() time.Time) *clock { return &clock{now: now, origin: now
 // not touch it.
 func (c *clock) monotonic() time.Duration { return c.now().Sub(c.origin) }
 
-// observe takes in what the database's clock said at some moment of a read. It
-// tells whether the local clock's drift went over or came back under the limit.
-func (c *clock) observe(database time.Time, start, end time.Duration) (crossed bool) {
+// observe takes in what the database's clock said at some moment of a read.
+func (c *clock) observe(database time.Time, start, end time.Duration) {
 	if database.IsZero() {
-		return false
+		return
 	}
 	middle := start + (end-start)/2
 	c.offset.Store(int64(database.Sub(c.origin.Round(0).Add(middle))))
 	wall := c.now().Round(0).Add(middle - end)
-	before := c.drift.Swap(int64(database.Sub(wall)))
-	return drifted(time.Duration(before)) != drifted(time.Duration(c.drift.Load()))
+	c.drift.Store(int64(database.Sub(wall)))
 }
-
-func drifted(d time.Duration) bool { return d.Abs() > driftLimit }
 
 // database is the database's time at a monotonic time.
 func (c *clock) database(at time.Duration) time.Time {

@@ -133,7 +133,7 @@ func (s *Service) takePage(page *authz.FeedPage, first bool, start, end time.Dur
 	if f.cursor.Partial() {
 		return
 	}
-	s.observeClock(page.DBTime, start, end)
+	s.trust.clock.observe(page.DBTime, start, end)
 	s.renew(f.began)
 	if bulk {
 		s.warm.want()
@@ -174,7 +174,7 @@ func (s *Service) beginFeed(ctx context.Context, over string) {
 		f.past = began.Past
 		s.Ring() // to read it
 	}
-	s.observeClock(began.DBTime, start, end)
+	s.trust.clock.observe(began.DBTime, start, end)
 	s.renew(start)
 	s.trust.outage.answered()
 	select {
@@ -280,19 +280,6 @@ func (s *Service) startAnew(cause Cause, epoch string, over bool) {
 		s.feed.over = epoch
 	}
 	s.feed.mu.Unlock()
-}
-
-// observeClock compares the database's clock with the local one.
-func (s *Service) observeClock(database time.Time, start, end time.Duration) {
-	if !s.trust.clock.observe(database, start, end) {
-		return
-	}
-	drift := time.Duration(s.trust.clock.drift.Load())
-	if drifted(drift) {
-		s.log.Warn("the local clock differs from the database's by more than a second; keys expire by the database's", "database_ahead_by", drift)
-	} else {
-		s.log.Info("the local clock agrees with the database's again", "database_ahead_by", drift)
-	}
 }
 
 // Now is the database's time, by which keys expire. Before the first feed read,

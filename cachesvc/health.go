@@ -272,7 +272,7 @@ func (s *Service) publishStats(ctx context.Context) {
 	if s.shared == nil {
 		return
 	}
-	data, err := json.Marshal(ReplicaStats{Instance: s.instance, At: s.Now().UTC(), Layers: s.layers(), HitRate: s.hitRate()})
+	data, err := json.Marshal(ReplicaStats{Instance: s.instance, At: s.Now().UTC(), Layers: s.layers(), HitRate: s.hitRate(), Sealing: s.sealing.Load().ids()})
 	if err != nil {
 		return
 	}
@@ -285,6 +285,7 @@ type ReplicaStats struct {
 	At       time.Time    `json:"at"`
 	Layers   []LayerStats `json:"layers"`
 	HitRate  float64      `json:"hit_rate"`
+	Sealing  []string     `json:"sealing,omitempty"` // ids of its sealing keys, the one that seals first
 }
 
 // maxReplicas is how many replicas' figures are read.
@@ -292,21 +293,30 @@ const maxReplicas = 100
 
 // Replicas returns what all replicas have left within the last hour; nothing
 // without a shared store or where it does not answer.
-func (s *Service) Replicas(ctx context.Context) (all []ReplicaStats) {
-	if s.shared == nil {
-		return nil
-	}
-	var values [][]byte
-	err := s.shared.do(ctx, opGet, sharedSlow, func(ctx context.Context) error {
-		keys, err := s.shared.store.Tagged(ctx, tagStats, maxReplicas)
-		if err != nil {
-			return err
-		}
-		values, err = s.shared.store.MGet(ctx, keys...)
-		return err
-	})
+func (s *Service) Replicas(ctx context.Context) []ReplicaStats {
+	all, err := s.readReplicas(ctx)
 	if err != nil {
 		return nil
+	}
+	return all
+}
+
+func (s *Service) readReplicas(ctx context.Context) (all []ReplicaStats, err error) {
+	err = s.shared.do(ctx, opGet, sharedSlow, func(ctx context.Context) error {
+		all, err = replicasIn(ctx, s.shared.store)
+		return err
+	})
+	return all, err
+}
+
+func replicasIn(ctx context.Context, shared store.Store) (all []ReplicaStats, err error) {
+	keys, err := shared.Tagged(ctx, tagStats, maxReplicas)
+	if err != nil {
+		return nil, err
+	}
+	values, err := shared.MGet(ctx, keys...)
+	if err != nil {
+		return nil, err
 	}
 	for _, data := range values {
 		var r ReplicaStats
@@ -315,5 +325,5 @@ func (s *Service) Replicas(ctx context.Context) (all []ReplicaStats) {
 		}
 	}
 	slices.SortFunc(all, func(a, b ReplicaStats) int { return strings.Compare(a.Instance, b.Instance) })
-	return all
+	return all, nil
 }

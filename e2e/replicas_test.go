@@ -33,19 +33,7 @@ func twoReplicasOn(t *testing.T, postgres *parts.Postgres, more func(dsn string)
 func replicasOn(t testing.TB, postgres *parts.Postgres, n int, more func(dsn string) string) (s []*parts.Service, administrator string) {
 	t.Helper()
 	dsn := postgres.NewDatabase(t)
-	format, err := authz.NewKeyFormat(authz.KeyFormatConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	admin, _, err := format.Generate("live", rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(t.TempDir(), "first.key")
-	if err := os.WriteFile(file, []byte(admin.Reveal()), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("EXTAUTHZ_TOKEN_FILE", file)
+	file, admin := administratorFile(t)
 	configuration := fmt.Sprintf("admin: {bootstrap_key_file: %q}\n%s", file, more(dsn))
 	for range n {
 		s = append(s, parts.StartService(t, configuration))
@@ -54,6 +42,26 @@ func replicasOn(t testing.TB, postgres *parts.Postgres, n int, more func(dsn str
 }
 
 // knownToBoth makes a key and has both replicas take it into their caches.
+// administratorFile holds a key that becomes the first administrator's, and that
+// commands use.
+func administratorFile(t testing.TB) (file string, key authz.Secret) {
+	t.Helper()
+	format, err := authz.NewKeyFormat(authz.KeyFormatConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, _, err = format.Generate("live", rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file = filepath.Join(t.TempDir(), "first.key")
+	if err := os.WriteFile(file, []byte(key.Reveal()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("EXTAUTHZ_TOKEN_FILE", file)
+	return file, key
+}
+
 func knownToBoth(t *testing.T, a, b *parts.Service) (k parts.Key, checkA, checkB func(path, key string) string) {
 	t.Helper()
 	checkA, checkB = reasonOf(checker(t, a)), reasonOf(checker(t, b))

@@ -45,11 +45,16 @@ type creations struct {
 }
 
 func newCreations(db *DB) *creations {
-	c := &creations{commit: db.insertByParts, turn: make(chan struct{}, 1)}
+	insert := db.insertByParts
 	if db.driver == Postgres {
-		c.commit = db.insertAtOnce
+		insert = db.insertAtOnce
 	}
-	return c
+	commit := func(ctx context.Context, keys []*keyRow, audit []auditRow) (refused bool, err error) {
+		refused, err = insert(ctx, keys, audit)
+		db.wrote(err)
+		return refused, err
+	}
+	return &creations{commit: commit, turn: make(chan struct{}, 1)}
 }
 
 // do writes keys, alone or with others. Who leaves while it is being written

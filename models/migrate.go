@@ -129,6 +129,17 @@ func (db *DB) MigrationStatus(ctx context.Context) (current, newest int64, err e
 	return current, newest, err
 }
 
+// Empty reports whether the database has no table of the name of one of ours.
+func (db *DB) Empty(ctx context.Context) (bool, error) {
+	statement := "SELECT count(*) FROM information_schema.tables WHERE table_schema = current_schema() AND table_name IN ?"
+	if db.driver == SQLite {
+		statement = "SELECT count(*) FROM sqlite_master WHERE name IN ?"
+	}
+	var n int
+	err := db.read.WithContext(ctx).Raw(statement, []string{migrationsTable, "api_keys", "roles", "outbox", "extauthz_meta"}).Row().Scan(&n)
+	return n == 0, err
+}
+
 func (db *DB) refuseNewer(ctx context.Context) error {
 	current, newest, err := db.MigrationStatus(ctx)
 	if err != nil {

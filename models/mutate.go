@@ -58,6 +58,7 @@ func (db *DB) Mutate(ctx context.Context, sel authz.Selection, fn func(selected 
 
 // writeDecided is one transaction: it decides, and writes what was decided.
 func (db *DB) writeDecided(ctx context.Context, decide func(tx *gorm.DB) (writing, error)) (after []authz.Record, err error) {
+	defer func() { db.wrote(err) }()
 	err = db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		w, err := decide(tx)
 		if err != nil {

@@ -45,6 +45,8 @@ type DB struct {
 	feed   feedDialect
 
 	creations *creations
+	writes    writes
+	file      file // of SQLite
 }
 
 // Open connects, to a primary alone, and checks that the database answers and

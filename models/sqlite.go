@@ -2,6 +2,7 @@ package models
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -13,6 +14,9 @@ import (
 
 // sqliteReaders is how many reads run at once, beside the one writer.
 const sqliteReaders = 4
+
+// sqliteConnections is the size of each pool: the one that writes, those that read.
+var sqliteConnections = []int{1, sqliteReaders}
 
 const (
 	sqliteSettings = "?_timezone=UTC&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)"
@@ -38,6 +42,9 @@ func openSQLite(ctx context.Context, c Config) (*DB, error) {
 		_ = db.Close()
 		return nil, fmt.Errorf("database file %s can't be opened: %w", c.DSN, err)
 	}
+	db.file.path = c.DSN
+	db.file.info, _ = os.Stat(c.DSN) // it was opened a moment ago
+	db.file.beside = db.file.statBeside()
 	return db, nil
 }
 
@@ -58,6 +65,9 @@ func (db *DB) openFile(ctx context.Context, path, settings string, connections i
 	return g, pool.PingContext(ctx)
 }
 
+// errFile tells that the database file can't be opened as a file.
+var errFile = errors.New("database file can't be opened")
+
 // makeFile makes the file if there is none, for its owner alone; SQLite gives
 // the files beside it the same mode.
 func makeFile(path string) error {
@@ -66,7 +76,7 @@ func makeFile(path string) error {
 		err = f.Close()
 	}
 	if err != nil {
-		return fmt.Errorf("database file can't be opened: %w: make its folder, or give it to the user that runs this, or set database.dsn", err)
+		return fmt.Errorf("%w: %w: make its folder, or give it to the user that runs this, or set database.dsn", errFile, err)
 	}
 	return nil
 }

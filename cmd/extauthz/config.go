@@ -19,7 +19,7 @@ func configCommand(g *globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			for _, w := range settings.Warnings(time.Now()) {
+			for _, w := range append(settings.Warnings(time.Now()), settings.CertificateWarnings(time.Now())...) {
 				c.PrintErrln("warning:", w)
 			}
 			for _, change := range settings.Changes() {

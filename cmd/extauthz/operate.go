@@ -11,11 +11,13 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"extauthz/cmd/extauthz/internal/conditions"
 	"extauthz/cmd/extauthz/internal/config"
 	"extauthz/cmd/extauthz/internal/server"
 	"extauthz/models"
@@ -72,44 +74,70 @@ func healthcheckCommand(g *globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			network, address, err := config.ListenAddress(settings.Ops.Listen)
+			ready, err := askReady(c.Context(), settings)
 			if err != nil {
 				return err
 			}
-			scheme, secure := "http", (*tls.Config)(nil)
-			if t := settings.Ops.TLS; t.Enabled() {
-				own, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
-				if err != nil {
-					return fmt.Errorf("ops.tls: %w", err)
+			if !ready.ok {
+				texts := []string{"it is " + ready.State}
+				for _, c := range ready.Conditions {
+					texts = append(texts, c.Text)
 				}
-				// Nothing secret is told to whoever answers there.
-				scheme, secure = "https", &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{own}}
-			}
-			client := http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{TLSClientConfig: secure,
-				DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-					return (&net.Dialer{}).DialContext(ctx, network, address)
-				},
-			}}
-			req, err := http.NewRequestWithContext(c.Context(), http.MethodGet, scheme+"://service/readyz", nil)
-			if err != nil {
-				return err
-			}
-			res, err := client.Do(req)
-			if err != nil {
-				return fmt.Errorf("the service does not answer on %s: is it running?", settings.Ops.Listen)
-			}
-			defer func() { _ = res.Body.Close() }()
-			var ready struct{ State string }
-			if err := json.NewDecoder(io.LimitReader(res.Body, 64<<10)).Decode(&ready); err != nil || ready.State == "" {
-				return fmt.Errorf("what answers on %s is not this service: set ops.listen to an address of its own", settings.Ops.Listen)
-			}
-			if res.StatusCode != http.StatusOK {
-				return fmt.Errorf("the service is not ready: it is %s", ready.State)
+				return fmt.Errorf("the service is not ready: %s", strings.Join(texts, "; "))
 			}
 			_, err = fmt.Fprintln(c.OutOrStdout(), ready.State)
 			return err
 		},
 	}
+}
+
+// readyAnswer is what /readyz tells.
+type readyAnswer struct {
+	State      string
+	Conditions []conditions.Condition
+	ok         bool
+}
+
+// readyTime is how long /readyz may take, and readyBytes how long its answer may be.
+const (
+	readyTime  = 3 * time.Second
+	readyBytes = 1 << 20
+)
+
+// askReady asks the service on this machine, at ops.listen.
+func askReady(ctx context.Context, settings *config.Config) (ready readyAnswer, err error) {
+	network, address, err := config.ListenAddress(settings.Ops.Listen)
+	if err != nil {
+		return ready, err
+	}
+	scheme, secure := "http", (*tls.Config)(nil)
+	if t := settings.Ops.TLS; t.Enabled() {
+		own, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
+		if err != nil {
+			return ready, fmt.Errorf("ops.tls: %w", err)
+		}
+		// Nothing secret is sent to whatever answers there.
+		scheme, secure = "https", &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{own}}
+	}
+	client := http.Client{Timeout: readyTime, Transport: &http.Transport{TLSClientConfig: secure,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, network, address)
+		},
+	}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://service/readyz", nil)
+	if err != nil {
+		return ready, err
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		return ready, fmt.Errorf("the service does not answer on %s: is it running?", settings.Ops.Listen)
+	}
+	defer func() { _ = res.Body.Close() }()
+	if err := json.NewDecoder(io.LimitReader(res.Body, readyBytes)).Decode(&ready); err != nil || ready.State == "" {
+		return ready, fmt.Errorf("what answers on %s is not this service: set ops.listen to an address of its own", settings.Ops.Listen)
+	}
+	ready.ok = res.StatusCode == http.StatusOK
+	return ready, nil
 }
 
 func versionCommand(g *globals) *cobra.Command {

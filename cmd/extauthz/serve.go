@@ -38,7 +38,7 @@ func serve(ctx context.Context, g *globals) error {
 	for _, w := range settings.Warnings(time.Now()) {
 		log.Warn("configuration", "warning", w)
 	}
-	s, err := server.New(ctx, server.Config{Settings: settings, Load: g.load, Logger: log, Level: level, Version: version})
+	s, err := server.New(server.Config{Settings: settings, Load: g.load, Logger: log, Level: level, Version: version})
 	if err != nil {
 		return err
 	}

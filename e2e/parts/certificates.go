@@ -26,15 +26,21 @@ type Authority struct {
 	n    int64
 }
 
-// NewAuthority makes one.
+// NewAuthority makes one that is valid for a day.
 func NewAuthority(tb testing.TB) *Authority {
+	tb.Helper()
+	return NewAuthorityFor(tb, time.Now().Add(-time.Hour), time.Now().Add(24*time.Hour))
+}
+
+// NewAuthorityFor makes one that is valid for a time.
+func NewAuthorityFor(tb testing.TB, from, to time.Time) *Authority {
 	tb.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	ca := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageCertSign, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour)}
+		KeyUsage: x509.KeyUsageCertSign, NotBefore: from, NotAfter: to}
 	der, err := x509.CreateCertificate(rand.Reader, ca, ca, key.Public(), key)
 	if err != nil {
 		tb.Fatal(err)
@@ -53,6 +59,12 @@ func NewAuthority(tb testing.TB) *Authority {
 // number is one more than the last.
 func (a *Authority) Issue(dir string, names ...string) Certificates {
 	a.tb.Helper()
+	return a.IssueFor(dir, a.cert.NotBefore, a.cert.NotAfter, names...)
+}
+
+// IssueFor is Issue with the time in which the certificate is valid.
+func (a *Authority) IssueFor(dir string, from, to time.Time, names ...string) Certificates {
+	a.tb.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		a.tb.Fatal(err)
@@ -61,7 +73,7 @@ func (a *Authority) Issue(dir string, names ...string) Certificates {
 	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(a.n), Subject: pkix.Name{CommonName: "test"},
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: names, KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-		NotBefore:   a.cert.NotBefore, NotAfter: a.cert.NotAfter}, a.cert, key.Public(), a.key)
+		NotBefore:   from, NotAfter: to}, a.cert, key.Public(), a.key)
 	if err != nil {
 		a.tb.Fatal(err)
 	}

@@ -80,11 +80,11 @@ func runPostgres(durable bool) (p *Postgres, stop func() error, err error) {
 	if p.dir, err = os.MkdirTemp("", "extauthz-postgres-"); err != nil {
 		return nil, nil, err
 	}
-	defer func() {
+	defer func(dir string) {
 		if err != nil {
-			_ = os.RemoveAll(p.dir)
+			_ = os.RemoveAll(dir)
 		}
-	}()
+	}(p.dir)
 	if os.Geteuid() == 0 { // Postgres refuses to run as root
 		if err := p.becomePostgres(); err != nil {
 			return nil, nil, err
@@ -282,6 +282,14 @@ func (p *Postgres) NewDatabase(tb testing.TB) (dsn string) {
 		tb.Fatal(err)
 	}
 	return p.dsn(name)
+}
+
+// Own gives a folder to the server's user.
+func (p *Postgres) Own(dir string) error {
+	if p.owner == nil {
+		return nil
+	}
+	return os.Chown(dir, int(p.owner.Credential.Uid), int(p.owner.Credential.Gid))
 }
 
 func (p *Postgres) data() string { return filepath.Join(p.dir, "data") }

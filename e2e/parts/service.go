@@ -13,6 +13,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // buildDir is where the binary of this test process is.
@@ -38,6 +39,16 @@ var build = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
+// Binary is the program under test.
+func Binary(tb testing.TB) string {
+	tb.Helper()
+	path, err := build()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return path
+}
+
 // Service is a running extauthz with a data folder and ports of its own.
 type Service struct {
 	*process
@@ -60,9 +71,24 @@ func StartService(tb testing.TB, configuration string) *Service {
 	return StartServiceOn(tb, "127.0.0.1", configuration)
 }
 
+// LaunchService is StartService without the wait: see [Service.AwaitReady].
+func LaunchService(tb testing.TB, configuration string) *Service {
+	tb.Helper()
+	s := newService(tb, "127.0.0.1", configuration)
+	s.launch()
+	return s
+}
+
 // StartServiceOn is StartService with the gRPC listener on an address of this
 // machine.
 func StartServiceOn(tb testing.TB, address, configuration string) *Service {
+	tb.Helper()
+	s := newService(tb, address, configuration)
+	s.run()
+	return s
+}
+
+func newService(tb testing.TB, address, configuration string) *Service {
 	tb.Helper()
 	binary, err := build()
 	if err != nil {
@@ -98,15 +124,36 @@ func StartServiceOn(tb testing.TB, address, configuration string) *Service {
 		"EXTAUTHZ_ADMIN__LISTEN="+s.Admin, "EXTAUTHZ_SERVER=http://"+s.Admin,
 		"EXTAUTHZ_OPS__LISTEN="+s.Ops, "EXTAUTHZ_HTTP__LISTEN="+s.HTTP,
 	)
-	s.run()
 	return s
 }
 
 func (s *Service) run() {
 	s.tb.Helper()
+	s.launch()
+	s.AwaitReady()
+}
+
+func (s *Service) launch() {
+	s.tb.Helper()
 	s.process = start(s.tb, "extauthz", s.env, s.Binary, "serve")
 	s.tb.Cleanup(s.checkLog) // runs before the process is ended
+}
+
+// AwaitReady waits until the service is ready.
+func (s *Service) AwaitReady() {
+	s.tb.Helper()
 	s.await(s.opsScheme + "://" + s.Ops + "/readyz")
+}
+
+// Ended waits until the service has ended by itself and returns its exit status.
+func (s *Service) Ended() int {
+	s.tb.Helper()
+	select {
+	case <-s.done:
+	case <-time.After(startTime):
+		s.tb.Fatal("the service did not end")
+	}
+	return s.cmd.ProcessState.ExitCode()
 }
 
 // Restart runs the service again on the same data after Stop or Kill.

@@ -19,6 +19,8 @@ import (
 	"extauthz/authz"
 	"extauthz/authz/keyring"
 	"extauthz/cachesvc"
+	"extauthz/cmd/extauthz/internal/conditions"
+	"extauthz/models"
 )
 
 const maxBody = 1 << 20 // bytes
@@ -42,6 +44,7 @@ type Config struct {
 	Keys       *keyring.Service
 	Authorizer func() *authz.Authorizer // the current one
 	Cache      Cache
+	Conditions func() []conditions.Condition // that are active
 	Logger     *slog.Logger
 	Version    string
 }
@@ -50,15 +53,16 @@ type api struct {
 	keys       *keyring.Service
 	authorizer func() *authz.Authorizer
 	cache      Cache
+	conditions func() []conditions.Condition
 	log        *slog.Logger
 }
 
 // New returns the handler of the management listener.
 func New(c Config) (http.Handler, error) {
-	if c.Keys == nil || c.Authorizer == nil || c.Cache == nil || c.Logger == nil {
-		return nil, errors.New("management API: keys service, authorizer, cache and logger are needed")
+	if c.Keys == nil || c.Authorizer == nil || c.Cache == nil || c.Conditions == nil || c.Logger == nil {
+		return nil, errors.New("management API: keys service, authorizer, cache, conditions and logger are needed")
 	}
-	a := &api{keys: c.Keys, authorizer: c.Authorizer, cache: c.Cache, log: c.Logger}
+	a := &api{keys: c.Keys, authorizer: c.Authorizer, cache: c.Cache, conditions: c.Conditions, log: c.Logger}
 	mux := http.NewServeMux()
 	h := huma.DefaultConfig("extauthz management API", c.Version)
 	h.DocsPath = ""     // huma's page loads its program from elsewhere
@@ -116,7 +120,8 @@ func (a *api) guard(next http.Handler) http.Handler {
 		d, err := a.authorizer().Authenticate(r.Context(), authz.NewSecret(strings.TrimSpace(token)), peer)
 		if err != nil {
 			a.log.Error("administrator could not be proved", "error", err)
-			writeProblem(w, http.StatusServiceUnavailable, "unavailable", "Service unavailable", "The key could not be looked up: try again, and look into the service's log.")
+			f, _ := models.FaultOf(err)
+			writeProblem(w, http.StatusServiceUnavailable, "unavailable", "Service unavailable", "The key could not be looked up: "+f.String()+".")
 			return
 		}
 		if !d.Allowed {

@@ -20,6 +20,7 @@ import (
 	"extauthz/authz"
 	"extauthz/authz/keyring"
 	"extauthz/cachesvc"
+	"extauthz/cmd/extauthz/internal/conditions"
 	"extauthz/models"
 )
 
@@ -75,7 +76,7 @@ func newBench(t *testing.T) *bench {
 	first, _, err := keys.Bootstrap(t.Context(), authz.Secret{})
 	must(err)
 	b.admin = first.Key.Reveal()
-	handler, err := New(Config{Keys: keys, Authorizer: func() *authz.Authorizer { return authorizer }, Cache: cache, Logger: log, Version: "test"})
+	handler, err := New(Config{Keys: keys, Authorizer: func() *authz.Authorizer { return authorizer }, Cache: cache, Conditions: func() []conditions.Condition { return []conditions.Condition{} }, Logger: log, Version: "test"})
 	must(err)
 	b.http = httptest.NewServer(handler)
 	t.Cleanup(func() {

@@ -11,6 +11,7 @@ import (
 	"extauthz/authz/keyring"
 	"extauthz/authz/subject"
 	"extauthz/cachesvc"
+	"extauthz/cmd/extauthz/internal/conditions"
 )
 
 // CacheFigures are the cached validator's figures.
@@ -96,7 +97,22 @@ type usageInput struct {
 
 type usagesAnswer struct{ Body Page[Usage] }
 
+type conditionsAnswer struct {
+	Body struct {
+		Items []conditions.Condition `json:"items" doc:"The urgent ones first."`
+	}
+}
+
 func (a *api) registerOperations(h huma.API) {
+	register(a, h, http.MethodGet, "/v1/conditions", "conditions", "What is wrong on this replica now, and what to do", 0,
+		func(_ context.Context, p keyring.Principal, _ *struct{}) (*conditionsAnswer, error) {
+			if err := p.Require(keyring.ReadCache); err != nil {
+				return nil, err
+			}
+			out := &conditionsAnswer{}
+			out.Body.Items = a.conditions()
+			return out, nil
+		})
 	register(a, h, http.MethodGet, "/v1/cache", "cache-figures", "The cache's figures on this replica", 0,
 		func(ctx context.Context, p keyring.Principal, _ *struct{}) (*cacheAnswer, error) {
 			if err := p.Require(keyring.ReadCache); err != nil {

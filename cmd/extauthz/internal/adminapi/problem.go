@@ -8,6 +8,7 @@ import (
 
 	"extauthz/authz"
 	"extauthz/authz/keyring"
+	"extauthz/models"
 )
 
 // fields collects what is wrong with a request, so that all of it is told at
@@ -36,9 +37,9 @@ func parse[T, R any](f *fields, field string, value T, read func(T) (R, error)) 
 	return r
 }
 
-// problem is the one place where what the rooms answer becomes HTTP. Whatever is
-// not known here is a fault of ours or of the database: its text is logged and
-// not told.
+// problem is the one place where what the packages answer becomes HTTP. Whatever is
+// not known here is a fault of ours or of the database: its text, which may hold
+// values, is logged; the answer has its class with the remedy.
 func (a *api) problem(err error) error {
 	var status huma.StatusError
 	var invalid *keyring.ValidationError
@@ -68,5 +69,6 @@ func (a *api) problem(err error) error {
 		return huma.Error409Conflict(err.Error())
 	}
 	a.log.Error("management call failed", "error", err)
-	return huma.NewError(http.StatusServiceUnavailable, "the database does not answer as it should: try again, and look into the service's log")
+	f, _ := models.FaultOf(err)
+	return huma.NewError(http.StatusServiceUnavailable, f.String())
 }

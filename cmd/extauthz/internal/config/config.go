@@ -172,6 +172,8 @@ type Database struct {
 	MaxOpen int `koanf:"max_open" min:"1" max:"1000"`
 	// Most idle connections kept, for five minutes; never more than max_open.
 	MaxIdle int `koanf:"max_idle" min:"0" max:"1000"`
+	// Longest time that a start waits for the database to answer and to be migrated, after which the process ends; 0: without end. Health is served meanwhile.
+	StartTimeout time.Duration `koanf:"start_timeout" min:"0s"`
 }
 
 // Keys is the form of keys and how their digests are made.

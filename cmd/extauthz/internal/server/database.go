@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -13,12 +12,8 @@ import (
 	"extauthz/models"
 )
 
-// A Postgres that is not there yet is waited for, since platforms start things
-// together; an SQLite file that can't be opened stays so.
-const (
-	databasePatience = 30 * time.Second
-	databasePause    = time.Second
-)
+// openPatience is how long a command waits for a Postgres that is not there yet.
+const openPatience = 30 * time.Second
 
 // DatabaseConfig is the configured database, not yet opened.
 func DatabaseConfig(c *config.Config) models.Config {
@@ -29,8 +24,36 @@ func DatabaseConfig(c *config.Config) models.Config {
 	return m
 }
 
-// OpenDatabase opens and migrates the configured database.
+// OpenDatabase opens and migrates the configured database for a command, which
+// waits for half a minute: who started it wants an answer.
 func OpenDatabase(ctx context.Context, c *config.Config, log *slog.Logger) (*models.DB, error) {
+	for deadline := time.Now().Add(openPatience); ; {
+		db, err := openMigrated(ctx, c, log)
+		if f, failed := models.FaultOf(err); !failed || !waitsFor(c, f) || time.Now().After(deadline) {
+			return db, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(startPause):
+		}
+	}
+}
+
+func openMigrated(ctx context.Context, c *config.Config, log *slog.Logger) (*models.DB, error) {
+	db, err := open(ctx, c, log)
+	if err != nil {
+		return nil, err
+	}
+	if err := migrate(ctx, db, log); err != nil {
+		_ = db.Close()
+		return nil, err
+	}
+	return db, nil
+}
+
+// open connects to the configured database, once.
+func open(ctx context.Context, c *config.Config, log *slog.Logger) (*models.DB, error) {
 	m := DatabaseConfig(c)
 	m.Logger = log
 	if m.Driver == models.SQLite {
@@ -38,36 +61,20 @@ func OpenDatabase(ctx context.Context, c *config.Config, log *slog.Logger) (*mod
 			return nil, fmt.Errorf("data folder can't be made: %w: choose another with --data-dir", err)
 		}
 	}
-	db, err := openPatiently(ctx, m, log)
-	if err != nil {
-		return nil, err
-	}
+	return models.Open(ctx, m)
+}
+
+// migrate brings the database to this version, and its versions forward.
+func migrate(ctx context.Context, db *models.DB, log *slog.Logger) error {
 	if err := db.Migrate(ctx); err != nil {
-		_ = db.Close()
-		return nil, err
+		return err
 	}
 	repaired, err := db.RepairVersions(ctx)
 	if err != nil {
-		_ = db.Close()
-		return nil, err
+		return err
 	}
 	if repaired {
 		log.WarnContext(ctx, "the database's versions had gone back: they go on beyond all that were given, and caches are emptied; a replication or a dump that is loaded has to bring the sequence change_version along")
 	}
-	return db, nil
-}
-
-func openPatiently(ctx context.Context, m models.Config, log *slog.Logger) (*models.DB, error) {
-	for deadline := time.Now().Add(databasePatience); ; {
-		db, err := models.Open(ctx, m)
-		if !errors.Is(err, models.ErrUnreachable) || time.Now().After(deadline) {
-			return db, err
-		}
-		log.WarnContext(ctx, "waiting for the database", "error", err)
-		select {
-		case <-ctx.Done():
-			return nil, err
-		case <-time.After(databasePause):
-		}
-	}
+	return nil
 }

@@ -9,16 +9,34 @@ import (
 	"extauthz/cmd/extauthz/internal/config"
 )
 
-// listeners are opened before anything is served, so that a port in use ends the
-// start with nothing half done.
+// listeners are where the service answers. The one for health is opened first; the
+// others are when they can be served: a port that is bound and not served makes
+// clients wait instead of turning elsewhere.
 type listeners struct{ grpc, http, admin, ops net.Listener }
 
-func listen(c *config.Config) (l listeners, err error) {
+// listenOps opens the listener for health, after it has seen that the others can
+// be opened: a port in use ends the start at once, whatever the database does.
+func listenOps(c *config.Config) (listeners, error) {
+	l, err := listenAll(c, nil)
+	if err != nil {
+		return listeners{}, err
+	}
+	ops := l.ops
+	l.ops = nil
+	l.close()
+	return listeners{ops: ops}, nil
+}
+
+// listenAll opens all listeners, but ops where that is open already.
+func listenAll(c *config.Config, ops net.Listener) (l listeners, err error) {
 	var problems []error
 	for _, x := range []struct {
 		name, address string
 		to            *net.Listener
 	}{{"grpc.listen", c.GRPC.Listen, &l.grpc}, {"http.listen", c.HTTP.Listen, &l.http}, {"admin.listen", c.Admin.Listen, &l.admin}, {"ops.listen", c.Ops.Listen, &l.ops}} {
+		if x.to == &l.ops && ops != nil {
+			continue
+		}
 		network, address, err := config.ListenAddress(x.address)
 		if err == nil {
 			if network == "unix" {
@@ -33,6 +51,9 @@ func listen(c *config.Config) (l listeners, err error) {
 	if len(problems) > 0 {
 		l.close()
 		return listeners{}, errors.Join(problems...)
+	}
+	if ops != nil {
+		l.ops = ops
 	}
 	return l, nil
 }

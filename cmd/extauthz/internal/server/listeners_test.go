@@ -112,10 +112,11 @@ func TestTLSLetsInWhoIsNamedAndServesANewCertificate(t *testing.T) {
 	stranger := issue(t, dir, "stranger", nil)
 	server, envoy, other := issue(t, dir, "server", authority), issue(t, dir, "envoy", authority), issue(t, dir, "other", authority)
 	server.ClientCAFile, server.AllowedSANs = authority.CertFile, []string{"envoy"}
-	c, err := tlsConfig(server.TLS, slog.New(slog.DiscardHandler))
+	files, err := newCertificates(server.TLS, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
+	c := files.config()
 	if name, err := shake(t, c, authority, envoy, 0); err != nil || name != "server" {
 		t.Fatalf("the named client: %q, %v", name, err)
 	}
@@ -154,11 +155,11 @@ func TestABrokenTLSSetUpStopsTheStart(t *testing.T) {
 		"wrong key":    {CertFile: good.CertFile, KeyFile: issue(t, dir, "wrong", nil).KeyFile},
 		"no authority": {CertFile: good.CertFile, KeyFile: good.KeyFile, ClientCAFile: filepath.Join(dir, "junk")},
 	} {
-		if _, err := tlsConfig(c, slog.New(slog.DiscardHandler)); err == nil {
+		if _, err := newCertificates(c, slog.New(slog.DiscardHandler)); err == nil {
 			t.Errorf("%s was taken", name)
 		}
 	}
-	if c, err := tlsConfig(config.TLS{}, slog.New(slog.DiscardHandler)); c != nil || err != nil {
+	if c, err := newCertificates(config.TLS{}, slog.New(slog.DiscardHandler)); c.config() != nil || err != nil {
 		t.Errorf("no certificate is plain text: %v, %v", c, err)
 	}
 }
@@ -172,7 +173,7 @@ func TestListenersAreAllOpenOrNone(t *testing.T) {
 	defer func() { _ = taken.Close() }()
 	c := config.Defaults()
 	c.GRPC.Listen, c.HTTP.Listen, c.Admin.Listen, c.Ops.Listen = "unix:"+filepath.Join(dir, "g"), "unix:"+filepath.Join(dir, "h"), taken.Addr().String(), taken.Addr().String()
-	if _, err := listen(c); err == nil || strings.Count(err.Error(), "\n") != 1 {
+	if _, err := listenAll(c, nil); err == nil || strings.Count(err.Error(), "\n") != 1 {
 		t.Fatalf("want two problems, got %v", err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "g")); err == nil {
@@ -180,11 +181,11 @@ func TestListenersAreAllOpenOrNone(t *testing.T) {
 	}
 	// A socket that a killed process left is taken over; one in use is not.
 	c.Admin.Listen, c.Ops.Listen = "unix:"+filepath.Join(dir, "a"), "unix:"+filepath.Join(dir, "o")
-	first, err := listen(c)
+	first, err := listenAll(c, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if l, err := listen(c); err == nil {
+	if l, err := listenAll(c, nil); err == nil {
 		l.close()
 		t.Error("sockets in use were taken over")
 	}
@@ -192,7 +193,7 @@ func TestListenersAreAllOpenOrNone(t *testing.T) {
 		l.(*net.UnixListener).SetUnlinkOnClose(false)
 	}
 	first.close()
-	again, err := listen(c)
+	again, err := listenAll(c, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,40 +4,70 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/pprof"
+	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"extauthz/cachesvc"
+	"extauthz/envoy"
+)
+
+// The states of a service.
+const (
+	stateStarting = "starting" // the database or the first read of the change feed is waited for
+	stateServing  = "serving"
+	stateNotReady = "not_ready" // a condition that makes a replica not ready is active
+	stateDraining = "draining"
 )
 
 // readiness is what /readyz and gRPC health say: not serving before the first
-// load of the change feed and while draining, serving in every degraded mode.
+// load of the change feed and while draining, serving in every degraded mode but
+// those whose condition says otherwise. Safe for concurrent use.
 type readiness struct {
 	loaded, draining atomic.Bool
+	blocked          atomic.Bool // by a condition
 	listening        atomic.Bool // the database tells of changes at once; else they are polled for
+
+	cache atomic.Pointer[cachesvc.Service] // nil before the database has answered
+	grpc  atomic.Pointer[envoy.Server]     // likewise
+
+	telling sync.Mutex // gRPC health is told the last state, not the one before it
 }
 
-func opsHandler(r *readiness, cache *cachesvc.Service, poll time.Duration, loads *reloads, registry *prometheus.Registry, version string, profiles bool) http.Handler {
+func (r *readiness) state() string {
+	switch {
+	case r.draining.Load():
+		return stateDraining
+	case !r.loaded.Load():
+		return stateStarting
+	case r.blocked.Load():
+		return stateNotReady
+	}
+	return stateServing
+}
+
+// opsHandler serves from the first moment, when there is no cache yet.
+func (s *Server) opsHandler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		state, status := "serving", http.StatusOK
-		switch {
-		case r.draining.Load():
-			state, status = "draining", http.StatusServiceUnavailable
-		case !r.loaded.Load():
-			state, status = "starting", http.StatusServiceUnavailable
+		state, status := s.ready.state(), http.StatusOK
+		if state != stateServing {
+			status = http.StatusServiceUnavailable
 		}
-		writeJSON(w, status, map[string]any{"state": state, "cache": cacheDetail(cache.Status()), "changes": changesDetail(r.listening.Load(), poll), "config": loads.detail()})
+		answer := map[string]any{"state": state, "conditions": s.conditions.Active(), "config": s.reloads.detail()}
+		if cache := s.ready.cache.Load(); cache != nil {
+			answer["cache"], answer["changes"] = cacheDetail(cache.Status()), changesDetail(s.ready.listening.Load(), s.c.Settings.Cache.Feed.Poll)
+		}
+		writeJSON(w, status, answer)
 	})
 	mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, http.StatusOK, map[string]string{"version": version})
+		writeJSON(w, http.StatusOK, map[string]string{"version": s.c.Version})
 	})
-	if profiles {
+	if s.c.Settings.Ops.Pprof {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)

@@ -3,11 +3,13 @@ package server
 import (
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"extauthz/cmd/extauthz/internal/conditions"
 	"extauthz/cmd/extauthz/internal/config"
 )
 
@@ -71,14 +73,25 @@ func (s *Server) Reload() {
 	if err != nil {
 		s.reloads.total.WithLabelValues("failed").Inc()
 		s.reloads.refused(err)
+		s.conditions.Set(conditions.ConfigRefused, "", strings.ReplaceAll(err.Error(), "\n", "; "))
 		s.log.Error("configuration was not reloaded: the old one stays", "error", err)
 		return
 	}
 	s.reloads.total.WithLabelValues("ok").Inc()
 	s.reloads.took()
+	s.conditions.Clear(conditions.ConfigRefused, "")
 }
 
 func (s *Server) exchange(next *config.Config) error {
+	if !s.started { // nothing is made of the settings yet but the listener for health
+		secure, err := newSecure(next, s.log)
+		if err != nil {
+			return err
+		}
+		s.secure, s.settings, s.loaded = secure, next, stampOf(next.Files())
+		s.log.Info("configuration reloaded before the start has ended")
+		return nil
+	}
 	changed, restart := config.Diff(s.settings, next)
 	p, err := s.policies.build(next)
 	if err != nil {
@@ -100,6 +113,10 @@ func (s *Server) exchange(next *config.Config) error {
 		s.loaded = stampOf(next.Files())
 	}
 	s.settings = next
+	select {
+	case s.exchanged <- struct{}{}:
+	default:
+	}
 	s.log.Info("configuration reloaded", "changed", changed)
 	if len(restart) > 0 {
 		s.log.Warn("some settings need a restart", "settings", restart)

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -22,6 +21,7 @@ import (
 	"extauthz/authz/keyring"
 	"extauthz/cachesvc"
 	"extauthz/cmd/extauthz/internal/adminapi"
+	"extauthz/cmd/extauthz/internal/conditions"
 	"extauthz/cmd/extauthz/internal/config"
 	"extauthz/cmd/extauthz/internal/telemetry"
 	"extauthz/envoy"
@@ -51,56 +51,64 @@ type Config struct {
 
 // Server is the assembled service.
 type Server struct {
-	c         Config
-	reloading sync.Mutex // one reload at a time; it guards settings and loaded
+	c          Config
+	registry   *prometheus.Registry
+	conditions *conditions.Registry
+
+	reloading sync.Mutex // one reload at a time; it guards settings, secure, loaded and started
 	loaded    string     // stamp of the files when they were read last
 	settings  *config.Config
-	log       *slog.Logger
-	db        *models.DB
-	cache     *cachesvc.Service
-	redis     goredis.UniversalClient // nil for none
-	traces    *telemetry.Traces       // nil for none
-	policies  *policies
-	check     *envoy.Service
-	grpc      *envoy.Server
-	http      *http.Server
-	admin     *http.Server
-	ops       *http.Server
-	ready     readiness
-	listen    listeners
-	reloads   *reloads
+	secure    map[string]*certificates // by section; nil: plain text
+	started   bool                     // assembled from settings; before that a reload only replaces them
+
+	log      *slog.Logger
+	db       *models.DB
+	cache    *cachesvc.Service
+	keys     *keyring.Service
+	redis    goredis.UniversalClient // nil for none
+	traces   *telemetry.Traces       // nil for none
+	policies *policies
+	check    *envoy.Service
+	grpc     *envoy.Server
+	http     *http.Server
+	admin    *http.Server
+	ops      *http.Server
+	ready    readiness
+	listen   listeners
+	reloads  *reloads
+	// exchanged receives after each reload that took effect.
+	exchanged chan struct{}
 	stock     *inventory
 	replicas  *replicas
 }
 
-// New opens database and listeners and assembles everything; nothing is served
-// until Run. On an error everything that was opened is closed.
-func New(ctx context.Context, c Config) (s *Server, err error) {
-	s = &Server{c: c, settings: c.Settings, loaded: stampOf(c.Settings.Files()), log: c.Logger}
-	defer func() {
-		if err != nil {
-			s.listen.close()
-			if s.db != nil {
-				_ = s.db.Close()
-			}
-			_ = s.closeRedis()
-			s.closeTraces(ctx)
-			s = nil
-		}
-	}()
-	if s.listen, err = listen(c.Settings); err != nil {
-		return s, err
+// New opens the ops listener and checks that the others can be opened. It does no
+// other I/O than reading the files that the configuration names, so that health is
+// served while the database is waited for. Nothing is served until Run. On an error
+// everything that was opened is closed.
+func New(c Config) (s *Server, err error) {
+	s = &Server{c: c, settings: c.Settings, loaded: stampOf(c.Settings.Files()), log: c.Logger, registry: prometheus.NewRegistry(), exchanged: make(chan struct{}, 1)}
+	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	s.reloads = newReloads(s.registry)
+	s.conditions = conditions.New(conditions.Config{Logger: c.Logger, Registerer: s.registry, ReadyChanged: func(ready bool) {
+		s.ready.blocked.Store(!ready)
+		s.tellHealth()
+	}})
+	if s.secure, err = newSecure(c.Settings, c.Logger); err != nil {
+		return nil, err
 	}
-	if s.db, err = OpenDatabase(ctx, c.Settings, c.Logger); err != nil {
-		return s, err
+	if s.listen, err = listenOps(c.Settings); err != nil {
+		return nil, err
 	}
-	return s, s.assemble(ctx)
+	s.ops = &http.Server{Handler: s.opsHandler(), TLSConfig: s.secure["ops"].config(), ReadHeaderTimeout: readTimeout}
+	return s, nil
 }
 
+// assemble makes everything that needs the database, which is open. The caller
+// holds s.reloading.
 func (s *Server) assemble(ctx context.Context) error {
-	c, registry := s.settings, prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	s.reloads = newReloads(registry)
+	s.c.Settings = s.settings
+	c, registry := s.settings, s.registry
 	sealing, err := c.SealingKeys()
 	if err != nil {
 		return err
@@ -144,39 +152,64 @@ func (s *Server) assemble(ctx context.Context) error {
 	if s.check, err = envoy.New(s.traced(envoy.Config{Checker: p.authorizer, Encoder: p.encoder, Logger: s.log, Registerer: registry})); err != nil {
 		return err
 	}
-	keys, err := keyring.New(keyring.Config{Format: format, Peppers: func() *authz.Peppers { return s.policies.authorizer().Peppers },
-		Random: rand.Reader, Now: s.cache.Now, Store: s.db, Notifier: s.cache, Lists: s.cache, Logger: s.log})
-	if err != nil {
+	if s.keys, err = keyring.New(keyring.Config{Format: format, Peppers: func() *authz.Peppers { return s.policies.authorizer().Peppers },
+		Random: rand.Reader, Now: s.cache.Now, Store: s.db, Notifier: s.cache, Lists: s.cache, Logger: s.log}); err != nil {
 		return err
 	}
-	if err := ensureAdministrator(ctx, c, s.db, keys, p.authorizer.Format, s.log); err != nil {
-		return err
-	}
-	secure := map[string]*tls.Config{} // by section; nil: plain text
-	for _, l := range c.Listeners() {
-		if secure[l.Section], err = tlsConfig(l.TLS, s.log); err != nil {
-			return fmt.Errorf("%s.%w", l.Section, err)
-		}
-	}
-	s.grpc = envoy.NewServer(envoy.ServerConfig{TLS: secure["grpc"], MaxConnectionAge: c.GRPC.MaxConnectionAge,
+	s.grpc = envoy.NewServer(envoy.ServerConfig{TLS: s.secure["grpc"].config(), MaxConnectionAge: c.GRPC.MaxConnectionAge,
 		MaxConnectionAgeGrace: c.GRPC.MaxConnectionAgeGrace, Reflection: c.GRPC.Reflection, Protobuf: c.GRPC.Codec == config.CodecProtobuf}, s.check)
 	peers, err := c.TrustedPeers()
 	if err != nil {
 		return fmt.Errorf("http.trusted_peers: %w", err)
 	}
-	s.http = envoy.NewHTTPServer(envoy.HTTPConfig{TLS: secure["http"], TrustedPeers: peers}, s.check)
-	api, err := adminapi.New(adminapi.Config{Keys: keys, Authorizer: s.policies.authorizer, Cache: s.cache, Logger: s.log, Version: s.c.Version})
+	s.http = envoy.NewHTTPServer(envoy.HTTPConfig{TLS: s.secure["http"].config(), TrustedPeers: peers}, s.check)
+	api, err := adminapi.New(adminapi.Config{Keys: s.keys, Authorizer: s.policies.authorizer, Cache: s.cache, Conditions: s.conditions.Active, Logger: s.log, Version: s.c.Version})
 	if err != nil {
 		return err
 	}
-	s.admin = &http.Server{Handler: api, TLSConfig: secure["admin"], ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout}
-	s.ops = &http.Server{Handler: opsHandler(&s.ready, s.cache, c.Cache.Feed.Poll, s.reloads, registry, s.c.Version, c.Ops.Pprof), TLSConfig: secure["ops"], ReadHeaderTimeout: readTimeout}
+	s.admin = &http.Server{Handler: api, TLSConfig: s.secure["admin"].config(), ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout}
+	s.ready.cache.Store(s.cache)
+	s.ready.grpc.Store(s.grpc)
 	return nil
 }
 
-// Run serves until ctx ends, or until a listener dies, which ends the process:
-// half a service is worse than none.
+// Run serves health at once and everything else when the database answers, until
+// ctx ends or a listener dies, which ends the process: half a service is worse than
+// none.
 func (s *Server) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	ops := s.listen.ops
+	group.Go(func() error { return serveHTTP(s.ops, ops) })
+	group.Go(func() error { s.conditions.Run(ctx, s.startChecks()...); return nil })
+	group.Go(func() error { return s.watch(ctx) })
+	group.Go(func() error {
+		defer s.shutOps()
+		started, err := s.start(ctx)
+		if err == nil && started {
+			err = s.serve(ctx)
+		}
+		return errors.Join(err, s.close(ctx))
+	})
+	err := group.Wait()
+	s.log.Info("stopped")
+	return err
+}
+
+// close ends what was opened but the ops listener.
+func (s *Server) close(ctx context.Context) error {
+	l := s.listen
+	l.ops = nil
+	l.close()
+	err := s.closeRedis()
+	if s.db != nil {
+		err = errors.Join(err, s.db.Close())
+	}
+	s.closeTraces(ctx)
+	return err
+}
+
+// serve answers checks until ctx ends, or until a listener dies.
+func (s *Server) serve(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBackground()
@@ -186,12 +219,12 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return s.grpc.Serve(s.listen.grpc) })
 	group.Go(func() error { return serveHTTP(s.http, s.listen.http) })
 	group.Go(func() error { return serveHTTP(s.admin, s.listen.admin) })
-	group.Go(func() error { return serveHTTP(s.ops, s.listen.ops) })
 	group.Go(func() error { return s.trim(ctx) })
 	group.Go(func() error { return s.paceCollections(ctx) })
 	group.Go(func() error { return s.stock.run(ctx) })
 	group.Go(func() error { return s.replicas.run(ctx) })
-	group.Go(func() error { return s.watch(ctx) })
+	group.Go(func() error { s.conditions.Run(ctx, s.checks()...); return nil })
+	group.Go(func() error { return s.keepSchema(ctx) })
 	if dsn := s.c.Settings.Database.ListenDSN.Reveal(); dsn != "" && s.c.Settings.Database.Driver == models.Postgres {
 		group.Go(func() error {
 			return models.Listen(ctx, models.ListenConfig{DSN: dsn, Ring: s.cache.Ring, Listening: s.ready.listening.Store, Logger: s.log})
@@ -202,7 +235,7 @@ func (s *Server) Run(ctx context.Context) error {
 		case <-s.cache.Ready():
 			s.awaitWarm(ctx)
 			s.ready.loaded.Store(true)
-			s.grpc.SetServing(true)
+			s.tellHealth()
 			s.log.Info("serving", "grpc", s.listen.grpc.Addr().String(), "http", s.listen.http.Addr().String(), "admin", s.listen.admin.Addr().String(),
 				"ops", s.listen.ops.Addr().String(), "version", s.c.Version)
 		case <-ctx.Done():
@@ -221,10 +254,17 @@ func (s *Server) Run(ctx context.Context) error {
 	err = errors.Join(err, <-cacheDone)
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTime)
 	defer cancel()
-	err = errors.Join(err, s.cache.Flush(flush), s.closeRedis(), s.db.Close())
-	s.closeTraces(ctx)
-	s.log.Info("stopped")
-	return err
+	return errors.Join(err, s.cache.Flush(flush))
+}
+
+// tellHealth says by gRPC health whether checks should come here. Safe for
+// concurrent use, also before there is a gRPC server.
+func (s *Server) tellHealth() {
+	s.ready.telling.Lock()
+	defer s.ready.telling.Unlock()
+	if g := s.ready.grpc.Load(); g != nil {
+		g.SetServing(s.ready.state() == stateServing)
+	}
 }
 
 // awaitWarm gives the warming at the start its time: a bounded one, since a cold
@@ -250,7 +290,7 @@ func (s *Server) closeRedis() error {
 // still runs.
 func (s *Server) drain() {
 	s.ready.draining.Store(true)
-	s.grpc.SetServing(false)
+	s.tellHealth()
 	s.log.Info("draining", "delay", s.c.Settings.GRPC.DrainDelay)
 	time.Sleep(s.c.Settings.GRPC.DrainDelay) // until gateways have seen it
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
@@ -265,6 +305,12 @@ func (s *Server) drain() {
 		<-stopped
 	}
 	shutHTTP(ctx, s.admin)
+}
+
+// shutOps ends health and metrics, as the last listener.
+func (s *Server) shutOps() {
+	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
+	defer cancel()
 	shutHTTP(ctx, s.ops)
 }
 

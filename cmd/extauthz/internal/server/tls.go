@@ -8,15 +8,32 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"time"
 
+	validity "extauthz/cmd/extauthz/internal/certificates"
 	"extauthz/cmd/extauthz/internal/config"
 )
 
-// tlsConfig returns nil where no certificate is configured. A set-up that fails
-// is an error; later on, files that were exchanged are used from the next
+// certificates are one listener's. nil is plain text. Safe for concurrent use.
+type certificates struct {
+	settings config.TLS
+	files    []string
+	log      *slog.Logger
+
+	mu    sync.Mutex
+	stamp string // of the files that were read last
+	good  *tls.Config
+	// chain and authorities are what good holds.
+	chain, authorities []*x509.Certificate
+	err                error // of files that have changed since and can't be used
+	errSince           time.Time
+}
+
+// newCertificates returns nil where no certificate is configured. A set-up that
+// fails is an error; later on, files that were exchanged are used from the next
 // handshake on, and where they can't be (a certificate and a key that are written
 // one after the other don't match for a moment) the last good ones stay.
-func tlsConfig(t config.TLS, log *slog.Logger) (*tls.Config, error) {
+func newCertificates(t config.TLS, log *slog.Logger) (*certificates, error) {
 	if !t.Enabled() {
 		return nil, nil
 	}
@@ -31,20 +48,52 @@ func tlsConfig(t config.TLS, log *slog.Logger) (*tls.Config, error) {
 	if c.good, err = loadTLS(t); err != nil {
 		return nil, err
 	}
-	first := c.good.Clone()
-	first.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return c.current(), nil }
-	return first, nil
+	c.parse()
+	return c, nil
 }
 
-// certificates are one listener's. Safe for concurrent use.
-type certificates struct {
-	settings config.TLS
-	files    []string
-	log      *slog.Logger
+// parse reads what good holds once more, to judge it. The caller holds mu, or is
+// alone.
+func (c *certificates) parse() {
+	c.chain, c.authorities = nil, nil
+	for _, der := range c.good.Certificates[0].Certificate {
+		if x, err := x509.ParseCertificate(der); err == nil {
+			c.chain = append(c.chain, x)
+		}
+	}
+	if c.settings.ClientCAFile != "" {
+		c.authorities, _ = validity.Read(c.settings.ClientCAFile) // it was read a moment ago
+	}
+}
 
-	mu    sync.Mutex
-	stamp string // of the files that were read last
-	good  *tls.Config
+// held returns what is served now, and what is wrong with files that are newer.
+func (c *certificates) held() (chain, authorities []*x509.Certificate, refused error, since time.Time) {
+	c.current()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.chain, c.authorities, c.err, c.errSince
+}
+
+// newSecure makes the certificates of all listeners, by section.
+func newSecure(c *config.Config, log *slog.Logger) (map[string]*certificates, error) {
+	secure := map[string]*certificates{}
+	for _, l := range c.Listeners() {
+		var err error
+		if secure[l.Section], err = newCertificates(l.TLS, log); err != nil {
+			return nil, fmt.Errorf("%s.%w", l.Section, err)
+		}
+	}
+	return secure, nil
+}
+
+// config is for a server: nil for plain text.
+func (c *certificates) config() *tls.Config {
+	if c == nil {
+		return nil
+	}
+	first := c.current().Clone()
+	first.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return c.current(), nil }
+	return first
 }
 
 // current looks at the files and reads them if they have changed.
@@ -56,11 +105,12 @@ func (c *certificates) current() *tls.Config {
 		return c.good
 	}
 	next, err := loadTLS(c.settings)
-	if err != nil {
-		c.log.Warn("certificates that have changed can't be used: the last good ones stay", "error", err)
+	if c.err = err; err != nil {
+		c.errSince = time.Now()
 	} else {
 		c.log.Info("certificates exchanged", "cert_file", c.settings.CertFile)
 		c.good = next
+		c.parse()
 	}
 	c.stamp = stamp
 	return c.good

@@ -1,0 +1,74 @@
+package cachesvc
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"extauthz/cachesvc/store"
+)
+
+// ids names the keys without telling them.
+func (k SealingKeys) ids() []string {
+	ids := make([]string, len(k))
+	for i, key := range k {
+		ids[i] = key.id
+	}
+	return ids
+}
+
+// sealsSeen is how many monitor intervals a replica's figures count for: it may
+// have ended since.
+const sealsSeen = 3
+
+// SealingConflicts compares this replica's sealing keys with those of the others,
+// by the figures that each leaves in the shared store. It returns a text by
+// instance for those that can't open what this one seals, or the reverse; known is
+// false where the shared store does not answer or there is none.
+func (s *Service) SealingConflicts(ctx context.Context) (conflicts map[string]string, known bool) {
+	all, err := s.readReplicas(ctx)
+	if err != nil {
+		return nil, false
+	}
+	return conflictsOf(*s.sealing.Load(), s.instance, all, s.Now().Add(-sealsSeen*s.monitor.Every)), true
+}
+
+// SealingConflictsIn is [Service.SealingConflicts] for a program that is no replica
+// and has these keys. Figures older than since do not count.
+func SealingConflictsIn(ctx context.Context, shared store.Store, keys SealingKeys, since time.Time) (map[string]string, error) {
+	all, err := replicasIn(ctx, shared)
+	if err != nil {
+		return nil, err
+	}
+	return conflictsOf(keys, "", all, since), nil
+}
+
+func conflictsOf(keys SealingKeys, self string, all []ReplicaStats, since time.Time) map[string]string {
+	own := keys.ids()
+	conflicts := map[string]string{}
+	for _, r := range all {
+		if r.Instance == self || r.At.Before(since) {
+			continue
+		}
+		switch {
+		case len(own) == 0 && len(r.Sealing) == 0:
+		case len(r.Sealing) == 0:
+			conflicts[r.Instance] = fmt.Sprintf("replica %s has no sealing key, this one seals with %s", r.Instance, own[0])
+		case len(own) == 0:
+			conflicts[r.Instance] = fmt.Sprintf("this replica has no sealing key, replica %s seals with %s", r.Instance, r.Sealing[0])
+		case !slices.Contains(own, r.Sealing[0]):
+			conflicts[r.Instance] = fmt.Sprintf("replica %s seals with key %s, which this one does not have", r.Instance, r.Sealing[0])
+		case !slices.Contains(r.Sealing, own[0]):
+			conflicts[r.Instance] = fmt.Sprintf("this replica seals with key %s, which replica %s does not have", own[0], r.Instance)
+		}
+	}
+	return conflicts
+}
+
+// FeedError returns why the last read of the change feed failed; nil if it did not.
+func (s *Service) FeedError() error {
+	s.feed.mu.Lock()
+	defer s.feed.mu.Unlock()
+	return s.feed.err
+}

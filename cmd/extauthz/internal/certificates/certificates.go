@@ -1,0 +1,116 @@
+// Package certificates judges how long certificates are still valid.
+package certificates
+
+import (
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+)
+
+// State is whether something can be trusted now, and for how long.
+type State int
+
+// The states.
+const (
+	Valid   State = iota
+	Ending        // valid, and overdue for renewal
+	Invalid       // ended, or not yet begun
+)
+
+// mostNotice is the longest time before its end at which a certificate is Ending.
+const mostNotice = 14 * 24 * time.Hour
+
+// noticeShare: a certificate is Ending in the last sixth of its lifetime. Renewal is
+// due in the last third (cert-manager's and ACME clients' default), so one that gets
+// into the last sixth was not renewed when it should have been; half of the time for
+// it is left.
+const noticeShare = 6
+
+// Judge returns the state at now of a chain, of which every certificate is needed,
+// and a text that tells why it is not Valid.
+func Judge(now time.Time, chain []*x509.Certificate) (worst State, text string) {
+	for _, c := range chain {
+		if state, why := judgeOne(now, c); state > worst {
+			worst, text = state, why
+		}
+	}
+	return worst, text
+}
+
+// JudgeAny returns the state of authorities, of which any one may be the one that is
+// needed: as long as one is valid beyond the notice, the others may be remains of a
+// rotation.
+func JudgeAny(now time.Time, authorities []*x509.Certificate) (best State, text string) {
+	best = Invalid
+	for _, c := range authorities {
+		state, why := judgeOne(now, c)
+		if state == Valid {
+			return Valid, ""
+		}
+		if state < best || text == "" {
+			best, text = state, why
+		}
+	}
+	return best, text
+}
+
+func judgeOne(now time.Time, c *x509.Certificate) (State, string) {
+	name := c.Subject.String()
+	if name == "" && len(c.DNSNames) > 0 {
+		name = c.DNSNames[0]
+	}
+	left := c.NotAfter.Sub(now)
+	switch {
+	case now.Before(c.NotBefore):
+		return Invalid, fmt.Sprintf("the certificate of %q is valid only from %s, in %s", name, stamp(c.NotBefore), rough(c.NotBefore.Sub(now)))
+	case left <= 0:
+		return Invalid, fmt.Sprintf("the certificate of %q ended at %s, %s ago", name, stamp(c.NotAfter), rough(-left))
+	case left < min(c.NotAfter.Sub(c.NotBefore)/noticeShare, mostNotice):
+		return Ending, fmt.Sprintf("the certificate of %q ends at %s", name, stamp(c.NotAfter))
+	}
+	return Valid, ""
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// rough is a duration for people.
+func rough(d time.Duration) string {
+	switch {
+	case d >= 48*time.Hour:
+		return fmt.Sprintf("%d days", d/(24*time.Hour))
+	case d >= 2*time.Hour:
+		return fmt.Sprintf("%d hours", d/time.Hour)
+	}
+	return d.Round(time.Second).String()
+}
+
+// Read returns all certificates of a PEM file.
+func Read(path string) ([]*x509.Certificate, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(text)
+}
+
+// Parse returns all certificates of a PEM text. Blocks that are none are passed
+// over, as by [x509.CertPool.AppendCertsFromPEM].
+func Parse(text []byte) (all []*x509.Certificate, err error) {
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" || len(block.Headers) != 0 {
+			continue
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			continue
+		}
+		all = append(all, c)
+	}
+	if len(all) == 0 {
+		return nil, errors.New("no PEM certificate")
+	}
+	return all, nil
+}

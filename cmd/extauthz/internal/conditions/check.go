@@ -1,0 +1,41 @@
+package conditions
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// Check looks at something that nobody announces.
+type Check struct {
+	Every time.Duration
+	// Now asks for a look before its time; nil: nobody does.
+	Now <-chan struct{}
+	// Look sets and clears conditions. Its context ends after Every; one that
+	// finds nothing out leaves the conditions as they are.
+	Look func(ctx context.Context, r *Registry)
+}
+
+// Run makes each check look at once and then every time its pause is over, until
+// ctx ends. Each check has a goroutine of its own, so a slow one delays no other.
+func (r *Registry) Run(ctx context.Context, checks ...Check) {
+	var running sync.WaitGroup
+	for _, c := range checks {
+		running.Go(func() {
+			tick := time.NewTicker(c.Every)
+			defer tick.Stop()
+			for {
+				limited, cancel := context.WithTimeout(ctx, c.Every)
+				c.Look(limited, r)
+				cancel()
+				select {
+				case <-ctx.Done():
+					return
+				case <-tick.C:
+				case <-c.Now:
+				}
+			}
+		})
+	}
+	running.Wait()
+}

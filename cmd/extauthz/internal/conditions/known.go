@@ -1,0 +1,78 @@
+package conditions
+
+// Severity is how urgent a condition is.
+type Severity string
+
+// The severities; alerts are made of them.
+const (
+	// Info: nothing is wrong; somebody who waits should know why.
+	Info Severity = "info"
+	// Warning: everything is still answered rightly; something is about to fail or
+	// works at half strength.
+	Warning Severity = "warning"
+	// Critical: requests, changes or a promise fail already.
+	Critical Severity = "critical"
+)
+
+// Name is a condition's name: its label in the metric, and its runbook's heading.
+type Name string
+
+// The conditions.
+const (
+	DatabaseWait       Name = "database_wait"
+	Migrating          Name = "migrating"
+	DatabaseDown       Name = "database_unreachable"
+	FeedBehind         Name = "feed_behind"
+	SchemaMissing      Name = "schema_missing"
+	MigrationFailed    Name = "migration_failed"
+	WritesFail         Name = "database_writes_fail"
+	CertificateInvalid Name = "certificate_invalid"
+	CertificateEnds    Name = "certificate_expiring"
+	CertificateRefused Name = "certificate_refused"
+	AuthorityInvalid   Name = "authority_invalid"
+	AuthorityEnds      Name = "authority_expiring"
+	PepperMissing      Name = "pepper_missing"
+	SealingMismatch    Name = "sealing_mismatch"
+	ClockOff           Name = "clock_off"
+	RowsUnreadable     Name = "rows_unreadable"
+	ConfigRefused      Name = "configuration_refused"
+	RedisDown          Name = "redis_unreachable"
+	RedisFull          Name = "redis_full"
+)
+
+// Definition is what is the same for every occurrence of a condition.
+type Definition struct {
+	Name     Name
+	Severity Severity
+	// NotReady makes /readyz answer 503 and gRPC health NOT_SERVING. It is for
+	// what other replicas may not have: a fault of the database is every
+	// replica's, and taking all of them away answers nobody.
+	NotReady bool
+	Title    string // what is wrong, for tables: a few words
+	Remedy   string // what to do, in one sentence without a period
+}
+
+// Known returns the definitions of all conditions, in the order of names.
+func Known() []Definition {
+	return []Definition{
+		{AuthorityEnds, Warning, false, "an authority for peers' certificates ends soon", "add its successor to the file; clients need certificates of the new one before the old one ends"},
+		{AuthorityInvalid, Critical, false, "no authority for peers' certificates is valid now", "put a valid authority into the file, which is read again when it changes, or set the clock right"},
+		{CertificateEnds, Warning, false, "a certificate ends soon", "renew it, and see why it was not renewed by itself; a listener uses new files without a restart"},
+		{CertificateInvalid, Critical, false, "a certificate is not valid now", "put a valid certificate and its key in place, which a listener uses without a restart, or set the clock right"},
+		{CertificateRefused, Warning, false, "certificate files that have changed cannot be used", "write certificate and key that belong together; the last good ones are served until then"},
+		{ClockOff, Warning, false, "the local clock differs from the database's", "synchronise the clocks (NTP) of this machine and of the database"},
+		{ConfigRefused, Warning, false, "the configuration that was read last is not in effect", "fix what the text names, before a restart fails by it"},
+		{DatabaseDown, Critical, false, "the database does not answer", "bring the database back; leave running replicas alone, since a new one has an empty cache"},
+		{DatabaseWait, Critical, false, "the start waits for the database", "bring the database up, or correct database.dsn"},
+		{WritesFail, Critical, false, "the database takes no writes", "do what the text says; checks go on meanwhile, but keys cannot be made, changed or revoked"},
+		{FeedBehind, Warning, false, "the change feed cannot be read", "do what the text says; every check asks the database until the feed is read again"},
+		{Migrating, Info, false, "the database is being migrated", "wait: it may take minutes with millions of keys"},
+		{MigrationFailed, Critical, true, "the database cannot be migrated", "do what the text says, or run extauthz migrate up with a role that may create tables"},
+		{PepperMissing, Critical, false, "the pepper of stored keys is not loaded", "put the file with the pepper back and list it in keys.pepper_files; those keys are refused until then"},
+		{RedisFull, Warning, false, "Redis takes no writes", "raise Redis's maxmemory, or set maxmemory-policy volatile-lru; checks go on"},
+		{RedisDown, Warning, false, "Redis does not answer", "bring Redis back or correct cache.redis; checks go on from the process and the database"},
+		{RowsUnreadable, Warning, false, "rows of keys cannot be read", "run extauthz keys check, which names them, and fix the columns in the database; those keys are refused until then"},
+		{SchemaMissing, Critical, false, "the database lacks extauthz's tables", "restore the database, or point database.dsn to the right one; an empty one is migrated again by itself"},
+		{SealingMismatch, Warning, false, "replicas have different sealing keys", "give all replicas the same file in cache.sealing_key_file; until then they trust none of each other's values in Redis"},
+	}
+}

@@ -1,0 +1,12 @@
+package server
+
+import (
+	goredis "github.com/redis/go-redis/v9"
+
+	"extauthz/cachesvc/store/redis"
+	"extauthz/cmd/extauthz/internal/config"
+)
+
+// OpenRedis makes the client and the store of the configured Redis, nil for none. It
+// does no I/O.
+func OpenRedis(c *config.Config) (goredis.UniversalClient, *redis.Store, error) { return openRedis(c) }

@@ -1,0 +1,73 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"extauthz/cmd/extauthz/internal/conditions"
+	"extauthz/models"
+)
+
+// schemaGrace is how long a database without our tables is left alone, and the pause
+// between two attempts at it: a script that restores one makes it empty first.
+const schemaGrace = 5 * time.Second
+
+// errPartial tells of a database that is not migrated, since it is not empty.
+var errPartial = errors.New("the database has some of extauthz's tables and lacks others: restore it whole, or empty it")
+
+// keepSchema migrates a database again that was replaced by an empty one while the
+// service runs, as a start would, until ctx ends. What the lost database held is
+// forgotten then: the new one has another epoch, by which the cache begins anew.
+func (s *Server) keepSchema(ctx context.Context) error {
+	tick := time.NewTicker(lookOften)
+	defer tick.Stop()
+	var since time.Time // when the tables were found missing, or sought last
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		switch {
+		case !models.IsFault(s.cache.FeedError(), models.FaultSchemaMissing):
+			if !since.IsZero() {
+				since = time.Time{}
+				s.conditions.Clear(conditions.MigrationFailed, "")
+			}
+		case since.IsZero():
+			since = time.Now()
+		case time.Since(since) >= schemaGrace:
+			if err := s.migrateAgain(ctx); err != nil && ctx.Err() == nil && !away(err) {
+				s.conditions.Set(conditions.MigrationFailed, "", err.Error())
+			}
+			since = time.Now()
+		}
+	}
+}
+
+func (s *Server) migrateAgain(ctx context.Context) error {
+	empty, err := s.db.Empty(ctx)
+	if err != nil {
+		return err
+	}
+	if !empty {
+		return errPartial
+	}
+	s.log.WarnContext(ctx, "the database is empty: it is migrated again, and every key that the lost one held is refused")
+	if err := s.migrate(ctx, s.db); err != nil {
+		return err
+	}
+	s.cache.Ring()
+	return s.administrator(ctx)
+}
+
+// away reports whether an error only says that the database can't be asked now.
+func away(err error) bool {
+	f, _ := models.FaultOf(err)
+	switch f.Kind {
+	case models.FaultUnreachable, models.FaultStarting, models.FaultTimeout, models.FaultBusy, models.FaultConnections:
+		return true
+	}
+	return false
+}

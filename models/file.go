@@ -1,0 +1,82 @@
+package models
+
+import (
+	"database/sql"
+	"os"
+	"sync"
+)
+
+// file is the SQLite file that the connections have open: its path may come to lead
+// to another one, or to none, while they go on in the one that was unlinked.
+type file struct {
+	mu       sync.Mutex
+	path     string
+	info     os.FileInfo   // nil: not known
+	beside   []os.FileInfo // of journal and index, which belong to info
+	dropping bool          // connections into the old file may still be open
+}
+
+// FollowFile reports whether another file is at the database's path than the one
+// that is open. If so it makes one where there is none and lets every connection end,
+// so that the next ones lead to the new file. Of Postgres it is always false. Safe
+// for concurrent use.
+func (db *DB) FollowFile() (replaced bool) {
+	if db.driver != SQLite {
+		return false
+	}
+	f := &db.file
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.dropping && !inUse(db.pools) {
+		f.dropping = false
+		for i, p := range db.pools {
+			p.SetMaxIdleConns(sqliteConnections[i])
+		}
+	}
+	info, err := os.Stat(f.path)
+	if err == nil && f.info != nil && os.SameFile(info, f.info) {
+		f.beside = f.statBeside()
+		return false
+	}
+	replaced = f.info != nil
+	f.removeBeside()
+	f.info, f.dropping = nil, true
+	for _, p := range db.pools {
+		p.SetMaxIdleConns(0) // idle ones end now, others when they are given back
+	}
+	if makeFile(f.path) == nil { // else opening it fails, and says so
+		f.info, _ = os.Stat(f.path)
+	}
+	return replaced
+}
+
+// besides are the ends of the names of journal and index.
+var besides = []string{"-wal", "-shm"}
+
+func (f *file) statBeside() []os.FileInfo {
+	infos := make([]os.FileInfo, len(besides))
+	for i, end := range besides {
+		infos[i], _ = os.Stat(f.path + end)
+	}
+	return infos
+}
+
+// removeBeside removes the journal and the index of the file that is gone: applied to
+// another file, they would make a mixture of both.
+func (f *file) removeBeside() {
+	for i, info := range f.statBeside() {
+		if i < len(f.beside) && info != nil && f.beside[i] != nil && os.SameFile(info, f.beside[i]) {
+			_ = os.Remove(f.path + besides[i])
+		}
+	}
+	f.beside = nil
+}
+
+func inUse(pools []*sql.DB) bool {
+	for _, p := range pools {
+		if p.Stats().InUse > 0 {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,77 @@
+package models
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"extauthz/authz"
+)
+
+// mostPeppers is how many peppers are named at most.
+const mostPeppers = 10
+
+// KeysByMissingPepper counts the keys that could be used at now but for their
+// pepper, which is none of these ids, by its id: the ten most frequent ones. It reads
+// the whole table.
+func (db *DB) KeysByMissingPepper(ctx context.Context, ids []string, now time.Time) (map[string]int64, error) {
+	var rows []struct {
+		PepperID string
+		N        int64
+	}
+	err := db.read.WithContext(ctx).Model(&keyRow{}).Select("pepper_id, count(*) AS n").
+		Where("revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?) AND hash_alg = ? AND pepper_id NOT IN ?", now.UTC(), string(authz.HashHMACSHA256), append([]string{""}, ids...)).
+		Group("pepper_id").Order("n DESC, pepper_id").Limit(mostPeppers).Scan(&rows).Error
+	if err != nil {
+		return nil, fmt.Errorf("keys can't be counted by their peppers: %w", err)
+	}
+	counts := make(map[string]int64, len(rows))
+	for _, r := range rows {
+		counts[r.PepperID] = r.N
+	}
+	return counts, nil
+}
+
+// inspectPage is how many rows one statement of [DB.UnreadableKeys] brings, and
+// inspectShare which part of the time it leaves to others.
+const (
+	inspectPage  = 500
+	inspectShare = 4
+)
+
+// UnreadableKeys counts the keys that are not revoked and whose row can't be read,
+// and returns the error of the first. It reads the whole table, page by page, and
+// pauses after each for four times as long as it took if unhurried.
+func (db *DB) UnreadableKeys(ctx context.Context, unhurried bool) (n int, first error, err error) {
+	for last := ""; ; {
+		start := time.Now()
+		var rows []keyRow
+		if err := db.read.WithContext(ctx).Where("id > ? AND revoked_at IS NULL", last).Order("id").Limit(inspectPage).Find(&rows).Error; err != nil {
+			return n, first, fmt.Errorf("rows of keys can't be inspected: %w", err)
+		}
+		for i := range rows {
+			_, err := rows[i].record()
+			if err == nil {
+				_, err = rows[i].verifier()
+			}
+			if err == nil {
+				continue
+			}
+			if n++; first == nil {
+				first = err
+			}
+		}
+		if len(rows) < inspectPage {
+			return n, first, nil
+		}
+		last = rows[len(rows)-1].ID
+		if !unhurried {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return n, first, ctx.Err()
+		case <-time.After(inspectShare * time.Since(start)):
+		}
+	}
+}

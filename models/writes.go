@@ -1,0 +1,100 @@
+package models
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"gorm.io/gorm"
+)
+
+// writes is what writing came to lately. Safe for concurrent use.
+type writes struct {
+	mu       sync.Mutex
+	wellAt   time.Time // of the last write that was committed
+	failedAt time.Time
+	fault    Fault // then
+	failures int   // since wellAt
+}
+
+// Faults that concern every write end with the first success that follows them by
+// writesCalm, since a small write may still find room on a full disk. Others may be
+// one statement's bad luck: they count when some have failed for a while and none
+// succeeded.
+const (
+	writesCalm    = 15 * time.Second
+	writesPersist = 10 * time.Second
+	leastFailures = 3
+)
+
+// wrote takes in how a write ended. What the caller withdrew, and what was refused
+// for its content, says nothing about the database.
+func (db *DB) wrote(err error) {
+	w := &db.writes
+	f, failed := FaultOf(err)
+	if failed && (errors.Is(err, context.Canceled) || f.Kind == FaultData || f.Kind == FaultOther) {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if failed {
+		w.failedAt, w.fault, w.failures = time.Now(), f, w.failures+1
+	} else {
+		w.wellAt, w.failures = time.Now(), 0
+	}
+}
+
+// WritesFail reports whether, and why, writes fail now. A database that can't be
+// reached at all is not meant. Safe for concurrent use.
+func (db *DB) WritesFail(now time.Time) (Fault, bool) {
+	w := &db.writes
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch w.fault.Kind {
+	case "", FaultUnreachable, FaultStarting, FaultRefused, FaultNoDatabase, FaultSchemaMissing:
+		return Fault{}, false
+	case FaultDiskFull, FaultReadOnly, FaultPermission, FaultIO, FaultCorrupt, FaultStandby:
+		return w.fault, w.failures > 0 || now.Sub(w.failedAt) < writesCalm
+	}
+	return w.fault, w.failures >= leastFailures && now.Sub(w.wellAt) > writesPersist
+}
+
+// probeText takes several pages of an SQLite file, so that one that can't grow is
+// noticed; an index of Postgres takes no value of that size.
+func (db *DB) probeText() string {
+	if db.driver == Postgres {
+		return "write probe"
+	}
+	return "write probe " + strings.Repeat("x", 8<<10)
+}
+
+// ProbeWrite commits a write that leaves nothing behind, unless one has succeeded
+// within since; what comes of it is in [DB.WritesFail]. Where replicas beat there is
+// always one.
+func (db *DB) ProbeWrite(ctx context.Context, since time.Duration) (err error) {
+	if db.wroteWithin(since) {
+		return nil
+	}
+	defer func() { db.wrote(err) }()
+	text := db.probeText() + rand.Text() // several processes may probe at once
+	err = db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		if err := tx.Exec("INSERT INTO usage_marks (source, sequence, at) VALUES (?, 0, ?)", text, time.Now().UTC()).Error; err != nil {
+			return err
+		}
+		return tx.Exec("DELETE FROM usage_marks WHERE source = ?", text).Error
+	})
+	if err != nil {
+		return fmt.Errorf("a write was tried: %w", err)
+	}
+	return nil
+}
+
+func (db *DB) wroteWithin(d time.Duration) bool {
+	db.writes.mu.Lock()
+	defer db.writes.mu.Unlock()
+	return db.writes.failures == 0 && time.Since(db.writes.wellAt) < d
+}
