@@ -28,11 +28,8 @@ type Purge struct {
 	// Instance is the replica that purges by itself. It stops where another
 	// replica is in charge of that. Empty: somebody asked for the purge.
 	Instance string
-	// Pace is called with the number of keys that a transaction has deleted, first
-	// with 0, and returns when more may be deleted, or ctx's error: every replica
-	// remembers each deleted key for as long as the change feed is kept. nil:
-	// there is no bound.
-	Pace func(ctx context.Context, keys int) error
+	// Pace bounds how fast keys are deleted; nil: there is no bound.
+	Pace Pacer
 	// Budget is after how long a call returns with Purged.More; 0: it goes on to
 	// the end.
 	Budget time.Duration
@@ -61,4 +58,13 @@ func (p *Purged) Add(q Purged) {
 	p.AuditEntries += q.AuditEntries
 	p.IdempotencyKeys += q.IdempotencyKeys
 	p.Usage += q.Usage
+}
+
+// Pacer bounds how fast keys are deleted, since every replica remembers each
+// deleted key for as long as the change feed is kept.
+type Pacer interface {
+	// Wait returns when more keys may be deleted, or ctx's error.
+	Wait(ctx context.Context) error
+	// Deleted takes in how many keys a transaction has deleted.
+	Deleted(keys int)
 }

@@ -85,6 +85,9 @@ func (c *purge) do(ctx context.Context) (authz.Purged, error) {
 }
 
 func (c *purge) run(ctx context.Context) (err error) {
+	if err := c.inCharge(c.read.WithContext(ctx)); err != nil {
+		return err
+	}
 	if c.purged.At, err = c.Now(ctx); err != nil {
 		return err
 	}
@@ -127,18 +130,26 @@ func (c *purge) inTransaction(ctx context.Context, do func(tx *gorm.DB) error) e
 		if err := tx.Exec("SELECT pg_advisory_xact_lock(?::bigint)", purgeLock).Error; err != nil {
 			return err
 		}
-		if c.Instance != "" { // the first of the living replicas is in charge
-			var others int64
-			if err := tx.Raw("SELECT count(*) FROM replicas WHERE instance < ? AND at >= clock_timestamp() - make_interval(secs => ?)",
-				c.Instance, ReplicaTerm.Seconds()).Row().Scan(&others); err != nil {
-				return err
-			}
-			if others > 0 {
-				return errNotInCharge
-			}
+		if err := c.inCharge(tx); err != nil {
+			return err
 		}
 		return do(tx)
 	})
+}
+
+// inCharge returns errNotInCharge unless somebody asked for the purge, or this
+// replica is the first of the living ones.
+func (c *purge) inCharge(q *gorm.DB) error {
+	if c.Instance == "" || c.driver == SQLite {
+		return nil
+	}
+	var others int64
+	err := q.Raw("SELECT count(*) FROM replicas WHERE instance < ? AND at >= clock_timestamp() - make_interval(secs => ?)",
+		c.Instance, ReplicaTerm.Seconds()).Row().Scan(&others)
+	if err == nil && others > 0 {
+		err = errNotInCharge
+	}
+	return err
 }
 
 // idempotencyKeys deletes old rows of idempotency_keys.

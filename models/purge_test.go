@@ -230,12 +230,9 @@ func TestPurge_LargeTablesInSmallTransactions(t *testing.T) {
 			SELECT 'a' || `+text+`, ?, '', '', '', '', '', '', '', '', '', '{}' FROM `+from, long)
 		run(t, db, "INSERT INTO idempotency_keys (principal, key, fingerprint, key_id, at) SELECT 'p', 'i' || "+text+", 'f', '', ? FROM "+from, long)
 		run(t, db, "INSERT INTO key_usage (key_id, count, last_used_at) SELECT 'k' || "+text+", 1, ? FROM "+from, long)
-		transactions, most := 0, 0
+		paced := &pacer{}
 		p := purgeAll()
-		p.Pace = func(_ context.Context, keys int) error {
-			transactions, most = transactions+1, max(most, keys)
-			return nil
-		}
+		p.Pace = paced
 		c := newPurge(db, p)
 		c.size = purgeSizes{page: 50, batch: 20, keys: 10, families: 7}
 		got := purgedBy(t, db, c)
@@ -243,8 +240,8 @@ func TestPurge_LargeTablesInSmallTransactions(t *testing.T) {
 		if got.RevokedKeys != dead || got.AuditEntries != n || got.IdempotencyKeys != n || got.Usage != dead {
 			t.Errorf("got %+v, want %d keys", got, dead)
 		}
-		if most > c.size.keys || most < c.size.keys/2 || transactions < int(dead)/c.size.keys {
-			t.Errorf("%d transactions, the largest of %d keys", transactions, most)
+		if paced.most > c.size.keys || paced.most < c.size.keys/2 || paced.transactions < int(dead)/c.size.keys {
+			t.Errorf("%d transactions, the largest of %d keys", paced.transactions, paced.most)
 		}
 	})
 }
@@ -259,25 +256,23 @@ func timeType(db *DB) string {
 func TestPurge_BudgetEndsACallAndTheNextGoesOn(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		var keys []authz.NewKey
-		for range 301 {
+		for range 31 {
 			keys = append(keys, ended(t, "old", 90*day, 0, nil))
 		}
 		insert(t, db, keys...)
-		p := authz.Purge{RevokedKeys: day, Budget: 300 * time.Millisecond}
-		p.Pace = func(ctx context.Context, keys int) error {
-			if keys == 0 {
-				return nil
-			}
-			<-ctx.Done() // as long as the budget lasts
-			return ctx.Err()
-		}
+		p := authz.Purge{RevokedKeys: day, Budget: 200 * time.Millisecond}
+		paced := &pacer{holds: true}
+		p.Pace = paced
 		var total authz.Purged
 		calls := 0
 		for more := true; more; calls++ {
 			if calls == 100 {
 				t.Fatal("it does not end")
 			}
-			got, err := db.Purge(t.Context(), p)
+			paced.deleted = 0
+			c := newPurge(db, p)
+			c.size.families = 10
+			got, err := c.do(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -366,5 +361,27 @@ func TestPurge_ClocksThatDifferDeleteNothing(t *testing.T) {
 		if err := sameTime(now.Add(off), now); (err != nil) != refused {
 			t.Errorf("%v apart: %v", off, err)
 		}
+	}
+}
+
+// pacer counts, and, where it holds, lets nothing be deleted after the first
+// transaction as long as ctx lasts.
+type pacer struct {
+	holds                       bool
+	deleted, transactions, most int
+}
+
+func (p *pacer) Wait(ctx context.Context) error {
+	if p.holds && p.deleted > 0 {
+		<-ctx.Done()
+	}
+	return ctx.Err()
+}
+
+func (p *pacer) Deleted(keys int) {
+	p.deleted += keys
+	p.most = max(p.most, keys)
+	if keys > 0 {
+		p.transactions++
 	}
 }

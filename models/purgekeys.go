@@ -80,9 +80,6 @@ func (c *purge) keys(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := c.pace(ctx, 0); err != nil || c.purged.More {
-		return err
-	}
 	return c.pages(ctx, "api_keys", "id", c.After, func(from, to string) error {
 		c.purged.After = from
 		candidates, err := c.candidates(ctx, from, to)
@@ -91,8 +88,8 @@ func (c *purge) keys(ctx context.Context) error {
 		}
 		for some := range slices.Chunk(candidates, c.size.families) {
 			for rest := true; rest; {
-				if c.late() {
-					return nil
+				if err := c.pace(ctx); err != nil || c.late() {
+					return err
 				}
 				if rest, err = c.families(ctx, some, referred); err != nil {
 					return err
@@ -108,7 +105,7 @@ func (c *purge) keys(ctx context.Context) error {
 }
 
 // pace waits until more keys may be deleted, or the budget is used up.
-func (c *purge) pace(ctx context.Context, deleted int) error {
+func (c *purge) pace(ctx context.Context) error {
 	if c.Pace == nil || c.DryRun {
 		return nil
 	}
@@ -118,12 +115,10 @@ func (c *purge) pace(ctx context.Context, deleted int) error {
 		limited, cancel = context.WithDeadline(ctx, c.ends)
 		defer cancel()
 	}
-	err := c.Pace(limited, deleted)
-	if err != nil && ctx.Err() == nil && limited.Err() != nil {
-		c.purged.More = true
-		return nil
+	if err := c.Pace.Wait(limited); limited.Err() == nil || ctx.Err() != nil {
+		return err
 	}
-	return err
+	return nil // late
 }
 
 // referred are the ids of keys that a key of another family names as its
@@ -215,7 +210,10 @@ func (c *purge) families(ctx context.Context, candidates []endedKey, referred ma
 	c.purged.RevokedKeys += ended.revoked
 	c.purged.ExpiredKeys += ended.expired
 	c.purged.Usage += usage
-	return ended.rest, c.pace(ctx, len(ended.ids))
+	if c.Pace != nil && !c.DryRun {
+		c.Pace.Deleted(len(ended.ids))
+	}
+	return ended.rest, nil
 }
 
 func (c *purge) inFamilies(tx *gorm.DB, candidates []endedKey) *gorm.DB {

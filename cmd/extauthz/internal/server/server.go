@@ -71,6 +71,7 @@ type Server struct {
 	reloads   *reloads
 	stock     *inventory
 	replicas  *replicas
+	retention *retention
 }
 
 // New opens database and listeners and assembles everything; nothing is served
@@ -144,7 +145,8 @@ func (s *Server) assemble(ctx context.Context) error {
 	if s.check, err = envoy.New(s.traced(envoy.Config{Checker: p.authorizer, Encoder: p.encoder, Logger: s.log, Registerer: registry})); err != nil {
 		return err
 	}
-	keys, err := keyring.New(keyring.Config{Format: format, Peppers: func() *authz.Peppers { return s.policies.authorizer().Peppers },
+	s.retention = newRetention(registry, c, s.replicas.instance, format, s.log, s.db.Purge)
+	keys, err := keyring.New(keyring.Config{Format: format, Purger: s.retention, Peppers: func() *authz.Peppers { return s.policies.authorizer().Peppers },
 		Random: rand.Reader, Now: s.cache.Now, Store: s.db, Notifier: s.cache, Lists: s.cache, Logger: s.log})
 	if err != nil {
 		return err
@@ -191,6 +193,7 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return s.paceCollections(ctx) })
 	group.Go(func() error { return s.stock.run(ctx) })
 	group.Go(func() error { return s.replicas.run(ctx) })
+	group.Go(func() error { return s.retention.run(ctx) })
 	group.Go(func() error { return s.watch(ctx) })
 	if dsn := s.c.Settings.Database.ListenDSN.Reveal(); dsn != "" && s.c.Settings.Database.Driver == models.Postgres {
 		group.Go(func() error {
