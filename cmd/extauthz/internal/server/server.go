@@ -95,6 +95,9 @@ func New(ctx context.Context, c Config) (s *Server, err error) {
 	if s.db, err = OpenDatabase(ctx, c.Settings, c.Logger); err != nil {
 		return s, err
 	}
+	if err = s.db.StartServing(ctx); err != nil {
+		return s, err
+	}
 	return s, s.assemble(ctx)
 }
 
