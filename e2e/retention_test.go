@@ -90,7 +90,7 @@ func TestPurge_CommandCountsAndDeletes(t *testing.T) {
 		if got := why("/orders", lately.Key); got != "key_revoked" {
 			t.Errorf("the key that was revoked lately is %s", got)
 		}
-		if listed := s.Must("audit", "-o", "json"); strings.Count(listed, "retention.purge") != 2 {
+		if listed := s.Must("audit", "-o", "json"); strings.Count(listed, `"action": "purge"`) != 2 {
 			t.Errorf("the audit does not tell of two transactions: %s", listed)
 		}
 		if _, errOut, err := s.CLI("purge", "--revoked-for", "59m"); err == nil || !strings.Contains(errOut, "revoked_for") {

@@ -26,7 +26,7 @@ const (
 )
 
 // auditPurge is the action of the audit entry of a purge.
-const auditPurge = "retention.purge"
+const auditPurge = "purge"
 
 // errNotInCharge ends a purge that belongs to another replica.
 var errNotInCharge = errors.New("another replica purges")

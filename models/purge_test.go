@@ -178,7 +178,7 @@ func TestPurge_DeletesOnlyWhatEnded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(entries) != 1 || entries[0].Actor != "retention" || entries[0].Action != "retention.purge" ||
+		if len(entries) != 1 || entries[0].Actor != "retention" || entries[0].Action != "purge" ||
 			entries[0].Detail["revoked_keys"] != "2" || entries[0].Detail["expired_keys"] != "3" {
 			t.Errorf("audit: %+v", entries)
 		}

@@ -113,7 +113,7 @@ func runCopy(c *cobra.Command, g *globals, a, b models.Config, verifyOnly bool) 
 	defer func() { err = errors.Join(err, target.Close()) }()
 	var shown time.Time
 	tables, err := do(ctx, source, target, func(table string, rows, of int64) {
-		if time.Since(shown) > time.Second {
+		if time.Since(shown) > 5*time.Second {
 			shown = time.Now()
 			_, _ = fmt.Fprintf(c.ErrOrStderr(), "%s: %d of %d rows\n", table, rows, of)
 		}
