@@ -307,6 +307,24 @@ func TestPurge_TimesThatPeopleTyped(t *testing.T) {
 	})
 }
 
+// TestPurge_ForeignKeys: what another program's table refers to stays, and keeps no
+// other key from being deleted.
+func TestPurge_ForeignKeys(t *testing.T) {
+	each(t, func(t *testing.T, db *DB) {
+		run(t, db, "CREATE TABLE theirs (key_id TEXT REFERENCES api_keys (id))")
+		for i := range 5 {
+			k := ended(t, fmt.Sprintf("key %d", i), 0, 90*day, nil)
+			insert(t, db, k)
+			if i == 2 {
+				run(t, db, "INSERT INTO theirs VALUES (?)", k.Record.ID)
+			}
+		}
+		if got, err := db.Purge(t.Context(), purgeAll()); err != nil || got.ExpiredKeys != 4 || !names(t, db)["key 2"] {
+			t.Errorf("got %+v, %v, left are %v", got, err, names(t, db))
+		}
+	})
+}
+
 // TestPurge_WaitsForNoWriter: a family that somebody changes just now is left out,
 // and what came of it is seen by the next run.
 func TestPurge_WaitsForNoWriter(t *testing.T) {

@@ -2,6 +2,7 @@ package models
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -87,13 +88,8 @@ func (c *purge) keys(ctx context.Context) error {
 			return err
 		}
 		for some := range slices.Chunk(candidates, c.size.families) {
-			for rest := true; rest; {
-				if err := c.pace(ctx); err != nil || c.late() {
-					return err
-				}
-				if rest, err = c.families(ctx, some, referred); err != nil {
-					return err
-				}
+			if done, err := c.wholly(ctx, some, referred); err != nil || !done {
+				return err
 			}
 			c.purged.After = some[len(some)-1].id
 		}
@@ -102,6 +98,34 @@ func (c *purge) keys(ctx context.Context) error {
 		}
 		return nil
 	})
+}
+
+// wholly deletes all that can be deleted of these keys' families; done is false
+// where the budget was used up before. A table of another program may refer to
+// api_keys by a foreign key: the families that it refers to stay, and keep no other
+// one from being deleted.
+func (c *purge) wholly(ctx context.Context, candidates []endedKey, referred map[string]bool) (done bool, err error) {
+	for rest := true; rest; {
+		if err := c.pace(ctx); err != nil || c.late() {
+			return false, err
+		}
+		rest, err = c.families(ctx, candidates, referred)
+		switch {
+		case err == nil:
+		case !errors.Is(err, gorm.ErrForeignKeyViolated):
+			return false, err
+		case len(candidates) == 1:
+			return true, nil
+		default:
+			for one := range slices.Chunk(candidates, 1) {
+				if done, err := c.wholly(ctx, one, referred); err != nil || !done {
+					return false, err
+				}
+			}
+			return true, nil
+		}
+	}
+	return true, nil
 }
 
 // pace waits until more keys may be deleted, or the budget is used up.
