@@ -106,6 +106,9 @@ func TestCopy_EverythingArrives(t *testing.T) {
 	eachWay(t, func(t *testing.T, from *DB, into Config) {
 		keys := fill(t, from)
 		to := opened(t, into)
+		if from.driver == Postgres { // most servers order text by a language, not by its bytes
+			run(t, from, `ALTER TABLE api_keys ALTER COLUMN id TYPE TEXT COLLATE "en-x-icu"`)
+		}
 		tables := copied(t, from, to)
 		for table, rows := range map[string]int64{"api_keys": 46, "roles": 1, "key_usage": 1, "usage_marks": 1, "idempotency_keys": 1, "audit_log": 2} {
 			if got := tables[table]; got.Rows != rows || got.Written != rows || got.TargetRows != rows {
