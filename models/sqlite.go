@@ -24,6 +24,8 @@ const (
 	// it later would fail without waiting if another one wrote in between.
 	sqliteWriting = sqliteSettings + "&_txlock=immediate"
 	sqliteReading = sqliteSettings + "&_pragma=query_only(1)"
+	// A database that is only copied: nothing of it is set.
+	sqliteSource = "?mode=ro&_timezone=UTC&_pragma=busy_timeout(5000)&_pragma=query_only(1)"
 )
 
 // openSQLite opens the file by one connection that writes, since waiting in the

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"gorm.io/gorm"
 )
 
 // OpenTransaction is a transaction that has written, or is about to, and is not over.
@@ -35,10 +37,18 @@ func (t OpenTransaction) String() string {
 // OldTransactions returns the transactions of the whole cluster that are open for longer
 // than age, the oldest first. Each of them keeps Postgres from cleaning up after changed
 // rows, the outbox's among them, and makes the feed's snapshots longer. SQLite has none.
-func (db *DB) OldTransactions(ctx context.Context, age time.Duration) (old []OpenTransaction, err error) {
+func (db *DB) OldTransactions(ctx context.Context, age time.Duration) ([]OpenTransaction, error) {
 	if db.driver == SQLite {
 		return nil, nil
 	}
+	old, err := oldTransactions(db.read.WithContext(ctx), age)
+	if err != nil {
+		return nil, fmt.Errorf("open transactions can't be listed: %w", oneLine(err))
+	}
+	return old, nil
+}
+
+func oldTransactions(q *gorm.DB, age time.Duration) (old []OpenTransaction, err error) {
 	var rows []struct {
 		PID                                int `gorm:"column:pid"`
 		Database, User, Application, State string
@@ -48,7 +58,7 @@ func (db *DB) OldTransactions(ctx context.Context, age time.Duration) (old []Ope
 	}
 	// A mark tells that a transaction was open then, whatever the session hides of itself.
 	// xid is the transaction's number without its epoch, as sessions show it.
-	err = db.read.WithContext(ctx).Raw(`
+	err = q.Raw(`
 		WITH marked AS (SELECT m.at, x % 4294967296 AS xid FROM (SELECT at, snapshot FROM feed_marks WHERE at <= clock_timestamp() - make_interval(secs => @age) ORDER BY id DESC LIMIT 1) m,
 			unnest(string_to_array(split_part(m.snapshot, ':', 3), ',')::bigint[]) AS x),
 		running AS (SELECT pid, COALESCE(datname, '') AS database, COALESCE(usename, '') AS "user", COALESCE(application_name, '') AS application,
@@ -57,7 +67,7 @@ func (db *DB) OldTransactions(ctx context.Context, age time.Duration) (old []Ope
 		SELECT running.*, clock_timestamp() AS now, marked.at AS marked FROM running LEFT JOIN marked USING (xid)`,
 		map[string]any{"age": age.Seconds()}).Scan(&rows).Error
 	if err != nil {
-		return nil, fmt.Errorf("open transactions can't be listed: %w", oneLine(err))
+		return nil, err
 	}
 	for _, r := range rows {
 		t := OpenTransaction{PID: r.PID, Database: r.Database, User: r.User, Application: r.Application, State: r.State}

@@ -80,6 +80,9 @@ func (s *Service) Create(ctx context.Context, p Principal, r CreateRequest) (Cre
 	var replay *authz.IdempotencyError
 	if errors.As(err, &replay) {
 		rec, err := s.find(ctx, p, replay.KeyID)
+		if errors.Is(err, authz.ErrNotFound) {
+			return Created{}, fmt.Errorf("idempotency key: %w, and the key that it made was deleted since: send another one", authz.ErrConflict)
+		}
 		return Created{Record: rec, Replayed: err == nil}, err
 	}
 	if err != nil {

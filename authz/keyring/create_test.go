@@ -153,3 +153,12 @@ func TestFailedWriteTellsNobody(t *testing.T) {
 		t.Errorf("told of %+v", c)
 	}
 }
+
+func TestCreate_IdempotencyKeyOfADeletedKey(t *testing.T) {
+	b := newBench(t)
+	r := keyring.CreateRequest{UserID: "u", Name: "n", Scopes: scopes(t, "a:x"), IdempotencyKey: "once"}
+	must(b.keys.Create(t.Context(), system, r))(t)
+	b.fake().keys = nil // the key is deleted
+	_, err := b.keys.Create(t.Context(), system, r)
+	wantErr(t, err, authz.ErrConflict)
+}

@@ -24,6 +24,9 @@ const (
 	// ShadowKeys lets a key's refusals be only reported for a while; beside UpdateKeys.
 	ShadowKeys Permission = "extauthz/shadow:update"
 
+	PurgeKeys  Permission = "extauthz/keys:purge"  // delete keys that ended long ago
+	PurgeAudit Permission = "extauthz/audit:purge" // delete old audit entries; beside PurgeKeys
+
 	CreateRoles Permission = "extauthz/roles:create"
 	ReadRoles   Permission = "extauthz/roles:read"
 	UpdateRoles Permission = "extauthz/roles:update"

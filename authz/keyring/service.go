@@ -27,7 +27,8 @@ type Config struct {
 	Now      func() time.Time
 	Store    Store
 	Notifier Notifier
-	Lists    Lists // nil: lists are always read from the store
+	Lists    Lists  // nil: lists are always read from the store
+	Purger   Purger // nil: Purge fails
 	Logger   *slog.Logger
 }
 
@@ -59,6 +60,7 @@ type Service struct {
 	store        Store
 	notifier     Notifier
 	lists        Lists
+	purger       Purger
 	log          *slog.Logger
 }
 
@@ -69,7 +71,7 @@ func New(c Config) (*Service, error) {
 	}
 	return &Service{
 		format: c.Format, environments: c.Format.Environments(), peppers: c.Peppers,
-		random: c.Random, clock: c.Now, store: c.Store, notifier: c.Notifier, lists: c.Lists, log: c.Logger,
+		random: c.Random, clock: c.Now, store: c.Store, notifier: c.Notifier, lists: c.Lists, purger: c.Purger, log: c.Logger,
 	}, nil
 }
 

@@ -52,7 +52,7 @@ func migrateCommand(g *globals) *cobra.Command {
 			return errors.Join(g.migrationStatus(c, db), db.Close())
 		},
 	}
-	return group("migrate", "The database's schema", up, status)
+	return group("migrate", "The database's schema and content", up, status, migrateCopyCommand(g))
 }
 
 func (g *globals) migrationStatus(c *cobra.Command, db *models.DB) error {

@@ -44,7 +44,7 @@ func newRoot() *cobra.Command {
 	f.StringVar(&g.tokenFile, "token-file", os.Getenv("EXTAUTHZ_TOKEN_FILE"), "file with the key for the management API")
 	f.StringVarP(&g.output, "output", "o", "table", "form of what is printed: table or json")
 	root.AddCommand(serveCommand(g), keysCommand(g), rolesCommand(g), explainCommand(g), routesCommand(g), cacheCommand(g),
-		usageCommand(g), auditCommand(g), configCommand(g), secretsCommand(g), envoyCommand(g), migrateCommand(g), doctorCommand(g), healthcheckCommand(g), versionCommand(g))
+		usageCommand(g), auditCommand(g), purgeCommand(g), configCommand(g), secretsCommand(g), envoyCommand(g), migrateCommand(g), doctorCommand(g), healthcheckCommand(g), versionCommand(g))
 	return root
 }
 

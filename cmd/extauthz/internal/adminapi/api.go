@@ -73,6 +73,7 @@ func New(c Config) (http.Handler, error) {
 	a.registerKeys(humaAPI)
 	a.registerRoles(humaAPI)
 	a.registerOperations(humaAPI)
+	a.registerPurge(humaAPI)
 	a.registerExplain(humaAPI)
 	return a.guard(mux), nil
 }

@@ -26,6 +26,8 @@ type Config struct {
 	Cache Cache `koanf:"cache"`
 	// Form and digest of keys.
 	Keys Keys `koanf:"keys"`
+	// How long rows are kept that have no more use.
+	Retention Retention `koanf:"retention"`
 	// Where a request's key may stand. A value that does not begin as keys do is another party's: it is passed on, and counts for nothing beside a key. Two keys, the same one twice included, are refused.
 	Credentials []Credential `koanf:"credentials"`
 	// What the upstream is told about the key.

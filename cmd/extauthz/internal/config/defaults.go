@@ -51,6 +51,10 @@ const (
 	DefaultMonitorHitRate  = 0.8
 	DefaultMonitorEntries  = 10_000
 
+	DefaultRetentionIdempotency = 24 * time.Hour
+	DefaultRetentionUsage       = 30 * 24 * time.Hour
+	DefaultRetentionInterval    = time.Hour
+
 	DefaultBrand               = "ak"
 	DefaultIdentityPrefix      = "x-auth-"
 	DefaultLimitsMode          = "service"
@@ -93,7 +97,8 @@ func Defaults() *Config {
 				HitRate: DefaultMonitorHitRate, Entries: DefaultMonitorEntries,
 			},
 		},
-		Keys: Keys{Brand: DefaultBrand, Environments: []string{"live", "test"}, PepperFiles: []string{}},
+		Keys:      Keys{Brand: DefaultBrand, Environments: []string{"live", "test"}, PepperFiles: []string{}},
+		Retention: Retention{Idempotency: DefaultRetentionIdempotency, Usage: DefaultRetentionUsage, Interval: DefaultRetentionInterval},
 		Credentials: []Credential{
 			{Header: "x-api-key"},
 			{Header: "authorization", Scheme: "Bearer"},

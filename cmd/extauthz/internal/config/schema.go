@@ -13,7 +13,7 @@ import (
 // The doc comments in these files are the schema's descriptions: one text for
 // the reader of the code and for the writer of a configuration.
 //
-//go:embed config.go policy.go cache.go
+//go:embed config.go policy.go cache.go retention.go
 var sources embed.FS
 
 const (
@@ -133,7 +133,7 @@ func shortDuration(d time.Duration) string {
 // enough for sources that gofmt wrote; with go/parser the binary would be 0.4 MB larger.
 func descriptions() map[string]string {
 	docs := map[string]string{}
-	for _, name := range []string{"config.go", "policy.go", "cache.go"} {
+	for _, name := range []string{"config.go", "policy.go", "cache.go", "retention.go"} {
 		text, err := sources.ReadFile(name)
 		if err != nil {
 			panic(fmt.Sprintf("embedded %s: %v", name, err))

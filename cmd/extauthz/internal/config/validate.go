@@ -26,6 +26,7 @@ func (c *Config) validate(now time.Time, problems *faults) {
 	v.database()
 	v.cache()
 	v.keys()
+	v.retention()
 	v.credentials()
 	v.identity()
 	v.keptOverrides()

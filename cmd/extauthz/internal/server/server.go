@@ -80,6 +80,7 @@ type Server struct {
 	exchanged chan struct{}
 	stock     *inventory
 	replicas  *replicas
+	retention *retention
 }
 
 // New opens the ops listener and checks that the others can be opened. It does no
@@ -152,7 +153,8 @@ func (s *Server) assemble(ctx context.Context) error {
 	if s.check, err = envoy.New(s.traced(envoy.Config{Checker: p.authorizer, Encoder: p.encoder, Logger: s.log, Registerer: registry})); err != nil {
 		return err
 	}
-	if s.keys, err = keyring.New(keyring.Config{Format: format, Peppers: func() *authz.Peppers { return s.policies.authorizer().Peppers },
+	s.retention = newRetention(registry, c, s.replicas.instance, format, s.log, s.db.Purge)
+	if s.keys, err = keyring.New(keyring.Config{Format: format, Purger: s.retention, Peppers: func() *authz.Peppers { return s.policies.authorizer().Peppers },
 		Random: rand.Reader, Now: s.cache.Now, Store: s.db, Notifier: s.cache, Lists: s.cache, Logger: s.log}); err != nil {
 		return err
 	}
@@ -225,6 +227,7 @@ func (s *Server) serve(ctx context.Context) error {
 	group.Go(func() error { return s.replicas.run(ctx) })
 	group.Go(func() error { s.conditions.Run(ctx, s.checks()...); return nil })
 	group.Go(func() error { return s.keepSchema(ctx) })
+	group.Go(func() error { return s.retention.run(ctx) })
 	if dsn := s.c.Settings.Database.ListenDSN.Reveal(); dsn != "" && s.c.Settings.Database.Driver == models.Postgres {
 		group.Go(func() error {
 			return models.Listen(ctx, models.ListenConfig{DSN: dsn, Ring: s.cache.Ring, Listening: s.ready.listening.Store, Logger: s.log})

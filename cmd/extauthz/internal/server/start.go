@@ -98,6 +98,10 @@ func (s *Server) openDatabase(ctx context.Context) (err error) {
 		_ = db.Close()
 		return err
 	}
+	if err := db.StartServing(ctx); err != nil {
+		_ = db.Close()
+		return err
+	}
 	s.db = db
 	return nil
 }

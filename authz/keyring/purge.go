@@ -1,0 +1,89 @@
+package keyring
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"extauthz/authz"
+)
+
+// Purger deletes rows that have no more use.
+type Purger interface {
+	// Configured is what the service deletes by itself.
+	Configured() authz.Purge
+	Purge(ctx context.Context, p authz.Purge) (authz.Purged, error)
+}
+
+const (
+	// leastAudit is for how long audit entries are kept at least where the service
+	// keeps them for ever by itself: nobody erases what was just done.
+	leastAudit = 30 * 24 * time.Hour
+	// mostRetention is the longest time that may be named.
+	mostRetention = 100 * 365 * 24 * time.Hour
+)
+
+// PurgeRequest says what is deleted: kinds with a duration, or, where none has
+// one, what the service deletes by itself.
+type PurgeRequest struct {
+	RevokedFor, ExpiredFor, AuditOlderThan time.Duration
+
+	DryRun bool
+	After  string        // of the call before
+	Budget time.Duration // after which the call returns with what it has done so far
+}
+
+// Purge deletes rows that have no more use, or counts them. The principal has to
+// act in all projects. Audit entries are kept at least as long as the service
+// itself keeps them, and 30 days where it keeps them for ever. What is returned
+// beside an error was deleted.
+func (s *Service) Purge(ctx context.Context, p Principal, r PurgeRequest) (authz.Purged, error) {
+	if err := p.Require(PurgeKeys); err != nil {
+		return authz.Purged{}, err
+	}
+	if !p.everywhere() {
+		return authz.Purged{}, fmt.Errorf("%w: your key may not act in all projects", ErrForbidden)
+	}
+	if s.purger == nil {
+		return authz.Purged{}, errors.New("purge: nothing deletes rows here")
+	}
+	purge, err := r.purge(s.purger.Configured())
+	if err != nil {
+		return authz.Purged{}, err
+	}
+	if purge.AuditEntries > 0 {
+		if err := p.Require(PurgeAudit); err != nil {
+			return authz.Purged{}, err
+		}
+	}
+	purge.By = authz.AuditEntry{Actor: p.actor(), ActorName: p.Name, RequestID: p.RequestID, Source: p.Source}
+	return s.purger.Purge(ctx, purge)
+}
+
+// purge checks the request beside what is configured.
+func (r PurgeRequest) purge(configured authz.Purge) (authz.Purge, error) {
+	purge := authz.Purge{RevokedKeys: r.RevokedFor, ExpiredKeys: r.ExpiredFor, AuditEntries: r.AuditOlderThan}
+	if r.RevokedFor == 0 && r.ExpiredFor == 0 && r.AuditOlderThan == 0 {
+		purge = configured
+	} else {
+		audit := max(configured.AuditEntries, authz.LeastRetention)
+		if configured.AuditEntries == 0 {
+			audit = leastAudit
+		}
+		v := &problems{}
+		for _, f := range []struct {
+			name        string
+			kept, least time.Duration
+		}{{"revoked_for", r.RevokedFor, authz.LeastRetention}, {"expired_for", r.ExpiredFor, authz.LeastRetention}, {"audit_older_than", r.AuditOlderThan, audit}} {
+			if f.kept != 0 && (f.kept < f.least || f.kept > mostRetention) {
+				v.add(f.name, "must be at least %v, and at most 100 years", f.least)
+			}
+		}
+		if err := v.err(); err != nil {
+			return purge, err
+		}
+	}
+	purge.DryRun, purge.After, purge.Budget = r.DryRun, r.After, r.Budget
+	return purge, nil
+}

@@ -1,0 +1,70 @@
+package authz
+
+import (
+	"context"
+	"time"
+)
+
+// LeastRetention is the shortest time for which rows may be asked to be kept:
+// what ended a moment ago may still be on its way to a person or a log.
+const LeastRetention = time.Hour
+
+// Purge says which rows are deleted: those that ended, or were written, at least
+// so long ago, in the database's time. A kind whose duration is 0 stays.
+type Purge struct {
+	RevokedKeys     time.Duration // since their revocation
+	ExpiredKeys     time.Duration // since their expiry, or the end of their grace
+	AuditEntries    time.Duration // since they were written
+	IdempotencyKeys time.Duration // since they were used first
+	Usage           time.Duration // of keys that are gone, since the last use
+
+	// Keep names prefixes whose keys stay whatever their state: a key that a
+	// file still names could otherwise be made again from that file.
+	Keep []string
+	// DryRun counts what would be deleted, and changes nothing.
+	DryRun bool
+	// By names who asks, for the audit: Actor, ActorName, RequestID and Source.
+	By AuditEntry
+	// Instance is the replica that purges by itself. It stops where another
+	// replica is in charge of that. Empty: somebody asked for the purge.
+	Instance string
+	// Pace bounds how fast keys are deleted; nil: there is no bound.
+	Pace Pacer
+	// Budget is after how long a call returns with Purged.More; 0: it goes on to
+	// the end.
+	Budget time.Duration
+	// After is Purged.After of the call before, which this one goes on from.
+	After string
+}
+
+// Purged is what was deleted, or, in a dry run, would be.
+type Purged struct {
+	RevokedKeys, ExpiredKeys, AuditEntries, IdempotencyKeys, Usage int64
+
+	At    time.Time // the database's time that the bounds were counted from
+	More  bool      // the budget ended first: call again with After
+	After string
+}
+
+// Total is the number of all rows.
+func (p Purged) Total() int64 {
+	return p.RevokedKeys + p.ExpiredKeys + p.AuditEntries + p.IdempotencyKeys + p.Usage
+}
+
+// Add adds the counts of another call.
+func (p *Purged) Add(q Purged) {
+	p.RevokedKeys += q.RevokedKeys
+	p.ExpiredKeys += q.ExpiredKeys
+	p.AuditEntries += q.AuditEntries
+	p.IdempotencyKeys += q.IdempotencyKeys
+	p.Usage += q.Usage
+}
+
+// Pacer bounds how fast keys are deleted, since every replica remembers each
+// deleted key for as long as the change feed is kept.
+type Pacer interface {
+	// Wait returns when more keys may be deleted, or ctx's error.
+	Wait(ctx context.Context) error
+	// Deleted takes in how many keys a transaction has deleted.
+	Deleted(keys int)
+}

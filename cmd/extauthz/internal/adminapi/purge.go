@@ -1,0 +1,83 @@
+package adminapi
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"extauthz/authz/keyring"
+)
+
+// purgeBudget is how long one call deletes; a caller that has more to delete
+// calls again.
+const purgeBudget = 20 * time.Second
+
+// Purge asks for rows to be deleted that have no more use.
+type Purge struct {
+	DryRun         bool   `json:"dry_run,omitempty" doc:"Count what would be deleted, and change nothing."`
+	RevokedFor     string `json:"revoked_for,omitempty" doc:"Delete keys that were revoked at least so long ago, such as 90d or 2160h. At least 1h."`
+	ExpiredFor     string `json:"expired_for,omitempty" doc:"Delete keys that expired at least so long ago."`
+	AuditOlderThan string `json:"audit_older_than,omitempty" doc:"Delete audit entries that are at least so old. At least retention.audit, or 30 days where that is 0s."`
+	After          string `json:"after,omitempty" doc:"after of the answer before, where more was true."`
+}
+
+// Purged is how many rows were deleted or, in a dry run, would be.
+type Purged struct {
+	DryRun          bool      `json:"dry_run"`
+	RevokedKeys     int64     `json:"revoked_keys"`
+	ExpiredKeys     int64     `json:"expired_keys"`
+	AuditEntries    int64     `json:"audit_entries"`
+	IdempotencyKeys int64     `json:"idempotency_keys"`
+	Usage           int64     `json:"usage"`
+	AsOf            time.Time `json:"as_of" doc:"The database's time that ages were counted from."`
+	More            bool      `json:"more" doc:"The call's time was over: call again with after."`
+	After           string    `json:"after,omitempty"`
+}
+
+type purgeInput struct{ Body Purge }
+
+type purgedAnswer struct{ Body Purged }
+
+func (a *api) registerPurge(h huma.API) {
+	register(a, h, http.MethodPost, "/v1/purge", "purge", "Delete keys that ended long ago and old audit entries; without a duration, what the service deletes by itself", 0,
+		func(ctx context.Context, p keyring.Principal, in *purgeInput) (*purgedAnswer, error) {
+			f, b := fields{}, in.Body
+			r := keyring.PurgeRequest{DryRun: b.DryRun, After: b.After, Budget: purgeBudget,
+				RevokedFor:     parse(&f, "revoked_for", b.RevokedFor, retained),
+				ExpiredFor:     parse(&f, "expired_for", b.ExpiredFor, retained),
+				AuditOlderThan: parse(&f, "audit_older_than", b.AuditOlderThan, retained)}
+			if err := f.err(); err != nil {
+				return nil, err
+			}
+			purged, err := a.keys.Purge(ctx, p, r)
+			if err != nil {
+				return nil, err
+			}
+			return &purgedAnswer{Purged{DryRun: b.DryRun, RevokedKeys: purged.RevokedKeys, ExpiredKeys: purged.ExpiredKeys, AuditEntries: purged.AuditEntries,
+				IdempotencyKeys: purged.IdempotencyKeys, Usage: purged.Usage, AsOf: purged.At, More: purged.More, After: purged.After}}, nil
+		})
+}
+
+// retained reads a duration, in days too: 90d. Empty is 0.
+func retained(text string) (time.Duration, error) {
+	if text == "" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(text)
+	if number, days := strings.CutSuffix(text, "d"); days {
+		var n int64
+		if n, err = strconv.ParseInt(number, 10, 64); n > 36500 {
+			n = 36500
+		}
+		d = time.Duration(n) * 24 * time.Hour
+	}
+	if err != nil || d <= 0 {
+		return 0, fmt.Errorf("%q is no duration: write one such as 90d or 2160h", text)
+	}
+	return d, nil
+}
