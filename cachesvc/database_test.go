@@ -26,14 +26,14 @@ type database struct {
 	open       map[uint64]bool // versions of transactions that are not over
 	trimmed    uint64          // changes up to this version are gone from the log
 	usage      map[string]authz.Usage
-	usageMarks map[string]uint64
+	usageMarks map[batchID]bool
 	ahead      time.Duration // of the local clock
 
 	keyReads, roleReads int
 }
 
 func newDatabase() *database {
-	return &database{epoch: "one", keys: map[string]authz.Record{}, roles: map[string]authz.Role{}, usage: map[string]authz.Usage{}, usageMarks: map[string]uint64{}, open: map[uint64]bool{}}
+	return &database{epoch: "one", keys: map[string]authz.Record{}, roles: map[string]authz.Role{}, usage: map[string]authz.Usage{}, usageMarks: map[batchID]bool{}, open: map[uint64]bool{}}
 }
 
 // commit stores a key under a new version; a nil edit deletes it.
@@ -251,6 +251,12 @@ func (c *connection) EndEpoch(ctx context.Context, epoch string) error {
 	return err
 }
 
+// batchID names a batch of usage.
+type batchID struct {
+	source   string
+	sequence uint64
+}
+
 func (c *connection) AddUsage(ctx context.Context, batches []authz.UsageBatch) (added uint64, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -260,12 +266,12 @@ func (c *connection) AddUsage(ctx context.Context, batches []authz.UsageBatch) (
 	}
 	c.database.mu.Lock()
 	defer c.database.mu.Unlock()
-	highest := maps.Clone(c.usageMarks)
 	for _, b := range batches {
-		if b.Sequence <= c.usageMarks[b.Source] {
+		id := batchID{b.Source, b.Sequence}
+		if c.usageMarks[id] {
 			continue
 		}
-		highest[b.Source] = max(highest[b.Source], b.Sequence)
+		c.usageMarks[id] = true
 		added += b.Uses()
 		for _, u := range b.Usage {
 			before := c.usage[u.KeyID]
@@ -276,7 +282,6 @@ func (c *connection) AddUsage(ctx context.Context, batches []authz.UsageBatch) (
 			c.usage[u.KeyID] = u
 		}
 	}
-	c.usageMarks = highest
 	if after != nil {
 		return 0, after
 	}
