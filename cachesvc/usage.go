@@ -33,9 +33,9 @@ const (
 //     a sequence (usageheld.go). The database adds a batch once, so one whose
 //     outcome is unknown is written again, by anyone and in any order.
 //   - A batch that the database has not taken by the next tick is copied to Redis
-//     (usagejournal.go) or, where that can't be, moved to a file (usagespool.go),
-//     so that a killed process loses no more than the last few seconds, however
-//     long the database is away.
+//     (usagejournal.go) and moved to a file (usagespool.go), so that a killed
+//     process loses no more than the last few seconds, however long the database
+//     is away.
 //
 // No lock is shared by all keys.
 type usage struct {
@@ -291,40 +291,50 @@ func (u *usage) addUsage(ctx context.Context, some []authz.UsageBatch) error {
 	return nil
 }
 
-// keep copies batches that wait for the database to Redis, or moves them to a
-// file. An error says why some are still in memory alone.
+// keep copies batches that wait for the database to Redis, in case this machine is
+// lost, and moves them to a file, in case Redis is. Either is enough. An error says
+// why some are still in memory alone.
 func (u *usage) keep(ctx context.Context) error {
 	left := u.held.exposed()
 	if len(left) == 0 {
 		return nil
 	}
-	limited, cancel := context.WithTimeout(ctx, keepDeadline)
-	defer cancel()
-	var errs []error
-	for len(left) > 0 && u.journal.usable(limited) {
-		if err := u.journal.keep(limited, left[0]); err != nil {
-			errs = append(errs, err)
-			break
-		}
-		u.held.copied(left[0])
-		u.collecting.Store(true) // as soon as the database is back
-		left = left[1:]
-	}
-	if len(left) == 0 {
+	err := errors.Join(u.copyToRedis(ctx, left), u.moveToFile(left))
+	if u.held.exposedUses() == 0 {
 		return nil
 	}
-	if u.spool == nil {
-		return errors.Join(append(errs, errNoSpool)...)
-	}
-	moved, err := u.spool.keep(left)
-	u.held.drop(batchesOf(left[:moved]))
-	if err != nil {
-		return errors.Join(append(errs, err)...)
+	return err
+}
+
+func (u *usage) copyToRedis(ctx context.Context, batches []*heldBatch) error {
+	limited, cancel := context.WithTimeout(ctx, keepDeadline)
+	defer cancel()
+	for _, b := range batches {
+		if !u.journal.usable(limited) {
+			return errNoJournal
+		}
+		if err := u.journal.keep(limited, b); err != nil {
+			return err
+		}
+		u.held.copied(b)
+		u.collecting.Store(true) // as soon as the database is back
 	}
 	return nil
 }
 
-var errNoSpool = errors.New("Redis does not take it, and there is no file to keep it in (usage.spool_mib)")
+func (u *usage) moveToFile(batches []*heldBatch) error {
+	if u.spool == nil {
+		return errNoSpool
+	}
+	moved, err := u.spool.keep(batches)
+	u.held.drop(batchesOf(batches[:moved]))
+	return err
+}
+
+var (
+	errNoJournal = errors.New("Redis is not used or does not take it")
+	errNoSpool   = errors.New("no file may be written (usage.spool_mib)")
+)
 
 // flush is the last write. Some time is left for Redis and the file.
 func (u *usage) flush(ctx context.Context) error {
