@@ -207,7 +207,7 @@ func usageUnder(t *testing.T, with string, all []ordeal) {
 // TestUsage_OutagesAndKillsLoseTheLastSecondsAtMost: docs/cache.md#usage states it.
 func TestUsage_OutagesAndKillsLoseTheLastSecondsAtMost(t *testing.T) {
 	usageUnder(t, "Redis", []ordeal{
-		{"frozen", "restarted empty", "killed", 8 * time.Second},
-		{"killed", "killed", "stopped", 4 * time.Second},
+		{"frozen", "restarted empty", "killed", 7 * time.Second},
+		{"killed", "killed", "stopped", 2 * time.Second},
 	})
 }
