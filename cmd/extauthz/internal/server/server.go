@@ -127,7 +127,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	}
 	s.stock = newInventory(registry, s.c.Version, s.db.CountKeys, s.cache.Now)
 	registerConnections(registry, s.db.Connections)
-	s.replicas = &replicas{db: s.db, instance: uuid.NewString()}
+	s.replicas = newReplicas(registry, s.db, uuid.NewString())
 	format, err := c.KeyFormat()
 	if err != nil {
 		return err
@@ -201,6 +201,7 @@ func (s *Server) Run(ctx context.Context) error {
 		select {
 		case <-s.cache.Ready():
 			s.awaitWarm(ctx)
+			s.replicas.awaitCount(ctx)
 			s.ready.loaded.Store(true)
 			s.grpc.SetServing(true)
 			s.log.Info("serving", "grpc", s.listen.grpc.Addr().String(), "http", s.listen.http.Addr().String(), "admin", s.listen.admin.Addr().String(),
