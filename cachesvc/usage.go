@@ -274,7 +274,12 @@ func (u *usage) collect(ctx context.Context, send func([]authz.UsageBatch) error
 	if u.journal.shared == nil || u.journal.shared.breaker.current() != BreakerClosed {
 		return nil // it is tried at the next collection
 	}
-	return u.journal.collect(ctx)
+	err := u.journal.collect(ctx)
+	if errors.Is(err, errSharedStore) || errors.Is(err, errLeftAlone) { // the breaker reports it
+		u.collecting.Store(true)
+		return nil
+	}
+	return err
 }
 
 // addUsage is one transaction. On an error it is unknown whether it took place.

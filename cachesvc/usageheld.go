@@ -4,10 +4,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"extauthz/authz"
 )
@@ -149,6 +152,15 @@ func encodeBatch(b *heldBatch) ([]byte, error) {
 	return data, nil
 }
 
+// mostUses keeps a damaged or invented count away from the database, which would
+// refuse the whole transaction for ever.
+const mostUses = 1 << 40
+
+// storable reports whether both databases take a text as an id.
+func storable(id string) bool {
+	return id != "" && len(id) <= 200 && utf8.ValidString(id) && !strings.ContainsRune(id, 0)
+}
+
 func decodeBatch(data []byte, now time.Time) (authz.UsageBatch, error) {
 	var v batchValue
 	if err := json.Unmarshal(data, &v); err != nil {
@@ -156,12 +168,15 @@ func decodeBatch(data []byte, now time.Time) (authz.UsageBatch, error) {
 	}
 	b := authz.UsageBatch{Source: v.Source, Sequence: v.Sequence}
 	switch {
-	case b.Source == "" || b.Sequence == 0:
+	case !storable(b.Source) || b.Sequence == 0 || b.Sequence > math.MaxInt64:
 		return b, errors.New("it has no source or no sequence")
 	case now.Sub(v.At) > usageAge:
 		return b, fmt.Errorf("it is older than %s", usageAge)
 	}
 	for _, u := range v.Usage {
+		if !storable(u.KeyID) || u.Count == 0 || u.Count > mostUses {
+			return b, errors.New("it holds an id or a count that no replica writes")
+		}
 		b.Usage = append(b.Usage, authz.Usage{KeyID: u.KeyID, Count: u.Count, LastUsedAt: u.Last})
 	}
 	return b, nil

@@ -255,6 +255,23 @@ func TestUsage_TheLastFlushLosesNothing(t *testing.T) {
 	}
 }
 
+// TestUsage_WhatNoReplicaWritesIsDropped: whoever writes to Redis must not be able to
+// stop the counting with a value that the database refuses.
+func TestUsage_WhatNoReplicaWritesIsDropped(t *testing.T) {
+	now := time.Now().UTC().Format(time.RFC3339)
+	for _, usage := range []string{`{"key_id":"a\u0000b","count":1}`, `{"key_id":"","count":1}`, `{"key_id":"k","count":0}`,
+		`{"key_id":"k","count":18446744073709551615}`, `{"key_id":"` + strings.Repeat("k", 300) + `","count":1}`, `{"key_id":"k","count":-1}`} {
+		for _, source := range []string{`"s","sequence":1`, `"s","sequence":0`, `"s","sequence":18446744073709551615`, `"s\u0000","sequence":1`} {
+			if b, err := decodeBatch([]byte(`{"source":`+source+`,"at":"`+now+`","usage":[`+usage+`]}`), time.Now()); err == nil {
+				t.Errorf("%s, %s: read as %+v", source, usage, b)
+			}
+		}
+	}
+	if b, err := decodeBatch([]byte(`{"source":"s","sequence":1,"at":"`+now+`","usage":[{"key_id":"k","count":2}]}`), time.Now()); err != nil || b.Uses() != 2 {
+		t.Errorf("%+v, %v", b, err)
+	}
+}
+
 // TestSpool_LeavesOutWhatIsNotWhole cuts and damages a file at every place.
 func TestSpool_LeavesOutWhatIsNotWhole(t *testing.T) {
 	dir := t.TempDir()

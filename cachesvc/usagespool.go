@@ -168,21 +168,29 @@ func (s *spool) drain(send func([]authz.UsageBatch) error) error {
 	}
 }
 
-// adopt sends what processes that are gone have left, and removes it.
+// adopt sends what processes that are gone have left, and removes it. A file that
+// can't be read is left for people. An error is that of send.
 func (s *spool) adopt(send func([]authz.UsageBatch) error) error {
 	entries, err := os.ReadDir(s.dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("searching for files of usage: %w", err)
+		s.log.Warn("files of usage can't be searched for", "folder", s.dir, "error", err)
+		return nil
 	}
+	var failed error
+	noting := func(some []authz.UsageBatch) error { failed = send(some); return failed }
 	for _, e := range entries {
 		if !strings.HasSuffix(e.Name(), spoolSuffix) || strings.HasPrefix(e.Name(), url.PathEscape(s.source)+"-") {
 			continue
 		}
-		if err := s.adoptFile(filepath.Join(s.dir, e.Name()), send); err != nil {
-			return err
+		err := s.adoptFile(filepath.Join(s.dir, e.Name()), noting)
+		if failed != nil {
+			return failed
+		}
+		if err != nil {
+			s.log.Warn("a file of usage can't be brought to the database; it is tried again", "error", err)
 		}
 	}
 	return nil
