@@ -25,7 +25,7 @@ const (
 type inquiry struct {
 	lease *lease
 	clock *clock
-	ring  func() // makes the feed be read at once
+	wake  func() // makes the feed be read at once
 
 	mu      sync.Mutex
 	next    *feedRound // nil: no check waits for it
@@ -39,8 +39,8 @@ type feedRound struct {
 	complete bool // to be read after done is closed
 }
 
-func newInquiry(t *trust, ring func()) *inquiry {
-	return &inquiry{lease: t.lease, clock: t.clock, ring: ring, asked: make(chan struct{}, 1)}
+func newInquiry(t *trust, wake func()) *inquiry {
+	return &inquiry{lease: t.lease, clock: t.clock, wake: wake, asked: make(chan struct{}, 1)}
 }
 
 // await reports whether a complete feed read began after the call. It is false if
@@ -104,7 +104,7 @@ func (q *inquiry) read(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, inquiryWait)
 	defer cancel()
 	now := q.clock.monotonic()
-	q.ring()
+	q.wake()
 	for !q.lease.startedSince(now) {
 		select {
 		case <-ctx.Done():

@@ -193,7 +193,7 @@ func TestUsage_ALongOutageLosesTheLastTicksOfAKilledProcess(t *testing.T) {
 }
 
 // TestUsage_TheLastFlushLosesNothing: what the database does not take goes to Redis
-// or a file, and the error tells of what could go nowhere.
+// or a file, and the error reports what could go nowhere.
 func TestUsage_TheLastFlushLosesNothing(t *testing.T) {
 	for _, c := range []struct {
 		name                  string
@@ -255,7 +255,7 @@ func TestUsage_TheLastFlushLosesNothing(t *testing.T) {
 	}
 }
 
-// TestUsage_WhatNoReplicaWritesIsDropped: whoever writes to Redis must not be able to
+// TestUsage_WhatNoReplicaWritesIsDropped: a client that writes to Redis must not be able to
 // stop the counting with a value that the database refuses.
 func TestUsage_WhatNoReplicaWritesIsDropped(t *testing.T) {
 	now := time.Now().UTC().Format(time.RFC3339)

@@ -29,7 +29,7 @@ var spoolTable = crc32.MakeTable(crc32.Castagnoli)
 
 // spool keeps batches of usage in files while neither the database nor Redis takes
 // them. A file is only ever appended to: a line is a checksum and a batch. It is
-// removed when the database has all of it. Whoever has a file open holds a lock on
+// removed when the database has all of it. A process that has a file open locks
 // it, so that a process that starts adopts only files of processes that are gone.
 // Reading a file twice is harmless: the database adds a batch once. Safe for
 // concurrent use, but drain and adopt by one goroutine at a time.
@@ -78,7 +78,7 @@ func (s *spool) create() (*spoolFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	if locked, err := tryLock(f); err != nil || !locked { // nobody else knows the name yet
+	if locked, err := tryLock(f); err != nil || !locked { // the name is new: no other process has it
 		_ = os.Remove(path)
 		return nil, errors.Join(fmt.Errorf("%s can't be locked", path), err, f.Close())
 	}

@@ -66,7 +66,7 @@ func TestRates_ReplicasKeepToTheFormula(t *testing.T) {
 	close(stop)
 	load.Wait()
 
-	// Nobody counted fewer than three: a killed replica counts for 15 s more.
+	// No replica counted fewer than three: a killed replica counts for 15 s more.
 	const share = float64(count) / replicas
 	var together []grant
 	for i, g := range granted {
