@@ -127,7 +127,7 @@ type Usage struct {
 // UsageBatch is usage that is added once, however often it is written: it is
 // known by Source and Sequence.
 type UsageBatch struct {
-	Source   string // of one process and one way; new batches have higher sequences
+	Source   string // of one process; new batches have higher sequences
 	Sequence uint64 // from 1 on
 	Usage    []Usage
 }

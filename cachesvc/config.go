@@ -33,9 +33,10 @@ const (
 	DefaultRetention     = time.Hour
 	DefaultFlightBudget  = 500 * time.Millisecond
 	DefaultLookupWait    = 150 * time.Millisecond
-	DefaultFlushEvery    = time.Minute
+	DefaultFlushEvery    = 2 * time.Second
 	DefaultCollectEvery  = time.Minute
 	DefaultFlushAt       = 10
+	DefaultSpoolBytes    = 32 << 20
 )
 
 // The bounds of [Config.MaxBytes]. The upper one keeps the segments of a shard
@@ -137,12 +138,16 @@ type Config struct {
 	// Its default is DefaultFlightBudget, or a shorter Lease.
 	FlightBudget time.Duration
 
-	FlushEvery time.Duration // without Shared: usage goes to the database at least this often
-	// CollectEvery is how often usage goes from Shared to the database; into
-	// Shared it goes each second.
+	FlushEvery time.Duration // usage goes to the database at least this often
+	// CollectEvery is how often Shared and SpoolDir are searched for usage that a
+	// process left there because the database did not take it.
 	CollectEvery time.Duration
-	FlushAt      uint64 // without Shared: a key with so many uses goes within a second
-	Instance     string // names this process; no two may share it. Empty: a random one
+	FlushAt      uint64 // a key with so many uses goes within a second
+	// SpoolDir is a folder for files of usage that neither the database nor Shared
+	// takes. Empty: such usage is in memory alone.
+	SpoolDir   string
+	SpoolBytes int64  // most that this process keeps there
+	Instance   string // names this process; no two may share it. Empty: a random one
 
 	Warm    WarmConfig
 	Monitor MonitorConfig
@@ -173,6 +178,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.FlushEvery, DefaultFlushEvery)
 	setDefault(&c.CollectEvery, DefaultCollectEvery)
 	setDefault(&c.FlushAt, DefaultFlushAt)
+	setDefault(&c.SpoolBytes, DefaultSpoolBytes)
 	c.Warm = c.Warm.withDefaults()
 	c.Monitor = c.Monitor.withDefaults()
 	if c.Instance == "" {

@@ -28,7 +28,7 @@ type database struct {
 	pages      int             // rows of a page of the feed at most; 0 is as many as are asked for
 	marks      []feedMark
 	usage      map[string]authz.Usage
-	usageMarks map[string]uint64
+	usageMarks map[batchID]bool
 	ahead      time.Duration // of the local clock
 
 	keyReads, roleReads int
@@ -41,7 +41,7 @@ type feedMark struct {
 }
 
 func newDatabase() *database {
-	return &database{epoch: "one", keys: map[string]authz.Record{}, roles: map[string]authz.Role{}, usage: map[string]authz.Usage{}, usageMarks: map[string]uint64{}, open: map[uint64]bool{}}
+	return &database{epoch: "one", keys: map[string]authz.Record{}, roles: map[string]authz.Role{}, usage: map[string]authz.Usage{}, usageMarks: map[batchID]bool{}, open: map[uint64]bool{}}
 }
 
 // commit stores a key under a new version; a nil edit deletes it.
@@ -321,6 +321,12 @@ func (c *connection) EndEpoch(ctx context.Context, epoch string) error {
 	return err
 }
 
+// batchID names a batch of usage.
+type batchID struct {
+	source   string
+	sequence uint64
+}
+
 func (c *connection) AddUsage(ctx context.Context, batches []authz.UsageBatch) (added uint64, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -330,12 +336,12 @@ func (c *connection) AddUsage(ctx context.Context, batches []authz.UsageBatch) (
 	}
 	c.database.mu.Lock()
 	defer c.database.mu.Unlock()
-	highest := maps.Clone(c.usageMarks)
 	for _, b := range batches {
-		if b.Sequence <= c.usageMarks[b.Source] {
+		id := batchID{b.Source, b.Sequence}
+		if c.usageMarks[id] {
 			continue
 		}
-		highest[b.Source] = max(highest[b.Source], b.Sequence)
+		c.usageMarks[id] = true
 		added += b.Uses()
 		for _, u := range b.Usage {
 			before := c.usage[u.KeyID]
@@ -346,7 +352,6 @@ func (c *connection) AddUsage(ctx context.Context, batches []authz.UsageBatch) (
 			c.usage[u.KeyID] = u
 		}
 	}
-	c.usageMarks = highest
 	if after != nil {
 		return 0, after
 	}

@@ -12,19 +12,32 @@ type lease struct {
 	term     time.Duration // database reachable: L1 is believed so long
 	maxStale time.Duration // database away: L1 is believed so long
 
-	start atomic.Int64 // of the last complete read, monotonic; noRead for none
+	start   atomic.Int64  // of the last complete read, monotonic; noRead for none
+	renewed chan struct{} // gets a value whenever start was renewed; one goroutine may wait
 }
 
 const noRead = -1
 
 func newLease(term, maxStale time.Duration) *lease {
-	l := &lease{term: term, maxStale: maxStale}
+	l := &lease{term: term, maxStale: maxStale, renewed: make(chan struct{}, 1)}
 	l.start.Store(noRead)
 	return l
 }
 
 // renew counts from start, which is when a read that is now complete began.
-func (l *lease) renew(start time.Duration) { l.start.Store(int64(start)) }
+func (l *lease) renew(start time.Duration) {
+	l.start.Store(int64(start))
+	select {
+	case l.renewed <- struct{}{}:
+	default: // the last one was not yet taken
+	}
+}
+
+// startedSince reports whether the last complete read began at now or later.
+func (l *lease) startedSince(now time.Duration) bool {
+	start := l.start.Load()
+	return start != noRead && time.Duration(start) >= now
+}
 
 // void ends the lease: nothing is known any more.
 func (l *lease) void() { l.start.Store(noRead) }

@@ -13,7 +13,7 @@ const (
 	// Look-ups of prefixes that the filter does not know and that go to the
 	// database all the same, since another replica may have made the key a
 	// moment ago: enough for every new key's first use, and little for a flood
-	// of forgeries.
+	// of forgeries. Beyond it they wait for the feed.
 	unknownPerSecond = 200
 	unknownBurst     = 200
 
@@ -29,19 +29,20 @@ type Members interface {
 	Prefixes(ctx context.Context, yield func(prefix string) error) error
 }
 
-// membership knows, without any I/O, which prefixes can't be a key's: forged
-// keys of the right form cost next to nothing then. It is loaded from the
-// database and fed by every change; its word counts only while the lease holds,
-// so a key that another replica made is unknown here for the lease's term at
-// most, and only while a flood has used up the look-ups that unknown prefixes
-// have. After that it is throttled.
-// It only ever says "no such key", and so can let nobody in.
+// membership knows which prefixes can't be a key's: forged keys of the right form
+// cost no look-up of their own then. It is loaded from the database and fed by
+// every change. It says "no such key" only after a complete feed read that began
+// after the check came (inquiry.go), since another replica may have made the key
+// a moment before; where that can't be had, the check is throttled. It only ever
+// says "no such key", and so can let nobody in.
 type membership struct {
 	source Members
 	lease  *lease
 	clock  *clock
 	log    *slog.Logger
 	budget budget
+	// await reports whether a complete feed read began after the call.
+	await func(ctx context.Context) bool
 
 	seed   maphash.Seed
 	filter atomic.Pointer[prefixFilter] // whole; nil: nothing can be told
@@ -52,26 +53,32 @@ type membership struct {
 	wanted    chan struct{}
 }
 
-func newMembership(source Members, t *trust, log *slog.Logger) *membership {
-	return &membership{source: source, lease: t.lease, clock: t.clock, log: log, seed: maphash.MakeSeed(), wanted: make(chan struct{}, 1),
+func newMembership(source Members, t *trust, log *slog.Logger, await func(context.Context) bool) *membership {
+	return &membership{source: source, await: await, lease: t.lease, clock: t.clock, log: log, seed: maphash.MakeSeed(), wanted: make(chan struct{}, 1),
 		budget: budget{interval: time.Second / unknownPerSecond, burst: unknownBurst * time.Second / unknownPerSecond}}
 }
 
 func (m *membership) hash(prefix string) uint64 { return maphash.String(m.seed, prefix) }
 
-// screen tells whether a prefix is looked up. Without the lease nobody can say
-// "no such key" unasked; but prefixes that were none a moment ago still have no
-// more look-ups than their share, so that a flood of them leaves the database to
-// the keys.
-func (m *membership) screen(prefix string) screening {
+// screen decides whether a prefix is looked up. Prefixes that were no key's a
+// moment ago have no more look-ups than their budget, so that a flood of them
+// leaves the database to the keys. Beyond it a check waits, for ctx or some 150 ms
+// at most, for a feed read that all such checks share.
+func (m *membership) screen(ctx context.Context, prefix string) screening {
 	f, now := m.filter.Load(), m.clock.monotonic()
-	switch {
-	case f == nil || f.has(m.hash(prefix)) || m.budget.take(now):
+	if f == nil || f.has(m.hash(prefix)) || m.budget.take(now) {
 		return screenAsk
-	case m.lease.holds(now):
-		return screenAbsent
-	default:
+	}
+	if !m.lease.holds(now) || !m.await(ctx) {
 		return screenThrottled
+	}
+	switch f = m.filter.Load(); {
+	case f == nil: // the history that it knew has ended
+		return screenThrottled
+	case f.has(m.hash(prefix)):
+		return screenAsk
+	default:
+		return screenAbsent
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -38,23 +39,38 @@ func guarded(t *testing.T, c *connection) *Service {
 	return s
 }
 
-// flood looks up so many prefixes that are no key's.
-func flood(t *testing.T, s *Service, n int) {
+// flood looks up so many prefixes at once that are no key's, and returns how many
+// were throttled. None may be anything but unknown or throttled.
+func flood(t *testing.T, s *Service, n int) (throttled int) {
 	t.Helper()
+	var mu sync.Mutex
+	var checks sync.WaitGroup
 	for i := range n {
-		e, err := s.Lookup(t.Context(), fmt.Sprintf("forged-%d-%d", i, rand.Uint64()), nil)
-		if err != nil || e.Record != nil {
-			t.Fatalf("got %+v, %v", e, err)
-		}
+		checks.Go(func() {
+			e, err := s.Lookup(t.Context(), fmt.Sprintf("forged-%d-%d", i, rand.Uint64()), nil)
+			if errors.Is(err, authz.ErrThrottled) {
+				mu.Lock()
+				defer mu.Unlock()
+				throttled++
+			} else if err != nil || e.Record != nil {
+				t.Errorf("got %+v, %v", e, err)
+			}
+		})
 	}
+	checks.Wait()
+	return throttled
 }
 
 func TestAFloodOfForgedKeysCostsABoundedNumberOfLookups(t *testing.T) {
 	bubble(t, func(t *testing.T, db *database, c *connection) {
 		s := guarded(t, c)
-		flood(t, s, 20_000)
-		if db.keyReads > unknownBurst {
-			t.Errorf("%d look-ups for 20,000 forged keys", db.keyReads)
+		began, throttled := time.Now(), flood(t, s, 20_000)
+		took := time.Since(began)
+		if most := unknownBurst + int(unknownPerSecond*took.Seconds()) + 1; db.keyReads > most {
+			t.Errorf("%d look-ups for 20,000 forged keys in %v", db.keyReads, took)
+		}
+		if throttled == 0 || took > inquiryPause+inquiryWait {
+			t.Errorf("%d were throttled, after %v: too many waited", throttled, took)
 		}
 		if s.Status().Members != 1 {
 			t.Errorf("%d members", s.Status().Members)
@@ -64,17 +80,58 @@ func TestAFloodOfForgedKeysCostsABoundedNumberOfLookups(t *testing.T) {
 	})
 }
 
-func TestANewKeyOfAnotherReplicaIsFoundAtOnceAndInAFloodWithinTheLease(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
-		s := guarded(t, c)
-		db.commit("calm", as)
-		wantEntry(t, s, "calm", true, authz.LayerDatabase)
-		flood(t, s, 1000)
-		db.commit("stormy", as)
-		time.Sleep(DefaultLease)
-		flood(t, s, 1000)
-		wantEntry(t, s, "stormy", true, authz.LayerDatabase)
-	})
+// TestMembership_ANewKeyIsNeverUnknown: another replica makes a key at any moment of
+// a flood that uses up the look-ups and, where it is heavy, the waiting checks too;
+// the feed is well, slow, or not to be read. The first check may be throttled, and
+// is right where there is room to wait.
+func TestMembership_ANewKeyIsNeverUnknown(t *testing.T) {
+	for _, feed := range []struct {
+		name string
+		does func() (time.Duration, time.Duration, error)
+		well bool
+	}{
+		{"well", func() (time.Duration, time.Duration, error) { return 0, time.Millisecond, nil }, true},
+		{"answers late", func() (time.Duration, time.Duration, error) { return 0, 60 * time.Millisecond, nil }, true},
+		{"slow", func() (time.Duration, time.Duration, error) { return 0, 700 * time.Millisecond, nil }, false},
+		{"away", func() (time.Duration, time.Duration, error) { return 0, 0, errAway }, false},
+	} {
+		for _, heavy := range []bool{false, true} {
+			t.Run(fmt.Sprintf("feed %s, heavy %v", feed.name, heavy), func(t *testing.T) {
+				bubble(t, func(t *testing.T, db *database, c *connection) {
+					s := guarded(t, c)
+					c.set(func(c *connection) { c.feed = feed.does })
+					sizes := []int{unknownBurst + 50, 60, 60}
+					if heavy {
+						sizes = []int{800, 800, 800}
+					}
+					r := rand.New(rand.NewPCG(1, 2))
+					found := 0
+					const keys = 25
+					for i := range keys {
+						var storm sync.WaitGroup
+						for _, size := range sizes {
+							storm.Go(func() { flood(t, s, size) })
+							time.Sleep(time.Duration(r.IntN(30)) * time.Millisecond)
+						}
+						name := fmt.Sprint("new-", i)
+						db.commit(name, as)
+						e, err := s.Lookup(t.Context(), name, nil)
+						switch {
+						case err == nil && live(e.Record):
+							found++
+						case !errors.Is(err, authz.ErrThrottled):
+							t.Fatalf("the first check of %s: %+v, %v", name, e, err)
+						}
+						storm.Wait()
+						time.Sleep(time.Second) // the budget is whole again
+					}
+					if feed.well && !heavy && found != keys {
+						t.Errorf("%d of %d were found at once", found, keys)
+					}
+				})
+			})
+		}
+	}
 }
 
 func TestAnOwnNewKeyIsFoundAtOnceInAFlood(t *testing.T) {

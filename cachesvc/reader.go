@@ -66,7 +66,7 @@ type reader[T any] struct {
 
 	// screen tells whether an id of which nothing is known is asked for; nil:
 	// every one is.
-	screen  func(id string) screening
+	screen  func(ctx context.Context, id string) screening
 	nothing value[T] // what is delivered then
 
 	// load reads the database; authz.ErrNotFound for nothing there.
@@ -90,7 +90,7 @@ func (r *reader[T]) get(ctx context.Context, id string, into *value[T]) (*value[
 		return v, authz.LayerLocal, nil
 	}
 	if v == nil && r.screen != nil {
-		switch r.screen(id) {
+		switch r.screen(ctx, id) {
 		case screenAbsent:
 			r.counts.local(false)
 			return &r.nothing, authz.LayerLocal, nil

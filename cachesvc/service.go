@@ -34,6 +34,7 @@ type Service struct {
 	monitor *monitor
 	// members is nil where the configuration names none.
 	members *membership
+	inquiry *inquiry // nil as members is
 
 	instance    string
 	maxKeys     int
@@ -95,7 +96,8 @@ func New(c Config) (*Service, error) {
 	s.warm = newWarmer(c)
 	s.monitor = newMonitor(c.Monitor)
 	if c.Members != nil {
-		s.members = newMembership(c.Members, t, c.Logger)
+		s.inquiry = newInquiry(t, s.Ring)
+		s.members = newMembership(c.Members, t, c.Logger, s.inquiry.await)
 		s.keys.screen = s.members.screen
 	}
 	s.metrics = newMetrics(s)
@@ -127,6 +129,7 @@ func (s *Service) Run(ctx context.Context) error {
 	running.Go(func() { s.usage.run(ctx) })
 	if s.members != nil {
 		running.Go(func() { s.members.run(ctx) })
+		running.Go(func() { s.inquiry.run(ctx) })
 	}
 	if s.shared != nil {
 		running.Go(func() { s.shared.run(ctx) })

@@ -16,32 +16,53 @@ import (
 
 const (
 	usageShards   = 64
-	usageBatch    = 1000        // keys in one write
-	usageTick     = time.Second // a key goes to the database at most so often
+	usageBatch    = 1000        // keys in one batch
+	usageTick     = time.Second // a batch that the database has not taken by the next tick is kept elsewhere
+	usageWrite    = 20          // batches in one transaction, 20,000 rows at most
 	flushDeadline = 10 * time.Second
+	keepDeadline  = time.Second // for Redis, before the file is tried
+	// usageAge is how old a batch may be when it is brought to the database from
+	// Redis or a file. The database remembers a source for longer than that, so
+	// a batch that it has already is never added again.
+	usageAge = 7 * 24 * time.Hour
 )
 
-// usage counts the uses of keys in process until they are written: to the
-// shared store each second (usagejournal.go), or to the database where there is
-// none that may be used (usagedirect.go). No lock is shared by all keys.
+// usage counts the uses of keys in process and brings them to the database:
+//
+//   - Each interval what was counted becomes batches, each named by a source and
+//     a sequence (usageheld.go). The database adds a batch once, so one whose
+//     outcome is unknown is written again, by anyone and in any order.
+//   - A batch that the database has not taken by the next tick is copied to Redis
+//     (usagejournal.go) and moved to a file (usagespool.go), so that a killed
+//     process loses no more than the last few seconds, however long the database
+//     is away.
+//
+// No lock is shared by all keys.
 type usage struct {
 	log   *slog.Logger
-	every time.Duration // on the direct way, all that is counted goes so often
+	now   func() time.Time
+	sink  UsageSink
+	every time.Duration // all that is counted goes so often
 
-	collectEvery time.Duration // from the shared store to the database
+	collectEvery time.Duration // Redis and the folder of files are searched for batches that others left
 
-	at    uint64 // on the direct way, a key with so many uses is due at the next tick
+	at    uint64 // a key with so many uses goes at the next tick
 	limit int    // keys in a shard
 
 	seed   maphash.Seed
 	shards [usageShards]usageShard
 
-	writing chan struct{} // holds one token: one flush at a time
-	direct  directUsage
+	held    held
 	journal journal
-	failing atomic.Bool
-	flushed atomic.Uint64
-	dropped atomic.Uint64
+	spool   *spool // nil: no files
+
+	writing    chan struct{} // holds one token: one writer to the database at a time
+	wake       chan struct{} // the writer has something to do
+	collecting atomic.Bool   // a collection is due
+	failing    atomic.Bool   // the database does not take usage
+	exposed    atomic.Bool   // usage could be kept nowhere
+	flushed    atomic.Uint64
+	dropped    atomic.Uint64
 }
 
 type usageShard struct {
@@ -58,10 +79,13 @@ type usageCell struct {
 }
 
 func newUsage(c Config, shared *shared) *usage {
-	u := &usage{log: c.Logger, every: c.FlushEvery, collectEvery: c.CollectEvery, at: c.FlushAt, seed: maphash.MakeSeed(), writing: make(chan struct{}, 1)}
-	u.direct = directUsage{stream: stream{source: c.Instance + "-d"}, sink: c.Database, written: &u.flushed}
-	u.journal = journal{stream: stream{source: c.Instance + "-r"}, shared: shared, sink: c.Database, log: c.Logger, written: &u.flushed,
-		now: c.Now, missing: make(map[string]time.Time)}
+	u := &usage{log: c.Logger, now: c.Now, sink: c.Database, every: c.FlushEvery, collectEvery: c.CollectEvery, at: c.FlushAt,
+		seed: maphash.MakeSeed(), writing: make(chan struct{}, 1), wake: make(chan struct{}, 1)}
+	u.held.source = c.Instance
+	u.journal = journal{shared: shared, sink: c.Database, log: c.Logger, written: &u.flushed, now: c.Now, missing: make(map[string]time.Time)}
+	if c.SpoolDir != "" {
+		u.spool = &spool{dir: c.SpoolDir, source: c.Instance, limit: c.SpoolBytes, log: c.Logger, now: c.Now}
+	}
 	u.limit = max(c.MaxKeys/usageShards, 1)
 	for i := range u.shards {
 		u.shards[i].cells = make(map[string]*usageCell)
@@ -73,10 +97,11 @@ func newUsage(c Config, shared *shared) *usage {
 // last flush costs no allocation. Safe for concurrent use.
 func (s *Service) Used(keyID string, at time.Time) { s.usage.add(keyID, 1, at.UnixNano()) }
 
-// Flush writes all that was counted to the database, through the shared store
-// if that is the way, waiting for a flush on its way. To be called at shutdown,
-// when no more checks come. What could not be written is kept.
-func (s *Service) Flush(ctx context.Context) error { return s.usage.flush(ctx, true, true) }
+// Flush brings all that was counted to the database, and what it does not take to
+// Redis or a file, from where it is brought later. To be called at shutdown, when
+// no more checks come. An error means that uses are in memory alone; the call may
+// be repeated.
+func (s *Service) Flush(ctx context.Context) error { return s.usage.flush(ctx) }
 
 func (u *usage) add(keyID string, n uint64, last int64) {
 	sh := &u.shards[maphash.String(u.seed, keyID)%usageShards]
@@ -115,8 +140,16 @@ func (c *usageCell) add(n uint64, last int64) {
 	}
 }
 
-// run flushes until ctx ends: what is due at each tick, all of it each interval.
+// run makes batches at each interval, and keeps those that the database does not
+// take, until ctx ends. Another goroutine writes them to the database, which may
+// hang.
 func (u *usage) run(ctx context.Context) {
+	if u.spool != nil {
+		u.spool.prepare()
+	}
+	var writer sync.WaitGroup
+	defer writer.Wait()
+	writer.Go(func() { u.write(ctx) })
 	tick := min(usageTick, u.every)
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
@@ -127,54 +160,209 @@ func (u *usage) run(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		flushed, collected = flushed+tick, collected+tick
-		all, collect := flushed >= u.every, collected >= u.collectEvery
-		if all {
-			flushed = 0
+		least := u.at
+		if flushed += tick; flushed >= u.every {
+			flushed, least = 0, 1
 		}
-		if collect {
+		if collected += tick; collected >= u.collectEvery {
 			collected = 0
+			u.collecting.Store(true)
 		}
-		flushCtx, cancel := context.WithTimeout(ctx, flushDeadline)
-		u.tell(u.flush(flushCtx, all, collect))
-		cancel()
+		u.step(ctx, least)
+		select {
+		case u.wake <- struct{}{}:
+		default: // it is awake, and finds this too
+		}
 	}
 }
 
-// tell logs a change from working to failing and back, not each failure.
-func (u *usage) tell(err error) {
+// step is one tick: what the database has not taken since the last one is kept,
+// and what was counted is made batches of. While too many batches wait already,
+// counters go on counting: by key, so their number is bounded.
+func (u *usage) step(ctx context.Context, least uint64) {
+	if err := u.keep(ctx); ctx.Err() == nil {
+		u.reportKept(err)
+	}
+	if !u.held.full() {
+		u.held.add(u.take(least), u.now())
+	}
+}
+
+// write brings what waits to the database whenever there is something, until ctx
+// ends.
+func (u *usage) write(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-u.wake:
+		}
+		if err := u.bring(ctx); ctx.Err() == nil {
+			u.report(err)
+		}
+	}
+}
+
+// report logs a change from working to failing and back, not each failure.
+func (u *usage) report(err error) {
 	switch failing := err != nil; {
 	case failing == u.failing.Swap(failing):
 	case failing:
-		u.log.Warn("usage can't be written to the database; it is kept and tried again", "error", err)
+		u.log.Warn("usage can't be written to the database; it is kept and written later", "error", err)
 	default:
 		u.log.Info("usage is written to the database again")
 	}
 }
 
-// flush writes what is counted to the shared store, and with collect from there
-// to the database; or straight to the database what is due there, or all.
-func (u *usage) flush(ctx context.Context, all, collect bool) error {
+func (u *usage) reportKept(err error) {
+	switch exposed := err != nil; {
+	case exposed == u.exposed.Swap(exposed):
+	case exposed:
+		u.log.Warn("usage that the database does not take is in memory alone and is lost if the process is killed", "error", err)
+	default:
+		u.log.Info("usage is no longer in memory alone")
+	}
+}
+
+// bring writes to the database what is held here, and then what a file and, where
+// a collection is due, Redis and files of other processes hold. An error is the
+// first: what follows it would fail too.
+func (u *usage) bring(ctx context.Context) error {
 	select {
 	case u.writing <- struct{}{}:
 		defer func() { <-u.writing }()
 	case <-ctx.Done():
-		return fmt.Errorf("flushing usage: another flush is on its way: %w", ctx.Err())
+		return fmt.Errorf("writing usage: another write is under way: %w", ctx.Err())
 	}
-	if u.journal.usable(ctx) && u.journal.write(ctx, func() []authz.Usage { return u.take(1) }) == nil {
-		if !collect {
-			return nil
+	for {
+		n := usageWrite
+		if u.failing.Load() {
+			n = 1 // a slow database gets small pieces
 		}
-		return errors.Join(u.journal.collect(ctx), u.direct.write(ctx, nothing)) // what an outage has left there
+		some := u.held.first(n)
+		if len(some) == 0 {
+			break
+		}
+		if err := u.addUsage(ctx, some); err != nil {
+			return err
+		}
+		u.held.drop(some)
 	}
-	least := u.at
-	if all {
-		least = 1
+	send := func(some []authz.UsageBatch) error { return u.addUsage(ctx, some) }
+	if u.spool != nil {
+		if err := u.spool.drain(send); err != nil {
+			return err
+		}
 	}
-	return u.direct.write(ctx, func() []authz.Usage { return u.take(least) })
+	if !u.collecting.Swap(false) {
+		return nil
+	}
+	err := u.collect(ctx, send)
+	if err != nil {
+		u.collecting.Store(true)
+	}
+	return err
 }
 
-func nothing() []authz.Usage { return nil }
+// collect brings what other processes have left.
+func (u *usage) collect(ctx context.Context, send func([]authz.UsageBatch) error) error {
+	if u.spool != nil {
+		if err := u.spool.adopt(send); err != nil {
+			return err
+		}
+	}
+	if u.journal.shared == nil || u.journal.shared.breaker.current() != BreakerClosed {
+		return nil // it is tried at the next collection
+	}
+	err := u.journal.collect(ctx)
+	if errors.Is(err, errSharedStore) || errors.Is(err, errLeftAlone) { // the breaker reports it
+		u.collecting.Store(true)
+		return nil
+	}
+	return err
+}
+
+// addUsage is one transaction. On an error it is unknown whether it took place.
+func (u *usage) addUsage(ctx context.Context, some []authz.UsageBatch) error {
+	limited, cancel := context.WithTimeout(ctx, flushDeadline)
+	defer cancel()
+	failPoint("usage: before a batch is in the database")
+	added, err := u.sink.AddUsage(limited, some)
+	if err != nil {
+		return fmt.Errorf("writing %d batches of usage to the database: %w", len(some), err)
+	}
+	u.flushed.Add(added)
+	failPoint("usage: after a batch is in the database")
+	return nil
+}
+
+// keep copies batches that wait for the database to Redis, in case this machine is
+// lost, and moves them to a file, in case Redis is. Either is enough. An error says
+// why some are still in memory alone.
+func (u *usage) keep(ctx context.Context) error {
+	left := u.held.exposed()
+	if len(left) == 0 {
+		return nil
+	}
+	err := errors.Join(u.copyToRedis(ctx, left), u.moveToFile(left))
+	if u.held.exposedUses() == 0 {
+		return nil
+	}
+	return err
+}
+
+func (u *usage) copyToRedis(ctx context.Context, batches []*heldBatch) error {
+	limited, cancel := context.WithTimeout(ctx, keepDeadline)
+	defer cancel()
+	for _, b := range batches {
+		if !u.journal.usable(limited) {
+			return errNoJournal
+		}
+		if err := u.journal.keep(limited, b); err != nil {
+			return err
+		}
+		u.held.copied(b)
+		u.collecting.Store(true) // as soon as the database is back
+	}
+	return nil
+}
+
+func (u *usage) moveToFile(batches []*heldBatch) error {
+	if u.spool == nil {
+		return errNoSpool
+	}
+	moved, err := u.spool.keep(batches)
+	u.held.drop(batchesOf(batches[:moved]))
+	return err
+}
+
+var (
+	errNoJournal = errors.New("Redis is not used or does not take it")
+	errNoSpool   = errors.New("no file may be written (usage.spool_mib)")
+)
+
+// flush is the last write. Some time is left for Redis and the file.
+func (u *usage) flush(ctx context.Context) error {
+	u.held.add(u.take(1), u.now())
+	u.collecting.Store(true)
+	limited, cancel := ctx, context.CancelFunc(func() {})
+	if end, ok := ctx.Deadline(); ok {
+		limited, cancel = context.WithTimeout(ctx, time.Until(end)*3/5)
+	}
+	err := u.bring(limited)
+	cancel()
+	if err != nil {
+		err = errors.Join(err, u.keep(ctx))
+	}
+	uses := u.held.exposedUses()
+	switch {
+	case uses > 0:
+		return fmt.Errorf("%d uses of keys are in memory alone: %w", uses, err)
+	case u.pending() > 0:
+		u.log.Warn("usage could not be written to the database; it is kept, and written later by this or another replica", "error", err)
+	}
+	return nil
+}
 
 // take moves counters out. Those that were not used since the last time go away.
 func (u *usage) take(least uint64) (taken []authz.Usage) {
@@ -196,10 +384,14 @@ func (u *usage) take(least uint64) (taken []authz.Usage) {
 	return taken
 }
 
-// pending is the number of uses that are not yet written.
+// pending is the number of uses that this process has not seen in the database.
 func (u *usage) pending() (n int64) {
 	for i := range u.shards {
 		n += u.shards[i].pending.Load()
 	}
-	return n + u.direct.waiting.Load() + u.journal.waiting.Load()
+	n += u.held.uses.Load()
+	if u.spool != nil {
+		n += u.spool.uses.Load()
+	}
+	return n
 }

@@ -189,7 +189,7 @@ func TestForgedKeysLeaveRealOnesAlone(t *testing.T) {
 	memory := counter(t, s, "go_memstats_sys_bytes") // what is resident holds the race detector's own too, several times as much
 
 	began := time.Now()
-	forged := forgedKeys(t, 40_000)
+	forged := forgedKeys(t, 20_000)
 	var flood sync.WaitGroup
 	var refused map[string]int
 	flood.Go(func() { refused = checkAll(t, s, forged, 32) })
@@ -206,16 +206,15 @@ func TestForgedKeysLeaveRealOnesAlone(t *testing.T) {
 		if rounds == 0 {
 			// None is denied. On a machine that is full a look-up may be too late.
 			got := checkAll(t, s, seeded[known:], 2)
-			undecided := got["rpc error: code = Unavailable desc = no decision could be made: a store does not answer"]
-			if got["granted"]+undecided != cold || undecided > cold/100 {
+			if got["granted"]+got[undecided] != cold || got[undecided] > cold/100 {
 				t.Errorf("cold keys: got %v, want %d times granted", got, cold)
 			}
 		}
 	}
 	took := time.Since(began)
 
-	// Of those that were looked up, one may be too late on a machine that is full.
-	if n := len(forged) - refused["unknown_key"]; n > len(forged)/1000 || refused["granted"] > 0 {
+	// Beyond the budget they wait for the feed, which may be late on a machine that is full.
+	if refused["unknown_key"]+refused["throttled"]+refused[undecided] != len(forged) || refused["unknown_key"] < len(forged)/2 {
 		t.Errorf("got %v", refused)
 	}
 	if n := counter(t, s, "extauthz_cache_requests_total", `layer="database"`, `result="hit"`) - found; n != cold {
@@ -234,4 +233,54 @@ func TestForgedKeysLeaveRealOnesAlone(t *testing.T) {
 	}
 	t.Logf("%d forged keys in %v, %d rounds of known keys, %.0f MiB more", len(forged), took.Round(time.Millisecond), rounds, (counter(t, s, "go_memstats_sys_bytes")-memory)/(1<<20))
 	s.Stop()
+}
+
+// undecided is what a check gets that no store answered in time, as on a machine
+// that is full.
+const undecided = "rpc error: code = Unavailable desc = no decision could be made: a store does not answer"
+
+// TestFlood_AKeyThatAnotherReplicaMadeIsNeverUnknown: forgeries come at one replica
+// at a rate beyond the budget while keys are made on another one. The first check
+// of a new key where the flood is may be throttled; it is never refused as unknown.
+func TestFlood_AKeyThatAnotherReplicaMadeIsNeverUnknown(t *testing.T) {
+	a, b := twoReplicas(t, func(dsn string) string { return fmt.Sprintf("database: {driver: postgres, dsn: %q}", dsn) })
+	before := counter(t, b, "extauthz_cache_requests_total", `result="hit_unknown"`)
+	stop := make(chan struct{})
+	var flood sync.WaitGroup
+	flood.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				checkAll(t, b, forgedKeys(t, 500), 48)
+			}
+		}
+	})
+	reasons := map[string]int{}
+	for range 10 {
+		k := a.NewKey("--scope", "orders:read")
+		eventually(t, func() error {
+			for got, n := range checkAll(t, b, []string{k.Key}, 1) {
+				if reasons[got] += n; got != "granted" {
+					return fmt.Errorf("got %s", got)
+				}
+			}
+			return nil
+		})
+	}
+	close(stop)
+	flood.Wait()
+	known := counter(t, b, "extauthz_cache_requests_total", `result="hit_unknown"`) - before
+	t.Logf("checks of new keys: %v; %.0f forgeries were refused without a look-up", reasons, known)
+	if known == 0 {
+		t.Error("the flood stayed within the budget")
+	}
+	for got, n := range reasons {
+		if got != "granted" && got != "throttled" && got != undecided {
+			t.Errorf("%d checks of keys that exist: %s", n, got)
+		}
+	}
+	a.Stop()
+	b.Stop()
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	mathrand "math/rand/v2"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -310,6 +311,55 @@ func TestABatchOfUsageIsAddedOnce(t *testing.T) {
 		got, err := db.Usage(t.Context(), []string{"k"})
 		if err != nil || len(got) != 1 || got[0].Count != 1111 {
 			t.Errorf("got %+v, %v; want 1111", got, err)
+		}
+	})
+}
+
+// TestAddUsage_AddsEachBatchOnceInAnyOrder: writers that bring the batches of some
+// sources in random orders, sizes and repetitions, at the same time.
+func TestAddUsage_AddsEachBatchOnceInAnyOrder(t *testing.T) {
+	each(t, func(t *testing.T, db *DB) {
+		const sources, each, writers = 3, 30, 4
+		var all []authz.UsageBatch
+		for s := range sources {
+			for n := range each {
+				all = append(all, authz.UsageBatch{Source: fmt.Sprint("s", s), Sequence: uint64(n + 1),
+					Usage: []authz.Usage{{KeyID: fmt.Sprint("k", n%5), Count: 1, LastUsedAt: testTime}}})
+			}
+		}
+		var running sync.WaitGroup
+		var counted atomic.Uint64
+		for w := range writers {
+			running.Go(func() {
+				r := mathrand.New(mathrand.NewPCG(uint64(w), 7))
+				mine := slices.Clone(all)
+				r.Shuffle(len(mine), func(i, j int) { mine[i], mine[j] = mine[j], mine[i] })
+				for some := range slices.Chunk(mine, 1+r.IntN(9)) {
+					added, err := db.AddUsage(t.Context(), some)
+					if err != nil {
+						t.Error(err)
+					}
+					counted.Add(added)
+				}
+			})
+		}
+		running.Wait()
+		got, err := db.Usage(t.Context(), []string{"k0", "k1", "k2", "k3", "k4"})
+		var sum uint64
+		for _, u := range got {
+			sum += u.Count
+		}
+		if err != nil || sum != sources*each || counted.Load() != sources*each {
+			t.Errorf("%d uses stored, %d reported, %v; want %d", sum, counted.Load(), err, sources*each)
+		}
+		var marks []usageMark
+		if err := db.gorm.Find(&marks).Error; err != nil || len(marks) != sources {
+			t.Fatalf("%+v, %v", marks, err)
+		}
+		for _, m := range marks {
+			if m.Sequence != each || m.Beyond != "" {
+				t.Errorf("a source without a gap has the mark %+v", m)
+			}
 		}
 	})
 }

@@ -28,19 +28,22 @@ func (usageRow) TableName() string { return "key_usage" }
 // limit of parameters.
 const rowsAtOnce = 500
 
-// usageMark says how far the batches of one source are added.
+// usageMark says which batches of one source are added: those up to Sequence,
+// and those in Beyond (usagemarks.go).
 type usageMark struct {
 	Source   string `gorm:"primaryKey"`
 	Sequence uint64
+	Beyond   string
 	At       time.Time
 }
 
 // TableName is GORM's way of naming the table.
 func (usageMark) TableName() string { return "usage_marks" }
 
-// AddUsage adds the batches that were not added before: of each source those
-// with a higher sequence than the highest that was. last_used_at moves forward
-// only. All of it is written, or nothing. It returns how many uses were added.
+// AddUsage adds the batches that were not added before, each known by source and
+// sequence, in whatever order they come; so one of which it is unknown whether it
+// arrived may be written again by anyone. last_used_at moves forward only. All of
+// it is written, or nothing. It returns how many uses were added.
 func (db *DB) AddUsage(ctx context.Context, batches []authz.UsageBatch) (added uint64, err error) {
 	if len(batches) == 0 {
 		return 0, nil
@@ -77,17 +80,16 @@ func (db *DB) AddUsage(ctx context.Context, batches []authz.UsageBatch) (added u
 	return added, nil
 }
 
-// claimUsage moves the marks on and returns the batches beyond where they
-// stood. It locks the marks in the order of sources, so that writers of the same
-// batches wait for one another and don't deadlock.
+// claimUsage marks the batches and returns those that were not marked before. It
+// locks the marks in the order of sources, so that writers of the same batches
+// wait for one another and don't deadlock.
 func (db *DB) claimUsage(tx *gorm.DB, batches []authz.UsageBatch) (fresh []authz.UsageBatch, err error) {
-	highest := make(map[string]uint64)
+	bySource := make(map[string][]authz.UsageBatch)
 	for _, b := range batches {
-		highest[b.Source] = max(highest[b.Source], b.Sequence)
+		bySource[b.Source] = append(bySource[b.Source], b)
 	}
 	now := time.Now().UTC()
-	before := make(map[string]uint64)
-	for _, source := range slices.Sorted(maps.Keys(highest)) {
+	for _, source := range slices.Sorted(maps.Keys(bySource)) {
 		mark := usageMark{Source: source, At: now}
 		if err := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&mark).Error; err != nil {
 			return nil, err
@@ -99,22 +101,21 @@ func (db *DB) claimUsage(tx *gorm.DB, batches []authz.UsageBatch) (fresh []authz
 		if err := q.Take(&mark, "source = ?", source).Error; err != nil {
 			return nil, err
 		}
-		before[source] = mark.Sequence
-		if highest[source] <= mark.Sequence {
-			continue
-		}
-		if err := tx.Model(&mark).Updates(map[string]any{"sequence": highest[source], "at": now}).Error; err != nil {
+		added, err := parseSequences(mark.Sequence, mark.Beyond)
+		if err != nil {
 			return nil, err
 		}
-	}
-	seen := make(map[string]map[uint64]bool)
-	for _, b := range batches {
-		if seen[b.Source] == nil {
-			seen[b.Source] = make(map[uint64]bool)
+		before := len(fresh)
+		for _, b := range bySource[source] {
+			if added.add(b.Sequence) {
+				fresh = append(fresh, b)
+			}
 		}
-		if b.Sequence > before[b.Source] && !seen[b.Source][b.Sequence] {
-			seen[b.Source][b.Sequence] = true
-			fresh = append(fresh, b)
+		if len(fresh) == before {
+			continue
+		}
+		if err := tx.Model(&mark).Updates(map[string]any{"sequence": added.low, "beyond": added.text(), "at": now}).Error; err != nil {
+			return nil, err
 		}
 	}
 	return fresh, nil

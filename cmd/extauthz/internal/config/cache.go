@@ -1,6 +1,7 @@
 package config
 
 import (
+	"path/filepath"
 	"time"
 
 	"extauthz/cachesvc"
@@ -96,7 +97,7 @@ type TTL struct {
 	Scope time.Duration `koanf:"scope" min:"1ms"`
 	// Lists of a user's keys.
 	UserList time.Duration `koanf:"user_list" min:"1ms"`
-	// Counted uses in Redis, which go to the database so often.
+	// Time between searches for usage that other processes left in Redis or in files while the database did not take it.
 	UsageBatch time.Duration `koanf:"usage_batch" min:"1ms"`
 	// Each replica's figures in Redis.
 	Stats time.Duration `koanf:"stats" min:"1ms"`
@@ -129,12 +130,16 @@ type Feed struct {
 // CacheService is what the settings say of the cached validator; what it works on is
 // the caller's to add.
 func (c *Config) CacheService() cachesvc.Config {
+	spool := ""
+	if c.Usage.SpoolMiB > 0 {
+		spool = filepath.Join(c.DataDir, "usage")
+	}
 	return cachesvc.Config{
 		ValidationTTL: c.Cache.TTL.Validation, NegativeTTL: c.Cache.TTL.Negative, ScopeTTL: c.Cache.TTL.Scope, UserListTTL: c.Cache.TTL.UserList,
 		CollectEvery: c.Cache.TTL.UsageBatch, SharedBudget: c.Cache.Redis.Budget,
 		MaxKeys: c.Cache.Local.MaxKeys, MaxBytes: c.Cache.Local.MaxMiB << 20, MaxNegative: c.Cache.Local.MaxNegative,
 		Lease: c.Cache.Local.Lease, MaxStale: c.Cache.Local.MaxStale, Poll: c.Cache.Feed.Poll, Retention: c.Cache.Feed.Retention,
-		FlushEvery: c.Usage.FlushInterval, FlushAt: uint64(c.Usage.FlushThreshold),
+		FlushEvery: c.Usage.FlushInterval, FlushAt: uint64(c.Usage.FlushThreshold), SpoolDir: spool, SpoolBytes: int64(c.Usage.SpoolMiB) << 20,
 		Warm: cachesvc.WarmConfig{Keys: c.Cache.Warm.Keys, Every: c.Cache.Warm.Interval},
 		Monitor: cachesvc.MonitorConfig{Every: c.Cache.Monitor.Interval, Memory: c.Cache.Monitor.Memory, HitRate: c.Cache.Monitor.HitRate,
 			Entries: c.Cache.Monitor.Entries, StatsTTL: c.Cache.TTL.Stats},

@@ -63,7 +63,8 @@ const (
 	DefaultOnError             = "unavailable"
 	DefaultClientAddressHeader = "x-forwarded-for"
 	DefaultFlushThreshold      = 10
-	DefaultFlushInterval       = time.Minute
+	DefaultFlushInterval       = 2 * time.Second
+	DefaultSpoolMiB            = 32
 	DefaultLogLevel            = "info"
 	DefaultLogFormat           = "json"
 )
@@ -115,7 +116,7 @@ func Defaults() *Config {
 		Denials:           Denials{WWWAuthenticateRealm: DefaultRealm, ProblemTypeBase: DefaultProblemTypeBase, Overrides: map[string]Override{}},
 		OnError:           DefaultOnError,
 		ClientAddress:     ClientAddress{Header: DefaultClientAddressHeader},
-		Usage:             Usage{FlushThreshold: DefaultFlushThreshold, FlushInterval: DefaultFlushInterval},
+		Usage:             Usage{FlushThreshold: DefaultFlushThreshold, FlushInterval: DefaultFlushInterval, SpoolMiB: DefaultSpoolMiB},
 		Log:               Log{Level: DefaultLogLevel, Format: DefaultLogFormat},
 	}
 }

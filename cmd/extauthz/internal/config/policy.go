@@ -132,8 +132,10 @@ type ClientAddress struct {
 type Usage struct {
 	// Uses of a key after which its counter leaves the process early.
 	FlushThreshold int `koanf:"flush_threshold" min:"1" max:"1000000"`
-	// Time between writes to the database.
+	// Time between writes to the database; a killed process loses the uses of this time and of three seconds more, at most.
 	FlushInterval time.Duration `koanf:"flush_interval" min:"1s"`
+	// Most mebibytes of usage kept in the folder usage of data_dir while neither the database nor Redis takes it; 0: none, a killed process then loses it.
+	SpoolMiB int `koanf:"spool_mib" min:"0" max:"65536"`
 }
 
 // Log is what is logged.

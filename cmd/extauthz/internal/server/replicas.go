@@ -2,8 +2,11 @@ package server
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"extauthz/models"
 )
@@ -11,26 +14,37 @@ import (
 // beatEvery is three times in the term for which a replica counts.
 const beatEvery = models.ReplicaTerm / 3
 
-// replicas counts the replicas that live, for what they share. Until the first
-// count, and if the database does not answer, the last number stays.
+// replicas counts the replicas that live, for what they share. Before the first
+// count it is one; if the database does not answer, the last number stays.
 type replicas struct {
 	db       *models.DB
 	instance string
 	living   atomic.Int64
+	counted  chan struct{} // closed after the first count, or the first attempt that failed
+	first    sync.Once
+}
+
+func newReplicas(registry prometheus.Registerer, db *models.DB, instance string) *replicas {
+	r := &replicas{db: db, instance: instance, counted: make(chan struct{})}
+	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "extauthz_replicas", Help: "Replicas that this one counts as living, itself included: keys' rates are divided by it.",
+	}, func() float64 { return float64(r.count()) }))
+	return r
 }
 
 func (r *replicas) count() int { return int(max(r.living.Load(), 1)) }
 
-// run counts until ctx ends, and then says that this one is gone.
+// run counts until ctx ends, and then reports that this one is gone.
 func (r *replicas) run(ctx context.Context) error {
 	tick := time.NewTicker(beatEvery)
 	defer tick.Stop()
 	for {
 		limited, cancel := context.WithTimeout(ctx, beatEvery)
-		if n, err := r.db.Beat(limited, r.instance); err == nil { // who can't be counted is told by /readyz
+		if n, err := r.db.Beat(limited, r.instance); err == nil { // /readyz reports a database that can't be asked
 			r.living.Store(int64(n))
 		}
 		cancel()
+		r.first.Do(func() { close(r.counted) })
 		select {
 		case <-ctx.Done():
 			gone, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
@@ -39,5 +53,15 @@ func (r *replicas) run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
+	}
+}
+
+// awaitCount waits for the first count, so that a new replica does not let through
+// whole rates beside the others; a database that can't be written does not keep it
+// from serving.
+func (r *replicas) awaitCount(ctx context.Context) {
+	select {
+	case <-r.counted:
+	case <-ctx.Done():
 	}
 }

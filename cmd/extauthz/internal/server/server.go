@@ -136,7 +136,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	}
 	s.stock = newInventory(registry, s.c.Version, s.db.CountKeys, s.cache.Now)
 	registerConnections(registry, s.db.Connections)
-	s.replicas = &replicas{db: s.db, instance: uuid.NewString()}
+	s.replicas = newReplicas(registry, s.db, uuid.NewString())
 	format, err := c.KeyFormat()
 	if err != nil {
 		return err
@@ -237,6 +237,7 @@ func (s *Server) serve(ctx context.Context) error {
 		select {
 		case <-s.cache.Ready():
 			s.awaitWarm(ctx)
+			s.replicas.awaitCount(ctx)
 			s.ready.loaded.Store(true)
 			s.tellHealth()
 			s.log.Info("serving", "grpc", s.listen.grpc.Addr().String(), "http", s.listen.http.Addr().String(), "admin", s.listen.admin.Addr().String(),

@@ -1,0 +1,116 @@
+package cachesvc
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+const (
+	// inquiryPause is the least time between two feed reads for waiting checks:
+	// 40 a second beside the usual four.
+	inquiryPause = 25 * time.Millisecond
+	// inquiryWait is how long such a read may take.
+	inquiryWait = 100 * time.Millisecond
+	// inquiryWaiters is how many checks wait at once. A gateway allows a cluster
+	// some thousand requests at once, so a flood of forgeries must not hold more
+	// than a part of them.
+	inquiryWaiters = 256
+)
+
+// inquiry lets checks wait for a complete feed read that began after they came:
+// whatever was committed before that is known then, so "no such key" is certain.
+// All that come while one read is under way share the next one. Safe for
+// concurrent use.
+type inquiry struct {
+	lease *lease
+	clock *clock
+	wake  func() // makes the feed be read at once
+
+	mu      sync.Mutex
+	next    *feedRound // nil: no check waits for it
+	waiting int
+	asked   chan struct{}
+}
+
+// feedRound is one feed read that checks wait for.
+type feedRound struct {
+	done     chan struct{}
+	complete bool // to be read after done is closed
+}
+
+func newInquiry(t *trust, wake func()) *inquiry {
+	return &inquiry{lease: t.lease, clock: t.clock, wake: wake, asked: make(chan struct{}, 1)}
+}
+
+// await reports whether a complete feed read began after the call. It is false if
+// ctx ends, if the feed can't be read in time, and at once where too many wait.
+func (q *inquiry) await(ctx context.Context) bool {
+	q.mu.Lock()
+	if q.waiting >= inquiryWaiters {
+		q.mu.Unlock()
+		return false
+	}
+	q.waiting++
+	if q.next == nil {
+		q.next = &feedRound{done: make(chan struct{})}
+		select {
+		case q.asked <- struct{}{}:
+		default:
+		}
+	}
+	round := q.next
+	q.mu.Unlock()
+	defer func() {
+		q.mu.Lock()
+		q.waiting--
+		q.mu.Unlock()
+	}()
+	select {
+	case <-round.done:
+		return round.complete
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// run serves the checks that wait, until ctx ends.
+func (q *inquiry) run(ctx context.Context) {
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-q.asked:
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-pause.C:
+		}
+		q.mu.Lock()
+		round := q.next
+		q.next = nil
+		q.mu.Unlock()
+		round.complete = q.read(ctx)
+		close(round.done)
+		pause.Reset(inquiryPause)
+	}
+}
+
+// read reports whether a feed read that begins from now on is complete in time.
+func (q *inquiry) read(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, inquiryWait)
+	defer cancel()
+	now := q.clock.monotonic()
+	q.wake()
+	for !q.lease.startedSince(now) {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-q.lease.renewed:
+		}
+	}
+	return true
+}
