@@ -148,13 +148,13 @@ func (db *DB) Prefixes(ctx context.Context, yield func(prefix string) error) err
 	}
 }
 
-// KeyByRef finds a key by its id or its prefix.
+// KeyByRef finds a key by its id or its prefix, also one that can't be read.
 func (db *DB) KeyByRef(ctx context.Context, ref string) (authz.Record, error) {
 	row, err := db.one(ctx, "id = ? OR key_prefix = ?", ref, ref)
 	if err != nil {
 		return authz.Record{}, err
 	}
-	return row.record()
+	return row.listed(), nil
 }
 
 func (db *DB) one(ctx context.Context, where, ref string, more ...any) (*keyRow, error) {
@@ -206,7 +206,7 @@ func (db *DB) ListKeys(ctx context.Context, f authz.KeyFilter) ([]authz.Listed, 
 	out := make([]authz.Listed, len(rows))
 	ids := make([]string, len(rows))
 	for i := range rows {
-		out[i], ids[i] = rows[i].listed(), rows[i].ID
+		out[i], ids[i] = authz.Listed{Record: rows[i].listed()}, rows[i].ID
 	}
 	if !f.WithUsage {
 		return out, nil
@@ -245,12 +245,12 @@ func checkPage(limit int, filters ...string) error {
 // scopes counts too.
 func (db *DB) HasAdministrator(ctx context.Context) (bool, error) {
 	var rows []keyRow
-	if err := db.read.WithContext(ctx).Where("scopes LIKE ? AND revoked_at IS NULL", reservedPattern).Find(&rows).Error; err != nil {
+	if err := db.read.WithContext(ctx).Where(mayAdminister + " AND revoked_at IS NULL").Find(&rows).Error; err != nil {
 		return false, err
 	}
 	return slices.ContainsFunc(rows, func(r keyRow) bool {
 		rec, err := r.record()
-		return err != nil || isAdministrator(&rec)
+		return err != nil || rec.Scopes.Administers()
 	}), nil
 }
 

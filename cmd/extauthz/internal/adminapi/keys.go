@@ -143,9 +143,6 @@ func (a *api) page(listed []authz.Listed, err error) func(limit int, now time.Ti
 		out := &keysAnswer{Body: Page[Key]{Items: make([]Key, len(listed))}}
 		for i := range listed {
 			out.Body.Items[i] = keyOf(&listed[i].Record, now)
-			if why := listed[i].Unreadable; why != "" {
-				out.Body.Items[i].Status, out.Body.Items[i].Unreadable = "unreadable", why
-			}
 			if listed[i].Usage != nil {
 				u := usageOf(*listed[i].Usage)
 				out.Body.Items[i].Usage = &u
