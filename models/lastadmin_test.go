@@ -269,7 +269,7 @@ func TestRecover_EndsTheOthers(t *testing.T) {
 		}
 		seen := map[string]string{}
 		for _, e := range entries {
-			if e.Actor != "admin recover" || e.ActorName != "somebody@here" || e.Source != "local" {
+			if e.Actor != "admin recover" || e.ActorName != "admin recover: somebody@here" || e.Source != "local" {
 				t.Errorf("audit %+v", e)
 			}
 			seen[e.KeyID] = e.Action

@@ -38,7 +38,7 @@ func (s *Service) Recover(ctx context.Context, r Recovery) (made authz.Record, e
 	if err != nil {
 		return authz.Record{}, nil, err
 	}
-	p := Principal{System: true, SystemAs: recoverActor, Name: r.By, Source: "local"}
+	p := Principal{System: true, SystemAs: recoverActor, Name: recoverActor + ": " + r.By, Source: "local"}
 	written, err := s.mutate(ctx, p, authz.Selection{Administrators: true}, func(there []authz.Record) (authz.Mutation, error) {
 		var m authz.Mutation
 		if r.EndOthers {

@@ -200,12 +200,25 @@ func (v *validator) keys() {
 	if v.Keys.RequirePepper && len(v.Keys.PepperFiles) == 0 {
 		v.add("keys.require_pepper", "is true, and keys.pepper_files names none, so that no key would be valid: name a file with a pepper, or remove it")
 	}
-	if path := v.Admin.BootstrapKeyFile; path != "" {
-		const setting = "admin.bootstrap_key_file"
-		if _, ok := v.secretFile(setting, path, v.faults); ok && !v.faults.about("keys") {
-			_, err := v.BootstrapKey()
-			v.each(setting, err)
-		}
+	v.bootstrapKey()
+}
+
+// bootstrapKey warns of a file that makes no administrator. It is no error: the file
+// counts where there is none yet, and checks are answered without one.
+func (v *validator) bootstrapKey() {
+	const setting = "admin.bootstrap_key_file"
+	if v.Admin.BootstrapKeyFile == "" || v.faults.about("keys") {
+		return
+	}
+	_, public, err := readSecret(v.Admin.BootstrapKeyFile)
+	if err == nil {
+		_, err = v.BootstrapKey()
+	}
+	if public {
+		v.publicSecret(setting, v.Admin.BootstrapKeyFile)
+	}
+	if err != nil {
+		v.warnings = append(v.warnings, fmt.Sprintf("%s: %s: %v; the service starts without it, and where no administrator exists, it makes none", v.origins.of(setting), setting, err))
 	}
 }
 

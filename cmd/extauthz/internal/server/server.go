@@ -149,9 +149,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := ensureAdministrator(ctx, c, s.db, keys, p.authorizer.Format, s.log); err != nil {
-		return err
-	}
+	ensureAdministrator(ctx, c, s.db, keys, p.authorizer.Format, s.log)
 	secure := map[string]*tls.Config{} // by section; nil: plain text
 	for _, l := range c.Listeners() {
 		if secure[l.Section], err = tlsConfig(l.TLS, s.log); err != nil {
