@@ -111,7 +111,7 @@ type KeyFilter struct {
 	ActiveOnly  bool     // status active at Now
 	Now         time.Time
 	UnusedSince time.Time // last used before this or never, and created before this
-	Text        string    // part of name or prefix
+	Text        string    // what a prefix, name (in any case) or user id begins with; it orders the list too
 	WithUsage   bool      // fill Usage in the answer
 	After       string    // id of the last key of the page before
 	Limit       int       // 1 to 1000

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"gorm.io/gorm"
@@ -130,9 +129,13 @@ const prefixesAtOnce = 10_000
 // no snapshot: whoever reads the feed from a cursor taken before misses
 // nothing.
 func (db *DB) Prefixes(ctx context.Context, yield func(prefix string) error) error {
+	next, order := "key_prefix > ?", "key_prefix"
+	if db.driver == Postgres { // as its index does: by bytes
+		next, order = "key_prefix ~>~ ?", "key_prefix USING ~<~"
+	}
 	for last := ""; ; {
 		var some []string
-		err := db.read.WithContext(ctx).Model(&keyRow{}).Where("key_prefix > ?", last).Order("key_prefix").Limit(prefixesAtOnce).Pluck("key_prefix", &some).Error
+		err := db.read.WithContext(ctx).Model(&keyRow{}).Where(next, last).Order(order).Limit(prefixesAtOnce).Pluck("key_prefix", &some).Error
 		if err != nil {
 			return err
 		}
@@ -170,12 +173,13 @@ func (db *DB) one(ctx context.Context, where, ref string, more ...any) (*keyRow,
 }
 
 // ListKeys returns keys newest first: ids are UUIDv7, which sort by time. The
-// page after a key begins with the next older one.
+// page after a key begins with the next older one. With f.Text they come in another
+// order: see [DB.search].
 func (db *DB) ListKeys(ctx context.Context, f authz.KeyFilter) ([]authz.Listed, error) {
 	if err := checkPage(f.Limit, append([]string{f.UserID, f.Project, f.Text, f.After}, f.Projects...)...); err != nil {
 		return nil, err
 	}
-	q := db.read.WithContext(ctx).Order("id DESC").Limit(f.Limit)
+	q := db.read.WithContext(ctx)
 	if f.UserID != "" {
 		q = q.Where("user_id IN ?", subject.Forms(f.UserID))
 	}
@@ -192,15 +196,8 @@ func (db *DB) ListKeys(ctx context.Context, f authz.KeyFilter) ([]authz.Listed, 
 		since := f.UnusedSince.UTC()
 		q = q.Where("created_at < ? AND NOT EXISTS (SELECT 1 FROM key_usage u WHERE u.key_id = api_keys.id AND u.last_used_at >= ?)", since, since)
 	}
-	if f.Text != "" {
-		like := "%" + strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(f.Text) + "%"
-		q = q.Where(`(lower(name) LIKE lower(?) ESCAPE '\' OR lower(key_prefix) LIKE lower(?) ESCAPE '\')`, like, like)
-	}
-	if f.After != "" {
-		q = q.Where("id < ?", f.After)
-	}
-	var rows []keyRow
-	if err := q.Find(&rows).Error; err != nil {
+	rows, err := db.listRows(q, f)
+	if err != nil {
 		return nil, err
 	}
 	out := make([]authz.Listed, len(rows))
@@ -225,6 +222,17 @@ func (db *DB) ListKeys(ctx context.Context, f authz.KeyFilter) ([]authz.Listed, 
 		out[i].Usage = &u
 	}
 	return out, nil
+}
+
+func (db *DB) listRows(q *gorm.DB, f authz.KeyFilter) (rows []keyRow, err error) {
+	if f.Text != "" {
+		return db.search(q, f)
+	}
+	if f.After != "" {
+		q = q.Where("id < ?", f.After)
+	}
+	err = q.Order("id DESC").Limit(f.Limit).Find(&rows).Error
+	return rows, err
 }
 
 // checkPage refuses a page of a size that the contract does not have, and
