@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/models"
 )
 
 // validator judges a merged configuration. A setting whose layer was faulty
@@ -148,6 +149,31 @@ func (v *validator) database() {
 	}
 	if v.DataDir == "" {
 		v.add("data_dir", "is empty: name a folder, such as %s", DefaultDataDir)
+	}
+	v.dataSources()
+}
+
+// dataSources holds them to what the database's own code makes of them.
+func (v *validator) dataSources() {
+	if v.faults.about("database.driver") {
+		return
+	}
+	setting := "database.dsn"
+	switch {
+	case v.Database.DSNFile != "":
+		setting = "database.dsn_file"
+	case v.Database.Driver == DefaultDriver && v.Database.DSN.Reveal() == v.defaultDatabaseFile():
+		setting = "data_dir"
+	}
+	if err := (models.Config{Driver: v.Database.Driver, DSN: v.Database.DSN.Reveal()}).Check(); err != nil && !v.faults.about("database.dsn") {
+		v.add(setting, "%v", err)
+	}
+	setting = "database.listen_dsn"
+	if v.Database.ListenDSNFile != "" {
+		setting = "database.listen_dsn_file"
+	}
+	if v.Database.Driver == models.Postgres && !v.Database.ListenDSN.IsZero() && (models.Config{Driver: models.Postgres, DSN: v.Database.ListenDSN.Reveal()}).Check() != nil {
+		v.add(setting, "can't be read: write postgres://user:password@host:5432/name")
 	}
 }
 
