@@ -3,6 +3,7 @@ package models
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 )
@@ -20,6 +21,8 @@ func (c Config) Check() error {
 		switch {
 		case err == nil && info.IsDir():
 			return fmt.Errorf("%s is a folder: name a file in it", c.DSN)
+		case err == nil && info.Size() > 0 && !beginsAsSQLite(c.DSN):
+			return fmt.Errorf("%s is a file of another kind, no SQLite database: name another one", c.DSN)
 		case err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission):
 			return nil
 		}
@@ -29,4 +32,17 @@ func (c Config) Check() error {
 		return fmt.Errorf("%q can't be a database file: %w: name another one", c.DSN, err)
 	}
 	return fmt.Errorf("database driver %q: write sqlite or postgres", c.Driver)
+}
+
+// beginsAsSQLite reports whether a file has SQLite's header; one that can't be read does.
+func beginsAsSQLite(path string) bool {
+	const header = "SQLite format 3\x00"
+	f, err := os.Open(path)
+	if err != nil {
+		return true
+	}
+	defer func() { _ = f.Close() }()
+	begins := make([]byte, len(header))
+	n, err := io.ReadFull(f, begins)
+	return err == nil && string(begins) == header || err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && n == 0
 }
