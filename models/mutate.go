@@ -105,6 +105,7 @@ func (db *DB) selectForUpdate(tx *gorm.DB, sel authz.Selection) ([]authz.Record,
 		return nil, nil
 	}
 	q = q.Session(&gorm.Session{})
+	plain := q
 	if db.driver == Postgres {
 		// Waiting for a lock shows the locked rows as they are then, but not
 		// the rows that the other transaction added, such as a new member of the
@@ -119,6 +120,7 @@ func (db *DB) selectForUpdate(tx *gorm.DB, sel authz.Selection) ([]authz.Record,
 		if err := db.lockAdministration(tx); err != nil {
 			return nil, err
 		}
+		q = plain // locks of rows come before that one, or two could wait for each other
 	}
 	var rows []keyRow
 	if err := q.Session(&gorm.Session{}).Find(&rows).Error; err != nil {
