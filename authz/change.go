@@ -58,7 +58,9 @@ type Selection struct {
 // all of it is stored, or nothing.
 type Mutation struct {
 	Create []NewKey
-	Update []Record // by ID; every column but the verifier is written
+	// Update changes keys by ID; every column but the verifier is written, and of an
+	// unreadable one its end alone.
+	Update []Record
 	// PutRoles creates roles (Version 0; one of that name there already is
 	// ErrConflict) or replaces them (Version is the one that is replaced; if it
 	// is another by now, ErrPreconditionFailed).
@@ -66,6 +68,12 @@ type Mutation struct {
 	DeleteRoles []string
 	Audit       []AuditEntry
 	Idempotency *Idempotency // of a creation, nil otherwise
+
+	// Guard, unless it is nil, is called in the transaction where the mutation changes a
+	// key or role that holds a scope on the reserved resource, with every key that manages keys as it is before.
+	// Its error rolls everything back and is returned. A lock lets one guard of the database run at
+	// a time, until its transaction ends.
+	Guard func(before Administration) error
 }
 
 // Idempotency is a client's promise that calls with the same Key are one call.
@@ -102,7 +110,7 @@ type KeyFilter struct {
 	ActiveOnly  bool     // status active at Now
 	Now         time.Time
 	UnusedSince time.Time // last used before this or never, and created before this
-	Text        string    // part of name or prefix
+	Text        string    // what a prefix, name (in any case) or user id begins with; it orders the list too
 	WithUsage   bool      // fill Usage in the answer
 	After       string    // id of the last key of the page before
 	Limit       int       // 1 to 1000
@@ -112,9 +120,6 @@ type KeyFilter struct {
 type Listed struct {
 	Record
 	Usage *Usage
-	// Unreadable says what is wrong with a row that can't be read: someone wrote it
-	// by hand. The Record then lacks scopes, limits and grants, and the key is refused.
-	Unreadable string
 }
 
 // Usage is how a key was used. It never changes a record's version.

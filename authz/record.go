@@ -47,6 +47,11 @@ type Record struct {
 	// grows with every change that matters to a decision, and with nothing
 	// else. 0 in a record that was not read from a database.
 	Version uint64
+
+	// Unreadable says what is wrong with a row that can't be read: someone wrote it
+	// by hand. The record then lacks scopes, roles, limits and grants. It is in lists, and
+	// can be ended; no decision is made by it: the key is refused.
+	Unreadable string
 }
 
 // Rate is how often a key may be used: Count requests in each Per. The zero
@@ -131,6 +136,7 @@ type Role struct {
 	CreatedAt   time.Time
 	UpdatedAt   time.Time
 	Version     uint64
-	// Unreadable, in lists alone, says what is wrong with a row that can't be read.
+	// Unreadable says what is wrong with a row that can't be read; the role then lends
+	// nothing, and its keys are refused.
 	Unreadable string
 }

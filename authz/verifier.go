@@ -172,6 +172,12 @@ func (p *Peppers) Prove(v Verifier, key Secret) bool {
 	return subtle.ConstantTimeCompare(got[:], want[:]) == 1 && ok && known
 }
 
+// Known reports whether a key can be valid by this verifier: its pepper is here, or
+// none is needed.
+func (p *Peppers) Known(v Verifier) bool {
+	return p.find(v) != nil || v.Alg == HashSHA256 && !p.required
+}
+
 func (p *Peppers) find(v Verifier) *Pepper {
 	if v.Alg != HashHMACSHA256 {
 		return nil

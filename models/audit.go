@@ -3,7 +3,6 @@ package models
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"strings"
 	"time"
 
@@ -16,7 +15,7 @@ import (
 // auditRow is a row of audit_log; as JSON it has the names of the columns.
 type auditRow struct {
 	ID        string    `gorm:"primaryKey" json:"id"`
-	At        time.Time `json:"at"`
+	At        time.Time `gorm:"serializer:typed" json:"at"`
 	Actor     string    `json:"actor"`
 	ActorName string    `json:"actor_name"`
 	Action    string    `json:"action"`
@@ -78,8 +77,8 @@ func (db *DB) ListAudit(ctx context.Context, f authz.AuditFilter) ([]authz.Audit
 	for i, r := range rows {
 		out[i] = authz.AuditEntry{ID: r.ID, At: r.At.UTC(), Actor: r.Actor, ActorName: r.ActorName, Action: r.Action, KeyID: r.KeyID,
 			Prefix: r.Prefix, UserID: r.UserID, Role: r.Role, RequestID: r.RequestID, Source: r.Source}
-		if err := json.Unmarshal([]byte(r.Detail), &out[i].Detail); err != nil {
-			return nil, fmt.Errorf("audit entry %s: column detail can't be read: %w", r.ID, err)
+		if err := json.Unmarshal([]byte(r.Detail), &out[i].Detail); err != nil { // someone wrote it by hand; it hides no other entry
+			out[i].Detail = map[string]string{"unreadable": "column detail: " + err.Error()}
 		}
 	}
 	return out, nil

@@ -90,8 +90,8 @@ func TestFaultOf_Real(t *testing.T) {
 	})
 }
 
-// fill makes the database take no more rows, and returns what ends that.
-func fill(t *testing.T, db *DB) (end func()) {
+// fillDisk makes the database take no more rows, and returns what ends that.
+func fillDisk(t *testing.T, db *DB) (end func()) {
 	t.Helper()
 	if db.driver == SQLite {
 		var pages int
@@ -145,7 +145,7 @@ func TestWrites_FailAndAreWellAgain(t *testing.T) {
 					}
 					return db.ProbeWrite(t.Context(), 0)
 				}
-				end := fill(t, db)
+				end := fillDisk(t, db)
 				err := try()
 				if f, _ := FaultOf(err); f.Kind != FaultDiskFull || !strings.Contains(f.String(), "the disk under the database is full") {
 					t.Fatalf("got %v, %+v", err, f)

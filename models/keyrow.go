@@ -23,14 +23,14 @@ type keyRow struct {
 	KeyPrefix    string     `json:"key_prefix"`
 	KeyHash      string     `json:"key_hash"`
 	Scopes       string     `json:"scopes"` // JSON: [{"resource":…,"actions":[…]}]
-	IsActive     bool       `json:"is_active"`
-	ExpiresAt    *time.Time `json:"expires_at"`
-	CreatedAt    time.Time  `gorm:"autoCreateTime:false" json:"created_at"`
-	UpdatedAt    time.Time  `gorm:"autoUpdateTime:false" json:"updated_at"`
+	IsActive     bool       `gorm:"serializer:typed" json:"is_active"`
+	ExpiresAt    *time.Time `gorm:"serializer:typed" json:"expires_at"`
+	CreatedAt    time.Time  `gorm:"autoCreateTime:false;serializer:typed" json:"created_at"`
+	UpdatedAt    time.Time  `gorm:"autoUpdateTime:false;serializer:typed" json:"updated_at"`
 	HashAlg      string     `json:"hash_alg"`
 	PepperID     string     `json:"pepper_id"`
 	Environment  string     `json:"environment"`
-	RevokedAt    *time.Time `json:"revoked_at"`
+	RevokedAt    *time.Time `gorm:"serializer:typed" json:"revoked_at"`
 	RotatedFrom  string     `json:"rotated_from"`
 	AllowedCIDRs string     `gorm:"column:allowed_cidrs" json:"allowed_cidrs"` // JSON
 	Metadata     string     `json:"metadata"`                                  // JSON
@@ -38,11 +38,21 @@ type keyRow struct {
 	Project      string     `json:"project"`
 	Roles        string     `json:"roles"` // JSON
 	Family       string     `json:"family"`
-	Version      uint64     `json:"version"`
+	Version      uint64     `gorm:"serializer:typed" json:"version"`
 	Grants       string     `json:"grants"` // JSON
-	ShadowUntil  *time.Time `json:"shadow_until"`
-	ShadowEnd    *time.Time `json:"shadow_end"`
+	ShadowUntil  *time.Time `gorm:"serializer:typed" json:"shadow_until"`
+	ShadowEnd    *time.Time `gorm:"serializer:typed" json:"shadow_end"`
 	ShadowScopes string     `json:"shadow_scopes"` // JSON, as Scopes
+
+	damage       error // what a column holds that is of another type
+	damageColumn string
+}
+
+// damaged remembers the first column that holds what it can't.
+func (r *keyRow) damaged(column string, err error) {
+	if r.damage == nil {
+		r.damageColumn, r.damage = column, err
+	}
 }
 
 // keyColumns are all that a new row says; its version comes from a trigger.
@@ -63,13 +73,14 @@ func (r *keyRow) record() (authz.Record, error) {
 }
 
 // listed is a row for people: one that can't be read shows what is plain of it,
-// so that it hides no other one in a list.
-func (r *keyRow) listed() authz.Listed {
+// so that it hides no other one in a list, and can be ended.
+func (r *keyRow) listed() authz.Record {
 	rec, column, err := r.read()
 	if err != nil {
-		return authz.Listed{Record: r.plain(), Unreadable: fmt.Sprintf("column %s: %v", column, err)}
+		rec = r.plain()
+		rec.Unreadable = fmt.Sprintf("column %s: %v", column, err)
 	}
-	return authz.Listed{Record: rec}
+	return rec
 }
 
 // plain is the record with what needs no reading; it limits nothing.
@@ -83,6 +94,9 @@ func (r *keyRow) plain() authz.Record {
 // read reads all columns; an error is about the column named with it.
 func (r *keyRow) read() (rec authz.Record, column string, err error) {
 	rec = r.plain()
+	if r.damage != nil {
+		return rec, r.damageColumn, r.damage
+	}
 	if rec.Scopes, err = readScopes(r.Scopes); err != nil {
 		return rec, "scopes", err
 	}
@@ -101,6 +115,9 @@ func (r *keyRow) read() (rec authz.Record, column string, err error) {
 		if err := json.Unmarshal([]byte(target.text), target.into); err != nil {
 			return rec, column, err
 		}
+	}
+	if slices.ContainsFunc(cidrs, func(n netip.Prefix) bool { return !n.IsValid() }) {
+		return rec, "allowed_cidrs", errors.New("an entry is empty")
 	}
 	rec.AllowedCIDRs = cidrs
 	rec.Grants = authz.Grants{Projects: grants.Projects, Users: grants.Users}
@@ -148,7 +165,13 @@ func recordRow(r *authz.Record) (*keyRow, error) {
 		ShadowEnd: toNull(r.ShadowEnd), ShadowScopes: asJSON(r.ShadowScopes, "[]")}, nil
 }
 
-func toRecords(rows []keyRow) ([]authz.Record, error) { return readAll(rows, (*keyRow).record) }
+func listedRecords(rows []keyRow) []authz.Record {
+	records := make([]authz.Record, len(rows))
+	for i := range rows {
+		records[i] = rows[i].listed()
+	}
+	return records
+}
 
 // readAll reads rows of which none may be unreadable.
 func readAll[Row, T any](rows []Row, read func(*Row) (T, error)) ([]T, error) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"gorm.io/gorm"
@@ -130,9 +129,13 @@ const prefixesAtOnce = 10_000
 // no snapshot: whoever reads the feed from a cursor taken before misses
 // nothing.
 func (db *DB) Prefixes(ctx context.Context, yield func(prefix string) error) error {
+	next, order := "key_prefix > ?", "key_prefix"
+	if db.driver == Postgres { // as its index does: by bytes
+		next, order = "key_prefix ~>~ ?", "key_prefix USING ~<~"
+	}
 	for last := ""; ; {
 		var some []string
-		err := db.read.WithContext(ctx).Model(&keyRow{}).Where("key_prefix > ?", last).Order("key_prefix").Limit(prefixesAtOnce).Pluck("key_prefix", &some).Error
+		err := db.read.WithContext(ctx).Model(&keyRow{}).Where(next, last).Order(order).Limit(prefixesAtOnce).Pluck("key_prefix", &some).Error
 		if err != nil {
 			return err
 		}
@@ -148,13 +151,13 @@ func (db *DB) Prefixes(ctx context.Context, yield func(prefix string) error) err
 	}
 }
 
-// KeyByRef finds a key by its id or its prefix.
+// KeyByRef finds a key by its id or its prefix, also one that can't be read.
 func (db *DB) KeyByRef(ctx context.Context, ref string) (authz.Record, error) {
 	row, err := db.one(ctx, "id = ? OR key_prefix = ?", ref, ref)
 	if err != nil {
 		return authz.Record{}, err
 	}
-	return row.record()
+	return row.listed(), nil
 }
 
 func (db *DB) one(ctx context.Context, where, ref string, more ...any) (*keyRow, error) {
@@ -170,12 +173,13 @@ func (db *DB) one(ctx context.Context, where, ref string, more ...any) (*keyRow,
 }
 
 // ListKeys returns keys newest first: ids are UUIDv7, which sort by time. The
-// page after a key begins with the next older one.
+// page after a key begins with the next older one. With f.Text they come in another
+// order: see [DB.search].
 func (db *DB) ListKeys(ctx context.Context, f authz.KeyFilter) ([]authz.Listed, error) {
 	if err := checkPage(f.Limit, append([]string{f.UserID, f.Project, f.Text, f.After}, f.Projects...)...); err != nil {
 		return nil, err
 	}
-	q := db.read.WithContext(ctx).Order("id DESC").Limit(f.Limit)
+	q := db.read.WithContext(ctx)
 	if f.UserID != "" {
 		q = q.Where("user_id IN ?", subject.Forms(f.UserID))
 	}
@@ -192,21 +196,14 @@ func (db *DB) ListKeys(ctx context.Context, f authz.KeyFilter) ([]authz.Listed, 
 		since := f.UnusedSince.UTC()
 		q = q.Where("created_at < ? AND NOT EXISTS (SELECT 1 FROM key_usage u WHERE u.key_id = api_keys.id AND u.last_used_at >= ?)", since, since)
 	}
-	if f.Text != "" {
-		like := "%" + strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(f.Text) + "%"
-		q = q.Where(`(lower(name) LIKE lower(?) ESCAPE '\' OR lower(key_prefix) LIKE lower(?) ESCAPE '\')`, like, like)
-	}
-	if f.After != "" {
-		q = q.Where("id < ?", f.After)
-	}
-	var rows []keyRow
-	if err := q.Find(&rows).Error; err != nil {
+	rows, err := db.listRows(q, f)
+	if err != nil {
 		return nil, err
 	}
 	out := make([]authz.Listed, len(rows))
 	ids := make([]string, len(rows))
 	for i := range rows {
-		out[i], ids[i] = rows[i].listed(), rows[i].ID
+		out[i], ids[i] = authz.Listed{Record: rows[i].listed()}, rows[i].ID
 	}
 	if !f.WithUsage {
 		return out, nil
@@ -227,6 +224,17 @@ func (db *DB) ListKeys(ctx context.Context, f authz.KeyFilter) ([]authz.Listed, 
 	return out, nil
 }
 
+func (db *DB) listRows(q *gorm.DB, f authz.KeyFilter) (rows []keyRow, err error) {
+	if f.Text != "" {
+		return db.search(q, f)
+	}
+	if f.After != "" {
+		q = q.Where("id < ?", f.After)
+	}
+	err = q.Order("id DESC").Limit(f.Limit).Find(&rows).Error
+	return rows, err
+}
+
 // checkPage refuses a page of a size that the contract does not have, and
 // filters that nothing can match.
 func checkPage(limit int, filters ...string) error {
@@ -245,12 +253,12 @@ func checkPage(limit int, filters ...string) error {
 // scopes counts too.
 func (db *DB) HasAdministrator(ctx context.Context) (bool, error) {
 	var rows []keyRow
-	if err := db.read.WithContext(ctx).Where("scopes LIKE ? AND revoked_at IS NULL", reservedPattern).Find(&rows).Error; err != nil {
+	if err := db.read.WithContext(ctx).Where(mayAdminister + " AND revoked_at IS NULL").Find(&rows).Error; err != nil {
 		return false, err
 	}
 	return slices.ContainsFunc(rows, func(r keyRow) bool {
 		rec, err := r.record()
-		return err != nil || isAdministrator(&rec)
+		return err != nil || rec.Scopes.Administers()
 	}), nil
 }
 

@@ -67,14 +67,16 @@ func (db *DB) migratePostgres(ctx context.Context) error {
 // each transaction another session.
 func (db *DB) migrateAlone(ctx context.Context) (alone bool, err error) {
 	err = db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		err := tx.Raw("SELECT pg_try_advisory_xact_lock(?::bigint)", migrationLock).Row().Scan(&alone)
+		if err != nil || !alone {
+			return err
+		}
+		// After the query, which holds its snapshot until the next statement: an index
+		// that is made beside it would wait for that until the transaction ends.
 		for _, sql := range []string{"SET LOCAL statement_timeout = 0", "SET LOCAL idle_in_transaction_session_timeout = 0"} {
 			if err := tx.Exec(sql).Error; err != nil {
 				return err
 			}
-		}
-		err := tx.Raw("SELECT pg_try_advisory_xact_lock(?::bigint)", migrationLock).Row().Scan(&alone)
-		if err != nil || !alone {
-			return err
 		}
 		second, cancel := context.WithTimeout(ctx, connectTimeout)
 		defer cancel()
@@ -82,7 +84,7 @@ func (db *DB) migrateAlone(ctx context.Context) (alone bool, err error) {
 			return fmt.Errorf("it needs two connections at once, and a second one was not to be had: %w: a pooler has to have two for us (default_pool_size)", err)
 		}
 		return db.up(ctx)
-	})
+	}, db.seesCommits()...)
 	return alone, err
 }
 

@@ -2,11 +2,11 @@ package models
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
 	"sort"
-	"strings"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
@@ -14,10 +14,6 @@ import (
 	"extauthz/authz"
 	"extauthz/authz/subject"
 )
-
-// bootstrapLock is the advisory lock that Selection.Administrators holds in
-// Postgres; SQLite has one writer anyway.
-const bootstrapLock = 0x65787461757468
 
 // Mutate selects and locks keys in the order of their ids, asks fn what to
 // write, and writes it in one transaction. It returns the created keys, then
@@ -39,6 +35,9 @@ func (db *DB) Mutate(ctx context.Context, sel authz.Selection, fn func(selected 
 			if err != nil {
 				return writing{}, err
 			}
+			if err := db.guard(tx, selected, &m); err != nil {
+				return writing{}, err
+			}
 			return prepare(m)
 		})
 	}
@@ -53,10 +52,12 @@ func (db *DB) Mutate(ctx context.Context, sel authz.Selection, fn func(selected 
 	if w.createsAlone() {
 		return db.creations.do(ctx, w.create, w.audit)
 	}
-	return db.writeDecided(ctx, func(*gorm.DB) (writing, error) { return w, nil })
+	return db.writeDecided(ctx, func(tx *gorm.DB) (writing, error) { return w, db.guard(tx, nil, &m) })
 }
 
-// writeDecided is one transaction: it decides, and writes what was decided.
+// writeDecided is one transaction: it decides, and writes what was decided. In
+// Postgres each statement sees what others have committed until then, whatever the
+// server's default is: what is decided under a lock rests on that.
 func (db *DB) writeDecided(ctx context.Context, decide func(tx *gorm.DB) (writing, error)) (after []authz.Record, err error) {
 	defer func() { db.wrote(err) }()
 	err = db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
@@ -66,11 +67,18 @@ func (db *DB) writeDecided(ctx context.Context, decide func(tx *gorm.DB) (writin
 		}
 		after, err = w.write(tx)
 		return err
-	})
+	}, db.seesCommits()...)
 	if err != nil {
 		return nil, err
 	}
 	return after, nil
+}
+
+func (db *DB) seesCommits() []*sql.TxOptions {
+	if db.driver != Postgres {
+		return nil
+	}
+	return []*sql.TxOptions{{Isolation: sql.LevelReadCommitted}}
 }
 
 func selectsNothing(sel authz.Selection) bool {
@@ -93,16 +101,12 @@ func (db *DB) selectForUpdate(tx *gorm.DB, sel authz.Selection) ([]authz.Record,
 	case sel.UserID != "":
 		q = q.Where("user_id IN ?", subject.Forms(sel.UserID))
 	case sel.Administrators:
-		if db.driver == Postgres {
-			if err := tx.Exec("SELECT pg_advisory_xact_lock(?)", bootstrapLock).Error; err != nil {
-				return nil, err
-			}
-		}
-		q = q.Where("scopes LIKE ?", reservedPattern)
+		q = q.Where(mayAdminister)
 	default:
 		return nil, nil
 	}
 	q = q.Session(&gorm.Session{})
+	plain := q
 	if db.driver == Postgres {
 		// Waiting for a lock shows the locked rows as they are then, but not
 		// the rows that the other transaction added, such as a new member of the
@@ -113,45 +117,33 @@ func (db *DB) selectForUpdate(tx *gorm.DB, sel authz.Selection) ([]authz.Record,
 			return nil, err
 		}
 	}
+	if sel.Administrators {
+		if err := db.lockAdministration(tx); err != nil {
+			return nil, err
+		}
+		q = plain // locks of rows come before that one, or two could wait for each other
+	}
 	var rows []keyRow
-	if err := q.Find(&rows).Error; err != nil {
+	if err := q.Session(&gorm.Session{}).Find(&rows).Error; err != nil {
 		return nil, err
 	}
-	if sel.Administrators { // an unreadable row of a revoked key does not prevent a first administrator
-		rows = slices.DeleteFunc(rows, func(r keyRow) bool {
-			_, _, err := r.read()
-			return err != nil && r.RevokedAt != nil
-		})
-	}
-	records, err := toRecords(rows)
-	if err != nil {
-		return nil, err
-	}
+	records := listedRecords(rows)
 	for _, ref := range refs {
 		if !slices.ContainsFunc(records, func(r authz.Record) bool { return r.ID == ref || r.Prefix == ref }) {
 			return nil, fmt.Errorf("key %q: %w", ref, authz.ErrNotFound)
 		}
 	}
 	if sel.Administrators {
-		records = slices.DeleteFunc(records, func(r authz.Record) bool { return !isAdministrator(&r) })
+		records = slices.DeleteFunc(records, func(r authz.Record) bool { return r.Unreadable == "" && !r.Scopes.Administers() })
 	}
 	return records, nil
-}
-
-// reservedPattern finds rows that may hold reserved scopes by their JSON;
-// isAdministrator then looks at the scopes themselves.
-const reservedPattern = `%"` + authz.ReservedResource + `%`
-
-func isAdministrator(r *authz.Record) bool {
-	return slices.ContainsFunc(r.Scopes, func(s authz.Scope) bool {
-		return s.Resource == authz.ReservedResource || strings.HasPrefix(s.Resource, authz.ReservedResource+"/")
-	})
 }
 
 // writing is a mutation as rows.
 type writing struct {
 	create, update []*keyRow
-	order          []string // ids of created, then updated keys
+	end            []*keyRow // of rows that can't be read: nothing else of them is written
+	order          []string  // ids of created, then updated keys
 	roles          []*roleRow
 	deleteRoles    []string
 	audit          []auditRow
@@ -172,7 +164,11 @@ func prepare(m authz.Mutation) (w writing, err error) {
 		if err != nil {
 			return w, err
 		}
-		w.update, w.order = append(w.update, row), append(w.order, row.ID)
+		if w.order = append(w.order, row.ID); m.Update[i].Unreadable != "" {
+			w.end = append(w.end, row)
+			continue
+		}
+		w.update = append(w.update, row)
 	}
 	// As they were locked, whatever fn's order was.
 	sort.Slice(w.update, func(i, j int) bool { return w.update[i].ID < w.update[j].ID })
@@ -190,7 +186,7 @@ func prepare(m authz.Mutation) (w writing, err error) {
 
 // createsAlone tells whether w makes keys and asks for nothing that is stored.
 func (w *writing) createsAlone() bool {
-	return len(w.create) > 0 && len(w.update)+len(w.roles)+len(w.deleteRoles) == 0 && w.idempotency == nil
+	return len(w.create) > 0 && len(w.update)+len(w.end)+len(w.roles)+len(w.deleteRoles) == 0 && w.idempotency == nil
 }
 
 func (w *writing) write(tx *gorm.DB) ([]authz.Record, error) {
@@ -212,6 +208,11 @@ func (w *writing) write(tx *gorm.DB) ([]authz.Record, error) {
 			return nil, fmt.Errorf("key %q: %w", row.KeyPrefix, authz.ErrNotFound)
 		}
 	}
+	for _, row := range w.end {
+		if err := endKey(tx, row); err != nil {
+			return nil, err
+		}
+	}
 	if err := writeRoles(tx, w.roles, w.deleteRoles); err != nil {
 		return nil, err
 	}
@@ -219,6 +220,23 @@ func (w *writing) write(tx *gorm.DB) ([]authz.Record, error) {
 		return nil, err
 	}
 	return reread(tx, w.order)
+}
+
+// endKey writes the end of a key whose row can't be read, and leaves what somebody
+// wrote there as it is.
+func endKey(tx *gorm.DB, row *keyRow) error {
+	columns := []string{"is_active", "updated_at"}
+	if row.RevokedAt != nil {
+		columns = append(columns, "revoked_at")
+	}
+	if row.ExpiresAt != nil {
+		columns = append(columns, "expires_at")
+	}
+	res := tx.Model(&keyRow{ID: row.ID}).Select(columns).Updates(row)
+	if res.Error == nil && res.RowsAffected != 1 {
+		return fmt.Errorf("key %q: %w", row.KeyPrefix, authz.ErrNotFound)
+	}
+	return res.Error
 }
 
 // insertKeys writes rows that are not there yet, else it is authz.ErrConflict.
@@ -265,5 +283,5 @@ func reread(tx *gorm.DB, ids []string) ([]authz.Record, error) {
 	for i, id := range ids {
 		ordered[i] = byID[id]
 	}
-	return toRecords(ordered)
+	return listedRecords(ordered), nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
+	"gorm.io/gorm/schema"
 )
 
 // The drivers.
@@ -80,6 +81,7 @@ func Open(ctx context.Context, c Config) (*DB, error) {
 // gormConfig: silent, since GORM's logger would write values; errors come back
 // to the caller.
 func gormConfig() *gorm.Config {
+	schema.RegisterSerializer(typedColumns, typed{})
 	return &gorm.Config{Logger: logger.Discard, TranslateError: true, DisableAutomaticPing: true,
 		NowFunc: func() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }}
 }

@@ -16,9 +16,9 @@ import (
 // usageRow is a row of key_usage: apart from api_keys, so that use changes no
 // version.
 type usageRow struct {
-	KeyID      string `gorm:"primaryKey"`
-	Count      uint64
-	LastUsedAt time.Time
+	KeyID      string    `gorm:"primaryKey"`
+	Count      uint64    `gorm:"serializer:typed"`
+	LastUsedAt time.Time `gorm:"serializer:typed"`
 }
 
 // TableName is GORM's way of naming the table.

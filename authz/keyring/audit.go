@@ -62,7 +62,7 @@ func (s *Service) entry(p Principal, t time.Time, action string, detail map[stri
 		return authz.AuditEntry{}, err
 	}
 	name := p.Name
-	if p.System {
+	if p.System && p.SystemAs == "" {
 		name = ""
 	}
 	return authz.AuditEntry{

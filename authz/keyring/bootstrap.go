@@ -23,18 +23,14 @@ var errAdministered = errors.New("there is an administrator")
 // with one that was revoked, and no other administrator there, it is
 // ErrRevoked. Replicas may call at the same time: one makes the key.
 func (s *Service) Bootstrap(ctx context.Context, given authz.Secret) (created Created, made bool, err error) {
-	environment, prefix := s.environments[0], ""
-	if given.Len() > 0 {
-		parsed, ok := s.format.Parse(given)
-		if !ok {
-			return Created{}, false, fmt.Errorf("bootstrap key: %w: it is no whole key of the configured brand and environments with a right checksum", ErrInvalid)
-		}
-		environment, prefix = strings.Clone(parsed.Environment), strings.Clone(parsed.Prefix)
+	environment, prefix, err := s.givenKey(given)
+	if err != nil {
+		return Created{}, false, fmt.Errorf("bootstrap key: %w", err)
 	}
 	if there, err := s.store.HasAdministrator(ctx); err != nil || there {
 		return Created{}, false, err
 	}
-	rec, err := s.administrator(environment)
+	rec, err := s.administrator("first administrator", environment)
 	if err != nil {
 		return Created{}, false, err
 	}
@@ -59,8 +55,21 @@ func (s *Service) Bootstrap(ctx context.Context, given authz.Secret) (created Cr
 	return created, true, nil
 }
 
-// administrator is the first administrator's record.
-func (s *Service) administrator(environment string) (authz.Record, error) {
+// givenKey returns environment and prefix of the key; with an empty one, the first
+// environment and no prefix.
+func (s *Service) givenKey(given authz.Secret) (environment, prefix string, err error) {
+	if given.Len() == 0 {
+		return s.environments[0], "", nil
+	}
+	parsed, ok := s.format.Parse(given)
+	if !ok {
+		return "", "", fmt.Errorf("%w: it is no whole key of the configured brand and environments with a right checksum", ErrInvalid)
+	}
+	return strings.Clone(parsed.Environment), strings.Clone(parsed.Prefix), nil
+}
+
+// administrator is the record of an administrator who may do everything.
+func (s *Service) administrator(name, environment string) (authz.Record, error) {
 	scopes, err := authz.NewScopes([]authz.Scope{{Resource: authz.ReservedResource, Actions: []string{"*"}}})
 	if err != nil {
 		return authz.Record{}, err
@@ -71,7 +80,7 @@ func (s *Service) administrator(environment string) (authz.Record, error) {
 	}
 	now := s.now()
 	return authz.Record{
-		UserID: "administrator", Name: "first administrator", Scopes: scopes,
+		UserID: "administrator", Name: name, Scopes: scopes,
 		Grants: authz.Grants{Scopes: grants, Projects: []string{AllProjects}},
 		Active: true, CreatedAt: now, UpdatedAt: now, Environment: environment,
 	}, nil
@@ -87,10 +96,10 @@ func (s *Service) mintOrAdopt(rec *authz.Record, given authz.Secret, prefix stri
 // insertFirst stores the key if, under the bootstrap lock, there is still no
 // administrator.
 func (s *Service) insertFirst(ctx context.Context, key authz.NewKey) (authz.Record, error) {
-	written, err := s.mutate(ctx, authz.Selection{Administrators: true}, func(administrators []authz.Record) (authz.Mutation, error) {
+	written, err := s.mutate(ctx, Principal{System: true}, authz.Selection{Administrators: true}, func(administrators []authz.Record) (authz.Mutation, error) {
 		m := authz.Mutation{Create: []authz.NewKey{key}}
 		var reused bool
-		for _, rec := range administrators {
+		for _, rec := range administrators { // an unreadable one counts: see HasAdministrator
 			if rec.RevokedAt.IsZero() {
 				return authz.Mutation{}, errAdministered
 			}

@@ -41,7 +41,10 @@ func TestBootstrapWithAGivenKeyIsDoneOnce(t *testing.T) {
 			t.Errorf("record %+v", created.Record)
 		}
 	}
-	must(b.keys.Revoke(t.Context(), system, []string{prefix}, keyring.RevokeOptions{}))(t)
+	must(b.store.Mutate(t.Context(), authz.Selection{Ref: prefix}, func(there []authz.Record) (authz.Mutation, error) { // the API would refuse it
+		there[0].Active, there[0].RevokedAt = false, b.now
+		return authz.Mutation{Update: there}, nil
+	}))(t)
 	_, _, err = b.keys.Bootstrap(t.Context(), given)
 	wantErr(t, err, keyring.ErrRevoked)
 	if _, made, err := b.keys.Bootstrap(t.Context(), authz.Secret{}); err != nil || !made {

@@ -60,6 +60,9 @@ func (s *Service) Create(ctx context.Context, p Principal, r CreateRequest) (Cre
 		Environment: r.Environment, Project: r.Project, AllowedCIDRs: r.AllowedCIDRs,
 		Metadata: r.Metadata, Rate: r.Rate,
 	}
+	if err := roles.readable(&rec); err != nil {
+		return Created{}, err
+	}
 	rights, err := roles.rights(&rec)
 	if err != nil {
 		return Created{}, err
@@ -171,7 +174,7 @@ func (s *Service) insert(ctx context.Context, p Principal, key authz.NewKey, r C
 	if err := s.recordKey(&m, p, key.Record.CreatedAt, actionKeyCreate, &authz.Record{}, &key.Record, nil); err != nil {
 		return authz.Record{}, err
 	}
-	written, err := s.mutate(ctx, authz.Selection{}, func([]authz.Record) (authz.Mutation, error) { return m, nil })
+	written, err := s.mutate(ctx, p, authz.Selection{}, func([]authz.Record) (authz.Mutation, error) { return m, nil })
 	if err != nil {
 		return authz.Record{}, err
 	}

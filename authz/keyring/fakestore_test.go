@@ -47,6 +47,11 @@ func (f *fakeStore) Mutate(_ context.Context, sel authz.Selection, fn func([]aut
 	if err := f.check(m); err != nil {
 		return nil, err
 	}
+	if m.Guard != nil {
+		if err := m.Guard(f.administration()); err != nil {
+			return nil, err
+		}
+	}
 	var written []authz.Record
 	next := func() uint64 { f.version++; return f.version }
 	for _, k := range m.Create {
@@ -76,6 +81,27 @@ func (f *fakeStore) Mutate(_ context.Context, sel authz.Selection, fn func([]aut
 		f.mutates++
 	}
 	return written, nil
+}
+
+func (f *fakeStore) Administration(context.Context) (authz.Administration, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.administration(), nil
+}
+
+// administration is what a guard gets to see.
+func (f *fakeStore) administration() (a authz.Administration) {
+	for _, r := range f.roles {
+		if r.Scopes.Administers() {
+			a.Roles = append(a.Roles, r)
+		}
+	}
+	for _, k := range f.keys {
+		if k.Record.Active && a.Rights(&k.Record).Administers() {
+			a.Keys = append(a.Keys, k)
+		}
+	}
+	return a
 }
 
 // check refuses what a database's constraints would.
@@ -185,7 +211,7 @@ func (f *fakeStore) HasAdministrator(context.Context) (bool, error) {
 	}), nil
 }
 
-func (f *fakeStore) Roles(_ context.Context, names []string) ([]authz.Role, error) {
+func (f *fakeStore) NamedRoles(_ context.Context, names []string) ([]authz.Role, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var found []authz.Role

@@ -33,7 +33,7 @@ func (s *Service) alter(ctx context.Context, p Principal, ref string, roles []st
 	if found.Family == "" { // a key from before there were families
 		sel = authz.Selection{Ref: found.ID}
 	}
-	return s.mutateKnowing(ctx, append(roles, found.Roles...), sel, func(selected []authz.Record, roles roleSet) (authz.Mutation, error) {
+	return s.mutateKnowing(ctx, p, append(roles, found.Roles...), sel, func(selected []authz.Record, roles roleSet) (authz.Mutation, error) {
 		for _, rec := range selected {
 			if rec.ID == found.ID && p.sees(&rec) {
 				return fn(family{target: rec, members: selected, roles: roles, now: s.now()})

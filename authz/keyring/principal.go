@@ -59,6 +59,7 @@ type Principal struct {
 	// System may do everything: the process itself, never a caller from
 	// outside.
 	System    bool
+	SystemAs  string // of a System principal, for the audit: which part of it; empty: "system"
 	Source    string // client address, for the audit
 	RequestID string // for the audit
 }
@@ -75,7 +76,10 @@ func (p Principal) Require(permission Permission) error {
 
 // actor is the principal's name in audit rows and idempotency.
 func (p Principal) actor() string {
-	if p.System {
+	switch {
+	case p.System && p.SystemAs != "":
+		return p.SystemAs
+	case p.System:
 		return "system"
 	}
 	return p.KeyID

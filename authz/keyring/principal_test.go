@@ -214,6 +214,7 @@ func TestRotationNeedsCoverOfAllThatTheSecretIsGoodFor(t *testing.T) {
 
 func TestOwnKeyCanBeEndedAndRotatedButNotWidened(t *testing.T) {
 	b := newBench(t)
+	must(must2(b.keys.Bootstrap(t.Context(), authz.Secret{})))(t)
 	key := b.create(keyring.CreateRequest{Scopes: scopes(t, "extauthz:*"), ExpiresAt: start.Add(240 * 60e9)})
 	p := admin(t, "*:*", "*")
 	p.KeyID = key.Record.ID

@@ -75,7 +75,7 @@ func (s *Service) RevokeUser(ctx context.Context, p Principal, userID string, o 
 		return nil, err
 	}
 	var concerned []authz.Record
-	written, err := s.mutateKnowing(ctx, nil, authz.Selection{UserID: userID}, func(selected []authz.Record, roles roleSet) (authz.Mutation, error) {
+	written, err := s.mutateKnowing(ctx, p, nil, authz.Selection{UserID: userID}, func(selected []authz.Record, roles roleSet) (authz.Mutation, error) {
 		concerned = nil
 		for _, rec := range selected {
 			if p.sees(&rec) {

@@ -43,7 +43,7 @@ func (s *Service) CreateRole(ctx context.Context, p Principal, r authz.Role) (au
 	if err := s.recordRole(&m, p, now, actionRoleCreate, role.Name, authz.Role{}, role); err != nil {
 		return authz.Role{}, err
 	}
-	return s.writeRole(ctx, role, m)
+	return s.writeRole(ctx, p, role, m)
 }
 
 // GetRole returns a role, or authz.ErrNotFound.
@@ -78,6 +78,9 @@ func (s *Service) UpdateRole(ctx context.Context, p Principal, name string, patc
 	if err != nil {
 		return authz.Role{}, err
 	}
+	if before.Unreadable != "" {
+		return authz.Role{}, fmt.Errorf("%w: role %s: %s", authz.ErrUnreadable, name, before.Unreadable)
+	}
 	v := &problems{format: s.format}
 	role := before
 	if patch.Description != nil {
@@ -103,7 +106,7 @@ func (s *Service) UpdateRole(ctx context.Context, p Principal, name string, patc
 	if err := s.recordRole(&m, p, role.UpdatedAt, actionRoleUpdate, name, before, role); err != nil {
 		return authz.Role{}, err
 	}
-	return s.writeRole(ctx, role, m)
+	return s.writeRole(ctx, p, role, m)
 }
 
 // DeleteRole deletes a role; keys that carry it lose its scopes and keep its
@@ -124,7 +127,7 @@ func (s *Service) DeleteRole(ctx context.Context, p Principal, name string, ifVe
 	if err := s.recordRole(&m, p, s.now(), actionRoleDelete, name, role, authz.Role{}); err != nil {
 		return err
 	}
-	if _, err := s.mutate(ctx, authz.Selection{}, func([]authz.Record) (authz.Mutation, error) { return m, nil }); err != nil {
+	if _, err := s.mutate(ctx, p, authz.Selection{}, func([]authz.Record) (authz.Mutation, error) { return m, nil }); err != nil {
 		return err
 	}
 	s.notifier.Changed(context.WithoutCancel(ctx), []authz.Change{{Kind: authz.ChangeRole, Role: name}})
@@ -141,8 +144,8 @@ func (p Principal) coverRole(scopes authz.Scopes) error {
 }
 
 // writeRole writes m and returns the role as it was stored.
-func (s *Service) writeRole(ctx context.Context, role authz.Role, m authz.Mutation) (authz.Role, error) {
-	_, err := s.mutate(ctx, authz.Selection{}, func([]authz.Record) (authz.Mutation, error) { return m, nil })
+func (s *Service) writeRole(ctx context.Context, p Principal, role authz.Role, m authz.Mutation) (authz.Role, error) {
+	_, err := s.mutate(ctx, p, authz.Selection{}, func([]authz.Record) (authz.Mutation, error) { return m, nil })
 	if err != nil {
 		return authz.Role{}, err
 	}

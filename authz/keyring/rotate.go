@@ -85,6 +85,9 @@ func (s *Service) Rotate(ctx context.Context, p Principal, ref string, o RotateO
 
 // mayRotate tells whether the target is in a state to be rotated, and by p.
 func (f *family) mayRotate(p Principal, expiresAt *time.Time) error {
+	if err := f.roles.readable(&f.target); err != nil {
+		return err
+	}
 	rights, err := f.roles.rights(&f.target)
 	if err != nil {
 		return err

@@ -97,9 +97,16 @@ func (s *Service) newID() (string, error) {
 	return id.String(), nil
 }
 
-// mutate writes and tells the notifier of the keys that were written.
-func (s *Service) mutate(ctx context.Context, sel authz.Selection, fn func([]authz.Record) (authz.Mutation, error)) ([]authz.Record, error) {
-	written, err := s.store.Mutate(ctx, sel, fn)
+// mutate writes, guards the last administrator, and tells the notifier of the keys
+// that were written.
+func (s *Service) mutate(ctx context.Context, p Principal, sel authz.Selection, fn func([]authz.Record) (authz.Mutation, error)) ([]authz.Record, error) {
+	written, err := s.store.Mutate(ctx, sel, func(selected []authz.Record) (authz.Mutation, error) {
+		m, err := fn(selected)
+		if err == nil {
+			s.guard(p, &m)
+		}
+		return m, err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +155,7 @@ func (s *Service) readRoles(ctx context.Context, names []string) (roleSet, error
 	for _, name := range names {
 		set[name] = nil
 	}
-	found, err := s.store.Roles(ctx, slices.Compact(slices.Sorted(slices.Values(names))))
+	found, err := s.store.NamedRoles(ctx, slices.Compact(slices.Sorted(slices.Values(names))))
 	if err != nil {
 		return nil, fmt.Errorf("read roles: %w", err)
 	}
@@ -158,8 +165,23 @@ func (s *Service) readRoles(ctx context.Context, names []string) (roleSet, error
 	return set, nil
 }
 
+// readable returns authz.ErrUnreadable for a key whose rights are not known, since its
+// row or a role's was damaged. It can be ended, but nothing can be built on it: with
+// the row repaired it might be more than its administrator may grant.
+func (r roleSet) readable(rec *authz.Record) error {
+	if rec.Unreadable != "" {
+		return fmt.Errorf("%w: key %s: %s", authz.ErrUnreadable, rec.Prefix, rec.Unreadable)
+	}
+	for _, name := range rec.Roles {
+		if role := r[name]; role != nil && role.Unreadable != "" {
+			return fmt.Errorf("%w: role %s: %s", authz.ErrUnreadable, name, role.Unreadable)
+		}
+	}
+	return nil
+}
+
 // rights are the scopes that a key has of its own and by its roles. A role
-// that does not exist grants nothing.
+// that does not exist, or that can't be read, grants nothing.
 func (r roleSet) rights(rec *authz.Record) (authz.Scopes, error) {
 	rights := rec.Scopes
 	var unread unreadRoles
@@ -180,14 +202,14 @@ func (r roleSet) rights(rec *authz.Record) (authz.Scopes, error) {
 
 // mutateKnowing is mutate for a fn that needs to know roles: the named ones,
 // and those of the selected keys.
-func (s *Service) mutateKnowing(ctx context.Context, names []string, sel authz.Selection, fn func([]authz.Record, roleSet) (authz.Mutation, error)) ([]authz.Record, error) {
+func (s *Service) mutateKnowing(ctx context.Context, p Principal, names []string, sel authz.Selection, fn func([]authz.Record, roleSet) (authz.Mutation, error)) ([]authz.Record, error) {
 	names = slices.Clone(names)
 	for attempt := 1; ; attempt++ {
 		roles, err := s.readRoles(ctx, names)
 		if err != nil {
 			return nil, err
 		}
-		written, err := s.mutate(ctx, sel, func(selected []authz.Record) (authz.Mutation, error) {
+		written, err := s.mutate(ctx, p, sel, func(selected []authz.Record) (authz.Mutation, error) {
 			return fn(selected, roles)
 		})
 		var unread unreadRoles

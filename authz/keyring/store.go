@@ -16,17 +16,22 @@ type KeyStore interface {
 	// authz.ErrNotFound; a taken prefix authz.ErrConflict; an idempotency key
 	// seen before *authz.IdempotencyError or authz.ErrIdempotencyReuse.
 	Mutate(ctx context.Context, sel authz.Selection, fn func(selected []authz.Record) (authz.Mutation, error)) ([]authz.Record, error)
+	// KeyByRef finds a key by its id or prefix. One that can't be read says so in
+	// Record.Unreadable, as those that Mutate selects do.
 	KeyByRef(ctx context.Context, ref string) (authz.Record, error)
 	ListKeys(ctx context.Context, filter authz.KeyFilter) ([]authz.Listed, error)
 	// HasAdministrator tells whether a key with scopes of its own on the
 	// reserved resource exists; a disabled or expired one counts.
 	HasAdministrator(ctx context.Context) (bool, error)
+	// Administration returns who manages keys just now.
+	Administration(ctx context.Context) (authz.Administration, error)
 }
 
 // RoleStore reads roles; they are written by KeyStore.Mutate.
 type RoleStore interface {
-	// Roles returns those of the named roles that exist, in any order.
-	Roles(ctx context.Context, names []string) ([]authz.Role, error)
+	// NamedRoles returns those of the named roles that exist, in any order; those that
+	// can't be read too, which say so.
+	NamedRoles(ctx context.Context, names []string) ([]authz.Role, error)
 	// ListRoles returns at most limit roles whose names come after after.
 	ListRoles(ctx context.Context, after string, limit int) ([]authz.Role, error)
 }

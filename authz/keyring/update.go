@@ -142,6 +142,9 @@ func (s *Service) change(ctx context.Context, p Principal, ref string, roles []s
 // good as granted.
 func (f *family) mayWiden(p Principal, next *authz.Record) error {
 	for _, rec := range []*authz.Record{&f.target, next} {
+		if err := f.roles.readable(rec); err != nil {
+			return err
+		}
 		rights, err := f.roles.rights(rec)
 		if err != nil {
 			return err

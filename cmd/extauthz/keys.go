@@ -219,7 +219,7 @@ func keysList(g *globals) *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&user, "user", "", "only of this user")
 	f.StringVar(&project, "project", "", "only of this project")
-	f.StringVar(&text, "search", "", "only with this in name or prefix")
+	f.StringVar(&text, "search", "", "only those whose prefix, name (in any case) or user begins with this; in that order")
 	f.BoolVar(&active, "active", false, "only keys that are good now")
 	f.StringVar(&unused, "unused-for", "", "only keys older than this and not used for as long, such as 2160h")
 	f.BoolVar(&usage, "usage", false, "with usage (in json)")

@@ -43,7 +43,7 @@ func newRoot() *cobra.Command {
 	f.StringVar(&g.server, "server", fromEnv("EXTAUTHZ_SERVER", "http://127.0.0.1:9003"), "URL of the management API")
 	f.StringVar(&g.tokenFile, "token-file", os.Getenv("EXTAUTHZ_TOKEN_FILE"), "file with the key for the management API")
 	f.StringVarP(&g.output, "output", "o", "table", "form of what is printed: table or json")
-	root.AddCommand(serveCommand(g), keysCommand(g), rolesCommand(g), explainCommand(g), routesCommand(g), cacheCommand(g),
+	root.AddCommand(serveCommand(g), keysCommand(g), rolesCommand(g), adminCommand(g), explainCommand(g), routesCommand(g), cacheCommand(g),
 		usageCommand(g), auditCommand(g), purgeCommand(g), configCommand(g), secretsCommand(g), envoyCommand(g), migrateCommand(g), doctorCommand(g), healthcheckCommand(g), versionCommand(g))
 	return root
 }
@@ -55,13 +55,14 @@ func fromEnv(name, fallback string) string {
 	return fallback
 }
 
-// load reads the configuration that the flags name.
-func (g *globals) load() (*config.Config, error) {
+// load reads the configuration that the flags name. With needs, faults of other sections
+// do not count.
+func (g *globals) load(needs ...string) (*config.Config, error) {
 	flags := map[string]any{}
 	if g.dataDir != "" {
 		flags["data_dir"] = g.dataDir
 	}
-	return config.Load(config.Options{Path: g.configFile, Explicit: g.configFile != "", Environ: os.Environ(), Flags: flags})
+	return config.Load(config.Options{Path: g.configFile, Explicit: g.configFile != "", Environ: os.Environ(), Flags: flags, Needs: needs})
 }
 
 // noArguments and exactly are cobra's, as usage errors.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"extauthz/cmd/extauthz/internal/config"
 	"extauthz/cmd/extauthz/internal/server"
 )
 
@@ -38,7 +39,7 @@ func serve(ctx context.Context, g *globals) error {
 	for _, w := range settings.Warnings(time.Now()) {
 		log.Warn("configuration", "warning", w)
 	}
-	s, err := server.New(server.Config{Settings: settings, Load: g.load, Logger: log, Level: level, Version: version})
+	s, err := server.New(server.Config{Settings: settings, Load: func() (*config.Config, error) { return g.load() }, Logger: log, Level: level, Version: version})
 	if err != nil {
 		return err
 	}

@@ -304,14 +304,42 @@ func TestLists_ShowRowsThatCanNotBeRead(t *testing.T) {
 	if roles := want[Page[Role]](b, 200, "GET", "/v1/roles", "").Items; len(roles) != 1 || roles[0].Unreadable == "" {
 		t.Errorf("got %+v", roles)
 	}
-	for path, method := range map[string]string{"/v1/keys/" + bad.ID: "DELETE", "/v1/users/u/revoke": "POST"} {
-		if status, _, body := b.call(method, path, ""); status != 409 || !strings.Contains(body, bad.Prefix+": column scopes") {
+	for path, method := range map[string]string{"/v1/keys/" + bad.ID: "PATCH", "/v1/keys/" + bad.ID + "/rotate": "POST", "/v1/keys/" + bad.ID + "/enable": "POST"} {
+		if status, _, body := b.call(method, path, `{}`); status != 409 || !strings.Contains(body, bad.Prefix+": column scopes") {
 			t.Errorf("%s: got %d %s", path, status, body)
 		}
+	}
+	if k := want[Key](b, 200, "GET", "/v1/keys/"+bad.ID, ""); k.Status != "unreadable" || k.Unreadable == "" {
+		t.Errorf("by its id: %+v", k)
 	}
 	b.sql(`UPDATE api_keys SET scopes = '["orders:read"]' WHERE id = ?`, bad.ID)
 	if page := want[Page[Key]](b, 200, "GET", "/v1/users/u/keys", ""); page.Items[0].Status != "active" {
 		t.Errorf("after the row was fixed: got %+v", page.Items[0])
+	}
+	b.sql(`UPDATE api_keys SET scopes = 'orders:read' WHERE id = ?`, bad.ID)
+	if page := want[Page[Key]](b, 200, "DELETE", "/v1/keys/"+bad.Prefix, ""); len(page.Items) != 1 || page.Items[0].Status != "revoked" || page.Items[0].Unreadable == "" {
+		t.Errorf("revoked: got %+v", page.Items)
+	}
+	if page := want[Page[Key]](b, 200, "POST", "/v1/users/u/revoke", ""); len(page.Items) != 2 || page.Items[1].Status != "revoked" {
+		t.Errorf("the user's: got %+v", page.Items)
+	}
+}
+
+// TestLastAdministrator_IsAConflict: one line of what, why and what to do.
+func TestLastAdministrator_IsAConflict(t *testing.T) {
+	b := newBench(t)
+	page := want[Page[Key]](b, 200, "GET", "/v1/users/administrator/keys", "")
+	if len(page.Items) != 1 {
+		t.Fatalf("got %+v", page.Items)
+	}
+	own := page.Items[0]
+	for path, method := range map[string]string{"/v1/keys/" + own.ID: "DELETE", "/v1/keys/" + own.ID + "/disable": "POST", "/v1/users/administrator/revoke": "POST"} {
+		if status, _, body := b.call(method, path, ""); status != 409 || !strings.Contains(body, own.Prefix+": no working administrator would be left") || !strings.Contains(body, "extauthz admin recover") {
+			t.Errorf("%s %s: got %d %s", method, path, status, body)
+		}
+	}
+	if rotated := want[Rotated](b, 201, "POST", "/v1/keys/"+own.ID+"/rotate", `{"grace":"1h"}`); rotated.Key.Key == "" {
+		t.Error("the successor's key is not in the answer")
 	}
 }
 

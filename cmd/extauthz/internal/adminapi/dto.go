@@ -188,6 +188,9 @@ func keyOf(r *authz.Record, now time.Time) Key {
 	if len(r.ShadowScopes) > 0 {
 		k.ShadowScopes = r.ShadowScopes.Strings()
 	}
+	if k.Unreadable = r.Unreadable; k.Unreadable != "" && r.RevokedAt.IsZero() {
+		k.Status = "unreadable"
+	}
 	return k
 }
 

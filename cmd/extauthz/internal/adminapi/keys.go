@@ -112,7 +112,7 @@ type listInput struct {
 	Paging
 	UserID    string `query:"user_id"`
 	Project   string `query:"project"`
-	Text      string `query:"q" doc:"Part of a name or prefix."`
+	Text      string `query:"q" doc:"What a prefix, a name (in any case) or a user id begins with. It orders the list too."`
 	Active    bool   `query:"active" doc:"Only keys that are good now."`
 	UnusedFor string `query:"unused_for" doc:"Only keys older than this that were not used for as long, such as 2160h."`
 	Usage     bool   `query:"usage"`
@@ -143,9 +143,6 @@ func (a *api) page(listed []authz.Listed, err error) func(limit int, now time.Ti
 		out := &keysAnswer{Body: Page[Key]{Items: make([]Key, len(listed))}}
 		for i := range listed {
 			out.Body.Items[i] = keyOf(&listed[i].Record, now)
-			if why := listed[i].Unreadable; why != "" {
-				out.Body.Items[i].Status, out.Body.Items[i].Unreadable = "unreadable", why
-			}
 			if listed[i].Usage != nil {
 				u := usageOf(*listed[i].Usage)
 				out.Body.Items[i].Usage = &u

@@ -65,7 +65,8 @@ func (a *api) problem(err error) error {
 	case errors.Is(err, authz.ErrUnreadable):
 		return huma.Error409Conflict(err.Error() + ": someone wrote it by hand: fix the row in the database")
 	case errors.Is(err, authz.ErrConflict), errors.Is(err, keyring.ErrRevoked), errors.Is(err, keyring.ErrDisabled),
-		errors.Is(err, keyring.ErrExpired), errors.Is(err, keyring.ErrSuperseded), errors.Is(err, keyring.ErrFamilyFull):
+		errors.Is(err, keyring.ErrExpired), errors.Is(err, keyring.ErrSuperseded), errors.Is(err, keyring.ErrFamilyFull),
+		errors.Is(err, keyring.ErrLastAdministrator):
 		return huma.Error409Conflict(err.Error())
 	}
 	a.log.Error("management call failed", "error", err)

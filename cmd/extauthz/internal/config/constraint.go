@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"reflect"
 	"slices"
@@ -115,10 +116,28 @@ func hostPort(text string, lowest int) error {
 	if p, err := strconv.Atoi(port); err != nil || p < lowest || p > 65535 {
 		return fmt.Errorf("%q: the port is a number from %d to 65535", text, lowest)
 	}
-	if strings.ContainsAny(host, " /\\@?#") {
-		return fmt.Errorf("%q: %q is no host", text, host)
+	if host != "" && !isHost(host) {
+		return fmt.Errorf("%q: %q is no host: write a name or an address", text, host)
 	}
 	return nil
+}
+
+// isHost reports whether host is an address, or a name that could be looked up: "*" and
+// "256.1.1.1" never are.
+func isHost(host string) bool {
+	if _, err := netip.ParseAddr(host); err == nil {
+		return true
+	}
+	labels := strings.Split(strings.TrimSuffix(host, "."), ".")
+	for _, label := range labels {
+		other := strings.ContainsFunc(label, func(r rune) bool {
+			return (r|0x20 < 'a' || r|0x20 > 'z') && (r < '0' || r > '9') && r != '-' && r != '_'
+		})
+		if other || label == "" || len(label) > 63 {
+			return false
+		}
+	}
+	return len(host) <= 253 && strings.Trim(labels[len(labels)-1], "0123456789") != ""
 }
 
 // otlpEndpoint wants scheme, host and port, and no more: gRPC has no use for a

@@ -124,9 +124,11 @@ func Defaults() *Config {
 // defaultDatabase gives SQLite its file in the data folder.
 func (c *Config) defaultDatabase() {
 	if c.Database.Driver == DefaultDriver && c.Database.DSN.IsZero() {
-		c.Database.DSN = NewDSN(filepath.Join(c.DataDir, DefaultDatabaseName))
+		c.Database.DSN = NewDSN(c.defaultDatabaseFile())
 	}
 }
+
+func (c *Config) defaultDatabaseFile() string { return filepath.Join(c.DataDir, DefaultDatabaseName) }
 
 // defaultRoute chooses what was left open, for all that reads DefaultRoute: the
 // mapping fits an API of which nothing was said. Beside rules it would decide the

@@ -29,6 +29,10 @@ type Options struct {
 	Environ  []string         // "NAME=value", as os.Environ returns them
 	Flags    map[string]any   // by dotted name; only flags that were given
 	Now      func() time.Time // tells which shadow rules have ended; nil is time.Now
+	// Needs names the sections and settings that the caller uses, for a command that has
+	// to work where the rest of the configuration does not: faults of other settings are
+	// left out. nil: all are used.
+	Needs []string
 }
 
 // Load reads, merges and validates a configuration. Its error joins one error a
@@ -76,8 +80,8 @@ func Load(o Options) (*Config, error) {
 	c.defaultDatabase()
 	c.defaultRoute()
 	c.validate(o.Now(), &problems)
-	if len(problems.problems) > 0 {
-		return nil, errors.Join(problems.problems...)
+	if needed := problems.of(o.Needs); len(needed) > 0 {
+		return nil, errors.Join(needed...)
 	}
 	return c, nil
 }

@@ -8,6 +8,7 @@ import (
 	"math"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -50,6 +51,18 @@ func (f *faults) about(setting string) bool {
 		}
 	}
 	return false
+}
+
+// of returns the problems of the named settings, and those of no setting, such as a
+// file that can't be parsed; all of them where none is named.
+func (f *faults) of(settings []string) (problems []error) {
+	for i, problem := range f.problems {
+		about := func(s string) bool { return within(f.settings[i], s) || within(s, f.settings[i]) }
+		if settings == nil || f.settings[i] == "" || slices.ContainsFunc(settings, about) {
+			problems = append(problems, problem)
+		}
+	}
+	return problems
 }
 
 func (r *reader) origin(n *yaml.Node) string {

@@ -64,9 +64,13 @@ func (c *Config) secretFile(setting, path string, problems *faults) ([]byte, boo
 		return nil, false
 	}
 	if public {
-		c.warnings = append(c.warnings, fmt.Sprintf("%s: %s: %s can be read by every user of this machine: chmod o-r it", c.origins.of(setting), setting, path))
+		c.publicSecret(setting, path)
 	}
 	return text, true
+}
+
+func (c *Config) publicSecret(setting, path string) {
+	c.warnings = append(c.warnings, fmt.Sprintf("%s: %s: %s can be read by every user of this machine: chmod o-r it", c.origins.of(setting), setting, path))
 }
 
 // KeepSecret writes a secret's file as one: whoever finds it finds it whole.

@@ -19,6 +19,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 const geheim = "geheim-und-lang-genug-fuer-pepper"
@@ -109,12 +110,42 @@ func TestBadSecretFilesAreOneClearLine(t *testing.T) {
 		{"cache: {sealing_key_file: " + short + "}", "cache.sealing_key_file: " + short + " holds less than 32 bytes"},
 		{"keys: {pepper_files: [" + short + "]}", "keys.pepper_files: " + short + ": pepper has 5 bytes"},
 		{"keys: {pepper_files: [" + full + ", " + full + "]}", "stands twice"},
-		{"admin: {bootstrap_key_file: /none/a}", "admin.bootstrap_key_file: /none/a can't be read"},
-		{"admin: {bootstrap_key_file: " + full + "}", "holds no key of the form ak_live_"},
 	} {
 		got := problems(t, c.text)
 		if len(got) != 1 || !strings.Contains(got[0], c.want) || strings.Contains(got[0], geheim) {
 			t.Errorf("%s\n got %q\nwant %q", c.text, got, c.want)
+		}
+	}
+}
+
+// TestBootstrapKey_IsNoReasonNotToStart: checks need no administrator.
+func TestBootstrapKey_IsNoReasonNotToStart(t *testing.T) {
+	for path, want := range map[string]string{
+		"/none/a":                     "x.yaml:1: admin.bootstrap_key_file: /none/a can't be read",
+		t.TempDir():                   "is a directory",
+		write(t, geheim, 0o600):       "holds no key of the form ak_live_",
+		write(t, "", 0o600):           "is empty",
+		write(t, "\x00\xff\n", 0o600): "holds no key of the form ak_live_",
+	} {
+		warned := strings.Join(load(t, "admin: {bootstrap_key_file: '"+path+"'}").Warnings(time.Now()), "\n")
+		if !strings.Contains(warned, want) || !strings.Contains(warned, "starts without it") || strings.Contains(warned, geheim) {
+			t.Errorf("%s: %q", path, warned)
+		}
+	}
+}
+
+// TestLoad_NeedsSomeSections: what a command does not use keeps it from nothing.
+func TestLoad_NeedsSomeSections(t *testing.T) {
+	read := func(text string) error {
+		_, err := Load(Options{Path: write(t, text, 0o600), Explicit: true, Needs: []string{"database", "keys"}})
+		return err
+	}
+	if err := read("grpc: {listen: x, tls: {cert_file: /none}}\nroutes: [{match: x}]\ncache: {sealing_key_file: /none}"); err != nil {
+		t.Error(err)
+	}
+	for _, text := range []string{"database: {driver: oracle}", "keys: {pepper_files: [/none]}", "keys: 1", "{", "database: {dsn: [x]}"} {
+		if err := read(text); err == nil {
+			t.Errorf("%s is valid", text)
 		}
 	}
 }

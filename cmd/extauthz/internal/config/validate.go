@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/models"
 )
 
 // validator judges a merged configuration. A setting whose layer was faulty
@@ -150,6 +151,31 @@ func (v *validator) database() {
 	if v.DataDir == "" {
 		v.add("data_dir", "is empty: name a folder, such as %s", DefaultDataDir)
 	}
+	v.dataSources()
+}
+
+// dataSources holds them to what the database's own code makes of them.
+func (v *validator) dataSources() {
+	if v.faults.about("database.driver") {
+		return
+	}
+	setting := "database.dsn"
+	switch {
+	case v.Database.DSNFile != "":
+		setting = "database.dsn_file"
+	case v.Database.Driver == DefaultDriver && v.Database.DSN.Reveal() == v.defaultDatabaseFile():
+		setting = "data_dir"
+	}
+	if err := (models.Config{Driver: v.Database.Driver, DSN: v.Database.DSN.Reveal()}).Check(); err != nil && !v.faults.about("database.dsn") {
+		v.add(setting, "%v", err)
+	}
+	setting = "database.listen_dsn"
+	if v.Database.ListenDSNFile != "" {
+		setting = "database.listen_dsn_file"
+	}
+	if v.Database.Driver == models.Postgres && !v.Database.ListenDSN.IsZero() && (models.Config{Driver: models.Postgres, DSN: v.Database.ListenDSN.Reveal()}).Check() != nil {
+		v.add(setting, "can't be read: write postgres://user:password@host:5432/name")
+	}
 }
 
 func (v *validator) cache() {
@@ -201,12 +227,25 @@ func (v *validator) keys() {
 	if v.Keys.RequirePepper && len(v.Keys.PepperFiles) == 0 {
 		v.add("keys.require_pepper", "is true, and keys.pepper_files names none, so that no key would be valid: name a file with a pepper, or remove it")
 	}
-	if path := v.Admin.BootstrapKeyFile; path != "" {
-		const setting = "admin.bootstrap_key_file"
-		if _, ok := v.secretFile(setting, path, v.faults); ok && !v.faults.about("keys") {
-			_, err := v.BootstrapKey()
-			v.each(setting, err)
-		}
+	v.bootstrapKey()
+}
+
+// bootstrapKey warns of a file that makes no administrator. It is no error: the file
+// counts where there is none yet, and checks are answered without one.
+func (v *validator) bootstrapKey() {
+	const setting = "admin.bootstrap_key_file"
+	if v.Admin.BootstrapKeyFile == "" || v.faults.about("keys") {
+		return
+	}
+	_, public, err := readSecret(v.Admin.BootstrapKeyFile)
+	if err == nil {
+		_, err = v.BootstrapKey()
+	}
+	if public {
+		v.publicSecret(setting, v.Admin.BootstrapKeyFile)
+	}
+	if err != nil {
+		v.warnings = append(v.warnings, fmt.Sprintf("%s: %s: %v; the service starts without it, and where no administrator exists, it makes none", v.origins.of(setting), setting, err))
 	}
 }
 

@@ -21,38 +21,43 @@ import (
 // below the data folder.
 const AdminKeyFile = "admin.key"
 
-// ensureAdministrator makes the first administrator where there is none: with
-// the configured key, else, on SQLite, with one that is left in the data
-// folder. With Postgres no replica invents one: several may start at once, and
-// their folders are not the operator's.
-//
-// A given key that can't be one, since it was revoked or another key has its prefix,
-// is logged and no error: checks do not need an administrator. A revoked key in the
-// data folder gives way to a new one.
-func ensureAdministrator(ctx context.Context, c *config.Config, db *models.DB, keys *keyring.Service, format *authz.KeyFormat, log *slog.Logger) error {
-	given, err := c.BootstrapKey()
-	if err != nil {
-		return err
+// wayOut is what to do where no key manages keys.
+const wayOut = "write a new key into admin.bootstrap_key_file, such as extauthz secrets create makes, and restart, or run: extauthz admin recover"
+
+// ensureAdministrator makes the first administrator where there is none. Whatever
+// prevents it is logged and no error: checks do not need an administrator. again
+// reports a fault of the database that may pass.
+func ensureAdministrator(ctx context.Context, c *config.Config, db *models.DB, keys *keyring.Service, format *authz.KeyFormat, log *slog.Logger) (again bool) {
+	if err := makeAdministrator(ctx, c, db, keys, format, log); err != nil {
+		log.ErrorContext(ctx, "the first administrator was not made: checks are answered, keys can't be managed: "+wayOut, "file", c.Admin.BootstrapKeyFile, "error", err)
+		f, _ := models.FaultOf(err)
+		return f.Passes()
 	}
+	if has, err := keys.HasOwner(ctx); err != nil || !has {
+		log.ErrorContext(ctx, "no key can manage all keys just now, since each such key is disabled, expired, limited or from before other peppers: checks are answered: "+wayOut, "error", err)
+	}
+	return false
+}
+
+// makeAdministrator makes the first administrator with the configured key, else, on
+// SQLite, with one that is left in the data folder. With Postgres no replica
+// invents one: several may start at once, and their folders are not the operator's. A
+// revoked key in the data folder gives way to a new one.
+func makeAdministrator(ctx context.Context, c *config.Config, db *models.DB, keys *keyring.Service, format *authz.KeyFormat, log *slog.Logger) error {
 	if there, err := db.HasAdministrator(ctx); err != nil || there {
 		return err
 	}
-	path := filepath.Join(c.DataDir, AdminKeyFile)
+	given, err := c.BootstrapKey()
 	switch {
+	case err != nil:
+		return err
 	case given.Len() > 0:
+		_, _, err = keys.Bootstrap(ctx, given)
+		return err
 	case c.Database.Driver != models.SQLite:
-		log.WarnContext(ctx, "there is no administrator: set admin.bootstrap_key_file to a file with a whole key; a serve on SQLite with a fresh data folder makes one")
-		return nil
-	default:
-		return leaveAdministrator(ctx, path, keys, format, log)
+		return errors.New("admin.bootstrap_key_file is not set, and a service on Postgres invents no key")
 	}
-	_, _, err = keys.Bootstrap(ctx, given)
-	if errors.Is(err, keyring.ErrRevoked) || errors.Is(err, authz.ErrConflict) {
-		log.ErrorContext(ctx, "there is no administrator, and the given key can't be one: checks are answered, keys can't be managed: write a new key into admin.bootstrap_key_file, such as extauthz secrets create makes, and restart",
-			"file", c.Admin.BootstrapKeyFile, "error", err)
-		return nil
-	}
-	return err
+	return leaveAdministrator(ctx, filepath.Join(c.DataDir, AdminKeyFile), keys, format, log)
 }
 
 // leaveAdministrator makes the first administrator with the key in the file. The file
@@ -101,5 +106,9 @@ func leaveKey(path string, format *authz.KeyFormat) (authz.Secret, error) {
 
 func readKey(path string) (authz.Secret, error) {
 	text, err := os.ReadFile(path)
-	return authz.NewSecret(strings.TrimSpace(string(text))), err
+	key := authz.NewSecret(strings.TrimSpace(string(text)))
+	if err == nil && key.Len() == 0 { // and a generated key would be in no file
+		err = errors.New("the file is empty: remove it, to have a key made")
+	}
+	return key, err
 }

@@ -21,71 +21,160 @@ type quiet struct{}
 
 func (quiet) Changed(context.Context, []authz.Change) {}
 
-// TestEnsureAdministrator_ARevokedOneIsNoOutage: whoever revokes the only administrator
-// finds a service that starts, says so, and can be managed again.
+// firstStart is what a service's start has where it looks for an administrator.
+type firstStart struct {
+	*testing.T
+	c      *config.Config
+	db     *models.DB
+	keys   *keyring.Service
+	format *authz.KeyFormat
+	logged bytes.Buffer
+}
+
+func newFirstStart(t *testing.T) *firstStart {
+	s := &firstStart{T: t, c: config.Defaults()}
+	s.c.DataDir = t.TempDir()
+	var err error
+	s.db, err = models.Open(t.Context(), models.Config{Driver: models.SQLite, DSN: filepath.Join(s.c.DataDir, "test.db")})
+	s.must(err)
+	t.Cleanup(func() { s.must(s.db.Close()) })
+	s.must(s.db.Migrate(t.Context()))
+	s.format, err = s.c.KeyFormat()
+	s.must(err)
+	peppers, err := authz.NewPeppers(nil)
+	s.must(err)
+	s.keys, err = keyring.New(keyring.Config{Format: s.format, Peppers: func() *authz.Peppers { return peppers }, Random: rand.Reader,
+		Now: time.Now, Store: s.db, Notifier: quiet{}, Logger: slog.New(slog.NewTextHandler(&s.logged, nil))})
+	s.must(err)
+	return s
+}
+
+func (s *firstStart) must(err error) {
+	s.Helper()
+	if err != nil {
+		s.Fatal(err)
+	}
+}
+
+func (s *firstStart) key() string {
+	key, _, err := s.format.Generate("live", rand.Reader)
+	s.must(err)
+	return key.Reveal()
+}
+
+// start returns whether there is an owner then, and what was logged.
+func (s *firstStart) start() (owned bool, logged string) {
+	s.logged.Reset()
+	ensureAdministrator(s.Context(), s.c, s.db, s.keys, s.format, slog.New(slog.NewTextHandler(&s.logged, nil)))
+	owned, err := s.keys.HasOwner(s.Context())
+	s.must(err)
+	return owned, s.logged.String()
+}
+
+// end changes all keys, as SQL would: the API keeps the last administrator.
+func (s *firstStart) end(change func(*authz.Record)) {
+	_, err := s.db.Mutate(s.Context(), authz.Selection{Administrators: true}, func(all []authz.Record) (authz.Mutation, error) {
+		for i := range all {
+			change(&all[i])
+		}
+		return authz.Mutation{Update: all}, nil
+	})
+	s.must(err)
+}
+
+func (s *firstStart) write(path, text string) { s.must(os.WriteFile(path, []byte(text), 0o600)) }
+
+// TestEnsureAdministrator_ARevokedOneIsNoOutage: where the only administrator was
+// revoked the service starts, logs it, and can be managed again.
 func TestEnsureAdministrator_ARevokedOneIsNoOutage(t *testing.T) {
-	for _, from := range []string{"the data folder", "a file"} {
-		t.Run(from, func(t *testing.T) {
-			must := func(err error) {
-				t.Helper()
-				if err != nil {
-					t.Fatal(err)
+	revoke := func(r *authz.Record) { r.Active, r.RevokedAt = false, time.Now() }
+	t.Run("in the data folder", func(t *testing.T) {
+		s := newFirstStart(t)
+		path := filepath.Join(s.c.DataDir, AdminKeyFile)
+		owned, _ := s.start()
+		first, err := os.ReadFile(path)
+		s.must(err)
+		s.end(revoke)
+		again, logged := s.start()
+		second, err := os.ReadFile(path)
+		s.must(err)
+		if !owned || !again || bytes.Equal(first, second) {
+			t.Errorf("owned first %t, then %t, by another key: %t; logged %s", owned, again, !bytes.Equal(first, second), logged)
+		}
+	})
+	t.Run("in a given file", func(t *testing.T) {
+		s := newFirstStart(t)
+		s.c.Admin.BootstrapKeyFile = filepath.Join(t.TempDir(), "key")
+		s.write(s.c.Admin.BootstrapKeyFile, s.key())
+		s.start()
+		s.end(revoke)
+		if owned, logged := s.start(); owned || !strings.Contains(logged, "level=ERROR") || !strings.Contains(logged, "admin.bootstrap_key_file") || !strings.Contains(logged, "extauthz admin recover") {
+			t.Errorf("owned %t; logged %s", owned, logged)
+		}
+		s.write(s.c.Admin.BootstrapKeyFile, s.key())
+		if owned, logged := s.start(); !owned || strings.Contains(logged, "level=ERROR") {
+			t.Errorf("with a new key: owned %t; logged %s", owned, logged)
+		}
+	})
+}
+
+// TestEnsureAdministrator_NoFileIsAnOutage: whatever is in its place, the start goes on,
+// silently where an administrator exists, and with an error in the log where none does.
+func TestEnsureAdministrator_NoFileIsAnOutage(t *testing.T) {
+	full := func(s *firstStart) string { return s.key() + s.key() }
+	for name, put := range map[string]func(s *firstStart, path string){
+		"missing":        func(*firstStart, string) {},
+		"a folder":       func(s *firstStart, path string) { s.must(os.Mkdir(path, 0o700)) },
+		"empty":          func(s *firstStart, path string) { s.write(path, "") },
+		"no key":         func(s *firstStart, path string) { s.write(path, "\x00\xff") },
+		"two keys":       func(s *firstStart, path string) { s.write(path, full(s)) },
+		"another brand":  func(s *firstStart, path string) { s.write(path, "xx"+s.key()[2:]) },
+		"broken link":    func(s *firstStart, path string) { s.must(os.Symlink("/none/at/all", path)) },
+		"another's part": func(s *firstStart, path string) { s.write(path, s.key()[:20]) },
+	} {
+		for _, where := range []string{"given", "in the data folder"} {
+			t.Run(name+" "+where, func(t *testing.T) {
+				s := newFirstStart(t)
+				path := filepath.Join(s.c.DataDir, AdminKeyFile)
+				if where == "given" {
+					path = filepath.Join(t.TempDir(), "key")
+					s.c.Admin.BootstrapKeyFile = path
+				} else if name == "missing" {
+					return // one is made
 				}
-			}
-			c := config.Defaults()
-			c.DataDir = t.TempDir()
-			db, err := models.Open(t.Context(), models.Config{Driver: models.SQLite, DSN: filepath.Join(c.DataDir, "test.db")})
-			must(err)
-			t.Cleanup(func() { must(db.Close()) })
-			must(db.Migrate(t.Context()))
-			format, err := c.KeyFormat()
-			must(err)
-			peppers, err := authz.NewPeppers(nil)
-			must(err)
-			var said bytes.Buffer
-			log := slog.New(slog.NewTextHandler(&said, nil))
-			keys, err := keyring.New(keyring.Config{Format: format, Peppers: func() *authz.Peppers { return peppers }, Random: rand.Reader,
-				Now: time.Now, Store: db, Notifier: quiet{}, Logger: log})
-			must(err)
-			given := func() string {
-				key, _, err := format.Generate("live", rand.Reader)
-				must(err)
-				return key.Reveal()
-			}
-			path := filepath.Join(c.DataDir, AdminKeyFile)
-			if from == "a file" {
-				c.Admin.BootstrapKeyFile = path
-				must(os.WriteFile(path, []byte(given()), 0o600))
-			}
-			there := func() string {
-				must(ensureAdministrator(t.Context(), c, db, keys, format, log))
-				text, err := os.ReadFile(path)
-				must(err)
-				parsed, ok := format.Parse(authz.NewSecret(strings.TrimSpace(string(text))))
-				if !ok {
-					t.Fatal("no key is in the file")
+				put(s, path)
+				if owned, logged := s.start(); owned || !strings.Contains(logged, "level=ERROR") || !strings.Contains(logged, "extauthz admin recover") {
+					t.Errorf("owned %t; logged %s", owned, logged)
 				}
-				return strings.Clone(parsed.Prefix)
-			}
-			first := there()
-			if _, err := keys.Revoke(t.Context(), keyring.Principal{System: true}, []string{first}, keyring.RevokeOptions{}); err != nil {
-				t.Fatal(err)
-			}
-			second := there()
-			got, err := db.HasAdministrator(t.Context())
-			must(err)
-			if from == "a file" {
-				if got || second != first || !strings.Contains(said.String(), "level=ERROR") || !strings.Contains(said.String(), "admin.bootstrap_key_file") {
-					t.Fatalf("there is one: %t; it said %s", got, said.String())
+				_, _, err := s.keys.Recover(t.Context(), keyring.Recovery{Key: authz.NewSecret(s.key()), By: "t"})
+				s.must(err)
+				if owned, logged := s.start(); !owned || logged != "" {
+					t.Errorf("beside an administrator: owned %t; logged %s", owned, logged)
 				}
-				must(os.WriteFile(path, []byte(given()), 0o600))
-				second = there()
-				got, err = db.HasAdministrator(t.Context())
-				must(err)
-			}
-			if !got || second == first {
-				t.Errorf("there is one: %t; first %s, second %s", got, first, second)
-			}
-		})
+			})
+		}
+	}
+}
+
+// TestEnsureAdministrator_LogsWhenNoneWorks: a key that is disabled, expired or limited
+// still is the administrator, so that time makes nobody one; but it is logged.
+func TestEnsureAdministrator_LogsWhenNoneWorks(t *testing.T) {
+	for name, change := range map[string]func(*authz.Record){
+		"disabled": func(r *authz.Record) { r.Active = false },
+		"expired":  func(r *authz.Record) { r.ExpiresAt = time.Now().Add(-time.Hour) },
+		"limited":  func(r *authz.Record) { r.Grants = authz.Grants{} },
+	} {
+		s := newFirstStart(t)
+		s.start()
+		s.end(change)
+		path := filepath.Join(s.c.DataDir, AdminKeyFile)
+		before, err := os.ReadFile(path)
+		s.must(err)
+		owned, logged := s.start()
+		after, err := os.ReadFile(path)
+		s.must(err)
+		if owned || !bytes.Equal(before, after) || !strings.Contains(logged, "level=ERROR") || !strings.Contains(logged, "extauthz admin recover") {
+			t.Errorf("%s: owned %t, another key %t; logged %s", name, owned, !bytes.Equal(before, after), logged)
+		}
 	}
 }

@@ -14,6 +14,8 @@ import (
 const (
 	// startPause is the time between two attempts at a database that is waited for.
 	startPause = time.Second
+	// administratorPause is the time between two attempts at the first administrator.
+	administratorPause = time.Minute
 	// openBudget is how long one attempt at connecting may take: several hosts that
 	// hang, one after the other. A migration has no such limit.
 	openBudget = 30 * time.Second
@@ -35,9 +37,7 @@ func (s *Server) start(ctx context.Context) (started bool, err error) {
 		err = s.assembled(ctx)
 	}
 	if err == nil {
-		err = s.patiently(wait, s.administrator)
-	}
-	if err == nil {
+		s.administrator(ctx)
 		s.listen, err = listenAll(s.current(), s.listen.ops)
 	}
 	if ctx.Err() != nil {
@@ -125,8 +125,27 @@ func (s *Server) assembled(ctx context.Context) error {
 	return err
 }
 
-func (s *Server) administrator(ctx context.Context) error {
-	return ensureAdministrator(ctx, s.current(), s.db, s.keys, s.policies.format, s.log)
+// administrator makes the first administrator where there is none, behind the caller's
+// back where the database does not let it now.
+func (s *Server) administrator(ctx context.Context) {
+	attempt := func() (again bool) {
+		return ensureAdministrator(ctx, s.current(), s.db, s.keys, s.policies.format, s.log)
+	}
+	if !attempt() {
+		return
+	}
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(administratorPause):
+				if !attempt() {
+					return
+				}
+			}
+		}
+	}()
 }
 
 // current returns the settings that were loaded last.

@@ -1,0 +1,110 @@
+package keyring_test
+
+import (
+	"net/netip"
+	"testing"
+
+	"extauthz/authz"
+	"extauthz/authz/keyring"
+)
+
+// TestGuard_NetworksOfTheLastOwner: it may be limited to networks that the caller is in,
+// and to no others.
+func TestGuard_NetworksOfTheLastOwner(t *testing.T) {
+	for source, allowed := range map[string]bool{"192.0.2.1": true, "::ffff:192.0.2.1": true, "198.51.100.1": false, "2001:db8::1": false, "": false, "invalid IP": false} {
+		b := newBench(t)
+		last := must(must2(b.keys.Bootstrap(t.Context(), authz.Secret{})))(t)
+		p := keyring.Principal{System: true, Source: source}
+		networks := []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+		_, err := b.keys.Update(t.Context(), p, last.Record.ID, keyring.Patch{AllowedCIDRs: &networks})
+		if allowed {
+			wantErr(t, err, nil)
+			// Limited already, it counts: another change is none of its networks.
+			must(b.keys.Update(t.Context(), keyring.Principal{System: true}, last.Record.ID, keyring.Patch{Name: new("other")}))(t)
+			continue
+		}
+		wantErr(t, err, keyring.ErrLastAdministrator)
+	}
+}
+
+// TestGuard_WithoutAnOwnerTheIssuerStays: where nobody can do everything, who can create
+// keys is what there is left.
+func TestGuard_WithoutAnOwnerTheIssuerStays(t *testing.T) {
+	b := newBench(t)
+	issuer := b.create(keyring.CreateRequest{Scopes: scopes(t, "extauthz/keys:create")}).Record
+	reader := b.create(keyring.CreateRequest{Scopes: scopes(t, "extauthz/keys:read")}).Record
+	_, err := b.keys.Disable(t.Context(), system, issuer.ID)
+	wantErr(t, err, keyring.ErrLastAdministrator)
+	must(b.keys.Revoke(t.Context(), system, []string{reader.ID}, keyring.RevokeOptions{}))(t)
+	b.create(keyring.CreateRequest{Scopes: scopes(t, "extauthz/keys:*")})
+	must(b.keys.Revoke(t.Context(), system, []string{issuer.ID}, keyring.RevokeOptions{}))(t)
+}
+
+// TestGuard_OneOfManyIsRefused: of several families, those are revoked that may be.
+func TestGuard_OneOfManyIsRefused(t *testing.T) {
+	b := newBench(t)
+	last := must(must2(b.keys.Bootstrap(t.Context(), authz.Secret{})))(t).Record
+	other := b.create(keyring.CreateRequest{Scopes: scopes(t, "orders:read")}).Record
+	revoked, err := b.keys.Revoke(t.Context(), system, []string{last.ID, other.ID}, keyring.RevokeOptions{})
+	wantErr(t, err, keyring.ErrLastAdministrator)
+	if len(revoked) != 1 || revoked[0].ID != other.ID || b.status(last.ID) != authz.StatusActive {
+		t.Errorf("revoked %+v", revoked)
+	}
+}
+
+// TestUnreadable_CanBeEndedAlone: revoked, disabled, and its family's others treated as
+// ever; but nothing is built on it.
+func TestUnreadable_CanBeEndedAlone(t *testing.T) {
+	b := newBench(t)
+	p := admin(t, "orders:*", "shop")
+	damaged := func() authz.Record {
+		rec := b.create(keyring.CreateRequest{Project: "shop", Scopes: scopes(t, "orders:read")}).Record
+		for i, k := range b.fake().keys {
+			if k.Record.ID == rec.ID {
+				b.fake().keys[i].Record.Unreadable, b.fake().keys[i].Record.Scopes = "column scopes: x", nil
+			}
+		}
+		return rec
+	}
+	key := damaged()
+	for name, build := range map[string]func() error{
+		"update": func() error {
+			_, err := b.keys.Update(t.Context(), p, key.ID, keyring.Patch{Name: new("n2")})
+			return err
+		},
+		"enable": func() error { _, err := b.keys.Enable(t.Context(), p, key.ID); return err },
+		"rotate": func() error { _, err := b.keys.Rotate(t.Context(), p, key.ID, keyring.RotateOptions{}); return err },
+	} {
+		t.Run(name, func(t *testing.T) { wantErr(t, build(), authz.ErrUnreadable) })
+	}
+	if got := must(b.keys.Get(t.Context(), p, key.ID))(t); got.Unreadable == "" {
+		t.Errorf("got %+v", got)
+	}
+	must(b.keys.Disable(t.Context(), p, key.ID))(t)
+	must(b.keys.Revoke(t.Context(), p, []string{key.Prefix}, keyring.RevokeOptions{}))(t)
+	if b.status(key.ID) != authz.StatusRevoked {
+		t.Error("it is not revoked")
+	}
+	_, err := b.keys.Revoke(t.Context(), admin(t, "orders:*", "elsewhere"), []string{damaged().ID}, keyring.RevokeOptions{})
+	wantErr(t, err, authz.ErrNotFound)
+}
+
+// TestUnreadable_RoleCanBeLeft: a damaged role keeps nobody from ending a key that has it, or
+// from deleting the role.
+func TestUnreadable_RoleCanBeLeft(t *testing.T) {
+	b := newBench(t)
+	must(b.keys.CreateRole(t.Context(), system, authz.Role{Name: "clerk", Scopes: scopes(t, "orders:read")}))(t)
+	key := b.create(keyring.CreateRequest{Project: "shop", Roles: []string{"clerk"}}).Record
+	role := b.fake().roles["clerk"]
+	role.Unreadable, role.Scopes = "column scopes: x", nil
+	b.fake().roles["clerk"] = role
+	p := admin(t, "orders:*", "*")
+	_, err := b.keys.Create(t.Context(), p, keyring.CreateRequest{UserID: "u", Name: "n", Roles: []string{"clerk"}})
+	wantErr(t, err, authz.ErrUnreadable)
+	_, err = b.keys.Rotate(t.Context(), p, key.ID, keyring.RotateOptions{})
+	wantErr(t, err, authz.ErrUnreadable)
+	_, err = b.keys.UpdateRole(t.Context(), p, "clerk", keyring.RolePatch{Description: new("d")})
+	wantErr(t, err, authz.ErrUnreadable)
+	must(b.keys.Revoke(t.Context(), p, []string{key.ID}, keyring.RevokeOptions{}))(t)
+	wantErr(t, b.keys.DeleteRole(t.Context(), p, "clerk", 0), nil)
+}

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/user"
+	"strconv"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"extauthz/authz"
+	"extauthz/authz/keyring"
+	"extauthz/cmd/extauthz/internal/config"
+	"extauthz/cmd/extauthz/internal/server"
+	"extauthz/models"
+)
+
+func adminCommand(g *globals) *cobra.Command {
+	var o struct {
+		keyFile      string
+		revokeOthers bool
+	}
+	c := &cobra.Command{
+		Use: "recover", Short: "Make another administrator, directly in the database", Args: noArguments,
+		Long: `Make another administrator, directly in the database: for an administrator's
+key that was lost, or that someone else has. It needs the database that the
+configuration names, and its peppers; it asks no service and no other key, so it
+works while the service runs and while it does not. Running replicas accept the
+key as soon as they have read the change, within a second.
+
+The new key is printed this once, or written to a new file that only its owner can
+read. The audit log holds a row by "admin recover", with the user of this machine.`,
+		Example: "  extauthz admin recover --config extauthz.yaml --key-file admin.key\n  extauthz admin recover --revoke-others",
+		RunE: func(c *cobra.Command, _ []string) error {
+			settings, err := g.load("database", "data_dir", "keys")
+			if err != nil {
+				return err
+			}
+			made, err := recoverAdministrator(c.Context(), settings, o.keyFile, o.revokeOthers)
+			if err != nil {
+				return err
+			}
+			return g.show(c, made, func(w *tabwriter.Writer) {
+				if made.File != "" {
+					row(w, "key file", made.File)
+				} else {
+					row(w, made.Key)
+				}
+				for _, prefix := range made.Revoked {
+					row(w, "revoked", prefix)
+				}
+			})
+		},
+	}
+	c.Flags().StringVar(&o.keyFile, "key-file", "", "file to write the key to; it must not exist (default: the key is printed)")
+	c.Flags().BoolVar(&o.revokeOthers, "revoke-others", false, "revoke every other key that has a scope on extauthz of its own")
+	return group("admin", "Administrators, without the service", c)
+}
+
+// recoveredKey is the answer. Key is empty where it is in a file.
+type recoveredKey struct {
+	ID      string   `json:"id"`
+	Prefix  string   `json:"prefix"`
+	Key     string   `json:"key,omitempty"`
+	File    string   `json:"file,omitempty"`
+	Revoked []string `json:"revoked"` // prefixes
+}
+
+// recoverAdministrator writes the key to the file before it is stored: a key that is in the
+// database alone could not be had again.
+func recoverAdministrator(ctx context.Context, c *config.Config, file string, revokeOthers bool) (recoveredKey, error) {
+	db, err := openExisting(ctx, c)
+	if err != nil {
+		return recoveredKey{}, err
+	}
+	defer func() { _ = db.Close() }()
+	keys, format, err := offlineKeys(ctx, c, db)
+	if err != nil {
+		return recoveredKey{}, err
+	}
+	key, _, err := format.Generate(format.Environments()[0], rand.Reader)
+	if err != nil {
+		return recoveredKey{}, err
+	}
+	if file != "" {
+		if err := config.KeepSecret(file, key.Reveal()+"\n", ownSecret); err != nil {
+			return recoveredKey{}, err
+		}
+	}
+	made, ended, err := keys.Recover(ctx, keyring.Recovery{Key: key, By: operator(), EndOthers: revokeOthers})
+	if err != nil {
+		if file != "" { // the key is nobody's
+			err = errors.Join(err, os.Remove(file))
+		}
+		return recoveredKey{}, fmt.Errorf("no administrator was made: %w", err)
+	}
+	out := recoveredKey{ID: made.ID, Prefix: made.Prefix, File: file, Revoked: []string{}}
+	if file == "" {
+		out.Key = key.Reveal()
+	}
+	for _, rec := range ended {
+		out.Revoked = append(out.Revoked, rec.Prefix)
+	}
+	return out, nil
+}
+
+// openExisting opens the configured database as it is: it makes no file and no tables.
+func openExisting(ctx context.Context, c *config.Config) (*models.DB, error) {
+	m := server.DatabaseConfig(c)
+	if m.Driver == models.SQLite {
+		if _, err := os.Stat(m.DSN); err != nil {
+			return nil, fmt.Errorf("the database can't be opened: %w: name the configuration or the folder of the service, by --config or --data-dir", err)
+		}
+	}
+	db, err := models.Open(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	current, newest, err := db.MigrationStatus(ctx)
+	if err == nil && current != newest {
+		err = fmt.Errorf("the database has version %d and this program needs %d: use the program of the service's version, or run: extauthz migrate up", current, newest)
+	}
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}
+
+// unnotified is for a process that caches nothing: replicas learn of changes from the
+// database.
+type unnotified struct{}
+
+func (unnotified) Changed(context.Context, []authz.Change) {}
+
+// offlineKeys is the keys service on the database alone, in the database's time.
+func offlineKeys(ctx context.Context, c *config.Config, db *models.DB) (*keyring.Service, *authz.KeyFormat, error) {
+	format, err := c.KeyFormat()
+	if err != nil {
+		return nil, nil, err
+	}
+	peppers, err := c.Peppers()
+	if err != nil {
+		return nil, nil, err
+	}
+	now, err := db.Now(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("the database's time can't be read: %w", err)
+	}
+	keys, err := keyring.New(keyring.Config{Format: format, Peppers: func() *authz.Peppers { return peppers }, Random: rand.Reader,
+		Now: func() time.Time { return now }, Store: db, Notifier: unnotified{}, Logger: slog.New(slog.DiscardHandler)})
+	return keys, format, err
+}
+
+// operator is the user of this machine, for the audit: it is a hint, not a proof.
+func operator() string {
+	name := "uid " + strconv.Itoa(os.Getuid())
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		name = u.Username
+	}
+	if host, err := os.Hostname(); err == nil {
+		name += "@" + host
+	}
+	return name
+}

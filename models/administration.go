@@ -1,0 +1,128 @@
+package models
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"extauthz/authz"
+)
+
+// administrationLock is the advisory lock that a guard, and
+// Selection.Administrators, hold in Postgres; SQLite has one writer anyway. Rows of
+// keys are locked before it, then those of roles, and none after it.
+const administrationLock = 0x65787461757468
+
+// mayAdminister finds rows that may hold reserved scopes by their JSON, and is how the
+// index api_keys_administrators was made: a parameter instead would not be seen to
+// match it. The scopes themselves then tell.
+const mayAdminister = `scopes LIKE '%"` + authz.ReservedResource + `%'`
+
+// roleAdministrators is how many keys that administer by a role are read.
+const roleAdministrators = 10_000
+
+// Administration returns who manages keys just now.
+func (db *DB) Administration(ctx context.Context) (authz.Administration, error) {
+	return db.administration(db.read.WithContext(ctx))
+}
+
+// guard calls m.Guard, where the mutation changes somebody who administers, under a
+// lock that is held until the transaction ends. selected are the keys as they are, locked.
+func (db *DB) guard(tx *gorm.DB, selected []authz.Record, m *authz.Mutation) error {
+	if m.Guard == nil {
+		return nil
+	}
+	administers, names := false, slices.Clone(m.DeleteRoles)
+	for _, role := range m.PutRoles {
+		names = append(names, role.Name)
+	}
+	strength := clause.LockingStrengthUpdate
+	if len(names) == 0 {
+		strength = clause.LockingStrengthShare
+	}
+	for _, next := range m.Update {
+		i := slices.IndexFunc(selected, func(r authz.Record) bool { return r.ID == next.ID })
+		if i >= 0 {
+			administers = administers || selected[i].Scopes.Administers()
+			names = append(names, selected[i].Roles...)
+		}
+	}
+	names = slices.DeleteFunc(names, func(n string) bool { return !storable(n) })
+	if len(names) > 0 {
+		q := tx.Where("name IN ?", names)
+		if db.driver == Postgres { // so that none of them becomes an administrators' role meanwhile
+			q = q.Clauses(clause.Locking{Strength: strength})
+		}
+		rows, err := findRoles(q)
+		if err != nil {
+			return err
+		}
+		administers = administers || slices.ContainsFunc(rows, func(r roleRow) bool { return r.listed().Scopes.Administers() })
+	}
+	if !administers {
+		return nil
+	}
+	if err := db.lockAdministration(tx); err != nil {
+		return err
+	}
+	before, err := db.administration(tx)
+	if err != nil {
+		return err
+	}
+	return m.Guard(before)
+}
+
+func (db *DB) lockAdministration(tx *gorm.DB) error {
+	if db.driver != Postgres {
+		return nil
+	}
+	return tx.Exec("SELECT pg_advisory_xact_lock(?)", administrationLock).Error
+}
+
+// administration reads the keys that hold reserved scopes themselves by an index. Only
+// where a role lends some all keys are looked through, for those that have it.
+func (db *DB) administration(q *gorm.DB) (a authz.Administration, err error) {
+	q = q.Session(&gorm.Session{})
+	rows, err := findRoles(q.Where(mayAdminister))
+	if err != nil {
+		return a, err
+	}
+	for i := range rows {
+		if role := rows[i].listed(); role.Scopes.Administers() {
+			a.Roles = append(a.Roles, role)
+		}
+	}
+	active := q.Where("is_active AND revoked_at IS NULL").Session(&gorm.Session{})
+	var keys []keyRow
+	if err := active.Where(mayAdminister).Find(&keys).Error; err != nil {
+		return a, err
+	}
+	if len(a.Roles) > 0 {
+		contains := "instr(roles, ?) > 0"
+		if db.driver == Postgres {
+			contains = "strpos(roles, ?) > 0"
+		}
+		has := q.Where("FALSE")
+		for _, role := range a.Roles {
+			name, err := json.Marshal(role.Name)
+			if err != nil {
+				return a, err
+			}
+			has = has.Or(contains, string(name))
+		}
+		var more []keyRow
+		if err := active.Where("NOT (" + mayAdminister + ")").Where(has).Order("id DESC").Limit(roleAdministrators).Find(&more).Error; err != nil {
+			return a, err
+		}
+		keys = append(keys, more...)
+	}
+	return a, yieldReadable(keys, func(rec authz.Record, v authz.Verifier) error {
+		if a.Rights(&rec).Administers() {
+			a.Keys = append(a.Keys, authz.NewKey{Record: rec, Verifier: v})
+		}
+		return nil
+	})
+}

@@ -1,0 +1,104 @@
+package models
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+
+	"gorm.io/gorm"
+
+	"extauthz/authz"
+)
+
+// searched is what keys are found by the beginning of. Its conditions are a range of an
+// index in that index's order, so that a page costs as much as it has rows, however many
+// keys match: the newest of all that match can't be had for so little.
+type searched struct {
+	begins string // the value begins with the text; its parameters are [DB.beginning]
+	after  string // the row comes after another one; its parameters are [DB.place]
+	order  string
+}
+
+// searches are gone through one after the other: a key that one finds is left out by
+// those after it. Names are found in any case; prefixes and users as they are written.
+func (db *DB) searches() []searched {
+	values := []string{"key_prefix", "lower(name)", "user_id"}
+	all := make([]searched, len(values))
+	for i, v := range values {
+		given := strings.NewReplacer("key_prefix", "?", "name", "?", "user_id", "?").Replace(v)
+		if db.driver == Postgres { // the operators with a tilde are those of text_pattern_ops
+			all[i] = searched{v + " LIKE " + given, v + " ~>=~ ? AND (" + v + " ~>~ ? OR id > ?)", v + " USING ~<~, id"}
+			continue
+		}
+		// No character begins with the byte FF: the bound is above all that begin so.
+		all[i] = searched{v + " >= " + given + " AND " + v + " < " + given + " || x'ff'", "(" + v + ", id) > (?, ?)", v + ", id"}
+	}
+	all[0].order = strings.TrimSuffix(all[0].order, ", id") // prefixes are unique, and their index has no id
+	return all
+}
+
+// beginning are the parameters of searched.begins. Postgres makes a range of the pattern
+// when it plans the statement, in any encoding.
+func (db *DB) beginning(text string) []any {
+	if db.driver == Postgres {
+		return []any{strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(text) + "%"}
+	}
+	return []any{text, text}
+}
+
+// place are the parameters of searched.after.
+func (db *DB) place(value, id string) []any {
+	if db.driver == Postgres {
+		return []any{value, value, id}
+	}
+	return []any{value, id}
+}
+
+// search finds up to f.Limit of q's keys that begin with f.Text: by their prefixes, then by
+// their names, then by their users, each in the order of bytes; after the key f.After
+// of the page before.
+func (db *DB) search(q *gorm.DB, f authz.KeyFilter) (rows []keyRow, err error) {
+	searches, begins := db.searches(), db.beginning(f.Text)
+	first, value := 0, ""
+	if f.After != "" {
+		if first, value, err = db.foundAt(q.Session(&gorm.Session{NewDB: true}), f); err != nil {
+			return nil, err
+		}
+	}
+	for i := first; i < len(searches) && len(rows) < f.Limit; i++ {
+		page := q.Session(&gorm.Session{}).Where(searches[i].begins, begins...)
+		for _, before := range searches[:i] {
+			page = page.Where("NOT ("+before.begins+")", begins...)
+		}
+		if i == first && f.After != "" {
+			page = page.Where(searches[i].after, db.place(value, f.After)...)
+		}
+		var some []keyRow
+		if err := page.Order(searches[i].order).Limit(f.Limit - len(rows)).Find(&some).Error; err != nil {
+			return nil, err
+		}
+		rows = append(rows, some...)
+	}
+	return rows, nil
+}
+
+// foundAt returns which search the last key of the page before was found by, and its
+// place there. A key that is gone, or was renamed, is authz.ErrNotFound.
+func (db *DB) foundAt(q *gorm.DB, f authz.KeyFilter) (search int, value string, err error) {
+	found, args := "SELECT CASE", []any{}
+	for i, s := range db.searches() {
+		found += fmt.Sprintf(" WHEN %s THEN %d", s.begins, i)
+		args = append(args, db.beginning(f.Text)...)
+	}
+	found += " ELSE -1 END, key_prefix, lower(name), user_id FROM api_keys WHERE id = ?"
+	var values [3]string
+	err = q.Raw(found, append(args, f.After)...).Row().Scan(&search, &values[0], &values[1], &values[2])
+	if errors.Is(err, sql.ErrNoRows) || err == nil && search < 0 {
+		return 0, "", fmt.Errorf("the last key of the page before: %w: search again without a cursor", authz.ErrNotFound)
+	}
+	if err != nil {
+		return 0, "", err
+	}
+	return search, values[search], nil
+}

@@ -1,0 +1,127 @@
+package models
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"reflect"
+	"strconv"
+	"time"
+
+	"gorm.io/gorm/schema"
+)
+
+// typedColumns is the name of [typed] in the tags of rows.
+const typedColumns = "typed"
+
+// typed reads columns that are no texts from what is stored there, which may be
+// anything: SQLite keeps whatever a person types into a column of any type, and
+// Postgres has times that no Go program can hold (infinity, year 20000). Without it such a
+// value would fail the whole statement, and all the other rows with it. A row that has the
+// method damaged gets to know the column; its field is zero then.
+type typed struct{}
+
+// damaged is a row that remembers what can't be read of it.
+type damaged interface {
+	damaged(column string, err error)
+}
+
+// Scan sets one field of the row dst; it never fails.
+func (typed) Scan(ctx context.Context, field *schema.Field, dst reflect.Value, stored any) error {
+	target := field.ReflectValueOf(ctx, dst)
+	target.SetZero()
+	if stored == nil || stored == "infinity" && field.DBName == "expires_at" { // Postgres' way of saying never
+		return nil
+	}
+	value, err := readTyped(target.Interface(), stored)
+	if err == nil {
+		target.Set(reflect.ValueOf(value))
+		return nil
+	}
+	if dst.Kind() != reflect.Pointer && dst.CanAddr() {
+		dst = dst.Addr()
+	}
+	if row, ok := dst.Interface().(damaged); ok {
+		row.damaged(field.DBName, err)
+	}
+	return nil
+}
+
+// Value gives what is to be stored.
+func (typed) Value(_ context.Context, _ *schema.Field, _ reflect.Value, value any) (any, error) {
+	switch v := value.(type) {
+	case *time.Time:
+		if v == nil {
+			return nil, nil
+		}
+		return *v, nil
+	case uint64:
+		if v > math.MaxInt64 {
+			return nil, fmt.Errorf("%d can't be stored: the most is %d", v, int64(math.MaxInt64))
+		}
+		return int64(v), nil
+	}
+	return value, nil
+}
+
+// readTyped returns stored as the type of field.
+func readTyped(field, stored any) (any, error) {
+	if text, ok := stored.([]byte); ok {
+		stored = string(text)
+	}
+	switch field.(type) {
+	case bool:
+		return readBool(stored)
+	case uint64:
+		return readCount(stored)
+	case time.Time:
+		return readTime(stored)
+	case *time.Time:
+		at, err := readTime(stored)
+		return &at, err
+	}
+	return nil, fmt.Errorf("no column is of the type %T", field)
+}
+
+func readBool(stored any) (bool, error) {
+	switch v := stored.(type) {
+	case bool:
+		return v, nil
+	case int64:
+		if v == 0 || v == 1 {
+			return v == 1, nil
+		}
+	case string:
+		if b, err := strconv.ParseBool(v); err == nil {
+			return b, nil
+		}
+	}
+	return false, errors.New("is neither true nor false")
+}
+
+func readCount(stored any) (uint64, error) {
+	switch v := stored.(type) {
+	case int64:
+		if v >= 0 {
+			return uint64(v), nil
+		}
+	case string:
+		if n, err := strconv.ParseUint(v, 10, 64); err == nil {
+			return n, nil
+		}
+	}
+	return 0, errors.New("is no whole number from 0 on")
+}
+
+// readTime takes the years that RFC 3339 can write: answers hold times in that form.
+func readTime(stored any) (time.Time, error) {
+	at, ok := stored.(time.Time)
+	if !ok {
+		return time.Time{}, errors.New("is no time: write it as 2027-01-31 00:00:00+00:00")
+	}
+	if year := at.UTC().Year(); year < 1 || year > 9999 {
+		return time.Time{}, errors.New("is out of the years 1 to 9999")
+	}
+	return at.UTC(), nil
+}
