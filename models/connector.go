@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -18,6 +19,9 @@ const (
 	connectionIdle = 5 * time.Minute // after which an unused connection is closed
 	readyAge       = 5 * time.Second // likewise of one that no caller took
 	goodbye        = 2 * time.Second // for a server to close its end
+	// shareEvery is how often a caller that waits for another's connection looks
+	// for an unused one, and whether it has to wait.
+	shareEvery = 20 * time.Millisecond
 	// readOnlyTransaction is the code of a write that a read-only server refused.
 	readOnlyTransaction = "25006"
 )
@@ -39,10 +43,9 @@ const (
 //
 // Safe for concurrent use.
 type connector struct {
-	source     *source
-	log        *slog.Logger
-	pool       *sql.DB
-	open, idle int // connections at most, as configured
+	source *source
+	log    *slog.Logger
+	pool   *sql.DB
 
 	slots chan struct{} // one for each connection that is made or being made
 	ready chan *session // made, and not yet taken
@@ -53,8 +56,9 @@ type connector struct {
 
 	mu       sync.Mutex
 	sessions map[*session]struct{}
-	pooled   int                  // of these, those that the pool has
-	proven   int                  // newest generation of settings that a server accepted
+	waiting  int                  // callers that wait for one of the pool's
+	proven   int                  // newest generation of settings that a server accepted; 0: none
+	accepted *pgx.ConnConfig      // these
 	doubts   map[string]time.Time // addresses to ask again; since when a statement was not answered, or zero
 	unsolved time.Time            // when one of these was not resolved last
 	gaveUp   time.Time            // when unused connections were given up last
@@ -64,26 +68,16 @@ type connector struct {
 }
 
 func newConnector(s *source, open, idle int, log *slog.Logger) *connector {
-	c := &connector{source: s, log: log, open: open, idle: idle, sessions: map[*session]struct{}{}, doubts: map[string]time.Time{},
+	c := &connector{source: s, log: log, sessions: map[*session]struct{}{}, doubts: map[string]time.Time{},
 		// One more than the pool may have, for the one that takes another's place.
 		slots: make(chan struct{}, open+1), ready: make(chan *session, open+1), wake: make(chan struct{}, 1)}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	c.pool = sql.OpenDB(c)
-	c.bound(open)
+	c.pool.SetMaxOpenConns(open)
+	c.pool.SetMaxIdleConns(idle)
+	c.pool.SetConnMaxIdleTime(connectionIdle)
 	c.work.Go(c.tend)
 	return c
-}
-
-// bound sets how many connections the pool may have. While that is fewer than
-// configured none is closed for being idle.
-func (c *connector) bound(n int) {
-	idle := connectionIdle
-	if n < c.open {
-		idle = 0
-	}
-	c.pool.SetMaxOpenConns(n)
-	c.pool.SetMaxIdleConns(min(c.idle, n)) // a lower bound of the open ones has lowered it
-	c.pool.SetConnMaxIdleTime(idle)
 }
 
 // Driver implements driver.Connector.
@@ -120,28 +114,47 @@ func (c *connector) background(f func()) {
 
 // Connect implements driver.Connector.
 func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
-	if s := c.take(); s != nil {
-		return c.adopt(s), nil
+	for {
+		s := c.take()
+		var err error
+		switch {
+		case s != nil:
+		case c.sharing():
+			s, err = c.await(ctx)
+		default:
+			s, err = c.obtain(ctx)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if s != nil {
+			return c.adopt(s), nil
+		}
 	}
+}
+
+// obtain makes a connection, and returns it or one that was ready sooner; nil
+// where the server refuses new ones and there are others to share.
+func (c *connector) obtain(ctx context.Context) (*session, error) {
 	select {
 	case c.slots <- struct{}{}:
 	case s := <-c.ready:
-		return c.adopt(s), nil
+		return s, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 	failed := make(chan error, 1)
 	c.background(func() {
-		if err := c.makeReady(); err != nil {
+		if err := c.makeReady(false); err != nil {
 			failed <- err
 		}
 	})
 	select {
-	case s := <-c.ready: // this one, or another's that was ready sooner
-		return c.adopt(s), nil
+	case s := <-c.ready:
+		return s, nil
 	case err := <-failed:
-		if c.share(err) {
-			return nil, driver.ErrBadConn // the pool tries again, and waits for one that is in use
+		if c.sharing() {
+			return nil, nil
 		}
 		return nil, err
 	case <-ctx.Done():
@@ -149,18 +162,70 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	}
 }
 
+// sharing tells whether new connections are refused while there are others.
+func (c *connector) sharing() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.refused && len(c.sessions) > 0
+}
+
+// await waits for a connection that another caller returns ([pooledConn.Close]);
+// nil where new ones are accepted again, or none is left.
+func (c *connector) await(ctx context.Context) (*session, error) {
+	c.wait(1)
+	defer c.wait(-1)
+	tick := time.NewTicker(shareEvery)
+	defer tick.Stop()
+	for c.sharing() {
+		if c.pool.Stats().Idle > 0 {
+			c.background(func() { c.release(ctx) })
+		}
+		select {
+		case s := <-c.ready:
+			return s, nil
+		case <-tick.C:
+		case <-c.ctx.Done():
+			return nil, c.ctx.Err()
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return nil, nil
+}
+
+func (c *connector) wait(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waiting += n
+}
+
+// release has the pool part with an unused connection, for one that waits.
+func (c *connector) release(ctx context.Context) {
+	limited, cancel := context.WithTimeout(ctx, shareEvery)
+	defer cancel()
+	if conn, err := c.pool.Conn(limited); err == nil {
+		_ = conn.Raw(func(any) error { return driver.ErrBadConn })
+	}
+}
+
 // makeReady makes a connection for whoever takes it; the caller has taken a
 // slot for it.
-func (c *connector) makeReady() error {
-	s, err := c.dial()
+func (c *connector) makeReady(try bool) error {
+	s, err := c.dial(try)
 	if err != nil {
 		<-c.slots
 		c.failed(err)
 		return err
 	}
-	c.accepted(s)
-	c.ready <- s // has room for each slot
+	c.succeeded(s)
+	c.put(s)
 	return nil
+}
+
+// put makes a connection ready. There is room for each that has a slot.
+func (c *connector) put(s *session) {
+	s.readied = time.Now()
+	c.ready <- s
 }
 
 // take returns a connection that is ready, nil for none.
@@ -168,7 +233,7 @@ func (c *connector) take() *session {
 	for {
 		select {
 		case s := <-c.ready:
-			if s.usable() && time.Since(s.made) < readyAge {
+			if s.usable() && time.Since(s.readied) < readyAge {
 				return s
 			}
 			c.drop(s)
@@ -182,7 +247,6 @@ func (c *connector) take() *session {
 func (c *connector) adopt(s *session) *pooledConn {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.pooled++
 	s.used = time.Now()
 	return &pooledConn{session: s, owner: c}
 }
@@ -196,25 +260,36 @@ func (c *connector) drop(s *session) {
 	c.background(func() { discard(s.Conn.Conn()) })
 }
 
-// dial makes a connection with the current settings. Credentials that are
-// refused and have changed meanwhile are tried once more.
-func (c *connector) dial() (*session, error) {
-	s, generation, err := c.dialOnce(c.ctx)
-	if refusedCredentials(err) {
-		c.source.rejected()
-		if _, now, _ := c.source.current(c.ctx); now != generation {
-			s, _, err = c.dialOnce(c.ctx)
+// dial makes a connection. Settings that no server has accepted so far are for
+// the one that tries them; all others first use those that were accepted last,
+// until these are refused.
+func (c *connector) dial(try bool) (*session, error) {
+	config, generation, err := c.source.current(c.ctx)
+	c.readable(err)
+	c.mu.Lock()
+	accepted, proven := c.accepted, c.proven
+	c.mu.Unlock()
+	if accepted != nil && proven != generation && !try {
+		if s, err := c.dialWith(accepted, proven); err == nil {
+			return s, nil
 		}
 	}
-	return s, err
+	if config == nil {
+		return nil, err
+	}
+	s, err := c.dialWith(config, generation)
+	if !refusedCredentials(err) {
+		return s, err
+	}
+	c.source.rejected()
+	if config, now, _ := c.source.current(c.ctx); now != generation { // they have changed meanwhile
+		return c.dialWith(config, now)
+	}
+	return nil, err
 }
 
-func (c *connector) dialOnce(ctx context.Context) (*session, int, error) {
-	config, generation, err := c.source.current(ctx)
-	c.readable(err)
-	if config == nil {
-		return nil, generation, err
-	}
+func (c *connector) dialWith(settings *pgx.ConnConfig, generation int) (*session, error) {
+	config := settings.Copy()
 	config.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {
 		return &unanswered{DeadlineContextWatcherHandler: pgconn.DeadlineContextWatcherHandler{Conn: conn.Conn()}, owner: c}
 	}
@@ -225,11 +300,11 @@ func (c *connector) dialOnce(ctx context.Context) (*session, int, error) {
 		}
 		return standard(conn, refused)
 	}
-	conn, err := connect(ctx, config)
+	conn, err := connect(c.ctx, config)
 	if err != nil {
-		return nil, generation, err
+		return nil, err
 	}
-	return newSession(conn, generation), generation, nil
+	return newSession(conn, settings, generation), nil
 }
 
 // unanswered notices that a statement's time ended. That the caller left is no
@@ -266,20 +341,4 @@ func (c *connector) hurry() {
 	case c.wake <- struct{}{}:
 	default:
 	}
-}
-
-// share tells whether callers that can't have a new connection may wait for one
-// that there is, and bounds the pool to these.
-func (c *connector) share(err error) bool {
-	var refused *pgconn.PgError
-	if !errors.As(err, &refused) {
-		return false
-	}
-	c.mu.Lock()
-	n := c.pooled
-	c.mu.Unlock()
-	if n > 0 {
-		c.bound(n)
-	}
-	return n > 0
 }

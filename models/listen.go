@@ -15,9 +15,9 @@ import (
 const changesChannel = "extauthz_changes"
 
 const (
-	listenPause = time.Second // before a connection is tried again
-	listenQuiet = time.Second // without a notification, after which the connection is asked whether it lives
-	listenReply = time.Second // and has so long to say so
+	listenPause = time.Second            // before a connection is tried again
+	listenQuiet = time.Second            // without a notification, after which the connection is asked whether it lives
+	listenReply = 750 * time.Millisecond // and has so long to say so
 )
 
 // errDeaf tells that LISTEN was accepted and means nothing.
@@ -57,11 +57,12 @@ func Listen(ctx context.Context, c ListenConfig) error {
 		if ctx.Err() != nil {
 			break
 		}
-		if heard { // one line a change of state
+		c.Listening(false)
+		if heard { // one line a change of state, and another host may be there at once
 			heard = false
 			c.Logger.WarnContext(ctx, "changes are not heard of: they are polled for", "error", oneLine(err))
+			continue
 		}
-		c.Listening(false)
 		select {
 		case <-ctx.Done():
 		case <-time.After(listenPause):
@@ -81,7 +82,7 @@ func (l *listener) once(ctx context.Context, connected func()) error {
 	if err != nil {
 		return err
 	}
-	defer func() { disconnect(ctx, conn) }()
+	defer func() { leave(ctx, conn) }()
 	connected()
 	l.Ring()
 	writable := !readOnly(conn.PgConn())
@@ -107,7 +108,7 @@ func (l *listener) once(ctx context.Context, connected func()) error {
 		}
 		if _, now, _ := l.source.current(ctx); now != generation {
 			if next, now, err := l.open(ctx); err == nil {
-				disconnect(ctx, conn)
+				leave(ctx, conn)
 				conn, generation = next, now
 				l.Ring()
 			}
@@ -132,7 +133,7 @@ func (l *listener) open(ctx context.Context) (*pgx.Conn, int, error) {
 		return nil, 0, err
 	}
 	if err := l.subscribe(ctx, conn); err != nil {
-		disconnect(ctx, conn)
+		leave(ctx, conn)
 		return nil, 0, err
 	}
 	return conn, generation, nil
@@ -174,10 +175,14 @@ func (l *listener) connect(ctx context.Context) (*pgx.Conn, int, error) {
 	return conn.Conn(), generation, nil
 }
 
-func disconnect(ctx context.Context, conn *pgx.Conn) {
-	bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), listenReply)
-	defer cancel()
-	_ = conn.Close(bye)
+// leave closes a connection. Only at the end is it waited for: a host that hangs
+// would keep the listener from the next one.
+func leave(ctx context.Context, conn *pgx.Conn) {
+	if ctx.Err() != nil {
+		discard(conn)
+		return
+	}
+	go discard(conn)
 }
 
 // provesToHear has another connection ring: a pooler in transaction mode takes
@@ -187,7 +192,7 @@ func (l *listener) provesToHear(ctx context.Context, conn *pgx.Conn) error {
 	if err != nil {
 		return err
 	}
-	defer disconnect(ctx, other)
+	defer discard(other)
 	if _, err := other.Exec(ctx, "NOTIFY "+changesChannel); err != nil {
 		return err
 	}

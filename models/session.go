@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 )
@@ -22,8 +23,10 @@ const (
 type session struct {
 	*stdlib.Conn
 	address    string
-	generation int // of the settings that it was made with
+	settings   *pgx.ConnConfig // that it was made with
+	generation int             // of these
 	made       time.Time
+	readied    time.Time // when it came to be ready
 	life       time.Duration
 	used       time.Time // when it was taken last; guarded by connector.mu
 
@@ -32,8 +35,8 @@ type session struct {
 	settled atomic.Bool // that its server is read-only is as the settings ask for
 }
 
-func newSession(conn *stdlib.Conn, generation int) *session {
-	return &session{Conn: conn, address: addressOf(conn.Conn().PgConn()), generation: generation, made: time.Now(),
+func newSession(conn *stdlib.Conn, settings *pgx.ConnConfig, generation int) *session {
+	return &session{Conn: conn, settings: settings, address: addressOf(conn.Conn().PgConn()), generation: generation, made: time.Now(),
 		life: connectionLife - rand.N(connectionLife/3)}
 }
 
@@ -91,15 +94,21 @@ func (p *pooledConn) IsValid() bool {
 	if readOnly(p.Conn.Conn().PgConn()) && !p.settled.Load() {
 		p.owner.doubt(p.address, time.Time{})
 	}
-	return p.usable()
+	p.owner.mu.Lock()
+	defer p.owner.mu.Unlock()
+	return p.usable() && p.owner.waiting == 0
 }
 
-// Close implements driver.Conn.
+// Close implements driver.Conn. A connection that a caller waits for is passed on.
 func (p *pooledConn) Close() error {
 	p.owner.mu.Lock()
-	p.owner.pooled--
+	wanted := p.owner.waiting > 0
 	p.owner.mu.Unlock()
-	p.owner.drop(p.session)
+	if wanted && p.usable() && p.Conn.Conn().PgConn().TxStatus() == 'I' {
+		p.owner.put(p.session)
+	} else {
+		p.owner.drop(p.session)
+	}
 	return nil
 }
 

@@ -80,20 +80,20 @@ func (c *connector) wanting() bool {
 func (c *connector) makeOne() {
 	select {
 	case c.slots <- struct{}{}:
-		_ = c.makeReady() // it is logged, and tried again
+		_ = c.makeReady(true) // it is logged, and tried again
 	default: // others are being made
 	}
 }
 
-// accepted takes in that a server accepted a connection.
-func (c *connector) accepted(s *session) {
+// succeeded takes in that a server accepted a connection.
+func (c *connector) succeeded(s *session) {
 	c.mu.Lock()
 	c.sessions[s] = struct{}{}
 	if s.generation > c.proven {
 		if c.proven > 0 {
 			c.log.Info("the database accepts the changed connection settings: older connections are replaced")
 		}
-		c.proven = s.generation
+		c.proven, c.accepted = s.generation, s.settings
 	}
 	for other := range c.sessions {
 		if other.generation < c.proven {
@@ -104,22 +104,26 @@ func (c *connector) accepted(s *session) {
 	c.refused = false
 	c.mu.Unlock()
 	if again {
-		c.bound(c.open)
+		c.pool.SetConnMaxIdleTime(connectionIdle)
 		c.log.Info("new connections to the database are accepted again")
 	}
 }
 
-// failed takes in that no connection could be made.
+// failed takes in that no connection could be made. Where a server refuses it,
+// no other connection is closed for being unused.
 func (c *connector) failed(err error) {
 	var refused *pgconn.PgError
 	if !errors.As(err, &refused) {
 		return
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.refused && len(c.sessions) > 0 {
-		c.refused = true
-		c.log.Warn("new connections to the database are refused: those that there are stay in use; check user, password and max_connections", "code", refused.Code, "connections", len(c.sessions))
+	n := len(c.sessions)
+	first := !c.refused && n > 0
+	c.refused = c.refused || first
+	c.mu.Unlock()
+	if first {
+		c.pool.SetConnMaxIdleTime(0)
+		c.log.Warn("new connections to the database are refused: those that there are stay in use; check user, password and max_connections", "code", refused.Code, "connections", n)
 	}
 }
 
@@ -168,14 +172,14 @@ func (c *connector) replaced(address string) bool {
 	default:
 		return false
 	}
-	s, err := c.dial()
+	s, err := c.dial(true)
 	if err != nil {
 		<-c.slots
 		c.failed(err)
 		return false
 	}
-	c.accepted(s)
-	c.ready <- s
+	c.succeeded(s)
+	c.put(s)
 	if s.address != address {
 		c.giveUp(address)
 	}
