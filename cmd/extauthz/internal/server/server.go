@@ -105,7 +105,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	client, shared, err := openRedis(c)
+	client, shared, err := openRedis(c, s.log)
 	if err != nil {
 		return err
 	}
@@ -192,9 +192,9 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return s.stock.run(ctx) })
 	group.Go(func() error { return s.replicas.run(ctx) })
 	group.Go(func() error { return s.watch(ctx) })
-	if dsn := s.c.Settings.Database.ListenDSN.Reveal(); dsn != "" && s.c.Settings.Database.Driver == models.Postgres {
+	if database, ok := listenConfig(s.c.Settings, s.log); ok {
 		group.Go(func() error {
-			return models.Listen(ctx, models.ListenConfig{DSN: dsn, Ring: s.cache.Ring, Listening: s.ready.listening.Store, Logger: s.log})
+			return models.Listen(ctx, models.ListenConfig{Database: database, Ring: s.cache.Ring, Listening: s.ready.listening.Store, Logger: s.log})
 		})
 	}
 	group.Go(func() error {
