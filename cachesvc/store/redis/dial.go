@@ -77,7 +77,7 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 
 // prepare secures a connection and logs in. Only the Sentinels of the settings
 // are known by their address; one that these named later refuses the data's
-// password and gets the Sentinels'.
+// password, and says what it is.
 func (d *dialer) prepare(ctx context.Context, conn net.Conn, address string) (net.Conn, error) {
 	if d.tls != nil {
 		secure, err := d.secure(ctx, conn, address)
@@ -90,12 +90,24 @@ func (d *dialer) prepare(ctx context.Context, conn net.Conn, address string) (ne
 		return prompt{conn}, d.sentinel.authenticate(ctx, conn)
 	}
 	err := d.data.authenticate(ctx, conn)
-	if err != nil && len(d.sentinels) > 0 && refused(err) {
-		if d.sentinel.authenticate(ctx, conn) == nil {
-			return prompt{conn}, nil
-		}
+	if refused(err) && len(d.sentinels) > 0 && d.sentinel.authenticate(ctx, conn) == nil && isSentinel(conn) {
+		return prompt{conn}, nil
 	}
 	return conn, err
+}
+
+// isSentinel asks a server for what only Sentinels have: an id, or before Redis
+// 6.2 an error of their own.
+func isSentinel(conn net.Conn) bool {
+	answers, line, err := ask(conn, "SENTINEL", "MYID")
+	if err != nil {
+		return false
+	}
+	if strings.HasPrefix(line, "$") {
+		_, err = answers.ReadString('\n')
+		return err == nil
+	}
+	return strings.HasPrefix(strings.ToLower(line), "-err unknown sentinel subcommand")
 }
 
 func (d *dialer) secure(ctx context.Context, conn net.Conn, address string) (net.Conn, error) {
@@ -160,20 +172,10 @@ func (l *login) try(conn net.Conn, password string) error {
 	if l.username != "" {
 		words = []string{"AUTH", l.username, password}
 	}
-	var b strings.Builder
-	b.WriteString("*" + strconv.Itoa(len(words)) + "\r\n")
-	for _, w := range words {
-		b.WriteString("$" + strconv.Itoa(len(w)) + "\r\n" + w + "\r\n")
-	}
-	if _, err := conn.Write([]byte(b.String())); err != nil {
-		return fmt.Errorf("log-in was not sent: %w", err)
-	}
-	// Nothing follows the answer before it is asked for, so none of it is lost.
-	line, err := bufio.NewReaderSize(conn, 512).ReadString('\n')
+	_, line, err := ask(conn, words...)
 	if err != nil {
-		return fmt.Errorf("log-in was not answered: %w", err)
+		return fmt.Errorf("log-in failed: %w", err)
 	}
-	line = strings.TrimSpace(line)
 	if text, isError := strings.CutPrefix(line, "-"); isError {
 		return refusal(text)
 	}
@@ -184,6 +186,23 @@ func (l *login) try(conn net.Conn, password string) error {
 	defer l.mu.Unlock()
 	l.accepted = password
 	return nil
+}
+
+// ask sends a command and returns the first line of the answer, and where its
+// rest is. Nothing follows an answer before it is asked for, so that none of it
+// is lost with the reader.
+func ask(conn net.Conn, words ...string) (rest *bufio.Reader, line string, err error) {
+	var b strings.Builder
+	b.WriteString("*" + strconv.Itoa(len(words)) + "\r\n")
+	for _, w := range words {
+		b.WriteString("$" + strconv.Itoa(len(w)) + "\r\n" + w + "\r\n")
+	}
+	if _, err := conn.Write([]byte(b.String())); err != nil {
+		return nil, "", err
+	}
+	rest = bufio.NewReaderSize(conn, 512)
+	line, err = rest.ReadString('\n')
+	return rest, strings.TrimSpace(line), err
 }
 
 // prompt is a connection to a Sentinel: it waits for no answer longer than

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os/exec"
 	"sync"
 	"time"
@@ -125,17 +126,17 @@ func execute(argv []string) (string, error) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.WaitDelay = time.Second // for what it started and left behind
-	var out limited
+	out := limited{full: cancel}
 	cmd.Stdout = &out
 	err := cmd.Run()
 	var ended *exec.ExitError
 	switch text := string(bytes.TrimSpace(out.Bytes())); {
+	case out.over:
+		return "", fmt.Errorf("%s writes more than %d KiB: this is no password", argv[0], maxOutput>>10)
 	case ctx.Err() != nil:
 		return "", fmt.Errorf("%s did not end within %s", argv[0], commandTime)
 	case errors.As(err, &ended):
 		return "", fmt.Errorf("%s failed: %s; run it by hand to see why", argv[0], ended.ProcessState)
-	case errors.Is(err, errTooLong):
-		return "", fmt.Errorf("%s writes more than %d KiB: this is no password", argv[0], maxOutput>>10)
 	case err != nil:
 		return "", fmt.Errorf("%s can't be run: %w", argv[0], err)
 	case text == "":
@@ -145,14 +146,19 @@ func execute(argv []string) (string, error) {
 	}
 }
 
-var errTooLong = errors.New("too long")
+// limited is a buffer that takes so much, and then has the program ended.
+type limited struct {
+	bytes.Buffer
+	full func()
+	over bool
+}
 
-// limited is a buffer that takes so much and no more.
-type limited struct{ bytes.Buffer }
-
+// Write implements io.Writer.
 func (l *limited) Write(p []byte) (int, error) {
 	if l.Len()+len(p) > maxOutput {
-		return 0, errTooLong
+		l.over = true
+		l.full()
+		return 0, io.ErrShortWrite
 	}
 	return l.Buffer.Write(p)
 }
