@@ -130,7 +130,7 @@ func execute(argv []string) (string, error) {
 	cmd.Stdout = &out
 	err := cmd.Run()
 	var ended *exec.ExitError
-	switch text := string(bytes.TrimSpace(out.Bytes())); {
+	switch text := string(bytes.TrimSpace(out.text.Bytes())); {
 	case out.over:
 		return "", fmt.Errorf("%s writes more than %d KiB: this is no password", argv[0], maxOutput>>10)
 	case ctx.Err() != nil:
@@ -146,19 +146,20 @@ func execute(argv []string) (string, error) {
 	}
 }
 
-// limited is a buffer that takes so much, and then has the program ended.
+// limited is a buffer that takes so much, and then has the program ended. It has
+// none of the methods of bytes.Buffer, one of which reads without a bound.
 type limited struct {
-	bytes.Buffer
+	text bytes.Buffer
 	full func()
 	over bool
 }
 
 // Write implements io.Writer.
 func (l *limited) Write(p []byte) (int, error) {
-	if l.Len()+len(p) > maxOutput {
+	if l.text.Len()+len(p) > maxOutput {
 		l.over = true
 		l.full()
 		return 0, io.ErrShortWrite
 	}
-	return l.Buffer.Write(p)
+	return l.text.Write(p)
 }
