@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -54,11 +55,14 @@ type connector struct {
 	stop  context.CancelFunc
 	work  sync.WaitGroup
 
+	releasing atomic.Bool // one at a time
+
 	mu       sync.Mutex
 	sessions map[*session]struct{}
 	waiting  int                  // callers that wait for one of the pool's
 	proven   int                  // newest generation of settings that a server accepted; 0: none
 	accepted *pgx.ConnConfig      // these
+	warned   int                  // newest generation that was logged as not accepted
 	doubts   map[string]time.Time // addresses to ask again; since when a statement was not answered, or zero
 	unsolved time.Time            // when one of these was not resolved last
 	gaveUp   time.Time            // when unused connections were given up last
@@ -143,21 +147,33 @@ func (c *connector) obtain(ctx context.Context) (*session, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	failed := make(chan error, 1)
+	type outcome struct {
+		s   *session
+		err error
+	}
+	result := make(chan outcome, 1)
 	c.background(func() {
-		if err := c.makeReady(false); err != nil {
-			failed <- err
-		}
+		s, err := c.open(false)
+		result <- outcome{s, err}
 	})
+	leave := func() { // what this caller does not wait for is another's
+		c.background(func() {
+			if o := <-result; o.s != nil {
+				c.put(o.s)
+			}
+		})
+	}
 	select {
-	case s := <-c.ready:
-		return s, nil
-	case err := <-failed:
-		if c.sharing() {
+	case o := <-result:
+		if o.err != nil && c.sharing() {
 			return nil, nil
 		}
-		return nil, err
+		return o.s, o.err
+	case s := <-c.ready:
+		leave()
+		return s, nil
 	case <-ctx.Done():
+		leave()
 		return nil, ctx.Err()
 	}
 }
@@ -178,7 +194,7 @@ func (c *connector) await(ctx context.Context) (*session, error) {
 	defer tick.Stop()
 	for c.sharing() {
 		if c.pool.Stats().Idle > 0 {
-			c.background(func() { c.release(ctx) })
+			c.background(c.release)
 		}
 		select {
 		case s := <-c.ready:
@@ -200,26 +216,31 @@ func (c *connector) wait(n int) {
 }
 
 // release has the pool part with an unused connection, for one that waits.
-func (c *connector) release(ctx context.Context) {
-	limited, cancel := context.WithTimeout(ctx, shareEvery)
+func (c *connector) release() {
+	if !c.releasing.CompareAndSwap(false, true) {
+		return
+	}
+	defer c.releasing.Store(false)
+	ctx, cancel := context.WithTimeout(c.ctx, 2*pingReply)
 	defer cancel()
-	if conn, err := c.pool.Conn(limited); err == nil {
-		_ = conn.Raw(func(any) error { return driver.ErrBadConn })
+	if conn, err := c.pool.Conn(ctx); err == nil {
+		_ = conn.Raw(func(held any) error {
+			held.(*pooledConn).passed = true
+			return driver.ErrBadConn
+		})
 	}
 }
 
-// makeReady makes a connection for whoever takes it; the caller has taken a
-// slot for it.
-func (c *connector) makeReady(try bool) error {
+// open makes a connection, for which the caller has taken a slot.
+func (c *connector) open(try bool) (*session, error) {
 	s, err := c.dial(try)
 	if err != nil {
 		<-c.slots
-		c.failed(err)
-		return err
+		c.failed(err, try)
+		return nil, err
 	}
 	c.succeeded(s)
-	c.put(s)
-	return nil
+	return s, nil
 }
 
 // put makes a connection ready. There is room for each that has a slot.
@@ -233,7 +254,7 @@ func (c *connector) take() *session {
 	for {
 		select {
 		case s := <-c.ready:
-			if s.usable() && time.Since(s.readied) < readyAge {
+			if s.usable() && (time.Since(s.readied) < readyAge || c.sharing()) {
 				return s
 			}
 			c.drop(s)

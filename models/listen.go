@@ -18,6 +18,7 @@ const (
 	listenPause = time.Second            // before a connection is tried again
 	listenQuiet = time.Second            // without a notification, after which the connection is asked whether it lives
 	listenReply = 750 * time.Millisecond // and has so long to say so
+	listenReads = 5 * time.Second        // between two looks whether the connection settings have changed
 )
 
 // errDeaf tells that LISTEN was accepted and means nothing.
@@ -86,7 +87,7 @@ func (l *listener) once(ctx context.Context, connected func()) error {
 	connected()
 	l.Ring()
 	writable := !readOnly(conn.PgConn())
-	for asked := time.Now(); ; {
+	for asked, read := time.Now(), time.Now(); ; {
 		quiet, cancel := context.WithTimeout(ctx, listenQuiet)
 		_, err := conn.WaitForNotification(quiet)
 		cancel()
@@ -106,6 +107,11 @@ func (l *listener) once(ctx context.Context, connected func()) error {
 		if writable && readOnly(conn.PgConn()) {
 			return errReadOnly
 		}
+		asked = time.Now()
+		if time.Since(read) < listenReads {
+			continue
+		}
+		read = time.Now()
 		if _, now, _ := l.source.current(ctx); now != generation {
 			if next, now, err := l.open(ctx); err == nil {
 				leave(ctx, conn)
@@ -113,7 +119,6 @@ func (l *listener) once(ctx context.Context, connected func()) error {
 				l.Ring()
 			}
 		}
-		asked = time.Now()
 	}
 }
 

@@ -54,7 +54,8 @@ func readOnly(conn *pgconn.PgConn) bool {
 // between two uses. database/sql calls its methods one at a time.
 type pooledConn struct {
 	*session
-	owner *connector
+	owner  *connector
+	passed bool // to a caller that waits, when it is closed
 }
 
 var (
@@ -102,7 +103,7 @@ func (p *pooledConn) IsValid() bool {
 // Close implements driver.Conn. A connection that a caller waits for is passed on.
 func (p *pooledConn) Close() error {
 	p.owner.mu.Lock()
-	wanted := p.owner.waiting > 0
+	wanted := p.passed || p.owner.waiting > 0
 	p.owner.mu.Unlock()
 	if wanted && p.usable() && p.Conn.Conn().PgConn().TxStatus() == 'I' {
 		p.owner.put(p.session)

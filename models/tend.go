@@ -80,8 +80,23 @@ func (c *connector) wanting() bool {
 func (c *connector) makeOne() {
 	select {
 	case c.slots <- struct{}{}:
-		_ = c.makeReady(true) // it is logged, and tried again
 	default: // others are being made
+		return
+	}
+	s, err := c.open(true)
+	if err == nil {
+		c.put(s)
+		return
+	}
+	_, generation, _ := c.source.current(c.ctx)
+	c.mu.Lock()
+	first := generation > c.proven && generation != c.warned && c.ctx.Err() == nil
+	if first {
+		c.warned = generation
+	}
+	c.mu.Unlock()
+	if first {
+		c.log.Warn("the database does not accept the changed connection settings: the last accepted ones stay in use", "error", oneLine(err))
 	}
 }
 
@@ -109,16 +124,17 @@ func (c *connector) succeeded(s *session) {
 	}
 }
 
-// failed takes in that no connection could be made. Where a server refuses it,
-// no other connection is closed for being unused.
-func (c *connector) failed(err error) {
+// failed takes in that no connection could be made, or none with settings that
+// were tried. Where a server refuses it, no other connection is closed for being
+// unused.
+func (c *connector) failed(err error, try bool) {
 	var refused *pgconn.PgError
 	if !errors.As(err, &refused) {
 		return
 	}
 	c.mu.Lock()
 	n := len(c.sessions)
-	first := !c.refused && n > 0
+	first := !c.refused && !try && n > 0
 	c.refused = c.refused || first
 	c.mu.Unlock()
 	if first {
@@ -172,13 +188,10 @@ func (c *connector) replaced(address string) bool {
 	default:
 		return false
 	}
-	s, err := c.dial(true)
+	s, err := c.open(true)
 	if err != nil {
-		<-c.slots
-		c.failed(err)
 		return false
 	}
-	c.succeeded(s)
 	c.put(s)
 	if s.address != address {
 		c.giveUp(address)
