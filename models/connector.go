@@ -178,7 +178,7 @@ func (c *connector) obtain(ctx context.Context) (*session, error) {
 	}
 }
 
-// sharing tells whether new connections are refused while there are others.
+// sharing reports whether new connections are refused while there are others.
 func (c *connector) sharing() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -243,7 +243,7 @@ func (c *connector) open(try bool) (*session, error) {
 	return s, nil
 }
 
-// put makes a connection ready. There is room for each that has a slot.
+// put makes a connection ready. Its capacity is that of the slots.
 func (c *connector) put(s *session) {
 	s.readied = time.Now()
 	c.ready <- s

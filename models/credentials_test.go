@@ -54,7 +54,7 @@ func (p passwordIn) Password(context.Context) (string, error) {
 
 func (passwordIn) Rejected() {}
 
-// rotations are the places where a password can stand.
+// rotations are the places where a password can be.
 var rotations = map[string]func(t *testing.T, r *rotation){
 	"dsn_file": func(t *testing.T, r *rotation) {
 		path := filepath.Join(t.TempDir(), "dsn")

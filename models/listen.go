@@ -17,7 +17,7 @@ const changesChannel = "extauthz_changes"
 const (
 	listenPause = time.Second            // before a connection is tried again
 	listenQuiet = time.Second            // without a notification, after which the connection is asked whether it lives
-	listenReply = 750 * time.Millisecond // and has so long to say so
+	listenReply = 750 * time.Millisecond // for its answer
 	listenReads = 5 * time.Second        // between two looks whether the connection settings have changed
 )
 
@@ -131,7 +131,7 @@ func alive(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// open makes a connection that hears of changes.
+// open makes a connection that receives notifications.
 func (l *listener) open(ctx context.Context) (*pgx.Conn, int, error) {
 	conn, generation, err := l.connect(ctx)
 	if err != nil {

@@ -44,7 +44,7 @@ func addressOf(conn *pgconn.PgConn) string { return conn.Conn().RemoteAddr().Str
 
 func (s *session) usable() bool { return !s.dead.Load() && !s.Conn.Conn().IsClosed() }
 
-// readOnly tells whether the server has said that it takes no writes: Postgres 14
+// readOnly reports whether the server has reported that it takes no writes: Postgres 14
 // and later report these settings whenever they change.
 func readOnly(conn *pgconn.PgConn) bool {
 	return conn.ParameterStatus("default_transaction_read_only") == "on" || conn.ParameterStatus("in_hot_standby") == "on"

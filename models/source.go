@@ -92,7 +92,7 @@ func (s *source) rejected() {
 	}
 }
 
-// changes tells whether another attempt may find other credentials.
+// changes reports whether another attempt may find other credentials.
 func (s *source) changes() bool { return s.config.ReadDSN != nil || s.config.Password != nil }
 
 // sameSettings compares what a server sees of two settings: hosts, user,
@@ -115,7 +115,7 @@ func sameTLS(a, b *tls.Config) bool {
 		})
 }
 
-// refusedCredentials tells whether a server answered that user, password or
+// refusedCredentials reports whether a server answered that user, password or
 // certificate are not accepted (class 28: invalid authorization).
 func refusedCredentials(err error) bool {
 	var refused *pgconn.PgError

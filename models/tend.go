@@ -55,7 +55,7 @@ func (c *connector) expire() {
 	}
 }
 
-// wanting tells whether a connection should be made: to try settings that have
+// wanting reports whether a connection should be made: to try settings that have
 // changed, to find out whether connections are accepted again, or to take the
 // place of a stale one.
 func (c *connector) wanting() bool {
@@ -180,7 +180,7 @@ func (c *connector) resolveDoubts() {
 	}
 }
 
-// replaced tells whether another server than the one at the address takes its
+// replaced reports whether another server than the one at the address takes its
 // place, or this one answers by now.
 func (c *connector) replaced(address string) bool {
 	select {
@@ -199,7 +199,7 @@ func (c *connector) replaced(address string) bool {
 	return true
 }
 
-// answers tells whether the server at an address gives a connection that is as
+// answers reports whether the server at an address gives a connection that is as
 // the settings ask for. A server that refuses the credentials answers.
 func (c *connector) answers(address string) bool {
 	route := c.route(address)

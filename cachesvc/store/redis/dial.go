@@ -77,7 +77,7 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 
 // prepare secures a connection and logs in. Only the Sentinels of the settings
 // are known by their address; one that these named later refuses the data's
-// password, and says what it is.
+// password, and reports what it is.
 func (d *dialer) prepare(ctx context.Context, conn net.Conn, address string) (net.Conn, error) {
 	if d.tls != nil {
 		secure, err := d.secure(ctx, conn, address)
@@ -159,7 +159,7 @@ type refusal string
 
 func (r refusal) Error() string { return string(r) }
 
-// refused tells whether a server answered that it does not accept a login. Redis
+// refused reports whether a server answered that it does not accept a login. Redis
 // before version 6 has no code for that.
 func refused(err error) bool {
 	var r refusal

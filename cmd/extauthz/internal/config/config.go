@@ -170,7 +170,7 @@ type Database struct {
 	PasswordCommand []string `koanf:"password_command"`
 	// How long one output of password_command is used for new connections: less than the password lives.
 	PasswordInterval time.Duration `koanf:"password_interval" min:"1s" max:"24h"`
-	// How long one host is waited for when a connection is made, unless the data source says so (connect_timeout). The next host of the data source is tried beside it after 500ms.
+	// How long one host is waited for when a connection is made, unless the data source has connect_timeout. The next host of the data source is tried beside it after 500ms.
 	ConnectTimeout time.Duration `koanf:"connect_timeout" min:"100ms" max:"1m"`
 	// Data source that goes round a connection pooler, for LISTEN; empty: changes are polled for.
 	ListenDSN DSN `koanf:"listen_dsn"`

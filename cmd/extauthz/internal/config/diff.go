@@ -35,7 +35,7 @@ func Diff(old, new *Config) (reload, restart []string) {
 	return reload, restart
 }
 
-// readByConnections tells whether a setting's value comes from a file that each new
+// readByConnections reports whether a setting's value comes from a file that each new
 // connection reads, so that a change needs nothing.
 func readByConnections(old, new *Config, setting string) bool {
 	files := map[string][2]string{

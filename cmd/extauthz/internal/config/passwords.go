@@ -18,7 +18,7 @@ func SecretReader(path string) func() (string, error) {
 }
 
 // PasswordSource is where the password of new connections comes from, nil where
-// the data source says so; changed is as in [credentials.Kept].
+// the data source has it; changed is as in [credentials.Kept].
 func (d Database) PasswordSource(changed func(error)) *credentials.Password {
 	switch {
 	case d.PasswordFile != "":
@@ -96,7 +96,7 @@ func (v *validator) passwordCommand(section string, argv []string, file bool) {
 
 var passwordKeyword = regexp.MustCompile(`(?i)(^|\s)password\s*=\s*[^\s]`)
 
-// holdsPassword tells whether a data source of Postgres has a password in it.
+// holdsPassword reports whether a data source of Postgres has a password in it.
 func holdsPassword(dsn string) bool {
 	if !strings.Contains(dsn, "://") {
 		return passwordKeyword.MatchString(dsn)

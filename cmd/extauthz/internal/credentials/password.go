@@ -103,7 +103,7 @@ func (c *command) reject() {
 	c.rejected = true
 }
 
-// run runs the program, whoever waits for it, within its own time.
+// run runs the program, independent of its callers, within its own time.
 func (c *command) run(done chan struct{}) {
 	defer close(done)
 	output, err := execute(c.argv)
@@ -119,7 +119,7 @@ func (c *command) run(done chan struct{}) {
 	}
 }
 
-// execute returns what a program writes, without the line end. Its error tells
+// execute returns what a program writes, without the line end. Its error holds
 // nothing of it: a program that fails half-way may have written a secret.
 func execute(argv []string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), commandTime)

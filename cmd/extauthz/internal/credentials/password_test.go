@@ -84,13 +84,13 @@ func TestPassword_FailingCommandTellsNothingOfItsOutput(t *testing.T) {
 		"no end":      {[]string{"sh", "-c", "yes geheim"}, "sh writes more than 64 KiB"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var told []error
-			_, err := FromCommand(c.argv, time.Hour, func(err error) { told = append(told, err) }).Password(t.Context())
+			var reported []error
+			_, err := FromCommand(c.argv, time.Hour, func(err error) { reported = append(reported, err) }).Password(t.Context())
 			if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "geheim") {
 				t.Errorf("got %v", err)
 			}
-			if len(told) != 1 || !errors.Is(told[0], err) {
-				t.Errorf("told %v", told)
+			if len(reported) != 1 || !errors.Is(reported[0], err) {
+				t.Errorf("reported %v", reported)
 			}
 		})
 	}
@@ -123,9 +123,9 @@ func TestPassword_CallerDoesNotWaitForASlowCommand(t *testing.T) {
 
 func TestKept_LastGoodValueStays(t *testing.T) {
 	var err error
-	var told []error
+	var reported []error
 	n := 0
-	k := &Kept[int]{Read: func() (int, error) { n++; return n, err }, Changed: func(err error) { told = append(told, err) }}
+	k := &Kept[int]{Read: func() (int, error) { n++; return n, err }, Changed: func(err error) { reported = append(reported, err) }}
 	failure := errors.New("gone")
 	for i, step := range []struct {
 		err  error
@@ -136,7 +136,7 @@ func TestKept_LastGoodValueStays(t *testing.T) {
 			t.Errorf("step %d: %d, %v", i, got, err)
 		}
 	}
-	if len(told) != 2 || told[0] != failure || told[1] != nil {
-		t.Errorf("told %v", told)
+	if len(reported) != 2 || reported[0] != failure || reported[1] != nil {
+		t.Errorf("reported %v", reported)
 	}
 }
