@@ -60,6 +60,7 @@ test-full: parts vet lint ## also what takes longer: every Envoy, a million keys
 	E2E_ENVOYS="$(ALL_ENVOYS)" CI=true $(GO) test -race -count=1 -timeout 60m ./...
 	scripts/install-parts.sh traefik=3.7.13 caddy=2.11.9
 	CI=true $(GO) test -tags full -timeout 20m -run '^(TestEachProxy|TestNoProxy|TestBackends|TestCaddy)' ./e2e
+	E2E_PLAIN_BUILD=1 CI=true $(GO) test -tags full -run TestRotation -v -timeout 20m ./e2e
 	E2E_PLAIN_BUILD=1 CI=true $(GO) test -tags full -run TestAMillionKeys -v -timeout 20m ./e2e
 	CI=true $(GO) test -tags full -run TestAReleaseIsTheSameBytesTwice -v -timeout 40m ./scripts/release
 	$(GO) test ./authz -run '^$$' -fuzz FuzzRouteTableAgreesWithServeMux -fuzztime 60s -fuzzminimizetime 100x

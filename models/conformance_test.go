@@ -44,6 +44,7 @@ func TestMain(m *testing.M) {
 				return 1
 			}
 		}
+		defer func() { stopSecond() }()
 		return m.Run()
 	}())
 }

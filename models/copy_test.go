@@ -29,8 +29,8 @@ func eachWay(t *testing.T, test func(t *testing.T, from *DB, to Config)) {
 	}
 }
 
-// source opens a database as a copy reads it.
-func source(t *testing.T, db *DB) *DB {
+// openedToCopy opens a database as a copy reads it.
+func openedToCopy(t *testing.T, db *DB) *DB {
 	t.Helper()
 	if db.driver == Postgres {
 		return db
@@ -49,7 +49,7 @@ func source(t *testing.T, db *DB) *DB {
 
 func copied(t *testing.T, from, to *DB) map[string]CopiedTable {
 	t.Helper()
-	tables, err := Copy(t.Context(), source(t, from), to, nil)
+	tables, err := Copy(t.Context(), openedToCopy(t, from), to, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,14 +193,14 @@ func TestCopy_CanBeRepeatedUntilSomebodyServes(t *testing.T) {
 		if err := to.StartServing(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Copy(t.Context(), source(t, from), to, nil); err == nil || !strings.Contains(err.Error(), "holds rows that are not of a copy (roles 1, api_keys 46") {
+		if _, err := Copy(t.Context(), openedToCopy(t, from), to, nil); err == nil || !strings.Contains(err.Error(), "holds rows that are not of a copy (roles 1, api_keys 46") {
 			t.Errorf("got %v", err)
 		}
-		if _, err := Verify(t.Context(), source(t, from), to, nil); err != nil {
+		if _, err := Verify(t.Context(), openedToCopy(t, from), to, nil); err != nil {
 			t.Error(err)
 		}
 		run(t, to, "UPDATE api_keys SET is_active = NOT is_active WHERE id = ?", keys[4].Record.ID)
-		if _, err := Verify(t.Context(), source(t, from), to, nil); err == nil || !strings.Contains(err.Error(), "api_keys differs") {
+		if _, err := Verify(t.Context(), openedToCopy(t, from), to, nil); err == nil || !strings.Contains(err.Error(), "api_keys differs") {
 			t.Errorf("a difference was not found: %v", err)
 		}
 	})
@@ -213,7 +213,7 @@ func TestCopy_InterruptedGoesOn(t *testing.T) {
 		to := opened(t, into)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		c := newCopying(source(t, from), to, func(_ string, _, _ int64) { cancel() })
+		c := newCopying(openedToCopy(t, from), to, func(_ string, _, _ int64) { cancel() })
 		c.rows = 20
 		if _, err := c.copy(ctx); err == nil {
 			t.Fatal("it was not interrupted")
@@ -250,17 +250,17 @@ func TestCopy_RefusesWhatWouldBeLostOrMixed(t *testing.T) {
 		}
 		refused("the same database", "the same database", from, from)
 		run(t, to, "INSERT INTO key_usage (key_id, count, last_used_at) VALUES ('x', 1, ?)", testTime)
-		refused("a target with rows", "key_usage 1", source(t, from), to)
+		refused("a target with rows", "key_usage 1", openedToCopy(t, from), to)
 		run(t, to, "DELETE FROM key_usage")
 		if to.driver == Postgres {
 			run(t, to, "INSERT INTO replicas (instance, at) VALUES ('a', now())")
-			refused("a target with replicas", "1 replicas serve it", source(t, from), to)
+			refused("a target with replicas", "1 replicas serve it", openedToCopy(t, from), to)
 			run(t, to, "DELETE FROM replicas")
 		}
 		run(t, from, "DELETE FROM "+migrationsTable+" WHERE version_id > 6")
-		refused("an older source", "run extauthz migrate up on it first", source(t, from), to)
+		refused("an older source", "run extauthz migrate up on it first", openedToCopy(t, from), to)
 		run(t, from, "INSERT INTO "+migrationsTable+" (version_id, is_applied) VALUES (1000, TRUE)")
-		refused("a newer source", "run the newer one", source(t, from), to)
+		refused("a newer source", "run the newer one", openedToCopy(t, from), to)
 		if n := rowsOf(t, to, "api_keys"); n != 0 {
 			t.Errorf("%d keys were copied", n)
 		}
@@ -354,7 +354,7 @@ func TestCopy_RowsThatPostgresCannotKeep(t *testing.T) {
 	}
 	run(t, from, "INSERT INTO key_usage (key_id, count, last_used_at) VALUES ('half', 1.5, ?)", testTime)
 	run(t, from, "INSERT INTO key_usage (key_id, count, last_used_at) VALUES (NULL, 1, ?)", testTime)
-	tables, err := Copy(t.Context(), source(t, from), to, nil)
+	tables, err := Copy(t.Context(), openedToCopy(t, from), to, nil)
 	if err == nil {
 		t.Fatal("nothing was refused")
 	}

@@ -15,17 +15,23 @@ import (
 const changesChannel = "extauthz_changes"
 
 const (
-	listenPause = time.Second      // before a connection is tried again
-	listenQuiet = 15 * time.Second // without a ring, after which the connection is asked whether it lives
-	listenReply = 3 * time.Second  // and has so long to say so
+	listenPause = time.Second            // before a connection is tried again
+	listenQuiet = time.Second            // without a notification, after which the connection is asked whether it lives
+	listenReply = 750 * time.Millisecond // for its answer
+	listenReads = 5 * time.Second        // between two looks whether the connection settings have changed
 )
 
 // errDeaf tells that LISTEN was accepted and means nothing.
 var errDeaf = errors.New("it is behind a connection pooler that gives each transaction another session: name the database itself in database.listen_dsn")
 
+// errReadOnly ends a connection whose server takes no more writes.
+var errReadOnly = errors.New("the server is read-only now")
+
 // ListenConfig says who is told of changes.
 type ListenConfig struct {
-	DSN       string     // of the database itself: it must not go through a transaction pooler
+	// Database is where to connect: DSN or ReadDSN, which must not go through a
+	// transaction pooler, Password and ConnectTimeout count.
+	Database  Config
 	Ring      func()     // called for each change; must not block
 	Listening func(bool) // called when it begins and ends to hear of changes; must not block
 	Logger    *slog.Logger
@@ -33,17 +39,18 @@ type ListenConfig struct {
 
 // Listen calls Ring whenever the database says that something has changed, and
 // once after each connection, since nobody heard what came before. It holds a
-// connection of its own and makes it anew whenever it is lost, until ctx ends.
-// Rings are hints: one that is lost costs time (the feed is polled) and nothing
-// else.
+// connection of its own and makes it anew whenever it is lost, until ctx ends;
+// where the connection settings have changed, a new one takes its place once the
+// server accepts it. Rings are hints: one that is lost costs time (the feed is
+// polled) and nothing else.
 func Listen(ctx context.Context, c ListenConfig) error {
-	config, err := postgresSettings(Config{DSN: c.DSN})
-	if err != nil {
+	l := &listener{ListenConfig: c, source: newSource(c.Database)}
+	if _, _, err := l.source.current(ctx); err != nil && !l.source.changes() {
 		return errors.New("database.listen_dsn can't be read: write postgres://user:password@host:5432/name")
 	}
 	defer c.Listening(false)
 	for heard := true; ctx.Err() == nil; {
-		err := listenOnce(ctx, config, c.Ring, func() {
+		err := l.once(ctx, func() {
 			heard = true
 			c.Listening(true)
 			c.Logger.InfoContext(ctx, "listening for changes")
@@ -51,11 +58,12 @@ func Listen(ctx context.Context, c ListenConfig) error {
 		if ctx.Err() != nil {
 			break
 		}
-		if heard { // one line a change of state
+		c.Listening(false)
+		if heard { // one line a change of state, and another host may be there at once
 			heard = false
 			c.Logger.WarnContext(ctx, "changes are not heard of: they are polled for", "error", oneLine(err))
+			continue
 		}
-		c.Listening(false)
 		select {
 		case <-ctx.Done():
 		case <-time.After(listenPause):
@@ -64,70 +72,132 @@ func Listen(ctx context.Context, c ListenConfig) error {
 	return nil
 }
 
-func listenOnce(ctx context.Context, config *pgx.ConnConfig, ring, connected func()) error {
-	conn, err := connectListener(ctx, config)
+type listener struct {
+	ListenConfig
+	source *source
+}
+
+// once listens until its connection is lost.
+func (l *listener) once(ctx context.Context, connected func()) error {
+	conn, generation, err := l.open(ctx)
 	if err != nil {
 		return err
 	}
-	defer disconnect(ctx, conn)
-	// A pooler has numbers of its own for processes.
-	var process uint32
-	if err := conn.QueryRow(ctx, "SELECT pg_backend_pid()").Scan(&process); err != nil {
-		return err
-	}
-	if _, err := conn.Exec(ctx, "LISTEN "+changesChannel); err != nil {
-		return err
-	}
-	if process != conn.PgConn().PID() {
-		if err := provesToHear(ctx, config, conn); err != nil {
-			return err
-		}
-	}
+	defer func() { leave(ctx, conn) }()
 	connected()
-	ring()
-	for {
+	l.Ring()
+	writable := !readOnly(conn.PgConn())
+	for asked, read := time.Now(), time.Now(); ; {
 		quiet, cancel := context.WithTimeout(ctx, listenQuiet)
 		_, err := conn.WaitForNotification(quiet)
 		cancel()
 		switch {
 		case err == nil:
-			ring()
+			l.Ring()
 		case ctx.Err() != nil || !pgconn.Timeout(err):
 			return err
-		default: // a connection into nowhere is as quiet as one with no changes
-			reply, cancel := context.WithTimeout(ctx, listenReply)
-			err := conn.Ping(reply)
-			cancel()
-			if err != nil {
-				return fmt.Errorf("connection is dead: %w", err)
+		}
+		if time.Since(asked) < listenQuiet {
+			continue
+		}
+		// A connection into nowhere is as quiet as one with no changes.
+		if err := alive(ctx, conn); err != nil {
+			return err
+		}
+		if writable && readOnly(conn.PgConn()) {
+			return errReadOnly
+		}
+		asked = time.Now()
+		if time.Since(read) < listenReads {
+			continue
+		}
+		read = time.Now()
+		if _, now, _ := l.source.current(ctx); now != generation {
+			if next, now, err := l.open(ctx); err == nil {
+				leave(ctx, conn)
+				conn, generation = next, now
+				l.Ring()
 			}
 		}
 	}
 }
 
-// connectListener leaves out the limits of statements: there is none that they
-// would be for, and poolers refuse them.
-func connectListener(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
-	config = config.Copy()
-	delete(config.RuntimeParams, "statement_timeout")
-	delete(config.RuntimeParams, "lock_timeout")
-	return pgx.ConnectConfig(ctx, config)
+func alive(ctx context.Context, conn *pgx.Conn) error {
+	reply, cancel := context.WithTimeout(ctx, listenReply)
+	defer cancel()
+	if err := conn.Ping(reply); err != nil {
+		return fmt.Errorf("connection is dead: %w", err)
+	}
+	return nil
 }
 
-func disconnect(ctx context.Context, conn *pgx.Conn) {
-	bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), listenReply)
+// open makes a connection that receives notifications.
+func (l *listener) open(ctx context.Context) (*pgx.Conn, int, error) {
+	conn, generation, err := l.connect(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	if err := l.subscribe(ctx, conn); err != nil {
+		leave(ctx, conn)
+		return nil, 0, err
+	}
+	return conn, generation, nil
+}
+
+func (l *listener) subscribe(ctx context.Context, conn *pgx.Conn) error {
+	limited, cancel := context.WithTimeout(ctx, 2*listenReply)
 	defer cancel()
-	_ = conn.Close(bye)
+	// A pooler has numbers of its own for processes.
+	var process uint32
+	if err := conn.QueryRow(limited, "SELECT pg_backend_pid()").Scan(&process); err != nil {
+		return err
+	}
+	if _, err := conn.Exec(limited, "LISTEN "+changesChannel); err != nil {
+		return err
+	}
+	if process == conn.PgConn().PID() {
+		return nil
+	}
+	return l.provesToHear(ctx, conn)
+}
+
+// connect leaves out the limits of statements: there is none that they would be
+// for, and poolers refuse them.
+func (l *listener) connect(ctx context.Context) (*pgx.Conn, int, error) {
+	config, generation, err := l.source.current(ctx)
+	if config == nil {
+		return nil, 0, err
+	}
+	delete(config.RuntimeParams, "statement_timeout")
+	delete(config.RuntimeParams, "lock_timeout")
+	conn, err := connect(ctx, config)
+	if err != nil {
+		if refusedCredentials(err) {
+			l.source.rejected()
+		}
+		return nil, 0, err
+	}
+	return conn.Conn(), generation, nil
+}
+
+// leave closes a connection. Only at the end is it waited for: a host that hangs
+// would keep the listener from the next one.
+func leave(ctx context.Context, conn *pgx.Conn) {
+	if ctx.Err() != nil {
+		discard(conn)
+		return
+	}
+	go discard(conn)
 }
 
 // provesToHear has another connection ring: a pooler in transaction mode takes
 // LISTEN, and no ring ever comes.
-func provesToHear(ctx context.Context, config *pgx.ConnConfig, conn *pgx.Conn) error {
-	other, err := connectListener(ctx, config)
+func (l *listener) provesToHear(ctx context.Context, conn *pgx.Conn) error {
+	other, _, err := l.connect(ctx)
 	if err != nil {
 		return err
 	}
-	defer disconnect(ctx, other)
+	defer discard(other)
 	if _, err := other.Exec(ctx, "NOTIFY "+changesChannel); err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ func TestARingFollowsEveryChangeAndEveryConnection(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- Listen(ctx, ListenConfig{DSN: c.DSN, Ring: func() { rings <- struct{}{} }, Listening: func(bool) {}, Logger: slog.New(slog.DiscardHandler)})
+		done <- Listen(ctx, ListenConfig{Database: c, Ring: func() { rings <- struct{}{} }, Listening: func(bool) {}, Logger: slog.New(slog.DiscardHandler)})
 	}()
 	rung := func(what string) {
 		t.Helper()
@@ -64,7 +64,7 @@ func TestAListenerKnowsWhetherItHears(t *testing.T) {
 			ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
 			defer stop()
 			listening := make(chan bool, 100)
-			err := Listen(ctx, ListenConfig{DSN: through, Ring: func() {}, Listening: func(is bool) {
+			err := Listen(ctx, ListenConfig{Database: Config{DSN: through}, Ring: func() {}, Listening: func(is bool) {
 				listening <- is
 				stop()
 			}, Logger: slog.New(slog.NewTextHandler(&said, nil))})

@@ -23,6 +23,8 @@ const (
 	// migrationPause is how long somebody else's migration is left alone before
 	// the lock is asked for again.
 	migrationPause = 100 * time.Millisecond
+	// secondConnection is how long a pooler has to give another connection.
+	secondConnection = 5 * time.Second
 )
 
 // Migrate brings the database to this program's version; one that is there
@@ -78,7 +80,7 @@ func (db *DB) migrateAlone(ctx context.Context) (alone bool, err error) {
 				return err
 			}
 		}
-		second, cancel := context.WithTimeout(ctx, connectTimeout)
+		second, cancel := context.WithTimeout(ctx, secondConnection)
 		defer cancel()
 		if err := db.pools[0].PingContext(second); err != nil {
 			return fmt.Errorf("it needs two connections at once, and a second one was not to be had: %w: a pooler has to have two for us (default_pool_size)", err)

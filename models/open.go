@@ -23,14 +23,22 @@ const (
 	DefaultMaxOpen          = 20
 	DefaultMaxIdle          = DefaultMaxOpen // fewer would be made anew under load, which costs look-ups 50 ms and more
 	DefaultStatementTimeout = 5 * time.Second
+	DefaultConnectTimeout   = 2 * time.Second
 )
 
 // Config says which database is opened, and how.
 type Config struct {
-	Driver  string // SQLite or Postgres
-	DSN     string // a file's path, or postgres://…
-	MaxOpen int    // connections at most, two at least; Postgres only, 0 is DefaultMaxOpen
-	MaxIdle int    // kept open; Postgres only, 0 is DefaultMaxIdle
+	Driver string // SQLite or Postgres
+	DSN    string // a file's path, or postgres://…
+	// ReadDSN returns the current DSN, for each new connection; nil: DSN, which
+	// does not change. Postgres only, as is Password.
+	ReadDSN  func() (string, error)
+	Password PasswordSource // of the password, instead of the DSN's; nil: the DSN's
+	// ConnectTimeout is how long one host is waited for, unless the DSN says
+	// otherwise; 0 is DefaultConnectTimeout. Postgres only.
+	ConnectTimeout time.Duration
+	MaxOpen        int // connections at most, two at least; Postgres only, 0 is DefaultMaxOpen
+	MaxIdle        int // kept open; Postgres only, 0 is DefaultMaxIdle
 	// StatementTimeout ends a statement, and a wait for a lock, in Postgres,
 	// unless the DSN says otherwise; 0 is DefaultStatementTimeout.
 	StatementTimeout time.Duration

@@ -7,23 +7,14 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/stdlib"
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 )
 
-const (
-	connectTimeout = 5 * time.Second
-	minOpen        = 2 // a migration's lock, and its work
-	// Connections are made anew now and then, so that they spread over what a
-	// balancer or a name has behind it by then.
-	connectionLife = 30 * time.Minute
-	connectionIdle = 5 * time.Minute
-)
+const minOpen = 2 // a migration's lock, and its work
 
 // startingClass is how the codes of errors begin that a server sends while it
 // starts or stops.
@@ -33,34 +24,29 @@ const startingClass = "57"
 var ErrUnreachable = errors.New("database can't be reached")
 
 func openPostgres(ctx context.Context, c Config) (*DB, error) {
-	config, err := postgresSettings(c)
-	if err != nil {
+	c.MaxOpen, c.MaxIdle = max(minOpen, orDefault(c.MaxOpen, DefaultMaxOpen)), orDefault(c.MaxIdle, DefaultMaxIdle)
+	source := newSource(c)
+	if _, _, err := source.current(ctx); err != nil && !source.changes() {
 		return nil, err
 	}
-	pool := stdlib.OpenDB(*config)
-	err = pool.PingContext(ctx)
+	connector := newConnector(source, c.MaxOpen, c.MaxIdle, c.Logger)
+	db := &DB{driver: Postgres, feed: postgresFeed(true), pools: []*sql.DB{connector.pool}}
+	err := connector.pool.PingContext(ctx)
 	if refused := (*pgconn.PgError)(nil); errors.As(err, &refused) && strings.Contains(refused.Message, "unsupported startup parameter") {
 		// PgBouncer, unless its ignore_startup_parameters names them.
 		c.Logger.WarnContext(ctx, "the connection pooler takes no statement_timeout and lock_timeout: set them by ALTER ROLE … SET")
-		_ = pool.Close()
-		delete(config.RuntimeParams, "statement_timeout")
-		delete(config.RuntimeParams, "lock_timeout")
-		pool = stdlib.OpenDB(*config)
-		err = pool.PingContext(ctx)
+		source.withoutLimits()
+		err = connector.pool.PingContext(ctx)
 	}
-	db := &DB{driver: Postgres, feed: postgresFeed(true), pools: []*sql.DB{pool}}
 	if err != nil {
 		_ = db.Close()
-		if refused := (*pgconn.PgError)(nil); errors.As(err, &refused) && !strings.HasPrefix(refused.Code, startingClass) {
+		if refused := (*pgconn.PgError)(nil); errors.As(err, &refused) && !strings.HasPrefix(refused.Code, startingClass) &&
+			!(refusedCredentials(err) && source.changes()) { // those may be others in a moment
 			return nil, fmt.Errorf("database refuses the connection: %w: check database.dsn", oneLine(err))
 		}
 		return nil, fmt.Errorf("%w: %w: check database.dsn and that Postgres is up", ErrUnreachable, oneLine(err))
 	}
-	pool.SetMaxOpenConns(max(minOpen, orDefault(c.MaxOpen, DefaultMaxOpen)))
-	pool.SetMaxIdleConns(orDefault(c.MaxIdle, DefaultMaxIdle))
-	pool.SetConnMaxLifetime(connectionLife)
-	pool.SetConnMaxIdleTime(connectionIdle)
-	if db.gorm, err = gorm.Open(postgres.New(postgres.Config{Conn: pool}), gormConfig()); err != nil {
+	if db.gorm, err = gorm.Open(postgres.New(postgres.Config{Conn: connector.pool}), gormConfig()); err != nil {
 		_ = db.Close()
 		return nil, fmt.Errorf("database can't be reached: %w", oneLine(err))
 	}
@@ -81,8 +67,9 @@ func postgresSettings(c Config) (*pgx.ConnConfig, error) {
 		return nil, errors.New("database.dsn can't be read: write postgres://user:password@host:5432/name")
 	}
 	if config.ConnectTimeout == 0 {
-		config.ConnectTimeout = connectTimeout
+		config.ConnectTimeout = orDefault(c.ConnectTimeout, DefaultConnectTimeout)
 	}
+	config.DialFunc = dialer()
 	timeout := strconv.FormatInt(orDefault(c.StatementTimeout, DefaultStatementTimeout).Milliseconds(), 10)
 	for name, value := range map[string]string{"statement_timeout": timeout, "lock_timeout": timeout, "application_name": "extauthz"} {
 		if _, set := config.RuntimeParams[name]; !set {

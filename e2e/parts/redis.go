@@ -130,6 +130,16 @@ func StartRedisTLS(tb testing.TB) RedisTLS {
 		"--tls-key-file", c.KeyFile, "--tls-ca-cert-file", c.CAFile, "--tls-auth-clients", "no"), c}
 }
 
+// StartRedisMutualTLS starts a server that speaks TLS alone, with certificates of
+// the authority on both sides.
+func StartRedisMutualTLS(tb testing.TB, a *Authority) *Redis {
+	tb.Helper()
+	c := a.Issue(tb.TempDir(), "localhost")
+	port := freePort(tb)
+	return startRedis(tb, port, "--port", "0", "--tls-port", fmt.Sprint(port), "--tls-cert-file", c.CertFile,
+		"--tls-key-file", c.KeyFile, "--tls-ca-cert-file", c.CAFile, "--tls-auth-clients", "yes")
+}
+
 // StartRedisCluster starts a Cluster of three masters and returns them.
 func StartRedisCluster(tb testing.TB) []*Redis {
 	tb.Helper()
@@ -169,19 +179,47 @@ type Sentinel struct {
 	Master, Replica *Redis
 	Name            string   // of the master, for the Sentinels
 	Addresses       []string // of the Sentinels
+
+	processes []*process
+}
+
+// Freeze stops a Sentinel where it stands, by its place among Addresses, until
+// the test ends.
+func (s *Sentinel) Freeze(tb testing.TB, n int) {
+	tb.Helper()
+	p := s.processes[n].cmd.Process
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = p.Signal(syscall.SIGCONT) })
 }
 
 // StartRedisSentinel starts them and waits until a failover would work.
 func StartRedisSentinel(tb testing.TB) *Sentinel {
 	tb.Helper()
-	s := &Sentinel{Name: "main", Master: StartRedis(tb, "--repl-diskless-sync-delay", "0")}
-	s.Replica = StartRedis(tb, "--replicaof", "127.0.0.1", fmt.Sprint(s.Master.port))
+	return StartSecuredSentinel(tb, "", "")
+}
+
+// StartSecuredSentinel is StartRedisSentinel with a password of the default user
+// of the Sentinels, and one of the servers, unless they are empty.
+func StartSecuredSentinel(tb testing.TB, sentinelPassword, password string) *Sentinel {
+	tb.Helper()
+	var secured []string
+	if password != "" {
+		secured = []string{"--requirepass", password, "--masterauth", password}
+	}
+	s := &Sentinel{Name: "main", Master: StartRedis(tb, append(secured, "--repl-diskless-sync-delay", "0")...)}
+	s.Replica = StartRedis(tb, append(secured, "--replicaof", "127.0.0.1", fmt.Sprint(s.Master.port))...)
 	ctx, cancel := context.WithTimeout(context.Background(), startTime)
 	defer cancel()
-	until := func(what string, port int, words []string, want string) {
+	until := func(what string, port int, secret string, words []string, want string) {
 		tb.Helper()
+		before := []string{"-p", fmt.Sprint(port)}
+		if secret != "" {
+			before = append(before, "--no-auth-warning", "-a", secret)
+		}
 		err := Eventually(ctx, func() error {
-			out, err := exec.Command("redis-cli", append([]string{"-p", fmt.Sprint(port)}, words...)...).Output()
+			out, err := exec.Command("redis-cli", append(before, words...)...).Output()
 			if err == nil && !strings.Contains(string(out), want) {
 				err = fmt.Errorf("%s: no %q yet", what, want)
 			}
@@ -191,22 +229,28 @@ func StartRedisSentinel(tb testing.TB) *Sentinel {
 			tb.Fatal(err)
 		}
 	}
-	until("replica", s.Master.port, []string{"info", "replication"}, "state=online")
+	until("replica", s.Master.port, password, []string{"info", "replication"}, "state=online")
 	var ports []int
 	for range 3 {
 		port := freePort(tb)
 		file := filepath.Join(tb.TempDir(), "sentinel.conf")
 		text := fmt.Sprintf("port %d\nbind 127.0.0.1\nsentinel monitor %s 127.0.0.1 %d 2\nsentinel down-after-milliseconds %s 500\nsentinel failover-timeout %s 3000\n",
 			port, s.Name, s.Master.port, s.Name, s.Name)
+		if sentinelPassword != "" {
+			text += fmt.Sprintf("requirepass %s\nsentinel sentinel-pass %s\n", sentinelPassword, sentinelPassword)
+		}
+		if password != "" {
+			text += fmt.Sprintf("sentinel auth-pass %s %s\n", s.Name, password)
+		}
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			tb.Fatal(err)
 		}
-		start(tb, "sentinel", nil, s.Master.program, file, "--sentinel")
+		s.processes = append(s.processes, start(tb, "sentinel", nil, s.Master.program, file, "--sentinel"))
 		ports, s.Addresses = append(ports, port), append(s.Addresses, fmt.Sprintf("127.0.0.1:%d", port))
 	}
 	for _, port := range ports {
-		until("sentinel", port, []string{"sentinel", "master", s.Name}, "num-other-sentinels\n2")
-		until("sentinel", port, []string{"sentinel", "master", s.Name}, "num-slaves\n1")
+		until("sentinel", port, sentinelPassword, []string{"sentinel", "master", s.Name}, "num-other-sentinels\n2")
+		until("sentinel", port, sentinelPassword, []string{"sentinel", "master", s.Name}, "num-slaves\n1")
 	}
 	return s
 }

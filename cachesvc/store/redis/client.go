@@ -26,17 +26,27 @@ const (
 	redirects   = 3
 )
 
-// Connection says where Redis is.
+// connectionLife is how old a connection gets, but for a fifth: those that were
+// made with older credentials end with it. Clouds end older ones themselves after
+// hours.
+const connectionLife = 5 * time.Minute
+
+// Connection says where Redis is, and how to log in. What is read by functions is
+// read for each new connection.
 type Connection struct {
-	Addresses        []string // one, the Sentinels', or some of the Cluster's; host:port
-	Mode             string   // ModeSingle if empty
-	SentinelMaster   string
-	SentinelPassword string
-	Username         string
-	Password         string
+	Addresses      []string // one, the Sentinels', or some of the Cluster's; host:port
+	Mode           string   // ModeSingle if empty
+	SentinelMaster string
+	Username       string
+	// Passwords; nil: none. [FixedPassword] is one that does not change.
+	Password         PasswordSource
+	SentinelPassword PasswordSource
 	DB               int
-	TLS              *tls.Config // nil: plain text
+	TLS              func() (*tls.Config, error) // nil: plain text
 }
+
+// FixedPassword is a password that does not change; none if it is empty.
+func FixedPassword(password string) PasswordSource { return fixed(password) }
 
 // Connect makes a client. It does no I/O.
 func Connect(c Connection) (goredis.UniversalClient, error) {
@@ -45,10 +55,10 @@ func Connect(c Connection) (goredis.UniversalClient, error) {
 		return nil, fmt.Errorf("no address of Redis is given")
 	}
 	o := &goredis.UniversalOptions{
-		Addrs: c.Addresses, MasterName: c.SentinelMaster, SentinelPassword: c.SentinelPassword,
-		Username: c.Username, Password: c.Password, DB: c.DB, TLSConfig: c.TLS,
+		Addrs: c.Addresses, MasterName: c.SentinelMaster, DB: c.DB, Dialer: newDialer(c).dial,
 		MaxRetries: -1, MaxRedirects: redirects, DialTimeout: dialTimeout, ReadTimeout: ioTimeout, WriteTimeout: ioTimeout,
 		ContextTimeoutEnabled: true, PoolTimeout: dialTimeout, PoolSize: poolSize, MinIdleConns: idle, DisableIdentity: true,
+		ConnMaxLifetime: connectionLife, ConnMaxLifetimeJitter: connectionLife / 5,
 		DialerRetries: 1, PipelinePoolSize: -1, // no second pool with large buffers
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}
@@ -65,6 +75,19 @@ func Connect(c Connection) (goredis.UniversalClient, error) {
 		return goredis.NewClusterClient(cluster), nil
 	}
 	return nil, fmt.Errorf("mode %q of Redis: write %s, %s or %s", c.Mode, ModeSingle, ModeSentinel, ModeCluster)
+}
+
+func newDialer(c Connection) *dialer {
+	d := &dialer{tls: c.TLS, data: &login{username: c.Username, source: c.Password}, sentinel: &login{source: c.SentinelPassword}}
+	for _, l := range []*login{d.data, d.sentinel} {
+		if l.source == nil {
+			l.source = fixed("")
+		}
+	}
+	if c.Mode == ModeSentinel {
+		d.sentinels = c.Addresses
+	}
+	return d
 }
 
 // quiet drops what the client would print by itself: every failure is an error

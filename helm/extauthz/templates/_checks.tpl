@@ -118,7 +118,9 @@
 {{- end -}}
 {{- if not $v.secrets.ownFiles -}}
 {{- range list "database.dsn_file" "database.listen_dsn_file" }}{{ $_ := set $owned . "databaseSecret or secrets" }}{{ end -}}
-{{- range list "cache.redis.password_file" "cache.redis.sentinel_password_file" }}{{ $_ := set $owned . "redisSecret or secrets" }}{{ end -}}
+{{- range $file, $setting := dict "redis.password" "cache.redis.password_file" "redis.sentinel_password" "cache.redis.sentinel_password_file" -}}
+{{- if include "extauthz.mountsSecret" (dict "root" $ "file" $file) }}{{ $_ := set $owned $setting "redisSecret or secrets" }}{{ end -}}
+{{- end -}}
 {{- range list "cache.sealing_key_file" "keys.pepper_files" "admin.bootstrap_key_file" }}{{ $_ := set $owned . "secrets.keys" }}{{ end -}}
 {{- end -}}
 {{- $secret := dict "database.dsn" "databaseSecret" "database.listen_dsn" "databaseSecret.listenKey" "cache.redis.password" "redisSecret" "cache.redis.sentinel_password" "redisSecret.sentinelKey" -}}

@@ -45,20 +45,18 @@ database:
   # LISTEN needs a connection of its own, round any pooler.
   listen_dsn_file: {{ $folder }}/{{ ternary "database.listen_dsn" "database.dsn" (has "database.listen_dsn" $files) }}
   {{- end }}
+{{- $redis := dict }}
+{{- if .Values.trial.redis.enabled }}{{ $_ := set $redis "addresses" (list (printf "%s-trial-redis:6379" (include "extauthz.fullname" .))) }}{{ end }}
+{{- if has "redis.password" $files }}{{ $_ := set $redis "password_file" (printf "%s/redis.password" $folder) }}{{ end }}
+{{- if has "redis.sentinel_password" $files }}{{ $_ := set $redis "sentinel_password_file" (printf "%s/redis.sentinel_password" $folder) }}{{ end }}
+{{- /* An empty section would take away what config has there. */}}
+{{- $cache := dict }}
+{{- if $redis }}{{ $_ := set $cache "redis" $redis }}{{ end }}
+{{- if has "sealing.key" $files }}{{ $_ := set $cache "sealing_key_file" (printf "%s/sealing.key" $folder) }}{{ end }}
+{{- with $cache }}
 cache:
-  redis:
-    {{- if .Values.trial.redis.enabled }}
-    addresses: [{{ printf "%s-trial-redis:6379" (include "extauthz.fullname" .) | quote }}]
-    {{- end }}
-    {{- if has "redis.password" $files }}
-    password_file: {{ $folder }}/redis.password
-    {{- end }}
-    {{- if has "redis.sentinel_password" $files }}
-    sentinel_password_file: {{ $folder }}/redis.sentinel_password
-    {{- end }}
-  {{- if has "sealing.key" $files }}
-  sealing_key_file: {{ $folder }}/sealing.key
-  {{- end }}
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- $peppers := list }}
 {{- range $files }}{{ if hasPrefix "pepper" . }}{{ $peppers = append $peppers (printf "%s/%s" $folder .) }}{{ end }}{{ end }}
 {{- with $peppers }}

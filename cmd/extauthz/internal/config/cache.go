@@ -65,8 +65,12 @@ type Redis struct {
 	Username string `koanf:"username"`
 	// Password of Redis.
 	Password Secret `koanf:"password"`
-	// File that holds the password instead.
+	// File that holds the password instead. It is read for each new connection.
 	PasswordFile string `koanf:"password_file"`
+	// Program, with its arguments, that writes the password to its standard output, such as a cloud's short-lived token. It is run without a shell, for 10s at most.
+	PasswordCommand []string `koanf:"password_command"`
+	// How long one output of password_command is used for new connections: less than the password lives.
+	PasswordInterval time.Duration `koanf:"password_interval" min:"1s" max:"24h"`
 	// Number of the database; clusters have 0 only.
 	DB int `koanf:"db" min:"0" max:"65535"`
 	// TLS towards Redis.

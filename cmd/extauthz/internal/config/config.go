@@ -166,6 +166,14 @@ type Database struct {
 	DSN DSN `koanf:"dsn"`
 	// File that holds the data source instead.
 	DSNFile string `koanf:"dsn_file"`
+	// File that holds the password, instead of the data source. It is read for each new connection, as dsn_file and the files that a data source names are.
+	PasswordFile string `koanf:"password_file"`
+	// Program, with its arguments, that writes the password to its standard output, such as a cloud's short-lived token. It is run without a shell, for 10s at most.
+	PasswordCommand []string `koanf:"password_command"`
+	// How long one output of password_command is used for new connections: less than the password lives.
+	PasswordInterval time.Duration `koanf:"password_interval" min:"1s" max:"24h"`
+	// How long one host is waited for when a connection is made, unless the data source has connect_timeout. The next host of the data source is tried beside it after 500ms.
+	ConnectTimeout time.Duration `koanf:"connect_timeout" min:"100ms" max:"1m"`
 	// Data source that goes round a connection pooler, for LISTEN; empty: changes are polled for.
 	ListenDSN DSN `koanf:"listen_dsn"`
 	// File that holds that data source instead.

@@ -22,6 +22,9 @@ const (
 	DefaultMaxConnectionAgeGrace = 30 * time.Second
 	DefaultDrainDelay            = 3 * time.Second
 
+	DefaultConnectTimeout   = 2 * time.Second
+	DefaultPasswordInterval = 5 * time.Minute // a third of the time that tokens of clouds live
+
 	DefaultDriver  = "sqlite"
 	DefaultMaxOpen = 20
 	DefaultMaxIdle = 20 // all: making connections anew under load costs cold keys 50 ms and more
@@ -79,13 +82,14 @@ func Defaults() *Config {
 			Listen: DefaultGRPCListen, TLS: TLS{AllowedSANs: []string{}},
 			MaxConnectionAge: DefaultMaxConnectionAge, MaxConnectionAgeGrace: DefaultMaxConnectionAgeGrace, DrainDelay: DefaultDrainDelay, Codec: CodecWire,
 		},
-		HTTP:     HTTP{Listen: DefaultHTTPListen, TrustedPeers: []string{}, TLS: TLS{AllowedSANs: []string{}}},
-		Admin:    Admin{Listen: DefaultAdminListen, TLS: TLS{AllowedSANs: []string{}}},
-		Ops:      Ops{Listen: DefaultOpsListen},
-		Database: Database{Driver: DefaultDriver, MaxOpen: DefaultMaxOpen, MaxIdle: DefaultMaxIdle},
+		HTTP:  HTTP{Listen: DefaultHTTPListen, TrustedPeers: []string{}, TLS: TLS{AllowedSANs: []string{}}},
+		Admin: Admin{Listen: DefaultAdminListen, TLS: TLS{AllowedSANs: []string{}}},
+		Ops:   Ops{Listen: DefaultOpsListen},
+		Database: Database{Driver: DefaultDriver, PasswordCommand: []string{}, PasswordInterval: DefaultPasswordInterval,
+			ConnectTimeout: DefaultConnectTimeout, MaxOpen: DefaultMaxOpen, MaxIdle: DefaultMaxIdle},
 		Cache: Cache{
 			Namespace: DefaultNamespace,
-			Redis:     Redis{Addresses: []string{}, Mode: DefaultRedisMode, Budget: DefaultRedisBudget},
+			Redis:     Redis{Addresses: []string{}, Mode: DefaultRedisMode, PasswordCommand: []string{}, PasswordInterval: DefaultPasswordInterval, Budget: DefaultRedisBudget},
 			TTL: TTL{
 				Validation: DefaultTTLValidation, Scope: DefaultTTLScope, UserList: DefaultTTLUserList,
 				UsageBatch: DefaultTTLUsageBatch, Stats: DefaultTTLStats, Negative: DefaultTTLNegative,

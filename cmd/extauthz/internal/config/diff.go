@@ -17,6 +17,9 @@ var reloadable = []string{
 func Diff(old, new *Config) (reload, restart []string) {
 	before, after := old.Listeners(), new.Listeners()
 	for _, setting := range changedSettings(reflect.ValueOf(old).Elem(), reflect.ValueOf(new).Elem(), "") {
+		if readByConnections(old, new, setting) {
+			continue
+		}
 		switched := false
 		for i := range before {
 			switched = switched || within(setting, before[i].Section+".tls") && before[i].TLS.Enabled() != after[i].TLS.Enabled()
@@ -30,6 +33,18 @@ func Diff(old, new *Config) (reload, restart []string) {
 	slices.Sort(reload)
 	slices.Sort(restart)
 	return reload, restart
+}
+
+// readByConnections reports whether a setting's value comes from a file that each new
+// connection reads, so that a change needs nothing.
+func readByConnections(old, new *Config, setting string) bool {
+	files := map[string][2]string{
+		"database.dsn":                  {old.Database.DSNFile, new.Database.DSNFile},
+		"database.listen_dsn":           {old.Database.ListenDSNFile, new.Database.ListenDSNFile},
+		"cache.redis.password":          {old.Cache.Redis.PasswordFile, new.Cache.Redis.PasswordFile},
+		"cache.redis.sentinel_password": {old.Cache.Redis.SentinelPasswordFile, new.Cache.Redis.SentinelPasswordFile},
+	}[setting]
+	return files[0] != "" && files[0] == files[1]
 }
 
 // changedSettings names the settings below prefix in which two structs differ.

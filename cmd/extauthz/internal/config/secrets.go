@@ -46,11 +46,11 @@ func (c *Config) resolveSecrets(problems *faults) {
 }
 
 // Files are the files that the configuration was read from, the secrets' among
-// them: a change of one is a change of the configuration. Those of TLS are not:
-// listeners read them by themselves.
+// them: a change of one is a change of the configuration. Those of TLS are not,
+// and neither are the stores' credentials: listeners and new connections read
+// them by themselves.
 func (c *Config) Files() []string {
-	files := append([]string{c.path, c.Cache.SealingKeyFile, c.Database.DSNFile, c.Database.ListenDSNFile,
-		c.Cache.Redis.PasswordFile, c.Cache.Redis.SentinelPasswordFile}, c.Keys.PepperFiles...)
+	files := append([]string{c.path, c.Cache.SealingKeyFile}, c.Keys.PepperFiles...)
 	files = append(files, c.OpenAPI.Files...)
 	return slices.DeleteFunc(files, func(path string) bool { return path == "" })
 }

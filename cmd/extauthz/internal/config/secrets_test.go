@@ -103,6 +103,15 @@ func TestBadSecretFilesAreOneClearLine(t *testing.T) {
 	full, short, empty := write(t, geheim, 0o600), write(t, "short", 0o600), write(t, " \n", 0o600)
 	for _, c := range []struct{ text, want string }{
 		{"database: {driver: postgres, dsn: 'postgres://h', dsn_file: " + full + "}", "database.dsn and database.dsn_file are both set: remove one"},
+		{"database: {driver: postgres, dsn: 'postgres://u:x@h/d', password_file: " + full + "}", "database.password_file: is set, and database.dsn holds a password too"},
+		{"database: {driver: postgres, dsn: 'host=h password=x', password_command: [a]}", "database.password_command: is set, and database.dsn holds a password too"},
+		{"database: {driver: postgres, dsn: 'postgres://u@h/d', password_command: [a], password_file: " + full + "}", "database.password_command: and database.password_file are both set"},
+		{"database: {driver: postgres, dsn: 'postgres://u@h/d', password_command: ['aws rds token']}", "no shell takes it apart"},
+		{"database: {driver: postgres, dsn: 'postgres://u@h/d', password_command: ['']}", "database.password_command: names no program"},
+		{"database: {password_command: [a]}", "database.password_command: is for postgres only"},
+		{"database: {driver: postgres, dsn: 'postgres://u@h/d', password_file: /none/b}", "database.password_file: /none/b can't be read"},
+		{"cache: {redis: {password: x, password_command: [a]}}", "cache.redis.password_command: and cache.redis.password are both set"},
+		{"database: {connect_timeout: 10ms}", "database.connect_timeout: 10ms is too small"},
 		{"cache: {redis: {password: x, password_file: " + full + "}}", "cache.redis.password and cache.redis.password_file are both set"},
 		{"cache: {redis: {password_file: " + empty + "}}", "x.yaml:1: cache.redis.password_file: " + empty + " is empty: write the secret into it"},
 		{"database: {driver: postgres, dsn_file: /none/a}", "database.dsn_file: /none/a can't be read: no such file or directory"},

@@ -25,6 +25,7 @@ func (c *Config) validate(now time.Time, problems *faults) {
 	v.constraints()
 	v.listeners()
 	v.database()
+	v.passwordSources()
 	v.cache()
 	v.keys()
 	v.retention()

@@ -17,11 +17,39 @@ const openPatience = 30 * time.Second
 
 // DatabaseConfig is the configured database, not yet opened.
 func DatabaseConfig(c *config.Config) models.Config {
-	m := models.Config{Driver: c.Database.Driver, DSN: c.Database.DSN.Reveal(), MaxOpen: c.Database.MaxOpen, MaxIdle: c.Database.MaxIdle}
-	if m.Driver == models.SQLite && m.DSN == "" {
-		m.DSN = filepath.Join(c.DataDir, "extauthz.db")
+	return databaseConfig(c, slog.New(slog.DiscardHandler))
+}
+
+func databaseConfig(c *config.Config, log *slog.Logger) models.Config {
+	d := c.Database
+	m := models.Config{Driver: d.Driver, DSN: d.DSN.Reveal(), ConnectTimeout: d.ConnectTimeout, MaxOpen: d.MaxOpen, MaxIdle: d.MaxIdle, Logger: log}
+	if m.Driver == models.SQLite {
+		if m.DSN == "" {
+			m.DSN = filepath.Join(c.DataDir, "extauthz.db")
+		}
+		return m
+	}
+	if d.DSNFile != "" {
+		m.ReadDSN = config.SecretReader(d.DSNFile)
+	}
+	if p := d.PasswordSource(changedSecret(log, "database.password")); p != nil {
+		m.Password = p
 	}
 	return m
+}
+
+// listenConfig is the database for LISTEN; ok is false where none is configured.
+func listenConfig(c *config.Config, log *slog.Logger) (m models.Config, ok bool) {
+	d := c.Database
+	if d.Driver != models.Postgres || d.ListenDSN.IsZero() {
+		return m, false
+	}
+	m = databaseConfig(c, log)
+	m.DSN, m.ReadDSN = d.ListenDSN.Reveal(), nil
+	if d.ListenDSNFile != "" {
+		m.ReadDSN = config.SecretReader(d.ListenDSNFile)
+	}
+	return m, true
 }
 
 // OpenDatabase opens and migrates the configured database for a command, which
@@ -54,8 +82,7 @@ func openMigrated(ctx context.Context, c *config.Config, log *slog.Logger) (*mod
 
 // open connects to the configured database, once.
 func open(ctx context.Context, c *config.Config, log *slog.Logger) (*models.DB, error) {
-	m := DatabaseConfig(c)
-	m.Logger = log
+	m := databaseConfig(c, log)
 	if m.Driver == models.SQLite {
 		if err := os.MkdirAll(filepath.Dir(m.DSN), 0o700); err != nil {
 			return nil, fmt.Errorf("data folder can't be made: %w: choose another with --data-dir", err)

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"log/slog"
+
 	goredis "github.com/redis/go-redis/v9"
 
 	"extauthz/cachesvc/store/redis"
@@ -9,4 +11,6 @@ import (
 
 // OpenRedis makes the client and the store of the configured Redis, nil for none. It
 // does no I/O.
-func OpenRedis(c *config.Config) (goredis.UniversalClient, *redis.Store, error) { return openRedis(c) }
+func OpenRedis(c *config.Config) (goredis.UniversalClient, *redis.Store, error) {
+	return openRedis(c, slog.New(slog.DiscardHandler))
+}

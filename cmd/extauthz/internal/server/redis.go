@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 
 	"extauthz/cachesvc/store/redis"
 	"extauthz/cmd/extauthz/internal/config"
+	"extauthz/cmd/extauthz/internal/credentials"
 )
 
 // tagSlack is how much longer than anything else the sets of tags live.
@@ -19,19 +21,27 @@ const tagSlack = time.Minute
 
 // openRedis makes the client and the store of the configured Redis, nil for
 // none. It does no I/O: a Redis that is away is no reason not to start.
-func openRedis(c *config.Config) (goredis.UniversalClient, *redis.Store, error) {
+func openRedis(c *config.Config, log *slog.Logger) (goredis.UniversalClient, *redis.Store, error) {
 	r := c.Cache.Redis
 	if len(r.Addresses) == 0 {
 		return nil, nil, nil
 	}
-	secure, err := redisTLS(r.TLS)
-	if err != nil {
-		return nil, nil, err
+	connection := redis.Connection{Addresses: r.Addresses, Mode: r.Mode, SentinelMaster: r.SentinelMaster, Username: r.Username, DB: r.DB,
+		Password: redis.FixedPassword(r.Password.Reveal()), SentinelPassword: redis.FixedPassword(r.SentinelPassword.Reveal())}
+	if p := r.PasswordSource(changedSecret(log, "cache.redis.password")); p != nil {
+		connection.Password = p
 	}
-	client, err := redis.Connect(redis.Connection{
-		Addresses: r.Addresses, Mode: r.Mode, SentinelMaster: r.SentinelMaster, SentinelPassword: r.SentinelPassword.Reveal(),
-		Username: r.Username, Password: r.Password.Reveal(), DB: r.DB, TLS: secure,
-	})
+	if p := r.SentinelPasswordSource(changedSecret(log, "cache.redis.sentinel_password")); p != nil {
+		connection.SentinelPassword = p
+	}
+	if r.TLS.Enabled {
+		files := &credentials.Kept[*tls.Config]{Read: func() (*tls.Config, error) { return redisTLS(r.TLS) }, Changed: changedSecret(log, "cache.redis.tls")}
+		if _, err := files.Current(); err != nil {
+			return nil, nil, err
+		}
+		connection.TLS = files.Current
+	}
+	client, err := redis.Connect(connection)
 	if err != nil {
 		return nil, nil, fmt.Errorf("cache.redis: %w", err)
 	}
@@ -43,10 +53,8 @@ func openRedis(c *config.Config) (goredis.UniversalClient, *redis.Store, error) 
 	return client, s, nil
 }
 
+// redisTLS reads the files of TLS towards Redis.
 func redisTLS(t config.RedisTLS) (*tls.Config, error) {
-	if !t.Enabled {
-		return nil, nil
-	}
 	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
 	if t.CAFile != "" {
 		pem, err := os.ReadFile(t.CAFile)
@@ -66,4 +74,16 @@ func redisTLS(t config.RedisTLS) (*tls.Config, error) {
 		c.Certificates = []tls.Certificate{certificate}
 	}
 	return c, nil
+}
+
+// changedSecret logs when what is read for new connections can't be read, and
+// when it can be again.
+func changedSecret(log *slog.Logger, setting string) func(error) {
+	return func(err error) {
+		if err != nil {
+			log.Warn("credentials can't be read: the last good ones stay", "setting", setting, "error", err)
+			return
+		}
+		log.Info("credentials can be read again", "setting", setting)
+	}
 }

@@ -114,7 +114,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	client, shared, err := openRedis(c)
+	client, shared, err := openRedis(c, s.log)
 	if err != nil {
 		return err
 	}
@@ -228,9 +228,9 @@ func (s *Server) serve(ctx context.Context) error {
 	group.Go(func() error { s.conditions.Run(ctx, s.checks()...); return nil })
 	group.Go(func() error { return s.keepSchema(ctx) })
 	group.Go(func() error { return s.retention.run(ctx) })
-	if dsn := s.c.Settings.Database.ListenDSN.Reveal(); dsn != "" && s.c.Settings.Database.Driver == models.Postgres {
+	if database, ok := listenConfig(s.c.Settings, s.log); ok {
 		group.Go(func() error {
-			return models.Listen(ctx, models.ListenConfig{DSN: dsn, Ring: s.cache.Ring, Listening: s.ready.listening.Store, Logger: s.log})
+			return models.Listen(ctx, models.ListenConfig{Database: database, Ring: s.cache.Ring, Listening: s.ready.listening.Store, Logger: s.log})
 		})
 	}
 	group.Go(func() error {

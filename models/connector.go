@@ -1,0 +1,365 @@
+package models
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
+	"github.com/jackc/pgx/v5/stdlib"
+)
+
+const (
+	connectionIdle = 5 * time.Minute // after which an unused connection is closed
+	readyAge       = 5 * time.Second // likewise of one that no caller took
+	goodbye        = 2 * time.Second // for a server to close its end
+	// shareEvery is how often a caller that waits for another's connection looks
+	// for an unused one, and whether it has to wait.
+	shareEvery = 20 * time.Millisecond
+	// readOnlyTransaction is the code of a write that a read-only server refused.
+	readOnlyTransaction = "25006"
+)
+
+// connector makes and keeps the connections of a pool of database/sql.
+//
+//   - Each new connection reads the settings anew ([source]).
+//   - A connection is made in the background. A caller whose time ends before a
+//     host that hangs is passed over leaves its connection to the next caller,
+//     so that many callers with little time still get to the next host.
+//   - A connection to be replaced (its credentials are no longer the current
+//     ones, it is old, its server is read-only now) is used until a new one is
+//     there to take its place. No caller waits for that.
+//   - A statement that is not answered in time, or that a server refuses because
+//     it is read-only, makes the connector ask that server again, and the other
+//     hosts. Where another one takes its place, its connections are given up.
+//   - Where a server refuses new connections (credentials, too many connections)
+//     callers share those that there are.
+//
+// Safe for concurrent use.
+type connector struct {
+	source *source
+	log    *slog.Logger
+	pool   *sql.DB
+
+	slots chan struct{} // one for each connection that is made or being made
+	ready chan *session // made, and not yet taken
+	wake  chan struct{}
+	ctx   context.Context
+	stop  context.CancelFunc
+	work  sync.WaitGroup
+
+	releasing atomic.Bool // one at a time
+
+	mu       sync.Mutex
+	sessions map[*session]struct{}
+	waiting  int                  // callers that wait for one of the pool's
+	proven   int                  // newest generation of settings that a server accepted; 0: none
+	accepted *pgx.ConnConfig      // these
+	warned   int                  // newest generation that was logged as not accepted
+	doubts   map[string]time.Time // addresses to ask again; since when a statement was not answered, or zero
+	unsolved time.Time            // when one of these was not resolved last
+	gaveUp   time.Time            // when unused connections were given up last
+	refused  bool                 // new connections are refused
+	unread   bool                 // the settings can't be read
+	closed   bool
+}
+
+func newConnector(s *source, open, idle int, log *slog.Logger) *connector {
+	c := &connector{source: s, log: log, sessions: map[*session]struct{}{}, doubts: map[string]time.Time{},
+		// One more than the pool may have, for the one that takes another's place.
+		slots: make(chan struct{}, open+1), ready: make(chan *session, open+1), wake: make(chan struct{}, 1)}
+	c.ctx, c.stop = context.WithCancel(context.Background())
+	c.pool = sql.OpenDB(c)
+	c.pool.SetMaxOpenConns(open)
+	c.pool.SetMaxIdleConns(idle)
+	c.pool.SetConnMaxIdleTime(connectionIdle)
+	c.work.Go(c.tend)
+	return c
+}
+
+// Driver implements driver.Connector.
+func (c *connector) Driver() driver.Driver { return stdlib.GetDefaultDriver() }
+
+// Close implements io.Closer: sql.DB calls it after it has closed its
+// connections.
+func (c *connector) Close() error {
+	c.stop()
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.work.Wait()
+	for {
+		select {
+		case s := <-c.ready:
+			discard(s.Conn.Conn())
+		default:
+			return nil
+		}
+	}
+}
+
+// background runs f beside its caller. Close waits for what was started before.
+func (c *connector) background(f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		go f()
+		return
+	}
+	c.work.Go(f)
+}
+
+// Connect implements driver.Connector.
+func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
+	for {
+		s := c.take()
+		var err error
+		switch {
+		case s != nil:
+		case c.sharing():
+			s, err = c.await(ctx)
+		default:
+			s, err = c.obtain(ctx)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if s != nil {
+			return c.adopt(s), nil
+		}
+	}
+}
+
+// obtain makes a connection, and returns it or one that was ready sooner; nil
+// where the server refuses new ones and there are others to share.
+func (c *connector) obtain(ctx context.Context) (*session, error) {
+	select {
+	case c.slots <- struct{}{}:
+	case s := <-c.ready:
+		return s, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	type outcome struct {
+		s   *session
+		err error
+	}
+	result := make(chan outcome, 1)
+	c.background(func() {
+		s, err := c.open(false)
+		result <- outcome{s, err}
+	})
+	leave := func() { // what this caller does not wait for is another's
+		c.background(func() {
+			if o := <-result; o.s != nil {
+				c.put(o.s)
+			}
+		})
+	}
+	select {
+	case o := <-result:
+		if o.err != nil && c.sharing() {
+			return nil, nil
+		}
+		return o.s, o.err
+	case s := <-c.ready:
+		leave()
+		return s, nil
+	case <-ctx.Done():
+		leave()
+		return nil, ctx.Err()
+	}
+}
+
+// sharing reports whether new connections are refused while there are others.
+func (c *connector) sharing() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.refused && len(c.sessions) > 0
+}
+
+// await waits for a connection that another caller returns ([pooledConn.Close]);
+// nil where new ones are accepted again, or none is left.
+func (c *connector) await(ctx context.Context) (*session, error) {
+	c.wait(1)
+	defer c.wait(-1)
+	tick := time.NewTicker(shareEvery)
+	defer tick.Stop()
+	for c.sharing() {
+		if c.pool.Stats().Idle > 0 {
+			c.background(c.release)
+		}
+		select {
+		case s := <-c.ready:
+			return s, nil
+		case <-tick.C:
+		case <-c.ctx.Done():
+			return nil, c.ctx.Err()
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return nil, nil
+}
+
+func (c *connector) wait(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waiting += n
+}
+
+// release has the pool part with an unused connection, for one that waits.
+func (c *connector) release() {
+	if !c.releasing.CompareAndSwap(false, true) {
+		return
+	}
+	defer c.releasing.Store(false)
+	ctx, cancel := context.WithTimeout(c.ctx, 2*pingReply)
+	defer cancel()
+	if conn, err := c.pool.Conn(ctx); err == nil {
+		_ = conn.Raw(func(held any) error {
+			held.(*pooledConn).passed = true
+			return driver.ErrBadConn
+		})
+	}
+}
+
+// open makes a connection, for which the caller has taken a slot.
+func (c *connector) open(try bool) (*session, error) {
+	s, err := c.dial(try)
+	if err != nil {
+		<-c.slots
+		c.failed(err, try)
+		return nil, err
+	}
+	c.succeeded(s)
+	return s, nil
+}
+
+// put makes a connection ready. Its capacity is that of the slots.
+func (c *connector) put(s *session) {
+	s.readied = time.Now()
+	c.ready <- s
+}
+
+// take returns a connection that is ready, nil for none.
+func (c *connector) take() *session {
+	for {
+		select {
+		case s := <-c.ready:
+			if s.usable() && (time.Since(s.readied) < readyAge || c.sharing()) {
+				return s
+			}
+			c.drop(s)
+		default:
+			return nil
+		}
+	}
+}
+
+// adopt makes a connection one of the pool's.
+func (c *connector) adopt(s *session) *pooledConn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.used = time.Now()
+	return &pooledConn{session: s, owner: c}
+}
+
+// drop closes a connection in the background, since its host may hang.
+func (c *connector) drop(s *session) {
+	c.mu.Lock()
+	delete(c.sessions, s)
+	c.mu.Unlock()
+	<-c.slots
+	c.background(func() { discard(s.Conn.Conn()) })
+}
+
+// dial makes a connection. Settings that no server has accepted so far are for
+// the one that tries them; all others first use those that were accepted last,
+// until these are refused.
+func (c *connector) dial(try bool) (*session, error) {
+	config, generation, err := c.source.current(c.ctx)
+	c.readable(err)
+	c.mu.Lock()
+	accepted, proven := c.accepted, c.proven
+	c.mu.Unlock()
+	if accepted != nil && proven != generation && !try {
+		if s, err := c.dialWith(accepted, proven); err == nil {
+			return s, nil
+		}
+	}
+	if config == nil {
+		return nil, err
+	}
+	s, err := c.dialWith(config, generation)
+	if !refusedCredentials(err) {
+		return s, err
+	}
+	c.source.rejected()
+	if config, now, _ := c.source.current(c.ctx); now != generation { // they have changed meanwhile
+		return c.dialWith(config, now)
+	}
+	return nil, err
+}
+
+func (c *connector) dialWith(settings *pgx.ConnConfig, generation int) (*session, error) {
+	config := settings.Copy()
+	config.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {
+		return &unanswered{DeadlineContextWatcherHandler: pgconn.DeadlineContextWatcherHandler{Conn: conn.Conn()}, owner: c}
+	}
+	standard := config.OnPgError
+	config.OnPgError = func(conn *pgconn.PgConn, refused *pgconn.PgError) bool {
+		if refused.Code == readOnlyTransaction {
+			c.doubt(addressOf(conn), time.Time{})
+		}
+		return standard(conn, refused)
+	}
+	conn, err := connect(c.ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	return newSession(conn, settings, generation), nil
+}
+
+// unanswered notices that a statement's time ended. That the caller left is no
+// sign of anything.
+type unanswered struct {
+	pgconn.DeadlineContextWatcherHandler
+	owner *connector
+}
+
+// HandleCancel implements ctxwatch.Handler.
+func (u *unanswered) HandleCancel(ctx context.Context) {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		u.owner.doubt(u.Conn.RemoteAddr().String(), time.Now())
+	}
+	u.DeadlineContextWatcherHandler.HandleCancel(ctx)
+}
+
+// doubt has a server asked again, soon.
+func (c *connector) doubt(address string, unanswered time.Time) {
+	c.note(address, unanswered)
+	c.hurry()
+}
+
+func (c *connector) note(address string, unanswered time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if before, known := c.doubts[address]; !known || before.IsZero() {
+		c.doubts[address] = unanswered
+	}
+}
+
+func (c *connector) hurry() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,274 @@
+package models
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+const (
+	tendEvery = time.Second            // between two looks at settings and connections
+	tendPause = 250 * time.Millisecond // at least, where something asks for one
+	// hangPause is how often, at most, unused connections are given up because a
+	// statement on another one was not answered.
+	hangPause = 10 * time.Second
+)
+
+// tend looks after the connections until the connector is closed.
+func (c *connector) tend() {
+	tick := time.NewTicker(tendEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-c.ctx.Done():
+			return
+		case <-tick.C:
+		case <-c.wake:
+		}
+		c.expire()
+		c.resolveDoubts()
+		if c.wanting() {
+			c.makeOne()
+		}
+		select {
+		case <-c.ctx.Done():
+			return
+		case <-time.After(tendPause):
+		}
+	}
+}
+
+// expire marks old connections, and closes those that are ready and not taken.
+func (c *connector) expire() {
+	if s := c.take(); s != nil {
+		c.ready <- s
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for s := range c.sessions {
+		if time.Since(s.made) > s.life {
+			s.stale.Store(true)
+		}
+	}
+}
+
+// wanting reports whether a connection should be made: to try settings that have
+// changed, to find out whether connections are accepted again, or to take the
+// place of a stale one.
+func (c *connector) wanting() bool {
+	_, generation, err := c.source.current(c.ctx)
+	c.readable(err)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.proven == 0 {
+		return false // Open has not come that far
+	}
+	if c.refused || generation > c.proven {
+		return true
+	}
+	for s := range c.sessions {
+		if s.stale.Load() && len(c.ready) == 0 && time.Since(s.used) < 2*readyAge {
+			return true // one that is not used is closed by the pool
+		}
+	}
+	return false
+}
+
+func (c *connector) makeOne() {
+	select {
+	case c.slots <- struct{}{}:
+	default: // others are being made
+		return
+	}
+	s, err := c.open(true)
+	if err == nil {
+		c.put(s)
+		return
+	}
+	_, generation, _ := c.source.current(c.ctx)
+	c.mu.Lock()
+	first := generation > c.proven && generation != c.warned && c.ctx.Err() == nil
+	if first {
+		c.warned = generation
+	}
+	c.mu.Unlock()
+	if first {
+		c.log.Warn("the database does not accept the changed connection settings: the last accepted ones stay in use", "error", oneLine(err))
+	}
+}
+
+// succeeded takes in that a server accepted a connection.
+func (c *connector) succeeded(s *session) {
+	c.mu.Lock()
+	c.sessions[s] = struct{}{}
+	if s.generation > c.proven {
+		if c.proven > 0 {
+			c.log.Info("the database accepts the changed connection settings: older connections are replaced")
+		}
+		c.proven, c.accepted = s.generation, s.settings
+	}
+	for other := range c.sessions {
+		if other.generation < c.proven {
+			other.stale.Store(true)
+		}
+	}
+	again := c.refused
+	c.refused = false
+	c.mu.Unlock()
+	if again {
+		c.pool.SetConnMaxIdleTime(connectionIdle)
+		c.log.Info("new connections to the database are accepted again")
+	}
+}
+
+// failed takes in that no connection could be made, or none with settings that
+// were tried. Where a server refuses it, no other connection is closed for being
+// unused.
+func (c *connector) failed(err error, try bool) {
+	var refused *pgconn.PgError
+	if !errors.As(err, &refused) {
+		return
+	}
+	c.mu.Lock()
+	n := len(c.sessions)
+	first := !c.refused && !try && n > 0
+	c.refused = c.refused || first
+	c.mu.Unlock()
+	if first {
+		c.pool.SetConnMaxIdleTime(0)
+		c.log.Warn("new connections to the database are refused: those that there are stay in use; check user, password and max_connections", "code", refused.Code, "connections", n)
+	}
+}
+
+// readable takes in whether the settings could be read, and logs a change.
+func (c *connector) readable(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if failed := err != nil && c.ctx.Err() == nil; failed != c.unread {
+		if c.unread = failed; failed {
+			c.log.Warn("connection settings can't be read: the last good ones stay", "error", oneLine(err))
+		} else {
+			c.log.Info("connection settings can be read again")
+		}
+	}
+}
+
+// resolveDoubts asks the servers that did not answer a statement, or refused it
+// as read-only, for a new connection. One that gives none, while another host
+// does, loses all of its connections.
+func (c *connector) resolveDoubts() {
+	c.mu.Lock()
+	if time.Since(c.unsolved) < tendEvery {
+		c.mu.Unlock()
+		return
+	}
+	doubts := c.doubts
+	c.doubts = map[string]time.Time{}
+	c.mu.Unlock()
+	for address, since := range doubts {
+		if c.answers(address) {
+			c.settle(address, since)
+		} else if !c.replaced(address) {
+			c.note(address, since)
+			c.mu.Lock()
+			c.unsolved = time.Now()
+			c.mu.Unlock()
+		}
+	}
+}
+
+// replaced reports whether another server than the one at the address takes its
+// place, or this one answers by now.
+func (c *connector) replaced(address string) bool {
+	select {
+	case c.slots <- struct{}{}:
+	default:
+		return false
+	}
+	s, err := c.open(true)
+	if err != nil {
+		return false
+	}
+	c.put(s)
+	if s.address != address {
+		c.giveUp(address)
+	}
+	return true
+}
+
+// answers reports whether the server at an address gives a connection that is as
+// the settings ask for. A server that refuses the credentials answers.
+func (c *connector) answers(address string) bool {
+	route := c.route(address)
+	if route == nil {
+		return true // nothing depends on it
+	}
+	config, _, _ := c.source.current(c.ctx)
+	if config == nil {
+		return true
+	}
+	config.Host, config.Port, config.TLSConfig, config.Fallbacks, config.LookupFunc = route.Host, route.Port, route.TLSConfig, route.Fallbacks, route.LookupFunc
+	ctx, cancel := context.WithTimeout(c.ctx, nextHostAfter)
+	defer cancel()
+	conn, err := connectOne(ctx, config)
+	if err == nil {
+		discard(conn.Conn())
+		return true
+	}
+	var refused *pgconn.PgError
+	return errors.As(err, &refused)
+}
+
+// route returns the settings of some connection to an address, nil for none.
+func (c *connector) route(address string) *pgx.ConnConfig {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for s := range c.sessions {
+		if s.address == address {
+			return s.Conn.Conn().Config()
+		}
+	}
+	return nil
+}
+
+// giveUp ends the use of all connections to an address.
+func (c *connector) giveUp(address string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := 0
+	for s := range c.sessions {
+		if s.address == address {
+			s.dead.Store(true)
+			n++
+		}
+	}
+	if n > 0 {
+		c.log.Warn("a database host does not answer or takes no writes: its connections are given up for those of another", "host", address, "connections", n)
+	}
+}
+
+// settle takes in that a server in doubt answers. Connections that were not used
+// since a statement was not answered are given up: they may lead nowhere all the
+// same (an address that moved to another machine).
+func (c *connector) settle(address string, since time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	unused := !since.IsZero() && time.Since(c.gaveUp) >= hangPause
+	if unused {
+		c.gaveUp = time.Now()
+	}
+	for s := range c.sessions {
+		if s.address != address {
+			continue
+		}
+		if since.IsZero() {
+			s.settled.Store(true)
+		}
+		if unused && s.used.Before(since.Add(-tendEvery)) {
+			s.dead.Store(true)
+		}
+	}
+}
