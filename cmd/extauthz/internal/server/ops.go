@@ -22,7 +22,7 @@ type readiness struct {
 
 func opsHandler(r *readiness, cache *cachesvc.Service, poll time.Duration, loads *reloads, registry *prometheus.Registry, version string, profiles bool) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", inTurn(promhttp.HandlerFor(registry, promhttp.HandlerOpts{})))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		state, status := "serving", http.StatusOK

@@ -68,6 +68,7 @@ type Server struct {
 	ops       *http.Server
 	ready     readiness
 	listen    listeners
+	inbound   inbounds
 	reloads   *reloads
 	stock     *inventory
 	replicas  *replicas
@@ -154,23 +155,33 @@ func (s *Server) assemble(ctx context.Context) error {
 	}
 	secure := map[string]*tls.Config{} // by section; nil: plain text
 	for _, l := range c.Listeners() {
-		if secure[l.Section], err = tlsConfig(l.TLS, s.log); err != nil {
+		protocol := "http/1.1" // the only one that is served there: see inbound.Listener.Guard
+		if l.Section == "grpc" {
+			protocol = "h2"
+		}
+		if secure[l.Section], err = tlsConfig(l.TLS, s.log, protocol); err != nil {
 			return fmt.Errorf("%s.%w", l.Section, err)
 		}
 	}
+	s.inbound = s.listen.bound(c, registry, s.log)
 	s.grpc = envoy.NewServer(envoy.ServerConfig{TLS: secure["grpc"], MaxConnectionAge: c.GRPC.MaxConnectionAge,
-		MaxConnectionAgeGrace: c.GRPC.MaxConnectionAgeGrace, Reflection: c.GRPC.Reflection, Protobuf: c.GRPC.Codec == config.CodecProtobuf}, s.check)
+		MaxConnectionAgeGrace: c.GRPC.MaxConnectionAgeGrace, Reflection: c.GRPC.Reflection, Protobuf: c.GRPC.Codec == config.CodecProtobuf,
+		MaxStreams: uint32(c.GRPC.MaxStreams), MaxMessage: c.GRPC.MaxMessageBytes, MaxHeaders: uint32(c.GRPC.MaxHeaderBytes),
+		RequestTimeout: c.GRPC.RequestTimeout, Inbound: s.inbound.grpc}, s.check)
 	peers, err := c.TrustedPeers()
 	if err != nil {
 		return fmt.Errorf("http.trusted_peers: %w", err)
 	}
-	s.http = envoy.NewHTTPServer(envoy.HTTPConfig{TLS: secure["http"], TrustedPeers: peers}, s.check)
+	s.http = envoy.NewHTTPServer(envoy.HTTPConfig{TLS: secure["http"], TrustedPeers: peers, MaxHeaderBytes: c.HTTP.MaxHeaderBytes}, s.check)
 	api, err := adminapi.New(adminapi.Config{Keys: keys, Authorizer: s.policies.authorizer, Cache: s.cache, Logger: s.log, Version: s.c.Version})
 	if err != nil {
 		return err
 	}
-	s.admin = &http.Server{Handler: api, TLSConfig: secure["admin"], ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout}
-	s.ops = &http.Server{Handler: opsHandler(&s.ready, s.cache, c.Cache.Feed.Poll, s.reloads, registry, s.c.Version, c.Ops.Pprof), TLSConfig: secure["ops"], ReadHeaderTimeout: readTimeout}
+	s.admin, s.ops = forPeople(api), forPeople(opsHandler(&s.ready, s.cache, c.Cache.Feed.Poll, s.reloads, registry, s.c.Version, c.Ops.Pprof))
+	s.admin.TLSConfig, s.ops.TLSConfig = secure["admin"], secure["ops"]
+	s.inbound.http.Guard(s.http)
+	s.inbound.admin.Guard(s.admin)
+	s.inbound.ops.Guard(s.ops)
 	return nil
 }
 
@@ -182,6 +193,7 @@ func (s *Server) Run(ctx context.Context) error {
 	defer stopBackground()
 	cacheDone := make(chan error, 1)
 	go func() { cacheDone <- s.cache.Run(background) }()
+	limitsDone := s.inbound.run(background) // while connections drain too
 
 	group.Go(func() error { return s.grpc.Serve(s.listen.grpc) })
 	group.Go(func() error { return serveHTTP(s.http, s.listen.http) })
@@ -218,6 +230,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 	// After the last check was answered: its use is counted, and now written.
 	stopBackground()
+	limitsDone()
 	err = errors.Join(err, <-cacheDone)
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTime)
 	defer cancel()

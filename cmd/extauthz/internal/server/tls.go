@@ -16,11 +16,11 @@ import (
 // is an error; later on, files that were exchanged are used from the next
 // handshake on, and where they can't be (a certificate and a key that are written
 // one after the other don't match for a moment) the last good ones stay.
-func tlsConfig(t config.TLS, log *slog.Logger) (*tls.Config, error) {
+func tlsConfig(t config.TLS, log *slog.Logger, protocols ...string) (*tls.Config, error) {
 	if !t.Enabled() {
 		return nil, nil
 	}
-	c := &certificates{settings: t, log: log}
+	c := &certificates{settings: t, log: log, protocols: protocols}
 	for _, path := range []string{t.CertFile, t.KeyFile, t.ClientCAFile} {
 		if path != "" {
 			c.files = append(c.files, path)
@@ -28,7 +28,7 @@ func tlsConfig(t config.TLS, log *slog.Logger) (*tls.Config, error) {
 	}
 	c.stamp = stampOf(c.files)
 	var err error
-	if c.good, err = loadTLS(t); err != nil {
+	if c.good, err = loadTLS(t, protocols); err != nil {
 		return nil, err
 	}
 	first := c.good.Clone()
@@ -38,9 +38,10 @@ func tlsConfig(t config.TLS, log *slog.Logger) (*tls.Config, error) {
 
 // certificates are one listener's. Safe for concurrent use.
 type certificates struct {
-	settings config.TLS
-	files    []string
-	log      *slog.Logger
+	settings  config.TLS
+	files     []string
+	protocols []string // that clients may agree on, by ALPN
+	log       *slog.Logger
 
 	mu    sync.Mutex
 	stamp string // of the files that were read last
@@ -55,7 +56,7 @@ func (c *certificates) current() *tls.Config {
 	if stamp == c.stamp {
 		return c.good
 	}
-	next, err := loadTLS(c.settings)
+	next, err := loadTLS(c.settings, c.protocols)
 	if err != nil {
 		c.log.Warn("certificates that have changed can't be used: the last good ones stay", "error", err)
 	} else {
@@ -66,12 +67,12 @@ func (c *certificates) current() *tls.Config {
 	return c.good
 }
 
-func loadTLS(t config.TLS) (*tls.Config, error) {
+func loadTLS(t config.TLS, protocols []string) (*tls.Config, error) {
 	certificate, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
 	if err != nil {
 		return nil, fmt.Errorf("tls: %w", err)
 	}
-	c := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}, NextProtos: []string{"h2", "http/1.1"}}
+	c := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}, NextProtos: protocols}
 	if t.ClientCAFile == "" {
 		return c, nil
 	}
