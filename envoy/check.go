@@ -26,6 +26,10 @@ func takeCheck() *check {
 	return c
 }
 
+// mostHeaders is for how many headers a check keeps memory: a message of 1 MiB can
+// hold 100,000.
+const mostHeaders = 1000
+
 // release ends whatever borrowed from the check.
 func (c *check) release() {
 	c.request.Reset()
@@ -35,5 +39,7 @@ func (c *check) release() {
 		c.data.Free()
 		c.data = nil
 	}
-	checks.Put(c)
+	if cap(c.request.Headers) <= mostHeaders && cap(c.wire.sent) <= mostHeaders {
+		checks.Put(c)
+	}
 }

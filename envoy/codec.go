@@ -27,9 +27,17 @@ func (w wireCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	if c.data != nil { // a second message where there may be one: gRPC ends the call
 		c.data.Free()
 	}
-	c.data = data.MaterializeToBuffer(mem.DefaultBufferPool())
+	if data.Len() > largestBuffer {
+		c.data = mem.SliceBuffer(data.Materialize())
+	} else {
+		c.data = data.MaterializeToBuffer(mem.DefaultBufferPool())
+	}
 	return nil
 }
+
+// largestBuffer is the largest but one of gRPC's pool, whose largest is 1 MiB: a
+// message that is a little larger than this one would hold that.
+const largestBuffer = 32 << 10
 
 // Marshal sends an answer's bytes, which then are gRPC's to free.
 func (w wireCodec) Marshal(v any) (mem.BufferSlice, error) {

@@ -35,6 +35,8 @@ type HTTPConfig struct {
 	// TrustedPeers are the networks of the proxies that are answered; none: this
 	// machine alone. Whoever can open a Unix socket is trusted.
 	TrustedPeers []netip.Prefix
+	// MaxHeaderBytes is of a request line with its headers; 0: net/http's.
+	MaxHeaderBytes int
 }
 
 // NewHTTPServer makes a server that answers Envoy's HTTP flavour under /check and
@@ -44,7 +46,7 @@ func NewHTTPServer(c HTTPConfig, s *Service) *http.Server {
 	return &http.Server{
 		// No http.ServeMux: it redirects "//admin", and the raw target is judged.
 		Handler:   &httpHandler{service: s, trusted: c.TrustedPeers},
-		TLSConfig: c.TLS, ReadTimeout: httpReadTimeout, WriteTimeout: httpReadTimeout, IdleTimeout: httpIdleTimeout,
+		TLSConfig: c.TLS, MaxHeaderBytes: c.MaxHeaderBytes, ReadTimeout: httpReadTimeout, WriteTimeout: httpReadTimeout, IdleTimeout: httpIdleTimeout,
 		// It answers "OPTIONS *" with 200, which allows.
 		DisableGeneralOptionsHandler: true,
 	}

@@ -1,14 +1,18 @@
 package envoy
 
 import (
+	"cmp"
 	"net"
 	"strings"
 	"testing"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"extauthz/authz"
 )
@@ -35,14 +39,35 @@ func dial(t *testing.T, s *Server) *grpc.ClientConn {
 	return c
 }
 
-func TestALargeRequestGetsADecisionAndNoError(t *testing.T) {
-	s := NewServer(ServerConfig{Reflection: true}, service(t, EncoderConfig{}, func(*authz.Request) (authz.Decision, error) {
-		return authz.Decision{Reason: authz.ReasonMissing}, nil
-	}))
-	c := dial(t, s)
-	res, err := authv3.NewAuthorizationClient(c).Check(t.Context(), request("/", map[string]string{"x-large": strings.Repeat("a", 5<<20)}))
-	if err != nil || res.GetDeniedResponse() == nil {
-		t.Fatalf("got %v, %v", res, err)
+// TestNewServer_ARequestWithinTheLimitIsDecidedAbout, and a larger one ends alone.
+func TestNewServer_ARequestWithinTheLimitIsDecidedAbout(t *testing.T) {
+	for name, config := range map[string]ServerConfig{"wire": {Reflection: true}, "protobuf": {Protobuf: true}, "a higher limit": {MaxMessage: 8 << 20}} {
+		t.Run(name, func(t *testing.T) {
+			s := NewServer(config, service(t, EncoderConfig{}, allow(authz.Record{})))
+			c := authv3.NewAuthorizationClient(dial(t, s))
+			for _, size := range []int{40 << 10, DefaultMaxMessage - 1<<10, DefaultMaxMessage, 5 << 20, 9 << 20, 1} {
+				res, err := c.Check(t.Context(), request("/", map[string]string{"x-large": strings.Repeat("a", size)}))
+				want := codes.OK
+				if size >= cmp.Or(config.MaxMessage, DefaultMaxMessage) {
+					want = codes.ResourceExhausted
+				}
+				if status.Code(err) != want || (res.GetOkResponse() != nil) != (want == codes.OK) {
+					t.Errorf("%d bytes: got %v, %v, want %v", size, res, err, want)
+				}
+			}
+		})
+	}
+}
+
+// TestNewServer_LargeMetadataIsRefused with the call alone, not the connection.
+func TestNewServer_LargeMetadataIsRefused(t *testing.T) {
+	s := NewServer(ServerConfig{}, service(t, EncoderConfig{}, allow(authz.Record{})))
+	c := authv3.NewAuthorizationClient(dial(t, s))
+	for size, fits := range map[int]bool{1 << 10: true, 100 << 10: true, 129 << 10: false} {
+		ctx := metadata.AppendToOutgoingContext(t.Context(), "x-large", strings.Repeat("a", size))
+		if _, err := c.Check(ctx, request("/", nil)); (err == nil) != fits {
+			t.Errorf("%d bytes: %v", size, err)
+		}
 	}
 }
 

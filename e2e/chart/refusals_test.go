@@ -45,7 +45,6 @@ func TestMistakesInValuesAreRefused(t *testing.T) {
 		"TLS without a certificate":       {[]string{"tls.enabled=true"}, "tls.enabled without a certificate: set tls.existingSecret, or tls.certManager.enabled"},
 		"TLS without authorities":         {[]string{"tls.enabled=true", "tls.existingSecret=c"}, "tls.clientCA.secretName is missing: name the Secret with the authorities of the gateways' certificates, or set tls.verifyClient to false"},
 		"TLS with two certificates":       {[]string{"tls.enabled=true", "tls.existingSecret=c", "tls.certManager.enabled=true"}, "tls.existingSecret and tls.certManager.enabled are both set: leave one"},
-		"TLS without an issuer":           {[]string{"tls.enabled=true", "tls.certManager.enabled=true"}, "tls.certManager.issuerRef.name is missing"},
 		"TLS that is off":                 {[]string{"tls.existingSecret=c"}, "tls.enabled is false, but a certificate is named"},
 		"TLS that Envoy Gateway can't do": {[]string{"tls.enabled=true", "tls.existingSecret=c", "tls.verifyClient=false", "envoyGateway.enabled=true", "envoyGateway.gateway.name=api"}, "envoyGateway.caConfigMap is missing"},
 		"draining longer than grace":      {[]string{"config.grpc.drain_delay=1m"}, "terminationGracePeriodSeconds is 45, but a pod needs 85 to end"},

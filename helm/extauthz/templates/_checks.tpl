@@ -87,16 +87,15 @@
 {{- end -}}
 
 {{- /* TLS. */ -}}
-{{- if $v.tls.enabled -}}
+{{- if include "extauthz.tls" . -}}
 {{- if and $v.tls.existingSecret $v.tls.certManager.enabled }}{{ $problems = append $problems "tls.existingSecret and tls.certManager.enabled are both set: leave one" }}{{ end -}}
 {{- if not (or $v.tls.existingSecret $v.tls.certManager.enabled) }}{{ $problems = append $problems "tls.enabled without a certificate: set tls.existingSecret, or tls.certManager.enabled" }}{{ end -}}
-{{- if and $v.tls.certManager.enabled (not $v.tls.certManager.issuerRef.name) }}{{ $problems = append $problems "tls.certManager.issuerRef.name is missing: name the issuer" }}{{ end -}}
-{{- if and $v.tls.verifyClient (not $v.tls.clientCA.secretName) (or (has "grpc" $v.tls.listeners) (has "http" $v.tls.listeners)) -}}
+{{- if and $v.tls.verifyClient (not $v.tls.clientCA.secretName) (not $v.tls.certManager.enabled) (or (has "grpc" $v.tls.listeners) (has "http" $v.tls.listeners)) -}}
 {{- $problems = append $problems "tls.clientCA.secretName is missing: name the Secret with the authorities of the gateways' certificates, or set tls.verifyClient to false to answer whoever connects" -}}
 {{- end -}}
 {{- if and $v.envoyGateway.enabled (has "grpc" $v.tls.listeners) (not $v.envoyGateway.caConfigMap) }}{{ $problems = append $problems "envoyGateway.caConfigMap is missing: with tls.enabled Envoy Gateway needs the ConfigMap with the authorities of the certificate" }}{{ end -}}
-{{- else if or $v.tls.existingSecret $v.tls.certManager.enabled -}}
-{{- $problems = append $problems "tls.enabled is false, but a certificate is named: set tls.enabled to true, or leave tls.existingSecret and tls.certManager out" -}}
+{{- else if $v.tls.existingSecret -}}
+{{- $problems = append $problems "tls.enabled is false, but a certificate is named: set tls.enabled to true, or leave tls.existingSecret out" -}}
 {{- end -}}
 
 {{- /* Listeners and gateways. */ -}}
@@ -113,7 +112,7 @@
 
 {{- /* What the chart sets itself, and what must not stand in a ConfigMap. */ -}}
 {{- $owned := dict "grpc.listen" "ports.grpc" "http.listen" "http.enabled and ports.http" "admin.listen" "admin.service.enabled and ports.admin" "ops.listen" "ports.ops" "data_dir" "persistence" -}}
-{{- if $v.tls.enabled -}}
+{{- if include "extauthz.tls" . -}}
 {{- range $v.tls.listeners }}{{ range $name := list "cert_file" "key_file" "client_ca_file" }}{{ $_ := set $owned (printf "%s.tls.%s" . $name) "tls" }}{{ end }}{{ end -}}
 {{- end -}}
 {{- if not $v.secrets.ownFiles -}}

@@ -14,8 +14,32 @@ true
 {{- end -}}
 {{- end -}}
 
+{{/* TLS in any way: cert-manager makes certificates for nothing else. */}}
+{{- define "extauthz.tls" -}}
+{{- if or .Values.tls.enabled .Values.tls.certManager.enabled }}true{{ end -}}
+{{- end -}}
+
+{{/* Whether the chart makes the gateways' certificate too: by cert-manager, where no other authority is named. */}}
+{{- define "extauthz.clientCertificate" -}}
+{{- if and .Values.tls.certManager.enabled .Values.tls.verifyClient (not .Values.tls.clientCA.secretName) }}true{{ end -}}
+{{- end -}}
+
+{{/* The name in that certificate, by which gRPC's callers are known. */}}
+{{- define "extauthz.clientName" -}}
+gateway.{{ include "extauthz.fullname" . }}.{{ include "extauthz.namespace" . }}
+{{- end -}}
+
+{{/* The issuer of the chart's certificates: the one that is named, or one of the chart's own. */}}
+{{- define "extauthz.issuerRef" -}}
+{{- if .Values.tls.certManager.issuerRef.name -}}
+{{- toYaml .Values.tls.certManager.issuerRef -}}
+{{- else -}}
+{name: {{ include "extauthz.fullname" . }}-ca, kind: Issuer, group: cert-manager.io}
+{{- end -}}
+{{- end -}}
+
 {{- define "extauthz.tlsOn" -}}
-{{- if and .root.Values.tls.enabled (has .listener .root.Values.tls.listeners) }}true{{ end -}}
+{{- if and (include "extauthz.tls" .root) (has .listener .root.Values.tls.listeners) }}true{{ end -}}
 {{- end -}}
 
 {{/* What the chart sets, as a tree like config: the addresses, the data folder, and the files that it mounts. */}}
@@ -32,6 +56,9 @@ true
     key_file: {{ include "extauthz.tlsFolder" $ }}/tls.key
     {{- if and $.Values.tls.verifyClient (ne $port "admin") }}
     client_ca_file: {{ include "extauthz.tlsFolder" $ }}/client-ca.crt
+    {{- if and (include "extauthz.clientCertificate" $) (not (dig $port "tls" "allowed_sans" list $.Values.config)) }}
+    allowed_sans: [{{ include "extauthz.clientName" $ }}]
+    {{- end }}
     {{- end }}
   {{- end }}
 {{- end }}

@@ -104,6 +104,18 @@ type GRPC struct {
 	Reflection bool `koanf:"reflection"`
 	// How checks are read and answered: wire reads of their bytes what decisions need, protobuf decodes all of them. Both decide alike; protobuf costs more than twice the CPU.
 	Codec string `koanf:"codec" enum:"wire,protobuf"`
+	// Connections at once. Each worker thread of an Envoy has one, or two with health checks. A new one takes the place of the least useful one.
+	MaxConnections int `koanf:"max_connections" min:"1" max:"100000"`
+	// Checks at once on a connection. Envoy opens a further connection for more.
+	MaxStreams int `koanf:"max_streams" min:"1" max:"100000"`
+	// Largest request, in bytes: what the gateway sends of a client's headers, and of its body with with_request_body. A larger one is a gRPC error, which a failure_mode_allow of the gateway lets in: this has to be more than the gateway itself takes.
+	MaxMessageBytes int `koanf:"max_message_bytes" min:"16384" max:"67108864"`
+	// Largest metadata of a request, in bytes when uncompressed: what the gateway itself adds to a check, such as headers of traces.
+	MaxHeaderBytes int `koanf:"max_header_bytes" min:"4096" max:"1048576"`
+	// Longest time until a connection is set up, and until a check's message is complete and answered.
+	RequestTimeout time.Duration `koanf:"request_timeout" min:"1s" max:"1m"`
+	// Memory for checks that are under way, in MiB, over all connections: 16 KiB for each and the bytes of those whose message is not complete. From half of it each connection has its share; connections that never complete what they send are closed first.
+	MaxPendingMiB int `koanf:"max_pending_mib" min:"4" max:"65536"`
 }
 
 // The codecs of gRPC.
@@ -120,6 +132,12 @@ type HTTP struct {
 	TrustedPeers []string `koanf:"trusted_peers" format:"cidr"`
 	// TLS of this listener; without a certificate it speaks plain text.
 	TLS TLS `koanf:"tls"`
+	// Connections at once. A new one takes the place of the least useful one.
+	MaxConnections int `koanf:"max_connections" min:"1" max:"100000"`
+	// Largest request line with its headers, in bytes. Gateways send on what clients sent: more than they themselves accept is not needed.
+	MaxHeaderBytes int `koanf:"max_header_bytes" min:"4096" max:"1048576"`
+	// Memory for requests whose headers are not complete, in MiB, over all connections.
+	MaxPendingMiB int `koanf:"max_pending_mib" min:"4" max:"65536"`
 }
 
 // Admin is the listener of the management API.
@@ -130,6 +148,8 @@ type Admin struct {
 	BootstrapKeyFile string `koanf:"bootstrap_key_file"`
 	// TLS of this listener; without a certificate it speaks plain text.
 	TLS TLS `koanf:"tls"`
+	// Connections at once. A new one takes the place of the least useful one.
+	MaxConnections int `koanf:"max_connections" min:"1" max:"100000"`
 }
 
 // Ops is the listener for metrics and health.
@@ -140,6 +160,8 @@ type Ops struct {
 	TLS TLS `koanf:"tls"`
 	// Whether Go's profiles are served under /debug/pprof.
 	Pprof bool `koanf:"pprof"`
+	// Connections at once. A new one takes the place of the least useful one.
+	MaxConnections int `koanf:"max_connections" min:"1" max:"100000"`
 }
 
 // TLS is how a listener proves itself and whom it lets in. The files are read

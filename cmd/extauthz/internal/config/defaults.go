@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/envoy"
 )
 
 // The defaults, with which the service runs without a file or a flag: SQLite,
@@ -21,6 +22,13 @@ const (
 	DefaultMaxConnectionAge      = 10 * time.Minute
 	DefaultMaxConnectionAgeGrace = 30 * time.Second
 	DefaultDrainDelay            = 3 * time.Second
+	DefaultGRPCConnections       = 1000
+	DefaultGRPCPendingMiB        = 32
+	DefaultHTTPConnections       = 1000
+	DefaultHTTPHeaderBytes       = 128 << 10
+	DefaultHTTPPendingMiB        = 16
+	DefaultAdminConnections      = 100
+	DefaultOpsConnections        = 100
 
 	DefaultConnectTimeout   = 2 * time.Second
 	DefaultPasswordInterval = 5 * time.Minute // a third of the time that tokens of clouds live
@@ -81,10 +89,15 @@ func Defaults() *Config {
 		GRPC: GRPC{
 			Listen: DefaultGRPCListen, TLS: TLS{AllowedSANs: []string{}},
 			MaxConnectionAge: DefaultMaxConnectionAge, MaxConnectionAgeGrace: DefaultMaxConnectionAgeGrace, DrainDelay: DefaultDrainDelay, Codec: CodecWire,
+			MaxConnections: DefaultGRPCConnections, MaxStreams: envoy.DefaultMaxStreams, MaxMessageBytes: envoy.DefaultMaxMessage,
+			MaxHeaderBytes: envoy.DefaultMaxHeaders, RequestTimeout: envoy.DefaultRequestTimeout, MaxPendingMiB: DefaultGRPCPendingMiB,
 		},
-		HTTP:  HTTP{Listen: DefaultHTTPListen, TrustedPeers: []string{}, TLS: TLS{AllowedSANs: []string{}}},
-		Admin: Admin{Listen: DefaultAdminListen, TLS: TLS{AllowedSANs: []string{}}},
-		Ops:   Ops{Listen: DefaultOpsListen},
+		HTTP: HTTP{
+			Listen: DefaultHTTPListen, TrustedPeers: []string{}, TLS: TLS{AllowedSANs: []string{}},
+			MaxConnections: DefaultHTTPConnections, MaxHeaderBytes: DefaultHTTPHeaderBytes, MaxPendingMiB: DefaultHTTPPendingMiB,
+		},
+		Admin: Admin{Listen: DefaultAdminListen, TLS: TLS{AllowedSANs: []string{}}, MaxConnections: DefaultAdminConnections},
+		Ops:   Ops{Listen: DefaultOpsListen, MaxConnections: DefaultOpsConnections},
 		Database: Database{Driver: DefaultDriver, PasswordCommand: []string{}, PasswordInterval: DefaultPasswordInterval,
 			ConnectTimeout: DefaultConnectTimeout, MaxOpen: DefaultMaxOpen, MaxIdle: DefaultMaxIdle},
 		Cache: Cache{

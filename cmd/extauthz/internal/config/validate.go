@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/inbound"
 	"extauthz/models"
 )
 
@@ -90,6 +91,13 @@ func (v *validator) listeners() {
 		}
 		seen[l.Address] = setting
 		v.tls(l.Section+".tls", l.TLS)
+	}
+	// Twice: the bytes, and the message that is put together from them.
+	if most := v.GRPC.MaxPendingMiB << 20; 2*v.GRPC.MaxMessageBytes > most {
+		v.add("grpc.max_message_bytes", "%d is more than half of grpc.max_pending_mib, %d MiB, so that one message could close other connections: raise that, or lower this", v.GRPC.MaxMessageBytes, v.GRPC.MaxPendingMiB)
+	}
+	if most := v.HTTP.MaxPendingMiB << 20; inbound.HeadCost*v.HTTP.MaxHeaderBytes > most/2 {
+		v.add("http.max_header_bytes", "%d takes up to %d times as much memory, which is more than half of http.max_pending_mib, %d MiB: raise that, or lower this", v.HTTP.MaxHeaderBytes, inbound.HeadCost, v.HTTP.MaxPendingMiB)
 	}
 	r := v.Cache.Redis.TLS
 	v.tls("cache.redis.tls", TLS{CertFile: r.CertFile, KeyFile: r.KeyFile})

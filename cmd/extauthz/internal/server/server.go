@@ -75,6 +75,7 @@ type Server struct {
 	ops      *http.Server
 	ready    readiness
 	listen   listeners
+	inbound  inbounds
 	reloads  *reloads
 	// exchanged receives after each reload that took effect.
 	exchanged chan struct{}
@@ -101,7 +102,9 @@ func New(c Config) (s *Server, err error) {
 	if s.listen, err = listenOps(c.Settings); err != nil {
 		return nil, err
 	}
-	s.ops = &http.Server{Handler: s.opsHandler(), TLSConfig: s.secure["ops"].config(), ReadHeaderTimeout: readTimeout}
+	s.ops = forPeople(s.opsHandler(), s.secure["ops"].config())
+	s.inbound.boundOps(c.Settings, &s.listen, s.registry, c.Logger)
+	s.inbound.ops.Guard(s.ops)
 	return s, nil
 }
 
@@ -158,18 +161,23 @@ func (s *Server) assemble(ctx context.Context) error {
 		Random: rand.Reader, Now: s.cache.Now, Store: s.db, Notifier: s.cache, Lists: s.cache, Logger: s.log}); err != nil {
 		return err
 	}
+	s.inbound.bound(c, s.log)
 	s.grpc = envoy.NewServer(envoy.ServerConfig{TLS: s.secure["grpc"].config(), MaxConnectionAge: c.GRPC.MaxConnectionAge,
-		MaxConnectionAgeGrace: c.GRPC.MaxConnectionAgeGrace, Reflection: c.GRPC.Reflection, Protobuf: c.GRPC.Codec == config.CodecProtobuf}, s.check)
+		MaxConnectionAgeGrace: c.GRPC.MaxConnectionAgeGrace, Reflection: c.GRPC.Reflection, Protobuf: c.GRPC.Codec == config.CodecProtobuf,
+		MaxStreams: uint32(c.GRPC.MaxStreams), MaxMessage: c.GRPC.MaxMessageBytes, MaxHeaders: uint32(c.GRPC.MaxHeaderBytes),
+		RequestTimeout: c.GRPC.RequestTimeout, Inbound: s.inbound.grpc}, s.check)
 	peers, err := c.TrustedPeers()
 	if err != nil {
 		return fmt.Errorf("http.trusted_peers: %w", err)
 	}
-	s.http = envoy.NewHTTPServer(envoy.HTTPConfig{TLS: s.secure["http"].config(), TrustedPeers: peers}, s.check)
+	s.http = envoy.NewHTTPServer(envoy.HTTPConfig{TLS: s.secure["http"].config(), TrustedPeers: peers, MaxHeaderBytes: c.HTTP.MaxHeaderBytes}, s.check)
 	api, err := adminapi.New(adminapi.Config{Keys: s.keys, Authorizer: s.policies.authorizer, Cache: s.cache, Conditions: s.conditions.Active, Logger: s.log, Version: s.c.Version})
 	if err != nil {
 		return err
 	}
-	s.admin = &http.Server{Handler: api, TLSConfig: s.secure["admin"].config(), ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout}
+	s.admin = forPeople(api, s.secure["admin"].config())
+	s.inbound.http.Guard(s.http)
+	s.inbound.admin.Guard(s.admin)
 	s.ready.cache.Store(s.cache)
 	s.ready.grpc.Store(s.grpc)
 	return nil
@@ -182,6 +190,7 @@ func (s *Server) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	ops := s.listen.ops
 	group.Go(func() error { return serveHTTP(s.ops, ops) })
+	group.Go(func() error { s.inbound.ops.Run(ctx); return nil })
 	group.Go(func() error { s.conditions.Run(ctx, s.startChecks()...); return nil })
 	group.Go(func() error { return s.watch(ctx) })
 	group.Go(func() error {
@@ -217,6 +226,7 @@ func (s *Server) serve(ctx context.Context) error {
 	defer stopBackground()
 	cacheDone := make(chan error, 1)
 	go func() { cacheDone <- s.cache.Run(background) }()
+	limitsDone := s.inbound.run(background) // while connections drain too
 
 	group.Go(func() error { return s.grpc.Serve(s.listen.grpc) })
 	group.Go(func() error { return serveHTTP(s.http, s.listen.http) })
@@ -255,6 +265,7 @@ func (s *Server) serve(ctx context.Context) error {
 
 	// After the last check was answered: its use is counted, and now written.
 	stopBackground()
+	limitsDone()
 	err = errors.Join(err, <-cacheDone)
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTime)
 	defer cancel()

@@ -40,6 +40,9 @@ func (s *Server) start(ctx context.Context) (started bool, err error) {
 		s.administrator(ctx)
 		s.listen, err = listenAll(s.current(), s.listen.ops)
 	}
+	if err == nil {
+		s.inbound.around(&s.listen)
+	}
 	if ctx.Err() != nil {
 		return false, nil
 	}

@@ -16,9 +16,10 @@ import (
 
 // certificates are one listener's. nil is plain text. Safe for concurrent use.
 type certificates struct {
-	settings config.TLS
-	files    []string
-	log      *slog.Logger
+	settings  config.TLS
+	files     []string
+	protocols []string // that clients may agree on, by ALPN
+	log       *slog.Logger
 
 	mu    sync.Mutex
 	stamp string // of the files that were read last
@@ -33,11 +34,11 @@ type certificates struct {
 // fails is an error; later on, files that were exchanged are used from the next
 // handshake on, and where they can't be (a certificate and a key that are written
 // one after the other don't match for a moment) the last good ones stay.
-func newCertificates(t config.TLS, log *slog.Logger) (*certificates, error) {
+func newCertificates(t config.TLS, log *slog.Logger, protocols ...string) (*certificates, error) {
 	if !t.Enabled() {
 		return nil, nil
 	}
-	c := &certificates{settings: t, log: log}
+	c := &certificates{settings: t, log: log, protocols: protocols}
 	for _, path := range []string{t.CertFile, t.KeyFile, t.ClientCAFile} {
 		if path != "" {
 			c.files = append(c.files, path)
@@ -45,7 +46,7 @@ func newCertificates(t config.TLS, log *slog.Logger) (*certificates, error) {
 	}
 	c.stamp = stampOf(c.files)
 	var err error
-	if c.good, err = loadTLS(t); err != nil {
+	if c.good, err = loadTLS(t, protocols); err != nil {
 		return nil, err
 	}
 	c.parse()
@@ -78,8 +79,12 @@ func (c *certificates) held() (chain, authorities []*x509.Certificate, refused e
 func newSecure(c *config.Config, log *slog.Logger) (map[string]*certificates, error) {
 	secure := map[string]*certificates{}
 	for _, l := range c.Listeners() {
+		protocol := "http/1.1" // the only one that is served there: see inbound.Listener.Guard
+		if l.Section == "grpc" {
+			protocol = "h2"
+		}
 		var err error
-		if secure[l.Section], err = newCertificates(l.TLS, log); err != nil {
+		if secure[l.Section], err = newCertificates(l.TLS, log, protocol); err != nil {
 			return nil, fmt.Errorf("%s.%w", l.Section, err)
 		}
 	}
@@ -104,7 +109,7 @@ func (c *certificates) current() *tls.Config {
 	if stamp == c.stamp {
 		return c.good
 	}
-	next, err := loadTLS(c.settings)
+	next, err := loadTLS(c.settings, c.protocols)
 	if c.err = err; err != nil {
 		c.errSince = time.Now()
 	} else {
@@ -116,12 +121,12 @@ func (c *certificates) current() *tls.Config {
 	return c.good
 }
 
-func loadTLS(t config.TLS) (*tls.Config, error) {
+func loadTLS(t config.TLS, protocols []string) (*tls.Config, error) {
 	certificate, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
 	if err != nil {
 		return nil, fmt.Errorf("tls: %w", err)
 	}
-	c := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}, NextProtos: []string{"h2", "http/1.1"}}
+	c := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}, NextProtos: protocols}
 	if t.ClientCAFile == "" {
 		return c, nil
 	}

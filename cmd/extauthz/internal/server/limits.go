@@ -1,0 +1,110 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"extauthz/cmd/extauthz/internal/config"
+	"extauthz/inbound"
+)
+
+// What the listeners that serve people and Prometheus allow.
+const (
+	peopleHeaderBytes = 64 << 10
+	peoplePending     = 16 << 20
+	peopleIdleTime    = 5 * time.Minute
+	// stallTime is how long a connection may leave what it began, and what it is sent.
+	stallTime = 10 * time.Second
+	// filesBeside are the file descriptors for all but the listeners' connections and
+	// the database's: Redis, traces, files that are read again.
+	filesBeside = 200
+	// fewestConnections are left to each listener where file descriptors are few.
+	fewestConnections = 10
+)
+
+// inbounds bound what the listeners' clients can take. A bound is made before its
+// listener is open, since the server that is served on it has to know it.
+type inbounds struct {
+	grpc, http, admin, ops *inbound.Listener
+	metrics                *inbound.Metrics
+}
+
+// boundOps puts a bound around the listener for health, which is open first.
+func (i *inbounds) boundOps(c *config.Config, l *listeners, r prometheus.Registerer, log *slog.Logger) {
+	i.metrics = inbound.NewMetrics(r)
+	most := connectionLimits(c, openFiles(), slog.New(slog.DiscardHandler)) // said once, by bound
+	i.ops = i.make("ops", most, peoplePending, log)
+	i.ops.Listener, l.ops = l.ops, i.ops
+}
+
+// bound makes the bounds of the other listeners.
+func (i *inbounds) bound(c *config.Config, log *slog.Logger) {
+	most := connectionLimits(c, openFiles(), log)
+	i.grpc = i.make("grpc", most, int64(c.GRPC.MaxPendingMiB)<<20, log)
+	i.http = i.make("http", most, int64(c.HTTP.MaxPendingMiB)<<20, log)
+	i.admin = i.make("admin", most, peoplePending, log)
+}
+
+func (i *inbounds) make(name string, most map[string]int, pending int64, log *slog.Logger) *inbound.Listener {
+	return inbound.Listen(nil, inbound.Config{Name: name, Connections: most[name], Pending: pending, Stall: stallTime, Logger: log, Metrics: i.metrics})
+}
+
+// around puts the bounds around the listeners, which are open now.
+func (i *inbounds) around(l *listeners) {
+	i.grpc.Listener, l.grpc = l.grpc, i.grpc
+	i.http.Listener, l.http = l.http, i.http
+	i.admin.Listener, l.admin = l.admin, i.admin
+}
+
+// connectionLimits are the configured ones, or less where the process may not have
+// as many files open: one listener would take those of the others.
+func connectionLimits(c *config.Config, files uint64, log *slog.Logger) map[string]int {
+	most := map[string]int{"grpc": c.GRPC.MaxConnections, "http": c.HTTP.MaxConnections, "admin": c.Admin.MaxConnections, "ops": c.Ops.MaxConnections}
+	sum, beside := 0, uint64(filesBeside+2*c.Database.MaxOpen)
+	for _, n := range most {
+		sum += n
+	}
+	if files >= uint64(sum)+beside {
+		return most
+	}
+	left := uint64(0)
+	if files > beside {
+		left = files - beside
+	}
+	for name, n := range most {
+		most[name] = max(min(n, fewestConnections), int(uint64(n)*left/uint64(sum)))
+	}
+	log.Warn("the process may not have as many files open as max_connections of all listeners allow: each listener takes fewer connections; raise the limit of open files (ulimit -n, LimitNOFILE), or lower max_connections",
+		"open_files", files, "needed", uint64(sum)+beside, "grpc", most["grpc"], "http", most["http"], "admin", most["admin"], "ops", most["ops"])
+	return most
+}
+
+// held is what all clients hold, in bytes, by estimate.
+func (i inbounds) held() (bytes int64) {
+	for _, l := range []*inbound.Listener{i.grpc, i.http, i.admin, i.ops} {
+		bytes += l.Held()
+	}
+	return bytes
+}
+
+// run looks at all connections but those of ops until ctx ends, and returns what
+// waits for that.
+func (i inbounds) run(ctx context.Context) (wait func()) {
+	var running sync.WaitGroup
+	for _, l := range []*inbound.Listener{i.grpc, i.http, i.admin} {
+		running.Go(func() { l.Run(ctx) })
+	}
+	return running.Wait
+}
+
+// forPeople is a server for people and Prometheus, with bounds of time and size.
+func forPeople(h http.Handler, secure *tls.Config) *http.Server {
+	return &http.Server{Handler: h, TLSConfig: secure, ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
+		IdleTimeout: peopleIdleTime, MaxHeaderBytes: peopleHeaderBytes}
+}

@@ -1,0 +1,430 @@
+package floods
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+	"google.golang.org/protobuf/proto"
+
+	"extauthz/e2e/parts"
+)
+
+// flood is one way to take more than a client's due.
+type flood struct {
+	name  string
+	quick bool // in every run; the others in the full one
+	tls   bool
+	run   func(*field)
+}
+
+var floods = []flood{
+	{name: "gRPC: 120,000 calls without a message", quick: true, run: func(f *field) {
+		f.crowd(120, func() { f.calls(1000, nil, 0) })
+	}},
+	{name: "gRPC: calls without a message on many connections", run: func(f *field) {
+		f.crowd(900, func() { f.calls(1000, nil, 0) })
+	}},
+	{name: "gRPC: messages of 63 MiB that are not complete", run: func(f *field) {
+		f.crowd(12, func() { f.calls(1, message(64*mib-1, 63*mib), 16<<10) })
+	}},
+	{name: "gRPC: messages of 1 MiB that are not complete", quick: true, run: func(f *field) {
+		f.crowd(40, func() { f.calls(100, message(mib-16, mib-32), 16<<10) })
+	}},
+	{name: "gRPC: messages in frames of one byte", run: func(f *field) {
+		f.crowd(40, func() { f.calls(10, message(mib-16, 60_000), 1) })
+	}},
+	{name: "gRPC: messages in frames of 1,025 bytes", run: func(f *field) {
+		f.crowd(40, func() { f.calls(100, message(mib-16, 60_000), 1025) })
+	}},
+	{name: "gRPC: whole messages of 33 KiB", run: func(f *field) {
+		f.crowd(100, func() { f.whole(33<<10, 1000) })
+	}},
+	{name: "gRPC: whole checks, as many as can be", run: func(f *field) {
+		f.crowd(300, func() { f.whole(0, 1000) })
+	}},
+	{name: "gRPC: answers that are not taken", run: func(f *field) {
+		f.crowd(100, func() { f.notTaken(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0}) })
+	}},
+	{name: "gRPC: a connection that is not read", run: func(f *field) {
+		f.crowd(200, func() { f.notRead(checkMethod) })
+	}},
+	{name: "gRPC: headers that grow by compression", run: func(f *field) {
+		f.crowd(100, func() { f.bomb("x-bomb-bin", strings.Repeat("A", 3900), 30) })
+	}},
+	{name: "gRPC: many small headers", run: func(f *field) {
+		f.crowd(100, func() { f.bomb("a", "", 3500) })
+	}},
+	{name: "gRPC: refusals that repeat what was sent", run: func(f *field) {
+		f.crowd(200, func() { f.echoed() })
+	}},
+	{name: "gRPC: headers without an end", run: func(f *field) {
+		f.crowd(500, func() { f.endless() })
+	}},
+	{name: "gRPC: calls that are reset at once", run: func(f *field) {
+		f.crowd(20, f.resets)
+	}},
+	{name: "gRPC: pings and settings", run: func(f *field) {
+		f.crowd(100, f.pings)
+	}},
+	{name: "gRPC: 10,000 connections that say nothing", run: func(f *field) { f.silent(f.GRPC, 10_000, "") }},
+	{name: "gRPC: 10,000 idle connections", run: func(f *field) {
+		f.crowd(10_000, func() {
+			if p := f.speak(); p != nil {
+				f.untilClosed(p)
+			}
+		})
+	}},
+	{name: "gRPC: a byte a second", run: func(f *field) { f.slow(f.GRPC, http2.ClientPreface) }},
+	{name: "gRPC: handshakes that are not complete", tls: true, run: func(f *field) { f.silent(f.GRPC, 3000, "\x16\x03\x01\x02\x00\x01") }},
+	{name: "gRPC: handshakes without a certificate", tls: true, run: func(f *field) {
+		f.crowd(50, f.handshakes)
+	}},
+	{name: "gRPC: idle connections by TLS", tls: true, run: func(f *field) {
+		f.crowd(1500, func() {
+			if p := f.speak(); p != nil {
+				f.untilClosed(p)
+			}
+		})
+	}},
+	{name: "http: headers that are not complete", quick: true, run: func(f *field) { f.silent(f.HTTP, 3000, head(60<<10)) }},
+	{name: "http: many small headers", run: func(f *field) {
+		f.silent(f.HTTP, 3000, "GET /check HTTP/1.1\r\nhost: x\r\n"+smallHeaders(100<<10))
+	}},
+	{name: "http: bodies that are not complete", run: func(f *field) {
+		f.silent(f.HTTP, 3000, "POST /check HTTP/1.1\r\nhost: x\r\ncontent-length: 200000\r\n\r\n"+strings.Repeat("x", 190_000))
+	}},
+	{name: "http: a byte a second", run: func(f *field) { f.slow(f.HTTP, head(60<<10)) }},
+	{name: "admin: headers that are not complete", run: func(f *field) { f.silent(f.Admin, 2000, head(60<<10)) }},
+	{name: "ops: connections that say nothing", run: func(f *field) { f.silent(f.Ops, 10_000, "") }},
+	{name: "ops: metrics that are not read", run: func(f *field) {
+		f.silent(f.Ops, 300, strings.Repeat("GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n", 100))
+	}},
+}
+
+// calls begins calls on a connection, each with a message in frames of a size, and
+// waits until the connection is closed. Of each message the first part is sent, and
+// the rest once the service has had time to widen the stream's window for it.
+func (f *field) calls(n int, message []byte, frame int) {
+	p := f.speak()
+	if p == nil {
+		return
+	}
+	first := min(len(message), 8<<10)
+	go func() {
+		var begun []uint32
+		for range n {
+			id, err := p.call(p.headers(checkMethod), false)
+			if err != nil || p.send(id, message[:first], frame, false) != nil {
+				return
+			}
+			begun = append(begun, id)
+		}
+		if first == len(message) {
+			return
+		}
+		time.Sleep(300 * time.Millisecond)
+		for _, id := range begun {
+			if p.send(id, message[first:], frame, false) != nil {
+				return
+			}
+		}
+	}()
+	f.untilClosed(p)
+}
+
+// whole sends checks without a key as fast as they go, and reads the answers.
+func (f *field) whole(body, n int) {
+	request := checkRequest("none")
+	request.Attributes.Request.Http.Body = strings.Repeat("x", body)
+	b, err := proto.Marshal(request)
+	must(err)
+	b = append(message(len(b), 0), b...)
+	p := f.speak()
+	if p == nil {
+		return
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range n {
+			if id, err := p.call(p.headers(checkMethod), false); err != nil || p.send(id, b, 16<<10, true) != nil {
+				return
+			}
+		}
+	}()
+	go func() { <-done; time.Sleep(100 * time.Millisecond); _ = p.Close() }()
+	f.untilClosed(p)
+}
+
+func (f *field) notTaken(settings http2.Setting) {
+	b, err := proto.Marshal(checkRequest("none"))
+	must(err)
+	b = append(message(len(b), 0), b...)
+	p := f.speak(settings)
+	if p == nil {
+		return
+	}
+	go func() {
+		for f.ctx.Err() == nil {
+			if id, err := p.call(p.headers(checkMethod), false); err != nil || p.send(id, b, 16<<10, true) != nil {
+				return
+			}
+		}
+	}()
+	f.untilClosed(p)
+}
+
+func (f *field) notRead(method string) {
+	b, err := proto.Marshal(checkRequest("none"))
+	must(err)
+	b = append(message(len(b), 0), b...)
+	p := f.speak(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 30})
+	if p == nil {
+		return
+	}
+	_ = p.WriteWindowUpdate(0, 1<<30)
+	for f.ctx.Err() == nil {
+		if id, err := p.call(p.headers(method), false); err != nil || p.send(id, b, 16<<10, true) != nil {
+			break
+		}
+	}
+	_ = p.Close()
+}
+
+func (f *field) bomb(name, value string, times int) {
+	p := f.speak()
+	if p == nil {
+		return
+	}
+	go func() {
+		for range 1000 {
+			fields := make([]hpack.HeaderField, times)
+			for i := range fields {
+				fields[i] = hpack.HeaderField{Name: name, Value: value}
+			}
+			if _, err := p.call(p.headers(checkMethod, fields...), false); err != nil {
+				return
+			}
+		}
+	}()
+	f.untilClosed(p)
+}
+
+func (f *field) echoed() {
+	p := f.speak()
+	if p == nil {
+		return
+	}
+	p.block.Reset()
+	for f.ctx.Err() == nil {
+		p.block.Reset()
+		for _, h := range []hpack.HeaderField{{Name: ":method", Value: "POST"}, {Name: ":scheme", Value: "http"}, {Name: ":path", Value: "/"}, {Name: ":authority", Value: "x"},
+			{Name: "content-type", Value: strings.Repeat("\x01", 3900)}} {
+			must(p.encoder.WriteField(h))
+		}
+		if _, err := p.call(p.block.Bytes(), false); err != nil {
+			break
+		}
+	}
+	_ = p.Close()
+}
+
+func (f *field) endless() {
+	p := f.speak()
+	if p == nil {
+		return
+	}
+	fields := make([]hpack.HeaderField, 3500)
+	for i := range fields {
+		fields[i] = hpack.HeaderField{Name: "a", Value: ""}
+	}
+	block := bytes.Clone(p.headers(checkMethod, fields...))
+	go func() {
+		if p.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block[:100]}) != nil {
+			return
+		}
+		for rest := block[100:]; len(rest) > 0; {
+			n := min(len(rest), 1000)
+			if p.WriteContinuation(1, false, rest[:n]) != nil {
+				return
+			}
+			rest = rest[n:]
+		}
+	}()
+	f.untilClosed(p)
+}
+
+func (f *field) resets() {
+	p := f.speak()
+	if p == nil {
+		return
+	}
+	go func() {
+		for f.ctx.Err() == nil {
+			id, err := p.call(p.headers(checkMethod), false)
+			if err != nil || p.WriteRSTStream(id, http2.ErrCodeCancel) != nil {
+				return
+			}
+		}
+	}()
+	f.untilClosed(p)
+}
+
+func (f *field) pings() {
+	p := f.speak()
+	if p == nil {
+		return
+	}
+	for f.ctx.Err() == nil {
+		if p.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1}, http2.Setting{ID: http2.SettingHeaderTableSize, Val: 1 << 31}) != nil || p.WritePing(false, [8]byte{}) != nil {
+			break
+		}
+	}
+	_ = p.Close()
+}
+
+// silent opens connections, sends each the same and then nothing.
+func (f *field) silent(address string, n int, text string) {
+	f.crowd(n, func() {
+		c := f.dial(address)
+		if c == nil {
+			return
+		}
+		_, _ = io.WriteString(c, text)
+		wait(f.ctx, c)
+		f.refused.Add(1)
+		_ = c.Close()
+	})
+}
+
+// wait waits until the other side closes, and takes a byte a second of its answer.
+func wait(ctx context.Context, c net.Conn) {
+	for one := make([]byte, 1); ctx.Err() == nil; {
+		if _, err := c.Read(one); err != nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// slow sends a byte a second.
+func (f *field) slow(address, text string) {
+	f.crowd(2000, func() {
+		c := f.dial(address)
+		if c == nil {
+			return
+		}
+		defer func() { _ = c.Close() }()
+		for i := range len(text) {
+			if _, err := c.Write([]byte(text[i : i+1])); err != nil {
+				f.refused.Add(1)
+				return
+			}
+			select {
+			case <-f.ctx.Done():
+				return
+			case <-time.After(time.Second):
+			}
+		}
+	})
+}
+
+func (f *field) handshakes() {
+	c := f.dial(f.GRPC)
+	if c == nil {
+		return
+	}
+	s := tls.Client(c, &tls.Config{RootCAs: f.tls.Pool, ServerName: "localhost", NextProtos: []string{"h2"}})
+	_ = s.HandshakeContext(f.ctx)
+	_ = c.Close()
+}
+
+func head(n int) string {
+	return "GET /check HTTP/1.1\r\nhost: x\r\nx-long: " + strings.Repeat("x", n)
+}
+
+func smallHeaders(n int) string {
+	var b strings.Builder
+	for i := 0; b.Len() < n; i++ {
+		fmt.Fprintf(&b, "%x:\r\n", i)
+	}
+	return b.String()
+}
+
+// TestFloods_EachStaysWithinMemoryAndStarvesNobody holds each flood to 2 × what the
+// service takes idle and 64 MiB, while clients of each listener are answered.
+func TestFloods_EachStaysWithinMemoryAndStarvesNobody(t *testing.T) {
+	if testing.Short() {
+		t.Skip("floods a process of its own")
+	}
+	for _, fl := range floods {
+		if fl.quick || full {
+			t.Run(fl.name, func(t *testing.T) { newField(t, fl.tls).hold(t, fl) })
+		}
+	}
+}
+
+func newField(t *testing.T, secure bool) *field {
+	f := &field{t: t}
+	configuration := ""
+	if secure {
+		c := parts.NewCertificates(t)
+		f.tls = &c
+		configuration = fmt.Sprintf("grpc: {tls: {cert_file: %q, key_file: %q, client_ca_file: %q}}", c.CertFile, c.KeyFile, c.CAFile)
+	}
+	f.Service = parts.StartService(t, configuration)
+	f.key = f.NewKey("--scope", "orders:read").Key
+	return f
+}
+
+// hold floods and measures.
+func (f *field) hold(t *testing.T, fl flood) {
+	idle := f.idle()
+	most := 2*idle + 64*mib
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	f.ctx = ctx
+	clients := f.startClients()
+	began := time.Now()
+	flooding := make(chan struct{})
+	go func() { defer close(flooding); fl.run(f) }()
+	peak := idle
+	for over := false; !over; {
+		select {
+		case <-flooding:
+			over = true
+		case <-time.After(10 * time.Millisecond):
+		}
+		peak = max(peak, f.rss())
+		if took := time.Since(began); took > floodTime && clients.allAsked() || took > 4*patience {
+			cancel()
+		}
+	}
+	clients.stop()
+	t.Logf("MEASURED|%s|idle %.0f|peak %.0f|bound %.0f MiB|%d connections, %d closed by the service", fl.name, float64(idle)/mib, float64(peak)/mib, float64(most)/mib, f.attempts.Load(), f.refused.Load())
+	if peak > most {
+		t.Errorf("%.0f MiB at the most, want %.0f", float64(peak)/mib, float64(most)/mib)
+	}
+	clients.answered()
+	after, stop := context.WithTimeout(t.Context(), 30*time.Second)
+	defer stop()
+	if err := parts.Eventually(after, func() error {
+		c := f.dialGRPC()
+		defer func() { _ = c.Close() }()
+		return f.check(after, c)
+	}); err != nil {
+		t.Errorf("after the flood: %v", err)
+	}
+}

@@ -1,0 +1,154 @@
+package inbound
+
+import (
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// roomEvery is how often a connection looks whether it may read on.
+const roomEvery = 20 * time.Millisecond
+
+// Conn is one connection of a Listener. What is known of it is kept as its bytes
+// pass; nothing is changed in them.
+type Conn struct {
+	net.Conn
+	l *Listener
+
+	activity atomic.Int64 // clock of the last read
+	writing  atomic.Int64 // clock of the beginning of a write that has not returned; 0: none
+	spoke    atomic.Bool  // it sent something
+	used     atomic.Bool  // it asked something complete and was answered
+
+	mu      sync.Mutex
+	gone    bool
+	held    int64    // bytes that are held for it
+	streams *streams // HTTP/2; nil: HTTP/1, or nothing yet
+	http1   http1
+}
+
+// Read reads and takes account of what was read. It waits as long as all connections
+// hold too much and this one more than its share.
+func (c *Conn) Read(p []byte) (int, error) {
+	c.awaitRoom()
+	n, err := c.Conn.Read(p)
+	c.activity.Store(c.l.clock.Load())
+	if n > 0 {
+		if !c.spoke.Load() {
+			c.spoke.Store(true)
+		}
+		if c.http1.reading.Load() {
+			c.http1.received(c, n)
+		}
+	}
+	return n, err
+}
+
+func (c *Conn) awaitRoom() {
+	for c.l.full() && c.overShare() {
+		time.Sleep(roomEvery) // connections are closed meanwhile, this one too if it has to be
+	}
+}
+
+func (c *Conn) overShare() bool { return c.holds() > c.l.share() }
+
+// Write writes, and lets sweeps see a client that does not read.
+func (c *Conn) Write(p []byte) (int, error) {
+	c.writing.Store(c.l.clock.Load())
+	n, err := c.Conn.Write(p)
+	c.writing.Store(0)
+	return n, err
+}
+
+// Close closes the connection; what it held counts no longer.
+func (c *Conn) Close() error {
+	c.release()
+	return c.Conn.Close()
+}
+
+// release has the connection count no longer, and tells whether it did.
+func (c *Conn) release() bool {
+	c.mu.Lock()
+	counted := !c.gone
+	c.add(-c.held)
+	c.gone = true
+	c.mu.Unlock()
+	if counted {
+		c.l.forget(c)
+	}
+	return counted
+}
+
+// hold counts bytes that are held for the connection; less than 0: no longer.
+func (c *Conn) hold(bytes int64) {
+	c.mu.Lock()
+	c.add(bytes)
+	c.mu.Unlock()
+	c.l.bound(bytes)
+}
+
+// add is hold under c.mu.
+func (c *Conn) add(bytes int64) {
+	if c.gone || bytes == 0 {
+		return
+	}
+	before := c.held > 0
+	c.held += bytes
+	c.l.pending.Add(bytes)
+	switch after := c.held > 0; {
+	case after && !before:
+		c.l.holding.Add(1)
+	case before && !after:
+		c.l.holding.Add(-1)
+	}
+}
+
+// How much use a connection has been of.
+const (
+	silentUse = iota // it has sent nothing
+	speaking
+	useful // it asked something complete and was answered
+)
+
+func (c *Conn) use() int {
+	switch {
+	case c.used.Load():
+		return useful
+	case c.spoke.Load():
+		return speaking
+	}
+	return silentUse
+}
+
+func (c *Conn) holds() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.held
+}
+
+// sweep tells whether the connection is stalled.
+func (c *Conn) sweep(now, stall int64) bool {
+	writing := c.writing.Load()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.streams != nil {
+		c.add(-c.streams.sweep())
+		if since := c.streams.unfinished(); since != 0 && now-since > stall {
+			return true
+		}
+	}
+	return writing != 0 && now-writing > stall
+}
+
+// weigh returns the bytes that are held by the client's doing, since when the first
+// of them are, and all bytes held.
+func (c *Conn) weigh(now int64) (stuck, since, held int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.streams != nil {
+		stuck, since = c.streams.stuck(now)
+		return stuck, since, c.held
+	}
+	return c.held, c.http1.since, c.held
+}

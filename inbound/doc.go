@@ -1,0 +1,17 @@
+// Package inbound bounds what the clients of one listener can take of the process:
+// connections (and so file descriptors), memory that is held for requests that are
+// not complete or answers that are not taken, and the time that either may last.
+//
+// Each listener has its own bounds, so a flood of one never takes from another. At
+// the bound the connections that serve nobody go first: those that never asked
+// anything complete, then those that were quiet longest. A client that sends whole
+// requests and reads its answers keeps its connection and is answered.
+//
+// A [Listener] counts connections and knows HTTP/1 by [Listener.Guard]. For gRPC,
+// [Listener.Options] reads the frames of HTTP/2 as they pass, since grpc-go itself
+// bounds streams and messages for each connection only: connections times streams
+// times messages is more than any process has.
+//
+// It knows nothing about checks, keys or who a client is: that is for TLS and
+// network policies.
+package inbound

@@ -1,0 +1,258 @@
+package inbound
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// sweepEvery is how often connections are looked at, and the clock's resolution.
+	sweepEvery = 100 * time.Millisecond
+	// quietTime is how long a connection that has been of use is left alone before it
+	// may give way to a new one.
+	quietTime = 5 * time.Second
+	// stuckTime is after which a complete request counts as held by its client: it
+	// was answered long ago, and the answer is not taken. Longer than any check takes.
+	stuckTime = 2 * time.Second
+	// connectionCost is the memory of a connection that does nothing, in bytes: buffers,
+	// state and the stacks of its goroutines. Measured (docs/limits.md).
+	connectionCost = 32 << 10
+	// logPause is the least time between two log lines of a listener.
+	logPause = 10 * time.Second
+)
+
+// Why a connection was closed, as in the metric.
+const (
+	reasonConnections = "connections" // there are too many, and it was of least use
+	reasonMemory      = "memory"      // all hold too much together, and it the most
+	reasonStalled     = "stalled"     // neither sends what it began nor takes what it asked for
+)
+
+// Config is what a Listener allows.
+type Config struct {
+	Name        string // of the listener, in metrics and log lines
+	Connections int    // at once, 1 or more
+	// Pending is how many bytes may be held at once for requests that are not complete
+	// and answers that are not taken, over all connections.
+	Pending int64
+	// Stall is how long a connection may leave a frame, a block of headers or an
+	// answer unfinished.
+	Stall   time.Duration
+	Logger  *slog.Logger
+	Metrics *Metrics
+}
+
+// Listener is a net.Listener whose connections are bounded. Safe for concurrent use.
+type Listener struct {
+	net.Listener
+	c     Config
+	start time.Time
+
+	clock   atomic.Int64 // nanoseconds since start, by the sweeps
+	pending atomic.Int64 // bytes held, of all connections
+	holding atomic.Int64 // connections that hold something
+
+	mu    sync.Mutex
+	conns map[*Conn]struct{}
+
+	shedding sync.Mutex
+	logged   atomic.Int64 // clock of the last log line
+	unlogged atomic.Int64 // closed connections since
+}
+
+// Listen bounds the connections of l. [Listener.Run] has to run too.
+func Listen(l net.Listener, c Config) *Listener {
+	in := &Listener{Listener: l, c: c, start: time.Now(), conns: map[*Conn]struct{}{}}
+	in.clock.Store(1) // 0 is "never"
+	c.Metrics.watch(in)
+	return in
+}
+
+// Run looks at the connections until ctx ends.
+func (l *Listener) Run(ctx context.Context) {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			l.clock.Store(int64(time.Since(l.start)))
+			l.sweep()
+		}
+	}
+}
+
+// Accept returns the next connection. Where there are as many as may be, the one of
+// least use is closed for it; where each is of use, the new one is closed.
+func (l *Listener) Accept() (net.Conn, error) {
+	for {
+		raw, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		c := &Conn{Conn: raw, l: l}
+		c.activity.Store(l.clock.Load())
+		if l.admit(c) {
+			return c, nil
+		}
+		_ = raw.Close()
+		l.count(reasonConnections)
+	}
+}
+
+func (l *Listener) admit(c *Conn) bool {
+	victim, ok := l.enter(c)
+	if victim != nil {
+		l.end(victim, reasonConnections)
+	}
+	return ok
+}
+
+// enter takes c in, in another's place where there are as many as may be.
+func (l *Listener) enter(c *Conn) (victim *Conn, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.conns) >= l.c.Connections {
+		if victim = l.leastUseful(); victim == nil {
+			return nil, false
+		}
+		delete(l.conns, victim)
+	}
+	l.conns[c] = struct{}{}
+	return victim, true
+}
+
+// leastUseful is the connection that gives way to a new one: one that has sent
+// nothing, else one that never asked anything complete, else one that holds nothing
+// and was quiet for quietTime; of several the one that was quiet longest. It is nil
+// where all others are of use. l.mu is held.
+func (l *Listener) leastUseful() *Conn {
+	var victim *Conn
+	var least int
+	for c := range l.conns {
+		use := c.use()
+		if victim == nil || use < least || use == least && c.activity.Load() < victim.activity.Load() {
+			victim, least = c, use
+		}
+	}
+	if victim != nil && least == useful && (l.clock.Load()-victim.activity.Load() < int64(quietTime) || victim.holds() > 0) {
+		return nil
+	}
+	return victim
+}
+
+// sweep ends connections that are stalled, and frees what resets have ended.
+func (l *Listener) sweep() {
+	now := l.clock.Load()
+	for _, c := range l.all() {
+		if c.sweep(now, int64(l.c.Stall)) {
+			l.end(c, reasonStalled)
+		}
+	}
+	l.bound(1)
+}
+
+func (l *Listener) all() []*Conn {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := make([]*Conn, 0, len(l.conns))
+	for c := range l.conns {
+		all = append(all, c)
+	}
+	return all
+}
+
+// share is how much each connection that holds something may hold while all
+// together hold more than half of what may be.
+func (l *Listener) share() int64 { return l.c.Pending / 2 / max(l.holding.Load(), 1) }
+
+// crowded tells whether the connection may not begin another request: all together
+// hold more than half of what may be, and it more than its share.
+func (l *Listener) crowded(c *Conn) bool {
+	return l.pending.Load() > l.c.Pending/2 && c.holds() > max(l.share(), 2*streamCost)
+}
+
+// full tells whether all together hold more than may be.
+func (l *Listener) full() bool { return l.pending.Load() > l.c.Pending }
+
+// bound ends connections where all hold too much after some more were counted.
+func (l *Listener) bound(more int64) {
+	if more > 0 && l.full() {
+		l.shed()
+	}
+}
+
+// shed ends the connections that hold most for longest, of those that hold more than
+// their share, until a quarter of what may be held is freed. A connection whose
+// requests are complete is last.
+func (l *Listener) shed() {
+	if !l.shedding.TryLock() {
+		return
+	}
+	defer l.shedding.Unlock()
+	now, share, excess := l.clock.Load(), l.share(), l.pending.Load()-l.c.Pending/4*3
+	type candidate struct {
+		c     *Conn
+		score float64 // bytes times the time that they are held for
+		held  int64
+	}
+	var candidates []candidate
+	for _, c := range l.all() {
+		stuck, since, held := c.weigh(now)
+		if held > share {
+			candidates = append(candidates, candidate{c, float64(stuck) * float64(now-since+int64(sweepEvery)), held})
+		}
+	}
+	slices.SortFunc(candidates, func(a, b candidate) int {
+		return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(b.held, a.held))
+	})
+	for _, v := range candidates {
+		if excess <= 0 { // others may have begun meanwhile: the next call is for these
+			return
+		}
+		excess -= v.held
+		l.end(v.c, reasonMemory)
+	}
+}
+
+// end closes a connection and counts it. It does not wait: closing waits for reads
+// and writes that are running.
+func (l *Listener) end(c *Conn, reason string) {
+	if c.release() {
+		l.count(reason)
+		go func() { _ = c.Conn.Close() }()
+	}
+}
+
+func (l *Listener) count(reason string) {
+	l.c.Metrics.closed(l.c.Name, reason)
+	l.unlogged.Add(1)
+	now, last := l.clock.Load(), l.logged.Load()
+	if last != 0 && now-last < int64(logPause) || !l.logged.CompareAndSwap(last, now) {
+		return
+	}
+	l.c.Logger.Warn("connections closed: the listener is at one of its limits", "listener", l.c.Name, "limit", reason,
+		"closed", l.unlogged.Swap(0), "connections", l.open(), "pending_bytes", l.pending.Load())
+}
+
+// Held is what the clients hold of the process's memory, in bytes, by estimate.
+func (l *Listener) Held() int64 { return int64(l.open())*connectionCost + l.pending.Load() }
+
+func (l *Listener) open() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.conns)
+}
+
+func (l *Listener) forget(c *Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.conns, c)
+}
