@@ -30,7 +30,7 @@ func TestFeedStart_UsesRedisOnceThePastIsRead(t *testing.T) {
 		db.mu.Lock()
 		db.pages = 3
 		db.mu.Unlock()
-		slow := c[1].database.connect()
+		slow := c[1].connect()
 		slow.set(func(c *connection) {
 			first := true
 			c.feed = func() (time.Duration, time.Duration, error) {

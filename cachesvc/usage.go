@@ -337,7 +337,7 @@ func (u *usage) moveToFile(batches []*heldBatch) error {
 }
 
 var (
-	errNoJournal = errors.New("Redis is not used or does not take it")
+	errNoJournal = errors.New("the shared store is not used or does not take it")
 	errNoSpool   = errors.New("no file may be written (usage.spool_mib)")
 )
 

@@ -252,7 +252,7 @@ func TestConditions_DiskIsFull(t *testing.T) {
 			}
 			soon(t, func() error {
 				if stderr, err := create(); err == nil || !strings.Contains(stderr, "the disk under the database is full") || !strings.Contains(stderr, "free or add space") {
-					return fmt.Errorf("the command line reports %v, %s", err, stderr)
+					return fmt.Errorf("the command line reports %w, %s", err, stderr)
 				}
 				return nil
 			})

@@ -189,7 +189,7 @@ func TestStart_EndsAtOnceOnAWrongConfiguration(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel()
-			stderr, status := serveOnce(t, ctx, c.configuration)
+			stderr, status := serveOnce(ctx, t, c.configuration)
 			if status != 1 || !strings.Contains(lastLine(stderr), c.want) || ctx.Err() != nil {
 				t.Errorf("status %d: %s", status, stderr)
 			}
@@ -208,7 +208,7 @@ func shortFile(t *testing.T) string {
 }
 
 // serveOnce runs serve with a configuration alone, until it ends or ctx does.
-func serveOnce(t *testing.T, ctx context.Context, configuration string) (stderr string, status int) {
+func serveOnce(ctx context.Context, t *testing.T, configuration string) (stderr string, status int) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "extauthz.yaml")
 	if err := os.WriteFile(file, []byte(configuration), 0o600); err != nil {

@@ -83,7 +83,6 @@ func (c ServerConfig) Options() []grpc.ServerOption {
 		grpc.MaxHeaderListSize(cmp.Or(c.MaxHeaders, DefaultMaxHeaders)),
 		grpc.ConnectionTimeout(c.requestTimeout()),
 		grpc.NumStreamWorkers(streamWorkers),
-		grpc.SharedWriteBuffer(true), // an idle connection has none
 		grpc.ReadBufferSize(readBuffer),
 		grpc.StaticStreamWindowSize(streamWindow),
 		grpc.StaticConnWindowSize(connectionWindow),

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strconv"
 	"strings"
 
@@ -41,7 +42,7 @@ func openPostgres(ctx context.Context, c Config) (*DB, error) {
 	if err != nil {
 		_ = db.Close()
 		if refused := (*pgconn.PgError)(nil); errors.As(err, &refused) && !strings.HasPrefix(refused.Code, startingClass) &&
-			!(refusedCredentials(err) && source.changes()) { // those may be others in a moment
+			(!refusedCredentials(err) || !source.changes()) { // those may be others in a moment
 			return nil, fmt.Errorf("database refuses the connection: %w: check database.dsn", oneLine(err))
 		}
 		return nil, fmt.Errorf("%w: %w: check database.dsn and that Postgres is up", ErrUnreachable, oneLine(err))
@@ -62,6 +63,9 @@ func openPostgres(ctx context.Context, c Config) (*DB, error) {
 // where it names none.
 func postgresSettings(c Config) (*pgx.ConnConfig, error) {
 	config, err := pgx.ParseConfig(c.DSN)
+	if file := (*fs.PathError)(nil); errors.As(err, &file) {
+		return nil, fmt.Errorf("database.dsn names a file that can't be read: %w", file)
+	}
 	if err != nil || c.DSN == "" {
 		// The error would quote parts of the DSN.
 		return nil, errors.New("database.dsn can't be read: write postgres://user:password@host:5432/name")

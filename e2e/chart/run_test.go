@@ -77,7 +77,7 @@ func newCluster(t *testing.T, dsn string) cluster {
 		}
 		return string(text)
 	}
-	pair := map[string]string{"tls.crt": file(certificates.CertFile), "tls.key": file(certificates.KeyFile)}
+	pair := map[string]string{"tls.crt": file(certificates.CertFile), "tls.key": file(certificates.KeyFile), "ca.crt": file(certificates.CAFile)}
 	authority := map[string]string{"ca.crt": file(certificates.CAFile)}
 	return cluster{
 		"Secret/extauthz-secrets":     own,

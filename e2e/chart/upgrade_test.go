@@ -24,6 +24,9 @@ const previous = goldenDir + "/extauthz-0.1.0.tgz"
 // What was there is still there by name, so that no Secret, claim or address is lost.
 func TestAnUpgradeFromTheLastChartChangesNothingThatCantChange(t *testing.T) {
 	for _, scenario := range scenarios(t) {
+		if scenario == "mtls" { // new: the chart before does not know how
+			continue
+		}
 		t.Run(scenario, func(t *testing.T) {
 			t.Parallel()
 			before := objects(t, render(t, previous, "-f", valuesFile(scenario)))

@@ -136,7 +136,7 @@ func TestKept_LastGoodValueStays(t *testing.T) {
 			t.Errorf("step %d: %d, %v", i, got, err)
 		}
 	}
-	if len(reported) != 2 || reported[0] != failure || reported[1] != nil {
+	if len(reported) != 2 || !errors.Is(reported[0], failure) || reported[1] != nil {
 		t.Errorf("reported %v", reported)
 	}
 }

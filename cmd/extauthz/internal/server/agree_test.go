@@ -217,7 +217,11 @@ func starts(ctx context.Context, c *config.Config, shared *models.DB) (err error
 			}
 		}
 	}
-	s := &Server{c: Config{Settings: c, Logger: log, Version: "t"}, settings: c, log: log, db: shared}
+	s, err := prepare(Config{Settings: c, Logger: log, Version: "t"})
+	if err != nil {
+		return err
+	}
+	s.db = shared
 	defer func() {
 		_ = s.closeRedis()
 		if s.traces != nil { // to a collector that is nowhere

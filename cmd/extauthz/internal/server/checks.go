@@ -75,7 +75,7 @@ func (s *Server) lookAtCertificates(_ context.Context, r *conditions.Registry) {
 		if c == nil {
 			continue
 		}
-		chain, authorities, err, since := c.held()
+		chain, authorities, since, err := c.held()
 		state, text := validity.Judge(now, chain)
 		own.add(section+".tls.cert_file", state, text)
 		if c.settings.ClientCAFile != "" {

@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"extauthz/cmd/extauthz/internal/config"
 	"extauthz/inbound"
 )
@@ -36,8 +34,7 @@ type inbounds struct {
 }
 
 // boundOps puts a bound around the listener for health, which is open first.
-func (i *inbounds) boundOps(c *config.Config, l *listeners, r prometheus.Registerer, log *slog.Logger) {
-	i.metrics = inbound.NewMetrics(r)
+func (i *inbounds) boundOps(c *config.Config, l *listeners, log *slog.Logger) {
 	most := connectionLimits(c, openFiles(), slog.New(slog.DiscardHandler)) // said once, by bound
 	i.ops = i.make("ops", most, peoplePending, log)
 	i.ops.Listener, l.ops = l.ops, i.ops

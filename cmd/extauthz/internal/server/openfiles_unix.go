@@ -14,5 +14,5 @@ func openFiles() uint64 {
 	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l) != nil {
 		return math.MaxInt64
 	}
-	return uint64(l.Cur)
+	return l.Cur
 }

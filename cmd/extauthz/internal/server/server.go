@@ -25,6 +25,7 @@ import (
 	"extauthz/cmd/extauthz/internal/config"
 	"extauthz/cmd/extauthz/internal/telemetry"
 	"extauthz/envoy"
+	"extauthz/inbound"
 	"extauthz/models"
 )
 
@@ -89,6 +90,20 @@ type Server struct {
 // served while the database is waited for. Nothing is served until Run. On an error
 // everything that was opened is closed.
 func New(c Config) (s *Server, err error) {
+	if s, err = prepare(c); err != nil {
+		return nil, err
+	}
+	if s.listen, err = listenOps(c.Settings); err != nil {
+		return nil, err
+	}
+	s.ops = forPeople(s.opsHandler(), s.secure["ops"].config())
+	s.inbound.boundOps(c.Settings, &s.listen, c.Logger)
+	s.inbound.ops.Guard(s.ops)
+	return s, nil
+}
+
+// prepare makes what needs neither database nor ports.
+func prepare(c Config) (s *Server, err error) {
 	s = &Server{c: c, settings: c.Settings, loaded: stampOf(c.Settings.Files()), log: c.Logger, registry: prometheus.NewRegistry(), exchanged: make(chan struct{}, 1)}
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.reloads = newReloads(s.registry)
@@ -96,16 +111,9 @@ func New(c Config) (s *Server, err error) {
 		s.ready.blocked.Store(!ready)
 		s.tellHealth()
 	}})
-	if s.secure, err = newSecure(c.Settings, c.Logger); err != nil {
-		return nil, err
-	}
-	if s.listen, err = listenOps(c.Settings); err != nil {
-		return nil, err
-	}
-	s.ops = forPeople(s.opsHandler(), s.secure["ops"].config())
-	s.inbound.boundOps(c.Settings, &s.listen, s.registry, c.Logger)
-	s.inbound.ops.Guard(s.ops)
-	return s, nil
+	s.inbound.metrics = inbound.NewMetrics(s.registry)
+	s.secure, err = newSecure(c.Settings, c.Logger)
+	return s, err
 }
 
 // assemble makes everything that needs the database, which is open. The caller

@@ -68,11 +68,11 @@ func (c *certificates) parse() {
 }
 
 // held returns what is served now, and what is wrong with files that are newer.
-func (c *certificates) held() (chain, authorities []*x509.Certificate, refused error, since time.Time) {
+func (c *certificates) held() (chain, authorities []*x509.Certificate, since time.Time, refused error) {
 	c.current()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.chain, c.authorities, c.err, c.errSince
+	return c.chain, c.authorities, c.errSince, c.err
 }
 
 // newSecure makes the certificates of all listeners, by section.
