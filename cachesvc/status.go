@@ -32,6 +32,7 @@ type Status struct {
 	FeedError     string // of the last read; empty if it was well
 	RecentChanges int    // topics in the window
 	UsagePending  int64
+	UsageExposed  bool   // some of it is in memory alone: a kill loses it
 	Shared        string // Redis: none, up, full (takes no writes), open (left alone) or half_open (tried again)
 	Believed      bool   // values in Redis are sealed, and count for checks
 	Members       int    // prefixes that forged keys are told apart by; -1: none are known yet
@@ -47,6 +48,7 @@ func (s *Service) Status() Status {
 		DatabaseAhead: time.Duration(s.trust.clock.drift.Load()),
 		RecentChanges: s.trust.recent.size(),
 		UsagePending:  s.usage.pending(),
+		UsageExposed:  s.usage.exposed.Load(),
 		Members:       -1,
 		Shared:        s.shared.present(),
 		Believed:      s.shared != nil && len(*s.sealing.Load()) > 0,

@@ -22,6 +22,14 @@ type OpenTransaction struct {
 	Age time.Duration
 }
 
+// Name tells open transactions apart.
+func (t OpenTransaction) Name() string {
+	if t.PID == 0 {
+		return t.Application
+	}
+	return fmt.Sprint("process ", t.PID)
+}
+
 func (t OpenTransaction) String() string {
 	text := t.Application
 	if t.PID != 0 {

@@ -19,6 +19,9 @@ type Name string
 
 // The conditions.
 const (
+	NoAdministrator    Name = "administrator_missing"
+	TransactionOld     Name = "transaction_old"
+	UsageExposed       Name = "usage_exposed"
 	DatabaseWait       Name = "database_wait"
 	Migrating          Name = "migrating"
 	DatabaseDown       Name = "database_unreachable"
@@ -55,6 +58,7 @@ type Definition struct {
 // Known returns the definitions of all conditions, in the order of names.
 func Known() []Definition {
 	return []Definition{
+		{NoAdministrator, Warning, false, "no key can manage keys", "write a new key into admin.bootstrap_key_file and restart, or run: extauthz admin recover"},
 		{AuthorityEnds, Warning, false, "an authority for peers' certificates ends soon", "add its successor to the file; clients need certificates of the new one before the old one ends"},
 		{AuthorityInvalid, Critical, false, "no authority for peers' certificates is valid now", "put a valid authority into the file, which is read again when it changes, or set the clock right"},
 		{CertificateEnds, Warning, false, "a certificate ends soon", "renew it, and see why it was not renewed by itself; a listener uses new files without a restart"},
@@ -74,5 +78,7 @@ func Known() []Definition {
 		{RowsUnreadable, Warning, false, "rows of keys cannot be read", "run extauthz keys check, which names them, and fix the columns in the database; those keys are refused until then"},
 		{SchemaMissing, Critical, false, "the database lacks extauthz's tables", "restore the database, or point database.dsn to the right one; an empty one is migrated again by itself"},
 		{SealingMismatch, Warning, false, "replicas have different sealing keys", "give all replicas the same file in cache.sealing_key_file; until then they trust none of each other's values in Redis"},
+		{TransactionOld, Warning, false, "a transaction stays open", "end the session that the text names (pg_terminate_backend, or ROLLBACK PREPARED): Postgres cannot clean up behind it; checks and revocations go on"},
+		{UsageExposed, Warning, false, "counts of uses are in memory alone", "bring the database back, or make data_dir writable and raise usage.spool_mib, or use Redis: a kill would lose them"},
 	}
 }

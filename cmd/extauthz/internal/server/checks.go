@@ -19,6 +19,11 @@ const (
 	lookAtFile = 2 * time.Second        // certificates
 	lookSeldom = 10 * time.Second       // Redis, and a write where none was made
 	lookAtRows = time.Hour              // every row of the table, unhurriedly
+	lookAtOld  = 30 * time.Second
+	// oldTransaction is how long a transaction may be open.
+	oldTransaction = 5 * time.Minute
+	// namedTransactions are told by name; a pool that leaks may have hundreds.
+	namedTransactions = 5
 	// refusedFor is how long changed certificate files may not belong together: they
 	// are written one after the other.
 	refusedFor = 5 * time.Second
@@ -41,6 +46,8 @@ func (s *Server) checks() []conditions.Check {
 		{Every: lookSeldom, Look: s.lookAtSealing},
 		{Every: countEvery, Look: s.lookAtPeppers, Now: s.exchanged},
 		{Every: lookAtRows, Look: s.lookAtRows},
+		{Every: lookAtOld, Look: s.lookAtTransactions},
+		{Every: lookSeldom, Look: s.lookAtAdministrators},
 	}
 }
 
@@ -134,6 +141,7 @@ func (s *Server) lookAtFeed(ctx context.Context, r *conditions.Registry) {
 	}
 	set(r, conditions.DatabaseDown, down, text)
 	set(r, conditions.FeedBehind, failed && !down, text)
+	set(r, conditions.UsageExposed, st.UsageExposed, fmt.Sprintf("%d uses are in memory alone, since neither database nor Redis nor a file takes them", st.UsagePending))
 	off := st.DatabaseAhead.Abs() > clockLimit
 	set(r, conditions.ClockOff, off, fmt.Sprintf("the database's clock is %s from the local one (ahead, unless negative); keys expire by the database's while it answers", st.DatabaseAhead.Round(time.Millisecond)))
 }
@@ -186,3 +194,31 @@ func (s *Server) lookAtRows(ctx context.Context, r *conditions.Registry) {
 }
 
 func unreadable(n int, first error) string { return fmt.Sprintf("%d keys: the first is %v", n, first) }
+
+// lookAtTransactions names the transactions that have been open for long, the oldest
+// first.
+func (s *Server) lookAtTransactions(ctx context.Context, r *conditions.Registry) {
+	old, err := s.db.OldTransactions(ctx, oldTransaction)
+	if err != nil {
+		return // other conditions tell that the database is away
+	}
+	s.oldest.Set(0)
+	texts := map[string]string{}
+	for i, t := range old {
+		if i == 0 {
+			s.oldest.Set(t.Age.Seconds())
+		}
+		if i < namedTransactions {
+			texts[t.Name()] = t.String()
+		}
+	}
+	r.Replace(conditions.TransactionOld, texts)
+}
+
+// lookAtAdministrators tells that no key manages keys any more, such as when the last
+// one has expired.
+func (s *Server) lookAtAdministrators(ctx context.Context, r *conditions.Registry) {
+	if has, err := s.keys.HasOwner(ctx); err == nil {
+		set(r, conditions.NoAdministrator, !has, "no key that can manage all keys works just now: each is disabled, expired, limited, revoked or from before other peppers; checks are answered")
+	}
+}

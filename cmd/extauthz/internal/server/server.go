@@ -55,6 +55,7 @@ type Server struct {
 	c          Config
 	registry   *prometheus.Registry
 	conditions *conditions.Registry
+	oldest     prometheus.Gauge // age of the oldest transaction that is old
 
 	reloading sync.Mutex // one reload at a time; it guards settings, secure, loaded and started
 	loaded    string     // stamp of the files when they were read last
@@ -112,6 +113,9 @@ func prepare(c Config) (s *Server, err error) {
 		s.tellHealth()
 	}})
 	s.inbound.metrics = inbound.NewMetrics(s.registry)
+	s.oldest = prometheus.NewGauge(prometheus.GaugeOpts{Name: "extauthz_database_oldest_transaction_seconds",
+		Help: "Age of the oldest transaction in the database's cluster, where it is open for more than five minutes; else 0."})
+	s.registry.MustRegister(s.oldest)
 	s.secure, err = newSecure(c.Settings, c.Logger)
 	return s, err
 }
