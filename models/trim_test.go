@@ -37,6 +37,7 @@ func TestTrimOutbox_ManyChangesAreKeptForLess(t *testing.T) {
 			t.Fatalf("%d changes are kept of one that is younger than the window", kept())
 		}
 		if db.driver == SQLite {
+			run(t, db, "UPDATE change_seq SET value = value + 1") // as a trigger does
 			run(t, db, `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
 				INSERT INTO outbox (version, kind, prefix, at) SELECT (SELECT value FROM change_seq), 1, 'many', '2026-01-01 00:00:00+00:00' FROM n`, MaxOutboxRows+1)
 		} else {
@@ -54,10 +55,10 @@ func TestTrimOutbox_ManyChangesAreKeptForLess(t *testing.T) {
 			t.Fatal(err)
 		}
 		if page, err := db.ReadFeed(t.Context(), start.Past, MaxFeedRows); err != nil || !page.Trimmed {
-			t.Errorf("the window counts as whole: %+v, %v", page, err)
+			t.Errorf("the window counts as whole: %d changes, %v", len(page.Changes), err)
 		}
 		if page, err := db.ReadFeed(t.Context(), start.Next, MaxFeedRows); err != nil || page.Trimmed {
-			t.Errorf("a reader of the present state counts as behind: %+v, %v", page, err)
+			t.Errorf("a reader of the present state counts as behind: %d changes, %v", len(page.Changes), err)
 		}
 		var marks int
 		if err := db.gorm.Raw("SELECT count(*) FROM feed_marks").Row().Scan(&marks); err != nil || marks > 3 {
