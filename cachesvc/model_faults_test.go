@@ -1,0 +1,141 @@
+//go:build !race
+
+// Without the race detector, under which it would take a quarter of an hour: it looks
+// for wrong answers, and the model itself runs under the detector too.
+
+package cachesvc
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"extauthz/authz"
+)
+
+// oneEpoch hides from a service that its database was restored.
+type oneEpoch struct{ *connection }
+
+func (c oneEpoch) FeedStart(ctx context.Context, window time.Duration) (authz.FeedStart, error) {
+	p, err := c.connection.FeedStart(ctx, window)
+	p.Epoch = "one"
+	return p, err
+}
+
+func (c oneEpoch) ReadFeed(ctx context.Context, from authz.FeedCursor, rows int) (authz.FeedPage, error) {
+	p, err := c.connection.ReadFeed(ctx, from, rows)
+	p.Epoch = "one"
+	return p, err
+}
+
+// altered changes what the feed says.
+type altered struct {
+	*connection
+	page  func(from authz.FeedCursor, page *authz.FeedPage)
+	start func(*authz.FeedStart)
+}
+
+func (c altered) ReadFeed(ctx context.Context, from authz.FeedCursor, rows int) (authz.FeedPage, error) {
+	p, err := c.connection.ReadFeed(ctx, from, rows)
+	if c.page != nil && err == nil {
+		c.page(from, &p)
+	}
+	return p, err
+}
+
+func (c altered) FeedStart(ctx context.Context, window time.Duration) (authz.FeedStart, error) {
+	s, err := c.connection.FeedStart(ctx, window)
+	if c.start != nil && err == nil {
+		c.start(&s)
+	}
+	return s, err
+}
+
+// lastRead knows when the last read began.
+type lastRead struct {
+	Database
+	clock *clock
+	began time.Duration
+}
+
+func (l *lastRead) FeedStart(ctx context.Context, window time.Duration) (authz.FeedStart, error) {
+	l.began = l.clock.monotonic()
+	return l.Database.FeedStart(ctx, window)
+}
+
+func (l *lastRead) ReadFeed(ctx context.Context, from authz.FeedCursor, rows int) (authz.FeedPage, error) {
+	l.began = l.clock.monotonic()
+	return l.Database.ReadFeed(ctx, from, rows)
+}
+
+func pages(alter func(from authz.FeedCursor, page *authz.FeedPage)) func(*connection) Database {
+	return func(c *connection) Database { return altered{connection: c, page: alter} }
+}
+
+// TestTheModelSeesDeliberateFaults breaks one part of the promise at a time, so
+// that the test above is known to be worth something.
+func TestTheModelSeesDeliberateFaults(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes minutes")
+	}
+	for name, broken := range map[string]struct {
+		connect func(*connection) Database
+		service func(*Service)
+	}{
+		"staleness asked only at store": {asIs, func(s *Service) {
+			s.trust.fresh = func(topic, *stamp) bool { return true }
+		}},
+		"absence not asked": {asIs, func(s *Service) {
+			s.trust.fresh = func(about topic, v *stamp) bool { return !v.found || s.trust.recent.fresh(about, v) }
+		}},
+		"lease from the end of a read": {asIs, func(s *Service) {
+			s.renew = func(time.Duration) { s.trust.lease.renew(s.trust.clock.monotonic()) }
+		}},
+		"cursor past an open transaction": {pages(func(_ authz.FeedCursor, p *authz.FeedPage) { p.Next.Seen.Open = nil }), sound},
+		"the rest of a read left out": {pages(func(_ authz.FeedCursor, p *authz.FeedPage) {
+			if p.Next.Partial() {
+				p.Next = authz.FeedCursor{Seen: p.Next.Target}
+			}
+		}), sound},
+		"the target moves between pages": {pages(func(_ authz.FeedCursor, p *authz.FeedPage) {
+			if p.Next.Partial() {
+				p.Next.Target = p.Snapshot
+			} else {
+				p.Next.Seen = p.Snapshot
+			}
+		}), sound},
+		"a late commit before the last row left out": {pages(func(from authz.FeedCursor, p *authz.FeedPage) {
+			if p.Next.Partial() {
+				p.Next.Seen.Open = nil
+			}
+		}), sound},
+		"lease from the last page": {asIs, func(s *Service) {
+			last := &lastRead{Database: s.db, clock: s.trust.clock}
+			s.db = last
+			s.renew = func(time.Duration) { s.trust.lease.renew(last.began) }
+		}},
+		"a bulk event learned by nobody": {asIs, func(s *Service) { s.learnAll = func(time.Duration) {} }},
+		"what others cached believed before the past is read": {func(c *connection) Database {
+			return altered{connection: c, start: func(s *authz.FeedStart) { s.Past.Seen = s.Past.Target }}
+		}, sound},
+		"age begun anew at a hop": {asIs, func(s *Service) {
+			s.readAt = func(time.Time) time.Duration { return s.trust.clock.monotonic() }
+		}},
+		"a rewind not noticed": {pages(func(from authz.FeedCursor, p *authz.FeedPage) {
+			p.Snapshot.Next, p.Version = max(p.Snapshot.Next, from.Seen.Next, from.Target.Next), 0
+			p.Next.Seen.Next = max(p.Next.Seen.Next, from.Seen.Next)
+		}), sound},
+		"no epoch": {func(c *connection) Database { return oneEpoch{c} }, sound},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for seed := range uint64(12 * modelSeeds) {
+				if violation := runModel(t, seed*1000, broken.connect, broken.service); violation != "" {
+					t.Logf("seed %d: %s", seed, violation)
+					return
+				}
+			}
+			t.Fatal("the model did not notice")
+		})
+	}
+}
