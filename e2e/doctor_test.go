@@ -162,7 +162,7 @@ func TestDoctor_NamesWhatIsBroken(t *testing.T) {
 		t.Fatal(err)
 	}
 	write("")
-	wantExamined(t, doctor(t, s, false), "database", "failed", "the database is damaged")
+	wantExamined(t, doctor(t, s, false), "configuration", "failed", "is a file of another kind")
 }
 
 // TestDoctor_AsksAServiceElsewhere: by its address and a key alone.

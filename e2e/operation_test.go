@@ -137,7 +137,7 @@ func TestMetricsTellWhatThereIs(t *testing.T) {
 				return errors.New(line + " is missing")
 			}
 		}
-		if strings.Contains(got, "admin") || strings.Contains(got, "ak_live_") {
+		if strings.Contains(strings.ReplaceAll(strings.ReplaceAll(got, `listener="admin"`, ""), "administrator_missing", ""), "admin") || strings.Contains(got, "ak_live_") {
 			return errors.New("a key or a user is a label")
 		}
 		return nil
@@ -219,7 +219,7 @@ func TestBadStartsEndInOneLine(t *testing.T) {
 	}{
 		"port in use":       {[]string{"serve"}, "EXTAUTHZ_OPS__LISTEN=" + taken.Addr().String(), 1, "ops.listen"},
 		"no such folder":    {[]string{"serve", "--data-dir", "/proc/none"}, "", 1, "data folder"},
-		"no database":       {[]string{"serve", "--data-dir", junk}, "", 1, "not a database"},
+		"no database":       {[]string{"serve", "--data-dir", junk}, "", 1, "is a file of another kind"},
 		"two bad settings":  {[]string{"serve", "--config", twice}, "", 1, "2 problems: " + twice + `:1: unknown setting grpc.listn: did you mean grpc.listen?; ` + twice + ":2: log.level"},
 		"no such file":      {[]string{"config", "check", "--config", "/none.yaml"}, "", 1, "/none.yaml"},
 		"unknown variable":  {[]string{"config", "check"}, "EXTAUTHZ_GRPC__LISTN=x", 1, "grpc.listen"},

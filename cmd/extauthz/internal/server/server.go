@@ -214,7 +214,9 @@ func (s *Server) Run(ctx context.Context) error {
 		return errors.Join(err, s.close(ctx))
 	})
 	err := group.Wait()
-	s.log.Info("stopped")
+	if err == nil {
+		s.log.Info("stopped")
+	}
 	return err
 }
 
