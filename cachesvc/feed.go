@@ -122,8 +122,7 @@ func (s *Service) takePage(page *authz.FeedPage, first bool, start, end time.Dur
 	s.apply(page.Changes, Cause{Kind: CauseFeed, By: "feed"})
 	f.read += len(page.Changes)
 	f.cursor = page.Next
-	bulk := f.cursor.Partial() && f.read >= s.bulk
-	if bulk {
+	if f.cursor.Partial() && f.read >= s.bulk {
 		s.applyBulk()
 		f.cursor = authz.FeedCursor{Seen: page.Next.Target}
 	}
@@ -135,15 +134,12 @@ func (s *Service) takePage(page *authz.FeedPage, first bool, start, end time.Dur
 	}
 	s.trust.clock.observe(page.DBTime, start, end)
 	s.renew(f.began)
-	if bulk {
-		s.warm.want()
-	}
 }
 
 // applyBulk takes a backlog as one change that may be about anything.
 func (s *Service) applyBulk() {
 	if s.members != nil {
-		s.members.loadAnew()
+		s.members.loadSoon()
 	}
 	s.learnAll(s.trust.clock.monotonic())
 	s.emptied(Cause{Kind: CauseBulk, By: "feed", Why: fmt.Sprintf("more than %d changes at once are taken as one about everything", s.bulk)})

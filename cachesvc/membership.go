@@ -17,9 +17,12 @@ const (
 	unknownPerSecond = 200
 	unknownBurst     = 200
 
-	memberRetry    = time.Second // after a load that failed
-	memberHeadroom = 2           // how much may be added before the filter is made anew
-	memberLeast    = 1 << 16     // keys that a filter has room for at least
+	memberRetry = time.Second // after a load that failed
+	// bulkPause is how long a database is left alone that has just committed a bulk
+	// change: it is busy with that, and the values in use are read from it again.
+	bulkPause      = 3 * time.Second
+	memberHeadroom = 2       // how much may be added before the filter is made anew
+	memberLeast    = 1 << 16 // keys that a filter has room for at least
 )
 
 // Members lists the prefixes of all keys.
@@ -45,7 +48,10 @@ type membership struct {
 	await func(ctx context.Context) bool
 
 	seed   maphash.Seed
-	filter atomic.Pointer[prefixFilter] // whole; nil: nothing can be told
+	filter atomic.Pointer[prefixFilter] // nil: nothing can be told
+	// partial: the filter lacks prefixes, so that one that it does not know may be a
+	// key's. Those that it knows are looked up as ever.
+	partial atomic.Bool
 
 	mu        sync.Mutex
 	meanwhile []uint64 // hashes of what was learned during a load; nil: none is on
@@ -69,11 +75,11 @@ func (m *membership) screen(ctx context.Context, prefix string) screening {
 	if f == nil || f.has(m.hash(prefix)) || m.budget.take(now) {
 		return screenAsk
 	}
-	if !m.lease.holds(now) || !m.await(ctx) {
+	if m.partial.Load() || !m.lease.holds(now) || !m.await(ctx) {
 		return screenThrottled
 	}
 	switch f = m.filter.Load(); {
-	case f == nil: // the history that it knew has ended
+	case f == nil || m.partial.Load(): // the history that it knew has ended
 		return screenThrottled
 	case f.has(m.hash(prefix)):
 		return screenAsk
@@ -120,6 +126,16 @@ func (m *membership) forget() {
 func (m *membership) loadAnew() {
 	m.forget()
 	m.want()
+}
+
+// loadSoon is for a bulk change, which may have made any number of keys that nobody
+// learns one by one. It has to be called before the lease is renewed.
+func (m *membership) loadSoon() {
+	m.mu.Lock()
+	m.history++
+	m.partial.Store(true)
+	m.mu.Unlock()
+	time.AfterFunc(bulkPause, m.want)
 }
 
 func (m *membership) want() {
@@ -182,6 +198,7 @@ func (m *membership) load(ctx context.Context) error {
 	m.meanwhile = nil
 	if err == nil && m.history == history {
 		m.filter.Store(f)
+		m.partial.Store(false)
 	}
 	return err
 }

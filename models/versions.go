@@ -38,8 +38,9 @@ func (db *DB) EndEpoch(ctx context.Context, epoch string) error {
 // RepairVersions brings versions forward, and begins another epoch, where the
 // next one would not be higher than all that were given; repaired reports whether
 // that was so. What was given is known by the feed's last mark and the changes
-// since, whatever the number of keys. Where there is no mark yet, the versions of
-// all keys are read.
+// since, whatever the number of keys: the newest of them, so that a start does not wait
+// for an outbox of millions. Where there is no mark yet, the versions of all keys are
+// read.
 func (db *DB) RepairVersions(ctx context.Context) (repaired bool, err error) {
 	err = db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		if db.driver == Postgres {
@@ -50,7 +51,7 @@ func (db *DB) RepairVersions(ctx context.Context) (repaired bool, err error) {
 		var behind bool
 		if err := tx.Raw(`SELECT ` + db.feed.given + ` < max(v.version) FROM (
 			SELECT COALESCE((SELECT max(version) FROM feed_marks), 0) AS version
-			UNION ALL SELECT COALESCE((SELECT max(version) FROM outbox), 0)
+			UNION ALL SELECT COALESCE((SELECT max(version) FROM (SELECT version FROM outbox ORDER BY id DESC LIMIT 100000) AS newest), 0)
 			UNION ALL SELECT COALESCE((SELECT max(version) FROM roles), 0)
 			UNION ALL SELECT COALESCE((SELECT max(version) FROM api_keys WHERE NOT EXISTS (SELECT 1 FROM feed_marks WHERE version > 0)), 0)) AS v`).
 			Row().Scan(&behind); err != nil || !behind {
