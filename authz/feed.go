@@ -52,6 +52,9 @@ type FeedCursor struct {
 	After  FeedRow // the last row of the pages so far
 }
 
+// MaxFeedRows is how many changes a page has at most.
+const MaxFeedRows = 5_000
+
 // FeedRow names a row of the feed; rows are read in this order.
 type FeedRow struct{ Place, ID uint64 }
 

@@ -14,10 +14,9 @@ const (
 	// the lease's term a page.
 	startBudget = 10 * time.Second
 
-	// pageRows is how many changes a page has; one that was late is read again with
-	// fewer, down to the least, so that a slow way to the database slows the reader down
-	// and never stops it.
-	pageRows      = 5_000
+	// leastPageRows is how many changes a page has at least: one that was late is read
+	// again with fewer, so that a slow way to the database slows the reader down and
+	// never stops it.
 	leastPageRows = 50
 
 	// bulkChanges is how long a backlog may be before it is taken as one change that may
@@ -41,7 +40,7 @@ type feedPosition struct {
 	err      error         // of the last read
 
 	// past is the window before the start. Until it is read, what others cached then is
-	// not believed. Not partial: it was read, or is not to be.
+	// not trusted. Not partial: it was read, or is not to be.
 	past     authz.FeedCursor
 	pastRead int
 }
@@ -106,7 +105,7 @@ func (s *Service) readFeed(ctx context.Context) {
 		s.feed.rows = max(rows/4, leastPageRows)
 		return
 	}
-	s.feed.rows = min(2*rows, pageRows)
+	s.feed.rows = min(2*rows, authz.MaxFeedRows)
 	s.trust.outage.answered()
 	s.takePage(&page, !cursor.Partial(), start, end)
 }
@@ -164,7 +163,7 @@ func (s *Service) beginFeed(ctx context.Context, over string) {
 	if f.version = max(began.Version, f.version); began.Epoch != f.epoch { // else it is as before a gap in the feed
 		f.version = began.Version
 	}
-	f.loaded, f.loadedAt, f.cursor, f.epoch, f.over, f.rows = true, end, began.Next, began.Epoch, "", pageRows
+	f.loaded, f.loadedAt, f.cursor, f.epoch, f.over, f.rows = true, end, began.Next, began.Epoch, "", authz.MaxFeedRows
 	if f.past, f.pastRead = (authz.FeedCursor{}), 0; s.shared != nil {
 		s.trust.recent.distrust(end)
 		f.past = began.Past
@@ -200,7 +199,7 @@ func (s *Service) readPage(ctx context.Context, cursor authz.FeedCursor, rows in
 
 // readPast reads a page of the window before the start, once the feed has been read.
 // Where the window is longer than a backlog may be, or was trimmed, what others have
-// cached before the start is never believed.
+// cached before the start is never trusted.
 func (s *Service) readPast(ctx context.Context) {
 	s.feed.mu.Lock()
 	past, epoch := s.feed.past, s.feed.epoch
@@ -209,7 +208,7 @@ func (s *Service) readPast(ctx context.Context) {
 	if !due {
 		return
 	}
-	page, err := s.readPage(ctx, past, pageRows)
+	page, err := s.readPage(ctx, past, authz.MaxFeedRows)
 	if err != nil {
 		return // again with the next poll
 	}

@@ -48,7 +48,7 @@ type membership struct {
 	await func(ctx context.Context) bool
 
 	seed   maphash.Seed
-	filter atomic.Pointer[prefixFilter] // nil: nothing can be told
+	filter atomic.Pointer[prefixFilter] // nil: nothing is known
 	// partial: the filter lacks prefixes, so that one that it does not know may be a
 	// key's. Those that it knows are looked up as ever.
 	partial atomic.Bool

@@ -207,7 +207,7 @@ func (r *recent) learnAll(now time.Duration) {
 }
 
 // forget drops the n oldest of what was learned. Whoever read before they were learned
-// may have read what was there before them, and is not believed any more; later reads
+// may have read what was there before them, and is not trusted any more; later reads
 // have seen them.
 func (r *recent) forget(n int) {
 	last := r.order[n-1]

@@ -67,7 +67,7 @@ func (c *Conn) Close() error {
 	return c.Conn.Close()
 }
 
-// release has the connection count no longer, and tells whether it did.
+// release has the connection count no longer, and reports whether it did.
 func (c *Conn) release() bool {
 	c.mu.Lock()
 	counted := !c.gone
@@ -127,7 +127,7 @@ func (c *Conn) holds() int64 {
 	return c.held
 }
 
-// sweep tells whether the connection is stalled.
+// sweep reports whether the connection is stalled.
 func (c *Conn) sweep(now, stall int64) bool {
 	writing := c.writing.Load()
 	c.mu.Lock()

@@ -60,7 +60,7 @@ func (f *frames) next(p []byte) (fr frame, rest []byte, ok bool) {
 	return fr, p, true
 }
 
-// within tells whether the last frame is not complete.
+// within reports whether the last frame is not complete.
 func (f *frames) within() bool { return f.skip > 0 || f.have > 0 }
 
 // stream is one call.
@@ -171,7 +171,7 @@ func bufferOf(length int) int64 {
 	}
 }
 
-// sent takes in what the client is sent. used tells whether an answer's message is in
+// sent takes in what the client is sent. used reports whether an answer's message is in
 // it.
 func (s *streams) sent(p []byte) (freed int64, used bool) {
 	for len(p) > 0 {

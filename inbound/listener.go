@@ -173,13 +173,13 @@ func (l *Listener) all() []*Conn {
 // together hold more than half of what may be.
 func (l *Listener) share() int64 { return l.c.Pending / 2 / max(l.holding.Load(), 1) }
 
-// crowded tells whether the connection may not begin another request: all together
+// crowded reports whether the connection may not begin another request: all together
 // hold more than half of what may be, and it more than its share.
 func (l *Listener) crowded(c *Conn) bool {
 	return l.pending.Load() > l.c.Pending/2 && c.holds() > max(l.share(), 2*streamCost)
 }
 
-// full tells whether all together hold more than may be.
+// full reports whether all together hold more than may be.
 func (l *Listener) full() bool { return l.pending.Load() > l.c.Pending }
 
 // bound ends connections where all hold too much after some more were counted.

@@ -81,7 +81,7 @@ func dial(t *testing.T, l *Listener) net.Conn {
 	return c
 }
 
-// ask sends a request on a connection and tells whether it was answered.
+// ask sends a request on a connection and reports whether it was answered.
 func ask(c net.Conn) bool {
 	_ = c.SetDeadline(time.Now().Add(patience))
 	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nhost: x\r\n\r\n"); err != nil {
@@ -92,7 +92,7 @@ func ask(c net.Conn) bool {
 	return err == nil && strings.HasPrefix(string(answer[:n]), "HTTP/1.1 200")
 }
 
-// closed tells whether the other side closes the connection.
+// closed reports whether the other side closes the connection.
 func closed(c net.Conn) bool {
 	_ = c.SetReadDeadline(time.Now().Add(patience))
 	_, err := c.Read(make([]byte, 1))

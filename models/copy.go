@@ -26,7 +26,7 @@ const (
 	problemsShown = 50
 )
 
-// ErrCopyUnfinished tells that a database holds a part of another one.
+// ErrCopyUnfinished reports that a database holds a part of another one.
 var ErrCopyUnfinished = errors.New("the database holds an unfinished copy of another one: run extauthz migrate copy again until it ends well")
 
 // CopiedTable is what a copy says of a table.
@@ -196,7 +196,7 @@ func (c *copying) checkSource(ctx context.Context) error {
 	return nil
 }
 
-// copyState tells whether there is the mark of a copy, and whether it is finished.
+// copyState reports whether there is the mark of a copy, and whether it is finished.
 func (db *DB) copyState(ctx context.Context) (finished, there bool, err error) {
 	q := db.read.WithContext(ctx)
 	if !q.Migrator().HasTable(copyMark) {

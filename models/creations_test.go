@@ -103,7 +103,7 @@ func TestCreationsThatGatherAreOneTransaction(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		page, err := db.ReadFeed(t.Context(), before.Next, MaxFeedRows)
+		page, err := db.ReadFeed(t.Context(), before.Next, authz.MaxFeedRows)
 		if err != nil {
 			t.Fatal(err)
 		}

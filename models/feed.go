@@ -11,9 +11,6 @@ import (
 	"extauthz/authz"
 )
 
-// MaxFeedRows is how many changes a page of the feed has at most.
-const MaxFeedRows = 5_000
-
 // maxFeedBytes bounds a page beside: texts that someone typed may be long. A page has
 // one change at least.
 const maxFeedBytes = 1 << 20
@@ -79,7 +76,7 @@ func postgresFeed(history bool) feedDialect {
 }
 
 // ReadFeed returns the next page of the changes that the cursor has not seen: at most
-// this many rows, 1 to [MaxFeedRows], and about a MiB.
+// this many rows, 1 to [authz.MaxFeedRows], and about a MiB.
 func (db *DB) ReadFeed(ctx context.Context, from authz.FeedCursor, rows int) (authz.FeedPage, error) {
 	sql, args := db.pageOf(from, rows)
 	page, trimmed, err := db.readPage(ctx, from, rows, sql, args)

@@ -27,11 +27,11 @@ func TestFeedGoesOnFromItsCursor(t *testing.T) {
 			t.Fatalf("got %+v, %v", start, err)
 		}
 		rec := insert(t, db, newKey(t, nil))[0]
-		page, err := db.ReadFeed(t.Context(), start.Next, MaxFeedRows)
+		page, err := db.ReadFeed(t.Context(), start.Next, authz.MaxFeedRows)
 		if err != nil || !slices.Contains(prefixes(page), rec.Prefix) || page.Epoch != start.Epoch {
 			t.Fatalf("got %+v, %v", page, err)
 		}
-		again, err := db.ReadFeed(t.Context(), page.Next, MaxFeedRows)
+		again, err := db.ReadFeed(t.Context(), page.Next, authz.MaxFeedRows)
 		if err != nil || len(again.Changes) != 0 {
 			t.Fatalf("nothing happened, and the feed says %+v, %v", again, err)
 		}
@@ -133,11 +133,11 @@ func TestFeed_AnotherDatabasesTransactionHoldsNothingBack(t *testing.T) {
 	defer idle.Rollback()
 	cursor := feed(t, db).Next
 	insert(t, db, newKey(t, nil), newKey(t, nil), newKey(t, nil))
-	page := whole(t, db, cursor, MaxFeedRows)
+	page := whole(t, db, cursor, authz.MaxFeedRows)
 	if len(page.Changes) != 3 || len(page.Next.Seen.Open) == 0 {
 		t.Fatalf("got %+v", page)
 	}
-	if again := whole(t, db, page.Next, MaxFeedRows); len(again.Changes) != 0 {
+	if again := whole(t, db, page.Next, authz.MaxFeedRows); len(again.Changes) != 0 {
 		t.Errorf("%d changes came again", len(again.Changes))
 	}
 	if err := db.TrimOutbox(t.Context(), -time.Minute); err != nil {
@@ -146,7 +146,7 @@ func TestFeed_AnotherDatabasesTransactionHoldsNothingBack(t *testing.T) {
 	if kept := feed(t, db); len(kept.Changes) != 0 {
 		t.Errorf("%d changes are kept beside a transaction that has none", len(kept.Changes))
 	}
-	if again := whole(t, db, page.Next, MaxFeedRows); again.Trimmed {
+	if again := whole(t, db, page.Next, authz.MaxFeedRows); again.Trimmed {
 		t.Error("a reader that has seen everything counts as behind")
 	}
 }
@@ -166,11 +166,11 @@ func TestFeed_PagesAreBoundedByBytes(t *testing.T) {
 		if db.driver == SQLite { // as the trigger of a change does
 			cursor.Seen.Next = 0
 		}
-		page, err := db.ReadFeed(t.Context(), cursor, MaxFeedRows)
+		page, err := db.ReadFeed(t.Context(), cursor, authz.MaxFeedRows)
 		if err != nil || len(page.Changes) > 5 || !page.Next.Partial() {
 			t.Fatalf("%d changes, %v", len(page.Changes), err)
 		}
-		if all := whole(t, db, cursor, MaxFeedRows); len(all.Changes) != 10 {
+		if all := whole(t, db, cursor, authz.MaxFeedRows); len(all.Changes) != 10 {
 			t.Errorf("got %d", len(all.Changes))
 		}
 	})
@@ -186,14 +186,14 @@ func TestAReaderBehindTheTrimmedOutboxIsTold(t *testing.T) {
 		if err := db.TrimOutbox(t.Context(), -time.Minute); err != nil {
 			t.Fatal(err)
 		}
-		if page, err := db.ReadFeed(t.Context(), old.Next, MaxFeedRows); err != nil || !page.Trimmed {
+		if page, err := db.ReadFeed(t.Context(), old.Next, authz.MaxFeedRows); err != nil || !page.Trimmed {
 			t.Errorf("got %+v, %v", page, err)
 		}
 		fresh, err := db.FeedStart(t.Context(), time.Hour)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if page, err := db.ReadFeed(t.Context(), fresh.Next, MaxFeedRows); err != nil || page.Trimmed {
+		if page, err := db.ReadFeed(t.Context(), fresh.Next, authz.MaxFeedRows); err != nil || page.Trimmed {
 			t.Errorf("a fresh reader was sent back: %+v, %v", page, err)
 		}
 	})
@@ -344,14 +344,14 @@ func TestAnEpochEndsOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		second, err := db.ReadFeed(t.Context(), start.Next, MaxFeedRows)
+		second, err := db.ReadFeed(t.Context(), start.Next, authz.MaxFeedRows)
 		if err != nil || second.Epoch == start.Epoch {
 			t.Fatalf("still in %s, %v", second.Epoch, err)
 		}
 		if err := db.EndEpoch(t.Context(), start.Epoch); err != nil {
 			t.Fatal(err)
 		}
-		if third, err := db.ReadFeed(t.Context(), start.Next, MaxFeedRows); err != nil || third.Epoch != second.Epoch {
+		if third, err := db.ReadFeed(t.Context(), start.Next, authz.MaxFeedRows); err != nil || third.Epoch != second.Epoch {
 			t.Errorf("the epoch ended again: %s, then %s, %v", second.Epoch, third.Epoch, err)
 		}
 	})

@@ -46,7 +46,7 @@ func (db *DB) UnreadableKeys(ctx context.Context, unhurried bool) (n int, first 
 	for last := ""; ; {
 		start := time.Now()
 		var rows []keyRow
-		if err := db.read.WithContext(ctx).Where("id > ? AND revoked_at IS NULL", last).Order("id").Limit(inspectPage).Find(&rows).Error; err != nil {
+		if err := db.read.WithContext(ctx).Where("id > ?", last).Order("id").Limit(inspectPage).Find(&rows).Error; err != nil {
 			return n, first, fmt.Errorf("rows of keys can't be inspected: %w", err)
 		}
 		for i := range rows {
@@ -54,7 +54,7 @@ func (db *DB) UnreadableKeys(ctx context.Context, unhurried bool) (n int, first 
 			if err == nil {
 				_, err = rows[i].verifier()
 			}
-			if err == nil {
+			if err == nil || rows[i].RevokedAt != nil { // a revocation that can't be read revokes nothing
 				continue
 			}
 			if n++; first == nil {

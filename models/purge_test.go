@@ -161,7 +161,7 @@ func TestPurge_DeletesOnlyWhatEnded(t *testing.T) {
 				t.Errorf("%s is still found", k.Record.Name)
 			}
 		}
-		page, err := db.ReadFeed(t.Context(), authz.FeedCursor{}, MaxFeedRows)
+		page, err := db.ReadFeed(t.Context(), authz.FeedCursor{}, authz.MaxFeedRows)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -129,3 +129,16 @@ func TestHasAdministrator_CountsWhatCanNotBeRead(t *testing.T) {
 		}
 	})
 }
+
+// TestUnreadableKeys_LeavesOutWhatIsRevoked: a revocation that can't be read is none, so
+// its key is counted; a revoked key is refused anyway.
+func TestUnreadableKeys_LeavesOutWhatIsRevoked(t *testing.T) {
+	db := migrated(t, sqliteConfig(t))
+	odd := insert(t, db, newKey(t, nil))[0]
+	revoked := insert(t, db, newKey(t, nil))[0]
+	run(t, db, "UPDATE api_keys SET revoked_at = 'yes' WHERE id = ?", odd.ID)
+	run(t, db, "UPDATE api_keys SET revoked_at = '2026-01-01 00:00:00+00:00', scopes = 'junk' WHERE id = ?", revoked.ID)
+	if n, first, err := db.UnreadableKeys(t.Context(), false); err != nil || n != 1 || !strings.Contains(first.Error(), odd.Prefix+": column revoked_at") {
+		t.Errorf("%d, %v, %v", n, first, err)
+	}
+}

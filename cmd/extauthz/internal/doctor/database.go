@@ -15,9 +15,6 @@ import (
 // checkBudget is how long a check waits for a look-up.
 const checkBudget = cachesvc.DefaultLookupWait
 
-// clockLimit is how far clocks may differ.
-const clockLimit = time.Second
-
 func (r *report) database(ctx context.Context) {
 	c := server.DatabaseConfig(r.c.Settings)
 	c.Logger = quiet()
@@ -82,7 +79,7 @@ func (r *report) clock(ctx context.Context, db *models.DB) {
 		return
 	}
 	here := start.Add(r.c.Now().Sub(start) / 2)
-	if ahead := there.Sub(here); ahead.Abs() > clockLimit {
+	if ahead := there.Sub(here); ahead.Abs() > server.ClockLimit {
 		r.add("clock", Warning, "synchronise the clocks (NTP) of this machine and of the database", "the database's clock is %s from this machine's (ahead, unless negative)", ahead.Round(time.Millisecond))
 	} else {
 		r.add("clock", OK, "", "it agrees with the database's")

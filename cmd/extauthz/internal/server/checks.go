@@ -22,13 +22,13 @@ const (
 	lookAtOld  = 30 * time.Second
 	// oldTransaction is how long a transaction may be open.
 	oldTransaction = 5 * time.Minute
-	// namedTransactions are told by name; a pool that leaks may have hundreds.
+	// namedTransactions are listed by name; a pool that leaks may have hundreds.
 	namedTransactions = 5
 	// refusedFor is how long changed certificate files may not belong together: they
 	// are written one after the other.
 	refusedFor = 5 * time.Second
-	// clockLimit is how far the local clock may be from the database's.
-	clockLimit = time.Second
+	// ClockLimit is how far the local clock may be from the database's.
+	ClockLimit = time.Second
 )
 
 // startChecks are looked at from the first moment, whatever the database does.
@@ -47,7 +47,7 @@ func (s *Server) checks() []conditions.Check {
 		{Every: countEvery, Look: s.lookAtPeppers, Now: s.exchanged},
 		{Every: lookAtRows, Look: s.lookAtRows},
 		{Every: lookAtOld, Look: s.lookAtTransactions},
-		{Every: lookSeldom, Look: s.lookAtAdministrators},
+		{Every: countEvery, Look: s.lookAtAdministrators},
 	}
 }
 
@@ -123,7 +123,7 @@ func (s *Server) certificates() map[string]*certificates {
 	return s.secure
 }
 
-// lookAtFeed tells what keeps the change feed from being read, and the clock.
+// lookAtFeed reports what keeps the change feed from being read, and the clock.
 func (s *Server) lookAtFeed(ctx context.Context, r *conditions.Registry) {
 	if s.db.FollowFile() {
 		s.log.Warn("another file is at the database's path than the one that was open: it is opened from now on; stop the service before exchanging its file")
@@ -142,11 +142,11 @@ func (s *Server) lookAtFeed(ctx context.Context, r *conditions.Registry) {
 	set(r, conditions.DatabaseDown, down, text)
 	set(r, conditions.FeedBehind, failed && !down, text)
 	set(r, conditions.UsageExposed, st.UsageExposed, fmt.Sprintf("%d uses are in memory alone, since neither database nor Redis nor a file takes them", st.UsagePending))
-	off := st.DatabaseAhead.Abs() > clockLimit
+	off := st.DatabaseAhead.Abs() > ClockLimit
 	set(r, conditions.ClockOff, off, fmt.Sprintf("the database's clock is %s from the local one (ahead, unless negative); keys expire by the database's while it answers", st.DatabaseAhead.Round(time.Millisecond)))
 }
 
-// lookAtWrites tells that writes fail, by what came of those that were made.
+// lookAtWrites reports that writes fail, by what came of those that were made.
 func (s *Server) lookAtWrites(_ context.Context, r *conditions.Registry) {
 	f, fail := s.db.WritesFail(time.Now())
 	set(r, conditions.WritesFail, fail, f.String())
@@ -161,7 +161,7 @@ func (s *Server) probeWrites(ctx context.Context, _ *conditions.Registry) {
 func (s *Server) lookAtRedis(_ context.Context, r *conditions.Registry) {
 	state := s.cache.Status().Shared
 	set(r, conditions.RedisDown, state == "open" || state == "half_open", "Redis does not answer within its budget and is left alone")
-	set(r, conditions.RedisFull, state == "full", "Redis is full and refuses writes; usage goes to the database directly")
+	set(r, conditions.RedisFull, state == "full", "Redis is full and refuses writes")
 }
 
 func (s *Server) lookAtSealing(ctx context.Context, r *conditions.Registry) {
@@ -215,8 +215,8 @@ func (s *Server) lookAtTransactions(ctx context.Context, r *conditions.Registry)
 	r.Replace(conditions.TransactionOld, texts)
 }
 
-// lookAtAdministrators tells that no key manages keys any more, such as when the last
-// one has expired.
+// lookAtAdministrators reports that no key manages keys any more, such as when the last
+// one has expired. Where a role lends management it reads the whole table.
 func (s *Server) lookAtAdministrators(ctx context.Context, r *conditions.Registry) {
 	if has, err := s.keys.HasOwner(ctx); err == nil {
 		set(r, conditions.NoAdministrator, !has, "no key that can manage all keys works just now: each is disabled, expired, limited, revoked or from before other peppers; checks are answered")
