@@ -65,6 +65,7 @@ type Server struct {
 
 	log      *slog.Logger
 	db       *models.DB
+	opened   time.Time // when the database was open and of this version
 	cache    *cachesvc.Service
 	keys     *keyring.Service
 	redis    goredis.UniversalClient // nil for none
@@ -297,9 +298,10 @@ func (s *Server) tellHealth() {
 }
 
 // awaitWarm gives the warming at the start its time: a bounded one, since a cold
-// cache serves too.
+// cache serves too. It counts from when the database was open, so that a database
+// that answers slowly does not delay a start twice.
 func (s *Server) awaitWarm(ctx context.Context) {
-	wait := time.NewTimer(s.c.Settings.Cache.Warm.Wait)
+	wait := time.NewTimer(s.c.Settings.Cache.Warm.Wait - time.Since(s.opened))
 	defer wait.Stop()
 	select {
 	case <-s.cache.Warmed():

@@ -101,6 +101,7 @@ func (s *Server) openDatabase(ctx context.Context) (err error) {
 		_ = db.Close()
 		return err
 	}
+	s.opened = time.Now()
 	if err := db.StartServing(ctx); err != nil {
 		_ = db.Close()
 		return err
