@@ -6,7 +6,7 @@ ALL_ENVOYS  := 1.36.4 1.37.0 1.38.3 1.40.0
 LINT  := $(GO) tool -modfile=tools/go.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: image release e2e-compose test-alerts e2e-kube bench bench-all pgo bench-pgo bench-revocation bench-flood bench-feed help build test-chart parts vet lint fmt test test-full test-short clean run demo
+.PHONY: image release e2e-compose test-alerts e2e-kube bench bench-all pgo bench-pgo bench-revocation bench-flood bench-feed bench-search help build test-chart parts vet lint fmt test test-full test-short clean run demo
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -106,6 +106,9 @@ bench-flood: parts ## how long cold real keys take beside 20,000 forged ones a s
 
 bench-feed: parts ## one statement over a million keys, a start right after it, a transaction that stays open: decisions, memory, time and CPU
 	E2E_PLAIN_BUILD=1 CI=true $(GO) test ./e2e -run '^$$' -bench Feed -benchtime 1x -timeout 15m
+
+bench-search: parts ## how long a page of a search takes among five million keys
+	E2E_PLAIN_BUILD=1 CI=true $(GO) test ./e2e -run '^$$' -bench Search -benchtime 1x -timeout 15m
 
 clean: ## remove what was built
 	rm -rf bin dist

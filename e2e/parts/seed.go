@@ -7,6 +7,8 @@ import (
 	"database/sql"
 	"encoding/hex"
 	"fmt"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,7 +22,7 @@ import (
 // Shape is what seeded keys look like.
 type Shape struct {
 	User             string // a format with the number of the user
-	Name             string
+	Name             string // # stands for the number of the key
 	Scopes, Metadata string // JSON, as the columns hold them
 }
 
@@ -52,7 +54,7 @@ func SeedKeysOf(tb testing.TB, dsn string, n int, shape Shape) []string {
 		if err != nil {
 			return nil, err
 		}
-		return []any{id.String(), fmt.Sprintf(shape.User, i/10), shape.Name, prefix, hex.EncodeToString(digest[:]), shape.Scopes, shape.Metadata, made, made, "live", i + 1}, nil
+		return []any{id.String(), fmt.Sprintf(shape.User, i/10), strings.ReplaceAll(shape.Name, "#", strconv.Itoa(i)), prefix, hex.EncodeToString(digest[:]), shape.Scopes, shape.Metadata, made, made, "live", i + 1}, nil
 	})
 	db, err := sql.Open("pgx", dsn)
 	if err != nil {
