@@ -62,20 +62,23 @@ func record(ops, file string) (err error) {
 	return errors.Join(err, out.Close())
 }
 
-// compare takes turns between the build of this tree and another binary, with the
-// same keys and settings.
+// compare takes turns between the build of this tree and another binary, with equal
+// keys and settings, each on a database of its own version.
 func (s *site) compare(binary string) {
 	database := s.seeded(100_000, reference)
 	table := newTable("This build beside "+filepath.Base(binary), "load", "CPU a check, µs: this", "other", "ratio", "p50 / p99 / p99.9, ms: this", "other")
 	s.within(func(r *run) {
 		here := s.on(r)
 		this := here.warm(database, false, false, "")
-		other := here.warmBinary(binary, database)
+		theirs := here.seededBy(binary, len(database.keys), reference)
+		other := here.warm(theirs, false, false, "")
 		for _, scene := range []scene{usual, usual.with(func(s *scene) { s.headers = headersRaw }), usual.with(func(s *scene) { s.kind = "malformed" }), usual.with(func(s *scene) { s.kind = "scope" })} {
 			scene.keys = len(database.keys)
-			requests, err := requests(database.keys, scene.kind, scene.headers)
+			ours, err := requests(database.keys, scene.kind, scene.headers)
 			r.must(err)
-			t := takeTurns(r, s.rounds, load{requests: requests, pick: scene.pick, lasts: s.turn}, contender{target: this.target, reason: kinds[scene.kind]}, contender{target: other.target, reason: kinds[scene.kind]})
+			others, err := requests(theirs.keys, scene.kind, scene.headers)
+			r.must(err)
+			t := takeTurns(r, s.rounds, load{requests: ours, pick: scene.pick, lasts: s.turn}, contender{target: this.target, reason: kinds[scene.kind]}, contender{target: other.target, reason: kinds[scene.kind], requests: others})
 			table.add(scene.String(), fmt.Sprintf("%.1f", median(t[0], cpu)), fmt.Sprintf("%.1f", median(t[1], cpu)), "**"+ratio(t[0], t[1], cpu).String()+"**", latencies(t[0]), latencies(t[1]))
 			s.say("%s: ratio %s", scene, ratio(t[0], t[1], cpu))
 		}

@@ -50,8 +50,9 @@ type ground struct {
 
 // database is a migrated one with keys in it.
 type database struct {
-	dsn  string
-	keys []string
+	dsn    string
+	keys   []string
+	binary string // another build, whose version it has; "": this one's
 }
 
 func newSite(r *run, o options) *site {
@@ -81,6 +82,19 @@ func (s *site) seeded(n int, shape parts.Shape) *database {
 		s.postgres = parts.StartPostgres(kept)
 	}
 	d := &database{dsn: s.postgres.NewDatabase(kept)}
+	s.fill(d, n, shape)
+	s.databases[name] = d
+	return d
+}
+
+// seededBy returns a database as seeded does, of the version of another build.
+func (s *site) seededBy(binary string, n int, shape parts.Shape) *database {
+	d := &database{dsn: s.postgres.NewDatabase(lasting{s.run, s.whole}), binary: binary}
+	s.fill(d, n, shape)
+	return d
+}
+
+func (s *site) fill(d *database, n int, shape parts.Shape) {
 	s.within(func(r *run) {
 		s.on(r).start(d, "cache: {warm: {keys: 0}}").Stop() // migrates
 	})
@@ -88,13 +102,15 @@ func (s *site) seeded(n int, shape parts.Shape) *database {
 		s.say("seeding %d keys", n)
 		d.keys = parts.SeedKeysOf(s.run, d.dsn, n, shape)
 	}
-	s.databases[name] = d
-	return d
 }
 
 // start runs the service on a database.
 func (s *site) start(d *database, configuration string) *parts.Service {
-	return parts.StartService(s.run, fmt.Sprintf("admin: {bootstrap_key_file: %q}\nops: {pprof: true}\ndatabase: {driver: postgres, dsn: %q, listen_dsn: %q}\n%s", s.keyFile, d.dsn, d.dsn, configuration))
+	configuration = fmt.Sprintf("admin: {bootstrap_key_file: %q}\nops: {pprof: true}\ndatabase: {driver: postgres, dsn: %q, listen_dsn: %q}\n%s", s.keyFile, d.dsn, d.dsn, configuration)
+	if d.binary != "" {
+		return parts.StartBinary(s.run, d.binary, configuration)
+	}
+	return parts.StartService(s.run, configuration)
 }
 
 // cacheSettings of a service whose keys stay; more is what else the section holds.
@@ -122,15 +138,6 @@ func (s *site) warm(d *database, redis, socket bool, rest string) *service {
 		rest += fmt.Sprintf("\ngrpc: {listen: %q}", "unix:"+s.TempDir()+"/grpc")
 	}
 	return s.attach(s.start(d, cacheSettings(more)+"\n"+rest), d)
-}
-
-// warmBinary is warm for another build of the service.
-func (s *site) warmBinary(binary string, d *database) *service {
-	x := s.start(d, cacheSettings(""))
-	x.Stop()
-	x.Binary = binary
-	x.Restart()
-	return s.attach(x, d)
 }
 
 // attach connects to a service and warms it.

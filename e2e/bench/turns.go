@@ -12,6 +12,8 @@ type contender struct {
 	*target
 	reason string            // that its answers give
 	beside func(*run) func() // begins what goes on during its turns and returns what ends it; nil: nothing
+	// requests are its own, where it has other keys than the rest; nil: the load's.
+	requests [][]byte
 }
 
 // takeTurns has every contender do the same load, one after the other, so many
@@ -27,6 +29,9 @@ func takeTurns(r *run, rounds int, l load, contenders ...contender) [][]turn {
 			}
 			c, now := contenders[i], l
 			now.reason, now.looks = c.reason, lookEvery
+			if c.requests != nil {
+				now.requests = c.requests
+			}
 			if round == 0 {
 				now.lasts, now.looks = min(l.lasts, time.Second), 1
 			}

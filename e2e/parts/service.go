@@ -79,6 +79,15 @@ func LaunchService(tb testing.TB, configuration string) *Service {
 	return s
 }
 
+// StartBinary is StartService for another build.
+func StartBinary(tb testing.TB, binary, configuration string) *Service {
+	tb.Helper()
+	s := newService(tb, "127.0.0.1", configuration)
+	s.Binary = binary
+	s.run()
+	return s
+}
+
 // StartServiceOn is StartService with the gRPC listener on an address of this
 // machine.
 func StartServiceOn(tb testing.TB, address, configuration string) *Service {
