@@ -18,7 +18,7 @@ const (
 	lookOften  = 500 * time.Millisecond // what is in memory: within the lease
 	lookAtFile = 2 * time.Second        // certificates
 	lookSeldom = 10 * time.Second       // Redis, and a write where none was made
-	lookAtRows = time.Hour              // every row of the table, unhurriedly
+	lookAtRows = 6 * time.Hour          // every row of the table, unhurriedly
 	lookAtOld  = 30 * time.Second
 	// oldTransaction is how long a transaction may be open.
 	oldTransaction = 5 * time.Minute
