@@ -160,7 +160,7 @@ func TestStore_ClientCertificateIsExchanged(t *testing.T) {
 	wave(t, s, 4)
 	before := shown.Load()
 	authority.Issue(dir)
-	wave(t, s, 30)
+	wave(t, s, 8)
 	if shown.Load() == before {
 		t.Error("new connections show the old certificate")
 	}
