@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -35,6 +36,7 @@ type Postgres struct {
 	port     int
 	owner    *syscall.SysProcAttr // nil: ourselves
 	next     atomic.Int64
+	rules    sync.Mutex // of pg_hba.conf
 }
 
 // StartPostgres starts a server that ends with the test. Without Postgres the
@@ -393,14 +395,25 @@ func (p *Postgres) RequireCertificate(tb testing.TB, a *Authority, role string) 
 	return p.firstRule("hostssl all " + role + " 127.0.0.1/32 cert")
 }
 
-// firstRule puts a line before all others of pg_hba.conf.
+// firstRule puts a line before all others of pg_hba.conf. Tests that share the server
+// do so at the same time: none loses another's line, and no reload reads half a file.
 func (p *Postgres) firstRule(line string) error {
+	p.rules.Lock()
+	defer p.rules.Unlock()
 	path := filepath.Join(p.data(), "pg_hba.conf")
 	rules, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(path, append([]byte(line+"\n"), rules...), 0o600); err != nil {
+	if err := os.WriteFile(path+".new", append([]byte(line+"\n"), rules...), 0o600); err != nil {
+		return err
+	}
+	if p.owner != nil {
+		if err := os.Chown(path+".new", int(p.owner.Credential.Uid), int(p.owner.Credential.Gid)); err != nil {
+			return err
+		}
+	}
+	if err := os.Rename(path+".new", path); err != nil {
 		return err
 	}
 	return p.sql("SELECT pg_reload_conf()")
