@@ -120,10 +120,11 @@ func (o Objects) without(names []string) []string {
 }
 
 // Sent are the headers that a gateway which sends listed ones alone has to send: those
-// that decisions rest on, and those that the service refuses or replaces.
+// that decisions rest on, and those that the service refuses or replaces. The filter sends
+// authorization unlisted; a gateway that is told of it twice could send it twice.
 func (o Objects) Sent() []string {
 	names := slices.Concat(o.AllowedHeaders, o.IdentityHeaders(), o.Overrides())
-	names = slices.DeleteFunc(names, func(name string) bool { return strings.HasSuffix(name, "*") })
+	names = slices.DeleteFunc(names, func(name string) bool { return strings.HasSuffix(name, "*") || name == "authorization" })
 	slices.Sort(names)
 	return slices.Compact(names)
 }
