@@ -121,7 +121,7 @@ func TestNGINXGatewayFabric_ServesWhatWasDecided(t *testing.T) {
 			if a := s.ask("GET", "/healthz", "x-auth-user-id: root", "x-auth-scopes: root"); !a.reached || strings.Contains(a.body, "root") {
 				t.Errorf("on an anonymous route: %d %s", a.status, a.body)
 			}
-			// What the document says that it can't do.
+			// What the document names as impossible.
 			if a := s.ask("GET", "/orders", key, "x-auth-admin: root"); a.reached == all {
 				t.Errorf("another name under the prefix: reached: %v", a.reached)
 			}
@@ -133,8 +133,8 @@ func TestNGINXGatewayFabric_ServesWhatWasDecided(t *testing.T) {
 			refused(s.ask("GET", "/orders", "x-api-key: "+forged(t, "ak_live_00000000_")), 401)
 			refused(s.ask("POST", "/orders", key, "content-length: 0"), 403)
 			refused(s.ask("GET", "/orders?a="+k.Key, key), 403)
-			for _, odd := range []string{"/healthz/../orders", "/healthz/%2e%2e/orders", "//orders", "/healthz/..;/orders"} {
-				refused(s.ask("GET", odd, key), 403)
+			for _, ambiguous := range []string{"/healthz/../orders", "/healthz/%2e%2e/orders", "//orders", "/healthz/..;/orders"} {
+				refused(s.ask("GET", ambiguous, key), 403)
 			}
 			revoked := s.NewKey("--scope", "orders:read")
 			s.allowed(s.ask("GET", "/orders", "x-api-key: "+revoked.Key))

@@ -208,9 +208,9 @@ func (s *stack) servesWhatWasDecided(t *testing.T, e envoyOf) {
 	s.allowed(s.ask("GET", "/orders", "x-api-key: "+revoked.Key))
 	s.Must("keys", "revoke", revoked.ID)
 	s.denied(s.ask("GET", "/orders", "x-api-key: "+revoked.Key), 401, "key_revoked")
-	for _, odd := range []string{"/healthz/../orders", "/healthz/%2e%2e/orders", "/healthz%2f..%2forders", "//orders", "/healthz/..;/orders", `/healthz\..\orders`, "/orders%2f..%2fhealthz"} {
-		if a := s.ask("GET", odd); a.reached && !strings.HasPrefix(a.body, "GET /healthz ") {
-			t.Errorf("%s reached the upstream as %s", odd, a.body)
+	for _, ambiguous := range []string{"/healthz/../orders", "/healthz/%2e%2e/orders", "/healthz%2f..%2forders", "//orders", "/healthz/..;/orders", `/healthz\..\orders`, "/orders%2f..%2fhealthz"} {
+		if a := s.ask("GET", ambiguous); a.reached && !strings.HasPrefix(a.body, "GET /healthz ") {
+			t.Errorf("%s reached the upstream as %s", ambiguous, a.body)
 		}
 	}
 

@@ -24,7 +24,7 @@ const (
 // made from. Not every gateway has a use for every field.
 type Objects struct {
 	Service KubernetesService // this service's listener that the gateway calls
-	// The object that stands for the gateway: a Gateway, Contour's configuration, the
+	// The object that represents the gateway: a Gateway, Contour's configuration, the
 	// service of a Consul mesh, or Emissary's AuthService.
 	Namespace, Gateway string
 	Backend            KubernetesService // the API behind a printed route
@@ -121,7 +121,7 @@ func (o Objects) without(names []string) []string {
 
 // Sent are the headers that a gateway which sends listed ones alone has to send: those
 // that decisions rest on, and those that the service refuses or replaces. The filter sends
-// authorization unlisted; a gateway that is told of it twice could send it twice.
+// authorization unlisted; a gateway that lists it as well could send it twice.
 func (o Objects) Sent() []string {
 	names := slices.Concat(o.AllowedHeaders, o.IdentityHeaders(), o.Overrides())
 	names = slices.DeleteFunc(names, func(name string) bool { return strings.HasSuffix(name, "*") || name == "authorization" })
