@@ -15,24 +15,23 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// TestControlPlanes: the objects that `extauthz envoy contour` and `… kgateway` print, read
-// from a Kubernetes API by the real control planes, whose configuration a stock Envoy runs.
+// TestControlPlanes: the objects that `extauthz envoy contour` prints, read from a
+// Kubernetes API by the real Contour, whose configuration a stock Envoy runs.
 func TestControlPlanes(t *testing.T) {
 	if testing.Short() {
-		t.Skip("needs a Kubernetes API, Contour and kgateway")
+		t.Skip("needs a Kubernetes API and Contour")
 	}
 	if !parts.Isolated(t, podAddress) {
 		return
 	}
 	k := parts.StartKubernetes(t)
 	t.Run("contour", func(t *testing.T) { testContour(t, k) })
-	t.Run("kgateway", func(t *testing.T) { testKgateway(t, k) })
 }
 
 const planesPolicy = "default_route: map\nroutes: [{match: /healthz, anonymous: true}]\n"
 
 func testContour(t *testing.T, k *parts.Kubernetes) {
-	k.Define(read(t, parts.ControlPlanePart(t, "contour", "crds.yaml")))
+	k.Define(read(t, parts.ContourPart(t, "crds.yaml")))
 	s := newPlatform(t, k, planesPolicy)
 	k.Apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: projectcontour}\n")
 	certificate := parts.NewAuthority(t).Issue(t.TempDir(), "secure.example.com")
@@ -121,61 +120,4 @@ func (s *stack) askTLS(t *testing.T, host, path, key string) (status int, body s
 		t.Fatal(err)
 	}
 	return res.StatusCode, string(b)
-}
-
-func testKgateway(t *testing.T, k *parts.Kubernetes) {
-	k.Define(read(t, parts.ControlPlanePart(t, "kgateway", "crds.yaml")))
-	s := newPlatform(t, k, planesPolicy)
-	k.Apply(s.Must("envoy", "kgateway"))
-	k.Apply(`
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: api, namespace: gateways}
-spec:
-  gatewayClassName: kgateway
-  listeners: [{name: http, port: 8080, protocol: HTTP, allowedRoutes: {namespaces: {from: All}}}]
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: orders, namespace: shop}
-spec:
-  parentRefs: [{name: api, namespace: gateways}]
-  rules: [{backendRefs: [{name: orders, port: 80}]}]
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: reports, namespace: shop}
-spec:
-  parentRefs: [{name: api, namespace: gateways}]
-  rules: [{matches: [{path: {type: PathPrefix, value: /reports}}], backendRefs: [{name: orders, port: 80}]}]
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: open, namespace: shop}
-spec:
-  parentRefs: [{name: api, namespace: gateways}]
-  rules: [{matches: [{path: {type: PathPrefix, value: /open}}], backendRefs: [{name: orders, port: 80}]}]
----
-apiVersion: gateway.kgateway.dev/v1alpha1
-kind: TrafficPolicy
-metadata: {name: open, namespace: shop}
-spec:
-  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: open}]
-  extAuth: {disable: {}}
-`)
-	admin := freePort(t)
-	s.gateway, s.admin = podAddress+":8080", fmt.Sprintf("127.0.0.1:%d", admin)
-	parts.StartKgateway(t, k, parts.Metadata{Name: "api", Namespace: "gateways"}, "1.40.0", admin)
-	s.decidesAnyNames(t, "/healthz")
-
-	reader := "x-api-key: " + s.NewKey("--scope", "orders:read").Key
-	s.denied(s.ask("GET", "/orders", reader, reader), 401, "ambiguous_credential")
-	// A route's own policy opens it; the names of the ListenerPolicy are removed all the same.
-	eventually(t, func() error {
-		if a := s.ask("GET", "/open", "x-auth-user-id: root", "x-original-url: root", "x-auth-scopes: root"); a.status != 200 || strings.Contains(a.body, "root") {
-			return fmt.Errorf("a route whose policy disables the call: %d %s", a.status, a.body)
-		}
-		return nil
-	})
-	s.shutWithout(reader)
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs or finds the real parts that tests run against, on Debian 12 and later.
-#   scripts/install-parts.sh [gcc] [curl] [postgres] [pgbouncer] [redis] [nginx] [caddy] [docker] [prometheus] [envoy=VERSION …] [traefik=VERSION] [caddy=VERSION] [backends] [kube] [contour] [kgateway] [chart]
+#   scripts/install-parts.sh [gcc] [curl] [postgres] [pgbouncer] [redis] [nginx] [caddy] [docker] [prometheus] [envoy=VERSION …] [traefik=VERSION] [caddy=VERSION] [backends] [kube] [contour] [chart]
 # Skips what is there, asks nothing, starts no service. Run as root or with sudo.
 set -euo pipefail
 
@@ -10,13 +10,11 @@ tools=$(cd "$(dirname "$0")/../tools/kube" && pwd)
 kube=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/kube/$(sha256sum "$tools/go.mod" | cut -c1-12)
 chart_tools=$(cd "$(dirname "$0")/../tools/chart" && pwd)
 chart=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/chart/$(cat "$chart_tools/go.mod" "$chart_tools/schemas.txt" | sha256sum | cut -c1-12)
-# Control planes of gateways, each of a module of its own, in a folder that its go.mod names.
-plane_tools=$(cd "$(dirname "$0")/../tools" && pwd)
-control_planes=()
-plane_folder() { echo "${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/$1/$(sha256sum "$plane_tools/$1/go.mod" | cut -c1-12)"; }
+contour_tools=$(cd "$(dirname "$0")/../tools/contour" && pwd)
+contour=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/contour/$(sha256sum "$contour_tools/go.mod" | cut -c1-12)
 caddies=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/caddy
 caddy_tools=$(cd "$(dirname "$0")/../tools/caddy" && pwd)
-packages=() envoys=() traefik= caddy= build_kube= build_chart=
+packages=() envoys=() traefik= caddy= build_kube= build_contour= build_chart=
 
 fail() { echo "install-parts: $*" >&2; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -48,7 +46,7 @@ for part in "$@"; do
       kubernetes=$(sed -n 's#.*k8s.io/kubernetes \(v[^ ]*\).*#\1#p' "$tools/go.mod")
       "$kube/kube-apiserver" --version 2>/dev/null | grep -qF "$kubernetes" || rm -f "$kube/kube-apiserver" "$kube/complete"
       [ -e "$kube/complete" ] || build_kube=yes ;;
-    contour | kgateway) [ -e "$(plane_folder "$part")/complete" ] || control_planes+=("$part") ;;
+    contour) [ -e "$contour/complete" ] || build_contour=yes ;; # its control plane
     chart) # Helm, its unit tests and documentation, and what Kubernetes' objects look like
       if [ ! -e "$chart/complete" ]; then
         build_chart=yes
@@ -62,7 +60,7 @@ for part in "$@"; do
         python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
         have unzip || packages+=(unzip)
       fi ;;
-    *) fail "unknown part $part: name gcc, curl, postgres, pgbouncer, redis, nginx, caddy, docker, prometheus, envoy=VERSION, traefik=VERSION, caddy=VERSION, backends, kube, contour, kgateway or chart" ;;
+    *) fail "unknown part $part: name gcc, curl, postgres, pgbouncer, redis, nginx, caddy, docker, prometheus, envoy=VERSION, traefik=VERSION, caddy=VERSION, backends, kube, contour or chart" ;;
   esac
 done
 
@@ -183,31 +181,19 @@ if [ -n "$build_kube" ]; then
   touch "$kube/complete"
 fi
 
-# Contour and kgateway are compiled from the modules that tools/contour/go.mod and
-# tools/kgateway/go.mod name, unoptimised, which takes less time (some minutes). The
-# definitions of objects that they read come along.
-for plane in "${control_planes[@]}"; do
-  have go || fail "$plane is built with Go, which is missing"
-  case $plane in
-    contour) definitions=(github.com/projectcontour/contour examples/contour/01-crds.yaml) ;;
-    kgateway) definitions=(github.com/kgateway-dev/kgateway/v2 'install/helm/kgateway-crds/templates/*.yaml' sigs.k8s.io/gateway-api 'config/crd/experimental/gateway*.yaml') ;;
-  esac
-  folder=$(plane_folder "$plane")
-  mkdir -p "$folder"
-  cd "$plane_tools/$plane"
-  echo "install-parts: building $plane"
-  CGO_ENABLED=0 go build -gcflags='all=-N -l' -ldflags='-s -w' -o "$folder/.$plane" "${definitions[0]}/cmd/$plane" || fail "$plane did not build"
-  mv "$folder/.$plane" "$folder/$plane"
-  for ((i = 0; i < ${#definitions[@]}; i += 2)); do
-    source=$(go list -m -f '{{.Dir}}' "${definitions[i]}")
-    for file in "$source"/${definitions[i + 1]}; do
-      echo ---
-      sed '/^{{-.*}}$/d' "$file"
-    done
-  done >"$folder/crds.yaml"
-  touch "$folder/complete"
+# Contour is compiled from the module that tools/contour/go.mod names, unoptimised, which
+# takes less time (some minutes). Its definitions of objects come along.
+if [ -n "$build_contour" ]; then
+  have go || fail "Contour is built with Go, which is missing"
+  mkdir -p "$contour"
+  cd "$contour_tools"
+  echo "install-parts: building contour"
+  CGO_ENABLED=0 go build -gcflags='all=-N -l' -ldflags='-s -w' -o "$contour/.contour" github.com/projectcontour/contour/cmd/contour || fail "Contour did not build"
+  mv "$contour/.contour" "$contour/contour"
+  cat "$(go list -m -f '{{.Dir}}' github.com/projectcontour/contour)/examples/contour/01-crds.yaml" >"$contour/crds.yaml"
+  touch "$contour/complete"
   cd / # the next part has its own
-done
+fi
 
 # What `make test-chart` runs is compiled from the modules in tools/chart/go.mod (two
 # minutes where nothing is compiled yet). tools/chart/schemas.txt names where the

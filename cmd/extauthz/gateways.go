@@ -21,11 +21,12 @@ type objectsFor struct {
 	onlyHTTP             bool
 	tls                  string // the kind of object that --tls-ca names; "": TLS is not printed
 	noContext            bool   // no context extensions are sent
+	rawPaths             bool   // it can leave slashes as they are
 }
 
 var objectsForGateways = []objectsFor{
 	{name: "contour", short: "Print the objects by which Contour's proxies call this service", example: "  extauthz envoy contour | kubectl apply -f -",
-		namespace: "projectcontour", gateway: "contour", named: "ContourConfiguration", tls: "Secret"},
+		namespace: "projectcontour", gateway: "contour", named: "ContourConfiguration", tls: "Secret", rawPaths: true},
 	{name: "kgateway", short: "Print the objects by which kgateway's routes call this service", example: "  extauthz envoy kgateway --namespace gateways --gateway api | kubectl apply -f -",
 		namespace: "gateways", gateway: "api", named: "Gateway", tls: "ConfigMap"},
 	{name: "agentgateway", short: "Print the objects by which agentgateway's routes call this service", example: "  extauthz envoy agentgateway --namespace gateways --gateway api | kubectl apply -f -",
@@ -110,7 +111,9 @@ func objectsCommand(g *globals, kind objectsFor) *cobra.Command {
 		f.StringVar(&o.TLSName, "tls-name", "", "where the listener has TLS: DNS name in its certificate")
 		f.StringVar(&o.TLSAuthorities, "tls-ca", "", kind.tls+" beside the Service with the authorities of that certificate, under ca.crt")
 	}
-	rawPathsFlag(c, &rawPaths)
+	if kind.rawPaths {
+		rawPathsFlag(c, &rawPaths)
+	}
 	return c
 }
 

@@ -32,7 +32,7 @@ func TestPrintedObjects_AreWhatTheGatewaysTake(t *testing.T) {
 			if name == "tls" {
 				args = append(args, "--tls-name", "extauthz.extauthz.svc", "--tls-ca", "extauthz-ca")
 			}
-			if name == "more" {
+			if name == "more" && command == "contour" {
 				args = append(args, "--raw-paths")
 			}
 			out, err := exec.Command(parts.Binary(t), args...).Output()

@@ -3,16 +3,18 @@ package parts
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
 
-// ControlPlanePart is the path of something that `scripts/install-parts.sh contour` or
-// `… kgateway` made: the program of that name, crds.yaml.
-func ControlPlanePart(tb testing.TB, plane, name string) string {
+// ContourPart is the path of something that `scripts/install-parts.sh contour` made:
+// contour, crds.yaml.
+func ContourPart(tb testing.TB, name string) string {
 	tb.Helper()
-	return installedPart(tb, plane, name, "tools/"+plane+"/go.mod")
+	return installedPart(tb, "contour", name, "tools/contour/go.mod")
 }
 
 // StartContour runs Contour on a Kubernetes API with the ContourConfiguration contour of
@@ -20,7 +22,7 @@ func ControlPlanePart(tb testing.TB, plane, name string) string {
 // takes its configuration from it and listens on an address, at port 80 and 443.
 func StartContour(tb testing.TB, k *Kubernetes, configuration, envoyVersion, address string, admin int) {
 	tb.Helper()
-	program, xds, health, metrics := ControlPlanePart(tb, "contour", "contour"), freePort(tb), freePort(tb), freePort(tb)
+	program, xds, health, metrics := ContourPart(tb, "contour"), freePort(tb), freePort(tb), freePort(tb)
 	const spec = "\nspec:\n  globalExtAuth:"
 	if !strings.Contains(configuration, spec) {
 		tb.Fatalf("no ContourConfiguration in\n%s", configuration)
@@ -40,9 +42,13 @@ spec:
 	contour := start(tb, "contour", nil, program, "serve", "--kubeconfig", k.Kubeconfig, "--contour-config-name", "contour", "--disable-leader-election")
 	contour.await(fmt.Sprintf("http://127.0.0.1:%d/healthz", health))
 
-	printed, err := exec.Command(program, "bootstrap", "-", "--xds-address", "127.0.0.1", "--xds-port", fmt.Sprint(xds)).Output()
+	file := filepath.Join(tb.TempDir(), "bootstrap.json")
+	if said, err := exec.Command(program, "bootstrap", file, "--xds-address", "127.0.0.1", "--xds-port", fmt.Sprint(xds)).CombinedOutput(); err != nil {
+		tb.Fatalf("contour bootstrap: %v: %s", err, said)
+	}
+	printed, err := os.ReadFile(file)
 	if err != nil {
-		tb.Fatalf("contour bootstrap: %v", err)
+		tb.Fatal(err)
 	}
 	var bootstrap map[string]any
 	if err := json.Unmarshal(printed, &bootstrap); err != nil {
