@@ -77,10 +77,10 @@ test-full: parts vet lint ## also what takes longer: every Envoy, a million keys
 	$(GO) test ./envoy -run '^$$' -fuzz FuzzBytesAreDecidedAboutAsMessages -fuzztime 60s -fuzzminimizetime 100x
 	$(GO) test ./envoy -run '^$$' -fuzz FuzzTheRealAuthorizerAnswersAnything -fuzztime 60s -fuzzminimizetime 100x
 
-e2e-kube: ## the chart, Istio and Envoy Gateway on a real Kubernetes API, as plain processes; as root (the first time 20 minutes more, to build them)
-	scripts/install-parts.sh gcc postgres redis chart kube $(addprefix envoy=,$(ENVOYS))
+e2e-kube: ## the chart, Istio, Envoy Gateway and Contour on a real Kubernetes API, as plain processes; as root (the first time half an hour more, to build them)
+	scripts/install-parts.sh gcc postgres redis chart kube contour $(addprefix envoy=,$(ENVOYS))
 	CI=true $(GO) test -tags kube -count=1 -run 'Installs|Holds|Hook' -v -timeout 10m ./e2e/chart
-	CI=true $(GO) test -tags kube -count=1 -run '^TestPlatforms$$' -v -timeout 15m ./e2e
+	CI=true $(GO) test -tags kube -count=1 -run '^(TestPlatforms|TestControlPlanes)$$' -v -timeout 20m ./e2e
 
 test-short: ## tests that need nothing beside Go, under a minute
 	$(GO) test -short ./...

@@ -22,6 +22,11 @@ var nginxDialect = dialect{
 		return http.StatusForbidden
 	}}
 
+// gatewayFabricDialect is auth_request's as NGINX Gateway Fabric writes it for the
+// ExternalAuth filter of the Gateway API: it sets Method, Path and Host, and copies
+// listed headers of the client.
+var gatewayFabricDialect = dialect{read: forwarded{method: "Method", uri: "Path"}.read, status: nginxDialect.status}
+
 // caddyDialect is forward_auth's. Until 2.9 it writes a placeholder's own text
 // where a header to copy is absent, so none is.
 var caddyDialect = dialect{read: forwardedXForwarded.read, own: ownXForwarded, status: unchanged, blanks: true}

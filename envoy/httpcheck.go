@@ -40,7 +40,8 @@ type HTTPConfig struct {
 }
 
 // NewHTTPServer makes a server that answers Envoy's HTTP flavour under /check and
-// forward-auth at /auth/nginx, /auth/caddy and /auth/traefik. What it decides,
+// forward-auth at /auth/nginx, /auth/nginx-gateway-fabric, /auth/caddy and
+// /auth/traefik. What it decides,
 // counts and logs is the Service's.
 func NewHTTPServer(c HTTPConfig, s *Service) *http.Server {
 	return &http.Server{
@@ -97,7 +98,7 @@ type httpHandler struct {
 func (h *httpHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	caller := dialectOf(r.RequestURI)
 	if caller == nil {
-		http.Error(w, "no such endpoint: ask /check, /auth/nginx, /auth/caddy or /auth/traefik", http.StatusNotFound)
+		http.Error(w, "no such endpoint: ask /check, /auth/nginx, /auth/nginx-gateway-fabric, /auth/caddy or /auth/traefik", http.StatusNotFound)
 		return
 	}
 	if h.service.spans == nil || !caller.traces || !h.trusts(r) {
@@ -143,6 +144,8 @@ func dialectOf(target string) *dialect {
 	switch path, _, _ := strings.Cut(target, "?"); path {
 	case "/auth/nginx":
 		return &nginxDialect
+	case "/auth/nginx-gateway-fabric":
+		return &gatewayFabricDialect
 	case "/auth/caddy":
 		return &caddyDialect
 	case "/auth/traefik":

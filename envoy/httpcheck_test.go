@@ -76,8 +76,9 @@ func askHTTP(t testing.TB, network, address, line string, headers ...string) htt
 
 // The forward-auth requests of each proxy about GET /orders?a=b.
 var forwardedRequests = map[string][]string{
-	"/auth/nginx": {"x-original-method: GET", "x-original-uri: /orders?a=b"},
-	"/auth/caddy": {"x-forwarded-method: GET", "x-forwarded-uri: /orders?a=b", "x-forwarded-host: api.example.com", "x-forwarded-proto: http", "x-forwarded-for: 192.0.2.1"},
+	"/auth/nginx":                {"x-original-method: GET", "x-original-uri: /orders?a=b"},
+	"/auth/nginx-gateway-fabric": {"method: GET", "path: /orders?a=b"},
+	"/auth/caddy":                {"x-forwarded-method: GET", "x-forwarded-uri: /orders?a=b", "x-forwarded-host: api.example.com", "x-forwarded-proto: http", "x-forwarded-for: 192.0.2.1"},
 	// As v3.7.13 sends them.
 	"/auth/traefik": {"x-forwarded-method: GET", "x-forwarded-uri: /orders?a=b", "x-forwarded-host: api.example.com", "x-forwarded-proto: http", "x-forwarded-for: 192.0.2.1",
 		"x-forwarded-port: 80", "x-forwarded-server: edge", "x-real-ip: 192.0.2.1", "accept-encoding: gzip"},
@@ -99,9 +100,10 @@ func TestEachDialectReadsItsOwnHeadersAlone(t *testing.T) {
 	address := listenHTTP(t, HTTPConfig{}, service(t, EncoderConfig{KeepOverrides: OverrideHeaders()}, decide))
 	strict := listenHTTP(t, HTTPConfig{}, service(t, EncoderConfig{}, decide))
 	lies := map[string][]string{
-		"/auth/nginx":   {"x-forwarded-method: POST", "x-forwarded-uri: /lie", "x-forwarded-host: lie", "x-rewrite-url: /lie", "x_original_uri: /lie"},
-		"/auth/caddy":   {"x-original-method: POST", "x-original-uri: /lie", "x-original-host: lie", "x_forwarded_uri: /lie"},
-		"/auth/traefik": {"x-original-method: POST", "x-original-uri: /lie", "x-original-host: lie", "forwarded: host=lie"},
+		"/auth/nginx":                {"x-forwarded-method: POST", "x-forwarded-uri: /lie", "x-forwarded-host: lie", "x-rewrite-url: /lie", "x_original_uri: /lie"},
+		"/auth/nginx-gateway-fabric": {"x-original-method: POST", "x-original-uri: /lie", "x-forwarded-host: lie", "x-rewrite-url: /lie"},
+		"/auth/caddy":                {"x-original-method: POST", "x-original-uri: /lie", "x-original-host: lie", "x_forwarded_uri: /lie"},
+		"/auth/traefik":              {"x-original-method: POST", "x-original-uri: /lie", "x-original-host: lie", "forwarded: host=lie"},
 	}
 	for endpoint, headers := range forwardedRequests {
 		asked = nil
@@ -124,7 +126,7 @@ func TestEachDialectReadsItsOwnHeadersAlone(t *testing.T) {
 		}
 		for i, line := range headers {
 			name, _, _ := strings.Cut(line, ":")
-			needed := strings.HasSuffix(name, "-method") || strings.HasSuffix(name, "-uri") || strings.HasSuffix(name, "-host")
+			needed := strings.HasSuffix(name, "method") || strings.HasSuffix(name, "-uri") || name == "path" || strings.HasSuffix(name, "-host")
 			for what, wrong := range map[string][]string{
 				"absent": slices.Delete(slices.Clone(headers), i, i+1), "empty": append(slices.Delete(slices.Clone(headers), i, i+1), name+":"),
 				"twice": append(slices.Clone(headers), line), "twice, differing": append(slices.Clone(headers), name+": /healthz"),
@@ -276,7 +278,7 @@ func TestDenialsAreToldInWhatEachCallerTakesForOne(t *testing.T) {
 		}
 		for endpoint, headers := range forwardedRequests {
 			want := own
-			if endpoint == "/auth/nginx" && own < 500 && own != 401 {
+			if strings.HasPrefix(endpoint, "/auth/nginx") && own < 500 && own != 401 {
 				want = 403
 			}
 			check(endpoint, want, askHTTP(t, "tcp", address, "GET "+endpoint, headers...))
@@ -363,7 +365,7 @@ func TestHTTP_AKeyThatStaysIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for endpoint, removes := range map[string]bool{"/check": true, "/auth/nginx": false, "/auth/caddy": false, "/auth/traefik": false} {
+	for endpoint, removes := range map[string]bool{"/check": true, "/auth/nginx": false, "/auth/nginx-gateway-fabric": false, "/auth/caddy": false, "/auth/traefik": false} {
 		ask := func(target, name, value string) *httptest.ResponseRecorder {
 			r := httptest.NewRequest(http.MethodGet, "/x", nil)
 			r.RequestURI = endpoint
@@ -374,6 +376,8 @@ func TestHTTP_AKeyThatStaysIsRefused(t *testing.T) {
 			switch r.Header = (http.Header{}); {
 			case endpoint == "/auth/nginx":
 				r.Header = http.Header{"X-Original-Method": {"GET"}, "X-Original-Uri": {target}}
+			case endpoint == "/auth/nginx-gateway-fabric":
+				r.Header = http.Header{"Method": {"GET"}, "Path": {target}}
 			case !removes:
 				r.Header = http.Header{"X-Forwarded-Method": {"GET"}, "X-Forwarded-Uri": {target}, "X-Forwarded-Host": {"h"}}
 			}

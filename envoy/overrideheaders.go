@@ -32,6 +32,10 @@ var overrideHeaders = [][]string{
 	{"x-sendfile-type", "x-accel-mapping", "x-envoy-auth-failure-mode-allowed"},
 }
 
+// pathOverrideHeaders are the groups of overrideHeaders that replace the path or a part
+// of it.
+func pathOverrideHeaders() [][]string { return overrideHeaders[1:4] }
+
 // OverrideHeaders returns the names, folded and sorted, of the headers by which
 // upstreams let a client replace method, path or host after they were judged.
 func OverrideHeaders() []string {

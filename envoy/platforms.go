@@ -127,12 +127,7 @@ func WriteGateway(w io.Writer, g Gateway) error {
 	if len(g.Headers()) == 0 {
 		problems = append(problems, errors.New("no headers to send on: every request would look as if it had no key"))
 	}
-	if g.TLSName+g.TLSAuthorities != "" {
-		problems = append(problems, objectName("authorities' ConfigMap", g.TLSAuthorities))
-		if !hostForm.MatchString(g.TLSName) {
-			problems = append(problems, fmt.Errorf("name %q: write the DNS name in the service's certificate", g.TLSName))
-		}
-	}
+	problems = append(problems, tlsProblems(g.TLSName, g.TLSAuthorities)...)
 	for _, name := range g.Headers() {
 		if !validName(name) {
 			problems = append(problems, fmt.Errorf("header %q: write a lower-case header name", name))

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs or finds the real parts that tests run against, on Debian 12 and later.
-#   scripts/install-parts.sh [gcc] [curl] [postgres] [pgbouncer] [redis] [nginx] [caddy] [docker] [prometheus] [envoy=VERSION …] [traefik=VERSION] [caddy=VERSION] [backends] [kube] [chart]
+#   scripts/install-parts.sh [gcc] [curl] [postgres] [pgbouncer] [redis] [nginx] [caddy] [docker] [prometheus] [envoy=VERSION …] [traefik=VERSION] [caddy=VERSION] [backends] [kube] [contour] [chart]
 # Skips what is there, asks nothing, starts no service. Run as root or with sudo.
 set -euo pipefail
 
@@ -10,9 +10,11 @@ tools=$(cd "$(dirname "$0")/../tools/kube" && pwd)
 kube=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/kube/$(sha256sum "$tools/go.mod" | cut -c1-12)
 chart_tools=$(cd "$(dirname "$0")/../tools/chart" && pwd)
 chart=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/chart/$(cat "$chart_tools/go.mod" "$chart_tools/schemas.txt" | sha256sum | cut -c1-12)
+contour_tools=$(cd "$(dirname "$0")/../tools/contour" && pwd)
+contour=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/contour/$(sha256sum "$contour_tools/go.mod" | cut -c1-12)
 caddies=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/caddy
 caddy_tools=$(cd "$(dirname "$0")/../tools/caddy" && pwd)
-packages=() envoys=() traefik= caddy= build_kube= build_chart=
+packages=() envoys=() traefik= caddy= build_kube= build_contour= build_chart=
 
 fail() { echo "install-parts: $*" >&2; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -44,6 +46,7 @@ for part in "$@"; do
       kubernetes=$(sed -n 's#.*k8s.io/kubernetes \(v[^ ]*\).*#\1#p' "$tools/go.mod")
       "$kube/kube-apiserver" --version 2>/dev/null | grep -qF "$kubernetes" || rm -f "$kube/kube-apiserver" "$kube/complete"
       [ -e "$kube/complete" ] || build_kube=yes ;;
+    contour) [ -e "$contour/complete" ] || build_contour=yes ;; # its control plane
     chart) # Helm, its unit tests and documentation, and what Kubernetes' objects look like
       if [ ! -e "$chart/complete" ]; then
         build_chart=yes
@@ -57,7 +60,7 @@ for part in "$@"; do
         python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
         have unzip || packages+=(unzip)
       fi ;;
-    *) fail "unknown part $part: name gcc, curl, postgres, pgbouncer, redis, nginx, caddy, docker, prometheus, envoy=VERSION, traefik=VERSION, caddy=VERSION, backends, kube or chart" ;;
+    *) fail "unknown part $part: name gcc, curl, postgres, pgbouncer, redis, nginx, caddy, docker, prometheus, envoy=VERSION, traefik=VERSION, caddy=VERSION, backends, kube, contour or chart" ;;
   esac
 done
 
@@ -176,6 +179,20 @@ if [ -n "$build_kube" ]; then
   cat "$istio/crd-all.gen.yaml" >"$kube/istio-crds.yaml"
   sed '/^{{-.*}}$/d' "$gateway/standard-gatewayapi-crds.yaml" "$gateway"/generated/*.yaml >"$kube/envoy-gateway-crds.yaml"
   touch "$kube/complete"
+fi
+
+# Contour is compiled from the module that tools/contour/go.mod names, unoptimised, which
+# takes less time (some minutes). Its definitions of objects come along.
+if [ -n "$build_contour" ]; then
+  have go || fail "Contour is built with Go, which is missing"
+  mkdir -p "$contour"
+  cd "$contour_tools"
+  echo "install-parts: building contour"
+  CGO_ENABLED=0 go build -gcflags='all=-N -l' -ldflags='-s -w' -o "$contour/.contour" github.com/projectcontour/contour/cmd/contour || fail "Contour did not build"
+  mv "$contour/.contour" "$contour/contour"
+  cat "$(go list -m -f '{{.Dir}}' github.com/projectcontour/contour)/examples/contour/01-crds.yaml" >"$contour/crds.yaml"
+  touch "$contour/complete"
+  cd / # the next part has its own
 fi
 
 # What `make test-chart` runs is compiled from the modules in tools/chart/go.mod (two

@@ -48,7 +48,7 @@ func envoyCommand(g *globals) *cobra.Command {
 	f.StringVar(&b.TLS.Key, "tls-key", "", "file with that certificate's key")
 	rawPathsFlag(bootstrap, &rawPaths)
 	required(bootstrap, "upstream")
-	return group("envoy", "Configurations for gateways", bootstrap, istioCommand(g), envoyGatewayCommand(g))
+	return group("envoy", "Configurations for gateways", append([]*cobra.Command{bootstrap, istioCommand(g), envoyGatewayCommand(g)}, objectsCommands(g)...)...)
 }
 
 func rawPathsFlag(c *cobra.Command, raw *bool) {

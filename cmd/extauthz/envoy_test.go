@@ -131,6 +131,8 @@ func TestPlatformObjectsAreRefusedForNamesThatCantBe(t *testing.T) {
 		"istio --service extauthz:9001", "istio --mesh --service a/b:0", "istio --service a/b:70000", "istio --selector ingressgateway", "istio --namespace Shop",
 		"istio --name a.b", "gateway --gateway a/b", "gateway --namespace {}", "gateway --service a/B:1", "gateway --tls-name a.b", "gateway --tls-ca ca", "gateway --tls-ca ca --tls-name 1.2.3.4",
 		"istio --selector a={}",
+		"contour --gateway a/b", "contour --tls-name a.b", "kgateway --namespace {}", "kgateway --service a/B:1", "agentgateway --service b:1", "gateway-api --backend orders:80",
+		"gateway-api --backend shop/orders:0", "cilium --tls-ca ca --tls-name 1.2.3.4", "nginx-gateway-fabric --backend {}/a:1", "emissary --service extauthz:9001", "consul --gateway Orders",
 	} {
 		if text, err := printed(t, append([]string{"envoy"}, strings.Fields(args)...)...); err == nil {
 			t.Errorf("`envoy %s` printed %s", args, text)
@@ -139,5 +141,56 @@ func TestPlatformObjectsAreRefusedForNamesThatCantBe(t *testing.T) {
 	text, err := printed(t, "envoy", "istio", "--namespace", "123", "--selector", "on=1")
 	if err != nil || !strings.Contains(text, `namespace: "123"`) || !strings.Contains(text, `{"on": "1"}`) {
 		t.Errorf("words that YAML takes for something else: %v\n%s", err, text)
+	}
+}
+
+// TestEnvoyCommands_ObjectsAreForTheLoadedConfiguration for the gateways of docs/gateways.md.
+func TestEnvoyCommands_ObjectsAreForTheLoadedConfiguration(t *testing.T) {
+	file := t.TempDir() + "/extauthz.yaml"
+	if err := os.WriteFile(file, []byte("identity: {header_prefix: x-id-, metadata_headers: [team]}\ncredentials: [{header: x-key}, {cookie: session}]\n"+
+		"headers: {keep_overrides: [X-Original-Url, X-Http-Method-Override]}\nroutes: [{match: a.example.com/, resource: a}]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for command, c := range map[string]struct{ holds, lacks []string }{
+		"contour":              {holds: []string{"services: [{name: keys, port: 9443}]", "name: extauthz, namespace: auth}", "failOpen: false", "responseTimeout: 250ms", "protocol: h2c"}},
+		"kgateway":             {holds: []string{"{name: keys, namespace: auth, port: 9443}", "failOpen: false", "statusOnError: 503", "requestTimeout: 250ms", "x-id-user-id", "x-id-meta-team"}, lacks: []string{"x-original-url", "x-http-method-override", "x-auth-user-id"}},
+		"agentgateway":         {holds: []string{"{name: keys, namespace: auth, port: 9443}", "x-original-uri"}, lacks: []string{"x-original-url"}},
+		"gateway-api":          {holds: []string{"protocol: GRPC", "{name: keys, namespace: auth, port: 9443}", `hostnames: ["a.example.com"]`}, lacks: []string{"allowedHeaders: ["}},
+		"gateway-api --http":   {holds: []string{"protocol: HTTP", "path: /check", "x-key", "cookie", "x-id-meta-team", "x-original-uri"}, lacks: []string{"authorization", "x-original-url", "x-http-method-override"}},
+		"cilium":               {holds: []string{"protocol: GRPC", "{name: keys, namespace: auth, port: 9443}"}, lacks: []string{"allowedHeaders: ["}},
+		"nginx-gateway-fabric": {holds: []string{"protocol: HTTP", "path: /auth/nginx-gateway-fabric", "remove: [x-key]"}, lacks: []string{"authorization", "x-original-url"}},
+		"emissary":             {holds: []string{"auth_service: keys.auth:9443", "proto: grpc", "failure_mode_allow: false", "code: 503", "timeout_ms: 250"}},
+		"consul":               {holds: []string{"service: {name: keys}", "required: true", "statusOnError: 503", "timeout: 250ms"}},
+	} {
+		text, err := printed(t, append([]string{"--config", file, "envoy"}, append(strings.Fields(command), "--service", "auth/keys:9443")...)...)
+		if err != nil {
+			t.Errorf("`envoy %s`: %v", command, err)
+		}
+		for _, want := range append(c.holds, "\n#   a.example.com\n") {
+			if !strings.Contains(text, want) {
+				t.Errorf("`envoy %s` does not print %s:\n%s", command, want, text)
+			}
+		}
+		for _, line := range strings.Split(text, "\n") {
+			for _, unwanted := range c.lacks {
+				if !strings.HasPrefix(strings.TrimSpace(line), "#") && strings.Contains(line, unwanted) {
+					t.Errorf("`envoy %s` prints %s", command, line)
+				}
+			}
+		}
+	}
+}
+
+// TestEnvoyCommands_ListenersThatNoGatewayReachesAreRefused: TLS on one side alone, and
+// HTTP without its listener.
+func TestEnvoyCommands_ListenersThatNoGatewayReachesAreRefused(t *testing.T) {
+	file := t.TempDir() + "/extauthz.yaml"
+	if err := os.WriteFile(file, []byte("http: {listen: \"\"}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []string{"nginx-gateway-fabric", "gateway-api --http", "cilium --http"} {
+		if text, err := printed(t, append([]string{"--config", file, "envoy"}, strings.Fields(command)...)...); err == nil || !strings.Contains(err.Error(), "http.listen") {
+			t.Errorf("`envoy %s` without the listener: %v\n%s", command, err, text)
+		}
 	}
 }
