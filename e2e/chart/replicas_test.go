@@ -1,0 +1,64 @@
+//go:build kube
+
+package chart
+
+import (
+	"strings"
+	"testing"
+
+	"extauthz/e2e/parts"
+)
+
+// Who sets replicas beside Helm.
+const (
+	byHand       = "kubectl"
+	byAutoscaler = "kube-controller-manager"
+)
+
+// TestReplicas_AnUpgradeHoldsWhatWasScaled on a real API, in the order in which an
+// installation would go through it: by hand, by a new replicaCount, by an autoscaler
+// that is switched on and off.
+func TestReplicas_AnUpgradeHoldsWhatWasScaled(t *testing.T) {
+	k := newAPI(t)
+	const in = "scaled"
+	k.Apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: " + in + "}\n")
+	name := parts.Object{APIVersion: "apps/v1", Kind: "Deployment", Metadata: parts.Metadata{Name: "extauthz", Namespace: in}}
+	args := func(verb, chart string, values ...string) []string {
+		return append([]string{verb, "extauthz", chart, "-n", in, "--set", "secrets.existingSecret=extauthz-secrets"}, values...)
+	}
+	upgrade := func(want int, values ...string) (notes string) {
+		t.Helper()
+		notes = k.helm(args("upgrade", chartDir, values...)...)
+		if got, _ := k.get("apps/v1", "Deployment", in, "extauthz").at("spec", "replicas").(float64); int(got) != want {
+			t.Errorf("helm upgrade %s: %v replicas, not %d", strings.Join(values, " "), got, want)
+		}
+		return notes
+	}
+
+	k.helm(args("install", previous)...) // which recorded nothing
+	k.Scale(name, 4, byHand)
+	if notes := upgrade(4); !strings.Contains(notes, "4 replicas run, as they were scaled, and stay; replicaCount is 2.") {
+		t.Errorf("the notes do not say why there are 4: %s", notes)
+	}
+	k.Scale(name, 5, byHand)
+	upgrade(5, "--set", "config.log.level=debug")
+	k.Scale(name, 1, byHand)
+	upgrade(1)
+
+	// A new wish is another value than the one that was scaled to: Helm 4 asks first.
+	_, errOut, err := parts.Helm(t, k.Kubeconfig, args("upgrade", chartDir, "--set", "replicaCount=3")...)
+	if err == nil || !strings.Contains(errOut, ".spec.replicas") {
+		t.Errorf("a new replicaCount after kubectl scale: %v: %s", err, errOut)
+	}
+	upgrade(3, "--set", "replicaCount=3", "--force-conflicts")
+	upgrade(6, "--set", "replicaCount=6") // nobody scaled meanwhile
+
+	autoscaled := []string{"--set", "replicaCount=2,autoscaling.enabled=true"}
+	upgrade(6, autoscaled...)
+	upgrade(6, autoscaled...)
+	k.Scale(name, 8, byAutoscaler)
+	upgrade(8, autoscaled...)
+	k.Scale(name, 7, byAutoscaler)
+	upgrade(7, "--set", "replicaCount=2")
+	upgrade(7, "--set", "replicaCount=2")
+}
