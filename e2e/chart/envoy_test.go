@@ -86,3 +86,21 @@ func TestEnvoyKubernetes_IsWhatKubernetesAndEnvoyTake(t *testing.T) {
 		}
 	}
 }
+
+// TestDocuments_TheSidecarIsWhatKubernetesTakes: the manifest of docs/deployment.md.
+func TestDocuments_TheSidecarIsWhatKubernetesTakes(t *testing.T) {
+	text, err := os.ReadFile("../../docs/deployment.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, manifest, found := strings.Cut(string(text), "```yaml\n# gateway.yaml\n")
+	manifest, _, closed := strings.Cut(manifest, "```\n")
+	if !found || !closed {
+		t.Fatal("docs/deployment.md has no gateway.yaml")
+	}
+	folder := t.TempDir()
+	if err := os.WriteFile(folder+"/gateway.yaml", []byte(manifest), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	conforms(t, folder, folder)
+}

@@ -61,4 +61,40 @@ func TestReplicas_AnUpgradeHoldsWhatWasScaled(t *testing.T) {
 	k.Scale(name, 7, byAutoscaler)
 	upgrade(7, "--set", "replicaCount=2")
 	upgrade(7, "--set", "replicaCount=2")
+
+	// A rollback applies the number of its revision: Helm 4 asks first.
+	k.Scale(name, 5, byHand)
+	back := []string{"rollback", "extauthz", "-n", in}
+	if _, errOut, err := parts.Helm(t, k.Kubeconfig, back...); err == nil || !strings.Contains(errOut, ".spec.replicas") {
+		t.Errorf("helm rollback after kubectl scale: %v: %s", err, errOut)
+	}
+	k.helm(append(back, "--force-conflicts")...)
+	if got, _ := k.get("apps/v1", "Deployment", in, "extauthz").at("spec", "replicas").(float64); got != 7 {
+		t.Errorf("helm rollback --force-conflicts: %v replicas, not those of the revision", got)
+	}
+}
+
+// TestReplicas_AnAutoscalerHoldsThemFromTheFirst: neither an upgrade nor a rollback
+// touches the number of a release that was installed with autoscaling.
+func TestReplicas_AnAutoscalerHoldsThemFromTheFirst(t *testing.T) {
+	k := newAPI(t)
+	const in = "autoscaled"
+	k.Apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: " + in + "}\n")
+	name := parts.Object{APIVersion: "apps/v1", Kind: "Deployment", Metadata: parts.Metadata{Name: "extauthz", Namespace: in}}
+	args := []string{"extauthz", chartDir, "-n", in, "--set", "secrets.existingSecret=extauthz-secrets,autoscaling.enabled=true"}
+	replicas := func(after string, want float64) {
+		t.Helper()
+		if got, _ := k.get("apps/v1", "Deployment", in, "extauthz").at("spec", "replicas").(float64); got != want {
+			t.Errorf("%s: %v replicas, not %v", after, got, want)
+		}
+	}
+	k.helm(append([]string{"install"}, args...)...)
+	k.Scale(name, 6, byAutoscaler)
+	k.helm(append([]string{"upgrade"}, append(args, "--set", "config.log.level=debug")...)...)
+	replicas("helm upgrade", 6)
+	k.Scale(name, 7, byAutoscaler)
+	k.helm("rollback", "extauthz", "1", "-n", in)
+	replicas("helm rollback", 7)
+	k.helm(append([]string{"upgrade"}, append(args, "--set", "autoscaling.enabled=false")...)...)
+	replicas("autoscaling switched off", 7)
 }

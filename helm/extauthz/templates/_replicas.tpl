@@ -1,15 +1,28 @@
-{{/* What the values ask for, as the Deployment's annotation records it. */}}
+{{/*
+What the values ask for, as the Deployment's annotation records it: replicaCount; or,
+with autoscaling, whether a number is written all the same.
+*/}}
 {{- define "extauthz.replicaCount" -}}
-{{- if .Values.autoscaling.enabled }}autoscaled{{ else }}{{ int .Values.replicaCount }}{{ end -}}
+{{- if not .Values.autoscaling.enabled -}}
+{{- int .Values.replicaCount -}}
+{{- else if include "extauthz.replicas" . -}}
+autoscaled-written
+{{- else -}}
+autoscaled
+{{- end -}}
 {{- end -}}
 
 {{/*
 The number of replicas to write into the Deployment; nothing: none is written. What
 runs now stays, whether `kubectl scale` or an autoscaler set it: the number of an older
-render would set that back, and a field that is no longer written falls to 1. A
-replicaCount that differs from the recorded one is a new wish. Where none is recorded
-(autoscaling is switched off, or the release is of an older chart), the larger of both
-counts. Without a cluster (helm template, Argo CD) nothing is known of what runs.
+render would set that back. A replicaCount that differs from the recorded one is a new
+wish. Where none is recorded (autoscaling is switched off, or the release is of an older
+chart), the larger of both counts.
+
+With autoscaling no number is written where none was before, so that neither upgrade nor
+rollback touches it. Once written it is written again: a field that Helm no longer
+writes falls to 1. Without a cluster (helm template, Argo CD) nothing is known of what
+runs.
 */}}
 {{- define "extauthz.replicas" -}}
 {{- $wanted := int .Values.replicaCount -}}
@@ -18,7 +31,7 @@ counts. Without a cluster (helm template, Argo CD) nothing is known of what runs
 {{- $recorded := dig "metadata" "annotations" "extauthz/replica-count" "" $live -}}
 {{- $most := ternary 1 (max $wanted $running) (eq (include "extauthz.driver" .) "sqlite") -}}
 {{- if .Values.autoscaling.enabled -}}
-{{- if ge $running 0 }}{{ $running }}{{ end -}}
+{{- if and (ge $running 0) (ne $recorded "autoscaled") }}{{ $running }}{{ end -}}
 {{- else if lt $running 0 -}}
 {{- $wanted -}}
 {{- else if eq $recorded (toString $wanted) -}}
