@@ -104,9 +104,9 @@ func TestDoctorReplicas_SpeaksTLSAsGatewaysDo(t *testing.T) {
 // TestDoctorReplicas_ReportsWhatDoesNotAnswer.
 func TestDoctorReplicas_ReportsWhatDoesNotAnswer(t *testing.T) {
 	s := parts.StartService(t, "")
-	nobody := fmt.Sprintf("127.0.0.1:%d", freePort(t))
-	wantExamined(t, replicas(t, s, false, "--ops", "http://"+nobody), "replica "+nobody, "failed", "/readyz is not answered: ")
-	wantExamined(t, replicas(t, s, false, "--grpc", nobody), "checks at "+nobody, "failed", "an unknown key: no answer")
+	unused := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	wantExamined(t, replicas(t, s, false, "--ops", "http://"+unused), "replica "+unused, "failed", "/readyz is not answered: ")
+	wantExamined(t, replicas(t, s, false, "--grpc", unused), "checks at "+unused, "failed", "an unknown key: no answer")
 	wantExamined(t, replicas(t, s, false, "--grpc", "extauthz.invalid:9001"), "extauthz.invalid:9001", "failed", "no replica has this name in the DNS")
 	wantExamined(t, replicas(t, s, false, "--grpc", s.Ops), "checks at "+s.Ops, "failed", "an unknown key: no answer")
 	wantExamined(t, replicas(t, s, false, "--ops", "http://"+s.Admin), "replica "+s.Admin, "failed", "this is no extauthz")

@@ -27,8 +27,8 @@ const (
 	envoyTLSFolder = "/etc/envoy-tls"
 )
 
-// preStop has an Envoy say that it is about to end, and leaves its clients time to hear
-// of it. The image has neither curl nor wget.
+// preStop makes an Envoy report that it is about to end, and leaves clients time to move
+// to another one. The image has neither curl nor wget.
 const preStop = `exec 3<>/dev/tcp/127.0.0.1/9901; printf "POST /healthcheck/fail HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n" >&3; cat <&3; sleep 15`
 
 // Kubernetes is what the objects of an Envoy in Kubernetes are made from.

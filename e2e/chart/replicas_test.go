@@ -9,7 +9,7 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// Who sets replicas beside Helm.
+// Field managers that set replicas beside Helm.
 const (
 	byHand       = "kubectl"
 	byAutoscaler = "kube-controller-manager"
@@ -51,7 +51,7 @@ func TestReplicas_AnUpgradeHoldsWhatWasScaled(t *testing.T) {
 		t.Errorf("a new replicaCount after kubectl scale: %v: %s", err, errOut)
 	}
 	upgrade(3, "--set", "replicaCount=3", "--force-conflicts")
-	upgrade(6, "--set", "replicaCount=6") // nobody scaled meanwhile
+	upgrade(6, "--set", "replicaCount=6") // not scaled meanwhile
 
 	autoscaled := []string{"--set", "replicaCount=2,autoscaling.enabled=true"}
 	upgrade(6, autoscaled...)

@@ -109,7 +109,7 @@ type readyAnswer struct {
 	Conditions []conditions.Condition
 	Config     struct {
 		Error  string
-		Digest *string // nil: a release that does not report it
+		Digest string // "": an older release, or a file with secrets in it
 	}
 }
 
@@ -133,13 +133,13 @@ func (a *asking) ops(ctx context.Context) {
 	}
 }
 
-// replica reports what one replica says of itself.
+// replica reports the state and the conditions of one replica.
 func (a *asking) replica(name string, ready readyAnswer) {
 	switch {
 	case a.Digest == "":
-	case ready.Config.Digest == nil:
-		a.add(name, Warning, "run this test by the image of the replicas' release", "it does not report which configuration it has read")
-	case *ready.Config.Digest != a.Digest:
+	case ready.Config.Digest == "":
+		a.add(name, Warning, "move secrets out of the configuration file, and run this by the release of the replicas", "it does not report which configuration it has read")
+	case ready.Config.Digest != a.Digest:
 		a.unsettled(name, "wait for the rollout, and see the replica's log; kubectl rollout restart has it read the configuration at once", "it has not read the configuration of this release")
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -28,11 +29,16 @@ type reloads struct {
 	digest string    // of the file that was read last, in effect or not
 }
 
+// inlineSecret finds what may be a secret in a configuration file: a setting that takes
+// one, or credentials in a URL.
+var inlineSecret = regexp.MustCompile(`(?i)(?:dsn|password)["']?\s*:|://[^/\s]*@`)
+
 // fileDigest returns the SHA-256 of a file, by which a deployment recognises the one
-// that it wrote; "" where it cannot be read.
+// that it wrote; "" where it cannot be read. Everyone who reaches the ops listener reads
+// it, so a file that holds a secret has none: a guess of the secret could be tried on it.
 func fileDigest(path string) string {
 	text, err := os.ReadFile(path)
-	if err != nil {
+	if err != nil || inlineSecret.Match(text) {
 		return ""
 	}
 	return fmt.Sprintf("%x", sha256.Sum256(text))
