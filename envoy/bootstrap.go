@@ -22,6 +22,7 @@ type Bootstrap struct {
 	Upstream     string // the API
 	Service      string // this service's gRPC listener
 	Admin        string // Envoy's own admin listener; "": none
+	Ready        string // a listener for probes: /ready is 200 until Envoy is about to end; "": none
 	HeaderPrefix string // of identity headers; "": x-auth-
 	Paths        PathHandling
 	TLS          BootstrapTLS
@@ -37,11 +38,14 @@ func (b Bootstrap) Removed() ([]string, error) { return removedNames(b.HeaderPre
 
 // BootstrapTLS is how Envoy speaks TLS to this service; without Authorities it
 // does not. Paths are Envoy's own; a certificate that changes is read when Envoy
-// starts.
+// starts, or at once with Secrets.
 type BootstrapTLS struct {
 	Authorities      string // PEM file with those that sign this service's certificate
 	Name             string // DNS name in it
 	Certificate, Key string // PEM files by which Envoy proves itself; "": it need not
+	// Secrets is a folder with authorities.yaml and client.yaml, which name these files
+	// as secrets (SDS) whose changes Envoy reads as it runs; "": none.
+	Secrets string
 }
 
 // WriteBootstrap writes an Envoy configuration that works as it stands, with
@@ -52,8 +56,8 @@ func WriteBootstrap(w io.Writer, b Bootstrap) error {
 	if _, err := b.Removed(); err != nil {
 		problems = append(problems, err)
 	}
-	for _, a := range []struct{ name, value string }{{"listen", b.Listen}, {"upstream", b.Upstream}, {"service", b.Service}, {"admin", b.Admin}} {
-		if a.name == "admin" && a.value == "" {
+	for _, a := range []struct{ name, value string }{{"listen", b.Listen}, {"upstream", b.Upstream}, {"service", b.Service}, {"admin", b.Admin}, {"ready", b.Ready}} {
+		if (a.name == "admin" || a.name == "ready") && a.value == "" {
 			continue
 		}
 		if _, err := envoyAddress(a.value); err != nil {
@@ -73,7 +77,7 @@ func WriteBootstrap(w io.Writer, b Bootstrap) error {
 }
 
 func (t BootstrapTLS) problems() (problems []error) {
-	for _, path := range []string{t.Authorities, t.Certificate, t.Key} {
+	for _, path := range []string{t.Authorities, t.Certificate, t.Key, t.Secrets} {
 		if strings.ContainsAny(path, "\"\\{}\n") {
 			problems = append(problems, fmt.Errorf("%q can't stand in the configuration: choose a path without quotes, braces and backslashes", path))
 		}

@@ -40,7 +40,7 @@ lay_out() {
   chmod 1777 "$root/tmp" "$root/data"
   printf 'root:x:0:0::/:/bin/sh\nredis:x:999:999::/data:/bin/sh\npostgres:x:998:998::/var/lib/postgresql:/bin/sh\n' >"$root/etc/passwd"
   printf 'root:x:0:\nredis:x:999:\npostgres:x:998:\n' >"$root/etc/group"
-  take /bin/sh /bin/bash /bin/cat /bin/grep
+  take /bin/sh /bin/bash /bin/cat /bin/grep /bin/sleep
 }
 
 # keep NAME CHANGE…: the root as an image.

@@ -19,7 +19,7 @@ import (
 )
 
 func doctorCommand(g *globals) *cobra.Command {
-	return &cobra.Command{
+	c := &cobra.Command{
 		Use: "doctor", Short: "Report what is wrong, and what to do", Args: noArguments,
 		Long: "Report what is wrong with the configuration, its certificates, the database, Redis and the running service, and what to do. " +
 			"The service is asked at ops.listen, or at --server where none answers there. Without a configuration, and with --server or EXTAUTHZ_SERVER, only that service is asked. " +
@@ -39,6 +39,8 @@ func doctorCommand(g *globals) *cobra.Command {
 			return nil
 		},
 	}
+	c.AddCommand(doctorReplicasCommand(g))
+	return c
 }
 
 // examine looks at everything that the flags lead to.
@@ -48,16 +50,20 @@ func (g *globals) examine(c *cobra.Command) []doctor.Result {
 	if _, err := os.Stat(config.DefaultFile); !remote || g.configFile != "" || !errors.Is(err, fs.ErrNotExist) {
 		settings, err := g.load()
 		if err != nil {
-			var results []doctor.Result
-			for line := range strings.SplitSeq(err.Error(), "\n") {
-				results = append(results, doctor.Result{Name: "configuration", State: doctor.Failed, Text: line, Remedy: "correct the setting"})
-			}
-			return results
+			return configurationFaults(err)
 		}
 		examined.Settings = settings
 	}
 	examined.Ask = func(ctx context.Context) (doctor.Service, error) { return g.askService(ctx, examined.Settings, remote) }
 	return doctor.Examine(c.Context(), examined)
+}
+
+// configurationFaults are the faults of a configuration, a result for each.
+func configurationFaults(err error) (results []doctor.Result) {
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		results = append(results, doctor.Result{Name: "configuration", State: doctor.Failed, Text: line, Remedy: "correct the setting"})
+	}
+	return results
 }
 
 // askService asks at ops.listen, and where nothing answers there, the management API.

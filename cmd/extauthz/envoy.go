@@ -17,16 +17,12 @@ func envoyCommand(g *globals) *cobra.Command {
 		Use: "bootstrap --upstream HOST:PORT", Short: "Print an Envoy configuration that works as it stands", Args: noArguments,
 		Example: "  extauthz envoy bootstrap --upstream 127.0.0.1:8080 > envoy.yaml && envoy -c envoy.yaml",
 		RunE: func(c *cobra.Command, _ []string) error {
-			settings, err := g.load()
+			settings, err := g.bootstrap(c, &b, rawPaths)
 			if err != nil {
 				return err
 			}
 			if b.Service == "" {
 				b.Service = settings.GRPC.Listen
-			}
-			b.HeaderPrefix, b.KeepOverrides, b.Paths = settings.Identity.HeaderPrefix, settings.Headers.KeepOverrides, pathHandling(c, settings, rawPaths)
-			if b.Hosts, err = onlyHosts(settings); err != nil {
-				return err
 			}
 			switch t := settings.GRPC.TLS; {
 			case t.Enabled() && b.TLS.Authorities == "":
@@ -48,7 +44,7 @@ func envoyCommand(g *globals) *cobra.Command {
 	f.StringVar(&b.TLS.Key, "tls-key", "", "file with that certificate's key")
 	rawPathsFlag(bootstrap, &rawPaths)
 	required(bootstrap, "upstream")
-	return group("envoy", "Configurations for gateways", append([]*cobra.Command{bootstrap, istioCommand(g), envoyGatewayCommand(g)}, objectsCommands(g)...)...)
+	return group("envoy", "Configurations for gateways", append([]*cobra.Command{bootstrap, envoyKubernetesCommand(g), istioCommand(g), envoyGatewayCommand(g)}, objectsCommands(g)...)...)
 }
 
 func rawPathsFlag(c *cobra.Command, raw *bool) {

@@ -77,6 +77,10 @@
 {{- $problems = append $problems "autoscaling.targetCPUUtilizationPercentage is in percent of resources.requests.cpu, which is missing: set it" -}}
 {{- end -}}
 
+{{- if and $v.helmTest.enabled (ne (empty $v.helmTest.keySecret.name) (empty $v.helmTest.request)) -}}
+{{- $problems = append $problems "helmTest.keySecret.name and helmTest.request go together: name the Secret with an API key and the request that it may send, or neither" -}}
+{{- end -}}
+
 {{- /* The end of a pod. */ -}}
 {{- $drain := dig "grpc" "drain_delay" "3s" $v.config -}}
 {{- if regexMatch "^([0-9]+(\\.[0-9]*)?(ns|us|µs|ms|s|m|h))+$" $drain -}}

@@ -97,6 +97,22 @@ keys:
 {{- mustMergeOverwrite (deepCopy .Values.config) (include "extauthz.chartSettings" . | fromYaml) | toYaml -}}
 {{- end -}}
 
+{{/*
+The text of extauthz.yaml. Files beside it count by a line in front: one sum of the text
+then says which ConfigMap a replica has read.
+*/}}
+{{- define "extauthz.configText" -}}
+{{- with .Values.configFiles -}}
+# Files beside this one: {{ toJson . | sha256sum }}
+{{ end -}}
+{{- include "extauthz.settings" . | trim -}}
+{{- end -}}
+
+{{/* The SHA-256 of that file, as the ConfigMap has it. */}}
+{{- define "extauthz.configDigest" -}}
+{{- include "extauthz.configText" . | printf "%s\n" | sha256sum -}}
+{{- end -}}
+
 {{/* A sum of what a running service can't take over: pods are replaced when it changes. */}}
 {{- define "extauthz.restartChecksum" -}}
 {{- $settings := include "extauthz.settings" . | fromYaml -}}

@@ -16,7 +16,7 @@ type Config struct {
 	GRPC GRPC `koanf:"grpc"`
 	// Listener for the HTTP flavour of external authorization and for forward-auth.
 	HTTP HTTP `koanf:"http"`
-	// Listener for the management API and the console.
+	// Listener for the management API.
 	Admin Admin `koanf:"admin"`
 	// Listener for metrics and health.
 	Ops Ops `koanf:"ops"`

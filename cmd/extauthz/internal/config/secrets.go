@@ -45,6 +45,9 @@ func (c *Config) resolveSecrets(problems *faults) {
 	}
 }
 
+// File returns the path of the configuration file, whether it exists or not.
+func (c *Config) File() string { return c.path }
+
 // Files are the files that the configuration was read from, the secrets' among
 // them: a change of one is a change of the configuration. Those of TLS are not,
 // and neither are the stores' credentials: listeners and new connections read

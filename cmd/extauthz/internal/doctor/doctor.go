@@ -130,16 +130,26 @@ func (r *report) service(ctx context.Context) {
 		r.add("service", Failed, "see the conditions below, and its log", "it is %s", s.State)
 	}
 	for _, c := range s.Conditions {
-		name := "service: " + string(c.Name)
-		if c.Subject != "" {
-			name += " (" + c.Subject + ")"
-		}
-		state := map[conditions.Severity]State{conditions.Critical: Failed, conditions.Warning: Warning}[c.Severity]
-		if state == "" {
-			state = OK
-		}
-		r.add(name, state, c.Remedy, "%s, since %s", c.Text, c.Since.Format(time.RFC3339))
+		r.add(conditionName("service", c), conditionState(c), c.Remedy, "%s, since %s", c.Text, c.Since.Format(time.RFC3339))
 	}
+}
+
+func conditionName(of string, c conditions.Condition) string {
+	name := of + ": " + string(c.Name)
+	if c.Subject != "" {
+		name += " (" + c.Subject + ")"
+	}
+	return name
+}
+
+func conditionState(c conditions.Condition) State {
+	switch c.Severity {
+	case conditions.Critical:
+		return Failed
+	case conditions.Warning:
+		return Warning
+	}
+	return OK
 }
 
 // quiet: what the packages log is found out and reported here.

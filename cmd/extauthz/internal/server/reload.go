@@ -1,7 +1,11 @@
 package server
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"log/slog"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -19,12 +23,28 @@ type reloads struct {
 	good     prometheus.Gauge // 1 if the last load went well
 	loadedAt prometheus.Gauge
 
-	mu  sync.Mutex
-	at  time.Time // of the configuration in effect
-	err string    // of a later one that was not taken
+	mu     sync.Mutex
+	at     time.Time // of the configuration in effect
+	err    string    // of a later one that was not taken
+	digest string    // of the file that was read last, in effect or not
 }
 
-func newReloads(registry prometheus.Registerer) *reloads {
+// inlineSecret finds what may be a secret in a configuration file: a setting that takes
+// one, or credentials in a URL.
+var inlineSecret = regexp.MustCompile(`(?i)(?:dsn|password)["']?\s*:|://[^/\s]*@`)
+
+// fileDigest returns the SHA-256 of a file, by which a deployment recognises the one
+// that it wrote; "" where it cannot be read. Everyone who reaches the ops listener reads
+// it, so a file that holds a secret has none: a guess of the secret could be tried on it.
+func fileDigest(path string) string {
+	text, err := os.ReadFile(path)
+	if err != nil || inlineSecret.Match(text) {
+		return ""
+	}
+	return fmt.Sprintf("%x", sha256.Sum256(text))
+}
+
+func newReloads(registry prometheus.Registerer, digest string) *reloads {
 	r := &reloads{
 		total:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "extauthz_config_reloads_total", Help: "Reloads of the configuration, by result."}, []string{"result"}),
 		good:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "extauthz_config_last_reload_successful", Help: "1 if the configuration that was read last is in effect, 0 if it was refused."}),
@@ -34,22 +54,22 @@ func newReloads(registry prometheus.Registerer) *reloads {
 	for _, result := range []string{"ok", "failed"} { // there from the start, so that a rate can be taken
 		r.total.WithLabelValues(result)
 	}
-	r.took()
+	r.took(digest)
 	return r
 }
 
-func (r *reloads) took() {
+func (r *reloads) took(digest string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.at, r.err = time.Now(), ""
+	r.at, r.err, r.digest = time.Now(), "", digest
 	r.good.Set(1)
 	r.loadedAt.Set(float64(r.at.Unix()))
 }
 
-func (r *reloads) refused(err error) {
+func (r *reloads) refused(err error, digest string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.err = err.Error()
+	r.err, r.digest = err.Error(), digest
 	r.good.Set(0)
 }
 
@@ -57,7 +77,7 @@ func (r *reloads) refused(err error) {
 func (r *reloads) detail() map[string]any {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return map[string]any{"loaded_at": r.at.UTC().Format(time.RFC3339), "error": r.err}
+	return map[string]any{"loaded_at": r.at.UTC().Format(time.RFC3339), "error": r.err, "digest": r.digest}
 }
 
 // Reload reads the configuration again and exchanges what can be exchanged, as
@@ -66,20 +86,21 @@ func (s *Server) Reload() {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
 	s.loaded = stampOf(s.settings.Files()) // before they are read
+	digest := fileDigest(s.settings.File())
 	next, err := s.c.Load()
 	if err == nil {
 		err = s.exchange(next)
 	}
 	if err != nil {
 		s.reloads.total.WithLabelValues("failed").Inc()
-		s.reloads.refused(err)
 		s.conditions.Set(conditions.ConfigRefused, "", strings.ReplaceAll(err.Error(), "\n", "; "))
+		s.reloads.refused(err, digest) // after the condition: a digest that is shown has its outcome beside it
 		s.log.Error("configuration was not reloaded: the old one stays", "error", err)
 		return
 	}
 	s.reloads.total.WithLabelValues("ok").Inc()
-	s.reloads.took()
 	s.conditions.Clear(conditions.ConfigRefused, "")
+	s.reloads.took(digest)
 }
 
 func (s *Server) exchange(next *config.Config) error {

@@ -108,7 +108,7 @@ func New(c Config) (s *Server, err error) {
 func prepare(c Config) (s *Server, err error) {
 	s = &Server{c: c, settings: c.Settings, loaded: stampOf(c.Settings.Files()), log: c.Logger, registry: prometheus.NewRegistry(), exchanged: make(chan struct{}, 1)}
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	s.reloads = newReloads(s.registry)
+	s.reloads = newReloads(s.registry, fileDigest(c.Settings.File()))
 	s.conditions = conditions.New(conditions.Config{Logger: c.Logger, Registerer: s.registry, ReadyChanged: func(ready bool) {
 		s.ready.blocked.Store(!ready)
 		s.tellHealth()

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"extauthz/authz"
+	"extauthz/cmd/extauthz/internal/config"
+	"extauthz/cmd/extauthz/internal/doctor"
+)
+
+// replicasFlags are the flags of doctor replicas.
+type replicasFlags struct {
+	ops, grpc                              []string
+	digest, authorities, name, certificate string
+	certificateKey, keyFile, request       string
+	wait                                   time.Duration
+}
+
+func doctorReplicasCommand(g *globals) *cobra.Command {
+	var f replicasFlags
+	c := &cobra.Command{
+		Use: "replicas", Short: "Ask every replica over the network for its state and for decisions", Args: noArguments,
+		Long: "Ask every replica over the network: each address of the hosts of --ops for its state and conditions, each of --grpc for decisions. " +
+			"A key that does not exist has to be denied as unknown_key, a request without one as missing_key. " +
+			"Keys and credentials are those of the configuration; its secrets need not be there. " +
+			"Exits with status 1 if something has failed; warnings do not count, but for a refused configuration or certificate. `helm test` runs this.",
+		Example: "  extauthz doctor replicas --ops http://extauthz-ops:9090 --grpc extauthz-headless:9001\n" +
+			"  extauthz doctor replicas --grpc 10.0.0.5:9001 --tls-ca ca.crt --tls-name extauthz.extauthz.svc --tls-cert tls.crt --tls-key tls.key\n" +
+			"  extauthz doctor replicas --grpc extauthz:9001 --key-file api.key --request 'GET https://api.example.com/orders/42'",
+		RunE: func(c *cobra.Command, _ []string) error {
+			if g.output != "table" && g.output != "json" {
+				return usageError{fmt.Errorf("output %q: write table or json", g.output)}
+			}
+			examined, faults, err := f.replicas(g)
+			if err != nil {
+				return err
+			}
+			results := append(faults, doctor.ExamineReplicas(c.Context(), examined)...)
+			if err := g.show(c, results, func(w *tabwriter.Writer) { printResults(w, results) }); err != nil {
+				return err
+			}
+			if n := doctor.Failures(results); n > 0 {
+				return fmt.Errorf("%d of %d have failed: see above", n, len(results))
+			}
+			return nil
+		},
+	}
+	set := c.Flags()
+	set.StringArrayVar(&f.ops, "ops", nil, "ops listener, http://HOST:PORT; each address of HOST is a replica; several allowed")
+	set.StringArrayVar(&f.grpc, "grpc", nil, "listener for checks, HOST:PORT, likewise; several allowed")
+	set.StringVar(&f.digest, "config-digest", "", "SHA-256 of the configuration file that each replica has to have read")
+	set.DurationVar(&f.wait, "wait", 0, "how long replicas may take to read it, to start and to end")
+	set.StringVar(&f.authorities, "tls-ca", "", "where grpc.tls is on: file with the authorities of its certificate, or with the certificate itself")
+	set.StringVar(&f.name, "tls-name", "", "DNS name in that certificate; without it any is taken")
+	set.StringVar(&f.certificate, "tls-cert", "", "file with a client certificate")
+	set.StringVar(&f.certificateKey, "tls-key", "", "file with that certificate's key")
+	set.StringVar(&f.keyFile, "key-file", "", "file with a key that exists, to check that --request is allowed")
+	set.StringVar(&f.request, "request", "", "'METHOD URL' that this key may send")
+	return c
+}
+
+// needed are the settings that questions are made of.
+var needed = []string{"keys.brand", "keys.environments", "credentials"}
+
+// replicas reads the flags. Where the configuration cannot be read, replicas are asked
+// for their state all the same: it is what they have refused, too.
+func (f replicasFlags) replicas(g *globals) (r doctor.Replicas, faults []doctor.Result, err error) {
+	switch {
+	case len(f.ops)+len(f.grpc) == 0:
+		return r, nil, usageError{errors.New("nothing to ask: name --ops or --grpc")}
+	case (f.keyFile == "") != (f.request == ""):
+		return r, nil, usageError{errors.New("--key-file and --request go together: name both")}
+	}
+	r = doctor.Replicas{Ops: f.ops, GRPC: f.grpc, Digest: f.digest, Wait: f.wait}
+	if r.TLS, err = f.tls(); err != nil {
+		return r, nil, err
+	}
+	settings, err := g.load(needed...)
+	if err != nil {
+		r.GRPC = nil
+		return r, configurationFaults(err), nil
+	}
+	if r.Questions, err = doctor.Questions(settings); err != nil {
+		return r, nil, err
+	}
+	if f.keyFile != "" {
+		q, err := f.keyQuestion(settings)
+		if err != nil {
+			return r, nil, err
+		}
+		r.Questions = append(r.Questions, q)
+	}
+	return r, nil, nil
+}
+
+func (f replicasFlags) keyQuestion(settings *config.Config) (doctor.Question, error) {
+	text, err := os.ReadFile(f.keyFile)
+	if err != nil {
+		return doctor.Question{}, fmt.Errorf("--key-file can't be read: %w", err)
+	}
+	method, target, _ := strings.Cut(f.request, " ")
+	return doctor.KeyQuestion(settings, authz.NewSecret(strings.TrimSpace(string(text))), method, target)
+}
+
+// tls is how checks are sent; nil for plain text.
+func (f replicasFlags) tls() (*tls.Config, error) {
+	switch {
+	case (f.certificate == "") != (f.certificateKey == ""):
+		return nil, usageError{errors.New("--tls-cert and --tls-key go together: name both")}
+	case f.authorities == "" && f.name+f.certificate != "":
+		return nil, usageError{errors.New("--tls-name or --tls-cert without --tls-ca: name the authorities of the service's certificate")}
+	case f.authorities == "":
+		return nil, nil
+	}
+	text, err := os.ReadFile(f.authorities)
+	if err != nil {
+		return nil, fmt.Errorf("--tls-ca can't be read: %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("--tls-ca: %s holds no certificate: write a PEM file", f.authorities)
+	}
+	secure := &tls.Config{RootCAs: roots, ServerName: f.name, MinVersion: tls.VersionTLS12}
+	if f.certificate != "" {
+		pair, err := tls.LoadX509KeyPair(f.certificate, f.certificateKey)
+		if err != nil {
+			return nil, fmt.Errorf("--tls-cert: %w", err)
+		}
+		secure.Certificates = []tls.Certificate{pair}
+	}
+	if f.name == "" { // any name in a certificate of these authorities
+		secure.InsecureSkipVerify = true // #nosec G402 -- verified here
+		secure.VerifyConnection = func(s tls.ConnectionState) error {
+			intermediates := x509.NewCertPool()
+			for _, c := range s.PeerCertificates[1:] {
+				intermediates.AddCert(c)
+			}
+			_, err := s.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: intermediates})
+			return err
+		}
+	}
+	return secure, nil
+}

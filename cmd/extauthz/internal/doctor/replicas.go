@@ -1,0 +1,228 @@
+package doctor
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"extauthz/cmd/extauthz/internal/conditions"
+)
+
+// Replicas says how the replicas of a service are examined over the network.
+type Replicas struct {
+	// Ops are URLs of ops listeners, http://HOST:PORT. Each address of HOST is a replica.
+	Ops []string
+	// GRPC are listeners for checks, HOST:PORT. Each address of HOST is asked.
+	GRPC []string
+	TLS  *tls.Config // for GRPC; nil: plain text
+	// Digest is the SHA-256 of the configuration file that each replica is to have
+	// read, in hexadecimal; "": any.
+	Digest string
+	// Wait is how long a replica may take to read it, to start and to end. Kubernetes
+	// passes a changed ConfigMap on within a minute or two.
+	Wait      time.Duration
+	Questions []Question
+}
+
+// The times of an examination over the network.
+const (
+	askEvery = time.Second     // between two examinations of replicas that are not settled
+	askTime  = 3 * time.Second // for one answer
+	// askBytes is the longest answer of /readyz that is read.
+	askBytes = 1 << 20
+)
+
+// notInEffect are conditions of a replica that runs on with what it had, so that what
+// an upgrade has changed does not count there.
+var notInEffect = []conditions.Name{conditions.ConfigRefused, conditions.CertificateRefused}
+
+// ExamineReplicas asks every replica until all are settled: serving, with the
+// configuration read that they are to have. What is not settled within the wait is
+// reported as it is then.
+func ExamineReplicas(ctx context.Context, c Replicas) []Result {
+	limited, cancel := context.WithTimeout(ctx, max(c.Wait, time.Nanosecond))
+	defer cancel()
+	tick := time.NewTicker(askEvery)
+	defer tick.Stop()
+	for {
+		a := &asking{Replicas: c}
+		a.ops(ctx)
+		if !a.pending || limited.Err() != nil { // decisions of replicas that settle would say nothing
+			a.grpc(ctx)
+		}
+		if !a.pending || limited.Err() != nil {
+			return a.results
+		}
+		select {
+		case <-limited.Done():
+		case <-tick.C:
+		}
+	}
+}
+
+// asking is one examination of all replicas.
+type asking struct {
+	Replicas
+	report
+	pending bool // something may settle by itself
+}
+
+// unsettled reports a failure that time may end.
+func (a *asking) unsettled(name, remedy, format string, args ...any) {
+	a.pending = true
+	a.add(name, Failed, remedy, format, args...)
+}
+
+// addresses resolves the host of HOST:PORT, and reports where it cannot.
+func (a *asking) addresses(ctx context.Context, target string) (addresses []string) {
+	host, port, err := net.SplitHostPort(target)
+	if err != nil {
+		a.add(target, Failed, "write HOST:PORT", "it is no address")
+		return nil
+	}
+	limited, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	found, err := net.DefaultResolver.LookupNetIP(limited, "ip", host)
+	if err != nil || len(found) == 0 {
+		a.unsettled(target, "wait until a replica is ready: kubectl get pods names those that are not", "no replica has this name in the DNS: %v", err)
+		return nil
+	}
+	for _, ip := range found {
+		addresses = append(addresses, net.JoinHostPort(ip.Unmap().String(), port))
+	}
+	slices.Sort(addresses)
+	return slices.Compact(addresses)
+}
+
+// readyAnswer is what /readyz returns.
+type readyAnswer struct {
+	State      string
+	Conditions []conditions.Condition
+	Config     struct {
+		Error  string
+		Digest string // "": an older release, or a file with secrets in it
+	}
+}
+
+// ops asks each replica for its state, its conditions and its configuration.
+func (a *asking) ops(ctx context.Context) {
+	for _, target := range a.Ops {
+		u, err := url.Parse(target)
+		if err != nil || u.Host == "" {
+			a.add(target, Failed, "write http://HOST:PORT", "it is no URL")
+			continue
+		}
+		for _, address := range a.addresses(ctx, u.Host) {
+			name := "replica " + address
+			ready, err := askReady(ctx, u.Scheme, address)
+			if err != nil {
+				a.unsettled(name, "see its log: kubectl logs; a NetworkPolicy may refuse the connection too", "/readyz is not answered: %v", err)
+				continue
+			}
+			a.replica(name, ready)
+		}
+	}
+}
+
+// replica reports the state and the conditions of one replica.
+func (a *asking) replica(name string, ready readyAnswer) {
+	switch {
+	case a.Digest == "":
+	case ready.Config.Digest == "":
+		a.add(name, Warning, "move secrets out of the configuration file, and run this by the release of the replicas", "it does not report which configuration it has read")
+	case ready.Config.Digest != a.Digest:
+		a.unsettled(name, "wait for the rollout, and see the replica's log; kubectl rollout restart has it read the configuration at once", "it has not read the configuration of this release")
+		return
+	}
+	text := "it is " + ready.State
+	switch ready.State {
+	case "serving":
+		a.add(name, OK, "", "%s", text)
+	case "not_ready":
+		a.add(name, Failed, "see the conditions below, and its log", "%s", text)
+	default:
+		a.unsettled(name, "wait; the conditions below say for what", "%s", text)
+	}
+	for _, c := range ready.Conditions {
+		state := conditionState(c)
+		if slices.Contains(notInEffect, c.Name) {
+			state = Failed
+		}
+		a.add(conditionName(name, c), state, c.Remedy, "%s, since %s", c.Text, c.Since.Format(time.RFC3339))
+	}
+}
+
+// askReady asks one replica. With https its certificate is not verified: nothing
+// secret is sent to it, and it is for names, not for addresses of pods.
+func askReady(ctx context.Context, scheme, address string) (ready readyAnswer, err error) {
+	client := http.Client{Timeout: askTime, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} // #nosec G402 -- see above
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+address+"/readyz", nil)
+	if err != nil {
+		return ready, err
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		var wrapped *url.Error
+		if errors.As(err, &wrapped) {
+			err = wrapped.Err // the address is in the result's name
+		}
+		return ready, err
+	}
+	defer func() { _ = res.Body.Close() }()
+	if err := json.NewDecoder(io.LimitReader(res.Body, askBytes)).Decode(&ready); err != nil || ready.State == "" {
+		return ready, fmt.Errorf("status %d without a state: this is no extauthz", res.StatusCode)
+	}
+	return ready, nil
+}
+
+// grpc sends every question to each listener.
+func (a *asking) grpc(ctx context.Context) {
+	for _, target := range a.GRPC {
+		for _, address := range a.addresses(ctx, target) {
+			name := "checks at " + target
+			if address != target {
+				name += " (" + address + ")"
+			}
+			a.checks(ctx, name, address)
+		}
+	}
+}
+
+// checks reports the answers of one listener: a line for all that are as they have to
+// be, and one for each other.
+func (a *asking) checks(ctx context.Context, name, address string) {
+	client, closing, err := dialChecks(address, a.TLS)
+	if err != nil {
+		a.add(name, Failed, "write HOST:PORT", "%v", err)
+		return
+	}
+	defer closing()
+	var right []string
+	for _, q := range a.Questions {
+		limited, cancel := context.WithTimeout(ctx, askTime)
+		got, err := client.ask(limited, q.Request)
+		cancel()
+		if err != nil {
+			a.unsettled(name, a.unanswered(), "%s: no answer: %v", q.Name, err)
+			return
+		}
+		state, text, remedy := q.Judge(got)
+		if state == OK {
+			right = append(right, q.Name+": "+text)
+			continue
+		}
+		a.add(name, state, remedy, "%s: %s", q.Name, text)
+	}
+	if len(right) > 0 {
+		a.add(name, OK, "", "%s", strings.Join(right, "; "))
+	}
+}
