@@ -31,6 +31,15 @@ var trials = []trial{
 	{"ForceDelete", false, forceDelete},
 	{"Kill", false, kill},
 	{"NodeCutOff", false, nodeCutOff},
+	{"ScaleThenUpgrade", false, scaleThenUpgrade},
+	{"Autoscale", false, autoscale},
+	{"RefusedUpgrade", false, refusedUpgrade},
+	{"Reload", false, reload},
+	{"FaultyReload", false, faultyReload},
+	{"NetworkPolicy", false, networkPolicy},
+	{"Restricted", false, restricted},
+	{"Migrations", false, migrations},
+	{"EmptyDatabase", false, emptyDatabase},
 }
 
 // TestNodes: the documented installation on two nodes, and what is done to it
