@@ -9,7 +9,7 @@ import (
 // helmUpgrade is the documented upgrade, with values.
 func (s *site) helmUpgrade(t *testing.T, values ...string) {
 	t.Helper()
-	args := []string{"upgrade", "extauthz", s.chart, "-n", "extauthz", "--reset-then-reuse-values"}
+	args := []string{"upgrade", "extauthz", s.chart, "-n", s.release, "--reset-then-reuse-values"}
 	for _, v := range values {
 		args = append(args, "--set", v)
 	}
@@ -33,7 +33,7 @@ func upgrade(t *testing.T, s *site) {
 func rollback(t *testing.T, s *site) {
 	before := s.podNames(t)
 	s.under(t, 0, func() {
-		s.must(t, "helm", "rollback", "extauthz", "-n", "extauthz")
+		s.must(t, "helm", "rollback", "extauthz", "-n", s.release)
 		s.rolledOut(t)
 	})
 	for name := range s.podNames(t) {

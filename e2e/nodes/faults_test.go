@@ -41,7 +41,7 @@ func (s *site) podNames(t *testing.T) map[string]bool {
 func (s *site) ready(t *testing.T, replicas int) {
 	t.Helper()
 	s.within(t, 2*time.Minute, func() error {
-		said, err := s.Try("kubectl", "-n", "extauthz", "get", "deployment", "extauthz", "-o", "jsonpath={.status.readyReplicas} {.status.replicas}")
+		said, err := s.Try("kubectl", "-n", s.release, "get", "deployment", "extauthz", "-o", "jsonpath={.status.readyReplicas} {.status.replicas}")
 		if want := fmt.Sprintf("%d %d", replicas, replicas); err != nil || said != want {
 			return fmt.Errorf("ready and all replicas are %q, want %q (%v)", said, want, err)
 		}

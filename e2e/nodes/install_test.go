@@ -34,11 +34,12 @@ const unchecked = `                        - match: {prefix: "/unchecked/"}
 // replicas, and then what the notes name: a key, an Envoy.
 func install(t *testing.T, s *site) {
 	begin := time.Now()
-	s.must(t, "helm", "install", "extauthz", s.chart, "-n", "extauthz", "--create-namespace", "-f", "../../helm/extauthz/ci/trial-values.yaml", "--set", "replicaCount=3")
+	s.must(t, "helm", "install", "extauthz", s.chart, "-n", s.release, "--create-namespace", "-f", "../../helm/extauthz/ci/trial-values.yaml", "--set", "replicaCount=3")
 	s.rolledOut(t)
 	t.Logf("%s: three replicas, Postgres and Redis are ready after %v", t.Name(), time.Since(begin).Round(100*time.Millisecond))
 	s.choose(t)
 	s.key = s.newKey(t, "alice")
+	s.Apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n")
 	s.startGateway(t)
 	s.answers(t, http.StatusOK, s.key)
 	s.answers(t, http.StatusUnauthorized, "")
@@ -72,10 +73,10 @@ func (s *site) newKey(t *testing.T, user string) string {
 }
 
 // startGateway puts the printed Envoy into the cluster, with a route for the control.
-func (s *site) startGateway(t *testing.T) {
+func (s *site) startGateway(t *testing.T, flags ...string) {
 	t.Helper()
-	s.Apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n")
-	printed := s.service(t, "envoy", "bootstrap", "--listen", "0.0.0.0:10000", "--upstream", "orders.shop.svc.cluster.local:8080", "--service", "extauthz-headless.extauthz.svc.cluster.local:9001")
+	printed := s.service(t, append([]string{"envoy", "bootstrap", "--listen", "0.0.0.0:10000", "--upstream", "orders." + s.shop + ".svc.cluster.local:8080",
+		"--service", "extauthz-headless." + s.release + ".svc.cluster.local:9001"}, flags...)...)
 	if !strings.Contains(printed, catchAll) {
 		t.Fatal("the printed configuration has no catch-all")
 	}
@@ -85,7 +86,7 @@ func (s *site) startGateway(t *testing.T) {
 		t.Fatal(err)
 	}
 	image := regexp.MustCompile(`envoyproxy/envoy:v[0-9.]+`).Find(compose)
-	s.Apply(strings.NewReplacer("NODE", s.stays.Name, "ENVOY_IMAGE", string(image)).Replace(gateway))
+	s.Apply(strings.NewReplacer("SHOP", s.shop, "NODE", s.stays.Name, "ENVOY_IMAGE", string(image)).Replace(gateway))
 	s.awaitGateway(t)
 }
 
@@ -96,16 +97,16 @@ func (s *site) configureGateway(t *testing.T, configuration string) {
 	if err := os.WriteFile(file, []byte(configuration), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.Apply(s.must(t, "kubectl", "-n", "shop", "create", "configmap", "envoy", "--from-file="+file, "--dry-run=client", "-o", "yaml"))
+	s.Apply(s.must(t, "kubectl", "-n", s.shop, "create", "configmap", "envoy", "--from-file="+file, "--dry-run=client", "-o", "yaml"))
 }
 
 // awaitGateway waits for Envoy and finds its address.
 func (s *site) awaitGateway(t *testing.T) {
 	t.Helper()
 	for _, name := range []string{"orders", "envoy"} {
-		s.must(t, "kubectl", "-n", "shop", "rollout", "status", "deployment/"+name, "--timeout=120s")
+		s.must(t, "kubectl", "-n", s.shop, "rollout", "status", "deployment/"+name, "--timeout=120s")
 	}
-	s.envoy = s.must(t, "kubectl", "-n", "shop", "get", "pods", "-l", "app=envoy", "-o", "jsonpath={.items[0].status.podIP}") + ":10000"
+	s.envoy = s.must(t, "kubectl", "-n", s.shop, "get", "pods", "-l", "app=envoy", "-o", "jsonpath={.items[0].status.podIP}") + ":10000"
 }
 
 // answers waits until a request with a key gets a status.

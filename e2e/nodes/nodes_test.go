@@ -38,6 +38,7 @@ var trials = []trial{
 	{"FaultyReload", false, faultyReload},
 	{"NetworkPolicy", false, networkPolicy},
 	{"Restricted", false, restricted},
+	{"Certificates", false, certificates},
 	{"Migrations", false, migrations},
 	{"EmptyDatabase", false, emptyDatabase},
 }
@@ -59,7 +60,7 @@ func TestNodes(t *testing.T) {
 		return
 	}
 	cluster := parts.StartCluster(t, filepath.Join(images, "images"), 2)
-	s := &site{Cluster: cluster, chart: filepath.Join(images, "extauthz.tgz")}
+	s := &site{Cluster: cluster, chart: filepath.Join(images, "extauthz.tgz"), release: "extauthz", shop: "shop"}
 	if !t.Run("Install", func(t *testing.T) { install(t, s) }) {
 		return
 	}
@@ -73,11 +74,13 @@ func TestNodes(t *testing.T) {
 // site is a cluster with a release of the chart, an upstream and an Envoy.
 type site struct {
 	*parts.Cluster
-	chart string
-	stays *parts.Node // has the database, the upstream and Envoy
-	goes  *parts.Node // is taken away
-	envoy string      // where Envoy listens
-	key   string      // may read orders
+	chart   string
+	release string      // namespace of the release
+	shop    string      // namespace of upstream and Envoy
+	stays   *parts.Node // has the database, the upstream and Envoy
+	goes    *parts.Node // is taken away
+	envoy   string      // where Envoy listens
+	key     string      // may read orders
 }
 
 // must runs a command and returns what it prints.
@@ -93,7 +96,7 @@ func (s *site) must(t *testing.T, name string, args ...string) string {
 // kubectl is for the release's namespace.
 func (s *site) kubectl(t *testing.T, args ...string) string {
 	t.Helper()
-	return s.must(t, "kubectl", append([]string{"-n", "extauthz"}, args...)...)
+	return s.must(t, "kubectl", append([]string{"-n", s.release}, args...)...)
 }
 
 // service runs a command of the service in one of its pods.
@@ -131,7 +134,7 @@ func (s *site) under(t *testing.T, most int, change func()) *load {
 // explain logs what Envoy and the cluster have to say about a trial that failed.
 func (s *site) explain(t *testing.T) {
 	t.Helper()
-	logs, _ := s.Try("kubectl", "-n", "shop", "logs", "deployment/envoy", "--since=90s")
+	logs, _ := s.Try("kubectl", "-n", s.shop, "logs", "deployment/envoy", "--since=90s")
 	n := 0
 	for line := range strings.Lines(logs) {
 		if !strings.Contains(line, `"status":200`) && n < 12 {
@@ -139,7 +142,7 @@ func (s *site) explain(t *testing.T) {
 			n++
 		}
 	}
-	for _, args := range [][]string{{"get", "pods", "-A", "-o", "wide"}, {"-n", "extauthz", "get", "events", "--sort-by=.lastTimestamp"}} {
+	for _, args := range [][]string{{"get", "pods", "-A", "-o", "wide"}, {"-n", s.release, "get", "events", "--sort-by=.lastTimestamp"}} {
 		said, _ := s.Try("kubectl", args...)
 		lines := strings.Split(said, "\n")
 		t.Logf("kubectl %s:\n%s", strings.Join(args, " "), strings.Join(lines[max(0, len(lines)-25):], "\n"))

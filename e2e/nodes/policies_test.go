@@ -35,7 +35,7 @@ spec:
 func networkPolicy(t *testing.T, s *site) {
 	s.Apply(fmt.Sprintf(visitors, "friend") + "---" + fmt.Sprintf(visitors, "stranger"))
 	for _, name := range []string{"friend", "stranger"} {
-		s.must(t, "kubectl", "-n", "shop", "wait", "--for=condition=Ready", "pod/"+name, "--timeout=60s")
+		s.must(t, "kubectl", "-n", s.shop, "wait", "--for=condition=Ready", "pod/"+name, "--timeout=60s")
 	}
 	s.under(t, 0, func() {
 		if !s.reaches("stranger", 9001) {
@@ -58,20 +58,20 @@ func networkPolicy(t *testing.T, s *site) {
 		t.Error("the management API can be reached")
 	}
 	s.helmUpgrade(t, "networkPolicy.grpcFrom=null")
-	s.must(t, "kubectl", "-n", "shop", "delete", "pod", "friend", "stranger")
+	s.must(t, "kubectl", "-n", s.shop, "delete", "pod", "friend", "stranger")
 }
 
 // reaches tells whether a pod of the namespace shop gets a connection to a port of all
 // replicas.
 func (s *site) reaches(pod string, port int) bool {
-	addresses, err := s.Try("kubectl", "-n", "extauthz", "get", "pods", "-l", replicas, "-o", "jsonpath={.items[*].status.podIP}")
+	addresses, err := s.Try("kubectl", "-n", s.release, "get", "pods", "-l", replicas, "-o", "jsonpath={.items[*].status.podIP}")
 	if err != nil {
 		return false
 	}
 	for _, address := range strings.Fields(addresses) {
 		// What is dropped on its way gets no answer.
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		cmd := s.Command("kubectl", "-n", "shop", "exec", pod, "--", "bash", "-c", fmt.Sprintf("exec 3<>/dev/tcp/%s/%d", address, port))
+		cmd := s.Command("kubectl", "-n", s.shop, "exec", pod, "--", "bash", "-c", fmt.Sprintf("exec 3<>/dev/tcp/%s/%d", address, port))
 		waiting := exec.CommandContext(ctx, cmd.Path, cmd.Args[1:]...)
 		waiting.Env = cmd.Env
 		err := waiting.Run()

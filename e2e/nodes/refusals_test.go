@@ -30,7 +30,7 @@ func refusedUpgrade(t *testing.T, s *site) {
 				t.Errorf("%s was ended", name)
 			}
 		}
-		s.must(t, "helm", "rollback", "extauthz", "-n", "extauthz")
+		s.must(t, "helm", "rollback", "extauthz", "-n", s.release)
 		s.rolledOut(t)
 	})
 	s.ready(t, 3)
@@ -88,10 +88,10 @@ func faultyReload(t *testing.T, s *site) {
 		if err := s.opens(3); err != nil {
 			t.Errorf("the rules before do not count any more: %v", err)
 		}
-		if said, err := s.Try("helm", "test", "extauthz", "-n", "extauthz", "--logs"); err == nil {
+		if said, err := s.Try("helm", "test", "extauthz", "-n", s.release, "--logs"); err == nil {
 			t.Errorf("helm test passes while the configuration is refused: %s", said)
 		}
-		s.must(t, "helm", "rollback", "extauthz", "-n", "extauthz")
+		s.must(t, "helm", "rollback", "extauthz", "-n", s.release)
 		for name := range before {
 			s.within(t, 3*time.Minute, func() error {
 				if status := s.status(t, name); strings.Contains(status, "configuration_refused") {
@@ -100,7 +100,7 @@ func faultyReload(t *testing.T, s *site) {
 				return nil
 			})
 		}
-		if said, err := s.Try("helm", "test", "extauthz", "-n", "extauthz", "--logs"); err != nil {
+		if said, err := s.Try("helm", "test", "extauthz", "-n", s.release, "--logs"); err != nil {
 			t.Errorf("helm test: %v: %s", err, said)
 		}
 	})

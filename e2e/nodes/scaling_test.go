@@ -75,7 +75,7 @@ func (s *site) wanted(t *testing.T) (n int) {
 // watched returns the fewest ready replicas that there were during a change.
 func (s *site) watched(t *testing.T, change func()) (fewest int) {
 	t.Helper()
-	watch := s.Command("kubectl", "-n", "extauthz", "get", "deployment", "extauthz", "--watch", "-o", `jsonpath={.status.readyReplicas}{"\n"}`)
+	watch := s.Command("kubectl", "-n", s.release, "get", "deployment", "extauthz", "--watch", "-o", `jsonpath={.status.readyReplicas}{"\n"}`)
 	out, err := watch.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

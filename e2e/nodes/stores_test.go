@@ -23,7 +23,7 @@ func emptyDatabase(t *testing.T, s *site) {
 	lost, begin := s.key, time.Now()
 	s.kubectl(t, "delete", "pod", "-l", "app.kubernetes.io/component=trial-postgres")
 	s.within(t, 2*time.Minute, func() error {
-		said, err := s.Try("kubectl", "-n", "extauthz", "exec", "deployment/extauthz", "--", "extauthz", "keys", "create", "--user", "bob", "--name", "after", "--scope", "orders:read", "-o", "json")
+		said, err := s.Try("kubectl", "-n", s.release, "exec", "deployment/extauthz", "--", "extauthz", "keys", "create", "--user", "bob", "--name", "after", "--scope", "orders:read", "-o", "json")
 		var made struct{ Key string }
 		if err == nil {
 			err = json.Unmarshal([]byte(said), &made)
