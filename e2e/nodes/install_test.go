@@ -30,7 +30,7 @@ const unchecked = `                        - match: {prefix: "/unchecked/"}
                               disabled: true
 `
 
-// install is what README and docs/deployment.md tell a new user to do, with three
+// install is what README and docs/deployment.md have a new user do, with three
 // replicas, and then what the notes name: a key, an Envoy.
 func install(t *testing.T, s *site) {
 	begin := time.Now()

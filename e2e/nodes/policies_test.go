@@ -31,7 +31,7 @@ spec:
 `
 
 // networkPolicy: the gateway reaches the gRPC port, another pod of its namespace does
-// not; and nobody from outside reaches the management API, which is on loopback.
+// not; no pod reaches the management API, which is on loopback.
 func networkPolicy(t *testing.T, s *site) {
 	s.Apply(fmt.Sprintf(visitors, "friend") + "---" + fmt.Sprintf(visitors, "stranger"))
 	for _, name := range []string{"friend", "stranger"} {
@@ -61,7 +61,7 @@ func networkPolicy(t *testing.T, s *site) {
 	s.must(t, "kubectl", "-n", s.shop, "delete", "pod", "friend", "stranger")
 }
 
-// reaches tells whether a pod of the namespace shop gets a connection to a port of all
+// reaches reports whether a pod of the namespace shop gets a connection to a port of all
 // replicas.
 func (s *site) reaches(pod string, port int) bool {
 	addresses, err := s.Try("kubectl", "-n", s.release, "get", "pods", "-l", replicas, "-o", "jsonpath={.items[*].status.podIP}")

@@ -71,7 +71,7 @@ func (s *site) opens(times int) error {
 }
 
 // faultyReload: rules that the service refuses. It goes on with those before, and
-// says so where people look.
+// shows that in /readyz and helm test.
 func faultyReload(t *testing.T, s *site) {
 	s.ready(t, 3)
 	before := s.podNames(t)

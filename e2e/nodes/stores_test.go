@@ -32,7 +32,7 @@ func emptyDatabase(t *testing.T, s *site) {
 		return err
 	})
 	s.answers(t, http.StatusOK, s.key)
-	t.Logf("%s: a key of the new database is good after %v", t.Name(), time.Since(begin).Round(100*time.Millisecond))
+	t.Logf("%s: a key of the new database is allowed after %v", t.Name(), time.Since(begin).Round(100*time.Millisecond))
 	s.within(t, maxStale, func() error {
 		for range 6 { // of every replica
 			if got := s.once(lost); got != http.StatusUnauthorized {

@@ -55,7 +55,7 @@ func nodesFolder(tb testing.TB) string {
 	return installedFolder(tb, "kube", "tools/kube/go.mod")
 }
 
-// HasClusterParts tells whether Kubernetes' programs were built.
+// HasClusterParts reports whether Kubernetes' programs were built.
 func HasClusterParts(tb testing.TB) bool {
 	tb.Helper()
 	_, err := os.Stat(filepath.Join(nodesFolder(tb), "nodes"))
@@ -113,6 +113,7 @@ func StartCluster(tb testing.TB, images string, nodes int) *Cluster {
 func (c *Cluster) stop() {
 	for _, n := range c.Nodes {
 		_ = n.init.Process.Kill()
+		_ = n.init.Wait() // returns when all others have ended
 	}
 	for _, cmd := range c.commands {
 		_ = cmd.Process.Kill()
@@ -239,7 +240,7 @@ func (c *Cluster) startAddons() {
 // its path.
 func (c *Cluster) Command(name string, args ...string) *exec.Cmd {
 	helm := ChartPart(c.tb, "helm")
-	home := filepath.Join(c.dir, "helm") // neither repositories nor plugins of whoever runs this
+	home := filepath.Join(c.dir, "helm") // neither repositories nor plugins of the user
 	path := nodesFolder(c.tb) + ":" + filepath.Dir(helm) + ":" + os.Getenv("PATH")
 	switch name {
 	case "kubectl":
