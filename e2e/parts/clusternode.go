@@ -182,7 +182,7 @@ func (n *Node) startContainerd() {
  {"type": "portmap", "capabilities": {"portMappings": true}}]}
 `, n.pods()))
 	write(n.c.tb, filepath.Join(n.dir, "containerd.toml"), fmt.Sprintf(`version = 2
-root = "%[1]s/containerd"
+root = "/var/lib/containerd" # in memory, as all of this node's state: a disk would be asked to sync each file
 state = "/run/containerd"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "localhost/pause:local"
