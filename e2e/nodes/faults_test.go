@@ -11,7 +11,7 @@ import (
 	"extauthz/e2e/parts"
 )
 
-const replicas = "app.kubernetes.io/name=extauthz,!app.kubernetes.io/component"
+const replicas = "app.kubernetes.io/component=service"
 
 // pods are the service's pods on a node; "" is all nodes. Those that are being ended
 // are left out.

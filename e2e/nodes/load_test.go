@@ -110,12 +110,20 @@ func (s *stream) answered() int {
 type load struct {
 	checked, control *stream
 	begin            time.Time
+	end              func() // stops the load and waits for its last answers
 }
 
 // startLoad begins a load and returns when it flows.
 func startLoad(t *testing.T, address, key string) *load {
 	t.Helper()
 	l := &load{begin: time.Now(), checked: startStream("http://"+address+"/orders/42", key, checkedRate), control: startStream("http://"+address+"/unchecked/42", "", controlRate)}
+	l.end = sync.OnceFunc(func() {
+		close(l.checked.stop)
+		close(l.control.stop)
+		l.checked.ended.Wait()
+		l.control.ended.Wait()
+	})
+	t.Cleanup(l.end) // also where the trial is given up
 	l.flow(checkedRate)
 	return l
 }
@@ -125,14 +133,6 @@ func (l *load) flow(requests int) {
 	for target := l.checked.answered() + requests; l.checked.answered() < target; {
 		time.Sleep(10 * time.Millisecond)
 	}
-}
-
-// end stops the load and waits for its last answers.
-func (l *load) end() {
-	close(l.checked.stop)
-	close(l.control.stop)
-	l.checked.ended.Wait()
-	l.control.ended.Wait()
 }
 
 func (l *load) String() string {

@@ -137,7 +137,7 @@ func (s *site) explain(t *testing.T) {
 	logs, _ := s.Try("kubectl", "-n", s.shop, "logs", "deployment/envoy", "--since=90s")
 	n := 0
 	for line := range strings.Lines(logs) {
-		if !strings.Contains(line, `"status":200`) && n < 12 {
+		if strings.Contains(line, `"status":`) && !strings.Contains(line, `"status":200`) && n < 8 {
 			t.Logf("envoy: %.400s", line)
 			n++
 		}
@@ -145,6 +145,6 @@ func (s *site) explain(t *testing.T) {
 	for _, args := range [][]string{{"get", "pods", "-A", "-o", "wide"}, {"-n", s.release, "get", "events", "--sort-by=.lastTimestamp"}} {
 		said, _ := s.Try("kubectl", args...)
 		lines := strings.Split(said, "\n")
-		t.Logf("kubectl %s:\n%s", strings.Join(args, " "), strings.Join(lines[max(0, len(lines)-25):], "\n"))
+		t.Logf("kubectl %s:\n%s", strings.Join(args, " "), strings.Join(lines[max(0, len(lines)-16):], "\n"))
 	}
 }
