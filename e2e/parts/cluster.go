@@ -219,7 +219,7 @@ func (c *Cluster) startControlPlane() {
 	controllers, scheduler := c.kubeconfig("controllers"), c.kubeconfig("scheduler")
 	c.run("kube-controller-manager", c.program("kube-controller-manager"), "--kubeconfig", controllers, "--authentication-kubeconfig", controllers, "--authorization-kubeconfig", controllers,
 		"--leader-elect=false", "--use-service-account-credentials", "--service-account-private-key-file", accounts.KeyFile, "--root-ca-file", api.CAFile, "--bind-address", "127.0.0.1",
-		"--node-monitor-grace-period", "20s", "--horizontal-pod-autoscaler-sync-period", "5s")
+		"--node-monitor-grace-period", "40s", "--horizontal-pod-autoscaler-sync-period", "5s")
 	c.run("kube-scheduler", c.program("kube-scheduler"), "--kubeconfig", scheduler, "--authentication-kubeconfig", scheduler, "--authorization-kubeconfig", scheduler, "--leader-elect=false", "--bind-address", "127.0.0.1")
 }
 
