@@ -6,7 +6,7 @@ ALL_ENVOYS  := 1.36.4 1.37.0 1.38.3 1.40.0
 LINT  := $(GO) tool -modfile=tools/go.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: image release e2e-compose test-alerts e2e-kube bench bench-all pgo bench-pgo bench-revocation bench-flood bench-feed bench-search help build test-chart parts vet lint fmt test test-full test-short clean run demo
+.PHONY: image release e2e-compose test-alerts e2e-kube e2e-kube-short bench bench-all pgo bench-pgo bench-revocation bench-flood bench-feed bench-search help build test-chart parts vet lint fmt test test-full test-short clean run demo
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,10 +77,15 @@ test-full: parts vet lint ## also what takes longer: every Envoy, a million keys
 	$(GO) test ./envoy -run '^$$' -fuzz FuzzBytesAreDecidedAboutAsMessages -fuzztime 60s -fuzzminimizetime 100x
 	$(GO) test ./envoy -run '^$$' -fuzz FuzzTheRealAuthorizerAnswersAnything -fuzztime 60s -fuzzminimizetime 100x
 
-e2e-kube: ## the chart, Istio, Envoy Gateway and Contour on a real Kubernetes API, as plain processes; as root (the first time half an hour more, to build them)
-	scripts/install-parts.sh gcc postgres redis chart kube contour $(addprefix envoy=,$(ENVOYS))
+e2e-kube: ## the chart on two nodes of a real Kubernetes under load, and Istio, Envoy Gateway and Contour on its API, as plain processes; as root (the first time 20 to 40 minutes more, to build them)
+	scripts/install-parts.sh gcc postgres redis chart kube nodes contour $(addprefix envoy=,$(ENVOYS))
 	CI=true $(GO) test -tags kube -count=1 -run 'Installs|Holds|Hook' -v -timeout 10m ./e2e/chart
 	CI=true $(GO) test -tags kube -count=1 -run '^(TestPlatforms|TestControlPlanes)$$' -v -timeout 20m ./e2e
+	CI=true $(GO) test -tags kube -count=1 -v -timeout 60m ./e2e/nodes
+
+e2e-kube-short: ## installation, upgrade and drain on these nodes, where e2e-kube has built them (2 minutes); else it says so
+	scripts/install-parts.sh postgres redis chart nodes=built
+	CI=true $(GO) test -tags kube -count=1 -short -v -timeout 10m ./e2e/nodes
 
 test-short: ## tests that need nothing beside Go, under a minute
 	$(GO) test -short ./...

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs or finds the real parts that tests run against, on Debian 12 and later.
-#   scripts/install-parts.sh [gcc] [curl] [postgres] [pgbouncer] [redis] [nginx] [caddy] [docker] [prometheus] [envoy=VERSION …] [traefik=VERSION] [caddy=VERSION] [backends] [kube] [contour] [chart]
+#   scripts/install-parts.sh [gcc] [curl] [postgres] [pgbouncer] [redis] [nginx] [caddy] [docker] [prometheus] [envoy=VERSION …] [traefik=VERSION] [caddy=VERSION] [backends] [kube] [nodes] [contour] [chart]
 # Skips what is there, asks nothing, starts no service. Run as root or with sudo.
 set -euo pipefail
 
@@ -14,10 +14,22 @@ contour_tools=$(cd "$(dirname "$0")/../tools/contour" && pwd)
 contour=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/contour/$(sha256sum "$contour_tools/go.mod" | cut -c1-12)
 caddies=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/caddy
 caddy_tools=$(cd "$(dirname "$0")/../tools/caddy" && pwd)
-packages=() envoys=() traefik= caddy= build_kube= build_contour= build_chart=
+packages=() envoys=() traefik= caddy= build_contour= build_chart=
+kube_programs=() definitions= # what is missing of kube and nodes
 
 fail() { echo "install-parts: $*" >&2; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
+
+# build_kube PROGRAM…: notes those that tools/kube/go.mod names and nobody has built.
+build_kube() {
+  local program
+  # Helm judges a chart by the version that the API says it has.
+  kubernetes=$(sed -n 's#.*k8s.io/kubernetes \(v[^ ]*\).*#\1#p' "$tools/go.mod")
+  "$kube/kube-apiserver" --version 2>/dev/null | grep -qF "$kubernetes" || rm -f "$kube/kube-apiserver"
+  for program in "$@"; do
+    [ -x "$kube/$program" ] || kube_programs+=("$program")
+  done
+}
 
 for part in "$@"; do
   case $part in
@@ -42,10 +54,19 @@ for part in "$@"; do
     kube) # the Kubernetes API, Istio's control plane and Envoy Gateway
       have etcd || packages+=(etcd-server)
       [ -x /usr/sbin/ip ] || have ip || packages+=(iproute2)
-      # Helm judges a chart by the version that the API says it has.
-      kubernetes=$(sed -n 's#.*k8s.io/kubernetes \(v[^ ]*\).*#\1#p' "$tools/go.mod")
-      "$kube/kube-apiserver" --version 2>/dev/null | grep -qF "$kubernetes" || rm -f "$kube/kube-apiserver" "$kube/complete"
-      [ -e "$kube/complete" ] || build_kube=yes ;;
+      build_kube kube-apiserver pilot-discovery envoy-gateway
+      [ -e "$kube/complete" ] || definitions=yes ;;
+    nodes | nodes=built) # Kubernetes with nodes that run pods; "built": where its programs are built already, and else nothing
+      if [ "$part" = nodes=built ] && [ ! -e "$kube/nodes" ]; then
+        echo "install-parts: Kubernetes is not built here: scripts/install-parts.sh nodes takes 20 to 40 minutes, once"
+        continue
+      fi
+      for package in etcd:etcd-server ip:iproute2 containerd:containerd runc:runc conntrack:conntrack ipset:ipset nft:nftables iptables:iptables nsenter:util-linux; do
+        PATH=$PATH:/usr/sbin have "${package%%:*}" || packages+=("${package#*:}")
+      done
+      [ -x /usr/lib/cni/bridge ] || packages+=(containernetworking-plugins)
+      # In the order in which something can be tried.
+      build_kube kube-apiserver kubelet kube-controller-manager kube-scheduler kube-proxy kubectl coredns pause metrics-server netpol ;;
     contour) [ -e "$contour/complete" ] || build_contour=yes ;; # its control plane
     chart) # Helm, its unit tests and documentation, and what Kubernetes' objects look like
       if [ ! -e "$chart/complete" ]; then
@@ -60,7 +81,7 @@ for part in "$@"; do
         python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
         have unzip || packages+=(unzip)
       fi ;;
-    *) fail "unknown part $part: name gcc, curl, postgres, pgbouncer, redis, nginx, caddy, docker, prometheus, envoy=VERSION, traefik=VERSION, caddy=VERSION, backends, kube, contour or chart" ;;
+    *) fail "unknown part $part: name gcc, curl, postgres, pgbouncer, redis, nginx, caddy, docker, prometheus, envoy=VERSION, traefik=VERSION, caddy=VERSION, backends, kube, nodes, contour or chart" ;;
   esac
 done
 
@@ -161,25 +182,35 @@ if [ -n "$caddy" ]; then
 fi
 
 # Programs and definitions of objects come from the modules that tools/kube/go.mod
-# names (20 minutes where nothing is compiled yet). Another go.mod is another folder.
-if [ -n "$build_kube" ]; then
-  have go || fail "kube-apiserver, istiod and Envoy Gateway are built with Go, which is missing"
+# names (20 to 40 minutes where nothing is compiled yet). Another go.mod is another folder.
+for program in "${kube_programs[@]}"; do
+  have go || fail "$program is built with Go, which is missing"
+  [ ! -x "$kube/$program" ] || continue # named by two parts
+  case $program in
+    pilot-discovery) package=istio.io/istio/pilot/cmd/pilot-discovery ;;
+    envoy-gateway) package=github.com/envoyproxy/gateway/cmd/envoy-gateway ;;
+    metrics-server) package=sigs.k8s.io/metrics-server/cmd/metrics-server ;;
+    coredns | pause | netpol) package=./$program ;;
+    *) package=k8s.io/kubernetes/cmd/$program ;;
+  esac
   mkdir -p "$kube"
   cd "$tools"
-  for package in k8s.io/kubernetes/cmd/kube-apiserver istio.io/istio/pilot/cmd/pilot-discovery github.com/envoyproxy/gateway/cmd/envoy-gateway; do
-    program=${package##*/}
-    [ ! -x "$kube/$program" ] || continue
-    echo "install-parts: building $program"
-    CGO_ENABLED=0 go build -ldflags="-s -w -X k8s.io/component-base/version.gitVersion=$kubernetes" -o "$kube/.$program" "$package" || fail "$program did not build"
-    mv "$kube/.$program" "$kube/$program"
-  done
+  echo "install-parts: building $program"
+  CGO_ENABLED=0 go build -ldflags="-s -w -X k8s.io/component-base/version.gitVersion=$kubernetes" -o "$kube/.$program" "$package" || fail "$program did not build"
+  mv "$kube/.$program" "$kube/$program"
+  cd /
+done
+if [ -n "$definitions" ]; then
+  cd "$tools"
   istio=$(go list -m -f '{{.Dir}}' istio.io/istio)/manifests/charts/base/files
   gateway=$(go list -m -f '{{.Dir}}' github.com/envoyproxy/gateway)/charts/gateway-crds-helm/templates
   # Of these charts only the conditions around a whole file are templates.
   cat "$istio/crd-all.gen.yaml" >"$kube/istio-crds.yaml"
   sed '/^{{-.*}}$/d' "$gateway/standard-gatewayapi-crds.yaml" "$gateway"/generated/*.yaml >"$kube/envoy-gateway-crds.yaml"
   touch "$kube/complete"
+  cd /
 fi
+if [ -x "$kube/netpol" ] && [ -x "$kube/metrics-server" ]; then touch "$kube/nodes"; fi
 
 # Contour is compiled from the module that tools/contour/go.mod names, unoptimised, which
 # takes less time (some minutes). Its definitions of objects come along.

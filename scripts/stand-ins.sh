@@ -73,7 +73,7 @@ stand_in() {
       mkdir -p "$root/var/lib/postgresql/data"
       chown -R 998:998 "$root/var/lib/postgresql" && chmod 700 "$root/var/lib/postgresql/data"
       cp scripts/compose/stand-in-postgres.sh "$root/usr/bin/entrypoint"
-      keep "$name" 'ENTRYPOINT ["entrypoint"]' "ENV PATH=$home/bin:/usr/bin:/bin" 'ENV PGDATA=/var/lib/postgresql/data' 'VOLUME /var/lib/postgresql/data' ;;
+      keep "$name" 'ENTRYPOINT ["entrypoint"]' "ENV PATH=$home/bin:/usr/bin:/bin" 'ENV PGDATA=/var/lib/postgresql/data' 'VOLUME /var/lib/postgresql/data' 'STOPSIGNAL SIGINT' ;;
     envoy)
       scripts/install-parts.sh "envoy=$envoy_version" >&2
       lay_out envoy

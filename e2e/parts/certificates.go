@@ -65,15 +65,20 @@ func (a *Authority) Issue(dir string, names ...string) Certificates {
 // IssueFor is Issue with the time in which the certificate is valid.
 func (a *Authority) IssueFor(dir string, from, to time.Time, names ...string) Certificates {
 	a.tb.Helper()
+	return a.issue(dir, x509.Certificate{Subject: pkix.Name{CommonName: "test"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: names, NotBefore: from, NotAfter: to})
+}
+
+// issue signs what a template says of subject, names and time.
+func (a *Authority) issue(dir string, template x509.Certificate) Certificates {
+	a.tb.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		a.tb.Fatal(err)
 	}
 	a.n++
-	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(a.n), Subject: pkix.Name{CommonName: "test"},
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: names, KeyUsage: x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-		NotBefore:   from, NotAfter: to}, a.cert, key.Public(), a.key)
+	template.SerialNumber, template.KeyUsage = big.NewInt(a.n), x509.KeyUsageDigitalSignature
+	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
+	der, err := x509.CreateCertificate(rand.Reader, &template, a.cert, key.Public(), a.key)
 	if err != nil {
 		a.tb.Fatal(err)
 	}

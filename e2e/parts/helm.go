@@ -32,6 +32,16 @@ func repository(tb testing.TB, name string) string {
 // folder of the cache which is named by the sum of the files that pin it.
 func installedPart(tb testing.TB, kind, name string, pins ...string) string {
 	tb.Helper()
+	dir := installedFolder(tb, kind, pins...)
+	if _, err := os.Stat(filepath.Join(dir, "complete")); err != nil {
+		Missing(tb, errors.New("run scripts/install-parts.sh "+kind))
+	}
+	return filepath.Join(dir, name)
+}
+
+// installedFolder is that folder, which may not be there.
+func installedFolder(tb testing.TB, kind string, pins ...string) string {
+	tb.Helper()
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		tb.Fatal(err)
@@ -44,11 +54,7 @@ func installedPart(tb testing.TB, kind, name string, pins ...string) string {
 		}
 		text = append(text, t...)
 	}
-	dir := filepath.Join(cache, "extauthz", kind, fmt.Sprintf("%x", sha256.Sum256(text))[:12])
-	if _, err := os.Stat(filepath.Join(dir, "complete")); err != nil {
-		Missing(tb, errors.New("run scripts/install-parts.sh "+kind))
-	}
-	return filepath.Join(dir, name)
+	return filepath.Join(cache, "extauthz", kind, fmt.Sprintf("%x", sha256.Sum256(text))[:12])
 }
 
 // ChartPart is the path of something that `scripts/install-parts.sh chart` made: helm,

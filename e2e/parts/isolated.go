@@ -1,8 +1,10 @@
 package parts
 
 import (
+	"bytes"
 	"errors"
 	"flag"
+	"io"
 	"os"
 	"os/exec"
 	"runtime"
@@ -22,56 +24,77 @@ const isolatedVariable = "E2E_ISOLATED"
 func Isolated(t *testing.T, addresses ...string) bool {
 	t.Helper()
 	if isolated() {
-		// No mount made here is seen outside.
-		if err := syscall.Mount("none", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
-			t.Fatal(err)
-		}
-		ip(t, "link", "set", "lo", "up")
-		for _, a := range addresses {
-			ip(t, "address", "add", a+"/32", "dev", "lo")
-		}
+		enter(t, addresses...)
 		return true
 	}
-	if os.Getuid() != 0 {
-		Missing(t, errors.New("networks and mounts of its own are for root"))
-	}
+	needRoot(t)
 	for _, f := range []func() (string, error){build, buildRateLimit} {
 		if _, err := f(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	run := "^" + t.Name() + "$"
-	if _, below, ok := strings.Cut(flag.Lookup("test.run").Value.String(), "/"); ok {
-		run += "/" + below
-	}
-	cmd := exec.Command(os.Args[0], "-test.run="+run, "-test.v", "-test.timeout="+flag.Lookup("test.timeout").Value.String())
-	cmd.Env = append(os.Environ(), isolatedVariable+"="+buildDir, "TMPDIR="+t.TempDir())
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWPID | syscall.CLONE_NEWNS,
-		Pdeathsig:  syscall.SIGKILL, // it is process 1 there: all others end with it
-	}
-	runtime.LockOSThread() // the signal comes when the thread ends
-	defer runtime.UnlockOSThread()
-	said, err := cmd.CombinedOutput()
-	var exit *exec.ExitError
-	switch {
-	case errors.As(err, &exit):
-		t.Errorf("inside:\n%s", said)
-	case err != nil:
-		Missing(t, err)
-	default:
-		t.Logf("inside:\n%s", said)
-		if strings.Contains(string(said), "--- SKIP: "+t.Name()) {
-			t.SkipNow()
-		}
-	}
+	runInside(t)
 	return false
 }
 
 // isolated tells whether this process is the one inside, the first of its own.
 func isolated() bool { return os.Getenv(isolatedVariable) != "" && os.Getpid() == 1 }
 
-func ip(t *testing.T, args ...string) {
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		Missing(t, errors.New("networks and mounts of its own are for root"))
+	}
+}
+
+// enter is what is done first inside.
+func enter(t *testing.T, addresses ...string) {
+	t.Helper()
+	// No mount made here is seen outside.
+	if err := syscall.Mount("none", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
+		t.Fatal(err)
+	}
+	ip(t, "link", "set", "lo", "up")
+	for _, a := range addresses {
+		ip(t, "address", "add", a+"/32", "dev", "lo")
+	}
+}
+
+// runInside runs this test inside, and passes on what it prints as it comes.
+func runInside(t *testing.T, env ...string) {
+	t.Helper()
+	run := "^" + t.Name() + "$"
+	if _, below, ok := strings.Cut(flag.Lookup("test.run").Value.String(), "/"); ok {
+		run += "/" + below
+	}
+	args := []string{"-test.run=" + run, "-test.v", "-test.timeout=" + flag.Lookup("test.timeout").Value.String()}
+	if testing.Short() {
+		args = append(args, "-test.short")
+	}
+	cmd := exec.Command(os.Args[0], args...)
+	cmd.Env = append(os.Environ(), append(env, isolatedVariable+"="+buildDir, "TMPDIR="+t.TempDir())...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWPID | syscall.CLONE_NEWNS,
+		Pdeathsig:  syscall.SIGKILL, // it is process 1 there: all others end with it
+	}
+	runtime.LockOSThread() // the signal comes when the thread ends
+	defer runtime.UnlockOSThread()
+	var printed bytes.Buffer
+	cmd.Stdout = io.MultiWriter(&printed, t.Output())
+	cmd.Stderr = cmd.Stdout
+	err := cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit):
+		t.Error("the test inside failed")
+	case err != nil:
+		Missing(t, err)
+	case strings.Contains(printed.String(), "--- SKIP: "+t.Name()+" "):
+		t.SkipNow()
+	}
+}
+
+func ip(t testing.TB, args ...string) {
 	t.Helper()
 	program, err := exec.LookPath("ip")
 	if err != nil { // Debian puts it where only root looks
