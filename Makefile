@@ -33,7 +33,7 @@ fmt: ## gofmt everything
 	gofmt -w $$(git ls-files '*.go')
 
 test: parts vet lint ## what CI runs: vet, lint, all tests with the race detector
-	$(GO) test -race -timeout 40m ./...
+	$(GO) test -race -timeout 40m ./e2e ./models ./... # what takes longest first
 	$(GO) test -count=1 -run Allocates ./authz ./envoy ./cachesvc
 	$(GO) test -count=1 -run 'TheModelSeesDeliberateFaults/(staleness|absence|lease_from_the_end|cursor|the_rest|a_late|age_begun|a_rewind)' ./cachesvc
 	DEMO_ONCE=1 scripts/demo.sh
