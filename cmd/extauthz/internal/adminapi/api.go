@@ -3,6 +3,7 @@ package adminapi
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -84,14 +85,17 @@ var strictNames = sync.OnceFunc(func() { huma.ValidateStrictCasing = true })
 
 // operation is what is registered, beside its method and path.
 type operation struct {
-	tag, id, summary string
-	status           int   // of success; 0: 200
-	errors           []int // beside those that every operation has
+	tag         string
+	needs       keyring.Permission
+	id, summary string
+	status      int   // of success; 0: 200
+	errors      []int // beside those that every operation has
 }
 
 // register adds an operation whose errors go through problem.
 func register[I, O any](a *api, h huma.API, method, path string, op operation, do func(context.Context, keyring.Principal, *I) (*O, error)) {
-	huma.Register(h, huma.Operation{Method: method, Path: path, Tags: []string{op.tag}, OperationID: op.id, Summary: op.summary, DefaultStatus: op.status,
+	huma.Register(h, huma.Operation{Method: method, Path: path, Tags: []string{op.tag}, OperationID: op.id, Summary: op.summary,
+		Description: fmt.Sprintf("Needs the scope `%s`.", op.needs), DefaultStatus: op.status,
 		MaxBodyBytes: maxBody + 1, Responses: refusals(op.errors)}, // the library refuses at its bound, not beyond it
 		func(ctx context.Context, in *I) (*O, error) {
 			c := callOf(ctx)

@@ -85,6 +85,11 @@ func TestProblem_EveryRefusalHasItsCode(t *testing.T) {
 		"no JSON":                  {b.admin, "POST", "/v1/keys", `{`, "", CodeBadRequest, "body"},
 		"JSON and more":            {b.admin, "POST", "/v1/keys", alice + `x`, "", CodeBadRequest, "body"},
 		"a name twice":             {b.admin, "POST", "/v1/keys", `{"user_id":"a","name":"b","scopes":[],"scopes":["*:*"]}`, "", CodeBadRequest, "body"},
+		"null for no expiry":       {b.admin, "PATCH", "/v1/keys/" + weak.ID, `{"expires_at":null}`, "", CodeInvalidRequest, "body.expires_at"},
+		"null for a list":          {b.admin, "POST", "/v1/keys", `{"user_id":"a","name":"b","scopes":null}`, "", CodeInvalidRequest, "body.scopes"},
+		"null in a list":           {b.admin, "POST", "/v1/keys", `{"user_id":"a","name":"b","scopes":[null]}`, "", CodeInvalidRequest, "body.scopes[0]"},
+		"null for an object":       {b.admin, "POST", "/v1/keys", `{"user_id":"a","name":"b","grants":null}`, "", CodeInvalidRequest, "body.grants"},
+		"null for a body":          {b.admin, "POST", "/v1/keys/" + weak.ID + "/rotate", `null`, "", CodeInvalidRequest, "body"},
 		"a name in other case":     {b.admin, "POST", "/v1/keys", `{"user_id":"a","name":"b","Scopes":["orders:read"]}`, "", CodeInvalidRequest, "body.Scopes"},
 		"body of no UTF-8":         {b.admin, "POST", "/v1/keys", "{\"user_id\":\"a\xff\",\"name\":\"b\"}", "", CodeBadRequest, "body"},
 		"no body":                  {b.admin, "POST", "/v1/keys", "", "", CodeBadRequest, ""},
@@ -311,5 +316,43 @@ func TestCodes_AreInTheDocumentation(t *testing.T) {
 	}
 	if !strings.Contains(string(page), "\n| code | status | when |\n|---|---|---|\n"+rows.String()+"\n") {
 		t.Errorf("docs/api.md lacks this table of codes:\n%s", rows.String())
+	}
+}
+
+// TestDescription_NamesTheScopeThatIsNeeded: of each operation, and a key without it is
+// refused with that scope's name.
+func TestDescription_NamesTheScopeThatIsNeeded(t *testing.T) {
+	b := newBench(t)
+	weak := want[Key](b, 201, "POST", "/v1/keys", alice)
+	_, _, text := b.callAs("", "GET", "/openapi.json", "")
+	var doc struct {
+		Paths map[string]map[string]struct {
+			OperationID string `json:"operationId"`
+			Description string
+		}
+	}
+	if err := json.Unmarshal([]byte(text), &doc); err != nil {
+		t.Fatal(err)
+	}
+	bodies := map[string]string{"create-key": alice, "update-key": `{}`, "create-role": `{"name":"r","scopes":[]}`, "update-role": `{}`,
+		"purge-records": `{}`, "explain-request": `{"method":"GET","url":"/"}`, "invalidate-cache": `{"all":true}`, "warm-cache": `{}`}
+	named := strings.NewReplacer("{id}", weak.ID, "{user_id}", "alice", "{name}", "r")
+	calls := 0
+	for path, operations := range doc.Paths {
+		for method, op := range operations {
+			calls++
+			scope := regexp.MustCompile("`(extauthz/[a-z:]+)`").FindStringSubmatch(op.Description)
+			if scope == nil || !regexp.MustCompile(`^[a-z]+-[a-z-]+$`).MatchString(op.OperationID) {
+				t.Errorf("%s %s is described as %+v", method, path, op)
+				continue
+			}
+			status, header, answer := b.callAs(weak.Key, strings.ToUpper(method), named.Replace(path), bodies[op.OperationID])
+			if p := problemIn(t, header, answer); status != 403 || p.Code != CodeForbidden || !strings.Contains(p.Detail, scope[1]) {
+				t.Errorf("%s: got %d %s, want 403 with %s", op.OperationID, status, answer, scope[1])
+			}
+		}
+	}
+	if calls < 27 {
+		t.Errorf("%d operations were called", calls)
 	}
 }

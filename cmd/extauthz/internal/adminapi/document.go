@@ -82,7 +82,7 @@ func complement(doc *huma.OpenAPI) error {
 	delete(schemas.Map(), "ErrorModel") // the library's own form of problems, which nothing answers with
 	delete(schemas.Map(), "ErrorDetail")
 	problem := schemas.Schema(reflect.TypeFor[Problem](), true, "")
-	requestID := &huma.Param{Description: "The request's id: the client's, if it was well-formed, or a new one.", Schema: &huma.Schema{Type: huma.TypeString}}
+	requestID := &huma.Param{Description: "The request's id: the client's, if it was well-formed, or a new one.", Required: true, Schema: &huma.Schema{Type: huma.TypeString}}
 	doc.Components.Responses = map[string]*huma.Response{}
 	for _, c := range codes {
 		name := refusalName(c.status)

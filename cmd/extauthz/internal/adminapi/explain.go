@@ -22,14 +22,14 @@ type answerOutput struct{ Body Answer }
 type routesAnswer struct{ Body Page[Route] }
 
 func (a *api) registerExplain(h huma.API) {
-	register(a, h, http.MethodPost, "/v1/explain", operation{tagDecisions, "explain-request", "Decide about a request and explain each step; it counts as no use of the key", 0, nil},
+	register(a, h, http.MethodPost, "/v1/explain", operation{tagDecisions, keyring.CreateExplain, "explain-request", "Decide about a request and explain each step; it counts as no use of the key", 0, nil},
 		func(ctx context.Context, p keyring.Principal, in *questionInput) (*answerOutput, error) {
 			if err := p.Require(keyring.CreateExplain); err != nil {
 				return nil, err
 			}
 			return a.explain(ctx, in.Body)
 		})
-	register(a, h, http.MethodGet, "/v1/routes", operation{tagDecisions, "list-routes", "List the loaded rules", 0, nil},
+	register(a, h, http.MethodGet, "/v1/routes", operation{tagDecisions, keyring.ReadRoutes, "list-routes", "List the loaded rules", 0, nil},
 		func(_ context.Context, p keyring.Principal, _ *struct{}) (*routesAnswer, error) {
 			if err := p.Require(keyring.ReadRoutes); err != nil {
 				return nil, err

@@ -43,10 +43,10 @@ func each(most int, bounds ...bound) bound {
 			s.MaxProperties = &most
 			inner = s.AdditionalProperties.(*huma.Schema)
 		}
+		s.PrecomputeMessages() // of the elements too, so their forms come after it
 		for _, b := range bounds {
 			b(inner)
 		}
-		s.PrecomputeMessages()
 	}
 }
 
@@ -167,6 +167,9 @@ func limit(doc *huma.OpenAPI) error {
 	apply := func(schema, name string, s *huma.Schema, request bool) {
 		if _, own := bounds[schema+name]; own || !request {
 			name = schema + name
+		}
+		if request {
+			s.Nullable = false // see markNulls
 		}
 		bs, listed := bounds[name]
 		used[name] = used[name] || listed

@@ -112,7 +112,7 @@ type Conditions struct {
 type conditionsAnswer struct{ Body Conditions }
 
 func (a *api) registerOperations(h huma.API) {
-	register(a, h, http.MethodGet, "/v1/conditions", operation{tagConditions, "list-conditions", "List what is wrong on this replica now, and what to do", 0, nil},
+	register(a, h, http.MethodGet, "/v1/conditions", operation{tagConditions, keyring.ReadCache, "list-conditions", "List what is wrong on this replica now, and what to do", 0, nil},
 		func(_ context.Context, p keyring.Principal, _ *struct{}) (*conditionsAnswer, error) {
 			if err := p.Require(keyring.ReadCache); err != nil {
 				return nil, err
@@ -121,7 +121,7 @@ func (a *api) registerOperations(h huma.API) {
 			out.Body.Items = a.conditions()
 			return out, nil
 		})
-	register(a, h, http.MethodGet, "/v1/cache", operation{tagCache, "get-cache", "Show the cache's figures on this replica", 0, nil},
+	register(a, h, http.MethodGet, "/v1/cache", operation{tagCache, keyring.ReadCache, "get-cache", "Show the cache's figures on this replica", 0, nil},
 		func(ctx context.Context, p keyring.Principal, _ *struct{}) (*cacheAnswer, error) {
 			if err := p.Require(keyring.ReadCache); err != nil {
 				return nil, err
@@ -130,7 +130,7 @@ func (a *api) registerOperations(h huma.API) {
 			return &cacheAnswer{CacheFigures{State: string(s.State), FeedAge: s.FeedAge.Round(time.Millisecond).String(), LeaseHolds: s.LeaseHolds,
 				DatabaseUp: s.DatabaseUp, Pending: s.UsagePending, Redis: s.Shared, Believed: s.Believed, Statistics: a.stats(ctx)}}, nil
 		})
-	register(a, h, http.MethodPost, "/v1/cache/invalidate", operation{tagCache, "invalidate-cache", "Drop entries, so that they are read anew", 0, nil},
+	register(a, h, http.MethodPost, "/v1/cache/invalidate", operation{tagCache, keyring.InvalidateCache, "invalidate-cache", "Drop entries, so that they are read anew", 0, nil},
 		func(ctx context.Context, p keyring.Principal, in *invalidateInput) (*invalidatedAnswer, error) {
 			if err := p.Require(keyring.InvalidateCache); err != nil {
 				return nil, err
@@ -146,14 +146,14 @@ func (a *api) registerOperations(h huma.API) {
 			}
 			return out, nil
 		})
-	register(a, h, http.MethodGet, "/v1/cache/monitors", operation{tagCache, "get-cache-monitors", "Have the cache's monitors look now", 0, nil},
+	register(a, h, http.MethodGet, "/v1/cache/monitors", operation{tagCache, keyring.ReadCache, "get-cache-monitors", "Have the cache's monitors look now", 0, nil},
 		func(ctx context.Context, p keyring.Principal, _ *struct{}) (*monitorsAnswer, error) {
 			if err := p.Require(keyring.ReadCache); err != nil {
 				return nil, err
 			}
 			return &monitorsAnswer{Monitors{a.cache.Look(ctx)}}, nil
 		})
-	register(a, h, http.MethodPost, warmPath, operation{tagCache, "warm-cache", "Read the most used keys before they are asked for", 0, nil},
+	register(a, h, http.MethodPost, warmPath, operation{tagCache, keyring.WarmCache, "warm-cache", "Read the most used keys before they are asked for", 0, nil},
 		func(ctx context.Context, p keyring.Principal, in *warmInput) (*warmedAnswer, error) {
 			if err := p.Require(keyring.WarmCache); err != nil {
 				return nil, err
@@ -164,7 +164,7 @@ func (a *api) registerOperations(h huma.API) {
 			}
 			return &warmedAnswer{Warmed{w.Keys, w.Shared, w.Took.Round(time.Millisecond).String()}}, nil
 		})
-	register(a, h, http.MethodGet, "/v1/cache/invalidations", operation{tagCache, "list-cache-invalidations", "List recent invalidations on this replica, with who and why", 0, nil},
+	register(a, h, http.MethodGet, "/v1/cache/invalidations", operation{tagCache, keyring.ReadCache, "list-cache-invalidations", "List recent invalidations on this replica, with who and why", 0, nil},
 		func(_ context.Context, p keyring.Principal, in *invalidationsInput) (*invalidationsAnswer, error) {
 			if err := p.Require(keyring.ReadCache); err != nil {
 				return nil, err
@@ -175,7 +175,7 @@ func (a *api) registerOperations(h huma.API) {
 			}
 			return out, nil
 		})
-	register(a, h, http.MethodGet, "/v1/audit", operation{tagHistory, "list-audit", "List who changed what, newest first", 0, []int{404}},
+	register(a, h, http.MethodGet, "/v1/audit", operation{tagHistory, keyring.ReadAudit, "list-audit", "List who changed what, newest first", 0, []int{404}},
 		func(ctx context.Context, p keyring.Principal, in *auditInput) (*auditAnswer, error) {
 			before, err := in.after(auditCursor)
 			if err != nil {
@@ -195,7 +195,7 @@ func (a *api) registerOperations(h huma.API) {
 			}
 			return out, nil
 		})
-	register(a, h, http.MethodGet, "/v1/usage", operation{tagHistory, "list-usage", "List how keys were used", 0, []int{404}}, a.usage)
+	register(a, h, http.MethodGet, "/v1/usage", operation{tagHistory, keyring.ReadUsage, "list-usage", "List how keys were used", 0, []int{404}}, a.usage)
 }
 
 func (a *api) stats(ctx context.Context) cachesvc.Stats {

@@ -53,7 +53,7 @@ type roleDeletion struct {
 type rolesAnswer struct{ Body Page[Role] }
 
 func (a *api) registerRoles(h huma.API) {
-	register(a, h, http.MethodPost, "/v1/roles", operation{tagRoles, "create-role", "Create a role", http.StatusCreated, []int{409}},
+	register(a, h, http.MethodPost, "/v1/roles", operation{tagRoles, keyring.CreateRoles, "create-role", "Create a role", http.StatusCreated, []int{409}},
 		func(ctx context.Context, p keyring.Principal, in *newRoleInput) (*roleAnswer, error) {
 			var f fields
 			role := authz.Role{Name: in.Body.Name, Description: in.Body.Description, Scopes: parse(&f, "scopes", in.Body.Scopes, authz.ParseScopes)}
@@ -62,7 +62,7 @@ func (a *api) registerRoles(h huma.API) {
 			}
 			return answerRole(a.keys.CreateRole(ctx, p, role))
 		})
-	register(a, h, http.MethodGet, "/v1/roles", operation{tagRoles, "list-roles", "List roles by name", 0, nil},
+	register(a, h, http.MethodGet, "/v1/roles", operation{tagRoles, keyring.ReadRoles, "list-roles", "List roles by name", 0, nil},
 		func(ctx context.Context, p keyring.Principal, in *Paging) (*rolesAnswer, error) {
 			after, err := in.after(roleCursor)
 			if err != nil {
@@ -81,11 +81,11 @@ func (a *api) registerRoles(h huma.API) {
 			}
 			return out, nil
 		})
-	register(a, h, http.MethodGet, "/v1/roles/{name}", operation{tagRoles, "get-role", "Show a role", 0, []int{404, 409}},
+	register(a, h, http.MethodGet, "/v1/roles/{name}", operation{tagRoles, keyring.ReadRoles, "get-role", "Show a role", 0, []int{404, 409}},
 		func(ctx context.Context, p keyring.Principal, in *RoleRef) (*roleAnswer, error) {
 			return answerRole(a.keys.GetRole(ctx, p, in.Name))
 		})
-	register(a, h, http.MethodPatch, "/v1/roles/{name}", operation{tagRoles, "update-role", "Change a role; it holds for all its keys at once", 0, []int{404, 409, 412}},
+	register(a, h, http.MethodPatch, "/v1/roles/{name}", operation{tagRoles, keyring.UpdateRoles, "update-role", "Change a role; it holds for all its keys at once", 0, []int{404, 409, 412}},
 		func(ctx context.Context, p keyring.Principal, in *rolePatchInput) (*roleAnswer, error) {
 			version, err := ifMatch(in.IfMatch)
 			if err != nil {
@@ -102,7 +102,7 @@ func (a *api) registerRoles(h huma.API) {
 			}
 			return answerRole(a.keys.UpdateRole(ctx, p, in.Name, patch))
 		})
-	register(a, h, http.MethodDelete, "/v1/roles/{name}", operation{tagRoles, "delete-role", "Delete a role; it grants nothing from now on", http.StatusNoContent, []int{404, 409, 412}},
+	register(a, h, http.MethodDelete, "/v1/roles/{name}", operation{tagRoles, keyring.DeleteRoles, "delete-role", "Delete a role; it grants nothing from now on", http.StatusNoContent, []int{404, 409, 412}},
 		func(ctx context.Context, p keyring.Principal, in *roleDeletion) (*struct{}, error) {
 			version, err := ifMatch(in.IfMatch)
 			if err != nil {

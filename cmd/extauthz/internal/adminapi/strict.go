@@ -88,17 +88,39 @@ func mistyped(s *huma.Schema, value string) string {
 var strictJSON = huma.Format{
 	Marshal: huma.DefaultJSONFormat.Marshal,
 	Unmarshal: func(data []byte, v any) error {
-		if _, generic := v.(*any); generic { // the first of two times that a body is read
+		if generic, first := v.(*any); first { // the first of two times that a body is read
 			if !utf8.Valid(data) {
 				return errors.New("the body is not UTF-8")
 			}
 			if err := json.Unmarshal(data, v); err != nil {
 				return err
 			}
+			*generic = markNulls(*generic)
 			return noNameTwice(json.NewDecoder(bytes.NewReader(data)))
 		}
 		return json.Unmarshal(data, v)
 	},
+}
+
+// null stands for a null in a body when the library compares it with the document. The
+// library itself takes one for a field that is absent, so that {"expires_at": null}
+// would be understood as "no expiry" by the caller and as nothing by us.
+type null struct{}
+
+func markNulls(v any) any {
+	switch v := v.(type) {
+	case nil:
+		return null{}
+	case map[string]any:
+		for name, value := range v {
+			v[name] = markNulls(value)
+		}
+	case []any:
+		for i, value := range v {
+			v[i] = markNulls(value)
+		}
+	}
+	return v
 }
 
 // noNameTwice reads one value that is known to be well formed.
