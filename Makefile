@@ -6,7 +6,7 @@ ALL_ENVOYS  := 1.36.4 1.37.0 1.38.3 1.40.0
 LINT  := $(GO) tool -modfile=tools/go.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: image release e2e-compose test-alerts e2e-kube e2e-kube-short bench bench-all pgo bench-pgo bench-revocation bench-flood bench-feed bench-search help build test-chart parts vet lint fmt test test-full test-short clean run demo
+.PHONY: image release e2e-compose test-alerts e2e-kube e2e-kube-short bench bench-all pgo bench-pgo bench-revocation bench-flood bench-feed bench-search help build test-api test-chart parts vet lint fmt test test-full test-short clean run demo
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,8 +20,8 @@ demo: ## the main job at work: Envoy, the service, an upstream, a tour of reques
 run: build ## run the service alone, on SQLite
 	bin/extauthz serve
 
-parts: ## install what tests need beside Go: a C compiler, curl, Postgres, PgBouncer, Redis, nginx, Caddy, backends (PHP, WSGI, Rack, CGI), Envoy, Helm
-	scripts/install-parts.sh gcc curl postgres pgbouncer redis nginx caddy backends chart $(addprefix envoy=,$(ENVOYS))
+parts: ## install what tests need beside Go: a C compiler, curl, Postgres, PgBouncer, Redis, nginx, Caddy, backends (PHP, WSGI, Rack, CGI), Envoy, Helm, tools for the API's document
+	scripts/install-parts.sh gcc curl postgres pgbouncer redis nginx caddy backends chart api $(addprefix envoy=,$(ENVOYS))
 
 vet: ## go vet
 	$(GO) vet -tags full,kube,compose ./...
@@ -51,6 +51,10 @@ test-alerts: ## the alert rules, by promtool
 	scripts/install-parts.sh prometheus
 	promtool check rules helm/extauthz/files/alerts.yaml
 	promtool test rules e2e/testdata/alerts.yaml
+
+test-api: ## the management API held to its document: Redocly, Spectral, Schemathesis, a generated client
+	scripts/install-parts.sh gcc api
+	CI=true $(GO) test -count=1 ./e2e/api
 
 test-chart: ## the Helm chart: linted, rendered, held to Kubernetes' schemas, its configuration run
 	scripts/install-parts.sh postgres redis chart

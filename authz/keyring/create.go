@@ -112,11 +112,11 @@ func (s *Service) validateCreate(ctx context.Context, r CreateRequest, now time.
 	v.metadata(r.Metadata)
 	r.Metadata = maps.Clone(r.Metadata)
 	v.rate(r.Rate)
-	if len(r.IdempotencyKey) > maxIdempotency {
-		v.add("idempotency_key", "must have at most %d bytes", maxIdempotency)
+	if len(r.IdempotencyKey) > MaxIdempotencyKey {
+		v.add("idempotency_key", "must have at most %d bytes", MaxIdempotencyKey)
 	}
 	v.noKey("idempotency_key", r.IdempotencyKey)
-	if len(r.Roles) > maxRoles {
+	if len(r.Roles) > MaxRoles {
 		return r, nil, v.err()
 	}
 	roles, err := s.readRoles(ctx, r.Roles)

@@ -47,7 +47,7 @@ func (s *Service) alter(ctx context.Context, p Principal, ref string, roles []st
 // principal does not see is not found. A whole key given by mistake never
 // reaches the store, nor any error text.
 func (s *Service) find(ctx context.Context, p Principal, ref string) (authz.Record, error) {
-	if ref == "" || len(ref) > maxRef || s.format.Mentions(ref) && !s.format.ValidPrefix(ref) {
+	if ref == "" || len(ref) > MaxRef || s.format.Mentions(ref) && !s.format.ValidPrefix(ref) {
 		return authz.Record{}, fmt.Errorf("key: %w: give its id or its prefix, not the key itself", authz.ErrNotFound)
 	}
 	rec, err := s.store.KeyByRef(ctx, ref)
@@ -60,8 +60,8 @@ func (s *Service) find(ctx context.Context, p Principal, ref string) (authz.Reco
 	return rec, nil
 }
 
-// maxRef is the longest id or prefix, in bytes, that is looked for.
-const maxRef = 128
+// MaxRef is the longest id or prefix, in bytes, that is looked for.
+const MaxRef = 128
 
 // newer tells whether a was made after b.
 func newer(a, b *authz.Record) bool {

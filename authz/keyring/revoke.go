@@ -95,7 +95,7 @@ func (s *Service) mayRevoke(p Principal, o RevokeOptions) error {
 		return err
 	}
 	v := &problems{format: s.format}
-	v.text("reason", o.Reason, maxReason)
+	v.text("reason", o.Reason, MaxReason)
 	return v.err()
 }
 

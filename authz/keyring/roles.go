@@ -24,7 +24,7 @@ func (s *Service) CreateRole(ctx context.Context, p Principal, r authz.Role) (au
 	}
 	v := &problems{format: s.format}
 	v.roleName("name", r.Name)
-	v.text("description", r.Description, maxDescription)
+	v.text("description", r.Description, MaxDescription)
 	now := s.now()
 	role := authz.Role{
 		Name: r.Name, Description: r.Description, Scopes: v.scopes("scopes", r.Scopes),
@@ -85,7 +85,7 @@ func (s *Service) UpdateRole(ctx context.Context, p Principal, name string, patc
 	role := before
 	if patch.Description != nil {
 		role.Description = *patch.Description
-		v.text("description", role.Description, maxDescription)
+		v.text("description", role.Description, MaxDescription)
 	}
 	if patch.Scopes != nil {
 		role.Scopes = v.scopes("scopes", *patch.Scopes)

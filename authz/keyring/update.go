@@ -192,7 +192,7 @@ func (s *Service) validatePatch(ctx context.Context, patch Patch) (Patch, error)
 	}
 	if patch.Roles != nil {
 		patch.Roles = new(v.roles(*patch.Roles))
-		if len(*patch.Roles) <= maxRoles {
+		if len(*patch.Roles) <= MaxRoles {
 			roles, err := s.readRoles(ctx, *patch.Roles)
 			if err != nil {
 				return patch, err

@@ -15,18 +15,19 @@ import (
 	"extauthz/authz/subject"
 )
 
-// The limits of what a key or a role may hold.
+// The limits of what a key or a role may hold. The management API's document has them
+// too.
 const (
-	maxDescription   = 500  // characters
-	maxScopes        = 100  // resources
-	maxRoles         = 32   // names
-	maxCIDRs         = 100  // networks
-	maxMetadata      = 32   // entries
-	maxMetadataValue = 1024 // bytes
-	maxProjects      = 100  // names in grants
-	maxUsers         = 100  // patterns in grants
-	maxIdempotency   = 255  // bytes
-	maxReason        = 500  // characters
+	MaxDescription    = 500  // characters
+	maxScopes         = 100  // resources
+	MaxRoles          = 32   // names
+	MaxCIDRs          = 100  // networks
+	MaxMetadata       = 32   // entries
+	MaxMetadataValue  = 1024 // bytes
+	MaxProjects       = 100  // names in grants
+	MaxUsers          = 100  // patterns in grants
+	MaxIdempotencyKey = 255  // bytes
+	MaxReason         = 500  // characters
 )
 
 // DefaultLimit and MaxLimit bound a page of a list, in elements.
@@ -35,10 +36,16 @@ const (
 	MaxLimit     = 1000
 )
 
+// The forms of names, as regular expressions.
+const (
+	ProjectForm  = `^[A-Za-z0-9._-]{0,63}$`
+	RoleNameForm = `^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`
+)
+
 var (
 	metadataKeyForm = regexp.MustCompile(`^[a-z0-9-]{1,63}$`)
-	projectForm     = regexp.MustCompile(`^[A-Za-z0-9._-]{0,63}$`)
-	roleNameForm    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+	projectForm     = regexp.MustCompile(ProjectForm)
+	roleNameForm    = regexp.MustCompile(RoleNameForm)
 )
 
 // problems collects what is wrong with a request.
@@ -92,8 +99,8 @@ func (v *problems) userRef(id string) {
 // userPatterns returns the patterns of an administrator's users, see
 // [authz.Grants.NamesUser].
 func (v *problems) userPatterns(patterns []string) []string {
-	if len(patterns) > maxUsers {
-		v.add("grants.users", "must be at most %d", maxUsers)
+	if len(patterns) > MaxUsers {
+		v.add("grants.users", "must be at most %d", MaxUsers)
 	}
 	stored := make([]string, len(patterns))
 	for i, pattern := range patterns {
@@ -164,8 +171,8 @@ func (v *problems) scopes(field string, scopes authz.Scopes) authz.Scopes {
 // roles returns the names sorted, each once.
 func (v *problems) roles(names []string) []string {
 	names = sortedSet(names)
-	if len(names) > maxRoles {
-		v.add("roles", "must be at most %d", maxRoles)
+	if len(names) > MaxRoles {
+		v.add("roles", "must be at most %d", MaxRoles)
 	}
 	for _, name := range names {
 		v.roleName("roles", name)
@@ -191,8 +198,8 @@ func (v *problems) known(names []string, roles roleSet) {
 func (v *problems) grants(g authz.Grants) authz.Grants {
 	g.Scopes = v.scopes("grants.scopes", g.Scopes)
 	g.Projects = sortedSet(g.Projects)
-	if len(g.Projects) > maxProjects {
-		v.add("grants.projects", "must be at most %d", maxProjects)
+	if len(g.Projects) > MaxProjects {
+		v.add("grants.projects", "must be at most %d", MaxProjects)
 	}
 	for _, project := range g.Projects {
 		if project != AllProjects && (project == "" || !projectForm.MatchString(project)) {
@@ -235,8 +242,8 @@ func (v *problems) trial(until, now time.Time) time.Time {
 
 // cidrs returns the networks in canonical form: masked, IPv4 as IPv4, sorted.
 func (v *problems) cidrs(networks []netip.Prefix) []netip.Prefix {
-	if len(networks) > maxCIDRs {
-		v.add("allowed_cidrs", "must be at most %d", maxCIDRs)
+	if len(networks) > MaxCIDRs {
+		v.add("allowed_cidrs", "must be at most %d", MaxCIDRs)
 	}
 	var canonical []netip.Prefix
 	for i, n := range networks {
@@ -258,8 +265,8 @@ func (v *problems) cidrs(networks []netip.Prefix) []netip.Prefix {
 }
 
 func (v *problems) metadata(entries map[string]string) {
-	if len(entries) > maxMetadata {
-		v.add("metadata", "must have at most %d entries", maxMetadata)
+	if len(entries) > MaxMetadata {
+		v.add("metadata", "must have at most %d entries", MaxMetadata)
 	}
 	for _, key := range slices.Sorted(maps.Keys(entries)) {
 		value := entries[key]
@@ -271,8 +278,8 @@ func (v *problems) metadata(entries map[string]string) {
 		switch {
 		case !utf8.ValidString(value) || strings.ContainsFunc(value, unicode.IsControl):
 			v.add(field, "must be UTF-8 without control characters")
-		case len(value) > maxMetadataValue:
-			v.add(field, "must have at most %d bytes", maxMetadataValue)
+		case len(value) > MaxMetadataValue:
+			v.add(field, "must have at most %d bytes", MaxMetadataValue)
 		}
 		v.noKey(field, value)
 	}

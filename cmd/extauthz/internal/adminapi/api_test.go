@@ -28,6 +28,7 @@ import (
 type bench struct {
 	t     *testing.T
 	http  *httptest.Server
+	api   *api
 	admin string
 	log   *bytes.Buffer
 	sql   func(query string, args ...any)
@@ -78,6 +79,7 @@ func newBench(t *testing.T) *bench {
 	b.admin = first.Key.Reveal()
 	handler, err := New(Config{Keys: keys, Authorizer: func() *authz.Authorizer { return authorizer }, Cache: cache, Conditions: func() []conditions.Condition { return []conditions.Condition{} }, Logger: log, Version: "test"})
 	must(err)
+	b.api = &api{keys: keys, authorizer: func() *authz.Authorizer { return authorizer }, cache: cache, log: log}
 	b.http = httptest.NewServer(handler)
 	t.Cleanup(func() {
 		b.http.Close()
@@ -114,6 +116,9 @@ func (b *bench) callAs(token, method, path, body string, headers ...string) (int
 	for _, h := range headers {
 		name, value, _ := strings.Cut(h, ": ")
 		req.Header.Set(name, value)
+		if value == "" {
+			req.Header.Del(name)
+		}
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
@@ -125,6 +130,14 @@ func (b *bench) callAs(token, method, path, body string, headers ...string) (int
 		b.t.Fatal(err)
 	}
 	return res.StatusCode, res.Header, string(answer)
+}
+
+// newRecorder is the answer of a handler alone.
+func newRecorder(t *testing.T, h http.Handler, method, path string) *httptest.ResponseRecorder {
+	t.Helper()
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, path, nil))
+	return w
 }
 
 // want makes a call, checks its status, and reads the answer.

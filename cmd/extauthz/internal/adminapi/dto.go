@@ -1,6 +1,7 @@
 package adminapi
 
 import (
+	"encoding/json"
 	"net/netip"
 	"time"
 
@@ -44,6 +45,13 @@ type Grants struct {
 	Scopes   []string `json:"scopes"`
 	Projects []string `json:"projects" doc:"* stands for all."`
 	Users    []string `json:"users,omitempty" doc:"Users for whom it may make keys: ids, or the beginning of ids before a *. None: every user."`
+}
+
+// MarshalJSON writes lists that are nil as empty ones: the API takes no null.
+func (g Grants) MarshalJSON() ([]byte, error) {
+	type plain Grants
+	g.Scopes, g.Projects = append([]string{}, g.Scopes...), append([]string{}, g.Projects...)
+	return json.Marshal(plain(g))
 }
 
 // Usage is how a key was used.

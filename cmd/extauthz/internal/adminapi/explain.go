@@ -3,6 +3,7 @@ package adminapi
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -21,14 +22,14 @@ type answerOutput struct{ Body Answer }
 type routesAnswer struct{ Body Page[Route] }
 
 func (a *api) registerExplain(h huma.API) {
-	register(a, h, http.MethodPost, "/v1/explain", "explain", "Decide about a request and tell each step; it counts as no use of the key", 0,
+	register(a, h, http.MethodPost, "/v1/explain", operation{tagDecisions, keyring.CreateExplain, "explain-request", "Decide about a request and explain each step; it counts as no use of the key", 0, nil},
 		func(ctx context.Context, p keyring.Principal, in *questionInput) (*answerOutput, error) {
 			if err := p.Require(keyring.CreateExplain); err != nil {
 				return nil, err
 			}
 			return a.explain(ctx, in.Body)
 		})
-	register(a, h, http.MethodGet, "/v1/routes", "routes", "The loaded rules", 0,
+	register(a, h, http.MethodGet, "/v1/routes", operation{tagDecisions, keyring.ReadRoutes, "list-routes", "List the loaded rules", 0, nil},
 		func(_ context.Context, p keyring.Principal, _ *struct{}) (*routesAnswer, error) {
 			if err := p.Require(keyring.ReadRoutes); err != nil {
 				return nil, err
@@ -47,7 +48,11 @@ func (a *api) explain(ctx context.Context, q Question) (*answerOutput, error) {
 	authorizer := a.authorizer()
 	r, err := RequestOf(q, authorizer.Sources)
 	if err != nil {
-		return nil, huma.Error422UnprocessableEntity(err.Error())
+		var field *huma.ErrorDetail
+		if errors.As(err, &field) {
+			return nil, invalid(field.Location, field.Message)
+		}
+		return nil, newProblem(CodeInvalidRequest, err.Error())
 	}
 	d, steps, err := authorizer.Explain(ctx, r)
 	if err != nil {

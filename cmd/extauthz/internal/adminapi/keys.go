@@ -38,32 +38,32 @@ func ifMatch(text string) (uint64, error) {
 	}
 	n, err := strconv.ParseUint(strings.Trim(strings.TrimPrefix(text, "W/"), `"`), 10, 64)
 	if err != nil || n == 0 {
-		return 0, huma.Error412PreconditionFailed("If-Match is no ETag that this API gave: read the key again")
+		return 0, newProblem(CodePreconditionFailed, "If-Match is no ETag that this API gave: read the key again")
 	}
 	return n, nil
 }
 
 func (a *api) registerKeys(h huma.API) {
-	register(a, h, http.MethodPost, "/v1/keys", "create-key", "Issue a key; it is shown this once", http.StatusCreated, a.createKey)
-	register(a, h, http.MethodGet, "/v1/keys", "list-keys", "List keys, newest first", 0, a.listKeys)
-	register(a, h, http.MethodGet, "/v1/keys/{id}", "get-key", "Show a key", 0,
+	register(a, h, http.MethodPost, "/v1/keys", operation{tagKeys, keyring.CreateKeys, "create-key", "Issue a key; it is shown this once", http.StatusCreated, []int{409}}, a.createKey)
+	register(a, h, http.MethodGet, "/v1/keys", operation{tagKeys, keyring.ReadKeys, "list-keys", "List keys, newest first", 0, []int{404}}, a.listKeys)
+	register(a, h, http.MethodGet, "/v1/keys/{id}", operation{tagKeys, keyring.ReadKeys, "get-key", "Show a key", 0, []int{404}},
 		func(ctx context.Context, p keyring.Principal, in *KeyRef) (*keyAnswer, error) {
 			r, err := a.keys.Get(ctx, p, in.ID)
 			return a.answer(&r), err
 		})
-	register(a, h, http.MethodPatch, "/v1/keys/{id}", "update-key", "Change a key", 0, a.updateKey)
-	register(a, h, http.MethodDelete, "/v1/keys/{id}", "revoke-key", "Revoke a key and its rotation family; it stays in lists", 0, a.revokeKey)
-	register(a, h, http.MethodPost, "/v1/keys/{id}/rotate", "rotate-key", "Issue a new key in place of this one; it is shown this once", http.StatusCreated, a.rotateKey)
+	register(a, h, http.MethodPatch, "/v1/keys/{id}", operation{tagKeys, keyring.UpdateKeys, "update-key", "Change a key", 0, []int{404, 409, 412}}, a.updateKey)
+	register(a, h, http.MethodDelete, "/v1/keys/{id}", operation{tagKeys, keyring.RevokeKeys, "revoke-key", "Revoke a key and its rotation family; it stays in lists", 0, []int{404, 409}}, a.revokeKey)
+	register(a, h, http.MethodPost, "/v1/keys/{id}/rotate", operation{tagKeys, keyring.RotateKeys, "rotate-key", "Issue a new key in place of this one; it is shown this once", http.StatusCreated, []int{404, 409, 412}}, a.rotateKey)
 	for verb, do := range map[string]func(context.Context, keyring.Principal, string) (authz.Record, error){"enable": a.keys.Enable, "disable": a.keys.Disable} {
-		register(a, h, http.MethodPost, "/v1/keys/{id}/"+verb, verb+"-key", strings.ToUpper(verb[:1])+verb[1:]+" a key", 0,
+		register(a, h, http.MethodPost, "/v1/keys/{id}/"+verb, operation{tagKeys, keyring.UpdateKeys, verb + "-key", strings.ToUpper(verb[:1]) + verb[1:] + " a key", 0, []int{404, 409}},
 			func(ctx context.Context, p keyring.Principal, in *KeyRef) (*keyAnswer, error) {
 				r, err := do(ctx, p, in.ID)
 				return a.answer(&r), err
 			})
 	}
-	register(a, h, http.MethodGet, "/v1/keys/{id}/usage", "key-usage", "How a key was used", 0, a.keyUsage)
-	register(a, h, http.MethodGet, "/v1/users/{user_id}/keys", "user-keys", "A user's keys, newest first", 0, a.userKeys)
-	register(a, h, http.MethodPost, "/v1/users/{user_id}/revoke", "revoke-user", "Revoke all keys of a user", 0, a.revokeUser)
+	register(a, h, http.MethodGet, "/v1/keys/{id}/usage", operation{tagHistory, keyring.ReadUsage, "get-key-usage", "How a key was used", 0, []int{404}}, a.keyUsage)
+	register(a, h, http.MethodGet, "/v1/users/{user_id}/keys", operation{tagKeys, keyring.ReadKeys, "list-user-keys", "List a user's keys, newest first", 0, nil}, a.userKeys)
+	register(a, h, http.MethodPost, "/v1/users/{user_id}/revoke", operation{tagKeys, keyring.RevokeKeys, "revoke-user-keys", "Revoke all keys of a user", 0, []int{409}}, a.revokeUser)
 }
 
 type createInput struct {
@@ -104,8 +104,8 @@ func (a *api) createKey(ctx context.Context, p keyring.Principal, in *createInpu
 
 // Paging is what every list takes.
 type Paging struct {
-	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`
-	Cursor string `query:"cursor"`
+	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"The most elements of the answer."`
+	Cursor string `query:"cursor" doc:"next_cursor of the page before; none for the first page."`
 }
 
 type listInput struct {
@@ -122,12 +122,16 @@ type keysAnswer struct{ Body Page[Key] }
 
 func (a *api) listKeys(ctx context.Context, p keyring.Principal, in *listInput) (*keysAnswer, error) {
 	now := a.cache.Now()
+	after, err := in.after(keyCursor)
+	if err != nil {
+		return nil, err
+	}
 	filter := authz.KeyFilter{UserID: in.UserID, Project: in.Project, Text: in.Text, ActiveOnly: in.Active, Now: now,
-		WithUsage: in.Usage, After: in.Cursor, Limit: in.Limit}
+		WithUsage: in.Usage, After: after, Limit: in.Limit}
 	if in.UnusedFor != "" {
 		d, err := time.ParseDuration(in.UnusedFor)
 		if err != nil || d <= 0 {
-			return nil, huma.Error422UnprocessableEntity("unused_for: write a duration over zero, such as 2160h")
+			return nil, invalid("query.unused_for", "write a duration over zero, such as 2160h")
 		}
 		filter.UnusedSince = now.Add(-d)
 	}
@@ -149,7 +153,7 @@ func (a *api) page(listed []authz.Listed, err error) func(limit int, now time.Ti
 			}
 		}
 		if len(listed) == limit {
-			out.Body.NextCursor = listed[limit-1].ID
+			out.Body.NextCursor = cursorOf(keyCursor, listed[limit-1].ID)
 		}
 		return out, nil
 	}
@@ -236,7 +240,11 @@ type userKeysInput struct {
 }
 
 func (a *api) userKeys(ctx context.Context, p keyring.Principal, in *userKeysInput) (*keysAnswer, error) {
-	filter := authz.KeyFilter{UserID: in.UserID, WithUsage: in.Usage, After: in.Cursor, Limit: in.Limit, Now: a.cache.Now()}
+	after, err := in.after(keyCursor)
+	if err != nil {
+		return nil, err
+	}
+	filter := authz.KeyFilter{UserID: in.UserID, WithUsage: in.Usage, After: after, Limit: in.Limit, Now: a.cache.Now()}
 	return a.page(a.keys.List(ctx, p, filter))(in.Limit, filter.Now)
 }
 
@@ -262,7 +270,7 @@ func (a *api) rotateKey(ctx context.Context, p keyring.Principal, in *rotateInpu
 		if in.Body.Grace != "" {
 			grace, err := time.ParseDuration(in.Body.Grace)
 			if err != nil {
-				return nil, huma.Error422UnprocessableEntity("grace: write a duration, such as 24h or 0s")
+				return nil, invalid("body.grace", "write a duration, such as 24h or 0s")
 			}
 			o.Grace = &grace
 		}

@@ -40,11 +40,12 @@ type Warmed struct {
 
 type monitorsAnswer struct{ Body Monitors }
 
-type warmInput struct {
-	Body struct {
-		Keys int `json:"keys,omitempty" minimum:"1" maximum:"10000000" default:"10000" doc:"How many of the most used keys, at most."`
-	}
+// Warming says what is read.
+type Warming struct {
+	Keys int `json:"keys,omitempty" minimum:"1" maximum:"10000000" default:"10000" doc:"How many of the most used keys, at most."`
 }
+
+type warmInput struct{ Body Warming }
 
 type warmedAnswer struct{ Body Warmed }
 
@@ -60,20 +61,26 @@ type Invalidation struct {
 
 type cacheAnswer struct{ Body CacheFigures }
 
-type invalidateInput struct {
-	Body struct {
-		Key    string `json:"key,omitempty" doc:"Id or prefix."`
-		User   string `json:"user,omitempty"`
-		Tag    string `json:"tag,omitempty"`
-		All    bool   `json:"all,omitempty"`
-		Reason string `json:"reason,omitempty" maxLength:"200"`
-	}
+// CacheEntries names what is dropped: exactly one of key, user, tag and all.
+type CacheEntries struct {
+	Key    string `json:"key,omitempty" doc:"Id or prefix."`
+	User   string `json:"user,omitempty"`
+	Tag    string `json:"tag,omitempty"`
+	All    bool   `json:"all,omitempty"`
+	Reason string `json:"reason,omitempty" maxLength:"200"`
 }
 
-type invalidatedAnswer struct {
-	Body struct {
-		Dropped int `json:"dropped" doc:"Entries that were there."`
-	}
+type invalidateInput struct{ Body CacheEntries }
+
+// Dropped is what an invalidation has done.
+type Dropped struct {
+	Dropped int `json:"dropped" doc:"Entries that were there."`
+}
+
+type invalidatedAnswer struct{ Body Dropped }
+
+type invalidationsInput struct {
+	Limit int `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"The most elements of the answer. There is one page."`
 }
 
 type invalidationsAnswer struct{ Body Page[Invalidation] }
@@ -97,14 +104,15 @@ type usageInput struct {
 
 type usagesAnswer struct{ Body Page[Usage] }
 
-type conditionsAnswer struct {
-	Body struct {
-		Items []conditions.Condition `json:"items" doc:"The urgent ones first."`
-	}
+// Conditions are what is wrong now.
+type Conditions struct {
+	Items []conditions.Condition `json:"items" doc:"The urgent ones first."`
 }
 
+type conditionsAnswer struct{ Body Conditions }
+
 func (a *api) registerOperations(h huma.API) {
-	register(a, h, http.MethodGet, "/v1/conditions", "conditions", "What is wrong on this replica now, and what to do", 0,
+	register(a, h, http.MethodGet, "/v1/conditions", operation{tagConditions, keyring.ReadCache, "list-conditions", "List what is wrong on this replica now, and what to do", 0, nil},
 		func(_ context.Context, p keyring.Principal, _ *struct{}) (*conditionsAnswer, error) {
 			if err := p.Require(keyring.ReadCache); err != nil {
 				return nil, err
@@ -113,7 +121,7 @@ func (a *api) registerOperations(h huma.API) {
 			out.Body.Items = a.conditions()
 			return out, nil
 		})
-	register(a, h, http.MethodGet, "/v1/cache", "cache-figures", "The cache's figures on this replica", 0,
+	register(a, h, http.MethodGet, "/v1/cache", operation{tagCache, keyring.ReadCache, "get-cache", "Show the cache's figures on this replica", 0, nil},
 		func(ctx context.Context, p keyring.Principal, _ *struct{}) (*cacheAnswer, error) {
 			if err := p.Require(keyring.ReadCache); err != nil {
 				return nil, err
@@ -122,7 +130,7 @@ func (a *api) registerOperations(h huma.API) {
 			return &cacheAnswer{CacheFigures{State: string(s.State), FeedAge: s.FeedAge.Round(time.Millisecond).String(), LeaseHolds: s.LeaseHolds,
 				DatabaseUp: s.DatabaseUp, Pending: s.UsagePending, Redis: s.Shared, Believed: s.Believed, Statistics: a.stats(ctx)}}, nil
 		})
-	register(a, h, http.MethodPost, "/v1/cache/invalidate", "invalidate-cache", "Drop entries, so that they are read anew", 0,
+	register(a, h, http.MethodPost, "/v1/cache/invalidate", operation{tagCache, keyring.InvalidateCache, "invalidate-cache", "Drop entries, so that they are read anew", 0, nil},
 		func(ctx context.Context, p keyring.Principal, in *invalidateInput) (*invalidatedAnswer, error) {
 			if err := p.Require(keyring.InvalidateCache); err != nil {
 				return nil, err
@@ -132,20 +140,20 @@ func (a *api) registerOperations(h huma.API) {
 			for _, user := range subject.Forms(b.User) { // one, but for an id that may be stored in several forms
 				n, err := a.cache.Invalidate(ctx, cachesvc.Target{Key: b.Key, User: user, Tag: b.Tag, All: b.All}, p.KeyID, b.Reason)
 				if err != nil {
-					return nil, huma.Error422UnprocessableEntity(err.Error())
+					return nil, newProblem(CodeInvalidRequest, err.Error())
 				}
 				out.Body.Dropped += n
 			}
 			return out, nil
 		})
-	register(a, h, http.MethodGet, "/v1/cache/monitors", "cache-monitors", "Have the cache's monitors look now", 0,
+	register(a, h, http.MethodGet, "/v1/cache/monitors", operation{tagCache, keyring.ReadCache, "get-cache-monitors", "Have the cache's monitors look now", 0, nil},
 		func(ctx context.Context, p keyring.Principal, _ *struct{}) (*monitorsAnswer, error) {
 			if err := p.Require(keyring.ReadCache); err != nil {
 				return nil, err
 			}
 			return &monitorsAnswer{Monitors{a.cache.Look(ctx)}}, nil
 		})
-	register(a, h, http.MethodPost, warmPath, "warm-cache", "Read the most used keys before they are asked for", 0,
+	register(a, h, http.MethodPost, warmPath, operation{tagCache, keyring.WarmCache, "warm-cache", "Read the most used keys before they are asked for", 0, nil},
 		func(ctx context.Context, p keyring.Principal, in *warmInput) (*warmedAnswer, error) {
 			if err := p.Require(keyring.WarmCache); err != nil {
 				return nil, err
@@ -156,8 +164,8 @@ func (a *api) registerOperations(h huma.API) {
 			}
 			return &warmedAnswer{Warmed{w.Keys, w.Shared, w.Took.Round(time.Millisecond).String()}}, nil
 		})
-	register(a, h, http.MethodGet, "/v1/cache/invalidations", "cache-invalidations", "Recent invalidations on this replica, with who and why", 0,
-		func(_ context.Context, p keyring.Principal, in *Paging) (*invalidationsAnswer, error) {
+	register(a, h, http.MethodGet, "/v1/cache/invalidations", operation{tagCache, keyring.ReadCache, "list-cache-invalidations", "List recent invalidations on this replica, with who and why", 0, nil},
+		func(_ context.Context, p keyring.Principal, in *invalidationsInput) (*invalidationsAnswer, error) {
 			if err := p.Require(keyring.ReadCache); err != nil {
 				return nil, err
 			}
@@ -167,10 +175,14 @@ func (a *api) registerOperations(h huma.API) {
 			}
 			return out, nil
 		})
-	register(a, h, http.MethodGet, "/v1/audit", "audit", "Who changed what, newest first", 0,
+	register(a, h, http.MethodGet, "/v1/audit", operation{tagHistory, keyring.ReadAudit, "list-audit", "List who changed what, newest first", 0, []int{404}},
 		func(ctx context.Context, p keyring.Principal, in *auditInput) (*auditAnswer, error) {
+			before, err := in.after(auditCursor)
+			if err != nil {
+				return nil, err
+			}
 			entries, err := a.keys.ListAudit(ctx, p, authz.AuditFilter{KeyID: in.KeyID, UserID: in.UserID, Actor: in.Actor, Action: in.Action,
-				Since: in.Since, Before: in.Cursor, Limit: in.Limit})
+				Since: in.Since, Before: before, Limit: in.Limit})
 			if err != nil {
 				return nil, err
 			}
@@ -179,11 +191,11 @@ func (a *api) registerOperations(h huma.API) {
 				out.Body.Items[i] = auditOf(e)
 			}
 			if len(entries) == in.Limit {
-				out.Body.NextCursor = entries[len(entries)-1].ID
+				out.Body.NextCursor = cursorOf(auditCursor, entries[len(entries)-1].ID)
 			}
 			return out, nil
 		})
-	register(a, h, http.MethodGet, "/v1/usage", "usage", "How keys were used", 0, a.usage)
+	register(a, h, http.MethodGet, "/v1/usage", operation{tagHistory, keyring.ReadUsage, "list-usage", "List how keys were used", 0, []int{404}}, a.usage)
 }
 
 func (a *api) stats(ctx context.Context) cachesvc.Stats {
@@ -197,6 +209,13 @@ func (a *api) usage(ctx context.Context, p keyring.Principal, in *usageInput) (*
 		return nil, err
 	}
 	out := &usagesAnswer{Body: Page[Usage]{Items: []Usage{}}}
+	if in.KeyID != "" && (in.UserID != "" || in.Cursor != "") {
+		return nil, invalid("query.key_id", "names one key: leave user_id and cursor out")
+	}
+	after, err := in.after(keyCursor)
+	if err != nil {
+		return nil, err
+	}
 	if in.KeyID != "" {
 		one, err := a.keyUsage(ctx, p, &KeyRef{ID: in.KeyID})
 		if err != nil {
@@ -205,7 +224,7 @@ func (a *api) usage(ctx context.Context, p keyring.Principal, in *usageInput) (*
 		out.Body.Items = append(out.Body.Items, one.Body)
 		return out, nil
 	}
-	listed, err := a.keys.List(ctx, p, authz.KeyFilter{UserID: in.UserID, WithUsage: true, After: in.Cursor, Limit: in.Limit, Now: a.cache.Now()})
+	listed, err := a.keys.List(ctx, p, authz.KeyFilter{UserID: in.UserID, WithUsage: true, After: after, Limit: in.Limit, Now: a.cache.Now()})
 	if err != nil {
 		return nil, err
 	}
@@ -215,7 +234,7 @@ func (a *api) usage(ctx context.Context, p keyring.Principal, in *usageInput) (*
 		}
 	}
 	if len(listed) == in.Limit {
-		out.Body.NextCursor = listed[len(listed)-1].ID
+		out.Body.NextCursor = cursorOf(keyCursor, listed[len(listed)-1].ID)
 	}
 	return out, nil
 }

@@ -44,7 +44,7 @@ type purgeInput struct{ Body Purge }
 type purgedAnswer struct{ Body Purged }
 
 func (a *api) registerPurge(h huma.API) {
-	register(a, h, http.MethodPost, "/v1/purge", "purge", "Delete keys that ended long ago and old audit entries; without a duration, what the service deletes by itself", 0,
+	register(a, h, http.MethodPost, "/v1/purge", operation{tagHistory, keyring.PurgeKeys, "purge-records", "Delete keys that ended long ago and old audit entries; without a duration, what the service deletes by itself", 0, nil},
 		func(ctx context.Context, p keyring.Principal, in *purgeInput) (*purgedAnswer, error) {
 			f, b := fields{}, in.Body
 			r := keyring.PurgeRequest{DryRun: b.DryRun, After: b.After, Budget: purgeBudget,

@@ -39,9 +39,10 @@ func New(server string, token authz.Secret) (*Client, error) {
 
 // problem is what the API answers where it refuses.
 type problem struct {
-	Detail string
-	Title  string
-	Errors []struct{ Message, Location string }
+	Detail    string
+	Title     string
+	RequestID string `json:"request_id"`
+	Errors    []struct{ Message, Location string }
 }
 
 // Call sends in, if it is not nil, and reads the answer into out, if that is
@@ -114,6 +115,9 @@ func refusal(status int, body io.Reader) error {
 	}
 	if status == http.StatusUnauthorized {
 		text += " (the token comes from EXTAUTHZ_TOKEN, --token-file, or the file that a local serve left)"
+	}
+	if status >= http.StatusInternalServerError && p.RequestID != "" {
+		text += " (request " + p.RequestID + ")" // by which the server's log has more
 	}
 	return errors.New(text)
 }

@@ -1,0 +1,115 @@
+package adminapi
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"runtime/debug"
+	"time"
+
+	"github.com/google/uuid"
+
+	"extauthz/authz/keyring"
+)
+
+// call is one request from its beginning to its answer.
+type call struct {
+	id        string             // of the request, as the client gave it or as it was made here
+	principal *keyring.Principal // who calls, once that is known
+	pattern   string             // of the operation; never the path itself, which names users
+	code      Code               // of the problem that was answered
+}
+
+type callKey struct{}
+
+// callOf is the call that a context belongs to; never nil.
+func callOf(ctx context.Context) *call {
+	if c, ok := ctx.Value(callKey{}).(*call); ok {
+		return c
+	}
+	return &call{}
+}
+
+const requestIDHeader = "X-Request-Id"
+
+// requestIDForm are ids that stand in a log line, a header and a row of the audit as
+// they are: UUIDs, trace ids and what else gateways make.
+var requestIDForm = regexp.MustCompile(`^[A-Za-z0-9._:/+=@-]{1,128}$`)
+
+// requestID takes the client's id, if it has given one that is well formed and holds no
+// key, since an id is written down and answered with.
+func (a *api) requestID(r *http.Request) string {
+	ids := r.Header.Values(requestIDHeader)
+	if f := a.authorizer().Format; len(ids) == 1 && requestIDForm.MatchString(ids[0]) && !f.Mentions(ids[0]) && !f.Holds(ids[0]) {
+		return ids[0]
+	}
+	return uuid.NewString()
+}
+
+// numbered gives every request an id, which is in the answer's header whatever the
+// answer is, in problems, in the log and in the audit. It logs refusals, and turns a
+// panic into a problem.
+func (a *api) numbered(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, begin := &call{id: a.requestID(r)}, time.Now()
+		w.Header().Set(requestIDHeader, c.id)
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		answer := &statusWriter{ResponseWriter: w}
+		defer func() {
+			if p := recover(); p != nil {
+				if p == http.ErrAbortHandler {
+					panic(p)
+				}
+				a.log.Error("management call panicked", "request_id", c.id, "panic", mask(fmt.Sprint(p)), "stack", string(debug.Stack()))
+				if answer.status == 0 {
+					writeProblem(answer, c, newProblem(CodeInternal, "extauthz failed; its log says more under the request's id"))
+				}
+			}
+			a.logCall(r, c, answer.status, time.Since(begin))
+		}()
+		next.ServeHTTP(answer, r.WithContext(context.WithValue(r.Context(), callKey{}, c)))
+	})
+}
+
+// logCall logs what was refused, so that the id of a problem leads to its reason.
+// What was done stands in the audit; it is logged for debugging alone.
+func (a *api) logCall(r *http.Request, c *call, status int, took time.Duration) {
+	level, message := slog.LevelDebug, "management call answered"
+	if c.code != "" {
+		level, message = slog.LevelInfo, "management call refused"
+	}
+	attributes := []any{"request_id", c.id, "method", mask(r.Method), "operation", c.pattern, "status", status, "took", took.Round(time.Microsecond).String()}
+	if c.code != "" {
+		attributes = append(attributes, "code", string(c.code))
+	}
+	if c.principal != nil {
+		attributes = append(attributes, "caller", c.principal.KeyID)
+	}
+	a.log.Log(r.Context(), level, message, attributes...)
+}
+
+// statusWriter remembers whether and how an answer began.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *statusWriter) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap leads to the connection's deadlines.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
