@@ -12,6 +12,7 @@ import (
 	"extauthz/authz/subject"
 	"extauthz/cachesvc"
 	"extauthz/cmd/extauthz/internal/conditions"
+	"extauthz/cmd/extauthz/internal/duration"
 )
 
 // CacheFigures are the cached validator's figures.
@@ -80,11 +81,11 @@ type invalidationsAnswer struct{ Body Page[Invalidation] }
 
 type auditInput struct {
 	Paging
-	KeyID  string    `query:"key_id"`
-	UserID string    `query:"user_id"`
-	Actor  string    `query:"actor"`
-	Action string    `query:"action"`
-	Since  time.Time `query:"since"`
+	KeyID  string `query:"key_id"`
+	UserID string `query:"user_id"`
+	Actor  string `query:"actor"`
+	Action string `query:"action"`
+	Since  string `query:"since" doc:"Only entries from this time on: RFC 3339, or a duration before now such as 24h or 30d."`
 }
 
 type auditAnswer struct{ Body Page[AuditEntry] }
@@ -169,8 +170,12 @@ func (a *api) registerOperations(h huma.API) {
 		})
 	register(a, h, http.MethodGet, "/v1/audit", "audit", "Who changed what, newest first", 0,
 		func(ctx context.Context, p keyring.Principal, in *auditInput) (*auditAnswer, error) {
+			since, err := a.since(in.Since)
+			if err != nil {
+				return nil, err
+			}
 			entries, err := a.keys.ListAudit(ctx, p, authz.AuditFilter{KeyID: in.KeyID, UserID: in.UserID, Actor: in.Actor, Action: in.Action,
-				Since: in.Since, Before: in.Cursor, Limit: in.Limit})
+				Since: since, Before: in.Cursor, Limit: in.Limit})
 			if err != nil {
 				return nil, err
 			}
@@ -184,6 +189,18 @@ func (a *api) registerOperations(h huma.API) {
 			return out, nil
 		})
 	register(a, h, http.MethodGet, "/v1/usage", "usage", "How keys were used", 0, a.usage)
+}
+
+// since reads an instant in the past; empty is the zero time.
+func (a *api) since(text string) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	t, err := duration.Ago(text, a.cache.Now())
+	if err != nil {
+		return t, huma.Error422UnprocessableEntity("since: " + err.Error())
+	}
+	return t, nil
 }
 
 func (a *api) stats(ctx context.Context) cachesvc.Stats {
