@@ -140,6 +140,9 @@ func askReady(ctx context.Context, settings *config.Config) (ready readyAnswer, 
 	return ready, nil
 }
 
+// versionLine is what --version prints, and `version` as a table.
+func versionLine() string { return fmt.Sprintf("extauthz  %s  %s\n", version, runtime.Version()) }
+
 func versionCommand(g *globals) *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Print the version", Args: noArguments, Example: "  extauthz version -o json",
