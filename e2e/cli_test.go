@@ -138,7 +138,7 @@ func TestCLI_AsksBeforeWhatCannotBeUndone(t *testing.T) {
 		t.Errorf("the role, without a terminal: %v, %s", err, errOut)
 	}
 	for _, args := range [][]string{revoke, {"roles", "delete", "reader"}} {
-		for _, answer := range []string{"n\n", "\n", "yess\n", "\x04"} {
+		for _, answer := range []string{"n\n", "\n", "yess\n", "\x04", "\x03"} {
 			if screen, status := atTerminal(t, s.Command(args...), answer); status != 1 || !strings.Contains(screen, "7 keys") || !strings.Contains(screen, "nothing was changed") {
 				t.Errorf("%v, answered %q: %d, %s", args, answer, status, screen)
 			}

@@ -31,7 +31,14 @@ func complete(c *cobra.Command, flag string, f completer) {
 
 // fixed completes from a list of words.
 func fixed(words []string) completer {
-	return cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)
+	return func(_ *cobra.Command, _ []string, begun string) (out []cobra.Completion, _ cobra.ShellCompDirective) {
+		for _, word := range words {
+			if strings.HasPrefix(word, begun) {
+				out = append(out, word)
+			}
+		}
+		return out, cobra.ShellCompDirectiveNoFileComp
+	}
 }
 
 // completeRoot completes the flags that all commands have, and keeps file names out
@@ -98,7 +105,7 @@ func (g *globals) completeKeys(wanted func(*adminapi.Key) bool) completer {
 	}
 }
 
-// oneKey completes the only argument of a command.
+// completeKey completes the only argument of a command.
 func (g *globals) completeKey(wanted func(*adminapi.Key) bool) completer {
 	keys := g.completeKeys(wanted)
 	return func(c *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {

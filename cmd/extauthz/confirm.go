@@ -39,15 +39,26 @@ func (a *consent) confirm(c *cobra.Command, many bool, what string) error {
 	return nil
 }
 
+// question waits for an answer or for Ctrl-C, which ends the context and no read.
 func question(c *cobra.Command, what string) error {
 	c.PrintErr(what + ". Go on? [y/N] ")
-	answer, err := bufio.NewReader(c.InOrStdin()).ReadString('\n')
-	if err != nil {
+	answers := make(chan string, 1)
+	go func() {
+		answer, err := bufio.NewReader(c.InOrStdin()).ReadString('\n')
+		if err != nil {
+			answer = ""
+			c.PrintErrln()
+		}
+		answers <- answer
+	}()
+	select {
+	case <-c.Context().Done():
 		c.PrintErrln()
-	}
-	switch strings.ToLower(strings.TrimSpace(answer)) {
-	case "y", "yes":
-		return nil
+	case answer := <-answers:
+		switch strings.ToLower(strings.TrimSpace(answer)) {
+		case "y", "yes":
+			return nil
+		}
 	}
 	return errDeclined
 }

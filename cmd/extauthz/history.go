@@ -74,7 +74,7 @@ func auditListing(g *globals) *listing[adminapi.AuditEntry] {
 			timeColumn(g, "time", "-", false, func(e *entry) *time.Time { return &e.At }),
 			text("actor", false, 8, func(e *entry) string { return e.ActorName }),
 			text("action", false, 0, func(e *entry) string { return e.Action }),
-			text("on", false, 0, auditTarget),
+			text("on", false, 16, auditTarget),
 			text("user", false, 6, func(e *entry) string { return e.UserID }),
 			text("changed", false, 18, func(e *entry) string { return changes(e.Detail) }),
 			text("actor-id", true, 0, func(e *entry) string { return e.Actor }),

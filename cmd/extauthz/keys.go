@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -13,6 +14,7 @@ import (
 
 	"extauthz/cmd/extauthz/internal/adminapi"
 	"extauthz/cmd/extauthz/internal/config"
+	"extauthz/cmd/extauthz/internal/printer"
 )
 
 func keysCommand(g *globals) *cobra.Command {
@@ -34,6 +36,9 @@ func keysCreate(g *globals) *cobra.Command {
 		Example: "  extauthz keys create --user alice --name laptop --scope orders:read --scope 'orders/eu:*' --expires 30d",
 		Args:    noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if g.form == printer.Name && save == "" {
+				return usage(c, errors.New("-o name does not print the key, which would be lost: give --save FILE too"))
+			}
 			if save != "" {
 				if _, err := os.Lstat(save); err == nil {
 					_, err = fmt.Fprintf(c.OutOrStdout(), "%s is there: no key is made\n", save)

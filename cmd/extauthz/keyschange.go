@@ -64,7 +64,7 @@ func set[T any](given bool, field **T, value T) {
 func keysRotate(g *globals) *cobra.Command {
 	grace, expires := "24h", ""
 	var leave consent
-	c := named(&cobra.Command{
+	c := &cobra.Command{
 		Use: "rotate ID", Short: "Issue a new key in place of one; it is printed this once", Args: exactly(1),
 		Example:           "  extauthz keys rotate ak_live_4fJ9xQ2b --grace 7d",
 		ValidArgsFunction: g.completeKey(func(k *adminapi.Key) bool { return k.Status == "active" }),
@@ -80,12 +80,12 @@ func keysRotate(g *globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return g.showNamed(c, rotated, rotated.Prefix, func(w *tabwriter.Writer) {
+			return g.show(c, rotated, func(w *tabwriter.Writer) {
 				g.describeKey(w, &rotated.Key)
 				row(w, "old key", rotated.Old.Prefix+" ends "+g.when(rotated.Old.ExpiresAt, "never"))
 			})
 		},
-	})
+	}
 	c.Flags().Var(&checked{&grace, "duration", func(text string) error {
 		d, err := duration.Parse(text)
 		if err == nil && d < 0 {

@@ -96,7 +96,7 @@ func TestListing_FitsEightyColumns(t *testing.T) {
 			return auditListing(g).show(c, g, []adminapi.AuditEntry{
 				{At: *fromNow(-4), ActorName: "first administrator", Action: "key.create", Prefix: "ak_live_4fJ9xQ2b", UserID: "alice@example.com",
 					Detail: map[string]string{"active": "false -> true", "name": " -> laptop", "environment": " -> live"}},
-				{At: *fromNow(-5), ActorName: "ops", Action: "role.delete", Role: "reader", Detail: map[string]string{"scopes": "orders:read -> "}},
+				{At: *fromNow(-5), ActorName: "ops", Action: "role.delete", Role: "a-role-with-quite-a-long-name-that-goes-on", Detail: map[string]string{"scopes": "orders:read -> "}},
 				{At: *fromNow(-800), ActorName: "retention", Action: "purge", Detail: map[string]string{"revoked_keys": "500"}}})
 		},
 		"odd.txt": func(c *cobra.Command) error {
