@@ -34,7 +34,7 @@ func cacheStats(g *globals) *cobra.Command {
 				row(w, "hit rate", fmt.Sprintf("%.3f", f.Statistics.HitRate))
 				row(w, "usage pending", f.Pending)
 				row(w, "redis", f.Redis)
-				row(w, "redis believed", f.Believed)
+				row(w, "redis trusted", f.Believed)
 				for _, l := range f.Statistics.Layers {
 					row(w, "look-ups "+l.Layer+" "+l.Namespace, fmt.Sprintf("%d hits, %d misses, %d errors", l.Hits, l.Misses, l.Errors))
 				}
@@ -167,7 +167,7 @@ func cacheAudit(g *globals) *cobra.Command {
 		text("why", 8, func(i *dropped) string { return i.Why }),
 	}}
 	return l.flags(&cobra.Command{
-		Use: "audit", Short: "Recent invalidations, with who and why", Args: noArguments, Example: "  extauthz cache audit --limit 20",
+		Use: "audit", Short: "List recent invalidations, with who and why", Args: noArguments, Example: "  extauthz cache audit --limit 20",
 		RunE: func(c *cobra.Command, _ []string) error {
 			list, err := l.read(c, g, "/v1/cache/invalidations", url.Values{})
 			if err != nil {

@@ -65,7 +65,7 @@ func completeRoot(root *cobra.Command) {
 }
 
 // fromServer asks for one page of a list. Where the server does not answer in time,
-// or refuses, there is nothing to complete: an error would stand in the command line.
+// or refuses, there is nothing to complete: an error would be printed into the command line.
 func fromServer[T any](c *cobra.Command, g *globals, path string, query url.Values) []T {
 	ctx := c.Context()
 	if ctx == nil {

@@ -18,8 +18,8 @@ func explainCommand(g *globals) *cobra.Command {
 	var from string
 	c := &cobra.Command{
 		Use:     "explain METHOD URL",
-		Short:   "Decide about a request and tell each step",
-		Long:    "Decide about a request and tell each step. The key is read from EXTAUTHZ_KEY, or from standard input where that is no terminal; never from an argument, which others could see.\nExits with status 3 where the request is denied.",
+		Short:   "Decide about a request and print each step",
+		Long:    "Decide about a request and print each step. The key is read from EXTAUTHZ_KEY, or from standard input where that is no terminal; never from an argument, which others could see.\nExits with status 3 where the request is denied.",
 		Example: "  EXTAUTHZ_KEY=$KEY extauthz explain GET https://api.example.com/orders/42\n  extauthz explain GET /orders/42 --header 'x-forwarded-for: 192.0.2.1' <key.txt",
 		Args:    exactly(2),
 		RunE: func(c *cobra.Command, args []string) error {

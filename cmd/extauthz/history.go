@@ -26,7 +26,7 @@ func usageCommand(g *globals) *cobra.Command {
 		},
 	}
 	c := &cobra.Command{
-		Use: "usage", Short: "How keys were used", Args: noArguments, Example: "  extauthz usage --user alice\n  extauthz usage --sort -count --limit 10",
+		Use: "usage", Short: "List how keys were used", Args: noArguments, Example: "  extauthz usage --user alice\n  extauthz usage --sort -count --limit 10",
 		RunE: func(c *cobra.Command, _ []string) error {
 			list, err := l.read(c, g, "/v1/usage", given(map[string]string{"user_id": user, "key_id": key}))
 			if err != nil {
@@ -44,7 +44,7 @@ func auditCommand(g *globals) *cobra.Command {
 	var user, key, since string
 	l := auditListing(g)
 	c := &cobra.Command{
-		Use: "audit", Short: "Who changed what, newest first", Args: noArguments,
+		Use: "audit", Short: "List who changed what, newest first", Args: noArguments,
 		Example: "  extauthz audit --since 24h\n  extauthz audit --key 0198c0de-… --limit 20 -o wide",
 		RunE: func(c *cobra.Command, _ []string) error {
 			list, err := l.read(c, g, "/v1/audit", given(map[string]string{"user_id": user, "key_id": key, "since": since}))

@@ -69,7 +69,7 @@ func keysCreate(g *globals) *cobra.Command {
 	named(c)
 	f := c.Flags()
 	f.StringVar(&save, "save", "", "file for the key (mode 0600), which then is not printed; where the file is there, none is made")
-	userFlag(c, g, &k.UserID, "user that the key stands for")
+	userFlag(c, g, &k.UserID, "user whose key it is")
 	f.StringVar(&k.Name, "name", "", "name for people")
 	f.StringArrayVar(&k.Scopes, "scope", nil, "resource:action that it may do; several allowed")
 	roleFlag(c, g, &k.Roles, "role whose scopes it has; several allowed")

@@ -39,7 +39,7 @@ func migrateCommand(g *globals) *cobra.Command {
 		},
 	}
 	status := &cobra.Command{
-		Use: "status", Short: "Tell the database's version and the newest one", Args: noArguments, Example: "  extauthz migrate status",
+		Use: "status", Short: "Print the database's version and the newest one", Args: noArguments, Example: "  extauthz migrate status",
 		RunE: func(c *cobra.Command, _ []string) error {
 			settings, err := g.load()
 			if err != nil {
@@ -68,7 +68,7 @@ func (g *globals) migrationStatus(c *cobra.Command, db *models.DB) error {
 
 func healthcheckCommand(g *globals) *cobra.Command {
 	return &cobra.Command{
-		Use: "healthcheck", Short: "Exit 0 if the local service is ready, 1 if not; one line tells", Args: noArguments, Example: "  extauthz healthcheck",
+		Use: "healthcheck", Short: "Check whether the local service is ready: exit status 0 or 1, and one line", Args: noArguments, Example: "  extauthz healthcheck",
 		RunE: func(c *cobra.Command, _ []string) error {
 			settings, err := g.load()
 			if err != nil {

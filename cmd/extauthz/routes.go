@@ -102,7 +102,7 @@ type match struct {
 
 func routesMatch(g *globals) *cobra.Command {
 	return &cobra.Command{
-		Use: "match METHOD URL", Short: "Tell which rule wins for a request, and why", Args: exactly(2),
+		Use: "match METHOD URL", Short: "Print which rule wins for a request, and why", Args: exactly(2),
 		Example: "  extauthz routes match GET https://api.example.com/v1/orders/42",
 		RunE: func(c *cobra.Command, args []string) error {
 			settings, err := g.load()
