@@ -79,6 +79,7 @@ test-full: parts vet lint ## also what takes longer: every Envoy, a million keys
 	$(GO) test ./envoy -run '^$$' -fuzz FuzzFoldAgreesWithReferenceAndExpressions -fuzztime 60s -fuzzminimizetime 100x
 	$(GO) test ./envoy -run '^$$' -fuzz FuzzAnyCheckRequestIsAnswered -fuzztime 60s -fuzzminimizetime 100x
 	$(GO) test ./envoy -run '^$$' -fuzz FuzzBytesAreDecidedAboutAsMessages -fuzztime 60s -fuzzminimizetime 100x
+	$(GO) test ./cmd/extauthz/internal/duration -run '^$$' -fuzz FuzzParse_AgreesWithGo -fuzztime 60s -fuzzminimizetime 100x
 	$(GO) test ./envoy -run '^$$' -fuzz FuzzTheRealAuthorizerAnswersAnything -fuzztime 60s -fuzzminimizetime 100x
 
 e2e-kube: ## the chart on two nodes of a real Kubernetes under load, and Istio, Envoy Gateway and Contour on its API, as plain processes; as root (the first time 20 to 40 minutes more, to build them)

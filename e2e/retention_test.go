@@ -55,7 +55,7 @@ func databases(t *testing.T, configuration string, test func(t *testing.T, s *pa
 func TestPurge_CommandCountsAndDeletes(t *testing.T) {
 	databases(t, "", func(t *testing.T, s *parts.Service, run func(string, ...any)) {
 		old, lately, live := s.NewKey(), s.NewKey(), s.NewKey()
-		s.Must("keys", "revoke", old.ID, lately.ID)
+		s.Must("keys", "revoke", "--yes", old.ID, lately.ID)
 		run("UPDATE api_keys SET revoked_at = '" + at(-100) + "' WHERE id = '" + old.ID + "'")
 		run("UPDATE audit_log SET at = '" + at(-800) + "' WHERE key_id = '" + live.ID + "'")
 		counts := func(flags ...string) (got struct {
@@ -64,7 +64,7 @@ func TestPurge_CommandCountsAndDeletes(t *testing.T) {
 			Audit   int64 `json:"audit_entries"`
 		}) {
 			t.Helper()
-			out := s.Must(append([]string{"purge", "-o", "json", "--revoked-for", "90d", "--expired-for", "1h", "--audit-older-than", "730d"}, flags...)...)
+			out := s.Must(append([]string{"purge", "--yes", "-o", "json", "--revoked-for", "90d", "--expired-for", "1h", "--audit-older-than", "730d"}, flags...)...)
 			if err := json.Unmarshal([]byte(out), &got); err != nil {
 				t.Fatal(err)
 			}
@@ -109,7 +109,7 @@ func at(days int) string {
 func TestRetention_RunsByItself(t *testing.T) {
 	databases(t, "retention: {revoked_keys: 1h, expired_keys: 2160h, interval: 1s}\n", func(t *testing.T, s *parts.Service, run func(string, ...any)) {
 		old, lately := s.NewKey(), s.NewKey()
-		s.Must("keys", "revoke", old.ID, lately.ID)
+		s.Must("keys", "revoke", "--yes", old.ID, lately.ID)
 		run("UPDATE api_keys SET revoked_at = '" + at(-2) + "' WHERE id = '" + old.ID + "'")
 		run("INSERT INTO idempotency_keys (principal, key, fingerprint, key_id, at) VALUES ('p', 'k', 'f', 'i', '" + at(-2) + "')")
 		eventually(t, func() error {

@@ -26,6 +26,7 @@ func adminCommand(g *globals) *cobra.Command {
 		keyFile      string
 		revokeOthers bool
 	}
+	var leave consent
 	c := &cobra.Command{
 		Use: "recover", Short: "Make another administrator, directly in the database", Args: noArguments,
 		Long: `Make another administrator, directly in the database: for an administrator's
@@ -38,6 +39,11 @@ The new key is printed this once, or written to a new file that only its owner c
 read. The audit log holds a row by "admin recover", with the user of this machine.`,
 		Example: "  extauthz admin recover --config extauthz.yaml --key-file admin.key\n  extauthz admin recover --revoke-others",
 		RunE: func(c *cobra.Command, _ []string) error {
+			if o.revokeOthers {
+				if err := leave.confirm(c, false, "every other key that has a scope on extauthz of its own is revoked for good"); err != nil {
+					return err
+				}
+			}
 			settings, err := g.load("database", "data_dir", "keys")
 			if err != nil {
 				return err
@@ -60,6 +66,7 @@ read. The audit log holds a row by "admin recover", with the user of this machin
 	}
 	c.Flags().StringVar(&o.keyFile, "key-file", "", "file to write the key to; it must not exist (default: the key is printed)")
 	c.Flags().BoolVar(&o.revokeOthers, "revoke-others", false, "revoke every other key that has a scope on extauthz of its own")
+	leave.flag(c)
 	return group("admin", "Administrators, without the service", c)
 }
 

@@ -8,10 +8,12 @@ import (
 	"net/url"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"extauthz/cmd/extauthz/internal/adminapi"
+	"extauthz/cmd/extauthz/internal/printer"
 )
 
 func cacheCommand(g *globals) *cobra.Command {
@@ -22,12 +24,8 @@ func cacheStats(g *globals) *cobra.Command {
 	return &cobra.Command{
 		Use: "stats", Short: "Show the cache's figures", Args: noArguments, Example: "  extauthz cache stats",
 		RunE: func(c *cobra.Command, _ []string) error {
-			client, err := g.client()
+			f, err := ask[adminapi.CacheFigures](c, g, http.MethodGet, "/v1/cache", nil, nil)
 			if err != nil {
-				return err
-			}
-			var f adminapi.CacheFigures
-			if err := client.Call(c.Context(), http.MethodGet, "/v1/cache", nil, nil, &f); err != nil {
 				return err
 			}
 			return g.show(c, f, func(w *tabwriter.Writer) {
@@ -36,7 +34,7 @@ func cacheStats(g *globals) *cobra.Command {
 				row(w, "hit rate", fmt.Sprintf("%.3f", f.Statistics.HitRate))
 				row(w, "usage pending", f.Pending)
 				row(w, "redis", f.Redis)
-				row(w, "redis believed", f.Believed)
+				row(w, "redis trusted", f.Believed)
 				for _, l := range f.Statistics.Layers {
 					row(w, "look-ups "+l.Layer+" "+l.Namespace, fmt.Sprintf("%d hits, %d misses, %d errors", l.Hits, l.Misses, l.Errors))
 				}
@@ -44,7 +42,7 @@ func cacheStats(g *globals) *cobra.Command {
 					row(w, "entries "+e.Layer+" "+e.Namespace, e.Entries)
 				}
 				for _, r := range f.Statistics.Replicas {
-					row(w, "hit rate of "+r.Instance, fmt.Sprintf("%.3f, %s", r.HitRate, when(&r.At, "-")))
+					row(w, "hit rate of "+r.Instance, fmt.Sprintf("%.3f, %s", r.HitRate, g.when(&r.At, "-")))
 				}
 			})
 		},
@@ -64,8 +62,12 @@ func cacheWarm(g *globals) *cobra.Command {
 			}
 			ctx, cancel := context.WithTimeout(c.Context(), adminapi.WarmTime)
 			defer cancel()
+			progress := printer.NewProgress(c.ErrOrStderr(), "keys")
+			progress.Wait("reading keys")
 			var out adminapi.Warmed
-			if err := client.Call(ctx, http.MethodPost, "/v1/cache/warm", nil, in, &out); err != nil {
+			err = client.Call(ctx, http.MethodPost, "/v1/cache/warm", nil, in, &out)
+			progress.End()
+			if err != nil {
 				return err
 			}
 			return g.show(c, out, func(w *tabwriter.Writer) {
@@ -84,12 +86,8 @@ func cacheMonitor(g *globals) *cobra.Command {
 		Use: "monitor", Short: "Look at memory, hit rate and leaks", Args: noArguments, Example: "  extauthz cache monitor",
 		Long: "Has the cache's monitors look now. Exits with 1 if one of them warns.",
 		RunE: func(c *cobra.Command, _ []string) error {
-			client, err := g.client()
+			out, err := ask[adminapi.Monitors](c, g, http.MethodGet, "/v1/cache/monitors", nil, nil)
 			if err != nil {
-				return err
-			}
-			var out adminapi.Monitors
-			if err := client.Call(c.Context(), http.MethodGet, "/v1/cache/monitors", nil, nil, &out); err != nil {
 				return err
 			}
 			var warns []string
@@ -136,22 +134,19 @@ func cacheInvalidate(g *globals) *cobra.Command {
 				return usage(c, errors.New("give exactly one of --key, --user, --tag and --all"))
 			}
 			in["reason"] = reason
-			client, err := g.client()
-			if err != nil {
-				return err
-			}
-			var out struct {
+			type dropped struct {
 				Dropped int `json:"dropped"`
 			}
-			if err := client.Call(c.Context(), http.MethodPost, "/v1/cache/invalidate", nil, in, &out); err != nil {
+			out, err := ask[dropped](c, g, http.MethodPost, "/v1/cache/invalidate", nil, in)
+			if err != nil {
 				return err
 			}
 			return g.show(c, out, func(w *tabwriter.Writer) { row(w, "dropped", out.Dropped) })
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&key, "key", "", "one key, by id or prefix")
-	f.StringVar(&user, "user", "", "all of a user")
+	keyFlag(c, g, &key, "one key, by id or prefix")
+	userFlag(c, g, &user, "all of a user")
 	f.StringVar(&tag, "tag", "", "all under a tag")
 	f.BoolVar(&everything, "all", false, "everything")
 	f.StringVar(&reason, "reason", "", "for the list of invalidations")
@@ -159,19 +154,26 @@ func cacheInvalidate(g *globals) *cobra.Command {
 }
 
 func cacheAudit(g *globals) *cobra.Command {
-	return &cobra.Command{
-		Use: "audit", Short: "Recent invalidations, with who and why", Args: noArguments, Example: "  extauthz cache audit",
+	type dropped = adminapi.Invalidation
+	text := func(name string, least int, read func(*dropped) string) printer.Column[dropped] {
+		return printer.Column[dropped]{Name: name, Least: least, Text: read}
+	}
+	l := &listing[dropped]{columns: []printer.Column[dropped]{
+		timeColumn(g, "time", "-", false, func(i *dropped) *time.Time { return &i.At }),
+		text("cause", 0, func(i *dropped) string { return i.Cause }),
+		text("target", 16, func(i *dropped) string { return i.Target }),
+		numberColumn("dropped", func(i *dropped) int64 { return int64(i.Dropped) }),
+		text("by", 8, func(i *dropped) string { return i.By }),
+		text("why", 8, func(i *dropped) string { return i.Why }),
+	}}
+	return l.flags(&cobra.Command{
+		Use: "audit", Short: "List recent invalidations, with who and why", Args: noArguments, Example: "  extauthz cache audit --limit 20",
 		RunE: func(c *cobra.Command, _ []string) error {
-			list, err := all[adminapi.Invalidation](c, g, "/v1/cache/invalidations", url.Values{})
+			list, err := l.read(c, g, "/v1/cache/invalidations", url.Values{})
 			if err != nil {
 				return err
 			}
-			return g.show(c, list, func(w *tabwriter.Writer) {
-				row(w, "TIME", "CAUSE", "TARGET", "DROPPED", "BY", "WHY")
-				for _, i := range list {
-					row(w, when(&i.At, "-"), i.Cause, i.Target, i.Dropped, i.By, i.Why)
-				}
-			})
+			return l.show(c, g, list)
 		},
-	}
+	})
 }

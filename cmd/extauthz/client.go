@@ -4,11 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
 
 	"extauthz/authz"
+	"extauthz/cmd/extauthz/internal/adminapi"
 	"extauthz/cmd/extauthz/internal/adminclient"
 	"extauthz/cmd/extauthz/internal/config"
 	"extauthz/cmd/extauthz/internal/server"
@@ -17,14 +23,48 @@ import (
 // client finds the server and the key for it: EXTAUTHZ_TOKEN, --token-file, or
 // the file that a local serve left.
 func (g *globals) client() (*adminclient.Client, error) {
-	if g.output != "table" && g.output != "json" {
-		return nil, usageError{fmt.Errorf("output %q: write table or json", g.output)}
+	if g.api != nil {
+		return g.api, nil
 	}
 	token, err := g.token()
 	if err != nil {
 		return nil, err
 	}
-	return adminclient.New(g.server, token)
+	g.api, err = adminclient.New(g.server, token)
+	return g.api, err
+}
+
+// ask makes a call whose answer is a T.
+func ask[T any](c *cobra.Command, g *globals, method, path string, query url.Values, in any, headers ...string) (answer T, err error) {
+	client, err := g.client()
+	if err != nil {
+		return answer, err
+	}
+	err = client.Call(c.Context(), method, path, query, in, &answer, headers...)
+	return answer, err
+}
+
+// pages reads a list page by page, until take returns false.
+func pages[T any](c *cobra.Command, g *globals, path string, query url.Values, take func(items []T) (more bool)) error {
+	for {
+		page, err := ask[adminapi.Page[T]](c, g, http.MethodGet, path, query, nil)
+		if err != nil {
+			return err
+		}
+		if !take(page.Items) || page.NextCursor == "" {
+			return nil
+		}
+		query.Set("cursor", page.NextCursor)
+	}
+}
+
+// now is the server's time where one was called, since its clock decides when keys
+// end; else this machine's.
+func (g *globals) now() time.Time {
+	if g.api != nil {
+		return g.api.Now()
+	}
+	return time.Now()
 }
 
 func (g *globals) token() (authz.Secret, error) {

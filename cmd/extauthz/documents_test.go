@@ -48,7 +48,7 @@ var (
 	inline = regexp.MustCompile("`([^`\n]+)`")
 	// command finds the binary at the beginning of a command, behind variables,
 	// another command's pipe or a container's door.
-	command = regexp.MustCompile(`(?:^|[|;&(] ?|\bexec (?:-[a-zA-Z]+ )*\S+ | -- )(?:[A-Z_]+=\S* )*(?:bin/)?extauthz ([^|&>#);]*)`)
+	command = regexp.MustCompile(`(?:^|[|;&(] ?|\bexec (?:-[a-zA-Z]+ )*\S+ | -- )(?:[A-Z_]+=\S* )*(?:bin/)?extauthz ([^|&<>#);]*)`)
 	word    = regexp.MustCompile(`'[^']*'|"[^"]*"|\S+`)
 	// notSetting is what looks like one: files, and attributes of spans.
 	notSetting = regexp.MustCompile(`^(admin\.key|database\.pgpass|http\.(request|response|route)\b.*)$`)

@@ -18,25 +18,21 @@ func explainCommand(g *globals) *cobra.Command {
 	var from string
 	c := &cobra.Command{
 		Use:     "explain METHOD URL",
-		Short:   "Decide about a request and tell each step",
-		Long:    "Decide about a request and tell each step. The key is read from EXTAUTHZ_KEY, or from standard input where that is no terminal; never from an argument, which others could see.",
+		Short:   "Decide about a request and print each step",
+		Long:    "Decide about a request and print each step. The key is read from EXTAUTHZ_KEY, or from standard input where that is no terminal; never from an argument, which others could see.\nExits with status 3 where the request is denied.",
 		Example: "  EXTAUTHZ_KEY=$KEY extauthz explain GET https://api.example.com/orders/42\n  extauthz explain GET /orders/42 --header 'x-forwarded-for: 192.0.2.1' <key.txt",
 		Args:    exactly(2),
 		RunE: func(c *cobra.Command, args []string) error {
-			client, err := g.client()
-			if err != nil {
-				return err
-			}
 			key, err := keyFromOutside(c)
 			if err != nil {
 				return err
 			}
 			q := adminapi.Question{Method: args[0], URL: args[1], Headers: headers, From: from, Key: key}
-			var a adminapi.Answer
-			if err := client.Call(c.Context(), http.MethodPost, "/v1/explain", nil, q, &a); err != nil {
+			a, err := ask[adminapi.Answer](c, g, http.MethodPost, "/v1/explain", nil, q)
+			if err != nil {
 				return err
 			}
-			return g.show(c, a, func(w *tabwriter.Writer) {
+			err = g.show(c, a, func(w *tabwriter.Writer) {
 				verdict := "denied"
 				if a.Allowed {
 					verdict = "allowed"
@@ -46,6 +42,10 @@ func explainCommand(g *globals) *cobra.Command {
 					row(w, "  "+s.Name, s.Outcome, s.Detail)
 				}
 			})
+			if err == nil && !a.Allowed {
+				err = errDenied
+			}
+			return err
 		},
 	}
 	c.Flags().StringArrayVar(&headers, "header", nil, "header 'name: value'; several allowed")

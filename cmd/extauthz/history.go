@@ -1,68 +1,118 @@
 package main
 
 import (
-	"net/url"
-	"text/tabwriter"
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"extauthz/cmd/extauthz/internal/adminapi"
+	"extauthz/cmd/extauthz/internal/duration"
+	"extauthz/cmd/extauthz/internal/printer"
 )
 
 func usageCommand(g *globals) *cobra.Command {
+	type used = adminapi.Usage
 	var user, key string
+	l := &listing[used]{
+		name: func(u *used) string { return u.KeyID },
+		columns: []printer.Column[used]{
+			{Name: "key", Text: func(u *used) string { return u.KeyID }},
+			numberColumn("count", func(u *used) int64 { return int64(u.Count) }),
+			timeColumn(g, "last-used", "never", false, func(u *used) *time.Time { return u.LastUsedAt }),
+		},
+	}
 	c := &cobra.Command{
-		Use: "usage", Short: "How keys were used", Args: noArguments, Example: "  extauthz usage --user alice",
+		Use: "usage", Short: "List how keys were used", Args: noArguments, Example: "  extauthz usage --user alice\n  extauthz usage --sort -count --limit 10",
 		RunE: func(c *cobra.Command, _ []string) error {
-			q := url.Values{}
-			if user != "" {
-				q.Set("user_id", user)
-			}
-			if key != "" {
-				q.Set("key_id", key)
-			}
-			list, err := all[adminapi.Usage](c, g, "/v1/usage", q)
+			list, err := l.read(c, g, "/v1/usage", given(map[string]string{"user_id": user, "key_id": key}))
 			if err != nil {
 				return err
 			}
-			return g.show(c, list, func(w *tabwriter.Writer) {
-				row(w, "KEY", "COUNT", "LAST USED")
-				for _, u := range list {
-					row(w, u.KeyID, u.Count, when(u.LastUsedAt, "never"))
-				}
-			})
+			return l.show(c, g, list)
 		},
 	}
-	c.Flags().StringVar(&user, "user", "", "only of this user")
-	c.Flags().StringVar(&key, "key", "", "only of this key, by id or prefix")
-	return c
+	userFlag(c, g, &user, "only of this user")
+	keyFlag(c, g, &key, "only of this key, by id or prefix")
+	return l.flags(c)
 }
 
 func auditCommand(g *globals) *cobra.Command {
 	var user, key, since string
+	l := auditListing(g)
 	c := &cobra.Command{
-		Use: "audit", Short: "Who changed what, newest first", Args: noArguments, Example: "  extauthz audit --key 0198c0de-…",
+		Use: "audit", Short: "List who changed what, newest first", Args: noArguments,
+		Example: "  extauthz audit --since 24h\n  extauthz audit --key 0198c0de-… --limit 20 -o wide",
 		RunE: func(c *cobra.Command, _ []string) error {
-			q := url.Values{}
-			for name, value := range map[string]string{"user_id": user, "key_id": key, "since": since} {
-				if value != "" {
-					q.Set(name, value)
-				}
-			}
-			list, err := all[adminapi.AuditEntry](c, g, "/v1/audit", q)
+			list, err := l.read(c, g, "/v1/audit", given(map[string]string{"user_id": user, "key_id": key, "since": since}))
 			if err != nil {
 				return err
 			}
-			return g.show(c, list, func(w *tabwriter.Writer) {
-				row(w, "TIME", "ACTOR", "ACTION", "KEY", "USER", "ROLE", "DETAIL")
-				for _, e := range list {
-					row(w, when(&e.At, "-"), e.ActorName, e.Action, e.Prefix, e.UserID, e.Role, e.Detail)
-				}
-			})
+			return l.show(c, g, list)
 		},
 	}
-	c.Flags().StringVar(&user, "user", "", "only about this user's keys")
-	c.Flags().StringVar(&key, "key", "", "only about this key, by id")
-	c.Flags().StringVar(&since, "since", "", "only from this RFC 3339 time on")
-	return c
+	userFlag(c, g, &user, "only about this user's keys")
+	keyFlag(c, g, &key, "only about this key, by id")
+	c.Flags().Var(&checked{&since, "time", func(text string) error {
+		_, err := duration.Ago(text, time.Now())
+		return err
+	}}, "since", "only from this time on: a duration before now such as 24h or 30d, or RFC 3339")
+	return l.flags(c)
+}
+
+func auditListing(g *globals) *listing[adminapi.AuditEntry] {
+	type entry = adminapi.AuditEntry
+	text := func(name string, wide bool, least int, read func(*entry) string) printer.Column[entry] {
+		return printer.Column[entry]{Name: name, Wide: wide, Least: least, Text: read}
+	}
+	return &listing[entry]{
+		name: func(e *entry) string { return e.ID },
+		columns: []printer.Column[entry]{
+			timeColumn(g, "time", "-", false, func(e *entry) *time.Time { return &e.At }),
+			text("actor", false, 8, func(e *entry) string { return e.ActorName }),
+			text("action", false, 0, func(e *entry) string { return e.Action }),
+			text("on", false, 16, auditTarget),
+			text("user", false, 6, func(e *entry) string { return e.UserID }),
+			text("changed", false, 18, func(e *entry) string { return changes(e.Detail) }),
+			text("actor-id", true, 0, func(e *entry) string { return e.Actor }),
+			text("key-id", true, 0, func(e *entry) string { return e.KeyID }),
+			text("source", true, 0, func(e *entry) string { return e.Source }),
+			text("request", true, 0, func(e *entry) string { return e.RequestID }),
+			text("id", true, 0, func(e *entry) string { return e.ID }),
+		},
+	}
+}
+
+// auditTarget is the key or the role that was changed.
+func auditTarget(e *adminapi.AuditEntry) string {
+	if e.Prefix == "" && e.Role != "" {
+		return "role " + e.Role
+	}
+	return e.Prefix
+}
+
+// telling are the details that a reader looks for first.
+var telling = []string{"reason", "name", "scopes", "roles", "expires_at", "revoked_at", "rate"}
+
+// changes are the details of a change in a fixed order: rate=10/s -> 20/s. What there
+// was nothing of before is left out: name=laptop.
+func changes(detail map[string]string) string {
+	names := slices.SortedFunc(maps.Keys(detail), func(a, b string) int {
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a, b))
+	})
+	for i, name := range names {
+		names[i] = name + "=" + strings.TrimPrefix(detail[name], " -> ")
+	}
+	return strings.Join(names, ", ")
+}
+
+// rank is the place of a detail among the telling ones, or after all of them.
+func rank(name string) int {
+	if i := slices.Index(telling, name); i >= 0 {
+		return i
+	}
+	return len(telling)
 }

@@ -4,12 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"extauthz/authz/subject"
 	"extauthz/cmd/extauthz/internal/adminapi"
+	"extauthz/cmd/extauthz/internal/printer"
 )
 
 // oddKey is a key whose user id or name would be refused today, or stored in
@@ -24,39 +24,55 @@ type oddKey struct {
 	Do     string `json:"do"`
 }
 
+func oddListing() *listing[oddKey] {
+	text := func(name string, least int, read func(*oddKey) string) printer.Column[oddKey] {
+		return printer.Column[oddKey]{Name: name, Least: least, Text: read}
+	}
+	return &listing[oddKey]{name: func(o *oddKey) string { return o.Prefix }, columns: []printer.Column[oddKey]{
+		text("prefix", 0, func(o *oddKey) string { return o.Prefix }),
+		text("status", 0, func(o *oddKey) string { return o.Status }),
+		text("field", 0, func(o *oddKey) string { return o.Field }),
+		text("value", 8, func(o *oddKey) string { return fmt.Sprintf("%+q", o.Value) }),
+		text("why", 12, func(o *oddKey) string { return o.Why }),
+		text("do", 12, func(o *oddKey) string { return o.Do }),
+	}}
+}
+
 func keysCheck(g *globals) *cobra.Command {
-	return &cobra.Command{
+	l := oddListing()
+	return named(&cobra.Command{
 		Use: "check", Short: "Report keys whose user id or name would be refused or changed today", Args: noArguments,
 		Long: "Report keys whose user id or name would be refused or changed today: with blanks at an edge, invisible characters, in another Unicode form. " +
 			"They go on working as they are. Keys whose row in the database can't be read are reported too, and those are refused. Revoked keys are left out. Exits with status 1 where there are some.",
 		Example: "  extauthz keys check\n  extauthz keys check -o json",
 		RunE: func(c *cobra.Command, _ []string) error {
-			keys, err := all[adminapi.Key](c, g, "/v1/keys", url.Values{"limit": {"1000"}})
+			odd, keys := []oddKey{}, int64(0)
+			progress := printer.NewProgress(c.ErrOrStderr(), "keys")
+			err := pages(c, g, "/v1/keys", url.Values{"limit": {"1000"}}, func(page []adminapi.Key) bool {
+				for i := range page {
+					if page[i].RevokedAt == nil {
+						odd = append(odd, oddities(&page[i])...)
+					}
+				}
+				keys += int64(len(page))
+				progress.Set("checked", keys, 0)
+				return true
+			})
+			progress.End()
 			if err != nil {
 				return err
 			}
-			odd := []oddKey{}
-			for i := range keys {
-				if keys[i].RevokedAt == nil {
-					odd = append(odd, oddities(&keys[i])...)
-				}
+			if len(odd) == 0 && (g.form == printer.Table || g.form == printer.Wide) {
+				_, err := fmt.Fprintf(c.OutOrStdout(), "all user ids and names are as they would be stored today (%d keys)\n", keys)
+				return err
 			}
-			err = g.show(c, odd, func(w *tabwriter.Writer) {
-				if len(odd) == 0 {
-					_, _ = fmt.Fprintf(w, "all user ids and names are as they would be stored today (%d keys)\n", len(keys))
-					return
-				}
-				row(w, "PREFIX", "STATUS", "FIELD", "VALUE", "WHY", "DO")
-				for _, o := range odd {
-					row(w, o.Prefix, o.Status, o.Field, fmt.Sprintf("%+q", o.Value), o.Why, o.Do)
-				}
-			})
+			err = l.show(c, g, odd)
 			if err == nil && len(odd) > 0 {
 				err = errOdd(len(odd))
 			}
 			return err
 		},
-	}
+	})
 }
 
 type errOdd int

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"strings"
@@ -16,17 +17,37 @@ var version = "dev"
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := newRoot().ExecuteContext(ctx)
+	status := report(os.Stderr, newRoot().ExecuteContext(ctx))
+	stop()
+	os.Exit(status)
+}
+
+// The exit statuses, for scripts. The root command's help and docs/cli.md have them.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2
+	exitDenied = 3
+)
+
+// errDenied is the outcome of a request that explain has decided about: it was
+// printed already.
+var errDenied = errors.New("denied")
+
+// report prints one line a problem, and returns the exit status.
+func report(w io.Writer, err error) int {
 	if err == nil {
-		return
+		return exitDone
 	}
-	// One line a problem.
+	if errors.Is(err, errDenied) {
+		return exitDenied
+	}
 	for line := range strings.SplitSeq(err.Error(), "\n") {
-		fmt.Fprintln(os.Stderr, "extauthz:", line)
+		_, _ = fmt.Fprintln(w, "extauthz:", line)
 	}
 	var usage usageError
 	if errors.As(err, &usage) {
-		os.Exit(2)
+		return exitUsage
 	}
-	os.Exit(1)
+	return exitFailed
 }

@@ -8,10 +8,10 @@ import (
 	"regexp"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
+	"extauthz/cmd/extauthz/internal/printer"
 	"extauthz/cmd/extauthz/internal/server"
 	"extauthz/models"
 )
@@ -111,13 +111,9 @@ func runCopy(c *cobra.Command, g *globals, a, b models.Config, verifyOnly bool) 
 		return ofEnd("--to", err)
 	}
 	defer func() { err = errors.Join(err, target.Close()) }()
-	var shown time.Time
-	tables, err := do(ctx, source, target, func(table string, rows, of int64) {
-		if time.Since(shown) > 5*time.Second {
-			shown = time.Now()
-			_, _ = fmt.Fprintf(c.ErrOrStderr(), "%s: %d of %d rows\n", table, rows, of)
-		}
-	})
+	progress := printer.NewProgress(c.ErrOrStderr(), "rows")
+	tables, err := do(ctx, source, target, progress.Set)
+	progress.End()
 	for _, t := range tables {
 		if t.NotCopiedColumns != "" {
 			_, _ = fmt.Fprintf(c.ErrOrStderr(), "note: columns of %s that are not extauthz's were not copied: %s\n", t.Table, t.NotCopiedColumns)

@@ -39,7 +39,7 @@ func migrateCommand(g *globals) *cobra.Command {
 		},
 	}
 	status := &cobra.Command{
-		Use: "status", Short: "Tell the database's version and the newest one", Args: noArguments, Example: "  extauthz migrate status",
+		Use: "status", Short: "Print the database's version and the newest one", Args: noArguments, Example: "  extauthz migrate status",
 		RunE: func(c *cobra.Command, _ []string) error {
 			settings, err := g.load()
 			if err != nil {
@@ -68,7 +68,7 @@ func (g *globals) migrationStatus(c *cobra.Command, db *models.DB) error {
 
 func healthcheckCommand(g *globals) *cobra.Command {
 	return &cobra.Command{
-		Use: "healthcheck", Short: "Exit 0 if the local service is ready, 1 if not; one line tells", Args: noArguments, Example: "  extauthz healthcheck",
+		Use: "healthcheck", Short: "Check whether the local service is ready: exit status 0 or 1, and one line", Args: noArguments, Example: "  extauthz healthcheck",
 		RunE: func(c *cobra.Command, _ []string) error {
 			settings, err := g.load()
 			if err != nil {
@@ -139,6 +139,9 @@ func askReady(ctx context.Context, settings *config.Config) (ready readyAnswer, 
 	ready.ok = res.StatusCode == http.StatusOK
 	return ready, nil
 }
+
+// versionLine is what --version prints, and `version` as a table.
+func versionLine() string { return fmt.Sprintf("extauthz  %s  %s\n", version, runtime.Version()) }
 
 func versionCommand(g *globals) *cobra.Command {
 	return &cobra.Command{

@@ -1,71 +1,47 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
 
 	"github.com/spf13/cobra"
+
+	"extauthz/cmd/extauthz/internal/printer"
 )
 
-// show prints data as one JSON document or as a table.
+// show prints data in the form that was asked for; table writes it for people.
 func (g *globals) show(c *cobra.Command, data any, table func(w *tabwriter.Writer)) error {
-	if g.output == "json" {
-		e := json.NewEncoder(c.OutOrStdout())
-		e.SetIndent("", "  ")
-		e.SetEscapeHTML(false)
-		return e.Encode(data)
+	switch g.form {
+	case printer.JSON:
+		return printer.WriteJSON(c.OutOrStdout(), data)
+	case printer.YAML:
+		return printer.WriteYAML(c.OutOrStdout(), data)
 	}
 	w := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
 	table(w)
 	return w.Flush()
 }
 
-// row writes one line of a table. Control characters in what people named things
-// are shown and not obeyed.
+// showNamed is show for something with a name.
+func (g *globals) showNamed(c *cobra.Command, data any, name string, table func(w *tabwriter.Writer)) error {
+	if g.form == printer.Name {
+		_, err := fmt.Fprintln(c.OutOrStdout(), printer.Clean(name))
+		return err
+	}
+	return g.show(c, data, table)
+}
+
+// row writes one line of a table.
 func row(w io.Writer, cells ...any) {
 	texts := make([]string, len(cells))
 	for i, cell := range cells {
-		texts[i] = strings.Map(func(r rune) rune {
-			if unicode.IsControl(r) {
-				return '�'
-			}
-			return r
-		}, fmt.Sprint(cell))
-		if texts[i] == "" {
-			texts[i] = "-"
-		}
+		texts[i] = printer.Clean(fmt.Sprint(cell))
 	}
-	_, _ = fmt.Fprintln(w, strings.Join(texts, "\t")) // a broken pipe is told by Flush
+	_, _ = fmt.Fprintln(w, strings.Join(texts, "\t")) // Flush returns the error of a broken pipe
 }
 
-// when shows a time as people read it, and how far off it is.
-func when(t *time.Time, none string) string {
-	if t == nil || t.IsZero() {
-		return none
-	}
-	return t.Local().Format("2006-01-02 15:04:05") + " (" + distance(time.Until(*t)) + ")"
-}
-
-func distance(d time.Duration) string {
-	form := "in %s"
-	if d < 0 {
-		d, form = -d, "%s ago"
-	}
-	var text string
-	switch {
-	case d < time.Minute:
-		text = fmt.Sprintf("%ds", int(d.Seconds()))
-	case d < time.Hour:
-		text = fmt.Sprintf("%dm", int(d.Minutes()))
-	case d < 48*time.Hour:
-		text = fmt.Sprintf("%dh", int(d.Hours()))
-	default:
-		text = fmt.Sprintf("%dd", int(d.Hours()/24))
-	}
-	return fmt.Sprintf(form, text)
-}
+// when shows a time as people read it, and how far off it is by the server's clock.
+func (g *globals) when(t *time.Time, none string) string { return printer.When(t, g.now(), none) }

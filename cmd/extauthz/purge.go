@@ -8,34 +8,28 @@ import (
 	"github.com/spf13/cobra"
 
 	"extauthz/cmd/extauthz/internal/adminapi"
+	"extauthz/cmd/extauthz/internal/printer"
 )
 
 func purgeCommand(g *globals) *cobra.Command {
 	var in adminapi.Purge
+	var leave consent
 	c := &cobra.Command{
 		Use: "purge", Short: "Delete keys that ended long ago and old audit entries", Args: noArguments,
 		Long: `Delete keys that ended long ago, with their whole rotation family and their usage, and old audit entries.
 Without --revoked-for, --expired-for and --audit-older-than it deletes what the service deletes by itself (retention.*).
-Administrators' keys stay, and families of which a member is valid. Ctrl-C leaves what was not yet deleted.`,
-		Example: "  extauthz purge --dry-run --revoked-for 90d\n  extauthz purge --revoked-for 90d --expired-for 180d --audit-older-than 730d",
+Administrators' keys stay, and families of which a member is valid. Ctrl-C leaves what was not yet deleted.
+On a terminal it says how many rows there are, and asks; elsewhere it needs --yes where there are some.`,
+		Example: "  extauthz purge --dry-run --revoked-for 90d\n  extauthz purge --revoked-for 90d --expired-for 180d --audit-older-than 730d --yes",
 		RunE: func(c *cobra.Command, _ []string) error {
-			client, err := g.client()
-			if err != nil {
-				return err
-			}
-			var total adminapi.Purged
-			for more := true; more; {
-				var out adminapi.Purged
-				if err := client.Call(c.Context(), http.MethodPost, "/v1/purge", nil, in, &out); err != nil {
-					if n := sum(total); n > 0 && !in.DryRun {
-						return fmt.Errorf("%d rows were deleted before: %w", n, err)
-					}
+			if !in.DryRun {
+				if err := g.confirmPurge(c, &leave, in); err != nil {
 					return err
 				}
-				total = added(total, out)
-				if in.After, more = out.After, out.More; more {
-					_, _ = fmt.Fprintf(c.ErrOrStderr(), "%d rows so far\n", sum(total))
-				}
+			}
+			total, err := g.purge(c, in)
+			if err != nil {
+				return err
 			}
 			return g.show(c, total, func(w *tabwriter.Writer) {
 				head := "DELETED"
@@ -51,11 +45,51 @@ Administrators' keys stay, and families of which a member is valid. Ctrl-C leave
 			})
 		},
 	}
-	c.Flags().BoolVar(&in.DryRun, "dry-run", false, "count what would be deleted, and change nothing")
-	c.Flags().StringVar(&in.RevokedFor, "revoked-for", "", "delete keys that were revoked at least so long ago, such as 90d or 2160h")
-	c.Flags().StringVar(&in.ExpiredFor, "expired-for", "", "delete keys that expired at least so long ago")
-	c.Flags().StringVar(&in.AuditOlderThan, "audit-older-than", "", "delete audit entries that are at least so old")
+	f := c.Flags()
+	f.BoolVar(&in.DryRun, "dry-run", false, "count what would be deleted, and change nothing")
+	durationFlag(f, &in.RevokedFor, "revoked-for", "delete keys that were revoked at least so long ago, such as 90d")
+	durationFlag(f, &in.ExpiredFor, "expired-for", "delete keys that expired at least so long ago")
+	durationFlag(f, &in.AuditOlderThan, "audit-older-than", "delete audit entries that are at least so old")
+	leave.flag(c)
 	return c
+}
+
+// confirmPurge counts what would be deleted, and asks.
+func (g *globals) confirmPurge(c *cobra.Command, leave *consent, in adminapi.Purge) error {
+	if leave.yes {
+		return nil
+	}
+	in.DryRun = true
+	counts, err := g.purge(c, in)
+	if err != nil || sum(counts) == 0 {
+		return err
+	}
+	return leave.confirm(c, true, fmt.Sprintf("this deletes for good: %s, %s, %s and what belongs to them", counted(counts.RevokedKeys, "revoked key"),
+		counted(counts.ExpiredKeys, "expired key"), counted(counts.AuditEntries+counts.IdempotencyKeys+counts.Usage, "other row")))
+}
+
+// purge calls until nothing is left.
+func (g *globals) purge(c *cobra.Command, in adminapi.Purge) (total adminapi.Purged, err error) {
+	title := "deleted"
+	if in.DryRun {
+		title = "counted"
+	}
+	progress := printer.NewProgress(c.ErrOrStderr(), "rows")
+	defer progress.End()
+	for more := true; more; {
+		out, err := ask[adminapi.Purged](c, g, http.MethodPost, "/v1/purge", nil, in)
+		if err != nil {
+			if n := sum(total); n > 0 && !in.DryRun {
+				return total, fmt.Errorf("%s were deleted before: %w", counted(n, "row"), err)
+			}
+			return total, err
+		}
+		total = added(total, out)
+		if in.After, more = out.After, out.More; more {
+			progress.Set(title, sum(total), 0)
+		}
+	}
+	return total, nil
 }
 
 // added is the sum of two calls.

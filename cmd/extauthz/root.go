@@ -3,10 +3,14 @@ package main
 import (
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
+	"extauthz/cmd/extauthz/internal/adminclient"
 	"extauthz/cmd/extauthz/internal/config"
+	"extauthz/cmd/extauthz/internal/printer"
 )
 
 // usageError is a command line that can't be understood: exit status 2.
@@ -21,6 +25,9 @@ type globals struct {
 	server     string
 	tokenFile  string
 	output     string
+	color      string
+	form       printer.Form        // output, read before a command runs
+	api        *adminclient.Client // made by the first call
 }
 
 func newRoot() *cobra.Command {
@@ -28,24 +35,78 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "extauthz",
 		Short:         "External authorization for Envoy by API keys",
-		Example:       "  extauthz serve\n  extauthz keys create --user alice --name laptop --scope orders:read",
+		Long:          rootHelp,
+		Example:       "  extauthz serve\n  extauthz keys create --user alice --name laptop --scope orders:read\n  extauthz keys list --sort expires --limit 20 -o wide",
+		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          noArguments,
+		Args:          aCommand,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
+			return usage(c, g.readForm(c))
+		},
 	}
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%w: see `%s --help`", err, c.CommandPath())}
-	})
+	root.SetVersionTemplate(versionLine())
+	root.SetFlagErrorFunc(flagError)
 	f := root.PersistentFlags()
 	f.StringVar(&g.configFile, "config", os.Getenv("EXTAUTHZ_CONFIG"), "configuration file (default extauthz.yaml, if it is there)")
 	f.StringVar(&g.dataDir, "data-dir", "", "folder for what the service keeps itself (default extauthz-data)")
 	f.StringVar(&g.server, "server", fromEnv("EXTAUTHZ_SERVER", "http://127.0.0.1:9003"), "URL of the management API")
 	f.StringVar(&g.tokenFile, "token-file", os.Getenv("EXTAUTHZ_TOKEN_FILE"), "file with the key for the management API")
-	f.StringVarP(&g.output, "output", "o", "table", "form of what is printed: table or json")
+	f.StringVarP(&g.output, "output", "o", string(printer.Table), "form of what is printed: "+printer.Choice(printer.Forms))
+	f.StringVar(&g.color, "color", string(printer.ColorAuto), "colour the tables: auto (on a terminal, unless NO_COLOR is set), always or never")
 	root.AddCommand(serveCommand(g), keysCommand(g), rolesCommand(g), adminCommand(g), explainCommand(g), routesCommand(g), cacheCommand(g),
 		usageCommand(g), auditCommand(g), purgeCommand(g), configCommand(g), secretsCommand(g), envoyCommand(g), migrateCommand(g), doctorCommand(g), healthcheckCommand(g), versionCommand(g))
+	completeRoot(root)
+	root.InitDefaultCompletionCmd()
 	return root
+}
+
+// rootHelp is where the exit statuses are promised.
+const rootHelp = `External authorization for Envoy by API keys.
+
+Durations take d and w besides h, m and s: 30d, 2w, 1d12h. Tables fit the terminal;
+-o wide shows all columns in full, -o name only names, for other commands to read.
+What cannot be undone and concerns more than one key asks first on a terminal, and
+needs --yes elsewhere.
+
+Exit status: 0 done; 1 failed, or a check found something; 2 the command line is
+wrong, or --yes is missing; 3 explain decided that the request is denied.`
+
+// readForm reads the flags of what is printed, before anything is done.
+func (g *globals) readForm(c *cobra.Command) (err error) {
+	if g.form, err = printer.ParseForm(g.output); err != nil {
+		return err
+	}
+	if g.form == printer.Name && c.Annotations[hasNames] == "" {
+		return fmt.Errorf("what %s prints has no names: leave -o name out", c.CommandPath())
+	}
+	_, err = g.colored(c)
+	return err
+}
+
+func (g *globals) colored(c *cobra.Command) (bool, error) {
+	return printer.ColorWhen(g.color).Colored(c.OutOrStdout(), os.Getenv)
+}
+
+// hasNames marks commands whose output has names for -o name.
+const hasNames = "names"
+
+func named(c *cobra.Command) *cobra.Command {
+	c.Annotations = map[string]string{hasNames: "true"}
+	return c
+}
+
+// flagError is a usage error with the flag that may have been meant.
+func flagError(c *cobra.Command, err error) error {
+	if name, unknown := strings.CutPrefix(err.Error(), "unknown flag: --"); unknown {
+		var known []string
+		c.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
+		if meant := config.Nearest(name, known); meant != "" {
+			err = fmt.Errorf("%w: did you mean --%s?", err, meant)
+		}
+	}
+	return usage(c, err)
 }
 
 func fromEnv(name, fallback string) string {
@@ -79,9 +140,22 @@ func usage(c *cobra.Command, err error) error {
 	return usageError{fmt.Errorf("%w: see `%s --help`", err, c.CommandPath())}
 }
 
+// aCommand refuses a word that is no command, with those that may have been meant.
+func aCommand(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	c.SuggestionsMinimumDistance = 2
+	err := fmt.Errorf("unknown command %q for %q", args[0], c.CommandPath())
+	if meant := c.SuggestionsFor(args[0]); len(meant) > 0 {
+		err = fmt.Errorf("%w: did you mean %s?", err, printer.Choice(meant))
+	}
+	return usage(c, err)
+}
+
 // group is a command that only holds others.
 func group(use, short string, children ...*cobra.Command) *cobra.Command {
-	c := &cobra.Command{Use: use, Short: short, Args: noArguments, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c := &cobra.Command{Use: use, Short: short, Args: aCommand, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	c.AddCommand(children...)
 	return c
 }

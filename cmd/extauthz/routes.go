@@ -11,6 +11,7 @@ import (
 	"extauthz/authz"
 	"extauthz/cmd/extauthz/internal/adminapi"
 	"extauthz/cmd/extauthz/internal/config"
+	"extauthz/cmd/extauthz/internal/printer"
 )
 
 func routesCommand(g *globals) *cobra.Command {
@@ -18,7 +19,12 @@ func routesCommand(g *globals) *cobra.Command {
 }
 
 func routesList(g *globals) *cobra.Command {
-	return &cobra.Command{
+	l := &listing[routeRow]{name: func(r *routeRow) string { return r.match }, columns: []printer.Column[routeRow]{
+		{Name: "match", Least: 28, Text: func(r *routeRow) string { return r.match }},
+		{Name: "asks-for", Least: 20, Text: func(r *routeRow) string { return r.asks }},
+		{Name: "from", Least: 12, Text: func(r *routeRow) string { return r.from }},
+	}}
+	return named(&cobra.Command{
 		Use: "list", Short: "List the rules", Args: noArguments, Example: "  extauthz routes list --config extauthz.yaml",
 		RunE: func(c *cobra.Command, _ []string) error {
 			settings, err := g.load()
@@ -37,18 +43,30 @@ func routesList(g *globals) *cobra.Command {
 			for _, r := range t.Rules() {
 				routes = append(routes, listedRoute{adminapi.RouteOf(r), neighboursOf(n, r)})
 			}
-			return g.show(c, routes, func(w *tabwriter.Writer) {
-				row(w, "MATCH", "ASKS FOR", "FROM")
-				for _, r := range routes {
-					row(w, r.Match, r.Asks, cmp.Or(r.Source, "routes"))
-					for _, n := range r.Neighbours {
-						row(w, "  beside it: "+n.Method+" "+n.Host+n.Path, n.Asks, n.DecidedBy)
-					}
-				}
-				row(w, "(no rule)", "default_route: "+settings.DefaultRoute, "")
-			})
+			return l.showAs(c, g, routes, g.routeRows(routes, settings.DefaultRoute))
 		},
+	})
+}
+
+// routeRow is a line of the table.
+type routeRow struct{ match, asks, from string }
+
+// routeRows are the rules, those beside them and the default route; where names
+// alone are printed, the rules.
+func (g *globals) routeRows(routes []listedRoute, byDefault string) (rows []routeRow) {
+	for _, r := range routes {
+		rows = append(rows, routeRow{r.Match, r.Asks, cmp.Or(r.Source, "routes")})
+		if g.form == printer.Name {
+			continue
+		}
+		for _, n := range r.Neighbours {
+			rows = append(rows, routeRow{"  beside it: " + n.Method + " " + n.Host + n.Path, n.Asks, n.DecidedBy})
+		}
 	}
+	if g.form != printer.Name {
+		rows = append(rows, routeRow{"(no rule)", "default_route: " + byDefault, ""})
+	}
+	return rows
 }
 
 // listedRoute is a rule in `routes list`.
@@ -84,7 +102,7 @@ type match struct {
 
 func routesMatch(g *globals) *cobra.Command {
 	return &cobra.Command{
-		Use: "match METHOD URL", Short: "Tell which rule wins for a request, and why", Args: exactly(2),
+		Use: "match METHOD URL", Short: "Print which rule wins for a request, and why", Args: exactly(2),
 		Example: "  extauthz routes match GET https://api.example.com/v1/orders/42",
 		RunE: func(c *cobra.Command, args []string) error {
 			settings, err := g.load()

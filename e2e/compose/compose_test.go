@@ -4,10 +4,12 @@ package compose
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
@@ -137,9 +139,10 @@ func revocation(s *stack, _ string) {
 	}
 	s.extauthz(1, "keys", "revoke", id)
 	for replica := 1; replica <= 2; replica++ {
-		told := s.run("exec", "-T", "-e", "EXTAUTHZ_KEY="+key, fmt.Sprint("--index=", replica), "extauthz", "extauthz", "explain", "GET", "/orders/42")
-		if !strings.Contains(told, "revoked") {
-			s.t.Errorf("replica %d:\n%s", replica, told)
+		told, complaints, err := s.try(s.compose, []string{"exec", "-T", "-e", "EXTAUTHZ_KEY=" + key, fmt.Sprint("--index=", replica), "extauthz", "extauthz", "explain", "GET", "/orders/42"})
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != 3 || !strings.Contains(told, "revoked") {
+			s.t.Errorf("replica %d: %v\n%s%s", replica, err, told, complaints)
 		}
 	}
 	for range 40 {

@@ -73,14 +73,21 @@ func (s *stack) logs(c container) string {
 
 func (s *stack) call(program, args []string) string {
 	s.t.Helper()
+	out, complaints, err := s.try(program, args)
+	if err != nil {
+		s.t.Fatalf("%s %s: %v\n%s", strings.Join(program, " "), strings.Join(args, " "), err, complaints)
+	}
+	return out
+}
+
+// try is call for what may end with another status than 0.
+func (s *stack) try(program, args []string) (stdout, stderr string, err error) {
 	c := exec.Command(program[0], append(program[1:len(program):len(program)], args...)...)
 	c.Dir, c.Env = "../..", append(os.Environ(), s.env...)
 	var out, complaints bytes.Buffer
 	c.Stdout, c.Stderr = &out, &complaints
-	if err := c.Run(); err != nil {
-		s.t.Fatalf("%s %s: %v\n%s", strings.Join(program, " "), strings.Join(args, " "), err, complaints.String())
-	}
-	return strings.TrimSpace(out.String())
+	err = c.Run()
+	return strings.TrimSpace(out.String()), complaints.String(), err
 }
 
 // extauthz runs a command in a replica (from 1 on).

@@ -68,7 +68,7 @@ type NewKey struct {
 	Scopes       []string          `json:"scopes,omitempty"`
 	Roles        []string          `json:"roles,omitempty"`
 	ExpiresAt    *time.Time        `json:"expires_at,omitempty"`
-	ExpiresIn    string            `json:"expires_in,omitempty" doc:"Instead of expires_at, such as 720h."`
+	ExpiresIn    string            `json:"expires_in,omitempty" doc:"Instead of expires_at: a duration such as 12h or 30d."`
 	Environment  string            `json:"environment,omitempty"`
 	AllowedCIDRs []string          `json:"allowed_cidrs,omitempty"`
 	Metadata     map[string]string `json:"metadata,omitempty"`
@@ -82,19 +82,20 @@ type KeyPatch struct {
 	Name         *string            `json:"name,omitempty"`
 	Scopes       *[]string          `json:"scopes,omitempty"`
 	Roles        *[]string          `json:"roles,omitempty"`
-	ExpiresAt    *string            `json:"expires_at,omitempty" doc:"RFC 3339, or never."`
+	ExpiresAt    *string            `json:"expires_at,omitempty" doc:"RFC 3339, a duration from now on such as 30d, or never."`
 	AllowedCIDRs *[]string          `json:"allowed_cidrs,omitempty"`
 	Metadata     *map[string]string `json:"metadata,omitempty"`
 	Rate         *string            `json:"rate,omitempty"`
-	ShadowUntil  *string            `json:"shadow_until,omitempty" doc:"RFC 3339, or never to end it. At most 90 days ahead when it is first set, and never later than that afterwards. Not of your own key. Needs extauthz/shadow:update."`
+	ShadowUntil  *string            `json:"shadow_until,omitempty" doc:"RFC 3339, a duration from now on such as 12h, or never to end it. At most 90 days ahead when it is first set, and never later than that afterwards. Not of your own key. Needs extauthz/shadow:update."`
 	Project      *string            `json:"project,omitempty"`
 	Grants       *Grants            `json:"grants,omitempty"`
 }
 
 // Rotation asks for a new key in place of an old one.
 type Rotation struct {
-	Grace     string     `json:"grace,omitempty" doc:"How long the old key stays good, such as 24h; 0s ends it at once."`
-	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+	Grace     string     `json:"grace,omitempty" doc:"How long the old key stays good, such as 24h or 7d; 0s ends it at once."`
+	ExpiresAt *time.Time `json:"expires_at,omitempty" doc:"When the new key ends; by default it lives as long as the old one was made to."`
+	ExpiresIn string     `json:"expires_in,omitempty" doc:"Instead of expires_at: a duration such as 12h or 30d."`
 }
 
 // Rotated is the new key and what became of the old one.

@@ -11,6 +11,7 @@ import (
 
 	"extauthz/authz"
 	"extauthz/authz/keyring"
+	"extauthz/cmd/extauthz/internal/duration"
 )
 
 type keyAnswer struct {
@@ -82,10 +83,8 @@ func (a *api) createKey(ctx context.Context, p keyring.Principal, in *createInpu
 	case b.ExpiresIn != "" && b.ExpiresAt != nil:
 		f.add("expires_in", "write expires_in or expires_at, not both")
 	case b.ExpiresIn != "":
-		if d := parse(&f, "expires_in", b.ExpiresIn, time.ParseDuration); d > 0 {
+		if d := parse(&f, "expires_in", b.ExpiresIn, duration.Positive); d > 0 {
 			r.ExpiresAt = a.cache.Now().Add(d)
-		} else {
-			f.add("expires_in", "write a duration over zero, such as 720h")
 		}
 	case b.ExpiresAt != nil:
 		r.ExpiresAt = *b.ExpiresAt
@@ -114,7 +113,7 @@ type listInput struct {
 	Project   string `query:"project"`
 	Text      string `query:"q" doc:"What a prefix, a name (in any case) or a user id begins with. It orders the list too."`
 	Active    bool   `query:"active" doc:"Only keys that are good now."`
-	UnusedFor string `query:"unused_for" doc:"Only keys older than this that were not used for as long, such as 2160h."`
+	UnusedFor string `query:"unused_for" doc:"Only keys older than this that were not used for as long, such as 90d."`
 	Usage     bool   `query:"usage"`
 }
 
@@ -129,9 +128,9 @@ func (a *api) listKeys(ctx context.Context, p keyring.Principal, in *listInput) 
 	filter := authz.KeyFilter{UserID: in.UserID, Project: in.Project, Text: in.Text, ActiveOnly: in.Active, Now: now,
 		WithUsage: in.Usage, After: after, Limit: in.Limit}
 	if in.UnusedFor != "" {
-		d, err := time.ParseDuration(in.UnusedFor)
-		if err != nil || d <= 0 {
-			return nil, invalid("query.unused_for", "write a duration over zero, such as 2160h")
+		d, err := duration.Positive(in.UnusedFor)
+		if err != nil {
+			return nil, invalid("query.unused_for", messageOf(err))
 		}
 		filter.UnusedSince = now.Add(-d)
 	}
@@ -189,8 +188,8 @@ func (a *api) updateKey(ctx context.Context, p keyring.Principal, in *updateInpu
 		g := b.Grants.domain(&f)
 		patch.Grants = &g
 	}
-	patch.ExpiresAt = timeOrNever(&f, "expires_at", b.ExpiresAt)
-	patch.ShadowUntil = timeOrNever(&f, "shadow_until", b.ShadowUntil)
+	patch.ExpiresAt = a.timeOrNever(&f, "expires_at", b.ExpiresAt)
+	patch.ShadowUntil = a.timeOrNever(&f, "shadow_until", b.ShadowUntil)
 	if err := f.err(); err != nil {
 		return nil, err
 	}
@@ -198,15 +197,16 @@ func (a *api) updateKey(ctx context.Context, p keyring.Principal, in *updateInpu
 	return a.answer(&r), err
 }
 
-// timeOrNever reads a time; "never" is the zero one, and nil stays nil.
-func timeOrNever(f *fields, field string, text *string) *time.Time {
+// timeOrNever reads a time, or a duration from this server's now; "never" is the
+// zero one, and nil stays nil.
+func (a *api) timeOrNever(f *fields, field string, text *string) *time.Time {
 	if text == nil {
 		return nil
 	}
 	if *text == "never" {
 		return new(time.Time)
 	}
-	t := parse(f, field, *text, func(s string) (time.Time, error) { return time.Parse(time.RFC3339Nano, s) })
+	t := parse(f, field, *text, func(s string) (time.Time, error) { return duration.From(s, a.cache.Now()) })
 	return &t
 }
 
@@ -266,13 +266,10 @@ func (a *api) rotateKey(ctx context.Context, p keyring.Principal, in *rotateInpu
 	}
 	o := keyring.RotateOptions{IfVersion: version}
 	if in.Body != nil {
-		o.ExpiresAt = in.Body.ExpiresAt
-		if in.Body.Grace != "" {
-			grace, err := time.ParseDuration(in.Body.Grace)
-			if err != nil {
-				return nil, invalid("body.grace", "write a duration, such as 24h or 0s")
-			}
-			o.Grace = &grace
+		var f fields
+		a.readRotation(&f, in.Body, &o)
+		if err := f.err(); err != nil {
+			return nil, err
 		}
 	}
 	r, err := a.keys.Rotate(ctx, p, in.ID, o)
@@ -283,6 +280,22 @@ func (a *api) rotateKey(ctx context.Context, p keyring.Principal, in *rotateInpu
 	out := &rotatedAnswer{ETag: etag(r.Record.Version), Body: Rotated{Key: keyOf(&r.Record, now), Old: keyOf(&r.Old, now)}}
 	out.Body.Key.Key = r.Key.Reveal()
 	return out, nil
+}
+
+// readRotation reads the times of a rotation.
+func (a *api) readRotation(f *fields, r *Rotation, o *keyring.RotateOptions) {
+	o.ExpiresAt = r.ExpiresAt
+	switch {
+	case r.ExpiresIn != "" && r.ExpiresAt != nil:
+		f.add("expires_in", "write expires_in or expires_at, not both")
+	case r.ExpiresIn != "":
+		at := a.cache.Now().Add(parse(f, "expires_in", r.ExpiresIn, duration.Positive))
+		o.ExpiresAt = &at
+	}
+	if r.Grace != "" {
+		grace := parse(f, "grace", r.Grace, duration.Parse)
+		o.Grace = &grace
+	}
 }
 
 type usageAnswer struct{ Body Usage }

@@ -12,6 +12,7 @@ import (
 	"extauthz/authz/subject"
 	"extauthz/cachesvc"
 	"extauthz/cmd/extauthz/internal/conditions"
+	"extauthz/cmd/extauthz/internal/duration"
 )
 
 // CacheFigures are the cached validator's figures.
@@ -87,11 +88,11 @@ type invalidationsAnswer struct{ Body Page[Invalidation] }
 
 type auditInput struct {
 	Paging
-	KeyID  string    `query:"key_id"`
-	UserID string    `query:"user_id"`
-	Actor  string    `query:"actor"`
-	Action string    `query:"action"`
-	Since  time.Time `query:"since"`
+	KeyID  string `query:"key_id"`
+	UserID string `query:"user_id"`
+	Actor  string `query:"actor"`
+	Action string `query:"action"`
+	Since  string `query:"since" doc:"Only entries from this time on: RFC 3339, or a duration before now such as 24h or 30d."`
 }
 
 type auditAnswer struct{ Body Page[AuditEntry] }
@@ -181,8 +182,12 @@ func (a *api) registerOperations(h huma.API) {
 			if err != nil {
 				return nil, err
 			}
+			since, err := a.since(in.Since)
+			if err != nil {
+				return nil, err
+			}
 			entries, err := a.keys.ListAudit(ctx, p, authz.AuditFilter{KeyID: in.KeyID, UserID: in.UserID, Actor: in.Actor, Action: in.Action,
-				Since: in.Since, Before: before, Limit: in.Limit})
+				Since: since, Before: before, Limit: in.Limit})
 			if err != nil {
 				return nil, err
 			}
@@ -196,6 +201,18 @@ func (a *api) registerOperations(h huma.API) {
 			return out, nil
 		})
 	register(a, h, http.MethodGet, "/v1/usage", operation{tagHistory, keyring.ReadUsage, "list-usage", "List how keys were used", 0, []int{404}}, a.usage)
+}
+
+// since reads an instant in the past; empty is the zero time.
+func (a *api) since(text string) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	t, err := duration.Ago(text, a.cache.Now())
+	if err != nil {
+		return t, invalid("query.since", messageOf(err))
+	}
+	return t, nil
 }
 
 func (a *api) stats(ctx context.Context) cachesvc.Stats {

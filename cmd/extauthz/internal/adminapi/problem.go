@@ -10,6 +10,7 @@ import (
 
 	"extauthz/authz"
 	"extauthz/authz/keyring"
+	"extauthz/cmd/extauthz/internal/duration"
 	"extauthz/models"
 )
 
@@ -83,11 +84,20 @@ func (f *fields) err() error {
 func parse[T, R any](f *fields, field string, value T, read func(T) (R, error)) R {
 	r, err := read(value)
 	if err != nil {
-		f.add(field, err.Error())
+		f.add(field, messageOf(err))
 		var zero R
 		return zero
 	}
 	return r
+}
+
+// messageOf is what a caller is shown of a field's error: never the field's value.
+func messageOf(err error) string {
+	var d *duration.Error
+	if errors.As(err, &d) {
+		return d.Hint
+	}
+	return err.Error()
 }
 
 // elsewhere are the fields of the keys service that no body has.

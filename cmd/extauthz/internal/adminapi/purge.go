@@ -2,15 +2,13 @@ package adminapi
 
 import (
 	"context"
-	"fmt"
 	"net/http"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"extauthz/authz/keyring"
+	"extauthz/cmd/extauthz/internal/duration"
 )
 
 // purgeBudget is how long one call deletes; a caller that has more to delete
@@ -63,21 +61,10 @@ func (a *api) registerPurge(h huma.API) {
 		})
 }
 
-// retained reads a duration, in days too: 90d. Empty is 0.
+// retained reads a duration over zero; empty is 0.
 func retained(text string) (time.Duration, error) {
 	if text == "" {
 		return 0, nil
 	}
-	d, err := time.ParseDuration(text)
-	if number, days := strings.CutSuffix(text, "d"); days {
-		var n int64
-		if n, err = strconv.ParseInt(number, 10, 64); n > 36500 {
-			n = 36500
-		}
-		d = time.Duration(n) * 24 * time.Hour
-	}
-	if err != nil || d <= 0 {
-		return 0, fmt.Errorf("%q is no duration: write one such as 90d or 2160h", text)
-	}
-	return d, nil
+	return duration.Positive(text)
 }

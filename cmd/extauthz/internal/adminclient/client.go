@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -26,6 +27,28 @@ type Client struct {
 	server string
 	token  authz.Secret
 	http   http.Client
+	ahead  atomic.Int64 // nanoseconds of the server's clock before this one's
+}
+
+// sameClock is how far the server's Date may be off without a difference between
+// the clocks: it has whole seconds, and the answer takes its time.
+const sameClock = 2 * time.Second
+
+// Now is the server's time, by the Date of its last answer; before one, this
+// machine's.
+func (c *Client) Now() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
+
+// compareClocks takes the server's time from an answer.
+func (c *Client) compareClocks(header http.Header) {
+	date, err := http.ParseTime(header.Get("Date"))
+	if err != nil {
+		return
+	}
+	ahead := time.Until(date)
+	if ahead.Abs() < sameClock {
+		ahead = 0
+	}
+	c.ahead.Store(int64(ahead))
 }
 
 // New checks the server's address: an http or https URL without a path.
@@ -86,6 +109,7 @@ func (c *Client) Call(ctx context.Context, method, path string, query url.Values
 		return fmt.Errorf("server %s does not answer: %w", c.server, errors.Unwrap(err))
 	}
 	defer func() { _ = res.Body.Close() }()
+	c.compareClocks(res.Header)
 	answer := io.LimitReader(res.Body, maxAnswer)
 	if res.StatusCode >= 400 {
 		return refusal(res.StatusCode, answer)

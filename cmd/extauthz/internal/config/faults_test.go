@@ -25,7 +25,7 @@ client_address: {trusted_hops: 17}
 	want := []string{
 		`x.yaml:1: grpc.listen: "localhost": write host:port, such as 127.0.0.1:9001`,
 		`x.yaml:3: unknown setting cache.redis.adresses: did you mean cache.redis.addresses?`,
-		`x.yaml:4: cache.ttl.validation: "5" is no duration: write a number with a unit, such as 250ms, 10s, 5m or 1h`,
+		`x.yaml:4: cache.ttl.validation: "5" is no duration: write a number with a unit, such as 250ms, 10s, 5m, 1h, 30d or 2w`,
 		`x.yaml:5: cache.feed.retention: 1m0s is shorter than what is cached can live and be on its way, 31m0s: raise it, or lower cache.ttl and cache.local.max_stale`,
 		`x.yaml:6: database.driver: "mysql" is none of sqlite, postgres`,
 		`x.yaml:8: credentials[0].header: "X-Api-Key" is no header name: write it in lower case, without ":", such as x-api-key`,

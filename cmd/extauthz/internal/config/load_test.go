@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -169,5 +170,20 @@ func TestAMissingFileMattersOnlyIfItWasNamed(t *testing.T) {
 func TestEmptyFilesAndAnchorsAreYAML(t *testing.T) {
 	for _, text := range []string{"", "# nothing\n", "---\n", "~", "log:\n", "grpc: {tls: &t {allowed_sans: []}}\nadmin: {tls: *t}"} {
 		load(t, text)
+	}
+}
+
+func TestLoad_DurationsHaveDaysAndWeeks(t *testing.T) {
+	c := load(t, "retention: {audit: 730d, revoked_keys: 2w, expired_keys: 1d12h}\n", "EXTAUTHZ_RETENTION__USAGE=30d")
+	day := 24 * time.Hour
+	want := Retention{Audit: 730 * day, RevokedKeys: 14 * day, ExpiredKeys: 36 * time.Hour, Usage: 30 * day,
+		Idempotency: Defaults().Retention.Idempotency, Interval: Defaults().Retention.Interval}
+	if c.Retention != want {
+		t.Errorf("got %+v, want %+v", c.Retention, want)
+	}
+	for _, text := range []string{"730d", "2w", "1d12h", "1.5d"} {
+		if !regexp.MustCompile(durationPattern).MatchString(text) {
+			t.Errorf("the schema refuses %s", text)
+		}
 	}
 }

@@ -32,6 +32,15 @@ func suggest(section reflect.Type, prefix, name string) string {
 	}
 }
 
+// Nearest returns the known name that name was probably meant to be, or none.
+func Nearest(name string, known []string) string {
+	i, _ := nearest(name, known)
+	if i < 0 {
+		return ""
+	}
+	return known[i]
+}
+
 // nearest returns the index of the known name that takes the fewest edits, and
 // how many; -1 where all take more than a third of the name's length.
 func nearest(name string, known []string) (index, edits int) {

@@ -11,10 +11,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 	"unicode"
 
 	"go.yaml.in/yaml/v3"
+
+	"extauthz/cmd/extauthz/internal/duration"
 )
 
 // reader checks one layer against the struct tree before it is merged. What is
@@ -228,9 +229,9 @@ func scalar(n *yaml.Node, t reflect.Type) (any, error) {
 	text := n.Value
 	switch t {
 	case durationType:
-		d, err := time.ParseDuration(text)
+		d, err := duration.Parse(text)
 		if err != nil {
-			return nil, fmt.Errorf("%q is no duration: write a number with a unit, such as 250ms, 10s, 5m or 1h", text)
+			return nil, err
 		}
 		return d, nil
 	case dateType:

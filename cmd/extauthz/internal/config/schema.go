@@ -17,7 +17,7 @@ import (
 var sources embed.FS
 
 const (
-	durationPattern = `^([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))+$`
+	durationPattern = `^([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h|d|w))+$`
 	datePattern     = `^[0-9]{4}-[0-9]{2}-[0-9]{2}(T.+)?$`
 )
 

@@ -1,0 +1,175 @@
+package printer
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"unicode"
+)
+
+// Column is one column of a table with rows of type T.
+type Column[T any] struct {
+	Name string // as --sort takes it; the heading is the same in capitals
+	Text func(*T) string
+	// Full is the text of the wide form, where that is another.
+	Full    func(*T) string
+	Wide    bool // in the wide form alone
+	Least   int  // over 0: a narrow terminal may cut the text to as few columns
+	Color   func(*T) Color
+	Compare func(a, b *T) int // for --sort; by the text where it is nil
+}
+
+// Color is how a text is shown on a terminal: the number of an ANSI sequence.
+type Color string
+
+// The colours, by what they are for.
+const (
+	Plain Color = ""
+	Good  Color = "32" // green
+	Bad   Color = "31" // red
+	Doubt Color = "33" // yellow
+	title Color = "1"  // bold
+)
+
+func (c Color) paint(text string) string {
+	if c == Plain {
+		return text
+	}
+	return "\x1b[" + string(c) + "m" + text + "\x1b[0m"
+}
+
+// SortNames are what --sort takes for the columns.
+func SortNames[T any](columns []Column[T]) (names []string) {
+	for _, c := range columns {
+		names = append(names, c.Name)
+	}
+	return names
+}
+
+// Sorter returns how a column's name orders rows: -NAME is the other way round.
+func Sorter[T any](columns []Column[T], by string) (func(a, b *T) int, error) {
+	name, reverse := strings.CutPrefix(by, "-")
+	i := slices.IndexFunc(columns, func(c Column[T]) bool { return c.Name == name })
+	if i < 0 {
+		return nil, fmt.Errorf("no column %q to sort by: write %s, or one of them after a - for the other way round", name, Choice(SortNames(columns)))
+	}
+	compare := columns[i].Compare
+	if compare == nil {
+		compare = func(a, b *T) int { return cmp.Compare(columns[i].Text(a), columns[i].Text(b)) }
+	}
+	if reverse {
+		return func(a, b *T) int { return compare(b, a) }, nil
+	}
+	return compare, nil
+}
+
+// gap is what is between two columns.
+const gap = 2
+
+// WriteTable writes rows as a table or, with wide, as one with all columns. On a
+// terminal it is as wide as that at most where the columns may be cut.
+func WriteTable[T any](w io.Writer, columns []Column[T], rows []T, wide, color bool) error {
+	if !wide {
+		columns = slices.DeleteFunc(slices.Clone(columns), func(c Column[T]) bool { return c.Wide })
+	}
+	cells := make([][]string, len(rows))
+	for i := range rows {
+		for _, c := range columns {
+			cells[i] = append(cells[i], c.cell(&rows[i], wide))
+		}
+	}
+	widest := 0
+	if !wide {
+		widest = terminalWidth(w)
+	}
+	widths := fit(columns, cells, widest)
+	var b strings.Builder
+	line(&b, widths, headings(columns), func(int) Color { return title }, color)
+	for i := range rows {
+		line(&b, widths, cells[i], func(column int) Color {
+			if paint := columns[column].Color; paint != nil {
+				return paint(&rows[i])
+			}
+			return Plain
+		}, color)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// line writes one line, without blanks at its end.
+func line(b *strings.Builder, widths []int, cells []string, paint func(column int) Color, color bool) {
+	pad := 0
+	for i, cell := range cells {
+		cell = cut(cell, widths[i])
+		b.WriteString(strings.Repeat(" ", pad))
+		pad = widths[i] - columnsOf(cell) + gap
+		if color {
+			cell = paint(i).paint(cell)
+		}
+		b.WriteString(cell)
+	}
+	b.WriteByte('\n')
+}
+
+func headings[T any](columns []Column[T]) (cells []string) {
+	for _, c := range columns {
+		cells = append(cells, c.heading())
+	}
+	return cells
+}
+
+func (c *Column[T]) heading() string {
+	return strings.ToUpper(strings.ReplaceAll(c.Name, "-", " "))
+}
+
+func (c *Column[T]) cell(row *T, wide bool) string {
+	read := c.Text
+	if wide && c.Full != nil {
+		read = c.Full
+	}
+	return Clean(read(row))
+}
+
+// fit returns the width of each column, and takes from those that may be cut, from
+// the one that is furthest above its least first, until all fit; widest 0 is no limit.
+func fit[T any](columns []Column[T], cells [][]string, widest int) []int {
+	widths, total := make([]int, len(columns)), gap*(len(columns)-1)
+	for i := range columns {
+		widths[i] = columnsOf(columns[i].heading())
+		for _, row := range cells {
+			widths[i] = max(widths[i], columnsOf(row[i]))
+		}
+		total += widths[i]
+	}
+	for ; widest > 0 && total > widest; total-- {
+		most := -1
+		for i, c := range columns {
+			if c.Least > 0 && widths[i] > c.Least && (most < 0 || widths[i]-c.Least > widths[most]-columns[most].Least) {
+				most = i
+			}
+		}
+		if most < 0 {
+			break
+		}
+		widths[most]--
+	}
+	return widths
+}
+
+// Clean makes one line of a text: control characters in what people named things
+// are shown and not obeyed. An empty text is a dash.
+func Clean(cell string) string {
+	cell = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return '�'
+		}
+		return r
+	}, cell)
+	if cell == "" {
+		return "-"
+	}
+	return cell
+}

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"extauthz/cmd/extauthz/internal/printer"
+)
+
+// listing is how a list of T is read and printed.
+type listing[T any] struct {
+	columns []printer.Column[T]
+	name    func(*T) string // for -o name; nil where there is none
+	limit   int
+	sort    string
+}
+
+// flags gives a command --limit and --sort.
+func (l *listing[T]) flags(c *cobra.Command) *cobra.Command {
+	c.Flags().IntVar(&l.limit, "limit", 0, "print so many at most (default all)")
+	c.Flags().StringVar(&l.sort, "sort", "", "order by a column: "+printer.Choice(printer.SortNames(l.columns))+"; the other way round after a -, such as -"+l.columns[0].Name)
+	complete(c, "sort", fixed(printer.SortNames(l.columns)))
+	if l.name != nil {
+		named(c)
+	}
+	return c
+}
+
+// pageSize is how many the API returns at most.
+const pageSize = 1000
+
+// read reads a list as the flags say. Without --sort it reads no more pages than
+// --limit needs; with it, everything has to be read.
+func (l *listing[T]) read(c *cobra.Command, g *globals, path string, query url.Values) ([]T, error) {
+	if l.limit < 0 || c.Flags().Changed("limit") && l.limit == 0 {
+		return nil, usage(c, errors.New("--limit is a number over zero"))
+	}
+	wanted := l.limit
+	var compare func(a, b *T) int
+	if l.sort != "" {
+		var err error
+		if compare, err = printer.Sorter(l.columns, l.sort); err != nil {
+			return nil, usage(c, err)
+		}
+		wanted = 0
+	}
+	query.Set("limit", strconv.Itoa(pageSize))
+	if wanted > 0 {
+		query.Set("limit", strconv.Itoa(min(wanted, pageSize)))
+	}
+	items := []T{}
+	err := pages(c, g, path, query, func(page []T) bool {
+		items = append(items, page...)
+		return wanted == 0 || len(items) < wanted
+	})
+	if err != nil {
+		return nil, err
+	}
+	if compare != nil {
+		slices.SortStableFunc(items, func(a, b T) int { return compare(&a, &b) })
+	}
+	if l.limit > 0 && len(items) > l.limit {
+		items = items[:l.limit]
+	}
+	return items, nil
+}
+
+// show prints a list.
+func (l *listing[T]) show(c *cobra.Command, g *globals, items []T) error {
+	return l.showAs(c, g, items, items)
+}
+
+// showAs is show where the data of JSON and YAML is another than the rows.
+func (l *listing[T]) showAs(c *cobra.Command, g *globals, data any, rows []T) error {
+	out := c.OutOrStdout()
+	switch g.form {
+	case printer.JSON:
+		return printer.WriteJSON(out, data)
+	case printer.YAML:
+		return printer.WriteYAML(out, data)
+	case printer.Name:
+		for i := range rows {
+			if _, err := fmt.Fprintln(out, printer.Clean(l.name(&rows[i]))); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	color, err := g.colored(c)
+	if err != nil {
+		return err
+	}
+	return printer.WriteTable(out, l.columns, rows, g.form == printer.Wide, color)
+}
+
+// timeColumn shows how far off a time is, and in the wide form the time too.
+func timeColumn[T any](g *globals, name, none string, wide bool, read func(*T) *time.Time) printer.Column[T] {
+	return printer.Column[T]{Name: name, Wide: wide,
+		Text:    func(v *T) string { return printer.Off(read(v), g.now(), none) },
+		Full:    func(v *T) string { return g.when(read(v), none) },
+		Compare: func(a, b *T) int { return printer.CompareTimes(read(a), read(b)) }}
+}
+
+// numberColumn shows a number.
+func numberColumn[T any](name string, read func(*T) int64) printer.Column[T] {
+	return printer.Column[T]{Name: name, Text: func(v *T) string { return strconv.FormatInt(read(v), 10) },
+		Compare: func(a, b *T) int { return int(min(max(read(a)-read(b), -1), 1)) }}
+}
