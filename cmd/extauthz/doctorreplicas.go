@@ -37,9 +37,6 @@ func doctorReplicasCommand(g *globals) *cobra.Command {
 			"  extauthz doctor replicas --grpc 10.0.0.5:9001 --tls-ca ca.crt --tls-name extauthz.extauthz.svc --tls-cert tls.crt --tls-key tls.key\n" +
 			"  extauthz doctor replicas --grpc extauthz:9001 --key-file api.key --request 'GET https://api.example.com/orders/42'",
 		RunE: func(c *cobra.Command, _ []string) error {
-			if g.output != "table" && g.output != "json" {
-				return usageError{fmt.Errorf("output %q: write table or json", g.output)}
-			}
 			examined, faults, err := f.replicas(g)
 			if err != nil {
 				return err
