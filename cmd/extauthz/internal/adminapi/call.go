@@ -2,6 +2,7 @@ package adminapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -60,7 +61,7 @@ func (a *api) numbered(next http.Handler) http.Handler {
 		answer := &statusWriter{ResponseWriter: w}
 		defer func() {
 			if p := recover(); p != nil {
-				if p == http.ErrAbortHandler {
+				if err, is := p.(error); is && errors.Is(err, http.ErrAbortHandler) {
 					panic(p)
 				}
 				a.log.Error("management call panicked", "request_id", c.id, "panic", mask(fmt.Sprint(p)), "stack", string(debug.Stack()))
