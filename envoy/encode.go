@@ -63,8 +63,8 @@ func newEncoder(c EncoderConfig) (*encoder, error) {
 	if PrefixTooLong(c.HeaderPrefix) {
 		problems = append(problems, fmt.Errorf("identity header prefix %q is longer than Envoy's regular expressions may be: write a shorter one", c.HeaderPrefix))
 	}
-	if strings.ContainsAny(c.Realm, "\"\\") || !plainText(c.Realm) {
-		problems = append(problems, fmt.Errorf("realm %q: write plain ASCII without quotes", c.Realm))
+	if err := CheckRealm(c.Realm); err != nil {
+		problems = append(problems, fmt.Errorf("realm %q: %w", c.Realm, err))
 	}
 	for _, n := range c.MetadataHeaders {
 		if !validName(n) {

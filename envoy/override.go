@@ -1,8 +1,10 @@
 package envoy
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"extauthz/authz"
@@ -37,12 +39,30 @@ func (o Override) validate(code string) (problems []error) {
 		fail("title and detail must be UTF-8")
 	}
 	for name, value := range o.Headers {
-		if !validName(name) || slices.Contains(reservedHeaders, name) {
-			fail("header %q: write a lower-case name that is not the connection's or Envoy's own", name)
-		}
-		if !plainValue(value) {
-			fail("header %q: write printable ASCII", name)
+		if err := CheckOverrideHeader(name, value); err != nil {
+			fail("header %q: %w", name, err)
 		}
 	}
 	return problems
+}
+
+// CheckOverrideHeader returns why a denial can't have a header; nil: it can.
+func CheckOverrideHeader(name, value string) error {
+	switch {
+	case !validName(name):
+		return errors.New("write a lower-case header name")
+	case slices.Contains(reservedHeaders, name):
+		return errors.New("the gateway or the service sets it: remove it")
+	case !plainValue(value):
+		return errors.New("write a value of printable ASCII")
+	}
+	return nil
+}
+
+// CheckRealm returns why a WWW-Authenticate can't have a realm; nil: it can.
+func CheckRealm(realm string) error {
+	if strings.ContainsAny(realm, "\"\\") || !plainText(realm) {
+		return errors.New("write printable ASCII without quotes, backslashes and %")
+	}
+	return nil
 }

@@ -165,19 +165,13 @@ func (v *validator) denials() {
 		}
 		headers := v.Denials.Overrides[code].Headers
 		for _, name := range slices.Sorted(maps.Keys(headers)) {
-			at := join(setting, "headers."+name)
-			switch lower := strings.ToLower(name); {
-			case !isToken(name):
-				v.add(at, "%q is no header name", name)
-			case slices.Contains([]string{"content-length", "transfer-encoding", "connection", "content-type"}, lower):
-				v.add(at, "%s is set by the gateway or by us: remove it", name)
-			case !plainText(headers[name]):
-				v.add(at, "holds characters that no header may: write printable ASCII")
+			if err := envoy.CheckOverrideHeader(name, headers[name]); err != nil {
+				v.add(join(setting, "headers."+name), "%v", err)
 			}
 		}
 	}
-	if realm := v.Denials.WWWAuthenticateRealm; !plainText(realm) || strings.ContainsAny(realm, `"\`) {
-		v.add("denials.www_authenticate_realm", "%q: write printable ASCII without quotes and backslashes", realm)
+	if err := envoy.CheckRealm(v.Denials.WWWAuthenticateRealm); err != nil {
+		v.add("denials.www_authenticate_realm", "%q: %v", v.Denials.WWWAuthenticateRealm, err)
 	}
 }
 
