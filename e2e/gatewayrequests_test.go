@@ -58,7 +58,7 @@ func TestRequestsOfGateways_AreDecided(t *testing.T) {
 		for _, h := range ok.GetHeaders() {
 			set[h.GetHeader().GetKey()] = h.GetHeader().GetValue()
 			// Both ways in which a gateway may learn that a client's value is replaced.
-			if h.GetAppendAction() != corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD || h.GetAppend().GetValue() {
+			if h.GetAppendAction() != corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD || h.GetAppend().GetValue() { //nolint:staticcheck // deprecated, and what some gateways read
 				t.Errorf("%s: %s may be appended: %v", file, h.GetHeader().GetKey(), h)
 			}
 		}

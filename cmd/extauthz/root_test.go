@@ -44,7 +44,7 @@ func TestReport_ExitStatuses(t *testing.T) {
 
 func TestRoot_SuggestsCommandsOfEveryLevel(t *testing.T) {
 	for line, want := range map[string]string{
-		"sreve": "serve", "key list": "keys", "keys revok": "revoke", "roles lst": "list", "cache wram": "warm", "migrate cpoy": "copy", "envoy bootstap": "bootstrap",
+		"sreve": "serve", "key list": "keys", "keys revok": "revoke", "roles lst": "list", "cache wram": "warm", "migrate copi": "copy", "envoy bootstap": "bootstrap",
 	} {
 		root := newRoot()
 		root.SetArgs(strings.Fields(line))
