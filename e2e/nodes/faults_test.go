@@ -42,10 +42,10 @@ func (s *site) ready(t *testing.T, replicas int) {
 	t.Helper()
 	s.within(t, 2*time.Minute, func() error {
 		said, err := s.Try("kubectl", "-n", s.release, "get", "deployment", "extauthz", "-o", "jsonpath={.status.readyReplicas} {.status.replicas}")
-		if want := fmt.Sprintf("%d %d", replicas, replicas); err != nil || said != want {
-			return fmt.Errorf("ready and all replicas are %q, want %q (%v)", said, want, err)
+		if want := fmt.Sprintf("%d %d", replicas, replicas); err == nil && said != want {
+			err = fmt.Errorf("ready and all replicas are %q, want %q", said, want)
 		}
-		return nil
+		return err
 	})
 }
 
