@@ -44,8 +44,7 @@ func reload(t *testing.T, s *site) {
 	before := s.podNames(t)
 	s.under(t, 0, func() {
 		begin := time.Now()
-		s.helmUpgrade(t, "config.default_route=map", "config.routes[0].match=/open/", "config.routes[0].anonymous=true")
-		s.within(t, 3*time.Minute, func() error { return s.opens(10) })
+		s.open(t)
 		t.Logf("%s: the rule counts on all replicas after %v (the kubelet of this cluster syncs each 10 s)", t.Name(), time.Since(begin).Round(time.Second))
 	})
 	for name := range before {
@@ -53,6 +52,13 @@ func reload(t *testing.T, s *site) {
 			t.Errorf("%s was replaced", name)
 		}
 	}
+}
+
+// open makes a rule for anonymous requests, and waits until all replicas have it.
+func (s *site) open(t *testing.T) {
+	t.Helper()
+	s.helmUpgrade(t, "config.default_route=map", "config.routes[0].match=/open/", "config.routes[0].anonymous=true")
+	s.within(t, 3*time.Minute, func() error { return s.opens(10) })
 }
 
 // opens asks for what an anonymous rule is for, so often that every replica is asked.
@@ -74,6 +80,7 @@ func (s *site) opens(times int) error {
 // shows that in /readyz and helm test.
 func faultyReload(t *testing.T, s *site) {
 	s.ready(t, 3)
+	s.open(t)
 	before := s.podNames(t)
 	s.under(t, 0, func() {
 		s.helmUpgrade(t, "config.routes[0].match=GET /open/{id}", "config.routes[0].anonymous=false", "config.routes[0].resource=open/{nope}", "config.routes[0].action=read")

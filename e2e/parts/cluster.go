@@ -228,8 +228,12 @@ func (c *Cluster) startAddons() {
 	c.tb.Helper()
 	c.Apply(clusterDNS)
 	c.run("metrics-server", c.program("metrics-server"), "--kubeconfig", c.Kubeconfig, "--authentication-kubeconfig", c.Kubeconfig, "--authorization-kubeconfig", c.Kubeconfig, "--secure-port", "4443",
-		"--cert-dir", filepath.Join(c.dir, "metrics"), "--kubelet-insecure-tls", "--kubelet-preferred-address-types", "InternalIP", "--metric-resolution", "10s")
+		"--cert-dir", filepath.Join(c.dir, "metrics"), "--kubelet-insecure-tls", "--kubelet-preferred-address-types", "InternalIP", "--metric-resolution", "10s", "--kubelet-request-timeout", "5s")
 	c.Apply(clusterMetrics)
+	c.await("metrics do not answer", "metrics-server", func() error {
+		_, err := c.Try("kubectl", "get", "--raw", "/apis/metrics.k8s.io/v1beta1")
+		return err
+	})
 	c.await("DNS does not answer", c.Nodes[0].Name+"-kubelet", func() error {
 		_, err := c.Try("kubectl", "-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=1s")
 		return err
