@@ -78,7 +78,7 @@ func TestDocument_HoldsForOtherTools(t *testing.T) {
 	// document has. The other direction is left out: a document can't say that an expiry
 	// is in the future, so what keeps to it may be refused with 422.
 	t.Run("Schemathesis", func(t *testing.T) {
-		run(t, dir, nil, filepath.Join(tools, "venv/bin/schemathesis"), "run", "openapi.json", "--url", server, "-H", "Authorization: Bearer "+strings.TrimSpace(string(key)),
+		run(t, dir, nil, filepath.Join(tools, "venv/bin/schemathesis"), "--config-file", fixture("schemathesis.toml"), "run", "openapi.json", "--url", server, "-H", "Authorization: Bearer "+strings.TrimSpace(string(key)),
 			"--checks", "all", "--exclude-checks", "positive_data_acceptance", "--phases", "examples,coverage,fuzzing", "--max-examples", "3", "--seed", "1",
 			"--no-shrink", "--continue-on-failure", "--warnings", "off")
 	})

@@ -70,9 +70,7 @@ func New(c Config) (http.Handler, error) {
 	if err := complement(humaAPI.OpenAPI()); err != nil {
 		return nil, err
 	}
-	if err := serveDocument(mux, humaAPI.OpenAPI()); err != nil {
-		return nil, err
-	}
+	serveDocument(mux, humaAPI.OpenAPI())
 	if err := serveDocs(mux); err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -144,8 +145,11 @@ func operations(doc *huma.OpenAPI) iter.Seq[*huma.Operation] {
 	}
 }
 
-// serveDocument serves the document, made once: it holds no secret and needs no key.
-func serveDocument(mux *http.ServeMux, doc *huma.OpenAPI) error {
+// serveDocument serves the document in its four forms, each made when one is first asked
+// for: making them takes longer than all else that a start makes. It holds no secret and
+// needs no key.
+func serveDocument(mux *http.ServeMux, doc *huma.OpenAPI) {
+	var making sync.Mutex // the library writes to the document as it makes a form
 	for _, d := range []struct {
 		path, kind string
 		make       func() ([]byte, error)
@@ -155,14 +159,19 @@ func serveDocument(mux *http.ServeMux, doc *huma.OpenAPI) error {
 		{"/openapi-3.0.json", "json", doc.Downgrade},
 		{"/openapi-3.0.yaml", "yaml", doc.DowngradeYAML},
 	} {
-		text, err := d.make()
-		if err != nil {
-			return fmt.Errorf("%s can't be made: %w", d.path, err)
-		}
-		mux.HandleFunc("GET "+d.path, func(w http.ResponseWriter, _ *http.Request) {
+		made := sync.OnceValues(func() ([]byte, error) {
+			making.Lock()
+			defer making.Unlock()
+			return d.make()
+		})
+		mux.HandleFunc("GET "+d.path, func(w http.ResponseWriter, r *http.Request) {
+			text, err := made()
+			if err != nil {
+				writeProblem(w, callOf(r.Context()), newProblem(CodeInternal, "the document can't be made"))
+				return
+			}
 			w.Header().Set("Content-Type", "application/openapi+"+d.kind)
 			_, _ = w.Write(text)
 		})
 	}
-	return nil
 }
