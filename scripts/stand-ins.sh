@@ -49,7 +49,7 @@ keep() {
   shift
   for change in 'ENV PATH=/usr/bin:/bin' 'LABEL extauthz.stand-in=true' "$@"; do arguments+=(--change "$change"); done
   tar -C "$root" -c . | "$docker" import -q "${arguments[@]}" - "$name" >/dev/null 2>&1 ||
-    tar -C "$root" -c . | "$docker" import "${arguments[@]}" - "$name" >/dev/null
+    tar -C "$root" -c . | "$docker" import "${arguments[@]}" - "$name" >/dev/null || return
   rm -rf "$root"
 }
 
@@ -73,7 +73,9 @@ stand_in() {
       mkdir -p "$root/var/lib/postgresql/data"
       chown -R 998:998 "$root/var/lib/postgresql" && chmod 700 "$root/var/lib/postgresql/data"
       cp scripts/compose/stand-in-postgres.sh "$root/usr/bin/entrypoint"
-      keep "$name" 'ENTRYPOINT ["entrypoint"]' "ENV PATH=$home/bin:/usr/bin:/bin" 'ENV PGDATA=/var/lib/postgresql/data' 'VOLUME /var/lib/postgresql/data' 'STOPSIGNAL SIGINT' ;;
+      local stop=()
+      [ "${docker##*/}" = docker ] || stop=('STOPSIGNAL SIGINT') # which Docker Engine 20.10 can't import with
+      keep "$name" 'ENTRYPOINT ["entrypoint"]' "ENV PATH=$home/bin:/usr/bin:/bin" 'ENV PGDATA=/var/lib/postgresql/data' 'VOLUME /var/lib/postgresql/data' "${stop[@]}" ;;
     envoy)
       scripts/install-parts.sh "envoy=$envoy_version" >&2
       lay_out envoy
