@@ -111,14 +111,14 @@ func readsItsIndex(t *testing.T, s *parts.Service, db *sql.DB, keys []string) {
 		}
 		plan += line + "\n"
 	}
-	if err := contains(plan, "Index Scan using api_keys_key_prefix", rows.Err()); err != nil {
+	if err := contains(plan, "Index Scan using api_keys_prefix", rows.Err()); err != nil {
 		t.Error(err)
 	}
 	// What Postgres itself counts of what the service asks.
 	scans := func() (whole, index int) {
 		t.Helper()
 		err := db.QueryRow(`SELECT (SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'api_keys'),
-			(SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'api_keys_key_prefix')`).Scan(&whole, &index)
+			(SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'api_keys_prefix')`).Scan(&whole, &index)
 		if err != nil {
 			t.Fatal(err)
 		}
