@@ -10,8 +10,8 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// fabricRoute is what NGINX Gateway Fabric makes its configuration of.
-type fabricRoute struct {
+// printedRoute is what NGINX Gateway Fabric and Cilium make their configurations of.
+type printedRoute struct {
 	Spec struct {
 		Rules []struct {
 			Filters []struct {
@@ -34,7 +34,7 @@ type fabricRoute struct {
 // headers are passed to the service as well, which the pull request does not show.
 func nginxOf(t *testing.T, printed, service, upstream string, port int, all bool) string {
 	t.Helper()
-	var route fabricRoute
+	var route printedRoute
 	if err := yaml.Unmarshal([]byte(printed), &route); err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,7 @@ type envoyOf struct {
 	http    bool     // it calls over HTTP
 	bare    bool     // a denial's headers are lost (Envoy 1.37.0 over HTTP)
 	onError int      // status where the service gives no answer
-	passes  []string // what a client made up and nobody removes
+	passes  []string // what a client made up and nothing removes
 }
 
 const managerDefaults = "use_remote_address: true\n"
@@ -59,21 +59,7 @@ transport_api_version: V3`},
 // overHTTP is Cilium's filter for protocol HTTP, with the lists of a printed route.
 func overHTTP(t *testing.T, s *stack) envoyOf {
 	t.Helper()
-	var route struct {
-		Spec struct {
-			Rules []struct {
-				Filters []struct {
-					ExternalAuth struct {
-						HTTP struct {
-							Path                   string
-							AllowedHeaders         []string `yaml:"allowedHeaders"`
-							AllowedResponseHeaders []string `yaml:"allowedResponseHeaders"`
-						}
-					} `yaml:"externalAuth"`
-				}
-			}
-		}
-	}
+	var route printedRoute
 	if err := yaml.Unmarshal([]byte(s.Must("envoy", "cilium", "--http")), &route); err != nil {
 		t.Fatal(err)
 	}

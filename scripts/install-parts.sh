@@ -22,7 +22,7 @@ kube_programs=() definitions= # what is missing of kube and nodes
 fail() { echo "install-parts: $*" >&2; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# build_kube PROGRAM…: notes those that tools/kube/go.mod names and nobody has built.
+# build_kube PROGRAM…: notes those that tools/kube/go.mod names and that are not built yet.
 build_kube() {
   local program
   # Helm judges a chart by the version that the API says it has.

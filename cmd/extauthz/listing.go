@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
@@ -110,5 +111,5 @@ func timeColumn[T any](g *globals, name, none string, wide bool, read func(*T) *
 // numberColumn shows a number.
 func numberColumn[T any](name string, read func(*T) int64) printer.Column[T] {
 	return printer.Column[T]{Name: name, Text: func(v *T) string { return strconv.FormatInt(read(v), 10) },
-		Compare: func(a, b *T) int { return int(min(max(read(a)-read(b), -1), 1)) }}
+		Compare: func(a, b *T) int { return cmp.Compare(read(a), read(b)) }}
 }

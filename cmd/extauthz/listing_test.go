@@ -9,11 +9,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/creack/pty"
 	"github.com/spf13/cobra"
 
 	"extauthz/cmd/extauthz/internal/adminapi"
 	"extauthz/cmd/extauthz/internal/printer"
+	"extauthz/e2e/parts"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -42,29 +42,13 @@ func golden(t *testing.T, name, got string) {
 // on80 returns what is printed on a terminal with 80 columns.
 func on80(t *testing.T, show func(c *cobra.Command) error) string {
 	t.Helper()
-	master, tty, err := pty.Open()
-	if err != nil {
-		t.Skip("no terminal can be opened here:", err)
-	}
-	defer func() { _ = master.Close() }()
-	if err := pty.Setsize(tty, &pty.Winsize{Rows: 24, Cols: 80}); err != nil {
-		t.Fatal(err)
-	}
-	read := make(chan string)
-	go func() {
-		var b bytes.Buffer
-		_, _ = b.ReadFrom(master) // ends with EIO when the other end is closed
-		read <- b.String()
-	}()
-	c := &cobra.Command{}
-	c.SetOut(tty)
-	if err := show(c); err != nil {
-		t.Fatal(err)
-	}
-	if err := tty.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return strings.ReplaceAll(<-read, "\r\n", "\n")
+	return parts.OnTerminal(t, 80, func(tty *os.File) {
+		c := &cobra.Command{}
+		c.SetOut(tty)
+		if err := show(c); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
 
 // fromNow is so many days from now, and a few hours that rounding takes away.

@@ -3,22 +3,19 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"runtime"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
-	"extauthz/cmd/extauthz/internal/conditions"
 	"extauthz/cmd/extauthz/internal/config"
+	"extauthz/cmd/extauthz/internal/doctor"
 	"extauthz/cmd/extauthz/internal/server"
 	"extauthz/models"
 )
@@ -78,7 +75,7 @@ func healthcheckCommand(g *globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if !ready.ok {
+			if !ready.OK {
 				texts := []string{"it is " + ready.State}
 				for _, c := range ready.Conditions {
 					texts = append(texts, c.Text)
@@ -91,21 +88,8 @@ func healthcheckCommand(g *globals) *cobra.Command {
 	}
 }
 
-// readyAnswer is what /readyz tells.
-type readyAnswer struct {
-	State      string
-	Conditions []conditions.Condition
-	ok         bool
-}
-
-// readyTime is how long /readyz may take, and readyBytes how long its answer may be.
-const (
-	readyTime  = 3 * time.Second
-	readyBytes = 1 << 20
-)
-
 // askReady asks the service on this machine, at ops.listen.
-func askReady(ctx context.Context, settings *config.Config) (ready readyAnswer, err error) {
+func askReady(ctx context.Context, settings *config.Config) (ready doctor.Ready, err error) {
 	network, address, err := config.ListenAddress(settings.Ops.Listen)
 	if err != nil {
 		return ready, err
@@ -119,24 +103,17 @@ func askReady(ctx context.Context, settings *config.Config) (ready readyAnswer, 
 		// Nothing secret is sent to whatever answers there.
 		scheme, secure = "https", &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{own}}
 	}
-	client := http.Client{Timeout: readyTime, Transport: &http.Transport{TLSClientConfig: secure,
+	ready, err = doctor.ReadReady(ctx, scheme+"://service", &http.Transport{TLSClientConfig: secure,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, network, address)
 		},
-	}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://service/readyz", nil)
-	if err != nil {
-		return ready, err
-	}
-	res, err := client.Do(req)
-	if err != nil {
+	})
+	switch {
+	case errors.Is(err, doctor.ErrNotExtauthz):
+		return ready, fmt.Errorf("what answers on %s is not this service: set ops.listen to an address of its own", settings.Ops.Listen)
+	case err != nil:
 		return ready, fmt.Errorf("the service does not answer on %s: is it running?", settings.Ops.Listen)
 	}
-	defer func() { _ = res.Body.Close() }()
-	if err := json.NewDecoder(io.LimitReader(res.Body, readyBytes)).Decode(&ready); err != nil || ready.State == "" {
-		return ready, fmt.Errorf("what answers on %s is not this service: set ops.listen to an address of its own", settings.Ops.Listen)
-	}
-	ready.ok = res.StatusCode == http.StatusOK
 	return ready, nil
 }
 

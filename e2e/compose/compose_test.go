@@ -139,10 +139,10 @@ func revocation(s *stack, _ string) {
 	}
 	s.extauthz(1, "keys", "revoke", id)
 	for replica := 1; replica <= 2; replica++ {
-		told, complaints, err := s.try(s.compose, []string{"exec", "-T", "-e", "EXTAUTHZ_KEY=" + key, fmt.Sprint("--index=", replica), "extauthz", "extauthz", "explain", "GET", "/orders/42"})
+		out, complaints, err := s.try(s.compose, []string{"exec", "-T", "-e", "EXTAUTHZ_KEY=" + key, fmt.Sprint("--index=", replica), "extauthz", "extauthz", "explain", "GET", "/orders/42"})
 		var exit *exec.ExitError
-		if !errors.As(err, &exit) || exit.ExitCode() != 3 || !strings.Contains(told, "revoked") {
-			s.t.Errorf("replica %d: %v\n%s%s", replica, err, told, complaints)
+		if !errors.As(err, &exit) || exit.ExitCode() != 3 || !strings.Contains(out, "revoked") {
+			s.t.Errorf("replica %d: %v\n%s%s", replica, err, out, complaints)
 		}
 	}
 	for range 40 {

@@ -1,4 +1,4 @@
-// Imagepack makes images without an engine. It is as much of `docker` as
+// Command imagepack makes images without an engine. It is as much of `docker` as
 // scripts/stand-ins.sh needs: `DOCKER=imagepack IMAGES=FOLDER scripts/stand-ins.sh redis`
 // leaves an archive in FOLDER that `docker load` and `ctr images import` read.
 package main

@@ -1,4 +1,4 @@
-// CoreDNS with the plugins that a cluster's DNS has.
+// Command coredns is CoreDNS with the plugins that a cluster's DNS has.
 package main
 
 import (

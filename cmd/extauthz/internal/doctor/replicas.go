@@ -3,10 +3,7 @@ package doctor
 import (
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -37,8 +34,6 @@ type Replicas struct {
 const (
 	askEvery = time.Second     // between two examinations of replicas that are not settled
 	askTime  = 3 * time.Second // for one answer
-	// askBytes is the longest answer of /readyz that is read.
-	askBytes = 1 << 20
 )
 
 // notInEffect are conditions of a replica that runs on with what it had, so that what
@@ -103,16 +98,6 @@ func (a *asking) addresses(ctx context.Context, target string) (addresses []stri
 	return slices.Compact(addresses)
 }
 
-// readyAnswer is what /readyz returns.
-type readyAnswer struct {
-	State      string
-	Conditions []conditions.Condition
-	Config     struct {
-		Error  string
-		Digest string // "": an older release, or a file with secrets in it
-	}
-}
-
 // ops asks each replica for its state, its conditions and its configuration.
 func (a *asking) ops(ctx context.Context) {
 	for _, target := range a.Ops {
@@ -134,7 +119,7 @@ func (a *asking) ops(ctx context.Context) {
 }
 
 // replica reports the state and the conditions of one replica.
-func (a *asking) replica(name string, ready readyAnswer) {
+func (a *asking) replica(name string, ready Ready) {
 	switch {
 	case a.Digest == "":
 	case ready.Config.Digest == "":
@@ -163,25 +148,13 @@ func (a *asking) replica(name string, ready readyAnswer) {
 
 // askReady asks one replica. With https its certificate is not verified: nothing
 // secret is sent to it, and it is for names, not for addresses of pods.
-func askReady(ctx context.Context, scheme, address string) (ready readyAnswer, err error) {
-	client := http.Client{Timeout: askTime, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} // #nosec G402 -- see above
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+address+"/readyz", nil)
-	if err != nil {
-		return ready, err
+func askReady(ctx context.Context, scheme, address string) (Ready, error) {
+	ready, err := ReadReady(ctx, scheme+"://"+address, &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}) // #nosec G402 -- see above
+	var wrapped *url.Error
+	if errors.As(err, &wrapped) {
+		err = wrapped.Err // the address is in the result's name
 	}
-	res, err := client.Do(req)
-	if err != nil {
-		var wrapped *url.Error
-		if errors.As(err, &wrapped) {
-			err = wrapped.Err // the address is in the result's name
-		}
-		return ready, err
-	}
-	defer func() { _ = res.Body.Close() }()
-	if err := json.NewDecoder(io.LimitReader(res.Body, askBytes)).Decode(&ready); err != nil || ready.State == "" {
-		return ready, fmt.Errorf("status %d without a state: this is no extauthz", res.StatusCode)
-	}
-	return ready, nil
+	return ready, err
 }
 
 // grpc sends every question to each listener.

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/creack/pty"
+	"extauthz/e2e/parts"
 )
 
 type fruit struct{ name, taste string }
@@ -19,30 +19,6 @@ var fruits = []Column[fruit]{
 		Color: func(*fruit) Color { return Good }},
 	{Name: "length", Wide: true, Text: func(f *fruit) string { return strings.Repeat("x", len(f.name)) },
 		Compare: func(a, b *fruit) int { return len(a.name) - len(b.name) }},
-}
-
-// onTerminal returns what is written to a terminal with so many columns.
-func onTerminal(t *testing.T, columns uint16, write func(tty *os.File)) string {
-	t.Helper()
-	master, tty, err := pty.Open()
-	if err != nil {
-		t.Skip("no terminal can be opened here:", err)
-	}
-	if err := pty.Setsize(tty, &pty.Winsize{Rows: 24, Cols: columns}); err != nil {
-		t.Fatal(err)
-	}
-	read := make(chan string)
-	go func() {
-		var b bytes.Buffer
-		_, _ = b.ReadFrom(master) // ends with EIO when the other end is closed
-		read <- b.String()
-	}()
-	write(tty)
-	if err := tty.Close(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = master.Close() }()
-	return strings.ReplaceAll(<-read, "\r\n", "\n")
 }
 
 func TestWriteTable_CutsOnATerminalAlone(t *testing.T) {
@@ -59,7 +35,7 @@ func TestWriteTable_CutsOnATerminalAlone(t *testing.T) {
 		columns uint16
 		longest int
 	}{{30, 30}, {24, 26}, {80, 42}} { // the heading is not cut; 26 is the least
-		got := onTerminal(t, c.columns, func(tty *os.File) {
+		got := parts.OnTerminal(t, c.columns, func(tty *os.File) {
 			if err := WriteTable(tty, fruits, rows, false, false); err != nil {
 				t.Error(err)
 			}
@@ -72,7 +48,7 @@ func TestWriteTable_CutsOnATerminalAlone(t *testing.T) {
 			t.Errorf("on %d columns, %d are taken:\n%s", c.columns, longest, got)
 		}
 	}
-	wide := onTerminal(t, 20, func(tty *os.File) { _ = WriteTable(tty, fruits, rows, true, false) })
+	wide := parts.OnTerminal(t, 20, func(tty *os.File) { _ = WriteTable(tty, fruits, rows, true, false) })
 	if !strings.Contains(wide, "a little sour") || !strings.Contains(wide, "xxxxxxxxxxx") {
 		t.Errorf("the wide form is cut:\n%s", wide)
 	}
@@ -107,7 +83,7 @@ func TestColorWhen_HonoursTerminalAndNoColor(t *testing.T) {
 			return ""
 		}
 	}
-	onTerminal(t, 80, func(tty *os.File) {
+	parts.OnTerminal(t, 80, func(tty *os.File) {
 		for _, c := range []struct {
 			when ColorWhen
 			env  func(string) string
@@ -195,7 +171,7 @@ func TestProgress_PrintsALineNowAndThen(t *testing.T) {
 }
 
 func TestProgress_DrawsABarOnATerminal(t *testing.T) {
-	got := onTerminal(t, 40, func(tty *os.File) {
+	got := parts.OnTerminal(t, 40, func(tty *os.File) {
 		p := NewProgress(tty, "rows")
 		pass := at(p, time.Now())
 		p.Set("short", 10, 100) // is done before a bar is worth while
@@ -214,7 +190,7 @@ func TestProgress_DrawsABarOnATerminal(t *testing.T) {
 }
 
 func TestProgress_WaitsInOneLine(t *testing.T) {
-	got := onTerminal(t, 80, func(tty *os.File) {
+	got := parts.OnTerminal(t, 80, func(tty *os.File) {
 		p := NewProgress(tty, "")
 		drawn := make(chan struct{})
 		calls := 0
