@@ -146,12 +146,11 @@ func StartRedisCluster(tb testing.TB) []*Redis {
 	var nodes []*Redis
 	args := []string{"--cluster", "create"}
 	for range 3 {
-		// The bus of a node is on its port + 10000, which has to exist.
-		port := freePort(tb)
-		for port > 55000 {
-			port = freePort(tb)
-		}
-		n := startRedis(tb, port, "--port", fmt.Sprint(port), "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "2000")
+		// Without a setting the bus of a node is on its port + 10000, among the ports of
+		// outgoing connections.
+		port, bus := freePort(tb), freePort(tb)
+		n := startRedis(tb, port, "--port", fmt.Sprint(port), "--cluster-port", fmt.Sprint(bus),
+			"--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "2000")
 		nodes, args = append(nodes, n), append(args, n.Addr())
 	}
 	if out, err := exec.Command("redis-cli", append(args, "--cluster-yes")...).CombinedOutput(); err != nil {
