@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Builds the documentation's site in dist/docs/site: searchable, readable from the file
+# system, with nothing loaded from elsewhere. Fails on a link or an anchor that leads
+# nowhere, on a diagram that Mermaid does not understand, and on a page that the
+# navigation does not name.
+#   DOCS_TOOLS=FOLDER   where scripts/install-parts.sh put the tools
+set -euo pipefail
+cd "$(dirname "$0")/.."
+tools=${DOCS_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/docs/$(cat tools/docs/requirements.txt tools/docs/package.json | sha256sum | cut -c1-12)}
+[ -e "$tools/complete" ] || { echo "docs: the tools are missing: run scripts/install-parts.sh docs" >&2; exit 1; }
+out=dist/docs
+
+# Pages keep their places, so that their links are right here and in a checkout.
+rm -rf "$out"
+mkdir -p "$out/pages/assets"
+git ls-files -z -- '*.md' 'docs/*' envoy/examples helm/extauthz/README.md helm/extauthz/files helm/extauthz/ci |
+  grep -zvE '^(e2e|scripts|cmd|tools)/|\.gotmpl$' | xargs -0 cp --parents -t "$out/pages"
+cp tools/docs/mkdocs.yml "$out/"
+cp "$tools/node_modules/mermaid/dist/mermaid.min.js" "$out/pages/assets/"
+
+faults=0
+for page in $(cd "$out/pages" && find . -name '*.md' -printf '%P\n' | sort); do
+  grep -q ": $page\$" tools/docs/mkdocs.yml || { echo "docs: $page is not in the navigation of tools/docs/mkdocs.yml" >&2; faults=1; }
+done
+cp tools/docs/diagrams.mjs "$tools/" # Node looks for modules beside the script
+PATH=$tools/venv/bin:$PATH node "$tools/diagrams.mjs" $(find "$out/pages" -name '*.md' | sort) || faults=1
+(cd "$out" && "$tools/venv/bin/zensical" build --clean --strict -f mkdocs.yml) || faults=1
+[ $faults = 0 ] || { echo "docs: faults are listed above" >&2; exit 1; }
+echo "docs: $out/site/README.html, or $out/site/index.html"
