@@ -311,10 +311,10 @@ fi
 
 # The versions are those of tools/docs.
 if [ -n "$build_docs" ]; then
-  echo "install-parts: installing Zensical and Mermaid"
+  echo "install-parts: installing MkDocs Material and Mermaid"
   mkdir -p "$docs"
   python3 -m venv "$docs/venv" && "$docs/venv/bin/python" -m pip install -q --disable-pip-version-check -r "$docs_tools/requirements.txt" ||
-    fail "Zensical and Node.js can't be had as the Python packages of tools/docs/requirements.txt"
+    fail "MkDocs Material and Node.js can't be had as the Python packages of tools/docs/requirements.txt"
   cp "$docs_tools/package.json" "$docs/"
   log=$(mktemp)
   (cd "$docs" && PATH=$docs/venv/bin:$PATH npm install --no-audit --no-fund --ignore-scripts >"$log" 2>&1) ||
