@@ -21,6 +21,6 @@ cp "$tools/node_modules/mermaid/dist/mermaid.min.js" "$out/pages/assets/"
 faults=0
 cp tools/docs/diagrams.mjs "$tools/" # Node looks for modules beside the script
 PATH=$tools/venv/bin:$PATH node "$tools/diagrams.mjs" $(find "$out/pages" -name '*.md' | sort) || faults=1
-NO_MKDOCS_2_WARNING=1 "$tools/venv/bin/mkdocs" build --quiet --strict -f "$out/mkdocs.yml" || faults=1
+NO_MKDOCS_2_WARNING=1 "$tools/venv/bin/mkdocs" build --strict -f "$out/mkdocs.yml" 2>&1 | sed '/^INFO/d' || faults=1 # --quiet would hide warnings
 [ $faults = 0 ] || { echo "docs: faults are listed above" >&2; exit 1; }
 echo "docs: $out/site/index.html"
