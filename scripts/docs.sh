@@ -17,10 +17,15 @@ git ls-files -z -- '*.md' 'docs/*' envoy/examples helm/extauthz/README.md helm/e
   grep -zvE '^(e2e|scripts|cmd|tools)/|\.gotmpl$' | xargs -0 cp --parents -t "$out/pages"
 cp tools/docs/mkdocs.yml "$out/"
 cp "$tools/node_modules/mermaid/dist/mermaid.min.js" "$out/pages/assets/"
+cp "$tools/node_modules/iframe-worker/shim/index.js" "$out/pages/assets/iframe-worker.js"
 
 faults=0
 cp tools/docs/diagrams.mjs "$tools/" # Node looks for modules beside the script
 PATH=$tools/venv/bin:$PATH node "$tools/diagrams.mjs" $(find "$out/pages" -name '*.md' | sort) || faults=1
 NO_MKDOCS_2_WARNING=1 "$tools/venv/bin/mkdocs" build --strict -f "$out/mkdocs.yml" 2>&1 | sed '/^INFO/d' || faults=1 # --quiet would hide warnings
+if grep -rlE '<(script|link|img)[^>]*(src|href)="https?://' --include=*.html "$out/site"; then
+  echo "docs: these pages load something from elsewhere" >&2
+  faults=1
+fi
 [ $faults = 0 ] || { echo "docs: faults are listed above" >&2; exit 1; }
 echo "docs: $out/site/index.html"
