@@ -74,7 +74,7 @@ patiently() {
     say "$((SECONDS - start)) s: $($state)"
     sleep 0.3
   done
-  wait "$task" || fail "$1 failed" "see the end of task.log above"
+  wait "$task" || fail "this failed: $title" "see the end of task.log above"
   task=
   end_line
   rm "$work/task.log"
