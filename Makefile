@@ -2,11 +2,12 @@
 SHELL := /bin/bash
 GO    ?= go
 ENVOYS      := 1.36.4 1.40.0
+QUICKSTART_ENVOY := 1.40.0
 ALL_ENVOYS  := 1.36.4 1.37.0 1.38.3 1.40.0
 LINT  := $(GO) tool -modfile=tools/go.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: image release e2e-compose test-alerts e2e-kube e2e-kube-short bench bench-all pgo bench-pgo bench-revocation bench-flood bench-feed bench-search help build test-api test-chart parts vet lint fmt test test-full test-short clean run demo
+.PHONY: image release e2e-compose test-alerts e2e-kube e2e-kube-short bench bench-all pgo bench-pgo bench-revocation bench-flood bench-feed bench-search help build test-api test-chart parts vet lint fmt test test-full test-short clean run demo quickstart
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,6 +17,15 @@ build: ## compile the binary to bin/extauthz
 
 demo: ## the main job at work: Envoy, the service, an upstream, a tour of requests
 	scripts/demo.sh
+
+quickstart: ## what the README starts, in dist/quickstart: the service, a real Envoy, an upstream that returns what it receives
+	@echo "quickstart: 1 of 2: finding or fetching Envoy $(QUICKSTART_ENVOY), and curl"
+	scripts/install-parts.sh curl envoy=$(QUICKSTART_ENVOY)
+	@echo "quickstart: 2 of 2: compiling; the first time takes minutes, since Go downloads the modules too"
+	mkdir -p dist/quickstart
+	CGO_ENABLED=0 $(GO) build -ldflags "-X main.version=$$(scripts/version.sh)" -o dist/quickstart/extauthz ./cmd/extauthz
+	CGO_ENABLED=0 $(GO) build -o dist/quickstart/upstream ./e2e/echo
+	ln -sf "$${XDG_CACHE_HOME:-$$HOME/.cache}/extauthz/envoy/$(QUICKSTART_ENVOY)/envoy/_bin/envoy" dist/quickstart/envoy
 
 run: build ## run the service alone, on SQLite
 	bin/extauthz serve

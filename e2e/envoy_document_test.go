@@ -67,7 +67,7 @@ func TestEnvoysTakeWhatTheDocumentsShow(t *testing.T) {
 	}
 	onEach(t, func(t *testing.T, version string) {
 		blocks := 0
-		for _, document := range []string{"../docs/envoy.md", "../README.md", "../docs/tracing.md"} {
+		for _, document := range []string{"../docs/envoy.md", "../docs/tracing.md"} {
 			for _, block := range fenced(t, document, "yaml") {
 				if !strings.Contains(block, "envoy.") && !strings.Contains(block, "normalize_path") {
 					continue // the service's own

@@ -16,7 +16,7 @@ import (
 // grant is a check that was granted: it was decided between the two moments.
 type grant struct{ sent, answered time.Time }
 
-// TestRates_ReplicasKeepToTheFormula holds README's formula against three replicas
+// TestRates_ReplicasKeepToTheFormula holds the formula of docs/rate-limits.md against three replicas
 // on Postgres under steady load, one of which is killed and started again.
 func TestRates_ReplicasKeepToTheFormula(t *testing.T) {
 	if testing.Short() {

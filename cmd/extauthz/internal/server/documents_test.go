@@ -16,7 +16,7 @@ func TestDocuments_SayHowSoonAChangeIsRead(t *testing.T) {
 	if 2*watchEvery+time.Second != 3*time.Second {
 		t.Errorf("files are looked at every %v: the documents say that a change is read within three seconds", watchEvery)
 	}
-	for file, want := range map[string]string{"README.md": "is seen within three seconds", "docs/deployment.md": "it is read within three seconds"} {
+	for file, want := range map[string]string{"docs/configuration.md": "is seen within three seconds", "docs/deployment.md": "it is read within three seconds"} {
 		text, err := os.ReadFile(filepath.Join(root, file))
 		if err != nil {
 			t.Fatal(err)
