@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"extauthz/e2e/parts"
 )
@@ -63,8 +64,10 @@ func run(t *testing.T, document string, s *terminal, expected []string) {
 	if len(blocks) == 0 {
 		t.Fatal("the document has no block of sh")
 	}
-	for _, block := range blocks {
+	for i, block := range blocks {
+		begun := time.Now()
 		shown, failures := s.paste(block[1])
+		t.Logf("block %d of %d took %v", i+1, len(blocks), time.Since(begun).Round(100*time.Millisecond))
 		for _, f := range failures {
 			if !isAllowed(f) {
 				t.Fatalf("%q ended with status %d in\n%s\nwhich showed\n%s", f.command, f.status, block[1], shown)
