@@ -190,7 +190,7 @@ func variables(body string) map[string]string {
 	return all
 }
 
-// claimed tells whether a variable is one by which applications learn who asks, or for
+// claimed reports whether a variable is one by which applications learn who asks, or for
 // what. X--Auth-User-Id is HTTP_X__AUTH_USER_ID, which is none.
 func claimed(variable string) bool {
 	header, sent := strings.CutPrefix(envoy.FoldName(variable), "http-")

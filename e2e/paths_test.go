@@ -200,7 +200,7 @@ func samePath(t *testing.T, sent, got string, judged *string) {
 	}
 }
 
-// needsRepair tells whether Envoy's normalisation would change a path.
+// needsRepair reports whether Envoy's normalisation would change a path.
 func needsRepair(target string) bool {
 	raw, _, _ := strings.Cut(target, "?")
 	for segment := range strings.SplitSeq(strings.TrimSuffix(raw[1:], "/"), "/") {

@@ -113,7 +113,7 @@ func TestWhoDoesNotProveItselfIsNotAnswered(t *testing.T) {
 	}
 }
 
-// handshakes tells whether a server takes a client, whose config is nil for plain
+// handshakes reports whether a server takes a client, whose config is nil for plain
 // text: in TLS 1.3 it says no only after the client is done.
 func handshakes(address string, c *tls.Config) bool {
 	conn, err := net.DialTimeout("tcp", address, 5*time.Second)

@@ -37,7 +37,7 @@ type creation struct {
 // that wait. Each is answered after the commit.
 type creations struct {
 	// commit writes rows, all or none, and gives the keys their versions. It
-	// tells whether an error means that certainly none was written.
+	// reports whether an error means that certainly none was written.
 	commit  func(ctx context.Context, keys []*keyRow, audit []auditRow) (refused bool, err error)
 	turn    chan struct{} // holds one element while somebody writes
 	mu      sync.Mutex

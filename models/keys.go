@@ -247,7 +247,7 @@ func checkPage(limit int, filters ...string) error {
 	return nil
 }
 
-// HasAdministrator tells whether a key that is not revoked has scopes of its
+// HasAdministrator reports whether a key that is not revoked has scopes of its
 // own on the reserved resource; a disabled or expired one counts, so that
 // nobody becomes administrator by waiting. An unreadable row that may have such
 // scopes counts too.

@@ -184,7 +184,7 @@ func prepare(m authz.Mutation) (w writing, err error) {
 	return w, err
 }
 
-// createsAlone tells whether w makes keys and asks for nothing that is stored.
+// createsAlone reports whether w makes keys and asks for nothing that is stored.
 func (w *writing) createsAlone() bool {
 	return len(w.create) > 0 && len(w.update)+len(w.end)+len(w.roles)+len(w.deleteRoles) == 0 && w.idempotency == nil
 }

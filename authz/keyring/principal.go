@@ -85,19 +85,19 @@ func (p Principal) actor() string {
 	return p.KeyID
 }
 
-// within tells whether keys of the project exist for the principal.
+// within reports whether keys of the project exist for the principal.
 func (p Principal) within(project string) bool {
 	return p.System || slices.Contains(p.Grants.Projects, AllProjects) ||
 		project != "" && slices.Contains(p.Grants.Projects, project)
 }
 
-// everywhere tells whether keys of all projects exist for the principal.
+// everywhere reports whether keys of all projects exist for the principal.
 func (p Principal) everywhere() bool { return p.within("") }
 
-// sees tells whether the key exists for the principal; its own always does.
+// sees reports whether the key exists for the principal; its own always does.
 func (p Principal) sees(rec *authz.Record) bool { return p.is(rec) || p.within(rec.Project) }
 
-// is tells whether the record is the principal's own key.
+// is reports whether the record is the principal's own key.
 func (p Principal) is(rec *authz.Record) bool {
 	return !p.System && p.KeyID != "" && p.KeyID == rec.ID
 }

@@ -83,7 +83,7 @@ func (s *Service) Rotate(ctx context.Context, p Principal, ref string, o RotateO
 	return Rotated{Created: Created{Record: written[0], Key: key}, Old: written[1]}, nil
 }
 
-// mayRotate tells whether the target is in a state to be rotated, and by p.
+// mayRotate reports whether the target is in a state to be rotated, and by p.
 func (f *family) mayRotate(p Principal, expiresAt *time.Time) error {
 	if err := f.roles.readable(&f.target); err != nil {
 		return err

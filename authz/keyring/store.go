@@ -20,7 +20,7 @@ type KeyStore interface {
 	// Record.Unreadable, as those that Mutate selects do.
 	KeyByRef(ctx context.Context, ref string) (authz.Record, error)
 	ListKeys(ctx context.Context, filter authz.KeyFilter) ([]authz.Listed, error)
-	// HasAdministrator tells whether a key with scopes of its own on the
+	// HasAdministrator reports whether a key with scopes of its own on the
 	// reserved resource exists; a disabled or expired one counts.
 	HasAdministrator(ctx context.Context) (bool, error)
 	// Administration returns who manages keys just now.

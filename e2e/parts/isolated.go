@@ -37,7 +37,7 @@ func Isolated(t *testing.T, addresses ...string) bool {
 	return false
 }
 
-// isolated tells whether this process is the one inside, the first of its own.
+// isolated reports whether this process is the one inside, the first of its own.
 func isolated() bool { return os.Getenv(isolatedVariable) != "" && os.Getpid() == 1 }
 
 func needRoot(t *testing.T) {
