@@ -269,7 +269,7 @@ func TestWhateverPostgresDoesKnownKeysAreDecidedRightly(t *testing.T) {
 			time.Sleep(faultLasts)
 			must(t, fault.end)
 			saysSoon(t, a, `"state":"serving"`)
-			saysSoon(t, b, `"lease_holds":true`)
+			saysSoon(t, b, `"lease_fresh":true`)
 			time.Sleep(recoverTime)
 			k, _, checkB := knownToBoth(t, a.On(t), b.On(t))
 			a.Must("keys", "revoke", k.ID)

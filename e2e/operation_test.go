@@ -123,7 +123,7 @@ func get(t *testing.T, url string) string {
 
 func TestMetricsTellWhatThereIs(t *testing.T) {
 	s := service(t, ``)
-	if got := get(t, "http://"+s.Ops+"/readyz"); !strings.Contains(got, `"state":"serving"`) || !strings.Contains(got, `"lease_holds":true`) {
+	if got := get(t, "http://"+s.Ops+"/readyz"); !strings.Contains(got, `"state":"serving"`) || !strings.Contains(got, `"lease_fresh":true`) {
 		t.Errorf("/readyz says %s", got)
 	}
 	check := checker(t, s)

@@ -52,7 +52,7 @@ func TestReplicasBehindATransactionPoolerAgree(t *testing.T) {
 				time.Sleep(faultLasts)
 				pooler.Restart()
 				saysSoon(t, a, `"state":"serving"`)
-				saysSoon(t, b, `"lease_holds":true`)
+				saysSoon(t, b, `"lease_fresh":true`)
 				time.Sleep(recoverTime)
 				k, checkA, checkB = knownToBoth(t, a, b)
 				revokedInTime(t, a, k, checkA, checkB)

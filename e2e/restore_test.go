@@ -44,7 +44,7 @@ func anOlderDatabase(t *testing.T, postgres *parts.Postgres, either func(dsn str
 	})
 	serving := func(s *parts.Service) {
 		t.Helper()
-		saysSoon(t, s, `"lease_holds":true`)
+		saysSoon(t, s, `"lease_fresh":true`)
 		saysSoon(t, s, `"redis":"up"`)
 	}
 	kept, checkA, checkB := knownToBoth(t, a, b)

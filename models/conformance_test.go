@@ -159,7 +159,7 @@ func TestWhatIsStoredComesBack(t *testing.T) {
 		if b, ok := v.Digest.Bytes(); !ok || b != want || v.Alg != authz.HashSHA256 {
 			t.Error("the verifier is another one")
 		}
-		if _, err := db.KeyByRef(t.Context(), "nobody"); !errors.Is(err, authz.ErrNotFound) {
+		if _, err := db.KeyByRef(t.Context(), "unknown"); !errors.Is(err, authz.ErrNotFound) {
 			t.Errorf("got %v", err)
 		}
 	})

@@ -176,7 +176,7 @@ func TestFeed_PagesAreBoundedByBytes(t *testing.T) {
 	})
 }
 
-func TestAReaderBehindTheTrimmedOutboxIsTold(t *testing.T) {
+func TestFeed_ReportsATrimmedOutbox(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		old, err := db.FeedStart(t.Context(), time.Hour)
 		if err != nil {

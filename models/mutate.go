@@ -222,8 +222,8 @@ func (w *writing) write(tx *gorm.DB) ([]authz.Record, error) {
 	return reread(tx, w.order)
 }
 
-// endKey writes the end of a key whose row can't be read, and leaves what somebody
-// wrote there as it is.
+// endKey writes the end of a key whose row can't be read, and leaves the
+// unreadable columns unchanged.
 func endKey(tx *gorm.DB, row *keyRow) error {
 	columns := []string{"is_active", "updated_at"}
 	if row.RevokedAt != nil {

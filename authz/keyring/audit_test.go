@@ -10,7 +10,7 @@ import (
 	"extauthz/authz/keyring"
 )
 
-func TestAuditTellsWhoChangedWhatFromWhatToWhat(t *testing.T) {
+func TestAudit_RecordsActorAndChange(t *testing.T) {
 	b := newBench(t)
 	p := admin(t, "*:*", "*")
 	key := must(b.keys.Create(t.Context(), p, keyring.CreateRequest{
@@ -42,7 +42,7 @@ func TestAuditHoldsNoKeySecretOrDigest(t *testing.T) {
 	for _, k := range []keyring.Created{key, next.Created} {
 		secret := strings.TrimPrefix(k.Key.Reveal(), k.Record.Prefix+"_")
 		if strings.Contains(text, secret) || strings.Contains(text, secret[:16]) {
-			t.Error("a secret stands in the audit")
+			t.Error("the audit holds a secret")
 		}
 	}
 }

@@ -35,7 +35,7 @@ const (
 	ReadAudit Permission = "extauthz/audit:read" // who changed what
 	ReadUsage Permission = "extauthz/usage:read" // counts and last use, in lists too
 
-	// The following guard operations of other rooms, which ask
+	// The following guard operations of other packages, which call
 	// [Principal.Require] themselves.
 
 	ReadCache       Permission = "extauthz/cache:read"       // figures, invalidations
@@ -49,7 +49,7 @@ const (
 // included.
 const AllProjects = "*"
 
-// Principal is who calls: an administrator's key that was proved, or the
+// Principal is the caller: an administrator's key that was verified, or the
 // system itself.
 type Principal struct {
 	KeyID  string
@@ -117,7 +117,7 @@ func (p Principal) coverScopes(scopes authz.Scopes) error {
 	return fmt.Errorf("%w: your key may not grant %s", ErrForbidden, strings.Join(missing.Strings(), " "))
 }
 
-// coverKey returns ErrForbidden unless the principal may hand out all that the
+// coverKey returns ErrForbidden unless the principal may grant all that the
 // key has: rights are its scopes and those of its roles.
 func (p Principal) coverKey(rec *authz.Record, rights authz.Scopes) error {
 	if !p.within(rec.Project) {

@@ -110,9 +110,9 @@ func TestZeroPrincipalMayNothing(t *testing.T) {
 	}
 }
 
-// TestNobodyHandsOutMoreThanItsGrants: whatever puts rights on a key is refused
+// TestGrants_BoundEveryOperation: each operation that puts rights on a key is refused
 // where the grants do not cover them, and by a stronger one allowed.
-func TestNobodyHandsOutMoreThanItsGrants(t *testing.T) {
+func TestGrants_BoundEveryOperation(t *testing.T) {
 	type attempt = func(context.Context, *bench, keyring.Principal) error
 	create := func(r keyring.CreateRequest) attempt {
 		return func(ctx context.Context, b *bench, p keyring.Principal) error {
@@ -172,9 +172,9 @@ func TestNobodyHandsOutMoreThanItsGrants(t *testing.T) {
 	}
 }
 
-// TestAdministratorsAreOutOfReach: whoever may grant everything but the
-// reserved resource can't touch a key that has scopes on it.
-func TestAdministratorsAreOutOfReach(t *testing.T) {
+// TestGrants_AdministratorsAreOutOfReach: a principal that may grant everything but
+// the reserved resource can't change a key that has scopes on it.
+func TestGrants_AdministratorsAreOutOfReach(t *testing.T) {
 	for _, by := range []string{"own scope", "role"} {
 		for _, op := range operations[4:10] { // all that alter keys
 			t.Run(by+", "+op.name, func(t *testing.T) {

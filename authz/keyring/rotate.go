@@ -126,7 +126,7 @@ func (f *family) mayRotate(p Principal, expiresAt *time.Time) error {
 }
 
 // successorExpiry is now and the lifetime that the family's keys are made for.
-// The newest member tells it: the target's own expiry may be the end of a
+// It is the newest member's: the target's own expiry may be the end of a
 // grace, if its successor was revoked alone.
 func (f *family) successorExpiry() time.Time {
 	last := f.newest()

@@ -23,7 +23,7 @@ func TestMistakesInValuesAreRefused(t *testing.T) {
 		"a file in a folder":              {[]string{"configFiles.a/b=x"}, `at '/configFiles': additional properties 'a/b' not allowed`},
 		"a configuration beside config":   {[]string{`configFiles.extauthz\.yaml=x`}, "configFiles has extauthz.yaml: write what is in it under config"},
 		"an unknown kind of store":        {[]string{"secrets.externalSecret.secretStoreRef.kind=Vault"}, `at '/secrets/externalSecret/secretStoreRef/kind'`},
-		"no replica behind a budget":      {[]string{"replicaCount=0"}, "replicaCount is 0 with podDisruptionBudget.enabled: nobody would decide, and no node could be drained: set replicaCount to 2 or more, or podDisruptionBudget.enabled to false"},
+		"no replica behind a budget":      {[]string{"replicaCount=0"}, "replicaCount is 0 with podDisruptionBudget.enabled: no replica would decide, and no node could be drained: set replicaCount to 2 or more, or podDisruptionBudget.enabled to false"},
 		"a budget of all replicas":        {[]string{"podDisruptionBudget.minAvailable=2"}, "podDisruptionBudget.minAvailable 2 of 2 replicas: no node could ever be drained"},
 		"a budget of nothing":             {[]string{"podDisruptionBudget.maxUnavailable=0"}, `podDisruptionBudget allows no pod to go (minAvailable "", maxUnavailable "0"): no node could ever be drained: set maxUnavailable to 1`},
 		"files of one's own and a Secret": {[]string{"secrets.existingSecret=", "secrets.ownFiles=true", "databaseSecret.name=db"}, "secrets.ownFiles with databaseSecret, redisSecret or trial"},

@@ -18,7 +18,7 @@ func TestCheckLine_FindsPrivateWords(t *testing.T) {
 		"// a ring buffer, filled until the bell":  1,
 		"The gateway reports the replica's state.": 0,
 	} {
-		if found := checkLine(line, true); len(found) != words {
+		if found := checkLine("x.go", line); len(found) != words {
 			t.Errorf("%q: found %v, want %d", line, found, words)
 		}
 	}

@@ -177,7 +177,7 @@ func TestAKeyIsShownOnceAndNeverAgain(t *testing.T) {
 	}
 }
 
-func TestWhoMayNotIsToldWhy(t *testing.T) {
+func TestAPI_RefusalNamesItsReason(t *testing.T) {
 	b := newBench(t)
 	weak := want[Key](b, 201, "POST", "/v1/keys", alice)
 	for name, c := range map[string]struct {
@@ -189,7 +189,7 @@ func TestWhoMayNotIsToldWhy(t *testing.T) {
 		"no key":           {"nonsense", "GET", "/v1/keys", "", 401, "malformed_key"},
 		"no administrator": {weak.Key, "GET", "/v1/keys", "", 403, "extauthz/keys:read"},
 		"no explanations":  {weak.Key, "POST", "/v1/explain", `{"method":"GET","url":"/orders"}`, 403, "extauthz/explain:create"},
-		"not found":        {b.admin, "GET", "/v1/keys/nobody", "", 404, "not found"},
+		"not found":        {b.admin, "GET", "/v1/keys/unknown", "", 404, "not found"},
 		"no such path":     {b.admin, "GET", "/v1/nothing", "", 404, ""},
 		"bad scope":        {b.admin, "POST", "/v1/keys", `{"user_id":"a","name":"b","scopes":["orders"]}`, 422, "resource:action"},
 		"several faults":   {b.admin, "POST", "/v1/keys", `{"user_id":"a","name":"b","scopes":["orders"],"rate":"fast"}`, 422, "body.rate"},

@@ -61,9 +61,9 @@ func TestWhatWaitsIsSentAtTheEnd(t *testing.T) {
 	}
 }
 
-// TestNobodyWaitsForACollectorThatIsAway: no span, and the end no longer than it
-// is given.
-func TestNobodyWaitsForACollectorThatIsAway(t *testing.T) {
+// TestTraces_DoNotBlockWithoutACollector: no span blocks, and the shutdown takes no
+// longer than its deadline.
+func TestTraces_DoNotBlockWithoutACollector(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0") // answers nothing
 	if err != nil {
 		t.Fatal(err)
@@ -123,7 +123,7 @@ type failing struct{ err error }
 func (f *failing) ExportSpans(context.Context, []sdktrace.ReadOnlySpan) error { return f.err }
 func (f *failing) Shutdown(context.Context) error                             { return nil }
 
-func TestLostSpansAreToldOnceAMinuteWithTheirNumber(t *testing.T) {
+func TestTraces_LostSpansAreLoggedOnceAMinute(t *testing.T) {
 	var log bytes.Buffer
 	registry := prometheus.NewRegistry()
 	now, collector := time.Unix(1e9, 0), &failing{errors.New("connection refused")}
@@ -147,7 +147,7 @@ func TestLostSpansAreToldOnceAMinuteWithTheirNumber(t *testing.T) {
 	}
 }
 
-// known is a validator that says what it was told to.
+// known is a validator with fixed answers.
 type known struct {
 	layer authz.Layer
 	err   error
