@@ -84,7 +84,7 @@ func TestWhatEnvoyDoesWithAnswers(t *testing.T) {
 				t.Errorf("got %s", a.body)
 			}
 		})
-		fact("7", "headers for the client replace where told so", func(t *testing.T, s *stack) {
+		fact("7", "headers for the client replace on request", func(t *testing.T, s *stack) {
 			server.will(allowed(&authv3.OkHttpResponse{ResponseHeadersToAdd: []*corev3.HeaderValueOption{set("content-type", "text/x-ours"), set("x-cache-status", "HIT")}}), nil)
 			a := s.ask("GET", "/x")
 			if got := a.header.Values("content-type"); len(got) != 1 || got[0] != "text/x-ours" || a.header.Get("x-cache-status") != "HIT" {

@@ -106,7 +106,7 @@ func TestEveryReasonHasAWayOut(t *testing.T) {
 	ways := readFile(t, "../docs/troubleshooting.md")
 	for _, r := range authz.Reasons() {
 		if r != authz.ReasonGranted && r != authz.ReasonAnonymous && !strings.Contains(ways, "\n| `"+r.String()+"` |") {
-			t.Errorf("docs/troubleshooting.md does not tell what to do about %s", r)
+			t.Errorf("docs/troubleshooting.md does not have what to do about %s", r)
 		}
 	}
 }
@@ -114,8 +114,8 @@ func TestEveryReasonHasAWayOut(t *testing.T) {
 // TestMessagesThatAreExplainedExist: those of a start and of the log.
 func TestMessagesThatAreExplainedExist(t *testing.T) {
 	var source strings.Builder
-	for _, room := range []string{"../authz", "../cachesvc", "../cmd", "../envoy", "../models"} {
-		err := filepath.WalkDir(room, func(path string, entry fs.DirEntry, err error) error {
+	for _, folder := range []string{"../authz", "../cachesvc", "../cmd", "../envoy", "../models"} {
+		err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
 			if err == nil && strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go") {
 				source.WriteString(readFile(t, path))
 			}

@@ -70,7 +70,7 @@ func guarded(tb testing.TB, keys int) (s *parts.Service, seeded []string) {
 	return s, seeded
 }
 
-// forgedKeys have the right form and a right checksum, and are nobody's.
+// forgedKeys have the right form and a right checksum, and are not stored.
 func forgedKeys(tb testing.TB, n int) []string {
 	tb.Helper()
 	format, err := authz.NewKeyFormat(authz.KeyFormatConfig{})

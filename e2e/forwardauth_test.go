@@ -69,7 +69,7 @@ func TestTheHTTPListenerHasTLSAndPeersOfItsOwn(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.URL.Opaque = target // as it stands
+		r.URL.Opaque = target // unchanged
 		res, err := client.Do(r)
 		if err != nil {
 			t.Fatal(err)

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// forged is a whole key with a right checksum and a secret that nobody issued.
+// forged is a whole key with a right checksum and a secret that was never issued.
 func forged(t *testing.T, head string) string {
 	t.Helper()
 	const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -55,7 +55,7 @@ func TestARepairedPathIsJudgedAndPassedOnAsOne(t *testing.T) {
 	})
 }
 
-func TestWhereNoRouteMatchesEnvoyAsksNobody(t *testing.T) {
+func TestEnvoy_SendsNoCheckWhereNoRouteMatches(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		s := newStack(t, version, ``, `domains: ["*"]`, `domains: ["only.example.com"]`)
 		if a := s.ask("GET", "/orders"); a.status != 404 || a.reached { // 24
@@ -101,8 +101,8 @@ func TestFailureModeIsTheGatewaysAndDenialsStayDenials(t *testing.T) {
 	})
 }
 
-// TestKeepalivePingsAreNotAnsweredByGoaway: Envoy pings oftener here than it is
-// told to by the bootstrap, on a connection that is idle; by grpc-go's own
+// TestKeepalivePingsAreNotAnsweredByGoaway: Envoy pings oftener here than the
+// bootstrap configures, on a connection that is idle; by grpc-go's own
 // policy the third ping would end the connection.
 func TestKeepalivePingsAreNotAnsweredByGoaway(t *testing.T) { // 40
 	onEach(t, func(t *testing.T, version string) {

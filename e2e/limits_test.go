@@ -10,8 +10,8 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// TestAKeysRateIsHeldByTheService, with headers that tell, for that key alone.
-func TestAKeysRateIsHeldByTheService(t *testing.T) {
+// TestRate_IsEnforcedByTheService: with rate-limit headers, for that key alone.
+func TestRate_IsEnforcedByTheService(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		s := newStack(t, version, ``)
 		k := s.NewKey("--scope", "orders:read", "--rate", "5/h")
@@ -69,9 +69,9 @@ func TestReplicasShareARate(t *testing.T) {
 	a.Stop()
 }
 
-// TestARateIsHeldByEnvoysRateLimitService: the example's configuration as it
-// stands, but for ports, with the real service behind it.
-func TestARateIsHeldByEnvoysRateLimitService(t *testing.T) {
+// TestRate_IsEnforcedByEnvoysRateLimitService: the example's configuration,
+// unchanged except for ports, with the real service behind it.
+func TestRate_IsEnforcedByEnvoysRateLimitService(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Envoy and Redis")
 	}

@@ -94,7 +94,7 @@ func TestAReloadExchangesThePolicyAndABadOneChangesNothing(t *testing.T) {
 	write(`routes: [{match: "/open"}]`)
 	eventually(t, func() error {
 		if !strings.Contains(s.Log(), "configuration was not reloaded") {
-			return errors.New("the log does not tell of the bad file")
+			return errors.New("the log does not report the bad file")
 		}
 		return nil
 	})
@@ -103,7 +103,7 @@ func TestAReloadExchangesThePolicyAndABadOneChangesNothing(t *testing.T) {
 	}
 	if got := get(t, "http://"+s.Ops+"/metrics"); !strings.Contains(got, `extauthz_config_reloads_total{result="failed"} 1`) ||
 		!strings.Contains(got, `extauthz_decisions_total{decision="allow",reason="anonymous"}`) {
-		t.Error("the metrics do not tell")
+		t.Error("the metrics lack the decision")
 	}
 }
 
@@ -121,7 +121,7 @@ func get(t *testing.T, url string) string {
 	return string(b)
 }
 
-func TestMetricsTellWhatThereIs(t *testing.T) {
+func TestMetrics_AreExported(t *testing.T) {
 	s := service(t, ``)
 	if got := get(t, "http://"+s.Ops+"/readyz"); !strings.Contains(got, `"state":"serving"`) || !strings.Contains(got, `"lease_fresh":true`) {
 		t.Errorf("/readyz says %s", got)

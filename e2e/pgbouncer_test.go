@@ -62,7 +62,7 @@ func TestReplicasBehindATransactionPoolerAgree(t *testing.T) {
 				s.Stop()
 				for _, symptom := range []string{"42P05", "26000", "prepared statement"} {
 					if strings.Contains(s.Log(), symptom) {
-						t.Errorf("the log tells of %s", symptom)
+						t.Errorf("the log has %s", symptom)
 					}
 				}
 			}

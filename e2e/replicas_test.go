@@ -110,7 +110,7 @@ func TestReplicasOnOnePostgresAgree(t *testing.T) {
 }
 
 // TestAListeningReplicaNeedsNoPoll: polls and lease are so long here that only
-// the database's ring can bring the change.
+// the database's notification can bring the change.
 func TestAListeningReplicaNeedsNoPoll(t *testing.T) {
 	a, b := twoReplicas(t, func(dsn string) string {
 		return fmt.Sprintf("database: {driver: postgres, dsn: %q, listen_dsn: %q}\ncache: {local: {lease: 100s}, feed: {poll: 90s}}", dsn, dsn)

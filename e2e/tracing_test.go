@@ -155,7 +155,7 @@ func TestACollectorThatIsAwayCostsAFewLines(t *testing.T) {
 		}
 		s.Stop()
 		if n := strings.Count(s.Log(), "not delivered"); n == 0 || n > 2 {
-			t.Errorf("%d lines tell that traces are lost: %s", n, s.Log())
+			t.Errorf("%d lines report lost traces: %s", n, s.Log())
 		}
 	})
 }
@@ -178,17 +178,17 @@ func TestEnvoyDecidesWhatIsTraced(t *testing.T) {
 		for _, s := range []*stack{never, seldom, always} {
 			s.Stop() // what waits is sent with its end
 		}
-		told := 0
+		received := 0
 		for _, s := range c.Spans() {
 			if s.Service != "extauthz" {
 				continue
 			}
-			if told++; s.Attributes["extauthz.path"] != "/traced" {
+			if received++; s.Attributes["extauthz.path"] != "/traced" {
 				t.Errorf("not asked for: %+v", s)
 			}
 		}
-		if told != 1 {
-			t.Errorf("%d spans, want 1", told)
+		if received != 1 {
+			t.Errorf("%d spans, want 1", received)
 		}
 	})
 }

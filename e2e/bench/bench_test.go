@@ -13,7 +13,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "floor" { // started by a test of this binary
+	if len(os.Args) > 1 && os.Args[1] == "baseline" { // started by a test of this binary
 		main()
 		return
 	}
@@ -52,13 +52,13 @@ func TestARunGivesFigures(t *testing.T) {
 // TestAWrongAnswerIsNoFigure: what is fast and wrong ends the run.
 func TestAWrongAnswerIsNoFigure(t *testing.T) {
 	err := within(t.Context(), func(r *run) {
-		floor := startFloor(r, floorRaw, true)
+		baseline := startBaseline(r, baselineRaw, true)
 		requests, err := requests([]string{"ak_live_0000000000000000"}, "missing", headersMap)
 		r.must(err)
-		if _, err := floor.drive(r.ctx, load{requests: requests, lasts: 50 * time.Millisecond, looks: 1}); err != nil {
-			r.Fatalf("the floor as a floor: %v", err)
+		if _, err := baseline.drive(r.ctx, load{requests: requests, lasts: 50 * time.Millisecond, looks: 1}); err != nil {
+			r.Fatalf("the baseline as a baseline: %v", err)
 		}
-		_, err = floor.drive(r.ctx, load{requests: requests, lasts: 50 * time.Millisecond, looks: 1, reason: kinds["missing"]})
+		_, err = baseline.drive(r.ctx, load{requests: requests, lasts: 50 * time.Millisecond, looks: 1, reason: kinds["missing"]})
 		if err == nil || !strings.Contains(err.Error(), `should be "missing_key"`) {
 			r.Errorf("an allowed request without a key was taken: %v", err)
 		}
@@ -70,11 +70,11 @@ func TestAWrongAnswerIsNoFigure(t *testing.T) {
 
 func TestAnOpenLoopCountsFromWhenACheckWasDue(t *testing.T) {
 	err := within(t.Context(), func(r *run) {
-		floor := startFloor(r, floorRaw, true)
+		baseline := startBaseline(r, baselineRaw, true)
 		requests, err := requests([]string{"ak_live_0000000000000000"}, "missing", headersMap)
 		r.must(err)
 		// Far more than it can: the last check was due long before it was sent.
-		turn, err := floor.drive(r.ctx, load{requests: requests, rate: 1e6, lasts: 20 * time.Millisecond, looks: 1})
+		turn, err := baseline.drive(r.ctx, load{requests: requests, rate: 1e6, lasts: 20 * time.Millisecond, looks: 1})
 		r.must(err)
 		if turn.checks != 20_000 {
 			r.Errorf("%d checks of the 20,000 that were due", turn.checks)
@@ -93,7 +93,7 @@ func TestCredentialsAreOfTheirKind(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const good = "unknown" // that kind is a good key which nobody knows
+	const good = "unknown" // that kind is a well-formed key that is not stored
 	key, err := credential(good, "")
 	if err != nil {
 		t.Fatal(err)

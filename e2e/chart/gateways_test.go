@@ -19,7 +19,7 @@ func same(t *testing.T, chart []object, printed object) {
 	}
 }
 
-// TestGatewaysObjectsAreThoseThatTheCommandsPrint for the very configuration: `extauthz
+// TestGatewaysObjectsAreThoseThatTheCommandsPrint for the same configuration: `extauthz
 // envoy istio` and `extauthz envoy gateway`, which are tested with the real platforms.
 func TestGatewaysObjectsAreThoseThatTheCommandsPrint(t *testing.T) {
 	for scenario, run := range map[string]struct {

@@ -76,7 +76,7 @@ func (k *api) put(in, object string, entries map[string]string) {
 
 // TestTheChartInstallsUpgradesAndRollsBack each documented installation on a real
 // Kubernetes API: from the chart before this one to this one, and back. Hooks, which
-// nobody runs there, are left out. Secrets that the chart made stay what they were.
+// no controller runs there, are left out. Secrets that the chart made stay what they were.
 func TestTheChartInstallsUpgradesAndRollsBack(t *testing.T) {
 	k := newAPI(t)
 	for i, scenario := range scenarios(t) {
@@ -114,7 +114,7 @@ func TestTheChartInstallsUpgradesAndRollsBack(t *testing.T) {
 			}
 			k.helm(append([]string{"upgrade"}, args...)...)
 			if now := fmt.Sprint(secret()); now != made {
-				t.Error("the Secret has changed: no key could be proved any more")
+				t.Error("the Secret has changed: no key could be verified any more")
 			}
 			k.helm("uninstall", "extauthz", "-n", in, "--no-hooks")
 			if now := fmt.Sprint(secret()); now != made {
@@ -204,7 +204,7 @@ func TestTheMigrationHookComesFirst(t *testing.T) {
 	k := newAPI(t)
 	dsn := parts.StartPostgres(t).NewDatabase(t)
 	for _, run := range []struct{ in, dsn, condition string }{
-		{"fails", "postgres://nobody@127.0.0.1:1/none", "Failed"},
+		{"fails", "postgres://unknown@127.0.0.1:1/none", "Failed"},
 		{"works", dsn, "Complete"},
 	} {
 		t.Run(run.in, func(t *testing.T) {

@@ -48,7 +48,7 @@ func TestMistakesInValuesAreRefused(t *testing.T) {
 		"TLS that is off":                 {[]string{"tls.existingSecret=c"}, "tls.enabled is false, but a certificate is named"},
 		"TLS that Envoy Gateway can't do": {[]string{"tls.enabled=true", "tls.existingSecret=c", "tls.verifyClient=false", "envoyGateway.enabled=true", "envoyGateway.gateway.name=api"}, "envoyGateway.caConfigMap is missing"},
 		"draining longer than grace":      {[]string{"config.grpc.drain_delay=1m"}, "terminationGracePeriodSeconds is 45, but a pod needs 85 to end"},
-		"forward-auth from anybody":       {[]string{"http.enabled=true"}, "http.enabled needs config.http.trusted_peers"},
+		"forward-auth from any peer":       {[]string{"http.enabled=true"}, "http.enabled needs config.http.trusted_peers"},
 		"two listeners on a port":         {[]string{"ports.ops=9001"}, "ports.ops: 9001 is another listener's too"},
 		"a Gateway without a name":        {[]string{"envoyGateway.enabled=true"}, "envoyGateway.gateway.name is missing"},
 		"two databases":                   {[]string{"trial.postgres.enabled=true", "databaseSecret.name=db"}, "trial.postgres.enabled and databaseSecret.name are both set: leave one database"},

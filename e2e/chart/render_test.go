@@ -59,7 +59,7 @@ func golden(t *testing.T, path, got string) {
 	if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	diff, _ := exec.Command("diff", "-u", path, file).CombinedOutput() // exit status 1 tells that they differ
+	diff, _ := exec.Command("diff", "-u", path, file).CombinedOutput() // exit status 1: they differ
 	t.Errorf("%s is not what is rendered (go test ./e2e/chart -update writes it):\n%.4000s", path, diff)
 }
 
@@ -180,9 +180,9 @@ func TestEveryValueIsDocumented(t *testing.T) {
 	golden(t, chartDir+"/README.md", string(readme))
 }
 
-// TestTheSchemaIsTheServicesOwn: what stands under config is checked as the service
-// checks it, and no level of the values takes a name that nobody knows.
-func TestTheSchemaIsTheServicesOwn(t *testing.T) {
+// TestSchema_IsTheServicesOwn: values under config are checked as the service checks
+// them, and no level of the values accepts an unknown name.
+func TestSchema_IsTheServicesOwn(t *testing.T) {
 	text, err := os.ReadFile(chartDir + "/values.schema.json")
 	if err != nil {
 		t.Fatal(err)

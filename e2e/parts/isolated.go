@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// isolatedVariable tells a test binary that it is the one inside, and holds the
+// isolatedVariable marks the test binary that runs inside, and holds the
 // folder of what was built outside, where modules can be had.
 const isolatedVariable = "E2E_ISOLATED"
 
