@@ -18,10 +18,10 @@ const (
 	failOpen   = "failure_mode_allow: true"
 )
 
-// TestWhatEnvoyDoesWithAnswers holds each fact of docs/envoy-contract.md, by its
+// TestContract_EnvoyAnswers holds each fact of docs/envoy-contract.md, by its
 // number there, to a real Envoy. Where one changes with a release of Envoy, this
 // fails before a user is surprised.
-func TestWhatEnvoyDoesWithAnswers(t *testing.T) {
+func TestContract_EnvoyAnswers(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		s, server, accessLog := gateway(t, version)
 		open, openServer, _ := gateway(t, version, failClosed, failOpen)

@@ -9,9 +9,9 @@ import (
 
 const rawHeaders = "encode_raw_headers: true"
 
-// TestWhatEnvoyAsks holds what docs/envoy-contract.md says of CheckRequest to a
+// TestContract_EnvoyRequests holds what docs/envoy-contract.md says of CheckRequest to a
 // real Envoy, in both header forms.
-func TestWhatEnvoyAsks(t *testing.T) {
+func TestContract_EnvoyRequests(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		raw, rawServer, _ := gateway(t, version)
 		plain, plainServer, _ := gateway(t, version, rawHeaders, "encode_raw_headers: false")

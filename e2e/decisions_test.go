@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-func TestDecisionsThroughEnvoy(t *testing.T) {
+func TestDecisions_ThroughEnvoy(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		s := newStack(t, version, `{default_route: map, routes: [{match: "/healthz", anonymous: true}, {match: "OPTIONS /open/", anonymous: true}]}`)
 		k := s.NewKey("--scope", "orders:read", "--scope", "public:read")

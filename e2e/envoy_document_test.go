@@ -59,8 +59,8 @@ func placed(t *testing.T, whole, part string) string {
 	return string(text)
 }
 
-// TestEnvoysTakeWhatTheDocumentsShow: each block of YAML for Envoy.
-func TestEnvoysTakeWhatTheDocumentsShow(t *testing.T) {
+// TestDocuments_EnvoyConfigurationsLoad: each block of YAML for Envoy.
+func TestDocuments_EnvoyConfigurationsLoad(t *testing.T) {
 	var whole strings.Builder
 	if err := envoy.WriteBootstrap(&whole, envoy.Bootstrap{Listen: "127.0.0.1:10000", Upstream: "127.0.0.1:8080", Service: "127.0.0.1:9001"}); err != nil {
 		t.Fatal(err)

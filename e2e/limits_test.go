@@ -39,9 +39,9 @@ func TestRate_IsEnforcedByTheService(t *testing.T) {
 	})
 }
 
-// TestReplicasShareARate: each lets through its part, and all of it when it is
+// TestRate_IsSharedByReplicas: each lets through its part, and all of it when it is
 // alone again.
-func TestReplicasShareARate(t *testing.T) {
+func TestRate_IsSharedByReplicas(t *testing.T) {
 	a, b := twoReplicas(t, func(dsn string) string { return fmt.Sprintf("database: {driver: postgres, dsn: %q}", dsn) })
 	checkA, checkB := reasonOf(checker(t, a)), reasonOf(checker(t, b))
 	passes := func(check func(path, key string) string, key string) (n int) {

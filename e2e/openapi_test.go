@@ -22,8 +22,8 @@ paths: {
   /forgotten: {get: {}}}}
 `
 
-// TestAnAPIsOwnDescriptionIsThePolicy, and a change of it is seen.
-func TestAnAPIsOwnDescriptionIsThePolicy(t *testing.T) {
+// TestOpenAPI_DescriptionIsThePolicy, and a change of it is seen.
+func TestOpenAPI_DescriptionIsThePolicy(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		path := filepath.Join(t.TempDir(), "shop.yaml")
 		describe := func(orders string) {

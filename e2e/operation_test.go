@@ -71,7 +71,7 @@ func eventually(t *testing.T, f func() error) {
 	}
 }
 
-func TestAReloadExchangesThePolicyAndABadOneChangesNothing(t *testing.T) {
+func TestReload_ReplacesThePolicyAndKeepsItOnErrors(t *testing.T) {
 	s := service(t, ``)
 	check := checker(t, s)
 	if got := reason(check("/open", "")); got != "missing_key" && got != "malformed_key" {
@@ -144,7 +144,7 @@ func TestMetrics_AreExported(t *testing.T) {
 	})
 }
 
-func TestAStopFlushesUsageAndLosesNoKey(t *testing.T) {
+func TestStop_FlushesUsageAndLosesNoKey(t *testing.T) {
 	s := service(t, ``)
 	k := s.NewKey("--scope", "orders:read")
 	check := checker(t, s)
@@ -168,7 +168,7 @@ func TestAStopFlushesUsageAndLosesNoKey(t *testing.T) {
 	}
 }
 
-func TestAKeyChangedBySQLIsSeenWithinTheLease(t *testing.T) {
+func TestSQL_ChangeIsSeenWithinTheLease(t *testing.T) {
 	s := service(t, ``)
 	k := s.NewKey("--scope", "orders:read")
 	check := checker(t, s)
@@ -196,7 +196,7 @@ func TestAKeyChangedBySQLIsSeenWithinTheLease(t *testing.T) {
 	}
 }
 
-func TestBadStartsEndInOneLine(t *testing.T) {
+func TestStart_FailureIsOneLine(t *testing.T) {
 	s := service(t, ``)
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

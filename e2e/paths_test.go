@@ -101,10 +101,10 @@ const (
 	pathSeed  = 7
 )
 
-// TestThePathJudgedIsThePathServed sends ambiguous paths raw through real Envoys that
+// TestPaths_JudgedPathIsTheServedPath sends ambiguous paths raw through real Envoys that
 // normalise and that do not, and holds the path that was judged to the bytes
 // that the upstream got.
-func TestThePathJudgedIsThePathServed(t *testing.T) {
+func TestPaths_JudgedPathIsTheServedPath(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		for _, setting := range []struct {
 			name         string

@@ -107,8 +107,8 @@ func (a answer) lines(name string) (values []string) {
 	return values
 }
 
-// TestEachProxyServesWhatWasDecided, with the examples as they stand.
-func TestEachProxyServesWhatWasDecided(t *testing.T) {
+// TestEachProxy_ServesWhatWasDecided, with the examples as they stand.
+func TestEachProxy_ServesWhatWasDecided(t *testing.T) {
 	onEachProxy(t, func(t *testing.T, s *stack, p proxy) {
 		k := s.NewKey("--scope", "orders:read", "--project", "acme")
 		key := "x-api-key: " + k.Key

@@ -9,10 +9,10 @@ import (
 	"testing"
 )
 
-// TestAConfigMapsSwapIsSeen: the file is a link to ..data/NAME, and ..data a link
+// TestReload_SeesAConfigMapsSwap: the file is a link to ..data/NAME, and ..data a link
 // to a folder that is exchanged, as Kubernetes updates ConfigMaps and Secrets.
 // No signal is sent.
-func TestAConfigMapsSwapIsSeen(t *testing.T) {
+func TestReload_SeesAConfigMapsSwap(t *testing.T) {
 	s := service(t, ``)
 	check := reasonOf(checker(t, s))
 	dir, name := filepath.Split(s.Configuration)
@@ -68,9 +68,9 @@ func TestAConfigMapsSwapIsSeen(t *testing.T) {
 	s.Stop()
 }
 
-// TestAReloadIsWholeOrSaysWhatIsNot: what can be taken over is in effect, and of
+// TestReload_IsCompleteOrReportsTheRest: what can be taken over is in effect, and of
 // what needs a restart nothing is.
-func TestAReloadIsWholeOrSaysWhatIsNot(t *testing.T) {
+func TestReload_IsCompleteOrReportsTheRest(t *testing.T) {
 	s := service(t, ``)
 	check := checker(t, s)
 	k := s.NewKey("--scope", "orders:read")

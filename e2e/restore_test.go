@@ -10,10 +10,10 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// TestAnOlderDatabaseBringsNoRevokedKeyBackFromACache: what replicas and Redis
+// TestRestore_OlderDatabaseRevivesNoRevokedKey: what replicas and Redis
 // know of the history that was lost is newer, by its version, than what happens
 // in the restored one.
-func TestAnOlderDatabaseBringsNoRevokedKeyBackFromACache(t *testing.T) {
+func TestRestore_OlderDatabaseRevivesNoRevokedKey(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Redis and Postgres")
 	}

@@ -62,8 +62,8 @@ routes:
 	})
 }
 
-// TestRouteMetadataOfEnvoyGateway: in the form that Envoy Gateway sends it.
-func TestRouteMetadataOfEnvoyGateway(t *testing.T) {
+// TestRouteMetadata_OfEnvoyGateway: in the form that Envoy Gateway sends it.
+func TestRouteMetadata_OfEnvoyGateway(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		const last = `                        - match: {prefix: "/"}`
 		route := func(path, namespace, name, annotations string) string {
@@ -96,8 +96,8 @@ routes: [{match: "/shop/strict", resource: strict, action: read}]`,
 	})
 }
 
-// TestPreflightsPassOnlyWhereConfigured, and nothing that merely looks like one.
-func TestPreflightsPassOnlyWhereConfigured(t *testing.T) {
+// TestCORS_PreflightsPassOnlyWhereConfigured, and nothing that merely looks like one.
+func TestCORS_PreflightsPassOnlyWhereConfigured(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		preflight := []string{"origin: https://example.com", "access-control-request-method: GET"}
 		closed := newStack(t, version, ``)

@@ -133,8 +133,8 @@ func handshakes(address string, c *tls.Config) bool {
 	return err == nil && first[3] == 4
 }
 
-// TestEnvoyAsksOverAUnixSocket, which outlives no process: a new one takes it over.
-func TestEnvoyAsksOverAUnixSocket(t *testing.T) {
+// TestTransport_UnixSocket, which outlives no process: a new one takes it over.
+func TestTransport_UnixSocket(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		socket := filepath.Join(t.TempDir(), "s")
 		s := newStack(t, version, "grpc: {listen: \"unix:"+socket+"\"}")
@@ -155,7 +155,7 @@ func TestEnvoyAsksOverAUnixSocket(t *testing.T) {
 	})
 }
 
-func TestBootstrapAsksForWhatTLSNeeds(t *testing.T) {
+func TestBootstrap_RequiresTheFlagsOfTLS(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs the service")
 	}

@@ -11,7 +11,7 @@ import (
 	"extauthz/e2e/parts"
 )
 
-func TestARingFollowsEveryChangeAndEveryConnection(t *testing.T) {
+func TestListen_NotifiesOfEveryChangeAndConnection(t *testing.T) {
 	c := postgresConfig(t)
 	db := migrated(t, c)
 	notified := make(chan struct{}, 100)

@@ -2,7 +2,7 @@ package models
 
 import "testing"
 
-func TestLivingReplicasAreCounted(t *testing.T) {
+func TestReplicas_CountsLiving(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		want := func(instance string, living int) {
 			t.Helper()

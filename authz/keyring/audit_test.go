@@ -32,7 +32,7 @@ func TestAudit_RecordsActorAndChange(t *testing.T) {
 	}
 }
 
-func TestAuditHoldsNoKeySecretOrDigest(t *testing.T) {
+func TestAudit_HoldsNoKeySecretOrDigest(t *testing.T) {
 	b := newBench(t)
 	key := b.create(keyring.CreateRequest{Scopes: scopes(t, "a:x")})
 	b.later(time.Minute)
@@ -47,7 +47,7 @@ func TestAuditHoldsNoKeySecretOrDigest(t *testing.T) {
 	}
 }
 
-func TestAuditOfOneProjectIsReadKeyByKey(t *testing.T) {
+func TestAudit_OfOneProjectIsReadKeyByKey(t *testing.T) {
 	b := newBench(t)
 	shop := b.create(keyring.CreateRequest{Project: "shop"}).Record
 	bank := b.create(keyring.CreateRequest{Project: "bank"}).Record

@@ -44,7 +44,7 @@ func TestCreate_StoredVerifierVerifiesTheKey(t *testing.T) {
 	}
 }
 
-func TestCreateNamesAllProblemsAtOnce(t *testing.T) {
+func TestCreate_NamesAllProblemsAtOnce(t *testing.T) {
 	b := newBench(t)
 	r := keyring.CreateRequest{
 		UserID: "a\x00", Name: strings.Repeat("x", 201), Environment: "moon",
@@ -76,7 +76,7 @@ func TestCreateNamesAllProblemsAtOnce(t *testing.T) {
 	}
 }
 
-func TestSameIdempotencyKeyIsOneCreation(t *testing.T) {
+func TestCreate_SameIdempotencyKeyIsOneCreation(t *testing.T) {
 	b := newBench(t)
 	p := admin(t, "*:*", "*")
 	r := keyring.CreateRequest{UserID: "u", Name: "n", Scopes: scopes(t, "a:x b:y"), IdempotencyKey: "once"}
@@ -118,7 +118,7 @@ func (c *colliding) Mutate(ctx context.Context, sel authz.Selection, fn func([]a
 	})
 }
 
-func TestTakenPrefixIsTriedAgainWithAnother(t *testing.T) {
+func TestCreate_RetriesATakenPrefix(t *testing.T) {
 	for _, c := range []struct {
 		collisions, tried int
 		want              error

@@ -150,7 +150,7 @@ func wantErr(t *testing.T, err, want error) {
 	}
 }
 
-func TestNewNamesAllThatIsMissing(t *testing.T) {
+func TestNew_NamesAllMissingFields(t *testing.T) {
 	_, err := keyring.New(keyring.Config{})
 	for _, field := range []string{"Format", "Peppers", "Random", "Now", "Store", "Notifier", "Logger"} {
 		if err == nil || !strings.Contains(err.Error(), field) {

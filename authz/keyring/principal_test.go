@@ -79,7 +79,7 @@ var operations = []struct {
 	}},
 }
 
-func TestEachOperationNeedsItsPermissionAndNoOther(t *testing.T) {
+func TestPermissions_EachOperationNeedsOnlyItsOwn(t *testing.T) {
 	b := newBench(t)
 	key := b.create(keyring.CreateRequest{Scopes: scopes(t, "orders:read")})
 	p := admin(t, "*:*", "*")
@@ -103,7 +103,7 @@ func TestEachOperationNeedsItsPermissionAndNoOther(t *testing.T) {
 	}
 }
 
-func TestZeroPrincipalMayNothing(t *testing.T) {
+func TestPrincipal_ZeroMayDoNothing(t *testing.T) {
 	b := newBench(t)
 	for _, op := range operations {
 		wantErr(t, op.call(t.Context(), b.keys, keyring.Principal{}, "x"), keyring.ErrForbidden)
@@ -196,7 +196,7 @@ func TestGrants_AdministratorsAreOutOfReach(t *testing.T) {
 	}
 }
 
-func TestRotationNeedsCoverOfAllThatTheSecretIsGoodFor(t *testing.T) {
+func TestRotate_NeedsCoverOfAllRights(t *testing.T) {
 	b := newBench(t)
 	must(b.keys.CreateRole(t.Context(), system, authz.Role{Name: "biller", Scopes: scopes(t, "billing:*")}))(t)
 	for _, r := range []keyring.CreateRequest{
@@ -212,7 +212,7 @@ func TestRotationNeedsCoverOfAllThatTheSecretIsGoodFor(t *testing.T) {
 	}
 }
 
-func TestOwnKeyCanBeEndedAndRotatedButNotWidened(t *testing.T) {
+func TestGrants_OwnKeyCanBeEndedAndRotatedButNotWidened(t *testing.T) {
 	b := newBench(t)
 	must(must2(b.keys.Bootstrap(t.Context(), authz.Secret{})))(t)
 	key := b.create(keyring.CreateRequest{Scopes: scopes(t, "extauthz:*"), ExpiresAt: start.Add(240 * 60e9)})

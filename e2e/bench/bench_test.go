@@ -22,8 +22,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// TestARunGivesFigures: the real servers, a moment long.
-func TestARunGivesFigures(t *testing.T) {
+// TestRun_GivesFigures: the real servers, a moment long.
+func TestRun_GivesFigures(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Postgres")
 	}
@@ -49,8 +49,8 @@ func TestARunGivesFigures(t *testing.T) {
 	}
 }
 
-// TestAWrongAnswerIsNoFigure: what is fast and wrong ends the run.
-func TestAWrongAnswerIsNoFigure(t *testing.T) {
+// TestRun_WrongAnswerIsAnError: what is fast and wrong ends the run.
+func TestRun_WrongAnswerIsAnError(t *testing.T) {
 	err := within(t.Context(), func(r *run) {
 		baseline := startBaseline(r, baselineRaw, true)
 		requests, err := requests([]string{"ak_live_0000000000000000"}, "missing", headersMap)
@@ -68,7 +68,7 @@ func TestAWrongAnswerIsNoFigure(t *testing.T) {
 	}
 }
 
-func TestAnOpenLoopCountsFromWhenACheckWasDue(t *testing.T) {
+func TestLoad_OpenLoopCountsFromTheDueTime(t *testing.T) {
 	err := within(t.Context(), func(r *run) {
 		baseline := startBaseline(r, baselineRaw, true)
 		requests, err := requests([]string{"ak_live_0000000000000000"}, "missing", headersMap)
@@ -88,7 +88,7 @@ func TestAnOpenLoopCountsFromWhenACheckWasDue(t *testing.T) {
 	}
 }
 
-func TestCredentialsAreOfTheirKind(t *testing.T) {
+func TestCredential_IsOfItsKind(t *testing.T) {
 	format, err := authz.NewKeyFormat(authz.KeyFormatConfig{})
 	if err != nil {
 		t.Fatal(err)
@@ -117,7 +117,7 @@ func TestCredentialsAreOfTheirKind(t *testing.T) {
 	}
 }
 
-func TestARatioComparesTurnsOfTheSameRound(t *testing.T) {
+func TestRatio_ComparesTurnsOfTheSameRound(t *testing.T) {
 	turns := func(cpu ...time.Duration) (all []turn) {
 		for _, c := range cpu {
 			all = append(all, turn{cpu: c * time.Microsecond})
@@ -130,7 +130,7 @@ func TestARatioComparesTurnsOfTheSameRound(t *testing.T) {
 	}
 }
 
-func TestOfABenchmarkTheFastestRunCounts(t *testing.T) {
+func TestMicro_FastestRunCounts(t *testing.T) {
 	got := fastest("goos: linux\nBenchmarkX/a-2  10  120 ns/op  8 B/op  1 allocs/op\nBenchmarkY-2  10  5 ns/op  0 B/op  0 allocs/op\nBenchmarkX/a-2  10  99.5 ns/op  7 B/op  1 allocs/op\nPASS\n")
 	if len(got) != 2 || !slices.Equal(got[0], []string{"X/a", "99.5", "7", "1"}) || got[1][0] != "Y" {
 		t.Errorf("got %v", got)

@@ -13,10 +13,10 @@ import (
 	"time"
 )
 
-// TestAReleasedImageIsTheDockerfiles: what `make release` packs without an engine
+// TestRelease_ImageMatchesTheDockerfile: what `make release` packs without an engine
 // loads into one, is configured as the image that the Dockerfile makes, and serves
 // unprivileged, without network, on a read-only root.
-func TestAReleasedImageIsTheDockerfiles(t *testing.T) {
+func TestRelease_ImageMatchesTheDockerfile(t *testing.T) {
 	s := &stack{t: t, docker: first(os.Getenv("DOCKER"), "docker")}
 	folder := filepath.Join(t.TempDir(), "release")
 	release := exec.Command("go", "run", "./scripts/release", "-draft", "-o", folder)

@@ -36,7 +36,7 @@ func sampled(t *testing.T) context.Context {
 		TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, TraceFlags: trace.FlagsSampled}))
 }
 
-func TestWhatWaitsIsSentAtTheEnd(t *testing.T) {
+func TestTraces_QueuedSpansAreSentAtShutdown(t *testing.T) {
 	t.Setenv("OTEL_TRACES_SAMPLER", "always_on") // the gateway decides all the same
 	c := parts.NewCertificates(t)
 	t.Setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", c.CAFile)
@@ -83,8 +83,8 @@ func TestTraces_DoNotBlockWithoutACollector(t *testing.T) {
 	}
 }
 
-// TestSpansThatDoNotFitAreCounted: what is made is delivered or counted.
-func TestSpansThatDoNotFitAreCounted(t *testing.T) {
+// TestTraces_DroppedSpansAreCounted: what is made is delivered or counted.
+func TestTraces_DroppedSpansAreCounted(t *testing.T) {
 	const made = 3 * maxQueue
 	registry, collector := prometheus.NewRegistry(), parts.StartCollector(t)
 	traces, err := New(t.Context(), Config{Endpoint: "http://" + collector.OTLP, Version: "v1", Logger: slog.New(slog.DiscardHandler), Registerer: registry})
@@ -165,7 +165,7 @@ func (k known) RoleScopesFrom(context.Context, *authz.Record, authz.Need) (authz
 	return nil, k.layer, k.err
 }
 
-func TestALookUpIsASpanWhereAStoreWasAsked(t *testing.T) {
+func TestLookups_AreSpansWhereAStoreWasQueried(t *testing.T) {
 	for name, look := range map[string]func(authz.Validator, context.Context) (authz.Layer, error){
 		"look up key": func(v authz.Validator, ctx context.Context) (authz.Layer, error) {
 			entry, err := v.Lookup(ctx, "p", nil)
