@@ -83,7 +83,7 @@ test-full: ENVOYS = $(ALL_ENVOYS)
 test-full: parts vet lint ## also what takes longer: every Envoy, a million keys, a release made twice, fuzzing
 	E2E_ENVOYS="$(ALL_ENVOYS)" CI=true $(GO) test -race -count=1 -timeout 60m ./...
 	scripts/install-parts.sh traefik=3.7.13 caddy=2.11.9
-	CI=true $(GO) test -tags full -timeout 20m -run '^(TestEachProxy|TestNoProxy|TestBackends|TestCaddy)' ./e2e
+	CI=true $(GO) test -tags full -timeout 20m -run '^(TestEachProxy|TestProxies_|TestBackends|TestCaddy)' ./e2e
 	E2E_PLAIN_BUILD=1 CI=true $(GO) test -tags full -run TestRotation -v -timeout 20m ./e2e
 	E2E_PLAIN_BUILD=1 CI=true $(GO) test -tags full -run TestAMillionKeys -v -timeout 20m ./e2e
 	$(GO) test -count=1 -run TheModelSeesDeliberateFaults ./cachesvc
@@ -116,7 +116,7 @@ e2e-kube-short: ## installation, upgrade and drain on these nodes, where e2e-kub
 test-short: ## tests that need nothing beside Go, under a minute
 	$(GO) test -short ./...
 
-bench: parts ## what the goals are about, beside floors that decide nothing, into docs/benchmarks.md (15 minutes)
+bench: parts ## CPU, latency, memory, creation and cold start, with baselines that decide nothing, into docs/benchmarks.md (15 minutes)
 	$(GO) run ./e2e/bench headline -o docs/benchmarks.md
 
 bench-all: parts ## each dimension by itself too, and the whole hop through Envoy (40 minutes); `go run ./e2e/bench -h` for parts of it

@@ -59,7 +59,7 @@ func (c *Config) Files() []string {
 }
 
 // secretFile reads a secret's file for a setting, reports what is wrong with it
-// and warns where everybody on the machine can read it.
+// and warns if every user of the machine can read it.
 func (c *Config) secretFile(setting, path string, problems *faults) ([]byte, bool) {
 	text, public, err := readSecret(path)
 	if err != nil {
@@ -76,8 +76,8 @@ func (c *Config) publicSecret(setting, path string) {
 	c.warnings = append(c.warnings, fmt.Sprintf("%s: %s: %s can be read by every user of this machine: chmod o-r it", c.origins.of(setting), setting, path))
 }
 
-// KeepSecret writes a secret's file as one: whoever finds it finds it whole.
-// A file that is there stays as it is, and the error is [fs.ErrExist].
+// KeepSecret writes a secret's file atomically: a reader never sees a part of it.
+// An existing file is left unchanged, and the error is [fs.ErrExist].
 func KeepSecret(path, secret string, mode fs.FileMode) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-") // mode 0600
 	if err != nil {
@@ -105,8 +105,8 @@ func publish(temporary, path string) error {
 	return os.Rename(temporary, path) // a file system without links
 }
 
-// readSecret returns a file's bytes and whether everybody may read them. Its
-// error is one line that holds nothing of what is in the file.
+// readSecret returns a file's bytes and whether every user may read
+// them. Its error is one line without any of the file's contents.
 func readSecret(path string) (text []byte, public bool, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -191,7 +191,7 @@ func (c *Config) SealingKeys() (cachesvc.SealingKeys, error) {
 	return keys, nil
 }
 
-// printable tells whether a secret is a text and not just bytes.
+// printable reports whether a secret is a text and not just bytes.
 func printable(text []byte) bool {
 	return bytes.IndexFunc(text, func(r rune) bool { return r > '~' || r < ' ' && r != '\n' && r != '\r' }) < 0
 }

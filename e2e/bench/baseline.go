@@ -22,10 +22,10 @@ import (
 	"extauthz/envoy"
 )
 
-// The floors: servers that allow everything without looking.
+// The baselines: servers that allow everything without looking.
 const (
-	floorDefault = "default" // grpc-go as it comes, which decodes each CheckRequest
-	floorRaw     = "raw"     // decodes and encodes nothing, with the options that suit the service
+	baselineDefault = "default" // grpc-go as it comes, which decodes each CheckRequest
+	baselineRaw     = "raw"     // decodes and encodes nothing, with the options that suit the service
 )
 
 // empty allows everything.
@@ -50,8 +50,8 @@ func allowed() *authv3.CheckResponse {
 	}}}
 }
 
-// serveFloor is a floor's process; it ends on an interrupt.
-func serveFloor(kind, address string) error {
+// serveBaseline is a baseline's process; it ends on an interrupt.
+func serveBaseline(kind, address string) error {
 	network := "tcp"
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		network, address = "unix", path
@@ -62,10 +62,10 @@ func serveFloor(kind, address string) error {
 	}
 	var server *grpc.Server
 	switch kind {
-	case floorDefault:
+	case baselineDefault:
 		server = grpc.NewServer()
 		authv3.RegisterAuthorizationServer(server, &empty{answer: allowed()})
-	case floorRaw:
+	case baselineRaw:
 		answer, err := proto.Marshal(allowed())
 		if err != nil {
 			return err
@@ -79,7 +79,7 @@ func serveFloor(kind, address string) error {
 			},
 		}}}, nil)
 	default:
-		return fmt.Errorf("no floor %q: write %s or %s", kind, floorDefault, floorRaw)
+		return fmt.Errorf("no baseline %q: write %s or %s", kind, baselineDefault, baselineRaw)
 	}
 	interrupts := make(chan os.Signal, 1)
 	signal.Notify(interrupts, os.Interrupt)
@@ -90,9 +90,9 @@ func serveFloor(kind, address string) error {
 	return server.Serve(l)
 }
 
-// startFloor runs a floor in a process of its own, on loopback or a Unix socket.
-func startFloor(r *run, kind string, socket bool) *target {
-	address := "unix:" + filepath.Join(r.TempDir(), "floor")
+// startBaseline runs a baseline in a process of its own, on loopback or a Unix socket.
+func startBaseline(r *run, kind string, socket bool) *target {
+	address := "unix:" + filepath.Join(r.TempDir(), "baseline")
 	if !socket {
 		port, err := parts.FreePort()
 		r.must(err)
@@ -100,21 +100,21 @@ func startFloor(r *run, kind string, socket bool) *target {
 	}
 	self, err := os.Executable()
 	r.must(err)
-	cmd := exec.Command(self, "floor", kind, address)
+	cmd := exec.Command(self, "baseline", kind, address)
 	cmd.Stderr = os.Stderr
 	r.must(cmd.Start())
 	r.Cleanup(func() {
 		_ = cmd.Process.Kill() // it may have ended
 		_ = cmd.Wait()
 	})
-	return dial(r, "floor, "+kind, address, cmd.Process.Pid)
+	return dial(r, "baseline, "+kind, address, cmd.Process.Pid)
 }
 
 // frames is a codec that passes messages through as they are, so that the
-// sender, and the raw floor, do no work on them.
+// sender, and the raw baseline, do no work on them.
 type frames struct{}
 
-// unread is a message that nobody looks at.
+// unread is a message that is not decoded.
 type unread struct{}
 
 // Name is the one that Envoy's messages are sent under.
