@@ -8,17 +8,16 @@ import (
 
 func TestAScanOfColdKeysDoesNotThrowOutAHotSet(t *testing.T) {
 	const limit, hotSet = 10_000, 5_000
-	p := population{newDatabase().connect(), 2_000_000, kindReference}
-	table := newTable(limit, DefaultMaxBytes, 64, newKeyCodec())
+	table := newTable(limit, testBytes, 64, newKeyCodec())
 	e := keyValue(rand.New(rand.NewPCG(1, 1)), "")
-	put := func(i int) { table.put(p.prefix(i), e) }
+	put := func(i int) { table.put(prefix(i), e) }
 	for i := range limit { // the hot ones are among others
 		put(i)
 	}
 	r, misses, uses := rand.New(rand.NewPCG(1, 2)), 0, 0
 	use := func() {
 		i := r.IntN(hotSet)
-		if uses++; table.get(p.prefix(i), nil) == nil {
+		if uses++; table.get(prefix(i), nil) == nil {
 			misses++
 			put(i)
 		}
@@ -32,7 +31,7 @@ func TestAScanOfColdKeysDoesNotThrowOutAHotSet(t *testing.T) {
 		scanned = 100_000
 	}
 	for i := range scanned { // ten cold ones for each use of a hot one
-		if cold := limit + i; table.get(p.prefix(cold), nil) == nil {
+		if cold := limit + i; table.get(prefix(cold), nil) == nil {
 			put(cold)
 		}
 		if i%10 == 0 {
@@ -49,16 +48,15 @@ func TestAScanOfColdKeysDoesNotThrowOutAHotSet(t *testing.T) {
 
 func TestANewHotSetTakesTheRoomOfAnOldOne(t *testing.T) {
 	const limit = 10_000
-	p := population{newDatabase().connect(), 1_000_000, kindReference}
-	table := newTable(limit, DefaultMaxBytes, 64, newKeyCodec())
+	table := newTable(limit, testBytes, 64, newKeyCodec())
 	e := keyValue(rand.New(rand.NewPCG(1, 1)), "")
 	r := rand.New(rand.NewPCG(1, 2))
 	use := func(from int) (missed bool) {
 		i := from + r.IntN(limit/2)
-		if table.get(p.prefix(i), nil) != nil {
+		if table.get(prefix(i), nil) != nil {
 			return false
 		}
-		table.put(p.prefix(i), e)
+		table.put(prefix(i), e)
 		return true
 	}
 	for from := range 4 {
@@ -79,7 +77,7 @@ func TestANewHotSetTakesTheRoomOfAnOldOne(t *testing.T) {
 
 func TestAKeyThatComesBackSoonIsEstablished(t *testing.T) {
 	const limit = 200 // one shard
-	table := newTable(limit, DefaultMaxBytes, 64, newKeyCodec())
+	table := newTable(limit, testBytes, 64, newKeyCodec())
 	e := keyValue(rand.New(rand.NewPCG(1, 1)), "")
 	next := 0
 	scan := func(n int) {

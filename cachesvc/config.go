@@ -39,13 +39,6 @@ const (
 	DefaultSpoolBytes    = 32 << 20
 )
 
-// The bounds of [Config.MaxBytes]. The upper one keeps the segments of a shard
-// within what a place can name.
-const (
-	LeastMaxBytes = 1 << 20
-	MostMaxBytes  = 64 << 30
-)
-
 // windowSlack is what the window of recent changes holds beyond the longest
 // life of a value: time for a value to be on its way.
 const windowSlack = time.Minute
@@ -118,7 +111,7 @@ type Config struct {
 	SharedBudget  time.Duration // the longest that a check waits for Shared, once
 	LookupWait    time.Duration // the longest that a check waits for a look-up that L1 can't answer
 	MaxKeys       int           // entries in L1
-	MaxBytes      int           // that they take up at most, from LeastMaxBytes to MostMaxBytes; roles, and absences, as many again
+	MaxBytes      int           // that they take up at most, from leastTableBytes to mostTableBytes; roles, and absences, as many again
 	MaxNegative   int           // entries for unknown keys, apart from MaxKeys
 	MaxRoles      int
 	MaxUserLists  int
@@ -248,8 +241,8 @@ func (c Config) validate() error {
 			errs = append(errs, fmt.Errorf("cache: %s is %d; it must be positive", n.name, n.value))
 		}
 	}
-	if c.MaxBytes < LeastMaxBytes || c.MaxBytes > MostMaxBytes {
-		errs = append(errs, fmt.Errorf("cache: local.max_mib is %d; it must be from %d to %d", c.MaxBytes>>20, LeastMaxBytes>>20, MostMaxBytes>>20))
+	if c.MaxBytes < leastTableBytes || c.MaxBytes > mostTableBytes {
+		errs = append(errs, fmt.Errorf("cache: local.max_mib is %d; it must be from %d to %d", c.MaxBytes>>20, leastTableBytes>>20, mostTableBytes>>20))
 	}
 	if c.Poll >= c.Lease {
 		errs = append(errs, fmt.Errorf("cache: feed.poll (%s) must be shorter than local.lease (%s)", c.Poll, c.Lease))

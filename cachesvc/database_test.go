@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"testing"
 	"time"
 
 	"extauthz/authz"
@@ -358,42 +357,38 @@ func (c *connection) AddUsage(ctx context.Context, batches []authz.UsageBatch) (
 	return added, nil
 }
 
-// start runs a service on a database until the test ends. In a synctest bubble
-// it has read the feed once when start returns.
-func start(t testing.TB, c Config) *Service {
-	t.Helper()
-	s, err := New(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	run(t, s)
-	return s
+func (d *database) used(keyID string) authz.Usage {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.usage[keyID]
 }
 
-func run(t testing.TB, s *Service) {
-	t.Helper()
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Errorf("Run: %v", err)
+// away makes a database take no usage, or take it again.
+func (c *connection) away(away bool) {
+	c.set(func(c *connection) {
+		c.sink = func() (error, error) {
+			if away {
+				return errAway, nil
+			}
+			return nil, nil
 		}
 	})
-	<-s.Ready()
 }
 
-// slowRows is a way on which each row takes its time.
-type slowRows struct {
-	*connection
-	row time.Duration
-}
-
-func (s slowRows) ReadFeed(ctx context.Context, from authz.FeedCursor, rows int) (authz.FeedPage, error) {
-	page, err := s.connection.ReadFeed(ctx, from, rows)
-	if err == nil {
-		err = pause(ctx, time.Duration(len(page.Changes))*s.row)
+// Prefixes is slow, and fails, as other queries of the connection do.
+func (c *connection) Prefixes(ctx context.Context, yield func(string) error) error {
+	prefixes, err := query(ctx, c, &c.list, func() (all []string) {
+		c.database.mu.Lock()
+		defer c.database.mu.Unlock()
+		for p := range c.keys {
+			all = append(all, p)
+		}
+		return all
+	})
+	for _, p := range prefixes {
+		if err := yield(p); err != nil {
+			return err
+		}
 	}
-	return page, err
+	return err
 }

@@ -132,7 +132,7 @@ func (s *Service) takePage(page *authz.FeedPage, first bool, start, end time.Dur
 		return
 	}
 	s.trust.clock.observe(page.DBTime, start, end)
-	s.renew(f.began)
+	s.trust.renew(f.began)
 }
 
 // applyBulk takes a backlog as one change that may be about anything.
@@ -140,7 +140,7 @@ func (s *Service) applyBulk() {
 	if s.members != nil {
 		s.members.loadSoon()
 	}
-	s.learnAll(s.trust.clock.monotonic())
+	s.trust.learnAll(s.trust.clock.monotonic())
 	s.emptied(Cause{Kind: CauseBulk, By: "feed", Why: fmt.Sprintf("more than %d changes at once are taken as one about everything", s.bulk)})
 }
 
@@ -170,7 +170,7 @@ func (s *Service) beginFeed(ctx context.Context, over string) {
 		s.Ring() // to read it
 	}
 	s.trust.clock.observe(began.DBTime, start, end)
-	s.renew(start)
+	s.trust.renew(start)
 	s.trust.outage.answered()
 	select {
 	case <-s.ready:

@@ -151,7 +151,7 @@ func TestWhatWasReadBeforeTheWindowWasLoadedIsNotKept(t *testing.T) {
 		restore("three")
 		db.commit("k", revoked)
 		time.Sleep(2 * DefaultPoll)
-		if s.trust.fresh(topic{subjectKey, "k"}, &onItsWay.stamp) {
+		if s.trust.fresh(topic{subject: subjectKey, id: "k"}, &onItsWay.stamp) {
 			t.Error("a value of another epoch counts as fresh")
 		}
 		wantEntry(t, s, "k", false, authz.LayerDatabase)

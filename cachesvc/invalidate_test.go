@@ -78,28 +78,6 @@ func TestTheHistoryIsBoundedAndNewestFirst(t *testing.T) {
 	}
 }
 
-func TestTheWindowForgetsByTimeAndIsBounded(t *testing.T) {
-	r := newRecent(time.Hour)
-	r.limit = 10
-	change := func(v uint64, prefix string) []authz.Change {
-		return []authz.Change{{Version: v, Kind: authz.ChangeKey, Prefix: prefix}}
-	}
-	r.learn(change(1, "a"), false, 0)
-	r.learn(change(2, "b"), false, time.Minute)
-	r.learn(change(3, "a"), false, 2*time.Minute)
-	r.learn(nil, false, time.Hour+90*time.Second)
-	if r.size() != 1 || r.fresh(topic{subjectKey, "a"}, &stamp{found: true, version: 1, seq: 9}) {
-		t.Errorf("%d topics are left, want a alone, at version 3", r.size())
-	}
-	old := &stamp{found: true, version: 50, seq: r.seq.Load()}
-	for v := range uint64(20) {
-		r.learn(change(v+4, string(rune('a'+v))), false, 2*time.Hour)
-	}
-	if r.size() > 10 || r.fresh(topic{subjectKey, "zz"}, old) {
-		t.Errorf("%d topics; what was read before the window overflowed must be stale", r.size())
-	}
-}
-
 func TestRolesFollowTheSameRules(t *testing.T) {
 	bubble(t, func(t *testing.T, db *database, c *connection) {
 		read := authz.Scopes{{Resource: "orders", Actions: []string{"read"}}}

@@ -33,7 +33,7 @@ func TestLargeKeysTakeNoMoreThanTheBytesOfL1(t *testing.T) {
 	small := &value[credential]{}
 	small.found, small.data.record.UserID = true, strings.Repeat("u", 200)
 	before := heap()
-	table := newTable(DefaultMaxKeys, bytes, hotValues, newKeyCodec())
+	table := newTable(testKeys, bytes, hotValues, newKeyCodec())
 	scratch := &value[credential]{}
 	for round := range 2 {
 		for i := range 150_000 { // 30 MB of small ones
@@ -68,7 +68,7 @@ func TestLargeKeysTakeNoMoreThanTheBytesOfL1(t *testing.T) {
 }
 
 func TestAScanOfLargeKeysDoesNotThrowOutAHotSet(t *testing.T) {
-	table := newTable(DefaultMaxKeys, 16<<20, 64, newKeyCodec())
+	table := newTable(testKeys, 16<<20, 64, newKeyCodec())
 	hot := func(i int) string { return fmt.Sprint("hot_", i) }
 	for i := range 100 {
 		table.put(hot(i), largestKey(i))
@@ -112,5 +112,27 @@ func TestWhatIsHeldInCommonHasABound(t *testing.T) {
 	c.release(ids[0])
 	if _, ok := take(-1); !ok {
 		t.Error("what went left no room behind")
+	}
+}
+
+func TestTable_AKeyTakesLessThanTwoHundredBytes(t *testing.T) {
+	const n = 20_000
+	p := population{newDatabase().connect(), n, kindReference}
+	table := newTable(n, testBytes, hotValues, newKeyCodec())
+	for i := range n {
+		v := &value[credential]{}
+		v.data.record, v.data.verifier = p.key(i)
+		v.found, v.version = true, v.data.record.Version
+		v.asOf, v.expires, v.until = time.Second, 300*time.Second, 600*time.Second
+		table.put(v.data.record.Prefix, v)
+	}
+	var held, records int
+	for i := range table.shards {
+		sh := &table.shards[i]
+		held += sh.arena.live + 8*len(sh.index.slots)
+		records += sh.index.count
+	}
+	if each := held / records; each > 170 {
+		t.Errorf("a key takes %d bytes in the table", each)
 	}
 }

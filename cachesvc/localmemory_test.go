@@ -1,8 +1,6 @@
 package cachesvc
 
 import (
-	"context"
-	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -15,76 +13,6 @@ import (
 
 	"extauthz/authz"
 )
-
-// population is a database of so many keys that holds none of them in memory.
-type population struct {
-	*connection
-	n    int
-	kind kind
-}
-
-// kind is of which keys a population is made.
-type kind string
-
-const (
-	// kindReference: 36-byte user id, 20-byte name, 3 scopes of which there are a
-	// hundred sets, no metadata.
-	kindReference kind = "reference"
-	kindOwnScopes kind = "own_scopes" // each key's scopes are its own
-	kindLarge     kind = "large"      // 10 scopes, and metadata of 60 bytes
-)
-
-func (p population) prefix(i int) string { return fmt.Sprintf("ak_live_%08d", i) }
-
-func (p population) key(i int) (authz.Record, authz.Verifier) {
-	set, resources, metadata := i%100, []string{"invoices", "orders", "parcels"}, map[string]string(nil)
-	switch p.kind {
-	case kindOwnScopes:
-		set = i
-	case kindLarge:
-		resources = []string{"accounts", "baskets", "coupons", "invoices", "labels", "orders", "parcels", "refunds", "stores", "users"}
-		metadata = map[string]string{"team": fmt.Sprint("billing ", i), "ticket": fmt.Sprint("OPS-", i), "contact": "someone@example.com"}
-	}
-	scopes := authz.Scopes{}
-	for _, s := range resources {
-		scopes = append(scopes, authz.Scope{Resource: fmt.Sprintf("%s/%d", s, set), Actions: []string{strings.Clone("read")}})
-	}
-	var digest [32]byte
-	binary.BigEndian.PutUint64(digest[:], uint64(i)*0x9e3779b97f4a7c15)
-	made := time.Date(2026, 1, 2, 3, 4, 5, 678901000, time.UTC).Add(time.Duration(i) * time.Millisecond)
-	return authz.Record{
-		ID: fmt.Sprintf("01890a5d-ac96-774b-bcce-%012x", i), UserID: fmt.Sprintf("6ba7b810-9dad-41d1-80b4-%012x", i/3),
-		Name: fmt.Sprintf("key number %09d", i), Prefix: p.prefix(i), Scopes: scopes, Active: true, Environment: strings.Clone("live"), Metadata: metadata,
-		CreatedAt: made, UpdatedAt: made, Version: uint64(1000 + i),
-	}, authz.Verifier{Alg: authz.HashHMACSHA256, PepperID: strings.Clone("0a1b2c3d"), Digest: authz.NewDigest(digest)}
-}
-
-func (p population) KeyByPrefix(_ context.Context, prefix string) (authz.Record, authz.Verifier, error) {
-	i, err := strconv.Atoi(strings.TrimPrefix(prefix, "ak_live_"))
-	if err != nil || i >= p.n {
-		return authz.Record{}, authz.Verifier{}, authz.ErrNotFound
-	}
-	r, v := p.key(i)
-	return r, v, nil
-}
-
-func (p population) MostUsed(_ context.Context, limit int, yield func(authz.Record, authz.Verifier) error) error {
-	for i := range min(limit, p.n) {
-		if err := yield(p.key(i)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (p population) Prefixes(_ context.Context, yield func(string) error) error {
-	for i := range p.n {
-		if err := yield(p.prefix(i)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
 // warmed is a service with all of a population in L1 and in its filter.
 func warmed(t testing.TB, p population, limit int) *Service {
@@ -233,18 +161,3 @@ func TestNoHitAllocatesWithAScratch(t *testing.T) {
 
 // prefixOf keeps the making of prefixes out of what is measured.
 var prefixOf [70_000]string
-
-func TestAKeyTakesLessThanTwoHundredBytes(t *testing.T) {
-	const n = 20_000
-	p := population{newDatabase().connect(), n, kindReference}
-	s := warmed(t, p, n)
-	var held, records int
-	for i := range s.keys.present.(*table[credential]).shards {
-		sh := &s.keys.present.(*table[credential]).shards[i]
-		held += sh.arena.live + 8*len(sh.index.slots)
-		records += sh.index.count
-	}
-	if each := held / records; each > 170 {
-		t.Errorf("a key takes %d bytes in the table", each)
-	}
-}

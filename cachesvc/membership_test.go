@@ -1,7 +1,6 @@
 package cachesvc
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -12,24 +11,6 @@ import (
 
 	"extauthz/authz"
 )
-
-// Prefixes is slow, and fails, as other queries of the connection do.
-func (c *connection) Prefixes(ctx context.Context, yield func(string) error) error {
-	prefixes, err := query(ctx, c, &c.list, func() (all []string) {
-		c.database.mu.Lock()
-		defer c.database.mu.Unlock()
-		for p := range c.keys {
-			all = append(all, p)
-		}
-		return all
-	})
-	for _, p := range prefixes {
-		if err := yield(p); err != nil {
-			return err
-		}
-	}
-	return err
-}
 
 // guarded starts a service that knows its members.
 func guarded(t *testing.T, c *connection) *Service {

@@ -109,13 +109,13 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	status := s.Status()
 	gauge(m.feedAge, status.feedAgeSeconds())
 	gauge(m.drift, status.DatabaseAhead.Seconds())
-	if r := s.shared; r != nil {
+	if r := &s.sharedCounts; s.shared != nil {
 		total(m.requests, r.hits.Load()+r.scopeHits.Load(), "redis", "hit")
 		total(m.requests, r.misses.Load()+r.scopeMisses.Load(), "redis", "miss")
 		total(m.requests, r.errors.Load(), "redis", "error")
 		total(m.refused, r.refused.Load())
-		total(m.writes, r.dropped.Load())
-		gauge(m.breaker, map[BreakerState]float64{BreakerHalfOpen: 1, BreakerOpen: 2}[r.breaker.current()], "redis")
+		total(m.writes, s.shared.dropped.Load())
+		gauge(m.breaker, map[BreakerState]float64{BreakerHalfOpen: 1, BreakerOpen: 2}[s.shared.breaker.current()], "redis")
 	}
 	gauge(m.breaker, map[bool]float64{false: 2, true: 0}[status.DatabaseUp], "database")
 	for _, f := range s.Findings() {

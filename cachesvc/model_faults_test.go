@@ -89,7 +89,7 @@ func TestTheModelSeesDeliberateFaults(t *testing.T) {
 			s.trust.fresh = func(about topic, v *stamp) bool { return !v.found || s.trust.recent.fresh(about, v) }
 		}},
 		"lease from the end of a read": {asIs, func(s *Service) {
-			s.renew = func(time.Duration) { s.trust.lease.renew(s.trust.clock.monotonic()) }
+			s.trust.renew = func(time.Duration) { s.trust.lease.renew(s.trust.clock.monotonic()) }
 		}},
 		"cursor past an open transaction": {pages(func(_ authz.FeedCursor, p *authz.FeedPage) { p.Next.Seen.Open = nil }), sound},
 		"the rest of a read left out": {pages(func(_ authz.FeedCursor, p *authz.FeedPage) {
@@ -112,14 +112,14 @@ func TestTheModelSeesDeliberateFaults(t *testing.T) {
 		"lease from the last page": {asIs, func(s *Service) {
 			last := &lastRead{Database: s.db, clock: s.trust.clock}
 			s.db = last
-			s.renew = func(time.Duration) { s.trust.lease.renew(last.began) }
+			s.trust.renew = func(time.Duration) { s.trust.lease.renew(last.began) }
 		}},
-		"a bulk event learned by nobody": {asIs, func(s *Service) { s.learnAll = func(time.Duration) {} }},
+		"a bulk event learned by nobody": {asIs, func(s *Service) { s.trust.learnAll = func(time.Duration) {} }},
 		"what others cached believed before the past is read": {func(c *connection) Database {
 			return altered{connection: c, start: func(s *authz.FeedStart) { s.Past.Seen = s.Past.Target }}
 		}, sound},
 		"age begun anew at a hop": {asIs, func(s *Service) {
-			s.readAt = func(time.Time) time.Duration { return s.trust.clock.monotonic() }
+			s.trust.readAt = func(time.Time) time.Duration { return s.trust.clock.monotonic() }
 		}},
 		"a rewind not noticed": {pages(func(from authz.FeedCursor, p *authz.FeedPage) {
 			p.Snapshot.Next, p.Version = max(p.Snapshot.Next, from.Seen.Next, from.Target.Next), 0

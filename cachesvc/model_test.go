@@ -85,7 +85,7 @@ type model struct {
 
 // runModel returns the first violation, or "". connect and broken change a
 // replica before it starts.
-func runModel(t *testing.T, seed uint64, connect func(*connection) Database, broken func(*Service)) string {
+func runModel(t *testing.T, seed uint64, connect func(*connection) Database, broken option) string {
 	m := &model{db: newDatabase(), born: map[string]*event{}, died: map[string]*event{}}
 	synctest.Test(t, func(t *testing.T) {
 		for i := range m.prefixes {
@@ -110,16 +110,16 @@ func runModel(t *testing.T, seed uint64, connect func(*connection) Database, bro
 		for i := range m.services {
 			c, w := m.db.connect(), m.redis.connect()
 			begin := func() (end func()) {
-				s, err := New(Config{
+				s, err := newService(Config{
 					Database: connect(c), ValidationTTL: modelTTL, NegativeTTL: 3 * time.Second,
 					Lease: modelLease, MaxStale: modelMaxStale, Shared: w, Sealing: SealingKeys{sealingKey(t, 1)},
-				})
+				}, func(s *Service) {
+					s.trust.recent.keep, s.retention, s.bulk = modelWindow, modelWindow, bulk
+				}, broken)
 				if err != nil {
 					t.Error(err)
 					return func() {}
 				}
-				s.trust.recent.keep, s.retention, s.bulk = modelWindow, modelWindow, bulk
-				broken(s)
 				m.mu.Lock()
 				m.services[i] = s
 				m.mu.Unlock()

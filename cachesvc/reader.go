@@ -35,27 +35,14 @@ const (
 
 var errOutdated = errors.New("the database answers with an older state than was announced: check that it is the primary")
 
-// trust is what decides whether a value may be believed. All readers of a
-// service share one.
-type trust struct {
-	clock  *clock
-	recent *recent
-	lease  *lease
-	outage outage
-
-	// fresh is recent.fresh, asked at each delivery; the model test breaks it to
-	// see that it would notice.
-	fresh func(topic, *stamp) bool
-}
-
 // reader answers look-ups of one subject from L1, or by one flight to the
 // database. This is where the promise of the package is kept: nothing is
 // delivered without asking [recent], and nothing from L1 without [lease].
 type reader[T any] struct {
 	*trust
 	subject subject
-	present local[T]
-	absent  local[T] // apart, so that unknown ids can't push out known ones
+	present *table[T]
+	absent  *table[T] // apart, so that unknown ids can't push out known ones
 	flights *flights[*value[T]]
 	counts  counts
 
@@ -115,7 +102,7 @@ func (r *reader[T]) lookup(id string, now time.Duration, into *value[T]) (v *val
 }
 
 func (r *reader[T]) deliverable(id string, v *value[T]) bool {
-	return r.fresh(topic{r.subject, id}, &v.stamp)
+	return r.fresh(topic{subject: r.subject, id: id}, &v.stamp)
 }
 
 // ask goes to the database. known is what L1 may answer if that is away.
@@ -285,7 +272,7 @@ func (r *reader[T]) limit(v *value[T]) {
 
 // keep stores what a flight brought, unless that is stale already.
 func (r *reader[T]) keep(id string, v *value[T]) {
-	if !r.recent.fresh(topic{r.subject, id}, &v.stamp) {
+	if !r.recent.fresh(topic{subject: r.subject, id: id}, &v.stamp) {
 		return
 	}
 	if v.found {
@@ -315,4 +302,10 @@ func (r *reader[T]) dropWhere(match func(data *T) bool) int {
 func (r *reader[T]) dropAll() int {
 	all := func(*value[T]) bool { return true }
 	return r.present.dropWhere(all) + r.absent.dropWhere(all)
+}
+
+// jittered takes up to a tenth off a lifetime, so that what was filled together
+// does not expire together, and nothing outlives its lifetime.
+func jittered(ttl time.Duration, random float64) time.Duration {
+	return ttl - time.Duration(random*float64(ttl)/10)
 }

@@ -235,11 +235,11 @@ func (r *recent) setUnlearned(until time.Duration) {
 }
 
 func (r *recent) note(c authz.Change, own bool, seq uint64, now time.Duration) bool {
-	t := topic{subjectKey, c.Prefix}
+	t := topic{subject: subjectKey, id: c.Prefix}
 	switch {
 	case c.Kind == authz.ChangeKey && c.Prefix != "":
 	case c.Kind == authz.ChangeRole && c.Role != "":
-		t = topic{subjectRole, c.Role}
+		t = topic{subject: subjectRole, id: c.Role}
 	default: // a kind that is not known here may be about anything
 		if c.Version <= r.all.version && !own {
 			return false
@@ -274,7 +274,7 @@ func (r *recent) note(c authz.Change, own bool, seq uint64, now time.Duration) b
 
 // noteUser is about the list of a user's keys.
 func (r *recent) noteUser(c authz.Change, own, fedAlready, told bool, seq uint64, now time.Duration) {
-	t := topic{subjectUser, c.UserID}
+	t := topic{subject: subjectUser, id: c.UserID}
 	m := r.marks[t]
 	m.reread = seq
 	if own {
@@ -292,7 +292,7 @@ func (r *recent) noteUser(c authz.Change, own, fedAlready, told bool, seq uint64
 func (r *recent) listStale(user string, place uint64, asOf time.Duration) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	m, ok := r.marks[topic{subjectUser, user}]
+	m, ok := r.marks[topic{subject: subjectUser, id: user}]
 	return ok && (m.unfed || m.place >= place || asOf < m.own) || asOf < r.all.sharedFrom()
 }
 

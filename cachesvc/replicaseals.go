@@ -9,15 +9,6 @@ import (
 	"extauthz/cachesvc/store"
 )
 
-// ids names the keys without telling them.
-func (k SealingKeys) ids() []string {
-	ids := make([]string, len(k))
-	for i, key := range k {
-		ids[i] = key.id
-	}
-	return ids
-}
-
 // sealsSeen is how many monitor intervals a replica's figures count for: it may
 // have ended since.
 const sealsSeen = 3

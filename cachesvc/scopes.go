@@ -52,20 +52,20 @@ func (s *Service) fetchScopes(ctx context.Context, key string, rec *authz.Record
 	_, generation := s.trust.recent.begin()
 	data, found, err := s.shared.get(ctx, key)
 	if err != nil || !found {
-		s.shared.scopeMisses.Add(1)
+		s.sharedCounts.scopeMisses.Add(1)
 		return nil, false
 	}
 	var v sharedScopes
 	if _, err := openValue(*s.sealing.Load(), key, data, &v, &v.sealed); err != nil {
-		s.shared.scopeMisses.Add(1)
+		s.sharedCounts.scopeMisses.Add(1)
 		s.refused("scope", rec.ID, err)
 		return nil, false
 	}
 	if v.Epoch != epoch || !v.answers(rec, need) || !s.scopesFresh(&v, generation) {
-		s.shared.scopeMisses.Add(1)
+		s.sharedCounts.scopeMisses.Add(1)
 		return nil, false
 	}
-	s.shared.scopeHits.Add(1)
+	s.sharedCounts.scopeHits.Add(1)
 	return v.Scopes, true
 }
 
@@ -79,13 +79,13 @@ func (v *sharedScopes) answers(rec *authz.Record, need authz.Need) bool {
 
 // scopesFresh tells whether nothing newer is known of any of the roles.
 func (s *Service) scopesFresh(v *sharedScopes, generation uint64) bool {
-	asOf, now := s.readAt(v.AsOf), s.trust.clock.monotonic()
+	asOf, now := s.trust.readAt(v.AsOf), s.trust.clock.monotonic()
 	if now >= asOf+s.scopeTTL || !s.trust.lease.holds(now) {
 		return false
 	}
 	for name, version := range v.Roles {
 		st := &stamp{found: true, shared: true, version: version, generation: generation, asOf: asOf}
-		if !s.trust.fresh(topic{subjectRole, name}, st) {
+		if !s.trust.fresh(topic{subject: subjectRole, id: name}, st) {
 			return false
 		}
 	}
@@ -118,17 +118,17 @@ func (s *Service) shareScopes(key string, rec *authz.Record, need authz.Need, ro
 		Tags: []string{tagScopes, tagUser + store.Identifier(rec.UserID), tagKey + store.Identifier(rec.ID)}})
 }
 
-// capped leaves out answers of keys that have enough of them. It asks the
-// shared store, behind everybody's back.
-func (s *shared) capped(ctx context.Context, items []store.Item) []store.Item {
+// underLimit leaves out answers about keys that have enough of them. It asks the shared
+// store, in the background.
+func (s *Service) underLimit(ctx context.Context, items []store.Item) []store.Item {
 	return slices.DeleteFunc(items, func(item store.Item) bool {
 		if !strings.HasPrefix(item.Key, scopeKeys) {
 			return false
 		}
 		tag := item.Tags[len(item.Tags)-1]
 		var there []string
-		err := s.do(ctx, opCount, sharedSlow, func(ctx context.Context) (err error) {
-			there, err = s.store.Tagged(ctx, tag, scopeLimit)
+		err := s.shared.do(ctx, opCount, sharedSlow, func(ctx context.Context) (err error) {
+			there, err = s.shared.store.Tagged(ctx, tag, scopeLimit)
 			return err
 		})
 		return err != nil || len(there) >= scopeLimit

@@ -79,6 +79,15 @@ func (k SealingKeys) open(id, name string, public, sealed []byte) ([]byte, error
 	return nil, fmt.Errorf("sealing key %q is not here", id)
 }
 
+// IDs are the public names of the keys, the one that seals first.
+func (k SealingKeys) ids() []string {
+	ids := make([]string, len(k))
+	for i, key := range k {
+		ids[i] = key.id
+	}
+	return ids
+}
+
 // aead puts a random nonce before what it seals (NIST SP 800-38D, 8.2.2).
 func (k SealingKey) aead(name string) (cipher.AEAD, error) {
 	block, err := aes.NewCipher(derive(k.secret, "of one name", name))

@@ -47,15 +47,12 @@ type Service struct {
 	bell  chan struct{}
 	ready chan struct{}
 	bulk  int // bulkChanges, but in tests
-	// lease.renew, clock.at and recent.learnAll; the model test breaks them.
-	renew    func(start time.Duration)
-	readAt   func(database time.Time) time.Duration
-	learnAll func(now time.Duration)
-	told     stateLog
+	told  stateLog
 
-	listCounts counts
-	history    history
-	metrics    *metrics
+	listCounts   counts
+	sharedCounts sharedCounts
+	history      history
+	metrics      *metrics
 }
 
 var (
@@ -65,31 +62,36 @@ var (
 
 // New makes a service. It does no I/O: [Service.Run] does. An error names every
 // problem of the configuration.
-func New(c Config) (*Service, error) {
+func New(c Config) (*Service, error) { return newService(c) }
+
+// option changes a service before it runs. Options are for this package's tests.
+type option func(*Service)
+
+func newService(c Config, options ...option) (*Service, error) {
 	c = c.withDefaults()
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	clock := newClock(c.Now)
-	t := &trust{clock: clock, recent: newRecent(c.Retention), lease: newLease(c.Lease, c.MaxStale)}
-	t.fresh = t.recent.fresh
+	t := newTrust(c)
 	lists, err := memory.New(memory.Config{MaxEntries: c.MaxUserLists, Now: c.Now})
 	if err != nil {
 		return nil, fmt.Errorf("store of user lists: %w", err)
 	}
-	sharedStore := newShared(c.Shared, clock, c.Logger, c.SharedBudget)
+	sharedStore := newShared(c.Shared, t.clock, c.Logger, c.SharedBudget)
 	s := &Service{
 		shared: sharedStore,
 		db:     c.Database, log: c.Logger, trust: t,
-		keys:     newReader(c, t, subjectKey, c.MaxKeys, newKeyCodec(), loadKey(c.Database)),
-		roles:    newReader(c, t, subjectRole, c.MaxRoles, roleCodec{}, loadRole(c.Database)),
-		lists:    lists,
-		usage:    newUsage(c, sharedStore),
+		keys:  newReader(c, t, subjectKey, c.MaxKeys, newKeyCodec(), loadKey(c.Database)),
+		roles: newReader(c, t, subjectRole, c.MaxRoles, roleCodec{}, loadRole(c.Database)),
+		lists: lists,
+		usage: newUsage(usageConfig{sink: c.Database, shared: sharedStore, source: c.Instance, every: c.FlushEvery, collectEvery: c.CollectEvery, at: c.FlushAt,
+			maxKeys: c.MaxKeys, spoolDir: c.SpoolDir, spoolBytes: c.SpoolBytes, now: c.Now, log: c.Logger}),
 		instance: c.Instance, maxKeys: c.MaxKeys, scopeTTL: c.ScopeTTL, userListTTL: c.UserListTTL, poll: c.Poll, retention: c.Retention,
-		bell: make(chan struct{}, 1), ready: make(chan struct{}), bulk: bulkChanges, renew: t.lease.renew, readAt: clock.at, learnAll: t.recent.learnAll,
+		bell: make(chan struct{}, 1), ready: make(chan struct{}), bulk: bulkChanges,
 	}
 	s.SetSealing(c.Sealing)
 	if s.shared != nil {
+		s.shared.filter = s.underLimit
 		s.bells = newBells(s.shared, c.Instance)
 		s.keys.fetch, s.keys.share = s.fetchKey, s.shareKey
 	}
@@ -105,6 +107,9 @@ func New(c Config) (*Service, error) {
 		if err := c.Registerer.Register(s.metrics); err != nil {
 			return nil, fmt.Errorf("registering the cache's metrics: %w", err)
 		}
+	}
+	for _, change := range options {
+		change(s)
 	}
 	return s, nil
 }
@@ -143,6 +148,16 @@ func (s *Service) Run(ctx context.Context) error {
 	s.roles.flights.drain()
 	return nil
 }
+
+// Used counts one use of a key. It does no I/O; a key that was used since the
+// last flush costs no allocation. Safe for concurrent use.
+func (s *Service) Used(keyID string, at time.Time) { s.usage.Used(keyID, at) }
+
+// Flush brings all that was counted to the database, and what it does not take to
+// Redis or a file, from where it is brought later. To be called at shutdown, when
+// no more checks come. An error means that uses are in memory alone; the call may
+// be repeated.
+func (s *Service) Flush(ctx context.Context) error { return s.usage.flush(ctx) }
 
 // SetSealing exchanges the keys by which values in the shared store are sealed.
 // Values that none of them opens are read from the database again.

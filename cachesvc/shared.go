@@ -50,12 +50,11 @@ type shared struct {
 	breaker *breaker
 	full    atomic.Bool
 	observe func(op string, took time.Duration)
+	// filter leaves out what is not to be written; nil: nothing is left out.
+	filter func(context.Context, []store.Item) []store.Item
 
 	writes  chan store.Item // that wait to be written
 	dropped atomic.Uint64
-
-	hits, misses, errors, refused atomic.Uint64 // of validation values; refused: not what was sealed
-	scopeHits, scopeMisses        atomic.Uint64
 }
 
 func newShared(s Shared, clock *clock, log *slog.Logger, budget time.Duration) *shared {
@@ -192,7 +191,9 @@ func (s *shared) gather(item store.Item) []store.Item {
 // write is told by the breaker if it fails: what is not in the shared store is
 // a miss.
 func (s *shared) write(ctx context.Context, items []store.Item) {
-	items = s.capped(ctx, items)
+	if s.filter != nil {
+		items = s.filter(ctx, items)
+	}
 	if len(items) == 0 {
 		return
 	}

@@ -158,16 +158,3 @@ func (w *wire) Subscribe(ctx context.Context, _ string, connected func(), heard 
 	delete(w.heard, id)
 	return nil
 }
-
-func sealingKey(t testing.TB, fill byte) SealingKey {
-	t.Helper()
-	raw := make([]byte, MinSealingKey)
-	for i := range raw {
-		raw[i] = fill
-	}
-	key, err := NewSealingKey(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}

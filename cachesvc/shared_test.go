@@ -441,7 +441,7 @@ func TestCachedAndUncachedScopesDecideAlike(t *testing.T) {
 			}
 			synctest.Wait()
 		}
-		hits := s[0].shared.scopeHits.Load() + s[1].shared.scopeHits.Load()
+		hits := s[0].sharedCounts.scopeHits.Load() + s[1].sharedCounts.scopeHits.Load()
 		if hits < 100 || allowed < 200 || allowed > 1800 {
 			t.Errorf("%d hits, %d allowed: too little was tested", hits, allowed)
 		}

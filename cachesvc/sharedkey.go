@@ -1,7 +1,6 @@
 package cachesvc
 
 import (
-	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -48,12 +47,6 @@ type sharedKey struct {
 type source struct {
 	Epoch string    `json:"epoch"`
 	AsOf  time.Time `json:"as_of"` // the database's time at the start of the read
-}
-
-// sealed is the last part of a shared value.
-type sealed struct {
-	SealKey string `json:"seal_key,omitempty"`
-	Seal    []byte `json:"seal,omitempty"`
 }
 
 // proof is what is sealed.
@@ -113,40 +106,7 @@ func decodeKey(keys SealingKeys, prefix string, data []byte) (*credential, sourc
 	if err != nil || k.Prefix != prefix {
 		return nil, source{}, errSeal
 	}
-	return &credential{k.record(), authz.Verifier{Alg: p.Alg, PepperID: p.PepperID, Digest: digest}}, k.source, nil
-}
-
-// sealValue writes value with a seal over all of it. part is its sealed part.
-func sealValue(keys SealingKeys, name string, value any, part *sealed, secret []byte) ([]byte, error) {
-	*part = sealed{SealKey: keys[0].id}
-	public, err := json.Marshal(value)
-	if err != nil {
-		return nil, err
-	}
-	if part.Seal, err = keys.seal(name, public, secret); err != nil {
-		return nil, err
-	}
-	return json.Marshal(value)
-}
-
-// openValue reads into value what sealValue wrote under name. It takes nothing
-// but the very bytes that sealValue writes: another spelling, or a field that is
-// not known here, is as if it were not there.
-func openValue(keys SealingKeys, name string, data []byte, value any, part *sealed) ([]byte, error) {
-	if err := json.Unmarshal(data, value); err != nil {
-		return nil, errSeal
-	}
-	again, err := json.Marshal(value)
-	if err != nil || !bytes.Equal(again, data) {
-		return nil, errSeal
-	}
-	seal := part.Seal
-	part.Seal = nil
-	public, err := json.Marshal(value)
-	if err != nil {
-		return nil, errSeal
-	}
-	return keys.open(part.SealKey, name, public, seal)
+	return &credential{record: k.record(), verifier: authz.Verifier{Alg: p.Alg, PepperID: p.PepperID, Digest: digest}}, k.source, nil
 }
 
 func optional(t time.Time) *time.Time {

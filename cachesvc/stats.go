@@ -40,6 +40,13 @@ func (c *counts) database(found bool) {
 	}
 }
 
+// sharedCounts are the outcomes of look-ups in the shared store.
+type sharedCounts struct {
+	hits, misses, errors   atomic.Uint64 // of keys
+	refused                atomic.Uint64 // values that are not what was sealed
+	scopeHits, scopeMisses atomic.Uint64
+}
+
 // Stats are the cache's figures since the start.
 type Stats struct {
 	Layers  []LayerStats `json:"layers"`
@@ -82,7 +89,7 @@ func (s *Service) layers() (layers []LayerStats) {
 			LayerStats{"database", r.namespace, c.databaseFound.Load() + c.databaseAbsent.Load(), 0, c.databaseError.Load()})
 	}
 	lists := LayerStats{"local", namespaceUserList, s.listCounts.localHit.Load(), s.listCounts.localMiss.Load(), 0}
-	if r := s.shared; r != nil {
+	if r := &s.sharedCounts; s.shared != nil {
 		lists.Layer = "redis"
 		layers = append(layers,
 			LayerStats{"redis", namespaceValidation, r.hits.Load(), r.misses.Load(), r.errors.Load()},

@@ -6,6 +6,13 @@ import (
 	"sync/atomic"
 )
 
+// The bounds of a table's bytes. The upper one keeps the segments of a shard within
+// what a location can name.
+const (
+	leastTableBytes = 1 << 20
+	mostTableBytes  = 64 << 30
+)
+
 const (
 	maxShards   = 64
 	leastShard  = 256     // entries worth a shard
@@ -69,8 +76,6 @@ type shard[T any] struct {
 	turn      atomic.Uint32 // of records that were used and are not hot
 	_         [shardMargin]byte
 }
-
-var _ local[credential] = (*table[credential])(nil)
 
 // newTable returns one with room for limit values in so many bytes, of which up
 // to hotLimit are kept as they were read.

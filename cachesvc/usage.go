@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"hash/maphash"
 	"log/slog"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,6 +15,7 @@ import (
 
 const (
 	usageShards   = 64
+	cacheLine     = 64          // bytes
 	usageBatch    = 1000        // keys in one batch
 	usageTick     = time.Second // a batch that the database has not taken by the next tick is kept elsewhere
 	usageWrite    = 20          // batches in one transaction, 20,000 rows at most
@@ -41,7 +41,7 @@ const (
 type usage struct {
 	log   *slog.Logger
 	now   func() time.Time
-	sink  UsageSink
+	sink  usageSink
 	every time.Duration // all that is counted goes so often
 
 	collectEvery time.Duration // Redis and the folder of files are searched for batches that others left
@@ -63,82 +63,53 @@ type usage struct {
 	exposed    atomic.Bool   // usage could be kept nowhere
 	flushed    atomic.Uint64
 	dropped    atomic.Uint64
+	failPoint  func(step string)
 }
 
-type usageShard struct {
-	mu    sync.RWMutex // read-held while a counter is raised, so that none is raised after it was taken
-	cells map[string]*usageCell
-	// pending is the sum of all cells.
-	pending atomic.Int64
-	_       [shardMargin]byte
+// usageConfig says where uses go. All fields but shared, spoolDir and failPoint are required.
+type usageConfig struct {
+	sink         usageSink
+	shared       *shared       // nil: no copies in the shared store
+	source       string        // names this process; no two may share it
+	every        time.Duration // all that is counted is written at least this often
+	collectEvery time.Duration // how often others' batches are searched for
+	at           uint64        // a key with so many uses is written within a second
+	maxKeys      int           // counters at most
+	spoolDir     string        // a folder for files of usage; empty: none are written
+	spoolBytes   int64         // in this process's files at most
+	now          func() time.Time
+	log          *slog.Logger
+	// failPoint is called at each step of a batch's way. Tests kill the process there.
+	failPoint func(step string)
 }
 
-type usageCell struct {
-	count atomic.Uint64
-	last  atomic.Int64 // Unix nanoseconds
+// usageSink is the database. A batch that was added before is left out; added counts the
+// uses of the others.
+type usageSink interface {
+	AddUsage(ctx context.Context, batches []authz.UsageBatch) (added uint64, err error)
 }
 
-func newUsage(c Config, shared *shared) *usage {
-	u := &usage{log: c.Logger, now: c.Now, sink: c.Database, every: c.FlushEvery, collectEvery: c.CollectEvery, at: c.FlushAt,
-		seed: maphash.MakeSeed(), writing: make(chan struct{}, 1), wake: make(chan struct{}, 1)}
-	u.held.source = c.Instance
-	u.journal = journal{shared: shared, sink: c.Database, log: c.Logger, written: &u.flushed, now: c.Now, missing: make(map[string]time.Time)}
-	if c.SpoolDir != "" {
-		u.spool = &spool{dir: c.SpoolDir, source: c.Instance, limit: c.SpoolBytes, log: c.Logger, now: c.Now}
+func newUsage(c usageConfig) *usage {
+	if c.failPoint == nil {
+		c.failPoint = func(string) {}
 	}
-	u.limit = max(c.MaxKeys/usageShards, 1)
+	u := &usage{log: c.log, now: c.now, sink: c.sink, every: c.every, collectEvery: c.collectEvery, at: c.at, failPoint: c.failPoint,
+		seed: maphash.MakeSeed(), writing: make(chan struct{}, 1), wake: make(chan struct{}, 1)}
+	u.held.source = c.source
+	u.journal = journal{shared: c.shared, sink: c.sink, log: c.log, written: &u.flushed, now: c.now, failPoint: c.failPoint, missing: make(map[string]time.Time)}
+	if c.spoolDir != "" {
+		u.spool = &spool{dir: c.spoolDir, source: c.source, limit: c.spoolBytes, log: c.log, now: c.now, failPoint: c.failPoint}
+	}
+	u.limit = max(c.maxKeys/usageShards, 1)
 	for i := range u.shards {
 		u.shards[i].cells = make(map[string]*usageCell)
 	}
 	return u
 }
 
-// Used counts one use of a key. It does no I/O; a key that was used since the
-// last flush costs no allocation. Safe for concurrent use.
-func (s *Service) Used(keyID string, at time.Time) { s.usage.add(keyID, 1, at.UnixNano()) }
-
-// Flush brings all that was counted to the database, and what it does not take to
-// Redis or a file, from where it is brought later. To be called at shutdown, when
-// no more checks come. An error means that uses are in memory alone; the call may
-// be repeated.
-func (s *Service) Flush(ctx context.Context) error { return s.usage.flush(ctx) }
-
-func (u *usage) add(keyID string, n uint64, last int64) {
-	sh := &u.shards[maphash.String(u.seed, keyID)%usageShards]
-	sh.mu.RLock()
-	if c := sh.cells[keyID]; c != nil {
-		c.add(n, last)
-		sh.pending.Add(int64(n))
-		sh.mu.RUnlock()
-		return
-	}
-	sh.mu.RUnlock()
-
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	c := sh.cells[keyID]
-	if c == nil {
-		if len(sh.cells) >= u.limit {
-			u.dropped.Add(n)
-			return
-		}
-		c = new(usageCell)
-		sh.cells[strings.Clone(keyID)] = c // a record's text keeps all of it in memory
-	}
-	c.add(n, last)
-	sh.pending.Add(int64(n))
-}
-
-// add moves the last use forward only.
-func (c *usageCell) add(n uint64, last int64) {
-	c.count.Add(n)
-	for {
-		before := c.last.Load()
-		if last <= before || c.last.CompareAndSwap(before, last) {
-			return
-		}
-	}
-}
+// Used counts one use of a key. It does no I/O; a key that was used since the last
+// interval costs no allocation.
+func (u *usage) Used(keyID string, at time.Time) { u.add(keyID, 1, at.UnixNano()) }
 
 // run makes batches at each interval, and keeps those that the database does not
 // take, until ctx ends. Another goroutine writes them to the database, which may
@@ -286,13 +257,13 @@ func (u *usage) collect(ctx context.Context, send func([]authz.UsageBatch) error
 func (u *usage) addUsage(ctx context.Context, some []authz.UsageBatch) error {
 	limited, cancel := context.WithTimeout(ctx, flushDeadline)
 	defer cancel()
-	failPoint("usage: before a batch is in the database")
+	u.failPoint("before a batch is in the database")
 	added, err := u.sink.AddUsage(limited, some)
 	if err != nil {
 		return fmt.Errorf("writing %d batches of usage to the database: %w", len(some), err)
 	}
 	u.flushed.Add(added)
-	failPoint("usage: after a batch is in the database")
+	u.failPoint("after a batch is in the database")
 	return nil
 }
 
@@ -362,26 +333,6 @@ func (u *usage) flush(ctx context.Context) error {
 		u.log.Warn("usage could not be written to the database; it is kept, and written later by this or another replica", "error", err)
 	}
 	return nil
-}
-
-// take moves counters out. Those that were not used since the last time go away.
-func (u *usage) take(least uint64) (taken []authz.Usage) {
-	for i := range u.shards {
-		sh := &u.shards[i]
-		sh.mu.Lock()
-		for id, c := range sh.cells {
-			switch n := c.count.Load(); {
-			case n == 0 && least == 1:
-				delete(sh.cells, id)
-			case n >= least:
-				c.count.Store(0)
-				sh.pending.Add(-int64(n))
-				taken = append(taken, authz.Usage{KeyID: id, Count: n, LastUsedAt: time.Unix(0, c.last.Load()).UTC()})
-			}
-		}
-		sh.mu.Unlock()
-	}
-	return taken
 }
 
 // pending is the number of uses that this process has not seen in the database.

@@ -2,9 +2,11 @@ package cachesvc
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -69,7 +71,6 @@ func (l *lossy) AddUsage(ctx context.Context, batches []authz.UsageBatch) (uint6
 // countUses counts some uses in each round, and is killed at the fail point. It
 // prints what it has counted.
 func countUses(point string) error {
-	killAt(point)
 	ctx := context.Background()
 	db, err := models.Open(ctx, models.Config{Driver: models.SQLite, DSN: os.Getenv(childFile)})
 	if err != nil {
@@ -79,45 +80,46 @@ func countUses(point string) error {
 		return err
 	}
 	sink := &lossy{DB: db}
-	config := Config{Database: sink, SpoolDir: os.Getenv(childSpool)}
+	config := usageConfig{sink: sink, source: rand.Text(), every: testFlushEvery, collectEvery: testCollectEvery, at: testFlushAt,
+		maxKeys: 1000, spoolDir: os.Getenv(childSpool), spoolBytes: 32 << 20, now: time.Now, log: slog.New(slog.DiscardHandler), failPoint: killAt(point)}
 	if address := os.Getenv(childRedis); address != "" {
 		client, err := redisstore.Connect(redisstore.Connection{Addresses: []string{address}})
 		if err != nil {
 			return err
 		}
-		if config.Shared, err = redisstore.New(redisstore.Config{Client: client, Namespace: "cache:apikeys:", TagTTL: time.Hour}); err != nil {
+		shared, err := redisstore.New(redisstore.Config{Client: client, Namespace: "cache:apikeys:", TagTTL: time.Hour})
+		if err != nil {
 			return err
 		}
+		config.shared = newShared(shared, newClock(time.Now), config.log, 50*time.Millisecond)
 	}
-	s, err := New(config)
-	if err != nil {
-		return err
-	}
+	s := newUsage(config)
 	var from, to int
 	_, _ = fmt.Sscanf(os.Getenv(childAway), "%d-%d", &from, &to)
-	s.usage.collecting.Store(true)
+	s.collecting.Store(true)
 	for round := range rounds {
 		sink.away = from <= round && round < to
 		for range roundUses {
 			s.Used("k", time.Now())
 		}
 		fmt.Println("round")
-		s.usage.step(ctx, 1)
-		if err := s.usage.bring(ctx); (err != nil) != sink.away {
+		s.step(ctx, 1)
+		if err := s.bring(ctx); (err != nil) != sink.away {
 			return fmt.Errorf("round %d: %w", round, err)
 		}
 	}
-	if err := s.Flush(ctx); err != nil {
+	if err := s.flush(ctx); err != nil {
 		return err
 	}
 	return db.Close()
 }
 
-func killAt(point string) {
+// killAt returns a fail point that kills this process at the nth passing of a step.
+func killAt(point string) func(step string) {
 	name, nth, _ := strings.Cut(point, "/")
 	left, _ := strconv.Atoi(nth)
-	failPoint = func(at string) {
-		if at != name {
+	return func(step string) {
+		if step != name {
 			return
 		}
 		if left--; left == 0 {
@@ -153,8 +155,8 @@ func TestUsage_AKillLosesTheLastTwoTicksAtMostAndNothingCountsTwice(t *testing.T
 					} else {
 						c.spool = filepath.Join(t.TempDir(), "usage")
 					}
-					first := c.run(t, fmt.Sprintf("usage: %s/%d", point, nth), "2-6")
-					c.run(t, "usage: "+cleaning+"/1", "3-5") // the next one dies while it cleans up
+					first := c.run(t, fmt.Sprintf("%s/%d", point, nth), "2-6")
+					c.run(t, cleaning+"/1", "3-5") // the next one dies while it cleans up
 					if c.run(t, "none", "3-5") {
 						t.Error("the last process was killed")
 					}

@@ -1,61 +1,94 @@
 package cachesvc
 
 import (
+	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"extauthz/authz"
+	"unsafe"
 )
 
-func (d *database) used(keyID string) authz.Usage {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.usage[keyID]
+const (
+	testFlushEvery   = 2 * time.Second
+	testCollectEvery = time.Minute
+	testFlushAt      = 10
+)
+
+// newRecorder makes the recorder of another process, which does not run. shared may be
+// nil.
+func newRecorder(t testing.TB, sink usageSink, shared Shared, edits ...func(*usageConfig)) *usage {
+	t.Helper()
+	c := usageConfig{sink: sink, source: rand.Text(), every: testFlushEvery, collectEvery: testCollectEvery, at: testFlushAt,
+		maxKeys: 1_000_000, spoolBytes: 32 << 20, now: time.Now, log: slog.New(slog.DiscardHandler)}
+	if shared != nil {
+		c.shared = newShared(shared, newClock(time.Now), c.log, 50*time.Millisecond)
+	}
+	for _, edit := range edits {
+		edit(&c)
+	}
+	return newUsage(c)
 }
+
+// runRecorder runs a recorder, and its way to the shared store, until the test ends.
+func runRecorder(t testing.TB, u *usage) *usage {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { u.run(ctx) })
+	if u.journal.shared != nil {
+		running.Go(func() { u.journal.shared.run(ctx) })
+	}
+	t.Cleanup(func() {
+		stop()
+		running.Wait()
+	})
+	return u
+}
+
+func spoolIn(dir string) func(*usageConfig) { return func(c *usageConfig) { c.spoolDir = dir } }
 
 func TestFiftyConcurrentUsesAreFifty(t *testing.T) {
 	db := newDatabase()
-	s, err := New(Config{Database: db.connect()})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := newRecorder(t, db.connect(), nil)
 	var users sync.WaitGroup
 	for i := range 50 {
 		users.Go(func() {
 			s.Used("a", time.Unix(int64(i), 0))
 			if i%10 == 0 { // flushes meanwhile neither lose nor double
-				if err := s.Flush(t.Context()); err != nil {
+				if err := s.flush(t.Context()); err != nil {
 					t.Error(err)
 				}
 			}
 		})
 	}
 	users.Wait()
-	if err := s.Flush(t.Context()); err != nil {
+	if err := s.flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got := db.used("a"); got.Count != 50 || !got.LastUsedAt.Equal(time.Unix(49, 0)) {
 		t.Errorf("stored %d uses, the last at %s; want 50, the last at 49 s", got.Count, got.LastUsedAt)
 	}
-	if n := s.usage.pending(); n != 0 {
+	if n := s.pending(); n != 0 {
 		t.Errorf("%d uses pending after the flush", n)
 	}
 }
 
 func TestUsage_IsWrittenAtTheThresholdEachSecondAndAtTheInterval(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
-		s := start(t, Config{Database: c, FlushEvery: time.Minute})
-		for range DefaultFlushAt {
+	synctest.Test(t, func(t *testing.T) {
+		db := newDatabase()
+		s := runRecorder(t, newRecorder(t, db.connect(), nil, func(c *usageConfig) { c.every = time.Minute }))
+		for range testFlushAt {
 			s.Used("busy", time.Now())
 		}
 		s.Used("idle", time.Now())
 		time.Sleep(usageTick)
 		synctest.Wait()
-		if busy, idle := db.used("busy").Count, db.used("idle").Count; busy != DefaultFlushAt || idle != 0 {
+		if busy, idle := db.used("busy").Count, db.used("idle").Count; busy != testFlushAt || idle != 0 {
 			t.Errorf("after a second: busy %d, idle %d", busy, idle)
 		}
 		time.Sleep(time.Minute)
@@ -69,10 +102,7 @@ func TestUsage_IsWrittenAtTheThresholdEachSecondAndAtTheInterval(t *testing.T) {
 func TestAFailedFlushKeepsItsCounts(t *testing.T) {
 	db := newDatabase()
 	c := db.connect()
-	s, err := New(Config{Database: c})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := newRecorder(t, c, nil)
 	var writes int
 	c.sink = func() (error, error) { // the second transaction fails
 		if writes++; writes == 2 {
@@ -84,13 +114,13 @@ func TestAFailedFlushKeepsItsCounts(t *testing.T) {
 	for i := range keys {
 		s.Used(fmt.Sprint("key-", i), time.Unix(5, 0))
 	}
-	if err := s.Flush(t.Context()); !errors.Is(err, errAway) {
+	if err := s.flush(t.Context()); !errors.Is(err, errAway) {
 		t.Fatalf("Flush: %v", err)
 	}
-	if n := s.usage.pending(); n != 1 {
+	if n := s.pending(); n != 1 {
 		t.Errorf("%d uses are kept, want 1", n)
 	}
-	if err := s.Flush(t.Context()); err != nil {
+	if err := s.flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for i := range keys {
@@ -103,10 +133,7 @@ func TestAFailedFlushKeepsItsCounts(t *testing.T) {
 func TestAnAnswerThatIsLostCountsNothingTwice(t *testing.T) {
 	db := newDatabase()
 	c := db.connect()
-	s, err := New(Config{Database: c})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := newRecorder(t, c, nil)
 	lost := 2
 	c.sink = func() (error, error) {
 		if lost--; lost >= 0 {
@@ -115,34 +142,42 @@ func TestAnAnswerThatIsLostCountsNothingTwice(t *testing.T) {
 		return nil, nil
 	}
 	s.Used("a", time.Unix(5, 0))
+	var err error
 	for range 3 {
-		err = s.Flush(t.Context())
+		err = s.flush(t.Context())
 		s.Used("a", time.Unix(6, 0))
 	}
-	if err != nil || db.used("a").Count != 3 || s.usage.pending() != 1 {
-		t.Errorf("stored %+v, %d pending, %v; want 3, and 1 that came after the last flush", db.used("a"), s.usage.pending(), err)
+	if err != nil || db.used("a").Count != 3 || s.pending() != 1 {
+		t.Errorf("stored %+v, %d pending, %v; want 3, and 1 that came after the last flush", db.used("a"), s.pending(), err)
 	}
 }
 
 func TestUsageIsBounded(t *testing.T) {
-	s, err := New(Config{Database: newDatabase().connect(), MaxKeys: usageShards})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := newRecorder(t, newDatabase().connect(), nil, func(c *usageConfig) { c.maxKeys = usageShards })
 	for i := range 1000 {
 		s.Used(fmt.Sprint(i), time.Now())
 	}
-	pending, dropped := s.usage.pending(), s.usage.dropped.Load()
+	pending, dropped := s.pending(), s.dropped.Load()
 	if pending > usageShards || pending+int64(dropped) != 1000 {
 		t.Errorf("%d pending, %d dropped", pending, dropped)
 	}
 }
 
-func BenchmarkUsed(b *testing.B) {
-	s, err := New(Config{Database: newDatabase().connect()})
-	if err != nil {
-		b.Fatal(err)
+func TestWhatCountsUsesDoesNotKeepRecords(t *testing.T) {
+	s := newRecorder(t, newDatabase().connect(), nil)
+	id := "01890a5d-ac96-774b-bcce-b302099a8057"
+	s.Used(id, time.Now())
+	for i := range s.shards {
+		for kept := range s.shards[i].cells {
+			if unsafe.StringData(kept) == unsafe.StringData(id) {
+				t.Error("the record's own text is kept, and with it the record")
+			}
+		}
 	}
+}
+
+func BenchmarkUsed(b *testing.B) {
+	s := newRecorder(b, newDatabase().connect(), nil)
 	now := time.Now()
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {

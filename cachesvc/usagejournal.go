@@ -39,7 +39,7 @@ const (
 // answered, only then forget.
 type journal struct {
 	shared  *shared
-	sink    UsageSink
+	sink    usageSink
 	log     *slog.Logger
 	written *atomic.Uint64
 	now     func() time.Time
@@ -48,6 +48,8 @@ type journal struct {
 	unsafe  atomic.Bool  // it is known to evict it
 	backlog atomic.Int64 // batches that wait, as of the last collection, and those written since
 	missing map[string]time.Time
+
+	failPoint func(step string)
 }
 
 // usable reports whether Redis may be asked to keep usage now.
@@ -88,13 +90,13 @@ func (j *journal) keep(ctx context.Context, b *heldBatch) error {
 		return err
 	}
 	item := store.Item{Key: journalKey(b.UsageBatch), Value: data, TTL: store.Forever, Tags: []string{tagUsage}}
-	failPoint("usage: before a batch is in the shared store")
+	j.failPoint("before a batch is in the shared store")
 	err = j.shared.do(ctx, opUsage, journalBudget, func(ctx context.Context) error { return j.shared.store.Set(ctx, item) })
 	if err != nil {
 		return fmt.Errorf("keeping usage in Redis: %w", err)
 	}
 	j.backlog.Add(1)
-	failPoint("usage: after a batch is in the shared store")
+	j.failPoint("after a batch is in the shared store")
 	return nil
 }
 
@@ -121,13 +123,13 @@ func (j *journal) collect(ctx context.Context) error {
 		return cmp.Or(strings.Compare(a.Source, b.Source), cmp.Compare(a.Sequence, b.Sequence))
 	})
 	for some := range slices.Chunk(batches, usageWrite) {
-		failPoint("usage: before a batch is in the database")
+		j.failPoint("before a batch is in the database")
 		added, err := j.sink.AddUsage(ctx, some)
 		if err != nil {
 			return fmt.Errorf("bringing usage from Redis to the database: %w", err)
 		}
 		j.written.Add(added)
-		failPoint("usage: after a batch is in the database")
+		j.failPoint("after a batch is in the database")
 		for _, b := range some {
 			done = append(done, journalKey(b))
 		}
@@ -203,7 +205,7 @@ func (j *journal) forget(ctx context.Context, keys []string) error {
 			if _, err := j.shared.store.Delete(ctx, some...); err != nil {
 				return err
 			}
-			failPoint("usage: before a batch's name is forgotten")
+			j.failPoint("before a batch's name is forgotten")
 			return j.shared.store.Untag(ctx, tagUsage, some...)
 		})
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -16,34 +17,29 @@ import (
 	"extauthz/cachesvc/store"
 )
 
-// away makes a database take no usage, or take it again.
-func (c *connection) away(away bool) {
-	c.set(func(c *connection) {
-		c.sink = func() (error, error) {
-			if away {
-				return errAway, nil
-			}
-			return nil, nil
+// second does what run does in a second.
+func second(t *testing.T, s *usage) {
+	t.Helper()
+	s.step(t.Context(), 1)
+	_ = s.bring(t.Context())
+}
+
+// pairOfRecorders runs a test in simulated time, with two processes on one database and
+// one shared store.
+func pairOfRecorders(t *testing.T, test func(t *testing.T, db *database, c [2]*connection, w [2]*wire, s [2]*usage)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		db, r := newDatabase(), newRedis(t, nil)
+		var c [2]*connection
+		var w [2]*wire
+		var s [2]*usage
+		for i := range s {
+			c[i], w[i] = db.connect(), r.connect()
+			s[i] = runRecorder(t, newRecorder(t, c[i], w[i]))
 		}
+		synctest.Wait()
+		test(t, db, c, w, s)
 	})
-}
-
-// ended is a service whose process was killed: it never runs again, and its
-// counters are gone.
-func ended(t *testing.T, c Config) *Service {
-	t.Helper()
-	s, err := New(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-// second is what run does in a second.
-func second(t *testing.T, s *Service) {
-	t.Helper()
-	s.usage.step(t.Context(), 1)
-	_ = s.usage.bring(t.Context())
 }
 
 // TestUsage_ABatchInDoubtIsCountedOnce: whether the write to Redis, or the one to
@@ -54,7 +50,7 @@ func TestUsage_ABatchInDoubtIsCountedOnce(t *testing.T) {
 		for _, databaseTook := range []bool{false, true} {
 			for _, otherFirst := range []bool{false, true} {
 				t.Run(fmt.Sprintf("Redis %v, database %v, other first %v", redisTook, databaseTook, otherFirst), func(t *testing.T) {
-					pair(t, nil, func(t *testing.T, db *database, c [2]*connection, w [2]*wire, s [2]*Service) {
+					pairOfRecorders(t, func(t *testing.T, db *database, c [2]*connection, w [2]*wire, s [2]*usage) {
 						c[0].set(func(c *connection) {
 							c.sink = func() (error, error) {
 								if databaseTook {
@@ -64,7 +60,7 @@ func TestUsage_ABatchInDoubtIsCountedOnce(t *testing.T) {
 							}
 						})
 						s[0].Used("id-k", time.Now())
-						time.Sleep(DefaultFlushEvery) // the batch goes to the database, outcome unknown
+						time.Sleep(testFlushEvery) // the batch goes to the database, outcome unknown
 						synctest.Wait()
 						if redisTook {
 							time.Sleep(2 * usageTick) // and to Redis
@@ -75,7 +71,7 @@ func TestUsage_ABatchInDoubtIsCountedOnce(t *testing.T) {
 						synctest.Wait()
 						w[0].set(func() (time.Duration, error) { return 0, errAway }) // Redis dies for the writer
 						if otherFirst {
-							time.Sleep(2 * DefaultCollectEvery)
+							time.Sleep(2 * testCollectEvery)
 							synctest.Wait()
 						}
 						c[0].away(false)
@@ -85,9 +81,9 @@ func TestUsage_ABatchInDoubtIsCountedOnce(t *testing.T) {
 							t.Errorf("%d uses with Redis dead; want 1", got)
 						}
 						w[0].set(func() (time.Duration, error) { return 0, nil })
-						time.Sleep(2 * DefaultCollectEvery)
+						time.Sleep(2 * testCollectEvery)
 						synctest.Wait()
-						if got, pending := db.used("id-k").Count, s[0].usage.pending(); got != 1 || pending != 0 {
+						if got, pending := db.used("id-k").Count, s[0].pending(); got != 1 || pending != 0 {
 							t.Errorf("%d uses with Redis back, %d pending; want 1 and 0", got, pending)
 						}
 						if keys, err := w[0].Store.Tagged(t.Context(), tagUsage, 10); err != nil || len(keys) != 0 {
@@ -108,8 +104,8 @@ func TestUsage_ARedisThatComesBackWithAnOlderStateAddsNothing(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				db, r := newDatabase(), newRedis(t, nil)
 				c, w := db.connect(), r.connect()
-				s := ended(t, Config{Database: c, Shared: w}) // it is stepped by hand: days would take long
-				other := ended(t, Config{Database: db.connect(), Shared: r.connect()})
+				s := newRecorder(t, c, w) // it is stepped by hand: days would take long
+				other := newRecorder(t, db.connect(), r.connect())
 				c.away(true)
 				s.Used("id-k", time.Now())
 				second(t, s)
@@ -122,11 +118,11 @@ func TestUsage_ARedisThatComesBackWithAnOlderStateAddsNothing(t *testing.T) {
 				c.away(false)
 				second(t, s)
 				time.Sleep(late)
-				for _, s := range []*Service{s, other} {
+				for _, s := range []*usage{s, other} {
 					if err := w.Store.Set(t.Context(), store.Item{Key: keys[0], Value: value, TTL: store.Forever, Tags: []string{tagUsage}}); err != nil {
 						t.Fatal(err)
 					}
-					if err := s.Flush(t.Context()); err != nil {
+					if err := s.flush(t.Context()); err != nil {
 						t.Fatal(err)
 					}
 					if keys, _ := w.Store.Tagged(t.Context(), tagUsage, 10); len(keys) != 0 {
@@ -149,18 +145,16 @@ func TestUsage_ALongOutageLosesTheLastTicksOfAKilledProcess(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				db, r := newDatabase(), newRedis(t, nil)
 				folder := t.TempDir()
-				config := func() (Config, *connection) {
+				next := func() (*usage, *connection) {
 					c := db.connect()
-					config := Config{Database: c, SpoolDir: folder}
 					if with == "Redis" {
-						config.SpoolDir, config.Shared = "", r.connect()
+						return newRecorder(t, c, r.connect()), c
 					}
-					return config, c
+					return newRecorder(t, c, nil, spoolIn(folder)), c
 				}
 				made := uint64(0)
 				for range 3 {
-					settings, c := config()
-					s := ended(t, settings)
+					s, c := next()
 					c.away(true)
 					ticks := 3 * heldLimit
 					if with == "file" {
@@ -172,16 +166,15 @@ func TestUsage_ALongOutageLosesTheLastTicksOfAKilledProcess(t *testing.T) {
 						second(t, s)
 						time.Sleep(time.Second)
 					}
-					if n := len(s.usage.held.batches); n > heldLimit {
+					if n := len(s.held.batches); n > heldLimit {
 						t.Errorf("%d batches in memory", n)
 					}
-					if s.usage.spool != nil { // the kernel lets go of a killed process's locks
-						_ = s.usage.spool.file.Close()
+					if s.spool != nil { // the kernel lets go of a killed process's locks
+						_ = s.spool.file.Close()
 					}
 				}
-				settings, _ := config()
-				s := ended(t, settings)
-				if err := s.Flush(t.Context()); err != nil {
+				s, _ := next()
+				if err := s.flush(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 				if got := db.used("id-k").Count; got > made || got < made-3*2 {
@@ -210,11 +203,11 @@ func TestUsage_TheLastFlushLosesNothing(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				db, r := newDatabase(), newRedis(t, nil)
 				connection, wire := db.connect(), r.connect()
-				config := Config{Database: connection, Shared: wire}
+				folder := ""
 				if c.file {
-					config.SpoolDir = filepath.Join(t.TempDir(), "not", "yet")
+					folder = filepath.Join(t.TempDir(), "not", "yet")
 				}
-				s := ended(t, config)
+				s := newRecorder(t, connection, wire, spoolIn(folder))
 				second(t, s) // Redis was well once
 				for range 3 {
 					s.Used("id-k", time.Now())
@@ -227,20 +220,19 @@ func TestUsage_TheLastFlushLosesNothing(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 				defer cancel()
 				began := time.Now()
-				err := s.Flush(ctx)
+				err := s.flush(ctx)
 				if took := time.Since(began); took > 5*time.Second {
 					t.Errorf("it took %v", took)
 				}
 				if (err == nil) != (c.lost == "") || err != nil && (!strings.Contains(err.Error(), c.lost) || !errors.Is(err, errAway)) {
 					t.Errorf("Flush: %v", err)
 				}
-				if s.usage.spool != nil && s.usage.spool.file != nil {
-					_ = s.usage.spool.file.Close()
+				if s.spool != nil && s.spool.file != nil {
+					_ = s.spool.file.Close()
 				}
 				wire.set(func() (time.Duration, error) { return 0, nil })
-				config.Database, config.Shared = db.connect(), r.connect()
-				next := ended(t, config)
-				if err := next.Flush(t.Context()); err != nil {
+				next := newRecorder(t, db.connect(), r.connect(), spoolIn(folder))
+				if err := next.flush(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 				want := uint64(3)
@@ -276,7 +268,7 @@ func TestUsage_WhatNoReplicaWritesIsDropped(t *testing.T) {
 func TestSpool_LeavesOutWhatIsNotWhole(t *testing.T) {
 	dir := t.TempDir()
 	now := time.Now()
-	s := &spool{dir: dir, source: "a", limit: 1 << 20, log: ended(t, Config{Database: newDatabase().connect()}).log, now: time.Now}
+	s := &spool{dir: dir, source: "a", limit: 1 << 20, log: slog.New(slog.DiscardHandler), now: time.Now, failPoint: func(string) {}}
 	var h held
 	h.source = "a"
 	const n = 3
@@ -300,7 +292,7 @@ func TestSpool_LeavesOutWhatIsNotWhole(t *testing.T) {
 			if err := os.WriteFile(path, damaged, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			other := &spool{dir: dir, source: "b", log: s.log, now: time.Now}
+			other := &spool{dir: dir, source: "b", log: s.log, now: time.Now, failPoint: func(string) {}}
 			seen := map[uint64]bool{}
 			err := other.adopt(func(some []authz.UsageBatch) error {
 				for _, b := range some {
@@ -328,8 +320,8 @@ func TestSpool_LeavesOutWhatIsNotWhole(t *testing.T) {
 // the file of a process that lives is left alone.
 func TestSpool_KeepsToItsLimitAndToItsOwnFiles(t *testing.T) {
 	dir := t.TempDir()
-	log := ended(t, Config{Database: newDatabase().connect()}).log
-	s := &spool{dir: dir, source: "a", limit: 1000, log: log, now: time.Now}
+	log := slog.New(slog.DiscardHandler)
+	s := &spool{dir: dir, source: "a", limit: 1000, log: log, now: time.Now, failPoint: func(string) {}}
 	var h held
 	for i := range 20 {
 		h.add([]authz.Usage{{KeyID: fmt.Sprint("k", i), Count: 1, LastUsedAt: time.Now()}}, time.Now())
@@ -341,7 +333,7 @@ func TestSpool_KeepsToItsLimitAndToItsOwnFiles(t *testing.T) {
 	}
 	sent := 0
 	count := func(some []authz.UsageBatch) error { sent += len(some); return nil }
-	if err := (&spool{dir: dir, source: "b", log: log, now: time.Now}).adopt(count); err != nil || sent != 0 {
+	if err := (&spool{dir: dir, source: "b", log: log, now: time.Now, failPoint: func(string) {}}).adopt(count); err != nil || sent != 0 {
 		t.Errorf("%d batches of a process that lives were taken, %v", sent, err)
 	}
 	failing := errors.New("away")

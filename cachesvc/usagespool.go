@@ -38,6 +38,7 @@ type spool struct {
 	limit       int64 // bytes in own files
 	log         *slog.Logger
 	now         func() time.Time
+	failPoint   func(step string)
 
 	mu     sync.Mutex
 	number int
@@ -125,14 +126,14 @@ func (s *spool) append(data []byte, uses int64) (err error) {
 		}
 		s.file = f
 	}
-	failPoint("usage: before a batch is in the file")
+	s.failPoint("before a batch is in the file")
 	if _, err = f.Write(data); err == nil {
 		err = f.Sync()
 	}
 	if err == nil {
 		f.size, f.uses, s.size = f.size+int64(len(data)), f.uses+uses, s.size+int64(len(data))
 		s.uses.Add(uses)
-		failPoint("usage: after a batch is in the file")
+		s.failPoint("after a batch is in the file")
 		return nil
 	}
 	if f.Truncate(f.size) != nil { // what follows half a record could not be read
@@ -215,7 +216,7 @@ func (s *spool) adoptFile(path string, send func([]authz.UsageBatch) error) erro
 	if err := s.send(f, info.Size(), send); err != nil {
 		return err
 	}
-	failPoint("usage: before a file is removed")
+	s.failPoint("before a file is removed")
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("removing a file of usage that the database has: %w", err)
 	}

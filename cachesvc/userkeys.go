@@ -72,7 +72,7 @@ func (s *Service) cachedUserList(ctx context.Context, user, key string) ([]authz
 		s.log.Warn("a cached list of a user's keys could not be read; the database is asked", "error", err)
 		return nil, false
 	}
-	asOf, now := s.readAt(list.AsOf), s.trust.clock.monotonic()
+	asOf, now := s.trust.readAt(list.AsOf), s.trust.clock.monotonic()
 	if list.Epoch != epoch || now >= asOf+s.userListTTL || s.trust.recent.listStale(user, list.Place, asOf) {
 		return nil, false
 	}

@@ -7,12 +7,6 @@ import (
 	"extauthz/cachesvc/store"
 )
 
-// credential is what is known of one key, and what proves it.
-type credential struct {
-	record   authz.Record
-	verifier authz.Verifier
-}
-
 // Lookup finds the key with this prefix; a nil Record means that there is none.
 // An error means that nobody could be asked, or ctx's end. The prefix may be
 // borrowed. Safe for concurrent use. With a scratch that was used before, a hit
@@ -46,7 +40,7 @@ func scratchValue(s *authz.Scratch) *value[credential] {
 func loadKey(db Keys) func(context.Context, string) (credential, uint64, error) {
 	return func(ctx context.Context, prefix string) (credential, uint64, error) {
 		record, verifier, err := db.KeyByPrefix(ctx, prefix)
-		return credential{record, verifier}, record.Version, err
+		return credential{record: record, verifier: verifier}, record.Version, err
 	}
 }
 
@@ -65,28 +59,28 @@ func (s *Service) fetchKey(ctx context.Context, prefix string) *value[credential
 	v.seq, v.generation = s.trust.recent.begin()
 	data, found, err := s.shared.get(ctx, validationKeys+prefix)
 	if err != nil {
-		s.shared.errors.Add(1)
+		s.sharedCounts.errors.Add(1)
 		return nil
 	}
 	if !found {
-		s.shared.misses.Add(1)
+		s.sharedCounts.misses.Add(1)
 		return nil
 	}
 	c, from, err := decodeKey(*keys, prefix, data)
 	if err != nil {
-		s.shared.misses.Add(1)
+		s.sharedCounts.misses.Add(1)
 		s.refused("validation", prefix, err)
 		return nil
 	}
 	v.found, v.shared, v.version, v.data = true, true, c.record.Version, *c
-	v.asOf = s.readAt(from.AsOf)
+	v.asOf = s.trust.readAt(from.AsOf)
 	s.keys.limit(v)
 	now := s.trust.clock.monotonic()
 	if from.Epoch != epoch || now >= v.expires || v.asOf > now+asOfSlack {
-		s.shared.misses.Add(1)
+		s.sharedCounts.misses.Add(1)
 		return nil
 	}
-	s.shared.hits.Add(1)
+	s.sharedCounts.hits.Add(1)
 	return v
 }
 
@@ -119,8 +113,8 @@ func (s *Service) sharedItem(v *value[credential]) (store.Item, bool) {
 // refused counts and tells a value that is not what was sealed: somebody has
 // changed it, or a replica has another sealing key.
 func (s *Service) refused(namespace, id string, err error) {
-	if s.shared.refused.Add(1)%refusedLogged == 1 {
-		s.log.Warn("a value in Redis is not believed", "namespace", namespace, "id", id, "error", err, "so_far", s.shared.refused.Load())
+	if s.sharedCounts.refused.Add(1)%refusedLogged == 1 {
+		s.log.Warn("a value in Redis is not believed", "namespace", namespace, "id", id, "error", err, "so_far", s.sharedCounts.refused.Load())
 	}
 }
 

@@ -137,11 +137,11 @@ func (w *warming) take(ctx context.Context, r authz.Record, verifier authz.Verif
 	if _, valid := s.keys.lookup(r.Prefix, s.trust.clock.monotonic(), &w.seen); valid {
 		return nil
 	}
-	v := &value[credential]{data: credential{r, verifier}}
+	v := &value[credential]{data: credential{record: r, verifier: verifier}}
 	v.found, v.version, v.asOf = true, r.Version, w.start
 	v.seq, v.generation, v.unvouched = w.seq, w.generation, !s.trust.lease.holds(w.start)
 	s.keys.limit(v)
-	if !s.trust.recent.fresh(topic{subjectKey, r.Prefix}, &v.stamp) {
+	if !s.trust.recent.fresh(topic{subject: subjectKey, id: r.Prefix}, &v.stamp) {
 		return nil
 	}
 	s.keys.present.put(r.Prefix, v)

@@ -1,0 +1,81 @@
+package cachesvc
+
+import (
+	"hash/maphash"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"extauthz/authz"
+)
+
+type usageShard struct {
+	mu    sync.RWMutex // read-held while a counter is raised, so that none is raised after it was taken
+	cells map[string]*usageCell
+	// pending is the sum of all cells.
+	pending atomic.Int64
+	_       [cacheLine]byte // keeps the locks of two shards apart
+}
+
+type usageCell struct {
+	count atomic.Uint64
+	last  atomic.Int64 // Unix nanoseconds
+}
+
+func (u *usage) add(keyID string, n uint64, last int64) {
+	sh := &u.shards[maphash.String(u.seed, keyID)%usageShards]
+	sh.mu.RLock()
+	if c := sh.cells[keyID]; c != nil {
+		c.add(n, last)
+		sh.pending.Add(int64(n))
+		sh.mu.RUnlock()
+		return
+	}
+	sh.mu.RUnlock()
+
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	c := sh.cells[keyID]
+	if c == nil {
+		if len(sh.cells) >= u.limit {
+			u.dropped.Add(n)
+			return
+		}
+		c = new(usageCell)
+		sh.cells[strings.Clone(keyID)] = c // a record's text keeps all of it in memory
+	}
+	c.add(n, last)
+	sh.pending.Add(int64(n))
+}
+
+// add moves the last use forward only.
+func (c *usageCell) add(n uint64, last int64) {
+	c.count.Add(n)
+	for {
+		before := c.last.Load()
+		if last <= before || c.last.CompareAndSwap(before, last) {
+			return
+		}
+	}
+}
+
+// take moves counters out. Those that were not used since the last time go away.
+func (u *usage) take(least uint64) (taken []authz.Usage) {
+	for i := range u.shards {
+		sh := &u.shards[i]
+		sh.mu.Lock()
+		for id, c := range sh.cells {
+			switch n := c.count.Load(); {
+			case n == 0 && least == 1:
+				delete(sh.cells, id)
+			case n >= least:
+				c.count.Store(0)
+				sh.pending.Add(-int64(n))
+				taken = append(taken, authz.Usage{KeyID: id, Count: n, LastUsedAt: time.Unix(0, c.last.Load()).UTC()})
+			}
+		}
+		sh.mu.Unlock()
+	}
+	return taken
+}
