@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/seal"
 )
 
 // Defaults of [Config].
@@ -102,7 +103,7 @@ type Config struct {
 	// Sealing lets keys and decisions in Shared be believed. None: Shared holds
 	// lists, usage and doorbells, and checks go to the database. See
 	// [Service.SetSealing].
-	Sealing SealingKeys
+	Sealing seal.Keys
 
 	ValidationTTL time.Duration // of keys and roles; up to a tenth is taken off at random
 	NegativeTTL   time.Duration // of "no such key"

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/seal"
 )
 
 // TestFeedStart_UsesRedisOnceThePastIsRead: what the other replica has cached is not
@@ -41,7 +42,7 @@ func TestFeedStart_UsesRedisOnceThePastIsRead(t *testing.T) {
 				return 0, 100 * time.Millisecond, nil
 			}
 		})
-		late := start(t, Config{Database: slow, Shared: w[1], Sealing: SealingKeys{sealingKey(t, 1)}})
+		late := start(t, Config{Database: slow, Shared: w[1], Sealing: seal.Keys{sealingKey(t, 1)}})
 		wantEntry(t, late, "kept", true, authz.LayerDatabase)
 		time.Sleep(2 * time.Second) // the past is read by now
 		wantEntry(t, late, "k", false, authz.LayerDatabase)
@@ -69,7 +70,7 @@ func TestFeedStart_NeverUsesRedisAfterABulkChange(t *testing.T) {
 				db.log, db.trimmed = nil, db.version+1
 			}
 			db.mu.Unlock()
-			late, err := New(Config{Database: db.connect(), Shared: w[1], Sealing: SealingKeys{sealingKey(t, 1)}})
+			late, err := New(Config{Database: db.connect(), Shared: w[1], Sealing: seal.Keys{sealingKey(t, 1)}})
 			if err != nil {
 				t.Fatal(err)
 			}

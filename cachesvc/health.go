@@ -272,7 +272,7 @@ func (s *Service) publishStats(ctx context.Context) {
 	if s.shared == nil {
 		return
 	}
-	data, err := json.Marshal(ReplicaStats{Instance: s.instance, At: s.Now().UTC(), Layers: s.layers(), HitRate: s.hitRate(), Sealing: s.sealing.Load().ids()})
+	data, err := json.Marshal(ReplicaStats{Instance: s.instance, At: s.Now().UTC(), Layers: s.layers(), HitRate: s.hitRate(), Sealing: s.sealing.Load().IDs()})
 	if err != nil {
 		return
 	}

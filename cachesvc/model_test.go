@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/seal"
 )
 
 // The model test: replicas check, fill, create, revoke, expire, delete and
@@ -112,7 +113,7 @@ func runModel(t *testing.T, seed uint64, connect func(*connection) Database, bro
 			begin := func() (end func()) {
 				s, err := newService(Config{
 					Database: connect(c), ValidationTTL: modelTTL, NegativeTTL: 3 * time.Second,
-					Lease: modelLease, MaxStale: modelMaxStale, Shared: w, Sealing: SealingKeys{sealingKey(t, 1)},
+					Lease: modelLease, MaxStale: modelMaxStale, Shared: w, Sealing: seal.Keys{sealingKey(t, 1)},
 				}, func(s *Service) {
 					s.trust.recent.keep, s.retention, s.bulk = modelWindow, modelWindow, bulk
 				}, broken)

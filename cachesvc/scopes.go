@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/seal"
 	"extauthz/cachesvc/store"
 )
 
@@ -33,7 +34,7 @@ type sharedScopes struct {
 	Version  uint64            `json:"version"` // of the key
 	Roles    map[string]uint64 `json:"roles"`   // versions; 0 for a role that does not exist
 	source
-	sealed
+	seal.Sealed
 }
 
 // scopeKey names an answer; false where it can't be in the scope cache: the
@@ -56,7 +57,7 @@ func (s *Service) fetchScopes(ctx context.Context, key string, rec *authz.Record
 		return nil, false
 	}
 	var v sharedScopes
-	if _, err := openValue(*s.sealing.Load(), key, data, &v, &v.sealed); err != nil {
+	if _, err := seal.Open(*s.sealing.Load(), key, data, &v, &v.Sealed); err != nil {
 		s.sharedCounts.scopeMisses.Add(1)
 		s.refused("scope", rec.ID, err)
 		return nil, false
@@ -109,7 +110,7 @@ func (s *Service) shareScopes(key string, rec *authz.Record, need authz.Need, ro
 	if v.Epoch == "" || ttl <= 0 {
 		return
 	}
-	data, err := sealValue(*s.sealing.Load(), key, v, &v.sealed, nil)
+	data, err := seal.Seal(*s.sealing.Load(), key, v, &v.Sealed, nil)
 	if err != nil {
 		s.log.Warn("a scope decision can't be written to Redis", "error", err)
 		return

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/seal"
 	"extauthz/cachesvc/store"
 	"extauthz/cachesvc/store/memory"
 )
@@ -29,7 +30,7 @@ type Service struct {
 	// shared and what rings through it are nil without Redis.
 	shared  *shared
 	bells   *bells
-	sealing atomic.Pointer[SealingKeys]
+	sealing atomic.Pointer[seal.Keys]
 	warm    *warmer
 	monitor *monitor
 	// members is nil where the configuration names none.
@@ -161,7 +162,7 @@ func (s *Service) Flush(ctx context.Context) error { return s.usage.flush(ctx) }
 
 // SetSealing exchanges the keys by which values in the shared store are sealed.
 // Values that none of them opens are read from the database again.
-func (s *Service) SetSealing(keys SealingKeys) {
+func (s *Service) SetSealing(keys seal.Keys) {
 	keys = slices.Clone(keys)
 	s.sealing.Store(&keys)
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/seal"
 	"extauthz/cachesvc/store"
 )
 
@@ -30,7 +31,7 @@ func pair(t *testing.T, edit func(*Config), test func(t *testing.T, db *database
 		var s [2]*Service
 		for i := range s {
 			c[i], w[i] = db.connect(), r.connect()
-			config := Config{Database: c[i], Shared: w[i], Sealing: SealingKeys{sealingKey(t, 1)}, Jitter: func() float64 { return 0 }}
+			config := Config{Database: c[i], Shared: w[i], Sealing: seal.Keys{sealingKey(t, 1)}, Jitter: func() float64 { return 0 }}
 			if edit != nil {
 				edit(&config)
 			}
@@ -116,7 +117,7 @@ func TestAnUnsealedRedisIsNotBelieved(t *testing.T) {
 // TestEveryFieldOfAValueIsSealed alters one field after another, adds one, and
 // takes one away.
 func TestEveryFieldOfAValueIsSealed(t *testing.T) {
-	keys := SealingKeys{sealingKey(t, 1)}
+	keys := seal.Keys{sealingKey(t, 1)}
 	full := &credential{
 		record: authz.Record{
 			ID: "id", UserID: "u", Name: "n <&>", Prefix: "k", Active: true, ExpiresAt: time.Unix(10, 0), RevokedAt: time.Unix(20, 0),
@@ -169,11 +170,11 @@ func TestEveryFieldOfAValueIsSealed(t *testing.T) {
 	refused("spaces", "k", append([]byte(` `), data...))
 	refused("another prefix", "l", data)
 	refused("cut off", "k", data[:len(data)-2])
-	if _, _, err := decodeKey(SealingKeys{sealingKey(t, 2)}, "k", data); err == nil {
+	if _, _, err := decodeKey(seal.Keys{sealingKey(t, 2)}, "k", data); err == nil {
 		t.Error("another sealing key opened it")
 	}
 	// Rotation: the new key seals, the old one still opens.
-	if _, _, err := decodeKey(SealingKeys{sealingKey(t, 2), keys[0]}, "k", data); err != nil {
+	if _, _, err := decodeKey(seal.Keys{sealingKey(t, 2), keys[0]}, "k", data); err != nil {
 		t.Errorf("after a rotation: %v", err)
 	}
 	// One value's seal on another value.
@@ -211,9 +212,9 @@ func TestSealingKeysRotateWithoutAGap(t *testing.T) {
 		before, after := sealingKey(t, 1), sealingKey(t, 2)
 		wantEntry(t, s[0], "k", true, authz.LayerDatabase)
 		synctest.Wait()
-		s[1].SetSealing(SealingKeys{after, before})
+		s[1].SetSealing(seal.Keys{after, before})
 		wantEntry(t, s[1], "k", true, authz.LayerRedis)
-		s[0].SetSealing(SealingKeys{after})
+		s[0].SetSealing(seal.Keys{after})
 		s[0].Changed(t.Context(), db.commit("k", named))
 		synctest.Wait()
 		wantEntry(t, s[0], "k", true, authz.LayerDatabase)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/seal"
 )
 
 // sharedKey is a key as it stands in the shared store, under
@@ -40,7 +41,7 @@ type sharedKey struct {
 	ShadowScopes authz.Scopes      `json:"shadow_scopes,omitempty"`
 	Version      uint64            `json:"version"`
 	source
-	sealed
+	seal.Sealed
 }
 
 // source says when and where a shared value was read from the database.
@@ -74,7 +75,7 @@ func (k *sharedKey) record() authz.Record {
 }
 
 // encodeKey writes a key, with what proves it if there is a key to seal it by.
-func encodeKey(keys SealingKeys, c *credential, from source) ([]byte, error) {
+func encodeKey(keys seal.Keys, c *credential, from source) ([]byte, error) {
 	k := newSharedKey(&c.record, from)
 	if len(keys) == 0 {
 		return json.Marshal(k)
@@ -87,24 +88,24 @@ func encodeKey(keys SealingKeys, c *credential, from source) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return sealValue(keys, validationKeys+k.Prefix, k, &k.sealed, secret)
+	return seal.Seal(keys, validationKeys+k.Prefix, k, &k.Sealed, secret)
 }
 
 // decodeKey reads what encodeKey wrote under this prefix, and refuses whatever
 // was not sealed exactly so.
-func decodeKey(keys SealingKeys, prefix string, data []byte) (*credential, source, error) {
+func decodeKey(keys seal.Keys, prefix string, data []byte) (*credential, source, error) {
 	var k sharedKey
-	secret, err := openValue(keys, validationKeys+prefix, data, &k, &k.sealed)
+	secret, err := seal.Open(keys, validationKeys+prefix, data, &k, &k.Sealed)
 	if err != nil {
 		return nil, source{}, err
 	}
 	var p proof
 	if err := json.Unmarshal(secret, &p); err != nil {
-		return nil, source{}, errSeal
+		return nil, source{}, seal.ErrSeal
 	}
 	digest, err := authz.ParseDigest(p.Digest)
 	if err != nil || k.Prefix != prefix {
-		return nil, source{}, errSeal
+		return nil, source{}, seal.ErrSeal
 	}
 	return &credential{record: k.record(), verifier: authz.Verifier{Alg: p.Alg, PepperID: p.PepperID, Digest: digest}}, k.source, nil
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/seal"
 )
 
 // start runs a service on a database until the test ends. In a synctest bubble
@@ -48,13 +49,13 @@ func (s slowRows) ReadFeed(ctx context.Context, from authz.FeedCursor, rows int)
 	return page, err
 }
 
-func sealingKey(t testing.TB, fill byte) SealingKey {
+func sealingKey(t testing.TB, fill byte) seal.Key {
 	t.Helper()
-	raw := make([]byte, MinSealingKey)
+	raw := make([]byte, seal.MinKeyBytes)
 	for i := range raw {
 		raw[i] = fill
 	}
-	key, err := NewSealingKey(raw)
+	key, err := seal.NewKey(raw)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package cachesvc
+package seal
 
 import (
 	"crypto/aes"
@@ -10,30 +10,30 @@ import (
 	"fmt"
 )
 
-// MinSealingKey is the shortest sealing key, in bytes.
-const MinSealingKey = 32
+// MinKeyBytes is the shortest sealing key, in bytes.
+const MinKeyBytes = 32
 
-// SealingKey makes values in the shared store worth believing: whoever can
+// Key makes values in the shared store worth believing: whoever can
 // write there, but has not the key, can't make or change one. It is immutable.
-type SealingKey struct {
+type Key struct {
 	id     string
 	secret []byte
 }
 
-// NewSealingKey makes a key of at least MinSealingKey bytes of randomness.
-func NewSealingKey(raw []byte) (SealingKey, error) {
-	if len(raw) < MinSealingKey {
-		return SealingKey{}, fmt.Errorf("sealing key has %d bytes: at least %d are needed", len(raw), MinSealingKey)
+// NewKey makes a key of at least MinSealingKey bytes of randomness.
+func NewKey(raw []byte) (Key, error) {
+	if len(raw) < MinKeyBytes {
+		return Key{}, fmt.Errorf("sealing key has %d bytes: at least %d are needed", len(raw), MinKeyBytes)
 	}
 	// One key for names and one for sealing, so that the name tells nothing.
-	return SealingKey{id: hex.EncodeToString(derive(raw, "extauthz sealing key id", "")[:4]), secret: derive(raw, "extauthz sealing key", "")}, nil
+	return Key{id: hex.EncodeToString(derive(raw, "extauthz sealing key id", "")[:4]), secret: derive(raw, "extauthz sealing key", "")}, nil
 }
 
 // String names the key in messages.
-func (k SealingKey) String() string { return k.id }
+func (k Key) String() string { return k.id }
 
 // GoString keeps the secret out of %#v.
-func (k SealingKey) GoString() string { return k.id }
+func (k Key) GoString() string { return k.id }
 
 func derive(secret []byte, purpose, of string) []byte {
 	mac := hmac.New(sha256.New, secret)
@@ -43,16 +43,16 @@ func derive(secret []byte, purpose, of string) []byte {
 	return mac.Sum(nil)
 }
 
-// SealingKeys is the set in use: the first one seals, all of them open, so that
+// Keys is the set in use: the first one seals, all of them open, so that
 // a key is exchanged without a moment at which something can't be read.
-type SealingKeys []SealingKey
+type Keys []Key
 
-var errSeal = errors.New("not what was sealed")
+var ErrSeal = errors.New("not what was sealed")
 
 // seal encrypts secret so that it opens only under the same name and with the
 // same public part beside it. Each name has a key of its own, so that random
 // nonces of 96 bits never come near their limit of 2^32 for one key.
-func (k SealingKeys) seal(name string, public, secret []byte) ([]byte, error) {
+func (k Keys) seal(name string, public, secret []byte) ([]byte, error) {
 	aead, err := k[0].aead(name)
 	if err != nil {
 		return nil, err
@@ -61,7 +61,7 @@ func (k SealingKeys) seal(name string, public, secret []byte) ([]byte, error) {
 }
 
 // open is the reverse of seal; id names the key.
-func (k SealingKeys) open(id, name string, public, sealed []byte) ([]byte, error) {
+func (k Keys) open(id, name string, public, sealed []byte) ([]byte, error) {
 	for _, key := range k {
 		if key.id != id {
 			continue
@@ -72,7 +72,7 @@ func (k SealingKeys) open(id, name string, public, sealed []byte) ([]byte, error
 		}
 		secret, err := aead.Open(nil, nil, sealed, public)
 		if err != nil {
-			return nil, errSeal
+			return nil, ErrSeal
 		}
 		return secret, nil
 	}
@@ -80,7 +80,7 @@ func (k SealingKeys) open(id, name string, public, sealed []byte) ([]byte, error
 }
 
 // IDs are the public names of the keys, the one that seals first.
-func (k SealingKeys) ids() []string {
+func (k Keys) IDs() []string {
 	ids := make([]string, len(k))
 	for i, key := range k {
 		ids[i] = key.id
@@ -89,7 +89,7 @@ func (k SealingKeys) ids() []string {
 }
 
 // aead puts a random nonce before what it seals (NIST SP 800-38D, 8.2.2).
-func (k SealingKey) aead(name string) (cipher.AEAD, error) {
+func (k Key) aead(name string) (cipher.AEAD, error) {
 	block, err := aes.NewCipher(derive(k.secret, "of one name", name))
 	if err != nil {
 		return nil, err
