@@ -146,7 +146,7 @@ func (s *Service) heard(payload []byte) {
 	for _, prefix := range r.Prefixes[:min(len(r.Prefixes), bellPrefixes)] {
 		s.keys.drop(prefix)
 	}
-	if !r.Invalidate.isZero() && s.bells.requests.take(s.trust.clock.monotonic()) {
+	if !r.Invalidate.isZero() && s.bells.requests.take(s.trust.clock.Monotonic()) {
 		if dropped, name, err := s.invalidateHere(r.Invalidate); err == nil {
 			s.note(Cause{Kind: CauseRequested, By: "another replica"}, name, dropped)
 		}

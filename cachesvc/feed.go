@@ -89,9 +89,9 @@ func (s *Service) readFeed(ctx context.Context) {
 		s.beginFeed(ctx, over)
 		return
 	}
-	start := s.trust.clock.monotonic()
+	start := s.trust.clock.Monotonic()
 	page, err := s.readPage(ctx, cursor, rows)
-	end := s.trust.clock.monotonic()
+	end := s.trust.clock.Monotonic()
 	if cause := feedEnd(&page, cursor, epoch, version); err == nil && cause.Kind != "" {
 		s.startAnew(cause, epoch, page.Epoch == epoch && cause.Kind == CauseEpoch)
 		if start-began >= s.poll { // else it did not help just now
@@ -106,7 +106,7 @@ func (s *Service) readFeed(ctx context.Context) {
 		return
 	}
 	s.feed.rows = min(2*rows, authz.MaxFeedRows)
-	s.trust.outage.answered()
+	s.trust.outage.RecordAnswer()
 	s.takePage(&page, !cursor.Partial(), start, end)
 }
 
@@ -131,7 +131,7 @@ func (s *Service) takePage(page *authz.FeedPage, first bool, start, end time.Dur
 	if f.cursor.Partial() {
 		return
 	}
-	s.trust.clock.observe(page.DBTime, start, end)
+	s.trust.clock.Observe(page.DBTime, start, end)
 	s.trust.renew(f.began)
 }
 
@@ -140,22 +140,22 @@ func (s *Service) applyBulk() {
 	if s.members != nil {
 		s.members.loadSoon()
 	}
-	s.trust.learnAll(s.trust.clock.monotonic())
+	s.trust.learnAll(s.trust.clock.Monotonic())
 	s.emptied(Cause{Kind: CauseBulk, By: "feed", Why: fmt.Sprintf("more than %d changes at once are taken as one about everything", s.bulk)})
 }
 
 // beginFeed goes on from the database's present state. Nothing is cached that is older.
 func (s *Service) beginFeed(ctx context.Context, over string) {
-	start := s.trust.clock.monotonic()
+	start := s.trust.clock.Monotonic()
 	began, err := s.startFeed(ctx, over)
-	end := s.trust.clock.monotonic()
+	end := s.trust.clock.Monotonic()
 	s.feed.mu.Lock()
 	defer s.feed.mu.Unlock()
 	if s.feed.err = err; err != nil {
 		return
 	}
 	// What was read meanwhile may be of yet another epoch.
-	s.trust.recent.reset()
+	s.trust.recent.Reset()
 	if s.members != nil {
 		s.members.loadAnew()
 	}
@@ -165,13 +165,13 @@ func (s *Service) beginFeed(ctx context.Context, over string) {
 	}
 	f.loaded, f.loadedAt, f.cursor, f.epoch, f.over, f.rows = true, end, began.Next, began.Epoch, "", authz.MaxFeedRows
 	if f.past, f.pastRead = (authz.FeedCursor{}), 0; s.shared != nil {
-		s.trust.recent.distrust(end)
+		s.trust.recent.DistrustPast(end)
 		f.past = began.Past
 		s.Ring() // to read it
 	}
-	s.trust.clock.observe(began.DBTime, start, end)
+	s.trust.clock.Observe(began.DBTime, start, end)
 	s.trust.renew(start)
-	s.trust.outage.answered()
+	s.trust.outage.RecordAnswer()
 	select {
 	case <-s.ready:
 		s.warm.want()
@@ -192,7 +192,7 @@ func (s *Service) startFeed(ctx context.Context, over string) (authz.FeedStart, 
 }
 
 func (s *Service) readPage(ctx context.Context, cursor authz.FeedCursor, rows int) (authz.FeedPage, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.trust.lease.term)
+	ctx, cancel := context.WithTimeout(ctx, s.trust.lease.Term)
 	defer cancel()
 	return s.db.ReadFeed(ctx, cursor, rows)
 }
@@ -225,13 +225,13 @@ func (s *Service) readPast(ctx context.Context) {
 		s.log.Info("what Redis held before the start is not used: too much has changed, or the feed no longer holds it", "changes", f.pastRead)
 		return
 	}
-	s.trust.recent.learn(page.Changes, false, s.trust.clock.monotonic())
+	s.trust.recent.Learn(page.Changes, false, s.trust.clock.Monotonic())
 	if f.past = page.Next; f.past.Partial() {
 		s.Ring()
 		return
 	}
 	f.past = authz.FeedCursor{}
-	s.trust.recent.trustPast()
+	s.trust.recent.TrustPast()
 }
 
 // feedEnd returns why there is nothing to go on from: versions and cursor belong to
@@ -263,8 +263,8 @@ func feedEnd(page *authz.FeedPage, cursor authz.FeedCursor, epoch string, versio
 // epoch of what is lost: it is given another one, so that no replica trusts what is
 // left in the shared store.
 func (s *Service) startAnew(cause Cause, epoch string, over bool) {
-	s.trust.lease.void()
-	s.trust.recent.reset()
+	s.trust.lease.Void()
+	s.trust.recent.Reset()
 	if s.members != nil {
 		s.members.forget()
 	}
@@ -280,9 +280,9 @@ func (s *Service) startAnew(cause Cause, epoch string, over bool) {
 // Now is the database's time, by which keys expire. Before the first feed read,
 // and after MaxStale without one, it is the local clock's.
 func (s *Service) Now() time.Time {
-	now := s.trust.clock.monotonic()
-	if !s.trust.lease.stands(now) {
-		return s.trust.clock.now()
+	now := s.trust.clock.Monotonic()
+	if !s.trust.lease.WithinMaxStale(now) {
+		return s.trust.clock.Now()
 	}
-	return s.trust.clock.database(now)
+	return s.trust.clock.DatabaseTime(now)
 }

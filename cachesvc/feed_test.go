@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/freshness"
 )
 
 func TestTheNextCheckOnTheReplicaThatRevokedIsRefused(t *testing.T) {
@@ -151,7 +152,7 @@ func TestWhatWasReadBeforeTheWindowWasLoadedIsNotKept(t *testing.T) {
 		restore("three")
 		db.commit("k", revoked)
 		time.Sleep(2 * DefaultPoll)
-		if s.trust.fresh(topic{subject: subjectKey, id: "k"}, &onItsWay.stamp) {
+		if s.trust.fresh(freshness.Topic{Subject: freshness.SubjectKey, ID: "k"}, &onItsWay.Stamp) {
 			t.Error("a value of another epoch counts as fresh")
 		}
 		wantEntry(t, s, "k", false, authz.LayerDatabase)

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"time"
+
+	"extauthz/cachesvc/internal/freshness"
 )
 
 // fields reads what the append functions wrote. Texts are parts of rest.
@@ -139,23 +141,23 @@ const (
 )
 
 // appendStamp leaves out checked: it is asked anew of what is read.
-func appendStamp(b []byte, s *stamp) []byte {
-	b = append(b, bit(s.found, stampFound)|bit(s.shared, stampShared)|bit(s.unvouched, stampUnvouched))
-	b = binary.AppendUvarint(b, s.version)
-	b = binary.AppendUvarint(b, s.seq)
-	b = binary.AppendUvarint(b, s.generation)
-	b = binary.AppendVarint(b, int64(s.asOf))
-	b = binary.AppendVarint(b, int64(s.expires-s.asOf))
-	return binary.AppendVarint(b, int64(s.until-s.expires))
+func appendStamp(b []byte, s *freshness.Stamp) []byte {
+	b = append(b, bit(s.Found, stampFound)|bit(s.Shared, stampShared)|bit(s.OutsideLease, stampUnvouched))
+	b = binary.AppendUvarint(b, s.Version)
+	b = binary.AppendUvarint(b, s.Seq)
+	b = binary.AppendUvarint(b, s.Generation)
+	b = binary.AppendVarint(b, int64(s.AsOf))
+	b = binary.AppendVarint(b, int64(s.Expires-s.AsOf))
+	return binary.AppendVarint(b, int64(s.UsableUntil-s.Expires))
 }
 
-func (f *fields) stamp(s *stamp) {
+func (f *fields) stamp(s *freshness.Stamp) {
 	flags := f.byte()
-	s.found, s.shared, s.unvouched = flags&stampFound != 0, flags&stampShared != 0, flags&stampUnvouched != 0
-	s.version, s.seq, s.generation = f.uvarint(), f.uvarint(), f.uvarint()
-	s.asOf = time.Duration(f.varint())
-	s.expires = s.asOf + time.Duration(f.varint())
-	s.until = s.expires + time.Duration(f.varint())
+	s.Found, s.Shared, s.OutsideLease = flags&stampFound != 0, flags&stampShared != 0, flags&stampUnvouched != 0
+	s.Version, s.Seq, s.Generation = f.uvarint(), f.uvarint(), f.uvarint()
+	s.AsOf = time.Duration(f.varint())
+	s.Expires = s.AsOf + time.Duration(f.varint())
+	s.UsableUntil = s.Expires + time.Duration(f.varint())
 }
 
 func bit[T ~uint8 | ~uint32](on bool, of T) T {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"extauthz/cachesvc/internal/freshness"
 )
 
 // errLate is a flight's end when it took longer than its budget: a process that
@@ -17,7 +19,7 @@ var errLate = errors.New("the database's answer came after the look-up's budget"
 // starts, and can be told to leave no trace ([flights.forget]).
 type flights[V any] struct {
 	budget time.Duration
-	clock  *clock
+	clock  *freshness.Clock
 
 	mu      sync.Mutex
 	ongoing map[string]*flight[V]
@@ -25,7 +27,7 @@ type flights[V any] struct {
 	idle    sync.Cond // on mu: running has become 0
 }
 
-func newFlights[V any](budget time.Duration, clock *clock) *flights[V] {
+func newFlights[V any](budget time.Duration, clock *freshness.Clock) *flights[V] {
 	f := &flights[V]{budget: budget, clock: clock, ongoing: make(map[string]*flight[V])}
 	f.idle.L = &f.mu
 	return f
@@ -51,7 +53,7 @@ func (f *flights[V]) join(id string, known func() bool, read func(context.Contex
 	if known() {
 		return nil
 	}
-	fl := &flight[V]{began: f.clock.monotonic(), done: make(chan struct{})}
+	fl := &flight[V]{began: f.clock.Monotonic(), done: make(chan struct{})}
 	f.ongoing[id] = fl
 	f.running++
 	go f.fly(id, fl, read, keep)
@@ -64,7 +66,7 @@ func (f *flights[V]) fly(id string, fl *flight[V], read func(context.Context) (V
 	ctx, cancel := context.WithTimeout(context.Background(), f.budget)
 	defer cancel()
 	fl.value, fl.err = read(ctx)
-	if fl.err == nil && f.clock.monotonic()-fl.began > f.budget {
+	if fl.err == nil && f.clock.Monotonic()-fl.began > f.budget {
 		fl.err = errLate
 	}
 	f.mu.Lock()

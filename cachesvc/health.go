@@ -246,7 +246,7 @@ func (s *Service) lookAtMemory(ctx context.Context) Finding {
 }
 
 func (s *Service) clean(ctx context.Context) {
-	now := s.trust.clock.monotonic()
+	now := s.trust.clock.Monotonic()
 	s.monitor.mu.Lock()
 	due := now >= s.monitor.cleaned+cleanEvery
 	if due {

@@ -76,7 +76,7 @@ func (s *Service) apply(changes []authz.Change, cause Cause) {
 			}
 		}
 	}
-	for _, c := range s.trust.recent.learn(changes, own, s.trust.clock.monotonic()) {
+	for _, c := range s.trust.recent.Learn(changes, own, s.trust.clock.Monotonic()) {
 		target, dropped := s.dropChanged(c)
 		s.note(cause, target, dropped)
 		if !own && !c.At.IsZero() {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/freshness"
 )
 
 func TestWhatIsInvalidatedIsReadAgainAndRemembered(t *testing.T) {
@@ -146,7 +147,7 @@ func TestAUsersListIsDroppedByAnyChangeOfItsKeys(t *testing.T) {
 		list(func() { s.Changed(t.Context(), db.commit("k", named)) })
 		list(nil)
 		wantLoads("after a change, and one during the load", 3)
-		time.Sleep(asOfSlack + DefaultPoll)
+		time.Sleep(freshness.AsOfSlack + DefaultPoll)
 		synctest.Wait()
 		list(nil)
 		list(nil)

@@ -59,7 +59,7 @@ func (k *keyCodec) append(b []byte, id string, v *value[credential]) []byte {
 	r, verifier := &v.data.record, &v.data.verifier
 	digest, hasDigest := verifier.Digest.Bytes()
 	flags := bit(r.Active, keyActive) | bit(len(r.Scopes) > 0, keyScopes) | bit(len(r.Roles) > 0, keyRoles) |
-		bit(hasDigest, keyDigest) | bit(r.Prefix != id, keyOwnPrefix) | bit(r.Version != v.version, keyOwnVersion) |
+		bit(hasDigest, keyDigest) | bit(r.Prefix != id, keyOwnPrefix) | bit(r.Version != v.Version, keyOwnVersion) |
 		bit(!r.UpdatedAt.Equal(r.CreatedAt), keyUpdated) | bit(!r.ExpiresAt.IsZero(), keyExpires) |
 		bit(!r.RevokedAt.IsZero(), keyRevoked) | bit(!r.ShadowUntil.IsZero(), keyShadow) | bit(!r.ShadowEnd.IsZero(), keyShadowEnd) |
 		bit(len(r.ShadowScopes) > 0, keyShadowScopes) | bit(r.RotatedFrom != "", keyRotated) |
@@ -143,7 +143,7 @@ func (k *keyCodec) read(from string, v *value[credential]) {
 	if r.Prefix = v.id; flags&keyOwnPrefix != 0 {
 		r.Prefix = room.keep(f.plain())
 	}
-	if r.Version = v.version; flags&keyOwnVersion != 0 {
+	if r.Version = v.Version; flags&keyOwnVersion != 0 {
 		r.Version = f.uvarint()
 	}
 	r.CreatedAt = f.time()

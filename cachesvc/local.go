@@ -4,13 +4,14 @@ import (
 	"sync/atomic"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/freshness"
 )
 
 // value is what L1 holds under one id: data where stamp.found, else the
 // knowledge that there is nothing. But for its atomic parts it is not changed
 // once it is shared.
 type value[T any] struct {
-	stamp
+	freshness.Stamp
 	data T
 
 	id         string      // set by L1

@@ -13,7 +13,7 @@ import (
 // largestKey has as much metadata as a key may have: 32 texts of 1,024 bytes.
 func largestKey(i int) *value[credential] {
 	v := &value[credential]{}
-	v.found, v.asOf = true, time.Duration(i)
+	v.Found, v.AsOf = true, time.Duration(i)
 	metadata := map[string]string{}
 	for n := range 32 {
 		metadata[fmt.Sprint("field", n)] = strings.Repeat(fmt.Sprint(i%10), 1024)
@@ -31,7 +31,7 @@ func TestLargeKeysTakeNoMoreThanTheBytesOfL1(t *testing.T) {
 		return int(m.HeapAlloc)
 	}
 	small := &value[credential]{}
-	small.found, small.data.record.UserID = true, strings.Repeat("u", 200)
+	small.Found, small.data.record.UserID = true, strings.Repeat("u", 200)
 	before := heap()
 	table := newTable(testKeys, bytes, hotValues, newKeyCodec())
 	scratch := &value[credential]{}
@@ -122,8 +122,8 @@ func TestTable_AKeyTakesLessThanTwoHundredBytes(t *testing.T) {
 	for i := range n {
 		v := &value[credential]{}
 		v.data.record, v.data.verifier = p.key(i)
-		v.found, v.version = true, v.data.record.Version
-		v.asOf, v.expires, v.until = time.Second, 300*time.Second, 600*time.Second
+		v.Found, v.Version = true, v.data.record.Version
+		v.AsOf, v.Expires, v.UsableUntil = time.Second, 300*time.Second, 600*time.Second
 		table.put(v.data.record.Prefix, v)
 	}
 	var held, records int

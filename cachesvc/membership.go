@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"extauthz/cachesvc/internal/freshness"
 )
 
 const (
@@ -40,8 +42,8 @@ type Members interface {
 // says "no such key", and so can let nobody in.
 type membership struct {
 	source Members
-	lease  *lease
-	clock  *clock
+	lease  *freshness.Lease
+	clock  *freshness.Clock
 	log    *slog.Logger
 	budget budget
 	// await reports whether a complete feed read began after the call.
@@ -71,11 +73,11 @@ func (m *membership) hash(prefix string) uint64 { return maphash.String(m.seed, 
 // leaves the database to the keys. Beyond it a check waits, for ctx or some 150 ms
 // at most, for a feed read that all such checks share.
 func (m *membership) screen(ctx context.Context, prefix string) screening {
-	f, now := m.filter.Load(), m.clock.monotonic()
+	f, now := m.filter.Load(), m.clock.Monotonic()
 	if f == nil || f.has(m.hash(prefix)) || m.budget.take(now) {
 		return screenAsk
 	}
-	if m.partial.Load() || !m.lease.holds(now) || !m.await(ctx) {
+	if m.partial.Load() || !m.lease.Fresh(now) || !m.await(ctx) {
 		return screenThrottled
 	}
 	switch f = m.filter.Load(); {

@@ -101,7 +101,7 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	for _, e := range s.entries() {
 		gauge(m.entries, float64(e.Entries), e.Layer, e.Namespace)
 	}
-	gauge(m.entries, float64(s.trust.recent.size()), "local", "recent_changes")
+	gauge(m.entries, float64(s.trust.recent.Size()), "local", "recent_changes")
 	gauge(m.bytes, float64(s.LocalBytes()))
 	gauge(m.pending, float64(s.usage.pending()))
 	total(m.flushed, s.usage.flushed.Load())

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/freshness"
 )
 
 // oneEpoch hides from a service that its database was restored.
@@ -54,17 +55,17 @@ func (c altered) FeedStart(ctx context.Context, window time.Duration) (authz.Fee
 // lastRead knows when the last read began.
 type lastRead struct {
 	Database
-	clock *clock
+	clock *freshness.Clock
 	began time.Duration
 }
 
 func (l *lastRead) FeedStart(ctx context.Context, window time.Duration) (authz.FeedStart, error) {
-	l.began = l.clock.monotonic()
+	l.began = l.clock.Monotonic()
 	return l.Database.FeedStart(ctx, window)
 }
 
 func (l *lastRead) ReadFeed(ctx context.Context, from authz.FeedCursor, rows int) (authz.FeedPage, error) {
-	l.began = l.clock.monotonic()
+	l.began = l.clock.Monotonic()
 	return l.Database.ReadFeed(ctx, from, rows)
 }
 
@@ -83,13 +84,15 @@ func TestTheModelSeesDeliberateFaults(t *testing.T) {
 		service func(*Service)
 	}{
 		"staleness asked only at store": {asIs, func(s *Service) {
-			s.trust.fresh = func(topic, *stamp) bool { return true }
+			s.trust.fresh = func(freshness.Topic, *freshness.Stamp) bool { return true }
 		}},
 		"absence not asked": {asIs, func(s *Service) {
-			s.trust.fresh = func(about topic, v *stamp) bool { return !v.found || s.trust.recent.fresh(about, v) }
+			s.trust.fresh = func(about freshness.Topic, v *freshness.Stamp) bool {
+				return !v.Found || s.trust.recent.Fresh(about, v)
+			}
 		}},
 		"lease from the end of a read": {asIs, func(s *Service) {
-			s.trust.renew = func(time.Duration) { s.trust.lease.renew(s.trust.clock.monotonic()) }
+			s.trust.renew = func(time.Duration) { s.trust.lease.Renew(s.trust.clock.Monotonic()) }
 		}},
 		"cursor past an open transaction": {pages(func(_ authz.FeedCursor, p *authz.FeedPage) { p.Next.Seen.Open = nil }), sound},
 		"the rest of a read left out": {pages(func(_ authz.FeedCursor, p *authz.FeedPage) {
@@ -112,14 +115,14 @@ func TestTheModelSeesDeliberateFaults(t *testing.T) {
 		"lease from the last page": {asIs, func(s *Service) {
 			last := &lastRead{Database: s.db, clock: s.trust.clock}
 			s.db = last
-			s.trust.renew = func(time.Duration) { s.trust.lease.renew(last.began) }
+			s.trust.renew = func(time.Duration) { s.trust.lease.Renew(last.began) }
 		}},
 		"a bulk event learned by nobody": {asIs, func(s *Service) { s.trust.learnAll = func(time.Duration) {} }},
 		"what others cached believed before the past is read": {func(c *connection) Database {
 			return altered{connection: c, start: func(s *authz.FeedStart) { s.Past.Seen = s.Past.Target }}
 		}, sound},
 		"age begun anew at a hop": {asIs, func(s *Service) {
-			s.trust.readAt = func(time.Time) time.Duration { return s.trust.clock.monotonic() }
+			s.trust.readAt = func(time.Time) time.Duration { return s.trust.clock.Monotonic() }
 		}},
 		"a rewind not noticed": {pages(func(from authz.FeedCursor, p *authz.FeedPage) {
 			p.Snapshot.Next, p.Version = max(p.Snapshot.Next, from.Seen.Next, from.Target.Next), 0

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/freshness"
 	"extauthz/cachesvc/seal"
 )
 
@@ -55,7 +56,7 @@ const (
 
 	// modelRecovery is how long after an outage a replica may take to notice:
 	// one flight's budget, one pause, one poll.
-	modelRecovery = DefaultFlightBudget + probePause + DefaultPoll
+	modelRecovery = DefaultFlightBudget + freshness.ProbePause + DefaultPoll
 )
 
 // event is a key's creation or end.
@@ -115,7 +116,7 @@ func runModel(t *testing.T, seed uint64, connect func(*connection) Database, bro
 					Database: connect(c), ValidationTTL: modelTTL, NegativeTTL: 3 * time.Second,
 					Lease: modelLease, MaxStale: modelMaxStale, Shared: w, Sealing: seal.Keys{sealingKey(t, 1)},
 				}, func(s *Service) {
-					s.trust.recent.keep, s.retention, s.bulk = modelWindow, modelWindow, bulk
+					s.trust.recent.Retention, s.retention, s.bulk = modelWindow, modelWindow, bulk
 				}, broken)
 				if err != nil {
 					t.Error(err)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/freshness"
 )
 
 const (
@@ -40,7 +41,7 @@ var errOutdated = errors.New("the database answers with an older state than was 
 // delivered without asking [recent], and nothing from L1 without [lease].
 type reader[T any] struct {
 	*trust
-	subject subject
+	subject freshness.Subject
 	present *table[T]
 	absent  *table[T] // apart, so that unknown ids can't push out known ones
 	flights *flights[*value[T]]
@@ -69,10 +70,10 @@ type reader[T any] struct {
 // get returns what is known of id; value.found is false if it does not exist.
 // The id may be borrowed; the value may stand in into, where that is not nil.
 func (r *reader[T]) get(ctx context.Context, id string, into *value[T]) (*value[T], authz.Layer, error) {
-	now := r.clock.monotonic()
+	now := r.clock.Monotonic()
 	v, valid := r.lookup(id, now, into)
 	if valid {
-		r.counts.local(v.found)
+		r.counts.local(v.Found)
 		r.ahead(id, v, now)
 		return v, authz.LayerLocal, nil
 	}
@@ -95,14 +96,14 @@ func (r *reader[T]) lookup(id string, now time.Duration, into *value[T]) (v *val
 	if v = r.present.get(id, into); v == nil {
 		v = r.absent.get(id, into)
 	}
-	if v == nil || now >= v.until || !r.deliverable(id, v) {
+	if v == nil || now >= v.UsableUntil || !r.deliverable(id, v) {
 		return nil, false
 	}
-	return v, now < v.expires && !v.unvouched && r.lease.holds(now)
+	return v, now < v.Expires && !v.OutsideLease && r.lease.Fresh(now)
 }
 
 func (r *reader[T]) deliverable(id string, v *value[T]) bool {
-	return r.fresh(topic{subject: r.subject, id: id}, &v.stamp)
+	return r.fresh(freshness.Topic{Subject: r.subject, ID: id}, &v.Stamp)
 }
 
 // ask goes to the database. known is what L1 may answer if that is away.
@@ -116,14 +117,14 @@ func (r *reader[T]) ask(ctx context.Context, id string, known *value[T]) (*value
 	if known != nil && !r.mayFallBack(id, known) {
 		known = nil
 	}
-	if known != nil && r.outage.pausing(r.clock.monotonic()) {
+	if known != nil && r.outage.ShouldPause(r.clock.Monotonic()) {
 		return known, authz.LayerLocal, nil
 	}
 	failure := errOutdated
 	for range maxReads {
 		var v *value[T]
 		flight := r.flights.join(id,
-			func() (valid bool) { v, valid = r.lookup(id, r.clock.monotonic(), nil); return valid },
+			func() (valid bool) { v, valid = r.lookup(id, r.clock.Monotonic(), nil); return valid },
 			func(ctx context.Context) (*value[T], error) { return r.read(ctx, id) },
 			func(v *value[T]) { r.keep(id, v) })
 		if flight == nil {
@@ -135,7 +136,7 @@ func (r *reader[T]) ask(ctx context.Context, id string, known *value[T]) (*value
 		cancel()
 		switch {
 		case err == nil && r.deliverable(id, v):
-			if v.shared {
+			if v.Shared {
 				return v, authz.LayerRedis, nil
 			}
 			return v, authz.LayerDatabase, nil
@@ -163,19 +164,19 @@ func (r *reader[T]) ask(ctx context.Context, id string, known *value[T]) (*value
 // missed takes in that a waiter left a flight, and tells whether the database
 // counts as away.
 func (r *reader[T]) missed(f *flight[*value[T]]) bool {
-	now := r.clock.monotonic()
-	if now-f.began < outageWait && !r.outage.down.Load() {
+	now := r.clock.Monotonic()
+	if now-f.began < outageWait && !r.outage.Down.Load() {
 		return false
 	}
-	r.outage.failed(now)
+	r.outage.RecordFailure(now)
 	return true
 }
 
 // mayFallBack tells whether a value may be served with the database away: only
 // what exists, since "unknown" is then nothing that anybody can say.
 func (r *reader[T]) mayFallBack(id string, v *value[T]) bool {
-	now := r.clock.monotonic()
-	return v.found && now < v.until && r.lease.stands(now) && r.deliverable(id, v)
+	now := r.clock.Monotonic()
+	return v.Found && now < v.UsableUntil && r.lease.WithinMaxStale(now) && r.deliverable(id, v)
 }
 
 // waiting shortens ctx for one flight of a look-up that need not wait to the end.
@@ -193,7 +194,7 @@ func (r *reader[T]) waiting(ctx context.Context, known bool) (context.Context, c
 // ahead makes a value that is near its end be read anew, once, without anybody
 // waiting for it.
 func (r *reader[T]) ahead(id string, v *value[T], now time.Duration) {
-	if now < v.expires-r.ttl/refreshShare || !v.found || !v.refreshing.CompareAndSwap(false, true) || !r.present.claim(id, v) {
+	if now < v.Expires-r.ttl/refreshShare || !v.Found || !v.refreshing.CompareAndSwap(false, true) || !r.present.claim(id, v) {
 		return
 	}
 	id = strings.Clone(id)
@@ -207,18 +208,18 @@ func (r *reader[T]) ahead(id string, v *value[T], now time.Duration) {
 // running, what the shared store brings and nothing newer is known of is enough;
 // without it, it is what remains if the database is away.
 func (r *reader[T]) read(ctx context.Context, id string) (*value[T], error) {
-	now := r.clock.monotonic()
-	if r.fetch == nil || !r.lease.stands(now) {
+	now := r.clock.Monotonic()
+	if r.fetch == nil || !r.lease.WithinMaxStale(now) {
 		return r.readDatabase(ctx, id)
 	}
-	if known, _ := r.lookup(id, now, nil); !r.lease.holds(now) && known != nil && r.mayFallBack(id, known) {
+	if known, _ := r.lookup(id, now, nil); !r.lease.Fresh(now) && known != nil && r.mayFallBack(id, known) {
 		return r.readDatabase(ctx, id) // whoever waits has something to fall back on
 	}
 	v := r.fetch(ctx, id)
 	if v == nil || !r.deliverable(id, v) {
 		return r.readDatabase(ctx, id)
 	}
-	if r.lease.holds(r.clock.monotonic()) || r.outage.pausing(r.clock.monotonic()) {
+	if r.lease.Fresh(r.clock.Monotonic()) || r.outage.ShouldPause(r.clock.Monotonic()) {
 		return v, nil
 	}
 	limited, cancel := context.WithTimeout(ctx, fallbackWait)
@@ -235,26 +236,26 @@ func (r *reader[T]) read(ctx context.Context, id string) (*value[T], error) {
 // readDatabase asks the database alone.
 func (r *reader[T]) readDatabase(ctx context.Context, id string) (*value[T], error) {
 	v := &value[T]{}
-	v.seq, v.generation = r.recent.begin()
-	v.asOf = r.clock.monotonic()
-	v.unvouched = !r.lease.holds(v.asOf)
+	v.Seq, v.Generation = r.recent.Begin()
+	v.AsOf = r.clock.Monotonic()
+	v.OutsideLease = !r.lease.Fresh(v.AsOf)
 	data, version, err := r.load(ctx, id)
-	r.took(r.clock.monotonic() - v.asOf)
+	r.took(r.clock.Monotonic() - v.AsOf)
 	switch {
 	case err == nil:
-		v.found, v.version, v.data = true, version, data
+		v.Found, v.Version, v.data = true, version, data
 	case errors.Is(err, authz.ErrNotFound):
 	case errors.Is(err, authz.ErrUnreadable): // one row's fault, and no outage
 		r.counts.databaseError.Add(1)
-		r.outage.answered()
+		r.outage.RecordAnswer()
 		return nil, err
 	default:
 		r.counts.databaseError.Add(1)
-		r.outage.failed(r.clock.monotonic())
+		r.outage.RecordFailure(r.clock.Monotonic())
 		return nil, err
 	}
-	r.outage.answered()
-	r.counts.database(v.found)
+	r.outage.RecordAnswer()
+	r.counts.database(v.Found)
 	r.limit(v)
 	return v, nil
 }
@@ -263,22 +264,22 @@ func (r *reader[T]) readDatabase(ctx context.Context, id string) (*value[T], err
 // whoever asked it.
 func (r *reader[T]) limit(v *value[T]) {
 	ttl := r.ttl
-	if !v.found {
+	if !v.Found {
 		ttl = r.negativeTTL
 	}
-	v.expires = v.asOf + jittered(ttl, r.jitter())
-	v.until = v.expires + r.maxStale
+	v.Expires = v.AsOf + jittered(ttl, r.jitter())
+	v.UsableUntil = v.Expires + r.maxStale
 }
 
 // keep stores what a flight brought, unless that is stale already.
 func (r *reader[T]) keep(id string, v *value[T]) {
-	if !r.recent.fresh(topic{subject: r.subject, id: id}, &v.stamp) {
+	if !r.recent.Fresh(freshness.Topic{Subject: r.subject, ID: id}, &v.Stamp) {
 		return
 	}
-	if v.found {
+	if v.Found {
 		r.absent.drop(id)
 		r.present.put(id, v)
-		if r.share != nil && !v.shared && !v.unvouched {
+		if r.share != nil && !v.Shared && !v.OutsideLease {
 			r.share(v)
 		}
 	} else {

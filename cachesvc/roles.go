@@ -45,7 +45,7 @@ func (s *Service) RoleScopesFrom(ctx context.Context, rec *authz.Record, need au
 
 // localRoleScopes answers where all roles are in L1.
 func (s *Service) localRoleScopes(roles []string) (all authz.Scopes, ok bool) {
-	now := s.trust.clock.monotonic()
+	now := s.trust.clock.Monotonic()
 	for i, name := range roles {
 		v, valid := s.roles.lookup(name, now, nil)
 		if !valid {
@@ -53,7 +53,7 @@ func (s *Service) localRoleScopes(roles []string) (all authz.Scopes, ok bool) {
 		}
 		s.roles.ahead(name, v, now)
 		switch {
-		case !v.found:
+		case !v.Found:
 		case i == 0:
 			all = v.data.Scopes
 		default:
@@ -68,7 +68,7 @@ func (s *Service) localRoleScopes(roles []string) (all authz.Scopes, ok bool) {
 
 func unionOf(roles []*value[authz.Role]) (all authz.Scopes) {
 	for _, v := range roles {
-		if v.found {
+		if v.Found {
 			all = all.Union(v.data.Scopes)
 		}
 	}

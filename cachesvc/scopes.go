@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/freshness"
 	"extauthz/cachesvc/seal"
 	"extauthz/cachesvc/store"
 )
@@ -41,7 +42,7 @@ type sharedScopes struct {
 // shared store is not believed, the own scopes are enough, or a resource has a
 // value of the request in it, of which there may be any number.
 func (s *Service) scopeKey(rec *authz.Record, need authz.Need) (string, bool) {
-	if s.shared == nil || need.Resource == "" || need.Captured || len(*s.sealing.Load()) == 0 || !s.trust.lease.holds(s.trust.clock.monotonic()) {
+	if s.shared == nil || need.Resource == "" || need.Captured || len(*s.sealing.Load()) == 0 || !s.trust.lease.Fresh(s.trust.clock.Monotonic()) {
 		return "", false
 	}
 	return scopeKeys + store.Identifier(rec.ID) + ":" + store.Identifier(need.Resource) + ":" + store.Identifier(need.Action), true
@@ -50,7 +51,7 @@ func (s *Service) scopeKey(rec *authz.Record, need authz.Need) (string, bool) {
 // fetchScopes asks the scope cache.
 func (s *Service) fetchScopes(ctx context.Context, key string, rec *authz.Record, need authz.Need) (authz.Scopes, bool) {
 	epoch := s.epoch()
-	_, generation := s.trust.recent.begin()
+	_, generation := s.trust.recent.Begin()
 	data, found, err := s.shared.get(ctx, key)
 	if err != nil || !found {
 		s.sharedCounts.scopeMisses.Add(1)
@@ -80,13 +81,13 @@ func (v *sharedScopes) answers(rec *authz.Record, need authz.Need) bool {
 
 // scopesFresh tells whether nothing newer is known of any of the roles.
 func (s *Service) scopesFresh(v *sharedScopes, generation uint64) bool {
-	asOf, now := s.trust.readAt(v.AsOf), s.trust.clock.monotonic()
-	if now >= asOf+s.scopeTTL || !s.trust.lease.holds(now) {
+	asOf, now := s.trust.readAt(v.AsOf), s.trust.clock.Monotonic()
+	if now >= asOf+s.scopeTTL || !s.trust.lease.Fresh(now) {
 		return false
 	}
 	for name, version := range v.Roles {
-		st := &stamp{found: true, shared: true, version: version, generation: generation, asOf: asOf}
-		if !s.trust.fresh(topic{subject: subjectRole, id: name}, st) {
+		st := &freshness.Stamp{Found: true, Shared: true, Version: version, Generation: generation, AsOf: asOf}
+		if !s.trust.fresh(freshness.Topic{Subject: freshness.SubjectRole, ID: name}, st) {
 			return false
 		}
 	}
@@ -97,16 +98,16 @@ func (s *Service) scopesFresh(v *sharedScopes, generation uint64) bool {
 func (s *Service) shareScopes(key string, rec *authz.Record, need authz.Need, roles []*value[authz.Role], scopes authz.Scopes) {
 	v := &sharedScopes{KeyID: rec.ID, Resource: need.Resource, Action: need.Action, Allowed: scopes.Allows(need.Resource, need.Action),
 		Scopes: scopes, Version: rec.Version, Roles: make(map[string]uint64, len(roles))}
-	asOf := s.trust.clock.monotonic()
+	asOf := s.trust.clock.Monotonic()
 	for i, role := range roles {
-		if !s.trust.recent.same(role.generation) {
+		if !s.trust.recent.SameGeneration(role.Generation) {
 			return
 		}
-		v.Roles[rec.Roles[i]] = role.version
-		asOf = min(asOf, role.asOf)
+		v.Roles[rec.Roles[i]] = role.Version
+		asOf = min(asOf, role.AsOf)
 	}
-	v.Epoch, v.AsOf = s.epoch(), s.trust.clock.database(asOf).UTC()
-	ttl := jittered(s.scopeTTL, s.keys.jitter()) - (s.trust.clock.monotonic() - asOf)
+	v.Epoch, v.AsOf = s.epoch(), s.trust.clock.DatabaseTime(asOf).UTC()
+	ttl := jittered(s.scopeTTL, s.keys.jitter()) - (s.trust.clock.Monotonic() - asOf)
 	if v.Epoch == "" || ttl <= 0 {
 		return
 	}

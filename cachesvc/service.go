@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/freshness"
 	"extauthz/cachesvc/seal"
 	"extauthz/cachesvc/store"
 	"extauthz/cachesvc/store/memory"
@@ -82,8 +83,8 @@ func newService(c Config, options ...option) (*Service, error) {
 	s := &Service{
 		shared: sharedStore,
 		db:     c.Database, log: c.Logger, trust: t,
-		keys:  newReader(c, t, subjectKey, c.MaxKeys, newKeyCodec(), loadKey(c.Database)),
-		roles: newReader(c, t, subjectRole, c.MaxRoles, roleCodec{}, loadRole(c.Database)),
+		keys:  newReader(c, t, freshness.SubjectKey, c.MaxKeys, newKeyCodec(), loadKey(c.Database)),
+		roles: newReader(c, t, freshness.SubjectRole, c.MaxRoles, roleCodec{}, loadRole(c.Database)),
 		lists: lists,
 		usage: newUsage(usageConfig{sink: c.Database, shared: sharedStore, source: c.Instance, every: c.FlushEvery, collectEvery: c.CollectEvery, at: c.FlushAt,
 			maxKeys: c.MaxKeys, spoolDir: c.SpoolDir, spoolBytes: c.SpoolBytes, now: c.Now, log: c.Logger}),
@@ -115,7 +116,7 @@ func newService(c Config, options ...option) (*Service, error) {
 	return s, nil
 }
 
-func newReader[T any](c Config, t *trust, about subject, limit int, by codec[T], load func(context.Context, string) (T, uint64, error)) *reader[T] {
+func newReader[T any](c Config, t *trust, about freshness.Subject, limit int, by codec[T], load func(context.Context, string) (T, uint64, error)) *reader[T] {
 	return &reader[T]{
 		trust: t, subject: about,
 		present: newTable(limit, c.MaxBytes, hotValues, by), absent: newTable(c.MaxNegative, c.MaxBytes, hotAbsentValues, by),

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"extauthz/cachesvc/internal/freshness"
 	"extauthz/cachesvc/store"
 )
 
@@ -44,7 +45,7 @@ var (
 // *shared is none. Safe for concurrent use.
 type shared struct {
 	store   Shared
-	clock   *clock
+	clock   *freshness.Clock
 	log     *slog.Logger
 	budget  time.Duration // of what a check waits for
 	breaker *breaker
@@ -57,7 +58,7 @@ type shared struct {
 	dropped atomic.Uint64
 }
 
-func newShared(s Shared, clock *clock, log *slog.Logger, budget time.Duration) *shared {
+func newShared(s Shared, clock *freshness.Clock, log *slog.Logger, budget time.Duration) *shared {
 	if s == nil {
 		return nil
 	}
@@ -70,14 +71,14 @@ func (s *shared) do(ctx context.Context, op string, budget time.Duration, call f
 	if s == nil {
 		return errNotShared
 	}
-	start := s.clock.monotonic()
+	start := s.clock.Monotonic()
 	if !s.breaker.allow(start) {
 		return errLeftAlone
 	}
 	limited, cancel := context.WithTimeout(ctx, budget)
 	err := call(limited)
 	cancel()
-	end := s.clock.monotonic()
+	end := s.clock.Monotonic()
 	s.observe(op, end-start)
 	if err != nil && ctx.Err() != nil { // whoever asked has left
 		s.breaker.spared()

@@ -40,13 +40,13 @@ type Status struct {
 
 // Status tells the present state.
 func (s *Service) Status() Status {
-	now := s.trust.clock.monotonic()
+	now := s.trust.clock.Monotonic()
 	st := Status{
 		FeedAge:       -1,
-		LeaseHolds:    s.trust.lease.holds(now),
-		DatabaseUp:    !s.trust.outage.down.Load(),
-		DatabaseAhead: time.Duration(s.trust.clock.drift.Load()),
-		RecentChanges: s.trust.recent.size(),
+		LeaseHolds:    s.trust.lease.Fresh(now),
+		DatabaseUp:    !s.trust.outage.Down.Load(),
+		DatabaseAhead: time.Duration(s.trust.clock.Drift.Load()),
+		RecentChanges: s.trust.recent.Size(),
 		UsagePending:  s.usage.pending(),
 		UsageExposed:  s.usage.exposed.Load(),
 		Members:       -1,
@@ -56,7 +56,7 @@ func (s *Service) Status() Status {
 	if s.members != nil {
 		st.Members = s.members.count()
 	}
-	if age, ok := s.trust.lease.age(now); ok {
+	if age, ok := s.trust.lease.Age(now); ok {
 		st.FeedAge = age
 	}
 	select {
@@ -82,7 +82,7 @@ func (s *Service) state(now time.Duration, st Status) State {
 		return StateServing
 	case st.DatabaseUp:
 		return StateRevalidating
-	case s.trust.lease.stands(now):
+	case s.trust.lease.WithinMaxStale(now):
 		return StateAway
 	default:
 		return StateExhausted

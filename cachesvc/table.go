@@ -4,6 +4,8 @@ import (
 	"hash/maphash"
 	"sync"
 	"sync/atomic"
+
+	"extauthz/cachesvc/internal/freshness"
 )
 
 // The bounds of a table's bytes. The upper one keeps the segments of a shard within
@@ -137,14 +139,14 @@ func (t *table[T]) get(id string, into *value[T]) *value[T] {
 
 // read sets v to the record at p. What was asked of v before says nothing of it.
 func (sh *shard[T]) read(p place, v *value[T]) {
-	v.checked.Store(0)
+	v.Checked.Store(0)
 	v.refreshing.Store(false)
 	v.room.empty()
 	f := fields{textOf(sh.arena.payload(p))}
 	v.id = v.room.keep(f.text(int(f.uvarint())))
 	var nothing T
 	v.data = nothing
-	if f.stamp(&v.stamp); v.found {
+	if f.stamp(&v.Stamp); v.Found {
 		sh.codec.read(f.rest, v)
 	}
 }
@@ -198,8 +200,8 @@ func (sh *shard[T]) fits(i, size int) bool {
 // write sets the buffer to the record.
 func (sh *shard[T]) write(id string, v *value[T]) {
 	b := appendText(sh.buffer[:0], id)
-	b = appendStamp(b, &v.stamp)
-	if v.found {
+	b = appendStamp(b, &v.Stamp)
+	if v.Found {
 		b = sh.codec.append(b, id, v)
 	}
 	sh.buffer = b
@@ -240,10 +242,10 @@ func (sh *shard[T]) release(p place) { sh.discard(sh.arena.payload(p)) }
 
 // discard gives back what written bytes have in common with others.
 func (sh *shard[T]) discard(written []byte) {
-	var s stamp
+	var s freshness.Stamp
 	f := fields{textOf(written)}
 	f.text(int(f.uvarint()))
-	if f.stamp(&s); s.found {
+	if f.stamp(&s); s.Found {
 		sh.codec.release(f.rest)
 	}
 }
@@ -343,11 +345,11 @@ func (t *table[T]) claim(id string, v *value[T]) bool {
 		return false
 	}
 	p := slotPlace(sh.index.slots[i])
-	var s stamp
+	var s freshness.Stamp
 	f := fields{textOf(sh.arena.payload(p))}
 	f.text(int(f.uvarint()))
 	f.stamp(&s)
-	if s.asOf != v.asOf || s.seq != v.seq {
+	if s.AsOf != v.AsOf || s.Seq != v.Seq {
 		return false
 	}
 	before := sh.arena.head(p).Or(uint32(headRefreshing))

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/freshness"
 )
 
 // Bounds of a table as large as the service's.
@@ -30,10 +31,10 @@ const tooLarge = 200_000
 func keyValue(r *rand.Rand, id string) *value[credential] {
 	v := &value[credential]{}
 	span := func() time.Duration { return time.Duration(r.Int64N(int64(1<<uint(1+r.IntN(61))))) - time.Second }
-	v.version, v.seq, v.generation = r.Uint64()>>r.IntN(64), r.Uint64()>>r.IntN(64), r.Uint64()>>r.IntN(64)
-	v.asOf, v.expires, v.until = span(), span(), span()
-	v.shared, v.unvouched = r.IntN(2) == 0, r.IntN(2) == 0
-	if v.found = r.IntN(8) > 0; !v.found {
+	v.Version, v.Seq, v.Generation = r.Uint64()>>r.IntN(64), r.Uint64()>>r.IntN(64), r.Uint64()>>r.IntN(64)
+	v.AsOf, v.Expires, v.UsableUntil = span(), span(), span()
+	v.Shared, v.OutsideLease = r.IntN(2) == 0, r.IntN(2) == 0
+	if v.Found = r.IntN(8) > 0; !v.Found {
 		return v
 	}
 	some := func() bool { return r.IntN(4) == 0 }
@@ -61,7 +62,7 @@ func keyValue(r *rand.Rand, id string) *value[credential] {
 	for i := range digest {
 		digest[i] = byte(r.Uint32())
 	}
-	rec := authz.Record{ID: uuid(), UserID: uuid(), Name: word(), Prefix: id, Scopes: sets(), Active: !some(), CreatedAt: moment(), Version: v.version, Environment: "live"}
+	rec := authz.Record{ID: uuid(), UserID: uuid(), Name: word(), Prefix: id, Scopes: sets(), Active: !some(), CreatedAt: moment(), Version: v.Version, Environment: "live"}
 	rec.UpdatedAt = rec.CreatedAt
 	if some() {
 		rec.UpdatedAt, rec.Prefix, rec.Version = moment(), word(), r.Uint64()
@@ -102,7 +103,7 @@ func differs(got, put *value[credential]) string {
 		asOf, expires, until     time.Duration
 	}
 	of := func(v *value[credential]) plain {
-		return plain{v.found, v.shared, v.unvouched, v.version, v.seq, v.generation, v.asOf, v.expires, v.until}
+		return plain{v.Found, v.Shared, v.OutsideLease, v.Version, v.Seq, v.Generation, v.AsOf, v.Expires, v.UsableUntil}
 	}
 	if a, b := of(got), of(put); a != b {
 		return fmt.Sprintf("stamp %+v, want %+v", a, b)
@@ -180,10 +181,10 @@ func (k *keyCodec) check(t *table[credential]) error {
 			if slot == 0 {
 				continue
 			}
-			var s stamp
+			var s freshness.Stamp
 			f := fields{textOf(sh.arena.payload(slotPlace(slot)))}
 			f.plain()
-			if f.stamp(&s); !s.found {
+			if f.stamp(&s); !s.Found {
 				continue
 			}
 			if flags := f.keyFlags(); flags&keyScopesCommon != 0 {
@@ -236,7 +237,7 @@ func playTable(seed uint64, limit int, steps []byte) error {
 			delete(model, id)
 		case 4:
 			version := r.Uint64()
-			match := func(v *value[credential]) bool { return (v.version^version)&7 == 0 }
+			match := func(v *value[credential]) bool { return (v.Version^version)&7 == 0 }
 			before := table.len()
 			if dropped := table.dropWhere(match); before-dropped != table.len() {
 				return fmt.Errorf("step %d: %d of %d dropped, %d left", n, dropped, before, table.len())
@@ -244,7 +245,7 @@ func playTable(seed uint64, limit int, steps []byte) error {
 			maps.DeleteFunc(model, func(_ string, v *value[credential]) bool { return match(v) })
 		case 5:
 			if v := table.get(id, nil); v != nil {
-				if stale := (&value[credential]{stamp: stamp{asOf: v.asOf + 1}}); table.claim(id, stale) {
+				if stale := (&value[credential]{Stamp: freshness.Stamp{AsOf: v.AsOf + 1}}); table.claim(id, stale) {
 					return fmt.Errorf("step %d: an older value of %s was claimed", n, id)
 				}
 				if got := table.claim(id, v); got == claimed[id] {
@@ -258,11 +259,11 @@ func playTable(seed uint64, limit int, steps []byte) error {
 				if got == nil {
 					continue
 				}
-				if got.checked.Swap(1) > 1 {
+				if got.Checked.Swap(1) > 1 {
 					return fmt.Errorf("step %d: %s counts as checked", n, id)
 				}
 				if got == scratch {
-					got.checked.Store(2)
+					got.Checked.Store(2)
 				}
 				if want == nil {
 					return fmt.Errorf("step %d: %s is there and was dropped", n, id)
@@ -371,15 +372,15 @@ func TestWhatIsGotStaysWhatItWas(t *testing.T) {
 }
 
 func fingerprint(v *value[credential]) *string {
-	s := fmt.Sprintf("%+v %+v", v.data.record, v.asOf)
+	s := fmt.Sprintf("%+v %+v", v.data.record, v.AsOf)
 	return &s
 }
 
 // sameValue compares what was put under another id.
 func sameValue(got, put *value[credential]) bool {
 	other := value[credential]{data: put.data}
-	other.found, other.shared, other.unvouched = put.found, put.shared, put.unvouched
-	other.version, other.seq, other.generation = put.version, put.seq, put.generation
-	other.asOf, other.expires, other.until = put.asOf, put.expires, put.until
-	return got.asOf == put.asOf && differs(got, &other) == ""
+	other.Found, other.Shared, other.OutsideLease = put.Found, put.Shared, put.OutsideLease
+	other.Version, other.Seq, other.Generation = put.Version, put.Seq, put.Generation
+	other.AsOf, other.Expires, other.UsableUntil = put.AsOf, put.Expires, put.UsableUntil
+	return got.AsOf == put.AsOf && differs(got, &other) == ""
 }

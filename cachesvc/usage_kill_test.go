@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/freshness"
 	redisstore "extauthz/cachesvc/store/redis"
 	"extauthz/e2e/parts"
 	"extauthz/models"
@@ -91,7 +92,7 @@ func countUses(point string) error {
 		if err != nil {
 			return err
 		}
-		config.shared = newShared(shared, newClock(time.Now), config.log, 50*time.Millisecond)
+		config.shared = newShared(shared, freshness.NewClock(time.Now), config.log, 50*time.Millisecond)
 	}
 	s := newUsage(config)
 	var from, to int

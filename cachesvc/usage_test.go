@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 	"unsafe"
+
+	"extauthz/cachesvc/internal/freshness"
 )
 
 const (
@@ -26,7 +28,7 @@ func newRecorder(t testing.TB, sink usageSink, shared Shared, edits ...func(*usa
 	c := usageConfig{sink: sink, source: rand.Text(), every: testFlushEvery, collectEvery: testCollectEvery, at: testFlushAt,
 		maxKeys: 1_000_000, spoolBytes: 32 << 20, now: time.Now, log: slog.New(slog.DiscardHandler)}
 	if shared != nil {
-		c.shared = newShared(shared, newClock(time.Now), c.log, 50*time.Millisecond)
+		c.shared = newShared(shared, freshness.NewClock(time.Now), c.log, 50*time.Millisecond)
 	}
 	for _, edit := range edits {
 		edit(&c)

@@ -36,15 +36,15 @@ func (s *Service) UserKeys(ctx context.Context, user string, load func(context.C
 	}
 	s.listCounts.localMiss.Add(1)
 	list := userList{}
-	asOf := s.trust.clock.monotonic()
+	asOf := s.trust.clock.Monotonic()
 	list.Epoch, list.Place = s.feedPlace()
-	list.AsOf = s.trust.clock.database(asOf)
-	_, generation := s.trust.recent.begin()
+	list.AsOf = s.trust.clock.DatabaseTime(asOf)
+	_, generation := s.trust.recent.Begin()
 	records, err := load(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if len(records) <= userListLimit && s.trust.lease.holds(asOf) && s.trust.recent.same(generation) {
+	if len(records) <= userListLimit && s.trust.lease.Fresh(asOf) && s.trust.recent.SameGeneration(generation) {
 		for i := range records {
 			list.Keys = append(list.Keys, newSharedKey(&records[i], source{}))
 		}
@@ -54,7 +54,7 @@ func (s *Service) UserKeys(ctx context.Context, user string, load func(context.C
 }
 
 func (s *Service) cachedUserList(ctx context.Context, user, key string) ([]authz.Record, bool) {
-	if !s.trust.lease.holds(s.trust.clock.monotonic()) {
+	if !s.trust.lease.Fresh(s.trust.clock.Monotonic()) {
 		return nil, false
 	}
 	epoch, _ := s.feedPlace()
@@ -72,8 +72,8 @@ func (s *Service) cachedUserList(ctx context.Context, user, key string) ([]authz
 		s.log.Warn("a cached list of a user's keys could not be read; the database is asked", "error", err)
 		return nil, false
 	}
-	asOf, now := s.trust.readAt(list.AsOf), s.trust.clock.monotonic()
-	if list.Epoch != epoch || now >= asOf+s.userListTTL || s.trust.recent.listStale(user, list.Place, asOf) {
+	asOf, now := s.trust.readAt(list.AsOf), s.trust.clock.Monotonic()
+	if list.Epoch != epoch || now >= asOf+s.userListTTL || s.trust.recent.ListStale(user, list.Place, asOf) {
 		return nil, false
 	}
 	records := make([]authz.Record, len(list.Keys))

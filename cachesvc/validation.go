@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/freshness"
 	"extauthz/cachesvc/store"
 )
 
@@ -17,7 +18,7 @@ func (s *Service) Lookup(ctx context.Context, prefix string, into *authz.Scratch
 	if err != nil {
 		return authz.Entry{}, err
 	}
-	if !v.found {
+	if !v.Found {
 		return authz.Entry{Layer: layer}, nil
 	}
 	return authz.Entry{Record: &v.data.record, Verifier: v.data.verifier, Layer: layer}, nil
@@ -56,7 +57,7 @@ func (s *Service) fetchKey(ctx context.Context, prefix string) *value[credential
 	}
 	v := &value[credential]{}
 	epoch := s.epoch()
-	v.seq, v.generation = s.trust.recent.begin()
+	v.Seq, v.Generation = s.trust.recent.Begin()
 	data, found, err := s.shared.get(ctx, validationKeys+prefix)
 	if err != nil {
 		s.sharedCounts.errors.Add(1)
@@ -72,11 +73,11 @@ func (s *Service) fetchKey(ctx context.Context, prefix string) *value[credential
 		s.refused("validation", prefix, err)
 		return nil
 	}
-	v.found, v.shared, v.version, v.data = true, true, c.record.Version, *c
-	v.asOf = s.trust.readAt(from.AsOf)
+	v.Found, v.Shared, v.Version, v.data = true, true, c.record.Version, *c
+	v.AsOf = s.trust.readAt(from.AsOf)
 	s.keys.limit(v)
-	now := s.trust.clock.monotonic()
-	if from.Epoch != epoch || now >= v.expires || v.asOf > now+asOfSlack {
+	now := s.trust.clock.Monotonic()
+	if from.Epoch != epoch || now >= v.Expires || v.AsOf > now+freshness.AsOfSlack {
 		s.sharedCounts.misses.Add(1)
 		return nil
 	}
@@ -95,13 +96,13 @@ func (s *Service) shareKey(v *value[credential]) {
 // sharedItem is a key for the shared store; false where its age or its epoch
 // can't be told.
 func (s *Service) sharedItem(v *value[credential]) (store.Item, bool) {
-	now := s.trust.clock.monotonic()
+	now := s.trust.clock.Monotonic()
 	epoch := s.epoch()
-	ttl := jittered(s.keys.ttl, s.keys.jitter()) - (now - v.asOf)
-	if epoch == "" || ttl <= 0 || !s.trust.lease.stands(now) || !s.trust.recent.same(v.generation) {
+	ttl := jittered(s.keys.ttl, s.keys.jitter()) - (now - v.AsOf)
+	if epoch == "" || ttl <= 0 || !s.trust.lease.WithinMaxStale(now) || !s.trust.recent.SameGeneration(v.Generation) {
 		return store.Item{}, false
 	}
-	data, err := encodeKey(*s.sealing.Load(), &v.data, source{epoch, s.trust.clock.database(v.asOf)})
+	data, err := encodeKey(*s.sealing.Load(), &v.data, source{epoch, s.trust.clock.DatabaseTime(v.AsOf)})
 	if err != nil {
 		s.log.Warn("a key can't be written to Redis", "prefix", v.data.record.Prefix, "error", err)
 		return store.Item{}, false

@@ -12,6 +12,7 @@ import (
 	"unsafe"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/freshness"
 )
 
 // bubble runs a test in simulated time, with a database that holds the key "k".
@@ -268,7 +269,7 @@ func TestADatabaseThatIsBackIsFoundWithoutTheFeed(t *testing.T) {
 		wantEntry(t, s, "k", true, authz.LayerLocal)
 		db.commit("k", revoked)
 		c.set(func(c *connection) { c.lookup = failing(nil) })
-		time.Sleep(probePause)
+		time.Sleep(freshness.ProbePause)
 		wantEntry(t, s, "k", false, authz.LayerDatabase)
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/freshness"
 	"extauthz/cachesvc/store"
 )
 
@@ -105,11 +106,11 @@ func (s *Service) Warm(ctx context.Context, limit int) (Warmed, error) {
 	}
 	s.warm.only.Lock()
 	defer s.warm.only.Unlock()
-	w := warming{service: s, start: s.trust.clock.monotonic()}
-	w.seq, w.generation = s.trust.recent.begin()
+	w := warming{service: s, start: s.trust.clock.Monotonic()}
+	w.seq, w.generation = s.trust.recent.Begin()
 	err := s.warm.source.MostUsed(ctx, min(limit, s.maxKeys), func(r authz.Record, v authz.Verifier) error { return w.take(ctx, r, v) })
 	w.flush(ctx)
-	w.done.Took = s.trust.clock.monotonic() - w.start
+	w.done.Took = s.trust.clock.Monotonic() - w.start
 	if err != nil {
 		return w.done, fmt.Errorf("warming: %w", err)
 	}
@@ -134,14 +135,14 @@ func (w *warming) take(ctx context.Context, r authz.Record, verifier authz.Verif
 			return err
 		}
 	}
-	if _, valid := s.keys.lookup(r.Prefix, s.trust.clock.monotonic(), &w.seen); valid {
+	if _, valid := s.keys.lookup(r.Prefix, s.trust.clock.Monotonic(), &w.seen); valid {
 		return nil
 	}
 	v := &value[credential]{data: credential{record: r, verifier: verifier}}
-	v.found, v.version, v.asOf = true, r.Version, w.start
-	v.seq, v.generation, v.unvouched = w.seq, w.generation, !s.trust.lease.holds(w.start)
+	v.Found, v.Version, v.AsOf = true, r.Version, w.start
+	v.Seq, v.Generation, v.OutsideLease = w.seq, w.generation, !s.trust.lease.Fresh(w.start)
 	s.keys.limit(v)
-	if !s.trust.recent.fresh(topic{subject: subjectKey, id: r.Prefix}, &v.stamp) {
+	if !s.trust.recent.Fresh(freshness.Topic{Subject: freshness.SubjectKey, ID: r.Prefix}, &v.Stamp) {
 		return nil
 	}
 	s.keys.present.put(r.Prefix, v)
@@ -160,7 +161,7 @@ func (w *warming) take(ctx context.Context, r authz.Record, verifier authz.Verif
 // slow holds the pace.
 func (w *warming) slow(ctx context.Context) error {
 	due := w.start + time.Duration(w.read)*time.Second/time.Duration(w.service.warm.PerSecond)
-	wait := due - w.service.trust.clock.monotonic()
+	wait := due - w.service.trust.clock.Monotonic()
 	if wait <= 0 {
 		return ctx.Err()
 	}

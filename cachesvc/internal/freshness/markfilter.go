@@ -1,18 +1,18 @@
-package cachesvc
+package freshness
 
 import (
 	"hash/maphash"
 	"sync/atomic"
 )
 
-// unmarked answers for topics of which [recent] has no mark, which are nearly
+// markFilter answers for topics of which [recent] has no mark, which are nearly
 // all, without its lock: so look-ups neither meet in one place nor wait while a
 // long list of changes is learned. Each topic has one of its bits, which is set
 // before a change of the topic counts as learned, and stays set at least as long
 // as there is a mark.
-type unmarked struct {
+type markFilter struct {
 	generation uint64
-	all        everything
+	all        allTopics
 	bits       [markedBits / 64]atomic.Uint64
 }
 
@@ -20,32 +20,32 @@ type unmarked struct {
 // lock that needs not go there, and takes 8 KiB.
 const markedBits = 1 << 16
 
-func (u *unmarked) bit(hash uint64) (word *atomic.Uint64, mask uint64) {
+func (u *markFilter) bit(hash uint64) (word *atomic.Uint64, mask uint64) {
 	at := hash % markedBits
 	return &u.bits[at/64], 1 << (at % 64)
 }
 
-func (r *recent) hash(t topic) uint64 { return maphash.String(r.seed, t.id) + uint64(t.subject) }
+func (r *Window) hash(t Topic) uint64 { return maphash.String(r.seed, t.ID) + uint64(t.Subject) }
 
-// mayBeMarked tells whether the lock has to be asked for this topic.
-func (u *unmarked) mayBeMarked(hash uint64) bool {
+// mayContain tells whether the lock has to be asked for this topic.
+func (u *markFilter) mayContain(hash uint64) bool {
 	word, mask := u.bit(hash)
 	return word.Load()&mask != 0
 }
 
-func (u *unmarked) mark(hash uint64) {
+func (u *markFilter) add(hash uint64) {
 	word, mask := u.bit(hash)
 	word.Or(mask)
 }
 
-// publish makes what is asked without the lock anew: after a change of what it
+// publishFilter makes what is asked without the lock anew: after a change of what it
 // holds beside the bits, and when most bits are those of marks that are gone.
 // The lock is held.
-func (r *recent) publish() {
-	u := &unmarked{generation: r.generation, all: r.all}
+func (r *Window) publishFilter() {
+	u := &markFilter{generation: r.generation, all: r.all}
 	for t := range r.marks {
-		u.mark(r.hash(t))
+		u.add(r.hash(t))
 	}
 	r.bitsSet = len(r.marks)
-	r.unmarked.Store(u)
+	r.filter.Store(u)
 }
