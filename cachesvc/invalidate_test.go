@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/cachetest"
 	"extauthz/cachesvc/internal/freshness"
 )
 
@@ -19,8 +20,8 @@ func TestWhatIsInvalidatedIsReadAgainAndRemembered(t *testing.T) {
 		"tag apikey-validation": {Tag: "apikey-validation"}, "tag apikey-id-k": {Tag: "apikey-id-k"},
 		"tag apikey-user-user-k": {Tag: "apikey-user-user-k"},
 	} {
-		bubble(t, func(t *testing.T, db *database, c *connection) {
-			db.commit("other", as)
+		bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
+			db.Commit("other", cachetest.Unchanged)
 			s := start(t, Config{Database: c})
 			wantEntry(t, s, "k", true, authz.LayerDatabase)
 			wantEntry(t, s, "other", true, authz.LayerDatabase)
@@ -40,7 +41,7 @@ func TestWhatIsInvalidatedIsReadAgainAndRemembered(t *testing.T) {
 }
 
 func TestATargetNamesOneThing(t *testing.T) {
-	s, err := New(Config{Database: newDatabase().connect()})
+	s, err := New(Config{Database: cachetest.NewDatabase().Connect()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,9 +53,9 @@ func TestATargetNamesOneThing(t *testing.T) {
 }
 
 func TestAFlightBegunBeforeAnInvalidationIsNotKept(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
-		c.set(func(c *connection) { c.lookup = taking(50 * time.Millisecond) })
+		c.Edit(func(c *cachetest.Connection) { c.Lookup = taking(50 * time.Millisecond) })
 		go func() { _, _ = s.Lookup(context.Background(), "k", nil) }()
 		synctest.Wait()
 		if _, err := s.Invalidate(t.Context(), Target{All: true}, "", ""); err != nil {
@@ -66,7 +67,7 @@ func TestAFlightBegunBeforeAnInvalidationIsNotKept(t *testing.T) {
 }
 
 func TestTheHistoryIsBoundedAndNewestFirst(t *testing.T) {
-	s, err := New(Config{Database: newDatabase().connect()})
+	s, err := New(Config{Database: cachetest.NewDatabase().Connect()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,37 +81,37 @@ func TestTheHistoryIsBoundedAndNewestFirst(t *testing.T) {
 }
 
 func TestRolesFollowTheSameRules(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		read := authz.Scopes{{Resource: "orders", Actions: []string{"read"}}}
 		both := authz.Scopes{{Resource: "orders", Actions: []string{"create", "read"}}}
-		db.commitRole("reader", read)
+		db.CommitRole("reader", read)
 		s := start(t, Config{Database: c})
 		want := func(want authz.Scopes, reads int) {
 			t.Helper()
 			got, err := s.RoleScopes(t.Context(), &authz.Record{Roles: []string{"none", "reader"}}, authz.Need{})
-			if err != nil || !reflect.DeepEqual(got, want) || db.roleReads != reads {
-				t.Fatalf("scopes %v, %v after %d queries; want %v after %d", got, err, db.roleReads, want, reads)
+			if err != nil || !reflect.DeepEqual(got, want) || db.RoleReads != reads {
+				t.Fatalf("scopes %v, %v after %d queries; want %v after %d", got, err, db.RoleReads, want, reads)
 			}
 		}
 		want(read, 2)
 		want(read, 2)
-		s.Changed(t.Context(), db.commitRole("reader", both))
+		s.Changed(t.Context(), db.CommitRole("reader", both))
 		want(both, 3)
-		db.commitRole("reader", read)
+		db.CommitRole("reader", read)
 		time.Sleep(DefaultPoll)
 		synctest.Wait()
 		want(read, 4)
 		// A deletion whose version is not known.
-		db.mu.Lock()
-		delete(db.roles, "reader")
-		db.mu.Unlock()
+		db.Mu.Lock()
+		delete(db.Roles, "reader")
+		db.Mu.Unlock()
 		s.Changed(t.Context(), []authz.Change{{Kind: authz.ChangeRole, Role: "reader"}})
 		want(nil, 5)
 	})
 }
 
 func TestAUsersListIsDroppedByAnyChangeOfItsKeys(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
 		record := authz.Record{
 			ID: "id-k", UserID: "user-k", Name: "ключ", Prefix: "k", Active: true, CreatedAt: time.Now().UTC().Round(0),
@@ -140,11 +141,11 @@ func TestAUsersListIsDroppedByAnyChangeOfItsKeys(t *testing.T) {
 		list(nil)
 		list(nil)
 		wantLoads("twice", 1)
-		s.Changed(t.Context(), db.commit("other", as))
+		s.Changed(t.Context(), db.Commit("other", cachetest.Unchanged))
 		list(nil)
 		wantLoads("after another user's change", 1)
-		s.Changed(t.Context(), db.commit("k", named))
-		list(func() { s.Changed(t.Context(), db.commit("k", named)) })
+		s.Changed(t.Context(), db.Commit("k", cachetest.Renamed))
+		list(func() { s.Changed(t.Context(), db.Commit("k", cachetest.Renamed)) })
 		list(nil)
 		wantLoads("after a change, and one during the load", 3)
 		time.Sleep(freshness.AsOfSlack + DefaultPoll)
@@ -152,7 +153,7 @@ func TestAUsersListIsDroppedByAnyChangeOfItsKeys(t *testing.T) {
 		list(nil)
 		list(nil)
 		wantLoads("once the feed has told of it", 4)
-		c.set(func(c *connection) { c.feed = failing(errAway) })
+		c.Edit(func(c *cachetest.Connection) { c.Feed = failing(cachetest.ErrAway) })
 		time.Sleep(DefaultLease)
 		list(nil)
 		wantLoads("without a lease", 5)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/cachetest"
 )
 
 // largestKey has as much metadata as a key may have: 32 texts of 1,024 bytes.
@@ -117,11 +118,11 @@ func TestWhatIsHeldInCommonHasABound(t *testing.T) {
 
 func TestTable_AKeyTakesLessThanTwoHundredBytes(t *testing.T) {
 	const n = 20_000
-	p := population{newDatabase().connect(), n, kindReference}
+	p := cachetest.Population{cachetest.NewDatabase().Connect(), n, cachetest.KindReference}
 	table := newTable(n, testBytes, hotValues, newKeyCodec())
 	for i := range n {
 		v := &value[credential]{}
-		v.data.record, v.data.verifier = p.key(i)
+		v.data.record, v.data.verifier = p.Key(i)
 		v.Found, v.Version = true, v.data.record.Version
 		v.AsOf, v.Expires, v.UsableUntil = time.Second, 300*time.Second, 600*time.Second
 		table.put(v.data.record.Prefix, v)

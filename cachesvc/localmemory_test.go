@@ -12,13 +12,14 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/cachetest"
 )
 
 // warmed is a service with all of a population in L1 and in its filter.
-func warmed(t testing.TB, p population, limit int) *Service {
+func warmed(t testing.TB, p cachetest.Population, limit int) *Service {
 	t.Helper()
 	s := start(t, Config{Database: p, Members: p, MostUsed: p, MaxKeys: limit, Warm: WarmConfig{PerSecond: 1 << 30}})
-	if _, err := s.Warm(t.Context(), p.n); err != nil {
+	if _, err := s.Warm(t.Context(), p.N); err != nil {
 		t.Fatal(err)
 	}
 	for s.Status().Members < 0 {
@@ -44,24 +45,24 @@ func resident(t testing.TB) int {
 // go test -run '^$' -bench 'Memory/keys=1000000$/reference' -benchtime 1x ./cachesvc
 func BenchmarkMemory(b *testing.B) {
 	for _, n := range []int{100_000, 1_000_000} {
-		for _, kind := range []kind{kindReference, kindOwnScopes, kindLarge} {
+		for _, kind := range []cachetest.KeyKind{cachetest.KindReference, cachetest.KindOwnScopes, cachetest.KindLarge} {
 			b.Run(fmt.Sprintf("keys=%d/%s", n, kind), func(b *testing.B) {
 				for b.Loop() {
-					measureMemory(b, population{newDatabase().connect(), n, kind})
+					measureMemory(b, cachetest.Population{cachetest.NewDatabase().Connect(), n, kind})
 				}
 			})
 		}
 	}
 }
 
-func measureMemory(b *testing.B, p population) {
+func measureMemory(b *testing.B, p cachetest.Population) {
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	s := warmed(b, p, p.n)
+	s := warmed(b, p, p.N)
 	for range 3 { // as many as may be are kept as they were read
-		for i := range p.n / 10 {
-			if _, err := s.Lookup(b.Context(), p.prefix(i*10), nil); err != nil {
+		for i := range p.N / 10 {
+			if _, err := s.Lookup(b.Context(), p.Prefix(i*10), nil); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -85,10 +86,10 @@ func measureMemory(b *testing.B, p population) {
 // BenchmarkLookup tells the processor time of a look-up in a million keys, by
 // how many of them are in use, at random.
 func BenchmarkLookup(b *testing.B) {
-	p := population{newDatabase().connect(), 1_000_000, kindReference}
+	p := cachetest.Population{cachetest.NewDatabase().Connect(), 1_000_000, cachetest.KindReference}
 	prefixes := make([]string, 100_000)
 	for i := range prefixes {
-		prefixes[i] = p.prefix(i * 10)
+		prefixes[i] = p.Prefix(i * 10)
 	}
 	s := warmed(b, p, 0)
 	for _, used := range []int{1, 1000, 10_000, 100_000} {
@@ -125,8 +126,8 @@ func processorTime(t testing.TB) time.Duration {
 }
 
 func TestNoHitAllocatesWithAScratch(t *testing.T) {
-	for _, kind := range []kind{kindReference, kindOwnScopes, kindLarge} {
-		p := population{newDatabase().connect(), 100_000, kind}
+	for _, kind := range []cachetest.KeyKind{cachetest.KindReference, cachetest.KindOwnScopes, cachetest.KindLarge} {
+		p := cachetest.Population{cachetest.NewDatabase().Connect(), 100_000, kind}
 		s := warmed(t, p, 0)
 		var scratch *authz.Scratch
 		lookup := func(i int) {
@@ -135,7 +136,7 @@ func TestNoHitAllocatesWithAScratch(t *testing.T) {
 			}
 		}
 		for i := range prefixOf {
-			prefixOf[i] = p.prefix(i)
+			prefixOf[i] = p.Prefix(i)
 		}
 		for range 3 { // all that may be hot is
 			for i := range 20_000 {
@@ -143,7 +144,7 @@ func TestNoHitAllocatesWithAScratch(t *testing.T) {
 			}
 		}
 		next := 50_000
-		if n := testing.AllocsPerRun(5000, func() { lookup(next); next++ }); kind == kindReference && n > 1 {
+		if n := testing.AllocsPerRun(5000, func() { lookup(next); next++ }); kind == cachetest.KindReference && n > 1 {
 			t.Errorf("%s: a cold look-up without a scratch allocates %v times", kind, n)
 		}
 		scratch = &authz.Scratch{}

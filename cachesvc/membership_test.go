@@ -10,10 +10,11 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/cachetest"
 )
 
 // guarded starts a service that knows its members.
-func guarded(t *testing.T, c *connection) *Service {
+func guarded(t *testing.T, c *cachetest.Connection) *Service {
 	t.Helper()
 	s := start(t, Config{Database: c, Members: c})
 	synctest.Wait()
@@ -43,12 +44,12 @@ func flood(t *testing.T, s *Service, n int) (throttled int) {
 }
 
 func TestAFloodOfForgedKeysCostsABoundedNumberOfLookups(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := guarded(t, c)
 		began, throttled := time.Now(), flood(t, s, 20_000)
 		took := time.Since(began)
-		if most := unknownBurst + int(unknownPerSecond*took.Seconds()) + 1; db.keyReads > most {
-			t.Errorf("%d look-ups for 20,000 forged keys in %v", db.keyReads, took)
+		if most := unknownBurst + int(unknownPerSecond*took.Seconds()) + 1; db.KeyReads > most {
+			t.Errorf("%d look-ups for 20,000 forged keys in %v", db.KeyReads, took)
 		}
 		if throttled == 0 || took > inquiryPause+inquiryWait {
 			t.Errorf("%d were throttled, after %v: too many waited", throttled, took)
@@ -74,13 +75,13 @@ func TestMembership_ANewKeyIsNeverUnknown(t *testing.T) {
 		{"well", func() (time.Duration, time.Duration, error) { return 0, time.Millisecond, nil }, true},
 		{"answers late", func() (time.Duration, time.Duration, error) { return 0, 60 * time.Millisecond, nil }, true},
 		{"slow", func() (time.Duration, time.Duration, error) { return 0, 700 * time.Millisecond, nil }, false},
-		{"away", func() (time.Duration, time.Duration, error) { return 0, 0, errAway }, false},
+		{"away", func() (time.Duration, time.Duration, error) { return 0, 0, cachetest.ErrAway }, false},
 	} {
 		for _, heavy := range []bool{false, true} {
 			t.Run(fmt.Sprintf("feed %s, heavy %v", feed.name, heavy), func(t *testing.T) {
-				bubble(t, func(t *testing.T, db *database, c *connection) {
+				bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 					s := guarded(t, c)
-					c.set(func(c *connection) { c.feed = feed.does })
+					c.Edit(func(c *cachetest.Connection) { c.Feed = feed.does })
 					sizes := []int{unknownBurst + 50, 60, 60}
 					if heavy {
 						sizes = []int{800, 800, 800}
@@ -95,10 +96,10 @@ func TestMembership_ANewKeyIsNeverUnknown(t *testing.T) {
 							time.Sleep(time.Duration(r.IntN(30)) * time.Millisecond)
 						}
 						name := fmt.Sprint("new-", i)
-						db.commit(name, as)
+						db.Commit(name, cachetest.Unchanged)
 						e, err := s.Lookup(t.Context(), name, nil)
 						switch {
-						case err == nil && live(e.Record):
+						case err == nil && cachetest.IsLive(e.Record):
 							found++
 						case !errors.Is(err, authz.ErrThrottled):
 							t.Fatalf("the first check of %s: %+v, %v", name, e, err)
@@ -116,25 +117,25 @@ func TestMembership_ANewKeyIsNeverUnknown(t *testing.T) {
 }
 
 func TestAnOwnNewKeyIsFoundAtOnceInAFlood(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := guarded(t, c)
 		flood(t, s, 1000)
-		s.Changed(t.Context(), db.commit("own", as))
+		s.Changed(t.Context(), db.Commit("own", cachetest.Unchanged))
 		wantEntry(t, s, "own", true, authz.LayerDatabase)
 	})
 }
 
 func TestWithoutTheLeaseNothingIsUnknownUnaskedAndAFloodIsThrottled(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := guarded(t, c)
 		flood(t, s, 1000)
-		c.set(func(c *connection) {
-			c.feed = func() (time.Duration, time.Duration, error) { return 0, 0, errAway }
+		c.Edit(func(c *cachetest.Connection) {
+			c.Feed = func() (time.Duration, time.Duration, error) { return 0, 0, cachetest.ErrAway }
 		})
 		time.Sleep(2 * DefaultLease)
-		db.commit("new", as)
+		db.Commit("new", cachetest.Unchanged)
 		wantEntry(t, s, "new", true, authz.LayerDatabase)
-		before, throttled := db.keyReads, 0
+		before, throttled := db.KeyReads, 0
 		for i := range 20_000 {
 			e, err := s.Lookup(t.Context(), fmt.Sprint("forged-", i), nil)
 			if errors.Is(err, authz.ErrThrottled) {
@@ -143,7 +144,7 @@ func TestWithoutTheLeaseNothingIsUnknownUnaskedAndAFloodIsThrottled(t *testing.T
 				t.Fatalf("got %+v, %v: nobody can know that without asking", e, err)
 			}
 		}
-		if reads := db.keyReads - before; reads > unknownBurst || throttled+reads != 20_000 {
+		if reads := db.KeyReads - before; reads > unknownBurst || throttled+reads != 20_000 {
 			t.Errorf("%d look-ups, %d throttled of 20,000 forged keys", reads, throttled)
 		}
 		wantEntry(t, s, "k", true, authz.LayerDatabase) // cold and real
@@ -151,16 +152,16 @@ func TestWithoutTheLeaseNothingIsUnknownUnaskedAndAFloodIsThrottled(t *testing.T
 }
 
 func TestARestoredDatabaseIsKnownAnew(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
-		db.commit("old", as)
-		db.log = nil // long ago: no window of the feed tells of it
-		restore := db.backup()
-		db.commit("old", nil)
-		db.log = nil
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
+		db.Commit("old", cachetest.Unchanged)
+		db.Log = nil // long ago: no window of the feed tells of it
+		restore := db.Backup()
+		db.Commit("old", nil)
+		db.Log = nil
 		s := guarded(t, c)
 		listing := 10 * time.Second // after the state was read
-		c.set(func(c *connection) {
-			c.list = func() (time.Duration, time.Duration, error) { return 0, listing, nil }
+		c.Edit(func(c *cachetest.Connection) {
+			c.List = func() (time.Duration, time.Duration, error) { return 0, listing, nil }
 		})
 		restore("two")
 		time.Sleep(2 * DefaultPoll)
@@ -173,23 +174,23 @@ func TestARestoredDatabaseIsKnownAnew(t *testing.T) {
 			t.Errorf("%d members", n)
 		}
 		flood(t, s, 1000)
-		s.Changed(t.Context(), db.commit("k", named)) // nothing is in L1 on its account
+		s.Changed(t.Context(), db.Commit("k", cachetest.Renamed)) // nothing is in L1 on its account
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
 	})
 }
 
 func TestWhatChangesDuringTheLoadIsKnown(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		slow := 10 * time.Second // after the state was read
-		c.set(func(c *connection) {
-			c.list = func() (time.Duration, time.Duration, error) { return 0, slow, nil }
+		c.Edit(func(c *cachetest.Connection) {
+			c.List = func() (time.Duration, time.Duration, error) { return 0, slow, nil }
 		})
 		s := guarded(t, c)
-		db.commit("during", as)
+		db.Commit("during", cachetest.Unchanged)
 		time.Sleep(slow + DefaultPoll)
 		synctest.Wait()
-		c.set(func(c *connection) {
-			c.list = func() (time.Duration, time.Duration, error) { return 0, 0, nil }
+		c.Edit(func(c *cachetest.Connection) {
+			c.List = func() (time.Duration, time.Duration, error) { return 0, 0, nil }
 		})
 		flood(t, s, 1000)
 		wantEntry(t, s, "during", true, authz.LayerDatabase)
@@ -197,16 +198,16 @@ func TestWhatChangesDuringTheLoadIsKnown(t *testing.T) {
 }
 
 func TestALoadThatFailsIsTriedAgain(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
-		c.set(func(c *connection) {
-			c.list = func() (time.Duration, time.Duration, error) { return 0, 0, errAway }
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
+		c.Edit(func(c *cachetest.Connection) {
+			c.List = func() (time.Duration, time.Duration, error) { return 0, 0, cachetest.ErrAway }
 		})
 		s := guarded(t, c)
 		if n := s.Status().Members; n != -1 {
 			t.Fatalf("%d members without a load", n)
 		}
-		c.set(func(c *connection) {
-			c.list = func() (time.Duration, time.Duration, error) { return 0, 0, nil }
+		c.Edit(func(c *cachetest.Connection) {
+			c.List = func() (time.Duration, time.Duration, error) { return 0, 0, nil }
 		})
 		time.Sleep(2 * memberRetry)
 		synctest.Wait()
@@ -217,12 +218,12 @@ func TestALoadThatFailsIsTriedAgain(t *testing.T) {
 }
 
 func TestAFilterThatIsFullIsMadeAnew(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := guarded(t, c)
 		room := s.members.filter.Load().room
 		var changes []authz.Change
 		for i := range room + room/50 { // some are taken for members, and not counted
-			changes = append(changes, db.commit(fmt.Sprint("k", i), as)...)
+			changes = append(changes, db.Commit(fmt.Sprint("k", i), cachetest.Unchanged)...)
 		}
 		s.Changed(t.Context(), changes)
 		synctest.Wait()
@@ -275,7 +276,7 @@ func TestTheBudgetGivesItsRateAndItsBurst(t *testing.T) {
 }
 
 func BenchmarkAForgedKey(b *testing.B) {
-	c := newDatabase().connect()
+	c := cachetest.NewDatabase().Connect()
 	s := start(b, Config{Database: c, Members: c})
 	<-s.Ready()
 	for s.Status().Members < 0 {

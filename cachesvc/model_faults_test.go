@@ -11,33 +11,34 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/cachetest"
 	"extauthz/cachesvc/internal/freshness"
 )
 
 // oneEpoch hides from a service that its database was restored.
-type oneEpoch struct{ *connection }
+type oneEpoch struct{ *cachetest.Connection }
 
 func (c oneEpoch) FeedStart(ctx context.Context, window time.Duration) (authz.FeedStart, error) {
-	p, err := c.connection.FeedStart(ctx, window)
+	p, err := c.Connection.FeedStart(ctx, window)
 	p.Epoch = "one"
 	return p, err
 }
 
 func (c oneEpoch) ReadFeed(ctx context.Context, from authz.FeedCursor, rows int) (authz.FeedPage, error) {
-	p, err := c.connection.ReadFeed(ctx, from, rows)
+	p, err := c.Connection.ReadFeed(ctx, from, rows)
 	p.Epoch = "one"
 	return p, err
 }
 
 // altered changes what the feed says.
 type altered struct {
-	*connection
+	*cachetest.Connection
 	page  func(from authz.FeedCursor, page *authz.FeedPage)
 	start func(*authz.FeedStart)
 }
 
 func (c altered) ReadFeed(ctx context.Context, from authz.FeedCursor, rows int) (authz.FeedPage, error) {
-	p, err := c.connection.ReadFeed(ctx, from, rows)
+	p, err := c.Connection.ReadFeed(ctx, from, rows)
 	if c.page != nil && err == nil {
 		c.page(from, &p)
 	}
@@ -45,7 +46,7 @@ func (c altered) ReadFeed(ctx context.Context, from authz.FeedCursor, rows int) 
 }
 
 func (c altered) FeedStart(ctx context.Context, window time.Duration) (authz.FeedStart, error) {
-	s, err := c.connection.FeedStart(ctx, window)
+	s, err := c.Connection.FeedStart(ctx, window)
 	if c.start != nil && err == nil {
 		c.start(&s)
 	}
@@ -69,8 +70,8 @@ func (l *lastRead) ReadFeed(ctx context.Context, from authz.FeedCursor, rows int
 	return l.Database.ReadFeed(ctx, from, rows)
 }
 
-func pages(alter func(from authz.FeedCursor, page *authz.FeedPage)) func(*connection) Database {
-	return func(c *connection) Database { return altered{connection: c, page: alter} }
+func pages(alter func(from authz.FeedCursor, page *authz.FeedPage)) func(*cachetest.Connection) Database {
+	return func(c *cachetest.Connection) Database { return altered{Connection: c, page: alter} }
 }
 
 // TestTheModelSeesDeliberateFaults breaks one part of the promise at a time, so
@@ -80,7 +81,7 @@ func TestTheModelSeesDeliberateFaults(t *testing.T) {
 		t.Skip("takes minutes")
 	}
 	for name, broken := range map[string]struct {
-		connect func(*connection) Database
+		connect func(*cachetest.Connection) Database
 		service func(*Service)
 	}{
 		"staleness asked only at store": {asIs, func(s *Service) {
@@ -118,8 +119,8 @@ func TestTheModelSeesDeliberateFaults(t *testing.T) {
 			s.trust.renew = func(time.Duration) { s.trust.lease.Renew(last.began) }
 		}},
 		"a bulk event learned by nobody": {asIs, func(s *Service) { s.trust.learnAll = func(time.Duration) {} }},
-		"what others cached believed before the past is read": {func(c *connection) Database {
-			return altered{connection: c, start: func(s *authz.FeedStart) { s.Past.Seen = s.Past.Target }}
+		"what others cached believed before the past is read": {func(c *cachetest.Connection) Database {
+			return altered{Connection: c, start: func(s *authz.FeedStart) { s.Past.Seen = s.Past.Target }}
 		}, sound},
 		"age begun anew at a hop": {asIs, func(s *Service) {
 			s.trust.readAt = func(time.Time) time.Duration { return s.trust.clock.Monotonic() }
@@ -128,7 +129,7 @@ func TestTheModelSeesDeliberateFaults(t *testing.T) {
 			p.Snapshot.Next, p.Version = max(p.Snapshot.Next, from.Seen.Next, from.Target.Next), 0
 			p.Next.Seen.Next = max(p.Next.Seen.Next, from.Seen.Next)
 		}), sound},
-		"no epoch": {func(c *connection) Database { return oneEpoch{c} }, sound},
+		"no epoch": {func(c *cachetest.Connection) Database { return oneEpoch{c} }, sound},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

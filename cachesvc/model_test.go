@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/cachetest"
 	"extauthz/cachesvc/internal/freshness"
 	"extauthz/cachesvc/seal"
 )
@@ -68,8 +69,8 @@ type event struct {
 }
 
 type model struct {
-	db       *database
-	redis    *redis
+	db       *cachetest.Database
+	redis    *cachetest.Redis
 	services [modelReplicas]*Service
 	began    time.Time
 
@@ -87,15 +88,15 @@ type model struct {
 
 // runModel returns the first violation, or "". connect and broken change a
 // replica before it starts.
-func runModel(t *testing.T, seed uint64, connect func(*connection) Database, broken option) string {
-	m := &model{db: newDatabase(), born: map[string]*event{}, died: map[string]*event{}}
+func runModel(t *testing.T, seed uint64, connect func(*cachetest.Connection) Database, broken option) string {
+	m := &model{db: cachetest.NewDatabase(), born: map[string]*event{}, died: map[string]*event{}}
 	synctest.Test(t, func(t *testing.T) {
 		for i := range m.prefixes {
 			m.prefixes[i] = fmt.Sprint("ak_live_", i)
 		}
 		m.began = time.Now()
 		// Entries of this shared store never expire, as if its clock stood still.
-		m.redis = newRedis(t, func() time.Time { return m.began })
+		m.redis = cachetest.NewRedis(t, func() time.Time { return m.began })
 		ctx, cancel := context.WithTimeout(t.Context(), modelTime)
 		defer cancel()
 		var running sync.WaitGroup
@@ -104,13 +105,13 @@ func runModel(t *testing.T, seed uint64, connect func(*connection) Database, bro
 			r := rand.New(rand.NewPCG(seed, seed))
 			running.Go(func() { act(ctx, r) })
 		}
-		m.db.pages = modelPage
+		m.db.Pages = modelPage
 		bulk := bulkChanges
 		if seed%2000 == 0 {
 			bulk = modelBulk
 		}
 		for i := range m.services {
-			c, w := m.db.connect(), m.redis.connect()
+			c, w := m.db.Connect(), m.redis.Connect()
 			begin := func() (end func()) {
 				s, err := newService(Config{
 					Database: connect(c), ValidationTTL: modelTTL, NegativeTTL: 3 * time.Second,
@@ -139,7 +140,7 @@ func runModel(t *testing.T, seed uint64, connect func(*connection) Database, bro
 			<-m.service(i).Ready()
 			defer func() { end() }()
 			actor(func(ctx context.Context, r *rand.Rand) {
-				for pause(ctx, m.untilReplaced(r)) == nil {
+				for cachetest.Pause(ctx, m.untilReplaced(r)) == nil {
 					old := end
 					end = begin()
 					old()
@@ -190,7 +191,7 @@ func (m *model) write(ctx context.Context, r *rand.Rand) {
 	var backed time.Time
 	restores := r.IntN(2) == 0
 	next := modelKeys
-	for pause(ctx, millis(r, 100)) == nil {
+	for cachetest.Pause(ctx, millis(r, 100)) == nil {
 		slot, replica, dice := r.IntN(modelKeys), r.IntN(modelReplicas), r.IntN(100)
 		m.mu.Lock()
 		prefix := m.prefixes[slot]
@@ -204,9 +205,9 @@ func (m *model) write(ctx context.Context, r *rand.Rand) {
 			m.restore(ctx, r, restore)
 			restore = nil
 		case dice < 5 && restores && restore == nil:
-			restore, backed = m.db.backup(), time.Now()
+			restore, backed = m.db.Backup(), time.Now()
 		case m.born[prefix] == nil:
-			m.commit(ctx, r, replica, prefix, as, m.born)
+			m.commit(ctx, r, replica, prefix, cachetest.Unchanged, m.born)
 		case m.died[prefix] != nil && (dice < 60 || m.sleeping(time.Now())): // is left to be checked a while
 		case m.died[prefix] != nil:
 			m.mu.Lock()
@@ -215,13 +216,13 @@ func (m *model) write(ctx context.Context, r *rand.Rand) {
 			m.mu.Unlock()
 			next++
 			// It is made while the first look-ups are on their way.
-			if pause(ctx, millis(r, 30)) == nil {
-				m.commit(ctx, r, replica, prefix, as, m.born)
+			if cachetest.Pause(ctx, millis(r, 30)) == nil {
+				m.commit(ctx, r, replica, prefix, cachetest.Unchanged, m.born)
 			}
 		case dice < 50:
-			m.commit(ctx, r, replica, prefix, named, nil)
+			m.commit(ctx, r, replica, prefix, cachetest.Renamed, nil)
 		case dice < 65:
-			m.commit(ctx, r, replica, prefix, revoked, m.died)
+			m.commit(ctx, r, replica, prefix, cachetest.Revoked, m.died)
 		case dice < 75:
 			m.expire(ctx, r, replica, prefix)
 		default:
@@ -242,18 +243,18 @@ func (m *model) commit(ctx context.Context, r *rand.Rand, replica int, prefix st
 
 func (m *model) commitFrom(ctx context.Context, r *rand.Rand, replica int, prefix string, edit func(*authz.Record), events map[string]*event, from time.Time) {
 	restores := m.restores
-	version := m.db.begin()
+	version := m.db.Begin()
 	if r.IntN(3) == 0 { // the transaction stays open while others commit
 		other := m.prefixes[r.IntN(modelKeys)]
 		if other != prefix && m.born[other] != nil && m.died[other] == nil {
-			m.db.commit(other, named)
+			m.db.Commit(other, cachetest.Renamed)
 		}
-		if pause(ctx, millis(r, 700)) != nil || m.restores != restores {
+		if cachetest.Pause(ctx, millis(r, 700)) != nil || m.restores != restores {
 			return
 		}
 	}
 	m.mu.Lock()
-	changes := m.db.finish(version, prefix, edit)
+	changes := m.db.Finish(version, prefix, edit)
 	e := &event{committed: time.Now(), replica: replica, from: from}
 	if events != nil {
 		events[prefix] = e
@@ -262,7 +263,7 @@ func (m *model) commitFrom(ctx context.Context, r *rand.Rand, replica int, prefi
 	if r.IntN(3) == 0 || m.napping(prefix) { // typed by hand: no replica knows, and the shared store keeps what it has
 		return
 	}
-	if pause(ctx, millis(r, 20)) != nil {
+	if cachetest.Pause(ctx, millis(r, 20)) != nil {
 		return
 	}
 	m.service(replica).Changed(ctx, changes)
@@ -279,8 +280,8 @@ func (m *model) commitFrom(ctx context.Context, r *rand.Rand, replica int, prefi
 // bulk changes many keys in one statement, typed by hand, and ends some of them.
 func (m *model) bulk(ctx context.Context, r *rand.Rand, replica int) {
 	restores := m.restores
-	place := m.db.begin()
-	if pause(ctx, millis(r, 300)) != nil || m.restores != restores {
+	place := m.db.Begin()
+	if cachetest.Pause(ctx, millis(r, 300)) != nil || m.restores != restores {
 		return
 	}
 	m.mu.Lock()
@@ -290,12 +291,12 @@ func (m *model) bulk(ctx context.Context, r *rand.Rand, replica int) {
 		if m.born[prefix] == nil || m.died[prefix] != nil {
 			continue
 		}
-		if edits[prefix] = named; r.IntN(3) == 0 {
-			edits[prefix] = revoked
+		if edits[prefix] = cachetest.Renamed; r.IntN(3) == 0 {
+			edits[prefix] = cachetest.Revoked
 			m.died[prefix] = &event{committed: time.Now(), replica: replica}
 		}
 	}
-	m.db.finishAll(place, edits)
+	m.db.FinishAll(place, edits)
 }
 
 // restore brings an older state back; from now on that is the truth. Every
@@ -305,7 +306,7 @@ func (m *model) restore(ctx context.Context, r *rand.Rand, restore func(string))
 	copied := r.IntN(2) == 0
 	was := m.restored(restore, copied)
 	for range 100 {
-		if !copied || m.db.inEpoch() != was || pause(ctx, 50*time.Millisecond) != nil {
+		if !copied || m.db.CurrentEpoch() != was || cachetest.Pause(ctx, 50*time.Millisecond) != nil {
 			return
 		}
 	}
@@ -318,24 +319,24 @@ func (m *model) restored(restore func(string), copied bool) (epoch string) {
 	if epoch = fmt.Sprint("restored ", m.restores); copied {
 		epoch = ""
 	}
-	version := m.db.at()
+	version := m.db.CurrentVersion()
 	restore(epoch)
-	epoch = m.db.inEpoch()
+	epoch = m.db.CurrentEpoch()
 	// A new epoch is written to until no place in the feed tells it from the old.
-	for _, prefix := range m.db.alive() {
-		for !copied && m.db.at() <= version {
-			m.db.commit(prefix, named)
+	for _, prefix := range m.db.Alive() {
+		for !copied && m.db.CurrentVersion() <= version {
+			m.db.Commit(prefix, cachetest.Renamed)
 		}
 	}
 	clear(m.born)
 	clear(m.died)
-	m.db.mu.Lock()
-	defer m.db.mu.Unlock()
-	for prefix, record := range m.db.keys {
+	m.db.Mu.Lock()
+	defer m.db.Mu.Unlock()
+	for prefix, record := range m.db.Keys {
 		e := &event{committed: time.Now(), replica: -1}
 		m.born[prefix] = e
 		switch {
-		case !live(&record):
+		case !cachetest.IsLive(&record):
 			m.died[prefix] = e
 		case !record.ExpiresAt.IsZero():
 			m.died[prefix] = &event{committed: e.committed, replica: -1, from: record.ExpiresAt}
@@ -345,7 +346,7 @@ func (m *model) restored(restore func(string), copied bool) (epoch string) {
 }
 
 // disturb makes the weather on one replica's connection.
-func (m *model) disturb(ctx context.Context, r *rand.Rand, replica int, c *connection) {
+func (m *model) disturb(ctx context.Context, r *rand.Rand, replica int, c *cachetest.Connection) {
 	wind := rand.New(rand.NewPCG(r.Uint64(), 0)) // used under the connection's lock
 	weather := func(before, after int, err error) func() (time.Duration, time.Duration, error) {
 		return func() (time.Duration, time.Duration, error) { return millis(wind, before), millis(wind, after), err }
@@ -356,13 +357,13 @@ func (m *model) disturb(ctx context.Context, r *rand.Rand, replica int, c *conne
 		case 0:
 			feed = weather(50, 900, nil)
 		case 1, 2:
-			feed = weather(50, 1, errAway)
+			feed = weather(50, 1, cachetest.ErrAway)
 		case 3:
-			lookup, feed, away = weather(50, 1, errAway), weather(50, 1, errAway), true
+			lookup, feed, away = weather(50, 1, cachetest.ErrAway), weather(50, 1, cachetest.ErrAway), true
 		case 4:
 			lookup, feed, away = weather(400, 400, nil), weather(900, 900, nil), true
 		}
-		c.set(func(c *connection) { c.lookup, c.feed = lookup, feed })
+		c.Edit(func(c *cachetest.Connection) { c.Lookup, c.Feed = lookup, feed })
 		m.mu.Lock()
 		if away {
 			m.away[replica] = time.Now().Add(time.Hour)
@@ -370,14 +371,14 @@ func (m *model) disturb(ctx context.Context, r *rand.Rand, replica int, c *conne
 			m.away[replica] = now.Add(modelRecovery)
 		}
 		m.mu.Unlock()
-		_ = pause(ctx, 100*time.Millisecond+millis(r, 1900))
+		_ = cachetest.Pause(ctx, 100*time.Millisecond+millis(r, 1900))
 	}
-	c.set(func(c *connection) { c.lookup, c.feed = weather(1, 1, nil), weather(1, 1, nil) })
+	c.Edit(func(c *cachetest.Connection) { c.Lookup, c.Feed = weather(1, 1, nil), weather(1, 1, nil) })
 }
 
 // disturbShared makes the weather on one replica's way to the shared store. Every
 // second one is cut off while keys sleep, so that what they leave there stays.
-func (m *model) disturbShared(ctx context.Context, r *rand.Rand, w *wire) {
+func (m *model) disturbShared(ctx context.Context, r *rand.Rand, w *cachetest.Wire) {
 	wind := rand.New(rand.NewPCG(r.Uint64(), 0)) // used under the wire's lock
 	cut := r.IntN(2) == 0
 	for ctx.Err() == nil {
@@ -390,24 +391,24 @@ func (m *model) disturbShared(ctx context.Context, r *rand.Rand, w *wire) {
 		case 0:
 			weather = func() (time.Duration, error) { return millis(wind, 200), nil }
 		case 1:
-			weather = func() (time.Duration, error) { return 0, errAway }
+			weather = func() (time.Duration, error) { return 0, cachetest.ErrAway }
 		case 2: // loses every second call, writes and doorbells among them
 			weather = func() (time.Duration, error) {
 				if wind.IntN(2) == 0 {
-					return 0, errAway
+					return 0, cachetest.ErrAway
 				}
 				return millis(wind, 3), nil
 			}
 		}
-		w.set(weather)
-		_ = pause(ctx, 100*time.Millisecond+millis(r, 3000))
+		w.SetCondition(weather)
+		_ = cachetest.Pause(ctx, 100*time.Millisecond+millis(r, 3000))
 	}
-	w.set(func() (time.Duration, error) { return 0, nil })
+	w.SetCondition(func() (time.Duration, error) { return 0, nil })
 }
 
 // check looks keys up and holds the answers to the invariant.
 func (m *model) check(ctx context.Context, r *rand.Rand, replica int) {
-	for pause(ctx, 1+millis(r, 15)) == nil {
+	for cachetest.Pause(ctx, 1+millis(r, 15)) == nil {
 		m.mu.Lock()
 		began := time.Now()
 		slot := r.IntN(modelKeys)
@@ -433,7 +434,7 @@ func (m *model) check(ctx context.Context, r *rand.Rand, replica int) {
 		switch {
 		case m.restores != restores:
 		case err != nil:
-		case live(e.Record) && died.binds(replica, began, bound):
+		case cachetest.IsLive(e.Record) && died.binds(replica, began, bound):
 			m.fail(replica, prefix, "is alive", died, began)
 		case e.Record == nil && m.died[prefix] == nil && born.binds(replica, began, modelLease):
 			m.fail(replica, prefix, "is unknown", born, began)
@@ -491,8 +492,8 @@ func (m *model) fail(replica int, prefix, what string, e *event, began time.Time
 	}
 }
 
-func asIs(c *connection) Database { return c }
-func sound(*Service)              {}
+func asIs(c *cachetest.Connection) Database { return c }
+func sound(*Service)                        {}
 
 const modelSeeds = 15
 

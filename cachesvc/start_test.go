@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/cachetest"
 	"extauthz/cachesvc/seal"
 )
 
@@ -37,14 +38,14 @@ func run(t testing.TB, s *Service) {
 
 // slowRows is a way on which each row takes its time.
 type slowRows struct {
-	*connection
+	*cachetest.Connection
 	row time.Duration
 }
 
 func (s slowRows) ReadFeed(ctx context.Context, from authz.FeedCursor, rows int) (authz.FeedPage, error) {
-	page, err := s.connection.ReadFeed(ctx, from, rows)
+	page, err := s.Connection.ReadFeed(ctx, from, rows)
 	if err == nil {
-		err = pause(ctx, time.Duration(len(page.Changes))*s.row)
+		err = cachetest.Pause(ctx, time.Duration(len(page.Changes))*s.row)
 	}
 	return page, err
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 	"unsafe"
 
+	"extauthz/cachesvc/internal/cachetest"
 	"extauthz/cachesvc/internal/freshness"
 )
 
@@ -55,8 +56,8 @@ func runRecorder(t testing.TB, u *usage) *usage {
 func spoolIn(dir string) func(*usageConfig) { return func(c *usageConfig) { c.spoolDir = dir } }
 
 func TestFiftyConcurrentUsesAreFifty(t *testing.T) {
-	db := newDatabase()
-	s := newRecorder(t, db.connect(), nil)
+	db := cachetest.NewDatabase()
+	s := newRecorder(t, db.Connect(), nil)
 	var users sync.WaitGroup
 	for i := range 50 {
 		users.Go(func() {
@@ -72,7 +73,7 @@ func TestFiftyConcurrentUsesAreFifty(t *testing.T) {
 	if err := s.flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := db.used("a"); got.Count != 50 || !got.LastUsedAt.Equal(time.Unix(49, 0)) {
+	if got := db.UsageOf("a"); got.Count != 50 || !got.LastUsedAt.Equal(time.Unix(49, 0)) {
 		t.Errorf("stored %d uses, the last at %s; want 50, the last at 49 s", got.Count, got.LastUsedAt)
 	}
 	if n := s.pending(); n != 0 {
@@ -82,33 +83,33 @@ func TestFiftyConcurrentUsesAreFifty(t *testing.T) {
 
 func TestUsage_IsWrittenAtTheThresholdEachSecondAndAtTheInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		db := newDatabase()
-		s := runRecorder(t, newRecorder(t, db.connect(), nil, func(c *usageConfig) { c.every = time.Minute }))
+		db := cachetest.NewDatabase()
+		s := runRecorder(t, newRecorder(t, db.Connect(), nil, func(c *usageConfig) { c.every = time.Minute }))
 		for range testFlushAt {
 			s.Used("busy", time.Now())
 		}
 		s.Used("idle", time.Now())
 		time.Sleep(usageTick)
 		synctest.Wait()
-		if busy, idle := db.used("busy").Count, db.used("idle").Count; busy != testFlushAt || idle != 0 {
+		if busy, idle := db.UsageOf("busy").Count, db.UsageOf("idle").Count; busy != testFlushAt || idle != 0 {
 			t.Errorf("after a second: busy %d, idle %d", busy, idle)
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if idle := db.used("idle").Count; idle != 1 {
+		if idle := db.UsageOf("idle").Count; idle != 1 {
 			t.Errorf("after the interval: idle %d", idle)
 		}
 	})
 }
 
 func TestAFailedFlushKeepsItsCounts(t *testing.T) {
-	db := newDatabase()
-	c := db.connect()
+	db := cachetest.NewDatabase()
+	c := db.Connect()
 	s := newRecorder(t, c, nil)
 	var writes int
-	c.sink = func() (error, error) { // the second transaction fails
+	c.Sink = func() (error, error) { // the second transaction fails
 		if writes++; writes == 2 {
-			return errAway, nil
+			return cachetest.ErrAway, nil
 		}
 		return nil, nil
 	}
@@ -116,7 +117,7 @@ func TestAFailedFlushKeepsItsCounts(t *testing.T) {
 	for i := range keys {
 		s.Used(fmt.Sprint("key-", i), time.Unix(5, 0))
 	}
-	if err := s.flush(t.Context()); !errors.Is(err, errAway) {
+	if err := s.flush(t.Context()); !errors.Is(err, cachetest.ErrAway) {
 		t.Fatalf("Flush: %v", err)
 	}
 	if n := s.pending(); n != 1 {
@@ -126,20 +127,20 @@ func TestAFailedFlushKeepsItsCounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range keys {
-		if got := db.used(fmt.Sprint("key-", i)); got.Count != 1 || !got.LastUsedAt.Equal(time.Unix(5, 0)) {
+		if got := db.UsageOf(fmt.Sprint("key-", i)); got.Count != 1 || !got.LastUsedAt.Equal(time.Unix(5, 0)) {
 			t.Fatalf("key %d: %+v", i, got)
 		}
 	}
 }
 
 func TestAnAnswerThatIsLostCountsNothingTwice(t *testing.T) {
-	db := newDatabase()
-	c := db.connect()
+	db := cachetest.NewDatabase()
+	c := db.Connect()
 	s := newRecorder(t, c, nil)
 	lost := 2
-	c.sink = func() (error, error) {
+	c.Sink = func() (error, error) {
 		if lost--; lost >= 0 {
-			return nil, errAway
+			return nil, cachetest.ErrAway
 		}
 		return nil, nil
 	}
@@ -149,13 +150,13 @@ func TestAnAnswerThatIsLostCountsNothingTwice(t *testing.T) {
 		err = s.flush(t.Context())
 		s.Used("a", time.Unix(6, 0))
 	}
-	if err != nil || db.used("a").Count != 3 || s.pending() != 1 {
-		t.Errorf("stored %+v, %d pending, %v; want 3, and 1 that came after the last flush", db.used("a"), s.pending(), err)
+	if err != nil || db.UsageOf("a").Count != 3 || s.pending() != 1 {
+		t.Errorf("stored %+v, %d pending, %v; want 3, and 1 that came after the last flush", db.UsageOf("a"), s.pending(), err)
 	}
 }
 
 func TestUsageIsBounded(t *testing.T) {
-	s := newRecorder(t, newDatabase().connect(), nil, func(c *usageConfig) { c.maxKeys = usageShards })
+	s := newRecorder(t, cachetest.NewDatabase().Connect(), nil, func(c *usageConfig) { c.maxKeys = usageShards })
 	for i := range 1000 {
 		s.Used(fmt.Sprint(i), time.Now())
 	}
@@ -166,7 +167,7 @@ func TestUsageIsBounded(t *testing.T) {
 }
 
 func TestWhatCountsUsesDoesNotKeepRecords(t *testing.T) {
-	s := newRecorder(t, newDatabase().connect(), nil)
+	s := newRecorder(t, cachetest.NewDatabase().Connect(), nil)
 	id := "01890a5d-ac96-774b-bcce-b302099a8057"
 	s.Used(id, time.Now())
 	for i := range s.shards {
@@ -179,7 +180,7 @@ func TestWhatCountsUsesDoesNotKeepRecords(t *testing.T) {
 }
 
 func BenchmarkUsed(b *testing.B) {
-	s := newRecorder(b, newDatabase().connect(), nil)
+	s := newRecorder(b, cachetest.NewDatabase().Connect(), nil)
 	now := time.Now()
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {

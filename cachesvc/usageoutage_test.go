@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/cachetest"
 	"extauthz/cachesvc/store"
 )
 
@@ -26,15 +27,15 @@ func second(t *testing.T, s *usage) {
 
 // pairOfRecorders runs a test in simulated time, with two processes on one database and
 // one shared store.
-func pairOfRecorders(t *testing.T, test func(t *testing.T, db *database, c [2]*connection, w [2]*wire, s [2]*usage)) {
+func pairOfRecorders(t *testing.T, test func(t *testing.T, db *cachetest.Database, c [2]*cachetest.Connection, w [2]*cachetest.Wire, s [2]*usage)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		db, r := newDatabase(), newRedis(t, nil)
-		var c [2]*connection
-		var w [2]*wire
+		db, r := cachetest.NewDatabase(), cachetest.NewRedis(t, nil)
+		var c [2]*cachetest.Connection
+		var w [2]*cachetest.Wire
 		var s [2]*usage
 		for i := range s {
-			c[i], w[i] = db.connect(), r.connect()
+			c[i], w[i] = db.Connect(), r.Connect()
 			s[i] = runRecorder(t, newRecorder(t, c[i], w[i]))
 		}
 		synctest.Wait()
@@ -50,13 +51,13 @@ func TestUsage_ABatchInDoubtIsCountedOnce(t *testing.T) {
 		for _, databaseTook := range []bool{false, true} {
 			for _, otherFirst := range []bool{false, true} {
 				t.Run(fmt.Sprintf("Redis %v, database %v, other first %v", redisTook, databaseTook, otherFirst), func(t *testing.T) {
-					pairOfRecorders(t, func(t *testing.T, db *database, c [2]*connection, w [2]*wire, s [2]*usage) {
-						c[0].set(func(c *connection) {
-							c.sink = func() (error, error) {
+					pairOfRecorders(t, func(t *testing.T, db *cachetest.Database, c [2]*cachetest.Connection, w [2]*cachetest.Wire, s [2]*usage) {
+						c[0].Edit(func(c *cachetest.Connection) {
+							c.Sink = func() (error, error) {
 								if databaseTook {
-									return nil, errAway
+									return nil, cachetest.ErrAway
 								}
-								return errAway, nil
+								return cachetest.ErrAway, nil
 							}
 						})
 						s[0].Used("id-k", time.Now())
@@ -65,25 +66,25 @@ func TestUsage_ABatchInDoubtIsCountedOnce(t *testing.T) {
 						if redisTook {
 							time.Sleep(2 * usageTick) // and to Redis
 						} else {
-							w[0].set(func() (time.Duration, error) { return 0, errAway })
+							w[0].SetCondition(func() (time.Duration, error) { return 0, cachetest.ErrAway })
 							time.Sleep(2 * usageTick)
 						}
 						synctest.Wait()
-						w[0].set(func() (time.Duration, error) { return 0, errAway }) // Redis dies for the writer
+						w[0].SetCondition(func() (time.Duration, error) { return 0, cachetest.ErrAway }) // Redis dies for the writer
 						if otherFirst {
 							time.Sleep(2 * testCollectEvery)
 							synctest.Wait()
 						}
-						c[0].away(false)
+						c[0].SetAway(false)
 						time.Sleep(2 * usageTick)
 						synctest.Wait()
-						if got := db.used("id-k").Count; got != 1 {
+						if got := db.UsageOf("id-k").Count; got != 1 {
 							t.Errorf("%d uses with Redis dead; want 1", got)
 						}
-						w[0].set(func() (time.Duration, error) { return 0, nil })
+						w[0].SetCondition(func() (time.Duration, error) { return 0, nil })
 						time.Sleep(2 * testCollectEvery)
 						synctest.Wait()
-						if got, pending := db.used("id-k").Count, s[0].pending(); got != 1 || pending != 0 {
+						if got, pending := db.UsageOf("id-k").Count, s[0].pending(); got != 1 || pending != 0 {
 							t.Errorf("%d uses with Redis back, %d pending; want 1 and 0", got, pending)
 						}
 						if keys, err := w[0].Store.Tagged(t.Context(), tagUsage, 10); err != nil || len(keys) != 0 {
@@ -102,11 +103,11 @@ func TestUsage_ARedisThatComesBackWithAnOlderStateAddsNothing(t *testing.T) {
 	for _, late := range []time.Duration{time.Minute, 24 * time.Hour, usageAge - time.Hour, usageAge + time.Hour} {
 		t.Run(late.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				db, r := newDatabase(), newRedis(t, nil)
-				c, w := db.connect(), r.connect()
+				db, r := cachetest.NewDatabase(), cachetest.NewRedis(t, nil)
+				c, w := db.Connect(), r.Connect()
 				s := newRecorder(t, c, w) // it is stepped by hand: days would take long
-				other := newRecorder(t, db.connect(), r.connect())
-				c.away(true)
+				other := newRecorder(t, db.Connect(), r.Connect())
+				c.SetAway(true)
 				s.Used("id-k", time.Now())
 				second(t, s)
 				second(t, s)
@@ -115,7 +116,7 @@ func TestUsage_ARedisThatComesBackWithAnOlderStateAddsNothing(t *testing.T) {
 					t.Fatalf("in Redis: %v, %v", keys, err)
 				}
 				value, _, _ := w.Store.Get(t.Context(), keys[0])
-				c.away(false)
+				c.SetAway(false)
 				second(t, s)
 				time.Sleep(late)
 				for _, s := range []*usage{s, other} {
@@ -129,7 +130,7 @@ func TestUsage_ARedisThatComesBackWithAnOlderStateAddsNothing(t *testing.T) {
 						t.Errorf("left in Redis: %v", keys)
 					}
 				}
-				if got := db.used("id-k").Count; got != 1 {
+				if got := db.UsageOf("id-k").Count; got != 1 {
 					t.Errorf("%d uses; want 1", got)
 				}
 			})
@@ -143,19 +144,19 @@ func TestUsage_ALongOutageLosesTheLastTicksOfAKilledProcess(t *testing.T) {
 	for _, with := range []string{"Redis", "file"} {
 		t.Run(with, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				db, r := newDatabase(), newRedis(t, nil)
+				db, r := cachetest.NewDatabase(), cachetest.NewRedis(t, nil)
 				folder := t.TempDir()
-				next := func() (*usage, *connection) {
-					c := db.connect()
+				next := func() (*usage, *cachetest.Connection) {
+					c := db.Connect()
 					if with == "Redis" {
-						return newRecorder(t, c, r.connect()), c
+						return newRecorder(t, c, r.Connect()), c
 					}
 					return newRecorder(t, c, nil, spoolIn(folder)), c
 				}
 				made := uint64(0)
 				for range 3 {
 					s, c := next()
-					c.away(true)
+					c.SetAway(true)
 					ticks := 3 * heldLimit
 					if with == "file" {
 						ticks = 30 // each waits for the disk
@@ -177,7 +178,7 @@ func TestUsage_ALongOutageLosesTheLastTicksOfAKilledProcess(t *testing.T) {
 				if err := s.flush(t.Context()); err != nil {
 					t.Fatal(err)
 				}
-				if got := db.used("id-k").Count; got > made || got < made-3*2 {
+				if got := db.UsageOf("id-k").Count; got > made || got < made-3*2 {
 					t.Errorf("%d of %d uses, after 3 kills that may lose 2 each", got, made)
 				}
 			})
@@ -201,8 +202,8 @@ func TestUsage_TheLastFlushLosesNothing(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				db, r := newDatabase(), newRedis(t, nil)
-				connection, wire := db.connect(), r.connect()
+				db, r := cachetest.NewDatabase(), cachetest.NewRedis(t, nil)
+				connection, wire := db.Connect(), r.Connect()
 				folder := ""
 				if c.file {
 					folder = filepath.Join(t.TempDir(), "not", "yet")
@@ -214,9 +215,9 @@ func TestUsage_TheLastFlushLosesNothing(t *testing.T) {
 				}
 				hang := func() (time.Duration, error) { return time.Hour, nil } // frozen rather than dead
 				if !c.redis {
-					wire.set(hang)
+					wire.SetCondition(hang)
 				}
-				connection.away(!c.database)
+				connection.SetAway(!c.database)
 				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 				defer cancel()
 				began := time.Now()
@@ -224,14 +225,14 @@ func TestUsage_TheLastFlushLosesNothing(t *testing.T) {
 				if took := time.Since(began); took > 5*time.Second {
 					t.Errorf("it took %v", took)
 				}
-				if (err == nil) != (c.lost == "") || err != nil && (!strings.Contains(err.Error(), c.lost) || !errors.Is(err, errAway)) {
+				if (err == nil) != (c.lost == "") || err != nil && (!strings.Contains(err.Error(), c.lost) || !errors.Is(err, cachetest.ErrAway)) {
 					t.Errorf("Flush: %v", err)
 				}
 				if s.spool != nil && s.spool.file != nil {
 					_ = s.spool.file.Close()
 				}
-				wire.set(func() (time.Duration, error) { return 0, nil })
-				next := newRecorder(t, db.connect(), r.connect(), spoolIn(folder))
+				wire.SetCondition(func() (time.Duration, error) { return 0, nil })
+				next := newRecorder(t, db.Connect(), r.Connect(), spoolIn(folder))
 				if err := next.flush(t.Context()); err != nil {
 					t.Fatal(err)
 				}
@@ -239,7 +240,7 @@ func TestUsage_TheLastFlushLosesNothing(t *testing.T) {
 				if c.lost != "" {
 					want = 0
 				}
-				if got := db.used("id-k").Count; got != want {
+				if got := db.UsageOf("id-k").Count; got != want {
 					t.Errorf("%d uses after the next start; want %d", got, want)
 				}
 			})

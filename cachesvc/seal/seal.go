@@ -1,98 +1,46 @@
 package seal
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
-	"fmt"
+	"bytes"
+	"encoding/json"
 )
 
-// MinKeyBytes is the shortest sealing key, in bytes.
-const MinKeyBytes = 32
-
-// Key makes values in the shared store worth believing: whoever can
-// write there, but has not the key, can't make or change one. It is immutable.
-type Key struct {
-	id     string
-	secret []byte
+// Sealed is the seal of a value. A type that is sealed embeds it as its last field.
+type Sealed struct {
+	SealKey string `json:"seal_key,omitempty"`
+	Seal    []byte `json:"seal,omitempty"`
 }
 
-// NewKey makes a key of at least MinSealingKey bytes of randomness.
-func NewKey(raw []byte) (Key, error) {
-	if len(raw) < MinKeyBytes {
-		return Key{}, fmt.Errorf("sealing key has %d bytes: at least %d are needed", len(raw), MinKeyBytes)
-	}
-	// One key for names and one for sealing, so that the name tells nothing.
-	return Key{id: hex.EncodeToString(derive(raw, "extauthz sealing key id", "")[:4]), secret: derive(raw, "extauthz sealing key", "")}, nil
-}
-
-// String names the key in messages.
-func (k Key) String() string { return k.id }
-
-// GoString keeps the secret out of %#v.
-func (k Key) GoString() string { return k.id }
-
-func derive(secret []byte, purpose, of string) []byte {
-	mac := hmac.New(sha256.New, secret)
-	mac.Write([]byte(purpose))
-	mac.Write([]byte{0})
-	mac.Write([]byte(of))
-	return mac.Sum(nil)
-}
-
-// Keys is the set in use: the first one seals, all of them open, so that
-// a key is exchanged without a moment at which something can't be read.
-type Keys []Key
-
-var ErrSeal = errors.New("not what was sealed")
-
-// seal encrypts secret so that it opens only under the same name and with the
-// same public part beside it. Each name has a key of its own, so that random
-// nonces of 96 bits never come near their limit of 2^32 for one key.
-func (k Keys) seal(name string, public, secret []byte) ([]byte, error) {
-	aead, err := k[0].aead(name)
+// Seal encodes value with a seal over all of it and over secret, which is encrypted. part
+// points at value's own Sealed, and is set. keys must not be empty.
+func Seal(keys Keys, name string, value any, part *Sealed, secret []byte) ([]byte, error) {
+	*part = Sealed{SealKey: keys[0].id}
+	public, err := json.Marshal(value)
 	if err != nil {
 		return nil, err
 	}
-	return aead.Seal(nil, nil, secret, public), nil
-}
-
-// open is the reverse of seal; id names the key.
-func (k Keys) open(id, name string, public, sealed []byte) ([]byte, error) {
-	for _, key := range k {
-		if key.id != id {
-			continue
-		}
-		aead, err := key.aead(name)
-		if err != nil {
-			return nil, err
-		}
-		secret, err := aead.Open(nil, nil, sealed, public)
-		if err != nil {
-			return nil, ErrSeal
-		}
-		return secret, nil
-	}
-	return nil, fmt.Errorf("sealing key %q is not here", id)
-}
-
-// IDs are the public names of the keys, the one that seals first.
-func (k Keys) IDs() []string {
-	ids := make([]string, len(k))
-	for i, key := range k {
-		ids[i] = key.id
-	}
-	return ids
-}
-
-// aead puts a random nonce before what it seals (NIST SP 800-38D, 8.2.2).
-func (k Key) aead(name string) (cipher.AEAD, error) {
-	block, err := aes.NewCipher(derive(k.secret, "of one name", name))
-	if err != nil {
+	if part.Seal, err = keys.seal(name, public, secret); err != nil {
 		return nil, err
 	}
-	return cipher.NewGCMWithRandomNonce(block)
+	return json.Marshal(value)
+}
+
+// Open decodes into value what [Seal] wrote under name, and returns the secret. It accepts
+// only bytes identical to those that Seal writes: another spelling, or a field that is not
+// known, is [ErrSeal].
+func Open(keys Keys, name string, data []byte, value any, part *Sealed) ([]byte, error) {
+	if err := json.Unmarshal(data, value); err != nil {
+		return nil, ErrSeal
+	}
+	again, err := json.Marshal(value)
+	if err != nil || !bytes.Equal(again, data) {
+		return nil, ErrSeal
+	}
+	seal := part.Seal
+	part.Seal = nil
+	public, err := json.Marshal(value)
+	if err != nil {
+		return nil, ErrSeal
+	}
+	return keys.open(part.SealKey, name, public, seal)
 }

@@ -9,20 +9,22 @@ import (
 // database's, by which keys expire, so that all replicas agree on the moment.
 // The latter is monotonic time and an offset measured at each feed read.
 type Clock struct {
-	Now    func() time.Time
+	Now    func() time.Time // the local wall clock, with a monotonic reading
 	origin time.Time
 
 	offset atomic.Int64 // database time = origin + monotonic time + offset
 	Drift  atomic.Int64 // database time - local wall clock, at the last read
 }
 
+// NewClock returns a clock that counts from now. Until the first [Clock.Observe] the
+// database's time is the local one.
 func NewClock(now func() time.Time) *Clock { return &Clock{Now: now, origin: now()} }
 
-// Monotonic is the time since the clock was made; steps of the wall clock do
-// not touch it.
+// Monotonic returns the time since the clock was made; steps of the wall clock do not
+// change it.
 func (c *Clock) Monotonic() time.Duration { return c.Now().Sub(c.origin) }
 
-// Observe takes in what the database's clock said at some moment of a read.
+// Observe records the database's time, taken at some moment between start and end.
 func (c *Clock) Observe(database time.Time, start, end time.Duration) {
 	if database.IsZero() {
 		return
@@ -33,12 +35,12 @@ func (c *Clock) Observe(database time.Time, start, end time.Duration) {
 	c.Drift.Store(int64(database.Sub(wall)))
 }
 
-// DatabaseTime is the database's time at a monotonic time.
+// DatabaseTime converts a monotonic time to the database's time.
 func (c *Clock) DatabaseTime(at time.Duration) time.Time {
 	return c.origin.Round(0).Add(at + time.Duration(c.offset.Load()))
 }
 
-// MonotonicAt is the monotonic time of a moment that the database's clock tells.
+// MonotonicAt converts a time of the database's clock to monotonic time.
 func (c *Clock) MonotonicAt(database time.Time) time.Duration {
 	return database.Sub(c.origin.Round(0)) - time.Duration(c.offset.Load())
 }

@@ -5,31 +5,32 @@ import (
 	"time"
 )
 
-// Lease says how long the window of recent changes counts as complete. It runs
-// from the start of the last complete feed read, not from its end: what was
-// committed while the read was on its way may be missing from it.
+// Lease is how long the window of recent changes counts as complete. It runs from the
+// start of the last complete feed read, not from its end: what was committed during the
+// read may be missing from it. Safe for concurrent use.
 type Lease struct {
-	Term     time.Duration // database reachable: L1 is believed so long
-	maxStale time.Duration // database away: L1 is believed so long
+	Term     time.Duration // how long L1 may answer by itself
+	maxStale time.Duration // how long L1 may answer while the database is away
 
 	start   atomic.Int64  // of the last complete read, monotonic; noRead for none
-	Renewed chan struct{} // gets a value whenever start was renewed; one goroutine may wait
+	Renewed chan struct{} // receives a value at each renewal; one goroutine may wait
 }
 
 const noRead = -1
 
+// NewLease returns a lease that is neither fresh nor within max_stale.
 func NewLease(term, maxStale time.Duration) *Lease {
 	l := &Lease{Term: term, maxStale: maxStale, Renewed: make(chan struct{}, 1)}
 	l.start.Store(noRead)
 	return l
 }
 
-// Renew counts from start, which is when a read that is now complete began.
+// Renew makes the lease run from start, when a read that is now complete began.
 func (l *Lease) Renew(start time.Duration) {
 	l.start.Store(int64(start))
 	select {
 	case l.Renewed <- struct{}{}:
-	default: // the last one was not yet taken
+	default: // the last value was not received yet
 	}
 }
 
@@ -42,7 +43,10 @@ func (l *Lease) StartedSince(now time.Duration) bool {
 // Void ends the lease: nothing is known any more.
 func (l *Lease) Void() { l.start.Store(noRead) }
 
-func (l *Lease) Fresh(now time.Duration) bool          { return l.within(now, l.Term) }
+// Fresh reports whether the window is complete as of a term ago.
+func (l *Lease) Fresh(now time.Duration) bool { return l.within(now, l.Term) }
+
+// WithinMaxStale reports whether known keys may be served while the database is away.
 func (l *Lease) WithinMaxStale(now time.Duration) bool { return l.within(now, l.maxStale) }
 
 func (l *Lease) within(now, term time.Duration) bool {
@@ -50,7 +54,7 @@ func (l *Lease) within(now, term time.Duration) bool {
 	return start != noRead && now < time.Duration(start)+term
 }
 
-// Age is the time since the start of the last complete read; false for none.
+// Age returns the time since the start of the last complete read; false for none.
 func (l *Lease) Age(now time.Duration) (time.Duration, bool) {
 	start := l.start.Load()
 	return now - time.Duration(start), start != noRead

@@ -10,8 +10,8 @@ import (
 	"extauthz/authz"
 )
 
-// maxTopics bounds the window of recent changes by number, to some 25 MiB. Past it
-// the oldest are forgotten, together with everything that was read before them.
+// maxTopics bounds the window by number, to some 25 MiB. Beyond it the oldest are
+// dropped, and everything that was read before them is stale.
 const maxTopics = 100_000
 
 // Subject is what a change or a cached value is about.
@@ -29,75 +29,76 @@ type Topic struct {
 	ID      string
 }
 
-// Stamp says of which state of the database a cached value tells.
+// Stamp is the state of the database that a cached value was read from.
 type Stamp struct {
 	Found      bool
 	Version    uint64 // of the row; 0 if there is none
-	Seq        uint64 // what recent had learned before the read began
-	Generation uint64 // see recent.reset
+	Seq        uint64 // of the window, before the read began
+	Generation uint64 // of the window; see [Window.Reset]
 
-	// Shared: read from the shared store, and so by somebody else, from the
-	// database as it was at asOf.
+	// Shared: another replica read it, from the database as it was at AsOf.
 	Shared bool
 	AsOf   time.Duration // when the read of the database began, monotonic
 
-	// OutsideLease: read while the lease did not hold, and so of a state that the
-	// feed may never come to know: a database that is restored meanwhile need not
-	// lie behind the cursor. Good as long as the database is away, and no longer.
+	// OutsideLease: read while the lease was not fresh, and so from a state that the
+	// feed may never report: a database that is restored meanwhile need not be behind
+	// the cursor. Usable while the database is away, and no longer.
 	OutsideLease bool
 
-	Expires     time.Duration // may be believed under the lease before this
-	UsableUntil time.Duration // is never believed from this on
+	Expires     time.Duration // until then it may be used under a fresh lease
+	UsableUntil time.Duration // from then on it is never used
 
-	// Checked is the last recent.seq at which the value was found fresh: as
-	// long as nothing is learned, asking again costs one atomic load.
+	// Checked is the window's last seq at which the value was found fresh: as long as
+	// nothing is learned, asking again costs one atomic load. 0: never.
 	Checked atomic.Uint64
 }
 
-// AsOfSlack is how exactly the moment of somebody else's read is known: by the
-// database's clock, which both measured by a round trip shorter than the lease.
+// AsOfSlack is how exactly the moment of another replica's read is known: by the
+// database's clock, which both replicas measured by a round trip shorter than the lease.
 const AsOfSlack = time.Second
 
 // mark is what is known of the last change of a topic.
 type mark struct {
 	version  uint64
-	learned  uint64 // recent.seq with which the version was learned
-	reread   uint64 // what was read before this recent.seq is stale whatever its version
-	received uint64 // the highest version that the feed told of
+	learned  uint64 // the window's seq when the version was learned
+	reread   uint64 // what was read before this seq is stale whatever its version
+	received uint64 // the highest version that the feed has brought
 
-	// position is where in the feed the last change stands that the feed told of:
-	// for topics of users, whose lists have no version.
+	// position is the feed position of the last change that the feed has brought: for
+	// topics of users, whose lists have no version.
 	position uint64
-	// notReceived: a change was made here of which the feed has not told yet, so its
-	// version, or place, is not known.
+	// notReceived: the feed has not yet brought a change that this replica made, so its
+	// version, or position, is not known.
 	notReceived bool
-	// What others read before this moment is stale whatever its version: of a change
-	// made here.
+	// ownUntil: what other replicas read before this moment is stale whatever its
+	// version, because of a change that this replica made.
 	ownUntil time.Duration
 }
 
 // allTopics is what is known about all topics at once.
 type allTopics struct {
 	version uint64 // of the last change that may be about anything
-	reread  uint64 // what was read before this recent.seq is stale whatever its version
-	// What others read before these moments is stale: of what is forgotten or about
-	// anything, and of the start, until the window before it is learned.
+	reread  uint64 // what was read before this seq is stale whatever its version
+	// What other replicas read before these moments is stale: because of changes that
+	// were dropped or may be about anything, and, until the window before the start is
+	// learned, because of the start.
 	at, pastUntil time.Duration
 }
 
 func (e *allTopics) sharedFrom() time.Duration { return max(e.at, e.pastUntil) }
 
-// Window is the window of recent changes, kept longer than any cached value can
-// live. It alone says whether a value is stale. Safe for concurrent use.
+// Window holds the last change of everything that changed lately, for longer than any
+// cached value can live. It alone decides whether a value is stale. Safe for concurrent
+// use.
 type Window struct {
 	seq atomic.Uint64 // grows with everything that is learned
 
-	Retention time.Duration
+	Retention time.Duration // not to be changed once the window is in use
 	limit     int
 
 	seed    maphash.Seed
-	filter  atomic.Pointer[markFilter] // asked first; written to under mu
-	bitsSet int                        // there, at most; under mu
+	filter  atomic.Pointer[markFilter] // asked first; changed under mu
+	bitsSet int                        // in the filter, at most; under mu
 
 	mu         sync.RWMutex
 	generation uint64
@@ -106,58 +107,60 @@ type Window struct {
 	order      []entry // oldest first
 }
 
+// entry is one change in the order in which changes were learned.
 type entry struct {
 	topic Topic
 	seq   uint64
 	at    time.Duration
 }
 
-func NewWindow(keep time.Duration) *Window {
-	r := &Window{Retention: keep, limit: maxTopics, marks: make(map[Topic]mark), seed: maphash.MakeSeed()}
-	r.publishFilter()
-	r.seq.Store(1) // so that no stamp is born checked
-	return r
+// NewWindow returns an empty window that holds changes for the retention.
+func NewWindow(retention time.Duration) *Window {
+	w := &Window{Retention: retention, limit: maxTopics, marks: make(map[Topic]mark), seed: maphash.MakeSeed()}
+	w.publishFilter()
+	w.seq.Store(1) // so that no stamp is born checked
+	return w
 }
 
-// Begin returns the stamp of a read that begins now.
-func (r *Window) Begin() (seq, generation uint64) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.seq.Load(), r.generation
+// Begin returns what the stamp of a read that begins now carries.
+func (w *Window) Begin() (seq, generation uint64) {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	return w.seq.Load(), w.generation
 }
 
-// Fresh tells whether nothing newer than the value is known. A value that
-// exists is judged by its version: a newer one stays newer, even if a database
-// that lags brings the old one again. An absence has no version, so it is stale
-// if anything was learned after its read began.
-func (r *Window) Fresh(t Topic, s *Stamp) bool {
-	seq := r.seq.Load() // before the question, so that the answer holds for it
+// Fresh reports whether nothing newer than the value is known. A value that exists is
+// judged by its version: a newer one stays newer, even if a lagging database returns the
+// old one again. A negative entry has no version, so it is stale if anything about its
+// topic was learned after its read began.
+func (w *Window) Fresh(t Topic, s *Stamp) bool {
+	seq := w.seq.Load() // before the question, so that the answer holds for it
 	if s.Checked.Load() == seq {
 		return true
 	}
-	if r.stale(t, s) {
+	if w.stale(t, s) {
 		return false
 	}
 	s.Checked.Store(seq)
 	return true
 }
 
-func (r *Window) stale(t Topic, s *Stamp) bool {
-	if u := r.filter.Load(); !u.mayContain(r.hash(t)) {
+func (w *Window) stale(t Topic, s *Stamp) bool {
+	if u := w.filter.Load(); !u.mayContain(w.hash(t)) {
 		return s.stale(u.generation, &u.all, mark{})
 	}
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return s.stale(r.generation, &r.all, r.marks[t])
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	return s.stale(w.generation, &w.all, w.marks[t])
 }
 
-// stale is asked of a topic's mark, and of that of all topics.
+// stale compares a stamp with what is known of its topic and of all topics.
 func (s *Stamp) stale(generation uint64, all *allTopics, m mark) bool {
 	if s.Generation != generation {
 		return true
 	}
 	if s.Shared {
-		// Whoever read it had learned other things than were learned here.
+		// The replica that read it had learned other changes, so seq says nothing.
 		return s.Version < m.version || m.notReceived || s.AsOf < max(m.ownUntil, all.sharedFrom())
 	}
 	if s.Seq < all.reread || s.Seq < m.reread {
@@ -169,16 +172,16 @@ func (s *Stamp) stale(generation uint64, all *allTopics, m mark) bool {
 	return s.Seq < m.learned
 }
 
-// Learn takes in changes and returns those that are new. own says that they
-// were made here: then whatever was read before is stale without looking at
-// versions, which a restored database may have begun anew.
-func (r *Window) Learn(changes []authz.Change, own bool, now time.Duration) (fresh []authz.Change) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.trim(now)
-	seq := r.seq.Load() + 1
+// Learn records changes and returns those that are new. own: this replica made them. Then
+// whatever was read before is stale without a look at versions, which a restored database
+// may have begun anew.
+func (w *Window) Learn(changes []authz.Change, own bool, now time.Duration) (fresh []authz.Change) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.trim(now)
+	seq := w.seq.Load() + 1
 	for _, c := range changes {
-		if !r.record(c, own, seq, now) {
+		if !w.record(c, own, seq, now) {
 			continue
 		}
 		fresh = append(fresh, c)
@@ -186,169 +189,170 @@ func (r *Window) Learn(changes []authz.Change, own bool, now time.Duration) (fre
 	if len(fresh) == 0 {
 		return nil
 	}
-	if len(r.order) > r.limit {
-		r.dropOldest(len(r.order) - r.limit*3/4)
+	if len(w.order) > w.limit {
+		w.dropOldest(len(w.order) - w.limit*3/4)
 	}
-	r.seq.Store(seq)
+	w.seq.Store(seq)
 	return fresh
 }
 
-// LearnAll takes in that anything may have changed: as if everything had been learned
-// and forgotten. Whatever was read before is stale.
-func (r *Window) LearnAll(now time.Duration) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	seq := r.seq.Load() + 1
-	clear(r.marks)
-	r.order = nil
-	r.all.reread, r.all.at = seq, now+AsOfSlack
-	r.publishFilter()
-	r.seq.Store(seq)
+// LearnAll records that anything may have changed: whatever was read before is stale.
+func (w *Window) LearnAll(now time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	seq := w.seq.Load() + 1
+	clear(w.marks)
+	w.order = nil
+	w.all.reread, w.all.at = seq, now+AsOfSlack
+	w.publishFilter()
+	w.seq.Store(seq)
 }
 
-// dropOldest drops the n oldest of what was learned. Whoever read before they were learned
-// may have read what was there before them, and is not trusted any more; later reads
-// have seen them.
-func (r *Window) dropOldest(n int) {
-	last := r.order[n-1]
-	for _, o := range r.order[:n] {
-		if m := r.marks[o.topic]; max(m.learned, m.reread) <= last.seq {
-			delete(r.marks, o.topic)
+// dropOldest drops the n oldest changes. A read from before they were learned may have
+// returned the state before them, so it is stale; later reads have seen them.
+func (w *Window) dropOldest(n int) {
+	last := w.order[n-1]
+	for _, o := range w.order[:n] {
+		if m := w.marks[o.topic]; max(m.learned, m.reread) <= last.seq {
+			delete(w.marks, o.topic)
 		}
 	}
-	r.order = slices.Clone(r.order[n:])
-	r.all.reread, r.all.at = max(r.all.reread, last.seq), max(r.all.at, last.at+AsOfSlack)
-	r.publishFilter()
+	w.order = slices.Clone(w.order[n:])
+	w.all.reread, w.all.at = max(w.all.reread, last.seq), max(w.all.at, last.at+AsOfSlack)
+	w.publishFilter()
 }
 
-// DistrustPast makes what others read before now stale, since what changed before now was
-// not learned, until trustPast: then it was.
-func (r *Window) DistrustPast(now time.Duration) { r.setUnlearned(now + AsOfSlack) }
-func (r *Window) TrustPast()                     { r.setUnlearned(0) }
+// DistrustPast makes what other replicas read before now stale, until [Window.TrustPast]:
+// the changes from before now were not learned.
+func (w *Window) DistrustPast(now time.Duration) { w.setPastUntil(now + AsOfSlack) }
 
-func (r *Window) setUnlearned(until time.Duration) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.all.pastUntil = until
-	r.publishFilter()
-	r.seq.Add(1)
+// TrustPast says that the changes from before the start were learned.
+func (w *Window) TrustPast() { w.setPastUntil(0) }
+
+func (w *Window) setPastUntil(until time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.all.pastUntil = until
+	w.publishFilter()
+	w.seq.Add(1)
 }
 
-func (r *Window) record(c authz.Change, own bool, seq uint64, now time.Duration) bool {
+// record reports whether the change is new.
+func (w *Window) record(c authz.Change, own bool, seq uint64, now time.Duration) bool {
 	t := Topic{Subject: SubjectKey, ID: c.Prefix}
 	switch {
 	case c.Kind == authz.ChangeKey && c.Prefix != "":
 	case c.Kind == authz.ChangeRole && c.Role != "":
 		t = Topic{Subject: SubjectRole, ID: c.Role}
 	default: // a kind that is not known here may be about anything
-		if c.Version <= r.all.version && !own {
+		if c.Version <= w.all.version && !own {
 			return false
 		}
-		r.all.version, r.all.reread, r.all.at = max(c.Version, r.all.version), seq, now+AsOfSlack
-		r.publishFilter()
+		w.all.version, w.all.reread, w.all.at = max(c.Version, w.all.version), seq, now+AsOfSlack
+		w.publishFilter()
 		return true
 	}
-	m := r.marks[t]
+	m := w.marks[t]
 	fresh := c.Version > m.version || own
 	if c.Version > m.version {
 		m.version, m.learned = c.Version, seq
 	}
-	told := !own && c.Version > m.received // by the feed, for the first time
-	if told {
+	first := !own && c.Version > m.received // the feed brings it for the first time
+	if first {
 		m.received, m.notReceived = c.Version, false
 	}
 	if own {
 		m.reread, m.ownUntil = seq, now+AsOfSlack
-		// A version that is known tells enough of a key or a role.
+		// For a key or a role a known version is enough.
 		m.notReceived = c.Version == 0 || m.notReceived
 	}
-	if !fresh && !told {
+	if !fresh && !first {
 		return false
 	}
-	r.put(t, m, seq, now)
+	w.store(t, m, seq, now)
 	if c.UserID != "" {
-		r.recordUser(c, own, c.Version <= m.received, told, seq, now)
+		w.recordUser(c, own, c.Version <= m.received, first, seq, now)
 	}
 	return fresh
 }
 
-// recordUser is about the list of a user's keys.
-func (r *Window) recordUser(c authz.Change, own, fedAlready, told bool, seq uint64, now time.Duration) {
+// recordUser records a change of a key for the list of its user's keys.
+func (w *Window) recordUser(c authz.Change, own, received, first bool, seq uint64, now time.Duration) {
 	t := Topic{Subject: subjectUser, ID: c.UserID}
-	m := r.marks[t]
+	m := w.marks[t]
 	m.reread = seq
 	if own {
 		m.ownUntil = now + AsOfSlack
-		m.notReceived = m.notReceived || c.Version == 0 || !fedAlready
+		m.notReceived = m.notReceived || c.Version == 0 || !received
 	}
-	if told {
+	if first {
 		m.position, m.notReceived = max(m.position, c.Place), false
 	}
-	r.put(t, m, seq, now)
+	w.store(t, m, seq, now)
 }
 
-// ListStale tells whether a list of a user's keys that was read when the feed
-// stood at place may lack a change.
-func (r *Window) ListStale(user string, place uint64, asOf time.Duration) bool {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	m, ok := r.marks[Topic{Subject: subjectUser, ID: user}]
-	return ok && (m.notReceived || m.position >= place || asOf < m.ownUntil) || asOf < r.all.sharedFrom()
+// ListStale reports whether a list of a user's keys may lack a change. position is the
+// feed position before the list was read.
+func (w *Window) ListStale(user string, position uint64, asOf time.Duration) bool {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	m, ok := w.marks[Topic{Subject: subjectUser, ID: user}]
+	return ok && (m.notReceived || m.position >= position || asOf < m.ownUntil) || asOf < w.all.sharedFrom()
 }
 
-func (r *Window) put(t Topic, m mark, seq uint64, now time.Duration) {
-	r.filter.Load().add(r.hash(t))
-	r.bitsSet++
-	r.marks[t] = m
-	r.order = append(r.order, entry{t, seq, now})
+func (w *Window) store(t Topic, m mark, seq uint64, now time.Duration) {
+	w.filter.Load().add(w.hash(t))
+	w.bitsSet++
+	w.marks[t] = m
+	w.order = append(w.order, entry{t, seq, now})
 }
 
-// Reset forgets what the feed told, and makes stale whatever was read until now:
-// the versions of another epoch can't be compared, and after a gap in the feed
-// nothing is known of what changed. What was changed here stays known by its
-// moment, which means the same in every epoch.
-func (r *Window) Reset() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.generation++
-	r.all = allTopics{}
-	for t, m := range r.marks {
+// Reset forgets what the feed has brought, and makes stale whatever was read until now:
+// the versions of another epoch can't be compared, and after a gap in the feed nothing is
+// known of what changed. Changes that this replica made stay known by their moment, which
+// means the same in every epoch.
+func (w *Window) Reset() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.generation++
+	w.all = allTopics{}
+	for t, m := range w.marks {
 		if m.ownUntil == 0 {
-			delete(r.marks, t)
+			delete(w.marks, t)
 		} else {
-			r.marks[t] = mark{reread: m.reread, ownUntil: m.ownUntil}
+			w.marks[t] = mark{reread: m.reread, ownUntil: m.ownUntil}
 		}
 	}
-	r.order = slices.DeleteFunc(r.order, func(o entry) bool { _, kept := r.marks[o.topic]; return !kept })
-	r.publishFilter()
-	r.seq.Add(1)
+	w.order = slices.DeleteFunc(w.order, func(o entry) bool { _, kept := w.marks[o.topic]; return !kept })
+	w.publishFilter()
+	w.seq.Add(1)
 }
 
-// SameGeneration tells whether the generation has not ended.
-func (r *Window) SameGeneration(generation uint64) bool {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return generation == r.generation
+// SameGeneration reports whether there was no reset since this generation.
+func (w *Window) SameGeneration(generation uint64) bool {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	return generation == w.generation
 }
 
-// trim drops what was learned longer ago than the window.
-func (r *Window) trim(now time.Duration) {
+// trim drops what was learned longer ago than the retention.
+func (w *Window) trim(now time.Duration) {
 	i := 0
-	for ; i < len(r.order) && r.order[i].at+r.Retention < now; i++ {
-		o := r.order[i]
-		if m := r.marks[o.topic]; max(m.learned, m.reread) <= o.seq {
-			delete(r.marks, o.topic)
+	for ; i < len(w.order) && w.order[i].at+w.Retention < now; i++ {
+		o := w.order[i]
+		if m := w.marks[o.topic]; max(m.learned, m.reread) <= o.seq {
+			delete(w.marks, o.topic)
 		}
 	}
-	r.order = r.order[i:]
-	if i > 0 && r.bitsSet > 2*len(r.marks)+markedBits/64 {
-		r.publishFilter()
+	w.order = w.order[i:]
+	if i > 0 && w.bitsSet > 2*len(w.marks)+markedBits/64 {
+		w.publishFilter()
 	}
 }
 
-// Size is the number of topics in the window.
-func (r *Window) Size() int {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return len(r.marks)
+// Size returns the number of topics in the window.
+func (w *Window) Size() int {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	return len(w.marks)
 }

@@ -8,36 +8,36 @@ import (
 	"extauthz/authz"
 )
 
-func TestTheWindowForgetsByTimeAndIsBounded(t *testing.T) {
-	r := NewWindow(time.Hour)
-	r.limit = 10
+func TestWindow_DropsByAgeAndIsBounded(t *testing.T) {
+	w := NewWindow(time.Hour)
+	w.limit = 10
 	change := func(v uint64, prefix string) []authz.Change {
 		return []authz.Change{{Version: v, Kind: authz.ChangeKey, Prefix: prefix}}
 	}
-	r.Learn(change(1, "a"), false, 0)
-	r.Learn(change(2, "b"), false, time.Minute)
-	r.Learn(change(3, "a"), false, 2*time.Minute)
-	r.Learn(nil, false, time.Hour+90*time.Second)
-	if r.Size() != 1 || r.Fresh(Topic{Subject: SubjectKey, ID: "a"}, &Stamp{Found: true, Version: 1, Seq: 9}) {
-		t.Errorf("%d topics are left, want a alone, at version 3", r.Size())
+	w.Learn(change(1, "a"), false, 0)
+	w.Learn(change(2, "b"), false, time.Minute)
+	w.Learn(change(3, "a"), false, 2*time.Minute)
+	w.Learn(nil, false, time.Hour+90*time.Second)
+	if w.Size() != 1 || w.Fresh(Topic{Subject: SubjectKey, ID: "a"}, &Stamp{Found: true, Version: 1, Seq: 9}) {
+		t.Errorf("%d topics are left, want a alone, at version 3", w.Size())
 	}
-	old := &Stamp{Found: true, Version: 50, Seq: r.seq.Load()}
+	old := &Stamp{Found: true, Version: 50, Seq: w.seq.Load()}
 	for v := range uint64(20) {
-		r.Learn(change(v+4, string(rune('a'+v))), false, 2*time.Hour)
+		w.Learn(change(v+4, string(rune('a'+v))), false, 2*time.Hour)
 	}
-	if r.Size() > 10 || r.Fresh(Topic{Subject: SubjectKey, ID: "zz"}, old) {
-		t.Errorf("%d topics; what was read before the window overflowed must be stale", r.Size())
+	if w.Size() > 10 || w.Fresh(Topic{Subject: SubjectKey, ID: "zz"}, old) {
+		t.Errorf("%d topics; what was read before the window overflowed must be stale", w.Size())
 	}
 }
 
-// TestRecent_ForgetsTheOldestFirst: past the limit, what was read before a change that
-// is forgotten is stale, and what was read since is as fresh as it was.
-func TestRecent_ForgetsTheOldestFirst(t *testing.T) {
-	r := NewWindow(time.Hour)
-	r.limit = 100
+// TestWindow_DropsTheOldestFirst: past the limit, what was read before a change that
+// is dropped is stale, and what was read since is as fresh as it was.
+func TestWindow_DropsTheOldestFirst(t *testing.T) {
+	w := NewWindow(time.Hour)
+	w.limit = 100
 	read := func(shared bool, at time.Duration) *Stamp {
 		st := &Stamp{Found: true, Version: 1, Shared: shared, AsOf: at}
-		st.Seq, st.Generation = r.Begin()
+		st.Seq, st.Generation = w.Begin()
 		return st
 	}
 	change := func(i int) []authz.Change {
@@ -46,13 +46,13 @@ func TestRecent_ForgetsTheOldestFirst(t *testing.T) {
 	quiet := Topic{Subject: SubjectKey, ID: "quiet"}
 	early, earlyShared := read(false, 0), read(true, 0)
 	for i := range 60 {
-		r.Learn(change(i), false, time.Duration(i)*time.Second)
+		w.Learn(change(i), false, time.Duration(i)*time.Second)
 	}
 	late, lateShared, changed, unchanged := read(false, time.Minute), read(true, time.Minute), read(false, time.Minute), read(false, time.Minute)
 	for i := range 41 {
-		r.Learn(change(60+i), false, time.Minute+time.Duration(i)*time.Second)
+		w.Learn(change(60+i), false, time.Minute+time.Duration(i)*time.Second)
 	}
-	if n := r.Size(); n != 75 {
+	if n := w.Size(); n != 75 {
 		t.Errorf("%d topics are kept, want 75", n)
 	}
 	for name, c := range map[string]struct {
@@ -60,11 +60,11 @@ func TestRecent_ForgetsTheOldestFirst(t *testing.T) {
 		stamp *Stamp
 		fresh bool
 	}{
-		"read before what is forgotten": {quiet, early, false}, "by another one": {quiet, earlyShared, false},
-		"read since": {quiet, late, true}, "by another one since": {quiet, lateShared, true},
+		"read before what is dropped": {quiet, early, false}, "by another replica": {quiet, earlyShared, false},
+		"read since": {quiet, late, true}, "by another replica since": {quiet, lateShared, true},
 		"changed since": {Topic{Subject: SubjectKey, ID: "key99"}, changed, false}, "changed before": {Topic{Subject: SubjectKey, ID: "key0"}, unchanged, true},
 	} {
-		if got := r.Fresh(c.topic, c.stamp); got != c.fresh {
+		if got := w.Fresh(c.topic, c.stamp); got != c.fresh {
 			t.Errorf("%s: fresh is %v, want %v", name, got, c.fresh)
 		}
 	}

@@ -1,4 +1,4 @@
-package cachesvc
+package cachetest
 
 import (
 	"context"
@@ -11,32 +11,32 @@ import (
 	"extauthz/authz"
 )
 
-// population is a database of so many keys that holds none of them in memory.
-type population struct {
-	*connection
-	n    int
-	kind kind
+// Population is a database of so many keys that holds none of them in memory.
+type Population struct {
+	*Connection
+	N    int
+	kind KeyKind
 }
 
-// kind is of which keys a population is made.
-type kind string
+// KeyKind is of which keys a population is made.
+type KeyKind string
 
 const (
-	// kindReference: 36-byte user id, 20-byte name, 3 scopes of which there are a
+	// KindReference: 36-byte user id, 20-byte name, 3 scopes of which there are a
 	// hundred sets, no metadata.
-	kindReference kind = "reference"
-	kindOwnScopes kind = "own_scopes" // each key's scopes are its own
-	kindLarge     kind = "large"      // 10 scopes, and metadata of 60 bytes
+	KindReference KeyKind = "reference"
+	KindOwnScopes KeyKind = "own_scopes" // each key's scopes are its own
+	KindLarge     KeyKind = "large"      // 10 scopes, and metadata of 60 bytes
 )
 
-func (p population) prefix(i int) string { return fmt.Sprintf("ak_live_%08d", i) }
+func (p Population) Prefix(i int) string { return fmt.Sprintf("ak_live_%08d", i) }
 
-func (p population) key(i int) (authz.Record, authz.Verifier) {
+func (p Population) Key(i int) (authz.Record, authz.Verifier) {
 	set, resources, metadata := i%100, []string{"invoices", "orders", "parcels"}, map[string]string(nil)
 	switch p.kind {
-	case kindOwnScopes:
+	case KindOwnScopes:
 		set = i
-	case kindLarge:
+	case KindLarge:
 		resources = []string{"accounts", "baskets", "coupons", "invoices", "labels", "orders", "parcels", "refunds", "stores", "users"}
 		metadata = map[string]string{"team": fmt.Sprint("billing ", i), "ticket": fmt.Sprint("OPS-", i), "contact": "someone@example.com"}
 	}
@@ -49,32 +49,32 @@ func (p population) key(i int) (authz.Record, authz.Verifier) {
 	made := time.Date(2026, 1, 2, 3, 4, 5, 678901000, time.UTC).Add(time.Duration(i) * time.Millisecond)
 	return authz.Record{
 		ID: fmt.Sprintf("01890a5d-ac96-774b-bcce-%012x", i), UserID: fmt.Sprintf("6ba7b810-9dad-41d1-80b4-%012x", i/3),
-		Name: fmt.Sprintf("key number %09d", i), Prefix: p.prefix(i), Scopes: scopes, Active: true, Environment: strings.Clone("live"), Metadata: metadata,
+		Name: fmt.Sprintf("key number %09d", i), Prefix: p.Prefix(i), Scopes: scopes, Active: true, Environment: strings.Clone("live"), Metadata: metadata,
 		CreatedAt: made, UpdatedAt: made, Version: uint64(1000 + i),
 	}, authz.Verifier{Alg: authz.HashHMACSHA256, PepperID: strings.Clone("0a1b2c3d"), Digest: authz.NewDigest(digest)}
 }
 
-func (p population) KeyByPrefix(_ context.Context, prefix string) (authz.Record, authz.Verifier, error) {
+func (p Population) KeyByPrefix(_ context.Context, prefix string) (authz.Record, authz.Verifier, error) {
 	i, err := strconv.Atoi(strings.TrimPrefix(prefix, "ak_live_"))
-	if err != nil || i >= p.n {
+	if err != nil || i >= p.N {
 		return authz.Record{}, authz.Verifier{}, authz.ErrNotFound
 	}
-	r, v := p.key(i)
+	r, v := p.Key(i)
 	return r, v, nil
 }
 
-func (p population) MostUsed(_ context.Context, limit int, yield func(authz.Record, authz.Verifier) error) error {
-	for i := range min(limit, p.n) {
-		if err := yield(p.key(i)); err != nil {
+func (p Population) MostUsed(_ context.Context, limit int, yield func(authz.Record, authz.Verifier) error) error {
+	for i := range min(limit, p.N) {
+		if err := yield(p.Key(i)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (p population) Prefixes(_ context.Context, yield func(string) error) error {
-	for i := range p.n {
-		if err := yield(p.prefix(i)); err != nil {
+func (p Population) Prefixes(_ context.Context, yield func(string) error) error {
+	for i := range p.N {
+		if err := yield(p.Prefix(i)); err != nil {
 			return err
 		}
 	}
