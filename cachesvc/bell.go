@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/remote"
 	"extauthz/cachesvc/store"
 )
 
@@ -30,7 +31,7 @@ type ring struct {
 // bells rings the other replicas through the shared store, and drops there what
 // has changed. Losing all of it costs them the time until the next poll.
 type bells struct {
-	shared   *shared
+	shared   *remote.Client
 	instance string
 	waiting  chan authz.Change
 	// requests bounds what is dropped because somebody rang: whoever can publish
@@ -38,7 +39,7 @@ type bells struct {
 	requests budget
 }
 
-func newBells(s *shared, instance string) *bells {
+func newBells(s *remote.Client, instance string) *bells {
 	return &bells{shared: s, instance: instance, waiting: make(chan authz.Change, bellQueue),
 		requests: budget{interval: time.Second, burst: 10 * time.Second}}
 }
@@ -101,11 +102,11 @@ func (b *bells) ring(ctx context.Context, changes []authz.Change) {
 	if len(keys) == 0 {
 		return
 	}
-	_ = b.shared.do(ctx, opInvalidate, bellBudget, func(ctx context.Context) error {
-		if _, err := b.shared.store.Delete(ctx, keys...); err != nil {
+	_ = b.shared.Do(ctx, remote.OpInvalidate, bellBudget, func(ctx context.Context) error {
+		if _, err := b.shared.Store.Delete(ctx, keys...); err != nil {
 			return err
 		}
-		_, err := b.shared.store.InvalidateTags(ctx, tags...)
+		_, err := b.shared.Store.InvalidateTags(ctx, tags...)
 		return err
 	})
 }
@@ -120,14 +121,14 @@ func (b *bells) publish(ctx context.Context, r ring) error {
 	if err != nil {
 		return fmt.Errorf("encoding a ring: %w", err)
 	}
-	return b.shared.do(ctx, opPublish, bellBudget, func(ctx context.Context) error {
-		return b.shared.store.Publish(ctx, bellChannel, payload)
+	return b.shared.Do(ctx, remote.OpPublish, bellBudget, func(ctx context.Context) error {
+		return b.shared.Store.Publish(ctx, bellChannel, payload)
 	})
 }
 
 // listen hears the other replicas until ctx ends.
 func (s *Service) listen(ctx context.Context) {
-	err := s.shared.store.Subscribe(ctx, bellChannel, s.Ring, s.heard)
+	err := s.shared.Store.Subscribe(ctx, bellChannel, s.Ring, s.heard)
 	if err != nil && ctx.Err() == nil {
 		s.log.Error("doorbells of other replicas are not heard: they are polled for", "error", err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/remote"
 	"extauthz/cachesvc/seal"
 )
 
@@ -99,7 +100,7 @@ type Config struct {
 	// MostUsed lets the cache be warmed. Nil: it is not.
 	MostUsed MostUsed
 	// Shared is Redis. Nil: everything is kept in process.
-	Shared Shared
+	Shared remote.Store
 	// Sealing lets keys and decisions in Shared be believed. None: Shared holds
 	// lists, usage and doorbells, and checks go to the database. See
 	// [Service.SetSealing].

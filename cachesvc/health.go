@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"extauthz/cachesvc/internal/remote"
 	"extauthz/cachesvc/store"
 )
 
@@ -148,8 +149,8 @@ func (s *Service) countShared(ctx context.Context) map[string]int {
 		return counts
 	}
 	for name, prefix := range sharedNamespaces {
-		err := s.shared.do(ctx, opCount, countBudget, func(ctx context.Context) (err error) {
-			counts[name], err = s.shared.store.Count(ctx, prefix)
+		err := s.shared.Do(ctx, remote.OpCount, countBudget, func(ctx context.Context) (err error) {
+			counts[name], err = s.shared.Store.Count(ctx, prefix)
 			return err
 		})
 		if err != nil {
@@ -224,8 +225,8 @@ func (s *Service) lookAtMemory(ctx context.Context) Finding {
 		return f
 	}
 	var m store.Memory
-	err := s.shared.do(ctx, opMemory, sharedSlow, func(ctx context.Context) (err error) {
-		m, err = s.shared.store.Memory(ctx)
+	err := s.shared.Do(ctx, remote.OpMemory, remote.BackgroundBudget, func(ctx context.Context) (err error) {
+		m, err = s.shared.Store.Memory(ctx)
 		return err
 	})
 	if err != nil {
@@ -257,8 +258,8 @@ func (s *Service) clean(ctx context.Context) {
 		return
 	}
 	var dropped int
-	err := s.shared.do(ctx, opInvalidate, countBudget, func(ctx context.Context) (err error) {
-		dropped, err = s.shared.store.InvalidateTags(ctx, tagScopes)
+	err := s.shared.Do(ctx, remote.OpInvalidate, countBudget, func(ctx context.Context) (err error) {
+		dropped, err = s.shared.Store.InvalidateTags(ctx, tagScopes)
 		return err
 	})
 	if err == nil {
@@ -276,7 +277,7 @@ func (s *Service) publishStats(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	s.shared.later(store.Item{Key: statsKeys + store.Identifier(s.instance), Value: data, TTL: s.monitor.StatsTTL, Tags: []string{tagStats}})
+	s.shared.WriteLater(store.Item{Key: statsKeys + store.Identifier(s.instance), Value: data, TTL: s.monitor.StatsTTL, Tags: []string{tagStats}})
 }
 
 // ReplicaStats are the figures that a replica has left in the shared store.
@@ -302,8 +303,8 @@ func (s *Service) Replicas(ctx context.Context) []ReplicaStats {
 }
 
 func (s *Service) readReplicas(ctx context.Context) (all []ReplicaStats, err error) {
-	err = s.shared.do(ctx, opGet, sharedSlow, func(ctx context.Context) error {
-		all, err = replicasIn(ctx, s.shared.store)
+	err = s.shared.Do(ctx, remote.OpGet, remote.BackgroundBudget, func(ctx context.Context) error {
+		all, err = replicasIn(ctx, s.shared.Store)
 		return err
 	})
 	return all, err

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/remote"
 	"extauthz/cachesvc/store"
 )
 
@@ -149,12 +150,12 @@ func (s *Service) invalidateShared(ctx context.Context, t Target) (dropped int, 
 	default:
 		tags = []string{sharedTag(t.Tag)}
 	}
-	err = s.shared.do(ctx, opInvalidate, countBudget, func(ctx context.Context) error {
-		n, err := s.shared.store.Delete(ctx, keys...)
+	err = s.shared.Do(ctx, remote.OpInvalidate, countBudget, func(ctx context.Context) error {
+		n, err := s.shared.Store.Delete(ctx, keys...)
 		if err != nil {
 			return err
 		}
-		m, err := s.shared.store.InvalidateTags(ctx, tags...)
+		m, err := s.shared.Store.InvalidateTags(ctx, tags...)
 		dropped = n + m
 		return err
 	})

@@ -118,7 +118,7 @@ func TestWhatIsHeldInCommonHasABound(t *testing.T) {
 
 func TestTable_AKeyTakesLessThanTwoHundredBytes(t *testing.T) {
 	const n = 20_000
-	p := cachetest.Population{cachetest.NewDatabase().Connect(), n, cachetest.KindReference}
+	p := cachetest.Population{Connection: cachetest.NewDatabase().Connect(), N: n, Kind: cachetest.KindReference}
 	table := newTable(n, testBytes, hotValues, newKeyCodec())
 	for i := range n {
 		v := &value[credential]{}

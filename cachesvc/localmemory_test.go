@@ -48,7 +48,7 @@ func BenchmarkMemory(b *testing.B) {
 		for _, kind := range []cachetest.KeyKind{cachetest.KindReference, cachetest.KindOwnScopes, cachetest.KindLarge} {
 			b.Run(fmt.Sprintf("keys=%d/%s", n, kind), func(b *testing.B) {
 				for b.Loop() {
-					measureMemory(b, cachetest.Population{cachetest.NewDatabase().Connect(), n, kind})
+					measureMemory(b, cachetest.Population{Connection: cachetest.NewDatabase().Connect(), N: n, Kind: kind})
 				}
 			})
 		}
@@ -86,7 +86,7 @@ func measureMemory(b *testing.B, p cachetest.Population) {
 // BenchmarkLookup tells the processor time of a look-up in a million keys, by
 // how many of them are in use, at random.
 func BenchmarkLookup(b *testing.B) {
-	p := cachetest.Population{cachetest.NewDatabase().Connect(), 1_000_000, cachetest.KindReference}
+	p := cachetest.Population{Connection: cachetest.NewDatabase().Connect(), N: 1_000_000, Kind: cachetest.KindReference}
 	prefixes := make([]string, 100_000)
 	for i := range prefixes {
 		prefixes[i] = p.Prefix(i * 10)
@@ -127,7 +127,7 @@ func processorTime(t testing.TB) time.Duration {
 
 func TestNoHitAllocatesWithAScratch(t *testing.T) {
 	for _, kind := range []cachetest.KeyKind{cachetest.KindReference, cachetest.KindOwnScopes, cachetest.KindLarge} {
-		p := cachetest.Population{cachetest.NewDatabase().Connect(), 100_000, kind}
+		p := cachetest.Population{Connection: cachetest.NewDatabase().Connect(), N: 100_000, Kind: kind}
 		s := warmed(t, p, 0)
 		var scratch *authz.Scratch
 		lookup := func(i int) {

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"extauthz/cachesvc/internal/remote"
 )
 
 // metrics are the series of this package. Those that the hot path raises are
@@ -63,9 +65,9 @@ func newMetrics(s *Service) *metrics {
 		m.causes[kind] = m.vector.WithLabelValues(string(kind))
 	}
 	if s.shared != nil {
-		s.shared.observe = func(op string, took time.Duration) { m.took.WithLabelValues("redis", op).Observe(took.Seconds()) }
+		s.shared.Observe = func(op string, took time.Duration) { m.took.WithLabelValues("redis", op).Observe(took.Seconds()) }
 	}
-	observeDatabase := m.took.WithLabelValues("database", opGet)
+	observeDatabase := m.took.WithLabelValues("database", remote.OpGet)
 	s.keys.took = func(d time.Duration) { observeDatabase.Observe(d.Seconds()) }
 	s.roles.took = s.keys.took
 	return m
@@ -114,8 +116,8 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 		total(m.requests, r.misses.Load()+r.scopeMisses.Load(), "redis", "miss")
 		total(m.requests, r.errors.Load(), "redis", "error")
 		total(m.refused, r.refused.Load())
-		total(m.writes, s.shared.dropped.Load())
-		gauge(m.breaker, map[BreakerState]float64{BreakerHalfOpen: 1, BreakerOpen: 2}[s.shared.breaker.current()], "redis")
+		total(m.writes, s.shared.Dropped.Load())
+		gauge(m.breaker, map[remote.State]float64{remote.HalfOpen: 1, remote.Open: 2}[s.shared.Breaker.State()], "redis")
 	}
 	gauge(m.breaker, map[bool]float64{false: 2, true: 0}[status.DatabaseUp], "database")
 	for _, f := range s.Findings() {

@@ -8,6 +8,7 @@ import (
 
 	"extauthz/authz"
 	"extauthz/cachesvc/internal/freshness"
+	"extauthz/cachesvc/internal/remote"
 	"extauthz/cachesvc/seal"
 	"extauthz/cachesvc/store"
 )
@@ -52,7 +53,7 @@ func (s *Service) scopeKey(rec *authz.Record, need authz.Need) (string, bool) {
 func (s *Service) fetchScopes(ctx context.Context, key string, rec *authz.Record, need authz.Need) (authz.Scopes, bool) {
 	epoch := s.epoch()
 	_, generation := s.trust.recent.Begin()
-	data, found, err := s.shared.get(ctx, key)
+	data, found, err := s.shared.Get(ctx, key)
 	if err != nil || !found {
 		s.sharedCounts.scopeMisses.Add(1)
 		return nil, false
@@ -116,7 +117,7 @@ func (s *Service) shareScopes(key string, rec *authz.Record, need authz.Need, ro
 		s.log.Warn("a scope decision can't be written to Redis", "error", err)
 		return
 	}
-	s.shared.later(store.Item{Key: key, Value: data, TTL: ttl,
+	s.shared.WriteLater(store.Item{Key: key, Value: data, TTL: ttl,
 		Tags: []string{tagScopes, tagUser + store.Identifier(rec.UserID), tagKey + store.Identifier(rec.ID)}})
 }
 
@@ -129,8 +130,8 @@ func (s *Service) underLimit(ctx context.Context, items []store.Item) []store.It
 		}
 		tag := item.Tags[len(item.Tags)-1]
 		var there []string
-		err := s.shared.do(ctx, opCount, sharedSlow, func(ctx context.Context) (err error) {
-			there, err = s.shared.store.Tagged(ctx, tag, scopeLimit)
+		err := s.shared.Do(ctx, remote.OpCount, remote.BackgroundBudget, func(ctx context.Context) (err error) {
+			there, err = s.shared.Store.Tagged(ctx, tag, scopeLimit)
 			return err
 		})
 		return err != nil || len(there) >= scopeLimit

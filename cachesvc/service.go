@@ -13,6 +13,7 @@ import (
 
 	"extauthz/authz"
 	"extauthz/cachesvc/internal/freshness"
+	"extauthz/cachesvc/internal/remote"
 	"extauthz/cachesvc/seal"
 	"extauthz/cachesvc/store"
 	"extauthz/cachesvc/store/memory"
@@ -29,7 +30,7 @@ type Service struct {
 	lists store.Store // lists of users' keys, where they are kept in process
 	usage *usage
 	// shared and what rings through it are nil without Redis.
-	shared  *shared
+	shared  *remote.Client
 	bells   *bells
 	sealing atomic.Pointer[seal.Keys]
 	warm    *warmer
@@ -79,7 +80,7 @@ func newService(c Config, options ...option) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("store of user lists: %w", err)
 	}
-	sharedStore := newShared(c.Shared, t.clock, c.Logger, c.SharedBudget)
+	sharedStore := remote.NewClient(c.Shared, t.clock, c.Logger, c.SharedBudget)
 	s := &Service{
 		shared: sharedStore,
 		db:     c.Database, log: c.Logger, trust: t,
@@ -93,7 +94,7 @@ func newService(c Config, options ...option) (*Service, error) {
 	}
 	s.SetSealing(c.Sealing)
 	if s.shared != nil {
-		s.shared.filter = s.underLimit
+		s.shared.Filter = s.underLimit
 		s.bells = newBells(s.shared, c.Instance)
 		s.keys.fetch, s.keys.share = s.fetchKey, s.shareKey
 	}
@@ -139,7 +140,7 @@ func (s *Service) Run(ctx context.Context) error {
 		running.Go(func() { s.inquiry.run(ctx) })
 	}
 	if s.shared != nil {
-		running.Go(func() { s.shared.run(ctx) })
+		running.Go(func() { s.shared.Run(ctx) })
 		running.Go(func() { s.bells.run(ctx) })
 		running.Go(func() { s.listen(ctx) })
 	}

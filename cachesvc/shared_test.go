@@ -16,6 +16,7 @@ import (
 
 	"extauthz/authz"
 	"extauthz/cachesvc/internal/cachetest"
+	"extauthz/cachesvc/internal/remote"
 	"extauthz/cachesvc/seal"
 	"extauthz/cachesvc/store"
 )
@@ -300,12 +301,12 @@ func TestADeadRedisIsWaitedForOnceAndThenLeftAlone(t *testing.T) {
 		for range 3 {
 			s[0].keys.drop("axa")
 			wantEntry(t, s[0], "axa", true, authz.LayerDatabase)
-			time.Sleep(breakerBreath)
+			time.Sleep(remote.FailurePause)
 		}
 		for i := 1; i < 100; i++ {
 			wantEntry(t, s[0], string(rune('a'+i%26))+"x"+string(rune('a'+i/26)), true, authz.LayerDatabase)
 		}
-		if took := time.Since(start); took > 3*(DefaultSharedBudget+breakerBreath) {
+		if took := time.Since(start); took > 3*(DefaultSharedBudget+remote.FailurePause) {
 			t.Errorf("100 look-ups waited %s", took)
 		}
 		time.Sleep(10 * time.Second)
@@ -336,8 +337,8 @@ func TestAFullRedisGoesOnServing(t *testing.T) {
 	pair(t, nil, func(t *testing.T, db *cachetest.Database, _ [2]*cachetest.Connection, w [2]*cachetest.Wire, s [2]*Service) {
 		wantEntry(t, s[0], "k", true, authz.LayerDatabase)
 		synctest.Wait()
-		err := s[1].shared.do(t.Context(), opSet, time.Second, func(context.Context) error { return oom{} })
-		if !errors.Is(err, errSharedStore) || s[1].Status().Shared != "full" {
+		err := s[1].shared.Do(t.Context(), remote.OpSet, time.Second, func(context.Context) error { return oom{} })
+		if !errors.Is(err, remote.ErrStore) || s[1].Status().Shared != "full" {
 			t.Fatalf("%v, %q", err, s[1].Status().Shared)
 		}
 		wantEntry(t, s[1], "k", true, authz.LayerRedis)
@@ -509,7 +510,7 @@ func TestTheMonitorsWarnOnceAndSayWhy(t *testing.T) {
 		}
 		synctest.Wait()
 		w[0].Redis.Mu.Lock()
-		w[0].Memory = store.Memory{Used: 90, Max: 100, Policy: "allkeys-lru"}
+		w[0].MemoryInfo = store.Memory{Used: 90, Max: 100, Policy: "allkeys-lru"}
 		w[0].Redis.Mu.Unlock()
 		for range 2 {
 			findings := s[0].Look(t.Context())

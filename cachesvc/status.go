@@ -50,7 +50,7 @@ func (s *Service) Status() Status {
 		UsagePending:  s.usage.pending(),
 		UsageExposed:  s.usage.exposed.Load(),
 		Members:       -1,
-		Shared:        s.shared.present(),
+		Shared:        s.shared.State(),
 		Believed:      s.shared != nil && len(*s.sealing.Load()) > 0,
 	}
 	if s.members != nil {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/remote"
 )
 
 const (
@@ -69,14 +70,14 @@ type usage struct {
 // usageConfig says where uses go. All fields but shared, spoolDir and failPoint are required.
 type usageConfig struct {
 	sink         usageSink
-	shared       *shared       // nil: no copies in the shared store
-	source       string        // names this process; no two may share it
-	every        time.Duration // all that is counted is written at least this often
-	collectEvery time.Duration // how often others' batches are searched for
-	at           uint64        // a key with so many uses is written within a second
-	maxKeys      int           // counters at most
-	spoolDir     string        // a folder for files of usage; empty: none are written
-	spoolBytes   int64         // in this process's files at most
+	shared       *remote.Client // nil: no copies in the shared store
+	source       string         // names this process; no two may share it
+	every        time.Duration  // all that is counted is written at least this often
+	collectEvery time.Duration  // how often others' batches are searched for
+	at           uint64         // a key with so many uses is written within a second
+	maxKeys      int            // counters at most
+	spoolDir     string         // a folder for files of usage; empty: none are written
+	spoolBytes   int64          // in this process's files at most
 	now          func() time.Time
 	log          *slog.Logger
 	// failPoint is called at each step of a batch's way. Tests kill the process there.
@@ -242,11 +243,11 @@ func (u *usage) collect(ctx context.Context, send func([]authz.UsageBatch) error
 			return err
 		}
 	}
-	if u.journal.shared == nil || u.journal.shared.breaker.current() != BreakerClosed {
+	if u.journal.shared == nil || u.journal.shared.Breaker.State() != remote.Closed {
 		return nil // it is tried at the next collection
 	}
 	err := u.journal.collect(ctx)
-	if errors.Is(err, errSharedStore) || errors.Is(err, errLeftAlone) { // the breaker reports it
+	if errors.Is(err, remote.ErrStore) || errors.Is(err, remote.ErrBreakerOpen) { // the breaker reports it
 		u.collecting.Store(true)
 		return nil
 	}

@@ -18,6 +18,7 @@ import (
 
 	"extauthz/authz"
 	"extauthz/cachesvc/internal/freshness"
+	"extauthz/cachesvc/internal/remote"
 	redisstore "extauthz/cachesvc/store/redis"
 	"extauthz/e2e/parts"
 	"extauthz/models"
@@ -92,7 +93,7 @@ func countUses(point string) error {
 		if err != nil {
 			return err
 		}
-		config.shared = newShared(shared, freshness.NewClock(time.Now), config.log, 50*time.Millisecond)
+		config.shared = remote.NewClient(shared, freshness.NewClock(time.Now), config.log, 50*time.Millisecond)
 	}
 	s := newUsage(config)
 	var from, to int

@@ -14,6 +14,7 @@ import (
 
 	"extauthz/cachesvc/internal/cachetest"
 	"extauthz/cachesvc/internal/freshness"
+	"extauthz/cachesvc/internal/remote"
 )
 
 const (
@@ -24,12 +25,12 @@ const (
 
 // newRecorder makes the recorder of another process, which does not run. shared may be
 // nil.
-func newRecorder(t testing.TB, sink usageSink, shared Shared, edits ...func(*usageConfig)) *usage {
+func newRecorder(t testing.TB, sink usageSink, shared remote.Store, edits ...func(*usageConfig)) *usage {
 	t.Helper()
 	c := usageConfig{sink: sink, source: rand.Text(), every: testFlushEvery, collectEvery: testCollectEvery, at: testFlushAt,
 		maxKeys: 1_000_000, spoolBytes: 32 << 20, now: time.Now, log: slog.New(slog.DiscardHandler)}
 	if shared != nil {
-		c.shared = newShared(shared, freshness.NewClock(time.Now), c.log, 50*time.Millisecond)
+		c.shared = remote.NewClient(shared, freshness.NewClock(time.Now), c.log, 50*time.Millisecond)
 	}
 	for _, edit := range edits {
 		edit(&c)
@@ -44,7 +45,7 @@ func runRecorder(t testing.TB, u *usage) *usage {
 	var running sync.WaitGroup
 	running.Go(func() { u.run(ctx) })
 	if u.journal.shared != nil {
-		running.Go(func() { u.journal.shared.run(ctx) })
+		running.Go(func() { u.journal.shared.Run(ctx) })
 	}
 	t.Cleanup(func() {
 		stop()

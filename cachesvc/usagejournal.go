@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/remote"
 	"extauthz/cachesvc/store"
 )
 
@@ -38,7 +39,7 @@ const (
 // nothing, and the database adds a batch once. So each step's order is: write, be
 // answered, only then forget.
 type journal struct {
-	shared  *shared
+	shared  *remote.Client
 	sink    usageSink
 	log     *slog.Logger
 	written *atomic.Uint64
@@ -54,7 +55,7 @@ type journal struct {
 
 // usable reports whether Redis may be asked to keep usage now.
 func (j *journal) usable(ctx context.Context) bool {
-	if j.shared == nil || j.shared.breaker.current() != BreakerClosed || j.shared.full.Load() {
+	if j.shared == nil || j.shared.Breaker.State() != remote.Closed || j.shared.Full.Load() {
 		return false
 	}
 	return (j.safe.Load() || j.learnPolicy(ctx)) && j.backlog.Load() < journalLimit
@@ -63,8 +64,8 @@ func (j *journal) usable(ctx context.Context) bool {
 // learnPolicy asks once whether the store would evict batches, and warns if so.
 func (j *journal) learnPolicy(ctx context.Context) bool {
 	var m store.Memory
-	err := j.shared.do(ctx, opMemory, journalBudget, func(ctx context.Context) (err error) {
-		m, err = j.shared.store.Memory(ctx)
+	err := j.shared.Do(ctx, remote.OpMemory, journalBudget, func(ctx context.Context) (err error) {
+		m, err = j.shared.Store.Memory(ctx)
 		return err
 	})
 	if err == nil {
@@ -91,7 +92,7 @@ func (j *journal) keep(ctx context.Context, b *heldBatch) error {
 	}
 	item := store.Item{Key: journalKey(b.UsageBatch), Value: data, TTL: store.Forever, Tags: []string{tagUsage}}
 	j.failPoint("before a batch is in the shared store")
-	err = j.shared.do(ctx, opUsage, journalBudget, func(ctx context.Context) error { return j.shared.store.Set(ctx, item) })
+	err = j.shared.Do(ctx, remote.OpUsage, journalBudget, func(ctx context.Context) error { return j.shared.Store.Set(ctx, item) })
 	if err != nil {
 		return fmt.Errorf("keeping usage in Redis: %w", err)
 	}
@@ -107,8 +108,8 @@ func journalKey(b authz.UsageBatch) string {
 // collect brings all batches that wait to the database, whoever wrote them.
 func (j *journal) collect(ctx context.Context) error {
 	var keys []string
-	err := j.shared.do(ctx, opGet, journalBudget, func(ctx context.Context) (err error) {
-		keys, err = j.shared.store.Tagged(ctx, tagUsage, journalRead)
+	err := j.shared.Do(ctx, remote.OpGet, journalBudget, func(ctx context.Context) (err error) {
+		keys, err = j.shared.Store.Tagged(ctx, tagUsage, journalRead)
 		return err
 	})
 	if err != nil {
@@ -141,10 +142,10 @@ func (j *journal) collect(ctx context.Context) error {
 // no use.
 func (j *journal) read(ctx context.Context, keys []string) (batches []authz.UsageBatch, useless []string, err error) {
 	named := make(map[string]bool, len(keys))
-	for some := range slices.Chunk(keys, sharedBatch) {
+	for some := range slices.Chunk(keys, remote.BatchSize) {
 		var values [][]byte
-		err := j.shared.do(ctx, opGet, journalBudget, func(ctx context.Context) (err error) {
-			values, err = j.shared.store.MGet(ctx, some...)
+		err := j.shared.Do(ctx, remote.OpGet, journalBudget, func(ctx context.Context) (err error) {
+			values, err = j.shared.Store.MGet(ctx, some...)
 			return err
 		})
 		if err != nil {
@@ -200,13 +201,13 @@ func (j *journal) missingLong(key string) bool {
 // forget removes batches, first the values: a name without a value is found
 // again.
 func (j *journal) forget(ctx context.Context, keys []string) error {
-	for some := range slices.Chunk(keys, sharedBatch) {
-		err := j.shared.do(ctx, opInvalidate, journalBudget, func(ctx context.Context) error {
-			if _, err := j.shared.store.Delete(ctx, some...); err != nil {
+	for some := range slices.Chunk(keys, remote.BatchSize) {
+		err := j.shared.Do(ctx, remote.OpInvalidate, journalBudget, func(ctx context.Context) error {
+			if _, err := j.shared.Store.Delete(ctx, some...); err != nil {
 				return err
 			}
 			j.failPoint("before a batch's name is forgotten")
-			return j.shared.store.Untag(ctx, tagUsage, some...)
+			return j.shared.Store.Untag(ctx, tagUsage, some...)
 		})
 		if err != nil {
 			return err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/remote"
 	"extauthz/cachesvc/store"
 )
 
@@ -60,7 +61,7 @@ func (s *Service) cachedUserList(ctx context.Context, user, key string) ([]authz
 	epoch, _ := s.feedPlace()
 	var data []byte
 	var found bool
-	err := s.onLists(ctx, opGet, func(ctx context.Context, lists store.Store) (err error) {
+	err := s.onLists(ctx, remote.OpGet, func(ctx context.Context, lists store.Store) (err error) {
 		data, found, err = lists.Get(ctx, key)
 		return err
 	})
@@ -86,14 +87,14 @@ func (s *Service) cachedUserList(ctx context.Context, user, key string) ([]authz
 func (s *Service) keepUserList(ctx context.Context, user, key string, list *userList) {
 	data, err := json.Marshal(list)
 	if err == nil {
-		err = s.onLists(ctx, opSet, func(ctx context.Context, lists store.Store) error {
+		err = s.onLists(ctx, remote.OpSet, func(ctx context.Context, lists store.Store) error {
 			return lists.Set(ctx, store.Item{
 				Key: key, Value: data, TTL: jittered(s.userListTTL, s.keys.jitter()),
 				Tags: []string{tagUserList, tagUser + store.Identifier(user)},
 			})
 		})
 	}
-	if err != nil && !errors.Is(err, errSharedStore) && !errors.Is(err, errLeftAlone) { // those are told by the breaker
+	if err != nil && !errors.Is(err, remote.ErrStore) && !errors.Is(err, remote.ErrBreakerOpen) { // those are told by the breaker
 		s.log.Warn("the list of a user's keys could not be cached", "error", err)
 	}
 }
@@ -103,7 +104,7 @@ func (s *Service) onLists(ctx context.Context, op string, call func(context.Cont
 	if s.shared == nil {
 		return call(ctx, s.lists)
 	}
-	return s.shared.do(ctx, op, s.shared.budget, func(ctx context.Context) error { return call(ctx, s.shared.store) })
+	return s.shared.Do(ctx, op, s.shared.Budget, func(ctx context.Context) error { return call(ctx, s.shared.Store) })
 }
 
 // tagUserList is on every list, so that all can be dropped.

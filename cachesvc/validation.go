@@ -58,7 +58,7 @@ func (s *Service) fetchKey(ctx context.Context, prefix string) *value[credential
 	v := &value[credential]{}
 	epoch := s.epoch()
 	v.Seq, v.Generation = s.trust.recent.Begin()
-	data, found, err := s.shared.get(ctx, validationKeys+prefix)
+	data, found, err := s.shared.Get(ctx, validationKeys+prefix)
 	if err != nil {
 		s.sharedCounts.errors.Add(1)
 		return nil
@@ -89,7 +89,7 @@ func (s *Service) fetchKey(ctx context.Context, prefix string) *value[credential
 // and for this one after a restart.
 func (s *Service) shareKey(v *value[credential]) {
 	if item, ok := s.sharedItem(v); ok {
-		s.shared.later(item)
+		s.shared.WriteLater(item)
 	}
 }
 

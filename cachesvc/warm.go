@@ -9,6 +9,7 @@ import (
 
 	"extauthz/authz"
 	"extauthz/cachesvc/internal/freshness"
+	"extauthz/cachesvc/internal/remote"
 	"extauthz/cachesvc/store"
 )
 
@@ -130,7 +131,7 @@ type warming struct {
 
 func (w *warming) take(ctx context.Context, r authz.Record, verifier authz.Verifier) error {
 	s := w.service
-	if w.read++; w.read%sharedBatch == 0 {
+	if w.read++; w.read%remote.BatchSize == 0 {
 		if err := w.slow(ctx); err != nil {
 			return err
 		}
@@ -151,7 +152,7 @@ func (w *warming) take(ctx context.Context, r authz.Record, verifier authz.Verif
 		return nil
 	}
 	if item, ok := s.sharedItem(v); ok {
-		if w.items = append(w.items, item); len(w.items) >= sharedBatch {
+		if w.items = append(w.items, item); len(w.items) >= remote.BatchSize {
 			w.flush(ctx)
 		}
 	}
@@ -180,7 +181,7 @@ func (w *warming) flush(ctx context.Context) {
 		return
 	}
 	shared := w.service.shared
-	err := shared.do(ctx, opSet, sharedSlow, func(ctx context.Context) error { return shared.store.MSet(ctx, w.items...) })
+	err := shared.Do(ctx, remote.OpSet, remote.BackgroundBudget, func(ctx context.Context) error { return shared.Store.MSet(ctx, w.items...) })
 	if err == nil {
 		w.done.Shared += len(w.items)
 	}

@@ -15,7 +15,7 @@ import (
 type Population struct {
 	*Connection
 	N    int
-	kind KeyKind
+	Kind KeyKind
 }
 
 // KeyKind is of which keys a population is made.
@@ -33,7 +33,7 @@ func (p Population) Prefix(i int) string { return fmt.Sprintf("ak_live_%08d", i)
 
 func (p Population) Key(i int) (authz.Record, authz.Verifier) {
 	set, resources, metadata := i%100, []string{"invoices", "orders", "parcels"}, map[string]string(nil)
-	switch p.kind {
+	switch p.Kind {
 	case KindOwnScopes:
 		set = i
 	case KindLarge:

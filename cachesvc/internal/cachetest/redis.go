@@ -13,10 +13,10 @@ import (
 // Redis is a shared store in memory.
 type Redis struct {
 	*memory.Store
-	Mu     sync.Mutex
-	heard  map[int]func([]byte)
-	next   int
-	Memory store.Memory
+	Mu         sync.Mutex
+	heard      map[int]func([]byte)
+	next       int
+	MemoryInfo store.Memory // what INFO memory reports
 }
 
 // NewRedis makes one; now tells by which clock its entries end.
@@ -26,7 +26,7 @@ func NewRedis(t testing.TB, now func() time.Time) *Redis {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Redis{Store: s, heard: map[int]func([]byte){}, Memory: store.Memory{Policy: "volatile-lru"}}
+	return &Redis{Store: s, heard: map[int]func([]byte){}, MemoryInfo: store.Memory{Policy: "volatile-lru"}}
 }
 
 // Wire is one replica's way to it. What it does to each call can be set.

@@ -1,4 +1,4 @@
-package cachesvc
+package remote
 
 import (
 	"os"
@@ -11,8 +11,8 @@ import (
 // state is looked at.
 func TestDocuments_SayWhenRedisIsTriedAgain(t *testing.T) {
 	b := newBreaker()
-	for range breakerFailures {
-		b.done(0, true)
+	for range failureLimit {
+		b.record(0, true)
 	}
 	if b.allow(time.Second-1) || !b.allow(time.Second) || probeEvery >= time.Second {
 		t.Error("a store that failed is not tried again after one second, as the documents say")
