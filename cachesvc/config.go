@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/l1"
 	"extauthz/cachesvc/internal/remote"
 	"extauthz/cachesvc/seal"
 )
@@ -243,8 +244,8 @@ func (c Config) validate() error {
 			errs = append(errs, fmt.Errorf("cache: %s is %d; it must be positive", n.name, n.value))
 		}
 	}
-	if c.MaxBytes < leastTableBytes || c.MaxBytes > mostTableBytes {
-		errs = append(errs, fmt.Errorf("cache: local.max_mib is %d; it must be from %d to %d", c.MaxBytes>>20, leastTableBytes>>20, mostTableBytes>>20))
+	if c.MaxBytes < l1.MinBytes || c.MaxBytes > l1.MaxBytes {
+		errs = append(errs, fmt.Errorf("cache: local.max_mib is %d; it must be from %d to %d", c.MaxBytes>>20, l1.MinBytes>>20, l1.MaxBytes>>20))
 	}
 	if c.Poll >= c.Lease {
 		errs = append(errs, fmt.Errorf("cache: feed.poll (%s) must be shorter than local.lease (%s)", c.Poll, c.Lease))

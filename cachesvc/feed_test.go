@@ -149,7 +149,7 @@ func TestWhatWasReadBeforeTheWindowWasLoadedIsNotKept(t *testing.T) {
 		db.Commit("k", cachetest.Unchanged)
 		db.Commit("k", cachetest.Unchanged)
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
-		onItsWay := s.keys.present.get("k", nil)
+		onItsWay := s.keys.present.Get("k", nil)
 		restore("three")
 		db.Commit("k", cachetest.Revoked)
 		time.Sleep(2 * DefaultPoll)

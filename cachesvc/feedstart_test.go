@@ -48,7 +48,7 @@ func TestFeedStart_UsesRedisOnceThePastIsRead(t *testing.T) {
 		time.Sleep(2 * time.Second) // the past is read by now
 		wantEntry(t, late, "k", false, authz.LayerDatabase)
 		late.keys.drop("kept")
-		late.keys.present.drop("kept")
+		late.keys.present.Drop("kept")
 		wantEntry(t, late, "kept", true, authz.LayerRedis)
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/l1"
 	"extauthz/cachesvc/internal/remote"
 	"extauthz/cachesvc/store"
 )
@@ -236,11 +237,11 @@ func (s *Service) dropKey(ref string) int {
 	if s.keys.drop(ref) {
 		return 1
 	}
-	return s.keys.dropWhere(func(c *credential) bool { return c.record.ID == ref })
+	return s.keys.dropWhere(func(c *l1.Credential) bool { return c.Record.ID == ref })
 }
 
 func (s *Service) dropUser(user string) int {
-	return s.dropUserList(user) + s.keys.dropWhere(func(c *credential) bool { return c.record.UserID == user })
+	return s.dropUserList(user) + s.keys.dropWhere(func(c *l1.Credential) bool { return c.Record.UserID == user })
 }
 
 func (s *Service) dropEverything() int {

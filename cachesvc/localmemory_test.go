@@ -70,7 +70,7 @@ func measureMemory(b *testing.B, p cachetest.Population) {
 	runtime.GC()
 	runtime.GC()
 	runtime.ReadMemStats(&after)
-	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/float64(s.keys.present.len()), "B/key")
+	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/float64(s.keys.present.Len()), "B/key")
 	b.ReportMetric(float64(resident(b))/(1<<20), "MiB-resident")
 	cpu, pauses := processorTime(b), after.PauseTotalNs
 	const collections = 5
@@ -80,7 +80,7 @@ func measureMemory(b *testing.B, p cachetest.Population) {
 	b.ReportMetric(float64(processorTime(b)-cpu)/collections/1e6, "gc-cpu-ms")
 	runtime.ReadMemStats(&after)
 	b.ReportMetric(float64(after.PauseTotalNs-pauses)/collections/1000, "gc-pause-us")
-	b.ReportMetric(float64(s.keys.present.len()), "entries")
+	b.ReportMetric(float64(s.keys.present.Len()), "entries")
 }
 
 // BenchmarkLookup tells the processor time of a look-up in a million keys, by

@@ -9,6 +9,7 @@ import (
 
 	"extauthz/authz"
 	"extauthz/cachesvc/internal/freshness"
+	"extauthz/cachesvc/internal/l1"
 )
 
 const (
@@ -42,9 +43,9 @@ var errOutdated = errors.New("the database answers with an older state than was 
 type reader[T any] struct {
 	*trust
 	subject freshness.Subject
-	present *table[T]
-	absent  *table[T] // apart, so that unknown ids can't push out known ones
-	flights *flights[*value[T]]
+	present *l1.Table[T]
+	absent  *l1.Table[T] // apart, so that unknown ids can't push out known ones
+	flights *flights[*l1.Value[T]]
 	counts  counts
 
 	ttl, negativeTTL time.Duration
@@ -55,7 +56,7 @@ type reader[T any] struct {
 	// screen tells whether an id of which nothing is known is asked for; nil:
 	// every one is.
 	screen  func(ctx context.Context, id string) screening
-	nothing value[T] // what is delivered then
+	nothing l1.Value[T] // what is delivered then
 
 	// load reads the database; authz.ErrNotFound for nothing there.
 	load func(ctx context.Context, id string) (data T, version uint64, err error)
@@ -63,13 +64,13 @@ type reader[T any] struct {
 	took func(time.Duration) // of each load
 	// Values in the shared store, where they may be believed: what is known
 	// there, or nil, and an answer that others may use. Both nil: there are none.
-	fetch func(ctx context.Context, id string) *value[T]
-	share func(v *value[T])
+	fetch func(ctx context.Context, id string) *l1.Value[T]
+	share func(v *l1.Value[T])
 }
 
 // get returns what is known of id; value.found is false if it does not exist.
 // The id may be borrowed; the value may stand in into, where that is not nil.
-func (r *reader[T]) get(ctx context.Context, id string, into *value[T]) (*value[T], authz.Layer, error) {
+func (r *reader[T]) get(ctx context.Context, id string, into *l1.Value[T]) (*l1.Value[T], authz.Layer, error) {
 	now := r.clock.Monotonic()
 	v, valid := r.lookup(id, now, into)
 	if valid {
@@ -92,9 +93,9 @@ func (r *reader[T]) get(ctx context.Context, id string, into *value[T]) (*value[
 
 // lookup finds id in L1: nil if what is there can't be believed at all, and
 // valid if it can be without asking the database.
-func (r *reader[T]) lookup(id string, now time.Duration, into *value[T]) (v *value[T], valid bool) {
-	if v = r.present.get(id, into); v == nil {
-		v = r.absent.get(id, into)
+func (r *reader[T]) lookup(id string, now time.Duration, into *l1.Value[T]) (v *l1.Value[T], valid bool) {
+	if v = r.present.Get(id, into); v == nil {
+		v = r.absent.Get(id, into)
 	}
 	if v == nil || now >= v.UsableUntil || !r.deliverable(id, v) {
 		return nil, false
@@ -102,12 +103,12 @@ func (r *reader[T]) lookup(id string, now time.Duration, into *value[T]) (v *val
 	return v, now < v.Expires && !v.OutsideLease && r.lease.Fresh(now)
 }
 
-func (r *reader[T]) deliverable(id string, v *value[T]) bool {
+func (r *reader[T]) deliverable(id string, v *l1.Value[T]) bool {
 	return r.fresh(freshness.Topic{Subject: r.subject, ID: id}, &v.Stamp)
 }
 
 // ask goes to the database. known is what L1 may answer if that is away.
-func (r *reader[T]) ask(ctx context.Context, id string, known *value[T]) (*value[T], authz.Layer, error) {
+func (r *reader[T]) ask(ctx context.Context, id string, known *l1.Value[T]) (*l1.Value[T], authz.Layer, error) {
 	wait := r.wait
 	if end, ok := ctx.Deadline(); ok {
 		wait = min(wait, time.Until(end)-callerMargin)
@@ -122,11 +123,11 @@ func (r *reader[T]) ask(ctx context.Context, id string, known *value[T]) (*value
 	}
 	failure := errOutdated
 	for range maxReads {
-		var v *value[T]
+		var v *l1.Value[T]
 		flight := r.flights.join(id,
 			func() (valid bool) { v, valid = r.lookup(id, r.clock.Monotonic(), nil); return valid },
-			func(ctx context.Context) (*value[T], error) { return r.read(ctx, id) },
-			func(v *value[T]) { r.keep(id, v) })
+			func(ctx context.Context) (*l1.Value[T], error) { return r.read(ctx, id) },
+			func(v *l1.Value[T]) { r.keep(id, v) })
 		if flight == nil {
 			return v, authz.LayerLocal, nil
 		}
@@ -163,7 +164,7 @@ func (r *reader[T]) ask(ctx context.Context, id string, known *value[T]) (*value
 
 // missed takes in that a waiter left a flight, and tells whether the database
 // counts as away.
-func (r *reader[T]) missed(f *flight[*value[T]]) bool {
+func (r *reader[T]) missed(f *flight[*l1.Value[T]]) bool {
 	now := r.clock.Monotonic()
 	if now-f.began < outageWait && !r.outage.Down.Load() {
 		return false
@@ -174,7 +175,7 @@ func (r *reader[T]) missed(f *flight[*value[T]]) bool {
 
 // mayFallBack tells whether a value may be served with the database away: only
 // what exists, since "unknown" is then nothing that anybody can say.
-func (r *reader[T]) mayFallBack(id string, v *value[T]) bool {
+func (r *reader[T]) mayFallBack(id string, v *l1.Value[T]) bool {
 	now := r.clock.Monotonic()
 	return v.Found && now < v.UsableUntil && r.lease.WithinMaxStale(now) && r.deliverable(id, v)
 }
@@ -193,21 +194,21 @@ func (r *reader[T]) waiting(ctx context.Context, known bool) (context.Context, c
 
 // ahead makes a value that is near its end be read anew, once, without anybody
 // waiting for it.
-func (r *reader[T]) ahead(id string, v *value[T], now time.Duration) {
-	if now < v.Expires-r.ttl/refreshShare || !v.Found || !v.refreshing.CompareAndSwap(false, true) || !r.present.claim(id, v) {
+func (r *reader[T]) ahead(id string, v *l1.Value[T], now time.Duration) {
+	if now < v.Expires-r.ttl/refreshShare || !v.Found || !v.Refreshing.CompareAndSwap(false, true) || !r.present.Claim(id, v) {
 		return
 	}
 	id = strings.Clone(id)
 	r.flights.join(id,
 		func() bool { return false },
-		func(ctx context.Context) (*value[T], error) { return r.readDatabase(ctx, id) },
-		func(v *value[T]) { r.keep(id, v) })
+		func(ctx context.Context) (*l1.Value[T], error) { return r.readDatabase(ctx, id) },
+		func(v *l1.Value[T]) { r.keep(id, v) })
 }
 
 // read is one flight: to the shared store, then to the database. With the lease
 // running, what the shared store brings and nothing newer is known of is enough;
 // without it, it is what remains if the database is away.
-func (r *reader[T]) read(ctx context.Context, id string) (*value[T], error) {
+func (r *reader[T]) read(ctx context.Context, id string) (*l1.Value[T], error) {
 	now := r.clock.Monotonic()
 	if r.fetch == nil || !r.lease.WithinMaxStale(now) {
 		return r.readDatabase(ctx, id)
@@ -234,8 +235,8 @@ func (r *reader[T]) read(ctx context.Context, id string) (*value[T], error) {
 }
 
 // readDatabase asks the database alone.
-func (r *reader[T]) readDatabase(ctx context.Context, id string) (*value[T], error) {
-	v := &value[T]{}
+func (r *reader[T]) readDatabase(ctx context.Context, id string) (*l1.Value[T], error) {
+	v := &l1.Value[T]{}
 	v.Seq, v.Generation = r.recent.Begin()
 	v.AsOf = r.clock.Monotonic()
 	v.OutsideLease = !r.lease.Fresh(v.AsOf)
@@ -243,7 +244,7 @@ func (r *reader[T]) readDatabase(ctx context.Context, id string) (*value[T], err
 	r.took(r.clock.Monotonic() - v.AsOf)
 	switch {
 	case err == nil:
-		v.Found, v.Version, v.data = true, version, data
+		v.Found, v.Version, v.Data = true, version, data
 	case errors.Is(err, authz.ErrNotFound):
 	case errors.Is(err, authz.ErrUnreadable): // one row's fault, and no outage
 		r.counts.databaseError.Add(1)
@@ -262,7 +263,7 @@ func (r *reader[T]) readDatabase(ctx context.Context, id string) (*value[T], err
 
 // limit sets how long a value lives: counted from when the database was asked,
 // whoever asked it.
-func (r *reader[T]) limit(v *value[T]) {
+func (r *reader[T]) limit(v *l1.Value[T]) {
 	ttl := r.ttl
 	if !v.Found {
 		ttl = r.negativeTTL
@@ -272,37 +273,37 @@ func (r *reader[T]) limit(v *value[T]) {
 }
 
 // keep stores what a flight brought, unless that is stale already.
-func (r *reader[T]) keep(id string, v *value[T]) {
+func (r *reader[T]) keep(id string, v *l1.Value[T]) {
 	if !r.recent.Fresh(freshness.Topic{Subject: r.subject, ID: id}, &v.Stamp) {
 		return
 	}
 	if v.Found {
-		r.absent.drop(id)
-		r.present.put(id, v)
+		r.absent.Drop(id)
+		r.present.Put(id, v)
 		if r.share != nil && !v.Shared && !v.OutsideLease {
 			r.share(v)
 		}
 	} else {
-		r.present.drop(id)
-		r.absent.put(id, v)
+		r.present.Drop(id)
+		r.absent.Put(id, v)
 	}
 }
 
 // drop removes id and tells whether it was there.
 func (r *reader[T]) drop(id string) bool {
-	present, absent := r.present.drop(id), r.absent.drop(id)
+	present, absent := r.present.Drop(id), r.absent.Drop(id)
 	return present || absent
 }
 
 // dropWhere removes what matches; absences are not asked, having no data.
 func (r *reader[T]) dropWhere(match func(data *T) bool) int {
-	return r.present.dropWhere(func(v *value[T]) bool { return match(&v.data) })
+	return r.present.DropWhere(func(v *l1.Value[T]) bool { return match(&v.Data) })
 }
 
 // dropAll empties the name space.
 func (r *reader[T]) dropAll() int {
-	all := func(*value[T]) bool { return true }
-	return r.present.dropWhere(all) + r.absent.dropWhere(all)
+	all := func(*l1.Value[T]) bool { return true }
+	return r.present.DropWhere(all) + r.absent.DropWhere(all)
 }
 
 // jittered takes up to a tenth off a lifetime, so that what was filled together

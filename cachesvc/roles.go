@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/l1"
 )
 
 // RoleScopes returns the scopes of all roles of the record together: from L1,
@@ -28,7 +29,7 @@ func (s *Service) RoleScopesFrom(ctx context.Context, rec *authz.Record, need au
 		}
 	}
 	farthest := authz.LayerLocal
-	roles := make([]*value[authz.Role], len(rec.Roles))
+	roles := make([]*l1.Value[authz.Role], len(rec.Roles))
 	for i, name := range rec.Roles {
 		v, layer, err := s.roles.get(ctx, name, nil)
 		if err != nil {
@@ -55,9 +56,9 @@ func (s *Service) localRoleScopes(roles []string) (all authz.Scopes, ok bool) {
 		switch {
 		case !v.Found:
 		case i == 0:
-			all = v.data.Scopes
+			all = v.Data.Scopes
 		default:
-			all = all.Union(v.data.Scopes)
+			all = all.Union(v.Data.Scopes)
 		}
 	}
 	for range roles {
@@ -66,10 +67,10 @@ func (s *Service) localRoleScopes(roles []string) (all authz.Scopes, ok bool) {
 	return all, true
 }
 
-func unionOf(roles []*value[authz.Role]) (all authz.Scopes) {
+func unionOf(roles []*l1.Value[authz.Role]) (all authz.Scopes) {
 	for _, v := range roles {
 		if v.Found {
-			all = all.Union(v.data.Scopes)
+			all = all.Union(v.Data.Scopes)
 		}
 	}
 	return all

@@ -8,6 +8,7 @@ import (
 
 	"extauthz/authz"
 	"extauthz/cachesvc/internal/freshness"
+	"extauthz/cachesvc/internal/l1"
 	"extauthz/cachesvc/internal/remote"
 	"extauthz/cachesvc/seal"
 	"extauthz/cachesvc/store"
@@ -96,7 +97,7 @@ func (s *Service) scopesFresh(v *sharedScopes, generation uint64) bool {
 }
 
 // shareScopes writes an answer behind the caller's back.
-func (s *Service) shareScopes(key string, rec *authz.Record, need authz.Need, roles []*value[authz.Role], scopes authz.Scopes) {
+func (s *Service) shareScopes(key string, rec *authz.Record, need authz.Need, roles []*l1.Value[authz.Role], scopes authz.Scopes) {
 	v := &sharedScopes{KeyID: rec.ID, Resource: need.Resource, Action: need.Action, Allowed: scopes.Allows(need.Resource, need.Action),
 		Scopes: scopes, Version: rec.Version, Roles: make(map[string]uint64, len(roles))}
 	asOf := s.trust.clock.Monotonic()

@@ -13,6 +13,7 @@ import (
 
 	"extauthz/authz"
 	"extauthz/cachesvc/internal/freshness"
+	"extauthz/cachesvc/internal/l1"
 	"extauthz/cachesvc/internal/remote"
 	"extauthz/cachesvc/seal"
 	"extauthz/cachesvc/store"
@@ -25,7 +26,7 @@ type Service struct {
 	log   *slog.Logger
 	trust *trust
 
-	keys  *reader[credential]
+	keys  *reader[l1.Credential]
 	roles *reader[authz.Role]
 	lists store.Store // lists of users' keys, where they are kept in process
 	usage *usage
@@ -84,8 +85,8 @@ func newService(c Config, options ...option) (*Service, error) {
 	s := &Service{
 		shared: sharedStore,
 		db:     c.Database, log: c.Logger, trust: t,
-		keys:  newReader(c, t, freshness.SubjectKey, c.MaxKeys, newKeyCodec(), loadKey(c.Database)),
-		roles: newReader(c, t, freshness.SubjectRole, c.MaxRoles, roleCodec{}, loadRole(c.Database)),
+		keys:  newReader(c, t, freshness.SubjectKey, c.MaxKeys, l1.NewKeyCodec(), loadKey(c.Database)),
+		roles: newReader(c, t, freshness.SubjectRole, c.MaxRoles, l1.RoleCodec{}, loadRole(c.Database)),
 		lists: lists,
 		usage: newUsage(usageConfig{sink: c.Database, shared: sharedStore, source: c.Instance, every: c.FlushEvery, collectEvery: c.CollectEvery, at: c.FlushAt,
 			maxKeys: c.MaxKeys, spoolDir: c.SpoolDir, spoolBytes: c.SpoolBytes, now: c.Now, log: c.Logger}),
@@ -117,11 +118,11 @@ func newService(c Config, options ...option) (*Service, error) {
 	return s, nil
 }
 
-func newReader[T any](c Config, t *trust, about freshness.Subject, limit int, by codec[T], load func(context.Context, string) (T, uint64, error)) *reader[T] {
+func newReader[T any](c Config, t *trust, about freshness.Subject, limit int, by l1.Codec[T], load func(context.Context, string) (T, uint64, error)) *reader[T] {
 	return &reader[T]{
 		trust: t, subject: about,
-		present: newTable(limit, c.MaxBytes, hotValues, by), absent: newTable(c.MaxNegative, c.MaxBytes, hotAbsentValues, by),
-		flights: newFlights[*value[T]](c.FlightBudget, t.clock),
+		present: l1.NewTable(limit, c.MaxBytes, l1.HotValues, by), absent: l1.NewTable(c.MaxNegative, c.MaxBytes, l1.HotNegativeValues, by),
+		flights: newFlights[*l1.Value[T]](c.FlightBudget, t.clock),
 		ttl:     c.ValidationTTL, negativeTTL: c.NegativeTTL, maxStale: c.MaxStale, wait: c.LookupWait, jitter: c.Jitter,
 		load: load,
 	}

@@ -16,6 +16,7 @@ import (
 
 	"extauthz/authz"
 	"extauthz/cachesvc/internal/cachetest"
+	"extauthz/cachesvc/internal/l1"
 	"extauthz/cachesvc/internal/remote"
 	"extauthz/cachesvc/seal"
 	"extauthz/cachesvc/store"
@@ -120,8 +121,8 @@ func TestAnUnsealedRedisIsNotBelieved(t *testing.T) {
 // takes one away.
 func TestEveryFieldOfAValueIsSealed(t *testing.T) {
 	keys := seal.Keys{sealingKey(t, 1)}
-	full := &credential{
-		record: authz.Record{
+	full := &l1.Credential{
+		Record: authz.Record{
 			ID: "id", UserID: "u", Name: "n <&>", Prefix: "k", Active: true, ExpiresAt: time.Unix(10, 0), RevokedAt: time.Unix(20, 0),
 			Scopes: authz.Scopes{{Resource: "orders", Actions: []string{"read"}}}, CreatedAt: time.Unix(1, 0).UTC(), UpdatedAt: time.Unix(2, 0).UTC(),
 			Environment: "live", RotatedFrom: "x", Family: "f", Project: "p", AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
@@ -129,19 +130,19 @@ func TestEveryFieldOfAValueIsSealed(t *testing.T) {
 			Grants: authz.Grants{Scopes: authz.Scopes{{Resource: "a", Actions: []string{"*"}}}, Projects: []string{"q"}, Users: []string{"v*"}}, ShadowUntil: time.Unix(30, 0).UTC(), Version: 7,
 			ShadowEnd: time.Unix(40, 0).UTC(), ShadowScopes: authz.Scopes{{Resource: "b", Actions: []string{"*"}}},
 		},
-		verifier: authz.Verifier{Alg: authz.HashHMACSHA256, PepperID: "1", Digest: authz.NewDigest([32]byte{1, 2, 3})},
+		Verifier: authz.Verifier{Alg: authz.HashHMACSHA256, PepperID: "1", Digest: authz.NewDigest([32]byte{1, 2, 3})},
 	}
-	full.record.ExpiresAt, full.record.RevokedAt = full.record.ExpiresAt.UTC(), full.record.RevokedAt.UTC()
+	full.Record.ExpiresAt, full.Record.RevokedAt = full.Record.ExpiresAt.UTC(), full.Record.RevokedAt.UTC()
 	from := source{"epoch", time.Unix(5, 0).UTC()}
 	data, err := encodeKey(keys, full, from)
 	if err != nil {
 		t.Fatal(err)
 	}
 	c, back, err := decodeKey(keys, "k", data)
-	if err != nil || !reflect.DeepEqual(c.record, full.record) || back != from {
+	if err != nil || !reflect.DeepEqual(c.Record, full.Record) || back != from {
 		t.Fatalf("came back as %+v from %v, %v", c, back, err)
 	}
-	if got, _ := c.verifier.Digest.Bytes(); got != [32]byte{1, 2, 3} || c.verifier.Alg != full.verifier.Alg || c.verifier.PepperID != "1" {
+	if got, _ := c.Verifier.Digest.Bytes(); got != [32]byte{1, 2, 3} || c.Verifier.Alg != full.Verifier.Alg || c.Verifier.PepperID != "1" {
 		t.Error("the verifier came back as another one")
 	}
 	var fields map[string]json.RawMessage
@@ -180,7 +181,7 @@ func TestEveryFieldOfAValueIsSealed(t *testing.T) {
 		t.Errorf("after a rotation: %v", err)
 	}
 	// One value's seal on another value.
-	other, err := encodeKey(keys, &credential{authz.Record{ID: "id2", Prefix: "k"}, full.verifier}, from)
+	other, err := encodeKey(keys, &l1.Credential{authz.Record{ID: "id2", Prefix: "k"}, full.Verifier}, from)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/l1"
 	"extauthz/cachesvc/seal"
 )
 
@@ -75,16 +76,16 @@ func (k *sharedKey) record() authz.Record {
 }
 
 // encodeKey writes a key, with what proves it if there is a key to seal it by.
-func encodeKey(keys seal.Keys, c *credential, from source) ([]byte, error) {
-	k := newSharedKey(&c.record, from)
+func encodeKey(keys seal.Keys, c *l1.Credential, from source) ([]byte, error) {
+	k := newSharedKey(&c.Record, from)
 	if len(keys) == 0 {
 		return json.Marshal(k)
 	}
-	digest, ok := c.verifier.Digest.Bytes()
+	digest, ok := c.Verifier.Digest.Bytes()
 	if !ok {
 		return nil, fmt.Errorf("key %s has no digest", k.Prefix)
 	}
-	secret, err := json.Marshal(proof{c.verifier.Alg, c.verifier.PepperID, hex.EncodeToString(digest[:])})
+	secret, err := json.Marshal(proof{c.Verifier.Alg, c.Verifier.PepperID, hex.EncodeToString(digest[:])})
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +94,7 @@ func encodeKey(keys seal.Keys, c *credential, from source) ([]byte, error) {
 
 // decodeKey reads what encodeKey wrote under this prefix, and refuses whatever
 // was not sealed exactly so.
-func decodeKey(keys seal.Keys, prefix string, data []byte) (*credential, source, error) {
+func decodeKey(keys seal.Keys, prefix string, data []byte) (*l1.Credential, source, error) {
 	var k sharedKey
 	secret, err := seal.Open(keys, validationKeys+prefix, data, &k, &k.Sealed)
 	if err != nil {
@@ -107,7 +108,7 @@ func decodeKey(keys seal.Keys, prefix string, data []byte) (*credential, source,
 	if err != nil || k.Prefix != prefix {
 		return nil, source{}, seal.ErrSeal
 	}
-	return &credential{record: k.record(), verifier: authz.Verifier{Alg: p.Alg, PepperID: p.PepperID, Digest: digest}}, k.source, nil
+	return &l1.Credential{Record: k.record(), Verifier: authz.Verifier{Alg: p.Alg, PepperID: p.PepperID, Digest: digest}}, k.source, nil
 }
 
 func optional(t time.Time) *time.Time {

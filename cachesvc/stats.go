@@ -118,15 +118,15 @@ func (s *Service) hitRate() float64 {
 // LocalBytes is the memory that L1 takes up without a pointer in it: what a
 // collection neither looks at nor frees.
 func (s *Service) LocalBytes() int {
-	return s.keys.present.bytes() + s.keys.absent.bytes() + s.roles.present.bytes() + s.roles.absent.bytes()
+	return s.keys.present.Bytes() + s.keys.absent.Bytes() + s.roles.present.Bytes() + s.roles.absent.Bytes()
 }
 
 // entries counts what is held; -1 where a store could not tell.
 func (s *Service) entries() []EntryCount {
 	entries := []EntryCount{
-		{"local", namespaceValidation, s.keys.present.len()},
-		{"local", namespaceRole, s.roles.present.len()},
-		{"local", namespaceUnknown, s.keys.absent.len() + s.roles.absent.len()},
+		{"local", namespaceValidation, s.keys.present.Len()},
+		{"local", namespaceRole, s.roles.present.Len()},
+		{"local", namespaceUnknown, s.keys.absent.Len() + s.roles.absent.Len()},
 	}
 	if s.shared == nil {
 		lists, err := s.lists.Count(context.Background(), userListKeys)

@@ -5,6 +5,7 @@ import (
 
 	"extauthz/authz"
 	"extauthz/cachesvc/internal/freshness"
+	"extauthz/cachesvc/internal/l1"
 	"extauthz/cachesvc/store"
 )
 
@@ -21,27 +22,27 @@ func (s *Service) Lookup(ctx context.Context, prefix string, into *authz.Scratch
 	if !v.Found {
 		return authz.Entry{Layer: layer}, nil
 	}
-	return authz.Entry{Record: &v.data.record, Verifier: v.data.verifier, Layer: layer}, nil
+	return authz.Entry{Record: &v.Data.Record, Verifier: v.Data.Verifier, Layer: layer}, nil
 }
 
 // scratchValue is what a scratch holds for this package; nil where there is none.
-func scratchValue(s *authz.Scratch) *value[credential] {
+func scratchValue(s *authz.Scratch) *l1.Value[l1.Credential] {
 	if s == nil {
 		return nil
 	}
-	v, ok := s.Held.(*value[credential])
+	v, ok := s.Held.(*l1.Value[l1.Credential])
 	if !ok {
-		v = &value[credential]{}
+		v = &l1.Value[l1.Credential]{}
 		s.Held = v
 	}
 	return v
 }
 
 // loadKey is one look-up in the database.
-func loadKey(db Keys) func(context.Context, string) (credential, uint64, error) {
-	return func(ctx context.Context, prefix string) (credential, uint64, error) {
+func loadKey(db Keys) func(context.Context, string) (l1.Credential, uint64, error) {
+	return func(ctx context.Context, prefix string) (l1.Credential, uint64, error) {
 		record, verifier, err := db.KeyByPrefix(ctx, prefix)
-		return credential{record: record, verifier: verifier}, record.Version, err
+		return l1.Credential{Record: record, Verifier: verifier}, record.Version, err
 	}
 }
 
@@ -50,12 +51,12 @@ const validationKeys = "apikey:validation:"
 
 // fetchKey asks the shared store for a key; nil for nothing there that may be
 // believed. It needs a clock that was set by the feed.
-func (s *Service) fetchKey(ctx context.Context, prefix string) *value[credential] {
+func (s *Service) fetchKey(ctx context.Context, prefix string) *l1.Value[l1.Credential] {
 	keys := s.sealing.Load()
 	if len(*keys) == 0 {
 		return nil
 	}
-	v := &value[credential]{}
+	v := &l1.Value[l1.Credential]{}
 	epoch := s.epoch()
 	v.Seq, v.Generation = s.trust.recent.Begin()
 	data, found, err := s.shared.Get(ctx, validationKeys+prefix)
@@ -73,7 +74,7 @@ func (s *Service) fetchKey(ctx context.Context, prefix string) *value[credential
 		s.refused("validation", prefix, err)
 		return nil
 	}
-	v.Found, v.Shared, v.Version, v.data = true, true, c.record.Version, *c
+	v.Found, v.Shared, v.Version, v.Data = true, true, c.Record.Version, *c
 	v.AsOf = s.trust.readAt(from.AsOf)
 	s.keys.limit(v)
 	now := s.trust.clock.Monotonic()
@@ -87,7 +88,7 @@ func (s *Service) fetchKey(ctx context.Context, prefix string) *value[credential
 
 // shareKey writes a key that was read from the database for other replicas,
 // and for this one after a restart.
-func (s *Service) shareKey(v *value[credential]) {
+func (s *Service) shareKey(v *l1.Value[l1.Credential]) {
 	if item, ok := s.sharedItem(v); ok {
 		s.shared.WriteLater(item)
 	}
@@ -95,20 +96,20 @@ func (s *Service) shareKey(v *value[credential]) {
 
 // sharedItem is a key for the shared store; false where its age or its epoch
 // can't be told.
-func (s *Service) sharedItem(v *value[credential]) (store.Item, bool) {
+func (s *Service) sharedItem(v *l1.Value[l1.Credential]) (store.Item, bool) {
 	now := s.trust.clock.Monotonic()
 	epoch := s.epoch()
 	ttl := jittered(s.keys.ttl, s.keys.jitter()) - (now - v.AsOf)
 	if epoch == "" || ttl <= 0 || !s.trust.lease.WithinMaxStale(now) || !s.trust.recent.SameGeneration(v.Generation) {
 		return store.Item{}, false
 	}
-	data, err := encodeKey(*s.sealing.Load(), &v.data, source{epoch, s.trust.clock.DatabaseTime(v.AsOf)})
+	data, err := encodeKey(*s.sealing.Load(), &v.Data, source{epoch, s.trust.clock.DatabaseTime(v.AsOf)})
 	if err != nil {
-		s.log.Warn("a key can't be written to Redis", "prefix", v.data.record.Prefix, "error", err)
+		s.log.Warn("a key can't be written to Redis", "prefix", v.Data.Record.Prefix, "error", err)
 		return store.Item{}, false
 	}
-	return store.Item{Key: validationKeys + v.data.record.Prefix, Value: data, TTL: ttl,
-		Tags: []string{tagValidation, tagUser + store.Identifier(v.data.record.UserID), tagKey + v.data.record.ID}}, true
+	return store.Item{Key: validationKeys + v.Data.Record.Prefix, Value: data, TTL: ttl,
+		Tags: []string{tagValidation, tagUser + store.Identifier(v.Data.Record.UserID), tagKey + v.Data.Record.ID}}, true
 }
 
 // refused counts and tells a value that is not what was sealed: somebody has

@@ -14,6 +14,7 @@ import (
 	"extauthz/authz"
 	"extauthz/cachesvc/internal/cachetest"
 	"extauthz/cachesvc/internal/freshness"
+	"extauthz/cachesvc/internal/l1"
 )
 
 // bubble runs a test in simulated time, with a database that holds the key "k".
@@ -200,12 +201,12 @@ func TestAFlightOverItsBudgetIsThrownAway(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c, LookupWait: 2 * DefaultFlightBudget})
 		var calls int
-		s.keys.load = func(context.Context, string) (credential, uint64, error) {
+		s.keys.load = func(context.Context, string) (l1.Credential, uint64, error) {
 			if calls++; calls == 1 {
 				time.Sleep(DefaultFlightBudget + 1) // a frozen process: ctx is of no use
-				return credential{}, 1, nil
+				return l1.Credential{}, 1, nil
 			}
-			return credential{}, 1, nil
+			return l1.Credential{}, 1, nil
 		}
 		if _, err := s.Lookup(t.Context(), "k", nil); err != nil || calls != 2 {
 			t.Errorf("%v after %d reads; want the second read's answer", err, calls)
@@ -303,7 +304,7 @@ func TestUnknownKeysCannotPushKnownOnesOut(t *testing.T) {
 		for i := range 300 {
 			wantEntry(t, s, fmt.Sprint("real-", i), true, authz.LayerLocal)
 		}
-		if n := s.keys.absent.len(); n > 500 {
+		if n := s.keys.absent.Len(); n > 500 {
 			t.Errorf("%d unknown keys are held, want 500 at most", n)
 		}
 	})
@@ -320,12 +321,12 @@ func TestWhatComesIntoL1AfterItsChangeIsNotDelivered(t *testing.T) {
 		bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 			s := start(t, Config{Database: c})
 			wantEntry(t, s, "k", true, authz.LayerDatabase)
-			late := s.keys.present.get("k", nil)
+			late := s.keys.present.Get("k", nil)
 			tell(s, db.Commit("k", cachetest.Revoked))
 			for range 3 { // cold, and hot
-				s.keys.present.put("k", late)
-				s.keys.present.get("k", nil)
-				s.keys.present.get("k", nil)
+				s.keys.present.Put("k", late)
+				s.keys.present.Get("k", nil)
+				s.keys.present.Get("k", nil)
 				if e, err := s.Lookup(t.Context(), "k", nil); err != nil || cachetest.IsLive(e.Record) {
 					t.Errorf("%s: got %+v, %v", name, e.Record, err)
 				}

@@ -9,6 +9,7 @@ import (
 
 	"extauthz/authz"
 	"extauthz/cachesvc/internal/freshness"
+	"extauthz/cachesvc/internal/l1"
 	"extauthz/cachesvc/internal/remote"
 	"extauthz/cachesvc/store"
 )
@@ -124,8 +125,8 @@ type warming struct {
 	start           time.Duration // before the database was asked
 	seq, generation uint64
 	read            int
-	items           []store.Item      // that go to the shared store together
-	seen            value[credential] // what is kept already, one after the other
+	items           []store.Item            // that go to the shared store together
+	seen            l1.Value[l1.Credential] // what is kept already, one after the other
 	done            Warmed
 }
 
@@ -139,14 +140,14 @@ func (w *warming) take(ctx context.Context, r authz.Record, verifier authz.Verif
 	if _, valid := s.keys.lookup(r.Prefix, s.trust.clock.Monotonic(), &w.seen); valid {
 		return nil
 	}
-	v := &value[credential]{data: credential{record: r, verifier: verifier}}
+	v := &l1.Value[l1.Credential]{Data: l1.Credential{Record: r, Verifier: verifier}}
 	v.Found, v.Version, v.AsOf = true, r.Version, w.start
 	v.Seq, v.Generation, v.OutsideLease = w.seq, w.generation, !s.trust.lease.Fresh(w.start)
 	s.keys.limit(v)
 	if !s.trust.recent.Fresh(freshness.Topic{Subject: freshness.SubjectKey, ID: r.Prefix}, &v.Stamp) {
 		return nil
 	}
-	s.keys.present.put(r.Prefix, v)
+	s.keys.present.Put(r.Prefix, v)
 	w.done.Keys++
 	if s.shared == nil {
 		return nil

@@ -11,6 +11,7 @@ import (
 	"extauthz/authz"
 )
 
+// ErrAway is what a connection returns that is set to fail.
 var ErrAway = errors.New("the database is away")
 
 // Database is a database in memory, with versions and a change feed.
@@ -18,10 +19,10 @@ type Database struct {
 	Mu         sync.Mutex
 	Epoch      string
 	Version    uint64
-	Behind     uint64 // by how much versions are lower than places, since they were set back
+	Behind     uint64 // by how much versions are lower than positions, since they were set back
 	Keys       map[string]authz.Record
 	Roles      map[string]authz.Role
-	Log        []authz.Change  // by place
+	Log        []authz.Change  // by feed position
 	open       map[uint64]bool // transactions that are not over, by the first of their versions
 	Trimmed    uint64          // changes of transactions before this one are gone from the log
 	Pages      int             // rows of a page of the feed at most; 0 is as many as are asked for
@@ -39,6 +40,7 @@ type feedMark struct {
 	seen authz.Snapshot
 }
 
+// NewDatabase returns an empty database.
 func NewDatabase() *Database {
 	return &Database{Epoch: "one", Keys: map[string]authz.Record{}, Roles: map[string]authz.Role{}, usage: map[string]authz.Usage{}, usageMarks: map[batchID]bool{}, open: map[uint64]bool{}}
 }
@@ -58,31 +60,31 @@ func (d *Database) Begin() (version uint64) {
 }
 
 // Finish commits what begin began.
-func (d *Database) Finish(place uint64, prefix string, edit func(*authz.Record)) []authz.Change {
+func (d *Database) Finish(position uint64, prefix string, edit func(*authz.Record)) []authz.Change {
 	d.Mu.Lock()
 	defer d.Mu.Unlock()
-	delete(d.open, place)
-	return []authz.Change{d.change(place, place, prefix, edit)}
+	delete(d.open, position)
+	return []authz.Change{d.change(position, position, prefix, edit)}
 }
 
 // FinishAll commits many changes in the transaction that begin began.
-func (d *Database) FinishAll(place uint64, edits map[string]func(*authz.Record)) (changes []authz.Change) {
+func (d *Database) FinishAll(position uint64, edits map[string]func(*authz.Record)) (changes []authz.Change) {
 	d.Mu.Lock()
 	defer d.Mu.Unlock()
-	delete(d.open, place)
+	delete(d.open, position)
 	for _, prefix := range slices.Sorted(maps.Keys(edits)) {
 		d.Version++
-		changes = append(changes, d.change(place, d.Version, prefix, edits[prefix]))
+		changes = append(changes, d.change(position, d.Version, prefix, edits[prefix]))
 	}
 	return changes
 }
 
-func (d *Database) change(place, version uint64, prefix string, edit func(*authz.Record)) authz.Change {
+func (d *Database) change(position, version uint64, prefix string, edit func(*authz.Record)) authz.Change {
 	r, ok := d.Keys[prefix]
 	if !ok {
 		r = authz.Record{ID: "id-" + prefix, UserID: "user-" + prefix, Prefix: prefix, Active: true}
 	}
-	c := authz.Change{Version: version - d.Behind, Kind: authz.ChangeKey, Prefix: prefix, KeyID: r.ID, UserID: r.UserID, Place: place, At: time.Now().Add(d.Ahead)}
+	c := authz.Change{Version: version - d.Behind, Kind: authz.ChangeKey, Prefix: prefix, KeyID: r.ID, UserID: r.UserID, Place: position, At: time.Now().Add(d.Ahead)}
 	delete(d.Keys, prefix)
 	if edit != nil {
 		edit(&r)
@@ -93,7 +95,7 @@ func (d *Database) change(place, version uint64, prefix string, edit func(*authz
 	return c
 }
 
-// append keeps the log by place, as the feed is read.
+// append keeps the log by position, as the feed is read.
 func (d *Database) append(c authz.Change) {
 	i := len(d.Log)
 	for i > 0 && d.Log[i-1].Place > c.Place {
@@ -102,6 +104,7 @@ func (d *Database) append(c authz.Change) {
 	d.Log = slices.Insert(d.Log, i, c)
 }
 
+// CommitRole stores a role under a new version.
 func (d *Database) CommitRole(name string, scopes authz.Scopes) []authz.Change {
 	d.Mu.Lock()
 	defer d.Mu.Unlock()
@@ -112,9 +115,16 @@ func (d *Database) CommitRole(name string, scopes authz.Scopes) []authz.Change {
 	return []authz.Change{c}
 }
 
-func Unchanged(*authz.Record)     {}
-func Revoked(r *authz.Record)     { r.RevokedAt = time.Now() }
-func Renamed(r *authz.Record)     { r.Name += "x" }
+// Unchanged is an edit that changes nothing.
+func Unchanged(*authz.Record) {}
+
+// Revoked is an edit that revokes a key now.
+func Revoked(r *authz.Record) { r.RevokedAt = time.Now() }
+
+// Renamed is an edit that no decision depends on.
+func Renamed(r *authz.Record) { r.Name += "x" }
+
+// IsLive reports whether there is a record that may be used now.
 func IsLive(r *authz.Record) bool { return r != nil && r.Status(time.Now()) == authz.StatusActive }
 
 // Backup returns a function that restores what is there now, under another epoch
@@ -134,12 +144,14 @@ func (d *Database) Backup() (restore func(epoch string)) {
 	}
 }
 
+// CurrentEpoch returns the epoch under the lock.
 func (d *Database) CurrentEpoch() string {
 	d.Mu.Lock()
 	defer d.Mu.Unlock()
 	return d.Epoch
 }
 
+// CurrentVersion returns the last version that was given.
 func (d *Database) CurrentVersion() (version uint64) {
 	d.Mu.Lock()
 	defer d.Mu.Unlock()
@@ -163,11 +175,12 @@ func (d *Database) snapshot() authz.Snapshot {
 	return authz.Snapshot{Next: d.Version + 1, Open: slices.Sorted(maps.Keys(d.open))}
 }
 
-// holds tells whether a snapshot holds the changes of a transaction.
-func holds(s authz.Snapshot, place uint64) bool {
-	return place < s.Next && !slices.Contains(s.Open, place)
+// holds reports whether a snapshot contains the changes of a transaction.
+func holds(s authz.Snapshot, position uint64) bool {
+	return position < s.Next && !slices.Contains(s.Open, position)
 }
 
+// Page reads a page of the feed.
 func (d *Database) Page(from authz.FeedCursor, rows int) authz.FeedPage {
 	d.Mu.Lock()
 	defer d.Mu.Unlock()
@@ -204,32 +217,33 @@ func (d *Database) Page(from authz.FeedCursor, rows int) authz.FeedPage {
 	return p
 }
 
-// Connection is one replica's way to the database. What it does to each query
-// can be set: how long it takes before and after the state was read, and
-// whether it fails.
+// Connection is one replica's connection to the database. What it does to each query can
+// be set: how long it takes before and after the state is read, and whether it fails.
 type Connection struct {
 	*Database
 	mu     sync.Mutex
 	Lookup func() (before, after time.Duration, err error)
 	Feed   func() (before, after time.Duration, err error)
 	List   func() (before, after time.Duration, err error)
-	Sink   func() (before, after error) // an error after it was written leaves the writer not knowing
+	Sink   func() (before, after error) // an error after the write leaves its outcome unknown
 }
 
+// Connect returns another connection, on which every query succeeds at once.
 func (d *Database) Connect() *Connection {
-	well := func() (time.Duration, time.Duration, error) { return 0, 0, nil }
-	return &Connection{Database: d, Lookup: well, Feed: well, List: well, Sink: func() (error, error) { return nil, nil }}
+	ok := func() (time.Duration, time.Duration, error) { return 0, 0, nil }
+	return &Connection{Database: d, Lookup: ok, Feed: ok, List: ok, Sink: func() (error, error) { return nil, nil }}
 }
 
+// Edit changes the connection under its lock.
 func (c *Connection) Edit(f func(*Connection)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f(c)
 }
 
-func query[T any](ctx context.Context, c *Connection, weather *func() (time.Duration, time.Duration, error), read func() T) (result T, err error) {
+func query[T any](ctx context.Context, c *Connection, condition *func() (time.Duration, time.Duration, error), read func() T) (result T, err error) {
 	c.mu.Lock()
-	before, after, err := (*weather)()
+	before, after, err := (*condition)()
 	c.mu.Unlock()
 	if pauseErr := Pause(ctx, before); pauseErr != nil || err != nil {
 		return result, errors.Join(pauseErr, err)
@@ -238,6 +252,7 @@ func query[T any](ctx context.Context, c *Connection, weather *func() (time.Dura
 	return result, Pause(ctx, after)
 }
 
+// Pause waits for a while, or until ctx ends.
 func Pause(ctx context.Context, d time.Duration) error {
 	if d == 0 {
 		return ctx.Err()
@@ -252,6 +267,7 @@ func Pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// KeyByPrefix finds a key.
 func (c *Connection) KeyByPrefix(ctx context.Context, prefix string) (authz.Record, authz.Verifier, error) {
 	r, err := query(ctx, c, &c.Lookup, func() *authz.Record {
 		c.Database.Mu.Lock()
@@ -271,6 +287,7 @@ func (c *Connection) KeyByPrefix(ctx context.Context, prefix string) (authz.Reco
 	return *r, authz.Verifier{Alg: authz.HashSHA256, Digest: authz.NewDigest([32]byte{})}, nil
 }
 
+// Roles finds roles.
 func (c *Connection) Roles(ctx context.Context, names []string) ([]authz.Role, error) {
 	return query(ctx, c, &c.Lookup, func() (roles []authz.Role) {
 		c.Database.Mu.Lock()
@@ -285,6 +302,7 @@ func (c *Connection) Roles(ctx context.Context, names []string) ([]authz.Role, e
 	})
 }
 
+// FeedStart returns the present feed position.
 func (c *Connection) FeedStart(ctx context.Context, window time.Duration) (authz.FeedStart, error) {
 	return query(ctx, c, &c.Feed, func() (start authz.FeedStart) {
 		start.FeedPage = c.Page(authz.FeedCursor{}, 1)
@@ -301,10 +319,12 @@ func (c *Connection) FeedStart(ctx context.Context, window time.Duration) (authz
 	})
 }
 
+// ReadFeed reads a page of the feed.
 func (c *Connection) ReadFeed(ctx context.Context, from authz.FeedCursor, rows int) (authz.FeedPage, error) {
 	return query(ctx, c, &c.Feed, func() authz.FeedPage { return c.Page(from, rows) })
 }
 
+// EndEpoch begins another epoch, unless another one did already.
 func (c *Connection) EndEpoch(ctx context.Context, epoch string) error {
 	_, err := query(ctx, c, &c.Feed, func() struct{} {
 		c.Database.Mu.Lock()
@@ -326,6 +346,7 @@ type batchID struct {
 	sequence uint64
 }
 
+// AddUsage adds batches, each once.
 func (c *Connection) AddUsage(ctx context.Context, batches []authz.UsageBatch) (added uint64, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -357,6 +378,7 @@ func (c *Connection) AddUsage(ctx context.Context, batches []authz.UsageBatch) (
 	return added, nil
 }
 
+// UsageOf returns what is stored of a key's usage.
 func (d *Database) UsageOf(keyID string) authz.Usage {
 	d.Mu.Lock()
 	defer d.Mu.Unlock()
@@ -375,7 +397,7 @@ func (c *Connection) SetAway(away bool) {
 	})
 }
 
-// Prefixes is slow, and fails, as other queries of the connection do.
+// Prefixes lists the prefixes of all keys.
 func (c *Connection) Prefixes(ctx context.Context, yield func(string) error) error {
 	prefixes, err := query(ctx, c, &c.List, func() (all []string) {
 		c.Database.Mu.Lock()

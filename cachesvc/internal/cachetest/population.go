@@ -18,9 +18,10 @@ type Population struct {
 	Kind KeyKind
 }
 
-// KeyKind is of which keys a population is made.
+// KeyKind says what keys a population has.
 type KeyKind string
 
+// The kinds of keys.
 const (
 	// KindReference: 36-byte user id, 20-byte name, 3 scopes of which there are a
 	// hundred sets, no metadata.
@@ -29,8 +30,10 @@ const (
 	KindLarge     KeyKind = "large"      // 10 scopes, and metadata of 60 bytes
 )
 
+// Prefix returns the prefix of the ith key.
 func (p Population) Prefix(i int) string { return fmt.Sprintf("ak_live_%08d", i) }
 
+// Key returns the ith key.
 func (p Population) Key(i int) (authz.Record, authz.Verifier) {
 	set, resources, metadata := i%100, []string{"invoices", "orders", "parcels"}, map[string]string(nil)
 	switch p.Kind {
@@ -54,6 +57,7 @@ func (p Population) Key(i int) (authz.Record, authz.Verifier) {
 	}, authz.Verifier{Alg: authz.HashHMACSHA256, PepperID: strings.Clone("0a1b2c3d"), Digest: authz.NewDigest(digest)}
 }
 
+// KeyByPrefix finds a key.
 func (p Population) KeyByPrefix(_ context.Context, prefix string) (authz.Record, authz.Verifier, error) {
 	i, err := strconv.Atoi(strings.TrimPrefix(prefix, "ak_live_"))
 	if err != nil || i >= p.N {
@@ -63,6 +67,7 @@ func (p Population) KeyByPrefix(_ context.Context, prefix string) (authz.Record,
 	return r, v, nil
 }
 
+// MostUsed yields the first keys.
 func (p Population) MostUsed(_ context.Context, limit int, yield func(authz.Record, authz.Verifier) error) error {
 	for i := range min(limit, p.N) {
 		if err := yield(p.Key(i)); err != nil {
@@ -72,6 +77,7 @@ func (p Population) MostUsed(_ context.Context, limit int, yield func(authz.Reco
 	return nil
 }
 
+// Prefixes lists all prefixes.
 func (p Population) Prefixes(_ context.Context, yield func(string) error) error {
 	for i := range p.N {
 		if err := yield(p.Prefix(i)); err != nil {

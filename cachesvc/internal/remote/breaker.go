@@ -6,14 +6,14 @@ import (
 )
 
 const (
-	failureLimit = 3           // in a row, after which the store is left alone
-	openPause    = time.Second // for so long, before one call tries again
-	// FailurePause is how long after one failure nothing is asked: so a check
-	// waits for a dead store once, however many values it wants.
+	failureLimit = 3           // in a row, after which the breaker opens
+	openPause    = time.Second // before one call tries again
+	// FailurePause is how long after one failure nothing is asked, so that a check waits
+	// for a dead store once, however many values it needs.
 	FailurePause = 100 * time.Millisecond
 )
 
-// State says whether a store is asked.
+// State is whether a store is asked.
 type State string
 
 // The states of a breaker.
@@ -34,8 +34,8 @@ type Breaker struct {
 
 func newBreaker() *Breaker { return &Breaker{state: Closed} }
 
-// allow tells whether a call may be made now. Each true needs one call of done
-// or of spared.
+// allow reports whether a call may be made now. Each true needs one call of record or of
+// cancel.
 func (b *Breaker) allow(now time.Duration) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -48,8 +48,8 @@ func (b *Breaker) allow(now time.Duration) bool {
 	return true
 }
 
-// record takes in the outcome of a call, and tells whether the breaker opened or
-// closed by it.
+// record takes in the outcome of a call, and reports whether the breaker opened or closed by
+// it.
 func (b *Breaker) record(now time.Duration, failed bool) (changed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -66,7 +66,7 @@ func (b *Breaker) record(now time.Duration, failed bool) (changed bool) {
 	return before == Closed && b.state == Open
 }
 
-// cancel takes back an allowed call that came to no outcome.
+// cancel takes back an allowed call that had no outcome.
 func (b *Breaker) cancel() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -75,13 +75,14 @@ func (b *Breaker) cancel() {
 	}
 }
 
+// State returns the present state.
 func (b *Breaker) State() State {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.state
 }
 
-// suspect tells whether the last call failed.
+// suspect reports whether the last call failed.
 func (b *Breaker) suspect() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

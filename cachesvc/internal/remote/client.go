@@ -13,51 +13,58 @@ import (
 	"extauthz/cachesvc/store"
 )
 
-// Store is a store that all replicas share: Redis. It is never an authority:
-// what it brings is believed only if it is sealed and nothing newer is known,
-// and what it loses costs time and nothing else.
+// Store is a store that all replicas share: Redis. It is never an authority: what it
+// returns is trusted only if it is sealed and nothing newer is known, and what it loses
+// costs time and nothing else.
 type Store interface {
 	store.Store
 	Ping(ctx context.Context) error
 	Memory(ctx context.Context) (store.Memory, error)
-	// Publish rings all who subscribe to the channel just now.
+	// Publish sends the payload to all present subscribers of the channel.
 	Publish(ctx context.Context, channel string, payload []byte) error
-	// Subscribe calls connected whenever a subscription has come to stand and
-	// heard with each payload, until ctx ends; a lost connection is made anew.
-	Subscribe(ctx context.Context, channel string, connected func(), heard func(payload []byte)) error
+	// Subscribe calls connected whenever a subscription begins and receive with each
+	// payload, until ctx ends; a lost connection is made again.
+	Subscribe(ctx context.Context, channel string, connected func(), receive func(payload []byte)) error
 }
 
 const (
-	queueSize        = 4096        // writes that may wait
-	BatchSize        = 128         // writes that go together
-	BackgroundBudget = time.Second // budget of what no check waits for
-	probeEvery       = 250 * time.Millisecond
-	probeKey         = "apikey:probe" // written to find out whether a full store takes writes again
+	// BatchSize is how many values are read or written together.
+	BatchSize = 128
+	// BackgroundBudget is the budget of a call for which no check waits.
+	BackgroundBudget = time.Second
+
+	queueSize  = 4096 // writes that may wait
+	probeEvery = 250 * time.Millisecond
+	probeKey   = "apikey:probe" // written to find out whether a full store takes writes again
 )
 
+// Errors of [Client.Do].
 var (
 	ErrNotConfigured = errors.New("no shared store is configured")
-	ErrBreakerOpen   = errors.New("the shared store is left alone, since it did not answer")
+	ErrBreakerOpen   = errors.New("the shared store is not asked, since it did not answer before")
 	ErrStore         = errors.New("the shared store failed")
 )
 
 // Client asks the shared store within a budget and behind a breaker. A nil
-// *shared is none. Safe for concurrent use.
+// *Client stands for no store. The fields Observe and Filter are set before it is used.
+// Safe for concurrent use.
 type Client struct {
 	Store   Store
-	clock   *freshness.Clock
-	log     *slog.Logger
-	Budget  time.Duration // of what a check waits for
+	Budget  time.Duration // of a call for which a check waits
 	Breaker *Breaker
-	Full    atomic.Bool
+	Full    atomic.Bool   // the store refuses writes for lack of memory
+	Dropped atomic.Uint64 // values that could not be written
+	// Observe receives the duration of each call.
 	Observe func(op string, took time.Duration)
 	// Filter leaves out what is not to be written; nil: nothing is left out.
 	Filter func(context.Context, []store.Item) []store.Item
 
-	writes  chan store.Item // that wait to be written
-	Dropped atomic.Uint64
+	clock  *freshness.Clock
+	log    *slog.Logger
+	writes chan store.Item // that wait to be written
 }
 
+// NewClient returns a client of s; nil where s is nil.
 func NewClient(s Store, clock *freshness.Clock, log *slog.Logger, budget time.Duration) *Client {
 	if s == nil {
 		return nil
@@ -80,7 +87,7 @@ func (s *Client) Do(ctx context.Context, op string, budget time.Duration, call f
 	cancel()
 	end := s.clock.Monotonic()
 	s.Observe(op, end-start)
-	if err != nil && ctx.Err() != nil { // whoever asked has left
+	if err != nil && ctx.Err() != nil { // the caller has left
 		s.Breaker.cancel()
 		return ctx.Err()
 	}
@@ -94,7 +101,7 @@ func (s *Client) Do(ctx context.Context, op string, budget time.Duration, call f
 	}
 	if s.Breaker.record(end, err != nil && !full) {
 		if err != nil {
-			s.log.Warn("Redis does not answer and is left alone; checks go on from the process and the database", "op", op, "error", err)
+			s.log.Warn("Redis does not answer and is not asked for now; checks go on from the process and the database", "op", op, "error", err)
 		} else {
 			s.log.Info("Redis answers again")
 		}
@@ -105,7 +112,7 @@ func (s *Client) Do(ctx context.Context, op string, budget time.Duration, call f
 	return nil
 }
 
-// isFull tells an answer from a store that is full from one that is away.
+// isFull reports whether an error is the answer of a store that is full.
 func isFull(err error) bool {
 	var answer interface {
 		error
@@ -137,8 +144,8 @@ func (s *Client) Get(ctx context.Context, key string) (value []byte, found bool,
 	return value, found, err
 }
 
-// WriteLater writes an item behind the caller's back; with too many of them waiting
-// it is dropped.
+// WriteLater writes an item in the background. It never blocks: where too many wait, the
+// item is dropped.
 func (s *Client) WriteLater(item store.Item) {
 	select {
 	case s.writes <- item:
@@ -164,7 +171,7 @@ func (s *Client) Run(ctx context.Context) {
 	}
 }
 
-// probe asks a store that failed or was full; the breaker and do tell the outcome.
+// probe asks a store that failed or was full. Do records the outcome.
 func (s *Client) probe(ctx context.Context) {
 	switch {
 	case s.Breaker.suspect():
@@ -189,8 +196,8 @@ func (s *Client) gather(item store.Item) []store.Item {
 	return items
 }
 
-// write is told by the breaker if it fails: what is not in the shared store is
-// a miss.
+// write writes items. The breaker logs a failure; what is not in the shared store is a
+// miss.
 func (s *Client) write(ctx context.Context, items []store.Item) {
 	if s.Filter != nil {
 		items = s.Filter(ctx, items)
@@ -204,7 +211,7 @@ func (s *Client) write(ctx context.Context, items []store.Item) {
 	}
 }
 
-// State tells the state for people: "none", "up", "full", "half_open" or "open".
+// State returns the state for people: "none", "up", "full", "half_open" or "open".
 func (s *Client) State() string {
 	switch {
 	case s == nil:

@@ -1,4 +1,4 @@
-package cachesvc
+package l1
 
 import (
 	"fmt"
@@ -28,8 +28,8 @@ func prefix(i int) string { return fmt.Sprintf("ak_live_%08d", i) }
 const tooLarge = 200_000
 
 // keyValue makes a value of a key whose fields come from r.
-func keyValue(r *rand.Rand, id string) *value[credential] {
-	v := &value[credential]{}
+func keyValue(r *rand.Rand, id string) *Value[Credential] {
+	v := &Value[Credential]{}
 	span := func() time.Duration { return time.Duration(r.Int64N(int64(1<<uint(1+r.IntN(61))))) - time.Second }
 	v.Version, v.Seq, v.Generation = r.Uint64()>>r.IntN(64), r.Uint64()>>r.IntN(64), r.Uint64()>>r.IntN(64)
 	v.AsOf, v.Expires, v.UsableUntil = span(), span(), span()
@@ -88,30 +88,30 @@ func keyValue(r *rand.Rand, id string) *value[credential] {
 		}
 		rec.Metadata = map[string]string{word(): word(), "team": strings.Repeat("x", size)}
 	}
-	v.data = credential{rec, authz.Verifier{Alg: authz.HashHMACSHA256, PepperID: word()}}
+	v.Data = Credential{rec, authz.Verifier{Alg: authz.HashHMACSHA256, PepperID: word()}}
 	if !some() {
-		v.data.verifier.Digest = authz.NewDigest(digest)
+		v.Data.Verifier.Digest = authz.NewDigest(digest)
 	}
 	return v
 }
 
 // differs tells in what a value that was got differs from the one that was put.
-func differs(got, put *value[credential]) string {
+func differs(got, put *Value[Credential]) string {
 	type plain struct {
 		found, shared, unvouched bool
 		version, seq, gen        uint64
 		asOf, expires, until     time.Duration
 	}
-	of := func(v *value[credential]) plain {
+	of := func(v *Value[Credential]) plain {
 		return plain{v.Found, v.Shared, v.OutsideLease, v.Version, v.Seq, v.Generation, v.AsOf, v.Expires, v.UsableUntil}
 	}
 	if a, b := of(got), of(put); a != b {
 		return fmt.Sprintf("stamp %+v, want %+v", a, b)
 	}
-	if a, b := got.data.record, put.data.record; !reflect.DeepEqual(a, b) {
+	if a, b := got.Data.Record, put.Data.Record; !reflect.DeepEqual(a, b) {
 		return fmt.Sprintf("record %+v, want %+v", a, b)
 	}
-	a, b := got.data.verifier, put.data.verifier
+	a, b := got.Data.Verifier, put.Data.Verifier
 	one, has := a.Digest.Bytes()
 	other, had := b.Digest.Bytes()
 	if a.Alg != b.Alg || a.PepperID != b.PepperID || one != other || has != had {
@@ -121,7 +121,7 @@ func differs(got, put *value[credential]) string {
 }
 
 // check holds a table to its invariants.
-func (t *table[T]) check() error {
+func (t *Table[T]) check() error {
 	for n := range t.shards {
 		sh := &t.shards[n]
 		var records, trials, live int
@@ -130,7 +130,7 @@ func (t *table[T]) check() error {
 				continue
 			}
 			records++
-			p := slotPlace(slot)
+			p := slotLocation(slot)
 			id := recordID(sh.arena.payload(p))
 			of, hash := t.of(id)
 			h := head(sh.arena.head(p).Load())
@@ -138,11 +138,11 @@ func (t *table[T]) check() error {
 				return fmt.Errorf("%q is not found where it stands", id)
 			}
 			live += blockSize(len(sh.arena.payload(p)))
-			if h&headTrial != 0 {
+			if h&headProbation != 0 {
 				trials++
 				queued := false
 				for k := range sh.admission.waiting {
-					queued = queued || uint64(sh.admission.queue[(sh.admission.first+k)%sh.admission.most]) == slotTag(slot)
+					queued = queued || uint64(sh.admission.queue[(sh.admission.first+k)%sh.admission.probationLimit]) == slotTag(slot)
 				}
 				if !queued {
 					return fmt.Errorf("the trial of %q has no end", id)
@@ -153,10 +153,10 @@ func (t *table[T]) check() error {
 		for _, s := range sh.arena.segments {
 			held += len(s.data)
 		}
-		if records != sh.index.count || records > sh.admission.limit || trials != sh.admission.trials || live != sh.arena.live || held != sh.arena.held || live > sh.admission.bytes {
-			return fmt.Errorf("%d records (%d counted), %d on trial (%d), %d bytes (%d) in %d (%d)", records, sh.index.count, trials, sh.admission.trials, live, sh.arena.live, held, sh.arena.held)
+		if records != sh.index.count || records > sh.admission.limit || trials != sh.admission.probation || live != sh.arena.live || held != sh.arena.held || live > sh.admission.bytes {
+			return fmt.Errorf("%d records (%d counted), %d on trial (%d), %d bytes (%d) in %d (%d)", records, sh.index.count, trials, sh.admission.probation, live, sh.arena.live, held, sh.arena.held)
 		}
-		if sh.arena.held > sh.arena.live*9/8+wasteFloor+4*segmentSize {
+		if sh.arena.held > sh.arena.live*9/8+wasteAllowance+4*segmentSize {
 			return fmt.Errorf("%d bytes for %d", sh.arena.held, sh.arena.live)
 		}
 		for s := range sh.hot.sets {
@@ -173,7 +173,7 @@ func (t *table[T]) check() error {
 }
 
 // check tells whether as many records hold scopes in common as are counted.
-func (k *keyCodec) check(t *table[credential]) error {
+func (k *keyCodec) check(t *Table[Credential]) error {
 	want := map[uint32]uint32{}
 	for n := range t.shards {
 		sh := &t.shards[n]
@@ -182,8 +182,8 @@ func (k *keyCodec) check(t *table[credential]) error {
 				continue
 			}
 			var s freshness.Stamp
-			f := fields{textOf(sh.arena.payload(slotPlace(slot)))}
-			f.plain()
+			f := decoder{textOf(sh.arena.payload(slotLocation(slot)))}
+			f.plainText()
 			if f.stamp(&s); !s.Found {
 				continue
 			}
@@ -193,8 +193,8 @@ func (k *keyCodec) check(t *table[credential]) error {
 		}
 	}
 	got := map[uint32]uint32{}
-	for i := range k.scopes.held {
-		if n := k.scopes.held[i].records; n > 0 {
+	for i := range k.scopes.values {
+		if n := k.scopes.values[i].records; n > 0 {
 			got[uint32(i)] = n
 		}
 	}
@@ -208,54 +208,54 @@ func (k *keyCodec) check(t *table[credential]) error {
 // they part. The table may let go of what it has no room for, and of nothing
 // else; what it holds is what was put last.
 func playTable(seed uint64, limit int, steps []byte) error {
-	codec := newKeyCodec()
+	codec := NewKeyCodec()
 	bytes := testBytes
 	if seed%2 == 0 {
-		bytes = leastTableBytes
+		bytes = MinBytes
 	}
-	table := newTable(limit, bytes, 64, codec)
-	scratch := &value[credential]{}
-	model, claimed := map[string]*value[credential]{}, map[string]bool{}
+	table := NewTable(limit, bytes, 64, codec)
+	scratch := &Value[Credential]{}
+	model, claimed := map[string]*Value[Credential]{}, map[string]bool{}
 	r := rand.New(rand.NewPCG(seed, seed))
 	for n, step := range steps {
 		id := fmt.Sprint("ak_live_", int(step>>3)*(1+r.IntN(1+n/16)))
 		switch step & 7 {
 		case 0, 1, 2:
 			v := keyValue(r, id)
-			table.put(id, v)
+			table.Put(id, v)
 			model[id] = v
 			delete(claimed, id)
-			fits := bytes > leastTableBytes || len(v.data.record.Metadata["team"]) < tooLarge
-			if (table.get(id, nil) != nil) != fits {
+			fits := bytes > MinBytes || len(v.Data.Record.Metadata["team"]) < tooLarge
+			if (table.Get(id, nil) != nil) != fits {
 				return fmt.Errorf("step %d: %s was put and is not there", n, id)
 			}
 		case 3:
-			had := table.get(id, nil) != nil
-			if dropped := table.drop(id); dropped != had || table.get(id, nil) != nil {
+			had := table.Get(id, nil) != nil
+			if dropped := table.Drop(id); dropped != had || table.Get(id, nil) != nil {
 				return fmt.Errorf("step %d: %s was there: %v, dropped: %v", n, id, had, dropped)
 			}
 			delete(model, id)
 		case 4:
 			version := r.Uint64()
-			match := func(v *value[credential]) bool { return (v.Version^version)&7 == 0 }
-			before := table.len()
-			if dropped := table.dropWhere(match); before-dropped != table.len() {
-				return fmt.Errorf("step %d: %d of %d dropped, %d left", n, dropped, before, table.len())
+			match := func(v *Value[Credential]) bool { return (v.Version^version)&7 == 0 }
+			before := table.Len()
+			if dropped := table.DropWhere(match); before-dropped != table.Len() {
+				return fmt.Errorf("step %d: %d of %d dropped, %d left", n, dropped, before, table.Len())
 			}
-			maps.DeleteFunc(model, func(_ string, v *value[credential]) bool { return match(v) })
+			maps.DeleteFunc(model, func(_ string, v *Value[Credential]) bool { return match(v) })
 		case 5:
-			if v := table.get(id, nil); v != nil {
-				if stale := (&value[credential]{Stamp: freshness.Stamp{AsOf: v.AsOf + 1}}); table.claim(id, stale) {
+			if v := table.Get(id, nil); v != nil {
+				if stale := (&Value[Credential]{Stamp: freshness.Stamp{AsOf: v.AsOf + 1}}); table.Claim(id, stale) {
 					return fmt.Errorf("step %d: an older value of %s was claimed", n, id)
 				}
-				if got := table.claim(id, v); got == claimed[id] {
+				if got := table.Claim(id, v); got == claimed[id] {
 					return fmt.Errorf("step %d: claiming %s: %v, claimed before: %v", n, id, got, claimed[id])
 				}
 				claimed[id] = true
 			}
 		default:
 			for range 3 { // it becomes hot
-				got, want := table.get(id, scratch), model[id]
+				got, want := table.Get(id, scratch), model[id]
 				if got == nil {
 					continue
 				}
@@ -273,12 +273,12 @@ func playTable(seed uint64, limit int, steps []byte) error {
 				}
 			}
 		}
-		if bytes > leastTableBytes && limit > 8*len(steps) && table.len() != len(model) {
-			return fmt.Errorf("step %d: %d records, want %d", n, table.len(), len(model))
+		if bytes > MinBytes && limit > 8*len(steps) && table.Len() != len(model) {
+			return fmt.Errorf("step %d: %d records, want %d", n, table.Len(), len(model))
 		}
 	}
 	for id, want := range model {
-		if got := table.get(id, nil); got != nil && differs(got, want) != "" {
+		if got := table.Get(id, nil); got != nil && differs(got, want) != "" {
 			return fmt.Errorf("%s has another %s", id, differs(got, want))
 		}
 	}
@@ -288,7 +288,7 @@ func playTable(seed uint64, limit int, steps []byte) error {
 	if err := codec.check(table); err != nil {
 		return err
 	}
-	table.dropWhere(func(*value[credential]) bool { return true })
+	table.DropWhere(func(*Value[Credential]) bool { return true })
 	if err := table.check(); err != nil {
 		return err
 	}
@@ -331,8 +331,8 @@ func TestATableOfManyShardsIsAMap(t *testing.T) {
 
 // TestWhatIsGotStaysWhatItWas while others change the table.
 func TestWhatIsGotStaysWhatItWas(t *testing.T) {
-	table := newTable(512, testBytes, 64, newKeyCodec())
-	values := make([]*value[credential], 64)
+	table := NewTable(512, testBytes, 64, NewKeyCodec())
+	values := make([]*Value[Credential], 64)
 	for i := range values {
 		values[i] = keyValue(rand.New(rand.NewPCG(uint64(i), 1)), "ak_live_0")
 	}
@@ -345,18 +345,18 @@ func TestWhatIsGotStaysWhatItWas(t *testing.T) {
 				id := fmt.Sprint("ak_live_", n)
 				switch r.IntN(8) {
 				case 0, 1:
-					table.put(id, values[r.IntN(len(values))])
+					table.Put(id, values[r.IntN(len(values))])
 				case 2:
-					table.drop(id)
+					table.Drop(id)
 				case 3:
-					if v := table.get(id, nil); v != nil {
-						table.claim(id, v)
+					if v := table.Get(id, nil); v != nil {
+						table.Claim(id, v)
 					}
 				default:
-					if v := table.get(id, nil); v != nil {
+					if v := table.Get(id, nil); v != nil {
 						before := *fingerprint(v)
-						table.put(fmt.Sprint("other_", r.IntN(1000)), values[r.IntN(len(values))])
-						if !slices.ContainsFunc(values, func(want *value[credential]) bool { return sameValue(v, want) }) || *fingerprint(v) != before {
+						table.Put(fmt.Sprint("other_", r.IntN(1000)), values[r.IntN(len(values))])
+						if !slices.ContainsFunc(values, func(want *Value[Credential]) bool { return sameValue(v, want) }) || *fingerprint(v) != before {
 							t.Errorf("%s is none of the values that were put", id)
 							return
 						}
@@ -371,14 +371,14 @@ func TestWhatIsGotStaysWhatItWas(t *testing.T) {
 	}
 }
 
-func fingerprint(v *value[credential]) *string {
-	s := fmt.Sprintf("%+v %+v", v.data.record, v.AsOf)
+func fingerprint(v *Value[Credential]) *string {
+	s := fmt.Sprintf("%+v %+v", v.Data.Record, v.AsOf)
 	return &s
 }
 
 // sameValue compares what was put under another id.
-func sameValue(got, put *value[credential]) bool {
-	other := value[credential]{data: put.data}
+func sameValue(got, put *Value[Credential]) bool {
+	other := Value[Credential]{Data: put.Data}
 	other.Found, other.Shared, other.OutsideLease = put.Found, put.Shared, put.OutsideLease
 	other.Version, other.Seq, other.Generation = put.Version, put.Seq, put.Generation
 	other.AsOf, other.Expires, other.UsableUntil = put.AsOf, put.Expires, put.UsableUntil

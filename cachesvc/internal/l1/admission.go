@@ -1,4 +1,4 @@
-package cachesvc
+package l1
 
 import "hash/maphash"
 
@@ -11,19 +11,19 @@ import "hash/maphash"
 // asked for once passes through the tenth and leaves the rest as it is.
 // Not safe for concurrent use.
 type admission struct {
-	limit   int      // records in the shard
-	bytes   int      // of them
-	most    int      // records on trial
-	trials  int      // records on trial
-	queue   []uint32 // a ring of their tags, oldest first, and of some that were dropped
-	first   int
-	waiting int      // in the queue
-	hand    int      // of the clock, on the index's slots
-	notes   []uint16 // of records that went at the end of their trial, by hash; 0: none
+	limit          int      // records in the shard
+	bytes          int      // of them
+	probationLimit int      // records on trial
+	probation      int      // records on trial
+	queue          []uint32 // a ring of their tags, oldest first, and of some that were dropped
+	first          int
+	waiting        int      // in the queue
+	hand           int      // of the clock, on the index's slots
+	notes          []uint16 // of records that went at the end of their trial, by hash; 0: none
 }
 
 const (
-	trialShare = 10
+	probationShare = 10
 	// sweepRounds are enough for the hand to count down all uses and spare what
 	// is hot once.
 	sweepRounds = int(headUses) + 2
@@ -31,13 +31,13 @@ const (
 )
 
 func newAdmission(limit, bytes int) admission {
-	return admission{limit: limit, bytes: bytes, most: max(limit/trialShare, 1)}
+	return admission{limit: limit, bytes: bytes, probationLimit: max(limit/probationShare, 1)}
 }
 
-// tries tells whether a new record is on trial: not while there is plenty of
+// onProbation tells whether a new record is on trial: not while there is plenty of
 // room, nor if it was here a while ago.
-func (a *admission) tries(count, bytes int, hash uint64) bool {
-	return (count >= a.limit-a.most || bytes >= a.bytes-a.bytes/trialShare) && !a.noted(hash)
+func (a *admission) onProbation(count, bytes int, hash uint64) bool {
+	return (count >= a.limit-a.probationLimit || bytes >= a.bytes-a.bytes/probationShare) && !a.noted(hash)
 }
 
 // full tells whether one more record of this size is too much.
@@ -71,68 +71,68 @@ func (a *admission) noted(hash uint64) bool {
 	return true
 }
 
-func (a *admission) queueFull() bool { return a.waiting == a.most }
+func (a *admission) queueFull() bool { return a.waiting == a.probationLimit }
 
 func (a *admission) push(tag uint64) {
 	if a.queue == nil {
-		a.queue = make([]uint32, a.most)
+		a.queue = make([]uint32, a.probationLimit)
 	}
-	a.queue[(a.first+a.waiting)%a.most] = uint32(tag)
+	a.queue[(a.first+a.waiting)%a.probationLimit] = uint32(tag)
 	a.waiting++
 }
 
 func (a *admission) pop() (tag uint64) {
 	tag = uint64(a.queue[a.first])
-	a.first = (a.first + 1) % a.most
+	a.first = (a.first + 1) % a.probationLimit
 	a.waiting--
 	return tag
 }
 
-// begin puts a new record on trial.
-func (sh *shard[T]) begin(tag uint64, p place) {
+// startProbation puts a new record on trial.
+func (sh *shard[T]) startProbation(tag uint64, p location) {
 	if sh.admission.queueFull() { // with some that were dropped
-		sh.judge()
+		sh.endProbation()
 	}
 	sh.admission.push(tag)
-	sh.admission.trials++
-	sh.arena.head(p).Or(uint32(headTrial))
+	sh.admission.probation++
+	sh.arena.head(p).Or(uint32(headProbation))
 }
 
-// makeRoom lets records go until there is room for one more of this size.
-func (sh *shard[T]) makeRoom(size int) {
+// makeSpace lets records go until there is room for one more of this size.
+func (sh *shard[T]) makeSpace(size int) {
 	for a := &sh.admission; a.full(sh.index.count, sh.arena.live, size); {
-		if trials := max(min(a.most, sh.index.count/trialShare), 1); a.trials >= trials || a.trials == sh.index.count {
-			sh.judge()
+		if trials := max(min(a.probationLimit, sh.index.count/probationShare), 1); a.probation >= trials || a.probation == sh.index.count {
+			sh.endProbation()
 		} else {
 			sh.sweep()
 		}
 	}
 }
 
-// judge ends the oldest trial: a record that was not used goes.
-func (sh *shard[T]) judge() {
+// endProbation ends the oldest trial: a record that was not used goes.
+func (sh *shard[T]) endProbation() {
 	a := &sh.admission
 	tag := a.pop()
-	i := sh.index.find(tag, func(p place) bool { return head(sh.arena.head(p).Load())&headTrial != 0 })
+	i := sh.index.find(tag, func(p location) bool { return head(sh.arena.head(p).Load())&headProbation != 0 })
 	if i < 0 {
 		return // it was dropped
 	}
-	p := slotPlace(sh.index.slots[i])
+	p := slotLocation(sh.index.slots[i])
 	hash, used := sh.usage(p)
 	if !used {
 		a.note(hash)
 		sh.remove(i, hash)
 		return
 	}
-	sh.arena.head(p).And(^uint32(headTrial | headUses))
-	a.trials--
+	sh.arena.head(p).And(^uint32(headProbation | headUses))
+	a.probation--
 }
 
 // usage tells whether the record at p was used of late.
-func (sh *shard[T]) usage(p place) (hash uint64, used bool) {
+func (sh *shard[T]) usage(p location) (hash uint64, used bool) {
 	id := recordID(sh.arena.payload(p))
 	hash = maphash.String(sh.seed, id)
-	return hash, sh.hot.spare(hash, id) || head(sh.arena.head(p).Load())&headUses != 0
+	return hash, sh.hot.recentlyUsed(hash, id) || head(sh.arena.head(p).Load())&headUses != 0
 }
 
 // sweep removes the first established record that was not used as often as the
@@ -149,13 +149,13 @@ func (sh *shard[T]) sweep() {
 		if slot == 0 {
 			continue
 		}
-		word := sh.arena.head(slotPlace(slot))
+		word := sh.arena.head(slotLocation(slot))
 		switch h := head(word.Load()); {
-		case h&headTrial != 0:
+		case h&headProbation != 0:
 		case h&headUses != 0:
 			word.Store(uint32(h - 1))
 		default:
-			if hash, used := sh.usage(slotPlace(slot)); !used || most < 0 {
+			if hash, used := sh.usage(slotLocation(slot)); !used || most < 0 {
 				sh.remove(a.hand, hash)
 				return
 			}

@@ -1,4 +1,4 @@
-package cachesvc
+package l1
 
 import (
 	"sync/atomic"
@@ -14,25 +14,27 @@ const (
 
 	// An arena tidies up when more than an eighth of it is waste, beyond what a
 	// few segments always waste.
-	wasteShare = 8
-	wasteFloor = 2 * segmentSize
+	wasteShare     = 8
+	wasteAllowance = 2 * segmentSize
 	// Between two steps of tidying up it may hold so much more: the segment that
 	// is filled, the one that is moved, the spare one and a large block.
-	untidy = 4 * segmentSize
+	compactionSlack = 4 * segmentSize
 )
 
-// arenaRoom is how many bytes of blocks an arena may hold if it is to take up so
+// arenaCapacity is how many bytes of blocks an arena may hold if it is to take up so
 // much in all.
-func arenaRoom(bytes int) int { return (bytes - wasteFloor - untidy) / (wasteShare + 1) * wasteShare }
+func arenaCapacity(bytes int) int {
+	return (bytes - wasteAllowance - compactionSlack) / (wasteShare + 1) * wasteShare
+}
 
-// place says where in an arena a block stands: the segment above placeBits, and
+// location says where in an arena a block stands: the segment above placeBits, and
 // the offset in units.
-type place uint64
+type location uint64
 
 const (
-	placeBits    = 16 // of the offset: a segment has fewer units
+	offsetBits   = 16 // of the offset: a segment has fewer units
 	segmentBits  = 20
-	placeAllBits = placeBits + segmentBits
+	locationBits = offsetBits + segmentBits
 )
 
 // arena keeps blocks of bytes without a pointer to any of them, so that the
@@ -62,7 +64,7 @@ type head uint32
 const (
 	headUses       head = 3      // how often it was used of late, up to 3
 	headRefreshing head = 1 << 2 // it was claimed
-	headTrial      head = 1 << 3 // it is new, and has to prove its worth
+	headProbation  head = 1 << 3 // it is new, and has to prove its worth
 	headFreed      head = 1 << 4
 	headUnitsShift      = 5
 	headSize            = 4
@@ -74,7 +76,7 @@ func blockSize(payload int) int {
 }
 
 // alloc returns a block with room for so many bytes.
-func (a *arena) alloc(payload int) place {
+func (a *arena) alloc(payload int) location {
 	size := blockSize(payload)
 	var at int
 	switch {
@@ -91,7 +93,7 @@ func (a *arena) alloc(payload int) place {
 		at = a.current
 	}
 	s := &a.segments[at]
-	p := place(at<<placeBits | s.used/blockUnit)
+	p := location(at<<offsetBits | s.used/blockUnit)
 	s.used += size
 	s.live += size
 	a.live += size
@@ -113,8 +115,8 @@ func (a *arena) open(data []byte) (at int) {
 }
 
 // free gives a block back.
-func (a *arena) free(p place) {
-	at := int(p >> placeBits)
+func (a *arena) free(p location) {
+	at := int(p >> offsetBits)
 	s, h := &a.segments[at], a.head(p)
 	size := int(h.Load()>>headUnitsShift) * blockUnit
 	h.Or(uint32(headFreed))
@@ -141,27 +143,27 @@ func (a *arena) close(at int) {
 }
 
 // head is the first word of the block at p.
-func (a *arena) head(p place) *atomic.Uint32 {
-	data := a.segments[p>>placeBits].data
-	at := int(p&(1<<placeBits-1)) * blockUnit
+func (a *arena) head(p location) *atomic.Uint32 {
+	data := a.segments[p>>offsetBits].data
+	at := int(p&(1<<offsetBits-1)) * blockUnit
 	word := data[at : at+headSize]
 	return (*atomic.Uint32)(unsafe.Pointer(&word[0])) // segments and units are aligned
 }
 
 // payload is all the room of the block at p.
-func (a *arena) payload(p place) []byte {
-	data := a.segments[p>>placeBits].data
-	at := int(p&(1<<placeBits-1)) * blockUnit
+func (a *arena) payload(p location) []byte {
+	data := a.segments[p>>offsetBits].data
+	at := int(p&(1<<offsetBits-1)) * blockUnit
 	size := int(a.head(p).Load()>>headUnitsShift) * blockUnit
 	return data[at+headSize : at+size : at+size]
 }
 
-// wasteful tells whether tidying up is due.
-func (a *arena) wasteful() bool { return a.held-a.live > wasteFloor+a.live/wasteShare }
+// needsCompaction tells whether tidying up is due.
+func (a *arena) needsCompaction() bool { return a.held-a.live > wasteAllowance+a.live/wasteShare }
 
-// tidy moves the blocks of the segment that wastes most, and so frees it. moved
+// compact moves the blocks of the segment that wastes most, and so frees it. moved
 // is told of each.
-func (a *arena) tidy(moved func(from, to place)) {
+func (a *arena) compact(moved func(from, to location)) {
 	worst := -1
 	for i := range a.segments {
 		s := &a.segments[i]
@@ -173,7 +175,7 @@ func (a *arena) tidy(moved func(from, to place)) {
 		return
 	}
 	for used := 0; used < a.segments[worst].used; {
-		from := place(worst<<placeBits | used/blockUnit)
+		from := location(worst<<offsetBits | used/blockUnit)
 		h := head(a.head(from).Load())
 		size := int(h>>headUnitsShift) * blockUnit
 		used += size

@@ -1,4 +1,4 @@
-package cachesvc
+package l1
 
 import (
 	"math/bits"
@@ -21,8 +21,8 @@ type hotSet[T any] struct {
 	tags    atomic.Uint64 // a part of each value's hash, a byte each
 	touched atomic.Uint32 // bits of the ways that were used since they were last thought of
 	busy    atomic.Bool   // one offer at a time; the others are let go
-	hand    uint8         // the way that is thought of next; under busy
-	ways    [hotWays]atomic.Pointer[value[T]]
+	next    uint8         // the way that is thought of next; under busy
+	ways    [hotWays]atomic.Pointer[Value[T]]
 }
 
 // newHot returns one with room for so many values, a multiple of hotWays and a
@@ -48,7 +48,7 @@ const (
 func zeros(bytes uint64) uint64 { return (bytes - wayOnes) &^ bytes & wayTops }
 
 // find returns the value and its way; nil for none. It does not allocate.
-func (s *hotSet[T]) find(hash uint64, id string) (*value[T], int) {
+func (s *hotSet[T]) find(hash uint64, id string) (*Value[T], int) {
 	// Some others than those that are the same too, which costs a look.
 	for same := zeros(s.tags.Load() ^ wayTag(hash)*wayOnes); same != 0; same &= same - 1 {
 		way := bits.TrailingZeros64(same) / wayBits
@@ -59,7 +59,7 @@ func (s *hotSet[T]) find(hash uint64, id string) (*value[T], int) {
 	return nil, 0
 }
 
-func (h *hot[T]) get(hash uint64, id string) *value[T] {
+func (h *hot[T]) get(hash uint64, id string) *Value[T] {
 	s := h.set(hash)
 	if s == nil {
 		return nil
@@ -75,16 +75,16 @@ func (h *hot[T]) get(hash uint64, id string) *value[T] {
 // one in so many of the others is offered, where there is no room.
 const offerEvery = 32
 
-// wants tells whether a value is worth an offer; turn counts those that were
+// worthOffering tells whether a value is worth an offer; turn counts those that were
 // thought of.
-func (h *hot[T]) wants(hash uint64, turn *atomic.Uint32) bool {
+func (h *hot[T]) worthOffering(hash uint64, turn *atomic.Uint32) bool {
 	s := h.set(hash)
 	return s != nil && (zeros(s.tags.Load()) != 0 || turn.Add(1)%offerEvery == 0)
 }
 
 // offer takes a value in if there is room or the next in turn was not used of
 // late.
-func (h *hot[T]) offer(hash uint64, v *value[T]) {
+func (h *hot[T]) offer(hash uint64, v *Value[T]) {
 	s := h.set(hash)
 	if s == nil || !s.busy.CompareAndSwap(false, true) {
 		return
@@ -97,19 +97,19 @@ func (h *hot[T]) offer(hash uint64, v *value[T]) {
 	if room := zeros(s.tags.Load()); room != 0 {
 		way = bits.TrailingZeros64(room) / wayBits
 	} else {
-		way = int(s.hand)
-		s.hand = (s.hand + 1) % hotWays
-		if s.untouch(way) {
+		way = int(s.next)
+		s.next = (s.next + 1) % hotWays
+		if s.takeTouched(way) {
 			return
 		}
 	}
 	s.put(way, wayTag(hash), v)
 }
 
-// untouch tells whether the way was used, and takes that as seen.
-func (s *hotSet[T]) untouch(way int) bool { return s.touched.And(^uint32(1<<way))>>way&1 != 0 }
+// takeTouched tells whether the way was used, and takes that as seen.
+func (s *hotSet[T]) takeTouched(way int) bool { return s.touched.And(^uint32(1<<way))>>way&1 != 0 }
 
-func (s *hotSet[T]) put(way int, tag uint64, v *value[T]) {
+func (s *hotSet[T]) put(way int, tag uint64, v *Value[T]) {
 	s.ways[way].Store(v)
 	shift := way * wayBits
 	s.tags.Store(s.tags.Load()&^((1<<wayBits-1)<<shift) | tag<<shift)
@@ -124,13 +124,13 @@ func (h *hot[T]) clear(hash uint64, id string) {
 	}
 }
 
-// spare tells whether the value was used since it was last asked, and takes
+// recentlyUsed tells whether the value was used since it was last asked, and takes
 // that as seen.
-func (h *hot[T]) spare(hash uint64, id string) bool {
+func (h *hot[T]) recentlyUsed(hash uint64, id string) bool {
 	s := h.set(hash)
 	if s == nil {
 		return false
 	}
 	v, way := s.find(hash, id)
-	return v != nil && s.untouch(way)
+	return v != nil && s.takeTouched(way)
 }

@@ -1,4 +1,4 @@
-package cachesvc
+package l1
 
 import (
 	"encoding/binary"
@@ -8,18 +8,18 @@ import (
 	"extauthz/cachesvc/internal/freshness"
 )
 
-// fields reads what the append functions wrote. Texts are parts of rest.
-type fields struct{ rest string }
+// decoder reads what the append functions wrote. Texts are parts of rest.
+type decoder struct{ rest string }
 
-func (f *fields) text(n int) string {
+func (f *decoder) text(n int) string {
 	s := f.rest[:n]
 	f.rest = f.rest[n:]
 	return s
 }
 
-func (f *fields) byte() byte { return f.text(1)[0] }
+func (f *decoder) byte() byte { return f.text(1)[0] }
 
-func (f *fields) uvarint() (n uint64) {
+func (f *decoder) uvarint() (n uint64) {
 	for i := 0; ; i++ {
 		b := f.rest[i]
 		n |= uint64(b&0x7f) << (7 * i)
@@ -30,19 +30,19 @@ func (f *fields) uvarint() (n uint64) {
 	}
 }
 
-func (f *fields) varint() int64 {
+func (f *decoder) varint() int64 {
 	n := f.uvarint()
 	return int64(n>>1) ^ -int64(n&1)
 }
 
-func (f *fields) plain() string { return f.text(int(f.uvarint())) }
+func (f *decoder) plainText() string { return f.text(int(f.uvarint())) }
 
-// kept is a text that stands in r, or, where r is nil, in rest.
-func (f *fields) kept(r *room) string {
+// textIn is a text that stands in r, or, where r is nil, in rest.
+func (f *decoder) textIn(r *scratch) string {
 	if r == nil {
-		return f.plain()
+		return f.plainText()
 	}
-	return r.keep(f.plain())
+	return r.copyString(f.plainText())
 }
 
 func appendText(b []byte, s string) []byte {
@@ -60,12 +60,12 @@ func appendID(b []byte, s string) []byte {
 	return append(append(b, idIsUUID), id[:]...)
 }
 
-func (f *fields) id(r *room) string {
+func (f *decoder) id(r *scratch) string {
 	n := f.uvarint()
 	if n != idIsUUID {
-		return r.keep(f.text(int(n >> 1)))
+		return r.copyString(f.text(int(n >> 1)))
 	}
-	raw, text := f.text(16), r.take(36)
+	raw, text := f.text(16), r.bytesOf(36)
 	for i := range uuidGroups {
 		g := &uuidGroups[i]
 		for at := range g.bytes {
@@ -124,7 +124,7 @@ func appendTime(b []byte, t time.Time) []byte {
 	}
 }
 
-func (f *fields) time() time.Time {
+func (f *decoder) time() time.Time {
 	seconds, n := f.varint()+timesFrom, int64(f.uvarint())
 	if n&1 == 0 {
 		n = n >> 1 * 1000
@@ -151,7 +151,7 @@ func appendStamp(b []byte, s *freshness.Stamp) []byte {
 	return binary.AppendVarint(b, int64(s.UsableUntil-s.Expires))
 }
 
-func (f *fields) stamp(s *freshness.Stamp) {
+func (f *decoder) stamp(s *freshness.Stamp) {
 	flags := f.byte()
 	s.Found, s.Shared, s.OutsideLease = flags&stampFound != 0, flags&stampShared != 0, flags&stampUnvouched != 0
 	s.Version, s.Seq, s.Generation = f.uvarint(), f.uvarint(), f.uvarint()

@@ -1,4 +1,4 @@
-package cachesvc
+package l1
 
 import (
 	"encoding/binary"
@@ -26,9 +26,9 @@ type setting struct {
 	grants               authz.Grants
 }
 
-var _ codec[credential] = (*keyCodec)(nil)
+var _ Codec[Credential] = (*keyCodec)(nil)
 
-func newKeyCodec() *keyCodec {
+func NewKeyCodec() *keyCodec {
 	return &keyCodec{newInterned(readScopes), newInterned(readTexts), newInterned(readSetting)}
 }
 
@@ -55,8 +55,8 @@ const (
 	keyMetadata
 )
 
-func (k *keyCodec) append(b []byte, id string, v *value[credential]) []byte {
-	r, verifier := &v.data.record, &v.data.verifier
+func (k *keyCodec) append(b []byte, id string, v *Value[Credential]) []byte {
+	r, verifier := &v.Data.Record, &v.Data.Verifier
 	digest, hasDigest := verifier.Digest.Bytes()
 	flags := bit(r.Active, keyActive) | bit(len(r.Scopes) > 0, keyScopes) | bit(len(r.Roles) > 0, keyRoles) |
 		bit(hasDigest, keyDigest) | bit(r.Prefix != id, keyOwnPrefix) | bit(r.Version != v.Version, keyOwnVersion) |
@@ -120,9 +120,9 @@ func (k *keyCodec) append(b []byte, id string, v *value[credential]) []byte {
 	return b
 }
 
-func (k *keyCodec) read(from string, v *value[credential]) {
-	f := fields{from}
-	r, verifier, room := &v.data.record, &v.data.verifier, &v.room
+func (k *keyCodec) read(from string, v *Value[Credential]) {
+	f := decoder{from}
+	r, verifier, room := &v.Data.Record, &v.Data.Verifier, &v.scratch
 	flags := f.keyFlags()
 	if flags&keyScopes != 0 {
 		r.Scopes = readCommon(&f, k.scopes, flags&keyScopesCommon != 0, room)
@@ -134,14 +134,14 @@ func (k *keyCodec) read(from string, v *value[credential]) {
 	r.Environment, r.Project, r.Rate, r.Grants = s.environment, s.project, s.rate, s.grants
 	verifier.Alg, verifier.PepperID = s.alg, s.pepperID
 	if flags&keyDigest != 0 {
-		digest := room.take(authz.DigestSize)
+		digest := room.bytesOf(authz.DigestSize)
 		copy(digest, f.text(authz.DigestSize))
 		verifier.Digest = authz.DigestOf((*[authz.DigestSize]byte)(digest))
 	}
 	r.Active = flags&keyActive != 0
-	r.ID, r.UserID, r.Name = f.id(room), f.id(room), room.keep(f.plain())
+	r.ID, r.UserID, r.Name = f.id(room), f.id(room), room.copyString(f.plainText())
 	if r.Prefix = v.id; flags&keyOwnPrefix != 0 {
-		r.Prefix = room.keep(f.plain())
+		r.Prefix = room.copyString(f.plainText())
 	}
 	if r.Version = v.Version; flags&keyOwnVersion != 0 {
 		r.Version = f.uvarint()
@@ -178,14 +178,14 @@ func (k *keyCodec) read(from string, v *value[credential]) {
 		n := int(f.uvarint())
 		r.Metadata = room.metadata(n)
 		for range n {
-			name := room.keep(f.plain())
-			r.Metadata[name] = room.keep(f.plain())
+			name := room.copyString(f.plainText())
+			r.Metadata[name] = room.copyString(f.plainText())
 		}
 	}
 }
 
 func (k *keyCodec) release(from string) {
-	f := fields{from}
+	f := decoder{from}
 	flags := f.keyFlags()
 	if flags&keyScopes != 0 {
 		releaseCommon(&f, k.scopes, flags&keyScopesCommon != 0)
@@ -196,7 +196,7 @@ func (k *keyCodec) release(from string) {
 	releaseCommon(&f, k.settings, flags&keySettingCommon != 0)
 }
 
-func (f *fields) keyFlags() uint32 {
+func (f *decoder) keyFlags() uint32 {
 	s := f.text(3)
 	return uint32(s[0]) | uint32(s[1])<<8 | uint32(s[2])<<16
 }
@@ -214,11 +214,11 @@ func appendNetworks(b []byte, networks []netip.Prefix) []byte {
 }
 
 // networks leaves what can't be read invalid: it contains no address.
-func (f *fields) networks(r *room) []netip.Prefix {
+func (f *decoder) networks(r *scratch) []netip.Prefix {
 	networks := r.networks(int(f.uvarint()))
 	for i := range networks {
 		var n netip.Prefix
-		if raw := f.plain(); n.UnmarshalBinary(unsafe.Slice(unsafe.StringData(raw), len(raw))) != nil {
+		if raw := f.plainText(); n.UnmarshalBinary(unsafe.Slice(unsafe.StringData(raw), len(raw))) != nil {
 			n = netip.Prefix{}
 		}
 		networks[i] = n
@@ -234,10 +234,10 @@ func appendSetting(b []byte, r *authz.Record, v *authz.Verifier) []byte {
 	return appendTexts(appendTexts(appendScopes(b, r.Grants.Scopes), r.Grants.Projects), r.Grants.Users)
 }
 
-func readSetting(written string, r *room) (s setting) {
-	f := fields{written}
-	s.environment, s.project = f.kept(r), f.kept(r)
-	s.alg, s.pepperID = authz.HashAlg(f.kept(r)), f.kept(r)
+func readSetting(written string, r *scratch) (s setting) {
+	f := decoder{written}
+	s.environment, s.project = f.textIn(r), f.textIn(r)
+	s.alg, s.pepperID = authz.HashAlg(f.textIn(r)), f.textIn(r)
 	s.rate = authz.Rate{Count: int(f.varint()), Per: time.Duration(f.varint())}
 	s.grants = authz.Grants{Scopes: f.scopes(r), Projects: f.texts(r), Users: f.texts(r)}
 	return s

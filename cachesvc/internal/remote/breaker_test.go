@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// TestDocuments_SayWhenRedisIsTriedAgain: the breaker decides, not how often its
-// state is looked at.
-func TestDocuments_SayWhenRedisIsTriedAgain(t *testing.T) {
+// TestBreaker_TriesAgainWhenDocumentsSay: the breaker decides, not how often its state is
+// looked at.
+func TestBreaker_TriesAgainWhenDocumentsSay(t *testing.T) {
 	b := newBreaker()
 	for range failureLimit {
 		b.record(0, true)
@@ -18,8 +18,8 @@ func TestDocuments_SayWhenRedisIsTriedAgain(t *testing.T) {
 		t.Error("a store that failed is not tried again after one second, as the documents say")
 	}
 	for file, want := range map[string]string{
-		"../docs/troubleshooting.md": "It is tried again after a second",
-		"../docs/cache.md":           "then a breaker leaves it alone for a second at a time",
+		"../../../docs/troubleshooting.md": "It is tried again after a second",
+		"../../../docs/cache.md":           "then a breaker leaves it alone for a second at a time",
 	} {
 		text, err := os.ReadFile(file)
 		if err != nil {

@@ -1,4 +1,4 @@
-package cachesvc
+package l1
 
 import (
 	"fmt"
@@ -8,16 +8,16 @@ import (
 
 func TestAScanOfColdKeysDoesNotThrowOutAHotSet(t *testing.T) {
 	const limit, hotSet = 10_000, 5_000
-	table := newTable(limit, testBytes, 64, newKeyCodec())
+	table := NewTable(limit, testBytes, 64, NewKeyCodec())
 	e := keyValue(rand.New(rand.NewPCG(1, 1)), "")
-	put := func(i int) { table.put(prefix(i), e) }
+	put := func(i int) { table.Put(prefix(i), e) }
 	for i := range limit { // the hot ones are among others
 		put(i)
 	}
 	r, misses, uses := rand.New(rand.NewPCG(1, 2)), 0, 0
 	use := func() {
 		i := r.IntN(hotSet)
-		if uses++; table.get(prefix(i), nil) == nil {
+		if uses++; table.Get(prefix(i), nil) == nil {
 			misses++
 			put(i)
 		}
@@ -31,7 +31,7 @@ func TestAScanOfColdKeysDoesNotThrowOutAHotSet(t *testing.T) {
 		scanned = 100_000
 	}
 	for i := range scanned { // ten cold ones for each use of a hot one
-		if cold := limit + i; table.get(prefix(cold), nil) == nil {
+		if cold := limit + i; table.Get(prefix(cold), nil) == nil {
 			put(cold)
 		}
 		if i%10 == 0 {
@@ -48,15 +48,15 @@ func TestAScanOfColdKeysDoesNotThrowOutAHotSet(t *testing.T) {
 
 func TestANewHotSetTakesTheRoomOfAnOldOne(t *testing.T) {
 	const limit = 10_000
-	table := newTable(limit, testBytes, 64, newKeyCodec())
+	table := NewTable(limit, testBytes, 64, NewKeyCodec())
 	e := keyValue(rand.New(rand.NewPCG(1, 1)), "")
 	r := rand.New(rand.NewPCG(1, 2))
 	use := func(from int) (missed bool) {
 		i := from + r.IntN(limit/2)
-		if table.get(prefix(i), nil) != nil {
+		if table.Get(prefix(i), nil) != nil {
 			return false
 		}
-		table.put(prefix(i), e)
+		table.Put(prefix(i), e)
 		return true
 	}
 	for from := range 4 {
@@ -77,24 +77,24 @@ func TestANewHotSetTakesTheRoomOfAnOldOne(t *testing.T) {
 
 func TestAKeyThatComesBackSoonIsEstablished(t *testing.T) {
 	const limit = 200 // one shard
-	table := newTable(limit, testBytes, 64, newKeyCodec())
+	table := NewTable(limit, testBytes, 64, NewKeyCodec())
 	e := keyValue(rand.New(rand.NewPCG(1, 1)), "")
 	next := 0
 	scan := func(n int) {
 		for range n {
-			table.put(fmt.Sprint("cold_", next), e)
+			table.Put(fmt.Sprint("cold_", next), e)
 			next++
 		}
 	}
 	scan(2 * limit)
-	table.put("back", e)
-	scan(limit / trialShare)
-	if table.get("back", nil) != nil {
+	table.Put("back", e)
+	scan(limit / probationShare)
+	if table.Get("back", nil) != nil {
 		t.Fatal("a key that was not used has outlived its trial")
 	}
-	table.put("back", e)
+	table.Put("back", e)
 	scan(limit / 2)
-	if table.get("back", nil) == nil {
+	if table.Get("back", nil) == nil {
 		t.Error("a key that came back is gone like one that was never there")
 	}
 }

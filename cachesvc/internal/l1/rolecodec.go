@@ -1,4 +1,4 @@
-package cachesvc
+package l1
 
 import (
 	"encoding/binary"
@@ -7,25 +7,25 @@ import (
 	"extauthz/authz"
 )
 
-// roleCodec writes roles for L1. Roles are few, and have nothing in common.
-type roleCodec struct{}
+// RoleCodec writes roles for L1. Roles are few, and have nothing in common.
+type RoleCodec struct{}
 
-var _ codec[authz.Role] = roleCodec{}
+var _ Codec[authz.Role] = RoleCodec{}
 
-func (roleCodec) append(b []byte, _ string, v *value[authz.Role]) []byte {
-	r := &v.data
+func (RoleCodec) append(b []byte, _ string, v *Value[authz.Role]) []byte {
+	r := &v.Data
 	b = appendText(appendText(b, r.Name), r.Description)
 	b = appendScopes(b, r.Scopes)
 	b = appendTime(appendTime(b, r.CreatedAt), r.UpdatedAt)
 	return binary.AppendUvarint(b, r.Version)
 }
 
-func (roleCodec) read(from string, v *value[authz.Role]) {
-	f := fields{strings.Clone(from)}
-	v.data = authz.Role{Name: f.plain(), Description: f.plain(), Scopes: f.scopes(nil), CreatedAt: f.time(), UpdatedAt: f.time(), Version: f.uvarint()}
+func (RoleCodec) read(from string, v *Value[authz.Role]) {
+	f := decoder{strings.Clone(from)}
+	v.Data = authz.Role{Name: f.plainText(), Description: f.plainText(), Scopes: f.scopes(nil), CreatedAt: f.time(), UpdatedAt: f.time(), Version: f.uvarint()}
 }
 
-func (roleCodec) release(string) {}
+func (RoleCodec) release(string) {}
 
 // appendScopes writes how many actions there are first, so that reading makes
 // room for all of them once.
@@ -42,13 +42,13 @@ func appendScopes(b []byte, scopes authz.Scopes) []byte {
 	return b
 }
 
-func readScopes(written string, r *room) authz.Scopes {
-	f := fields{written}
+func readScopes(written string, r *scratch) authz.Scopes {
+	f := decoder{written}
 	return f.scopes(r)
 }
 
 // scopes returns what stands in r; where r is nil, texts are parts of f's.
-func (f *fields) scopes(r *room) authz.Scopes {
+func (f *decoder) scopes(r *scratch) authz.Scopes {
 	n, actions := int(f.uvarint()), int(f.uvarint())
 	if n == 0 {
 		return nil
@@ -61,10 +61,10 @@ func (f *fields) scopes(r *room) authz.Scopes {
 		scopes, all = r.scopes(n), r.texts(actions)
 	}
 	for i := range scopes {
-		scopes[i].Resource = f.kept(r)
+		scopes[i].Resource = f.textIn(r)
 		n := int(f.uvarint())
 		for k := range n {
-			all[k] = f.kept(r)
+			all[k] = f.textIn(r)
 		}
 		scopes[i].Actions, all = all[:n:n], all[n:]
 	}
@@ -79,13 +79,13 @@ func appendTexts(b []byte, texts []string) []byte {
 	return b
 }
 
-func readTexts(written string, r *room) []string {
-	f := fields{written}
+func readTexts(written string, r *scratch) []string {
+	f := decoder{written}
 	return f.texts(r)
 }
 
 // texts is to r as scopes is.
-func (f *fields) texts(r *room) (texts []string) {
+func (f *decoder) texts(r *scratch) (texts []string) {
 	n := int(f.uvarint())
 	switch {
 	case n == 0:
@@ -96,7 +96,7 @@ func (f *fields) texts(r *room) (texts []string) {
 		texts = r.texts(n)
 	}
 	for i := range texts {
-		texts[i] = f.kept(r)
+		texts[i] = f.textIn(r)
 	}
 	return texts
 }

@@ -1,4 +1,4 @@
-package cachesvc
+package l1
 
 import (
 	"hash/maphash"
@@ -11,8 +11,8 @@ import (
 // The bounds of a table's bytes. The upper one keeps the segments of a shard within
 // what a location can name.
 const (
-	leastTableBytes = 1 << 20
-	mostTableBytes  = 64 << 30
+	MinBytes = 1 << 20
+	MaxBytes = 64 << 30
 )
 
 const (
@@ -22,10 +22,10 @@ const (
 	shardMargin = 64      // keeps the locks of two shards off one cache line
 	shardShift  = 58      // the bits of a hash above it choose the shard
 
-	hotValues       = 1024 // at most, in a table of what exists: a collection looks at each, for a microsecond
-	hotAbsentValues = 512
-	hotShare        = 8    // and at most one in so many
-	hotLargest      = 1024 // bytes of a record that may be hot: as it is read it takes up to thrice that
+	HotValues         = 1024 // at most, in a table of what exists: a collection looks at each, for a microsecond
+	HotNegativeValues = 512
+	hotShare          = 8    // and at most one in so many
+	hotLargest        = 1024 // bytes of a record that may be hot: as it is read it takes up to thrice that
 
 	// What is larger than this part of a shard's room, or than largestRecord, is
 	// not kept.
@@ -33,18 +33,18 @@ const (
 	largestRecord = 1 << 20
 )
 
-// codec writes the data of a value into the bytes that a table keeps.
-type codec[T any] interface {
+// Codec writes the data of a value into the bytes that a table keeps.
+type Codec[T any] interface {
 	// append writes the data of v, which stands under id. What it takes of what
 	// records have in common is taken for these bytes.
-	append(to []byte, id string, v *value[T]) []byte
+	append(to []byte, id string, v *Value[T]) []byte
 	// read sets v.data, which is empty; id, stamp and an empty room are set.
-	read(from string, v *value[T])
+	read(from string, v *Value[T])
 	// release gives back what append took for these bytes.
 	release(from string)
 }
 
-// table is L1: values as bytes, without a pointer to any of them, so that
+// Table is L1: values as bytes, without a pointer to any of them, so that
 // neither memory nor collections suffer from a million. Its shards each have a
 // read lock, an [index] into an [arena], [admission] and what is [hot].
 //
@@ -60,14 +60,14 @@ type codec[T any] interface {
 //
 // A value that was got is apart from all that, and stays what it was; one that
 // was read into the caller's own tells nothing of what that held before.
-type table[T any] struct {
+type Table[T any] struct {
 	seed   maphash.Seed
 	shards []shard[T]
 }
 
 type shard[T any] struct {
 	seed  maphash.Seed
-	codec codec[T]
+	codec Codec[T]
 
 	mu        sync.RWMutex
 	index     index
@@ -79,9 +79,9 @@ type shard[T any] struct {
 	_         [shardMargin]byte
 }
 
-// newTable returns one with room for limit values in so many bytes, of which up
+// NewTable returns one with room for limit values in so many bytes, of which up
 // to hotLimit are kept as they were read.
-func newTable[T any](limit, bytes, hotLimit int, c codec[T]) *table[T] {
+func NewTable[T any](limit, bytes, hotLimit int, c Codec[T]) *Table[T] {
 	n := 1
 	for n < maxShards && limit/(2*n) >= leastShard && bytes/(2*n) >= leastBytes {
 		n *= 2
@@ -90,25 +90,25 @@ func newTable[T any](limit, bytes, hotLimit int, c codec[T]) *table[T] {
 	for hotEach*2*n <= hotLimit && hotEach*hotShare*n <= limit {
 		hotEach *= 2
 	}
-	t := &table[T]{seed: maphash.MakeSeed(), shards: make([]shard[T], n)}
+	t := &Table[T]{seed: maphash.MakeSeed(), shards: make([]shard[T], n)}
 	for i := range t.shards {
 		sh := &t.shards[i]
 		sh.seed, sh.codec = t.seed, c
-		sh.admission = newAdmission(max(limit/n, 1), arenaRoom(bytes/n))
-		sh.index.most = sh.admission.limit
+		sh.admission = newAdmission(max(limit/n, 1), arenaCapacity(bytes/n))
+		sh.index.limit = sh.admission.limit
 		sh.hot = newHot[T](hotEach)
 	}
 	return t
 }
 
-func (t *table[T]) of(id string) (*shard[T], uint64) {
+func (t *Table[T]) of(id string) (*shard[T], uint64) {
 	hash := maphash.String(t.seed, id)
 	return &t.shards[hash>>shardShift&uint64(len(t.shards)-1)], hash
 }
 
-// get does not allocate for a value that is hot, nor where into had a value of
+// Get does not allocate for a value that is hot, nor where into had a value of
 // this size in it before; but for one in offerEvery of those that could be hot.
-func (t *table[T]) get(id string, into *value[T]) *value[T] {
+func (t *Table[T]) Get(id string, into *Value[T]) *Value[T] {
 	sh, hash := t.of(id)
 	if v := sh.hot.get(hash, id); v != nil {
 		return v
@@ -119,16 +119,16 @@ func (t *table[T]) get(id string, into *value[T]) *value[T] {
 	if i < 0 {
 		return nil
 	}
-	p := slotPlace(sh.index.slots[i])
+	p := slotLocation(sh.index.slots[i])
 	word := sh.arena.head(p)
 	h := head(word.Load())
 	if h&headUses < headUses {
 		word.CompareAndSwap(uint32(h), uint32(h+1)) // another's use counts as well
 	}
-	offer := h&headUses > 0 && h>>headUnitsShift <= hotLargest/blockUnit && sh.hot.wants(hash, &sh.turn)
+	offer := h&headUses > 0 && h>>headUnitsShift <= hotLargest/blockUnit && sh.hot.worthOffering(hash, &sh.turn)
 	v := into
 	if v == nil || offer {
-		v = new(value[T])
+		v = new(Value[T])
 	}
 	sh.read(p, v)
 	if offer {
@@ -138,14 +138,14 @@ func (t *table[T]) get(id string, into *value[T]) *value[T] {
 }
 
 // read sets v to the record at p. What was asked of v before says nothing of it.
-func (sh *shard[T]) read(p place, v *value[T]) {
+func (sh *shard[T]) read(p location, v *Value[T]) {
 	v.Checked.Store(0)
-	v.refreshing.Store(false)
-	v.room.empty()
-	f := fields{textOf(sh.arena.payload(p))}
-	v.id = v.room.keep(f.text(int(f.uvarint())))
+	v.Refreshing.Store(false)
+	v.scratch.reset()
+	f := decoder{textOf(sh.arena.payload(p))}
+	v.id = v.scratch.copyString(f.text(int(f.uvarint())))
 	var nothing T
-	v.data = nothing
+	v.Data = nothing
 	if f.stamp(&v.Stamp); v.Found {
 		sh.codec.read(f.rest, v)
 	}
@@ -153,21 +153,21 @@ func (sh *shard[T]) read(p place, v *value[T]) {
 
 // recordID is the id that a record begins with; it goes with the bytes.
 func recordID(payload []byte) string {
-	f := fields{textOf(payload)}
+	f := decoder{textOf(payload)}
 	return f.text(int(f.uvarint()))
 }
 
 func (sh *shard[T]) find(hash uint64, id string) int {
-	return sh.index.find(tagOf(hash), func(p place) bool { return recordID(sh.arena.payload(p)) == id })
+	return sh.index.find(tagOf(hash), func(p location) bool { return recordID(sh.arena.payload(p)) == id })
 }
 
-func (t *table[T]) put(id string, v *value[T]) {
+func (t *Table[T]) Put(id string, v *Value[T]) {
 	sh, hash := t.of(id)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	sh.write(id, v)
 	size, i := blockSize(len(sh.buffer)), sh.find(hash, id)
-	if i >= 0 && !sh.fits(i, size) {
+	if i >= 0 && !sh.fitsInPlace(i, size) {
 		sh.remove(i, hash)
 		i = -1
 	}
@@ -183,22 +183,22 @@ func (t *table[T]) put(id string, v *value[T]) {
 		sh.buffer = nil
 	}
 	for range 1 + size/largeBlock { // what a large record pushed out is spread over many segments
-		sh.tidy()
+		sh.compact()
 	}
 }
 
 // largest is the size of the largest block that is kept.
 func (sh *shard[T]) largest() int { return min(sh.admission.bytes/recordShare, largestRecord) }
 
-// fits tells whether a record of this size may take the place of the one in slot
+// fitsInPlace tells whether a record of this size may take the place of the one in slot
 // i without another's going.
-func (sh *shard[T]) fits(i, size int) bool {
-	had := blockSize(len(sh.arena.payload(slotPlace(sh.index.slots[i]))))
+func (sh *shard[T]) fitsInPlace(i, size int) bool {
+	had := blockSize(len(sh.arena.payload(slotLocation(sh.index.slots[i]))))
 	return size <= had || size <= sh.largest() && sh.arena.live-had+size <= sh.admission.bytes
 }
 
 // write sets the buffer to the record.
-func (sh *shard[T]) write(id string, v *value[T]) {
+func (sh *shard[T]) write(id string, v *Value[T]) {
 	b := appendText(sh.buffer[:0], id)
 	b = appendStamp(b, &v.Stamp)
 	if v.Found {
@@ -210,20 +210,20 @@ func (sh *shard[T]) write(id string, v *value[T]) {
 // insert adds the record in the buffer.
 func (sh *shard[T]) insert(hash uint64) {
 	size := blockSize(len(sh.buffer))
-	sh.makeRoom(size)
-	tries := sh.admission.tries(sh.index.count, sh.arena.live+size, hash)
+	sh.makeSpace(size)
+	tries := sh.admission.onProbation(sh.index.count, sh.arena.live+size, hash)
 	p := sh.arena.alloc(len(sh.buffer))
 	copy(sh.arena.payload(p), sh.buffer)
 	sh.index.add(tagOf(hash), p)
 	if tries {
-		sh.begin(tagOf(hash), p)
+		sh.startProbation(tagOf(hash), p)
 	}
 }
 
 // replace puts the record in the buffer in the place of the one in slot i, in
 // the same block if it fits well.
 func (sh *shard[T]) replace(i int, hash uint64, id string) {
-	p := slotPlace(sh.index.slots[i])
+	p := slotLocation(sh.index.slots[i])
 	sh.release(p)
 	sh.hot.clear(hash, id)
 	h := head(sh.arena.head(p).Load()) &^ headRefreshing
@@ -238,12 +238,12 @@ func (sh *shard[T]) replace(i int, hash uint64, id string) {
 }
 
 // release gives back what the record at p has in common with others.
-func (sh *shard[T]) release(p place) { sh.discard(sh.arena.payload(p)) }
+func (sh *shard[T]) release(p location) { sh.discard(sh.arena.payload(p)) }
 
 // discard gives back what written bytes have in common with others.
 func (sh *shard[T]) discard(written []byte) {
 	var s freshness.Stamp
-	f := fields{textOf(written)}
+	f := decoder{textOf(written)}
 	f.text(int(f.uvarint()))
 	if f.stamp(&s); s.Found {
 		sh.codec.release(f.rest)
@@ -252,28 +252,28 @@ func (sh *shard[T]) discard(written []byte) {
 
 // remove drops the record in slot i.
 func (sh *shard[T]) remove(i int, hash uint64) {
-	p := slotPlace(sh.index.slots[i])
+	p := slotLocation(sh.index.slots[i])
 	sh.release(p)
 	sh.hot.clear(hash, recordID(sh.arena.payload(p)))
-	if head(sh.arena.head(p).Load())&headTrial != 0 {
-		sh.admission.trials--
+	if head(sh.arena.head(p).Load())&headProbation != 0 {
+		sh.admission.probation--
 	}
 	sh.arena.free(p)
 	sh.index.remove(i)
 }
 
-// tidy makes one step towards little waste, so that nobody waits for long.
-func (sh *shard[T]) tidy() {
-	if !sh.arena.wasteful() {
+// compact makes one step towards little waste, so that nobody waits for long.
+func (sh *shard[T]) compact() {
+	if !sh.arena.needsCompaction() {
 		return
 	}
-	sh.arena.tidy(func(from, to place) {
+	sh.arena.compact(func(from, to location) {
 		tag := tagOf(maphash.String(sh.seed, recordID(sh.arena.payload(to))))
-		sh.index.slots[sh.index.find(tag, func(p place) bool { return p == from })] = slotOf(tag, to)
+		sh.index.slots[sh.index.find(tag, func(p location) bool { return p == from })] = slotOf(tag, to)
 	})
 }
 
-func (t *table[T]) drop(id string) bool {
+func (t *Table[T]) Drop(id string) bool {
 	sh, hash := t.of(id)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -282,12 +282,12 @@ func (t *table[T]) drop(id string) bool {
 		return false
 	}
 	sh.remove(i, hash)
-	sh.tidy()
+	sh.compact()
 	return true
 }
 
-func (t *table[T]) dropWhere(match func(*value[T]) bool) (dropped int) {
-	v := new(value[T])
+func (t *Table[T]) DropWhere(match func(*Value[T]) bool) (dropped int) {
+	v := new(Value[T])
 	for i := range t.shards {
 		dropped += t.shards[i].dropWhere(match, v)
 	}
@@ -295,14 +295,14 @@ func (t *table[T]) dropWhere(match func(*value[T]) bool) (dropped int) {
 }
 
 // holds tells whether there is a record that matches. It reads each into v.
-func (sh *shard[T]) holds(match func(*value[T]) bool, v *value[T]) bool {
+func (sh *shard[T]) holds(match func(*Value[T]) bool, v *Value[T]) bool {
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
 	for _, slot := range sh.index.slots {
 		if slot == 0 {
 			continue
 		}
-		if sh.read(slotPlace(slot), v); match(v) {
+		if sh.read(slotLocation(slot), v); match(v) {
 			return true
 		}
 	}
@@ -311,7 +311,7 @@ func (sh *shard[T]) holds(match func(*value[T]) bool, v *value[T]) bool {
 
 // dropWhere reads each record into v. It takes some milliseconds, in which
 // others go on reading unless there is something to drop.
-func (sh *shard[T]) dropWhere(match func(*value[T]) bool, v *value[T]) (dropped int) {
+func (sh *shard[T]) dropWhere(match func(*Value[T]) bool, v *Value[T]) (dropped int) {
 	if !sh.holds(match, v) {
 		return 0
 	}
@@ -323,7 +323,7 @@ func (sh *shard[T]) dropWhere(match func(*value[T]) bool, v *value[T]) (dropped 
 			i++
 			continue
 		}
-		if sh.read(slotPlace(slot), v); !match(v) {
+		if sh.read(slotLocation(slot), v); !match(v) {
 			i++
 			continue
 		}
@@ -331,12 +331,12 @@ func (sh *shard[T]) dropWhere(match func(*value[T]) bool, v *value[T]) (dropped 
 		dropped++
 	}
 	for range sh.arena.segments {
-		sh.tidy()
+		sh.compact()
 	}
 	return dropped
 }
 
-func (t *table[T]) claim(id string, v *value[T]) bool {
+func (t *Table[T]) Claim(id string, v *Value[T]) bool {
 	sh, hash := t.of(id)
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
@@ -344,9 +344,9 @@ func (t *table[T]) claim(id string, v *value[T]) bool {
 	if i < 0 {
 		return false
 	}
-	p := slotPlace(sh.index.slots[i])
+	p := slotLocation(sh.index.slots[i])
 	var s freshness.Stamp
-	f := fields{textOf(sh.arena.payload(p))}
+	f := decoder{textOf(sh.arena.payload(p))}
 	f.text(int(f.uvarint()))
 	f.stamp(&s)
 	if s.AsOf != v.AsOf || s.Seq != v.Seq {
@@ -356,7 +356,7 @@ func (t *table[T]) claim(id string, v *value[T]) bool {
 	return head(before)&headRefreshing == 0
 }
 
-func (t *table[T]) len() (n int) {
+func (t *Table[T]) Len() (n int) {
 	for i := range t.shards {
 		t.shards[i].mu.RLock()
 		n += t.shards[i].index.count
@@ -365,7 +365,7 @@ func (t *table[T]) len() (n int) {
 	return n
 }
 
-func (t *table[T]) bytes() (n int) {
+func (t *Table[T]) Bytes() (n int) {
 	for i := range t.shards {
 		sh := &t.shards[i]
 		sh.mu.RLock()

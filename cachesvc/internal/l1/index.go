@@ -1,4 +1,4 @@
-package cachesvc
+package l1
 
 // index finds records by their hash: a hash table with open addressing whose
 // slots hold no pointers. Not safe for concurrent use.
@@ -13,11 +13,11 @@ package cachesvc
 type index struct {
 	slots []uint64
 	count int
-	most  int // records that there will ever be
+	limit int // records that there will ever be
 }
 
 const (
-	tagBits    = 64 - placeAllBits
+	tagBits    = 64 - locationBits
 	leastSlots = 16
 )
 
@@ -25,10 +25,10 @@ const (
 // place is never the whole of a slot, so a slot in use is never 0.
 func tagOf(hash uint64) uint64 { return hash&(1<<tagBits-1) | 1 }
 
-func slotOf(tag uint64, p place) uint64 { return tag<<placeAllBits | uint64(p) }
+func slotOf(tag uint64, p location) uint64 { return tag<<locationBits | uint64(p) }
 
-func slotTag(slot uint64) uint64  { return slot >> placeAllBits }
-func slotPlace(slot uint64) place { return place(slot & (1<<placeAllBits - 1)) }
+func slotTag(slot uint64) uint64        { return slot >> locationBits }
+func slotLocation(slot uint64) location { return location(slot & (1<<locationBits - 1)) }
 
 func (x *index) home(tag uint64) int { return int(tag * uint64(len(x.slots)) >> tagBits) }
 
@@ -40,19 +40,19 @@ func (x *index) next(i int) int {
 }
 
 // find returns the slot of this tag for whose place is says yes, or -1.
-func (x *index) find(tag uint64, is func(place) bool) int {
+func (x *index) find(tag uint64, is func(location) bool) int {
 	if len(x.slots) == 0 {
 		return -1
 	}
 	for i := x.home(tag); x.slots[i] != 0; i = x.next(i) {
-		if slotTag(x.slots[i]) == tag && is(slotPlace(x.slots[i])) {
+		if slotTag(x.slots[i]) == tag && is(slotLocation(x.slots[i])) {
 			return i
 		}
 	}
 	return -1
 }
 
-func (x *index) add(tag uint64, p place) {
+func (x *index) add(tag uint64, p location) {
 	if (x.count+1)*5 > len(x.slots)*4 {
 		x.grow()
 	}
@@ -70,7 +70,7 @@ func (x *index) insert(slot uint64) {
 
 // grow makes half as much room again, and no more than will ever be needed.
 func (x *index) grow() {
-	n := min(max(leastSlots, len(x.slots)*3/2), x.most*5/4+2)
+	n := min(max(leastSlots, len(x.slots)*3/2), x.limit*5/4+2)
 	n = max(n, (x.count+1)*5/4+1)
 	old := x.slots
 	x.slots = make([]uint64, n)

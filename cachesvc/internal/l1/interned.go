@@ -1,4 +1,4 @@
-package cachesvc
+package l1
 
 import (
 	"encoding/binary"
@@ -22,26 +22,26 @@ const (
 type interned[V any] struct {
 	// read reads a value whose texts stand in the room, or, without one, where
 	// they are read from.
-	read func(written string, into *room) V
+	read func(written string, into *scratch) V
 
-	seed  maphash.Seed
-	mu    sync.Mutex
-	ids   map[string]uint32 // by how the value is written
-	bytes int               // in ids
-	free  []uint32
-	seen  []uint32 // parts of hashes
-	held  []internedValue[V]
+	seed   maphash.Seed
+	mu     sync.Mutex
+	ids    map[string]uint32 // by how the value is written
+	bytes  int               // in ids
+	free   []uint32
+	seen   []uint32 // parts of hashes
+	values []internedValue[V]
 }
 
 type internedValue[V any] struct {
 	value   atomic.Pointer[V]
-	written string
+	encoded string
 	records uint32 // that hold it; under interned.mu
 }
 
-func newInterned[V any](read func(written string, into *room) V) *interned[V] {
+func newInterned[V any](read func(written string, into *scratch) V) *interned[V] {
 	return &interned[V]{read: read, seed: maphash.MakeSeed(), ids: make(map[string]uint32),
-		seen: make([]uint32, internedSeen), held: make([]internedValue[V], internedMost)}
+		seen: make([]uint32, internedSeen), values: make([]internedValue[V], internedMost)}
 }
 
 // take returns the number of the value that is written so, for one more record;
@@ -50,10 +50,10 @@ func (c *interned[V]) take(written []byte) (id uint32, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if id, ok = c.ids[string(written)]; ok {
-		if c.held[id].records == math.MaxUint32 {
+		if c.values[id].records == math.MaxUint32 {
 			return 0, false
 		}
-		c.held[id].records++
+		c.values[id].records++
 		return id, true
 	}
 	hash := maphash.Bytes(c.seed, written)
@@ -71,30 +71,30 @@ func (c *interned[V]) take(written []byte) (id uint32, ok bool) {
 	} else if id = uint32(len(c.ids)); id == internedMost {
 		return 0, false
 	}
-	h := &c.held[id]
-	h.written, h.records = string(written), 1
-	v := c.read(h.written, nil)
+	h := &c.values[id]
+	h.encoded, h.records = string(written), 1
+	v := c.read(h.encoded, nil)
 	h.value.Store(&v)
-	c.ids[h.written] = id
+	c.ids[h.encoded] = id
 	c.bytes += len(written)
 	return id, true
 }
 
 // get returns a value, which a record has to hold meanwhile.
-func (c *interned[V]) get(id uint32) *V { return c.held[id].value.Load() }
+func (c *interned[V]) get(id uint32) *V { return c.values[id].value.Load() }
 
 // release is for a record that goes.
 func (c *interned[V]) release(id uint32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	h := &c.held[id]
+	h := &c.values[id]
 	if h.records--; h.records > 0 {
 		return
 	}
-	delete(c.ids, h.written)
-	c.bytes -= len(h.written)
+	delete(c.ids, h.encoded)
+	c.bytes -= len(h.encoded)
 	h.value.Store(nil)
-	h.written = ""
+	h.encoded = ""
 	c.free = append(c.free, id)
 }
 
@@ -113,17 +113,17 @@ func appendCommon[V any](b []byte, c *interned[V], write func([]byte) []byte) (o
 }
 
 // readCommon reads what appendCommon wrote.
-func readCommon[V any](f *fields, c *interned[V], held bool, into *room) V {
+func readCommon[V any](f *decoder, c *interned[V], held bool, into *scratch) V {
 	if held {
 		return *c.get(uint32(f.uvarint()))
 	}
-	return c.read(f.plain(), into)
+	return c.read(f.plainText(), into)
 }
 
-func releaseCommon[V any](f *fields, c *interned[V], held bool) {
+func releaseCommon[V any](f *decoder, c *interned[V], held bool) {
 	if held {
 		c.release(uint32(f.uvarint()))
 	} else {
-		f.plain()
+		f.plainText()
 	}
 }

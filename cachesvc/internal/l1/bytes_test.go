@@ -1,4 +1,4 @@
-package cachesvc
+package l1
 
 import (
 	"fmt"
@@ -12,14 +12,14 @@ import (
 )
 
 // largestKey has as much metadata as a key may have: 32 texts of 1,024 bytes.
-func largestKey(i int) *value[credential] {
-	v := &value[credential]{}
+func largestKey(i int) *Value[Credential] {
+	v := &Value[Credential]{}
 	v.Found, v.AsOf = true, time.Duration(i)
 	metadata := map[string]string{}
 	for n := range 32 {
 		metadata[fmt.Sprint("field", n)] = strings.Repeat(fmt.Sprint(i%10), 1024)
 	}
-	v.data.record = authz.Record{ID: fmt.Sprint(i), Metadata: metadata}
+	v.Data.Record = authz.Record{ID: fmt.Sprint(i), Metadata: metadata}
 	return v
 }
 
@@ -31,26 +31,26 @@ func TestLargeKeysTakeNoMoreThanTheBytesOfL1(t *testing.T) {
 		runtime.ReadMemStats(&m)
 		return int(m.HeapAlloc)
 	}
-	small := &value[credential]{}
-	small.Found, small.data.record.UserID = true, strings.Repeat("u", 200)
+	small := &Value[Credential]{}
+	small.Found, small.Data.Record.UserID = true, strings.Repeat("u", 200)
 	before := heap()
-	table := newTable(testKeys, bytes, hotValues, newKeyCodec())
-	scratch := &value[credential]{}
+	table := NewTable(testKeys, bytes, HotValues, NewKeyCodec())
+	scratch := &Value[Credential]{}
 	for round := range 2 {
 		for i := range 150_000 { // 30 MB of small ones
-			table.put(fmt.Sprint("small_", round, "_", i), small)
+			table.Put(fmt.Sprint("small_", round, "_", i), small)
 		}
 		for i := range 4_000 { // then 130 MB of large ones, each used so that it might be hot
 			id := fmt.Sprint("large_", round, "_", i)
-			table.put(id, largestKey(i))
+			table.Put(id, largestKey(i))
 			for range 4 {
-				table.get(id, scratch)
+				table.Get(id, scratch)
 			}
 			if i%10 > 0 {
 				continue
 			}
 			// And some that were small before.
-			table.put(fmt.Sprint("small_", round, "_", 149_999-i), largestKey(i))
+			table.Put(fmt.Sprint("small_", round, "_", 149_999-i), largestKey(i))
 			for i := range table.shards {
 				if sh := &table.shards[i]; sh.arena.held > bytes/len(table.shards) || sh.arena.live > sh.admission.bytes {
 					t.Fatalf("round %d: a shard holds %d bytes of its %d, in records %d of %d", round, sh.arena.held, bytes/len(table.shards), sh.arena.live, sh.admission.bytes)
@@ -69,20 +69,20 @@ func TestLargeKeysTakeNoMoreThanTheBytesOfL1(t *testing.T) {
 }
 
 func TestAScanOfLargeKeysDoesNotThrowOutAHotSet(t *testing.T) {
-	table := newTable(testKeys, 16<<20, 64, newKeyCodec())
+	table := NewTable(testKeys, 16<<20, 64, NewKeyCodec())
 	hot := func(i int) string { return fmt.Sprint("hot_", i) }
 	for i := range 100 {
-		table.put(hot(i), largestKey(i))
+		table.Put(hot(i), largestKey(i))
 	}
 	for i := range 10_000 {
-		table.put(fmt.Sprint("cold_", i), largestKey(i))
+		table.Put(fmt.Sprint("cold_", i), largestKey(i))
 		if i%10 == 0 { // so a hot one is used once while the room is filled twice over
-			table.get(hot(i/10%100), nil)
+			table.Get(hot(i/10%100), nil)
 		}
 	}
 	missing := 0
 	for i := range 100 {
-		if table.get(hot(i), nil) == nil {
+		if table.Get(hot(i), nil) == nil {
 			missing++
 		}
 	}
@@ -119,13 +119,13 @@ func TestWhatIsHeldInCommonHasABound(t *testing.T) {
 func TestTable_AKeyTakesLessThanTwoHundredBytes(t *testing.T) {
 	const n = 20_000
 	p := cachetest.Population{Connection: cachetest.NewDatabase().Connect(), N: n, Kind: cachetest.KindReference}
-	table := newTable(n, testBytes, hotValues, newKeyCodec())
+	table := NewTable(n, testBytes, HotValues, NewKeyCodec())
 	for i := range n {
-		v := &value[credential]{}
-		v.data.record, v.data.verifier = p.Key(i)
-		v.Found, v.Version = true, v.data.record.Version
+		v := &Value[Credential]{}
+		v.Data.Record, v.Data.Verifier = p.Key(i)
+		v.Found, v.Version = true, v.Data.Record.Version
 		v.AsOf, v.Expires, v.UsableUntil = time.Second, 300*time.Second, 600*time.Second
-		table.put(v.data.record.Prefix, v)
+		table.Put(v.Data.Record.Prefix, v)
 	}
 	var held, records int
 	for i := range table.shards {
