@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"extauthz/cachesvc/internal/remote"
+	"extauthz/cachesvc/internal/usage"
 	"extauthz/cachesvc/store"
 )
 
@@ -56,7 +57,7 @@ func (c MonitorConfig) withDefaults() MonitorConfig {
 // Name spaces of the shared store, with the first part of their keys.
 var sharedNamespaces = map[string]string{
 	namespaceValidation: validationKeys, namespaceScope: scopeKeys, namespaceUserList: userListKeys,
-	namespaceUsage: usageKeys, namespaceStats: statsKeys,
+	namespaceUsage: usage.KeyPrefix, namespaceStats: statsKeys,
 }
 
 const (
@@ -233,7 +234,7 @@ func (s *Service) lookAtMemory(ctx context.Context) Finding {
 		f.Detail = "Redis does not answer"
 		return f
 	}
-	s.usage.journal.setPolicy(m)
+	s.usage.Journal.SetPolicy(m)
 	if m.Max == 0 {
 		f.Value, f.Detail = 0, fmt.Sprintf("%d bytes used; Redis has no maxmemory", m.Used)
 		return f

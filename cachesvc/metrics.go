@@ -105,9 +105,9 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	}
 	gauge(m.entries, float64(s.trust.recent.Size()), "local", "recent_changes")
 	gauge(m.bytes, float64(s.LocalBytes()))
-	gauge(m.pending, float64(s.usage.pending()))
-	total(m.flushed, s.usage.flushed.Load())
-	total(m.dropped, s.usage.dropped.Load())
+	gauge(m.pending, float64(s.usage.Pending()))
+	total(m.flushed, s.usage.Flushed.Load())
+	total(m.dropped, s.usage.Dropped.Load())
 	status := s.Status()
 	gauge(m.feedAge, status.feedAgeSeconds())
 	gauge(m.drift, status.DatabaseAhead.Seconds())

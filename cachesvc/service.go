@@ -15,6 +15,7 @@ import (
 	"extauthz/cachesvc/internal/freshness"
 	"extauthz/cachesvc/internal/l1"
 	"extauthz/cachesvc/internal/remote"
+	"extauthz/cachesvc/internal/usage"
 	"extauthz/cachesvc/seal"
 	"extauthz/cachesvc/store"
 	"extauthz/cachesvc/store/memory"
@@ -29,7 +30,7 @@ type Service struct {
 	keys  *reader[l1.Credential]
 	roles *reader[authz.Role]
 	lists store.Store // lists of users' keys, where they are kept in process
-	usage *usage
+	usage *usage.Recorder
 	// shared and what rings through it are nil without Redis.
 	shared  *remote.Client
 	bells   *bells
@@ -88,8 +89,8 @@ func newService(c Config, options ...option) (*Service, error) {
 		keys:  newReader(c, t, freshness.SubjectKey, c.MaxKeys, l1.NewKeyCodec(), loadKey(c.Database)),
 		roles: newReader(c, t, freshness.SubjectRole, c.MaxRoles, l1.RoleCodec{}, loadRole(c.Database)),
 		lists: lists,
-		usage: newUsage(usageConfig{sink: c.Database, shared: sharedStore, source: c.Instance, every: c.FlushEvery, collectEvery: c.CollectEvery, at: c.FlushAt,
-			maxKeys: c.MaxKeys, spoolDir: c.SpoolDir, spoolBytes: c.SpoolBytes, now: c.Now, log: c.Logger}),
+		usage: usage.New(usage.Config{Sink: c.Database, Remote: sharedStore, Source: c.Instance, FlushEvery: c.FlushEvery, CollectEvery: c.CollectEvery, Threshold: c.FlushAt,
+			MaxKeys: c.MaxKeys, SpoolDir: c.SpoolDir, SpoolBytes: c.SpoolBytes, Now: c.Now, Logger: c.Logger}),
 		instance: c.Instance, maxKeys: c.MaxKeys, scopeTTL: c.ScopeTTL, userListTTL: c.UserListTTL, poll: c.Poll, retention: c.Retention,
 		bell: make(chan struct{}, 1), ready: make(chan struct{}), bulk: bulkChanges,
 	}
@@ -135,7 +136,7 @@ func newReader[T any](c Config, t *trust, about freshness.Subject, limit int, by
 func (s *Service) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	running.Go(func() { s.followFeed(ctx) })
-	running.Go(func() { s.usage.run(ctx) })
+	running.Go(func() { s.usage.Run(ctx) })
 	if s.members != nil {
 		running.Go(func() { s.members.run(ctx) })
 		running.Go(func() { s.inquiry.run(ctx) })
@@ -161,7 +162,7 @@ func (s *Service) Used(keyID string, at time.Time) { s.usage.Used(keyID, at) }
 // Redis or a file, from where it is brought later. To be called at shutdown, when
 // no more checks come. An error means that uses are in memory alone; the call may
 // be repeated.
-func (s *Service) Flush(ctx context.Context) error { return s.usage.flush(ctx) }
+func (s *Service) Flush(ctx context.Context) error { return s.usage.Flush(ctx) }
 
 // SetSealing exchanges the keys by which values in the shared store are sealed.
 // Values that none of them opens are read from the database again.

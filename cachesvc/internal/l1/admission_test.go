@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestAScanOfColdKeysDoesNotThrowOutAHotSet(t *testing.T) {
+func TestAdmission_AScanDoesNotDisplaceAHotSet(t *testing.T) {
 	const limit, hotSet = 10_000, 5_000
 	table := NewTable(limit, testBytes, 64, NewKeyCodec())
 	e := keyValue(rand.New(rand.NewPCG(1, 1)), "")
@@ -46,7 +46,7 @@ func TestAScanOfColdKeysDoesNotThrowOutAHotSet(t *testing.T) {
 	}
 }
 
-func TestANewHotSetTakesTheRoomOfAnOldOne(t *testing.T) {
+func TestAdmission_ANewHotSetReplacesAnOldOne(t *testing.T) {
 	const limit = 10_000
 	table := NewTable(limit, testBytes, 64, NewKeyCodec())
 	e := keyValue(rand.New(rand.NewPCG(1, 1)), "")
@@ -75,7 +75,7 @@ func TestANewHotSetTakesTheRoomOfAnOldOne(t *testing.T) {
 	}
 }
 
-func TestAKeyThatComesBackSoonIsEstablished(t *testing.T) {
+func TestAdmission_AKeyThatComesBackSoonIsEstablished(t *testing.T) {
 	const limit = 200 // one shard
 	table := NewTable(limit, testBytes, 64, NewKeyCodec())
 	e := keyValue(rand.New(rand.NewPCG(1, 1)), "")
@@ -90,7 +90,7 @@ func TestAKeyThatComesBackSoonIsEstablished(t *testing.T) {
 	table.Put("back", e)
 	scan(limit / probationShare)
 	if table.Get("back", nil) != nil {
-		t.Fatal("a key that was not used has outlived its trial")
+		t.Fatal("a key that was not used is still there after its probation")
 	}
 	table.Put("back", e)
 	scan(limit / 2)

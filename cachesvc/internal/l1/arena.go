@@ -12,12 +12,12 @@ const (
 	largeBlock = segmentSize / 16
 	blockUnit  = 4 // bytes: blocks begin and end at multiples
 
-	// An arena tidies up when more than an eighth of it is waste, beyond what a
-	// few segments always waste.
+	// An arena is compacted when more than an eighth of it is waste, beyond what a few
+	// segments always waste.
 	wasteShare     = 8
 	wasteAllowance = 2 * segmentSize
-	// Between two steps of tidying up it may hold so much more: the segment that
-	// is filled, the one that is moved, the spare one and a large block.
+	// Between two steps of compaction it may hold so much more: the segment that is filled,
+	// the one that is moved, the spare one and a large block.
 	compactionSlack = 4 * segmentSize
 )
 
@@ -27,8 +27,8 @@ func arenaCapacity(bytes int) int {
 	return (bytes - wasteAllowance - compactionSlack) / (wasteShare + 1) * wasteShare
 }
 
-// location says where in an arena a block stands: the segment above placeBits, and
-// the offset in units.
+// location is where a block is in an arena: the segment above offsetBits, and the offset
+// in units below.
 type location uint64
 
 const (
@@ -37,23 +37,23 @@ const (
 	locationBits = offsetBits + segmentBits
 )
 
-// arena keeps blocks of bytes without a pointer to any of them, so that the
-// collector has as little to do for a million as for one: it sees segments.
+// arena keeps blocks of bytes without a pointer to any of them, so that a garbage
+// collection has as little to do for a million as for one: it sees segments.
 // Blocks are written one after the other; what is freed is waste until the rest
 // of its segment is moved elsewhere. Not safe for concurrent use, but for the
 // heads of blocks.
 type arena struct {
 	segments []segment
-	empty    []uint32 // places in segments that have none
+	empty    []uint32 // indices of segments that have no data
 	current  int      // the segment that is being filled; meaningless without any
 	live     int      // bytes in blocks
 	held     int      // bytes in segments
-	spare    []byte   // the last one of the usual size that came free
+	spare    []byte   // the last segment of the usual size that was freed
 }
 
 type segment struct {
 	data []byte // nil: none
-	used int    // bytes that were handed out
+	used int    // bytes that were allocated
 	live int    // of them not freed
 }
 
@@ -64,18 +64,18 @@ type head uint32
 const (
 	headUses       head = 3      // how often it was used of late, up to 3
 	headRefreshing head = 1 << 2 // it was claimed
-	headProbation  head = 1 << 3 // it is new, and has to prove its worth
+	headProbation  head = 1 << 3 // it is new, and dropped unless it is used
 	headFreed      head = 1 << 4
 	headUnitsShift      = 5
 	headSize            = 4
 )
 
-// blockSize is what a block with so much in it takes up.
+// blockSize is the size of a block with so many bytes in it.
 func blockSize(payload int) int {
 	return (payload + headSize + blockUnit - 1) / blockUnit * blockUnit
 }
 
-// alloc returns a block with room for so many bytes.
+// alloc returns a block for so many bytes.
 func (a *arena) alloc(payload int) location {
 	size := blockSize(payload)
 	var at int
@@ -114,7 +114,7 @@ func (a *arena) open(data []byte) (at int) {
 	return at
 }
 
-// free gives a block back.
+// free frees a block.
 func (a *arena) free(p location) {
 	at := int(p >> offsetBits)
 	s, h := &a.segments[at], a.head(p)
@@ -150,7 +150,7 @@ func (a *arena) head(p location) *atomic.Uint32 {
 	return (*atomic.Uint32)(unsafe.Pointer(&word[0])) // segments and units are aligned
 }
 
-// payload is all the room of the block at p.
+// payload is the content of the block at p, up to the end of the block.
 func (a *arena) payload(p location) []byte {
 	data := a.segments[p>>offsetBits].data
 	at := int(p&(1<<offsetBits-1)) * blockUnit
@@ -158,11 +158,11 @@ func (a *arena) payload(p location) []byte {
 	return data[at+headSize : at+size : at+size]
 }
 
-// needsCompaction tells whether tidying up is due.
+// needsCompaction reports whether a step of compaction is due.
 func (a *arena) needsCompaction() bool { return a.held-a.live > wasteAllowance+a.live/wasteShare }
 
-// compact moves the blocks of the segment that wastes most, and so frees it. moved
-// is told of each.
+// compact moves the blocks of the segment that wastes most, and so frees it. moved is
+// called for each.
 func (a *arena) compact(moved func(from, to location)) {
 	worst := -1
 	for i := range a.segments {

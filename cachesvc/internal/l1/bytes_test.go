@@ -23,7 +23,7 @@ func largestKey(i int) *Value[Credential] {
 	return v
 }
 
-func TestLargeKeysTakeNoMoreThanTheBytesOfL1(t *testing.T) {
+func TestTable_LargeKeysStayWithinItsBytes(t *testing.T) {
 	const bytes = 32 << 20
 	heap := func() int {
 		var m runtime.MemStats
@@ -68,7 +68,7 @@ func TestLargeKeysTakeNoMoreThanTheBytesOfL1(t *testing.T) {
 	runtime.KeepAlive(table)
 }
 
-func TestAScanOfLargeKeysDoesNotThrowOutAHotSet(t *testing.T) {
+func TestTable_AScanOfLargeKeysDoesNotDisplaceAHotSet(t *testing.T) {
 	table := NewTable(testKeys, 16<<20, 64, NewKeyCodec())
 	hot := func(i int) string { return fmt.Sprint("hot_", i) }
 	for i := range 100 {
@@ -76,7 +76,7 @@ func TestAScanOfLargeKeysDoesNotThrowOutAHotSet(t *testing.T) {
 	}
 	for i := range 10_000 {
 		table.Put(fmt.Sprint("cold_", i), largestKey(i))
-		if i%10 == 0 { // so a hot one is used once while the room is filled twice over
+		if i%10 == 0 { // so a hot one is used once while the table is filled twice over
 			table.Get(hot(i/10%100), nil)
 		}
 	}
@@ -91,14 +91,14 @@ func TestAScanOfLargeKeysDoesNotThrowOutAHotSet(t *testing.T) {
 	}
 }
 
-func TestWhatIsHeldInCommonHasABound(t *testing.T) {
+func TestInterned_IsBoundedByBytes(t *testing.T) {
 	c := newInterned(readTexts)
 	written := func(i int) []byte { return appendTexts(nil, []string{fmt.Sprint(i), strings.Repeat("x", 10_000)}) }
 	take := func(i int) (uint32, bool) {
 		if id, ok := c.take(written(i)); ok {
 			return id, ok
 		}
-		// It is taken in when it is seen again
+		// It is added when it is seen again.
 		return c.take(written(i))
 	}
 	var ids []uint32
@@ -112,7 +112,7 @@ func TestWhatIsHeldInCommonHasABound(t *testing.T) {
 	}
 	c.release(ids[0])
 	if _, ok := take(-1); !ok {
-		t.Error("what went left no room behind")
+		t.Error("a value that was released left no space")
 	}
 }
 

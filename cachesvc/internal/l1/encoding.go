@@ -37,7 +37,7 @@ func (f *decoder) varint() int64 {
 
 func (f *decoder) plainText() string { return f.text(int(f.uvarint())) }
 
-// textIn is a text that stands in r, or, where r is nil, in rest.
+// textIn returns a text in r, or, where r is nil, in rest.
 func (f *decoder) textIn(r *scratch) string {
 	if r == nil {
 		return f.plainText()
@@ -81,8 +81,8 @@ func (f *decoder) id(r *scratch) string {
 
 const hexDigits = "0123456789abcdef"
 
-// uuidGroups are the parts of a UUID's text: bytes of the UUID from from on, at
-// at in the text.
+// uuidGroups are the parts of a UUID's text: so many bytes of the UUID, beginning with
+// from, written at at.
 var uuidGroups = [...]struct{ from, bytes, at int }{{0, 4, 0}, {4, 2, 9}, {6, 2, 14}, {8, 2, 19}, {10, 6, 24}}
 
 // parseUUID reads the form that [fields.id] writes, and no other.
@@ -110,7 +110,7 @@ func parseUUID(id *[16]byte, s string) bool {
 	return true
 }
 
-// Times are kept to the nanosecond, whatever their year, and come back as UTC.
+// Times are kept to the nanosecond, whatever their year, and are read as UTC.
 // Seconds count from a day that makes those of today short, and nanoseconds that
 // are whole microseconds, as databases keep them, are written as such.
 const timesFrom = 1_735_689_600 // 2025-01-01
@@ -140,7 +140,7 @@ const (
 	stampUnvouched
 )
 
-// appendStamp leaves out checked: it is asked anew of what is read.
+// appendStamp leaves out Checked: it starts again for what is read.
 func appendStamp(b []byte, s *freshness.Stamp) []byte {
 	b = append(b, bit(s.Found, stampFound)|bit(s.Shared, stampShared)|bit(s.OutsideLease, stampUnvouched))
 	b = binary.AppendUvarint(b, s.Version)

@@ -5,28 +5,26 @@ import (
 	"sync/atomic"
 )
 
-// hot keeps the values of the most used records as they were read from the
-// bytes of a table, so that using them again costs no reading and no lock. It
-// holds nothing that the table does not hold: the table clears a value under
-// its lock before it changes or drops the record, and offers one only while
-// that lock keeps the record as it is.
+// hot keeps the values of the most used records as they were read from the bytes of a
+// table, so that using them again costs no decoding and no lock. It holds nothing that the
+// table does not hold: the table clears a value under its lock before it changes or drops
+// the record, and offers one only while that lock keeps the record unchanged.
 type hot[T any] struct{ sets []hotSet[T] } // a power of two, or none
 
 const (
-	hotWays = 8 // values that may stand in a set
+	hotWays = 8 // values in a set at most
 	wayBits = 64 / hotWays
 )
 
 type hotSet[T any] struct {
 	tags    atomic.Uint64 // a part of each value's hash, a byte each
-	touched atomic.Uint32 // bits of the ways that were used since they were last thought of
-	busy    atomic.Bool   // one offer at a time; the others are let go
-	next    uint8         // the way that is thought of next; under busy
+	touched atomic.Uint32 // bits of the ways that were used since they were last considered
+	busy    atomic.Bool   // one offer at a time; others are dropped
+	next    uint8         // the way that is considered next; under busy
 	ways    [hotWays]atomic.Pointer[Value[T]]
 }
 
-// newHot returns one with room for so many values, a multiple of hotWays and a
-// power of two.
+// newHot returns one for so many values, a multiple of hotWays and a power of two.
 func newHot[T any](values int) hot[T] { return hot[T]{make([]hotSet[T], values/hotWays)} }
 
 func (h *hot[T]) set(hash uint64) *hotSet[T] {
@@ -49,7 +47,7 @@ func zeros(bytes uint64) uint64 { return (bytes - wayOnes) &^ bytes & wayTops }
 
 // find returns the value and its way; nil for none. It does not allocate.
 func (s *hotSet[T]) find(hash uint64, id string) (*Value[T], int) {
-	// Some others than those that are the same too, which costs a look.
+	// Some ways that differ are compared too, which costs a look.
 	for same := zeros(s.tags.Load() ^ wayTag(hash)*wayOnes); same != 0; same &= same - 1 {
 		way := bits.TrailingZeros64(same) / wayBits
 		if v := s.ways[way].Load(); v != nil && v.id == id {
@@ -71,19 +69,17 @@ func (h *hot[T]) get(hash uint64, id string) *Value[T] {
 	return v
 }
 
-// offerEvery keeps those that are hot there when many more are used as often:
-// one in so many of the others is offered, where there is no room.
+// offerEvery keeps hot values there when many more are used as often: where a set is full,
+// one in so many uses of the others is an offer.
 const offerEvery = 32
 
-// worthOffering tells whether a value is worth an offer; turn counts those that were
-// thought of.
+// worthOffering reports whether a value is worth an offer; turn counts the candidates.
 func (h *hot[T]) worthOffering(hash uint64, turn *atomic.Uint32) bool {
 	s := h.set(hash)
 	return s != nil && (zeros(s.tags.Load()) != 0 || turn.Add(1)%offerEvery == 0)
 }
 
-// offer takes a value in if there is room or the next in turn was not used of
-// late.
+// offer adds a value if its set has a free way or the next way was not used lately.
 func (h *hot[T]) offer(hash uint64, v *Value[T]) {
 	s := h.set(hash)
 	if s == nil || !s.busy.CompareAndSwap(false, true) {
@@ -94,8 +90,8 @@ func (h *hot[T]) offer(hash uint64, v *Value[T]) {
 		return
 	}
 	var way int
-	if room := zeros(s.tags.Load()); room != 0 {
-		way = bits.TrailingZeros64(room) / wayBits
+	if free := zeros(s.tags.Load()); free != 0 {
+		way = bits.TrailingZeros64(free) / wayBits
 	} else {
 		way = int(s.next)
 		s.next = (s.next + 1) % hotWays
@@ -106,7 +102,7 @@ func (h *hot[T]) offer(hash uint64, v *Value[T]) {
 	s.put(way, wayTag(hash), v)
 }
 
-// takeTouched tells whether the way was used, and takes that as seen.
+// takeTouched reports whether the way was used since it was last asked.
 func (s *hotSet[T]) takeTouched(way int) bool { return s.touched.And(^uint32(1<<way))>>way&1 != 0 }
 
 func (s *hotSet[T]) put(way int, tag uint64, v *Value[T]) {
@@ -115,7 +111,7 @@ func (s *hotSet[T]) put(way int, tag uint64, v *Value[T]) {
 	s.tags.Store(s.tags.Load()&^((1<<wayBits-1)<<shift) | tag<<shift)
 }
 
-// clear drops the value, which nobody may offer meanwhile.
+// clear drops the value. The caller's lock keeps others from offering it meanwhile.
 func (h *hot[T]) clear(hash uint64, id string) {
 	if s := h.set(hash); s != nil {
 		if v, way := s.find(hash, id); v != nil {
@@ -124,8 +120,7 @@ func (h *hot[T]) clear(hash uint64, id string) {
 	}
 }
 
-// recentlyUsed tells whether the value was used since it was last asked, and takes
-// that as seen.
+// recentlyUsed reports whether the value was used since it was last asked.
 func (h *hot[T]) recentlyUsed(hash uint64, id string) bool {
 	s := h.set(hash)
 	if s == nil {

@@ -3,17 +3,17 @@ package l1
 // index finds records by their hash: a hash table with open addressing whose
 // slots hold no pointers. Not safe for concurrent use.
 //
-// A slot is 0, or a tag above placeAllBits and a place below. Invariants:
-//  1. A tag's home is tag*len(slots)>>tagBits. Between it and the slot where the
-//     tag stands no slot is empty, going upwards and round the end; so a search
-//     may end at the first empty one.
+// A slot is 0, or a tag above locationBits and a location below. Invariants:
+//  1. A tag's home is tag*len(slots)>>tagBits. Between it and the slot that holds
+//     the tag no slot is empty, going upwards and round the end; so a search may end
+//     at the first empty one.
 //  2. At most four slots in five are in use, so there is an empty one.
 //
-// Two records may have one tag: whoever asks compares the records.
+// Two records may have one tag: the caller compares the records.
 type index struct {
 	slots []uint64
 	count int
-	limit int // records that there will ever be
+	limit int // of records
 }
 
 const (
@@ -21,8 +21,8 @@ const (
 	leastSlots = 16
 )
 
-// tagOf is the part of a hash that is kept. Shards are chosen by other bits. A
-// place is never the whole of a slot, so a slot in use is never 0.
+// tagOf is the part of a hash that is kept. Shards are chosen by other bits. It is never
+// 0, so a slot in use is never 0.
 func tagOf(hash uint64) uint64 { return hash&(1<<tagBits-1) | 1 }
 
 func slotOf(tag uint64, p location) uint64 { return tag<<locationBits | uint64(p) }
@@ -39,7 +39,7 @@ func (x *index) next(i int) int {
 	return 0
 }
 
-// find returns the slot of this tag for whose place is says yes, or -1.
+// find returns the slot of this tag for whose location is is true, or -1.
 func (x *index) find(tag uint64, is func(location) bool) int {
 	if len(x.slots) == 0 {
 		return -1
@@ -68,7 +68,7 @@ func (x *index) insert(slot uint64) {
 	x.slots[i] = slot
 }
 
-// grow makes half as much room again, and no more than will ever be needed.
+// grow adds half as many slots, and no more than will ever be needed.
 func (x *index) grow() {
 	n := min(max(leastSlots, len(x.slots)*3/2), x.limit*5/4+2)
 	n = max(n, (x.count+1)*5/4+1)
@@ -81,11 +81,11 @@ func (x *index) grow() {
 	}
 }
 
-// remove empties slot i, and moves back what would not be found any more.
+// remove empties slot i, and moves back the slots that would not be found any more.
 func (x *index) remove(i int) {
 	x.count--
 	for j := x.next(i); x.slots[j] != 0; j = x.next(j) {
-		// What stands at j may go to i unless its home lies in (i, j].
+		// The slot at j may move to i unless its home is in (i, j].
 		home := x.home(slotTag(x.slots[j]))
 		if i < j && (home <= i || home > j) || i > j && home <= i && home > j {
 			x.slots[i] = x.slots[j]

@@ -11,22 +11,22 @@ import (
 
 const (
 	internedMost  = 4096    // values that are held
-	internedBytes = 4 << 20 // of them as they are written; as they are used they take a few times that
+	internedBytes = 4 << 20 // of them as they are encoded; decoded they take a few times that
 	internedSeen  = 8192    // values that were seen once are remembered, by hash
 )
 
-// interned holds values that many records have in common, such as sets of scopes,
-// once, and as they are used. A value is taken in when it is seen a second time,
-// while there is room; so what each record has for itself stays with the record.
+// interned holds values that many records have in common, such as sets of scopes, once,
+// and decoded. A value is added when it is seen a second time, while there is space; so
+// what each record has for itself stays with the record.
 // Safe for concurrent use.
 type interned[V any] struct {
-	// read reads a value whose texts stand in the room, or, without one, where
+	// read decodes a value. Its texts are in the scratch buffer, or, without one, in what
 	// they are read from.
 	read func(written string, into *scratch) V
 
 	seed   maphash.Seed
 	mu     sync.Mutex
-	ids    map[string]uint32 // by how the value is written
+	ids    map[string]uint32 // by the encoded value
 	bytes  int               // in ids
 	free   []uint32
 	seen   []uint32 // parts of hashes
@@ -44,8 +44,8 @@ func newInterned[V any](read func(written string, into *scratch) V) *interned[V]
 		seen: make([]uint32, internedSeen), values: make([]internedValue[V], internedMost)}
 }
 
-// take returns the number of the value that is written so, for one more record;
-// ok is false if the record has to hold it itself.
+// take returns the number of the value that is encoded so, for one more record; ok is
+// false if the record has to hold it itself.
 func (c *interned[V]) take(written []byte) (id uint32, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -80,10 +80,10 @@ func (c *interned[V]) take(written []byte) (id uint32, ok bool) {
 	return id, true
 }
 
-// get returns a value, which a record has to hold meanwhile.
+// get returns a value that some record holds.
 func (c *interned[V]) get(id uint32) *V { return c.values[id].value.Load() }
 
-// release is for a record that goes.
+// release is called for a record that is dropped.
 func (c *interned[V]) release(id uint32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -9,15 +9,15 @@ import (
 	"extauthz/authz"
 )
 
-// keyCodec writes keys for L1. What is nil or empty comes back as nil. Scopes,
-// roles and settings stand beside the bytes once for all keys that share them.
+// keyCodec encodes keys. What is nil or empty is nil when it is read. Scopes, roles and
+// settings are stored beside the bytes, once for all keys that share them.
 type keyCodec struct {
 	scopes   *interned[authz.Scopes]
 	roles    *interned[[]string]
 	settings *interned[setting]
 }
 
-// setting is what an organisation's keys mostly have in common.
+// setting is what the keys of an organisation mostly have in common.
 type setting struct {
 	environment, project string
 	alg                  authz.HashAlg
@@ -41,7 +41,7 @@ const (
 	keyRolesCommon
 	keySettingCommon
 	keyDigest
-	keyOwnPrefix // not the id under which it stands
+	keyOwnPrefix // not the id under which it is stored
 	keyOwnVersion
 	keyUpdated // not when it was made
 	keyExpires
@@ -122,26 +122,26 @@ func (k *keyCodec) append(b []byte, id string, v *Value[Credential]) []byte {
 
 func (k *keyCodec) read(from string, v *Value[Credential]) {
 	f := decoder{from}
-	r, verifier, room := &v.Data.Record, &v.Data.Verifier, &v.scratch
+	r, verifier, scratch := &v.Data.Record, &v.Data.Verifier, &v.scratch
 	flags := f.keyFlags()
 	if flags&keyScopes != 0 {
-		r.Scopes = readCommon(&f, k.scopes, flags&keyScopesCommon != 0, room)
+		r.Scopes = readCommon(&f, k.scopes, flags&keyScopesCommon != 0, scratch)
 	}
 	if flags&keyRoles != 0 {
-		r.Roles = readCommon(&f, k.roles, flags&keyRolesCommon != 0, room)
+		r.Roles = readCommon(&f, k.roles, flags&keyRolesCommon != 0, scratch)
 	}
-	s := readCommon(&f, k.settings, flags&keySettingCommon != 0, room)
+	s := readCommon(&f, k.settings, flags&keySettingCommon != 0, scratch)
 	r.Environment, r.Project, r.Rate, r.Grants = s.environment, s.project, s.rate, s.grants
 	verifier.Alg, verifier.PepperID = s.alg, s.pepperID
 	if flags&keyDigest != 0 {
-		digest := room.bytesOf(authz.DigestSize)
+		digest := scratch.bytesOf(authz.DigestSize)
 		copy(digest, f.text(authz.DigestSize))
 		verifier.Digest = authz.DigestOf((*[authz.DigestSize]byte)(digest))
 	}
 	r.Active = flags&keyActive != 0
-	r.ID, r.UserID, r.Name = f.id(room), f.id(room), room.copyString(f.plainText())
+	r.ID, r.UserID, r.Name = f.id(scratch), f.id(scratch), scratch.copyString(f.plainText())
 	if r.Prefix = v.id; flags&keyOwnPrefix != 0 {
-		r.Prefix = room.copyString(f.plainText())
+		r.Prefix = scratch.copyString(f.plainText())
 	}
 	if r.Version = v.Version; flags&keyOwnVersion != 0 {
 		r.Version = f.uvarint()
@@ -163,23 +163,23 @@ func (k *keyCodec) read(from string, v *Value[Credential]) {
 		r.ShadowEnd = f.time()
 	}
 	if flags&keyShadowScopes != 0 {
-		r.ShadowScopes = f.scopes(room)
+		r.ShadowScopes = f.scopes(scratch)
 	}
 	if flags&keyRotated != 0 {
-		r.RotatedFrom = f.id(room)
+		r.RotatedFrom = f.id(scratch)
 	}
 	if flags&keyFamily != 0 {
-		r.Family = f.id(room)
+		r.Family = f.id(scratch)
 	}
 	if flags&keyNetworks != 0 {
-		r.AllowedCIDRs = f.networks(room)
+		r.AllowedCIDRs = f.networks(scratch)
 	}
 	if flags&keyMetadata != 0 {
 		n := int(f.uvarint())
-		r.Metadata = room.metadata(n)
+		r.Metadata = scratch.metadata(n)
 		for range n {
-			name := room.copyString(f.plainText())
-			r.Metadata[name] = room.copyString(f.plainText())
+			name := scratch.copyString(f.plainText())
+			r.Metadata[name] = scratch.copyString(f.plainText())
 		}
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"extauthz/authz"
 )
 
-// RoleCodec writes roles for L1. Roles are few, and have nothing in common.
+// RoleCodec encodes roles. Roles are few, and have nothing in common.
 type RoleCodec struct{}
 
 var _ Codec[authz.Role] = RoleCodec{}
@@ -27,8 +27,8 @@ func (RoleCodec) read(from string, v *Value[authz.Role]) {
 
 func (RoleCodec) release(string) {}
 
-// appendScopes writes how many actions there are first, so that reading makes
-// room for all of them once.
+// appendScopes writes the number of actions first, so that reading allocates all of them
+// at once.
 func appendScopes(b []byte, scopes authz.Scopes) []byte {
 	var actions int
 	for i := range scopes {
@@ -47,7 +47,7 @@ func readScopes(written string, r *scratch) authz.Scopes {
 	return f.scopes(r)
 }
 
-// scopes returns what stands in r; where r is nil, texts are parts of f's.
+// scopes returns scopes in r; where r is nil, their texts are parts of f's.
 func (f *decoder) scopes(r *scratch) authz.Scopes {
 	n, actions := int(f.uvarint()), int(f.uvarint())
 	if n == 0 {
@@ -84,7 +84,7 @@ func readTexts(written string, r *scratch) []string {
 	return f.texts(r)
 }
 
-// texts is to r as scopes is.
+// texts returns texts in r; where r is nil, they are parts of f's.
 func (f *decoder) texts(r *scratch) (texts []string) {
 	n := int(f.uvarint())
 	switch {

@@ -7,9 +7,9 @@ import (
 	"extauthz/authz"
 )
 
-// scratch is where a value that was read from bytes keeps what it points at, so
-// that this costs no allocation each. A value of the caller's own is read into
-// again and again: its room then is as large as what was read before needed.
+// scratch is the buffer in which a value that was read from bytes keeps what it points at,
+// so that this costs no allocation each. A value of the caller's own is read into again and
+// again: its buffer is then as large as what was read before needed.
 type scratch struct {
 	used     uint8
 	bytes    [scratchSize]byte
@@ -20,7 +20,7 @@ const (
 	// scratchSize is enough for a key with two ids, a digest, its prefix and a name
 	// of 30 bytes.
 	scratchSize = 152
-	// scratchKept bounds what one large key leaves behind, in elements of each kind.
+	// scratchKept bounds what stays allocated after a large key, in elements of each kind.
 	scratchKept = 16 << 10
 )
 
@@ -32,7 +32,7 @@ type overflow struct {
 	metadata map[string]string
 }
 
-// reset makes all of it free. Nobody may hold what was kept there.
+// reset frees all of it. What was kept there must no longer be in use.
 func (r *scratch) reset() {
 	r.used = 0
 	m := r.overflow
@@ -50,8 +50,8 @@ func emptyPool[E any](pool []E) []E {
 	return pool[:0]
 }
 
-// takeFrom returns n elements of a pool, which begins anew where it is used up:
-// what was taken before stays as it is.
+// takeFrom returns n elements of a pool, which is replaced where it is used up: what was
+// taken before stays as it is.
 func takeFrom[E any](pool *[]E, n int) []E {
 	if n > cap(*pool)-len(*pool) {
 		*pool = make([]E, 0, max(n, 2*cap(*pool)))
@@ -100,5 +100,6 @@ func (r *scratch) metadata(n int) map[string]string {
 	return m.metadata
 }
 
-// textOf looks at bytes as a text, for as long as nobody changes them.
+// textOf returns the bytes as a string without copying: they must not change as long as it
+// is used.
 func textOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

@@ -8,8 +8,8 @@ import (
 	"extauthz/cachesvc/internal/freshness"
 )
 
-// The bounds of a table's bytes. The upper one keeps the segments of a shard within
-// what a location can name.
+// The bounds of a table's bytes. The upper one keeps the segments of a shard within what a
+// location can express.
 const (
 	MinBytes = 1 << 20
 	MaxBytes = 64 << 30
@@ -22,25 +22,30 @@ const (
 	shardMargin = 64      // keeps the locks of two shards off one cache line
 	shardShift  = 58      // the bits of a hash above it choose the shard
 
-	HotValues         = 1024 // at most, in a table of what exists: a collection looks at each, for a microsecond
-	HotNegativeValues = 512
-	hotShare          = 8    // and at most one in so many
-	hotLargest        = 1024 // bytes of a record that may be hot: as it is read it takes up to thrice that
+	hotShare   = 8    // at most one value in so many is hot
+	hotLargest = 1024 // bytes of a record that may be hot: as a value it takes up to three times that
 
-	// What is larger than this part of a shard's room, or than largestRecord, is
-	// not kept.
+	// A record larger than this part of a shard's bytes, or than largestRecord, is not
+	// kept.
 	recordShare   = 4
 	largestRecord = 1 << 20
 )
 
+// How many values are hot at most, in a table of what exists and in one of negative
+// entries: a garbage collection looks at each, for a microsecond.
+const (
+	HotValues         = 1024
+	HotNegativeValues = 512
+)
+
 // Codec writes the data of a value into the bytes that a table keeps.
 type Codec[T any] interface {
-	// append writes the data of v, which stands under id. What it takes of what
-	// records have in common is taken for these bytes.
+	// append writes the data of v, which is stored under id. What it takes of the values
+	// that records have in common belongs to these bytes.
 	append(to []byte, id string, v *Value[T]) []byte
-	// read sets v.data, which is empty; id, stamp and an empty room are set.
+	// read sets v.Data, which is empty; id, stamp and an empty scratch buffer are set.
 	read(from string, v *Value[T])
-	// release gives back what append took for these bytes.
+	// release returns what append took for these bytes.
 	release(from string)
 }
 
@@ -50,16 +55,17 @@ type Codec[T any] interface {
 //
 // Invariants, under a shard's lock:
 //  1. Each block of the arena that was not freed is the record of one id, and
-//     one slot of the index, under the tag of the id's hash, holds its place.
-//  2. There are admission.limit records at most, in blocks of admission.bytes at
-//     most; the arena holds no more than its share of the table's bytes.
+//     one slot of the index, under the tag of the id's hash, holds its location.
+//  2. There are at most admission.limit records, in blocks of at most
+//     admission.bytes; the arena holds no more than its share of the table's bytes.
 //  3. What hot holds under an id was read from the record that is there now.
-//  4. What a codec took for a record is given back once, when its bytes go.
-//  5. admission.trials records are marked as being on trial, and the tag of each
+//  4. What a codec took for a record is returned once, when its bytes are freed.
+//  5. admission.probation records are marked as on probation, and the tag of each
 //     is in the queue.
 //
-// A value that was got is apart from all that, and stays what it was; one that
-// was read into the caller's own tells nothing of what that held before.
+// A value that was returned is independent of all that, and does not change; one that was
+// read into the caller's own holds nothing of what that held before. A table keeps neither
+// an id nor a value that it is given. Safe for concurrent use.
 type Table[T any] struct {
 	seed   maphash.Seed
 	shards []shard[T]
@@ -79,8 +85,8 @@ type shard[T any] struct {
 	_         [shardMargin]byte
 }
 
-// NewTable returns one with room for limit values in so many bytes, of which up
-// to hotLimit are kept as they were read.
+// NewTable returns a table for limit values in so many bytes, of which up to hotLimit are
+// kept as they were read.
 func NewTable[T any](limit, bytes, hotLimit int, c Codec[T]) *Table[T] {
 	n := 1
 	for n < maxShards && limit/(2*n) >= leastShard && bytes/(2*n) >= leastBytes {
@@ -106,8 +112,10 @@ func (t *Table[T]) of(id string) (*shard[T], uint64) {
 	return &t.shards[hash>>shardShift&uint64(len(t.shards)-1)], hash
 }
 
-// Get does not allocate for a value that is hot, nor where into had a value of
-// this size in it before; but for one in offerEvery of those that could be hot.
+// Get returns a value that other callers share, or one of the caller's own: into, or a new
+// one where that is nil; nil where there is none. into holds nothing that is still in use.
+// It does not allocate for a value that is hot, nor where into had a value of this size
+// before; except for one in offerEvery of those that could be hot.
 func (t *Table[T]) Get(id string, into *Value[T]) *Value[T] {
 	sh, hash := t.of(id)
 	if v := sh.hot.get(hash, id); v != nil {
@@ -123,7 +131,7 @@ func (t *Table[T]) Get(id string, into *Value[T]) *Value[T] {
 	word := sh.arena.head(p)
 	h := head(word.Load())
 	if h&headUses < headUses {
-		word.CompareAndSwap(uint32(h), uint32(h+1)) // another's use counts as well
+		word.CompareAndSwap(uint32(h), uint32(h+1)) // losing to another caller's use is fine
 	}
 	offer := h&headUses > 0 && h>>headUnitsShift <= hotLargest/blockUnit && sh.hot.worthOffering(hash, &sh.turn)
 	v := into
@@ -137,7 +145,7 @@ func (t *Table[T]) Get(id string, into *Value[T]) *Value[T] {
 	return v
 }
 
-// read sets v to the record at p. What was asked of v before says nothing of it.
+// read sets v to the record at p. What was found out about v before does not apply to it.
 func (sh *shard[T]) read(p location, v *Value[T]) {
 	v.Checked.Store(0)
 	v.Refreshing.Store(false)
@@ -151,7 +159,7 @@ func (sh *shard[T]) read(p location, v *Value[T]) {
 	}
 }
 
-// recordID is the id that a record begins with; it goes with the bytes.
+// recordID is the id that a record begins with. It is valid as long as the bytes are.
 func recordID(payload []byte) string {
 	f := decoder{textOf(payload)}
 	return f.text(int(f.uvarint()))
@@ -161,6 +169,7 @@ func (sh *shard[T]) find(hash uint64, id string) int {
 	return sh.index.find(tagOf(hash), func(p location) bool { return recordID(sh.arena.payload(p)) == id })
 }
 
+// Put stores v under id. A value that is too large is not kept.
 func (t *Table[T]) Put(id string, v *Value[T]) {
 	sh, hash := t.of(id)
 	sh.mu.Lock()
@@ -182,7 +191,7 @@ func (t *Table[T]) Put(id string, v *Value[T]) {
 	if cap(sh.buffer) > largeBlock {
 		sh.buffer = nil
 	}
-	for range 1 + size/largeBlock { // what a large record pushed out is spread over many segments
+	for range 1 + size/largeBlock { // what a large record displaced is spread over many segments
 		sh.compact()
 	}
 }
@@ -190,8 +199,8 @@ func (t *Table[T]) Put(id string, v *Value[T]) {
 // largest is the size of the largest block that is kept.
 func (sh *shard[T]) largest() int { return min(sh.admission.bytes/recordShare, largestRecord) }
 
-// fitsInPlace tells whether a record of this size may take the place of the one in slot
-// i without another's going.
+// fitsInPlace reports whether a record of this size may replace the one in slot i without
+// another record being dropped.
 func (sh *shard[T]) fitsInPlace(i, size int) bool {
 	had := blockSize(len(sh.arena.payload(slotLocation(sh.index.slots[i]))))
 	return size <= had || size <= sh.largest() && sh.arena.live-had+size <= sh.admission.bytes
@@ -220,8 +229,8 @@ func (sh *shard[T]) insert(hash uint64) {
 	}
 }
 
-// replace puts the record in the buffer in the place of the one in slot i, in
-// the same block if it fits well.
+// replace replaces the record in slot i by the one in the buffer, in the same block if it
+// fits well.
 func (sh *shard[T]) replace(i int, hash uint64, id string) {
 	p := slotLocation(sh.index.slots[i])
 	sh.release(p)
@@ -237,10 +246,10 @@ func (sh *shard[T]) replace(i int, hash uint64, id string) {
 	copy(sh.arena.payload(p), sh.buffer)
 }
 
-// release gives back what the record at p has in common with others.
+// release returns what the record at p has in common with others.
 func (sh *shard[T]) release(p location) { sh.discard(sh.arena.payload(p)) }
 
-// discard gives back what written bytes have in common with others.
+// discard returns what written bytes have in common with others.
 func (sh *shard[T]) discard(written []byte) {
 	var s freshness.Stamp
 	f := decoder{textOf(written)}
@@ -262,7 +271,7 @@ func (sh *shard[T]) remove(i int, hash uint64) {
 	sh.index.remove(i)
 }
 
-// compact makes one step towards little waste, so that nobody waits for long.
+// compact makes one step towards little waste, so that no caller waits long.
 func (sh *shard[T]) compact() {
 	if !sh.arena.needsCompaction() {
 		return
@@ -273,6 +282,7 @@ func (sh *shard[T]) compact() {
 	})
 }
 
+// Drop removes id and reports whether it was there.
 func (t *Table[T]) Drop(id string) bool {
 	sh, hash := t.of(id)
 	sh.mu.Lock()
@@ -286,6 +296,8 @@ func (t *Table[T]) Drop(id string) bool {
 	return true
 }
 
+// DropWhere removes what match, which must not keep the value, is true for, and returns
+// how many that were.
 func (t *Table[T]) DropWhere(match func(*Value[T]) bool) (dropped int) {
 	v := new(Value[T])
 	for i := range t.shards {
@@ -294,7 +306,7 @@ func (t *Table[T]) DropWhere(match func(*Value[T]) bool) (dropped int) {
 	return dropped
 }
 
-// holds tells whether there is a record that matches. It reads each into v.
+// holds reports whether there is a record that matches. It reads each into v.
 func (sh *shard[T]) holds(match func(*Value[T]) bool, v *Value[T]) bool {
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
@@ -309,8 +321,8 @@ func (sh *shard[T]) holds(match func(*Value[T]) bool, v *Value[T]) bool {
 	return false
 }
 
-// dropWhere reads each record into v. It takes some milliseconds, in which
-// others go on reading unless there is something to drop.
+// dropWhere reads each record into v. It takes some milliseconds, in which other callers
+// go on reading unless there is something to drop.
 func (sh *shard[T]) dropWhere(match func(*Value[T]) bool, v *Value[T]) (dropped int) {
 	if !sh.holds(match, v) {
 		return 0
@@ -327,7 +339,7 @@ func (sh *shard[T]) dropWhere(match func(*Value[T]) bool, v *Value[T]) (dropped 
 			i++
 			continue
 		}
-		sh.remove(i, maphash.String(sh.seed, v.id)) // another may stand there now
+		sh.remove(i, maphash.String(sh.seed, v.id)) // another one may be there now
 		dropped++
 	}
 	for range sh.arena.segments {
@@ -336,6 +348,8 @@ func (sh *shard[T]) dropWhere(match func(*Value[T]) bool, v *Value[T]) (dropped 
 	return dropped
 }
 
+// Claim reports whether v is still what is held under id, and no caller has claimed it
+// before.
 func (t *Table[T]) Claim(id string, v *Value[T]) bool {
 	sh, hash := t.of(id)
 	sh.mu.RLock()
@@ -356,6 +370,7 @@ func (t *Table[T]) Claim(id string, v *Value[T]) bool {
 	return head(before)&headRefreshing == 0
 }
 
+// Len returns the number of values.
 func (t *Table[T]) Len() (n int) {
 	for i := range t.shards {
 		t.shards[i].mu.RLock()
@@ -365,6 +380,7 @@ func (t *Table[T]) Len() (n int) {
 	return n
 }
 
+// Bytes returns the memory that the table takes up without a pointer in it.
 func (t *Table[T]) Bytes() (n int) {
 	for i := range t.shards {
 		sh := &t.shards[i]

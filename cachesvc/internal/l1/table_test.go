@@ -95,7 +95,7 @@ func keyValue(r *rand.Rand, id string) *Value[Credential] {
 	return v
 }
 
-// differs tells in what a value that was got differs from the one that was put.
+// differs returns how a value that was read differs from the one that was put.
 func differs(got, put *Value[Credential]) string {
 	type plain struct {
 		found, shared, unvouched bool
@@ -124,7 +124,7 @@ func differs(got, put *Value[Credential]) string {
 func (t *Table[T]) check() error {
 	for n := range t.shards {
 		sh := &t.shards[n]
-		var records, trials, live int
+		var records, onProbation, live int
 		for i, slot := range sh.index.slots {
 			if slot == 0 {
 				continue
@@ -135,17 +135,17 @@ func (t *Table[T]) check() error {
 			of, hash := t.of(id)
 			h := head(sh.arena.head(p).Load())
 			if of != sh || slotTag(slot) != tagOf(hash) || sh.find(hash, id) != i || h&headFreed != 0 {
-				return fmt.Errorf("%q is not found where it stands", id)
+				return fmt.Errorf("%q is not found where it is", id)
 			}
 			live += blockSize(len(sh.arena.payload(p)))
 			if h&headProbation != 0 {
-				trials++
+				onProbation++
 				queued := false
 				for k := range sh.admission.waiting {
 					queued = queued || uint64(sh.admission.queue[(sh.admission.first+k)%sh.admission.probationLimit]) == slotTag(slot)
 				}
 				if !queued {
-					return fmt.Errorf("the trial of %q has no end", id)
+					return fmt.Errorf("%q is on probation and not in the queue", id)
 				}
 			}
 		}
@@ -153,8 +153,8 @@ func (t *Table[T]) check() error {
 		for _, s := range sh.arena.segments {
 			held += len(s.data)
 		}
-		if records != sh.index.count || records > sh.admission.limit || trials != sh.admission.probation || live != sh.arena.live || held != sh.arena.held || live > sh.admission.bytes {
-			return fmt.Errorf("%d records (%d counted), %d on trial (%d), %d bytes (%d) in %d (%d)", records, sh.index.count, trials, sh.admission.probation, live, sh.arena.live, held, sh.arena.held)
+		if records != sh.index.count || records > sh.admission.limit || onProbation != sh.admission.probation || live != sh.arena.live || held != sh.arena.held || live > sh.admission.bytes {
+			return fmt.Errorf("%d records (%d counted), %d on probation (%d), %d bytes (%d) in %d (%d)", records, sh.index.count, onProbation, sh.admission.probation, live, sh.arena.live, held, sh.arena.held)
 		}
 		if sh.arena.held > sh.arena.live*9/8+wasteAllowance+4*segmentSize {
 			return fmt.Errorf("%d bytes for %d", sh.arena.held, sh.arena.live)
@@ -172,7 +172,7 @@ func (t *Table[T]) check() error {
 	return nil
 }
 
-// check tells whether as many records hold scopes in common as are counted.
+// check compares the number of records that hold scopes in common with what is counted.
 func (k *keyCodec) check(t *Table[Credential]) error {
 	want := map[uint32]uint32{}
 	for n := range t.shards {
@@ -204,9 +204,9 @@ func (k *keyCodec) check(t *Table[Credential]) error {
 	return nil
 }
 
-// playTable does what steps say to a table and to a plain map, and tells where
-// they part. The table may let go of what it has no room for, and of nothing
-// else; what it holds is what was put last.
+// playTable applies steps to a table and to a plain map, and returns how they differ. The
+// table may drop what it has no space for, and nothing else; what it holds is what was put
+// last.
 func playTable(seed uint64, limit int, steps []byte) error {
 	codec := NewKeyCodec()
 	bytes := testBytes
@@ -295,7 +295,7 @@ func playTable(seed uint64, limit int, steps []byte) error {
 	return codec.check(table)
 }
 
-func FuzzTheTableIsAMap(f *testing.F) {
+func FuzzTable_IsAMap(f *testing.F) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for _, limit := range []uint16{1, 2, 7, 30, 2000, 30_000} {
 		steps := make([]byte, 600)
@@ -314,7 +314,7 @@ func FuzzTheTableIsAMap(f *testing.F) {
 	})
 }
 
-func TestATableOfManyShardsIsAMap(t *testing.T) {
+func TestTable_OfManyShardsIsAMap(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	steps := make([]byte, 60_000)
 	for i := range steps {
@@ -329,8 +329,8 @@ func TestATableOfManyShardsIsAMap(t *testing.T) {
 	}
 }
 
-// TestWhatIsGotStaysWhatItWas while others change the table.
-func TestWhatIsGotStaysWhatItWas(t *testing.T) {
+// TestTable_AReturnedValueDoesNotChange while others change the table.
+func TestTable_AReturnedValueDoesNotChange(t *testing.T) {
 	table := NewTable(512, testBytes, 64, NewKeyCodec())
 	values := make([]*Value[Credential], 64)
 	for i := range values {

@@ -7,20 +7,19 @@ import (
 	"extauthz/cachesvc/internal/freshness"
 )
 
-// Value is what L1 holds under one id: data where stamp.found, else the
-// knowledge that there is nothing. But for its atomic parts it is not changed
-// once it is shared.
+// Value is what a table holds under one id: Data where Found, else the fact that there is
+// nothing (a negative entry). Once it is shared, only its atomic parts change.
 type Value[T any] struct {
 	freshness.Stamp
 	Data T
 
-	id         string      // set by L1
-	Refreshing atomic.Bool // somebody reads it anew, ahead of its end
+	id         string      // set by the table
+	Refreshing atomic.Bool // it is being refreshed ahead of its end
 
-	scratch scratch // where what was read from L1 keeps its texts
+	scratch scratch // holds the texts of what was read from a table
 }
 
-// Credential is what is known of one key, and what proves it.
+// Credential is what is known of one key, and what its secret is verified with.
 type Credential struct {
 	Record   authz.Record
 	Verifier authz.Verifier

@@ -1,4 +1,4 @@
-package cachesvc
+package usage
 
 import (
 	"cmp"
@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	usageKeys = "apikey:usage:" // + source + sequence: one batch
-	tagUsage  = "apikey-usage"  // on every batch that waits
+	KeyPrefix = "apikey:usage:" // + source + sequence: one batch
+	tag       = "apikey-usage"  // on every batch that waits
 
 	// journalLimit is how many batches may wait in the shared store, while the
 	// database is away, before usage is kept in the process instead.
@@ -39,8 +39,8 @@ const (
 // nothing, and the database adds a batch once. So each step's order is: write, be
 // answered, only then forget.
 type journal struct {
-	shared  *remote.Client
-	sink    usageSink
+	remote  *remote.Client
+	sink    Sink
 	log     *slog.Logger
 	written *atomic.Uint64
 	now     func() time.Time
@@ -53,28 +53,28 @@ type journal struct {
 	failPoint func(step string)
 }
 
-// usable reports whether Redis may be asked to keep usage now.
-func (j *journal) usable(ctx context.Context) bool {
-	if j.shared == nil || j.shared.Breaker.State() != remote.Closed || j.shared.Full.Load() {
+// available reports whether Redis may be asked to keep usage now.
+func (j *journal) available(ctx context.Context) bool {
+	if j.remote == nil || j.remote.Breaker.State() != remote.Closed || j.remote.Full.Load() {
 		return false
 	}
-	return (j.safe.Load() || j.learnPolicy(ctx)) && j.backlog.Load() < journalLimit
+	return (j.safe.Load() || j.askPolicy(ctx)) && j.backlog.Load() < journalLimit
 }
 
-// learnPolicy asks once whether the store would evict batches, and warns if so.
-func (j *journal) learnPolicy(ctx context.Context) bool {
+// askPolicy asks once whether the store would evict batches, and warns if so.
+func (j *journal) askPolicy(ctx context.Context) bool {
 	var m store.Memory
-	err := j.shared.Do(ctx, remote.OpMemory, journalBudget, func(ctx context.Context) (err error) {
-		m, err = j.shared.Store.Memory(ctx)
+	err := j.remote.Do(ctx, remote.OpMemory, journalBudget, func(ctx context.Context) (err error) {
+		m, err = j.remote.Store.Memory(ctx)
 		return err
 	})
 	if err == nil {
-		j.setPolicy(m)
+		j.SetPolicy(m)
 	}
 	return j.safe.Load()
 }
 
-func (j *journal) setPolicy(m store.Memory) {
+func (j *journal) SetPolicy(m store.Memory) {
 	safe := !evictsAll(m.Policy)
 	j.safe.Store(safe)
 	if unsafe := !safe; unsafe != j.unsafe.Swap(unsafe) && unsafe {
@@ -84,15 +84,15 @@ func (j *journal) setPolicy(m store.Memory) {
 
 func evictsAll(policy string) bool { return strings.HasPrefix(policy, "allkeys-") }
 
-// keep writes a batch. An error means that it is not known to be there.
-func (j *journal) keep(ctx context.Context, b *heldBatch) error {
+// write writes a batch. An error means that it is not known to be there.
+func (j *journal) write(ctx context.Context, b *queuedBatch) error {
 	data, err := encodeBatch(b)
 	if err != nil {
 		return err
 	}
-	item := store.Item{Key: journalKey(b.UsageBatch), Value: data, TTL: store.Forever, Tags: []string{tagUsage}}
+	item := store.Item{Key: journalKey(b.UsageBatch), Value: data, TTL: store.Forever, Tags: []string{tag}}
 	j.failPoint("before a batch is in the shared store")
-	err = j.shared.Do(ctx, remote.OpUsage, journalBudget, func(ctx context.Context) error { return j.shared.Store.Set(ctx, item) })
+	err = j.remote.Do(ctx, remote.OpUsage, journalBudget, func(ctx context.Context) error { return j.remote.Store.Set(ctx, item) })
 	if err != nil {
 		return fmt.Errorf("keeping usage in Redis: %w", err)
 	}
@@ -102,14 +102,14 @@ func (j *journal) keep(ctx context.Context, b *heldBatch) error {
 }
 
 func journalKey(b authz.UsageBatch) string {
-	return usageKeys + b.Source + ":" + strconv.FormatUint(b.Sequence, 10)
+	return KeyPrefix + b.Source + ":" + strconv.FormatUint(b.Sequence, 10)
 }
 
-// collect brings all batches that wait to the database, whoever wrote them.
-func (j *journal) collect(ctx context.Context) error {
+// deliver brings all batches that wait to the database, whoever wrote them.
+func (j *journal) deliver(ctx context.Context) error {
 	var keys []string
-	err := j.shared.Do(ctx, remote.OpGet, journalBudget, func(ctx context.Context) (err error) {
-		keys, err = j.shared.Store.Tagged(ctx, tagUsage, journalRead)
+	err := j.remote.Do(ctx, remote.OpGet, journalBudget, func(ctx context.Context) (err error) {
+		keys, err = j.remote.Store.Tagged(ctx, tag, journalRead)
 		return err
 	})
 	if err != nil {
@@ -123,7 +123,7 @@ func (j *journal) collect(ctx context.Context) error {
 	slices.SortFunc(batches, func(a, b authz.UsageBatch) int {
 		return cmp.Or(strings.Compare(a.Source, b.Source), cmp.Compare(a.Sequence, b.Sequence))
 	})
-	for some := range slices.Chunk(batches, usageWrite) {
+	for some := range slices.Chunk(batches, writeBatches) {
 		j.failPoint("before a batch is in the database")
 		added, err := j.sink.AddUsage(ctx, some)
 		if err != nil {
@@ -144,8 +144,8 @@ func (j *journal) read(ctx context.Context, keys []string) (batches []authz.Usag
 	named := make(map[string]bool, len(keys))
 	for some := range slices.Chunk(keys, remote.BatchSize) {
 		var values [][]byte
-		err := j.shared.Do(ctx, remote.OpGet, journalBudget, func(ctx context.Context) (err error) {
-			values, err = j.shared.Store.MGet(ctx, some...)
+		err := j.remote.Do(ctx, remote.OpGet, journalBudget, func(ctx context.Context) (err error) {
+			values, err = j.remote.Store.MGet(ctx, some...)
 			return err
 		})
 		if err != nil {
@@ -202,12 +202,12 @@ func (j *journal) missingLong(key string) bool {
 // again.
 func (j *journal) forget(ctx context.Context, keys []string) error {
 	for some := range slices.Chunk(keys, remote.BatchSize) {
-		err := j.shared.Do(ctx, remote.OpInvalidate, journalBudget, func(ctx context.Context) error {
-			if _, err := j.shared.Store.Delete(ctx, some...); err != nil {
+		err := j.remote.Do(ctx, remote.OpInvalidate, journalBudget, func(ctx context.Context) error {
+			if _, err := j.remote.Store.Delete(ctx, some...); err != nil {
 				return err
 			}
 			j.failPoint("before a batch's name is forgotten")
-			return j.shared.Store.Untag(ctx, tagUsage, some...)
+			return j.remote.Store.Untag(ctx, tag, some...)
 		})
 		if err != nil {
 			return err

@@ -1,4 +1,4 @@
-package cachesvc
+package usage
 
 import (
 	"context"
@@ -82,8 +82,8 @@ func countUses(point string) error {
 		return err
 	}
 	sink := &lossy{DB: db}
-	config := usageConfig{sink: sink, source: rand.Text(), every: testFlushEvery, collectEvery: testCollectEvery, at: testFlushAt,
-		maxKeys: 1000, spoolDir: os.Getenv(childSpool), spoolBytes: 32 << 20, now: time.Now, log: slog.New(slog.DiscardHandler), failPoint: killAt(point)}
+	config := Config{Sink: sink, Source: rand.Text(), FlushEvery: testFlushEvery, CollectEvery: testCollectEvery, Threshold: testFlushAt,
+		MaxKeys: 1000, SpoolDir: os.Getenv(childSpool), SpoolBytes: 32 << 20, Now: time.Now, Logger: slog.New(slog.DiscardHandler), FailPoint: killAt(point)}
 	if address := os.Getenv(childRedis); address != "" {
 		client, err := redisstore.Connect(redisstore.Connection{Addresses: []string{address}})
 		if err != nil {
@@ -93,9 +93,9 @@ func countUses(point string) error {
 		if err != nil {
 			return err
 		}
-		config.shared = remote.NewClient(shared, freshness.NewClock(time.Now), config.log, 50*time.Millisecond)
+		config.Remote = remote.NewClient(shared, freshness.NewClock(time.Now), config.Logger, 50*time.Millisecond)
 	}
-	s := newUsage(config)
+	s := New(config)
 	var from, to int
 	_, _ = fmt.Sscanf(os.Getenv(childAway), "%d-%d", &from, &to)
 	s.collecting.Store(true)
@@ -105,12 +105,12 @@ func countUses(point string) error {
 			s.Used("k", time.Now())
 		}
 		fmt.Println("round")
-		s.step(ctx, 1)
-		if err := s.bring(ctx); (err != nil) != sink.away {
+		s.tick(ctx, 1)
+		if err := s.deliver(ctx); (err != nil) != sink.away {
 			return fmt.Errorf("round %d: %w", round, err)
 		}
 	}
-	if err := s.flush(ctx); err != nil {
+	if err := s.Flush(ctx); err != nil {
 		return err
 	}
 	return db.Close()

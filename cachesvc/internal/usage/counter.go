@@ -1,4 +1,4 @@
-package cachesvc
+package usage
 
 import (
 	"hash/maphash"
@@ -10,23 +10,23 @@ import (
 	"extauthz/authz"
 )
 
-type usageShard struct {
-	mu    sync.RWMutex // read-held while a counter is raised, so that none is raised after it was taken
-	cells map[string]*usageCell
+type counterShard struct {
+	mu       sync.RWMutex // read-held while a counter is raised, so that none is raised after it was taken
+	counters map[string]*counter
 	// pending is the sum of all cells.
 	pending atomic.Int64
 	_       [cacheLine]byte // keeps the locks of two shards apart
 }
 
-type usageCell struct {
+type counter struct {
 	count atomic.Uint64
 	last  atomic.Int64 // Unix nanoseconds
 }
 
-func (u *usage) add(keyID string, n uint64, last int64) {
-	sh := &u.shards[maphash.String(u.seed, keyID)%usageShards]
+func (u *Recorder) add(keyID string, n uint64, last int64) {
+	sh := &u.shards[maphash.String(u.seed, keyID)%counterShards]
 	sh.mu.RLock()
-	if c := sh.cells[keyID]; c != nil {
+	if c := sh.counters[keyID]; c != nil {
 		c.add(n, last)
 		sh.pending.Add(int64(n))
 		sh.mu.RUnlock()
@@ -36,21 +36,21 @@ func (u *usage) add(keyID string, n uint64, last int64) {
 
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	c := sh.cells[keyID]
+	c := sh.counters[keyID]
 	if c == nil {
-		if len(sh.cells) >= u.limit {
-			u.dropped.Add(n)
+		if len(sh.counters) >= u.limit {
+			u.Dropped.Add(n)
 			return
 		}
-		c = new(usageCell)
-		sh.cells[strings.Clone(keyID)] = c // a record's text keeps all of it in memory
+		c = new(counter)
+		sh.counters[strings.Clone(keyID)] = c // a record's text keeps all of it in memory
 	}
 	c.add(n, last)
 	sh.pending.Add(int64(n))
 }
 
 // add moves the last use forward only.
-func (c *usageCell) add(n uint64, last int64) {
+func (c *counter) add(n uint64, last int64) {
 	c.count.Add(n)
 	for {
 		before := c.last.Load()
@@ -61,14 +61,14 @@ func (c *usageCell) add(n uint64, last int64) {
 }
 
 // take moves counters out. Those that were not used since the last time go away.
-func (u *usage) take(least uint64) (taken []authz.Usage) {
+func (u *Recorder) take(least uint64) (taken []authz.Usage) {
 	for i := range u.shards {
 		sh := &u.shards[i]
 		sh.mu.Lock()
-		for id, c := range sh.cells {
+		for id, c := range sh.counters {
 			switch n := c.count.Load(); {
 			case n == 0 && least == 1:
-				delete(sh.cells, id)
+				delete(sh.counters, id)
 			case n >= least:
 				c.count.Store(0)
 				sh.pending.Add(-int64(n))

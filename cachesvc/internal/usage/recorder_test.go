@@ -1,4 +1,4 @@
-package cachesvc
+package usage
 
 import (
 	"context"
@@ -25,27 +25,27 @@ const (
 
 // newRecorder makes the recorder of another process, which does not run. shared may be
 // nil.
-func newRecorder(t testing.TB, sink usageSink, shared remote.Store, edits ...func(*usageConfig)) *usage {
+func newRecorder(t testing.TB, sink Sink, shared remote.Store, edits ...func(*Config)) *Recorder {
 	t.Helper()
-	c := usageConfig{sink: sink, source: rand.Text(), every: testFlushEvery, collectEvery: testCollectEvery, at: testFlushAt,
-		maxKeys: 1_000_000, spoolBytes: 32 << 20, now: time.Now, log: slog.New(slog.DiscardHandler)}
+	c := Config{Sink: sink, Source: rand.Text(), FlushEvery: testFlushEvery, CollectEvery: testCollectEvery, Threshold: testFlushAt,
+		MaxKeys: 1_000_000, SpoolBytes: 32 << 20, Now: time.Now, Logger: slog.New(slog.DiscardHandler)}
 	if shared != nil {
-		c.shared = remote.NewClient(shared, freshness.NewClock(time.Now), c.log, 50*time.Millisecond)
+		c.Remote = remote.NewClient(shared, freshness.NewClock(time.Now), c.Logger, 50*time.Millisecond)
 	}
 	for _, edit := range edits {
 		edit(&c)
 	}
-	return newUsage(c)
+	return New(c)
 }
 
 // runRecorder runs a recorder, and its way to the shared store, until the test ends.
-func runRecorder(t testing.TB, u *usage) *usage {
+func runRecorder(t testing.TB, u *Recorder) *Recorder {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	running.Go(func() { u.run(ctx) })
-	if u.journal.shared != nil {
-		running.Go(func() { u.journal.shared.Run(ctx) })
+	running.Go(func() { u.Run(ctx) })
+	if u.Journal.remote != nil {
+		running.Go(func() { u.Journal.remote.Run(ctx) })
 	}
 	t.Cleanup(func() {
 		stop()
@@ -54,7 +54,7 @@ func runRecorder(t testing.TB, u *usage) *usage {
 	return u
 }
 
-func spoolIn(dir string) func(*usageConfig) { return func(c *usageConfig) { c.spoolDir = dir } }
+func spoolIn(dir string) func(*Config) { return func(c *Config) { c.SpoolDir = dir } }
 
 func TestFiftyConcurrentUsesAreFifty(t *testing.T) {
 	db := cachetest.NewDatabase()
@@ -64,20 +64,20 @@ func TestFiftyConcurrentUsesAreFifty(t *testing.T) {
 		users.Go(func() {
 			s.Used("a", time.Unix(int64(i), 0))
 			if i%10 == 0 { // flushes meanwhile neither lose nor double
-				if err := s.flush(t.Context()); err != nil {
+				if err := s.Flush(t.Context()); err != nil {
 					t.Error(err)
 				}
 			}
 		})
 	}
 	users.Wait()
-	if err := s.flush(t.Context()); err != nil {
+	if err := s.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got := db.UsageOf("a"); got.Count != 50 || !got.LastUsedAt.Equal(time.Unix(49, 0)) {
 		t.Errorf("stored %d uses, the last at %s; want 50, the last at 49 s", got.Count, got.LastUsedAt)
 	}
-	if n := s.pending(); n != 0 {
+	if n := s.Pending(); n != 0 {
 		t.Errorf("%d uses pending after the flush", n)
 	}
 }
@@ -85,12 +85,12 @@ func TestFiftyConcurrentUsesAreFifty(t *testing.T) {
 func TestUsage_IsWrittenAtTheThresholdEachSecondAndAtTheInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := cachetest.NewDatabase()
-		s := runRecorder(t, newRecorder(t, db.Connect(), nil, func(c *usageConfig) { c.every = time.Minute }))
+		s := runRecorder(t, newRecorder(t, db.Connect(), nil, func(c *Config) { c.FlushEvery = time.Minute }))
 		for range testFlushAt {
 			s.Used("busy", time.Now())
 		}
 		s.Used("idle", time.Now())
-		time.Sleep(usageTick)
+		time.Sleep(tickInterval)
 		synctest.Wait()
 		if busy, idle := db.UsageOf("busy").Count, db.UsageOf("idle").Count; busy != testFlushAt || idle != 0 {
 			t.Errorf("after a second: busy %d, idle %d", busy, idle)
@@ -114,17 +114,17 @@ func TestAFailedFlushKeepsItsCounts(t *testing.T) {
 		}
 		return nil, nil
 	}
-	const keys = usageWrite*usageBatch + 1
+	const keys = writeBatches*batchKeys + 1
 	for i := range keys {
 		s.Used(fmt.Sprint("key-", i), time.Unix(5, 0))
 	}
-	if err := s.flush(t.Context()); !errors.Is(err, cachetest.ErrAway) {
+	if err := s.Flush(t.Context()); !errors.Is(err, cachetest.ErrAway) {
 		t.Fatalf("Flush: %v", err)
 	}
-	if n := s.pending(); n != 1 {
+	if n := s.Pending(); n != 1 {
 		t.Errorf("%d uses are kept, want 1", n)
 	}
-	if err := s.flush(t.Context()); err != nil {
+	if err := s.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for i := range keys {
@@ -148,21 +148,21 @@ func TestAnAnswerThatIsLostCountsNothingTwice(t *testing.T) {
 	s.Used("a", time.Unix(5, 0))
 	var err error
 	for range 3 {
-		err = s.flush(t.Context())
+		err = s.Flush(t.Context())
 		s.Used("a", time.Unix(6, 0))
 	}
-	if err != nil || db.UsageOf("a").Count != 3 || s.pending() != 1 {
-		t.Errorf("stored %+v, %d pending, %v; want 3, and 1 that came after the last flush", db.UsageOf("a"), s.pending(), err)
+	if err != nil || db.UsageOf("a").Count != 3 || s.Pending() != 1 {
+		t.Errorf("stored %+v, %d pending, %v; want 3, and 1 that came after the last flush", db.UsageOf("a"), s.Pending(), err)
 	}
 }
 
 func TestUsageIsBounded(t *testing.T) {
-	s := newRecorder(t, cachetest.NewDatabase().Connect(), nil, func(c *usageConfig) { c.maxKeys = usageShards })
+	s := newRecorder(t, cachetest.NewDatabase().Connect(), nil, func(c *Config) { c.MaxKeys = counterShards })
 	for i := range 1000 {
 		s.Used(fmt.Sprint(i), time.Now())
 	}
-	pending, dropped := s.pending(), s.dropped.Load()
-	if pending > usageShards || pending+int64(dropped) != 1000 {
+	pending, dropped := s.Pending(), s.Dropped.Load()
+	if pending > counterShards || pending+int64(dropped) != 1000 {
 		t.Errorf("%d pending, %d dropped", pending, dropped)
 	}
 }
@@ -172,7 +172,7 @@ func TestWhatCountsUsesDoesNotKeepRecords(t *testing.T) {
 	id := "01890a5d-ac96-774b-bcce-b302099a8057"
 	s.Used(id, time.Now())
 	for i := range s.shards {
-		for kept := range s.shards[i].cells {
+		for kept := range s.shards[i].counters {
 			if unsafe.StringData(kept) == unsafe.StringData(id) {
 				t.Error("the record's own text is kept, and with it the record")
 			}

@@ -1,4 +1,4 @@
-package cachesvc
+package usage
 
 import (
 	"context"
@@ -15,20 +15,20 @@ import (
 )
 
 const (
-	usageShards   = 64
+	counterShards = 64
 	cacheLine     = 64          // bytes
-	usageBatch    = 1000        // keys in one batch
-	usageTick     = time.Second // a batch that the database has not taken by the next tick is kept elsewhere
-	usageWrite    = 20          // batches in one transaction, 20,000 rows at most
+	batchKeys     = 1000        // keys in one batch
+	tickInterval  = time.Second // a batch that the database has not taken by the next tick is kept elsewhere
+	writeBatches  = 20          // batches in one transaction, 20,000 rows at most
 	flushDeadline = 10 * time.Second
 	keepDeadline  = time.Second // for Redis, before the file is tried
-	// usageAge is how old a batch may be when it is brought to the database from
+	// maxBatchAge is how old a batch may be when it is brought to the database from
 	// Redis or a file. The database remembers a source for longer than that, so
 	// a batch that it has already is never added again.
-	usageAge = 7 * 24 * time.Hour
+	maxBatchAge = 7 * 24 * time.Hour
 )
 
-// usage counts the uses of keys in process and brings them to the database:
+// Recorder counts the uses of keys in process and brings them to the database:
 //
 //   - Each interval what was counted becomes batches, each named by a source and
 //     a sequence (usageheld.go). The database adds a batch once, so one whose
@@ -39,90 +39,90 @@ const (
 //     is away.
 //
 // No lock is shared by all keys.
-type usage struct {
+type Recorder struct {
 	log   *slog.Logger
 	now   func() time.Time
-	sink  usageSink
+	sink  Sink
 	every time.Duration // all that is counted goes so often
 
 	collectEvery time.Duration // Redis and the folder of files are searched for batches that others left
 
-	at    uint64 // a key with so many uses goes at the next tick
-	limit int    // keys in a shard
+	threshold uint64 // a key with so many uses goes at the next tick
+	limit     int    // keys in a shard
 
 	seed   maphash.Seed
-	shards [usageShards]usageShard
+	shards [counterShards]counterShard
 
-	held    held
-	journal journal
+	queue   batchQueue
+	Journal journal
 	spool   *spool // nil: no files
 
 	writing    chan struct{} // holds one token: one writer to the database at a time
 	wake       chan struct{} // the writer has something to do
 	collecting atomic.Bool   // a collection is due
 	failing    atomic.Bool   // the database does not take usage
-	exposed    atomic.Bool   // usage could be kept nowhere
-	flushed    atomic.Uint64
-	dropped    atomic.Uint64
+	Exposed    atomic.Bool   // usage could be kept nowhere
+	Flushed    atomic.Uint64
+	Dropped    atomic.Uint64
 	failPoint  func(step string)
 }
 
-// usageConfig says where uses go. All fields but shared, spoolDir and failPoint are required.
-type usageConfig struct {
-	sink         usageSink
-	shared       *remote.Client // nil: no copies in the shared store
-	source       string         // names this process; no two may share it
-	every        time.Duration  // all that is counted is written at least this often
-	collectEvery time.Duration  // how often others' batches are searched for
-	at           uint64         // a key with so many uses is written within a second
-	maxKeys      int            // counters at most
-	spoolDir     string         // a folder for files of usage; empty: none are written
-	spoolBytes   int64          // in this process's files at most
-	now          func() time.Time
-	log          *slog.Logger
-	// failPoint is called at each step of a batch's way. Tests kill the process there.
-	failPoint func(step string)
+// Config says where uses go. All fields but shared, spoolDir and failPoint are required.
+type Config struct {
+	Sink         Sink
+	Remote       *remote.Client // nil: no copies in the shared store
+	Source       string         // names this process; no two may share it
+	FlushEvery   time.Duration  // all that is counted is written at least this often
+	CollectEvery time.Duration  // how often others' batches are searched for
+	Threshold    uint64         // a key with so many uses is written within a second
+	MaxKeys      int            // counters at most
+	SpoolDir     string         // a folder for files of usage; empty: none are written
+	SpoolBytes   int64          // in this process's files at most
+	Now          func() time.Time
+	Logger       *slog.Logger
+	// FailPoint is called at each step of a batch's way. Tests kill the process there.
+	FailPoint func(step string)
 }
 
-// usageSink is the database. A batch that was added before is left out; added counts the
+// Sink is the database. A batch that was added before is left out; added counts the
 // uses of the others.
-type usageSink interface {
+type Sink interface {
 	AddUsage(ctx context.Context, batches []authz.UsageBatch) (added uint64, err error)
 }
 
-func newUsage(c usageConfig) *usage {
-	if c.failPoint == nil {
-		c.failPoint = func(string) {}
+func New(c Config) *Recorder {
+	if c.FailPoint == nil {
+		c.FailPoint = func(string) {}
 	}
-	u := &usage{log: c.log, now: c.now, sink: c.sink, every: c.every, collectEvery: c.collectEvery, at: c.at, failPoint: c.failPoint,
+	u := &Recorder{log: c.Logger, now: c.Now, sink: c.Sink, every: c.FlushEvery, collectEvery: c.CollectEvery, threshold: c.Threshold, failPoint: c.FailPoint,
 		seed: maphash.MakeSeed(), writing: make(chan struct{}, 1), wake: make(chan struct{}, 1)}
-	u.held.source = c.source
-	u.journal = journal{shared: c.shared, sink: c.sink, log: c.log, written: &u.flushed, now: c.now, failPoint: c.failPoint, missing: make(map[string]time.Time)}
-	if c.spoolDir != "" {
-		u.spool = &spool{dir: c.spoolDir, source: c.source, limit: c.spoolBytes, log: c.log, now: c.now, failPoint: c.failPoint}
+	u.queue.source = c.Source
+	u.Journal = journal{remote: c.Remote, sink: c.Sink, log: c.Logger, written: &u.Flushed, now: c.Now, failPoint: c.FailPoint, missing: make(map[string]time.Time)}
+	if c.SpoolDir != "" {
+		u.spool = &spool{dir: c.SpoolDir, source: c.Source, limit: c.SpoolBytes, log: c.Logger, now: c.Now, failPoint: c.FailPoint}
 	}
-	u.limit = max(c.maxKeys/usageShards, 1)
+	u.limit = max(c.MaxKeys/counterShards, 1)
 	for i := range u.shards {
-		u.shards[i].cells = make(map[string]*usageCell)
+		u.shards[i].counters = make(map[string]*counter)
 	}
 	return u
 }
 
 // Used counts one use of a key. It does no I/O; a key that was used since the last
 // interval costs no allocation.
-func (u *usage) Used(keyID string, at time.Time) { u.add(keyID, 1, at.UnixNano()) }
+func (u *Recorder) Used(keyID string, at time.Time) { u.add(keyID, 1, at.UnixNano()) }
 
-// run makes batches at each interval, and keeps those that the database does not
+// Run makes batches at each interval, and keeps those that the database does not
 // take, until ctx ends. Another goroutine writes them to the database, which may
 // hang.
-func (u *usage) run(ctx context.Context) {
+func (u *Recorder) Run(ctx context.Context) {
 	if u.spool != nil {
 		u.spool.prepare()
 	}
 	var writer sync.WaitGroup
 	defer writer.Wait()
 	writer.Go(func() { u.write(ctx) })
-	tick := min(usageTick, u.every)
+	tick := min(tickInterval, u.every)
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	var flushed, collected time.Duration // since
@@ -132,7 +132,7 @@ func (u *usage) run(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		least := u.at
+		least := u.threshold
 		if flushed += tick; flushed >= u.every {
 			flushed, least = 0, 1
 		}
@@ -140,7 +140,7 @@ func (u *usage) run(ctx context.Context) {
 			collected = 0
 			u.collecting.Store(true)
 		}
-		u.step(ctx, least)
+		u.tick(ctx, least)
 		select {
 		case u.wake <- struct{}{}:
 		default: // it is awake, and finds this too
@@ -148,35 +148,35 @@ func (u *usage) run(ctx context.Context) {
 	}
 }
 
-// step is one tick: what the database has not taken since the last one is kept,
+// tick is one tick: what the database has not taken since the last one is kept,
 // and what was counted is made batches of. While too many batches wait already,
 // counters go on counting: by key, so their number is bounded.
-func (u *usage) step(ctx context.Context, least uint64) {
-	if err := u.keep(ctx); ctx.Err() == nil {
-		u.reportKept(err)
+func (u *Recorder) tick(ctx context.Context, least uint64) {
+	if err := u.backUp(ctx); ctx.Err() == nil {
+		u.reportBackUp(err)
 	}
-	if !u.held.full() {
-		u.held.add(u.take(least), u.now())
+	if !u.queue.full() {
+		u.queue.add(u.take(least), u.now())
 	}
 }
 
 // write brings what waits to the database whenever there is something, until ctx
 // ends.
-func (u *usage) write(ctx context.Context) {
+func (u *Recorder) write(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-u.wake:
 		}
-		if err := u.bring(ctx); ctx.Err() == nil {
-			u.report(err)
+		if err := u.deliver(ctx); ctx.Err() == nil {
+			u.reportDelivery(err)
 		}
 	}
 }
 
-// report logs a change from working to failing and back, not each failure.
-func (u *usage) report(err error) {
+// reportDelivery logs a change from working to failing and back, not each failure.
+func (u *Recorder) reportDelivery(err error) {
 	switch failing := err != nil; {
 	case failing == u.failing.Swap(failing):
 	case failing:
@@ -186,9 +186,9 @@ func (u *usage) report(err error) {
 	}
 }
 
-func (u *usage) reportKept(err error) {
+func (u *Recorder) reportBackUp(err error) {
 	switch exposed := err != nil; {
-	case exposed == u.exposed.Swap(exposed):
+	case exposed == u.Exposed.Swap(exposed):
 	case exposed:
 		u.log.Warn("usage that the database does not take is in memory alone and is lost if the process is killed", "error", err)
 	default:
@@ -196,10 +196,10 @@ func (u *usage) reportKept(err error) {
 	}
 }
 
-// bring writes to the database what is held here, and then what a file and, where
+// deliver writes to the database what is held here, and then what a file and, where
 // a collection is due, Redis and files of other processes hold. An error is the
 // first: what follows it would fail too.
-func (u *usage) bring(ctx context.Context) error {
+func (u *Recorder) deliver(ctx context.Context) error {
 	select {
 	case u.writing <- struct{}{}:
 		defer func() { <-u.writing }()
@@ -207,18 +207,18 @@ func (u *usage) bring(ctx context.Context) error {
 		return fmt.Errorf("writing usage: another write is under way: %w", ctx.Err())
 	}
 	for {
-		n := usageWrite
+		n := writeBatches
 		if u.failing.Load() {
 			n = 1 // a slow database gets small pieces
 		}
-		some := u.held.first(n)
+		some := u.queue.first(n)
 		if len(some) == 0 {
 			break
 		}
 		if err := u.addUsage(ctx, some); err != nil {
 			return err
 		}
-		u.held.drop(some)
+		u.queue.drop(some)
 	}
 	send := func(some []authz.UsageBatch) error { return u.addUsage(ctx, some) }
 	if u.spool != nil {
@@ -237,16 +237,16 @@ func (u *usage) bring(ctx context.Context) error {
 }
 
 // collect brings what other processes have left.
-func (u *usage) collect(ctx context.Context, send func([]authz.UsageBatch) error) error {
+func (u *Recorder) collect(ctx context.Context, send func([]authz.UsageBatch) error) error {
 	if u.spool != nil {
 		if err := u.spool.adopt(send); err != nil {
 			return err
 		}
 	}
-	if u.journal.shared == nil || u.journal.shared.Breaker.State() != remote.Closed {
+	if u.Journal.remote == nil || u.Journal.remote.Breaker.State() != remote.Closed {
 		return nil // it is tried at the next collection
 	}
-	err := u.journal.collect(ctx)
+	err := u.Journal.deliver(ctx)
 	if errors.Is(err, remote.ErrStore) || errors.Is(err, remote.ErrBreakerOpen) { // the breaker reports it
 		u.collecting.Store(true)
 		return nil
@@ -255,7 +255,7 @@ func (u *usage) collect(ctx context.Context, send func([]authz.UsageBatch) error
 }
 
 // addUsage is one transaction. On an error it is unknown whether it took place.
-func (u *usage) addUsage(ctx context.Context, some []authz.UsageBatch) error {
+func (u *Recorder) addUsage(ctx context.Context, some []authz.UsageBatch) error {
 	limited, cancel := context.WithTimeout(ctx, flushDeadline)
 	defer cancel()
 	u.failPoint("before a batch is in the database")
@@ -263,48 +263,48 @@ func (u *usage) addUsage(ctx context.Context, some []authz.UsageBatch) error {
 	if err != nil {
 		return fmt.Errorf("writing %d batches of usage to the database: %w", len(some), err)
 	}
-	u.flushed.Add(added)
+	u.Flushed.Add(added)
 	u.failPoint("after a batch is in the database")
 	return nil
 }
 
-// keep copies batches that wait for the database to Redis, in case this machine is
+// backUp copies batches that wait for the database to Redis, in case this machine is
 // lost, and moves them to a file, in case Redis is. Either is enough. An error says
 // why some are still in memory alone.
-func (u *usage) keep(ctx context.Context) error {
-	left := u.held.exposed()
+func (u *Recorder) backUp(ctx context.Context) error {
+	left := u.queue.exposed()
 	if len(left) == 0 {
 		return nil
 	}
 	err := errors.Join(u.copyToRedis(ctx, left), u.moveToFile(left))
-	if u.held.exposedUses() == 0 {
+	if u.queue.exposedUses() == 0 {
 		return nil
 	}
 	return err
 }
 
-func (u *usage) copyToRedis(ctx context.Context, batches []*heldBatch) error {
+func (u *Recorder) copyToRedis(ctx context.Context, batches []*queuedBatch) error {
 	limited, cancel := context.WithTimeout(ctx, keepDeadline)
 	defer cancel()
 	for _, b := range batches {
-		if !u.journal.usable(limited) {
+		if !u.Journal.available(limited) {
 			return errNoJournal
 		}
-		if err := u.journal.keep(limited, b); err != nil {
+		if err := u.Journal.write(limited, b); err != nil {
 			return err
 		}
-		u.held.copied(b)
+		u.queue.copied(b)
 		u.collecting.Store(true) // as soon as the database is back
 	}
 	return nil
 }
 
-func (u *usage) moveToFile(batches []*heldBatch) error {
+func (u *Recorder) moveToFile(batches []*queuedBatch) error {
 	if u.spool == nil {
 		return errNoSpool
 	}
 	moved, err := u.spool.keep(batches)
-	u.held.drop(batchesOf(batches[:moved]))
+	u.queue.drop(batchesOf(batches[:moved]))
 	return err
 }
 
@@ -313,35 +313,35 @@ var (
 	errNoSpool   = errors.New("no file may be written (usage.spool_mib)")
 )
 
-// flush is the last write. Some time is left for Redis and the file.
-func (u *usage) flush(ctx context.Context) error {
-	u.held.add(u.take(1), u.now())
+// Flush is the last write. Some time is left for Redis and the file.
+func (u *Recorder) Flush(ctx context.Context) error {
+	u.queue.add(u.take(1), u.now())
 	u.collecting.Store(true)
 	limited, cancel := ctx, context.CancelFunc(func() {})
 	if end, ok := ctx.Deadline(); ok {
 		limited, cancel = context.WithTimeout(ctx, time.Until(end)*3/5)
 	}
-	err := u.bring(limited)
+	err := u.deliver(limited)
 	cancel()
 	if err != nil {
-		err = errors.Join(err, u.keep(ctx))
+		err = errors.Join(err, u.backUp(ctx))
 	}
-	uses := u.held.exposedUses()
+	uses := u.queue.exposedUses()
 	switch {
 	case uses > 0:
 		return fmt.Errorf("%d uses of keys are in memory alone: %w", uses, err)
-	case u.pending() > 0:
+	case u.Pending() > 0:
 		u.log.Warn("usage could not be written to the database; it is kept, and written later by this or another replica", "error", err)
 	}
 	return nil
 }
 
-// pending is the number of uses that this process has not seen in the database.
-func (u *usage) pending() (n int64) {
+// Pending is the number of uses that this process has not seen in the database.
+func (u *Recorder) Pending() (n int64) {
 	for i := range u.shards {
 		n += u.shards[i].pending.Load()
 	}
-	n += u.held.uses.Load()
+	n += u.queue.uses.Load()
 	if u.spool != nil {
 		n += u.spool.uses.Load()
 	}

@@ -1,4 +1,4 @@
-package cachesvc
+package usage
 
 import (
 	"bufio"
@@ -88,7 +88,7 @@ func (s *spool) create() (*spoolFile, error) {
 
 // keep appends batches and returns how many of them, from the first on, are on the
 // disk.
-func (s *spool) keep(batches []*heldBatch) (kept int, err error) {
+func (s *spool) keep(batches []*queuedBatch) (kept int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var data []byte
@@ -242,7 +242,7 @@ func (s *spool) send(f *os.File, size int64, send func([]authz.UsageBatch) error
 				s.log.Warn("a batch of usage in a file can't be read and is dropped", "file", f.Name(), "error", broken)
 			}
 		}
-		if len(batches) == usageWrite || err != nil && len(batches) > 0 {
+		if len(batches) == writeBatches || err != nil && len(batches) > 0 {
 			if err := send(batches); err != nil {
 				return err
 			}

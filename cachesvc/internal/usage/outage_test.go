@@ -1,4 +1,4 @@
-package cachesvc
+package usage
 
 import (
 	"context"
@@ -19,21 +19,21 @@ import (
 )
 
 // second does what run does in a second.
-func second(t *testing.T, s *usage) {
+func second(t *testing.T, s *Recorder) {
 	t.Helper()
-	s.step(t.Context(), 1)
-	_ = s.bring(t.Context())
+	s.tick(t.Context(), 1)
+	_ = s.deliver(t.Context())
 }
 
 // pairOfRecorders runs a test in simulated time, with two processes on one database and
 // one shared store.
-func pairOfRecorders(t *testing.T, test func(t *testing.T, db *cachetest.Database, c [2]*cachetest.Connection, w [2]*cachetest.Wire, s [2]*usage)) {
+func pairOfRecorders(t *testing.T, test func(t *testing.T, db *cachetest.Database, c [2]*cachetest.Connection, w [2]*cachetest.Wire, s [2]*Recorder)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		db, r := cachetest.NewDatabase(), cachetest.NewRedis(t, nil)
 		var c [2]*cachetest.Connection
 		var w [2]*cachetest.Wire
-		var s [2]*usage
+		var s [2]*Recorder
 		for i := range s {
 			c[i], w[i] = db.Connect(), r.Connect()
 			s[i] = runRecorder(t, newRecorder(t, c[i], w[i]))
@@ -51,7 +51,7 @@ func TestUsage_ABatchInDoubtIsCountedOnce(t *testing.T) {
 		for _, databaseTook := range []bool{false, true} {
 			for _, otherFirst := range []bool{false, true} {
 				t.Run(fmt.Sprintf("Redis %v, database %v, other first %v", redisTook, databaseTook, otherFirst), func(t *testing.T) {
-					pairOfRecorders(t, func(t *testing.T, db *cachetest.Database, c [2]*cachetest.Connection, w [2]*cachetest.Wire, s [2]*usage) {
+					pairOfRecorders(t, func(t *testing.T, db *cachetest.Database, c [2]*cachetest.Connection, w [2]*cachetest.Wire, s [2]*Recorder) {
 						c[0].Edit(func(c *cachetest.Connection) {
 							c.Sink = func() (error, error) {
 								if databaseTook {
@@ -64,10 +64,10 @@ func TestUsage_ABatchInDoubtIsCountedOnce(t *testing.T) {
 						time.Sleep(testFlushEvery) // the batch goes to the database, outcome unknown
 						synctest.Wait()
 						if redisTook {
-							time.Sleep(2 * usageTick) // and to Redis
+							time.Sleep(2 * tickInterval) // and to Redis
 						} else {
 							w[0].SetCondition(func() (time.Duration, error) { return 0, cachetest.ErrAway })
-							time.Sleep(2 * usageTick)
+							time.Sleep(2 * tickInterval)
 						}
 						synctest.Wait()
 						w[0].SetCondition(func() (time.Duration, error) { return 0, cachetest.ErrAway }) // Redis dies for the writer
@@ -76,7 +76,7 @@ func TestUsage_ABatchInDoubtIsCountedOnce(t *testing.T) {
 							synctest.Wait()
 						}
 						c[0].SetAway(false)
-						time.Sleep(2 * usageTick)
+						time.Sleep(2 * tickInterval)
 						synctest.Wait()
 						if got := db.UsageOf("id-k").Count; got != 1 {
 							t.Errorf("%d uses with Redis dead; want 1", got)
@@ -84,10 +84,10 @@ func TestUsage_ABatchInDoubtIsCountedOnce(t *testing.T) {
 						w[0].SetCondition(func() (time.Duration, error) { return 0, nil })
 						time.Sleep(2 * testCollectEvery)
 						synctest.Wait()
-						if got, pending := db.UsageOf("id-k").Count, s[0].pending(); got != 1 || pending != 0 {
+						if got, pending := db.UsageOf("id-k").Count, s[0].Pending(); got != 1 || pending != 0 {
 							t.Errorf("%d uses with Redis back, %d pending; want 1 and 0", got, pending)
 						}
-						if keys, err := w[0].Store.Tagged(t.Context(), tagUsage, 10); err != nil || len(keys) != 0 {
+						if keys, err := w[0].Store.Tagged(t.Context(), tag, 10); err != nil || len(keys) != 0 {
 							t.Errorf("left in Redis: %v, %v", keys, err)
 						}
 					})
@@ -100,7 +100,7 @@ func TestUsage_ABatchInDoubtIsCountedOnce(t *testing.T) {
 // TestUsage_ARedisThatComesBackWithAnOlderStateAddsNothing: restored from a
 // snapshot, it holds batches that the database has.
 func TestUsage_ARedisThatComesBackWithAnOlderStateAddsNothing(t *testing.T) {
-	for _, late := range []time.Duration{time.Minute, 24 * time.Hour, usageAge - time.Hour, usageAge + time.Hour} {
+	for _, late := range []time.Duration{time.Minute, 24 * time.Hour, maxBatchAge - time.Hour, maxBatchAge + time.Hour} {
 		t.Run(late.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				db, r := cachetest.NewDatabase(), cachetest.NewRedis(t, nil)
@@ -111,7 +111,7 @@ func TestUsage_ARedisThatComesBackWithAnOlderStateAddsNothing(t *testing.T) {
 				s.Used("id-k", time.Now())
 				second(t, s)
 				second(t, s)
-				keys, err := w.Store.Tagged(t.Context(), tagUsage, 10)
+				keys, err := w.Store.Tagged(t.Context(), tag, 10)
 				if err != nil || len(keys) != 1 {
 					t.Fatalf("in Redis: %v, %v", keys, err)
 				}
@@ -119,14 +119,14 @@ func TestUsage_ARedisThatComesBackWithAnOlderStateAddsNothing(t *testing.T) {
 				c.SetAway(false)
 				second(t, s)
 				time.Sleep(late)
-				for _, s := range []*usage{s, other} {
-					if err := w.Store.Set(t.Context(), store.Item{Key: keys[0], Value: value, TTL: store.Forever, Tags: []string{tagUsage}}); err != nil {
+				for _, s := range []*Recorder{s, other} {
+					if err := w.Store.Set(t.Context(), store.Item{Key: keys[0], Value: value, TTL: store.Forever, Tags: []string{tag}}); err != nil {
 						t.Fatal(err)
 					}
-					if err := s.flush(t.Context()); err != nil {
+					if err := s.Flush(t.Context()); err != nil {
 						t.Fatal(err)
 					}
-					if keys, _ := w.Store.Tagged(t.Context(), tagUsage, 10); len(keys) != 0 {
+					if keys, _ := w.Store.Tagged(t.Context(), tag, 10); len(keys) != 0 {
 						t.Errorf("left in Redis: %v", keys)
 					}
 				}
@@ -146,7 +146,7 @@ func TestUsage_ALongOutageLosesTheLastTicksOfAKilledProcess(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				db, r := cachetest.NewDatabase(), cachetest.NewRedis(t, nil)
 				folder := t.TempDir()
-				next := func() (*usage, *cachetest.Connection) {
+				next := func() (*Recorder, *cachetest.Connection) {
 					c := db.Connect()
 					if with == "Redis" {
 						return newRecorder(t, c, r.Connect()), c
@@ -157,7 +157,7 @@ func TestUsage_ALongOutageLosesTheLastTicksOfAKilledProcess(t *testing.T) {
 				for range 3 {
 					s, c := next()
 					c.SetAway(true)
-					ticks := 3 * heldLimit
+					ticks := 3 * queueLimit
 					if with == "file" {
 						ticks = 30 // each waits for the disk
 					}
@@ -167,7 +167,7 @@ func TestUsage_ALongOutageLosesTheLastTicksOfAKilledProcess(t *testing.T) {
 						second(t, s)
 						time.Sleep(time.Second)
 					}
-					if n := len(s.held.batches); n > heldLimit {
+					if n := len(s.queue.batches); n > queueLimit {
 						t.Errorf("%d batches in memory", n)
 					}
 					if s.spool != nil { // the kernel lets go of a killed process's locks
@@ -175,7 +175,7 @@ func TestUsage_ALongOutageLosesTheLastTicksOfAKilledProcess(t *testing.T) {
 					}
 				}
 				s, _ := next()
-				if err := s.flush(t.Context()); err != nil {
+				if err := s.Flush(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 				if got := db.UsageOf("id-k").Count; got > made || got < made-3*2 {
@@ -221,7 +221,7 @@ func TestUsage_TheLastFlushLosesNothing(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 				defer cancel()
 				began := time.Now()
-				err := s.flush(ctx)
+				err := s.Flush(ctx)
 				if took := time.Since(began); took > 5*time.Second {
 					t.Errorf("it took %v", took)
 				}
@@ -233,7 +233,7 @@ func TestUsage_TheLastFlushLosesNothing(t *testing.T) {
 				}
 				wire.SetCondition(func() (time.Duration, error) { return 0, nil })
 				next := newRecorder(t, db.Connect(), r.Connect(), spoolIn(folder))
-				if err := next.flush(t.Context()); err != nil {
+				if err := next.Flush(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 				want := uint64(3)
@@ -270,7 +270,7 @@ func TestSpool_LeavesOutWhatIsNotWhole(t *testing.T) {
 	dir := t.TempDir()
 	now := time.Now()
 	s := &spool{dir: dir, source: "a", limit: 1 << 20, log: slog.New(slog.DiscardHandler), now: time.Now, failPoint: func(string) {}}
-	var h held
+	var h batchQueue
 	h.source = "a"
 	const n = 3
 	for i := range n {
@@ -323,11 +323,11 @@ func TestSpool_KeepsToItsLimitAndToItsOwnFiles(t *testing.T) {
 	dir := t.TempDir()
 	log := slog.New(slog.DiscardHandler)
 	s := &spool{dir: dir, source: "a", limit: 1000, log: log, now: time.Now, failPoint: func(string) {}}
-	var h held
+	var h batchQueue
 	for i := range 20 {
 		h.add([]authz.Usage{{KeyID: fmt.Sprint("k", i), Count: 1, LastUsedAt: time.Now()}}, time.Now())
 	}
-	h.remove(func(b *heldBatch) bool { b.Source = "a"; return false })
+	h.remove(func(b *queuedBatch) bool { b.Source = "a"; return false })
 	kept, err := s.keep(h.exposed())
 	if kept == 0 || kept == 20 || err == nil || s.size > s.limit {
 		t.Fatalf("%d of 20 kept in %d bytes, %v", kept, s.size, err)

@@ -1,4 +1,4 @@
-package cachesvc
+package usage
 
 import (
 	"encoding/json"
@@ -15,53 +15,53 @@ import (
 	"extauthz/authz"
 )
 
-// heldLimit is how many batches wait in memory. Beyond it those with a copy in
+// queueLimit is how many batches wait in memory. Beyond it those with a copy in
 // Redis are released, and without such nothing more is taken from the counters.
-const heldLimit = 200
+const queueLimit = 200
 
-// held are the batches that are not known to be in the database. A batch keeps
+// batchQueue are the batches that are not known to be in the database. A batch keeps
 // its source and sequence wherever it goes. Safe for concurrent use.
-type held struct {
+type batchQueue struct {
 	source string
 
 	mu      sync.Mutex
 	last    uint64 // sequence
-	batches []*heldBatch
+	batches []*queuedBatch
 	uses    atomic.Int64 // in batches
 }
 
-type heldBatch struct {
+type queuedBatch struct {
 	authz.UsageBatch
 	at   time.Time // when it was made
 	copy bool      // there is one in Redis
 }
 
 // add makes batches of usage.
-func (h *held) add(usage []authz.Usage, at time.Time) {
+func (h *batchQueue) add(usage []authz.Usage, at time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for some := range slices.Chunk(usage, usageBatch) {
+	for some := range slices.Chunk(usage, batchKeys) {
 		h.last++
-		b := &heldBatch{UsageBatch: authz.UsageBatch{Source: h.source, Sequence: h.last, Usage: some}, at: at}
+		b := &queuedBatch{UsageBatch: authz.UsageBatch{Source: h.source, Sequence: h.last, Usage: some}, at: at}
 		h.batches = append(h.batches, b)
 		h.uses.Add(int64(b.Uses()))
 	}
 }
 
-func (h *held) full() bool {
+func (h *batchQueue) full() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return len(h.batches) >= heldLimit
+	return len(h.batches) >= queueLimit
 }
 
 // first returns up to n batches, the oldest ones.
-func (h *held) first(n int) []authz.UsageBatch {
+func (h *batchQueue) first(n int) []authz.UsageBatch {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return batchesOf(h.batches[:min(n, len(h.batches))])
 }
 
-func batchesOf(held []*heldBatch) []authz.UsageBatch {
+func batchesOf(held []*queuedBatch) []authz.UsageBatch {
 	out := make([]authz.UsageBatch, len(held))
 	for i, b := range held {
 		out[i] = b.UsageBatch
@@ -70,18 +70,18 @@ func batchesOf(held []*heldBatch) []authz.UsageBatch {
 }
 
 // drop removes batches that are in the database or in a file.
-func (h *held) drop(some []authz.UsageBatch) {
+func (h *batchQueue) drop(some []authz.UsageBatch) {
 	gone := make(map[uint64]bool, len(some))
 	for _, b := range some {
 		gone[b.Sequence] = true
 	}
-	h.remove(func(b *heldBatch) bool { return gone[b.Sequence] })
+	h.remove(func(b *queuedBatch) bool { return gone[b.Sequence] })
 }
 
-func (h *held) remove(gone func(*heldBatch) bool) {
+func (h *batchQueue) remove(gone func(*queuedBatch) bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.batches = slices.DeleteFunc(h.batches, func(b *heldBatch) bool {
+	h.batches = slices.DeleteFunc(h.batches, func(b *queuedBatch) bool {
 		if !gone(b) {
 			return false
 		}
@@ -91,7 +91,7 @@ func (h *held) remove(gone func(*heldBatch) bool) {
 }
 
 // exposed returns the batches that a killed process would lose.
-func (h *held) exposed() (out []*heldBatch) {
+func (h *batchQueue) exposed() (out []*queuedBatch) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, b := range h.batches {
@@ -102,7 +102,7 @@ func (h *held) exposed() (out []*heldBatch) {
 	return out
 }
 
-func (h *held) exposedUses() (n uint64) {
+func (h *batchQueue) exposedUses() (n uint64) {
 	for _, b := range h.exposed() {
 		n += b.Uses()
 	}
@@ -111,39 +111,39 @@ func (h *held) exposedUses() (n uint64) {
 
 // copied notes that Redis has a copy. The batch stays here as well, since Redis
 // may lose it, as long as not too many do.
-func (h *held) copied(b *heldBatch) {
+func (h *batchQueue) copied(b *queuedBatch) {
 	h.mu.Lock()
 	b.copy = true
-	var oldest *heldBatch
-	if len(h.batches) >= heldLimit {
-		i := slices.IndexFunc(h.batches, func(b *heldBatch) bool { return b.copy })
+	var oldest *queuedBatch
+	if len(h.batches) >= queueLimit {
+		i := slices.IndexFunc(h.batches, func(b *queuedBatch) bool { return b.copy })
 		oldest = h.batches[i]
 	}
 	h.mu.Unlock()
 	if oldest != nil {
-		h.remove(func(b *heldBatch) bool { return b == oldest })
+		h.remove(func(b *queuedBatch) bool { return b == oldest })
 	}
 }
 
-// batchValue is a batch in Redis or in a file. It holds ids of keys and counts,
+// storedBatch is a batch in Redis or in a file. It holds ids of keys and counts,
 // and nothing secret.
-type batchValue struct {
-	Source   string       `json:"source"`
-	Sequence uint64       `json:"sequence"`
-	At       time.Time    `json:"at"`
-	Usage    []usageValue `json:"usage"`
+type storedBatch struct {
+	Source   string        `json:"source"`
+	Sequence uint64        `json:"sequence"`
+	At       time.Time     `json:"at"`
+	Usage    []storedUsage `json:"usage"`
 }
 
-type usageValue struct {
+type storedUsage struct {
 	KeyID string    `json:"key_id"`
 	Count uint64    `json:"count"`
 	Last  time.Time `json:"last_used_at"`
 }
 
-func encodeBatch(b *heldBatch) ([]byte, error) {
-	v := batchValue{Source: b.Source, Sequence: b.Sequence, At: b.at.UTC()}
+func encodeBatch(b *queuedBatch) ([]byte, error) {
+	v := storedBatch{Source: b.Source, Sequence: b.Sequence, At: b.at.UTC()}
 	for _, u := range b.Usage {
-		v.Usage = append(v.Usage, usageValue{u.KeyID, u.Count, u.LastUsedAt.UTC()})
+		v.Usage = append(v.Usage, storedUsage{u.KeyID, u.Count, u.LastUsedAt.UTC()})
 	}
 	data, err := json.Marshal(v)
 	if err != nil {
@@ -162,7 +162,7 @@ func storable(id string) bool {
 }
 
 func decodeBatch(data []byte, now time.Time) (authz.UsageBatch, error) {
-	var v batchValue
+	var v storedBatch
 	if err := json.Unmarshal(data, &v); err != nil {
 		return authz.UsageBatch{}, err
 	}
@@ -170,8 +170,8 @@ func decodeBatch(data []byte, now time.Time) (authz.UsageBatch, error) {
 	switch {
 	case !storable(b.Source) || b.Sequence == 0 || b.Sequence > math.MaxInt64:
 		return b, errors.New("it has no source or no sequence")
-	case now.Sub(v.At) > usageAge:
-		return b, fmt.Errorf("it is older than %s", usageAge)
+	case now.Sub(v.At) > maxBatchAge:
+		return b, fmt.Errorf("it is older than %s", maxBatchAge)
 	}
 	for _, u := range v.Usage {
 		if !storable(u.KeyID) || u.Count == 0 || u.Count > mostUses {
