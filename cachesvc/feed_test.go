@@ -16,7 +16,7 @@ import (
 	"extauthz/cachesvc/internal/freshness"
 )
 
-func TestTheNextCheckOnTheReplicaThatRevokedIsRefused(t *testing.T) {
+func TestChanged_TheNextCheckOnTheReplicaThatRevokedIsRefused(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
@@ -26,12 +26,12 @@ func TestTheNextCheckOnTheReplicaThatRevokedIsRefused(t *testing.T) {
 	})
 }
 
-func TestAChangeIsLearnedAtOnceByDoorbellAndSoonWithout(t *testing.T) {
+func TestFeed_LearnsAtOnceWhenNotifiedAndSoonWithout(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
 		for _, edit := range []func(*authz.Record){cachetest.Revoked, nil} { // the second is a DELETE typed by hand
 			db.Commit("k", cachetest.Unchanged)
-			s.Ring()
+			s.Wake()
 			synctest.Wait()
 			wantEntry(t, s, "k", edit != nil, authz.LayerDatabase)
 			db.Commit("k", edit)
@@ -48,7 +48,7 @@ func TestAChangeIsLearnedAtOnceByDoorbellAndSoonWithout(t *testing.T) {
 	})
 }
 
-func TestAnAbsenceEndsWithTheCreation(t *testing.T) {
+func TestFeed_ANegativeEntryEndsWithTheCreation(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
 		wantEntry(t, s, "new", false, authz.LayerDatabase)
@@ -57,7 +57,7 @@ func TestAnAbsenceEndsWithTheCreation(t *testing.T) {
 	})
 }
 
-func TestWhatIsOnItsWayWhenAChangeIsLearnedIsReadAgain(t *testing.T) {
+func TestReader_AFlightDuringAChangeIsReadAgain(t *testing.T) {
 	for prefix, edit := range map[string]func(*authz.Record){"k": cachetest.Revoked, "new": cachetest.Unchanged} {
 		bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 			s := start(t, Config{Database: c})
@@ -67,7 +67,7 @@ func TestWhatIsOnItsWayWhenAChangeIsLearnedIsReadAgain(t *testing.T) {
 			go func() {
 				time.Sleep(10 * time.Millisecond) // the old state was read, and is on its way
 				db.Commit(prefix, edit)
-				s.Ring()
+				s.Wake()
 			}()
 			wantEntry(t, s, prefix, prefix == "new", authz.LayerDatabase)
 			wantEntry(t, s, prefix, prefix == "new", authz.LayerLocal)
@@ -78,11 +78,11 @@ func TestWhatIsOnItsWayWhenAChangeIsLearnedIsReadAgain(t *testing.T) {
 	}
 }
 
-func TestAChangeThatComesAgainChangesNothing(t *testing.T) {
+func TestFeed_ARepeatedChangeChangesNothing(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
 		db.Commit("k", cachetest.Renamed)
-		s.Ring()
+		s.Wake()
 		synctest.Wait()
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
 		s.apply(db.Page(authz.FeedCursor{}, 100).Changes, Cause{Kind: CauseFeed})
@@ -90,7 +90,7 @@ func TestAChangeThatComesAgainChangesNothing(t *testing.T) {
 	})
 }
 
-func TestAnUnknownKindOfChangeIsAboutEverything(t *testing.T) {
+func TestFeed_AnUnknownKindOfChangeIsAboutEverything(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
@@ -99,7 +99,7 @@ func TestAnUnknownKindOfChangeIsAboutEverything(t *testing.T) {
 	})
 }
 
-func TestAnotherEpochAndAGapEmptyTheCache(t *testing.T) {
+func TestFeed_AnotherEpochAndAGapEmptyTheCache(t *testing.T) {
 	for _, restored := range []string{"two", "", "trimmed"} { // "": in the epoch that it was in
 		cause := CauseEpoch
 		if restored == "trimmed" {
@@ -136,7 +136,7 @@ func TestAnotherEpochAndAGapEmptyTheCache(t *testing.T) {
 	}
 }
 
-func TestWhatWasReadBeforeTheWindowWasLoadedIsNotKept(t *testing.T) {
+func TestReader_WhatWasReadBeforeTheFirstFeedReadIsNotKept(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
 		restore := db.Backup()
@@ -186,7 +186,7 @@ func TestFeed_VersionsThatWentBackEndTheEpoch(t *testing.T) {
 	})
 }
 
-func TestEachStateIsLoggedOnce(t *testing.T) {
+func TestStatus_EachStateIsLoggedOnce(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		var out bytes.Buffer
 		s := start(t, Config{Database: c, Logger: slog.New(slog.NewTextHandler(&out, nil))})
@@ -215,7 +215,7 @@ func TestEachStateIsLoggedOnce(t *testing.T) {
 	})
 }
 
-func TestTimeIsTheDatabases(t *testing.T) {
+func TestNow_IsTheDatabasesTime(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		db.Ahead = 90 * time.Second
 		s := start(t, Config{Database: c})
@@ -234,7 +234,7 @@ func TestTimeIsTheDatabases(t *testing.T) {
 	})
 }
 
-func TestMetricsNameNoKeyAndCanBeGathered(t *testing.T) {
+func TestMetrics_NameNoKeyAndCanBeGathered(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		registry := prometheus.NewPedanticRegistry()
 		s := start(t, Config{Database: c, Registerer: registry})

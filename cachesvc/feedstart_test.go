@@ -19,7 +19,7 @@ import (
 func TestFeedStart_UsesRedisOnceThePastIsRead(t *testing.T) {
 	pair(t, nil, func(t *testing.T, db *cachetest.Database, c [2]*cachetest.Connection, w [2]*cachetest.Wire, s [2]*Service) {
 		db.Commit("kept", cachetest.Unchanged)
-		s[0].Ring()
+		s[0].Wake()
 		synctest.Wait()
 		wantEntry(t, s[0], "k", true, authz.LayerDatabase)
 		wantEntry(t, s[0], "kept", true, authz.LayerDatabase)
@@ -118,9 +118,9 @@ func TestFeed_ABacklogIsOneChange(t *testing.T) {
 	})
 }
 
-// TestFeed_ASlowWayHasShorterPages: a page that is late is asked for again with fewer
+// TestFeed_ASlowConnectionHasShorterPages: a page that is late is asked for again with fewer
 // rows, so that a slow way slows the reader down and does not stop it.
-func TestFeed_ASlowWayHasShorterPages(t *testing.T) {
+func TestFeed_ASlowConnectionHasShorterPages(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: slowRows{c, time.Millisecond}})
 		wantEntry(t, s, "k", true, authz.LayerDatabase)

@@ -20,10 +20,10 @@ import (
 type MonitorConfig struct {
 	Every   time.Duration // between two looks
 	Memory  float64       // part of the shared store's memory that may be used
-	HitRate float64       // of L1, the least that is well
+	HitRate float64       // of L1, below which it warns
 	Lookups uint64        // the least in a window for its hit rate to mean anything
-	Entries int           // in one name space of the shared store, the most that is well
-	// StatsTTL is how long each replica's figures stand in the shared store.
+	Entries int           // in one name space of the shared store, beyond which it warns
+	// StatsTTL is how long each replica's figures stay in the shared store.
 	StatsTTL time.Duration
 }
 
@@ -38,7 +38,7 @@ const (
 )
 
 // countBudget is how long counting the shared store's entries may take, by a
-// scan that goes step by step and blocks nobody.
+// scan that goes step by step and blocks no other client.
 const countBudget = 5 * time.Second
 
 // cleanEvery is how often a full store is cleaned at most.
@@ -116,7 +116,7 @@ func (s *Service) Findings() []Finding {
 	return slices.Clone(s.monitor.findings)
 }
 
-// Look has all monitors look now, and logs each that begins or ceases to warn.
+// Look runs all monitors now, and logs each that begins or ceases to warn.
 func (s *Service) Look(ctx context.Context) []Finding {
 	m := s.monitor
 	counts := s.countShared(ctx)
@@ -130,7 +130,7 @@ func (s *Service) Look(ctx context.Context) []Finding {
 		}
 		m.warned[f.Monitor] = !f.OK
 		if f.OK {
-			s.log.Info("cache monitor is content again", "monitor", f.Monitor, "detail", f.Detail)
+			s.log.Info("cache monitor has recovered", "monitor", f.Monitor, "detail", f.Detail)
 		} else {
 			s.log.Warn("cache monitor warns", "monitor", f.Monitor, "detail", f.Detail)
 		}
@@ -200,7 +200,7 @@ func (s *Service) lookAtHitRate() Finding {
 	return f
 }
 
-// auditSince says in a line what was invalidated since then.
+// auditSince describes on one line what was invalidated since then.
 func (s *Service) auditSince(since time.Time) string {
 	causes := map[CauseKind]int{}
 	for _, i := range s.Invalidations(maxHistory) {
@@ -234,7 +234,7 @@ func (s *Service) lookAtMemory(ctx context.Context) Finding {
 		f.Detail = "Redis does not answer"
 		return f
 	}
-	s.usage.Journal.SetPolicy(m)
+	s.usage.SetPolicy(m)
 	if m.Max == 0 {
 		f.Value, f.Detail = 0, fmt.Sprintf("%d bytes used; Redis has no maxmemory", m.Used)
 		return f
@@ -264,7 +264,7 @@ func (s *Service) clean(ctx context.Context) {
 		return err
 	})
 	if err == nil {
-		s.note(Cause{Kind: CauseMemory, By: "monitor", Why: "Redis is nearly full"}, "tag "+tagScopes, dropped)
+		s.record(Cause{Kind: CauseMemory, By: "monitor", Why: "Redis is nearly full"}, "tag "+tagScopes, dropped)
 	}
 }
 

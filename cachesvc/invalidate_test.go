@@ -14,7 +14,7 @@ import (
 	"extauthz/cachesvc/internal/freshness"
 )
 
-func TestWhatIsInvalidatedIsReadAgainAndRemembered(t *testing.T) {
+func TestInvalidate_EntriesAreReadAgainAndTheEventIsRemembered(t *testing.T) {
 	for name, target := range map[string]Target{
 		"key k": {Key: "k"}, "key id-k": {Key: "id-k"}, "user user-k": {User: "user-k"}, "all": {All: true},
 		"tag apikey-validation": {Tag: "apikey-validation"}, "tag apikey-id-k": {Tag: "apikey-id-k"},
@@ -40,7 +40,7 @@ func TestWhatIsInvalidatedIsReadAgainAndRemembered(t *testing.T) {
 	}
 }
 
-func TestATargetNamesOneThing(t *testing.T) {
+func TestInvalidate_ATargetNamesOneThing(t *testing.T) {
 	s, err := New(Config{Database: cachetest.NewDatabase().Connect()})
 	if err != nil {
 		t.Fatal(err)
@@ -52,7 +52,7 @@ func TestATargetNamesOneThing(t *testing.T) {
 	}
 }
 
-func TestAFlightBegunBeforeAnInvalidationIsNotKept(t *testing.T) {
+func TestInvalidate_AnEarlierFlightIsNotKept(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
 		c.Edit(func(c *cachetest.Connection) { c.Lookup = taking(50 * time.Millisecond) })
@@ -66,7 +66,7 @@ func TestAFlightBegunBeforeAnInvalidationIsNotKept(t *testing.T) {
 	})
 }
 
-func TestTheHistoryIsBoundedAndNewestFirst(t *testing.T) {
+func TestInvalidations_AreBoundedAndNewestFirst(t *testing.T) {
 	s, err := New(Config{Database: cachetest.NewDatabase().Connect()})
 	if err != nil {
 		t.Fatal(err)
@@ -80,7 +80,7 @@ func TestTheHistoryIsBoundedAndNewestFirst(t *testing.T) {
 	}
 }
 
-func TestRolesFollowTheSameRules(t *testing.T) {
+func TestRoleScopes_FollowTheSameRules(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		read := authz.Scopes{{Resource: "orders", Actions: []string{"read"}}}
 		both := authz.Scopes{{Resource: "orders", Actions: []string{"create", "read"}}}
@@ -110,7 +110,7 @@ func TestRolesFollowTheSameRules(t *testing.T) {
 	})
 }
 
-func TestAUsersListIsDroppedByAnyChangeOfItsKeys(t *testing.T) {
+func TestUserKeys_AreDroppedByAnyChangeOfTheKeys(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
 		record := authz.Record{

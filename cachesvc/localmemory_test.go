@@ -125,7 +125,7 @@ func processorTime(t testing.TB) time.Duration {
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
-func TestNoHitAllocatesWithAScratch(t *testing.T) {
+func TestLookup_NoHitAllocatesWithAScratch(t *testing.T) {
 	for _, kind := range []cachetest.KeyKind{cachetest.KindReference, cachetest.KindOwnScopes, cachetest.KindLarge} {
 		p := cachetest.Population{Connection: cachetest.NewDatabase().Connect(), N: 100_000, Kind: kind}
 		s := warmed(t, p, 0)

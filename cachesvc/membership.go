@@ -20,26 +20,19 @@ const (
 	unknownBurst     = 200
 
 	memberRetry = time.Second // after a load that failed
-	// bulkPause is how long a database is left alone that has just committed a bulk
-	// change: it is busy with that, and the values in use are read from it again.
+	// bulkPause is how long the prefixes are not read from a database that has just
+	// committed a bulk change: it is busy with that, and the values in use are read from it again.
 	bulkPause      = 3 * time.Second
-	memberHeadroom = 2       // how much may be added before the filter is made anew
-	memberLeast    = 1 << 16 // keys that a filter has room for at least
+	memberHeadroom = 2       // how much may be added before the filter is built again
+	memberLeast    = 1 << 16 // keys that a filter is made for at least
 )
-
-// Members lists the prefixes of all keys.
-type Members interface {
-	// Prefixes calls yield with each; its error ends it. It need be no snapshot,
-	// but what was there all the while must come.
-	Prefixes(ctx context.Context, yield func(prefix string) error) error
-}
 
 // membership knows which prefixes can't be a key's: forged keys of the right form
 // cost no look-up of their own then. It is loaded from the database and fed by
-// every change. It says "no such key" only after a complete feed read that began
+// every change. It answers "no such key" only after a complete feed read that began
 // after the check came (inquiry.go), since another replica may have made the key
-// a moment before; where that can't be had, the check is throttled. It only ever
-// says "no such key", and so can let nobody in.
+// a moment before; where that can't be had, the check is throttled. Its only
+// answer is "no such key", so it can't admit a client.
 type membership struct {
 	source Members
 	lease  *freshness.Lease
@@ -51,9 +44,9 @@ type membership struct {
 
 	seed   maphash.Seed
 	filter atomic.Pointer[prefixFilter] // nil: nothing is known
-	// partial: the filter lacks prefixes, so that one that it does not know may be a
+	// incomplete: the filter lacks prefixes, so that one that it does not know may be a
 	// key's. Those that it knows are looked up as ever.
-	partial atomic.Bool
+	incomplete atomic.Bool
 
 	mu        sync.Mutex
 	meanwhile []uint64 // hashes of what was learned during a load; nil: none is on
@@ -77,16 +70,16 @@ func (m *membership) screen(ctx context.Context, prefix string) screening {
 	if f == nil || f.has(m.hash(prefix)) || m.budget.take(now) {
 		return screenAsk
 	}
-	if m.partial.Load() || !m.lease.Fresh(now) || !m.await(ctx) {
+	if m.incomplete.Load() || !m.lease.Fresh(now) || !m.await(ctx) {
 		return screenThrottled
 	}
 	switch f = m.filter.Load(); {
-	case f == nil || m.partial.Load(): // the history that it knew has ended
+	case f == nil || m.incomplete.Load(): // the history that it knew has ended
 		return screenThrottled
 	case f.has(m.hash(prefix)):
 		return screenAsk
 	default:
-		return screenAbsent
+		return screenUnknown
 	}
 }
 
@@ -95,12 +88,12 @@ type screening uint8
 
 const (
 	screenAsk       screening = iota
-	screenAbsent              // there is no such id
+	screenUnknown             // there is no such id
 	screenThrottled           // too many that are probably none are asked for just now
 )
 
-// learn takes in a prefix that may have come to be. It has to be called before
-// the lease is renewed by the read that told of it.
+// learn adds a prefix that may be new. It has to be called before the read that brought it
+// renews the lease.
 func (m *membership) learn(prefix string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -110,44 +103,44 @@ func (m *membership) learn(prefix string) {
 	}
 	if f := m.filter.Load(); f != nil {
 		if f.add(h); f.full() {
-			m.want()
+			m.requestLoad()
 		}
 	}
 }
 
-// forget drops everything: what was learned belongs to another history. Until
-// loadAnew nothing is told.
-func (m *membership) forget() {
+// discard drops everything: what was learned belongs to another history. Until
+// startHistory every prefix may be a key's.
+func (m *membership) discard() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.history++
 	m.filter.Store(nil)
 }
 
-// loadAnew begins a history, whose first change is learned from now on.
-func (m *membership) loadAnew() {
-	m.forget()
-	m.want()
+// startHistory begins a history, whose first change is learned from now on.
+func (m *membership) startHistory() {
+	m.discard()
+	m.requestLoad()
 }
 
-// loadSoon is for a bulk change, which may have made any number of keys that nobody
-// learns one by one. It has to be called before the lease is renewed.
-func (m *membership) loadSoon() {
+// reloadLater is for a bulk change, which may have made any number of keys that are
+// not learned one by one. It has to be called before the lease is renewed.
+func (m *membership) reloadLater() {
 	m.mu.Lock()
 	m.history++
-	m.partial.Store(true)
+	m.incomplete.Store(true)
 	m.mu.Unlock()
-	time.AfterFunc(bulkPause, m.want)
+	time.AfterFunc(bulkPause, m.requestLoad)
 }
 
-func (m *membership) want() {
+func (m *membership) requestLoad() {
 	select {
 	case m.wanted <- struct{}{}:
 	default: // one is due already
 	}
 }
 
-// count is how many prefixes are known, or -1 where nothing can be told.
+// count returns how many prefixes are known, or -1 where none are known yet.
 func (m *membership) count() int {
 	if f := m.filter.Load(); f != nil {
 		return int(f.added.Load())
@@ -172,12 +165,12 @@ func (m *membership) run(ctx context.Context) {
 		case <-ctx.Done():
 		case <-time.After(memberRetry):
 		}
-		m.want()
+		m.requestLoad()
 	}
 }
 
 // load reads all prefixes into a new filter. What changes meanwhile gets into it
-// as well; if its history ended meanwhile, it is thrown away.
+// as well; if its history ended meanwhile, it is discarded.
 func (m *membership) load(ctx context.Context) error {
 	m.mu.Lock()
 	history := m.history
@@ -200,7 +193,7 @@ func (m *membership) load(ctx context.Context) error {
 	m.meanwhile = nil
 	if err == nil && m.history == history {
 		m.filter.Store(f)
-		m.partial.Store(false)
+		m.incomplete.Store(false)
 	}
 	return err
 }
@@ -209,9 +202,9 @@ func (m *membership) load(ctx context.Context) error {
 // rest about one in two thousand while no more was added than there is room
 // for. It may be read and added to at once.
 type prefixFilter struct {
-	bits  []atomic.Uint64
-	added atomic.Int64
-	room  int64
+	bits     []atomic.Uint64
+	added    atomic.Int64
+	capacity int64
 }
 
 const (
@@ -220,7 +213,7 @@ const (
 )
 
 func newPrefixFilter(room int) *prefixFilter {
-	return &prefixFilter{bits: make([]atomic.Uint64, room*filterBitsPerKey/64+1), room: int64(room)}
+	return &prefixFilter{bits: make([]atomic.Uint64, room*filterBitsPerKey/64+1), capacity: int64(room)}
 }
 
 // probe calls f with the places of a hash until it returns false.
@@ -256,7 +249,7 @@ func (p *prefixFilter) has(h uint64) bool {
 	return there
 }
 
-func (p *prefixFilter) full() bool { return p.added.Load() > p.room }
+func (p *prefixFilter) full() bool { return p.added.Load() > p.capacity }
 
 // budget is a rate with a burst, without a lock (the generic cell rate
 // algorithm): next is when the burst would be whole again.
@@ -265,7 +258,7 @@ type budget struct {
 	next            atomic.Int64
 }
 
-// take tells whether one more is within the budget, and takes it.
+// take reports whether one more is within the budget, and takes it.
 func (b *budget) take(now time.Duration) bool {
 	for {
 		before := b.next.Load()

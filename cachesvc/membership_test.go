@@ -43,7 +43,7 @@ func flood(t *testing.T, s *Service, n int) (throttled int) {
 	return throttled
 }
 
-func TestAFloodOfForgedKeysCostsABoundedNumberOfLookups(t *testing.T) {
+func TestMembership_AFloodOfForgedKeysCostsABoundedNumberOfLookups(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := guarded(t, c)
 		began, throttled := time.Now(), flood(t, s, 20_000)
@@ -116,7 +116,7 @@ func TestMembership_ANewKeyIsNeverUnknown(t *testing.T) {
 	}
 }
 
-func TestAnOwnNewKeyIsFoundAtOnceInAFlood(t *testing.T) {
+func TestMembership_AnOwnNewKeyIsFoundAtOnceInAFlood(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := guarded(t, c)
 		flood(t, s, 1000)
@@ -125,7 +125,7 @@ func TestAnOwnNewKeyIsFoundAtOnceInAFlood(t *testing.T) {
 	})
 }
 
-func TestWithoutTheLeaseNothingIsUnknownUnaskedAndAFloodIsThrottled(t *testing.T) {
+func TestMembership_WithoutTheLeaseAFloodIsThrottled(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := guarded(t, c)
 		flood(t, s, 1000)
@@ -151,7 +151,7 @@ func TestWithoutTheLeaseNothingIsUnknownUnaskedAndAFloodIsThrottled(t *testing.T
 	})
 }
 
-func TestARestoredDatabaseIsKnownAnew(t *testing.T) {
+func TestMembership_ARestoredDatabaseIsLoadedAgain(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		db.Commit("old", cachetest.Unchanged)
 		db.Log = nil // long ago: no window of the feed tells of it
@@ -179,7 +179,7 @@ func TestARestoredDatabaseIsKnownAnew(t *testing.T) {
 	})
 }
 
-func TestWhatChangesDuringTheLoadIsKnown(t *testing.T) {
+func TestMembership_ChangesDuringALoadAreKnown(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		slow := 10 * time.Second // after the state was read
 		c.Edit(func(c *cachetest.Connection) {
@@ -197,7 +197,7 @@ func TestWhatChangesDuringTheLoadIsKnown(t *testing.T) {
 	})
 }
 
-func TestALoadThatFailsIsTriedAgain(t *testing.T) {
+func TestMembership_AFailedLoadIsTriedAgain(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		c.Edit(func(c *cachetest.Connection) {
 			c.List = func() (time.Duration, time.Duration, error) { return 0, 0, cachetest.ErrAway }
@@ -217,23 +217,23 @@ func TestALoadThatFailsIsTriedAgain(t *testing.T) {
 	})
 }
 
-func TestAFilterThatIsFullIsMadeAnew(t *testing.T) {
+func TestMembership_AFullFilterIsReplaced(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := guarded(t, c)
-		room := s.members.filter.Load().room
+		room := s.members.filter.Load().capacity
 		var changes []authz.Change
 		for i := range room + room/50 { // some are taken for members, and not counted
 			changes = append(changes, db.Commit(fmt.Sprint("k", i), cachetest.Unchanged)...)
 		}
 		s.Changed(t.Context(), changes)
 		synctest.Wait()
-		if f := s.members.filter.Load(); f.room <= room || f.full() || !f.has(s.members.hash("k0")) {
-			t.Errorf("room for %d, was %d", f.room, room)
+		if f := s.members.filter.Load(); f.capacity <= room || f.full() || !f.has(s.members.hash("k0")) {
+			t.Errorf("room for %d, was %d", f.capacity, room)
 		}
 	})
 }
 
-func TestTheFilterForgetsNothingAndInventsLittle(t *testing.T) {
+func TestPrefixFilter_HasNoFalseNegativesAndFewFalsePositives(t *testing.T) {
 	const n = 100_000
 	f := newPrefixFilter(n)
 	r := rand.New(rand.NewPCG(1, 2))
@@ -257,7 +257,7 @@ func TestTheFilterForgetsNothingAndInventsLittle(t *testing.T) {
 	}
 }
 
-func TestTheBudgetGivesItsRateAndItsBurst(t *testing.T) {
+func TestBudget_AllowsItsRateAndItsBurst(t *testing.T) {
 	b := budget{interval: 10 * time.Millisecond, burst: 100 * time.Millisecond}
 	taken := func(now time.Duration) (n int) {
 		for b.take(now) {
@@ -275,7 +275,7 @@ func TestTheBudgetGivesItsRateAndItsBurst(t *testing.T) {
 	}
 }
 
-func BenchmarkAForgedKey(b *testing.B) {
+func BenchmarkForgedKey(b *testing.B) {
 	c := cachetest.NewDatabase().Connect()
 	s := start(b, Config{Database: c, Members: c})
 	<-s.Ready()

@@ -117,7 +117,7 @@ func runModel(t *testing.T, seed uint64, connect func(*cachetest.Connection) Dat
 					Database: connect(c), ValidationTTL: modelTTL, NegativeTTL: 3 * time.Second,
 					Lease: modelLease, MaxStale: modelMaxStale, Shared: w, Sealing: seal.Keys{sealingKey(t, 1)},
 				}, func(s *Service) {
-					s.trust.recent.Retention, s.retention, s.bulk = modelWindow, modelWindow, bulk
+					s.trust.window.Retention, s.retention, s.bulk = modelWindow, modelWindow, bulk
 				}, broken)
 				if err != nil {
 					t.Error(err)
@@ -272,7 +272,7 @@ func (m *model) commitFrom(ctx context.Context, r *rand.Rand, replica int, prefi
 	m.mu.Unlock()
 	for i := range m.services {
 		if r.IntN(2) == 0 { // the other doorbells are lost
-			m.service(i).Ring()
+			m.service(i).Wake()
 		}
 	}
 }
@@ -497,7 +497,7 @@ func sound(*Service)                        {}
 
 const modelSeeds = 15
 
-func TestNoKeyOutlivesItsRevocation(t *testing.T) {
+func TestModel_NoKeyOutlivesItsRevocation(t *testing.T) {
 	for seed := range uint64(modelSeeds) {
 		if violation := runModel(t, seed*1000, asIs, sound); violation != "" {
 			t.Fatalf("seed %d: %s", seed, violation)

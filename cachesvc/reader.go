@@ -21,9 +21,8 @@ const (
 	// database that does not, before it counts as away.
 	fallbackWait = 75 * time.Millisecond
 
-	// outageWait is how long a flight has to be on its way before a waiter that
-	// leaves may say that the database is away. Whoever has less time than that
-	// learns nothing by leaving.
+	// outageWait is how long a flight must have lasted before a waiter that leaves counts
+	// as an outage. A waiter with less time than that learns nothing by leaving.
 	outageWait = fallbackWait * 2 / 3
 
 	// callerMargin is by how much a look-up ends before its caller's deadline, so
@@ -31,7 +30,7 @@ const (
 	callerMargin = 20 * time.Millisecond
 
 	// refreshShare is the last part of a value's lifetime in which its use makes
-	// it be read anew behind the caller's back: a tenth.
+	// it be read again in the background: a tenth.
 	refreshShare = 10
 )
 
@@ -42,45 +41,44 @@ var errOutdated = errors.New("the database answers with an older state than was 
 // delivered without asking [recent], and nothing from L1 without [lease].
 type reader[T any] struct {
 	*trust
-	subject freshness.Subject
-	present *l1.Table[T]
-	absent  *l1.Table[T] // apart, so that unknown ids can't push out known ones
-	flights *flights[*l1.Value[T]]
-	counts  counts
+	subject  freshness.Subject
+	present  *l1.Table[T]
+	negative *l1.Table[T] // apart, so that unknown ids can't push out known ones
+	flights  *flights[*l1.Value[T]]
+	counts   counts
 
 	ttl, negativeTTL time.Duration
 	maxStale         time.Duration
 	wait             time.Duration // for what L1 can't answer; the others pay for no timer
 	jitter           func() float64
 
-	// screen tells whether an id of which nothing is known is asked for; nil:
-	// every one is.
+	// screen decides whether an id of which nothing is known is looked up; nil: every one
+	// is.
 	screen  func(ctx context.Context, id string) screening
 	nothing l1.Value[T] // what is delivered then
 
-	// load reads the database; authz.ErrNotFound for nothing there.
-	load func(ctx context.Context, id string) (data T, version uint64, err error)
+	database loader[T]
 
-	took func(time.Duration) // of each load
-	// Values in the shared store, where they may be believed: what is known
-	// there, or nil, and an answer that others may use. Both nil: there are none.
+	observeLoad func(time.Duration) // of each load
+	// fetch returns what the shared store holds, or nil, and share stores a value there.
+	// Both nil: values in the shared store are not used.
 	fetch func(ctx context.Context, id string) *l1.Value[T]
 	share func(v *l1.Value[T])
 }
 
 // get returns what is known of id; value.found is false if it does not exist.
-// The id may be borrowed; the value may stand in into, where that is not nil.
+// The id may be borrowed; the value may be in into, where that is not nil.
 func (r *reader[T]) get(ctx context.Context, id string, into *l1.Value[T]) (*l1.Value[T], authz.Layer, error) {
 	now := r.clock.Monotonic()
 	v, valid := r.lookup(id, now, into)
 	if valid {
 		r.counts.local(v.Found)
-		r.ahead(id, v, now)
+		r.refreshAhead(id, v, now)
 		return v, authz.LayerLocal, nil
 	}
 	if v == nil && r.screen != nil {
 		switch r.screen(ctx, id) {
-		case screenAbsent:
+		case screenUnknown:
 			r.counts.local(false)
 			return &r.nothing, authz.LayerLocal, nil
 		case screenThrottled:
@@ -91,11 +89,11 @@ func (r *reader[T]) get(ctx context.Context, id string, into *l1.Value[T]) (*l1.
 	return r.ask(ctx, strings.Clone(id), v)
 }
 
-// lookup finds id in L1: nil if what is there can't be believed at all, and
-// valid if it can be without asking the database.
+// lookup finds id in L1: nil if what is there may not be used at all, and valid if it may
+// be used without asking the database.
 func (r *reader[T]) lookup(id string, now time.Duration, into *l1.Value[T]) (v *l1.Value[T], valid bool) {
 	if v = r.present.Get(id, into); v == nil {
-		v = r.absent.Get(id, into)
+		v = r.negative.Get(id, into)
 	}
 	if v == nil || now >= v.UsableUntil || !r.deliverable(id, v) {
 		return nil, false
@@ -131,7 +129,7 @@ func (r *reader[T]) ask(ctx context.Context, id string, known *l1.Value[T]) (*l1
 		if flight == nil {
 			return v, authz.LayerLocal, nil
 		}
-		wait, cancel := r.waiting(ctx, known != nil)
+		wait, cancel := r.limitWait(ctx, known != nil)
 		v, err := flight.wait(wait)
 		left := wait.Err() != nil
 		cancel()
@@ -151,7 +149,7 @@ func (r *reader[T]) ask(ctx context.Context, id string, known *l1.Value[T]) (*l1
 		case errors.Is(err, authz.ErrUnreadable):
 			return nil, authz.LayerNone, err
 		}
-		if left && !r.missed(flight) {
+		if left && !r.countsAsOutage(flight) {
 			return nil, authz.LayerNone, err
 		}
 		if known != nil && r.mayFallBack(id, known) {
@@ -162,9 +160,9 @@ func (r *reader[T]) ask(ctx context.Context, id string, known *l1.Value[T]) (*l1
 	return nil, authz.LayerNone, failure
 }
 
-// missed takes in that a waiter left a flight, and tells whether the database
-// counts as away.
-func (r *reader[T]) missed(f *flight[*l1.Value[T]]) bool {
+// countsAsOutage is called when a waiter left a flight. It reports whether the database
+// counts as away, and records that.
+func (r *reader[T]) countsAsOutage(f *flight[*l1.Value[T]]) bool {
 	now := r.clock.Monotonic()
 	if now-f.began < outageWait && !r.outage.Down.Load() {
 		return false
@@ -173,15 +171,15 @@ func (r *reader[T]) missed(f *flight[*l1.Value[T]]) bool {
 	return true
 }
 
-// mayFallBack tells whether a value may be served with the database away: only
-// what exists, since "unknown" is then nothing that anybody can say.
+// mayFallBack reports whether a value may be served with the database away: only what
+// exists, since "no such key" can't be known then.
 func (r *reader[T]) mayFallBack(id string, v *l1.Value[T]) bool {
 	now := r.clock.Monotonic()
 	return v.Found && now < v.UsableUntil && r.lease.WithinMaxStale(now) && r.deliverable(id, v)
 }
 
-// waiting shortens ctx for one flight of a look-up that need not wait to the end.
-func (r *reader[T]) waiting(ctx context.Context, known bool) (context.Context, context.CancelFunc) {
+// limitWait shortens ctx for one flight of a look-up that need not wait to the end.
+func (r *reader[T]) limitWait(ctx context.Context, known bool) (context.Context, context.CancelFunc) {
 	if !known {
 		return ctx, func() {}
 	}
@@ -192,9 +190,8 @@ func (r *reader[T]) waiting(ctx context.Context, known bool) (context.Context, c
 	return context.WithTimeout(ctx, wait)
 }
 
-// ahead makes a value that is near its end be read anew, once, without anybody
-// waiting for it.
-func (r *reader[T]) ahead(id string, v *l1.Value[T], now time.Duration) {
+// refreshAhead has a value that is near its end read again, once, in the background.
+func (r *reader[T]) refreshAhead(id string, v *l1.Value[T], now time.Duration) {
 	if now < v.Expires-r.ttl/refreshShare || !v.Found || !v.Refreshing.CompareAndSwap(false, true) || !r.present.Claim(id, v) {
 		return
 	}
@@ -205,8 +202,8 @@ func (r *reader[T]) ahead(id string, v *l1.Value[T], now time.Duration) {
 		func(v *l1.Value[T]) { r.keep(id, v) })
 }
 
-// read is one flight: to the shared store, then to the database. With the lease
-// running, what the shared store brings and nothing newer is known of is enough;
+// read is one flight: to the shared store, then to the database. Under a fresh
+// lease, what the shared store returns and nothing newer is known of is enough;
 // without it, it is what remains if the database is away.
 func (r *reader[T]) read(ctx context.Context, id string) (*l1.Value[T], error) {
 	now := r.clock.Monotonic()
@@ -214,7 +211,7 @@ func (r *reader[T]) read(ctx context.Context, id string) (*l1.Value[T], error) {
 		return r.readDatabase(ctx, id)
 	}
 	if known, _ := r.lookup(id, now, nil); !r.lease.Fresh(now) && known != nil && r.mayFallBack(id, known) {
-		return r.readDatabase(ctx, id) // whoever waits has something to fall back on
+		return r.readDatabase(ctx, id) // the caller has something to fall back on
 	}
 	v := r.fetch(ctx, id)
 	if v == nil || !r.deliverable(id, v) {
@@ -237,11 +234,11 @@ func (r *reader[T]) read(ctx context.Context, id string) (*l1.Value[T], error) {
 // readDatabase asks the database alone.
 func (r *reader[T]) readDatabase(ctx context.Context, id string) (*l1.Value[T], error) {
 	v := &l1.Value[T]{}
-	v.Seq, v.Generation = r.recent.Begin()
+	v.Seq, v.Generation = r.window.Begin()
 	v.AsOf = r.clock.Monotonic()
 	v.OutsideLease = !r.lease.Fresh(v.AsOf)
-	data, version, err := r.load(ctx, id)
-	r.took(r.clock.Monotonic() - v.AsOf)
+	data, version, err := r.database.load(ctx, id)
+	r.observeLoad(r.clock.Monotonic() - v.AsOf)
 	switch {
 	case err == nil:
 		v.Found, v.Version, v.Data = true, version, data
@@ -257,13 +254,13 @@ func (r *reader[T]) readDatabase(ctx context.Context, id string) (*l1.Value[T], 
 	}
 	r.outage.RecordAnswer()
 	r.counts.database(v.Found)
-	r.limit(v)
+	r.setLifetime(v)
 	return v, nil
 }
 
-// limit sets how long a value lives: counted from when the database was asked,
-// whoever asked it.
-func (r *reader[T]) limit(v *l1.Value[T]) {
+// setLifetime sets how long a value lives: counted from when the database was asked,
+// whichever replica asked.
+func (r *reader[T]) setLifetime(v *l1.Value[T]) {
 	ttl := r.ttl
 	if !v.Found {
 		ttl = r.negativeTTL
@@ -274,28 +271,28 @@ func (r *reader[T]) limit(v *l1.Value[T]) {
 
 // keep stores what a flight brought, unless that is stale already.
 func (r *reader[T]) keep(id string, v *l1.Value[T]) {
-	if !r.recent.Fresh(freshness.Topic{Subject: r.subject, ID: id}, &v.Stamp) {
+	if !r.window.Fresh(freshness.Topic{Subject: r.subject, ID: id}, &v.Stamp) {
 		return
 	}
 	if v.Found {
-		r.absent.Drop(id)
+		r.negative.Drop(id)
 		r.present.Put(id, v)
 		if r.share != nil && !v.Shared && !v.OutsideLease {
 			r.share(v)
 		}
 	} else {
 		r.present.Drop(id)
-		r.absent.Put(id, v)
+		r.negative.Put(id, v)
 	}
 }
 
-// drop removes id and tells whether it was there.
+// drop removes id and reports whether it was there.
 func (r *reader[T]) drop(id string) bool {
-	present, absent := r.present.Drop(id), r.absent.Drop(id)
+	present, absent := r.present.Drop(id), r.negative.Drop(id)
 	return present || absent
 }
 
-// dropWhere removes what matches; absences are not asked, having no data.
+// dropWhere removes what matches; negative entries have no data and stay.
 func (r *reader[T]) dropWhere(match func(data *T) bool) int {
 	return r.present.DropWhere(func(v *l1.Value[T]) bool { return match(&v.Data) })
 }
@@ -303,7 +300,7 @@ func (r *reader[T]) dropWhere(match func(data *T) bool) int {
 // dropAll empties the name space.
 func (r *reader[T]) dropAll() int {
 	all := func(*l1.Value[T]) bool { return true }
-	return r.present.DropWhere(all) + r.absent.DropWhere(all)
+	return r.present.DropWhere(all) + r.negative.DropWhere(all)
 }
 
 // jittered takes up to a tenth off a lifetime, so that what was filled together

@@ -20,9 +20,9 @@ func sealingOf(t *testing.T, letters string) (keys seal.Keys) {
 	return keys
 }
 
-// TestSealingConflicts_ByWhatOthersHave: each has to open what the other one seals; old
+// TestSealingConflicts_ByTheKeysThatOthersHave: each has to open what the other one seals; old
 // figures are of replicas that are gone.
-func TestSealingConflicts_ByWhatOthersHave(t *testing.T) {
+func TestSealingConflicts_ByTheKeysThatOthersHave(t *testing.T) {
 	now := time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
 	for name, c := range map[string]struct {
 		own, other string

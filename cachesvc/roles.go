@@ -17,7 +17,7 @@ func (s *Service) RoleScopes(ctx context.Context, rec *authz.Record, need authz.
 	return scopes, err
 }
 
-// RoleScopesFrom is RoleScopes that tells the farthest layer that it asked.
+// RoleScopesFrom is RoleScopes, and also returns the farthest layer that it asked.
 func (s *Service) RoleScopesFrom(ctx context.Context, rec *authz.Record, need authz.Need) (authz.Scopes, authz.Layer, error) {
 	if scopes, ok := s.localRoleScopes(rec.Roles); ok {
 		return scopes, authz.LayerLocal, nil
@@ -52,7 +52,7 @@ func (s *Service) localRoleScopes(roles []string) (all authz.Scopes, ok bool) {
 		if !valid {
 			return nil, false
 		}
-		s.roles.ahead(name, v, now)
+		s.roles.refreshAhead(name, v, now)
 		switch {
 		case !v.Found:
 		case i == 0:
@@ -74,18 +74,4 @@ func unionOf(roles []*l1.Value[authz.Role]) (all authz.Scopes) {
 		}
 	}
 	return all
-}
-
-// loadRole is one look-up in the database.
-func loadRole(db Roles) func(context.Context, string) (authz.Role, uint64, error) {
-	return func(ctx context.Context, name string) (authz.Role, uint64, error) {
-		roles, err := db.Roles(ctx, []string{name})
-		switch {
-		case err != nil:
-			return authz.Role{}, 0, err
-		case len(roles) == 0:
-			return authz.Role{}, 0, authz.ErrNotFound
-		}
-		return roles[0], roles[0].Version, nil
-	}
 }

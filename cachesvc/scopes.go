@@ -17,8 +17,8 @@ import (
 const (
 	// scopeKeys is the name space of the scope cache: what a key's roles allow,
 	// under apikey:scope:<key id>:<resource>:<action>. It answers where a role is
-	// not in L1, and denials too. Like all that decides, it is believed only if
-	// it is sealed.
+	// not in L1, and denials too. Like all that decides, it is trusted only if it
+	// is sealed.
 	scopeKeys = "apikey:scope:"
 
 	// scopeLimit is how many answers are kept of one key: clients choose the
@@ -41,7 +41,7 @@ type sharedScopes struct {
 }
 
 // scopeKey names an answer; false where it can't be in the scope cache: the
-// shared store is not believed, the own scopes are enough, or a resource has a
+// shared store is not trusted, the own scopes are enough, or a resource has a
 // value of the request in it, of which there may be any number.
 func (s *Service) scopeKey(rec *authz.Record, need authz.Need) (string, bool) {
 	if s.shared == nil || need.Resource == "" || need.Captured || len(*s.sealing.Load()) == 0 || !s.trust.lease.Fresh(s.trust.clock.Monotonic()) {
@@ -53,7 +53,7 @@ func (s *Service) scopeKey(rec *authz.Record, need authz.Need) (string, bool) {
 // fetchScopes asks the scope cache.
 func (s *Service) fetchScopes(ctx context.Context, key string, rec *authz.Record, need authz.Need) (authz.Scopes, bool) {
 	epoch := s.epoch()
-	_, generation := s.trust.recent.Begin()
+	_, generation := s.trust.window.Begin()
 	data, found, err := s.shared.Get(ctx, key)
 	if err != nil || !found {
 		s.sharedCounts.scopeMisses.Add(1)
@@ -62,7 +62,7 @@ func (s *Service) fetchScopes(ctx context.Context, key string, rec *authz.Record
 	var v sharedScopes
 	if _, err := seal.Open(*s.sealing.Load(), key, data, &v, &v.Sealed); err != nil {
 		s.sharedCounts.scopeMisses.Add(1)
-		s.refused("scope", rec.ID, err)
+		s.recordRefusal("scope", rec.ID, err)
 		return nil, false
 	}
 	if v.Epoch != epoch || !v.answers(rec, need) || !s.scopesFresh(&v, generation) {
@@ -73,15 +73,14 @@ func (s *Service) fetchScopes(ctx context.Context, key string, rec *authz.Record
 	return v.Scopes, true
 }
 
-// answers tells whether the answer is to this question about this very version
-// of the key.
+// answers reports whether the answer is to this question about this version of the key.
 func (v *sharedScopes) answers(rec *authz.Record, need authz.Need) bool {
 	return v.KeyID == rec.ID && v.Version == rec.Version && v.Resource == need.Resource && v.Action == need.Action &&
 		v.Allowed == v.Scopes.Allows(need.Resource, need.Action) &&
 		slices.Equal(slices.Sorted(maps.Keys(v.Roles)), slices.Compact(slices.Sorted(slices.Values(rec.Roles))))
 }
 
-// scopesFresh tells whether nothing newer is known of any of the roles.
+// scopesFresh reports whether nothing newer is known of any of the roles.
 func (s *Service) scopesFresh(v *sharedScopes, generation uint64) bool {
 	asOf, now := s.trust.readAt(v.AsOf), s.trust.clock.Monotonic()
 	if now >= asOf+s.scopeTTL || !s.trust.lease.Fresh(now) {
@@ -96,13 +95,13 @@ func (s *Service) scopesFresh(v *sharedScopes, generation uint64) bool {
 	return true
 }
 
-// shareScopes writes an answer behind the caller's back.
+// shareScopes writes an answer in the background.
 func (s *Service) shareScopes(key string, rec *authz.Record, need authz.Need, roles []*l1.Value[authz.Role], scopes authz.Scopes) {
 	v := &sharedScopes{KeyID: rec.ID, Resource: need.Resource, Action: need.Action, Allowed: scopes.Allows(need.Resource, need.Action),
 		Scopes: scopes, Version: rec.Version, Roles: make(map[string]uint64, len(roles))}
 	asOf := s.trust.clock.Monotonic()
 	for i, role := range roles {
-		if !s.trust.recent.SameGeneration(role.Generation) {
+		if !s.trust.window.SameGeneration(role.Generation) {
 			return
 		}
 		v.Roles[rec.Roles[i]] = role.Version

@@ -31,12 +31,12 @@ type Service struct {
 	roles *reader[authz.Role]
 	lists store.Store // lists of users' keys, where they are kept in process
 	usage *usage.Recorder
-	// shared and what rings through it are nil without Redis.
-	shared  *remote.Client
-	bells   *bells
-	sealing atomic.Pointer[seal.Keys]
-	warm    *warmer
-	monitor *monitor
+	// shared and notifier are nil without Redis.
+	shared   *remote.Client
+	notifier *notifier
+	sealing  atomic.Pointer[seal.Keys]
+	warm     *warmer
+	monitor  *monitor
 	// members is nil where the configuration names none.
 	members *membership
 	inquiry *inquiry // nil as members is
@@ -48,11 +48,11 @@ type Service struct {
 	poll        time.Duration
 	retention   time.Duration
 
-	feed  feedPosition
-	bell  chan struct{}
-	ready chan struct{}
-	bulk  int // bulkChanges, but in tests
-	told  stateLog
+	feed   feedState
+	wake   chan struct{}
+	ready  chan struct{}
+	bulk   int // bulkChanges, but in tests
+	states stateLog
 
 	listCounts   counts
 	sharedCounts sharedCounts
@@ -86,24 +86,24 @@ func newService(c Config, options ...option) (*Service, error) {
 	s := &Service{
 		shared: sharedStore,
 		db:     c.Database, log: c.Logger, trust: t,
-		keys:  newReader(c, t, freshness.SubjectKey, c.MaxKeys, l1.NewKeyCodec(), loadKey(c.Database)),
-		roles: newReader(c, t, freshness.SubjectRole, c.MaxRoles, l1.RoleCodec{}, loadRole(c.Database)),
+		keys:  newReader(c, t, freshness.SubjectKey, c.MaxKeys, l1.NewKeyCodec(), keyLoader{c.Database}),
+		roles: newReader(c, t, freshness.SubjectRole, c.MaxRoles, l1.RoleCodec{}, roleLoader{c.Database}),
 		lists: lists,
 		usage: usage.New(usage.Config{Sink: c.Database, Remote: sharedStore, Source: c.Instance, FlushEvery: c.FlushEvery, CollectEvery: c.CollectEvery, Threshold: c.FlushAt,
 			MaxKeys: c.MaxKeys, SpoolDir: c.SpoolDir, SpoolBytes: c.SpoolBytes, Now: c.Now, Logger: c.Logger}),
 		instance: c.Instance, maxKeys: c.MaxKeys, scopeTTL: c.ScopeTTL, userListTTL: c.UserListTTL, poll: c.Poll, retention: c.Retention,
-		bell: make(chan struct{}, 1), ready: make(chan struct{}), bulk: bulkChanges,
+		wake: make(chan struct{}, 1), ready: make(chan struct{}), bulk: bulkChanges,
 	}
 	s.SetSealing(c.Sealing)
 	if s.shared != nil {
 		s.shared.Filter = s.underLimit
-		s.bells = newBells(s.shared, c.Instance)
+		s.notifier = newNotifier(s.shared, c.Instance)
 		s.keys.fetch, s.keys.share = s.fetchKey, s.shareKey
 	}
 	s.warm = newWarmer(c)
 	s.monitor = newMonitor(c.Monitor)
 	if c.Members != nil {
-		s.inquiry = newInquiry(t, s.Ring)
+		s.inquiry = newInquiry(t, s.Wake)
 		s.members = newMembership(c.Members, t, c.Logger, s.inquiry.await)
 		s.keys.screen = s.members.screen
 	}
@@ -119,20 +119,20 @@ func newService(c Config, options ...option) (*Service, error) {
 	return s, nil
 }
 
-func newReader[T any](c Config, t *trust, about freshness.Subject, limit int, by l1.Codec[T], load func(context.Context, string) (T, uint64, error)) *reader[T] {
+func newReader[T any](c Config, t *trust, about freshness.Subject, limit int, by l1.Codec[T], database loader[T]) *reader[T] {
 	return &reader[T]{
 		trust: t, subject: about,
-		present: l1.NewTable(limit, c.MaxBytes, l1.HotValues, by), absent: l1.NewTable(c.MaxNegative, c.MaxBytes, l1.HotNegativeValues, by),
+		present: l1.NewTable(limit, c.MaxBytes, l1.HotValues, by), negative: l1.NewTable(c.MaxNegative, c.MaxBytes, l1.HotNegativeValues, by),
 		flights: newFlights[*l1.Value[T]](c.FlightBudget, t.clock),
 		ttl:     c.ValidationTTL, negativeTTL: c.NegativeTTL, maxStale: c.MaxStale, wait: c.LookupWait, jitter: c.Jitter,
-		load: load,
+		database: database,
 	}
 }
 
 // Run reads the change feed and writes usage until ctx ends, and then waits for
 // look-ups on their way. Without it every look-up goes to the database. ctx
 // should end after the last check was answered; then [Service.Flush] is due. The
-// error is always nil: whatever fails is tried again, and told by Status.
+// error is always nil: whatever fails is tried again, and Status shows it.
 func (s *Service) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	running.Go(func() { s.followFeed(ctx) })
@@ -143,8 +143,8 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	if s.shared != nil {
 		running.Go(func() { s.shared.Run(ctx) })
-		running.Go(func() { s.bells.run(ctx) })
-		running.Go(func() { s.listen(ctx) })
+		running.Go(func() { s.notifier.run(ctx) })
+		running.Go(func() { s.listenForChanges(ctx) })
 	}
 	running.Go(func() { s.keepWarm(ctx) })
 	running.Go(func() { s.watch(ctx) })
@@ -158,8 +158,8 @@ func (s *Service) Run(ctx context.Context) error {
 // last flush costs no allocation. Safe for concurrent use.
 func (s *Service) Used(keyID string, at time.Time) { s.usage.Used(keyID, at) }
 
-// Flush brings all that was counted to the database, and what it does not take to
-// Redis or a file, from where it is brought later. To be called at shutdown, when
+// Flush writes all that was counted to the database, and what it does not take to
+// Redis or a file, from where it is written later. To be called at shutdown, when
 // no more checks come. An error means that uses are in memory alone; the call may
 // be repeated.
 func (s *Service) Flush(ctx context.Context) error { return s.usage.Flush(ctx) }

@@ -45,7 +45,7 @@ func pair(t *testing.T, edit func(*Config), test func(t *testing.T, db *cachetes
 	})
 }
 
-func TestOneReplicasReadIsTheOthersHit(t *testing.T) {
+func TestShared_OneReplicasReadIsTheOthersHit(t *testing.T) {
 	pair(t, nil, func(t *testing.T, db *cachetest.Database, _ [2]*cachetest.Connection, w [2]*cachetest.Wire, s [2]*Service) {
 		wantEntry(t, s[0], "k", true, authz.LayerDatabase)
 		synctest.Wait()
@@ -62,7 +62,7 @@ func TestOneReplicasReadIsTheOthersHit(t *testing.T) {
 	})
 }
 
-func TestTheValueInRedisHasItsPlaceItsLifetimeAndNoDigest(t *testing.T) {
+func TestShared_AValueHasItsNameItsLifetimeAndNoDigest(t *testing.T) {
 	pair(t, nil, func(t *testing.T, _ *cachetest.Database, _ [2]*cachetest.Connection, w [2]*cachetest.Wire, s [2]*Service) {
 		wantEntry(t, s[0], "k", true, authz.LayerDatabase)
 		synctest.Wait()
@@ -90,7 +90,7 @@ func TestTheValueInRedisHasItsPlaceItsLifetimeAndNoDigest(t *testing.T) {
 	})
 }
 
-func TestAnAgeIsCountedFromTheDatabaseThroughAllLayers(t *testing.T) {
+func TestShared_AnAgeIsCountedFromTheDatabaseThroughAllLayers(t *testing.T) {
 	pair(t, nil, func(t *testing.T, db *cachetest.Database, _ [2]*cachetest.Connection, _ [2]*cachetest.Wire, s [2]*Service) {
 		wantEntry(t, s[0], "k", true, authz.LayerDatabase)
 		time.Sleep(DefaultValidationTTL / 2)
@@ -106,7 +106,7 @@ func TestAnAgeIsCountedFromTheDatabaseThroughAllLayers(t *testing.T) {
 	})
 }
 
-func TestAnUnsealedRedisIsNotBelieved(t *testing.T) {
+func TestShared_AnUnsealedRedisIsNotTrusted(t *testing.T) {
 	pair(t, func(c *Config) { c.Sealing = nil }, func(t *testing.T, db *cachetest.Database, _ [2]*cachetest.Connection, w [2]*cachetest.Wire, s [2]*Service) {
 		wantEntry(t, s[0], "k", true, authz.LayerDatabase)
 		synctest.Wait()
@@ -117,9 +117,9 @@ func TestAnUnsealedRedisIsNotBelieved(t *testing.T) {
 	})
 }
 
-// TestEveryFieldOfAValueIsSealed alters one field after another, adds one, and
+// TestShared_EveryFieldOfAValueIsSealed alters one field after another, adds one, and
 // takes one away.
-func TestEveryFieldOfAValueIsSealed(t *testing.T) {
+func TestShared_EveryFieldOfAValueIsSealed(t *testing.T) {
 	keys := seal.Keys{sealingKey(t, 1)}
 	full := &l1.Credential{
 		Record: authz.Record{
@@ -210,7 +210,7 @@ func removeField(data []byte, name string, value json.RawMessage) []byte {
 	return out
 }
 
-func TestSealingKeysRotateWithoutAGap(t *testing.T) {
+func TestSetSealing_KeysRotateWithoutAGap(t *testing.T) {
 	pair(t, nil, func(t *testing.T, db *cachetest.Database, _ [2]*cachetest.Connection, _ [2]*cachetest.Wire, s [2]*Service) {
 		before, after := sealingKey(t, 1), sealingKey(t, 2)
 		wantEntry(t, s[0], "k", true, authz.LayerDatabase)
@@ -222,12 +222,12 @@ func TestSealingKeysRotateWithoutAGap(t *testing.T) {
 		synctest.Wait()
 		wantEntry(t, s[0], "k", true, authz.LayerDatabase)
 		synctest.Wait()
-		s[1].heard([]byte(`{"prefixes":["k"]}`))
+		s[1].receive([]byte(`{"prefixes":["k"]}`))
 		wantEntry(t, s[1], "k", true, authz.LayerRedis)
 	})
 }
 
-func TestARevocationReachesTheOtherReplicaByDoorbell(t *testing.T) {
+func TestNotifier_ARevocationReachesTheOtherReplica(t *testing.T) {
 	pair(t, nil, func(t *testing.T, db *cachetest.Database, _ [2]*cachetest.Connection, w [2]*cachetest.Wire, s [2]*Service) {
 		for i := range s {
 			_, _ = s[i].Lookup(t.Context(), "k", nil)
@@ -242,7 +242,7 @@ func TestARevocationReachesTheOtherReplicaByDoorbell(t *testing.T) {
 	})
 }
 
-func TestWhatRedisHoldsIsNotBelievedAgainstTheFeed(t *testing.T) {
+func TestShared_AValueIsNotTrustedAgainstTheFeed(t *testing.T) {
 	pair(t, nil, func(t *testing.T, db *cachetest.Database, _ [2]*cachetest.Connection, w [2]*cachetest.Wire, s [2]*Service) {
 		wantEntry(t, s[0], "k", true, authz.LayerDatabase)
 		synctest.Wait()
@@ -258,7 +258,7 @@ func TestWhatRedisHoldsIsNotBelievedAgainstTheFeed(t *testing.T) {
 	})
 }
 
-func TestAnOldEpochInRedisIsAMiss(t *testing.T) {
+func TestShared_AnOldEpochIsAMiss(t *testing.T) {
 	pair(t, nil, func(t *testing.T, db *cachetest.Database, _ [2]*cachetest.Connection, w [2]*cachetest.Wire, s [2]*Service) {
 		restore := db.Backup()
 		wantEntry(t, s[0], "k", true, authz.LayerDatabase)
@@ -271,7 +271,7 @@ func TestAnOldEpochInRedisIsAMiss(t *testing.T) {
 	})
 }
 
-func TestWithTheDatabaseAwayRedisServesUntilTheLimit(t *testing.T) {
+func TestShared_ServesUntilTheLimitWithTheDatabaseAway(t *testing.T) {
 	pair(t, nil, func(t *testing.T, _ *cachetest.Database, c [2]*cachetest.Connection, _ [2]*cachetest.Wire, s [2]*Service) {
 		wantEntry(t, s[0], "k", true, authz.LayerDatabase)
 		synctest.Wait()
@@ -288,7 +288,7 @@ func TestWithTheDatabaseAwayRedisServesUntilTheLimit(t *testing.T) {
 	})
 }
 
-func TestADeadRedisIsWaitedForOnceAndThenLeftAlone(t *testing.T) {
+func TestShared_ADeadRedisIsWaitedForOnce(t *testing.T) {
 	var log bytes.Buffer
 	logger := slog.New(slog.NewTextHandler(&log, nil)) // one: the replicas take turns
 	quiet := func(c *Config) { c.Logger = logger }
@@ -334,7 +334,7 @@ type oom struct{}
 func (oom) Error() string { return "OOM command not allowed when used memory > 'maxmemory'." }
 func (oom) RedisError()   {}
 
-func TestAFullRedisGoesOnServing(t *testing.T) {
+func TestShared_AFullRedisGoesOnServing(t *testing.T) {
 	pair(t, nil, func(t *testing.T, db *cachetest.Database, _ [2]*cachetest.Connection, w [2]*cachetest.Wire, s [2]*Service) {
 		wantEntry(t, s[0], "k", true, authz.LayerDatabase)
 		synctest.Wait()
@@ -360,7 +360,7 @@ func TestAFullRedisGoesOnServing(t *testing.T) {
 	})
 }
 
-func TestScopeAnswersHoldWhatTheDatabaseSays(t *testing.T) {
+func TestScopeAnswers_HoldWhatTheDatabaseHolds(t *testing.T) {
 	pair(t, nil, func(t *testing.T, db *cachetest.Database, _ [2]*cachetest.Connection, w [2]*cachetest.Wire, s [2]*Service) {
 		read := authz.Scopes{{Resource: "orders", Actions: []string{"read"}}}
 		db.CommitRole("reader", read)
@@ -392,10 +392,10 @@ func TestScopeAnswersHoldWhatTheDatabaseSays(t *testing.T) {
 	})
 }
 
-// TestCachedAndUncachedScopesDecideAlike: random roles and questions, asked of a
+// TestScopeAnswers_CachedAndUncachedDecideAlike: random roles and questions, asked of a
 // service that computes each answer and of one that takes it from the scope
 // cache, while roles change.
-func TestCachedAndUncachedScopesDecideAlike(t *testing.T) {
+func TestScopeAnswers_CachedAndUncachedDecideAlike(t *testing.T) {
 	pair(t, nil, func(t *testing.T, db *cachetest.Database, _ [2]*cachetest.Connection, _ [2]*cachetest.Wire, s [2]*Service) {
 		r := rand.New(rand.NewPCG(1, 2))
 		resources, actions := []string{"*", "orders", "orders/7", "orders/*", "invoices", "invoices/eu"}, []string{"*", "read", "write"}
@@ -452,7 +452,7 @@ func TestCachedAndUncachedScopesDecideAlike(t *testing.T) {
 	})
 }
 
-func TestScopeAnswersAreCappedForEachKey(t *testing.T) {
+func TestScopeAnswers_AreLimitedForEachKey(t *testing.T) {
 	pair(t, nil, func(t *testing.T, db *cachetest.Database, _ [2]*cachetest.Connection, w [2]*cachetest.Wire, s [2]*Service) {
 		db.CommitRole("reader", nil)
 		rec := &authz.Record{ID: "id-k", UserID: "user-k", Version: 1, Roles: []string{"reader"}}
@@ -469,7 +469,7 @@ func TestScopeAnswersAreCappedForEachKey(t *testing.T) {
 	})
 }
 
-func TestAUsersListIsSharedAndDroppedByAnybodysChange(t *testing.T) {
+func TestUserKeys_AreSharedAndDroppedByAnyReplicasChange(t *testing.T) {
 	pair(t, nil, func(t *testing.T, db *cachetest.Database, _ [2]*cachetest.Connection, _ [2]*cachetest.Wire, s [2]*Service) {
 		time.Sleep(DefaultPoll)
 		synctest.Wait()
@@ -495,7 +495,7 @@ func TestAUsersListIsSharedAndDroppedByAnybodysChange(t *testing.T) {
 	})
 }
 
-func TestTheMonitorsWarnOnceAndSayWhy(t *testing.T) {
+func TestLook_WarnsOnceWithTheReason(t *testing.T) {
 	var log bytes.Buffer
 	logger := slog.New(slog.NewTextHandler(&log, nil)) // one: the replicas take turns
 	edit := func(c *Config) {
@@ -553,7 +553,7 @@ func TestTheMonitorsWarnOnceAndSayWhy(t *testing.T) {
 	})
 }
 
-func TestARequestedInvalidationReachesAllReplicas(t *testing.T) {
+func TestInvalidate_ReachesAllReplicas(t *testing.T) {
 	for _, target := range []Target{{Key: "k"}, {Key: "id-k"}, {User: "user-k"}, {Tag: "apikey-validation"}, {Tag: "apikey-id-k"}, {All: true}} {
 		pair(t, nil, func(t *testing.T, db *cachetest.Database, _ [2]*cachetest.Connection, _ [2]*cachetest.Wire, s [2]*Service) {
 			for i := range s {

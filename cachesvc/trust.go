@@ -9,7 +9,7 @@ import (
 // trust decides whether a value may be used. All readers of a service share one.
 type trust struct {
 	clock  *freshness.Clock
-	recent *freshness.Window
+	window *freshness.Window
 	lease  *freshness.Lease
 	outage freshness.Outage
 	seams
@@ -21,12 +21,12 @@ type trust struct {
 type seams struct {
 	fresh    func(freshness.Topic, *freshness.Stamp) bool // asked at each delivery
 	renew    func(start time.Duration)                    // extends the lease after a complete feed read
-	learnAll func(now time.Duration)                      // takes in a bulk change
+	learnAll func(now time.Duration)                      // records a bulk change
 	readAt   func(database time.Time) (at time.Duration)  // of a value that another replica has read
 }
 
 func newTrust(c Config) *trust {
-	t := &trust{clock: freshness.NewClock(c.Now), recent: freshness.NewWindow(c.Retention), lease: freshness.NewLease(c.Lease, c.MaxStale)}
-	t.seams = seams{fresh: t.recent.Fresh, renew: t.lease.Renew, learnAll: t.recent.LearnAll, readAt: t.clock.MonotonicAt}
+	t := &trust{clock: freshness.NewClock(c.Now), window: freshness.NewWindow(c.Retention), lease: freshness.NewLease(c.Lease, c.MaxStale)}
+	t.seams = seams{fresh: t.window.Fresh, renew: t.lease.Renew, learnAll: t.window.LearnAll, readAt: t.clock.MonotonicAt}
 	return t
 }

@@ -21,8 +21,8 @@ const (
 // userList is a list of a user's keys as it is stored, in the process or in the
 // shared store. Lists are for people: no decision rests on them.
 type userList struct {
-	Keys  []*sharedKey `json:"keys"`
-	Place uint64       `json:"place"` // of the feed, before the list was read
+	Keys     []*sharedKey `json:"keys"`
+	Position uint64       `json:"place"` // of the feed, before the list was read
 	source
 }
 
@@ -38,14 +38,14 @@ func (s *Service) UserKeys(ctx context.Context, user string, load func(context.C
 	s.listCounts.localMiss.Add(1)
 	list := userList{}
 	asOf := s.trust.clock.Monotonic()
-	list.Epoch, list.Place = s.feedPlace()
+	list.Epoch, list.Position = s.feedPosition()
 	list.AsOf = s.trust.clock.DatabaseTime(asOf)
-	_, generation := s.trust.recent.Begin()
+	_, generation := s.trust.window.Begin()
 	records, err := load(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if len(records) <= userListLimit && s.trust.lease.Fresh(asOf) && s.trust.recent.SameGeneration(generation) {
+	if len(records) <= userListLimit && s.trust.lease.Fresh(asOf) && s.trust.window.SameGeneration(generation) {
 		for i := range records {
 			list.Keys = append(list.Keys, newSharedKey(&records[i], source{}))
 		}
@@ -58,7 +58,7 @@ func (s *Service) cachedUserList(ctx context.Context, user, key string) ([]authz
 	if !s.trust.lease.Fresh(s.trust.clock.Monotonic()) {
 		return nil, false
 	}
-	epoch, _ := s.feedPlace()
+	epoch, _ := s.feedPosition()
 	var data []byte
 	var found bool
 	err := s.onLists(ctx, remote.OpGet, func(ctx context.Context, lists store.Store) (err error) {
@@ -74,7 +74,7 @@ func (s *Service) cachedUserList(ctx context.Context, user, key string) ([]authz
 		return nil, false
 	}
 	asOf, now := s.trust.readAt(list.AsOf), s.trust.clock.Monotonic()
-	if list.Epoch != epoch || now >= asOf+s.userListTTL || s.trust.recent.ListStale(user, list.Place, asOf) {
+	if list.Epoch != epoch || now >= asOf+s.userListTTL || s.trust.window.ListStale(user, list.Position, asOf) {
 		return nil, false
 	}
 	records := make([]authz.Record, len(list.Keys))
@@ -94,7 +94,7 @@ func (s *Service) keepUserList(ctx context.Context, user, key string, list *user
 			})
 		})
 	}
-	if err != nil && !errors.Is(err, remote.ErrStore) && !errors.Is(err, remote.ErrBreakerOpen) { // those are told by the breaker
+	if err != nil && !errors.Is(err, remote.ErrStore) && !errors.Is(err, remote.ErrBreakerOpen) { // the breaker logs those
 		s.log.Warn("the list of a user's keys could not be cached", "error", err)
 	}
 }
@@ -111,7 +111,7 @@ func (s *Service) onLists(ctx context.Context, op string, call func(context.Cont
 const tagUserList = "apikey-users"
 
 // dropUserList drops the list that this process keeps; staleness does not rest
-// on it. The shared one is dropped with the doorbell (bell.go).
+// on it. The shared one is dropped with the notification (notify.go).
 func (s *Service) dropUserList(user string) int { return s.dropLists(tagUser + store.Identifier(user)) }
 func (s *Service) dropUserLists() int           { return s.dropLists(tagUserList) }
 
@@ -123,15 +123,14 @@ func (s *Service) dropLists(tag string) int {
 	return dropped
 }
 
-// feedPlace is where the feed stands, and the epoch that this belongs to; ""
-// before the first read.
-func (s *Service) feedPlace() (epoch string, place uint64) {
+// feedPosition returns the feed position and its epoch; "" before the first read.
+func (s *Service) feedPosition() (epoch string, place uint64) {
 	s.feed.mu.Lock()
 	defer s.feed.mu.Unlock()
 	return s.feed.epoch, s.feed.cursor.Seen.Below()
 }
 
 func (s *Service) epoch() string {
-	epoch, _ := s.feedPlace()
+	epoch, _ := s.feedPosition()
 	return epoch
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // Lookup finds the key with this prefix; a nil Record means that there is none.
-// An error means that nobody could be asked, or ctx's end. The prefix may be
+// An error means that no layer could answer, or ctx's end. The prefix may be
 // borrowed. Safe for concurrent use. With a scratch that was used before, a hit
 // in L1 does not allocate; without, one of a key that is not hot does, once or a
 // few times, by how much the key holds.
@@ -38,19 +38,11 @@ func scratchValue(s *authz.Scratch) *l1.Value[l1.Credential] {
 	return v
 }
 
-// loadKey is one look-up in the database.
-func loadKey(db Keys) func(context.Context, string) (l1.Credential, uint64, error) {
-	return func(ctx context.Context, prefix string) (l1.Credential, uint64, error) {
-		record, verifier, err := db.KeyByPrefix(ctx, prefix)
-		return l1.Credential{Record: record, Verifier: verifier}, record.Version, err
-	}
-}
-
 // validationKeys is the name space of keys in the shared store.
 const validationKeys = "apikey:validation:"
 
 // fetchKey asks the shared store for a key; nil for nothing there that may be
-// believed. It needs a clock that was set by the feed.
+// trusted. It needs a clock that was set by the feed.
 func (s *Service) fetchKey(ctx context.Context, prefix string) *l1.Value[l1.Credential] {
 	keys := s.sealing.Load()
 	if len(*keys) == 0 {
@@ -58,7 +50,7 @@ func (s *Service) fetchKey(ctx context.Context, prefix string) *l1.Value[l1.Cred
 	}
 	v := &l1.Value[l1.Credential]{}
 	epoch := s.epoch()
-	v.Seq, v.Generation = s.trust.recent.Begin()
+	v.Seq, v.Generation = s.trust.window.Begin()
 	data, found, err := s.shared.Get(ctx, validationKeys+prefix)
 	if err != nil {
 		s.sharedCounts.errors.Add(1)
@@ -71,12 +63,12 @@ func (s *Service) fetchKey(ctx context.Context, prefix string) *l1.Value[l1.Cred
 	c, from, err := decodeKey(*keys, prefix, data)
 	if err != nil {
 		s.sharedCounts.misses.Add(1)
-		s.refused("validation", prefix, err)
+		s.recordRefusal("validation", prefix, err)
 		return nil
 	}
 	v.Found, v.Shared, v.Version, v.Data = true, true, c.Record.Version, *c
 	v.AsOf = s.trust.readAt(from.AsOf)
-	s.keys.limit(v)
+	s.keys.setLifetime(v)
 	now := s.trust.clock.Monotonic()
 	if from.Epoch != epoch || now >= v.Expires || v.AsOf > now+freshness.AsOfSlack {
 		s.sharedCounts.misses.Add(1)
@@ -95,12 +87,12 @@ func (s *Service) shareKey(v *l1.Value[l1.Credential]) {
 }
 
 // sharedItem is a key for the shared store; false where its age or its epoch
-// can't be told.
+// is not known.
 func (s *Service) sharedItem(v *l1.Value[l1.Credential]) (store.Item, bool) {
 	now := s.trust.clock.Monotonic()
 	epoch := s.epoch()
 	ttl := jittered(s.keys.ttl, s.keys.jitter()) - (now - v.AsOf)
-	if epoch == "" || ttl <= 0 || !s.trust.lease.WithinMaxStale(now) || !s.trust.recent.SameGeneration(v.Generation) {
+	if epoch == "" || ttl <= 0 || !s.trust.lease.WithinMaxStale(now) || !s.trust.window.SameGeneration(v.Generation) {
 		return store.Item{}, false
 	}
 	data, err := encodeKey(*s.sealing.Load(), &v.Data, source{epoch, s.trust.clock.DatabaseTime(v.AsOf)})
@@ -112,13 +104,13 @@ func (s *Service) sharedItem(v *l1.Value[l1.Credential]) (store.Item, bool) {
 		Tags: []string{tagValidation, tagUser + store.Identifier(v.Data.Record.UserID), tagKey + v.Data.Record.ID}}, true
 }
 
-// refused counts and tells a value that is not what was sealed: somebody has
-// changed it, or a replica has another sealing key.
-func (s *Service) refused(namespace, id string, err error) {
-	if s.sharedCounts.refused.Add(1)%refusedLogged == 1 {
-		s.log.Warn("a value in Redis is not believed", "namespace", namespace, "id", id, "error", err, "so_far", s.sharedCounts.refused.Load())
+// recordRefusal counts and logs a value that is not what was sealed: a client has changed
+// it, or a replica has another sealing key.
+func (s *Service) recordRefusal(namespace, id string, err error) {
+	if s.sharedCounts.refused.Add(1)%refusalsLogged == 1 {
+		s.log.Warn("a value in Redis is not trusted", "namespace", namespace, "id", id, "error", err, "so_far", s.sharedCounts.refused.Load())
 	}
 }
 
-// refusedLogged: one in so many is logged.
-const refusedLogged = 1000
+// refusalsLogged: one in so many is logged.
+const refusalsLogged = 1000

@@ -54,7 +54,7 @@ func taking(before time.Duration) func() (time.Duration, time.Duration, error) {
 	return func() (time.Duration, time.Duration, error) { return before, 0, nil }
 }
 
-func TestTheSecondLookupIsAHit(t *testing.T) {
+func TestLookup_TheSecondOneIsAHit(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
@@ -67,7 +67,7 @@ func TestTheSecondLookupIsAHit(t *testing.T) {
 	})
 }
 
-func TestAValueEndsWithItsLifetime(t *testing.T) {
+func TestLookup_AValueEndsWithItsLifetime(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c, Jitter: func() float64 { return 0 }})
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
@@ -80,7 +80,7 @@ func TestAValueEndsWithItsLifetime(t *testing.T) {
 	})
 }
 
-func TestABurstOnAColdKeyIsOneQuery(t *testing.T) {
+func TestReader_ABurstOnAColdKeyIsOneQuery(t *testing.T) {
 	for _, prefix := range []string{"k", "none"} {
 		bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 			c.Lookup = taking(20 * time.Millisecond)
@@ -101,7 +101,7 @@ func TestABurstOnAColdKeyIsOneQuery(t *testing.T) {
 	}
 }
 
-func TestAMissThatComesLateToAFlightFindsItInL1(t *testing.T) {
+func TestReader_AMissJustAfterAFlightFindsItsValueInL1(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
@@ -112,7 +112,7 @@ func TestAMissThatComesLateToAFlightFindsItInL1(t *testing.T) {
 	})
 }
 
-func TestInAnOutageOneLookupWaitsAndTheOthersDoNot(t *testing.T) {
+func TestReader_InAnOutageOneLookupWaitsAndTheOthersDoNot(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
@@ -128,9 +128,9 @@ func TestInAnOutageOneLookupWaitsAndTheOthersDoNot(t *testing.T) {
 	})
 }
 
-// TestAHastyClientIsNoOutage: who leaves after a few milliseconds has not found
+// TestReader_AClientThatLeavesEarlyIsNotAnOutage: who leaves after a few milliseconds has not found
 // out that the database is away, so nothing is served to others on its account.
-func TestAHastyClientIsNoOutage(t *testing.T) {
+func TestReader_AClientThatLeavesEarlyIsNotAnOutage(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
@@ -148,9 +148,9 @@ func TestAHastyClientIsNoOutage(t *testing.T) {
 	})
 }
 
-// TestOneBadRowIsNoOutage: else who can spoil one row, or one field of a backup,
+// TestReader_OneUnreadableRowIsNotAnOutage: else who can spoil one row, or one field of a backup,
 // would have revocations of all other keys wait.
-func TestOneBadRowIsNoOutage(t *testing.T) {
+func TestReader_OneUnreadableRowIsNotAnOutage(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
@@ -170,7 +170,7 @@ func TestOneBadRowIsNoOutage(t *testing.T) {
 	})
 }
 
-func TestAWaiterThatLeavesDoesNotEndTheFlight(t *testing.T) {
+func TestReader_AWaiterThatLeavesDoesNotEndTheFlight(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		c.Lookup = taking(100 * time.Millisecond)
 		s := start(t, Config{Database: c})
@@ -197,24 +197,31 @@ func TestAWaiterThatLeavesDoesNotEndTheFlight(t *testing.T) {
 	})
 }
 
-func TestAFlightOverItsBudgetIsThrownAway(t *testing.T) {
+// loaderFunc makes a function a loader of keys.
+type loaderFunc func(ctx context.Context, prefix string) (l1.Credential, uint64, error)
+
+func (f loaderFunc) load(ctx context.Context, prefix string) (l1.Credential, uint64, error) {
+	return f(ctx, prefix)
+}
+
+func TestReader_AFlightOverItsBudgetIsDiscarded(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c, LookupWait: 2 * DefaultFlightBudget})
 		var calls int
-		s.keys.load = func(context.Context, string) (l1.Credential, uint64, error) {
+		s.keys.database = loaderFunc(func(context.Context, string) (l1.Credential, uint64, error) {
 			if calls++; calls == 1 {
 				time.Sleep(DefaultFlightBudget + 1) // a frozen process: ctx is of no use
 				return l1.Credential{}, 1, nil
 			}
 			return l1.Credential{}, 1, nil
-		}
+		})
 		if _, err := s.Lookup(t.Context(), "k", nil); err != nil || calls != 2 {
 			t.Errorf("%v after %d reads; want the second read's answer", err, calls)
 		}
 	})
 }
 
-func TestKnownKeysOutliveTheDatabaseUntilMaxStale(t *testing.T) {
+func TestReader_ServesKnownKeysUntilMaxStale(t *testing.T) {
 	for name, broken := range map[string]func() (time.Duration, time.Duration, error){
 		"failing": failing(cachetest.ErrAway), "frozen": taking(time.Hour),
 	} {
@@ -247,7 +254,7 @@ func TestKnownKeysOutliveTheDatabaseUntilMaxStale(t *testing.T) {
 	}
 }
 
-func TestWithoutAFeedEveryLookupAsksTheDatabase(t *testing.T) {
+func TestReader_WithoutAFeedEveryLookupAsksTheDatabase(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
@@ -262,7 +269,7 @@ func TestWithoutAFeedEveryLookupAsksTheDatabase(t *testing.T) {
 	})
 }
 
-func TestADatabaseThatIsBackIsFoundWithoutTheFeed(t *testing.T) {
+func TestReader_FindsARecoveredDatabaseWithoutTheFeed(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
@@ -278,7 +285,7 @@ func TestADatabaseThatIsBackIsFoundWithoutTheFeed(t *testing.T) {
 	})
 }
 
-func TestAnOlderStateThanAnnouncedIsAnError(t *testing.T) {
+func TestReader_AnOlderStateThanAnnouncedIsAnError(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
 		s.Changed(t.Context(), []authz.Change{{Version: 99, Kind: authz.ChangeKey, Prefix: "k"}})
@@ -288,7 +295,7 @@ func TestAnOlderStateThanAnnouncedIsAnError(t *testing.T) {
 	})
 }
 
-func TestUnknownKeysCannotPushKnownOnesOut(t *testing.T) {
+func TestReader_UnknownKeysDoNotDisplaceKnownOnes(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c, MaxKeys: 1000, MaxNegative: 500})
 		for i := range 300 {
@@ -304,13 +311,13 @@ func TestUnknownKeysCannotPushKnownOnesOut(t *testing.T) {
 		for i := range 300 {
 			wantEntry(t, s, fmt.Sprint("real-", i), true, authz.LayerLocal)
 		}
-		if n := s.keys.absent.Len(); n > 500 {
+		if n := s.keys.negative.Len(); n > 500 {
 			t.Errorf("%d unknown keys are held, want 500 at most", n)
 		}
 	})
 }
 
-func TestWhatComesIntoL1AfterItsChangeIsNotDelivered(t *testing.T) {
+func TestReader_AValueStoredAfterItsChangeIsNotDelivered(t *testing.T) {
 	for name, tell := range map[string]func(*Service, []authz.Change){
 		"made here, of a version not known": func(s *Service, changes []authz.Change) {
 			changes[0].Version = 0
@@ -335,7 +342,7 @@ func TestWhatComesIntoL1AfterItsChangeIsNotDelivered(t *testing.T) {
 	}
 }
 
-func TestABorrowedPrefixIsNotKept(t *testing.T) {
+func TestLookup_ABorrowedPrefixIsNotKept(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
 		buffer := []byte("k")
@@ -345,7 +352,7 @@ func TestABorrowedPrefixIsNotKept(t *testing.T) {
 	})
 }
 
-func TestTheConfigurationNamesEveryProblem(t *testing.T) {
+func TestNew_NamesEveryProblemOfTheConfiguration(t *testing.T) {
 	_, err := New(Config{Poll: 2 * time.Second, FlightBudget: 3 * time.Second, MaxStale: time.Millisecond, Retention: time.Minute, MaxKeys: -1, FlushEvery: -1})
 	if err == nil {
 		t.Fatal("no error")
@@ -383,9 +390,9 @@ func BenchmarkHit(b *testing.B) {
 	})
 }
 
-// TestALookUpEndsBeforeItsCaller: with time left to answer, and not after its own
+// TestLookup_EndsBeforeItsCaller: with time left to answer, and not after its own
 // wait.
-func TestALookUpEndsBeforeItsCaller(t *testing.T) {
+func TestLookup_EndsBeforeItsCaller(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
 		c.Edit(func(c *cachetest.Connection) { c.Lookup = taking(time.Hour) })

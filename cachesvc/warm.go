@@ -14,7 +14,7 @@ import (
 	"extauthz/cachesvc/store"
 )
 
-// WarmConfig says what is read before it is asked for. The zero value warms
+// WarmConfig is what is read before it is asked for. The zero value warms
 // nothing by itself.
 type WarmConfig struct {
 	Keys  int           // the most used keys, at the start and on schedule; 0: none
@@ -38,7 +38,7 @@ type Warmed struct {
 	Took   time.Duration // all of it
 }
 
-// ErrNotWarmable is for a cache that was given nobody to ask.
+// ErrNotWarmable is returned by a cache without a [Config.MostUsed].
 var ErrNotWarmable = errors.New("this cache can't be warmed")
 
 type warmer struct {
@@ -54,16 +54,16 @@ func newWarmer(c Config) *warmer {
 	return &warmer{WarmConfig: c.Warm, source: c.MostUsed, once: make(chan struct{}), wanted: make(chan struct{}, 1)}
 }
 
-// want has the keys that are used most be read soon: all that was cached is gone.
-func (w *warmer) want() {
+// request has the most used keys read soon: all that was cached is gone.
+func (w *warmer) request() {
 	select {
 	case w.wanted <- struct{}{}:
 	default: // it is due already
 	}
 }
 
-// Warmed is closed when the warming at the start is over, well or not, or is
-// not to be.
+// Warmed is closed when the warming at the start is over, whether it
+// succeeded or not, or is not configured.
 func (s *Service) Warmed() <-chan struct{} { return s.warm.once }
 
 // keepWarm warms once the feed is loaded, on schedule, and after everything was
@@ -109,8 +109,8 @@ func (s *Service) Warm(ctx context.Context, limit int) (Warmed, error) {
 	s.warm.only.Lock()
 	defer s.warm.only.Unlock()
 	w := warming{service: s, start: s.trust.clock.Monotonic()}
-	w.seq, w.generation = s.trust.recent.Begin()
-	err := s.warm.source.MostUsed(ctx, min(limit, s.maxKeys), func(r authz.Record, v authz.Verifier) error { return w.take(ctx, r, v) })
+	w.seq, w.generation = s.trust.window.Begin()
+	err := s.warm.source.MostUsed(ctx, min(limit, s.maxKeys), func(r authz.Record, v authz.Verifier) error { return w.add(ctx, r, v) })
 	w.flush(ctx)
 	w.done.Took = s.trust.clock.Monotonic() - w.start
 	if err != nil {
@@ -130,10 +130,10 @@ type warming struct {
 	done            Warmed
 }
 
-func (w *warming) take(ctx context.Context, r authz.Record, verifier authz.Verifier) error {
+func (w *warming) add(ctx context.Context, r authz.Record, verifier authz.Verifier) error {
 	s := w.service
 	if w.read++; w.read%remote.BatchSize == 0 {
-		if err := w.slow(ctx); err != nil {
+		if err := w.pace(ctx); err != nil {
 			return err
 		}
 	}
@@ -143,8 +143,8 @@ func (w *warming) take(ctx context.Context, r authz.Record, verifier authz.Verif
 	v := &l1.Value[l1.Credential]{Data: l1.Credential{Record: r, Verifier: verifier}}
 	v.Found, v.Version, v.AsOf = true, r.Version, w.start
 	v.Seq, v.Generation, v.OutsideLease = w.seq, w.generation, !s.trust.lease.Fresh(w.start)
-	s.keys.limit(v)
-	if !s.trust.recent.Fresh(freshness.Topic{Subject: freshness.SubjectKey, ID: r.Prefix}, &v.Stamp) {
+	s.keys.setLifetime(v)
+	if !s.trust.window.Fresh(freshness.Topic{Subject: freshness.SubjectKey, ID: r.Prefix}, &v.Stamp) {
 		return nil
 	}
 	s.keys.present.Put(r.Prefix, v)
@@ -160,8 +160,8 @@ func (w *warming) take(ctx context.Context, r authz.Record, verifier authz.Verif
 	return nil
 }
 
-// slow holds the pace.
-func (w *warming) slow(ctx context.Context) error {
+// pace holds the pace.
+func (w *warming) pace(ctx context.Context) error {
 	due := w.start + time.Duration(w.read)*time.Second/time.Duration(w.service.warm.PerSecond)
 	wait := due - w.service.trust.clock.Monotonic()
 	if wait <= 0 {
@@ -175,8 +175,8 @@ func (w *warming) slow(ctx context.Context) error {
 	}
 }
 
-// flush writes to the shared store in one pipeline; what fails there is told by
-// the breaker.
+// flush writes to the shared store in one pipeline; the breaker logs a
+// failure.
 func (w *warming) flush(ctx context.Context) {
 	if len(w.items) == 0 {
 		return

@@ -294,7 +294,7 @@ func (c *Connection) Roles(ctx context.Context, names []string) ([]authz.Role, e
 		defer c.Database.Mu.Unlock()
 		c.RoleReads++
 		for _, name := range names {
-			if r, ok := c.Roles[name]; ok {
+			if r, ok := c.Database.Roles[name]; ok {
 				roles = append(roles, r)
 			}
 		}

@@ -15,8 +15,8 @@ import (
 	"extauthz/authz"
 )
 
-// queueLimit is how many batches wait in memory. Beyond it those with a copy in
-// Redis are released, and without such nothing more is taken from the counters.
+// queueLimit is how many batches wait in memory. Beyond it those with a copy in Redis
+// are dropped, and without such nothing more is taken from the counters.
 const queueLimit = 200
 
 // batchQueue are the batches that are not known to be in the database. A batch keeps
@@ -33,7 +33,7 @@ type batchQueue struct {
 type queuedBatch struct {
 	authz.UsageBatch
 	at   time.Time // when it was made
-	copy bool      // there is one in Redis
+	copy bool      // there is a copy in Redis
 }
 
 // add makes batches of usage.
@@ -109,8 +109,8 @@ func (h *batchQueue) exposedUses() (n uint64) {
 	return n
 }
 
-// copied notes that Redis has a copy. The batch stays here as well, since Redis
-// may lose it, as long as not too many do.
+// copied records that Redis has a copy. The batch stays here as well, since Redis may lose it,
+// as long as there are not too many.
 func (h *batchQueue) copied(b *queuedBatch) {
 	h.mu.Lock()
 	b.copy = true
@@ -152,8 +152,8 @@ func encodeBatch(b *queuedBatch) ([]byte, error) {
 	return data, nil
 }
 
-// mostUses keeps a damaged or invented count away from the database, which would
-// refuse the whole transaction for ever.
+// mostUses bounds a count, so that a damaged or forged one does not reach the database,
+// which would refuse the whole transaction for ever.
 const mostUses = 1 << 40
 
 // storable reports whether both databases take a text as an id.

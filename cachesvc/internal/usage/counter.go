@@ -11,9 +11,9 @@ import (
 )
 
 type counterShard struct {
-	mu       sync.RWMutex // read-held while a counter is raised, so that none is raised after it was taken
+	mu       sync.RWMutex // read-held while a counter is increased, so that none is increased after it was taken
 	counters map[string]*counter
-	// pending is the sum of all cells.
+	// pending is the sum of all counters.
 	pending atomic.Int64
 	_       [cacheLine]byte // keeps the locks of two shards apart
 }
@@ -43,7 +43,7 @@ func (u *Recorder) add(keyID string, n uint64, last int64) {
 			return
 		}
 		c = new(counter)
-		sh.counters[strings.Clone(keyID)] = c // a record's text keeps all of it in memory
+		sh.counters[strings.Clone(keyID)] = c // a record's text would keep the whole record in memory
 	}
 	c.add(n, last)
 	sh.pending.Add(int64(n))
@@ -60,7 +60,8 @@ func (c *counter) add(n uint64, last int64) {
 	}
 }
 
-// take moves counters out. Those that were not used since the last time go away.
+// take removes the counts that are at least as high, with their keys. Counters that were
+// not used since the last time are dropped.
 func (u *Recorder) take(least uint64) (taken []authz.Usage) {
 	for i := range u.shards {
 		sh := &u.shards[i]

@@ -21,23 +21,22 @@ const (
 	KeyPrefix = "apikey:usage:" // + source + sequence: one batch
 	tag       = "apikey-usage"  // on every batch that waits
 
-	// journalLimit is how many batches may wait in the shared store, while the
-	// database is away, before usage is kept in the process instead.
+	// journalLimit is how many batches may wait in the shared store, while the database
+	// is away, before usage is kept in the process instead.
 	journalLimit = 5000
 	// journalRead is how many names one collection reads: more than ever wait.
 	journalRead = 4 * journalLimit
-	// journalMissing is how long a batch may be named and not be there before
-	// its name is dropped: its writer has long been answered then, and has
-	// written both again if it was not.
+	// journalMissing is how long a name may be without a batch before it is dropped: its
+	// writer has received its answer by then, or has written both again.
 	journalMissing = 30 * time.Second
 	journalBudget  = 500 * time.Millisecond // one call
 )
 
-// journal keeps batches in Redis, one a value, while the database does not take
-// them, and brings them to the database from there, by whichever replica comes
-// first. Both steps may be done any number of times: writing a batch again changes
-// nothing, and the database adds a batch once. So each step's order is: write, be
-// answered, only then forget.
+// journal keeps batches in Redis, one a value, while the database does not take them, and
+// writes them to the database from there, whichever replica comes first. Both steps may be
+// repeated any number of times: writing a batch again changes nothing, and the database
+// adds a batch once. So the order of each step is: write, wait for the answer, only then
+// forget.
 type journal struct {
 	remote  *remote.Client
 	sink    Sink
@@ -69,12 +68,12 @@ func (j *journal) askPolicy(ctx context.Context) bool {
 		return err
 	})
 	if err == nil {
-		j.SetPolicy(m)
+		j.setPolicy(m)
 	}
 	return j.safe.Load()
 }
 
-func (j *journal) SetPolicy(m store.Memory) {
+func (j *journal) setPolicy(m store.Memory) {
 	safe := !evictsAll(m.Policy)
 	j.safe.Store(safe)
 	if unsafe := !safe; unsafe != j.unsafe.Swap(unsafe) && unsafe {
@@ -84,7 +83,7 @@ func (j *journal) SetPolicy(m store.Memory) {
 
 func evictsAll(policy string) bool { return strings.HasPrefix(policy, "allkeys-") }
 
-// write writes a batch. An error means that it is not known to be there.
+// write writes a batch. An error means that its outcome is unknown.
 func (j *journal) write(ctx context.Context, b *queuedBatch) error {
 	data, err := encodeBatch(b)
 	if err != nil {
@@ -105,7 +104,7 @@ func journalKey(b authz.UsageBatch) string {
 	return KeyPrefix + b.Source + ":" + strconv.FormatUint(b.Sequence, 10)
 }
 
-// deliver brings all batches that wait to the database, whoever wrote them.
+// deliver writes all batches that wait to the database, whichever replica made them.
 func (j *journal) deliver(ctx context.Context) error {
 	var keys []string
 	err := j.remote.Do(ctx, remote.OpGet, journalBudget, func(ctx context.Context) (err error) {
@@ -127,7 +126,7 @@ func (j *journal) deliver(ctx context.Context) error {
 		j.failPoint("before a batch is in the database")
 		added, err := j.sink.AddUsage(ctx, some)
 		if err != nil {
-			return fmt.Errorf("bringing usage from Redis to the database: %w", err)
+			return fmt.Errorf("writing usage from Redis to the database: %w", err)
 		}
 		j.written.Add(added)
 		j.failPoint("after a batch is in the database")
@@ -138,8 +137,7 @@ func (j *journal) deliver(ctx context.Context) error {
 	return j.forget(ctx, done)
 }
 
-// read returns the batches that are there, and the names of those that are of
-// no use.
+// read returns the batches that are there, and the names that are of no use.
 func (j *journal) read(ctx context.Context, keys []string) (batches []authz.UsageBatch, useless []string, err error) {
 	named := make(map[string]bool, len(keys))
 	for some := range slices.Chunk(keys, remote.BatchSize) {
@@ -188,7 +186,7 @@ func (j *journal) decode(key string, data []byte) (authz.UsageBatch, error) {
 	return b, err
 }
 
-// missingLong tells whether a named batch was not there for long enough.
+// missingLong reports whether a named batch has been missing for long enough.
 func (j *journal) missingLong(key string) bool {
 	since, ok := j.missing[key]
 	if !ok {
@@ -198,8 +196,7 @@ func (j *journal) missingLong(key string) bool {
 	return j.now().Sub(since) > journalMissing
 }
 
-// forget removes batches, first the values: a name without a value is found
-// again.
+// forget removes batches, first the values: a name without a value is found again.
 func (j *journal) forget(ctx context.Context, keys []string) error {
 	for some := range slices.Chunk(keys, remote.BatchSize) {
 		err := j.remote.Do(ctx, remote.OpInvalidate, journalBudget, func(ctx context.Context) error {

@@ -131,10 +131,10 @@ func killAt(point string) func(step string) {
 	}
 }
 
-// TestUsage_AKillLosesTheLastTwoTicksAtMostAndNothingCountsTwice kills a process at
+// TestRecorder_AKillLosesTwoTicksAtMostAndNothingCountsTwice kills a process at
 // each step of a batch's way, before, in and after an outage of the database in
 // which every second write takes place without an answer. A tick is a second.
-func TestUsage_AKillLosesTheLastTwoTicksAtMostAndNothingCountsTwice(t *testing.T) {
+func TestRecorder_AKillLosesTwoTicksAtMostAndNothingCountsTwice(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Redis")
 	}

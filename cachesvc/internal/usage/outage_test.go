@@ -43,10 +43,10 @@ func pairOfRecorders(t *testing.T, test func(t *testing.T, db *cachetest.Databas
 	})
 }
 
-// TestUsage_ABatchInDoubtIsCountedOnce: whether the write to Redis, or the one to
-// the database, took place without an answer, and whether another replica brings
-// the copy from Redis before the writer does, after it or never.
-func TestUsage_ABatchInDoubtIsCountedOnce(t *testing.T) {
+// TestRecorder_CountsABatchInDoubtOnce: whether the write to Redis, or the one to the
+// database, took place without an answer, and whether another replica writes the copy from
+// Redis before the writer does, after it or never.
+func TestRecorder_CountsABatchInDoubtOnce(t *testing.T) {
 	for _, redisTook := range []bool{false, true} {
 		for _, databaseTook := range []bool{false, true} {
 			for _, otherFirst := range []bool{false, true} {
@@ -97,9 +97,9 @@ func TestUsage_ABatchInDoubtIsCountedOnce(t *testing.T) {
 	}
 }
 
-// TestUsage_ARedisThatComesBackWithAnOlderStateAddsNothing: restored from a
+// TestRecorder_ARestoredRedisAddsNothing: restored from a
 // snapshot, it holds batches that the database has.
-func TestUsage_ARedisThatComesBackWithAnOlderStateAddsNothing(t *testing.T) {
+func TestRecorder_ARestoredRedisAddsNothing(t *testing.T) {
 	for _, late := range []time.Duration{time.Minute, 24 * time.Hour, maxBatchAge - time.Hour, maxBatchAge + time.Hour} {
 		t.Run(late.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -138,9 +138,9 @@ func TestUsage_ARedisThatComesBackWithAnOlderStateAddsNothing(t *testing.T) {
 	}
 }
 
-// TestUsage_ALongOutageLosesTheLastTicksOfAKilledProcess, with Redis and without,
+// TestRecorder_ALongOutageLosesTheLastTicksOfAKilledProcess, with Redis and without,
 // for one outage after the other, and memory stays bounded.
-func TestUsage_ALongOutageLosesTheLastTicksOfAKilledProcess(t *testing.T) {
+func TestRecorder_ALongOutageLosesTheLastTicksOfAKilledProcess(t *testing.T) {
 	for _, with := range []string{"Redis", "file"} {
 		t.Run(with, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -186,15 +186,15 @@ func TestUsage_ALongOutageLosesTheLastTicksOfAKilledProcess(t *testing.T) {
 	}
 }
 
-// TestUsage_TheLastFlushLosesNothing: what the database does not take goes to Redis
+// TestRecorder_TheLastFlushLosesNothing: what the database does not take goes to Redis
 // or a file, and the error reports what could go nowhere.
-func TestUsage_TheLastFlushLosesNothing(t *testing.T) {
+func TestRecorder_TheLastFlushLosesNothing(t *testing.T) {
 	for _, c := range []struct {
 		name                  string
 		database, redis, file bool
 		lost                  string
 	}{
-		{"all well", true, true, true, ""},
+		{"all available", true, true, true, ""},
 		{"Redis dead", true, false, false, ""},
 		{"database dead", false, true, false, ""},
 		{"database and Redis dead", false, false, true, ""},
@@ -248,9 +248,9 @@ func TestUsage_TheLastFlushLosesNothing(t *testing.T) {
 	}
 }
 
-// TestUsage_WhatNoReplicaWritesIsDropped: a client that writes to Redis must not be able to
+// TestDecodeBatch_RefusesWhatNoReplicaWrites: a client that writes to Redis must not be able to
 // stop the counting with a value that the database refuses.
-func TestUsage_WhatNoReplicaWritesIsDropped(t *testing.T) {
+func TestDecodeBatch_RefusesWhatNoReplicaWrites(t *testing.T) {
 	now := time.Now().UTC().Format(time.RFC3339)
 	for _, usage := range []string{`{"key_id":"a\u0000b","count":1}`, `{"key_id":"","count":1}`, `{"key_id":"k","count":0}`,
 		`{"key_id":"k","count":18446744073709551615}`, `{"key_id":"` + strings.Repeat("k", 300) + `","count":1}`, `{"key_id":"k","count":-1}`} {
@@ -265,8 +265,8 @@ func TestUsage_WhatNoReplicaWritesIsDropped(t *testing.T) {
 	}
 }
 
-// TestSpool_LeavesOutWhatIsNotWhole cuts and damages a file at every place.
-func TestSpool_LeavesOutWhatIsNotWhole(t *testing.T) {
+// TestSpool_LeavesOutDamagedRecords cuts and damages a file at every place.
+func TestSpool_LeavesOutDamagedRecords(t *testing.T) {
 	dir := t.TempDir()
 	now := time.Now()
 	s := &spool{dir: dir, source: "a", limit: 1 << 20, log: slog.New(slog.DiscardHandler), now: time.Now, failPoint: func(string) {}}
@@ -317,8 +317,8 @@ func TestSpool_LeavesOutWhatIsNotWhole(t *testing.T) {
 	}
 }
 
-// TestSpool_KeepsToItsLimitAndToItsOwnFiles: what does not fit stays in memory, and
-// the file of a process that lives is left alone.
+// TestSpool_KeepsToItsLimitAndToItsOwnFiles: what does not fit stays in memory, and the
+// file of a process that is alive is not touched.
 func TestSpool_KeepsToItsLimitAndToItsOwnFiles(t *testing.T) {
 	dir := t.TempDir()
 	log := slog.New(slog.DiscardHandler)
@@ -335,7 +335,7 @@ func TestSpool_KeepsToItsLimitAndToItsOwnFiles(t *testing.T) {
 	sent := 0
 	count := func(some []authz.UsageBatch) error { sent += len(some); return nil }
 	if err := (&spool{dir: dir, source: "b", log: log, now: time.Now, failPoint: func(string) {}}).adopt(count); err != nil || sent != 0 {
-		t.Errorf("%d batches of a process that lives were taken, %v", sent, err)
+		t.Errorf("%d batches of a process that is alive were taken, %v", sent, err)
 	}
 	failing := errors.New("away")
 	if err := s.drain(func([]authz.UsageBatch) error { return failing }); !errors.Is(err, failing) || s.uses.Load() != int64(kept) {

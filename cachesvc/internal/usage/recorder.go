@@ -12,56 +12,56 @@ import (
 
 	"extauthz/authz"
 	"extauthz/cachesvc/internal/remote"
+	"extauthz/cachesvc/store"
 )
 
 const (
 	counterShards = 64
 	cacheLine     = 64          // bytes
 	batchKeys     = 1000        // keys in one batch
-	tickInterval  = time.Second // a batch that the database has not taken by the next tick is kept elsewhere
+	tickInterval  = time.Second // a batch that the database has not taken by the next tick is backed up
 	writeBatches  = 20          // batches in one transaction, 20,000 rows at most
 	flushDeadline = 10 * time.Second
 	keepDeadline  = time.Second // for Redis, before the file is tried
-	// maxBatchAge is how old a batch may be when it is brought to the database from
-	// Redis or a file. The database remembers a source for longer than that, so
-	// a batch that it has already is never added again.
+	// maxBatchAge is how old a batch may be when it is written to the database from Redis
+	// or a file. The database remembers a source for longer than that, so a batch that it
+	// has already is never added again.
 	maxBatchAge = 7 * 24 * time.Hour
 )
 
-// Recorder counts the uses of keys in process and brings them to the database:
+// Recorder counts the uses of keys in process and writes them to the database:
 //
-//   - Each interval what was counted becomes batches, each named by a source and
-//     a sequence (usageheld.go). The database adds a batch once, so one whose
-//     outcome is unknown is written again, by anyone and in any order.
+//   - Each interval what was counted becomes batches, each named by a source and a
+//     sequence (batch.go). The database adds a batch once, so one whose outcome is
+//     unknown is written again, by any replica and in any order.
 //   - A batch that the database has not taken by the next tick is copied to Redis
-//     (usagejournal.go) and moved to a file (usagespool.go), so that a killed
-//     process loses no more than the last few seconds, however long the database
-//     is away.
+//     (journal.go) and moved to a file (spool.go), so that a killed process loses no
+//     more than the last few seconds, however long the database is away.
 //
-// No lock is shared by all keys.
+// Safe for concurrent use.
 type Recorder struct {
 	log   *slog.Logger
 	now   func() time.Time
 	sink  Sink
-	every time.Duration // all that is counted goes so often
+	every time.Duration // all that is counted is written at least this often
 
-	collectEvery time.Duration // Redis and the folder of files are searched for batches that others left
+	collectEvery time.Duration // Redis and the folder of files are searched for batches of other processes this often
 
-	threshold uint64 // a key with so many uses goes at the next tick
+	threshold uint64 // a key with so many uses is written at the next tick
 	limit     int    // keys in a shard
 
 	seed   maphash.Seed
 	shards [counterShards]counterShard
 
 	queue   batchQueue
-	Journal journal
+	journal journal
 	spool   *spool // nil: no files
 
 	writing    chan struct{} // holds one token: one writer to the database at a time
 	wake       chan struct{} // the writer has something to do
 	collecting atomic.Bool   // a collection is due
 	failing    atomic.Bool   // the database does not take usage
-	Exposed    atomic.Bool   // usage could be kept nowhere
+	Exposed    atomic.Bool   // some usage is in memory alone
 	Flushed    atomic.Uint64
 	Dropped    atomic.Uint64
 	failPoint  func(step string)
@@ -97,7 +97,7 @@ func New(c Config) *Recorder {
 	u := &Recorder{log: c.Logger, now: c.Now, sink: c.Sink, every: c.FlushEvery, collectEvery: c.CollectEvery, threshold: c.Threshold, failPoint: c.FailPoint,
 		seed: maphash.MakeSeed(), writing: make(chan struct{}, 1), wake: make(chan struct{}, 1)}
 	u.queue.source = c.Source
-	u.Journal = journal{remote: c.Remote, sink: c.Sink, log: c.Logger, written: &u.Flushed, now: c.Now, failPoint: c.FailPoint, missing: make(map[string]time.Time)}
+	u.journal = journal{remote: c.Remote, sink: c.Sink, log: c.Logger, written: &u.Flushed, now: c.Now, failPoint: c.FailPoint, missing: make(map[string]time.Time)}
 	if c.SpoolDir != "" {
 		u.spool = &spool{dir: c.SpoolDir, source: c.Source, limit: c.SpoolBytes, log: c.Logger, now: c.Now, failPoint: c.FailPoint}
 	}
@@ -112,9 +112,8 @@ func New(c Config) *Recorder {
 // interval costs no allocation.
 func (u *Recorder) Used(keyID string, at time.Time) { u.add(keyID, 1, at.UnixNano()) }
 
-// Run makes batches at each interval, and keeps those that the database does not
-// take, until ctx ends. Another goroutine writes them to the database, which may
-// hang.
+// Run makes batches at each interval, and backs up those that the database does not take,
+// until ctx ends. Another goroutine writes them to the database, which may hang.
 func (u *Recorder) Run(ctx context.Context) {
 	if u.spool != nil {
 		u.spool.prepare()
@@ -143,14 +142,14 @@ func (u *Recorder) Run(ctx context.Context) {
 		u.tick(ctx, least)
 		select {
 		case u.wake <- struct{}{}:
-		default: // it is awake, and finds this too
+		default: // it is running, and finds this too
 		}
 	}
 }
 
-// tick is one tick: what the database has not taken since the last one is kept,
-// and what was counted is made batches of. While too many batches wait already,
-// counters go on counting: by key, so their number is bounded.
+// tick does one interval: what the database has not taken since the last one is backed up, and
+// what was counted becomes batches. While too many batches wait already, counters go on
+// counting: by key, so their number is bounded.
 func (u *Recorder) tick(ctx context.Context, least uint64) {
 	if err := u.backUp(ctx); ctx.Err() == nil {
 		u.reportBackUp(err)
@@ -160,8 +159,7 @@ func (u *Recorder) tick(ctx context.Context, least uint64) {
 	}
 }
 
-// write brings what waits to the database whenever there is something, until ctx
-// ends.
+// write writes what waits to the database whenever there is something, until ctx ends.
 func (u *Recorder) write(ctx context.Context) {
 	for {
 		select {
@@ -196,9 +194,9 @@ func (u *Recorder) reportBackUp(err error) {
 	}
 }
 
-// deliver writes to the database what is held here, and then what a file and, where
-// a collection is due, Redis and files of other processes hold. An error is the
-// first: what follows it would fail too.
+// deliver writes to the database the batches in memory, then those in this process's files and,
+// where a collection is due, those in Redis and in files of other processes. It returns
+// the first error: what follows would fail too.
 func (u *Recorder) deliver(ctx context.Context) error {
 	select {
 	case u.writing <- struct{}{}:
@@ -236,17 +234,17 @@ func (u *Recorder) deliver(ctx context.Context) error {
 	return err
 }
 
-// collect brings what other processes have left.
+// collect writes what other processes have left.
 func (u *Recorder) collect(ctx context.Context, send func([]authz.UsageBatch) error) error {
 	if u.spool != nil {
 		if err := u.spool.adopt(send); err != nil {
 			return err
 		}
 	}
-	if u.Journal.remote == nil || u.Journal.remote.Breaker.State() != remote.Closed {
+	if u.journal.remote == nil || u.journal.remote.Breaker.State() != remote.Closed {
 		return nil // it is tried at the next collection
 	}
-	err := u.Journal.deliver(ctx)
+	err := u.journal.deliver(ctx)
 	if errors.Is(err, remote.ErrStore) || errors.Is(err, remote.ErrBreakerOpen) { // the breaker reports it
 		u.collecting.Store(true)
 		return nil
@@ -268,9 +266,9 @@ func (u *Recorder) addUsage(ctx context.Context, some []authz.UsageBatch) error 
 	return nil
 }
 
-// backUp copies batches that wait for the database to Redis, in case this machine is
-// lost, and moves them to a file, in case Redis is. Either is enough. An error says
-// why some are still in memory alone.
+// backUp copies batches that wait for the database to Redis, in case this machine is lost, and
+// moves them to a file, in case Redis is. Either is enough. The error is why some are still
+// in memory alone.
 func (u *Recorder) backUp(ctx context.Context) error {
 	left := u.queue.exposed()
 	if len(left) == 0 {
@@ -287,10 +285,10 @@ func (u *Recorder) copyToRedis(ctx context.Context, batches []*queuedBatch) erro
 	limited, cancel := context.WithTimeout(ctx, keepDeadline)
 	defer cancel()
 	for _, b := range batches {
-		if !u.Journal.available(limited) {
+		if !u.journal.available(limited) {
 			return errNoJournal
 		}
-		if err := u.Journal.write(limited, b); err != nil {
+		if err := u.journal.write(limited, b); err != nil {
 			return err
 		}
 		u.queue.copied(b)
@@ -313,7 +311,10 @@ var (
 	errNoSpool   = errors.New("no file may be written (usage.spool_mib)")
 )
 
-// Flush is the last write. Some time is left for Redis and the file.
+// Flush writes all that was counted to the database, and backs up what that does not take, from
+// where it is written later. It is called at shutdown, when no more checks come, and leaves
+// some time for Redis and the file. An error means that uses are in memory alone; the call
+// may be repeated.
 func (u *Recorder) Flush(ctx context.Context) error {
 	u.queue.add(u.take(1), u.now())
 	u.collecting.Store(true)
@@ -336,7 +337,11 @@ func (u *Recorder) Flush(ctx context.Context) error {
 	return nil
 }
 
-// Pending is the number of uses that this process has not seen in the database.
+// SetPolicy takes in what the shared store reports of its memory: usage is not kept there
+// while it may be evicted.
+func (u *Recorder) SetPolicy(m store.Memory) { u.journal.setPolicy(m) }
+
+// Pending returns the number of uses that are not known to be in the database.
 func (u *Recorder) Pending() (n int64) {
 	for i := range u.shards {
 		n += u.shards[i].pending.Load()

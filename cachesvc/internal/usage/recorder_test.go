@@ -44,8 +44,8 @@ func runRecorder(t testing.TB, u *Recorder) *Recorder {
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { u.Run(ctx) })
-	if u.Journal.remote != nil {
-		running.Go(func() { u.Journal.remote.Run(ctx) })
+	if u.journal.remote != nil {
+		running.Go(func() { u.journal.remote.Run(ctx) })
 	}
 	t.Cleanup(func() {
 		stop()
@@ -56,7 +56,7 @@ func runRecorder(t testing.TB, u *Recorder) *Recorder {
 
 func spoolIn(dir string) func(*Config) { return func(c *Config) { c.SpoolDir = dir } }
 
-func TestFiftyConcurrentUsesAreFifty(t *testing.T) {
+func TestRecorder_FiftyConcurrentUsesAreFifty(t *testing.T) {
 	db := cachetest.NewDatabase()
 	s := newRecorder(t, db.Connect(), nil)
 	var users sync.WaitGroup
@@ -82,7 +82,7 @@ func TestFiftyConcurrentUsesAreFifty(t *testing.T) {
 	}
 }
 
-func TestUsage_IsWrittenAtTheThresholdEachSecondAndAtTheInterval(t *testing.T) {
+func TestRecorder_WritesAtTheThresholdEachSecondAndAtTheInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := cachetest.NewDatabase()
 		s := runRecorder(t, newRecorder(t, db.Connect(), nil, func(c *Config) { c.FlushEvery = time.Minute }))
@@ -103,7 +103,7 @@ func TestUsage_IsWrittenAtTheThresholdEachSecondAndAtTheInterval(t *testing.T) {
 	})
 }
 
-func TestAFailedFlushKeepsItsCounts(t *testing.T) {
+func TestRecorder_AFailedFlushKeepsItsCounts(t *testing.T) {
 	db := cachetest.NewDatabase()
 	c := db.Connect()
 	s := newRecorder(t, c, nil)
@@ -134,7 +134,7 @@ func TestAFailedFlushKeepsItsCounts(t *testing.T) {
 	}
 }
 
-func TestAnAnswerThatIsLostCountsNothingTwice(t *testing.T) {
+func TestRecorder_ALostAnswerCountsNothingTwice(t *testing.T) {
 	db := cachetest.NewDatabase()
 	c := db.Connect()
 	s := newRecorder(t, c, nil)
@@ -156,7 +156,7 @@ func TestAnAnswerThatIsLostCountsNothingTwice(t *testing.T) {
 	}
 }
 
-func TestUsageIsBounded(t *testing.T) {
+func TestRecorder_IsBounded(t *testing.T) {
 	s := newRecorder(t, cachetest.NewDatabase().Connect(), nil, func(c *Config) { c.MaxKeys = counterShards })
 	for i := range 1000 {
 		s.Used(fmt.Sprint(i), time.Now())
@@ -167,7 +167,7 @@ func TestUsageIsBounded(t *testing.T) {
 	}
 }
 
-func TestWhatCountsUsesDoesNotKeepRecords(t *testing.T) {
+func TestRecorder_DoesNotKeepRecords(t *testing.T) {
 	s := newRecorder(t, cachetest.NewDatabase().Connect(), nil)
 	id := "01890a5d-ac96-774b-bcce-b302099a8057"
 	s.Used(id, time.Now())

@@ -27,10 +27,10 @@ const (
 
 var spoolTable = crc32.MakeTable(crc32.Castagnoli)
 
-// spool keeps batches of usage in files while neither the database nor Redis takes
-// them. A file is only ever appended to: a line is a checksum and a batch. It is
-// removed when the database has all of it. A process that has a file open locks
-// it, so that a process that starts adopts only files of processes that are gone.
+// spool keeps batches of usage in files while neither the database nor Redis takes them. A
+// file is only ever appended to: a line is a checksum and a batch. It is removed when the
+// database has all of it. A process locks the files that it has open, so that another one
+// adopts only files of processes that are gone.
 // Reading a file twice is harmless: the database adds a batch once. Safe for
 // concurrent use, but drain and adopt by one goroutine at a time.
 type spool struct {
@@ -43,7 +43,7 @@ type spool struct {
 	mu     sync.Mutex
 	number int
 	file   *spoolFile   // that is appended to; nil: none
-	aside  []*spoolFile // that are brought to the database
+	aside  []*spoolFile // that are written to the database
 	size   int64        // bytes in both
 	uses   atomic.Int64 // in both
 }
@@ -53,7 +53,7 @@ type spoolFile struct {
 	size, uses int64
 }
 
-// prepare warns early where no file can be written.
+// prepare logs a warning at the start where no file can be written.
 func (s *spool) prepare() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -79,7 +79,7 @@ func (s *spool) create() (*spoolFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	if locked, err := tryLock(f); err != nil || !locked { // the name is new: no other process has it
+	if locked, err := tryLock(f); err != nil || !locked { // the name is new: no other process has the file
 		_ = os.Remove(path)
 		return nil, errors.Join(fmt.Errorf("%s can't be locked", path), err, f.Close())
 	}
@@ -191,7 +191,7 @@ func (s *spool) adopt(send func([]authz.UsageBatch) error) error {
 			return failed
 		}
 		if err != nil {
-			s.log.Warn("a file of usage can't be brought to the database; it is tried again", "error", err)
+			s.log.Warn("a file of usage can't be written to the database; it is tried again", "error", err)
 		}
 	}
 	return nil
@@ -207,7 +207,7 @@ func (s *spool) adoptFile(path string, send func([]authz.UsageBatch) error) erro
 	}
 	defer func() { _ = f.Close() }()
 	if locked, err := tryLock(f); err != nil || !locked {
-		return err // its process lives
+		return err // its process is alive
 	}
 	info, err := f.Stat()
 	if err != nil {
@@ -220,7 +220,7 @@ func (s *spool) adoptFile(path string, send func([]authz.UsageBatch) error) erro
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("removing a file of usage that the database has: %w", err)
 	}
-	s.log.Info("usage that a process which is gone had kept in a file is in the database", "file", path)
+	s.log.Info("usage of a process that is gone, from a file, is in the database", "file", path)
 	return nil
 }
 
