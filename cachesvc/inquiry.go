@@ -41,8 +41,8 @@ type feedRound struct {
 	complete bool // to be read after done is closed
 }
 
-func newInquiry(t *trust, wake func()) *inquiry {
-	return &inquiry{lease: t.lease, clock: t.clock, wake: wake, asked: make(chan struct{}, 1)}
+func newInquiry(lease *freshness.Lease, clock *freshness.Clock, wake func()) *inquiry {
+	return &inquiry{lease: lease, clock: clock, wake: wake, asked: make(chan struct{}, 1)}
 }
 
 // await reports whether a complete feed read began after the call. It is false if

@@ -34,13 +34,8 @@ const (
 // a moment before; where that can't be had, the check is throttled. Its only
 // answer is "no such key", so it can't admit a client.
 type membership struct {
-	source Members
-	lease  *freshness.Lease
-	clock  *freshness.Clock
-	log    *slog.Logger
-	budget budget
-	// await reports whether a complete feed read began after the call.
-	await func(ctx context.Context) bool
+	membershipConfig
+	budget *budget
 
 	seed   maphash.Seed
 	filter atomic.Pointer[prefixFilter] // nil: nothing is known
@@ -54,9 +49,24 @@ type membership struct {
 	wanted    chan struct{}
 }
 
-func newMembership(source Members, t *trust, log *slog.Logger, await func(context.Context) bool) *membership {
-	return &membership{source: source, await: await, lease: t.lease, clock: t.clock, log: log, seed: maphash.MakeSeed(), wanted: make(chan struct{}, 1),
-		budget: budget{interval: time.Second / unknownPerSecond, burst: unknownBurst * time.Second / unknownPerSecond}}
+// membershipConfig says what a membership rests on. All fields are required.
+type membershipConfig struct {
+	source prefixSource
+	lease  *freshness.Lease
+	clock  *freshness.Clock
+	log    *slog.Logger
+	// await reports whether a complete feed read began after the call.
+	await func(ctx context.Context) bool
+}
+
+// prefixSource lists the prefixes of all keys.
+type prefixSource interface {
+	Prefixes(ctx context.Context, yield func(prefix string) error) error
+}
+
+func newMembership(c membershipConfig) *membership {
+	return &membership{membershipConfig: c, seed: maphash.MakeSeed(), wanted: make(chan struct{}, 1),
+		budget: newBudget(time.Second/unknownPerSecond, unknownBurst)}
 }
 
 func (m *membership) hash(prefix string) uint64 { return maphash.String(m.seed, prefix) }
@@ -196,78 +206,4 @@ func (m *membership) load(ctx context.Context) error {
 		m.incomplete.Store(false)
 	}
 	return err
-}
-
-// prefixFilter is a Bloom filter: what was added is always found, and of the
-// rest about one in two thousand while no more was added than there is room
-// for. It may be read and added to at once.
-type prefixFilter struct {
-	bits     []atomic.Uint64
-	added    atomic.Int64
-	capacity int64
-}
-
-const (
-	filterBitsPerKey = 16
-	filterProbes     = 8
-)
-
-func newPrefixFilter(room int) *prefixFilter {
-	return &prefixFilter{bits: make([]atomic.Uint64, room*filterBitsPerKey/64+1), capacity: int64(room)}
-}
-
-// probe calls f with the places of a hash until it returns false.
-func (p *prefixFilter) probe(h uint64, f func(word *atomic.Uint64, bit uint64) bool) {
-	step := h>>32 | 1 // odd: all places are reached (Kirsch and Mitzenmacher)
-	n := uint64(len(p.bits)) * 64
-	for range filterProbes {
-		place := h % n
-		if !f(&p.bits[place/64], 1<<(place%64)) {
-			return
-		}
-		h += step
-	}
-}
-
-func (p *prefixFilter) add(h uint64) {
-	fresh := false
-	p.probe(h, func(word *atomic.Uint64, bit uint64) bool {
-		fresh = word.Or(bit)&bit == 0 || fresh
-		return true
-	})
-	if fresh {
-		p.added.Add(1)
-	}
-}
-
-func (p *prefixFilter) has(h uint64) bool {
-	there := true
-	p.probe(h, func(word *atomic.Uint64, bit uint64) bool {
-		there = word.Load()&bit != 0
-		return there
-	})
-	return there
-}
-
-func (p *prefixFilter) full() bool { return p.added.Load() > p.capacity }
-
-// budget is a rate with a burst, without a lock (the generic cell rate
-// algorithm): next is when the burst would be whole again.
-type budget struct {
-	interval, burst time.Duration
-	next            atomic.Int64
-}
-
-// take reports whether one more is within the budget, and takes it.
-func (b *budget) take(now time.Duration) bool {
-	for {
-		before := b.next.Load()
-		after := max(time.Duration(before), now) + b.interval
-		if after-now > b.burst {
-			return false
-		}
-		if b.next.CompareAndSwap(before, int64(after)) {
-			return true
-		}
-	}
 }

@@ -36,12 +36,12 @@ type notifier struct {
 	waiting  chan authz.Change
 	// requests bounds how often received notifications invalidate: a client that can
 	// publish could keep caches empty otherwise.
-	requests budget
+	requests *budget
 }
 
 func newNotifier(s *remote.Client, instance string) *notifier {
 	return &notifier{shared: s, instance: instance, waiting: make(chan authz.Change, notifyQueue),
-		requests: budget{interval: time.Second, burst: 10 * time.Second}}
+		requests: newBudget(time.Second, 10)}
 }
 
 // enqueue has changes sent soon. It never blocks.

@@ -38,7 +38,7 @@ var errOutdated = errors.New("the database answers with an older state than was 
 
 // reader answers look-ups of one subject from L1, or by one flight to the
 // database. This is where the promise of the package is kept: nothing is
-// delivered without asking [recent], and nothing from L1 without [lease].
+// delivered without asking the window, and nothing from L1 without the lease.
 type reader[T any] struct {
 	*trust
 	subject  freshness.Subject

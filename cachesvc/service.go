@@ -103,8 +103,8 @@ func newService(c Config, options ...option) (*Service, error) {
 	s.warm = newWarmer(c)
 	s.monitor = newMonitor(c.Monitor)
 	if c.Members != nil {
-		s.inquiry = newInquiry(t, s.Wake)
-		s.members = newMembership(c.Members, t, c.Logger, s.inquiry.await)
+		s.inquiry = newInquiry(t.lease, t.clock, s.Wake)
+		s.members = newMembership(membershipConfig{source: c.Members, lease: t.lease, clock: t.clock, log: c.Logger, await: s.inquiry.await})
 		s.keys.screen = s.members.screen
 	}
 	s.metrics = newMetrics(s)
