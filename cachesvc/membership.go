@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"extauthz/cachesvc/internal/budget"
 	"extauthz/cachesvc/internal/freshness"
 )
 
@@ -35,7 +36,7 @@ const (
 // answer is "no such key", so it can't admit a client.
 type membership struct {
 	membershipConfig
-	budget *budget
+	budget *budget.Budget
 
 	seed   maphash.Seed
 	filter atomic.Pointer[prefixFilter] // nil: nothing is known
@@ -66,7 +67,7 @@ type prefixSource interface {
 
 func newMembership(c membershipConfig) *membership {
 	return &membership{membershipConfig: c, seed: maphash.MakeSeed(), wanted: make(chan struct{}, 1),
-		budget: newBudget(time.Second/unknownPerSecond, unknownBurst)}
+		budget: budget.New(time.Second/unknownPerSecond, unknownBurst)}
 }
 
 func (m *membership) hash(prefix string) uint64 { return maphash.String(m.seed, prefix) }
@@ -77,7 +78,7 @@ func (m *membership) hash(prefix string) uint64 { return maphash.String(m.seed, 
 // at most, for a feed read that all such checks share.
 func (m *membership) screen(ctx context.Context, prefix string) screening {
 	f, now := m.filter.Load(), m.clock.Monotonic()
-	if f == nil || f.has(m.hash(prefix)) || m.budget.take(now) {
+	if f == nil || f.has(m.hash(prefix)) || m.budget.Take(now) {
 		return screenAsk
 	}
 	if m.incomplete.Load() || !m.lease.Fresh(now) || !m.await(ctx) {

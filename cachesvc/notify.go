@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/budget"
 	"extauthz/cachesvc/internal/remote"
 	"extauthz/cachesvc/store"
 )
@@ -36,12 +37,12 @@ type notifier struct {
 	waiting  chan authz.Change
 	// requests bounds how often received notifications invalidate: a client that can
 	// publish could keep caches empty otherwise.
-	requests *budget
+	requests *budget.Budget
 }
 
 func newNotifier(s *remote.Client, instance string) *notifier {
 	return &notifier{shared: s, instance: instance, waiting: make(chan authz.Change, notifyQueue),
-		requests: newBudget(time.Second, 10)}
+		requests: budget.New(time.Second, 10)}
 }
 
 // enqueue has changes sent soon. It never blocks.
@@ -147,7 +148,7 @@ func (s *Service) receive(payload []byte) {
 	for _, prefix := range r.Prefixes[:min(len(r.Prefixes), notifyPrefixes)] {
 		s.keys.drop(prefix)
 	}
-	if !r.Invalidate.isZero() && s.notifier.requests.take(s.trust.clock.Monotonic()) {
+	if !r.Invalidate.isZero() && s.notifier.requests.Take(s.trust.clock.Monotonic()) {
 		if dropped, name, err := s.invalidateHere(r.Invalidate); err == nil {
 			s.record(Cause{Kind: CauseRequested, By: "another replica"}, name, dropped)
 		}

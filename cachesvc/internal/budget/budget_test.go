@@ -1,4 +1,4 @@
-package cachesvc
+package budget
 
 import (
 	"testing"
@@ -6,9 +6,9 @@ import (
 )
 
 func TestBudget_AllowsItsRateAndItsBurst(t *testing.T) {
-	b := newBudget(10*time.Millisecond, 10)
+	b := New(10*time.Millisecond, 10)
 	taken := func(now time.Duration) (n int) {
-		for b.take(now) {
+		for b.Take(now) {
 			n++
 		}
 		return n
