@@ -128,8 +128,8 @@ func (a *api) registerOperations(h huma.API) {
 				return nil, err
 			}
 			s := a.cache.Status()
-			return &cacheAnswer{CacheFigures{State: string(s.State), FeedAge: s.FeedAge.Round(time.Millisecond).String(), LeaseFresh: s.LeaseHolds,
-				DatabaseUp: s.DatabaseUp, Pending: s.UsagePending, Redis: s.Shared, Trusted: s.Believed, Statistics: a.stats(ctx)}}, nil
+			return &cacheAnswer{CacheFigures{State: string(s.State), FeedAge: s.FeedAge.Round(time.Millisecond).String(), LeaseFresh: s.LeaseFresh,
+				DatabaseUp: s.DatabaseUp, Pending: s.UsagePending, Redis: s.Shared, Trusted: s.Trusted, Statistics: a.stats(ctx)}}, nil
 		})
 	register(a, h, http.MethodPost, "/v1/cache/invalidate", operation{tagCache, keyring.InvalidateCache, "invalidate-cache", "Drop cached entries, so that they are loaded again", 0, nil},
 		func(ctx context.Context, p keyring.Principal, in *invalidateInput) (*invalidatedAnswer, error) {

@@ -11,7 +11,7 @@ import (
 	"slices"
 
 	"extauthz/authz"
-	"extauthz/cachesvc"
+	"extauthz/cachesvc/seal"
 )
 
 // maxSecretFile bounds what is read of a secret's file, in bytes.
@@ -164,7 +164,7 @@ func (c *Config) Peppers() (*authz.Peppers, error) {
 
 // SealingKeys reads the file with the keys that seal records in Redis: the whole
 // of it is one key, or each line of a text is. None configured: nil.
-func (c *Config) SealingKeys() (cachesvc.SealingKeys, error) {
+func (c *Config) SealingKeys() (seal.Keys, error) {
 	path := c.Cache.SealingKeyFile
 	if path == "" {
 		return nil, nil
@@ -177,12 +177,12 @@ func (c *Config) SealingKeys() (cachesvc.SealingKeys, error) {
 	if printable(text) {
 		lines = bytes.Fields(text)
 	}
-	var keys cachesvc.SealingKeys
+	var keys seal.Keys
 	for i, line := range lines {
-		if len(line) < cachesvc.MinSealingKey {
-			return nil, fmt.Errorf("%s holds less than %d bytes in key %d", path, cachesvc.MinSealingKey, i+1)
+		if len(line) < seal.MinKeyBytes {
+			return nil, fmt.Errorf("%s holds less than %d bytes in key %d", path, seal.MinKeyBytes, i+1)
 		}
-		key, err := cachesvc.NewSealingKey(line)
+		key, err := seal.NewKey(line)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
