@@ -65,7 +65,7 @@ func TestReader_AFlightDuringAChangeIsReadAgain(t *testing.T) {
 				c.Lookup = func() (time.Duration, time.Duration, error) { return 0, 20 * time.Millisecond, nil }
 			})
 			go func() {
-				time.Sleep(10 * time.Millisecond) // the old state was read, and is on its way
+				time.Sleep(10 * time.Millisecond) // the old state was read, and is in transit
 				db.Commit(prefix, edit)
 				s.Wake()
 			}()
@@ -130,7 +130,7 @@ func TestFeed_AnotherEpochAndAGapEmptyTheCache(t *testing.T) {
 			}
 			wantEntry(t, s, "k", cause == CauseEpoch, authz.LayerDatabase)
 			if restored == "" && db.Epoch != "one'" {
-				t.Errorf("the database is still in epoch %s, which replicas that start now would believe", db.Epoch)
+				t.Errorf("the database is still in epoch %s, which replicas that start now would trust", db.Epoch)
 			}
 		})
 	}
@@ -144,7 +144,7 @@ func TestReader_WhatWasReadBeforeTheFirstFeedReadIsNotKept(t *testing.T) {
 		db.Epoch = "two"
 		db.Mu.Unlock()
 		// The reader saw "two", whose versions went on and were read, before the
-		// next restore, under which a lower version says what is so.
+		// next restore, under which a lower version is the true one.
 		s.startAnew(Cause{Kind: CauseEpoch}, "one", false)
 		db.Commit("k", cachetest.Unchanged)
 		db.Commit("k", cachetest.Unchanged)
@@ -161,7 +161,7 @@ func TestReader_WhatWasReadBeforeTheFirstFeedReadIsNotKept(t *testing.T) {
 }
 
 // TestFeed_VersionsThatWentBackEndTheEpoch: the feed's places go on, as they do
-// in Postgres where only the sequence was set back, so nothing else tells.
+// in Postgres where only the sequence was set back, so nothing else shows it.
 func TestFeed_VersionsThatWentBackEndTheEpoch(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		var out bytes.Buffer
@@ -181,7 +181,7 @@ func TestFeed_VersionsThatWentBackEndTheEpoch(t *testing.T) {
 			t.Errorf("history %+v; %s", st, out.String())
 		}
 		if db.CurrentEpoch() != "one'" {
-			t.Errorf("the database is still in epoch %s, which replicas that start now would believe", db.CurrentEpoch())
+			t.Errorf("the database is still in epoch %s, which replicas that start now would trust", db.CurrentEpoch())
 		}
 	})
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // TestFeedStart_UsesRedisOnceThePastIsRead: what the other replica has cached is not
-// believed by one that starts before that knows what has changed since.
+// trusted by one that starts before that knows what has changed since.
 func TestFeedStart_UsesRedisOnceThePastIsRead(t *testing.T) {
 	pair(t, nil, func(t *testing.T, db *cachetest.Database, c [2]*cachetest.Connection, w [2]*cachetest.Wire, s [2]*Service) {
 		db.Commit("kept", cachetest.Unchanged)
@@ -113,7 +113,7 @@ func TestFeed_ABacklogIsOneChange(t *testing.T) {
 		wantEntry(t, s, "calm", true, authz.LayerDatabase)
 		wantEntry(t, s, "calm", true, authz.LayerLocal)
 		if n := strings.Count(out.String(), "cause=bulk"); n != 1 {
-			t.Errorf("told %d times:\n%s", n, out.String())
+			t.Errorf("logged %d times:\n%s", n, out.String())
 		}
 	})
 }

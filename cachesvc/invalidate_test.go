@@ -152,7 +152,7 @@ func TestUserKeys_AreDroppedByAnyChangeOfTheKeys(t *testing.T) {
 		synctest.Wait()
 		list(nil)
 		list(nil)
-		wantLoads("once the feed has told of it", 4)
+		wantLoads("once the feed has brought it", 4)
 		c.Edit(func(c *cachetest.Connection) { c.Feed = failing(cachetest.ErrAway) })
 		time.Sleep(DefaultLease)
 		list(nil)

@@ -40,7 +40,7 @@ func resident(t testing.TB) int {
 	return pages * os.Getpagesize()
 }
 
-// BenchmarkMemory tells what a million keys cost: memory a key, of L1 and the
+// BenchmarkMemory measures what a million keys cost: memory a key, of L1 and the
 // filter, and the work of a collection. Each figure needs a process of its own:
 // go test -run '^$' -bench 'Memory/keys=1000000$/reference' -benchtime 1x ./cachesvc
 func BenchmarkMemory(b *testing.B) {
@@ -83,7 +83,7 @@ func measureMemory(b *testing.B, p cachetest.Population) {
 	b.ReportMetric(float64(s.keys.present.Len()), "entries")
 }
 
-// BenchmarkLookup tells the processor time of a look-up in a million keys, by
+// BenchmarkLookup measures the processor time of a look-up in a million keys, by
 // how many of them are in use, at random.
 func BenchmarkLookup(b *testing.B) {
 	p := cachetest.Population{Connection: cachetest.NewDatabase().Connect(), N: 1_000_000, Kind: cachetest.KindReference}

@@ -11,6 +11,7 @@ import (
 
 	"extauthz/authz"
 	"extauthz/cachesvc/internal/cachetest"
+	"extauthz/cachesvc/internal/membership"
 )
 
 // guarded starts a service that knows its members.
@@ -48,10 +49,10 @@ func TestMembership_AFloodOfForgedKeysCostsABoundedNumberOfLookups(t *testing.T)
 		s := guarded(t, c)
 		began, throttled := time.Now(), flood(t, s, 20_000)
 		took := time.Since(began)
-		if most := unknownBurst + int(unknownPerSecond*took.Seconds()) + 1; db.KeyReads > most {
+		if most := membership.UnknownBurst + int(membership.UnknownPerSecond*took.Seconds()) + 1; db.KeyReads > most {
 			t.Errorf("%d look-ups for 20,000 forged keys in %v", db.KeyReads, took)
 		}
-		if throttled == 0 || took > inquiryPause+inquiryWait {
+		if throttled == 0 || took > membership.InquiryPause+membership.InquiryWait {
 			t.Errorf("%d were throttled, after %v: too many waited", throttled, took)
 		}
 		if s.Status().Members != 1 {
@@ -82,7 +83,7 @@ func TestMembership_ANewKeyIsNeverUnknown(t *testing.T) {
 				bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 					s := guarded(t, c)
 					c.Edit(func(c *cachetest.Connection) { c.Feed = feed.does })
-					sizes := []int{unknownBurst + 50, 60, 60}
+					sizes := []int{membership.UnknownBurst + 50, 60, 60}
 					if heavy {
 						sizes = []int{800, 800, 800}
 					}
@@ -141,10 +142,10 @@ func TestMembership_WithoutTheLeaseAFloodIsThrottled(t *testing.T) {
 			if errors.Is(err, authz.ErrThrottled) {
 				throttled++
 			} else if err != nil || e.Record != nil || e.Layer != authz.LayerDatabase {
-				t.Fatalf("got %+v, %v: nobody can know that without asking", e, err)
+				t.Fatalf("got %+v, %v: that can't be known without asking", e, err)
 			}
 		}
-		if reads := db.KeyReads - before; reads > unknownBurst || throttled+reads != 20_000 {
+		if reads := db.KeyReads - before; reads > membership.UnknownBurst || throttled+reads != 20_000 {
 			t.Errorf("%d look-ups, %d throttled of 20,000 forged keys", reads, throttled)
 		}
 		wantEntry(t, s, "k", true, authz.LayerDatabase) // cold and real
@@ -154,7 +155,7 @@ func TestMembership_WithoutTheLeaseAFloodIsThrottled(t *testing.T) {
 func TestMembership_ARestoredDatabaseIsLoadedAgain(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		db.Commit("old", cachetest.Unchanged)
-		db.Log = nil // long ago: no window of the feed tells of it
+		db.Log = nil // long ago: no window of the feed has it
 		restore := db.Backup()
 		db.Commit("old", nil)
 		db.Log = nil
@@ -209,70 +210,12 @@ func TestMembership_AFailedLoadIsTriedAgain(t *testing.T) {
 		c.Edit(func(c *cachetest.Connection) {
 			c.List = func() (time.Duration, time.Duration, error) { return 0, 0, nil }
 		})
-		time.Sleep(2 * memberRetry)
+		time.Sleep(2 * membership.Retry)
 		synctest.Wait()
 		if n := s.Status().Members; n != 1 {
 			t.Errorf("%d members", n)
 		}
 	})
-}
-
-func TestMembership_AFullFilterIsReplaced(t *testing.T) {
-	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
-		s := guarded(t, c)
-		room := s.members.filter.Load().capacity
-		var changes []authz.Change
-		for i := range room + room/50 { // some are taken for members, and not counted
-			changes = append(changes, db.Commit(fmt.Sprint("k", i), cachetest.Unchanged)...)
-		}
-		s.Changed(t.Context(), changes)
-		synctest.Wait()
-		if f := s.members.filter.Load(); f.capacity <= room || f.full() || !f.has(s.members.hash("k0")) {
-			t.Errorf("room for %d, was %d", f.capacity, room)
-		}
-	})
-}
-
-func TestPrefixFilter_HasNoFalseNegativesAndFewFalsePositives(t *testing.T) {
-	const n = 100_000
-	f := newPrefixFilter(n)
-	r := rand.New(rand.NewPCG(1, 2))
-	in, wrong := make([]uint64, n), 0
-	for i := range in {
-		in[i] = r.Uint64()
-		f.add(in[i])
-	}
-	for _, h := range in {
-		if !f.has(h) {
-			t.Fatal("a member is not found")
-		}
-	}
-	for range n {
-		if f.has(r.Uint64()) {
-			wrong++
-		}
-	}
-	if wrong > n/500 {
-		t.Errorf("%d of %d strangers are taken for members", wrong, n)
-	}
-}
-
-func TestBudget_AllowsItsRateAndItsBurst(t *testing.T) {
-	b := budget{interval: 10 * time.Millisecond, burst: 100 * time.Millisecond}
-	taken := func(now time.Duration) (n int) {
-		for b.take(now) {
-			n++
-		}
-		return n
-	}
-	for _, c := range []struct {
-		at   time.Duration
-		want int
-	}{{0, 10}, {5 * time.Millisecond, 0}, {10 * time.Millisecond, 1}, {60 * time.Millisecond, 5}, {time.Hour, 10}} {
-		if got := taken(c.at); got != c.want {
-			t.Errorf("at %v: %d, want %d", c.at, got, c.want)
-		}
-	}
 }
 
 func BenchmarkForgedKey(b *testing.B) {

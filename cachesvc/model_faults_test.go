@@ -30,7 +30,7 @@ func (c oneEpoch) ReadFeed(ctx context.Context, from authz.FeedCursor, rows int)
 	return p, err
 }
 
-// altered changes what the feed says.
+// altered changes what the feed returns.
 type altered struct {
 	*cachetest.Connection
 	page  func(from authz.FeedCursor, page *authz.FeedPage)

@@ -18,8 +18,8 @@ import (
 
 // The model test: replicas check, fill, create, revoke, expire, delete and
 // restore, through the service, by transactions that stay open, in bulk and by hand,
-// and begin anew in the middle of it, while their connections to the database and to
-// the shared store are slow, fail, and lose writes and doorbells, in simulated time.
+// and restart in the middle of it, while their connections to the database and to
+// the shared store are slow, fail, and lose writes and notifications, in simulated time.
 // Every answer is held against what was committed when.
 //
 // The invariant: a look-up that begins after a revocation returned on that
@@ -42,12 +42,12 @@ const (
 	// Every second key is not asked for between these moments, so that nothing
 	// takes the place of what the shared store holds of it: for so long that the
 	// window has forgotten most of what changed meanwhile, and only a value's age
-	// can tell that it is of no use.
+	// shows that it is of no use.
 	modelSleep = 8 * time.Second
 	modelWake  = modelSleep + 2*modelWindow
 
 	// Every fourth key is left alone for half of each of these, in which replicas begin
-	// anew that have not seen it change and find what the shared store still holds of it.
+	// again that have not seen it change and find what the shared store still holds of it.
 	modelNap = 8 * time.Second
 
 	// Pages of the feed are short, so that most reads have several and something is
@@ -271,7 +271,7 @@ func (m *model) commitFrom(ctx context.Context, r *rand.Rand, replica int, prefi
 	e.returned = true
 	m.mu.Unlock()
 	for i := range m.services {
-		if r.IntN(2) == 0 { // the other doorbells are lost
+		if r.IntN(2) == 0 { // the other notifications are lost
 			m.service(i).Wake()
 		}
 	}
@@ -280,7 +280,7 @@ func (m *model) commitFrom(ctx context.Context, r *rand.Rand, replica int, prefi
 // bulk changes many keys in one statement, typed by hand, and ends some of them.
 func (m *model) bulk(ctx context.Context, r *rand.Rand, replica int) {
 	restores := m.restores
-	place := m.db.Begin()
+	position := m.db.Begin()
 	if cachetest.Pause(ctx, millis(r, 300)) != nil || m.restores != restores {
 		return
 	}
@@ -296,11 +296,11 @@ func (m *model) bulk(ctx context.Context, r *rand.Rand, replica int) {
 			m.died[prefix] = &event{committed: time.Now(), replica: replica}
 		}
 	}
-	m.db.FinishAll(place, edits)
+	m.db.FinishAll(position, edits)
 }
 
 // restore brings an older state back; from now on that is the truth. Every
-// second time it is a copy of the files, which nobody writes to before a replica
+// second time it is a copy of the files, which is not written to before a replica
 // has read from it.
 func (m *model) restore(ctx context.Context, r *rand.Rand, restore func(string)) {
 	copied := r.IntN(2) == 0
@@ -322,7 +322,7 @@ func (m *model) restored(restore func(string), copied bool) (epoch string) {
 	version := m.db.CurrentVersion()
 	restore(epoch)
 	epoch = m.db.CurrentEpoch()
-	// A new epoch is written to until no place in the feed tells it from the old.
+	// A new epoch is written to until no feed position distinguishes it from the old one.
 	for _, prefix := range m.db.Alive() {
 		for !copied && m.db.CurrentVersion() <= version {
 			m.db.Commit(prefix, cachetest.Renamed)
@@ -392,7 +392,7 @@ func (m *model) disturbShared(ctx context.Context, r *rand.Rand, w *cachetest.Wi
 			weather = func() (time.Duration, error) { return millis(wind, 200), nil }
 		case 1:
 			weather = func() (time.Duration, error) { return 0, cachetest.ErrAway }
-		case 2: // loses every second call, writes and doorbells among them
+		case 2: // loses every second call, writes and notifications among them
 			weather = func() (time.Duration, error) {
 				if wind.IntN(2) == 0 {
 					return 0, cachetest.ErrAway
@@ -481,7 +481,7 @@ func past(e *event) *event {
 	return &known
 }
 
-// binds tells whether a look-up on replica that began then must know of e.
+// binds reports whether a look-up on replica that began then must know of e.
 func (e *event) binds(replica int, began time.Time, bound time.Duration) bool {
 	return e != nil && !began.Before(e.from) && (e.returned && e.replica == replica || began.Sub(e.committed) > bound)
 }

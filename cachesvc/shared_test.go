@@ -54,7 +54,7 @@ func TestShared_OneReplicasReadIsTheOthersHit(t *testing.T) {
 		if db.KeyReads != 1 {
 			t.Errorf("%d queries, want 1", db.KeyReads)
 		}
-		// A name that nobody has costs the shared store nothing that stays.
+		// A name that no key has costs the shared store nothing that stays.
 		wantEntry(t, s[0], "none", false, authz.LayerDatabase)
 		if n, err := w[0].Store.Count(t.Context(), ""); err != nil || n != 1 {
 			t.Errorf("%d values in the shared store, %v; want 1", n, err)
@@ -155,7 +155,7 @@ func TestShared_EveryFieldOfAValueIsSealed(t *testing.T) {
 	refused := func(what string, prefix string, data []byte) {
 		t.Helper()
 		if _, _, err := decodeKey(keys, prefix, data); err == nil {
-			t.Errorf("%s: believed", what)
+			t.Errorf("%s: trusted", what)
 		}
 	}
 	for name, value := range fields {
@@ -181,7 +181,7 @@ func TestShared_EveryFieldOfAValueIsSealed(t *testing.T) {
 		t.Errorf("after a rotation: %v", err)
 	}
 	// One value's seal on another value.
-	other, err := encodeKey(keys, &l1.Credential{authz.Record{ID: "id2", Prefix: "k"}, full.Verifier}, from)
+	other, err := encodeKey(keys, &l1.Credential{Record: authz.Record{ID: "id2", Prefix: "k"}, Verifier: full.Verifier}, from)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -353,7 +353,7 @@ func TestShared_AFullRedisGoesOnServing(t *testing.T) {
 			t.Errorf("%q while it refuses writes", got)
 		}
 		w[1].SetCondition(func() (time.Duration, error) { return 0, nil })
-		time.Sleep(time.Second) // nobody checks, nothing is written
+		time.Sleep(time.Second) // no check comes, nothing is written
 		if got := s[1].Status().Shared; got != "up" {
 			t.Errorf("still %q after it takes writes again", got)
 		}
@@ -386,7 +386,7 @@ func TestScopeAnswers_HoldWhatTheDatabaseHolds(t *testing.T) {
 		s[0].Changed(t.Context(), db.CommitRole("reader", nil))
 		want(0, invoices, nil, 5) // a denial is cached too
 		want(1, invoices, nil, 5)
-		want(1, orders, nil, 6) // of an older version: not believed
+		want(1, orders, nil, 6) // of an older version: not trusted
 		rec = &authz.Record{ID: "id-k", UserID: "user-k", Version: 2, Roles: []string{"reader"}}
 		want(1, invoices, nil, 6)
 	})
@@ -437,7 +437,7 @@ func TestScopeAnswers_CachedAndUncachedDecideAlike(t *testing.T) {
 			for i := range s {
 				got, err := s[i].RoleScopes(t.Context(), rec, need)
 				if err != nil || got.Allows(need.Resource, need.Action) != want {
-					t.Fatalf("replica %d says %v, %v for %+v of %v; want %v", i, got, err, need, rec.Roles, want)
+					t.Fatalf("replica %d returns %v, %v for %+v of %v; want %v", i, got, err, need, rec.Roles, want)
 				}
 			}
 			if want {
@@ -528,7 +528,7 @@ func TestLook_WarnsOnceWithTheReason(t *testing.T) {
 			t.Errorf("%d warnings, want 3:\n%s", n, log.String())
 		}
 		if !strings.Contains(log.String(), "volatile-lru") {
-			t.Errorf("the eviction policy is not told:\n%s", log.String())
+			t.Errorf("the eviction policy is not logged:\n%s", log.String())
 		}
 		synctest.Wait()
 		if all := s[1].Replicas(t.Context()); len(all) == 0 || all[0].HitRate != 0 {

@@ -124,7 +124,7 @@ func (s *Service) dropLists(tag string) int {
 }
 
 // feedPosition returns the feed position and its epoch; "" before the first read.
-func (s *Service) feedPosition() (epoch string, place uint64) {
+func (s *Service) feedPosition() (epoch string, position uint64) {
 	s.feed.mu.Lock()
 	defer s.feed.mu.Unlock()
 	return s.feed.epoch, s.feed.cursor.Seen.Below()

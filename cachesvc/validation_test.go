@@ -236,7 +236,7 @@ func TestReader_ServesKnownKeysUntilMaxStale(t *testing.T) {
 					wantEntry(t, s, "k", true, authz.LayerLocal)
 					wantError(t, s, "cold")
 					if time.Since(away) > DefaultLease {
-						wantError(t, s, "none") // nobody can say that now
+						wantError(t, s, "none") // that can't be known now
 					}
 					time.Sleep(977 * time.Millisecond)
 				}
@@ -318,18 +318,18 @@ func TestReader_UnknownKeysDoNotDisplaceKnownOnes(t *testing.T) {
 }
 
 func TestReader_AValueStoredAfterItsChangeIsNotDelivered(t *testing.T) {
-	for name, tell := range map[string]func(*Service, []authz.Change){
+	for name, announce := range map[string]func(*Service, []authz.Change){
 		"made here, of a version not known": func(s *Service, changes []authz.Change) {
 			changes[0].Version = 0
 			s.Changed(t.Context(), changes)
 		},
-		"told of by the feed": func(*Service, []authz.Change) { time.Sleep(2 * DefaultPoll) },
+		"announced by the feed": func(*Service, []authz.Change) { time.Sleep(2 * DefaultPoll) },
 	} {
 		bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 			s := start(t, Config{Database: c})
 			wantEntry(t, s, "k", true, authz.LayerDatabase)
 			late := s.keys.present.Get("k", nil)
-			tell(s, db.Commit("k", cachetest.Revoked))
+			announce(s, db.Commit("k", cachetest.Revoked))
 			for range 3 { // cold, and hot
 				s.keys.present.Put("k", late)
 				s.keys.present.Get("k", nil)

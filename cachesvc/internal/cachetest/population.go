@@ -18,7 +18,7 @@ type Population struct {
 	Kind KeyKind
 }
 
-// KeyKind says what keys a population has.
+// KeyKind is the kind of keys of a population.
 type KeyKind string
 
 // The kinds of keys.

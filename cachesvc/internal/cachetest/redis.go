@@ -19,7 +19,7 @@ type Redis struct {
 	MemoryInfo  store.Memory // what INFO memory reports
 }
 
-// NewRedis makes one; now tells by which clock its entries end.
+// NewRedis returns an empty store whose entries expire by the clock now.
 func NewRedis(t testing.TB, now func() time.Time) *Redis {
 	t.Helper()
 	s, err := memory.New(memory.Config{MaxEntries: 100_000, Now: now})

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Clock tells two times: the monotonic one, which measures ages, and the
+// Clock has two times: the monotonic one, which measures ages, and the
 // database's, by which keys expire, so that all replicas agree on the moment.
 // The latter is monotonic time and an offset measured at each feed read.
 type Clock struct {

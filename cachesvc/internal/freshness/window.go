@@ -17,6 +17,7 @@ const maxTopics = 100_000
 // Subject is what a change or a cached value is about.
 type Subject uint8
 
+// The subjects.
 const (
 	SubjectKey  Subject = iota + 1 // by prefix
 	SubjectRole                    // by name
@@ -160,7 +161,7 @@ func (s *Stamp) stale(generation uint64, all *allTopics, m mark) bool {
 		return true
 	}
 	if s.Shared {
-		// The replica that read it had learned other changes, so seq says nothing.
+		// The replica that read it had learned other changes, so Seq means nothing.
 		return s.Version < m.version || m.notReceived || s.AsOf < max(m.ownUntil, all.sharedFrom())
 	}
 	if s.Seq < all.reread || s.Seq < m.reread {
@@ -174,7 +175,7 @@ func (s *Stamp) stale(generation uint64, all *allTopics, m mark) bool {
 
 // Learn records changes and returns those that are new. own: this replica made them. Then
 // whatever was read before is stale without a look at versions, which a restored database
-// may have begun anew.
+// may have begun again.
 func (w *Window) Learn(changes []authz.Change, own bool, now time.Duration) (fresh []authz.Change) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

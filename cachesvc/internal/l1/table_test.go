@@ -98,9 +98,9 @@ func keyValue(r *rand.Rand, id string) *Value[Credential] {
 // differs returns how a value that was read differs from the one that was put.
 func differs(got, put *Value[Credential]) string {
 	type plain struct {
-		found, shared, unvouched bool
-		version, seq, gen        uint64
-		asOf, expires, until     time.Duration
+		found, shared, outsideLease bool
+		version, seq, gen           uint64
+		asOf, expires, until        time.Duration
 	}
 	of := func(v *Value[Credential]) plain {
 		return plain{v.Found, v.Shared, v.OutsideLease, v.Version, v.Seq, v.Generation, v.AsOf, v.Expires, v.UsableUntil}
@@ -173,7 +173,7 @@ func (t *Table[T]) check() error {
 }
 
 // check compares the number of records that hold scopes in common with what is counted.
-func (k *keyCodec) check(t *Table[Credential]) error {
+func (k *KeyCodec) check(t *Table[Credential]) error {
 	want := map[uint32]uint32{}
 	for n := range t.shards {
 		sh := &t.shards[n]

@@ -40,15 +40,17 @@ const (
 //
 // Safe for concurrent use.
 type Recorder struct {
-	log   *slog.Logger
-	now   func() time.Time
-	sink  Sink
-	every time.Duration // all that is counted is written at least this often
+	Exposed atomic.Bool   // some usage is in memory alone
+	Flushed atomic.Uint64 // uses that this process has added to the database
+	Dropped atomic.Uint64 // uses that were not counted: too many keys
 
-	collectEvery time.Duration // Redis and the folder of files are searched for batches of other processes this often
-
-	threshold uint64 // a key with so many uses is written at the next tick
-	limit     int    // keys in a shard
+	log          *slog.Logger
+	now          func() time.Time
+	sink         Sink
+	every        time.Duration // all that is counted is written this often
+	collectEvery time.Duration // others' batches are searched for this often
+	threshold    uint64        // a key with so many uses is written at the next tick
+	limit        int           // keys in a shard
 
 	seed   maphash.Seed
 	shards [counterShards]counterShard
@@ -61,13 +63,10 @@ type Recorder struct {
 	wake       chan struct{} // the writer has something to do
 	collecting atomic.Bool   // a collection is due
 	failing    atomic.Bool   // the database does not take usage
-	Exposed    atomic.Bool   // some usage is in memory alone
-	Flushed    atomic.Uint64
-	Dropped    atomic.Uint64
 	failPoint  func(step string)
 }
 
-// Config says where uses go. All fields but shared, spoolDir and failPoint are required.
+// Config of a [Recorder]. All fields but Remote, SpoolDir and FailPoint are required.
 type Config struct {
 	Sink         Sink
 	Remote       *remote.Client // nil: no copies in the shared store
@@ -80,7 +79,8 @@ type Config struct {
 	SpoolBytes   int64          // in this process's files at most
 	Now          func() time.Time
 	Logger       *slog.Logger
-	// FailPoint is called at each step of a batch's way. Tests kill the process there.
+	// FailPoint is called at each step of a batch on its way to the database.
+	// Tests kill the process there.
 	FailPoint func(step string)
 }
 
@@ -90,6 +90,7 @@ type Sink interface {
 	AddUsage(ctx context.Context, batches []authz.UsageBatch) (added uint64, err error)
 }
 
+// New returns a recorder. It does no I/O.
 func New(c Config) *Recorder {
 	if c.FailPoint == nil {
 		c.FailPoint = func(string) {}
