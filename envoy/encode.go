@@ -57,7 +57,7 @@ func newEncoder(c EncoderConfig) (*encoder, error) {
 		c.ProblemTypeBase = blankType
 	}
 	var problems []error
-	if !validName(c.HeaderPrefix) || strings.Contains(c.HeaderPrefix, "_") || !strings.HasSuffix(c.HeaderPrefix, "-") {
+	if !ValidHeaderName(c.HeaderPrefix) || strings.Contains(c.HeaderPrefix, "_") || !strings.HasSuffix(c.HeaderPrefix, "-") {
 		problems = append(problems, fmt.Errorf("identity header prefix %q: write a lower-case name that ends in \"-\", such as x-auth-", c.HeaderPrefix))
 	}
 	if PrefixTooLong(c.HeaderPrefix) {
@@ -67,7 +67,7 @@ func newEncoder(c EncoderConfig) (*encoder, error) {
 		problems = append(problems, fmt.Errorf("realm %q: %w", c.Realm, err))
 	}
 	for _, n := range c.MetadataHeaders {
-		if !validName(n) {
+		if !ValidHeaderName(n) {
 			problems = append(problems, fmt.Errorf("metadata header %q: write a lower-case header name", n))
 		}
 	}
@@ -143,7 +143,7 @@ func (e *encoder) hideCredentials(a *answer, d *authz.Decision, r *authz.Request
 	for i := range d.Credentials {
 		switch source := &d.Credentials[i].Source; source.Kind {
 		case authz.SourceHeader:
-			if name := source.Name; validName(name) && !named(a.headers, name) && gone.find(a.remove, name) < 0 {
+			if name := source.Name; ValidHeaderName(name) && !named(a.headers, name) && gone.find(a.remove, name) < 0 {
 				a.remove = append(a.remove, name)
 				gone.appended(a.remove)
 			}

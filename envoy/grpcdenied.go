@@ -58,7 +58,7 @@ func webType(contentType string) string {
 	kind, _, _ := strings.Cut(contentType, ";")
 	kind = lowerName(strings.TrimSpace(kind))
 	suffix := strings.TrimPrefix(strings.TrimPrefix(kind, grpcWebType), "-text")
-	if suffix == "" || len(suffix) <= maxCodecName && suffix[0] == '+' && validName(suffix[1:]) {
+	if suffix == "" || len(suffix) <= maxCodecName && suffix[0] == '+' && ValidHeaderName(suffix[1:]) {
 		return kind
 	}
 	return grpcWebType

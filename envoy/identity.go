@@ -49,6 +49,15 @@ func identityHeaders(prefix string, metadata []string) []identityHeader {
 	return slices.CompactFunc(all, func(a, b identityHeader) bool { return a.name == b.name })
 }
 
+// IdentityHeaders returns the names of all identity headers, sorted: prefix is what they
+// begin with, metadata the entries of a key's metadata that have one.
+func IdentityHeaders(prefix string, metadata []string) (names []string) {
+	for _, h := range identityHeaders(prefix, metadata) {
+		names = append(names, h.name)
+	}
+	return names
+}
+
 // identify sets what the upstream is told of the key, all of it safe values
 // whatever stands in the record, and removes the rest of the set, seen or not:
 // the gateway may hide headers from us. On anonymous routes all of it is removed.
@@ -98,7 +107,7 @@ func (e *encoder) removeOthers(a *answer, r *authz.Request) {
 	var gone places
 	for i := range r.Headers {
 		name := r.Headers[i].Name
-		if e.own.claim(name) && validName(name) && !named(a.headers, name) && gone.find(a.remove, name) < 0 {
+		if e.own.claim(name) && ValidHeaderName(name) && !named(a.headers, name) && gone.find(a.remove, name) < 0 {
 			a.remove = append(a.remove, name)
 			gone.appended(a.remove)
 		}
@@ -111,7 +120,7 @@ func (e *encoder) removeOthers(a *answer, r *authz.Request) {
 func (e *encoder) unremovable(r *authz.Request) bool {
 	for i := range r.Headers {
 		h := &r.Headers[i]
-		if name := h.Name; !validName(name) && name != "" && name[0] != ':' && (e.own.claim(name) || !e.config.ForwardCredential && e.holds(h.Value)) {
+		if name := h.Name; !ValidHeaderName(name) && name != "" && name[0] != ':' && (e.own.claim(name) || !e.config.ForwardCredential && e.holds(h.Value)) {
 			return true
 		}
 	}
@@ -146,8 +155,8 @@ func appendHeaderText(b []byte, s string) []byte {
 	return b
 }
 
-// validName tells whether a name is a lower-case HTTP token.
-func validName(name string) bool {
+// ValidHeaderName reports whether a name is a lower-case HTTP token.
+func ValidHeaderName(name string) bool {
 	for i := range len(name) {
 		if !lowerToken[name[i]] {
 			return false

@@ -41,7 +41,7 @@ func checkFold(t *testing.T, name, prefix string) {
 	if got := FoldsUnder(name, under); got != strings.HasPrefix(want, under) {
 		t.Errorf("%q is under %q: %v", name, under, got)
 	}
-	expressions, err := removedExpressions(prefix, nil)
+	expressions, err := RemovedExpressions(prefix, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

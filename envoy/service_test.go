@@ -87,7 +87,7 @@ func sound(t testing.TB, res *authv3.CheckResponse) {
 		if h.GetAppend() == nil || h.GetAppend().GetValue() || h.GetAppendAction() != corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD { //nolint:staticcheck // see option
 			t.Errorf("%s does not overwrite in both forms", name)
 		}
-		if name != ":path" && !validName(name) || !plainValue(value) || !utf8.ValidString(value) {
+		if name != ":path" && !ValidHeaderName(name) || !plainValue(value) || !utf8.ValidString(value) {
 			t.Errorf("%q: %q is no valid header", name, value)
 		}
 	}
@@ -95,7 +95,7 @@ func sound(t testing.TB, res *authv3.CheckResponse) {
 		if seen[name] {
 			t.Errorf("%s is set and removed: removal would win", name)
 		}
-		if !validName(name) {
+		if !ValidHeaderName(name) {
 			t.Errorf("%q can't be removed", name)
 		}
 	}

@@ -7,11 +7,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"extauthz/cmd/extauthz/internal/config"
-	"extauthz/envoy"
+	"extauthz/cmd/extauthz/internal/gatewayconfig"
 )
 
 func envoyCommand(g *globals) *cobra.Command {
-	var b envoy.Bootstrap
+	var b gatewayconfig.Bootstrap
 	var rawPaths bool
 	bootstrap := &cobra.Command{
 		Use: "bootstrap --upstream HOST:PORT", Short: "Print an Envoy configuration that works as it stands", Args: noArguments,
@@ -30,7 +30,7 @@ func envoyCommand(g *globals) *cobra.Command {
 			case t.ClientCAFile != "" && b.TLS.Certificate == "":
 				return errors.New("grpc.tls.client_ca_file asks for a client certificate: name Envoy's by --tls-cert and --tls-key")
 			}
-			return envoy.WriteBootstrap(c.OutOrStdout(), b)
+			return gatewayconfig.WriteBootstrap(c.OutOrStdout(), b)
 		},
 	}
 	f := bootstrap.Flags()
@@ -52,17 +52,17 @@ func rawPathsFlag(c *cobra.Command, raw *bool) {
 }
 
 // pathHandling is what the gateway has to do for the rules that there are.
-func pathHandling(c *cobra.Command, settings *config.Config, raw bool) envoy.PathHandling {
+func pathHandling(c *cobra.Command, settings *config.Config, raw bool) gatewayconfig.PathHandling {
 	switch encoded := settings.TakesEncodedPaths(); {
 	case raw && !encoded:
 		c.PrintErrln("warning: --raw-paths without encoded: allow on a rule, or paths.encoded: the service refuses paths that are not in their plain form")
-		return envoy.PathsRaw
+		return gatewayconfig.PathsRaw
 	case raw:
-		return envoy.PathsRaw
+		return gatewayconfig.PathsRaw
 	case encoded:
-		return envoy.PathsEncoded
+		return gatewayconfig.PathsEncoded
 	}
-	return envoy.PathsNormalised
+	return gatewayconfig.PathsNormalised
 }
 
 // onlyHosts returns the hosts that the rules name where all of them do, else none.
@@ -82,7 +82,7 @@ func onlyHosts(settings *config.Config) ([]string, error) {
 const defaultService = "extauthz/extauthz:9001"
 
 func istioCommand(g *globals) *cobra.Command {
-	var i envoy.Istio
+	var i gatewayconfig.Istio
 	var service, selector string
 	var mesh, rawPaths bool
 	istio := &cobra.Command{
@@ -95,11 +95,11 @@ func istioCommand(g *globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if i.Service, err = envoy.ParseKubernetesService(service); err != nil {
+			if i.Service, err = gatewayconfig.ParseKubernetesService(service); err != nil {
 				return err
 			}
 			if mesh {
-				return envoy.WriteIstioMesh(c.OutOrStdout(), i)
+				return gatewayconfig.WriteIstioMesh(c.OutOrStdout(), i)
 			}
 			i.Label, i.Value, _ = strings.Cut(selector, "=")
 			i.HeaderPrefix, i.KeepOverrides, i.Paths = settings.Identity.HeaderPrefix, settings.Headers.KeepOverrides, pathHandling(c, settings, rawPaths)
@@ -115,7 +115,7 @@ func istioCommand(g *globals) *cobra.Command {
 			if settings.GRPC.TLS.Enabled() {
 				c.PrintErrln("warning: grpc.tls is on: Istio needs a DestinationRule with tls for the Service, which is not printed here; or leave TLS to the mesh")
 			}
-			return envoy.WriteIstio(c.OutOrStdout(), i)
+			return gatewayconfig.WriteIstio(c.OutOrStdout(), i)
 		},
 	}
 	f := istio.Flags()
@@ -130,7 +130,7 @@ func istioCommand(g *globals) *cobra.Command {
 }
 
 func envoyGatewayCommand(g *globals) *cobra.Command {
-	var e envoy.Gateway
+	var e gatewayconfig.EnvoyGateway
 	var service string
 	var rawPaths bool
 	gateway := &cobra.Command{
@@ -141,7 +141,7 @@ func envoyGatewayCommand(g *globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if e.Service, err = envoy.ParseKubernetesService(service); err != nil {
+			if e.Service, err = gatewayconfig.ParseKubernetesService(service); err != nil {
 				return err
 			}
 			switch t := settings.GRPC.TLS; {
@@ -157,7 +157,7 @@ func envoyGatewayCommand(g *globals) *cobra.Command {
 					return err
 				}
 			}
-			return envoy.WriteGateway(c.OutOrStdout(), e)
+			return gatewayconfig.WriteEnvoyGateway(c.OutOrStdout(), e)
 		},
 	}
 	f := gateway.Flags()

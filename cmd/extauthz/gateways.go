@@ -7,7 +7,7 @@ import (
 
 	"extauthz/authz"
 	"extauthz/cmd/extauthz/internal/config"
-	"extauthz/envoy"
+	"extauthz/cmd/extauthz/internal/gatewayconfig"
 )
 
 // objectsFor is one of the gateways that a command prints objects for.
@@ -54,7 +54,7 @@ func objectsCommands(g *globals) (all []*cobra.Command) {
 }
 
 func objectsCommand(g *globals, kind objectsFor) *cobra.Command {
-	o := envoy.Objects{HTTP: kind.onlyHTTP, NGINX: kind.onlyHTTP}
+	o := gatewayconfig.Objects{HTTP: kind.onlyHTTP, NGINX: kind.onlyHTTP}
 	var service, backend string
 	var rawPaths bool
 	c := &cobra.Command{
@@ -67,11 +67,11 @@ func objectsCommand(g *globals, kind objectsFor) *cobra.Command {
 			if o.HTTP && !c.Flags().Changed("service") {
 				service = defaultHTTPService
 			}
-			if o.Service, err = envoy.ParseKubernetesService(service); err != nil {
+			if o.Service, err = gatewayconfig.ParseKubernetesService(service); err != nil {
 				return err
 			}
 			if backend != "" {
-				if o.Backend, err = envoy.ParseKubernetesService(backend); err != nil {
+				if o.Backend, err = gatewayconfig.ParseKubernetesService(backend); err != nil {
 					return err
 				}
 			}
@@ -87,7 +87,7 @@ func objectsCommand(g *globals, kind objectsFor) *cobra.Command {
 			if o.Hosts, err = onlyHosts(settings); err != nil {
 				return err
 			}
-			return envoy.WriteObjects(c.OutOrStdout(), kind.name, o)
+			return gatewayconfig.WriteObjects(c.OutOrStdout(), kind.name, o)
 		},
 	}
 	f := c.Flags()
@@ -119,7 +119,7 @@ func objectsCommand(g *globals, kind objectsFor) *cobra.Command {
 
 // checkListener refuses what would have every request refused: TLS on one side alone, or
 // a listener that serves no gateway.
-func checkListener(c *cobra.Command, kind objectsFor, o envoy.Objects, settings *config.Config) error {
+func checkListener(c *cobra.Command, kind objectsFor, o gatewayconfig.Objects, settings *config.Config) error {
 	name, tls := "grpc.tls", settings.GRPC.TLS
 	if o.HTTP {
 		name, tls = "http.tls", settings.HTTP.TLS

@@ -1,4 +1,4 @@
-package envoy
+package gatewayconfig
 
 import (
 	"io/fs"
@@ -12,7 +12,7 @@ import (
 func TestNoExampleLetsRequestsThroughWhileWeAreAway(t *testing.T) {
 	open := regexp.MustCompile(`(?i)(failure_mode_allow|failOpen)\b\W*(true|yes|on)\b`)
 	files := 0
-	err := filepath.WalkDir("examples", func(file string, entry fs.DirEntry, err error) error {
+	err := filepath.WalkDir(examples, func(file string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}

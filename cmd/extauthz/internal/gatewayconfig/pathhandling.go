@@ -1,4 +1,4 @@
-package envoy
+package gatewayconfig
 
 // PathHandling is what a printed configuration has the gateway do with a path
 // before it is judged. Whichever it is, the path that is judged is the path that

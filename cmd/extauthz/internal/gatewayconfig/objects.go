@@ -1,17 +1,14 @@
-package envoy
+package gatewayconfig
 
 import (
-	"embed"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
-	"text/template"
-)
 
-//go:embed gateways/*.tmpl
-var gatewayTemplates embed.FS
+	"extauthz/envoy"
+)
 
 // The numbers of header names that the Gateway API takes in a list: names to remove, and
 // names to send to an authorization service.
@@ -57,7 +54,7 @@ func WriteObjects(w io.Writer, gateway string, o Objects) error {
 		}
 	}
 	for _, name := range slices.Concat(o.Sent(), o.CredentialHeaders) {
-		if !validName(name) {
+		if !envoy.ValidHeaderName(name) {
 			problems = append(problems, fmt.Errorf("header %q: write a lower-case header name", name))
 		}
 	}
@@ -70,34 +67,18 @@ func WriteObjects(w io.Writer, gateway string, o Objects) error {
 	if err := errors.Join(problems...); err != nil {
 		return err
 	}
-	t, err := template.New(gateway).Funcs(template.FuncMap{"word": yamlWord, "words": yamlWords, "lines": commentLines}).ParseFS(gatewayTemplates, "gateways/*.tmpl")
-	if err != nil {
-		return err
-	}
-	return t.ExecuteTemplate(w, gateway+".yaml.tmpl", o)
-}
-
-func tlsProblems(name, authorities string) (problems []error) {
-	if name+authorities == "" {
-		return nil
-	}
-	problems = append(problems, objectName("authorities' object", authorities))
-	if !hostForm.MatchString(name) {
-		problems = append(problems, fmt.Errorf("name %q: write the DNS name in the service's certificate", name))
-	}
-	return problems
+	return execute(w, gateway, o)
 }
 
 // IdentityHeaders are the names of the complete set.
-func (o Objects) IdentityHeaders() (names []string) {
-	for _, h := range identityHeaders(o.HeaderPrefix, o.MetadataHeaders) {
-		names = append(names, h.name)
-	}
-	return names
+func (o Objects) IdentityHeaders() []string {
+	return envoy.IdentityHeaders(o.HeaderPrefix, o.MetadataHeaders)
 }
 
 // Overrides are the override headers that no client may send on.
-func (o Objects) Overrides() []string { return o.without(slices.Concat(overrideHeaders...)) }
+func (o Objects) Overrides() []string {
+	return o.without(slices.Concat(envoy.OverrideHeaderGroups()...))
+}
 
 // EarlyRemoved are the names that a gateway removes from every request, where its API
 // takes no more of them: the identity headers first, since an upstream trusts them.
@@ -109,13 +90,13 @@ func (o Objects) EarlyRemoved() []string {
 // PathOverrides are the override headers that replace a path or its prefix. Their
 // values may hold bytes beyond ASCII, which agentgateway does not show to the service.
 func (o Objects) PathOverrides() []string {
-	names := o.without(slices.Concat(pathOverrideHeaders()...))
+	names := o.without(envoy.PathOverrideHeaders())
 	return names[:min(len(names), maxRemovedNames)]
 }
 
 func (o Objects) without(names []string) []string {
 	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
-		return slices.ContainsFunc(o.KeepOverrides, func(kept string) bool { return FoldName(kept) == name })
+		return slices.ContainsFunc(o.KeepOverrides, func(kept string) bool { return envoy.FoldName(kept) == name })
 	})
 }
 
@@ -127,33 +108,4 @@ func (o Objects) Sent() []string {
 	names = slices.DeleteFunc(names, func(name string) bool { return strings.HasSuffix(name, "*") || name == "authorization" })
 	slices.Sort(names)
 	return slices.Compact(names)
-}
-
-// yamlWords writes words as a list within brackets, in lines of a bearable length.
-func yamlWords(words []string, indent int) string {
-	var b strings.Builder
-	width := indent
-	for i, w := range words {
-		w = yamlWord(w)
-		switch {
-		case i == 0:
-		case width+len(w) > 110:
-			b.WriteString(",\n" + strings.Repeat(" ", indent))
-			width = indent
-		default:
-			b.WriteString(", ")
-		}
-		b.WriteString(w)
-		width += len(w) + 2
-	}
-	return b.String()
-}
-
-// commentLines writes each entry as a line of a comment.
-func commentLines(entries []string) string {
-	var b strings.Builder
-	for _, e := range entries {
-		b.WriteString("\n#   " + e)
-	}
-	return b.String()
 }

@@ -1,7 +1,6 @@
-package envoy
+package gatewayconfig
 
 import (
-	_ "embed"
 	"errors"
 	"fmt"
 	"io"
@@ -9,11 +8,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
-	"text/template"
 )
-
-//go:embed bootstrap.yaml.tmpl
-var bootstrapTemplate string
 
 // Bootstrap is what a complete Envoy configuration is made from. Addresses are
 // host:port, or unix:PATH.
@@ -69,11 +64,7 @@ func WriteBootstrap(w io.Writer, b Bootstrap) error {
 	if len(problems) > 0 {
 		return errors.Join(problems...)
 	}
-	t, err := template.New("bootstrap").Funcs(template.FuncMap{"address": envoyAddress, "discovery": discovery}).Parse(bootstrapTemplate)
-	if err != nil {
-		return err
-	}
-	return t.Execute(w, b)
+	return execute(w, "bootstrap", b)
 }
 
 func (t BootstrapTLS) problems() (problems []error) {

@@ -1,0 +1,71 @@
+package gatewayconfig
+
+import (
+	"fmt"
+	"regexp"
+
+	"extauthz/authz"
+	"extauthz/envoy"
+)
+
+func prefixOrDefault(prefix string) string {
+	if prefix == "" {
+		return "x-auth-"
+	}
+	return prefix
+}
+
+// removedNames are the expressions for a printed configuration.
+func removedNames(prefix string, kept []string) ([]string, error) {
+	if envoy.PrefixTooLong(prefix) {
+		return nil, fmt.Errorf("header prefix %q is longer than Envoy's regular expressions may be: write a shorter one", prefix)
+	}
+	if !envoy.ValidHeaderName(prefix) {
+		return nil, fmt.Errorf("header prefix %q: write a lower-case header name", prefix)
+	}
+	return envoy.RemovedExpressions(prefix, kept)
+}
+
+// RFC 1123 labels, keys and values of labels as Kubernetes has them, and DNS names.
+var (
+	nameForm  = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+	keyForm   = regexp.MustCompile(`^([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$`)
+	valueForm = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$`)
+	hostForm  = regexp.MustCompile(`^[a-z][a-z0-9-]*(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+$`)
+	plainForm = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9._/-]*$`)
+)
+
+func objectName(what, name string) error {
+	if !nameForm.MatchString(name) {
+		return fmt.Errorf("%s %q: write a name as Kubernetes has them", what, name)
+	}
+	return nil
+}
+
+func label(key, value string) error {
+	if !keyForm.MatchString(key) || !valueForm.MatchString(value) {
+		return fmt.Errorf("label %s=%s: write KEY=VALUE as the workload's pods carry it", key, value)
+	}
+	return nil
+}
+
+// hostProblems refuses what is no host of a rule: it would be written into YAML.
+func hostProblems(hosts []string) (problems []error) {
+	for _, host := range hosts {
+		if canonical, ok := authz.CanonicalHost(host); !ok || canonical != host || host == "" {
+			problems = append(problems, fmt.Errorf("host %q: write a host name in lower case, without port, such as api.example.com", host))
+		}
+	}
+	return problems
+}
+
+func tlsProblems(name, authorities string) (problems []error) {
+	if name+authorities == "" {
+		return nil
+	}
+	problems = append(problems, objectName("authorities' object", authorities))
+	if !hostForm.MatchString(name) {
+		problems = append(problems, fmt.Errorf("name %q: write the DNS name in the service's certificate", name))
+	}
+	return problems
+}
