@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -140,6 +139,8 @@ func (a *Authorizer) Explain(ctx context.Context, r *Request) (Decision, []Step,
 	return d, t.steps, err
 }
 
+// decide runs the steps of a check, in the order of ARCHITECTURE.md ("One request's
+// way"). Each of them may end it.
 func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision, error) {
 	host, ok := CanonicalHost(r.Host)
 	if !ok {
@@ -150,29 +151,29 @@ func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision
 		return refusedPath(fault, t), nil
 	}
 	t.add("path", "judged as", path.Path)
-
 	d := Decision{Path: path.Path, Target: path.Target}
 	if d.Target != "" {
 		t.add("path", "repaired", "the upstream gets the repaired path too")
 	}
+
 	found := a.findCredentials(r, path.Query)
 	d.Credentials = found.found
-
 	if a.AllowPreflights && found.count == 0 && isPreflight(r) {
 		t.add("route", "preflight", "CORS preflights need no key")
 		d.Allowed, d.Reason = true, ReasonAnonymous
 		return d, nil
 	}
+
 	target := a.route(r, host, path.Match, &d, t)
 	if target == targetAnonymous {
 		d.Allowed, d.Reason = true, ReasonAnonymous
 		return d, nil
 	}
-	switch {
-	case found.count == 0:
+	if found.count == 0 {
 		return a.withoutCredential(d, &found, target, t), nil
-	case found.count > 1 || found.ambiguous:
-		t.add("credential", "ambiguous", "the request carries more than one credential, one under a name that stands twice, or one with \",\" or \"!\"")
+	}
+	if found.count > 1 || found.ambiguous {
+		t.add("credential", "ambiguous", "the request carries more than one credential, one under a name that occurs twice, or one with \",\" or \"!\"")
 		d.Reason = ReasonAmbiguous
 		return d, nil
 	}
@@ -180,45 +181,97 @@ func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision
 		t.add("credential", "found in", found.found[0].Source.String())
 	}
 
-	if err := a.prove(ctx, NewSecret(found.value), r.Scratch, func() (netip.Addr, bool) {
-		return a.ClientAddress.Find(r.Peer, r.Headers)
-	}, &d, t); err != nil || d.Reason != ReasonUnspecified && (d.Reason != ReasonNetwork || a.refuse(&d, softening{reason: ReasonNetwork, target: target}, t)) {
-		return d, err
-	}
-	if target == targetDenied && a.refuse(&d, softening{reason: ReasonRoute, target: target}, t) {
-		return d, nil
-	}
-	if d.Rule != nil && d.Rule.Project != "" && d.Rule.Project != d.Record.Project {
-		if t != nil {
-			t.add("project", "refused", "the rule is for the project "+d.Rule.Project)
-		}
-		if a.refuse(&d, softening{reason: ReasonProject, target: target}, t) {
-			return d, nil
-		}
-	}
-	scopes, err := a.scopesOf(ctx, d.Record, Need{d.Resource, d.Action, d.Captured})
+	reason, err := a.verifyKey(ctx, NewSecret(found.value), r.Scratch, &d, t)
 	if err != nil {
-		t.add("roles", "error", "the roles could not be read")
 		return Decision{}, err
 	}
-	switch {
-	case target != targetScoped:
-	case !holds(&d, scopes):
-		t.target("scopes", "missing", &d)
-		if a.refuse(&d, softening{ReasonScope, target, scopes}, t) {
-			return d, nil
-		}
-	case d.Resource != "": // else any valid key will do
-		t.target("scopes", "hold", &d)
+	if reason != ReasonUnspecified { // shadow mode never softens a key that is not valid
+		d.Reason = reason
+		return d, nil
+	}
+	scopes, permitted, err := a.permit(ctx, r, target, &d, t)
+	if err != nil {
+		return Decision{}, err
+	}
+	if !permitted {
+		return d, nil
 	}
 	if !a.withinRate(&d, t) {
 		return d, nil
 	}
-	if err := ctx.Err(); err != nil { // nobody waits for it any more: never allow late
+	if err := ctx.Err(); err != nil { // the caller no longer waits: never allow late
 		return Decision{}, err
 	}
 	d.Allowed, d.Reason, d.Scopes = true, ReasonGranted, scopes
 	return d, nil
+}
+
+// permit judges what a valid key may do here, one condition after the other: its
+// networks, the route, the rule's project, its scopes. Shadow mode may turn each refusal
+// into a report; the first one that it does not is left in d.Reason, and permitted is
+// false. The scopes are the key's own and those of its roles.
+func (a *Authorizer) permit(ctx context.Context, r *Request, target target, d *Decision, t *trace) (scopes Scopes, permitted bool, err error) {
+	if !a.networkPermits(r, d.Record, t) && a.refuse(d, softening{reason: ReasonNetwork, target: target}, t) {
+		return nil, false, nil
+	}
+	if target == targetDenied && a.refuse(d, softening{reason: ReasonRoute, target: target}, t) {
+		return nil, false, nil
+	}
+	if !projectPermits(d, t) && a.refuse(d, softening{reason: ReasonProject, target: target}, t) {
+		return nil, false, nil
+	}
+	scopes, err = a.scopesOf(ctx, d.Record, Need{d.Resource, d.Action, d.Captured})
+	if err != nil {
+		t.add("roles", "error", "the roles could not be read")
+		return nil, false, err
+	}
+	if target == targetScoped && !scopesPermit(d, scopes, t) && a.refuse(d, softening{ReasonScope, target, scopes}, t) {
+		return nil, false, nil
+	}
+	return scopes, true, nil
+}
+
+// networkPermits reports whether the client's address is in the key's networks. It finds
+// the address only for keys that are limited to some.
+func (a *Authorizer) networkPermits(r *Request, rec *Record, t *trace) bool {
+	if len(rec.AllowedCIDRs) == 0 {
+		return true
+	}
+	client, known := a.ClientAddress.Find(r.Peer, r.Headers)
+	if known && inNetworks(rec.AllowedCIDRs, client) {
+		return true
+	}
+	t.add("network", "refused", "the client's address is unknown or outside the key's networks")
+	return false
+}
+
+// projectPermits reports whether the key belongs to the project that the rule is for.
+func projectPermits(d *Decision, t *trace) bool {
+	if d.Rule == nil || d.Rule.Project == "" || d.Rule.Project == d.Record.Project {
+		return true
+	}
+	if t != nil {
+		t.add("project", "refused", "the rule is for the project "+d.Rule.Project)
+	}
+	return false
+}
+
+// scopesPermit reports whether the scopes allow what the route asks for. Of a rule with
+// alternatives it sets d.Resource and d.Action to the one that counted.
+func scopesPermit(d *Decision, scopes Scopes, t *trace) bool {
+	permitted := scopes.Allows(d.Resource, d.Action)
+	if d.Rule != nil && d.Rule.AnyOf != nil {
+		var asked Need
+		asked, permitted = d.Rule.meets(scopes)
+		d.Resource, d.Action = asked.Resource, asked.Action
+	}
+	switch {
+	case !permitted:
+		t.target("scopes", "missing", d)
+	case d.Resource != "": // else any valid key will do
+		t.target("scopes", "hold", d)
+	}
+	return permitted
 }
 
 // withoutCredential decides where no source has a key of ours. Who sends a value
@@ -242,17 +295,6 @@ func (a *Authorizer) withoutCredential(d Decision, found *credentials, target ta
 		d.Reason = ReasonMalformed
 	}
 	return d
-}
-
-// holds tells whether the scopes are what the route asks for. Of a rule with
-// alternatives it takes into d what was asked by the one that counted.
-func holds(d *Decision, scopes Scopes) bool {
-	if d.Rule == nil || d.Rule.AnyOf == nil {
-		return scopes.Allows(d.Resource, d.Action)
-	}
-	asked, ok := d.Rule.meets(scopes)
-	d.Resource, d.Action = asked.Resource, asked.Action
-	return ok
 }
 
 const preflightHeader = "access-control-request-method"

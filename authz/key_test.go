@@ -140,11 +140,11 @@ func TestProveHoldsOverPepperRotation(t *testing.T) {
 		"pepper gone to none":      {old, none, false},
 		"new pepper before its at": {both, old, false},
 	} {
-		if got := c.proves.Prove(c.made.Verifier(key), key); got != c.want {
+		if got := c.proves.Verify(c.made.Verifier(key), key); got != c.want {
 			t.Errorf("%s: proved %v, want %v", name, got, c.want)
 		}
 	}
-	if old.Prove(old.Verifier(key), NewSecret("ak_live_some_kez")) {
+	if old.Verify(old.Verifier(key), NewSecret("ak_live_some_kez")) {
 		t.Error("another key was proved")
 	}
 	if both.Current(old.Verifier(key)) || !both.Current(both.Verifier(key)) {
@@ -179,19 +179,19 @@ func TestPeppers_RequiredRejectEveryOtherDigest(t *testing.T) {
 		"a known pepper and no digest":  {Verifier{Alg: HashHMACSHA256, PepperID: id}, false},
 		"no algorithm, and the decoy's": {Verifier{Digest: required.decoy.Digest}, false},
 	} {
-		if required.Prove(c.v, key) || required.Rejects(c.v) != c.rejects {
-			t.Errorf("%s: verified %v, rejected %v; want it rejected: %v", name, required.Prove(c.v, key), required.Rejects(c.v), c.rejects)
+		if required.Verify(c.v, key) || required.Rejects(c.v) != c.rejects {
+			t.Errorf("%s: verified %v, rejected %v; want it rejected: %v", name, required.Verify(c.v, key), required.Rejects(c.v), c.rejects)
 		}
 	}
 	for _, made := range []*Peppers{testPeppers(t, 1), testPeppers(t, 2)} {
-		if v := made.Verifier(key); !required.Prove(v, key) || required.Rejects(v) {
+		if v := made.Verifier(key); !required.Verify(v, key) || required.Rejects(v) {
 			t.Error("a digest under a known pepper was rejected")
 		}
 	}
 	if _, err := plain.Required(); err == nil {
 		t.Error("no pepper was required")
 	}
-	if !testPeppers(t, 1).Prove(plain.Verifier(key), key) {
+	if !testPeppers(t, 1).Verify(plain.Verifier(key), key) {
 		t.Error("a plain digest counts until peppers are required")
 	}
 }
@@ -226,13 +226,13 @@ func TestStoredDigestNeverAuthenticates(t *testing.T) {
 		v := set.Verifier(NewSecret("ak_live_some_key"))
 		d, _ := v.Digest.Bytes()
 		for _, presented := range []string{string(d[:]), hex.EncodeToString(d[:]), strings.ToUpper(hex.EncodeToString(d[:])), ""} {
-			if set.Prove(v, NewSecret(presented)) || set.Prove(Verifier{}, NewSecret(presented)) {
+			if set.Verify(v, NewSecret(presented)) || set.Verify(Verifier{}, NewSecret(presented)) {
 				t.Error("a digest, or nothing, was taken for a key")
 			}
 		}
 	}
 	var zero [32]byte
-	if testPeppers(t).Prove(Verifier{Alg: "md5", Digest: NewDigest(zero)}, NewSecret("x")) {
+	if testPeppers(t).Verify(Verifier{Alg: "md5", Digest: NewDigest(zero)}, NewSecret("x")) {
 		t.Error("an unknown algorithm proved")
 	}
 }
@@ -245,7 +245,7 @@ func TestParsingAndProvingAllocateNothing(t *testing.T) {
 	}
 	v := set.Verifier(key)
 	if n := testing.AllocsPerRun(100, func() {
-		if _, ok := f.Parse(key); !ok || !set.Prove(v, key) {
+		if _, ok := f.Parse(key); !ok || !set.Verify(v, key) {
 			t.Fatal("not proved")
 		}
 	}); n != 0 {

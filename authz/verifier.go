@@ -152,11 +152,11 @@ func (p *Peppers) Verifier(key Secret) Verifier {
 	return Verifier{Alg: HashHMACSHA256, PepperID: p.all[0].ID, Digest: NewDigest(p.all[0].mac(key.Reveal()))}
 }
 
-// Prove tells whether key is the one that v was made from. It compares in
+// Verify reports whether key is the one that v was made from. It compares in
 // constant time, and a zero Verifier, that of an unknown key, goes the same way
 // as one of a known key, and so does one that is rejected, or whose pepper is not
 // here. It allocates nothing.
-func (p *Peppers) Prove(v Verifier, key Secret) bool {
+func (p *Peppers) Verify(v Verifier, key Secret) bool {
 	pepper := p.find(v)
 	known := pepper != nil || v.Alg == HashSHA256 && !p.required
 	if !known {

@@ -66,10 +66,8 @@ func checkWire(srv any, ctx context.Context, receive func(any) error, _ grpc.Una
 }
 
 func (s *Service) checkWire(ctx context.Context, c *check) (mem.Buffer, error) {
-	err := s.call(ctx, c, func(p *policy) bool {
-		return c.wire.read(&c.request, &p.headers, p.encoder.holds, c.data.ReadOnlyData())
-	})
-	if err != nil {
+	c.form = formBytes
+	if err := s.handleRPC(ctx, c); err != nil {
 		return nil, err
 	}
 	b := answerBuffers.Get(answerSize)

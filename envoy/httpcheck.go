@@ -114,14 +114,8 @@ func (h *httpHandler) answer(ctx context.Context, caller *dialect, w http.Respon
 	c := takeCheck()
 	defer c.release()
 	p := h.service.policy.Load()
-	decided := h.service.decide(ctx, p, c, func(p *policy) bool {
-		err := h.read(caller, p.encoder, &c.request, r)
-		if err != nil {
-			h.service.decision.misforwarded(ctx, err.Error(), r.RemoteAddr)
-			c.request.Reset()
-		}
-		return err == nil
-	})
+	c.form, c.call = formHTTP, httpCall{h, caller, r}
+	decided := h.service.decide(ctx, p, c)
 	switch {
 	case !decided && p.encoder.config.OnError != OnErrorDeny:
 		status = http.StatusServiceUnavailable
@@ -134,6 +128,25 @@ func (h *httpHandler) answer(ctx context.Context, caller *dialect, w http.Respon
 		caller.refuse(w, &c.answer, status)
 	}
 	return status
+}
+
+// httpCall is a request over HTTP that a check was forwarded by.
+type httpCall struct {
+	handler *httpHandler
+	caller  *dialect
+	request *http.Request
+}
+
+// read brings what is asked for into asked, and reports whether the caller forwarded it;
+// why it did not is in the log.
+func (c *httpCall) read(ctx context.Context, p *policy, asked *authz.Request) bool {
+	err := c.handler.read(c.caller, p.encoder, asked, c.request)
+	if err == nil {
+		return true
+	}
+	c.handler.service.decision.misforwarded(ctx, err.Error(), c.request.RemoteAddr)
+	asked.Reset()
+	return false
 }
 
 // dialectOf returns nil for what is no endpoint.

@@ -197,14 +197,16 @@ func TestWithoutATracerNothingIsDoneForSpans(t *testing.T) {
 	s := service(t, EncoderConfig{}, allow(authz.Record{ID: "i"}))
 	ctx := incoming(t, "traceparent", "00-"+gatewayTrace+"-"+gatewaySpan+"-01")
 	req, d, r := request("/", nil), &authz.Decision{Path: "/a", Resource: "a"}, &authz.Request{}
-	asking := func(call func(context.Context, *check, func(*policy) bool) error) float64 {
+	allocations := func(answer func(*check)) float64 {
 		return testing.AllocsPerRun(1000, func() {
 			c := takeCheck()
-			_ = call(ctx, c, func(*policy) bool { decode(&c.request, req); return true })
+			c.form, c.message = formMessage, req
+			answer(c)
 			c.release()
 		})
 	}
-	if bare, whole := asking(s.called), asking(s.call); whole != bare {
+	bare := allocations(func(c *check) { s.decide(ctx, s.policy.Load(), c) })
+	if whole := allocations(func(c *check) { _ = s.handleRPC(ctx, c) }); whole != bare {
 		t.Errorf("%v allocations, %v without what begins a span", whole, bare)
 	}
 	if n := testing.AllocsPerRun(1000, func() { s.spans.decided(ctx, d, r); s.spans.undecided(ctx) }); n != 0 {
