@@ -38,18 +38,18 @@ type Config struct {
 	// AllowPreflights lets CORS preflights through without a key, which browsers
 	// never send with them; for gateways that ask before they answer them.
 	AllowPreflights bool
-	// ShadowUntil is the end of a trial for all requests; zero: there is none.
+	// ShadowUntil is the end of shadow mode for all requests; zero: it is off.
 	ShadowUntil    time.Time
 	Paths          PathPolicy
 	ClientAddress  ClientAddress
 	IdentityPrefix string // lower case, such as "x-auth-"
 	// ForwardCredential lets keys go on to the upstream: none is looked for but
-	// where one is configured to stand.
+	// where one is configured.
 	ForwardCredential bool
 
 	Validator Validator
-	Limiter   *Limiter      // of keys' rates; nil: nobody holds them
-	Usage     UsageRecorder // nil: nobody counts
+	Limiter   *Limiter      // of keys' rates; nil: none is enforced
+	Usage     UsageRecorder // nil: uses are not counted
 	// Unpeppered is called with the prefix of a key that was asked for and whose
 	// stored digest was made without a pepper, which Peppers rejects. It must not
 	// block, and clones the prefix if it keeps it; nil: it is not counted.
@@ -91,24 +91,34 @@ func New(c Config) (*Authorizer, error) {
 	}
 	a := &Authorizer{Config: c}
 	for _, s := range c.Sources {
-		switch s.Kind {
-		case SourceHeader:
+		if s.Kind == SourceHeader {
 			s.Name = strings.ToLower(s.Name)
-			a.headers = append(a.headers, s.Name)
-		case SourceCookie:
-			a.headers = append(a.headers, "cookie")
 		}
 		a.sources = append(a.sources, s)
 	}
-	if c.AllowPreflights {
-		a.headers = append(a.headers, "origin", preflightHeader)
-	}
-	if c.ClientAddress.TrustedHops > 0 {
-		a.headers = append(a.headers, c.ClientAddress.Header)
-	}
-	slices.Sort(a.headers)
-	a.headers = slices.Compact(a.headers)
+	a.headers = DecisionHeaders(a.sources, c.ClientAddress, c.AllowPreflights)
 	return a, nil
+}
+
+// DecisionHeaders returns the lower-case names of the headers that decisions rest on,
+// sorted: those with keys, the client's address, and what makes a CORS preflight.
+func DecisionHeaders(sources []CredentialSource, address ClientAddress, preflights bool) (names []string) {
+	for _, s := range sources {
+		switch s.Kind {
+		case SourceHeader:
+			names = append(names, strings.ToLower(s.Name))
+		case SourceCookie:
+			names = append(names, "cookie")
+		}
+	}
+	if preflights {
+		names = append(names, "origin", preflightHeader)
+	}
+	if address.TrustedHops > 0 {
+		names = append(names, address.Header)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // Headers returns the lower-case names of the headers that decisions rest on.
@@ -116,7 +126,7 @@ func New(c Config) (*Authorizer, error) {
 func (a *Authorizer) Headers() []string { return a.headers }
 
 // Check decides about one request. A denial is a Decision; an error means that
-// nobody could be asked, or that ctx ended first.
+// no decision could be made, or that ctx ended first.
 func (a *Authorizer) Check(ctx context.Context, r *Request) (Decision, error) {
 	d, err := a.decide(ctx, r, nil)
 	if err == nil && d.Allowed {
@@ -128,7 +138,7 @@ func (a *Authorizer) Check(ctx context.Context, r *Request) (Decision, error) {
 	return d, err
 }
 
-// Explain decides as Check does and tells each step that led there. It counts
+// Explain decides as Check does and returns each step that led there. It counts
 // as no use of the key.
 func (a *Authorizer) Explain(ctx context.Context, r *Request) (Decision, []Step, error) {
 	var t trace
@@ -164,13 +174,13 @@ func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision
 		return d, nil
 	}
 
-	target := a.route(r, host, path.Match, &d, t)
-	if target == targetAnonymous {
+	access := a.access(r, host, path.Match, &d, t)
+	if access == AccessAnonymous {
 		d.Allowed, d.Reason = true, ReasonAnonymous
 		return d, nil
 	}
 	if found.count == 0 {
-		return a.withoutCredential(d, &found, target, t), nil
+		return a.withoutCredential(d, &found, access, t), nil
 	}
 	if found.count > 1 || found.ambiguous {
 		t.add("credential", "ambiguous", "the request carries more than one credential, one under a name that occurs twice, or one with \",\" or \"!\"")
@@ -189,7 +199,7 @@ func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision
 		d.Reason = reason
 		return d, nil
 	}
-	scopes, permitted, err := a.permit(ctx, r, target, &d, t)
+	scopes, permitted, err := a.permit(ctx, r, access, &d, t)
 	if err != nil {
 		return Decision{}, err
 	}
@@ -210,14 +220,14 @@ func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision
 // networks, the route, the rule's project, its scopes. Shadow mode may turn each refusal
 // into a report; the first one that it does not is left in d.Reason, and permitted is
 // false. The scopes are the key's own and those of its roles.
-func (a *Authorizer) permit(ctx context.Context, r *Request, target target, d *Decision, t *trace) (scopes Scopes, permitted bool, err error) {
-	if !a.networkPermits(r, d.Record, t) && a.refuse(d, softening{reason: ReasonNetwork, target: target}, t) {
+func (a *Authorizer) permit(ctx context.Context, r *Request, access Access, d *Decision, t *trace) (scopes Scopes, permitted bool, err error) {
+	if !a.networkPermits(r, d.Record, t) && a.refuse(d, softening{reason: ReasonNetwork, access: access}, t) {
 		return nil, false, nil
 	}
-	if target == targetDenied && a.refuse(d, softening{reason: ReasonRoute, target: target}, t) {
+	if access == AccessDenied && a.refuse(d, softening{reason: ReasonRoute, access: access}, t) {
 		return nil, false, nil
 	}
-	if !projectPermits(d, t) && a.refuse(d, softening{reason: ReasonProject, target: target}, t) {
+	if !projectPermits(d, t) && a.refuse(d, softening{reason: ReasonProject, access: access}, t) {
 		return nil, false, nil
 	}
 	scopes, err = a.scopesOf(ctx, d.Record, Need{d.Resource, d.Action, d.Captured})
@@ -225,7 +235,7 @@ func (a *Authorizer) permit(ctx context.Context, r *Request, target target, d *D
 		t.add("roles", "error", "the roles could not be read")
 		return nil, false, err
 	}
-	if target == targetScoped && !scopesPermit(d, scopes, t) && a.refuse(d, softening{ReasonScope, target, scopes}, t) {
+	if access == AccessScoped && !scopesPermit(d, scopes, t) && a.refuse(d, softening{ReasonScope, access, scopes}, t) {
 		return nil, false, nil
 	}
 	return scopes, true, nil
@@ -274,22 +284,23 @@ func scopesPermit(d *Decision, scopes Scopes, t *trace) bool {
 	return permitted
 }
 
-// withoutCredential decides where no source has a key of ours. Who sends a value
-// that is none of ours is told so. Under a scheme that others use too, such as
-// Bearer, it may be the upstream's, so that a trial lets it through as it does a
-// missing key; elsewhere it is a bad key, which no trial softens.
-func (a *Authorizer) withoutCredential(d Decision, found *credentials, target target, t *trace) Decision {
+// withoutCredential decides where no source has a key in this service's format. A client
+// that sends another value there is denied as malformed. Under a scheme that others use
+// too, such as Bearer, the value may be meant for the upstream, so shadow mode lets it
+// through as it does a missing key; elsewhere it is a malformed key, which shadow mode
+// never softens.
+func (a *Authorizer) withoutCredential(d Decision, found *credentials, access Access, t *trace) Decision {
 	if t != nil {
 		outcome := "missing"
 		if found.foreign {
-			outcome = "not ours"
+			outcome = "foreign"
 		}
 		t.add("credential", outcome, a.sourcesText())
 	}
 	switch {
 	case found.garbage:
 		d.Reason = ReasonMalformed
-	case !a.refuse(&d, softening{reason: ReasonMissing, target: target}, t):
+	case !a.refuse(&d, softening{reason: ReasonMissing, access: access}, t):
 		d.Allowed, d.Reason = true, ReasonAnonymous
 	case found.foreign:
 		d.Reason = ReasonMalformed
@@ -299,7 +310,7 @@ func (a *Authorizer) withoutCredential(d Decision, found *credentials, target ta
 
 const preflightHeader = "access-control-request-method"
 
-// isPreflight tells a CORS preflight (Fetch, 3.2.2) from other OPTIONS requests.
+// isPreflight reports whether an OPTIONS request is a CORS preflight (Fetch, 3.2.2).
 func isPreflight(r *Request) bool {
 	if r.Method != "OPTIONS" {
 		return false

@@ -118,7 +118,7 @@ func TestBadSecretFilesAreOneClearLine(t *testing.T) {
 		{"cache: {redis: {password_file: " + t.TempDir() + "}}", "can't be read: is a directory"},
 		{"cache: {sealing_key_file: " + short + "}", "cache.sealing_key_file: " + short + " holds less than 32 bytes"},
 		{"keys: {pepper_files: [" + short + "]}", "keys.pepper_files: " + short + ": pepper has 5 bytes"},
-		{"keys: {pepper_files: [" + full + ", " + full + "]}", "stands twice"},
+		{"keys: {pepper_files: [" + full + ", " + full + "]}", "occurs twice"},
 	} {
 		got := problems(t, c.text)
 		if len(got) != 1 || !strings.Contains(got[0], c.want) || strings.Contains(got[0], geheim) {
