@@ -11,10 +11,10 @@ import (
 )
 
 // check is the memory of one check, used again for others: what was asked, and
-// what is told.
+// what is answered.
 type check struct {
 	request authz.Request
-	scratch authz.Scratch // where the key is read into; what is told of it is copied
+	scratch authz.Scratch // where the key is read into; what is sent of it is copied
 	answer  answer
 
 	form    form

@@ -75,14 +75,14 @@ func (s *Service) checkWire(ctx context.Context, c *check) (mem.Buffer, error) {
 	return mem.NewBuffer(b, answerBuffers), nil
 }
 
-// answerSize is what most answers have room in; over what gRPC takes for too
+// answerSize is what most answers fit in; over what gRPC takes for too
 // small to be used again (1 KiB).
 const answerSize = 2 << 10
 
 var answerBuffers mem.BufferPool = &buffers{}
 
 // buffers are those of answers, used again. gRPC's own pool clears what it
-// hands out, which is no need here.
+// returns, which is not needed here.
 type buffers struct{ sync.Pool }
 
 func (p *buffers) Get(length int) *[]byte {

@@ -7,7 +7,7 @@ import (
 	"extauthz/authz"
 )
 
-// identityHeader is one of the headers that tell the upstream of the key.
+// identityHeader is one of the headers by which the upstream learns of the key.
 type identityHeader struct {
 	name  string
 	field identityField
@@ -27,7 +27,7 @@ const (
 	identityMetadata
 )
 
-// identityNames are what stands behind the prefix; metadata headers come beside.
+// identityNames are what follows the prefix; metadata headers come beside.
 var identityNames = map[string]identityField{"key-id": identityKeyID, "key-prefix": identityPrefix, "user-id": identityUserID,
 	"key-name": identityName, "scopes": identityScopes, "environment": identityEnvironment, "project": identityProject}
 
@@ -58,8 +58,8 @@ func IdentityHeaders(prefix string, metadata []string) (names []string) {
 	return names
 }
 
-// identify sets what the upstream is told of the key, all of it safe values
-// whatever stands in the record, and removes the rest of the set, seen or not:
+// identify sets what the upstream gets of the key, all of it safe values
+// whatever is in the record, and removes the rest of the set, seen or not:
 // the gateway may hide headers from us. On anonymous routes all of it is removed.
 func (e *encoder) identify(a *answer, d *authz.Decision) {
 	for i := range e.identity {
@@ -67,7 +67,7 @@ func (e *encoder) identify(a *answer, d *authz.Decision) {
 		value := ""
 		if d.Record != nil {
 			if value = a.identity(h, d); h.field < identityMetadata {
-				a.told[h.field] = value
+				a.sent[h.field] = value
 			}
 		}
 		if value == "" || len(value) > maxIdentityValue { // an empty header would be none to some upstreams
@@ -114,8 +114,8 @@ func (e *encoder) removeOthers(a *answer, r *authz.Request) {
 	}
 }
 
-// unremovable tells whether a request carries a header that no client may send on,
-// by its name or since a key is in it, and that Envoy can't be told to remove, since
+// unremovable reports whether a request carries a header that no client may send on,
+// by its name or since a key is in it, and that Envoy can't be made to remove, since
 // its name is no token.
 func (e *encoder) unremovable(r *authz.Request) bool {
 	for i := range r.Headers {
@@ -127,7 +127,7 @@ func (e *encoder) unremovable(r *authz.Request) bool {
 	return false
 }
 
-// plainText tells whether s is printable ASCII without "%".
+// plainText reports whether s is printable ASCII without "%".
 func plainText(s string) bool {
 	for i := range len(s) {
 		if s[i] < ' ' || s[i] >= 0x7f || s[i] == '%' {
@@ -137,7 +137,7 @@ func plainText(s string) bool {
 	return true
 }
 
-// blankEdge tells whether s begins or ends with a space, which a reader of the
+// blankEdge reports whether s begins or ends with a space, which a reader of the
 // header takes off: another value then arrives.
 func blankEdge(s string) bool {
 	return s != "" && (s[0] == ' ' || s[len(s)-1] == ' ')

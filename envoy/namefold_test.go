@@ -98,7 +98,7 @@ func TestOwnNames_ClaimEverySpelling(t *testing.T) {
 	for range 2000 {
 		name := "x-auth-" + []string{"", "user-id", "scopes", "anything-else"}[r.IntN(4)]
 		if spelled := respelled(r, name); !own.claim(spelled) {
-			t.Errorf("%q is not ours", spelled)
+			t.Errorf("%q is not claimed", spelled)
 		}
 		override := OverrideHeaders()[r.IntN(len(OverrideHeaders()))]
 		spelled := respelled(r, override)

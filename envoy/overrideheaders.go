@@ -86,7 +86,7 @@ func newOwnNames(prefix string, kept []string) (ownNames, error) {
 	return n, nil
 }
 
-// claim tells whether a client may not send a header of this name on.
+// claim reports whether a client may not send a header of this name on.
 func (n *ownNames) claim(name string) bool {
 	if name == "" || name[0] < utf8.RuneSelf && !n.begins[name[0]] {
 		return false
@@ -94,7 +94,7 @@ func (n *ownNames) claim(name string) bool {
 	return n.identity(name) || n.override(name) != ""
 }
 
-// identity tells whether upstreams may take a header of this name for one of the
+// identity reports whether upstreams may take a header of this name for one of the
 // identity headers.
 func (n *ownNames) identity(name string) bool {
 	return FoldsUnder(name, n.prefix) || FoldsUnder(name, n.gateway)

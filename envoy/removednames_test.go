@@ -30,7 +30,7 @@ func TestChart_HasTheOverrideHeaders(t *testing.T) {
 }
 
 // TestService_RemovesEverySpelling over gRPC, on every allowed request, and denies
-// one with a name that Envoy can't be told to remove.
+// one with a name that Envoy can't be made to remove.
 func TestService_RemovesEverySpelling(t *testing.T) {
 	anonymous := saying(func(*authz.Request) (authz.Decision, error) {
 		return authz.Decision{Allowed: true, Reason: authz.ReasonAnonymous}, nil

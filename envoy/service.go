@@ -24,7 +24,7 @@ type Checker interface {
 	Check(ctx context.Context, r *authz.Request) (authz.Decision, error)
 	// Headers are the lower-case names of those that decisions rest on.
 	Headers() []string
-	// HeaderHolds tells whether a header's value holds a whole key. A Request may
+	// HeaderHolds reports whether a header's value holds a whole key. A Request may
 	// not lack such a header, whatever its name.
 	HeaderHolds(value string) bool
 }
@@ -57,7 +57,7 @@ type Service struct {
 	decision decisionLog
 	spans    *spans                  // nil: none
 	decided  [256]prometheus.Counter // by reason, bound beforehand
-	shadowed [256]prometheus.Counter // by the reason that a trial softened
+	shadowed [256]prometheus.Counter // by the reason that shadow mode softened
 	failed   prometheus.Counter
 	duration prometheus.Histogram
 }
@@ -80,7 +80,7 @@ func New(c Config) (*Service, error) {
 		return nil, err
 	}
 	decisions := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "extauthz_decisions_total",
-		Help: "Checks answered, by decision (allow, deny, shadow: would be denied, error) and reason."}, []string{"decision", "reason"})
+		Help: "Checks answered, by decision (allow, deny, shadow: allowed in shadow mode, error) and reason."}, []string{"decision", "reason"})
 	s.duration = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "extauthz_check_duration_seconds",
 		Help: "Time spent on a check inside the service.",
 		// From what a cache hit takes to just over the deadline.
@@ -102,7 +102,7 @@ func New(c Config) (*Service, error) {
 	return s, nil
 }
 
-// SetPolicy exchanges what decides and how it is told. An error changes nothing.
+// SetPolicy exchanges what decides and how it is answered. An error changes nothing.
 func (s *Service) SetPolicy(checker Checker, c EncoderConfig) error {
 	if checker == nil {
 		return errors.New("envoy: a checker is needed")
