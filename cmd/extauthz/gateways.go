@@ -60,7 +60,7 @@ func objectsCommand(g *globals, kind objectsFor) *cobra.Command {
 	c := &cobra.Command{
 		Use: kind.name, Short: kind.short, Args: noArguments, Example: kind.example,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
-			settings, err := g.load()
+			settings, err := g.gatewaySettings(c, &o.Settings, rawPaths)
 			if err != nil {
 				return err
 			}
@@ -81,12 +81,8 @@ func objectsCommand(g *globals, kind objectsFor) *cobra.Command {
 			if kind.noContext && settings.RouteMetadata.Enabled {
 				c.PrintErrln("warning: route_metadata.enabled has no effect: " + kind.name + " sends none; name what needs which scope in routes")
 			}
-			o.HeaderPrefix, o.MetadataHeaders, o.KeepOverrides = settings.Identity.HeaderPrefix, settings.Identity.MetadataHeaders, settings.Headers.KeepOverrides
+			o.MetadataHeaders = settings.Identity.MetadataHeaders
 			o.AllowedHeaders, o.CredentialHeaders = config.AllowedHeaders(settings), credentialHeaders(settings)
-			o.Paths = pathHandling(c, settings, rawPaths)
-			if o.Hosts, err = onlyHosts(settings); err != nil {
-				return err
-			}
 			return gatewayconfig.WriteObjects(c.OutOrStdout(), kind.name, o)
 		},
 	}
@@ -136,7 +132,7 @@ func checkListener(c *cobra.Command, kind objectsFor, o gatewayconfig.Objects, s
 	case tls.Enabled() && o.TLSName == "":
 		return errors.New(name + " is on: name the DNS name in its certificate by --tls-name, and the " + kind.tls + " with its authorities by --tls-ca")
 	case tls.ClientCAFile != "" && kind.tls != "":
-		c.PrintErrln("warning: " + name + ".client_ca_file asks for a client certificate: give the gateway one, which is not printed here")
+		c.PrintErrln("warning: " + name + ".client_ca_file requires a client certificate: give the gateway one, which is not printed here")
 	}
 	return nil
 }

@@ -11,11 +11,9 @@ import (
 
 // EnvoyGateway is what Envoy Gateway's objects are made from.
 type EnvoyGateway struct {
+	Settings
 	Service            KubernetesService // this service's gRPC listener
 	Namespace, Gateway string            // the Gateway whose routes are protected
-	HeaderPrefix       string            // of identity headers; "": x-auth-
-	Paths              PathHandling
-	KeepOverrides      []string // those of OverrideHeaders that clients may send on
 	// The DNS name in the service's certificate, and the ConfigMap beside the
 	// Service that holds its authorities; both "": plain text.
 	TLSName, TLSAuthorities string
@@ -23,13 +21,6 @@ type EnvoyGateway struct {
 	// that ends in "*" is a prefix: Envoy Gateway can't send those on, and what is
 	// under the identity prefix it removes before.
 	AllowedHeaders []string
-	// Hosts that all rules are for, to name in a comment; none: any.
-	Hosts []string
-}
-
-// Removed are expressions for the names of headers that clients may not send on.
-func (g EnvoyGateway) Removed() ([]string, error) {
-	return removedNames(g.HeaderPrefix, g.KeepOverrides)
 }
 
 // Headers are those of AllowedHeaders that can be sent on.
@@ -42,13 +33,10 @@ func (g EnvoyGateway) Headers() (names []string) {
 	return names
 }
 
-// WriteEnvoyGateway writes the objects by which the routes of a Gateway ask the
-// service, with the settings that keep doors shut.
+// WriteEnvoyGateway writes the objects by which the routes of a Gateway call the
+// service. They fail closed.
 func WriteEnvoyGateway(w io.Writer, g EnvoyGateway) error {
-	g.HeaderPrefix = prefixOrDefault(g.HeaderPrefix)
-	_, err := g.Removed()
-	problems := []error{g.Service.validate(), objectName("namespace", g.Namespace), objectName("gateway", g.Gateway), err}
-	problems = append(problems, hostProblems(g.Hosts)...)
+	problems := append(g.problems(), g.Service.validate(), objectName("namespace", g.Namespace), objectName("gateway", g.Gateway))
 	if len(g.Headers()) == 0 {
 		problems = append(problems, errors.New("no headers to send on: every request would look as if it had no key"))
 	}

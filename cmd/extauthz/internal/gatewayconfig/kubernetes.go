@@ -46,7 +46,7 @@ type Kubernetes struct {
 type kubernetesFile struct{ Name, Text string }
 
 // WriteKubernetes writes a ConfigMap, a Deployment and a Service: an Envoy that works as
-// it stands, for namespaces of the Pod Security Standard "restricted".
+// printed, for namespaces of the Pod Security Standard "restricted".
 func WriteKubernetes(w io.Writer, k Kubernetes) error {
 	if err := k.validate(); err != nil {
 		return err

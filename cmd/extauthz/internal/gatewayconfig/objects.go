@@ -20,6 +20,7 @@ const (
 // Objects is what the objects for a gateway other than Istio and Envoy Gateway are
 // made from. Not every gateway has a use for every field.
 type Objects struct {
+	Settings
 	Service KubernetesService // this service's listener that the gateway calls
 	// The object that represents the gateway: a Gateway, Contour's configuration, the
 	// service of a Consul mesh, or Emissary's AuthService.
@@ -27,26 +28,19 @@ type Objects struct {
 	Backend            KubernetesService // the API behind a printed route
 	HTTP               bool              // the gateway calls http.listen instead of grpc.listen
 	NGINX              bool              // it does so as NGINX Gateway Fabric does
-	HeaderPrefix       string            // of identity headers; "": x-auth-
 	MetadataHeaders    []string          // entries of a key's metadata that are identity headers
-	Paths              PathHandling
-	KeepOverrides      []string // those of OverrideHeaders that clients may send on
 	// The DNS name in the service's certificate, and the object beside the Service
 	// that holds its authorities under ca.crt; both "": plain text.
 	TLSName, TLSAuthorities string
 	AllowedHeaders          []string // request headers that decisions rest on; "x-*" is a prefix
 	CredentialHeaders       []string // those of them that hold keys
-	Hosts                   []string // that all rules are for, to name in a comment; none: any
 }
 
 // WriteObjects writes the objects by which a gateway calls the service: contour,
 // kgateway, agentgateway, gateway-api, cilium, nginx-gateway-fabric, emissary or
 // consul. They fail closed.
 func WriteObjects(w io.Writer, gateway string, o Objects) error {
-	o.HeaderPrefix = prefixOrDefault(o.HeaderPrefix)
-	_, err := removedNames(o.HeaderPrefix, o.KeepOverrides)
-	problems := []error{o.Service.validate(), objectName("namespace", o.Namespace), objectName("gateway", o.Gateway), err}
-	problems = append(problems, hostProblems(o.Hosts)...)
+	problems := append(o.problems(), o.Service.validate(), objectName("namespace", o.Namespace), objectName("gateway", o.Gateway))
 	problems = append(problems, tlsProblems(o.TLSName, o.TLSAuthorities)...)
 	if o.Backend != (KubernetesService{}) {
 		if err := o.Backend.validate(); err != nil {
@@ -72,7 +66,7 @@ func WriteObjects(w io.Writer, gateway string, o Objects) error {
 
 // IdentityHeaders are the names of the complete set.
 func (o Objects) IdentityHeaders() []string {
-	return envoy.IdentityHeaders(o.HeaderPrefix, o.MetadataHeaders)
+	return envoy.IdentityHeaders(o.prefix(), o.MetadataHeaders)
 }
 
 // Overrides are the override headers that no client may send on.

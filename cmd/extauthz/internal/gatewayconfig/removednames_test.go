@@ -73,7 +73,7 @@ func removals(t *testing.T) map[string][]struct{ find, text string } {
 			{`(?s)# Override headers, served.\n.*?( {12}# The key goes)`, "# Override headers, served.\n" + lines("            proxy_set_header %s \"\";\n")},
 		},
 		"Caddyfile": {
-			{`(?s)# Odd names\.\n.*?(\t\t# By these)`, "# Odd names.\n" + odd.String()},
+			{`(?s)# Other separators\.\n.*?(\t\t# By these)`, "# Other separators.\n" + odd.String()},
 			{`(?s)# Override headers\.\n.*?(\t\t# A client that)`, "# Override headers.\n" + lines("\t\trequest_header -%s\n")},
 		},
 		"traefik-dynamic.yaml": {

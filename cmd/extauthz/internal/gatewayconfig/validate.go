@@ -3,28 +3,7 @@ package gatewayconfig
 import (
 	"fmt"
 	"regexp"
-
-	"extauthz/authz"
-	"extauthz/envoy"
 )
-
-func prefixOrDefault(prefix string) string {
-	if prefix == "" {
-		return "x-auth-"
-	}
-	return prefix
-}
-
-// removedNames are the expressions for a printed configuration.
-func removedNames(prefix string, kept []string) ([]string, error) {
-	if envoy.PrefixTooLong(prefix) {
-		return nil, fmt.Errorf("header prefix %q is longer than Envoy's regular expressions may be: write a shorter one", prefix)
-	}
-	if !envoy.ValidHeaderName(prefix) {
-		return nil, fmt.Errorf("header prefix %q: write a lower-case header name", prefix)
-	}
-	return envoy.RemovedExpressions(prefix, kept)
-}
 
 // RFC 1123 labels, keys and values of labels as Kubernetes has them, and DNS names.
 var (
@@ -49,16 +28,8 @@ func label(key, value string) error {
 	return nil
 }
 
-// hostProblems refuses what is no host of a rule: it would be written into YAML.
-func hostProblems(hosts []string) (problems []error) {
-	for _, host := range hosts {
-		if canonical, ok := authz.CanonicalHost(host); !ok || canonical != host || host == "" {
-			problems = append(problems, fmt.Errorf("host %q: write a host name in lower case, without port, such as api.example.com", host))
-		}
-	}
-	return problems
-}
-
+// tlsProblems checks the name in the service's certificate, and the object with its
+// authorities.
 func tlsProblems(name, authorities string) (problems []error) {
 	if name+authorities == "" {
 		return nil

@@ -242,7 +242,7 @@ func (s *Server) closeRedis() error {
 func (s *Server) drain() {
 	s.ready.draining.Store(true)
 	s.updateHealth()
-	s.log.Info("draining", "delay", s.c.Settings.GRPC.DrainDelay)
+	s.log.Info("draining", "delay", s.c.Settings.GRPC.DrainDelay.String())
 	time.Sleep(s.c.Settings.GRPC.DrainDelay) // until gateways have seen it
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
