@@ -2,13 +2,13 @@ package config
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"os"
 	"strings"
 	"time"
 
 	"extauthz/authz"
+	"extauthz/cmd/extauthz/internal/certificates"
 	"extauthz/inbound"
 	"extauthz/models"
 )
@@ -136,12 +136,8 @@ func (v *validator) authorities(setting, path string) {
 	if path == "" {
 		return
 	}
-	pem, err := os.ReadFile(path)
-	switch {
-	case err != nil:
-		v.add(setting, "%s can't be read: %v", path, reason(err))
-	case !x509.NewCertPool().AppendCertsFromPEM(pem):
-		v.add(setting, "%s holds no PEM certificate", path)
+	if _, err := certificates.Pool(path); err != nil {
+		v.add(setting, "%v", err)
 	}
 }
 
