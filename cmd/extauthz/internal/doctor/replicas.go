@@ -14,7 +14,7 @@ import (
 	"extauthz/cmd/extauthz/internal/conditions"
 )
 
-// Replicas says how the replicas of a service are examined over the network.
+// Replicas is how the replicas of a service are examined over the network.
 type Replicas struct {
 	// Ops are URLs of ops listeners, http://HOST:PORT. Each address of HOST is a replica.
 	Ops []string
