@@ -103,7 +103,7 @@ func (a *asking) ops(ctx context.Context) {
 	for _, target := range a.Ops {
 		u, err := url.Parse(target)
 		if err != nil || u.Host == "" {
-			a.add(target, Failed, "write http://HOST:PORT", "it is no URL")
+			a.add(target, Failed, "write http://HOST:PORT", "it is not a URL")
 			continue
 		}
 		for _, address := range a.addresses(ctx, u.Host) {
