@@ -10,8 +10,8 @@ import (
 	"extauthz/authz"
 )
 
-// feedReader takes in the rows of one statement: each says what the statement's
-// snapshot says, and a change beside it if there is any.
+// feedReader takes in the rows of one statement: each holds the statement's
+// snapshot, and a change if there is one.
 type feedReader struct {
 	from    authz.FeedCursor
 	limit   int

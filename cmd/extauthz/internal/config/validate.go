@@ -40,7 +40,7 @@ func (c *Config) validate(now time.Time, problems *faults) {
 		v.add("paths.encoded", "allow makes encoded characters in paths data, and default_route map takes the resource from the path: write default_route: authenticated, or encoded: allow on a rule instead")
 	}
 	if h := c.ClientAddress.Header; !lowerToken(h) {
-		v.add("client_address.header", "%q is no header name: write it in lower case, such as x-forwarded-for", h)
+		v.add("client_address.header", "%q is not a header name: write it in lower case, such as x-forwarded-for", h)
 	}
 	if c.RouteMetadata.AllowAnonymous && len(c.RouteMetadata.Namespaces) == 0 {
 		v.add("route_metadata.allow_anonymous", "needs route_metadata.namespaces: name those that may open routes")
