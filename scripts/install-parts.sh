@@ -65,7 +65,7 @@ for part in "$@"; do
         echo "install-parts: Kubernetes is not built here: scripts/install-parts.sh nodes takes 20 to 40 minutes, once"
         continue
       fi
-      for package in etcd:etcd-server ip:iproute2 containerd:containerd runc:runc conntrack:conntrack ipset:ipset nft:nftables iptables:iptables nsenter:util-linux; do
+      for package in etcd:etcd-server ip:iproute2 containerd:containerd runc:runc conntrack:conntrack ipset:ipset nft:nftables iptables:iptables nsenter:util-linux jq:jq curl:curl; do
         PATH=$PATH:/usr/sbin have "${package%%:*}" || packages+=("${package#*:}")
       done
       [ -x /usr/lib/cni/bridge ] || packages+=(containernetworking-plugins)
