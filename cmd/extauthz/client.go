@@ -20,8 +20,8 @@ import (
 	"extauthz/cmd/extauthz/internal/server"
 )
 
-// client finds the server and the key for it: EXTAUTHZ_TOKEN, --token-file, or
-// the file that a local serve left.
+// client finds the server (adminServer) and the key for it: EXTAUTHZ_TOKEN,
+// --token-file, or the file that a local serve left.
 func (g *globals) client() (*adminclient.Client, error) {
 	if g.api != nil {
 		return g.api, nil
@@ -30,7 +30,11 @@ func (g *globals) client() (*adminclient.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	g.api, err = adminclient.New(g.server, token)
+	address, secure, err := g.adminServer()
+	if err != nil {
+		return nil, err
+	}
+	g.api, err = adminclient.New(address, token, secure)
 	return g.api, err
 }
 

@@ -51,7 +51,7 @@ func newRoot() *cobra.Command {
 	f := root.PersistentFlags()
 	f.StringVar(&g.configFile, "config", os.Getenv("EXTAUTHZ_CONFIG"), "configuration file (default extauthz.yaml, if it is there)")
 	f.StringVar(&g.dataDir, "data-dir", "", "folder for what the service keeps itself (default extauthz-data)")
-	f.StringVar(&g.server, "server", fromEnv("EXTAUTHZ_SERVER", "http://127.0.0.1:9003"), "URL of the management API")
+	f.StringVar(&g.server, "server", os.Getenv("EXTAUTHZ_SERVER"), "URL of the management API, or unix:PATH (default admin.listen of the configuration)")
 	f.StringVar(&g.tokenFile, "token-file", os.Getenv("EXTAUTHZ_TOKEN_FILE"), "file with the key for the management API")
 	f.StringVarP(&g.output, "output", "o", string(printer.Table), "form of what is printed: "+printer.Choice(printer.Forms))
 	f.StringVar(&g.color, "color", string(printer.ColorAuto), "colour the tables: auto (on a terminal, unless NO_COLOR is set), always or never")
@@ -107,13 +107,6 @@ func flagError(c *cobra.Command, err error) error {
 		}
 	}
 	return usage(c, err)
-}
-
-func fromEnv(name, fallback string) string {
-	if v := os.Getenv(name); v != "" {
-		return v
-	}
-	return fallback
 }
 
 // load reads the configuration that the flags name. With needs, faults of other sections

@@ -2,5 +2,6 @@
 // image tarballs, the chart, an SBOM of each binary and image, and their checksums.
 // From the same commit, Go and roots of trust it makes the same bytes, without
 // network once the modules are in Go's cache: every time in them is the commit's,
-// and owners, order and modes are fixed. It signs and uploads nothing.
+// and owners, order and modes are fixed. With a key it signs the checksums, offline and
+// with the same bytes each time. It uploads nothing.
 package main

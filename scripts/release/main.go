@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/ecdsa"
 	"crypto/sha256"
 	"errors"
 	"flag"
@@ -26,17 +27,26 @@ var platforms = []platform{{"linux", "amd64"}, {"linux", "arm64"}, {"darwin", "a
 func main() {
 	out := flag.String("o", "dist/release", "folder for the release; what it held before is removed")
 	draft := flag.Bool("draft", false, "make it of files that may be changed, for Linux on this machine's processor alone")
+	key := flag.String("key", "", "PEM file with a private key on P-256; signs "+sumsFile)
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *out, *draft); err != nil {
+	if err := run(ctx, *out, *draft, *key); err != nil {
 		fmt.Fprintln(os.Stderr, "release:", err)
 		os.Exit(1)
 	}
 }
 
-// run makes a release beside out and puts it there when it is whole.
-func run(ctx context.Context, out string, draft bool) error {
+// run makes a release beside out, signed where keyFile is given, and puts it there when
+// it is whole.
+func run(ctx context.Context, out string, draft bool, keyFile string) error {
+	var key *ecdsa.PrivateKey
+	if keyFile != "" {
+		var err error
+		if key, err = signingKey(keyFile); err != nil { // before minutes of compiling
+			return err
+		}
+	}
 	src, err := openSource(ctx, draft)
 	if err != nil {
 		return err
@@ -71,6 +81,11 @@ func run(ctx context.Context, out string, draft bool) error {
 	}
 	if err := checksums(b.out); err != nil {
 		return err
+	}
+	if key != nil {
+		if err := sign(b.out, key); err != nil {
+			return err
+		}
 	}
 	if err := os.RemoveAll(out); err != nil {
 		return err
@@ -172,7 +187,7 @@ func checksums(folder string) error {
 		}
 		fmt.Fprintf(&lines, "%s  %s\n", sum, e.Name())
 	}
-	return os.WriteFile(filepath.Join(folder, "SHA256SUMS"), []byte(lines.String()), 0o644)
+	return os.WriteFile(filepath.Join(folder, sumsFile), []byte(lines.String()), 0o644)
 }
 
 // sha256Of returns the sum of a file, in hexadecimal digits.

@@ -3,10 +3,13 @@ package adminclient
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -24,7 +27,8 @@ const (
 
 // Client calls one server with one key. It is safe for concurrent use.
 type Client struct {
-	server string
+	server string // as errors name it
+	base   string // of URLs
 	token  authz.Secret
 	http   http.Client
 	ahead  atomic.Int64 // nanoseconds of the server's clock before this one's
@@ -51,13 +55,30 @@ func (c *Client) compareClocks(header http.Header) {
 	c.ahead.Store(int64(ahead))
 }
 
-// New checks the server's address: an http or https URL without a path.
-func New(server string, token authz.Secret) (*Client, error) {
+// New checks the server's address: an http or https URL without a path, or unix:PATH,
+// which is spoken to in TLS where secure is not nil. A nil secure trusts the system's
+// roots.
+func New(server string, token authz.Secret, secure *tls.Config) (*Client, error) {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = secure
+	c := &Client{server: strings.TrimRight(server, "/"), token: token, http: http.Client{Transport: transport}}
+	c.base = c.server
+	if path, ok := strings.CutPrefix(server, "unix:"); ok && path != "" {
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", path)
+		}
+		transport.Proxy = nil
+		c.base = "http://localhost"
+		if secure != nil {
+			c.base = "https://localhost"
+		}
+		return c, nil
+	}
 	u, err := url.Parse(server)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, fmt.Errorf("server %q: write a URL such as http://127.0.0.1:9003", server)
+		return nil, fmt.Errorf("server %q: write a URL such as http://127.0.0.1:9003, or unix:PATH", server)
 	}
-	return &Client{server: strings.TrimRight(server, "/"), token: token}, nil
+	return c, nil
 }
 
 // problem is what the API answers where it refuses.
@@ -85,7 +106,7 @@ func (c *Client) Call(ctx context.Context, method, path string, query url.Values
 		defer cancel()
 		ctx = limited
 	}
-	target := c.server + path
+	target := c.base + path
 	if len(query) > 0 {
 		target += "?" + query.Encode()
 	}
@@ -103,7 +124,7 @@ func (c *Client) Call(ctx context.Context, method, path string, query url.Values
 	}
 	res, err := c.http.Do(req)
 	switch {
-	case errors.Is(err, syscall.ECONNREFUSED):
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist): // no such socket
 		return fmt.Errorf("no server at %s: start one with `extauthz serve`, or name another with --server or EXTAUTHZ_SERVER", c.server)
 	case err != nil:
 		return fmt.Errorf("server %s does not answer: %w", c.server, errors.Unwrap(err))

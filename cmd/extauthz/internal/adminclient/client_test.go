@@ -22,7 +22,7 @@ func TestClient_KnowsTheServersTime(t *testing.T) {
 		w.WriteHeader(http.StatusNoContent)
 	}))
 	defer server.Close()
-	c, err := New(server.URL, authz.NewSecret("none"))
+	c, err := New(server.URL, authz.NewSecret("none"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+
+	"extauthz/cmd/extauthz/internal/config"
+)
+
+// adminServer returns where the management API is: --server or EXTAUTHZ_SERVER, else
+// admin.listen of the configuration that a local serve reads, whatever else in it is
+// faulty. secure is nil where system roots decide, or without TLS.
+func (g *globals) adminServer() (address string, secure *tls.Config, err error) {
+	if g.server != "" {
+		return g.server, nil, nil
+	}
+	settings, err := g.load("admin")
+	if err != nil {
+		return "", nil, err
+	}
+	network, listen, err := config.ListenAddress(settings.Admin.Listen)
+	if err != nil {
+		return "", nil, err
+	}
+	if settings.Admin.TLS.Enabled() {
+		if secure, err = ownCertificate(settings.Admin.TLS); err != nil {
+			return "", nil, err
+		}
+	}
+	switch {
+	case network == "unix":
+		return "unix:" + listen, secure, nil
+	case secure != nil:
+		return "https://" + dialable(listen), secure, nil
+	default:
+		return "http://" + dialable(listen), nil, nil
+	}
+}
+
+// dialable is the address to call for one to listen on: one that means every
+// interface becomes loopback.
+func dialable(listen string) string {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return listen
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+		if ip != nil && ip.To4() == nil {
+			host = "::1"
+		}
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// ownCertificate trusts exactly the certificate that the configuration names: its names
+// are those of the gateway's network, not of loopback, and the administrator's key must
+// not go to anything else that listens there. It is also shown as the client's own.
+func ownCertificate(t config.TLS) (*tls.Config, error) {
+	own, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("admin.tls: %w", err)
+	}
+	return &tls.Config{
+		MinVersion:   tls.VersionTLS12,
+		Certificates: []tls.Certificate{own},
+		// Only the check against roots and names is left out: VerifyConnection compares
+		// the certificate, and the handshake proves that the server has its key.
+		InsecureSkipVerify: true,
+		VerifyConnection: func(s tls.ConnectionState) error {
+			if len(s.PeerCertificates) == 0 || !bytes.Equal(s.PeerCertificates[0].Raw, own.Certificate[0]) {
+				return errors.New("its certificate is not the one in admin.tls.cert_file; name the server with --server, or use its configuration")
+			}
+			return nil
+		},
+	}, nil
+}
