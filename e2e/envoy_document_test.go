@@ -82,7 +82,7 @@ func TestEnvoysTakeWhatTheDocumentsShow(t *testing.T) {
 				}
 			}
 		}
-		if blocks < 8 {
+		if blocks < 7 {
 			t.Errorf("only %d blocks were found", blocks)
 		}
 	})
