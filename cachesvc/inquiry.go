@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"extauthz/cachesvc/internal/freshness"
 )
 
 const (
@@ -23,8 +25,8 @@ const (
 // All that come while one read is under way share the next one. Safe for
 // concurrent use.
 type inquiry struct {
-	lease *lease
-	clock *clock
+	lease *freshness.Lease
+	clock *freshness.Clock
 	wake  func() // makes the feed be read at once
 
 	mu      sync.Mutex
@@ -39,8 +41,8 @@ type feedRound struct {
 	complete bool // to be read after done is closed
 }
 
-func newInquiry(t *trust, wake func()) *inquiry {
-	return &inquiry{lease: t.lease, clock: t.clock, wake: wake, asked: make(chan struct{}, 1)}
+func newInquiry(lease *freshness.Lease, clock *freshness.Clock, wake func()) *inquiry {
+	return &inquiry{lease: lease, clock: clock, wake: wake, asked: make(chan struct{}, 1)}
 }
 
 // await reports whether a complete feed read began after the call. It is false if
@@ -103,13 +105,13 @@ func (q *inquiry) run(ctx context.Context) {
 func (q *inquiry) read(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, inquiryWait)
 	defer cancel()
-	now := q.clock.monotonic()
+	now := q.clock.Monotonic()
 	q.wake()
-	for !q.lease.startedSince(now) {
+	for !q.lease.StartedSince(now) {
 		select {
 		case <-ctx.Done():
 			return false
-		case <-q.lease.renewed:
+		case <-q.lease.Renewed:
 		}
 	}
 	return true

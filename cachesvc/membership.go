@@ -7,6 +7,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"extauthz/cachesvc/internal/budget"
+	"extauthz/cachesvc/internal/freshness"
 )
 
 const (
@@ -18,40 +21,28 @@ const (
 	unknownBurst     = 200
 
 	memberRetry = time.Second // after a load that failed
-	// bulkPause is how long a database is left alone that has just committed a bulk
-	// change: it is busy with that, and the values in use are read from it again.
+	// bulkPause is how long the prefixes are not read from a database that has just
+	// committed a bulk change: it is busy with that, and the values in use are read from it again.
 	bulkPause      = 3 * time.Second
-	memberHeadroom = 2       // how much may be added before the filter is made anew
-	memberLeast    = 1 << 16 // keys that a filter has room for at least
+	memberHeadroom = 2       // how much may be added before the filter is built again
+	memberLeast    = 1 << 16 // keys that a filter is made for at least
 )
-
-// Members lists the prefixes of all keys.
-type Members interface {
-	// Prefixes calls yield with each; its error ends it. It need be no snapshot,
-	// but what was there all the while must come.
-	Prefixes(ctx context.Context, yield func(prefix string) error) error
-}
 
 // membership knows which prefixes can't be a key's: forged keys of the right form
 // cost no look-up of their own then. It is loaded from the database and fed by
-// every change. It says "no such key" only after a complete feed read that began
+// every change. It answers "no such key" only after a complete feed read that began
 // after the check came (inquiry.go), since another replica may have made the key
-// a moment before; where that can't be had, the check is throttled. It only ever
-// says "no such key", and so can let nobody in.
+// a moment before; where that can't be had, the check is throttled. Its only
+// answer is "no such key", so it can't admit a client.
 type membership struct {
-	source Members
-	lease  *lease
-	clock  *clock
-	log    *slog.Logger
-	budget budget
-	// await reports whether a complete feed read began after the call.
-	await func(ctx context.Context) bool
+	membershipConfig
+	budget *budget.Budget
 
 	seed   maphash.Seed
 	filter atomic.Pointer[prefixFilter] // nil: nothing is known
-	// partial: the filter lacks prefixes, so that one that it does not know may be a
+	// incomplete: the filter lacks prefixes, so that one that it does not know may be a
 	// key's. Those that it knows are looked up as ever.
-	partial atomic.Bool
+	incomplete atomic.Bool
 
 	mu        sync.Mutex
 	meanwhile []uint64 // hashes of what was learned during a load; nil: none is on
@@ -59,9 +50,24 @@ type membership struct {
 	wanted    chan struct{}
 }
 
-func newMembership(source Members, t *trust, log *slog.Logger, await func(context.Context) bool) *membership {
-	return &membership{source: source, await: await, lease: t.lease, clock: t.clock, log: log, seed: maphash.MakeSeed(), wanted: make(chan struct{}, 1),
-		budget: budget{interval: time.Second / unknownPerSecond, burst: unknownBurst * time.Second / unknownPerSecond}}
+// membershipConfig says what a membership rests on. All fields are required.
+type membershipConfig struct {
+	source prefixSource
+	lease  *freshness.Lease
+	clock  *freshness.Clock
+	log    *slog.Logger
+	// await reports whether a complete feed read began after the call.
+	await func(ctx context.Context) bool
+}
+
+// prefixSource lists the prefixes of all keys.
+type prefixSource interface {
+	Prefixes(ctx context.Context, yield func(prefix string) error) error
+}
+
+func newMembership(c membershipConfig) *membership {
+	return &membership{membershipConfig: c, seed: maphash.MakeSeed(), wanted: make(chan struct{}, 1),
+		budget: budget.New(time.Second/unknownPerSecond, unknownBurst)}
 }
 
 func (m *membership) hash(prefix string) uint64 { return maphash.String(m.seed, prefix) }
@@ -71,20 +77,20 @@ func (m *membership) hash(prefix string) uint64 { return maphash.String(m.seed, 
 // leaves the database to the keys. Beyond it a check waits, for ctx or some 150 ms
 // at most, for a feed read that all such checks share.
 func (m *membership) screen(ctx context.Context, prefix string) screening {
-	f, now := m.filter.Load(), m.clock.monotonic()
-	if f == nil || f.has(m.hash(prefix)) || m.budget.take(now) {
+	f, now := m.filter.Load(), m.clock.Monotonic()
+	if f == nil || f.has(m.hash(prefix)) || m.budget.Take(now) {
 		return screenAsk
 	}
-	if m.partial.Load() || !m.lease.holds(now) || !m.await(ctx) {
+	if m.incomplete.Load() || !m.lease.Fresh(now) || !m.await(ctx) {
 		return screenThrottled
 	}
 	switch f = m.filter.Load(); {
-	case f == nil || m.partial.Load(): // the history that it knew has ended
+	case f == nil || m.incomplete.Load(): // the history that it knew has ended
 		return screenThrottled
 	case f.has(m.hash(prefix)):
 		return screenAsk
 	default:
-		return screenAbsent
+		return screenUnknown
 	}
 }
 
@@ -93,12 +99,12 @@ type screening uint8
 
 const (
 	screenAsk       screening = iota
-	screenAbsent              // there is no such id
+	screenUnknown             // there is no such id
 	screenThrottled           // too many that are probably none are asked for just now
 )
 
-// learn takes in a prefix that may have come to be. It has to be called before
-// the lease is renewed by the read that told of it.
+// learn adds a prefix that may be new. It has to be called before the read that brought it
+// renews the lease.
 func (m *membership) learn(prefix string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -108,44 +114,44 @@ func (m *membership) learn(prefix string) {
 	}
 	if f := m.filter.Load(); f != nil {
 		if f.add(h); f.full() {
-			m.want()
+			m.requestLoad()
 		}
 	}
 }
 
-// forget drops everything: what was learned belongs to another history. Until
-// loadAnew nothing is told.
-func (m *membership) forget() {
+// discard drops everything: what was learned belongs to another history. Until
+// startHistory every prefix may be a key's.
+func (m *membership) discard() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.history++
 	m.filter.Store(nil)
 }
 
-// loadAnew begins a history, whose first change is learned from now on.
-func (m *membership) loadAnew() {
-	m.forget()
-	m.want()
+// startHistory begins a history, whose first change is learned from now on.
+func (m *membership) startHistory() {
+	m.discard()
+	m.requestLoad()
 }
 
-// loadSoon is for a bulk change, which may have made any number of keys that nobody
-// learns one by one. It has to be called before the lease is renewed.
-func (m *membership) loadSoon() {
+// reloadLater is for a bulk change, which may have made any number of keys that are
+// not learned one by one. It has to be called before the lease is renewed.
+func (m *membership) reloadLater() {
 	m.mu.Lock()
 	m.history++
-	m.partial.Store(true)
+	m.incomplete.Store(true)
 	m.mu.Unlock()
-	time.AfterFunc(bulkPause, m.want)
+	time.AfterFunc(bulkPause, m.requestLoad)
 }
 
-func (m *membership) want() {
+func (m *membership) requestLoad() {
 	select {
 	case m.wanted <- struct{}{}:
 	default: // one is due already
 	}
 }
 
-// count is how many prefixes are known, or -1 where nothing can be told.
+// count returns how many prefixes are known, or -1 where none are known yet.
 func (m *membership) count() int {
 	if f := m.filter.Load(); f != nil {
 		return int(f.added.Load())
@@ -170,12 +176,12 @@ func (m *membership) run(ctx context.Context) {
 		case <-ctx.Done():
 		case <-time.After(memberRetry):
 		}
-		m.want()
+		m.requestLoad()
 	}
 }
 
 // load reads all prefixes into a new filter. What changes meanwhile gets into it
-// as well; if its history ended meanwhile, it is thrown away.
+// as well; if its history ended meanwhile, it is discarded.
 func (m *membership) load(ctx context.Context) error {
 	m.mu.Lock()
 	history := m.history
@@ -198,81 +204,7 @@ func (m *membership) load(ctx context.Context) error {
 	m.meanwhile = nil
 	if err == nil && m.history == history {
 		m.filter.Store(f)
-		m.partial.Store(false)
+		m.incomplete.Store(false)
 	}
 	return err
-}
-
-// prefixFilter is a Bloom filter: what was added is always found, and of the
-// rest about one in two thousand while no more was added than there is room
-// for. It may be read and added to at once.
-type prefixFilter struct {
-	bits  []atomic.Uint64
-	added atomic.Int64
-	room  int64
-}
-
-const (
-	filterBitsPerKey = 16
-	filterProbes     = 8
-)
-
-func newPrefixFilter(room int) *prefixFilter {
-	return &prefixFilter{bits: make([]atomic.Uint64, room*filterBitsPerKey/64+1), room: int64(room)}
-}
-
-// probe calls f with the places of a hash until it returns false.
-func (p *prefixFilter) probe(h uint64, f func(word *atomic.Uint64, bit uint64) bool) {
-	step := h>>32 | 1 // odd: all places are reached (Kirsch and Mitzenmacher)
-	n := uint64(len(p.bits)) * 64
-	for range filterProbes {
-		place := h % n
-		if !f(&p.bits[place/64], 1<<(place%64)) {
-			return
-		}
-		h += step
-	}
-}
-
-func (p *prefixFilter) add(h uint64) {
-	fresh := false
-	p.probe(h, func(word *atomic.Uint64, bit uint64) bool {
-		fresh = word.Or(bit)&bit == 0 || fresh
-		return true
-	})
-	if fresh {
-		p.added.Add(1)
-	}
-}
-
-func (p *prefixFilter) has(h uint64) bool {
-	there := true
-	p.probe(h, func(word *atomic.Uint64, bit uint64) bool {
-		there = word.Load()&bit != 0
-		return there
-	})
-	return there
-}
-
-func (p *prefixFilter) full() bool { return p.added.Load() > p.room }
-
-// budget is a rate with a burst, without a lock (the generic cell rate
-// algorithm): next is when the burst would be whole again.
-type budget struct {
-	interval, burst time.Duration
-	next            atomic.Int64
-}
-
-// take tells whether one more is within the budget, and takes it.
-func (b *budget) take(now time.Duration) bool {
-	for {
-		before := b.next.Load()
-		after := max(time.Duration(before), now) + b.interval
-		if after-now > b.burst {
-			return false
-		}
-		if b.next.CompareAndSwap(before, int64(after)) {
-			return true
-		}
-	}
 }

@@ -12,9 +12,9 @@ import (
 
 var update = flag.Bool("update", false, "write the configurations of compose.yaml anew")
 
-// TestComposesEnvoysRunWhatWePrint holds the two Envoys of compose.yaml to what
+// TestCompose_EnvoysRunThePrintedConfiguration holds the two Envoys of compose.yaml to what
 // `envoy bootstrap` prints and to the rate-limit example, but for addresses.
-func TestComposesEnvoysRunWhatWePrint(t *testing.T) {
+func TestCompose_EnvoysRunThePrintedConfiguration(t *testing.T) {
 	var gateway bytes.Buffer
 	if err := envoy.WriteBootstrap(&gateway, envoy.Bootstrap{Listen: "0.0.0.0:10000", Upstream: "echo:8080", Service: "extauthz:9001", Admin: "127.0.0.1:9901"}); err != nil {
 		t.Fatal(err)

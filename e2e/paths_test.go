@@ -62,7 +62,7 @@ func startJudge(t *testing.T, repair, data bool) (j *judge, address string) {
 		t.Fatal(err)
 	}
 	a, err := authz.New(authz.Config{Format: format, Peppers: peppers, Sources: []authz.CredentialSource{{Kind: authz.SourceHeader, Name: "x-api-key"}},
-		Routes: routes, DefaultRoute: authz.DefaultRouteDeny, Paths: authz.PathPolicy{Repair: repair}, Validator: nobody{}, Now: time.Now})
+		Routes: routes, DefaultRoute: authz.DefaultRouteDeny, Paths: authz.PathPolicy{Repair: repair}, Validator: noKeys{}, Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,13 +83,13 @@ func startJudge(t *testing.T, repair, data bool) (j *judge, address string) {
 	return j, l.Addr().String()
 }
 
-// nobody has a key.
-type nobody struct{}
+// noKeys is a validator without keys.
+type noKeys struct{}
 
-func (nobody) Lookup(context.Context, string, *authz.Scratch) (authz.Entry, error) {
+func (noKeys) Lookup(context.Context, string, *authz.Scratch) (authz.Entry, error) {
 	return authz.Entry{}, nil
 }
-func (nobody) RoleScopes(context.Context, *authz.Record, authz.Need) (authz.Scopes, error) {
+func (noKeys) RoleScopes(context.Context, *authz.Record, authz.Need) (authz.Scopes, error) {
 	return nil, nil
 }
 
@@ -101,10 +101,10 @@ const (
 	pathSeed  = 7
 )
 
-// TestThePathJudgedIsThePathServed sends odd paths raw through real Envoys that
+// TestPaths_JudgedPathIsTheServedPath sends ambiguous paths raw through real Envoys that
 // normalise and that do not, and holds the path that was judged to the bytes
 // that the upstream got.
-func TestThePathJudgedIsThePathServed(t *testing.T) {
+func TestPaths_JudgedPathIsTheServedPath(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		for _, setting := range []struct {
 			name         string
@@ -181,7 +181,7 @@ func TestThePathJudgedIsThePathServed(t *testing.T) {
 func samePath(t *testing.T, sent, got string, judged *string) {
 	t.Helper()
 	if judged == nil {
-		t.Fatalf("%q reached the upstream as %q, and nobody judged it", sent, got)
+		t.Fatalf("%q reached the upstream as %q, and no check judged it", sent, got)
 	}
 	raw, _, _ := strings.Cut(got, "?")
 	if *judged == raw {
@@ -200,7 +200,7 @@ func samePath(t *testing.T, sent, got string, judged *string) {
 	}
 }
 
-// needsRepair tells whether Envoy's normalisation would change a path.
+// needsRepair reports whether Envoy's normalisation would change a path.
 func needsRepair(target string) bool {
 	raw, _, _ := strings.Cut(target, "?")
 	for segment := range strings.SplitSeq(strings.TrimSuffix(raw[1:], "/"), "/") {

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// copyMark is the table that tells of a copy in a database that nobody has
-	// served yet.
+	// copyMark is the table that marks a copy in a database that no service has
+	// used yet.
 	copyMark = "extauthz_copy"
 	copyLock = 0x657874636F7079
 	// What one transaction of a copy writes, at most, but for a single larger row.
@@ -75,7 +75,7 @@ type copying struct {
 }
 
 // Copy makes the target hold what one snapshot of the source holds, and verifies
-// it row by row. The target is empty, or holds a copy that nobody has served yet,
+// it row by row. The target is empty, or holds a copy that no service has used yet,
 // which is then brought to the source's state: so it can be interrupted and begun
 // again, and repeated to catch up. The source is not written to. progress is
 // called now and then.

@@ -106,7 +106,7 @@ func parseSnapshot(text string) (s authz.Snapshot, err error) {
 }
 
 // feedTime is a time as either database gives it: SQLite has no type for it, and
-// tells a text where it was computed. NULL is the zero time.
+// returns a text where it was computed. NULL is the zero time.
 type feedTime time.Time
 
 // Scan implements [sql.Scanner].

@@ -188,7 +188,7 @@ func readAll[Row, T any](rows []Row, read func(*Row) (T, error)) ([]T, error) {
 // errUnstorable: both databases refuse what one of them can't keep.
 var errUnstorable = errors.New("a text holds a NUL byte or is not UTF-8, which can't be stored: leave it out")
 
-// storable tells whether Postgres can keep and compare the texts.
+// storable reports whether Postgres can keep and compare the texts.
 func storable(texts ...string) bool {
 	return !slices.ContainsFunc(texts, func(s string) bool { return strings.ContainsRune(s, 0) || !utf8.ValidString(s) })
 }

@@ -105,7 +105,7 @@ func orDefault[T comparable](value, standard T) T {
 // Ping asks whether the database answers.
 func (db *DB) Ping(ctx context.Context) error { return db.pools[0].PingContext(ctx) }
 
-// Connections tells how the connections that read and write are used.
+// Connections returns the statistics of the connections that read and write.
 func (db *DB) Connections() sql.DBStats { return db.pools[0].Stats() }
 
 // Now is the database's time in UTC.

@@ -32,7 +32,7 @@ func (db *DB) Leave(ctx context.Context, instance string) error {
 		return nil
 	}
 	if err := db.gorm.WithContext(ctx).Exec("DELETE FROM replicas WHERE instance = ?", instance).Error; err != nil {
-		return fmt.Errorf("the end of this replica can't be told: %w", err)
+		return fmt.Errorf("the end of this replica can't be recorded: %w", err)
 	}
 	return nil
 }

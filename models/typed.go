@@ -58,7 +58,7 @@ func (typed) Value(_ context.Context, _ *schema.Field, _ reflect.Value, value an
 		return *v, nil
 	case uint64:
 		if v > math.MaxInt64 {
-			return nil, fmt.Errorf("%d can't be stored: the most is %d", v, int64(math.MaxInt64))
+			return nil, fmt.Errorf("%d can't be stored: the maximum is %d", v, int64(math.MaxInt64))
 		}
 		return int64(v), nil
 	}

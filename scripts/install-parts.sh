@@ -110,7 +110,7 @@ if [ ${#packages[@]} -gt 0 ]; then
     sudo=(sudo)
   fi
   # Debian starts a service with its package unless this policy says no, and
-  # makes a database cluster unless told not to.
+  # creates a database cluster unless configured not to.
   policy=/usr/sbin/policy-rc.d made_policy=
   if [ ! -e $policy ]; then
     printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee $policy >/dev/null
@@ -144,7 +144,7 @@ for version in "${envoys[@]}"; do
 done
 
 # Traefik is compiled from its Go module (some minutes). What it has outside of
-# that is replaced: an internal module that nobody can download, and what needs
+# that is replaced: an internal module that can't be downloaded, and what needs
 # modules that not every proxy has, DNS providers and a fork for digests. None of
 # it has to do with ForwardAuth.
 if [ -n "$traefik" ]; then

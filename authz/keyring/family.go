@@ -63,7 +63,7 @@ func (s *Service) find(ctx context.Context, p Principal, ref string) (authz.Reco
 // MaxRef is the longest id or prefix, in bytes, that is looked for.
 const MaxRef = 128
 
-// newer tells whether a was made after b.
+// newer reports whether a was made after b.
 func newer(a, b *authz.Record) bool {
 	if !a.CreatedAt.Equal(b.CreatedAt) {
 		return a.CreatedAt.After(b.CreatedAt)

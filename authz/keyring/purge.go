@@ -18,7 +18,7 @@ type Purger interface {
 
 const (
 	// leastAudit is for how long audit entries are kept at least where the service
-	// keeps them for ever by itself: nobody erases what was just done.
+	// keeps them for ever by itself, so that no caller erases recent actions.
 	leastAudit = 30 * 24 * time.Hour
 	// mostRetention is the longest time that may be named.
 	mostRetention = 100 * 365 * 24 * time.Hour

@@ -43,7 +43,7 @@ func keysCheck(g *globals) *cobra.Command {
 	return named(&cobra.Command{
 		Use: "check", Short: "Report keys whose user id or name would be refused or changed today", Args: noArguments,
 		Long: "Report keys whose user id or name would be refused or changed today: with blanks at an edge, invisible characters, in another Unicode form. " +
-			"They go on working as they are. Keys whose row in the database can't be read are reported too, and those are refused. Revoked keys are left out. Exits with status 1 where there are some.",
+			"Such keys keep working. Keys whose row in the database can't be read are reported too; those are refused. Revoked keys are left out. Exits with status 1 if there are such keys.",
 		Example: "  extauthz keys check\n  extauthz keys check -o json",
 		RunE: func(c *cobra.Command, _ []string) error {
 			odd, keys := []oddKey{}, int64(0)

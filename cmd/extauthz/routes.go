@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -24,9 +25,14 @@ func routesList(g *globals) *cobra.Command {
 		{Name: "asks-for", Least: 20, Text: func(r *routeRow) string { return r.asks }},
 		{Name: "from", Least: 12, Text: func(r *routeRow) string { return r.from }},
 	}}
-	return named(&cobra.Command{
-		Use: "list", Short: "List the rules", Args: noArguments, Example: "  extauthz routes list --config extauthz.yaml",
+	return l.flags(&cobra.Command{
+		Use: "list", Short: "List the rules, in their configured order", Args: noArguments,
+		Example: "  extauthz routes list --config extauthz.yaml\n  extauthz routes list --sort from --limit 20",
 		RunE: func(c *cobra.Command, _ []string) error {
+			compare, err := l.order(c)
+			if err != nil {
+				return err
+			}
 			settings, err := g.load()
 			if err != nil {
 				return err
@@ -43,6 +49,10 @@ func routesList(g *globals) *cobra.Command {
 			for _, r := range t.Rules() {
 				routes = append(routes, listedRoute{adminapi.RouteOf(r), neighboursOf(n, r)})
 			}
+			if compare != nil {
+				slices.SortStableFunc(routes, func(a, b listedRoute) int { return compare(new(rowOf(a)), new(rowOf(b))) })
+			}
+			routes = head(routes, l.limit)
 			return l.showAs(c, g, routes, g.routeRows(routes, settings.DefaultRoute))
 		},
 	})
@@ -51,11 +61,14 @@ func routesList(g *globals) *cobra.Command {
 // routeRow is a line of the table.
 type routeRow struct{ match, asks, from string }
 
+// rowOf is the rule's own line.
+func rowOf(r listedRoute) routeRow { return routeRow{r.Match, r.Asks, cmp.Or(r.Source, "routes")} }
+
 // routeRows are the rules, those beside them and the default route; where names
 // alone are printed, the rules.
 func (g *globals) routeRows(routes []listedRoute, byDefault string) (rows []routeRow) {
 	for _, r := range routes {
-		rows = append(rows, routeRow{r.Match, r.Asks, cmp.Or(r.Source, "routes")})
+		rows = append(rows, rowOf(r))
 		if g.form == printer.Name {
 			continue
 		}
@@ -102,7 +115,7 @@ type match struct {
 
 func routesMatch(g *globals) *cobra.Command {
 	return &cobra.Command{
-		Use: "match METHOD URL", Short: "Print which rule wins for a request, and why", Args: exactly(2),
+		Use: "match METHOD URL", Short: "Print the rule that applies to a request, and why", Args: exactly(2),
 		Example: "  extauthz routes match GET https://api.example.com/v1/orders/42",
 		RunE: func(c *cobra.Command, args []string) error {
 			settings, err := g.load()

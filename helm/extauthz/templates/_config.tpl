@@ -1,4 +1,4 @@
-{{/* Where what is mounted lies. */}}
+{{/* The paths of mounts. */}}
 {{- define "extauthz.configFolder" -}}/etc/extauthz{{- end -}}
 {{- define "extauthz.secretsFolder" -}}/run/extauthz/secrets{{- end -}}
 {{- define "extauthz.tlsFolder" -}}/run/extauthz/tls{{- end -}}

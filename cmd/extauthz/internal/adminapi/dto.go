@@ -154,12 +154,12 @@ type Route struct {
 	Source    string `json:"source,omitempty" doc:"The OpenAPI document that the rule was read from"`
 }
 
-// RouteOf tells a rule.
+// RouteOf describes a rule.
 func RouteOf(r *authz.Rule) Route {
 	return Route{Match: r.Pattern, Resource: r.Resource, Action: r.Action, Anonymous: r.Anonymous, Project: r.Project, Asks: r.Asks(), Source: r.Source}
 }
 
-// AuditEntry tells who changed what.
+// AuditEntry is one change, with its actor.
 type AuditEntry struct {
 	ID        string            `json:"id"`
 	At        time.Time         `json:"at"`

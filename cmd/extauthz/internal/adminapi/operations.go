@@ -19,11 +19,11 @@ import (
 type CacheFigures struct {
 	State      string         `json:"state"`
 	FeedAge    string         `json:"feed_age" doc:"Since the last complete read of the change feed began."`
-	LeaseHolds bool           `json:"lease_holds"`
+	LeaseFresh bool           `json:"lease_fresh" doc:"Whether the last complete feed read is younger than cache.local.lease, so that cached keys need no look-up."`
 	DatabaseUp bool           `json:"database_up"`
 	Pending    int64          `json:"usage_pending"`
-	Redis      string         `json:"redis" doc:"none, up, full, open (left alone) or half_open (tried again)."`
-	Believed   bool           `json:"redis_believed" doc:"Whether values in Redis are sealed and count for checks."`
+	Redis      string         `json:"redis" doc:"none, up, full, open (unavailable, not called) or half_open (tried again)."`
+	Trusted    bool           `json:"redis_trusted" doc:"Whether values in Redis are sealed and trusted for checks."`
 	Statistics cachesvc.Stats `json:"statistics"`
 }
 
@@ -122,16 +122,16 @@ func (a *api) registerOperations(h huma.API) {
 			out.Body.Items = a.conditions()
 			return out, nil
 		})
-	register(a, h, http.MethodGet, "/v1/cache", operation{tagCache, keyring.ReadCache, "get-cache", "Show the cache's figures on this replica", 0, nil},
+	register(a, h, http.MethodGet, "/v1/cache", operation{tagCache, keyring.ReadCache, "get-cache", "Show the cache's statistics on this replica", 0, nil},
 		func(ctx context.Context, p keyring.Principal, _ *struct{}) (*cacheAnswer, error) {
 			if err := p.Require(keyring.ReadCache); err != nil {
 				return nil, err
 			}
 			s := a.cache.Status()
-			return &cacheAnswer{CacheFigures{State: string(s.State), FeedAge: s.FeedAge.Round(time.Millisecond).String(), LeaseHolds: s.LeaseHolds,
-				DatabaseUp: s.DatabaseUp, Pending: s.UsagePending, Redis: s.Shared, Believed: s.Believed, Statistics: a.stats(ctx)}}, nil
+			return &cacheAnswer{CacheFigures{State: string(s.State), FeedAge: s.FeedAge.Round(time.Millisecond).String(), LeaseFresh: s.LeaseFresh,
+				DatabaseUp: s.DatabaseUp, Pending: s.UsagePending, Redis: s.Shared, Trusted: s.Trusted, Statistics: a.stats(ctx)}}, nil
 		})
-	register(a, h, http.MethodPost, "/v1/cache/invalidate", operation{tagCache, keyring.InvalidateCache, "invalidate-cache", "Drop entries, so that they are read anew", 0, nil},
+	register(a, h, http.MethodPost, "/v1/cache/invalidate", operation{tagCache, keyring.InvalidateCache, "invalidate-cache", "Drop cached entries, so that they are loaded again", 0, nil},
 		func(ctx context.Context, p keyring.Principal, in *invalidateInput) (*invalidatedAnswer, error) {
 			if err := p.Require(keyring.InvalidateCache); err != nil {
 				return nil, err
@@ -154,7 +154,7 @@ func (a *api) registerOperations(h huma.API) {
 			}
 			return &monitorsAnswer{Monitors{a.cache.Look(ctx)}}, nil
 		})
-	register(a, h, http.MethodPost, warmPath, operation{tagCache, keyring.WarmCache, "warm-cache", "Read the most used keys before they are asked for", 0, nil},
+	register(a, h, http.MethodPost, warmPath, operation{tagCache, keyring.WarmCache, "warm-cache", "Load the most used keys into the cache", 0, nil},
 		func(ctx context.Context, p keyring.Principal, in *warmInput) (*warmedAnswer, error) {
 			if err := p.Require(keyring.WarmCache); err != nil {
 				return nil, err
@@ -200,7 +200,7 @@ func (a *api) registerOperations(h huma.API) {
 			}
 			return out, nil
 		})
-	register(a, h, http.MethodGet, "/v1/usage", operation{tagHistory, keyring.ReadUsage, "list-usage", "List how keys were used", 0, []int{404}}, a.usage)
+	register(a, h, http.MethodGet, "/v1/usage", operation{tagHistory, keyring.ReadUsage, "list-usage", "List the usage of keys", 0, []int{404}}, a.usage)
 }
 
 // since reads an instant in the past; empty is the zero time.

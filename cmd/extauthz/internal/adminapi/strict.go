@@ -123,7 +123,7 @@ func markNulls(v any) any {
 	return v
 }
 
-// noNameTwice reads one value that is known to be well formed.
+// noNameTwice reads one value of a well-formed document.
 func noNameTwice(d *json.Decoder) error {
 	var open []map[string]bool // the names of the objects around, nil for arrays
 	name := false              // whether a name comes next

@@ -30,7 +30,7 @@ const mostNotice = 14 * 24 * time.Hour
 const noticeShare = 6
 
 // Judge returns the state at now of a chain, of which every certificate is needed,
-// and a text that tells why it is not Valid.
+// and a text with the reason why it is not Valid.
 func Judge(now time.Time, chain []*x509.Certificate) (worst State, text string) {
 	for _, c := range chain {
 		if state, why := judgeOne(now, c); state > worst {

@@ -55,10 +55,10 @@ func (v *validator) constraint(value reflect.Value, tag reflect.StructTag, setti
 		v.add(setting, "%v", err)
 	}
 	if low := tag.Get("min"); low != "" && number(value) < bound(low) {
-		v.add(setting, "%v is too small: the least is %s", value.Interface(), low)
+		v.add(setting, "%v is too small: the minimum is %s", value.Interface(), low)
 	}
 	if high := tag.Get("max"); high != "" && number(value) > bound(high) {
-		v.add(setting, "%v is too large: the most is %s", value.Interface(), high)
+		v.add(setting, "%v is too large: the maximum is %s", value.Interface(), high)
 	}
 }
 
@@ -79,7 +79,7 @@ func bound(text string) float64 {
 	return f
 }
 
-// form tells what is wrong with a text of the named form.
+// form returns what is wrong with a text of the named form.
 func form(format, text string) (err error) {
 	switch format {
 	case "listen":
@@ -140,8 +140,8 @@ func isHost(host string) bool {
 	return len(host) <= 253 && strings.Trim(labels[len(labels)-1], "0123456789") != ""
 }
 
-// otlpEndpoint wants scheme, host and port, and no more: gRPC has no use for a
-// path, and a password would be told to whoever sees the configuration.
+// otlpEndpoint accepts scheme, host and port, and no more: gRPC has no use for a
+// path, and a password would be visible to every reader of the configuration.
 func otlpEndpoint(text string) error {
 	if text == "" {
 		return nil

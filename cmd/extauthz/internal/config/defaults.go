@@ -80,8 +80,8 @@ const (
 	DefaultLogFormat           = "json"
 )
 
-// Defaults returns the configuration of a service that was told nothing. It
-// shares nothing with what an earlier call returned. Its database.dsn and
+// Defaults returns the configuration of a service without any settings. It
+// shares no memory with the result of an earlier call. Its database.dsn and
 // default_route are empty; Load fills them in.
 func Defaults() *Config {
 	return &Config{

@@ -44,7 +44,7 @@ func (f *faults) add(origin, setting, format string, args ...any) {
 	f.problems = append(f.problems, errors.New(line))
 }
 
-// about tells whether a problem at, above or below the setting is known already.
+// about reports whether a problem at, above or below the setting is known already.
 func (f *faults) about(setting string) bool {
 	for _, s := range f.settings {
 		if within(s, setting) || within(setting, s) {
@@ -155,7 +155,7 @@ func (r *reader) pairs(n *yaml.Node, setting string, each func(key, value *yaml.
 				where = " (first in line " + strconv.Itoa(line) + ")"
 			}
 			// Under no setting: the first one is judged all the same.
-			r.fault(key, "", "%s stands twice%s: remove one", name, where)
+			r.fault(key, "", "%s is set twice%s: remove one", name, where)
 			continue
 		}
 		seen[key.Value] = key.Line

@@ -94,10 +94,10 @@ func (v *validator) listeners() {
 	}
 	// Twice: the bytes, and the message that is put together from them.
 	if most := v.GRPC.MaxPendingMiB << 20; 2*v.GRPC.MaxMessageBytes > most {
-		v.add("grpc.max_message_bytes", "%d is more than half of grpc.max_pending_mib, %d MiB, so that one message could close other connections: raise that, or lower this", v.GRPC.MaxMessageBytes, v.GRPC.MaxPendingMiB)
+		v.add("grpc.max_message_bytes", "%d is more than half of grpc.max_pending_mib (%d MiB), so that one message could close other connections: raise grpc.max_pending_mib, or lower this", v.GRPC.MaxMessageBytes, v.GRPC.MaxPendingMiB)
 	}
 	if most := v.HTTP.MaxPendingMiB << 20; inbound.HeadCost*v.HTTP.MaxHeaderBytes > most/2 {
-		v.add("http.max_header_bytes", "%d takes up to %d times as much memory, which is more than half of http.max_pending_mib, %d MiB: raise that, or lower this", v.HTTP.MaxHeaderBytes, inbound.HeadCost, v.HTTP.MaxPendingMiB)
+		v.add("http.max_header_bytes", "%d takes up to %d times as much memory, which is more than half of http.max_pending_mib (%d MiB): raise http.max_pending_mib, or lower this", v.HTTP.MaxHeaderBytes, inbound.HeadCost, v.HTTP.MaxPendingMiB)
 	}
 	r := v.Cache.Redis.TLS
 	v.tls("cache.redis.tls", TLS{CertFile: r.CertFile, KeyFile: r.KeyFile})
@@ -204,13 +204,13 @@ func (v *validator) cache() {
 		v.add("cache.redis.addresses", "is empty: mode %s needs at least one", r.Mode)
 	}
 	if c.Feed.Poll >= c.Local.Lease {
-		v.add("cache.feed.poll", "%v is not shorter than cache.local.lease, %v: the lease would always run out", c.Feed.Poll, c.Local.Lease)
+		v.add("cache.feed.poll", "%v is not shorter than cache.local.lease, %v, which would always expire: lower it, or raise cache.local.lease", c.Feed.Poll, c.Local.Lease)
 	}
 	if c.Local.Lease > c.Local.MaxStale {
-		v.add("cache.local.lease", "%v is longer than cache.local.max_stale, %v", c.Local.Lease, c.Local.MaxStale)
+		v.add("cache.local.lease", "%v is longer than cache.local.max_stale, %v: lower it, or raise cache.local.max_stale", c.Local.Lease, c.Local.MaxStale)
 	}
 	if least := v.CacheService().LeastRetention(); c.Feed.Retention < least {
-		v.add("cache.feed.retention", "%v is shorter than what is cached can live and be on its way, %v: raise it, or lower cache.ttl and cache.local.max_stale", c.Feed.Retention, least)
+		v.add("cache.feed.retention", "%v is shorter than cached values can live, %v: raise it, or lower cache.ttl and cache.local.max_stale", c.Feed.Retention, least)
 	}
 	if c.SealingKeyFile != "" {
 		if _, ok := v.secretFile("cache.sealing_key_file", c.SealingKeyFile, v.faults); ok {

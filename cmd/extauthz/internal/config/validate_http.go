@@ -14,7 +14,7 @@ import (
 // prefix that covers one of them would have it removed.
 var foreign = []string{"authorization", "cookie", "content-type", "x-request-id", "x-forwarded-for", "x-original-uri", "x-envoy-original-path", "traceparent"}
 
-// isToken tells whether s is a token of RFC 9110: the form of header, cookie
+// isToken reports whether s is a token of RFC 9110: the form of header, cookie
 // and scheme names.
 func isToken(s string) bool {
 	for i := range len(s) {
@@ -54,7 +54,7 @@ func (v *validator) credentials() {
 		case c.Header == "cookie":
 			v.add(setting+".header", "cookie holds many values: write cookie: NAME instead")
 		case c.Header != "" && underPrefix(c.Header, v.Identity.HeaderPrefix):
-			v.add(setting+".header", "%s lies under identity.header_prefix %s, which is ours: choose another name", c.Header, v.Identity.HeaderPrefix)
+			v.add(setting+".header", "%s begins with identity.header_prefix %s, which is reserved: choose another name", c.Header, v.Identity.HeaderPrefix)
 		case c.Cookie != "" && !isToken(c.Cookie):
 			v.add(setting+".cookie", "%q is no cookie name: write letters, digits, \"-\" and \"_\"", c.Cookie)
 		case c.Query != "" && strings.ContainsFunc(c.Query, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("&=+%#?", r) }):
@@ -160,7 +160,7 @@ func (v *validator) denials() {
 			if found, _ := nearest(code, codes); found >= 0 {
 				hint = "did you mean " + codes[found] + "?"
 			}
-			v.add(setting, "no such code: %s", hint)
+			v.add(setting, "unknown reason code: %s", hint)
 			continue
 		}
 		headers := v.Denials.Overrides[code].Headers
@@ -175,7 +175,7 @@ func (v *validator) denials() {
 	}
 }
 
-// plainText tells whether s can stand in a header: Envoy answers 500 to others.
+// plainText reports whether s is valid in a header: Envoy answers 500 to others.
 func plainText(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
 }

@@ -133,7 +133,7 @@ func (s *Server) lookAtFeed(ctx context.Context, r *conditions.Registry) {
 	failed = failed && ctx.Err() == nil
 	missing := failed && f.Kind == models.FaultSchemaMissing
 	set(r, conditions.SchemaMissing, missing, f.String())
-	failed = failed && !missing && !st.LeaseHolds
+	failed = failed && !missing && !st.LeaseFresh
 	down := failed && f.Passes() && f.Kind != models.FaultPermission && f.Kind != models.FaultIO
 	text := f.String()
 	if st.State == cachesvc.StateExhausted {

@@ -88,8 +88,8 @@ func changesDetail(listening bool, poll time.Duration) map[string]any {
 // cacheDetail is a cache's state for people; durations are in words.
 func cacheDetail(s cachesvc.Status) map[string]any {
 	return map[string]any{"state": s.State, "feed_age": s.FeedAge.Round(time.Millisecond).String(), "feed_error": s.FeedError,
-		"lease_holds": s.LeaseHolds, "database_up": s.DatabaseUp, "database_ahead": s.DatabaseAhead.Round(time.Millisecond).String(),
-		"epoch": s.Epoch, "recent_changes": s.RecentChanges, "usage_pending": s.UsagePending, "redis": s.Shared, "redis_believed": s.Believed, "members": s.Members}
+		"lease_fresh": s.LeaseFresh, "database_up": s.DatabaseUp, "database_ahead": s.DatabaseAhead.Round(time.Millisecond).String(),
+		"epoch": s.Epoch, "recent_changes": s.RecentChanges, "usage_pending": s.UsagePending, "redis": s.Shared, "redis_trusted": s.Trusted, "members": s.Members}
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

@@ -58,7 +58,7 @@ func (s *Server) migrateAgain(ctx context.Context) error {
 	if err := s.migrate(ctx, s.db); err != nil {
 		return err
 	}
-	s.cache.Ring()
+	s.cache.Wake()
 	s.administrator(ctx)
 	return nil
 }

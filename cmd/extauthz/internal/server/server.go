@@ -255,7 +255,7 @@ func (s *Server) serve(ctx context.Context) error {
 	group.Go(func() error { return s.retention.run(ctx) })
 	if database, ok := listenConfig(s.c.Settings, s.log); ok {
 		group.Go(func() error {
-			return models.Listen(ctx, models.ListenConfig{Database: database, Ring: s.cache.Ring, Listening: s.ready.listening.Store, Logger: s.log})
+			return models.Listen(ctx, models.ListenConfig{Database: database, Notify: s.cache.Wake, Listening: s.ready.listening.Store, Logger: s.log})
 		})
 	}
 	group.Go(func() error {
