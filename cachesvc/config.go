@@ -13,6 +13,7 @@ import (
 
 	"extauthz/cachesvc/internal/l1"
 	"extauthz/cachesvc/internal/remote"
+	"extauthz/cachesvc/internal/usage"
 	"extauthz/cachesvc/seal"
 )
 
@@ -141,6 +142,15 @@ func (c Config) withDefaults() Config {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return c
+}
+
+// usage returns the configuration of the recorder of uses.
+func (c Config) usage(shared *remote.Client) usage.Config {
+	return usage.Config{
+		Sink: c.Database, Remote: shared, Source: c.Instance,
+		FlushEvery: c.FlushEvery, CollectEvery: c.CollectEvery, Threshold: c.FlushAt, MaxKeys: c.MaxKeys,
+		SpoolDir: c.SpoolDir, SpoolBytes: c.SpoolBytes, Now: c.Now, Logger: c.Logger,
+	}
 }
 
 func setDefault[T comparable](field *T, value T) {

@@ -138,7 +138,7 @@ func (s *Service) takePage(page *authz.FeedPage, first bool, start, end time.Dur
 // applyBulk takes a backlog as one change that may be about anything.
 func (s *Service) applyBulk() {
 	if s.members != nil {
-		s.members.reloadLater()
+		s.members.ReloadLater()
 	}
 	s.trust.learnAll(s.trust.clock.Monotonic())
 	s.dropEverythingFor(Cause{Kind: CauseBulk, By: "feed", Why: fmt.Sprintf("more than %d changes at once are taken as one about everything", s.bulk)})
@@ -157,7 +157,7 @@ func (s *Service) beginFeed(ctx context.Context, over string) {
 	// What was read meanwhile may be of yet another epoch.
 	s.trust.window.Reset()
 	if s.members != nil {
-		s.members.startHistory()
+		s.members.StartHistory()
 	}
 	f := &s.feed
 	if f.version = max(began.Version, f.version); began.Epoch != f.epoch { // else it is as before a gap in the feed
@@ -266,7 +266,7 @@ func (s *Service) startAnew(cause Cause, epoch string, over bool) {
 	s.trust.lease.Void()
 	s.trust.window.Reset()
 	if s.members != nil {
-		s.members.discard()
+		s.members.Discard()
 	}
 	s.dropEverythingFor(cause)
 	s.feed.mu.Lock()

@@ -72,7 +72,7 @@ func (s *Service) apply(changes []authz.Change, cause Cause) {
 	if s.members != nil {
 		for _, c := range changes {
 			if c.Prefix != "" {
-				s.members.learn(c.Prefix)
+				s.members.Learn(c.Prefix)
 			}
 		}
 	}

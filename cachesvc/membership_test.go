@@ -11,6 +11,7 @@ import (
 
 	"extauthz/authz"
 	"extauthz/cachesvc/internal/cachetest"
+	"extauthz/cachesvc/internal/membership"
 )
 
 // guarded starts a service that knows its members.
@@ -48,10 +49,10 @@ func TestMembership_AFloodOfForgedKeysCostsABoundedNumberOfLookups(t *testing.T)
 		s := guarded(t, c)
 		began, throttled := time.Now(), flood(t, s, 20_000)
 		took := time.Since(began)
-		if most := unknownBurst + int(unknownPerSecond*took.Seconds()) + 1; db.KeyReads > most {
+		if most := membership.UnknownBurst + int(membership.UnknownPerSecond*took.Seconds()) + 1; db.KeyReads > most {
 			t.Errorf("%d look-ups for 20,000 forged keys in %v", db.KeyReads, took)
 		}
-		if throttled == 0 || took > inquiryPause+inquiryWait {
+		if throttled == 0 || took > membership.InquiryPause+membership.InquiryWait {
 			t.Errorf("%d were throttled, after %v: too many waited", throttled, took)
 		}
 		if s.Status().Members != 1 {
@@ -82,7 +83,7 @@ func TestMembership_ANewKeyIsNeverUnknown(t *testing.T) {
 				bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 					s := guarded(t, c)
 					c.Edit(func(c *cachetest.Connection) { c.Feed = feed.does })
-					sizes := []int{unknownBurst + 50, 60, 60}
+					sizes := []int{membership.UnknownBurst + 50, 60, 60}
 					if heavy {
 						sizes = []int{800, 800, 800}
 					}
@@ -144,7 +145,7 @@ func TestMembership_WithoutTheLeaseAFloodIsThrottled(t *testing.T) {
 				t.Fatalf("got %+v, %v: that can't be known without asking", e, err)
 			}
 		}
-		if reads := db.KeyReads - before; reads > unknownBurst || throttled+reads != 20_000 {
+		if reads := db.KeyReads - before; reads > membership.UnknownBurst || throttled+reads != 20_000 {
 			t.Errorf("%d look-ups, %d throttled of 20,000 forged keys", reads, throttled)
 		}
 		wantEntry(t, s, "k", true, authz.LayerDatabase) // cold and real
@@ -209,7 +210,7 @@ func TestMembership_AFailedLoadIsTriedAgain(t *testing.T) {
 		c.Edit(func(c *cachetest.Connection) {
 			c.List = func() (time.Duration, time.Duration, error) { return 0, 0, nil }
 		})
-		time.Sleep(2 * memberRetry)
+		time.Sleep(2 * membership.Retry)
 		synctest.Wait()
 		if n := s.Status().Members; n != 1 {
 			t.Errorf("%d members", n)

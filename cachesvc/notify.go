@@ -46,10 +46,10 @@ func newNotifier(s *remote.Client, instance string) *notifier {
 }
 
 // enqueue has changes sent soon. It never blocks.
-func (b *notifier) enqueue(changes []authz.Change) {
+func (n *notifier) enqueue(changes []authz.Change) {
 	for _, c := range changes {
 		select {
-		case b.waiting <- c:
+		case n.waiting <- c:
 		default:
 			return // the feed has them
 		}
@@ -57,22 +57,22 @@ func (b *notifier) enqueue(changes []authz.Change) {
 }
 
 // run sends until ctx ends.
-func (b *notifier) run(ctx context.Context) {
+func (n *notifier) run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case c := <-b.waiting:
-			b.send(ctx, b.gather(c))
+		case c := <-n.waiting:
+			n.send(ctx, n.gather(c))
 		}
 	}
 }
 
-func (b *notifier) gather(c authz.Change) []authz.Change {
+func (n *notifier) gather(c authz.Change) []authz.Change {
 	changes := []authz.Change{c}
 	for len(changes) < notifyPrefixes {
 		select {
-		case c := <-b.waiting:
+		case c := <-n.waiting:
 			changes = append(changes, c)
 		default:
 			return changes
@@ -83,14 +83,14 @@ func (b *notifier) gather(c authz.Change) []authz.Change {
 
 // send publishes first, since other replicas wait for that alone. The breaker logs a
 // failure.
-func (b *notifier) send(ctx context.Context, changes []authz.Change) {
-	r := notification{From: b.instance}
+func (n *notifier) send(ctx context.Context, changes []authz.Change) {
+	m := notification{From: n.instance}
 	var keys, tags []string
 	for _, c := range changes {
 		if c.Prefix == "" {
 			continue
 		}
-		r.Prefixes = append(r.Prefixes, c.Prefix)
+		m.Prefixes = append(m.Prefixes, c.Prefix)
 		keys = append(keys, validationKeys+c.Prefix)
 		if c.UserID != "" {
 			keys = append(keys, userListKeys+store.Identifier(c.UserID))
@@ -99,31 +99,31 @@ func (b *notifier) send(ctx context.Context, changes []authz.Change) {
 			tags = append(tags, tagKey+store.Identifier(c.KeyID))
 		}
 	}
-	_ = b.publish(ctx, r)
+	_ = n.publish(ctx, m)
 	if len(keys) == 0 {
 		return
 	}
-	_ = b.shared.Do(ctx, remote.OpInvalidate, notifyBudget, func(ctx context.Context) error {
-		if _, err := b.shared.Store.Delete(ctx, keys...); err != nil {
+	_ = n.shared.Do(ctx, remote.OpInvalidate, notifyBudget, func(ctx context.Context) error {
+		if _, err := n.shared.Store.Delete(ctx, keys...); err != nil {
 			return err
 		}
-		_, err := b.shared.Store.InvalidateTags(ctx, tags...)
+		_, err := n.shared.Store.InvalidateTags(ctx, tags...)
 		return err
 	})
 }
 
 // requestInvalidation makes all replicas drop something.
-func (b *notifier) requestInvalidation(ctx context.Context, t Target) error {
-	return b.publish(ctx, notification{From: b.instance, Invalidate: t})
+func (n *notifier) requestInvalidation(ctx context.Context, t Target) error {
+	return n.publish(ctx, notification{From: n.instance, Invalidate: t})
 }
 
-func (b *notifier) publish(ctx context.Context, r notification) error {
-	payload, err := json.Marshal(r)
+func (n *notifier) publish(ctx context.Context, m notification) error {
+	payload, err := json.Marshal(m)
 	if err != nil {
 		return fmt.Errorf("encoding a change notification: %w", err)
 	}
-	return b.shared.Do(ctx, remote.OpPublish, notifyBudget, func(ctx context.Context) error {
-		return b.shared.Store.Publish(ctx, notifyChannel, payload)
+	return n.shared.Do(ctx, remote.OpPublish, notifyBudget, func(ctx context.Context) error {
+		return n.shared.Store.Publish(ctx, notifyChannel, payload)
 	})
 }
 
@@ -137,19 +137,19 @@ func (s *Service) listenForChanges(ctx context.Context) {
 
 // receive handles a notification, from any client.
 func (s *Service) receive(payload []byte) {
-	var r notification
-	if json.Unmarshal(payload, &r) != nil {
+	var m notification
+	if json.Unmarshal(payload, &m) != nil {
 		s.Wake()
 		return
 	}
-	if r.From == s.instance {
+	if m.From == s.instance {
 		return
 	}
-	for _, prefix := range r.Prefixes[:min(len(r.Prefixes), notifyPrefixes)] {
+	for _, prefix := range m.Prefixes[:min(len(m.Prefixes), notifyPrefixes)] {
 		s.keys.drop(prefix)
 	}
-	if !r.Invalidate.isZero() && s.notifier.requests.Take(s.trust.clock.Monotonic()) {
-		if dropped, name, err := s.invalidateHere(r.Invalidate); err == nil {
+	if !m.Invalidate.isZero() && s.notifier.requests.Take(s.trust.clock.Monotonic()) {
+		if dropped, name, err := s.invalidateHere(m.Invalidate); err == nil {
 			s.record(Cause{Kind: CauseRequested, By: "another replica"}, name, dropped)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"extauthz/authz"
 	"extauthz/cachesvc/internal/freshness"
 	"extauthz/cachesvc/internal/l1"
+	"extauthz/cachesvc/internal/membership"
 )
 
 const (
@@ -54,8 +55,8 @@ type reader[T any] struct {
 
 	// screen decides whether an id of which nothing is known is looked up; nil: every one
 	// is.
-	screen  func(ctx context.Context, id string) screening
-	nothing l1.Value[T] // what is delivered then
+	screen  func(ctx context.Context, id string) membership.Verdict
+	nothing l1.Value[T] // what is delivered for an id that does not exist
 
 	database loader[T]
 
@@ -66,7 +67,7 @@ type reader[T any] struct {
 	share func(v *l1.Value[T])
 }
 
-// get returns what is known of id; value.found is false if it does not exist.
+// get returns what is known of id; Found is false if it does not exist.
 // The id may be borrowed; the value may be in into, where that is not nil.
 func (r *reader[T]) get(ctx context.Context, id string, into *l1.Value[T]) (*l1.Value[T], authz.Layer, error) {
 	now := r.clock.Monotonic()
@@ -78,10 +79,10 @@ func (r *reader[T]) get(ctx context.Context, id string, into *l1.Value[T]) (*l1.
 	}
 	if v == nil && r.screen != nil {
 		switch r.screen(ctx, id) {
-		case screenUnknown:
+		case membership.Unknown:
 			r.counts.local(false)
 			return &r.nothing, authz.LayerLocal, nil
-		case screenThrottled:
+		case membership.Throttled:
 			return nil, authz.LayerNone, authz.ErrThrottled
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"extauthz/authz"
 	"extauthz/cachesvc/internal/freshness"
 	"extauthz/cachesvc/internal/l1"
+	"extauthz/cachesvc/internal/membership"
 	"extauthz/cachesvc/internal/remote"
 	"extauthz/cachesvc/internal/usage"
 	"extauthz/cachesvc/seal"
@@ -38,8 +39,8 @@ type Service struct {
 	warm     *warmer
 	monitor  *monitor
 	// members is nil where the configuration names none.
-	members *membership
-	inquiry *inquiry // nil as members is
+	members *membership.Filter
+	inquiry *membership.Inquiry // nil as members is
 
 	instance    string
 	maxKeys     int
@@ -82,15 +83,14 @@ func newService(c Config, options ...option) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("store of user lists: %w", err)
 	}
-	sharedStore := remote.NewClient(c.Shared, t.clock, c.Logger, c.SharedBudget)
+	shared := remote.NewClient(c.Shared, t.clock, c.Logger, c.SharedBudget)
 	s := &Service{
-		shared: sharedStore,
+		shared: shared,
 		db:     c.Database, log: c.Logger, trust: t,
-		keys:  newReader(c, t, freshness.SubjectKey, c.MaxKeys, l1.NewKeyCodec(), keyLoader{c.Database}),
-		roles: newReader(c, t, freshness.SubjectRole, c.MaxRoles, l1.RoleCodec{}, roleLoader{c.Database}),
-		lists: lists,
-		usage: usage.New(usage.Config{Sink: c.Database, Remote: sharedStore, Source: c.Instance, FlushEvery: c.FlushEvery, CollectEvery: c.CollectEvery, Threshold: c.FlushAt,
-			MaxKeys: c.MaxKeys, SpoolDir: c.SpoolDir, SpoolBytes: c.SpoolBytes, Now: c.Now, Logger: c.Logger}),
+		keys:     newReader(c, t, freshness.SubjectKey, c.MaxKeys, l1.NewKeyCodec(), keyLoader{c.Database}),
+		roles:    newReader(c, t, freshness.SubjectRole, c.MaxRoles, l1.RoleCodec{}, roleLoader{c.Database}),
+		lists:    lists,
+		usage:    usage.New(c.usage(shared)),
 		instance: c.Instance, maxKeys: c.MaxKeys, scopeTTL: c.ScopeTTL, userListTTL: c.UserListTTL, poll: c.Poll, retention: c.Retention,
 		wake: make(chan struct{}, 1), ready: make(chan struct{}), bulk: bulkChanges,
 	}
@@ -103,9 +103,9 @@ func newService(c Config, options ...option) (*Service, error) {
 	s.warm = newWarmer(c)
 	s.monitor = newMonitor(c.Monitor)
 	if c.Members != nil {
-		s.inquiry = newInquiry(t.lease, t.clock, s.Wake)
-		s.members = newMembership(membershipConfig{source: c.Members, lease: t.lease, clock: t.clock, log: c.Logger, await: s.inquiry.await})
-		s.keys.screen = s.members.screen
+		s.inquiry = membership.NewInquiry(t.lease, t.clock, s.Wake)
+		s.members = membership.New(membership.Config{Source: c.Members, Lease: t.lease, Clock: t.clock, Logger: c.Logger, Await: s.inquiry.Await})
+		s.keys.screen = s.members.Screen
 	}
 	s.metrics = newMetrics(s)
 	if c.Registerer != nil {
@@ -130,7 +130,7 @@ func newReader[T any](c Config, t *trust, about freshness.Subject, limit int, by
 }
 
 // Run reads the change feed and writes usage until ctx ends, and then waits for
-// look-ups on their way. Without it every look-up goes to the database. ctx
+// look-ups under way. Without it every look-up goes to the database. ctx
 // should end after the last check was answered; then [Service.Flush] is due. The
 // error is always nil: whatever fails is tried again, and Status shows it.
 func (s *Service) Run(ctx context.Context) error {
@@ -138,8 +138,8 @@ func (s *Service) Run(ctx context.Context) error {
 	running.Go(func() { s.followFeed(ctx) })
 	running.Go(func() { s.usage.Run(ctx) })
 	if s.members != nil {
-		running.Go(func() { s.members.run(ctx) })
-		running.Go(func() { s.inquiry.run(ctx) })
+		running.Go(func() { s.members.Run(ctx) })
+		running.Go(func() { s.inquiry.Run(ctx) })
 	}
 	if s.shared != nil {
 		running.Go(func() { s.shared.Run(ctx) })

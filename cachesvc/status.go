@@ -54,7 +54,7 @@ func (s *Service) Status() Status {
 		Trusted:       s.shared != nil && len(*s.sealing.Load()) > 0,
 	}
 	if s.members != nil {
-		st.Members = s.members.count()
+		st.Members = s.members.Count()
 	}
 	if age, ok := s.trust.lease.Age(now); ok {
 		st.FeedAge = age

@@ -17,6 +17,7 @@ const maxTopics = 100_000
 // Subject is what a change or a cached value is about.
 type Subject uint8
 
+// The subjects.
 const (
 	SubjectKey  Subject = iota + 1 // by prefix
 	SubjectRole                    // by name

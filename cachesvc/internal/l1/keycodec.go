@@ -9,9 +9,9 @@ import (
 	"extauthz/authz"
 )
 
-// keyCodec encodes keys. What is nil or empty is nil when it is read. Scopes, roles and
+// KeyCodec encodes keys. What is nil or empty is nil when it is read. Scopes, roles and
 // settings are stored beside the bytes, once for all keys that share them.
-type keyCodec struct {
+type KeyCodec struct {
 	scopes   *interned[authz.Scopes]
 	roles    *interned[[]string]
 	settings *interned[setting]
@@ -26,10 +26,11 @@ type setting struct {
 	grants               authz.Grants
 }
 
-var _ Codec[Credential] = (*keyCodec)(nil)
+var _ Codec[Credential] = (*KeyCodec)(nil)
 
-func NewKeyCodec() *keyCodec {
-	return &keyCodec{newInterned(readScopes), newInterned(readTexts), newInterned(readSetting)}
+// NewKeyCodec returns the codec of one table.
+func NewKeyCodec() *KeyCodec {
+	return &KeyCodec{newInterned(readScopes), newInterned(readTexts), newInterned(readSetting)}
 }
 
 // What a key's bytes begin with: which fields follow, and how.
@@ -55,7 +56,7 @@ const (
 	keyMetadata
 )
 
-func (k *keyCodec) append(b []byte, id string, v *Value[Credential]) []byte {
+func (k *KeyCodec) append(b []byte, id string, v *Value[Credential]) []byte {
 	r, verifier := &v.Data.Record, &v.Data.Verifier
 	digest, hasDigest := verifier.Digest.Bytes()
 	flags := bit(r.Active, keyActive) | bit(len(r.Scopes) > 0, keyScopes) | bit(len(r.Roles) > 0, keyRoles) |
@@ -120,7 +121,7 @@ func (k *keyCodec) append(b []byte, id string, v *Value[Credential]) []byte {
 	return b
 }
 
-func (k *keyCodec) read(from string, v *Value[Credential]) {
+func (k *KeyCodec) read(from string, v *Value[Credential]) {
 	f := decoder{from}
 	r, verifier, scratch := &v.Data.Record, &v.Data.Verifier, &v.scratch
 	flags := f.keyFlags()
@@ -184,7 +185,7 @@ func (k *keyCodec) read(from string, v *Value[Credential]) {
 	}
 }
 
-func (k *keyCodec) release(from string) {
+func (k *KeyCodec) release(from string) {
 	f := decoder{from}
 	flags := f.keyFlags()
 	if flags&keyScopes != 0 {

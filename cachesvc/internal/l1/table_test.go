@@ -173,7 +173,7 @@ func (t *Table[T]) check() error {
 }
 
 // check compares the number of records that hold scopes in common with what is counted.
-func (k *keyCodec) check(t *Table[Credential]) error {
+func (k *KeyCodec) check(t *Table[Credential]) error {
 	want := map[uint32]uint32{}
 	for n := range t.shards {
 		sh := &t.shards[n]

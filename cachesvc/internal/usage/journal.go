@@ -17,9 +17,12 @@ import (
 	"extauthz/cachesvc/store"
 )
 
+// KeyPrefix is what the names of batches in the shared store begin with; source and
+// sequence follow.
+const KeyPrefix = "apikey:usage:"
+
 const (
-	KeyPrefix = "apikey:usage:" // + source + sequence: one batch
-	tag       = "apikey-usage"  // on every batch that waits
+	tag = "apikey-usage" // on every batch that waits
 
 	// journalLimit is how many batches may wait in the shared store, while the database
 	// is away, before usage is kept in the process instead.

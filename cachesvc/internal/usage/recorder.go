@@ -79,7 +79,8 @@ type Config struct {
 	SpoolBytes   int64          // in this process's files at most
 	Now          func() time.Time
 	Logger       *slog.Logger
-	// FailPoint is called at each step of a batch's way. Tests kill the process there.
+	// FailPoint is called at each step of a batch on its way to the database.
+	// Tests kill the process there.
 	FailPoint func(step string)
 }
 

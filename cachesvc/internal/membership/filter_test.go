@@ -1,4 +1,4 @@
-package cachesvc
+package membership
 
 import (
 	"context"
@@ -14,23 +14,23 @@ import (
 	"extauthz/cachesvc/internal/freshness"
 )
 
-func TestMembership_AFullFilterIsReplaced(t *testing.T) {
+func TestFilter_AFullOneIsReplaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := cachetest.NewDatabase()
-		m := newMembership(membershipConfig{source: db.Connect(), lease: freshness.NewLease(time.Second, time.Second),
-			clock: freshness.NewClock(time.Now), log: slog.New(slog.DiscardHandler)})
+		m := New(Config{Source: db.Connect(), Lease: freshness.NewLease(time.Second, time.Second),
+			Clock: freshness.NewClock(time.Now), Logger: slog.New(slog.DiscardHandler)})
 		ctx, stop := context.WithCancel(t.Context())
 		var running sync.WaitGroup
-		running.Go(func() { m.run(ctx) })
+		running.Go(func() { m.Run(ctx) })
 		defer running.Wait()
 		defer stop()
-		m.startHistory()
+		m.StartHistory()
 		synctest.Wait()
 		before := m.filter.Load().capacity
 		for i := range before + before/50 { // some are taken for members, and not counted
 			prefix := fmt.Sprint("k", i)
 			db.Commit(prefix, cachetest.Unchanged)
-			m.learn(prefix)
+			m.Learn(prefix)
 		}
 		synctest.Wait()
 		if f := m.filter.Load(); f.capacity <= before || f.full() || !f.has(m.hash("k0")) {
@@ -39,9 +39,9 @@ func TestMembership_AFullFilterIsReplaced(t *testing.T) {
 	})
 }
 
-func TestPrefixFilter_HasNoFalseNegativesAndFewFalsePositives(t *testing.T) {
+func TestBloomFilter_HasNoFalseNegativesAndFewFalsePositives(t *testing.T) {
 	const n = 100_000
-	f := newPrefixFilter(n)
+	f := newBloomFilter(n)
 	r := rand.New(rand.NewPCG(1, 2))
 	in, wrong := make([]uint64, n), 0
 	for i := range in {

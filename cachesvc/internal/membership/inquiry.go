@@ -1,4 +1,4 @@
-package cachesvc
+package membership
 
 import (
 	"context"
@@ -9,22 +9,22 @@ import (
 )
 
 const (
-	// inquiryPause is the least time between two feed reads for waiting checks:
+	// InquiryPause is the least time between two feed reads for waiting checks:
 	// 40 a second beside the usual four.
-	inquiryPause = 25 * time.Millisecond
-	// inquiryWait is how long such a read may take.
-	inquiryWait = 100 * time.Millisecond
-	// inquiryWaiters is how many checks wait at once. A gateway allows a cluster
-	// some thousand requests at once, so a flood of forgeries must not hold more
-	// than a part of them.
+	InquiryPause = 25 * time.Millisecond
+	// InquiryWait is how long such a read may take.
+	InquiryWait = 100 * time.Millisecond
+	// inquiryWaiters is how many checks wait at once. A gateway allows a cluster some
+	// thousand requests at once, so a flood of forgeries must not hold more than a part
+	// of them.
 	inquiryWaiters = 256
 )
 
-// inquiry lets checks wait for a complete feed read that began after they came:
+// Inquiry lets checks wait for a complete feed read that began after they came:
 // whatever was committed before that is known then, so "no such key" is certain.
 // All that come while one read is under way share the next one. Safe for
 // concurrent use.
-type inquiry struct {
+type Inquiry struct {
 	lease *freshness.Lease
 	clock *freshness.Clock
 	wake  func() // makes the feed be read at once
@@ -41,13 +41,15 @@ type feedRound struct {
 	complete bool // to be read after done is closed
 }
 
-func newInquiry(lease *freshness.Lease, clock *freshness.Clock, wake func()) *inquiry {
-	return &inquiry{lease: lease, clock: clock, wake: wake, asked: make(chan struct{}, 1)}
+// NewInquiry returns an inquiry that no check waits for. wake makes the feed be read at
+// once.
+func NewInquiry(lease *freshness.Lease, clock *freshness.Clock, wake func()) *Inquiry {
+	return &Inquiry{lease: lease, clock: clock, wake: wake, asked: make(chan struct{}, 1)}
 }
 
-// await reports whether a complete feed read began after the call. It is false if
+// Await reports whether a complete feed read began after the call. It is false if
 // ctx ends, if the feed can't be read in time, and at once where too many wait.
-func (q *inquiry) await(ctx context.Context) bool {
+func (q *Inquiry) Await(ctx context.Context) bool {
 	q.mu.Lock()
 	if q.waiting >= inquiryWaiters {
 		q.mu.Unlock()
@@ -76,8 +78,8 @@ func (q *inquiry) await(ctx context.Context) bool {
 	}
 }
 
-// run serves the checks that wait, until ctx ends.
-func (q *inquiry) run(ctx context.Context) {
+// Run serves the checks that wait, until ctx ends.
+func (q *Inquiry) Run(ctx context.Context) {
 	pause := time.NewTimer(0)
 	defer pause.Stop()
 	for {
@@ -97,13 +99,13 @@ func (q *inquiry) run(ctx context.Context) {
 		q.mu.Unlock()
 		round.complete = q.read(ctx)
 		close(round.done)
-		pause.Reset(inquiryPause)
+		pause.Reset(InquiryPause)
 	}
 }
 
 // read reports whether a feed read that begins from now on is complete in time.
-func (q *inquiry) read(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, inquiryWait)
+func (q *Inquiry) read(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, InquiryWait)
 	defer cancel()
 	now := q.clock.Monotonic()
 	q.wake()
