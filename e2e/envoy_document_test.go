@@ -78,7 +78,7 @@ func TestDocuments_EnvoyConfigurationsLoad(t *testing.T) {
 				}
 			}
 		}
-		if blocks < 8 {
+		if blocks < 7 {
 			t.Errorf("only %d blocks were found", blocks)
 		}
 	})
