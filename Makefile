@@ -7,7 +7,7 @@ ALL_ENVOYS  := 1.36.4 1.37.0 1.38.3 1.40.0
 LINT  := $(GO) tool -modfile=tools/go.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: image release e2e-compose test-alerts e2e-kube e2e-kube-short bench bench-all pgo bench-pgo bench-revocation bench-flood bench-feed bench-search help build test-api test-chart parts vet lint fmt test test-full test-short clean run demo quickstart
+.PHONY: image release e2e-compose test-alerts e2e-kube e2e-kube-short bench bench-all pgo bench-pgo bench-revocation bench-flood bench-feed bench-search help build test-api test-chart parts vet lint fmt test test-full test-short clean run demo quickstart check docs
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,15 @@ vet: ## go vet
 
 lint: ## golangci-lint, with who may import whom (.golangci.yml)
 	$(LINT) run --build-tags full,kube,compose ./...
+
+check: ## the fast loop, under 2 minutes once compiled: gofmt, vet, tests that need nothing beside Go
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "check: not formatted: $$unformatted; run make fmt" >&2; exit 1; }
+	$(GO) vet ./...
+	$(GO) test -short ./...
+
+docs: ## the documentation's site, in dist/docs/site; links, anchors and diagrams are checked
+	scripts/install-parts.sh docs
+	scripts/docs.sh
 
 fmt: ## gofmt everything
 	gofmt -w $$(git ls-files '*.go')

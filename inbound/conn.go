@@ -24,6 +24,7 @@ type Conn struct {
 	mu      sync.Mutex
 	gone    bool
 	held    int64    // bytes that are held for it
+	leaving int64    // bytes that it held when it was ended
 	streams *streams // HTTP/2; nil: HTTP/1, or nothing yet
 	http1   http1
 }
@@ -46,7 +47,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 }
 
 func (c *Conn) awaitRoom() {
-	for c.l.full() && c.overShare() {
+	for c.l.occupied() > c.l.c.Pending && c.overShare() {
 		time.Sleep(roomEvery) // connections are closed meanwhile, this one too if it has to be
 	}
 }
@@ -61,16 +62,26 @@ func (c *Conn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Close closes the connection; what it held counts no longer.
+// Close closes the connection; what it held counts no longer. Its server calls it, once
+// it has given up the connection's calls.
 func (c *Conn) Close() error {
 	c.release()
+	c.mu.Lock()
+	c.l.leaving.Add(-c.leaving)
+	c.leaving = 0
+	c.mu.Unlock()
 	return c.Conn.Close()
 }
 
-// release has the connection count no longer, and reports whether it did.
+// release has the connection count no longer, and reports whether it did. What it held
+// is leaving until its server has closed it.
 func (c *Conn) release() bool {
 	c.mu.Lock()
 	counted := !c.gone
+	if counted {
+		c.leaving = c.held
+		c.l.leaving.Add(c.leaving)
+	}
 	c.add(-c.held)
 	c.gone = true
 	c.mu.Unlock()

@@ -71,9 +71,9 @@ type framed struct {
 }
 
 func (f *framed) Read(p []byte) (int, error) {
-	n, err := f.Conn.Read(p)
+	c := f.c
+	n, err := f.Conn.Read(p[:c.l.readable(len(p))])
 	if n > 0 {
-		c := f.c
 		c.mu.Lock()
 		more := c.streams.received(p[:n], c.l.clock.Load())
 		c.add(more)

@@ -23,6 +23,10 @@ const (
 	// connectionCost is the memory of a connection that does nothing, in bytes: buffers,
 	// state and the stacks of its goroutines. Measured (docs/limits.md).
 	connectionCost = 32 << 10
+	// crowdedRead is the most that one read takes, in bytes, while all connections
+	// together hold much: the frames of a read are counted at once, and 16 KiB can have
+	// the headers of a thousand calls.
+	crowdedRead = 1 << 10
 	// logPause is the least time between two log lines of a listener.
 	logPause = 10 * time.Second
 )
@@ -56,6 +60,7 @@ type Listener struct {
 
 	clock   atomic.Int64 // nanoseconds since start, by the sweeps
 	pending atomic.Int64 // bytes held, of all connections
+	leaving atomic.Int64 // bytes of connections that were ended here and that their server has not closed yet
 	holding atomic.Int64 // connections that hold something
 
 	mu    sync.Mutex
@@ -182,6 +187,17 @@ func (l *Listener) crowded(c *Conn) bool {
 // full reports whether all together hold more than may be.
 func (l *Listener) full() bool { return l.pending.Load() > l.c.Pending }
 
+// occupied is what is held and what ended connections have not given back.
+func (l *Listener) occupied() int64 { return l.pending.Load() + l.leaving.Load() }
+
+// readable is how much of so many bytes one read may take.
+func (l *Listener) readable(bytes int) int {
+	if l.occupied() > l.c.Pending/2 {
+		return min(bytes, crowdedRead)
+	}
+	return bytes
+}
+
 // bound ends connections where all hold too much after some more were counted.
 func (l *Listener) bound(more int64) {
 	if more > 0 && l.full() {
@@ -243,7 +259,7 @@ func (l *Listener) count(reason string) {
 }
 
 // Held is what the clients hold of the process's memory, in bytes, by estimate.
-func (l *Listener) Held() int64 { return int64(l.open())*connectionCost + l.pending.Load() }
+func (l *Listener) Held() int64 { return int64(l.open())*connectionCost + l.occupied() }
 
 func (l *Listener) open() int {
 	l.mu.Lock()

@@ -67,6 +67,13 @@ func (db *DB) manyChanges(ctx context.Context) (many bool, err error) {
 	return many, err
 }
 
+// insertMark sets a mark at the present state, with the last version that was given.
+func (db *DB) insertMark(tx *gorm.DB) error {
+	f := db.feed
+	return tx.Exec(fmt.Sprintf(`INSERT INTO feed_marks (epoch, place, snapshot, at, trimmed, version)
+		SELECT %s, %s, %s, %s, FALSE, %s FROM extauthz_meta m WHERE m.id = 1`, f.epoch, f.below, f.snapshot, f.now, f.given)).Error
+}
+
 // mark sets a mark at the present state and returns that of the newest one older than
 // age, which from now on counts as trimmed: before anything is dropped. It holds
 // nothing if no mark is so old.
@@ -77,8 +84,7 @@ func (db *DB) mark(ctx context.Context, age time.Duration) (seen authz.Snapshot,
 		return seen, err
 	}
 	err = db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-		if err := tx.Exec(fmt.Sprintf(`INSERT INTO feed_marks (epoch, place, snapshot, at, trimmed, version)
-			SELECT %s, %s, %s, %s, FALSE, %s FROM extauthz_meta m WHERE m.id = 1`, f.epoch, f.below, f.snapshot, f.now, f.given)).Error; err != nil {
+		if err := db.insertMark(tx); err != nil {
 			return err
 		}
 		var old struct {

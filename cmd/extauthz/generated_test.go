@@ -285,3 +285,28 @@ func alertsByMetric(t *testing.T, metrics []metric) map[string][]string {
 	}
 	return used
 }
+
+// TestDocuments_TheReadmesFiguresAreMeasured: each is the one on the page with the
+// measurement, so that a new measurement changes both.
+func TestDocuments_TheReadmesFiguresAreMeasured(t *testing.T) {
+	texts := documents(t)
+	for _, c := range []struct {
+		page, row string // an expression whose groups are the figures
+		want      string // what the README makes of them
+	}{
+		{"docs/benchmarks.md", `\| 1,000,000 keys, allow, saturated, uniform \|[^*]*\*\*([0-9.]+) `, "%s of the CPU of an empty grpc-go server"},
+		{"docs/benchmarks.md", `\| 1,000,000: 36-byte user, 20-byte name, 3 scopes \| \*\*([0-9]+)\*\*`, "a million keys in %s MiB"},
+		{"docs/revocation-measured.md", `\| nothing \| ([0-9,]+) \| 0 \| 0 \| ([0-9.]+ ms) \| ([0-9.]+ ms) \|`, "after %s revocations|%s (p99)|%s (maximum)"},
+	} {
+		found := regexp.MustCompile(c.row).FindStringSubmatch(texts[c.page])
+		if found == nil {
+			t.Errorf("%s has no row %s", c.page, c.row)
+			continue
+		}
+		for i, want := range strings.Split(c.want, "|") {
+			if want = strings.Replace(want, "%s", found[i+1], 1); !strings.Contains(texts["README.md"], want) {
+				t.Errorf("README.md does not say %q, as measured in %s", want, c.page)
+			}
+		}
+	}
+}

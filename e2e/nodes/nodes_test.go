@@ -38,6 +38,7 @@ var trials = []trial{
 	{"FaultyReload", false, faultyReload},
 	{"NetworkPolicy", false, networkPolicy},
 	{"Restricted", false, restricted},
+	{"Sidecar", false, sidecar},
 	{"Certificates", false, certificates},
 	{"Migrations", false, migrations},
 	{"EmptyDatabase", false, emptyDatabase},
@@ -61,6 +62,10 @@ func TestNodes(t *testing.T) {
 	}
 	cluster := parts.StartCluster(t, filepath.Join(images, "images"), 2)
 	s := &site{Cluster: cluster, chart: filepath.Join(images, "extauthz.tgz"), release: "extauthz", shop: "shop"}
+	nameImage(t, cluster)
+	if !testing.Short() {
+		t.Run("FirstHour", func(t *testing.T) { firstHour(t, cluster) })
+	}
 	if !t.Run("Install", func(t *testing.T) { install(t, s) }) {
 		return
 	}
