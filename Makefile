@@ -12,7 +12,7 @@ WORDS := cmd models authz/keyring helm e2e scripts Makefile compose.yaml .golang
          ':!e2e/rollout_test.go' ':!scripts/compose' ':!scripts/demo.sh' ':!scripts/release'
 
 .DEFAULT_GOAL := help
-.PHONY: words image release e2e-compose test-alerts e2e-kube e2e-kube-short bench bench-all pgo bench-pgo bench-revocation bench-flood bench-feed bench-search help build test-api test-chart parts vet lint fmt test test-full test-short clean run demo quickstart check docs
+.PHONY: words image release e2e-compose test-alerts e2e-kube e2e-kube-short bench bench-all pgo bench-pgo bench-revocation bench-flood bench-feed bench-search help build test-api test-chart parts vet lint fmt test test-full test-short clean run demo quickstart check docs vuln
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ check: ## the fast loop, under 2 minutes once compiled: gofmt, vet, tests that n
 docs: ## the documentation's site, in dist/docs/site; links, anchors and diagrams are checked
 	scripts/install-parts.sh docs
 	scripts/docs.sh
+
+vuln: ## known vulnerabilities in what the service calls, by govulncheck and its database (VULNDB=URL for a copy)
+	$(GO) run golang.org/x/vuln/cmd/govulncheck@v1.9.0 $(if $(VULNDB),-db $(VULNDB)) ./cmd/extauthz
 
 fmt: ## gofmt everything
 	gofmt -w $$(git ls-files '*.go')

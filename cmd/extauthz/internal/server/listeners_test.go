@@ -87,7 +87,7 @@ func shake(t *testing.T, server *tls.Config, roots *issued, client *issued, vers
 	defer func() { _ = l.Close(); <-done }()
 	pool := x509.NewCertPool()
 	pool.AddCert(roots.cert)
-	c := &tls.Config{RootCAs: pool, InsecureSkipVerify: true, MaxVersion: version} //nolint:gosec // the name is what the test asks for
+	c := &tls.Config{RootCAs: pool, InsecureSkipVerify: true, MaxVersion: version} // the name is what the test asks for
 	if client != nil {
 		pair, err := tls.LoadX509KeyPair(client.CertFile, client.KeyFile)
 		if err != nil {
