@@ -80,6 +80,22 @@ func TestAuthorizer_ReadsTheKeyIntoTheRequestsScratch(t *testing.T) {
 	}
 }
 
+func TestAuthenticate_KeyOfANetworkNeedsItsAddress(t *testing.T) {
+	a, key := authorizer(t, func(_ *Config, r *Record, _ *keys) {
+		r.AllowedCIDRs = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+	})
+	for addr, allowed := range map[netip.Addr]bool{
+		netip.MustParseAddr("192.0.2.7"):        true,
+		netip.MustParseAddr("::ffff:192.0.2.7"): true,
+		netip.MustParseAddr("198.51.100.1"):     false,
+		{}:                                      false,
+	} {
+		if d, err := a.Authenticate(t.Context(), NewSecret(key), addr); err != nil || d.Allowed != allowed || !allowed && d.Reason != ReasonNetwork {
+			t.Errorf("%v: got %+v, %v", addr, d, err)
+		}
+	}
+}
+
 // wrongSecret is a key under the same prefix, with another secret and a valid
 // checksum.
 func wrongSecret(key string) string {
