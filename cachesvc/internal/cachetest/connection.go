@@ -13,11 +13,11 @@ import (
 // be set: how long it takes before and after the state is read, and whether it fails.
 type Connection struct {
 	*Database
-	mu     sync.Mutex
-	Lookup func() (before, after time.Duration, err error)
-	Feed   func() (before, after time.Duration, err error)
-	List   func() (before, after time.Duration, err error)
-	Sink   func() (before, after error) // an error after the write leaves its outcome unknown
+	conditionMu sync.Mutex // guards the fields below; Mu guards the database
+	Lookup      func() (before, after time.Duration, err error)
+	Feed        func() (before, after time.Duration, err error)
+	List        func() (before, after time.Duration, err error)
+	Sink        func() (before, after error) // an error after the write leaves its outcome unknown
 }
 
 // Connect returns another connection, on which every query succeeds at once.
@@ -28,15 +28,15 @@ func (d *Database) Connect() *Connection {
 
 // Edit changes the connection under its lock.
 func (c *Connection) Edit(f func(*Connection)) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.conditionMu.Lock()
+	defer c.conditionMu.Unlock()
 	f(c)
 }
 
 func query[T any](ctx context.Context, c *Connection, condition *func() (time.Duration, time.Duration, error), read func() T) (result T, err error) {
-	c.mu.Lock()
+	c.conditionMu.Lock()
 	before, after, err := (*condition)()
-	c.mu.Unlock()
+	c.conditionMu.Unlock()
 	if pauseErr := Pause(ctx, before); pauseErr != nil || err != nil {
 		return result, errors.Join(pauseErr, err)
 	}
@@ -62,8 +62,8 @@ func Pause(ctx context.Context, d time.Duration) error {
 // KeyByPrefix finds a key.
 func (c *Connection) KeyByPrefix(ctx context.Context, prefix string) (authz.Record, authz.Verifier, error) {
 	r, err := query(ctx, c, &c.Lookup, func() *authz.Record {
-		c.Database.Mu.Lock()
-		defer c.Database.Mu.Unlock()
+		c.Mu.Lock()
+		defer c.Mu.Unlock()
 		c.KeyReads++
 		if r, ok := c.Keys[prefix]; ok {
 			return &r
@@ -82,8 +82,8 @@ func (c *Connection) KeyByPrefix(ctx context.Context, prefix string) (authz.Reco
 // Roles finds roles.
 func (c *Connection) Roles(ctx context.Context, names []string) ([]authz.Role, error) {
 	return query(ctx, c, &c.Lookup, func() (roles []authz.Role) {
-		c.Database.Mu.Lock()
-		defer c.Database.Mu.Unlock()
+		c.Mu.Lock()
+		defer c.Mu.Unlock()
 		c.RoleReads++
 		for _, name := range names {
 			if r, ok := c.Database.Roles[name]; ok {
@@ -100,8 +100,8 @@ func (c *Connection) FeedStart(ctx context.Context, window time.Duration) (authz
 		start.FeedPage = c.Page(authz.FeedCursor{}, 1)
 		start.Changes, start.Trimmed, start.Next = nil, false, authz.FeedCursor{Seen: start.Snapshot}
 		start.Past.Target = start.Snapshot
-		c.Database.Mu.Lock()
-		defer c.Database.Mu.Unlock()
+		c.Mu.Lock()
+		defer c.Mu.Unlock()
 		for _, mark := range c.marks {
 			if time.Since(mark.at) >= window {
 				start.Past.Seen = mark.seen
@@ -119,8 +119,8 @@ func (c *Connection) ReadFeed(ctx context.Context, from authz.FeedCursor, rows i
 // EndEpoch begins another epoch, unless another one did already.
 func (c *Connection) EndEpoch(ctx context.Context, epoch string) error {
 	_, err := query(ctx, c, &c.Feed, func() struct{} {
-		c.Database.Mu.Lock()
-		defer c.Database.Mu.Unlock()
+		c.Mu.Lock()
+		defer c.Mu.Unlock()
 		if c.Epoch == epoch {
 			c.Epoch += "'"
 			if c.Behind > 0 { // versions go on beyond all that were given, and what bears them is over
@@ -140,14 +140,14 @@ type batchID struct {
 
 // AddUsage adds batches, each once.
 func (c *Connection) AddUsage(ctx context.Context, batches []authz.UsageBatch) (added uint64, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.conditionMu.Lock()
+	defer c.conditionMu.Unlock()
 	before, after := c.Sink()
 	if err := errors.Join(ctx.Err(), before); err != nil {
 		return 0, err
 	}
-	c.Database.Mu.Lock()
-	defer c.Database.Mu.Unlock()
+	c.Mu.Lock()
+	defer c.Mu.Unlock()
 	for _, b := range batches {
 		id := batchID{b.Source, b.Sequence}
 		if c.usageMarks[id] {
@@ -185,8 +185,8 @@ func (c *Connection) SetAway(away bool) {
 // Prefixes lists the prefixes of all keys.
 func (c *Connection) Prefixes(ctx context.Context, yield func(string) error) error {
 	prefixes, err := query(ctx, c, &c.List, func() (all []string) {
-		c.Database.Mu.Lock()
-		defer c.Database.Mu.Unlock()
+		c.Mu.Lock()
+		defer c.Mu.Unlock()
 		for p := range c.Keys {
 			all = append(all, p)
 		}

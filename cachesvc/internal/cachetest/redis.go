@@ -32,9 +32,9 @@ func NewRedis(t testing.TB, now func() time.Time) *Redis {
 // Wire is one replica's connection to it. What it does to each call can be set.
 type Wire struct {
 	*Redis
-	mu        sync.Mutex
-	Condition func() (time.Duration, error)
-	calls     int
+	conditionMu sync.Mutex // guards the fields below; Mu guards the store
+	Condition   func() (time.Duration, error)
+	calls       int
 }
 
 // Connect returns another connection, on which every call succeeds at once.
@@ -44,23 +44,23 @@ func (r *Redis) Connect() *Wire {
 
 // SetCondition sets how long calls take, and whether they fail.
 func (w *Wire) SetCondition(condition func() (time.Duration, error)) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	w.conditionMu.Lock()
+	defer w.conditionMu.Unlock()
 	w.Condition = condition
 }
 
 // CallCount returns the number of calls so far.
 func (w *Wire) CallCount() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	w.conditionMu.Lock()
+	defer w.conditionMu.Unlock()
 	return w.calls
 }
 
 func (w *Wire) pass(ctx context.Context) error {
-	w.mu.Lock()
+	w.conditionMu.Lock()
 	w.calls++
 	wait, err := w.Condition()
-	w.mu.Unlock()
+	w.conditionMu.Unlock()
 	if pauseErr := Pause(ctx, wait); pauseErr != nil {
 		return pauseErr
 	}
@@ -142,8 +142,8 @@ func (w *Wire) Memory(ctx context.Context) (store.Memory, error) {
 	if err := w.pass(ctx); err != nil {
 		return store.Memory{}, err
 	}
-	w.Redis.Mu.Lock()
-	defer w.Redis.Mu.Unlock()
+	w.Mu.Lock()
+	defer w.Mu.Unlock()
 	return w.MemoryInfo, nil
 }
 
@@ -152,8 +152,8 @@ func (w *Wire) Publish(ctx context.Context, _ string, payload []byte) error {
 	if err := w.pass(ctx); err != nil {
 		return err
 	}
-	w.Redis.Mu.Lock()
-	defer w.Redis.Mu.Unlock()
+	w.Mu.Lock()
+	defer w.Mu.Unlock()
 	for _, receive := range w.subscribers {
 		receive(payload)
 	}
@@ -162,15 +162,15 @@ func (w *Wire) Publish(ctx context.Context, _ string, payload []byte) error {
 
 // Subscribe implements the shared store.
 func (w *Wire) Subscribe(ctx context.Context, _ string, connected func(), receive func([]byte)) error {
-	w.Redis.Mu.Lock()
+	w.Mu.Lock()
 	id := w.next
 	w.next++
 	w.subscribers[id] = receive
-	w.Redis.Mu.Unlock()
+	w.Mu.Unlock()
 	connected()
 	<-ctx.Done()
-	w.Redis.Mu.Lock()
-	defer w.Redis.Mu.Unlock()
+	w.Mu.Lock()
+	defer w.Mu.Unlock()
 	delete(w.subscribers, id)
 	return nil
 }
