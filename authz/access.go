@@ -30,14 +30,14 @@ func (c *Config) access(r *Request, host, path string, d *Decision, t *trace) Ac
 		return d.Rule.access(r.Method, &captures, d, t)
 	}
 	if c.UseContextExtensions && r.ContextResource != "" {
-		return named(r.Method, "context extensions", r.ContextResource, r.ContextAction, d, t)
+		return gatewayAccess(r.Method, "context extensions", r.ContextResource, r.ContextAction, d, t)
 	}
 	if route, ok := c.RouteMetadata.of(&r.Route); ok {
 		if route.Anonymous {
 			t.add("route", "anonymous", "the gateway's route metadata")
 			return AccessAnonymous
 		}
-		return named(r.Method, "route metadata", route.Resource, route.Action, d, t)
+		return gatewayAccess(r.Method, "route metadata", route.Resource, route.Action, d, t)
 	}
 	return c.defaultAccess(r.Method, path, d, t)
 }
@@ -92,9 +92,9 @@ func (c *Config) defaultAccess(method, path string, d *Decision, t *trace) Acces
 	return AccessDenied
 }
 
-// named takes resource and action as the gateway's configuration names them; an
+// gatewayAccess takes resource and action as the gateway's configuration names them; an
 // empty action is by method.
-func named(method, by, resource, action string, d *Decision, t *trace) Access {
+func gatewayAccess(method, by, resource, action string, d *Decision, t *trace) Access {
 	if action == "" {
 		action = MethodAction(method)
 	}

@@ -154,11 +154,11 @@ func (a *Authorizer) Explain(ctx context.Context, r *Request) (Decision, []Step,
 func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision, error) {
 	host, ok := CanonicalHost(r.Host)
 	if !ok {
-		return refusedPath(HostNotPlain, t), nil
+		return denyPath(HostNotPlain, t), nil
 	}
 	path, fault := a.judge(r, host)
 	if fault != PathPlain {
-		return refusedPath(fault, t), nil
+		return denyPath(fault, t), nil
 	}
 	t.add("path", "judged as", path.Path)
 	d := Decision{Path: path.Path, Target: path.Target}
@@ -352,9 +352,9 @@ func (a *Authorizer) withinRate(d *Decision, t *trace) bool {
 	return true
 }
 
-// refusedPath denies a request whose path or host two parties could read
+// denyPath denies a request whose path or host two parties could read
 // differently.
-func refusedPath(fault PathFault, t *trace) Decision {
+func denyPath(fault PathFault, t *trace) Decision {
 	t.add("path", "refused", fault.Detail())
 	return Decision{Reason: ReasonPath, PathFault: fault}
 }

@@ -19,13 +19,13 @@ func (a *Authorizer) withoutKeys(r *Request, d *Decision, t *trace) {
 	path, query, _ := strings.Cut(r.Path, "?")
 	switch {
 	case a.Format.Holds(path):
-		a.exposed(CredentialSource{Kind: SourcePath}, d, t)
+		a.denyExposed(CredentialSource{Kind: SourcePath}, d, t)
 		return
 	case a.Format.Holds(r.Method):
-		a.exposed(CredentialSource{Kind: SourceMethod}, d, t)
+		a.denyExposed(CredentialSource{Kind: SourceMethod}, d, t)
 		return
 	case a.Format.Holds(r.Host):
-		a.exposed(CredentialSource{Kind: SourceHost}, d, t)
+		a.denyExposed(CredentialSource{Kind: SourceHost}, d, t)
 		return
 	}
 	found := d.Credentials
@@ -36,7 +36,7 @@ func (a *Authorizer) withoutKeys(r *Request, d *Decision, t *trace) {
 	if a.Format.Holds(query) {
 		found = append(found, FoundCredential{Source: CredentialSource{Kind: SourceQuery}})
 		if r.PathFixed && a.strayIn(query, "&", SourceQuery) {
-			a.exposed(CredentialSource{Kind: SourceQuery}, d, t)
+			a.denyExposed(CredentialSource{Kind: SourceQuery}, d, t)
 			return
 		}
 	}
@@ -51,7 +51,7 @@ func (a *Authorizer) withoutKeys(r *Request, d *Decision, t *trace) {
 			s = CredentialSource{Kind: SourceCookie}
 		}
 		if r.HeadersFixed && a.strayLine(r, h) {
-			a.exposed(s, d, t)
+			a.denyExposed(s, d, t)
 			return
 		}
 		if s.Kind == SourceCookie && cookies {
@@ -90,8 +90,8 @@ func (a *Authorizer) isSource(kind SourceKind, name string) bool {
 	})
 }
 
-// exposed refuses a request that was allowed.
-func (a *Authorizer) exposed(at CredentialSource, d *Decision, t *trace) {
+// denyExposed refuses a request that was allowed.
+func (a *Authorizer) denyExposed(at CredentialSource, d *Decision, t *trace) {
 	if t != nil {
 		t.add("credential", "exposed", at.String()+" holds a key, and the gateway can't remove it from there: send keys where one is looked for, or have the gateway strip it before it asks")
 	}

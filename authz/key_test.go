@@ -196,9 +196,9 @@ func TestPeppers_RequiredRejectEveryOtherDigest(t *testing.T) {
 	}
 }
 
-// TestCheck_RejectedDigestLooksLikeAWrongSecretAndIsTold: only for a decision,
+// TestCheck_RejectedDigestLooksLikeAWrongSecretAndIsReported: only for a decision,
 // and never for an explanation.
-func TestCheck_RejectedDigestLooksLikeAWrongSecretAndIsTold(t *testing.T) {
+func TestCheck_RejectedDigestLooksLikeAWrongSecretAndIsReported(t *testing.T) {
 	var reported []string
 	a, key := authorizer(t, func(c *Config, _ *Record, _ *keys) {
 		required, err := testPeppers(t, 9).Required()

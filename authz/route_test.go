@@ -340,7 +340,7 @@ func TestRule_AlternativesAreEnforced(t *testing.T) {
 	}
 }
 
-// TestRouteTable_ConfiguredRuleReplacesADocuments, for the very same requests
+// TestRouteTable_ConfiguredRuleReplacesADocuments, for the same requests
 // alone; two documents' rules conflict.
 func TestRouteTable_ConfiguredRuleReplacesADocuments(t *testing.T) {
 	own := RouteConfig{Match: "GET /a/{x}", Resource: "own"}
@@ -378,7 +378,7 @@ func TestRouteTable_ReportsRulesThatAnAnonymousOneOpens(t *testing.T) {
 		"a catch-all of a host":            {"a.example.com/", "/orders/", true},
 		"a host's catch-all over a host's": {"a.example.com/", "a.example.com/orders/", false},
 		"another host":                     {"a.example.com/orders/{id}", "b.example.com/orders/", false},
-		"the very path of a host":          {"a.example.com/orders/{id}", "/orders/{id}", true},
+		"the same path on a host":          {"a.example.com/orders/{id}", "/orders/{id}", true},
 	} {
 		rules := table(t, RouteConfig{Match: c.anonymous, Anonymous: true}, RouteConfig{Match: c.protected, Resource: "x"})
 		if seen := rules.Opened(rules.Rules()[0]); (len(seen) > 0) != c.seen {

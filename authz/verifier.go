@@ -46,7 +46,7 @@ const maxStackMessage = 192 // longer keys are hashed all the same, with an allo
 
 // Pepper is a secret mixed into every digest, kept outside of the database. So
 // a reader of the database learns nothing by which a guessed key could be tried.
-// A writer is another matter: without a pepper anybody can
+// A writer is another matter: without a pepper every writer can
 // make a digest, so such a row is accepted unless [Peppers.Required] is asked
 // for. With that, a row still is what its other columns say: its scopes can be
 // raised, its revocation undone. Only its digest can't be made, nor taken from

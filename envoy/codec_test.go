@@ -119,7 +119,7 @@ func decider(t testing.TB) (*authz.Authorizer, map[string]string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ring, texts := keyring{}, map[string]string{}
+	keys, texts := keyring{}, map[string]string{}
 	for name, edit := range map[string]func(*authz.Record){
 		"good":    func(*authz.Record) {},
 		"narrow":  func(r *authz.Record) { r.Scopes = nil },
@@ -139,7 +139,7 @@ func decider(t testing.TB) (*authz.Authorizer, map[string]string) {
 			Environment: "live", Active: true, Metadata: map[string]string{"tier": "gold"},
 			Scopes: authz.Scopes{{Resource: "orders", Actions: []string{"create", "read"}}, {Resource: "orders/eu", Actions: []string{"*"}}, {Resource: "users", Actions: []string{"read"}}}}
 		edit(rec)
-		ring[prefix], texts[name] = authz.Entry{Record: rec, Verifier: peppers.Verifier(key)}, key.Reveal()
+		keys[prefix], texts[name] = authz.Entry{Record: rec, Verifier: peppers.Verifier(key)}, key.Reveal()
 	}
 	zeros, _, err := format.Generate("live", bytes.NewReader(make([]byte, 1024)))
 	if err != nil {
@@ -156,10 +156,10 @@ func decider(t testing.TB) (*authz.Authorizer, map[string]string) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			ring[prefix] = authz.Entry{Record: &authz.Record{Active: true}, Verifier: peppers.Verifier(other)}
+			keys[prefix] = authz.Entry{Record: &authz.Record{Active: true}, Verifier: peppers.Verifier(other)}
 		}
 	}
-	a, err := authz.New(authz.Config{Format: format, Peppers: peppers, Validator: ring, Now: func() time.Time { return time.Unix(1e9, 0) },
+	a, err := authz.New(authz.Config{Format: format, Peppers: peppers, Validator: keys, Now: func() time.Time { return time.Unix(1e9, 0) },
 		Sources: []authz.CredentialSource{{Kind: authz.SourceHeader, Name: "x-api-key"}, {Kind: authz.SourceHeader, Name: "authorization", Scheme: "Bearer"},
 			{Kind: authz.SourceQuery, Name: "api_key"}, {Kind: authz.SourceCookie, Name: "key"}},
 		Routes: routes, DefaultRoute: authz.DefaultRouteMap, DefaultMap: mapping, UseContextExtensions: true,

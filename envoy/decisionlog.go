@@ -30,7 +30,8 @@ type decisionLog struct {
 // exposedKey is what is logged of a request that was refused for Decision.Exposed.
 const exposedKey = "a whole key would have gone on to the upstream from where the gateway can't remove it: have the client send it where credentials names one, have the proxy strip this place before it asks, or set identity.forward_credential"
 
-func (l *decisionLog) decided(ctx context.Context, sample float64, d *authz.Decision, r *authz.Request) {
+// logDecision writes a decision, unless it is not sampled or rationed.
+func (l *decisionLog) logDecision(ctx context.Context, sample float64, d *authz.Decision, r *authz.Request) {
 	suppressed := 0
 	shadowed := d.Shadow != authz.ReasonUnspecified
 	if d.Allowed && !shadowed {
@@ -70,8 +71,8 @@ func (l *decisionLog) decided(ctx context.Context, sample float64, d *authz.Deci
 	l.log.LogAttrs(ctx, slog.LevelInfo, message, attrs...)
 }
 
-// undecided writes why no decision could be made; it is rationed as denials are.
-func (l *decisionLog) undecided(ctx context.Context, err error, r *authz.Request) {
+// logUndecided writes why no decision could be made; it is rationed as denials are.
+func (l *decisionLog) logUndecided(ctx context.Context, err error, r *authz.Request) {
 	suppressed, ok := l.failures.admit(time.Now().Unix())
 	if !ok {
 		return
@@ -84,8 +85,8 @@ func (l *decisionLog) undecided(ctx context.Context, err error, r *authz.Request
 	l.log.LogAttrs(ctx, slog.LevelWarn, "undecided", attrs...)
 }
 
-// misforwarded writes what is wrong with how a proxy asks; it is rationed too.
-func (l *decisionLog) misforwarded(ctx context.Context, why, peer string) {
+// logMisforwarded writes what is wrong with how a proxy asks; it is rationed too.
+func (l *decisionLog) logMisforwarded(ctx context.Context, why, peer string) {
 	if _, ok := l.failures.admit(time.Now().Unix()); ok {
 		l.log.LogAttrs(ctx, slog.LevelWarn, "forwarding refused", slog.String("why", clip(why)), slog.String("peer", peer))
 	}

@@ -90,8 +90,8 @@ func (e *encoder) refusalOf(p problem, headers map[string]string) *refusal {
 	return out
 }
 
-// denied puts together the answer that the client sees.
-func (e *encoder) denied(a *answer, d *authz.Decision, r *authz.Request) {
+// encodeDenied puts together the answer that the client sees.
+func (e *encoder) encodeDenied(a *answer, d *authz.Decision, r *authz.Request) {
 	reason := d.Reason
 	if int(reason) >= len(e.refusals) {
 		reason = authz.ReasonUnspecified
@@ -153,8 +153,8 @@ func (a *answer) withInstance(document, instance string) string {
 	return a.since(start)
 }
 
-// undecided puts together the answer where no decision could be made.
-func (e *encoder) undecided(a *answer, r *authz.Request) {
+// encodeUndecided puts together the answer where no decision could be made.
+func (e *encoder) encodeUndecided(a *answer, r *authz.Request) {
 	a.reset()
 	e.refuse(a, e.noDecision, r)
 	a.code, a.error = codes.Unavailable, e.config.OnError == OnErrorResponse

@@ -107,14 +107,14 @@ func newEncoder(c EncoderConfig) (*encoder, error) {
 func (e *encoder) encode(a *answer, d *authz.Decision, r *authz.Request) {
 	a.reset()
 	if !d.Allowed {
-		e.denied(a, d, r)
+		e.encodeDenied(a, d, r)
 	} else {
-		e.allowed(a, d, r)
+		e.encodeAllowed(a, d, r)
 	}
 	e.facts(a, d)
 }
 
-func (e *encoder) allowed(a *answer, d *authz.Decision, r *authz.Request) {
+func (e *encoder) encodeAllowed(a *answer, d *authz.Decision, r *authz.Request) {
 	e.identify(a, d)
 	e.removeOthers(a, r)
 	target := r.Path
@@ -145,7 +145,7 @@ func (e *encoder) hideCredentials(a *answer, d *authz.Decision, r *authz.Request
 		case authz.SourceHeader:
 			if name := source.Name; ValidHeaderName(name) && !named(a.headers, name) && gone.find(a.remove, name) < 0 {
 				a.remove = append(a.remove, name)
-				gone.appended(a.remove)
+				gone.add(a.remove)
 			}
 		case authz.SourceQuery:
 			target = e.withoutParameter(target, source.Name)

@@ -105,8 +105,8 @@ func (h *httpHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.answer(r.Context(), caller, w, r)
 		return
 	}
-	ctx, span := h.service.spans.http(r)
-	h.service.spans.httpDone(span, h.answer(ctx, caller, w, r))
+	ctx, span := h.service.spans.startHTTP(r)
+	h.service.spans.endHTTP(span, h.answer(ctx, caller, w, r))
 }
 
 // answer decides, writes the answer, and returns the status.
@@ -144,7 +144,7 @@ func (c *httpCall) read(ctx context.Context, p *policy, asked *authz.Request) bo
 	if err == nil {
 		return true
 	}
-	c.handler.service.decision.misforwarded(ctx, err.Error(), c.request.RemoteAddr)
+	c.handler.service.decision.logMisforwarded(ctx, err.Error(), c.request.RemoteAddr)
 	asked.Reset()
 	return false
 }

@@ -99,7 +99,7 @@ func TestHTTP_EachDialectReadsItsOwnHeadersAlone(t *testing.T) {
 	}
 	address := listenHTTP(t, HTTPConfig{}, service(t, EncoderConfig{KeepOverrides: OverrideHeaders()}, decide))
 	strict := listenHTTP(t, HTTPConfig{}, service(t, EncoderConfig{}, decide))
-	lies := map[string][]string{
+	forgeries := map[string][]string{
 		"/auth/nginx":                {"x-forwarded-method: POST", "x-forwarded-uri: /lie", "x-forwarded-host: lie", "x-rewrite-url: /lie", "x_original_uri: /lie"},
 		"/auth/nginx-gateway-fabric": {"x-original-method: POST", "x-original-uri: /lie", "x-forwarded-host: lie", "x-rewrite-url: /lie"},
 		"/auth/caddy":                {"x-original-method: POST", "x-original-uri: /lie", "x-original-host: lie", "x_forwarded_uri: /lie"},
@@ -107,7 +107,7 @@ func TestHTTP_EachDialectReadsItsOwnHeadersAlone(t *testing.T) {
 	}
 	for endpoint, headers := range forwardedRequests {
 		asked = nil
-		if a := askHTTP(t, "tcp", address, "DELETE "+endpoint, append(slices.Clone(headers), lies[endpoint]...)...); a.status != 200 || len(asked) != 1 {
+		if a := askHTTP(t, "tcp", address, "DELETE "+endpoint, append(slices.Clone(headers), forgeries[endpoint]...)...); a.status != 200 || len(asked) != 1 {
 			t.Fatalf("%s: got %d", endpoint, a.status)
 		}
 		r := asked[0]
@@ -116,7 +116,7 @@ func TestHTTP_EachDialectReadsItsOwnHeadersAlone(t *testing.T) {
 			t.Errorf("%s, with its own headers alone: got %d", endpoint, a.status)
 		}
 		// Upstreams heed them, and no caller can be made to remove them.
-		for _, lie := range lies[endpoint] {
+		for _, lie := range forgeries[endpoint] {
 			if a := askHTTP(t, "tcp", strict, "GET "+endpoint, append(slices.Clone(headers), lie)...); a.status != 403 || len(asked) != 1 || !strings.Contains(a.body, `"forwarding_refused"`) {
 				t.Errorf("%s with %s: got %d %s", endpoint, lie, a.status, a.body)
 			}

@@ -109,7 +109,7 @@ func (e *encoder) removeOthers(a *answer, r *authz.Request) {
 		name := r.Headers[i].Name
 		if e.own.claim(name) && ValidHeaderName(name) && !named(a.headers, name) && gone.find(a.remove, name) < 0 {
 			a.remove = append(a.remove, name)
-			gone.appended(a.remove)
+			gone.add(a.remove)
 		}
 	}
 }

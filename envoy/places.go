@@ -22,8 +22,8 @@ func (p *places) find(names []string, name string) int {
 	return -1
 }
 
-// appended takes in that the last of names is new.
-func (p *places) appended(names []string) {
+// add takes in that the last of names is new.
+func (p *places) add(names []string) {
 	if p.many == nil {
 		if len(names) <= fewNames {
 			return

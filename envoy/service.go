@@ -136,14 +136,14 @@ var errUndecided = status.Error(codes.Unavailable, "no decision could be made: a
 func (s *Service) handleRPC(ctx context.Context, c *check) (err error) {
 	var span trace.Span
 	if s.spans != nil {
-		ctx, span = s.spans.rpc(ctx)
+		ctx, span = s.spans.startRPC(ctx)
 	}
 	p := s.policy.Load()
 	if !s.decide(ctx, p, c) && p.encoder.config.OnError == OnErrorUnavailable {
 		err = errUndecided
 	}
 	if s.spans != nil {
-		s.spans.rpcDone(span, status.Code(err))
+		s.spans.endRPC(span, status.Code(err))
 	}
 	return err
 }
@@ -162,7 +162,7 @@ func (s *Service) decide(ctx context.Context, p *policy, c *check) (decided bool
 	}()
 	d, err := s.judge(ctx, p, c)
 	if err != nil {
-		s.decision.undecided(ctx, err, &c.request)
+		s.decision.logUndecided(ctx, err, &c.request)
 		s.answerUndecided(ctx, p, c)
 		return false
 	}
@@ -178,7 +178,7 @@ func (s *Service) judge(ctx context.Context, p *policy, c *check) (authz.Decisio
 		return authz.Decision{Reason: authz.ReasonForwarding}, nil
 	}
 	if p.encoder.unremovable(&c.request) {
-		s.decision.misforwarded(ctx, "upstreams may take a header for one of this service's, and no gateway could remove it by its name", "")
+		s.decision.logMisforwarded(ctx, "upstreams may take a header for one of this service's, and no gateway could remove it by its name", "")
 		return authz.Decision{Reason: authz.ReasonForwarding}, nil
 	}
 	return p.checker.Check(ctx, &c.request)
@@ -191,13 +191,13 @@ func (s *Service) report(ctx context.Context, p *policy, d *authz.Decision, r *a
 	} else {
 		s.decided[d.Reason].Inc()
 	}
-	s.decision.decided(ctx, p.sample, d, r)
-	s.spans.decided(ctx, d, r)
+	s.decision.logDecision(ctx, p.sample, d, r)
+	s.spans.recordDecision(ctx, d, r)
 }
 
 // answerUndecided answers by the operator's choice where no decision could be made.
 func (s *Service) answerUndecided(ctx context.Context, p *policy, c *check) {
 	s.failed.Inc()
-	s.spans.undecided(ctx)
-	p.encoder.undecided(&c.answer, &c.request)
+	s.spans.recordUndecided(ctx)
+	p.encoder.encodeUndecided(&c.answer, &c.request)
 }

@@ -317,7 +317,7 @@ func TestDecisionLog_LimitsDenialsPerSecond(t *testing.T) {
 		t.Errorf("%d lines", lines)
 	}
 	const secret = "SECRETSECRETSECRETSECRETSECRETSECRETSECRET"
-	l.decided(t.Context(), 0, &authz.Decision{Reason: authz.ReasonMissing, Path: "/o/ak_live_12345678_" + secret, Resource: "o/" + secret},
+	l.logDecision(t.Context(), 0, &authz.Decision{Reason: authz.ReasonMissing, Path: "/o/ak_live_12345678_" + secret, Resource: "o/" + secret},
 		&authz.Request{Path: "/o?api_key=SECRET", Headers: []authz.Header{{Name: "x-api-key", Value: "SECRET"}, {Name: "x-request-id", Value: secret}}})
 	if got := out.String(); strings.Contains(got, "SECRET") || !strings.Contains(got, `"denials_not_logged":180`) {
 		t.Errorf("got %s", got)

@@ -34,15 +34,15 @@ type spans struct {
 	propagator propagation.TextMapPropagator
 }
 
-// rpc begins the span of a gRPC call; the one that it returns has to be ended.
-func (s *spans) rpc(ctx context.Context) (context.Context, trace.Span) {
+// startRPC begins the span of a gRPC call; the one that it returns has to be ended.
+func (s *spans) startRPC(ctx context.Context) (context.Context, trace.Span) {
 	ctx = s.propagator.Extract(ctx, metadataCarrier{ctx})
 	return s.tracer.Start(ctx, rpcMethod, trace.WithSpanKind(trace.SpanKindServer),
 		trace.WithAttributes(semconv.RPCSystemNameGRPC, semconv.RPCMethod(rpcMethod)))
 }
 
-// rpcDone ends the span with the status of a gRPC call.
-func (s *spans) rpcDone(span trace.Span, code codes.Code) {
+// endRPC ends the span with the status of a gRPC call.
+func (s *spans) endRPC(span trace.Span, code codes.Code) {
 	name := "OK"
 	if code != codes.OK { // there is one that Check returns
 		name = "UNAVAILABLE"
@@ -51,8 +51,8 @@ func (s *spans) rpcDone(span trace.Span, code codes.Code) {
 	span.End()
 }
 
-// http begins the span of a request in Envoy's HTTP flavour.
-func (s *spans) http(r *http.Request) (context.Context, trace.Span) {
+// startHTTP begins the span of a request in Envoy's HTTP flavour.
+func (s *spans) startHTTP(r *http.Request) (context.Context, trace.Span) {
 	method, name := semconv.HTTPRequestMethodOther, "HTTP"
 	if slices.Contains(httpMethods, r.Method) {
 		method, name = semconv.HTTPRequestMethodKey.String(r.Method), r.Method
@@ -62,14 +62,14 @@ func (s *spans) http(r *http.Request) (context.Context, trace.Span) {
 		trace.WithAttributes(method, semconv.HTTPRoute(checkPrefix)))
 }
 
-func (s *spans) httpDone(span trace.Span, status int) {
+func (s *spans) endHTTP(span trace.Span, status int) {
 	span.SetAttributes(semconv.HTTPResponseStatusCode(status))
 	span.End()
 }
 
-// decided puts the decision on the span in ctx, with what the decision log
+// recordDecision puts the decision on the span in ctx, with what the decision log
 // shows of the request, and nothing of the key's user.
-func (s *spans) decided(ctx context.Context, d *authz.Decision, r *authz.Request) {
+func (s *spans) recordDecision(ctx context.Context, d *authz.Decision, r *authz.Request) {
 	if s == nil {
 		return
 	}
@@ -94,8 +94,8 @@ func (s *spans) decided(ctx context.Context, d *authz.Decision, r *authz.Request
 	}
 }
 
-// undecided marks the span in ctx as failed. Why is for the log, which rations it.
-func (s *spans) undecided(ctx context.Context) {
+// recordUndecided marks the span in ctx as failed. Why is for the log, which rations it.
+func (s *spans) recordUndecided(ctx context.Context) {
 	if s == nil {
 		return
 	}

@@ -209,7 +209,7 @@ func TestSpans_CostNothingWithoutATracer(t *testing.T) {
 	if whole := allocations(func(c *check) { _ = s.handleRPC(ctx, c) }); whole != bare {
 		t.Errorf("%v allocations, %v without what begins a span", whole, bare)
 	}
-	if n := testing.AllocsPerRun(1000, func() { s.spans.decided(ctx, d, r); s.spans.undecided(ctx) }); n != 0 {
+	if n := testing.AllocsPerRun(1000, func() { s.spans.recordDecision(ctx, d, r); s.spans.recordUndecided(ctx) }); n != 0 {
 		t.Errorf("%v allocations without a span", n)
 	}
 	if _, err := New(Config{Checker: s.policy.Load().checker, Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(), Propagator: propagation.TraceContext{}}); err == nil {

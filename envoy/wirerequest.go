@@ -258,7 +258,7 @@ func (w *wireRequest) header(sent, value string, raw bool) {
 		return
 	}
 	w.sent = append(w.sent, sent)
-	w.places.appended(w.sent)
+	w.places.add(w.sent)
 	r.Headers = append(r.Headers, authz.Header{Name: name, Value: value, Sanitised: !raw})
 }
 

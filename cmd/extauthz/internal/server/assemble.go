@@ -79,7 +79,7 @@ func (s *Server) assemblePolicies(format *authz.KeyFormat) (*policy, error) {
 	s.stock = newInventory(s.registry, s.c.Version, s.db.CountKeys, s.cache.Now)
 	s.stock.also = func(ctx context.Context) { unpeppered.look(ctx, s.policies.authorizer().Peppers) }
 	registerConnections(s.registry, s.db.Connections)
-	s.policies = &policies{format: format, validator: s.validator(), usage: s.cache, now: s.cache.Now, unpeppered: unpeppered.met,
+	s.policies = &policies{format: format, validator: s.validator(), usage: s.cache, now: s.cache.Now, unpeppered: unpeppered.record,
 		limiter: authz.NewLimiter(s.settings.Cache.Local.MaxKeys, s.replicas.count, time.Now)}
 	p, err := s.policies.build(s.settings)
 	if err != nil {
@@ -91,7 +91,7 @@ func (s *Server) assemblePolicies(format *authz.KeyFormat) (*policy, error) {
 
 // assembleChecks makes the servers that gateways call, over gRPC and over HTTP.
 func (s *Server) assembleChecks(p *policy) (err error) {
-	if s.check, err = envoy.New(s.traced(envoy.Config{Checker: p.authorizer, Encoder: p.encoder, Logger: s.log, Registerer: s.registry})); err != nil {
+	if s.check, err = envoy.New(s.withTraces(envoy.Config{Checker: p.authorizer, Encoder: p.encoder, Logger: s.log, Registerer: s.registry})); err != nil {
 		return err
 	}
 	s.inbound.bound(s.settings, s.log)

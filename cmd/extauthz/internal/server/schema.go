@@ -59,7 +59,7 @@ func (s *Server) migrateAgain(ctx context.Context) error {
 		return err
 	}
 	s.cache.Wake()
-	s.administrator(ctx)
+	s.startAdministrator(ctx)
 	return nil
 }
 

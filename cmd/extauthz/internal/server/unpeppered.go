@@ -42,8 +42,8 @@ func newUnpeppered(r prometheus.Registerer, log *slog.Logger, count func(context
 	return u
 }
 
-// met takes in a refusal. Safe for concurrent use.
-func (u *unpeppered) met(prefix string) {
+// record counts a refusal. Safe for concurrent use.
+func (u *unpeppered) record(prefix string) {
 	u.refused.Inc()
 	now := time.Now()
 	u.mu.Lock()
