@@ -68,7 +68,7 @@ func (a *api) registerKeys(h huma.API) {
 }
 
 type createInput struct {
-	IdempotencyKey string `header:"Idempotency-Key" doc:"Calls with the same one are one call."`
+	IdempotencyKey string `header:"Idempotency-Key" doc:"Repeated calls with the same value create one key. Empty: as if absent."`
 	Body           NewKey
 }
 

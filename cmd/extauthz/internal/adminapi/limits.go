@@ -139,7 +139,7 @@ var bounds = map[string][]bound{
 	"action":          {length(0, maxText)},
 	"since":           {span},
 	"If-Match":        {length(0, maxText)},
-	"Idempotency-Key": {length(1, keyring.MaxIdempotencyKey)},
+	"Idempotency-Key": {length(0, keyring.MaxIdempotencyKey)},
 
 	"Key.scopes":             {filled},
 	"Key.roles":              {filled},
