@@ -5,9 +5,14 @@ ENVOYS      := 1.36.4 1.40.0
 QUICKSTART_ENVOY := 1.40.0
 ALL_ENVOYS  := 1.36.4 1.37.0 1.38.3 1.40.0
 LINT  := $(GO) tool -modfile=tools/go.mod golangci-lint
+# What is held to the word list (scripts/words/rules.go): directories and files, or
+# `.` for the whole tree. ':!PATH' leaves a path out.
+WORDS := cmd models authz/keyring helm e2e scripts Makefile compose.yaml .golangci.yml \
+         ':!cmd/extauthz/internal/server' ':!cmd/extauthz/internal/adminapi/operations.go' ':!cmd/extauthz/envoy*.go' ':!authz/keyring/*_test.go' \
+         ':!e2e/rollout_test.go' ':!scripts/compose' ':!scripts/demo.sh' ':!scripts/release'
 
 .DEFAULT_GOAL := help
-.PHONY: image release e2e-compose test-alerts e2e-kube e2e-kube-short bench bench-all pgo bench-pgo bench-revocation bench-flood bench-feed bench-search help build test-api test-chart parts vet lint fmt test test-full test-short clean run demo quickstart check docs
+.PHONY: words image release e2e-compose test-alerts e2e-kube e2e-kube-short bench bench-all pgo bench-pgo bench-revocation bench-flood bench-feed bench-search help build test-api test-chart parts vet lint fmt test test-full test-short clean run demo quickstart check docs vuln
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,7 +41,10 @@ parts: ## install what tests need beside Go: a C compiler, curl, Postgres, PgBou
 vet: ## go vet
 	$(GO) vet -tags full,kube,compose ./...
 
-lint: ## golangci-lint, with who may import whom (.golangci.yml)
+words: ## private words where a standard term exists, in names, comments, texts and documents
+	$(GO) run ./scripts/words $(WORDS)
+
+lint: words ## golangci-lint, with who may import whom (.golangci.yml), and the word list
 	$(LINT) run --build-tags full,kube,compose ./...
 
 check: ## the fast loop (goal: 2 minutes once compiled): gofmt, vet, tests that need nothing but Go
@@ -47,6 +55,9 @@ check: ## the fast loop (goal: 2 minutes once compiled): gofmt, vet, tests that 
 docs: ## the documentation's site, in dist/docs/site; links, anchors and diagrams are checked
 	scripts/install-parts.sh docs
 	scripts/docs.sh
+
+vuln: ## known vulnerabilities in what the service calls, by govulncheck and its database (VULNDB=URL for a copy)
+	$(GO) run golang.org/x/vuln/cmd/govulncheck@v1.9.0 $(if $(VULNDB),-db $(VULNDB)) ./cmd/extauthz
 
 fmt: ## gofmt everything
 	gofmt -w $$(git ls-files '*.go')

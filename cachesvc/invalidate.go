@@ -57,7 +57,8 @@ func (t Target) isZero() bool { return t == Target{} }
 var ErrTarget = errors.New("name exactly one of key, user, tag (apikey-user-<user>, apikey-<key id>, apikey-validation, apikey-scopes) and all")
 
 // Changed records what this replica has just committed. When it returns, no look-up that
-// begins on this replica sees what was there before; it does no I/O. A change whose Version is 0 (not known) counts too.
+// begins on this replica sees what was there before; it does no I/O. A
+// change whose Version is 0 (not known) counts too.
 func (s *Service) Changed(_ context.Context, changes []authz.Change) {
 	s.apply(changes, Cause{Kind: CauseOwnWrite, By: "keyring"})
 	if s.notifier != nil {

@@ -11,7 +11,6 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"extauthz/e2e/parts"
-	"extauthz/envoy"
 )
 
 // placed puts a part of an Envoy configuration where it belongs in a whole one:
@@ -61,10 +60,7 @@ func placed(t *testing.T, whole, part string) string {
 
 // TestDocuments_EnvoyConfigurationsLoad: each block of YAML for Envoy.
 func TestDocuments_EnvoyConfigurationsLoad(t *testing.T) {
-	var whole strings.Builder
-	if err := envoy.WriteBootstrap(&whole, envoy.Bootstrap{Listen: "127.0.0.1:10000", Upstream: "127.0.0.1:8080", Service: "127.0.0.1:9001"}); err != nil {
-		t.Fatal(err)
-	}
+	whole := parts.PrintBootstrap(t, "", "--listen", "127.0.0.1:10000", "--upstream", "127.0.0.1:8080", "--service", "127.0.0.1:9001")
 	onEach(t, func(t *testing.T, version string) {
 		blocks := 0
 		for _, document := range []string{"../docs/envoy.md", "../docs/tracing.md"} {
@@ -73,7 +69,7 @@ func TestDocuments_EnvoyConfigurationsLoad(t *testing.T) {
 					continue // the service's own
 				}
 				blocks++
-				configuration := placed(t, whole.String(), block)
+				configuration := placed(t, whole, block)
 				if strings.Contains(block, "otel-collector") {
 					configuration = strings.Replace(configuration, "otel-collector", "upstream", 1)
 				}

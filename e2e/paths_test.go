@@ -109,21 +109,28 @@ func TestPaths_JudgedPathIsTheServedPath(t *testing.T) {
 		for _, setting := range []struct {
 			name         string
 			repair, data bool
-			paths        envoy.PathHandling
+			raw          bool // Envoy passes every byte of a path on
 			edits        []string
 		}{
 			{name: "Envoy normalises"},
-			{name: "Envoy leaves paths alone", paths: envoy.PathsRaw},
-			{name: "Envoy leaves them alone, we repair", repair: true, paths: envoy.PathsRaw},
+			{name: "Envoy leaves paths alone", raw: true},
+			{name: "Envoy leaves them alone, we repair", repair: true, raw: true},
 			{name: "plain headers", edits: []string{rawHeaders, "encode_raw_headers: false", "normalize_path: true", "normalize_path: false", "merge_slashes: true", "merge_slashes: false"}},
-			{name: "encoded data, Envoy normalises", data: true, paths: envoy.PathsEncoded},
-			{name: "encoded data, Envoy leaves paths alone", data: true, paths: envoy.PathsRaw},
-			{name: "encoded data, we repair", data: true, repair: true, paths: envoy.PathsRaw},
+			{name: "encoded data, Envoy normalises", data: true},
+			{name: "encoded data, Envoy leaves paths alone", data: true, raw: true},
+			{name: "encoded data, we repair", data: true, repair: true, raw: true},
 		} {
 			t.Run(setting.name, func(t *testing.T) {
 				j, address := startJudge(t, setting.repair, setting.data)
 				upstream := parts.StartUpstream(t)
-				listen := startPrintedGateway(t, version, envoy.Bootstrap{Upstream: upstream.Address, Service: address, Paths: setting.paths}, setting.edits...)
+				configuration, flags := "", []string{"--upstream", upstream.Address, "--service", address}
+				if setting.data {
+					configuration = "{default_route: authenticated, paths: {encoded: allow}}"
+				}
+				if setting.raw {
+					flags = append(flags, "--raw-paths")
+				}
+				listen := startPrintedGateway(t, version, configuration, flags, setting.edits...)
 				c, err := net.Dial("tcp", listen)
 				if err != nil {
 					t.Fatal(err)
@@ -155,7 +162,7 @@ func TestPaths_JudgedPathIsTheServedPath(t *testing.T) {
 						line, _, _ := strings.Cut(string(body[:n]), " HTTP/1.1\r\n")
 						got := strings.TrimPrefix(line, "GET ")
 						samePath(t, target, got, j.judged.Load())
-						if setting.paths == envoy.PathsRaw && got != target && !needsRepair(target) {
+						if setting.raw && got != target && !needsRepair(target) {
 							t.Errorf("%q needed no repair and was served as %q", target, got)
 						}
 					}

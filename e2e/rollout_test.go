@@ -14,7 +14,7 @@ func (s *stack) shadowed(a answer, reason string) {
 	if counter(s.t, s.Service, "extauthz_decisions_total", `decision="shadow"`, `reason="`+reason+`"`) == 0 {
 		s.t.Errorf("no metric counts %s", reason)
 	}
-	if !strings.Contains(s.Log(), `"msg":"would be denied","reason":"`+reason+`"`) {
+	if !strings.Contains(s.Log(), `"msg":"allowed in shadow mode","reason":"`+reason+`"`) {
 		s.t.Errorf("no line of the log has %s", reason)
 	}
 }

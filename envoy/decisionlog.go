@@ -20,7 +20,7 @@ const maxLoggedPath = 256 // bytes
 
 // decisionLog writes one line for a denial, and for the configured share of what
 // is allowed. A line holds no query, header, key or digest; a key is named by
-// its prefix, and only where its secret was proved.
+// its prefix, and only where its secret was verified.
 type decisionLog struct {
 	log *slog.Logger
 
@@ -46,7 +46,7 @@ func (l *decisionLog) decided(ctx context.Context, sample float64, d *authz.Deci
 	reason, message := d.Reason, "denied"
 	switch {
 	case shadowed:
-		reason, message = d.Shadow, "would be denied"
+		reason, message = d.Shadow, "allowed in shadow mode"
 	case d.Allowed:
 		message = "allowed"
 	}
@@ -70,7 +70,7 @@ func (l *decisionLog) decided(ctx context.Context, sample float64, d *authz.Deci
 	l.log.LogAttrs(ctx, slog.LevelInfo, message, attrs...)
 }
 
-// undecided writes why nobody could decide; it is rationed as denials are.
+// undecided writes why no decision could be made; it is rationed as denials are.
 func (l *decisionLog) undecided(ctx context.Context, err error, r *authz.Request) {
 	suppressed, ok := l.failures.admit(time.Now().Unix())
 	if !ok {
@@ -87,7 +87,7 @@ func (l *decisionLog) undecided(ctx context.Context, err error, r *authz.Request
 // misforwarded writes what is wrong with how a proxy asks; it is rationed too.
 func (l *decisionLog) misforwarded(ctx context.Context, why, peer string) {
 	if _, ok := l.failures.admit(time.Now().Unix()); ok {
-		l.log.LogAttrs(ctx, slog.LevelWarn, "not forwarded as it has to be", slog.String("why", clip(why)), slog.String("peer", peer))
+		l.log.LogAttrs(ctx, slog.LevelWarn, "forwarding refused", slog.String("why", clip(why)), slog.String("peer", peer))
 	}
 }
 
@@ -99,7 +99,7 @@ type quota struct {
 	suppressed int
 }
 
-// admit tells whether one more line may be written in this second, and how many
+// admit reports whether one more line may be written in this second, and how many
 // were not written before it.
 func (q *quota) admit(second int64) (suppressed int, ok bool) {
 	q.mu.Lock()
@@ -120,7 +120,7 @@ func (q *quota) admit(second int64) (suppressed int, ok bool) {
 var secretLike = regexp.MustCompile(`[0-9A-Za-z]{32,}`)
 
 // clip makes what a client sent fit to be logged: short, and without anything
-// that may be a key that stands in the wrong place.
+// that may be a key in the wrong place.
 func clip(s string) string {
 	s = secretLike.ReplaceAllString(s, "[redacted]")
 	if len(s) > maxLoggedPath {

@@ -33,6 +33,9 @@ type Conn struct {
 // hold too much and this one more than its share.
 func (c *Conn) Read(p []byte) (int, error) {
 	c.awaitRoom()
+	if c.http1.reading.Load() {
+		p = p[:c.l.readable(len(p))]
+	}
 	n, err := c.Conn.Read(p)
 	c.activity.Store(c.l.clock.Load())
 	if n > 0 {

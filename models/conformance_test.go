@@ -299,7 +299,7 @@ func TestUsage_BatchIsAddedOnce(t *testing.T) {
 		}
 		writers.Wait()
 		if counted.Load() != 111 {
-			t.Errorf("%d uses are said to be added", counted.Load())
+			t.Errorf("%d uses are reported as added", counted.Load())
 		}
 		if _, err := db.AddUsage(t.Context(), []authz.UsageBatch{batch("a", 2, 100), batch("a", 3, 1000), batch("b", 1, 10)}); err != nil {
 			t.Fatal(err)

@@ -29,7 +29,7 @@ const (
 // ErrCopyUnfinished reports that a database holds a part of another one.
 var ErrCopyUnfinished = errors.New("the database holds an unfinished copy of another one: run extauthz migrate copy again until it ends well")
 
-// CopiedTable is what a copy says of a table.
+// CopiedTable is what a copy reports of a table.
 type CopiedTable struct {
 	Table            string `json:"table"`
 	Rows             int64  `json:"rows"`    // in the source

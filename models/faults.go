@@ -219,7 +219,7 @@ func fileKind(err error) (FaultKind, string) {
 }
 
 // connectionKind is for what comes from the network or the pool. It comes last:
-// an answer of the server says more than the connection's end that follows it.
+// an answer of the server is more precise than the connection's end that follows it.
 func connectionKind(err error) (FaultKind, string) {
 	var name *net.DNSError
 	var socket *net.OpError

@@ -162,10 +162,10 @@ func (db *DB) placeArg(place uint64) any {
 	if db.driver == Postgres {
 		return strconv.FormatUint(place, 10)
 	}
-	return int64(place) //nolint:gosec // stays far below 2^63
+	return int64(place) // stays far below 2^63
 }
 
-func rowArg(id uint64) int64 { return int64(id) } //nolint:gosec // stays far below 2^63
+func rowArg(id uint64) int64 { return int64(id) } // stays far below 2^63
 
 func placesArg(places []uint64) string {
 	texts := make([]string, len(places))

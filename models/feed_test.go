@@ -33,7 +33,7 @@ func TestFeed_ContinuesFromItsCursor(t *testing.T) {
 		}
 		again, err := db.ReadFeed(t.Context(), page.Next, authz.MaxFeedRows)
 		if err != nil || len(again.Changes) != 0 {
-			t.Fatalf("nothing happened, and the feed says %+v, %v", again, err)
+			t.Fatalf("nothing happened, and the feed returns %+v, %v", again, err)
 		}
 	})
 }

@@ -10,8 +10,8 @@ import (
 	"extauthz/authz"
 )
 
-// feedReader takes in the rows of one statement: each says what the statement's
-// snapshot says, and a change beside it if there is any.
+// feedReader takes in the rows of one statement: each holds the statement's
+// snapshot, and a change if there is one.
 type feedReader struct {
 	from    authz.FeedCursor
 	limit   int
@@ -74,10 +74,10 @@ func (r *feedReader) row(rows *sql.Rows) error {
 	if !c.id.Valid {
 		return nil
 	}
-	r.last = authz.FeedRow{Place: uint64(c.place.V), ID: uint64(c.id.V)} //nolint:gosec // never negative
+	r.last = authz.FeedRow{Place: uint64(c.place.V), ID: uint64(c.id.V)} // never negative
 	r.bytes += len(c.prefix.V) + len(c.keyID.V) + len(c.userID.V) + len(c.role.V)
 	r.page.Changes = append(r.page.Changes, authz.Change{
-		Version: uint64(c.version.V), Kind: authz.ChangeKind(c.kind.V), Prefix: c.prefix.V, //nolint:gosec // as above
+		Version: uint64(c.version.V), Kind: authz.ChangeKind(c.kind.V), Prefix: c.prefix.V, // as above
 		KeyID: c.keyID.V, UserID: c.userID.V, Role: c.role.V, Place: r.last.Place, At: time.Time(c.at),
 	})
 	return nil

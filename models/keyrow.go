@@ -55,7 +55,7 @@ func (r *keyRow) damaged(column string, err error) {
 	}
 }
 
-// keyColumns are all that a new row says; its version comes from a trigger.
+// keyColumns are the columns of a new row; its version comes from a trigger.
 const keyColumns = `id, user_id, name, key_prefix, key_hash, scopes, is_active, expires_at, created_at, updated_at, hash_alg, pepper_id,
 	environment, revoked_at, rotated_from, allowed_cidrs, metadata, rate, project, roles, family, grants, shadow_until, shadow_end, shadow_scopes`
 

@@ -72,7 +72,7 @@ func TestListen_DetectsPoolersWithoutNotifications(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got := <-listening; got != delivers || strings.Contains(said.String(), "listen_dsn") == delivers {
-				t.Errorf("listening: %v, and it said %s", got, said.String())
+				t.Errorf("listening: %v, and it logged %s", got, said.String())
 			}
 		})
 	}

@@ -57,7 +57,7 @@ func newPurge(db *DB, p authz.Purge) *purge {
 	return c
 }
 
-// Purge deletes what p says, oldest tables first and keys last, in transactions
+// Purge deletes what p covers, oldest tables first and keys last, in transactions
 // of few rows with pauses between them, so that no writer waits long. Each
 // transaction that deletes keys or audit entries writes an audit entry of its
 // own. On an error, what is returned beside it was deleted.

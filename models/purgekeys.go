@@ -17,7 +17,7 @@ import (
 // forUpdateSkipLocked locks rows without another lock, and leaves out the others.
 var forUpdateSkipLocked = clause.Locking{Strength: "UPDATE", Options: "SKIP LOCKED"}
 
-// endedKey is what of a row of api_keys says whether the key may be deleted.
+// endedKey is what of a row of api_keys decides whether the key may be deleted.
 type endedKey struct {
 	id, prefix, family string
 	scopes             string

@@ -111,14 +111,14 @@ func readCount(stored any) (uint64, error) {
 			return n, nil
 		}
 	}
-	return 0, errors.New("is no whole number from 0 on")
+	return 0, errors.New("is not a whole number from 0 on")
 }
 
 // readTime takes the years that RFC 3339 can write: answers hold times in that form.
 func readTime(stored any) (time.Time, error) {
 	at, ok := stored.(time.Time)
 	if !ok {
-		return time.Time{}, errors.New("is no time: write it as 2027-01-31 00:00:00+00:00")
+		return time.Time{}, errors.New("is not a time: write it as 2027-01-31 00:00:00+00:00")
 	}
 	if year := at.UTC().Year(); year < 1 || year > 9999 {
 		return time.Time{}, errors.New("is out of the years 1 to 9999")

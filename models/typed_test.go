@@ -46,7 +46,7 @@ func TestUnreadable_FailsNoOtherRow(t *testing.T) {
 	})
 }
 
-// TestUnreadable_InfinityIsNever: a key that Postgres says never expires never does.
+// TestUnreadable_InfinityIsNever: a key that never expires in Postgres never does.
 func TestUnreadable_InfinityIsNever(t *testing.T) {
 	db := migrated(t, postgresConfig(t))
 	k := insert(t, db, newKey(t, nil))[0]

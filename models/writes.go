@@ -32,7 +32,7 @@ const (
 )
 
 // wrote takes in how a write ended. What the caller withdrew, and what was refused
-// for its content, says nothing about the database.
+// for its content, is no fault of the database.
 func (db *DB) wrote(err error) {
 	w := &db.writes
 	f, failed := FaultOf(err)

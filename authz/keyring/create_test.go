@@ -22,7 +22,7 @@ func TestCreate_StoredVerifierVerifiesTheKey(t *testing.T) {
 		ExpiresAt:    start.Add(time.Hour + time.Nanosecond),
 	})
 	stored := b.fake().keys[0]
-	if !b.peppers.Prove(stored.Verifier, got.Key) {
+	if !b.peppers.Verify(stored.Verifier, got.Key) {
 		t.Error("the stored verifier does not verify the key")
 	}
 	if parsed, ok := b.format.Parse(got.Key); !ok || parsed.Prefix != got.Record.Prefix || parsed.Environment != "test" {

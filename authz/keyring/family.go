@@ -21,7 +21,7 @@ type family struct {
 	now     time.Time
 }
 
-// alter selects the family of the key that ref names and writes what fn says.
+// alter selects the family of the key that ref names and writes what fn returns.
 // It returns what was written: created keys first. The whole family is always
 // locked, because what may become of one member depends on the others.
 func (s *Service) alter(ctx context.Context, p Principal, ref string, roles []string, fn func(family) (authz.Mutation, error)) ([]authz.Record, error) {

@@ -24,7 +24,7 @@ const (
 	mostRetention = 100 * 365 * 24 * time.Hour
 )
 
-// PurgeRequest says what is deleted: kinds with a duration, or, where none has
+// PurgeRequest is what is deleted: kinds with a duration, or, where none has
 // one, what the service deletes by itself.
 type PurgeRequest struct {
 	RevokedFor, ExpiredFor, AuditOlderThan time.Duration

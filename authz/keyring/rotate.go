@@ -15,7 +15,7 @@ const (
 	MaxGrace     = 30 * 24 * time.Hour
 )
 
-// RotateOptions says how a key is rotated. The zero value is the usual way.
+// RotateOptions is how a key is rotated. The zero value is the usual way.
 type RotateOptions struct {
 	// Grace is how long the old key stays good, 0 (it ends at once) to
 	// MaxGrace; nil: DefaultGrace.

@@ -50,7 +50,7 @@ func (c Config) validate() error {
 }
 
 // Service is the keys service. Its methods may be called concurrently; each
-// that changes something is one transaction unless it says otherwise.
+// that changes something is one transaction unless stated otherwise.
 type Service struct {
 	format       *authz.KeyFormat
 	environments []string

@@ -16,7 +16,7 @@ type KeyStore interface {
 	// authz.ErrNotFound; a taken prefix authz.ErrConflict; an idempotency key
 	// seen before *authz.IdempotencyError or authz.ErrIdempotencyReuse.
 	Mutate(ctx context.Context, sel authz.Selection, fn func(selected []authz.Record) (authz.Mutation, error)) ([]authz.Record, error)
-	// KeyByRef finds a key by its id or prefix. One that can't be read says so in
+	// KeyByRef finds a key by its id or prefix. One that can't be read has the reason in
 	// Record.Unreadable, as those that Mutate selects do.
 	KeyByRef(ctx context.Context, ref string) (authz.Record, error)
 	ListKeys(ctx context.Context, filter authz.KeyFilter) ([]authz.Listed, error)

@@ -10,7 +10,7 @@ import (
 	"extauthz/authz"
 )
 
-// Patch says what is to become of a key; nil fields stay. User, environment
+// Patch changes a key; nil fields stay. User, environment
 // and prefix never change.
 type Patch struct {
 	Name         *string
@@ -105,7 +105,7 @@ func (s *Service) Disable(ctx context.Context, p Principal, ref string) (authz.R
 	})
 }
 
-// change writes what becomes says of one key that is not revoked.
+// change writes what becomes returns for one key that is not revoked.
 func (s *Service) change(ctx context.Context, p Principal, ref string, roles []string, action string, becomes func(*family) (authz.Record, error)) (authz.Record, error) {
 	var unchanged authz.Record
 	written, err := s.alter(ctx, p, ref, roles, func(f family) (authz.Mutation, error) {

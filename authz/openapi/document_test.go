@@ -45,7 +45,7 @@ func said(t *testing.T, document []byte, o Options) ([]string, []string) {
 	return lines, notes
 }
 
-func TestSecurityRequirementsAreWhatAKeyNeeds(t *testing.T) {
+func TestDocument_SecurityRequirementsBecomeNeeds(t *testing.T) {
 	for security, want := range map[string]string{
 		"[{key: ['orders:read']}]":                                     "orders:read",
 		"[{token: ['orders:read']}]":                                   "orders:read",
@@ -72,8 +72,8 @@ func TestSecurityRequirementsAreWhatAKeyNeeds(t *testing.T) {
 	}
 }
 
-// TestOnlyAnExplicitEmptyListIsAnonymous: and where it is allowed.
-func TestOnlyAnExplicitEmptyListIsAnonymous(t *testing.T) {
+// TestDocument_OnlyAnExplicitEmptyListIsAnonymous: and where it is allowed.
+func TestDocument_OnlyAnExplicitEmptyListIsAnonymous(t *testing.T) {
 	paths := `
   /inherits: {get: {}}
   /null: {get: {security: null}}
@@ -108,7 +108,7 @@ func TestOnlyAnExplicitEmptyListIsAnonymous(t *testing.T) {
 	}
 }
 
-func TestOperationsAreRulesAtTheirServers(t *testing.T) {
+func TestDocument_OperationsAreRulesAtTheirServers(t *testing.T) {
 	got, notes := said(t, document(`
   /: {get: {}, servers: [{url: /}]}
   /orders/: {get: {}}
@@ -138,7 +138,7 @@ servers:
 	}
 }
 
-func TestWhatCannotBeHeldExactlyRefusesTheDocument(t *testing.T) {
+func TestDocument_UnenforceableRequirementRefusesIt(t *testing.T) {
 	op := "{get: {security: [{key: ['a:read']}]}}"
 	for name, c := range map[string]struct{ document, want string }{
 		"no YAML":              {"{", "is no OpenAPI document"},
@@ -209,8 +209,8 @@ GET /projects/{id} -> orders:read`; got != want {
 	}
 }
 
-// TestReferencesAreFollowedWhereTheyMatter: and what schemas refer to does not.
-func TestReferencesAreFollowedWhereTheyMatter(t *testing.T) {
+// TestDocument_FollowsReferences: and what schemas refer to does not.
+func TestDocument_FollowsReferences(t *testing.T) {
 	got, _ := said(t, []byte(`openapi: 3.2.0
 security: [{again: ["orders:read"]}]
 components:
@@ -236,14 +236,14 @@ paths:
 	}
 }
 
-func TestADocumentMayBeJSON(t *testing.T) {
+func TestDocument_MayBeJSON(t *testing.T) {
 	got, _ := said(t, []byte("{\n\t\"openapi\": \"3.0.3\",\n\t\"info\": {\"title\": \"a\", \"version\": \"1\"},\n\t\"paths\": {\n\t\t\"\\/a\": {\"get\": {\"security\": [],\n\t\t\"responses\": {}}}}}"), Options{AllowAnonymous: true})
 	if len(got) != 1 || got[0] != "GET /a -> no key" {
 		t.Errorf("got %q", got)
 	}
 }
 
-func TestEveryProblemIsNamed(t *testing.T) {
+func TestDocument_ReportsEveryProblem(t *testing.T) {
 	_, _, err := Read(document("  /a: {get: {security: [{key: [read]}]}}\n  /b{c}: {get: {}}\n  /d: {get: {x-own: 1, tgas: []}}", ""), Options{Sources: sources})
 	if lines := strings.Split(fmt.Sprint(err), "\n"); len(lines) != 3 {
 		t.Errorf("got %v", err)

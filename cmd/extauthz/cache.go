@@ -164,7 +164,7 @@ func cacheAudit(g *globals) *cobra.Command {
 		text("target", 16, func(i *dropped) string { return i.Target }),
 		numberColumn("dropped", func(i *dropped) int64 { return int64(i.Dropped) }),
 		text("by", 8, func(i *dropped) string { return i.By }),
-		text("why", 8, func(i *dropped) string { return i.Why }),
+		text("reason", 8, func(i *dropped) string { return i.Reason }),
 	}}
 	return l.flags(&cobra.Command{
 		Use: "audit", Short: "List recent invalidations, with their callers and reasons", Args: noArguments, Example: "  extauthz cache audit --limit 20",

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"extauthz/authz"
+	"extauthz/cmd/extauthz/internal/certificates"
 	"extauthz/cmd/extauthz/internal/config"
 	"extauthz/cmd/extauthz/internal/doctor"
 )
@@ -118,13 +119,9 @@ func (f replicasFlags) tls() (*tls.Config, error) {
 	case f.authorities == "":
 		return nil, nil
 	}
-	text, err := os.ReadFile(f.authorities)
+	roots, err := certificates.Pool(f.authorities)
 	if err != nil {
-		return nil, fmt.Errorf("--tls-ca can't be read: %w", err)
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("--tls-ca: %s holds no certificate: write a PEM file", f.authorities)
+		return nil, fmt.Errorf("--tls-ca: %w", err)
 	}
 	secure := &tls.Config{RootCAs: roots, ServerName: f.name, MinVersion: tls.VersionTLS12}
 	if f.certificate != "" {

@@ -81,7 +81,7 @@ func (l *listing[T]) order(c *cobra.Command) (func(a, b *T) int, error) {
 	return compare, nil
 }
 
-// head returns the first items, as --limit says; 0 is all of them.
+// head returns the first items, up to --limit; 0 is all of them.
 func head[T any](items []T, limit int) []T {
 	if limit > 0 && len(items) > limit {
 		return items[:limit]

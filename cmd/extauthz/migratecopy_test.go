@@ -29,7 +29,7 @@ func TestCopyEnd_DatabaseOfAText(t *testing.T) {
 	}
 }
 
-// TestMigrateCopy_RefusalsHoldNoPassword: what is wrong with a data source is said
+// TestMigrateCopy_RefusalsHoldNoPassword: what is wrong with a data source is reported
 // in one line, without its text.
 func TestMigrateCopy_RefusalsHoldNoPassword(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "dsn")

@@ -167,8 +167,8 @@ func matchRoute(settings *config.Config, method, target string) (match, error) {
 	if !ok {
 		return match{}, fmt.Errorf("the host %q is refused: it is no plain host name", r.Host)
 	}
-	policy := settings.PathPolicy()
-	path, fault := policy.Judge(t, method, host, r.Path, false)
+	rules := authz.Config{Routes: t, DefaultRoute: authz.DefaultRoute(settings.DefaultRoute), DefaultMap: defaults, Paths: settings.PathPolicy()}
+	path, fault := rules.Paths.Judge(t, method, host, r.Path, false)
 	if fault != authz.PathPlain {
 		return match{}, errors.New("the path is refused: " + fault.Detail())
 	}
@@ -176,32 +176,31 @@ func matchRoute(settings *config.Config, method, target string) (match, error) {
 	for _, rule := range t.Matching(method, host, path.Match) {
 		m.Rules = append(m.Rules, adminapi.RouteOf(rule))
 	}
-	var captures authz.Captures
-	rule := t.Match(method, host, path.Match, &captures)
-	switch {
-	case rule != nil && rule.Anonymous:
-		m.Outcome = "no key is needed"
-	case rule != nil && rule.AnyOf != nil:
-		m.Outcome = "a key is needed for " + rule.Asks()
-	case rule != nil:
-		if m.Resource, m.Action, ok = rule.Target(method, &captures); !ok {
-			m.Outcome = "denied: the rule can't name a resource and an action for this request"
-			return m, nil
-		}
-		m.Outcome = "a key with the scope is needed"
-		if rule.Project != "" {
-			m.Outcome += ", of the project " + rule.Project
-		}
-	case settings.DefaultRoute == string(authz.DefaultRouteAuthenticated):
-		m.Outcome = "no rule matches: any valid key will do"
-	case settings.DefaultRoute == string(authz.DefaultRouteMap):
-		if m.Resource, m.Action, ok = defaults.Target(method, path.Match); ok {
-			m.Outcome = "no rule matches: the default mapping asks for a scope"
-			return m, nil
-		}
-		m.Outcome = "denied: no rule matches and the default mapping names nothing"
-	default:
-		m.Outcome = "denied: no rule matches"
-	}
+	access, d := rules.Access(method, host, path.Match)
+	m.Resource, m.Action, m.Outcome = d.Resource, d.Action, outcomeOf(access, d.Rule, rules.DefaultRoute)
 	return m, nil
+}
+
+// outcomeOf says what a request needs.
+func outcomeOf(access authz.Access, rule *authz.Rule, byDefault authz.DefaultRoute) string {
+	switch {
+	case access == authz.AccessAnonymous:
+		return "no key is needed"
+	case access == authz.AccessAuthenticated:
+		return "no rule matches: any valid key will do"
+	case rule != nil && rule.AnyOf != nil:
+		return "a key is needed for " + rule.Asks()
+	case rule != nil && access == authz.AccessDenied:
+		return "denied: the rule can't name a resource and an action for this request"
+	case rule != nil && rule.Project != "":
+		return "a key with the scope is needed, of the project " + rule.Project
+	case rule != nil:
+		return "a key with the scope is needed"
+	case access == authz.AccessScoped:
+		return "no rule matches: the default mapping asks for a scope"
+	case byDefault == authz.DefaultRouteMap:
+		return "denied: no rule matches and the default mapping names nothing"
+	default:
+		return "denied: no rule matches"
+	}
 }

@@ -33,7 +33,7 @@ func TestFirstHour_ArchiveRunsWithoutGo(t *testing.T) {
 	}
 	path := withoutGo(t)
 	run(t, string(text), openTerminal(t, folder, append(bare(t)[1:], "PATH="+path)),
-		[]string{"\nextauthz ", "\nserving\n", "alice", "\nallowed", "\ndenied", "scope_missing"})
+		[]string{"\nextauthz ", "\nserving\n", "alice", "allowed  ", "denied  ", "scope_missing"})
 }
 
 // withoutGo is a PATH on which no compiler is found.

@@ -41,7 +41,7 @@ func TestFirstHour_DocumentsRunAsPasted(t *testing.T) {
 		path     string
 		expected []string
 	}{
-		{"README.md", []string{"\nHTTP/1.1 200", "x-auth-user-id: alice", "\nHTTP/1.1 401", "missing_key", "\nHTTP/1.1 403", "scope_missing", "\ndenied", "\nHTTP/1.1 401", "key_revoked"}},
+		{"README.md", []string{"HTTP/1.1 200", "x-auth-user-id: alice", "HTTP/1.1 401", "missing_key", "HTTP/1.1 403", "scope_missing", "denied  ", "HTTP/1.1 401", "key_revoked"}},
 		{"docs/tutorial.md", []string{"\nserving\n", "missing_key", "x-auth-user-id: alice", "scope_missing", "status 3: denied", "/orders/{id}/cancel", "\n200\n", "scope_missing", "orders/{id}/cancel", "\n200\n", "\n200\n", "\n200\n", "key_revoked"}},
 	} {
 		t.Run(document.path, func(t *testing.T) {

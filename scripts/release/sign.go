@@ -79,12 +79,13 @@ func sign(folder string, key *ecdsa.PrivateKey) error {
 	if err != nil {
 		return err
 	}
-	fingerprint := sha256.Sum256(public)
+	fingerprint := sha256.Sum256(public) // by which cosign names a key
+	// Slices of bytes become base64, as the form has them.
 	bundle, err := json.MarshalIndent(map[string]any{
 		"mediaType":            bundleType,
-		"verificationMaterial": map[string]any{"publicKey": map[string]any{"hint": fmt.Sprintf("%x", fingerprint)}},
+		"verificationMaterial": map[string]any{"publicKey": map[string]any{"hint": fingerprint[:]}},
 		"messageSignature": map[string]any{
-			"messageDigest": map[string]any{"algorithm": "SHA2_256", "digest": digest[:]}, // base64
+			"messageDigest": map[string]any{"algorithm": "SHA2_256", "digest": digest[:]},
 			"signature":     signature,
 		},
 	}, "", "  ")

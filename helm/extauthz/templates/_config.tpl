@@ -99,7 +99,7 @@ keys:
 
 {{/*
 The text of extauthz.yaml. Files beside it count by a line in front: one sum of the text
-then says which ConfigMap a replica has read.
+then shows which ConfigMap a replica has loaded.
 */}}
 {{- define "extauthz.configText" -}}
 {{- with .Values.configFiles -}}

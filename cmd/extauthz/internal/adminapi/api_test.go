@@ -385,7 +385,7 @@ func TestCache_CanBeInspectedAndEmptied(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 	list := want[Page[Invalidation]](b, 200, "GET", "/v1/cache/invalidations", "")
-	if len(list.Items) == 0 || list.Items[0].Why != "test" {
+	if len(list.Items) == 0 || list.Items[0].Reason != "test" {
 		t.Errorf("got %+v", list)
 	}
 	if status, _, _ := b.call("POST", "/v1/cache/invalidate", `{}`); status != 422 {

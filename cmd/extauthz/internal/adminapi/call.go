@@ -66,7 +66,7 @@ func (a *api) numbered(next http.Handler) http.Handler {
 				}
 				a.log.Error("management call panicked", "request_id", c.id, "panic", mask(fmt.Sprint(p)), "stack", string(debug.Stack()))
 				if answer.status == 0 {
-					writeProblem(answer, c, newProblem(CodeInternal, "extauthz failed; its log says more under the request's id"))
+					writeProblem(answer, c, newProblem(CodeInternal, "extauthz failed; its log has details under the request's id"))
 				}
 			}
 			a.logCall(r, c, answer.status, time.Since(begin))

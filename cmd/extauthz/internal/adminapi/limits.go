@@ -17,7 +17,7 @@ import (
 type bound func(*huma.Schema)
 
 // length bounds a text in characters. Where the code bounds bytes it is stricter for
-// other scripts, and says so itself.
+// other scripts, and its error has the limit.
 func length(least, most int) bound {
 	return func(s *huma.Schema) {
 		s.MaxLength = &most
@@ -50,7 +50,7 @@ func each(most int, bounds ...bound) bound {
 	}
 }
 
-// filled says that a list in an answer is never null.
+// filled declares that a list in an answer is never null.
 func filled(s *huma.Schema) { s.Nullable = false }
 
 const (

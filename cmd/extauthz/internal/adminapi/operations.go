@@ -41,7 +41,7 @@ type Warmed struct {
 
 type monitorsAnswer struct{ Body Monitors }
 
-// Warming says what is read.
+// Warming is what is read.
 type Warming struct {
 	Keys int `json:"keys,omitempty" minimum:"1" maximum:"10000000" default:"10000" doc:"How many of the most used keys, at most."`
 }
@@ -55,7 +55,7 @@ type Invalidation struct {
 	At      time.Time `json:"at"`
 	Cause   string    `json:"cause"`
 	By      string    `json:"by,omitempty"`
-	Why     string    `json:"why,omitempty"`
+	Reason  string    `json:"reason,omitempty"`
 	Target  string    `json:"target"`
 	Dropped int       `json:"dropped"`
 }
@@ -113,7 +113,7 @@ type Conditions struct {
 type conditionsAnswer struct{ Body Conditions }
 
 func (a *api) registerOperations(h huma.API) {
-	register(a, h, http.MethodGet, "/v1/conditions", operation{tagConditions, keyring.ReadCache, "list-conditions", "List what is wrong on this replica now, and what to do", 0, nil},
+	register(a, h, http.MethodGet, "/v1/conditions", operation{tagConditions, keyring.ReadCache, "list-conditions", "List the conditions of this replica, and what to do", 0, nil},
 		func(_ context.Context, p keyring.Principal, _ *struct{}) (*conditionsAnswer, error) {
 			if err := p.Require(keyring.ReadCache); err != nil {
 				return nil, err
@@ -147,7 +147,7 @@ func (a *api) registerOperations(h huma.API) {
 			}
 			return out, nil
 		})
-	register(a, h, http.MethodGet, "/v1/cache/monitors", operation{tagCache, keyring.ReadCache, "get-cache-monitors", "Have the cache's monitors look now", 0, nil},
+	register(a, h, http.MethodGet, "/v1/cache/monitors", operation{tagCache, keyring.ReadCache, "get-cache-monitors", "Run the cache's monitors now", 0, nil},
 		func(ctx context.Context, p keyring.Principal, _ *struct{}) (*monitorsAnswer, error) {
 			if err := p.Require(keyring.ReadCache); err != nil {
 				return nil, err
@@ -165,14 +165,14 @@ func (a *api) registerOperations(h huma.API) {
 			}
 			return &warmedAnswer{Warmed{w.Keys, w.Shared, w.Took.Round(time.Millisecond).String()}}, nil
 		})
-	register(a, h, http.MethodGet, "/v1/cache/invalidations", operation{tagCache, keyring.ReadCache, "list-cache-invalidations", "List recent invalidations on this replica, with who and why", 0, nil},
+	register(a, h, http.MethodGet, "/v1/cache/invalidations", operation{tagCache, keyring.ReadCache, "list-cache-invalidations", "List recent invalidations on this replica, with their callers and reasons", 0, nil},
 		func(_ context.Context, p keyring.Principal, in *invalidationsInput) (*invalidationsAnswer, error) {
 			if err := p.Require(keyring.ReadCache); err != nil {
 				return nil, err
 			}
 			out := &invalidationsAnswer{Body: Page[Invalidation]{Items: []Invalidation{}}}
 			for _, i := range a.cache.Invalidations(in.Limit) {
-				out.Body.Items = append(out.Body.Items, Invalidation{At: i.At, Cause: string(i.Cause.Kind), By: i.Cause.By, Why: i.Cause.Why, Target: i.Target, Dropped: i.Dropped})
+				out.Body.Items = append(out.Body.Items, Invalidation{At: i.At, Cause: string(i.Cause.Kind), By: i.Cause.By, Reason: i.Cause.Why, Target: i.Target, Dropped: i.Dropped})
 			}
 			return out, nil
 		})

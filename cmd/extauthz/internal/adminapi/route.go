@@ -37,7 +37,7 @@ func (a *api) route(mux *http.ServeMux) http.Handler {
 	})
 }
 
-// find says what is wrong with a request for the paths, methods and types that the API
+// find is what is wrong with a request for the paths, methods and types that the API
 // has.
 func (a *api) find(mux *http.ServeMux, w http.ResponseWriter, r *http.Request, c *call) *Problem {
 	noPath := newProblem(CodeNoSuchPath, "the API has no such path: /openapi.json lists those that there are")

@@ -1,4 +1,5 @@
-// Package certificates judges how long certificates are still valid.
+// Package certificates reads certificates from files, and judges how long they are still
+// valid.
 package certificates
 
 import (
@@ -85,6 +86,23 @@ func rough(d time.Duration) string {
 		return fmt.Sprintf("%d hours", d/time.Hour)
 	}
 	return d.Round(time.Second).String()
+}
+
+// Pool returns the authorities of a PEM file. An error names the file.
+func Pool(path string) (*x509.CertPool, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		var failed *os.PathError
+		if errors.As(err, &failed) {
+			err = failed.Err
+		}
+		return nil, fmt.Errorf("%s can't be read: %w", path, err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("%s holds no PEM certificate", path)
+	}
+	return pool, nil
 }
 
 // Read returns all certificates of a PEM file.

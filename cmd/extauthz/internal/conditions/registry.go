@@ -71,7 +71,7 @@ func New(c Config) *Registry {
 }
 
 // Set begins a condition, which is logged, or replaces the text of one that is
-// active already, which is not. The text says what is wrong and why; it must hold
+// active already, which is not. The text is what is wrong and why; it must hold
 // no secret. A name that [Known] lacks panics: it is a programming error.
 func (r *Registry) Set(name Name, subject, text string) {
 	d, ok := r.known[name]

@@ -117,7 +117,7 @@ func hostPort(text string, lowest int) error {
 		return fmt.Errorf("%q: the port is a number from %d to 65535", text, lowest)
 	}
 	if host != "" && !isHost(host) {
-		return fmt.Errorf("%q: %q is no host: write a name or an address", text, host)
+		return fmt.Errorf("%q: %q is not a host: write a name or an address", text, host)
 	}
 	return nil
 }
@@ -148,7 +148,7 @@ func otlpEndpoint(text string) error {
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || endpoint(u.Host) != nil || strings.TrimSuffix(text, "/") != u.Scheme+"://"+u.Host {
-		return errors.New("is no endpoint of OTLP over gRPC: write http://HOST:4317, or https://HOST:4317 for TLS, and nothing after it")
+		return errors.New("is not an endpoint of OTLP over gRPC: write http://HOST:4317, or https://HOST:4317 for TLS, and nothing after it")
 	}
 	return nil
 }
@@ -159,7 +159,7 @@ func absoluteURL(text string) error {
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme == "" || u.Host == "" && u.Opaque == "" || !plainText(text) {
-		return errors.New(strconv.Quote(text) + " is no URL: write one with its scheme, such as https://example.com/problems/")
+		return errors.New(strconv.Quote(text) + " is not a URL: write one with its scheme, such as https://example.com/problems/")
 	}
 	return nil
 }

@@ -148,7 +148,7 @@ func (c *Config) defaultDatabase() {
 func (c *Config) defaultDatabaseFile() string { return filepath.Join(c.DataDir, DefaultDatabaseName) }
 
 // defaultRoute chooses what was left open, for all that reads DefaultRoute: the
-// mapping fits an API of which nothing was said. Beside rules it would decide the
+// mapping fits an API that has no rules. Beside rules it would decide the
 // requests that a rule misses by a slash, a method or a host, and by less than
 // the rule asks for.
 func (c *Config) defaultRoute() {

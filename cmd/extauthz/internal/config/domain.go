@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"extauthz/authz"
+	"extauthz/envoy"
 )
 
 const (
@@ -97,25 +98,9 @@ func (c Credential) source() authz.CredentialSource {
 // those of the credentials every request looks as if it had no key; without the
 // identity prefix, names that a client made up under it reach the upstream.
 func AllowedHeaders(c *Config) []string {
-	names := []string{
-		"content-type", // identifies gRPC requests, whose denials are plain text
-		"x-request-id", // for logs and problem documents
-		c.Identity.HeaderPrefix + "*",
-	}
-	for _, s := range c.CredentialSources() {
-		switch s.Kind {
-		case authz.SourceHeader:
-			names = append(names, s.Name)
-		case authz.SourceCookie:
-			names = append(names, "cookie")
-		}
-	}
-	if c.ClientAddress.TrustedHops > 0 {
-		names = append(names, c.ClientAddress.Header)
-	}
-	if c.CORS.AllowPreflights {
-		names = append(names, "origin", "access-control-request-method")
-	}
+	address := authz.ClientAddress{TrustedHops: c.ClientAddress.TrustedHops, Header: c.ClientAddress.Header}
+	names := append(authz.DecisionHeaders(c.CredentialSources(), address, c.CORS.AllowPreflights), c.Identity.HeaderPrefix+"*")
+	names = append(names, envoy.AnswerHeaders()...)
 	slices.Sort(names)
 	return slices.Compact(names)
 }

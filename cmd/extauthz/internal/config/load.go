@@ -22,7 +22,7 @@ import (
 // EnvPrefix is what every environment variable of the service begins with.
 const EnvPrefix = "EXTAUTHZ_"
 
-// Options says where a configuration is read from.
+// Options is where a configuration is read from.
 type Options struct {
 	Path     string           // YAML file; "" is DefaultFile in the working folder
 	Explicit bool             // the user named Path: it must exist

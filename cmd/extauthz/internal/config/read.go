@@ -236,7 +236,7 @@ func scalar(n *yaml.Node, t reflect.Type) (any, error) {
 		return d, nil
 	case dateType:
 		if err := new(Date).UnmarshalText([]byte(text)); err != nil {
-			return nil, fmt.Errorf("%q is no date: %w", text, err)
+			return nil, fmt.Errorf("%q is not a date: %w", text, err)
 		}
 		return text, nil
 	case secretType, dsnType:
@@ -251,13 +251,13 @@ func scalar(n *yaml.Node, t reflect.Type) (any, error) {
 	case reflect.Int:
 		i, err := strconv.Atoi(strings.ReplaceAll(text, "_", ""))
 		if err != nil {
-			return nil, fmt.Errorf("%q is no whole number", text)
+			return nil, fmt.Errorf("%q is not a whole number", text)
 		}
 		return i, nil
 	case reflect.Float64:
 		f, err := strconv.ParseFloat(text, 64)
 		if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
-			return nil, fmt.Errorf("%q is no number", text)
+			return nil, fmt.Errorf("%q is not a number", text)
 		}
 		return f, nil
 	default:

@@ -124,7 +124,7 @@ func readSecret(path string) (text []byte, public bool, err error) {
 	case len(bytes.TrimSpace(text)) == 0:
 		return nil, false, fmt.Errorf("%s is empty: write the secret into it", path)
 	case len(text) > maxSecretFile:
-		return nil, false, fmt.Errorf("%s is over %d KiB: this is no secret", path, maxSecretFile>>10)
+		return nil, false, fmt.Errorf("%s is over %d KiB: this is not a secret", path, maxSecretFile>>10)
 	}
 	return text, info.Mode().Perm()&0o004 != 0, nil
 }

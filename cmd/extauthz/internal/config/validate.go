@@ -2,13 +2,13 @@ package config
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"os"
 	"strings"
 	"time"
 
 	"extauthz/authz"
+	"extauthz/cmd/extauthz/internal/certificates"
 	"extauthz/inbound"
 	"extauthz/models"
 )
@@ -40,7 +40,7 @@ func (c *Config) validate(now time.Time, problems *faults) {
 		v.add("paths.encoded", "allow makes encoded characters in paths data, and default_route map takes the resource from the path: write default_route: authenticated, or encoded: allow on a rule instead")
 	}
 	if h := c.ClientAddress.Header; !lowerToken(h) {
-		v.add("client_address.header", "%q is no header name: write it in lower case, such as x-forwarded-for", h)
+		v.add("client_address.header", "%q is not a header name: write it in lower case, such as x-forwarded-for", h)
 	}
 	if c.RouteMetadata.AllowAnonymous && len(c.RouteMetadata.Namespaces) == 0 {
 		v.add("route_metadata.allow_anonymous", "needs route_metadata.namespaces: name those that may open routes")
@@ -136,12 +136,8 @@ func (v *validator) authorities(setting, path string) {
 	if path == "" {
 		return
 	}
-	pem, err := os.ReadFile(path)
-	switch {
-	case err != nil:
-		v.add(setting, "%s can't be read: %v", path, reason(err))
-	case !x509.NewCertPool().AppendCertsFromPEM(pem):
-		v.add(setting, "%s holds no PEM certificate", path)
+	if _, err := certificates.Pool(path); err != nil {
+		v.add(setting, "%v", err)
 	}
 }
 

@@ -96,7 +96,7 @@ func KeyQuestion(settings *config.Config, key authz.Secret, method, target strin
 	}}, nil
 }
 
-const noKeyNeeded = "the rules need no key for any path, so this test says little: see extauthz routes list"
+const noKeyNeeded = "the rules need no key for any path, so this test shows little: see extauthz routes list"
 
 func judgeUnknown(a Answer) (State, string, string) {
 	switch {

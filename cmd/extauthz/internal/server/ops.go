@@ -28,12 +28,12 @@ const (
 type readiness struct {
 	loaded, draining atomic.Bool
 	blocked          atomic.Bool // by a condition
-	listening        atomic.Bool // the database tells of changes at once; else they are polled for
+	listening        atomic.Bool // the database notifies of changes at once; else they are polled for
 
 	cache atomic.Pointer[cachesvc.Service] // nil before the database has answered
 	grpc  atomic.Pointer[envoy.Server]     // likewise
 
-	telling sync.Mutex // gRPC health is told the last state, not the one before it
+	health sync.Mutex // gRPC health gets the last state, not the one before it
 }
 
 func (r *readiness) state() string {
@@ -75,8 +75,8 @@ func (s *Server) opsHandler() http.Handler {
 	return mux
 }
 
-// changesDetail tells how changes of other replicas come, and how long one takes
-// where nothing else rings for it.
+// changesDetail says how changes of other replicas come, and how long one takes
+// where no notification comes.
 func changesDetail(listening bool, poll time.Duration) map[string]any {
 	how := "polled"
 	if listening {
@@ -95,5 +95,5 @@ func cacheDetail(s cachesvc.Status) map[string]any {
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v) // nobody is left to tell
+	_ = json.NewEncoder(w).Encode(v) // the client has left
 }

@@ -110,7 +110,7 @@ func (s *Server) openDatabase(ctx context.Context) (err error) {
 	return nil
 }
 
-// migrate brings the database to this version; a condition tells of it where there
+// migrate brings the database to this version; a condition shows it where there
 // is something to be done.
 func (s *Server) migrate(ctx context.Context, db *models.DB) error {
 	current, newest, err := db.MigrationStatus(ctx)

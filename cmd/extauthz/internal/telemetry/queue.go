@@ -17,7 +17,7 @@ type queue struct {
 
 func newQueue(r prometheus.Registerer) *queue {
 	lost := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "extauthz_spans_lost_total",
-		Help: "Spans that reached no collector, by reason: queue_full (too many waited), not_delivered (the collector did not accept them)."}, []string{"why"})
+		Help: "Spans that reached no collector, by reason: queue_full (too many waited), not_delivered (the collector did not accept them)."}, []string{"reason"})
 	r.MustRegister(lost)
 	return &queue{full: lost.WithLabelValues("queue_full"), undelivered: lost.WithLabelValues("not_delivered")}
 }

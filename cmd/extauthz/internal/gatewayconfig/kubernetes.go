@@ -1,19 +1,14 @@
-package envoy
+package gatewayconfig
 
 import (
 	"bytes"
 	"crypto/sha256"
-	_ "embed"
 	"errors"
 	"fmt"
 	"io"
 	"regexp"
 	"strings"
-	"text/template"
 )
-
-//go:embed kubernetes.yaml.tmpl
-var kubernetesTemplate string
 
 // DefaultEnvoyImage is the Envoy that printed objects run.
 const DefaultEnvoyImage = "envoyproxy/envoy:v1.40.0"
@@ -51,7 +46,7 @@ type Kubernetes struct {
 type kubernetesFile struct{ Name, Text string }
 
 // WriteKubernetes writes a ConfigMap, a Deployment and a Service: an Envoy that works as
-// it stands, for namespaces of the Pod Security Standard "restricted".
+// printed, for namespaces of the Pod Security Standard "restricted".
 func WriteKubernetes(w io.Writer, k Kubernetes) error {
 	if err := k.validate(); err != nil {
 		return err
@@ -64,11 +59,7 @@ func WriteKubernetes(w io.Writer, k Kubernetes) error {
 	for _, f := range files {
 		fmt.Fprintf(sum, "%s\n%s\n", f.Name, f.Text)
 	}
-	t, err := template.New("kubernetes").Funcs(template.FuncMap{"word": yamlWord, "indent": indent}).Parse(kubernetesTemplate)
-	if err != nil {
-		return err
-	}
-	return t.Execute(w, struct {
+	return execute(w, "kubernetes", struct {
 		Kubernetes
 		Files           []kubernetesFile
 		Checksum        string
@@ -128,15 +119,4 @@ func (k Kubernetes) files() ([]kubernetesFile, error) {
 		files = append(files, kubernetesFile{"client.yaml", head + fmt.Sprintf("    name: client\n    tls_certificate:\n      certificate_chain: {filename: %q}\n      private_key: {filename: %q}\n", b.TLS.Certificate, b.TLS.Key)})
 	}
 	return files, nil
-}
-
-// indent sets each line of a text in by n blanks, but for empty ones.
-func indent(n int, text string) string {
-	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
-	for i, line := range lines {
-		if line != "" {
-			lines[i] = strings.Repeat(" ", n) + line
-		}
-	}
-	return strings.Join(lines, "\n")
 }

@@ -1,4 +1,4 @@
-package envoy
+package gatewayconfig
 
 import (
 	"io/fs"
@@ -8,11 +8,11 @@ import (
 	"testing"
 )
 
-// TestNoExampleLetsRequestsThroughWhileWeAreAway: that is for operators to choose.
-func TestNoExampleLetsRequestsThroughWhileWeAreAway(t *testing.T) {
+// TestExamples_FailClosed: that is for operators to choose.
+func TestExamples_FailClosed(t *testing.T) {
 	open := regexp.MustCompile(`(?i)(failure_mode_allow|failOpen)\b\W*(true|yes|on)\b`)
 	files := 0
-	err := filepath.WalkDir("examples", func(file string, entry fs.DirEntry, err error) error {
+	err := filepath.WalkDir(examples, func(file string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}

@@ -1,4 +1,4 @@
-package envoy
+package gatewayconfig
 
 import (
 	"bytes"
@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestBootstrapRefusesWhatWouldBreakIt(t *testing.T) {
+func TestBootstrap_RefusesWhatWouldBreakIt(t *testing.T) {
 	good := Bootstrap{Listen: ":10000", Upstream: "api.internal:8080", Service: "unix:/run/extauthz.sock"}
 	for _, edit := range []func(*Bootstrap){
 		func(b *Bootstrap) { b.Listen = "10000" }, func(b *Bootstrap) { b.Upstream = "" },

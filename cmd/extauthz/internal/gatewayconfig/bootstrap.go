@@ -1,7 +1,6 @@
-package envoy
+package gatewayconfig
 
 import (
-	_ "embed"
 	"errors"
 	"fmt"
 	"io"
@@ -9,32 +8,19 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
-	"text/template"
 )
-
-//go:embed bootstrap.yaml.tmpl
-var bootstrapTemplate string
 
 // Bootstrap is what a complete Envoy configuration is made from. Addresses are
 // host:port, or unix:PATH.
 type Bootstrap struct {
-	Listen       string // where Envoy listens
-	Upstream     string // the API
-	Service      string // this service's gRPC listener
-	Admin        string // Envoy's own admin listener; "": none
-	Ready        string // a listener for probes: /ready is 200 until Envoy is about to end; "": none
-	HeaderPrefix string // of identity headers; "": x-auth-
-	Paths        PathHandling
-	TLS          BootstrapTLS
-	// Hosts that Envoy answers for, in lower case and without ports; none: all.
-	// Others get Envoy's own 404.
-	Hosts []string
-	// KeepOverrides are those of OverrideHeaders that clients may send on.
-	KeepOverrides []string
+	Settings        // Envoy answers for the Hosts alone; others get its own 404
+	Listen   string // where Envoy listens
+	Upstream string // the API
+	Service  string // this service's gRPC listener
+	Admin    string // Envoy's own admin listener; "": none
+	Ready    string // a listener for probes: /ready is 200 until Envoy is about to end; "": none
+	TLS      BootstrapTLS
 }
-
-// Removed are expressions for the names of headers that clients may not send on.
-func (b Bootstrap) Removed() ([]string, error) { return removedNames(b.HeaderPrefix, b.KeepOverrides) }
 
 // BootstrapTLS is how Envoy speaks TLS to this service; without Authorities it
 // does not. Paths are Envoy's own; a certificate that changes is read when Envoy
@@ -42,20 +28,15 @@ func (b Bootstrap) Removed() ([]string, error) { return removedNames(b.HeaderPre
 type BootstrapTLS struct {
 	Authorities      string // PEM file with those that sign this service's certificate
 	Name             string // DNS name in it
-	Certificate, Key string // PEM files by which Envoy proves itself; "": it need not
+	Certificate, Key string // PEM files of Envoy's client certificate; "": none
 	// Secrets is a folder with authorities.yaml and client.yaml, which name these files
 	// as secrets (SDS) whose changes Envoy reads as it runs; "": none.
 	Secrets string
 }
 
-// WriteBootstrap writes an Envoy configuration that works as it stands, with
-// the settings that keep doors shut.
+// WriteBootstrap writes an Envoy configuration that works as printed and fails closed.
 func WriteBootstrap(w io.Writer, b Bootstrap) error {
-	b.HeaderPrefix = prefixOrDefault(b.HeaderPrefix)
-	var problems []error
-	if _, err := b.Removed(); err != nil {
-		problems = append(problems, err)
-	}
+	problems := b.problems()
 	for _, a := range []struct{ name, value string }{{"listen", b.Listen}, {"upstream", b.Upstream}, {"service", b.Service}, {"admin", b.Admin}, {"ready", b.Ready}} {
 		if (a.name == "admin" || a.name == "ready") && a.value == "" {
 			continue
@@ -65,21 +46,16 @@ func WriteBootstrap(w io.Writer, b Bootstrap) error {
 		}
 	}
 	problems = append(problems, b.TLS.problems()...)
-	problems = append(problems, hostProblems(b.Hosts)...)
 	if len(problems) > 0 {
 		return errors.Join(problems...)
 	}
-	t, err := template.New("bootstrap").Funcs(template.FuncMap{"address": envoyAddress, "discovery": discovery}).Parse(bootstrapTemplate)
-	if err != nil {
-		return err
-	}
-	return t.Execute(w, b)
+	return execute(w, "bootstrap", b)
 }
 
 func (t BootstrapTLS) problems() (problems []error) {
 	for _, path := range []string{t.Authorities, t.Certificate, t.Key, t.Secrets} {
 		if strings.ContainsAny(path, "\"\\{}\n") {
-			problems = append(problems, fmt.Errorf("%q can't stand in the configuration: choose a path without quotes, braces and backslashes", path))
+			problems = append(problems, fmt.Errorf("%q can't be written into the configuration: choose a path without quotes, braces and backslashes", path))
 		}
 	}
 	switch {
@@ -94,7 +70,7 @@ func (t BootstrapTLS) problems() (problems []error) {
 }
 
 // envoyAddress writes an address as Envoy's YAML has it. Only characters that
-// can stand there unquoted pass.
+// can be there unquoted pass.
 func envoyAddress(address string) (string, error) {
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		if path == "" || strings.ContainsAny(path, "\"\\{}\n") {

@@ -1,17 +1,14 @@
-package envoy
+package gatewayconfig
 
 import (
-	"embed"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
-	"text/template"
-)
 
-//go:embed gateways/*.tmpl
-var gatewayTemplates embed.FS
+	"extauthz/envoy"
+)
 
 // The numbers of header names that the Gateway API takes in a list: names to remove, and
 // names to send to an authorization service.
@@ -23,6 +20,7 @@ const (
 // Objects is what the objects for a gateway other than Istio and Envoy Gateway are
 // made from. Not every gateway has a use for every field.
 type Objects struct {
+	Settings
 	Service KubernetesService // this service's listener that the gateway calls
 	// The object that represents the gateway: a Gateway, Contour's configuration, the
 	// service of a Consul mesh, or Emissary's AuthService.
@@ -30,26 +28,19 @@ type Objects struct {
 	Backend            KubernetesService // the API behind a printed route
 	HTTP               bool              // the gateway calls http.listen instead of grpc.listen
 	NGINX              bool              // it does so as NGINX Gateway Fabric does
-	HeaderPrefix       string            // of identity headers; "": x-auth-
 	MetadataHeaders    []string          // entries of a key's metadata that are identity headers
-	Paths              PathHandling
-	KeepOverrides      []string // those of OverrideHeaders that clients may send on
 	// The DNS name in the service's certificate, and the object beside the Service
 	// that holds its authorities under ca.crt; both "": plain text.
 	TLSName, TLSAuthorities string
 	AllowedHeaders          []string // request headers that decisions rest on; "x-*" is a prefix
 	CredentialHeaders       []string // those of them that hold keys
-	Hosts                   []string // that all rules are for, to name in a comment; none: any
 }
 
 // WriteObjects writes the objects by which a gateway calls the service: contour,
 // kgateway, agentgateway, gateway-api, cilium, nginx-gateway-fabric, emissary or
 // consul. They fail closed.
 func WriteObjects(w io.Writer, gateway string, o Objects) error {
-	o.HeaderPrefix = prefixOrDefault(o.HeaderPrefix)
-	_, err := removedNames(o.HeaderPrefix, o.KeepOverrides)
-	problems := []error{o.Service.validate(), objectName("namespace", o.Namespace), objectName("gateway", o.Gateway), err}
-	problems = append(problems, hostProblems(o.Hosts)...)
+	problems := append(o.problems(), o.Service.validate(), objectName("namespace", o.Namespace), objectName("gateway", o.Gateway))
 	problems = append(problems, tlsProblems(o.TLSName, o.TLSAuthorities)...)
 	if o.Backend != (KubernetesService{}) {
 		if err := o.Backend.validate(); err != nil {
@@ -57,7 +48,7 @@ func WriteObjects(w io.Writer, gateway string, o Objects) error {
 		}
 	}
 	for _, name := range slices.Concat(o.Sent(), o.CredentialHeaders) {
-		if !validName(name) {
+		if !envoy.ValidHeaderName(name) {
 			problems = append(problems, fmt.Errorf("header %q: write a lower-case header name", name))
 		}
 	}
@@ -70,34 +61,18 @@ func WriteObjects(w io.Writer, gateway string, o Objects) error {
 	if err := errors.Join(problems...); err != nil {
 		return err
 	}
-	t, err := template.New(gateway).Funcs(template.FuncMap{"word": yamlWord, "words": yamlWords, "lines": commentLines}).ParseFS(gatewayTemplates, "gateways/*.tmpl")
-	if err != nil {
-		return err
-	}
-	return t.ExecuteTemplate(w, gateway+".yaml.tmpl", o)
-}
-
-func tlsProblems(name, authorities string) (problems []error) {
-	if name+authorities == "" {
-		return nil
-	}
-	problems = append(problems, objectName("authorities' object", authorities))
-	if !hostForm.MatchString(name) {
-		problems = append(problems, fmt.Errorf("name %q: write the DNS name in the service's certificate", name))
-	}
-	return problems
+	return execute(w, gateway, o)
 }
 
 // IdentityHeaders are the names of the complete set.
-func (o Objects) IdentityHeaders() (names []string) {
-	for _, h := range identityHeaders(o.HeaderPrefix, o.MetadataHeaders) {
-		names = append(names, h.name)
-	}
-	return names
+func (o Objects) IdentityHeaders() []string {
+	return envoy.IdentityHeaders(o.prefix(), o.MetadataHeaders)
 }
 
 // Overrides are the override headers that no client may send on.
-func (o Objects) Overrides() []string { return o.without(slices.Concat(overrideHeaders...)) }
+func (o Objects) Overrides() []string {
+	return o.without(slices.Concat(envoy.OverrideHeaderGroups()...))
+}
 
 // EarlyRemoved are the names that a gateway removes from every request, where its API
 // takes no more of them: the identity headers first, since an upstream trusts them.
@@ -109,13 +84,13 @@ func (o Objects) EarlyRemoved() []string {
 // PathOverrides are the override headers that replace a path or its prefix. Their
 // values may hold bytes beyond ASCII, which agentgateway does not show to the service.
 func (o Objects) PathOverrides() []string {
-	names := o.without(slices.Concat(pathOverrideHeaders()...))
+	names := o.without(envoy.PathOverrideHeaders())
 	return names[:min(len(names), maxRemovedNames)]
 }
 
 func (o Objects) without(names []string) []string {
 	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
-		return slices.ContainsFunc(o.KeepOverrides, func(kept string) bool { return FoldName(kept) == name })
+		return slices.ContainsFunc(o.KeepOverrides, func(kept string) bool { return envoy.FoldName(kept) == name })
 	})
 }
 
@@ -127,33 +102,4 @@ func (o Objects) Sent() []string {
 	names = slices.DeleteFunc(names, func(name string) bool { return strings.HasSuffix(name, "*") || name == "authorization" })
 	slices.Sort(names)
 	return slices.Compact(names)
-}
-
-// yamlWords writes words as a list within brackets, in lines of a bearable length.
-func yamlWords(words []string, indent int) string {
-	var b strings.Builder
-	width := indent
-	for i, w := range words {
-		w = yamlWord(w)
-		switch {
-		case i == 0:
-		case width+len(w) > 110:
-			b.WriteString(",\n" + strings.Repeat(" ", indent))
-			width = indent
-		default:
-			b.WriteString(", ")
-		}
-		b.WriteString(w)
-		width += len(w) + 2
-	}
-	return b.String()
-}
-
-// commentLines writes each entry as a line of a comment.
-func commentLines(entries []string) string {
-	var b strings.Builder
-	for _, e := range entries {
-		b.WriteString("\n#   " + e)
-	}
-	return b.String()
 }

@@ -1,4 +1,4 @@
-package envoy
+package gatewayconfig
 
 // PathHandling is what a printed configuration has the gateway do with a path
 // before it is judged. Whichever it is, the path that is judged is the path that
@@ -18,10 +18,10 @@ const (
 	PathsRaw
 )
 
-// Normalise tells whether the gateway changes paths.
+// Normalise reports whether the gateway changes paths.
 func (p PathHandling) Normalise() bool { return p != PathsRaw }
 
-// RefuseEscapedSlashes tells whether the gateway refuses encoded slashes itself.
+// RefuseEscapedSlashes reports whether the gateway refuses encoded slashes itself.
 func (p PathHandling) RefuseEscapedSlashes() bool { return p == PathsNormalised }
 
 // EscapedSlashes is the value of Envoy's path_with_escaped_slashes_action.
