@@ -7,7 +7,7 @@ ALL_ENVOYS  := 1.36.4 1.37.0 1.38.3 1.40.0
 LINT  := $(GO) tool -modfile=tools/go.mod golangci-lint
 # What is held to the word list (scripts/words/rules.go): directories and files, or
 # `.` for the whole tree. ':!PATH' leaves a path out.
-WORDS := cmd models authz/keyring helm e2e scripts Makefile compose.yaml .golangci.yml \
+WORDS := docs README.md CONTRIBUTING.md SECURITY.md ':!docs/upgrading.md' cmd models authz/keyring helm e2e scripts Makefile compose.yaml .golangci.yml \
          ':!cmd/extauthz/internal/server' ':!cmd/extauthz/internal/adminapi/operations.go' ':!cmd/extauthz/envoy*.go' ':!authz/keyring/*_test.go' \
          ':!e2e/rollout_test.go' ':!scripts/compose' ':!scripts/demo.sh' ':!scripts/release'
 
