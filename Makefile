@@ -7,7 +7,7 @@ ALL_ENVOYS  := 1.36.4 1.37.0 1.38.3 1.40.0
 LINT  := $(GO) tool -modfile=tools/go.mod golangci-lint
 # What is held to the word list (scripts/words/rules.go): directories and files, or
 # `.` for the whole tree. ':!PATH' leaves a path out.
-WORDS := cmd models authz/keyring helm e2e scripts Makefile compose.yaml .golangci.yml \
+WORDS := docs README.md CONTRIBUTING.md SECURITY.md ':!docs/upgrading.md' cmd models authz/keyring helm e2e scripts Makefile compose.yaml .golangci.yml \
          ':!cmd/extauthz/internal/server' ':!cmd/extauthz/internal/adminapi/operations.go' ':!cmd/extauthz/envoy*.go' ':!authz/keyring/*_test.go' \
          ':!e2e/rollout_test.go' ':!scripts/compose' ':!scripts/demo.sh' ':!scripts/release'
 
@@ -47,7 +47,7 @@ words: ## private words where a standard term exists, in names, comments, texts 
 lint: words ## golangci-lint, with who may import whom (.golangci.yml), and the word list
 	$(LINT) run --build-tags full,kube,compose ./...
 
-check: ## the fast loop, under 2 minutes once compiled: gofmt, vet, tests that need nothing beside Go
+check: ## the fast loop (goal: 2 minutes once compiled): gofmt, vet, tests that need nothing but Go
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "check: not formatted: $$unformatted; run make fmt" >&2; exit 1; }
 	$(GO) vet ./...
 	$(GO) test -short ./...
