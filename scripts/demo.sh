@@ -122,7 +122,7 @@ extauthz=$work/bin/extauthz
 envoy=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/envoy/$version/envoy/_bin/envoy
 cd "$work" # an extauthz.yaml in the source is not meant for the demo
 
-# A port that nobody listens on: the nice one, else the next that is free.
+# A port without a listener: the nice one, else the next that is free.
 free() {
   local port=$1
   while (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$((port + 1)); done
