@@ -104,6 +104,7 @@ test-full: parts vet lint ## also what takes longer: every Envoy, a million keys
 	CI=true $(GO) test -tags full -run TestAReleaseIsTheSameBytesTwice -v -timeout 40m ./scripts/release
 	scripts/install-parts.sh cosign
 	CI=true $(GO) test -count=1 -tags full -run TestCosign ./scripts/release
+	CI=true $(GO) test -count=1 -tags full -run TestFirstHour -timeout 30m ./e2e/firsthour
 	$(GO) test ./authz -run '^$$' -fuzz FuzzRouteTableAgreesWithServeMux -fuzztime 60s -fuzzminimizetime 100x
 	$(GO) test ./authz -run '^$$' -fuzz FuzzCanonicalPathIsWhatEveryPartyReads -fuzztime 60s -fuzzminimizetime 100x
 	$(GO) test ./authz -run '^$$' -fuzz FuzzPathPolicy_NoReadingOfAnEncodedPathLeavesItsRule -fuzztime 60s -fuzzminimizetime 100x

@@ -47,7 +47,7 @@ func documentedSQL(t *testing.T) (statements []string) {
 	return slices.Compact(statements)
 }
 
-// TestDocuments_SQLRunsOnBothDatabases: whoever types a documented statement has a
+// TestDocuments_SQLRunsOnBothDatabases: an operator who types a documented statement has a
 // damaged row before them, on whichever database. A repaired row can be read.
 func TestDocuments_SQLRunsOnBothDatabases(t *testing.T) {
 	statements := documentedSQL(t)

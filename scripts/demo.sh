@@ -38,6 +38,7 @@ fail() {
     [ -s "$log" ] || continue
     printf -- '--- the end of %s\n' "${log##*/}" >&2
     tail -n 15 "$log" >&2
+    echo >&2
   done
   echo "demo: $1; ${2:-see the logs above, and run make demo again}" >&2
   exit 1
@@ -68,6 +69,8 @@ patiently() {
   shift 2
   echo "$title ..."
   end_line
+  : >"$work/task.out"
+  : >"$work/task.log" # STATE may read them before the command has begun
   "$@" >"$work/task.out" 2>"$work/task.log" &
   task=$!
   while kill -0 "$task" 2>/dev/null; do
@@ -122,7 +125,7 @@ extauthz=$work/bin/extauthz
 envoy=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/envoy/$version/envoy/_bin/envoy
 cd "$work" # an extauthz.yaml in the source is not meant for the demo
 
-# A port that nobody listens on: the nice one, else the next that is free.
+# A port without a listener: the nice one, else the next that is free.
 free() {
   local port=$1
   while (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$((port + 1)); done

@@ -68,7 +68,7 @@ func ownCertificate(t config.TLS) (*tls.Config, error) {
 		MinVersion:   tls.VersionTLS12,
 		Certificates: []tls.Certificate{own},
 		// Only the check against roots and names is left out: VerifyConnection compares
-		// the certificate, and the handshake proves that the server has its key.
+		// the certificate, and the handshake verifies that the server has its key.
 		InsecureSkipVerify: true,
 		VerifyConnection: func(s tls.ConnectionState) error {
 			if len(s.PeerCertificates) == 0 || !bytes.Equal(s.PeerCertificates[0].Raw, own.Certificate[0]) {

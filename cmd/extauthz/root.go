@@ -50,6 +50,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(flagError)
 	f := root.PersistentFlags()
 	f.StringVar(&g.configFile, "config", os.Getenv("EXTAUTHZ_CONFIG"), "configuration file (default extauthz.yaml, if it is there)")
+	f.StringVar(&g.dataDir, "data-dir", "", "folder of the SQLite database and the first administrator's key (default extauthz-data)")
 	f.StringVar(&g.server, "server", os.Getenv("EXTAUTHZ_SERVER"), "URL of the management API, or unix:PATH (default admin.listen of the configuration)")
 	f.StringVar(&g.dataDir, "data-dir", "", "folder of the SQLite database and the first administrator's key (default extauthz-data)")
 	f.StringVar(&g.tokenFile, "token-file", os.Getenv("EXTAUTHZ_TOKEN_FILE"), "file with the key for the management API")

@@ -95,7 +95,7 @@ func isAllowed(f failure) bool {
 	return false
 }
 
-// workingCopy is the tree as somebody who clones it has it, changes included.
+// workingCopy is the tree as a clone has it, changes included.
 func workingCopy(t *testing.T) string {
 	t.Helper()
 	folder := t.TempDir()

@@ -79,7 +79,7 @@ func openTerminal(t *testing.T, folder string, env []string) *terminal {
 	}
 	master, err := pty.StartWithAttrs(cmd, &pty.Winsize{Rows: 40, Cols: 120}, attr)
 	if err != nil {
-		t.Skipf("this machine lets nobody have a network of their own: %v", err)
+		t.Skipf("this machine does not allow a network of its own: %v", err)
 	}
 	s := &terminal{t: t, master: master, ended: make(chan struct{})}
 	go func() {
@@ -148,7 +148,7 @@ func (s *terminal) shown() string {
 	return strings.ReplaceAll(s.output.String(), "\r\n", "\n")
 }
 
-// TestTerminal_ReportsWhatAPersonWouldSee: else a document's test would prove nothing.
+// TestTerminal_ReportsWhatAPersonWouldSee: else a document's test would show nothing.
 func TestTerminal_ReportsWhatAPersonWouldSee(t *testing.T) {
 	s := openTerminal(t, t.TempDir(), []string{"PATH=/usr/bin:/bin"})
 	if shown, failures := s.paste("echo $((6*7))\nfalse\ntrue\nsh -c 'exit 3'"); !strings.Contains(shown, "\n42\n") || len(failures) != 2 || failures[0] != (failure{"false", 1}) || failures[1].status != 3 {

@@ -89,7 +89,7 @@ func (b *builder) pack(name, prefix string, files []file) error {
 	return cmp.Or(err, out.Close())
 }
 
-// tree lists what lies below folder, with its modes, as files of an owner.
+// tree lists what is below folder, with its modes, as files of an owner.
 func tree(folder, prefix string, owner int) (files []file, err error) {
 	err = filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || path == folder {

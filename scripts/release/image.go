@@ -68,7 +68,7 @@ func encoded(v any) []byte {
 
 // image packs what image-root.sh laid out below root, as an OCI layout that has
 // the manifest of `docker save` too: `docker load`, `podman load` and `ctr images
-// import` read it. Its SBOM stands beside it.
+// import` read it. Its SBOM is written beside it.
 func (b *builder) image(arch, root string) error {
 	files, err := tree(filepath.Join(root, "root"), "", 0)
 	if err != nil {

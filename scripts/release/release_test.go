@@ -151,7 +151,7 @@ func members(t *testing.T, r io.Reader) (map[string]*tar.Header, map[string][]by
 			t.Fatal(err)
 		}
 		if !h.ModTime.Equal(at) || headers[h.Name] != nil {
-			t.Errorf("%s has the time %v, or stands there twice", h.Name, h.ModTime)
+			t.Errorf("%s has the time %v, or occurs twice", h.Name, h.ModTime)
 		}
 		names = append(names, h.Name)
 		headers[h.Name] = h

@@ -20,7 +20,7 @@ type source struct {
 	time    time.Time // of the commit
 }
 
-// final is a version without "-": somebody tagged it, and it is no candidate.
+// final is a version without "-": it was tagged, and it is no candidate.
 var final = regexp.MustCompile(`^\d+\.\d+\.\d+$`)
 
 // openSource looks at the tree of the working folder. Files that no commit has are
