@@ -52,7 +52,6 @@ func newRoot() *cobra.Command {
 	f.StringVar(&g.configFile, "config", os.Getenv("EXTAUTHZ_CONFIG"), "configuration file (default extauthz.yaml, if it is there)")
 	f.StringVar(&g.dataDir, "data-dir", "", "folder of the SQLite database and the first administrator's key (default extauthz-data)")
 	f.StringVar(&g.server, "server", os.Getenv("EXTAUTHZ_SERVER"), "URL of the management API, or unix:PATH (default admin.listen of the configuration)")
-	f.StringVar(&g.dataDir, "data-dir", "", "folder of the SQLite database and the first administrator's key (default extauthz-data)")
 	f.StringVar(&g.tokenFile, "token-file", os.Getenv("EXTAUTHZ_TOKEN_FILE"), "file with the key for the management API")
 	f.StringVarP(&g.output, "output", "o", string(printer.Table), "form of what is printed: "+printer.Choice(printer.Forms))
 	f.StringVar(&g.color, "color", string(printer.ColorAuto), "colour the tables: auto (on a terminal, unless NO_COLOR is set), always or never")
