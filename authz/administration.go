@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Administration is who manages keys: every active key that holds a scope on the
+// Administration is the state of the keys that manage keys: every active key that holds a scope on the
 // reserved resource, itself or by a role, and the roles that lend one. Keys whose row
 // can't be read are left out: they are refused everywhere.
 type Administration struct {

@@ -6,14 +6,21 @@ import (
 	"net/netip"
 )
 
-// Authenticate proves a key alone, for callers that have no route: the
-// management API. Format, look-up, digest, status and network are asked, scopes
-// are not.
+// Authenticate verifies a key alone, for callers that have no route: the management API.
+// It judges format, digest, status and network, but no scopes. A denial is a Decision; an
+// error means that no decision could be made.
 func (a *Authorizer) Authenticate(ctx context.Context, key Secret, client netip.Addr) (Decision, error) {
 	var d Decision
-	err := a.prove(ctx, key, nil, func() (netip.Addr, bool) { return client.Unmap(), client.IsValid() }, &d, nil)
-	if err != nil || d.Reason != ReasonUnspecified {
-		return d, err
+	reason, err := a.verifyKey(ctx, key, nil, &d, nil)
+	if err != nil {
+		return Decision{}, err
+	}
+	if reason == ReasonUnspecified && len(d.Record.AllowedCIDRs) > 0 && !inNetworks(d.Record.AllowedCIDRs, client.Unmap()) {
+		reason = ReasonNetwork
+	}
+	if reason != ReasonUnspecified {
+		d.Reason = reason
+		return d, nil
 	}
 	scopes, err := a.scopesOf(ctx, d.Record, Need{})
 	if err != nil {
@@ -23,77 +30,78 @@ func (a *Authorizer) Authenticate(ctx context.Context, key Secret, client netip.
 	return d, nil
 }
 
-// prove runs format, look-up, digest, status and network, in this order: a key
-// that fails the format meets no cache and no database, and a status is told
-// only to who proved the secret. It leaves d.Reason unspecified where all hold.
-// An unknown prefix costs a digest too, so that time tells nothing.
-func (a *Authorizer) prove(ctx context.Context, key Secret, into *Scratch, client func() (netip.Addr, bool), d *Decision, t *trace) error {
+// verifyKey judges format, digest and status, in this order: a key that fails the format
+// costs neither the cache nor the database anything, and only a client that has the
+// secret learns the status. It returns why the key is not valid; ReasonUnspecified, with
+// the record in d, where it is.
+func (a *Authorizer) verifyKey(ctx context.Context, key Secret, scratch *Scratch, d *Decision, t *trace) (Reason, error) {
 	parsed, ok := a.Format.Parse(key)
 	if !ok {
-		t.add("key", "malformed", "not the form of a key of ours, or its checksum is wrong")
-		d.Reason = ReasonMalformed
-		return nil
+		t.add("key", "malformed", "not in this service's key format, or its checksum is wrong")
+		return ReasonMalformed, nil
 	}
-	entry, err := a.Validator.Lookup(ctx, parsed.Prefix, into)
-	switch {
-	case errors.Is(err, ErrThrottled):
+	entry, err := a.Validator.Lookup(ctx, parsed.Prefix, scratch)
+	if errors.Is(err, ErrThrottled) {
 		t.add("key", "throttled", "too many look-ups of unknown keys just now")
-		d.Reason = ReasonThrottled
-		return nil
-	case err != nil:
+		return ReasonThrottled, nil
+	}
+	if err != nil {
 		t.add("key", "error", "the key could not be looked up")
-		*d = Decision{}
-		return err
+		return ReasonUnspecified, err
 	}
 	d.Layer = entry.Layer
-	proved := a.Peppers.Prove(entry.Verifier, key)
-	switch {
-	case entry.Record == nil:
-		t.add("key", "unknown", parsed.Prefix)
-		d.Reason = ReasonUnknown
-		return nil
-	case !proved:
-		outcome := "wrong secret"
-		if a.Peppers.Rejects(entry.Verifier) {
-			outcome = "its digest was made without a pepper, which keys.require_pepper rejects"
-			if a.Unpeppered != nil && t == nil {
-				a.Unpeppered(parsed.Prefix)
-			}
-		}
-		t.add("key", outcome, parsed.Prefix)
-		d.Reason = ReasonWrongSecret
-		return nil
+	if reason := a.verifySecret(&entry, parsed.Prefix, key, t); reason != ReasonUnspecified {
+		return reason, nil
 	}
 	d.Record = entry.Record
 	if t != nil {
-		t.add("key", "proved", parsed.Prefix+" ("+d.Layer.String()+")")
+		t.add("key", "verified", parsed.Prefix+" ("+d.Layer.String()+")")
 	}
-
-	now := a.Now()
-	switch d.Record.Status(now) {
-	case StatusRevoked:
-		d.Reason = ReasonRevoked
-	case StatusDisabled:
-		d.Reason = ReasonDisabled
-	case StatusExpired:
-		d.Reason = ReasonExpired
-	}
-	if d.Reason != ReasonUnspecified {
-		t.add("status", d.Record.Status(now).String(), d.Reason.Detail())
-		return nil
-	}
-	if len(d.Record.AllowedCIDRs) > 0 && !inNetworks(d.Record.AllowedCIDRs, client) {
-		t.add("network", "refused", "the client's address is unknown or outside the key's networks")
-		d.Reason = ReasonNetwork
-	}
-	return nil
+	return statusReason(d.Record.Status(a.Now()), t), nil
 }
 
-func inNetworks(networks []netip.Prefix, client func() (netip.Addr, bool)) bool {
-	addr, ok := client()
-	if !ok {
-		return false
+// verifySecret compares the key with the stored digest. An unknown prefix costs a digest
+// as well, so that the time of an answer does not show whether a prefix exists.
+func (a *Authorizer) verifySecret(entry *Entry, prefix string, key Secret, t *trace) Reason {
+	verified := a.Peppers.Verify(entry.Verifier, key)
+	if entry.Record == nil {
+		t.add("key", "unknown", prefix)
+		return ReasonUnknown
 	}
+	if verified {
+		return ReasonUnspecified
+	}
+	outcome := "wrong secret"
+	if a.Peppers.Rejects(entry.Verifier) {
+		outcome = "its digest was made without a pepper, which keys.require_pepper rejects"
+		if a.Unpeppered != nil && t == nil {
+			a.Unpeppered(prefix)
+		}
+	}
+	t.add("key", outcome, prefix)
+	return ReasonWrongSecret
+}
+
+// statusReason is why a key of a status is not valid; ReasonUnspecified for one that is.
+func statusReason(status Status, t *trace) Reason {
+	reason := ReasonUnspecified
+	switch status {
+	case StatusRevoked:
+		reason = ReasonRevoked
+	case StatusDisabled:
+		reason = ReasonDisabled
+	case StatusExpired:
+		reason = ReasonExpired
+	}
+	if reason != ReasonUnspecified {
+		t.add("status", status.String(), reason.Detail())
+	}
+	return reason
+}
+
+// inNetworks reports whether one of the networks contains an address; none contains the
+// zero Addr.
+func inNetworks(networks []netip.Prefix, addr netip.Addr) bool {
 	for _, n := range networks {
 		if n.Contains(addr) {
 			return true

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,18 +38,18 @@ type Config struct {
 	// AllowPreflights lets CORS preflights through without a key, which browsers
 	// never send with them; for gateways that ask before they answer them.
 	AllowPreflights bool
-	// ShadowUntil is the end of a trial for all requests; zero: there is none.
+	// ShadowUntil is the end of shadow mode for all requests; zero: it is off.
 	ShadowUntil    time.Time
 	Paths          PathPolicy
 	ClientAddress  ClientAddress
 	IdentityPrefix string // lower case, such as "x-auth-"
 	// ForwardCredential lets keys go on to the upstream: none is looked for but
-	// where one is configured to stand.
+	// where one is configured.
 	ForwardCredential bool
 
 	Validator Validator
-	Limiter   *Limiter      // of keys' rates; nil: nobody holds them
-	Usage     UsageRecorder // nil: nobody counts
+	Limiter   *Limiter      // of keys' rates; nil: none is enforced
+	Usage     UsageRecorder // nil: uses are not counted
 	// Unpeppered is called with the prefix of a key that was asked for and whose
 	// stored digest was made without a pepper, which Peppers rejects. It must not
 	// block, and clones the prefix if it keeps it; nil: it is not counted.
@@ -92,24 +91,34 @@ func New(c Config) (*Authorizer, error) {
 	}
 	a := &Authorizer{Config: c}
 	for _, s := range c.Sources {
-		switch s.Kind {
-		case SourceHeader:
+		if s.Kind == SourceHeader {
 			s.Name = strings.ToLower(s.Name)
-			a.headers = append(a.headers, s.Name)
-		case SourceCookie:
-			a.headers = append(a.headers, "cookie")
 		}
 		a.sources = append(a.sources, s)
 	}
-	if c.AllowPreflights {
-		a.headers = append(a.headers, "origin", preflightHeader)
-	}
-	if c.ClientAddress.TrustedHops > 0 {
-		a.headers = append(a.headers, c.ClientAddress.Header)
-	}
-	slices.Sort(a.headers)
-	a.headers = slices.Compact(a.headers)
+	a.headers = DecisionHeaders(a.sources, c.ClientAddress, c.AllowPreflights)
 	return a, nil
+}
+
+// DecisionHeaders returns the lower-case names of the headers that decisions rest on,
+// sorted: those with keys, the client's address, and what makes a CORS preflight.
+func DecisionHeaders(sources []CredentialSource, address ClientAddress, preflights bool) (names []string) {
+	for _, s := range sources {
+		switch s.Kind {
+		case SourceHeader:
+			names = append(names, strings.ToLower(s.Name))
+		case SourceCookie:
+			names = append(names, "cookie")
+		}
+	}
+	if preflights {
+		names = append(names, "origin", preflightHeader)
+	}
+	if address.TrustedHops > 0 {
+		names = append(names, address.Header)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // Headers returns the lower-case names of the headers that decisions rest on.
@@ -117,7 +126,7 @@ func New(c Config) (*Authorizer, error) {
 func (a *Authorizer) Headers() []string { return a.headers }
 
 // Check decides about one request. A denial is a Decision; an error means that
-// nobody could be asked, or that ctx ended first.
+// no decision could be made, or that ctx ended first.
 func (a *Authorizer) Check(ctx context.Context, r *Request) (Decision, error) {
 	d, err := a.decide(ctx, r, nil)
 	if err == nil && d.Allowed {
@@ -129,7 +138,7 @@ func (a *Authorizer) Check(ctx context.Context, r *Request) (Decision, error) {
 	return d, err
 }
 
-// Explain decides as Check does and tells each step that led there. It counts
+// Explain decides as Check does and returns each step that led there. It counts
 // as no use of the key.
 func (a *Authorizer) Explain(ctx context.Context, r *Request) (Decision, []Step, error) {
 	var t trace
@@ -140,39 +149,41 @@ func (a *Authorizer) Explain(ctx context.Context, r *Request) (Decision, []Step,
 	return d, t.steps, err
 }
 
+// decide runs the steps of a check, in the order of ARCHITECTURE.md ("One request's
+// way"). Each of them may end it.
 func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision, error) {
 	host, ok := CanonicalHost(r.Host)
 	if !ok {
-		return refusedPath(HostNotPlain, t), nil
+		return denyPath(HostNotPlain, t), nil
 	}
 	path, fault := a.judge(r, host)
 	if fault != PathPlain {
-		return refusedPath(fault, t), nil
+		return denyPath(fault, t), nil
 	}
 	t.add("path", "judged as", path.Path)
-
 	d := Decision{Path: path.Path, Target: path.Target}
 	if d.Target != "" {
 		t.add("path", "repaired", "the upstream gets the repaired path too")
 	}
+
 	found := a.findCredentials(r, path.Query)
 	d.Credentials = found.found
-
 	if a.AllowPreflights && found.count == 0 && isPreflight(r) {
 		t.add("route", "preflight", "CORS preflights need no key")
 		d.Allowed, d.Reason = true, ReasonAnonymous
 		return d, nil
 	}
-	target := a.route(r, host, path.Match, &d, t)
-	if target == targetAnonymous {
+
+	access := a.access(r, host, path.Match, &d, t)
+	if access == AccessAnonymous {
 		d.Allowed, d.Reason = true, ReasonAnonymous
 		return d, nil
 	}
-	switch {
-	case found.count == 0:
-		return a.withoutCredential(d, &found, target, t), nil
-	case found.count > 1 || found.ambiguous:
-		t.add("credential", "ambiguous", "the request carries more than one credential, one under a name that stands twice, or one with \",\" or \"!\"")
+	if found.count == 0 {
+		return a.withoutCredential(d, &found, access, t), nil
+	}
+	if found.count > 1 || found.ambiguous {
+		t.add("credential", "ambiguous", "the request carries more than one credential, one under a name that occurs twice, or one with \",\" or \"!\"")
 		d.Reason = ReasonAmbiguous
 		return d, nil
 	}
@@ -180,63 +191,116 @@ func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision
 		t.add("credential", "found in", found.found[0].Source.String())
 	}
 
-	if err := a.prove(ctx, NewSecret(found.value), r.Scratch, func() (netip.Addr, bool) {
-		return a.ClientAddress.Find(r.Peer, r.Headers)
-	}, &d, t); err != nil || d.Reason != ReasonUnspecified && (d.Reason != ReasonNetwork || a.refuse(&d, softening{reason: ReasonNetwork, target: target}, t)) {
-		return d, err
-	}
-	if target == targetDenied && a.refuse(&d, softening{reason: ReasonRoute, target: target}, t) {
-		return d, nil
-	}
-	if d.Rule != nil && d.Rule.Project != "" && d.Rule.Project != d.Record.Project {
-		if t != nil {
-			t.add("project", "refused", "the rule is for the project "+d.Rule.Project)
-		}
-		if a.refuse(&d, softening{reason: ReasonProject, target: target}, t) {
-			return d, nil
-		}
-	}
-	scopes, err := a.scopesOf(ctx, d.Record, Need{d.Resource, d.Action, d.Captured})
+	reason, err := a.verifyKey(ctx, NewSecret(found.value), r.Scratch, &d, t)
 	if err != nil {
-		t.add("roles", "error", "the roles could not be read")
 		return Decision{}, err
 	}
-	switch {
-	case target != targetScoped:
-	case !holds(&d, scopes):
-		t.target("scopes", "missing", &d)
-		if a.refuse(&d, softening{ReasonScope, target, scopes}, t) {
-			return d, nil
-		}
-	case d.Resource != "": // else any valid key will do
-		t.target("scopes", "hold", &d)
+	if reason != ReasonUnspecified { // shadow mode never softens a key that is not valid
+		d.Reason = reason
+		return d, nil
+	}
+	scopes, permitted, err := a.permit(ctx, r, access, &d, t)
+	if err != nil {
+		return Decision{}, err
+	}
+	if !permitted {
+		return d, nil
 	}
 	if !a.withinRate(&d, t) {
 		return d, nil
 	}
-	if err := ctx.Err(); err != nil { // nobody waits for it any more: never allow late
+	if err := ctx.Err(); err != nil { // the caller no longer waits: never allow late
 		return Decision{}, err
 	}
 	d.Allowed, d.Reason, d.Scopes = true, ReasonGranted, scopes
 	return d, nil
 }
 
-// withoutCredential decides where no source has a key of ours. Who sends a value
-// that is none of ours is told so. Under a scheme that others use too, such as
-// Bearer, it may be the upstream's, so that a trial lets it through as it does a
-// missing key; elsewhere it is a bad key, which no trial softens.
-func (a *Authorizer) withoutCredential(d Decision, found *credentials, target target, t *trace) Decision {
+// permit judges what a valid key may do here, one condition after the other: its
+// networks, the route, the rule's project, its scopes. Shadow mode may turn each refusal
+// into a report; the first one that it does not is left in d.Reason, and permitted is
+// false. The scopes are the key's own and those of its roles.
+func (a *Authorizer) permit(ctx context.Context, r *Request, access Access, d *Decision, t *trace) (scopes Scopes, permitted bool, err error) {
+	if !a.networkPermits(r, d.Record, t) && a.refuse(d, softening{reason: ReasonNetwork, access: access}, t) {
+		return nil, false, nil
+	}
+	if access == AccessDenied && a.refuse(d, softening{reason: ReasonRoute, access: access}, t) {
+		return nil, false, nil
+	}
+	if !projectPermits(d, t) && a.refuse(d, softening{reason: ReasonProject, access: access}, t) {
+		return nil, false, nil
+	}
+	scopes, err = a.scopesOf(ctx, d.Record, Need{d.Resource, d.Action, d.Captured})
+	if err != nil {
+		t.add("roles", "error", "the roles could not be read")
+		return nil, false, err
+	}
+	if access == AccessScoped && !scopesPermit(d, scopes, t) && a.refuse(d, softening{ReasonScope, access, scopes}, t) {
+		return nil, false, nil
+	}
+	return scopes, true, nil
+}
+
+// networkPermits reports whether the client's address is in the key's networks. It finds
+// the address only for keys that are limited to some.
+func (a *Authorizer) networkPermits(r *Request, rec *Record, t *trace) bool {
+	if len(rec.AllowedCIDRs) == 0 {
+		return true
+	}
+	client, known := a.ClientAddress.Find(r.Peer, r.Headers)
+	if known && inNetworks(rec.AllowedCIDRs, client) {
+		return true
+	}
+	t.add("network", "refused", "the client's address is unknown or outside the key's networks")
+	return false
+}
+
+// projectPermits reports whether the key belongs to the project that the rule is for.
+func projectPermits(d *Decision, t *trace) bool {
+	if d.Rule == nil || d.Rule.Project == "" || d.Rule.Project == d.Record.Project {
+		return true
+	}
+	if t != nil {
+		t.add("project", "refused", "the rule is for the project "+d.Rule.Project)
+	}
+	return false
+}
+
+// scopesPermit reports whether the scopes allow what the route asks for. Of a rule with
+// alternatives it sets d.Resource and d.Action to the one that counted.
+func scopesPermit(d *Decision, scopes Scopes, t *trace) bool {
+	permitted := scopes.Allows(d.Resource, d.Action)
+	if d.Rule != nil && d.Rule.AnyOf != nil {
+		var asked Need
+		asked, permitted = d.Rule.meets(scopes)
+		d.Resource, d.Action = asked.Resource, asked.Action
+	}
+	switch {
+	case !permitted:
+		t.target("scopes", "missing", d)
+	case d.Resource != "": // else any valid key will do
+		t.target("scopes", "hold", d)
+	}
+	return permitted
+}
+
+// withoutCredential decides where no source has a key in this service's format. A client
+// that sends another value there is denied as malformed. Under a scheme that others use
+// too, such as Bearer, the value may be meant for the upstream, so shadow mode lets it
+// through as it does a missing key; elsewhere it is a malformed key, which shadow mode
+// never softens.
+func (a *Authorizer) withoutCredential(d Decision, found *credentials, access Access, t *trace) Decision {
 	if t != nil {
 		outcome := "missing"
 		if found.foreign {
-			outcome = "not ours"
+			outcome = "foreign"
 		}
 		t.add("credential", outcome, a.sourcesText())
 	}
 	switch {
 	case found.garbage:
 		d.Reason = ReasonMalformed
-	case !a.refuse(&d, softening{reason: ReasonMissing, target: target}, t):
+	case !a.refuse(&d, softening{reason: ReasonMissing, access: access}, t):
 		d.Allowed, d.Reason = true, ReasonAnonymous
 	case found.foreign:
 		d.Reason = ReasonMalformed
@@ -244,20 +308,9 @@ func (a *Authorizer) withoutCredential(d Decision, found *credentials, target ta
 	return d
 }
 
-// holds tells whether the scopes are what the route asks for. Of a rule with
-// alternatives it takes into d what was asked by the one that counted.
-func holds(d *Decision, scopes Scopes) bool {
-	if d.Rule == nil || d.Rule.AnyOf == nil {
-		return scopes.Allows(d.Resource, d.Action)
-	}
-	asked, ok := d.Rule.meets(scopes)
-	d.Resource, d.Action = asked.Resource, asked.Action
-	return ok
-}
-
 const preflightHeader = "access-control-request-method"
 
-// isPreflight tells a CORS preflight (Fetch, 3.2.2) from other OPTIONS requests.
+// isPreflight reports whether an OPTIONS request is a CORS preflight (Fetch, 3.2.2).
 func isPreflight(r *Request) bool {
 	if r.Method != "OPTIONS" {
 		return false
@@ -299,9 +352,9 @@ func (a *Authorizer) withinRate(d *Decision, t *trace) bool {
 	return true
 }
 
-// refusedPath denies a request whose path or host two parties could read
+// denyPath denies a request whose path or host two parties could read
 // differently.
-func refusedPath(fault PathFault, t *trace) Decision {
+func denyPath(fault PathFault, t *trace) Decision {
 	t.add("path", "refused", fault.Detail())
 	return Decision{Reason: ReasonPath, PathFault: fault}
 }

@@ -64,7 +64,7 @@ func get(path string, headers ...Header) *Request {
 	return &Request{Method: "GET", Host: "api.example.com", Path: path, Headers: headers, Peer: netip.MustParseAddr("192.0.2.1")}
 }
 
-func TestAKeyIsReadIntoWhatTheRequestBringsAndNowhereElse(t *testing.T) {
+func TestAuthorizer_ReadsTheKeyIntoTheRequestsScratch(t *testing.T) {
 	var known *keys
 	a, key := authorizer(t, func(_ *Config, _ *Record, k *keys) { known = k })
 	r := get("/orders", Header{Name: "x-api-key", Value: key})
@@ -77,6 +77,22 @@ func TestAKeyIsReadIntoWhatTheRequestBringsAndNowhereElse(t *testing.T) {
 	known.into = &Scratch{}
 	if d, err := a.Authenticate(t.Context(), NewSecret(key), netip.Addr{}); err != nil || !d.Allowed || known.into != nil {
 		t.Errorf("%+v, %v, into %p, want none", d, err, known.into)
+	}
+}
+
+func TestAuthenticate_KeyOfANetworkNeedsItsAddress(t *testing.T) {
+	a, key := authorizer(t, func(_ *Config, r *Record, _ *keys) {
+		r.AllowedCIDRs = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+	})
+	for addr, allowed := range map[netip.Addr]bool{
+		netip.MustParseAddr("192.0.2.7"):        true,
+		netip.MustParseAddr("::ffff:192.0.2.7"): true,
+		netip.MustParseAddr("198.51.100.1"):     false,
+		{}:                                      false,
+	} {
+		if d, err := a.Authenticate(t.Context(), NewSecret(key), addr); err != nil || d.Allowed != allowed || !allowed && d.Reason != ReasonNetwork {
+			t.Errorf("%v: got %+v, %v", addr, d, err)
+		}
 	}
 }
 
@@ -94,7 +110,7 @@ func wrongSecret(key string) string {
 	return string(body) + string(sum[:])
 }
 
-func TestEveryReasonIsReached(t *testing.T) {
+func TestAuthorizer_ReachesEveryReason(t *testing.T) {
 	h := func(name, value string) Header { return Header{Name: name, Value: value} }
 	for name, c := range map[string]struct {
 		edit func(*Config, *Record, *keys)
@@ -131,7 +147,7 @@ func TestEveryReasonIsReached(t *testing.T) {
 		"network holds": {func(_ *Config, r *Record, _ *keys) {
 			r.AllowedCIDRs = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
 		}, nil, ReasonGranted},
-		"fewer hops than told": {func(c *Config, r *Record, _ *keys) {
+		"fewer hops than configured": {func(c *Config, r *Record, _ *keys) {
 			c.ClientAddress = ClientAddress{2, "x-forwarded-for"}
 			r.AllowedCIDRs = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}
 		}, nil, ReasonNetwork},
@@ -187,7 +203,7 @@ func freshKey(t testing.TB) string {
 	return key.Reveal()
 }
 
-func TestAnUnansweredLookupIsAnErrorAndNeverADecision(t *testing.T) {
+func TestAuthorizer_UnansweredLookupIsAnError(t *testing.T) {
 	a, key := authorizer(t, func(_ *Config, _ *Record, k *keys) { k.err = errors.New("down") })
 	d, err := a.Check(t.Context(), get("/orders", Header{Name: "x-api-key", Value: key}))
 	if err == nil || d.Allowed {
@@ -198,7 +214,7 @@ func TestAnUnansweredLookupIsAnErrorAndNeverADecision(t *testing.T) {
 	}
 }
 
-func TestNobodyIsAllowedAfterTheDeadline(t *testing.T) {
+func TestAuthorizer_AllowsNothingAfterTheDeadline(t *testing.T) {
 	a, key := authorizer(t, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -207,7 +223,7 @@ func TestNobodyIsAllowedAfterTheDeadline(t *testing.T) {
 	}
 }
 
-func TestZeroDecisionDenies(t *testing.T) {
+func TestDecision_ZeroDenies(t *testing.T) {
 	var d Decision
 	if d.Allowed || d.Reason.Status() != 403 {
 		t.Fatal("the zero decision must deny")
@@ -222,7 +238,7 @@ func TestZeroDecisionDenies(t *testing.T) {
 	}
 }
 
-func TestClientAddressCountsTrustedHopsFromTheRight(t *testing.T) {
+func TestClientAddress_CountsTrustedHopsFromTheRight(t *testing.T) {
 	peer := netip.MustParseAddr("::ffff:192.0.2.9")
 	xff := func(values ...string) (hs []Header) {
 		for _, v := range values {

@@ -6,7 +6,7 @@ import (
 )
 
 // Change is one row of the change feed: that something which decisions rest on
-// has become Version. It tells what to read again, not what is there now.
+// has become Version. It names what to read again, not what is there now.
 type Change struct {
 	Version uint64
 	Kind    ChangeKind
@@ -15,11 +15,11 @@ type Change struct {
 	UserID  string // of the key, for ChangeKey
 	Role    string // name, for ChangeRole
 
-	// Place is where in the feed the change stands: its transaction in Postgres, its
+	// Place is the change's position in the feed: its transaction in Postgres, its
 	// version in SQLite (see [Snapshot]). 0 in a change that did not come from the feed.
 	Place uint64
 
-	// At is when the database wrote the change, in its own time: it tells how
+	// At is when the database wrote the change, in its own time: it shows how
 	// late a replica learned of it. Zero where that is not known.
 	At time.Time
 }
@@ -33,7 +33,7 @@ const (
 	ChangeRole
 )
 
-// NewKey is a key that is to be stored: its record and what proves it.
+// NewKey is a key that is to be stored: its record and what verifies it.
 type NewKey struct {
 	Record   Record
 	Verifier Verifier
@@ -85,7 +85,7 @@ type Idempotency struct {
 	At          time.Time
 }
 
-// AuditEntry tells who changed what. It stands in the same transaction as the
+// AuditEntry is one change and its actor. It is written in the same transaction as the
 // change. Detail never holds a key, secret or digest.
 type AuditEntry struct {
 	ID        string // UUIDv7

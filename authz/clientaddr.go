@@ -15,7 +15,7 @@ type ClientAddress struct {
 
 // Find returns the client's address. With n trusted hops it is the nth entry
 // from the right over all lines of the header: each trusted proxy appended one,
-// and whatever stands further left is the client's own word. Fewer than n
+// and an entry further left was written by the client. Fewer than n
 // entries, or something else than an address there, is ok false, which refuses
 // keys that are limited to networks.
 func (c ClientAddress) Find(peer netip.Addr, headers []Header) (addr netip.Addr, ok bool) {

@@ -10,7 +10,7 @@ import (
 // SourceKind says in which part of a request a credential is looked for.
 type SourceKind uint8
 
-// The places where a credential can stand. Nobody can configure the last three as
+// The places where a credential can be. The last three can't be configured as
 // a source; a key may be found there all the same.
 const (
 	SourceHeader SourceKind = iota + 1
@@ -55,7 +55,7 @@ func (s CredentialSource) String() string {
 	return text
 }
 
-// basic tells whether the source holds user and password, of which one is the key.
+// basic reports whether the source holds user and password, of which one is the key.
 func (s CredentialSource) basic() bool { return strings.EqualFold(s.Scheme, basicScheme) }
 
 // FoundCredential is a place in a request where a key of ours was seen. It never
@@ -74,17 +74,17 @@ type credentials struct {
 
 	count     int
 	value     string
-	ambiguous bool             // one line that may hold several, a damaged one, or a name that stands twice
+	ambiguous bool             // one line that may hold several, a damaged one, or a name that occurs twice
 	foreign   bool             // a source had a value that is none of ours
-	garbage   bool             // such a value where nobody else's has a place: without a scheme
+	garbage   bool             // such a value where only a key of this service can be: without a scheme
 	source    CredentialSource // that is looked at
 	found     []FoundCredential
 }
 
 // findCredentials looks in every source, not only until the first find: two
 // keys, the same one twice included, are refused (hazards: a gateway and
-// an upstream could each believe another one). So is a key under a name that
-// stands twice, whatever the other value is, since parties differ in which of
+// an upstream could each read another one). So is a key under a name that
+// occurs twice, whatever the other value is, since parties differ in which of
 // them counts.
 func (a *Authorizer) findCredentials(r *Request, query string) credentials {
 	c := credentials{request: r, format: a.Format, found: r.found[:0]}
@@ -206,7 +206,7 @@ func (r *Request) decodeBasic(encoded string) (user, password string, ok bool) {
 	return user, password, true
 }
 
-// mayHold tells whether a value that may be of several lines, or lacks bytes, may
+// mayHold reports whether a value that may be of several lines, or lacks bytes, may
 // have held a key of ours, under whichever scheme.
 func (c *credentials) mayHold(value string) bool {
 	for _, head := range c.format.heads {
@@ -229,7 +229,7 @@ func (c *credentials) mayHold(value string) bool {
 	return c.format.holdsInBasic(value)
 }
 
-// joinedOrDamaged tells whether a value may be of several lines (",", which Envoy
+// joinedOrDamaged reports whether a value may be of several lines (",", which Envoy
 // joins those of authorization with, raw ones too), or lacks bytes that are not
 // UTF-8 ("!" in a sanitised one).
 func joinedOrDamaged(value string, sanitised bool) bool {
@@ -241,7 +241,7 @@ func joinedOrDamaged(value string, sanitised bool) bool {
 	return false
 }
 
-// mentionsScheme tells whether one of the comma-separated parts of a joined
+// mentionsScheme reports whether one of the comma-separated parts of a joined
 // header begins with the scheme.
 func mentionsScheme(value, scheme string) bool {
 	for part := range strings.SplitSeq(value, ",") {
@@ -253,7 +253,7 @@ func mentionsScheme(value, scheme string) bool {
 	return false
 }
 
-// query returns how often the parameter stands there.
+// query returns how often the parameter occurs.
 func (c *credentials) query(name, query string) (values int) {
 	for pair := range strings.SplitSeq(query, "&") {
 		key, value, _ := strings.Cut(pair, "=")
@@ -268,7 +268,7 @@ func (c *credentials) query(name, query string) (values int) {
 	return values
 }
 
-// cookie returns how often the cookie stands in a line.
+// cookie returns how often the cookie occurs in a line.
 func (c *credentials) cookie(name string, h *Header) (values int) {
 	for pair := range strings.SplitSeq(h.Value, ";") {
 		key, value, ok := strings.Cut(strings.Trim(pair, " \t"), "=")

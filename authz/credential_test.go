@@ -119,9 +119,9 @@ func TestCredentials_OnlyOursCount(t *testing.T) {
 	}
 }
 
-// TestCredentials_ATrialLetsForeignTokensThrough, and nothing that stands where a
+// TestCredentials_ShadowModeLetsForeignTokensThrough, and nothing that is where a
 // key of ours belongs.
-func TestCredentials_ATrialLetsForeignTokensThrough(t *testing.T) {
+func TestCredentials_ShadowModeLetsForeignTokensThrough(t *testing.T) {
 	a, key := authorizer(t, func(c *Config, r *Record, k *keys) {
 		allSources(c, r, k)
 		c.ShadowUntil = testNow.Add(time.Hour)

@@ -12,11 +12,11 @@ type Decision struct {
 	Allowed bool
 	Reason  Reason
 	// Shadow is the reason for which the request would have been denied, were it
-	// not for a trial (shadow mode); else ReasonUnspecified. Where it is
+	// not for shadow mode; else ReasonUnspecified. Where it is
 	// ReasonMissing there is no Record, as on an anonymous route.
 	Shadow Reason
 
-	// Record is the key, known only once its secret was proved: nil on
+	// Record is the key, set only once its secret was verified: nil on
 	// anonymous routes and for unknown keys, wrong secrets and bad formats.
 	Record *Record
 	Scopes Scopes // own scopes and those of the roles; set with Record when allowed
@@ -33,7 +33,7 @@ type Decision struct {
 	// request's, since that one was repaired before it was judged; else "".
 	Target string
 
-	// Credentials tells where keys of ours were seen, so that an adapter can
+	// Credentials names where keys were found, so that an adapter can
 	// remove them; on anonymous routes too. Of an allowed request it names every
 	// place that holds a whole key, unless keys are forwarded.
 	Credentials []FoundCredential
@@ -42,7 +42,7 @@ type Decision struct {
 	Exposed CredentialSource
 
 	Layer      Layer         // which layer knew the key
-	Limit      Limit         // how the key stands with its rate, where the service holds it
+	Limit      Limit         // what is left of the key's rate, where the service enforces it
 	RetryAfter time.Duration // for ReasonThrottled
 }
 
@@ -80,7 +80,7 @@ func (l Layer) String() string {
 	}
 }
 
-// Hit tells whether a cache knew the key.
+// Hit reports whether a cache knew the key.
 func (l Layer) Hit() bool { return l == LayerLocal || l == LayerRedis }
 
 // Entry is what a Validator knows of a prefix. A nil Record means that there is
@@ -97,8 +97,8 @@ type Entry struct {
 type Validator interface {
 	// Lookup finds the key with this prefix. No such key is a nil Record, not
 	// an error; ErrThrottled says that look-ups of unknown keys are over their
-	// limit; any other error means that nobody could be asked. The Entry may
-	// stand in into; where that is nil, in memory that nobody else writes to.
+	// limit; any other error means that no store could answer. The Entry may
+	// be in the Scratch; where that is nil, in memory that is not written to any more.
 	Lookup(ctx context.Context, prefix string, into *Scratch) (Entry, error)
 	// RoleScopes returns the scopes of all roles of the record together. A role
 	// that does not exist grants nothing. need says what they are wanted for, so
@@ -107,10 +107,10 @@ type Validator interface {
 }
 
 // Scratch is memory for one look-up at a time, so that it costs no allocation.
-// The zero Scratch is ready. Whoever made it owns it: it may be used again once
-// nobody holds anything any more of what was read into it, be it a single text.
+// The zero Scratch is ready. Its maker owns it, and may use it again once nothing that was
+// read into it is in use any more, be it a single text.
 type Scratch struct {
-	Held any // the Validator's; nobody else looks at it
+	Held any // the Validator's own
 }
 
 // Need is what a request needs of a key.
@@ -124,7 +124,7 @@ type Need struct {
 // ErrThrottled is a Validator's word for "too many unknown keys just now".
 var ErrThrottled = errors.New("too many look-ups of unknown keys")
 
-// UsageRecorder is told of every allowed use of a key. It must not block.
+// UsageRecorder receives every allowed use of a key. It must not block.
 type UsageRecorder interface {
 	Used(keyID string, at time.Time)
 }

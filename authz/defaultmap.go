@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// MethodAction is the action that a method stands for where none is named, or
-// "" where it stands for none.
+// MethodAction is the action that a method means where none is named, or
+// "" where it means none.
 func MethodAction(method string) string {
 	switch method {
 	case "GET", "HEAD":
@@ -37,7 +37,7 @@ const VersionPlaceholder = "{version}"
 type DefaultMap struct{ strip [][]string }
 
 // NewDefaultMap takes prefixes such as "/api" and "/{version}": whole literal
-// segments as they stand in a decoded path, and [VersionPlaceholder]. They are
+// segments as they are in a decoded path, and [VersionPlaceholder]. They are
 // stripped in the given order, each at most once. Every invalid prefix is
 // reported.
 func NewDefaultMap(stripPrefixes []string) (*DefaultMap, error) {
@@ -77,7 +77,7 @@ func stripPrefix(prefix string) ([]string, error) {
 	return segments, nil
 }
 
-// Target returns what the request asks for; ok is false for methods that stand
+// Target returns what the request asks for; ok is false for methods that mean
 // for no action, for an empty or ambiguous segment, for the reserved resource,
 // and for a gRPC call behind a prefix.
 //

@@ -1,4 +1,4 @@
-// Package authz is the domain: what an API key is, how it is proved, what a
+// Package authz is the domain: what an API key is, how it is verified, what a
 // request asks for, and whether the key may have it.
 //
 // A request's way through the package is [Authorizer.Check]: canonical path

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// A whole key of ours never goes further than the gateway, wherever in a request
-// its client put it: whoever reads an upstream's logs could use it. A place from
+// A whole key never goes further than the gateway, wherever in a request its client put
+// it: a reader of an upstream's logs could use it. A place from
 // which the gateway removes it is added to Decision.Credentials; a request with a
 // key in any other place is refused. Config.ForwardCredential turns both off.
 
@@ -19,13 +19,13 @@ func (a *Authorizer) withoutKeys(r *Request, d *Decision, t *trace) {
 	path, query, _ := strings.Cut(r.Path, "?")
 	switch {
 	case a.Format.Holds(path):
-		a.exposed(CredentialSource{Kind: SourcePath}, d, t)
+		a.denyExposed(CredentialSource{Kind: SourcePath}, d, t)
 		return
 	case a.Format.Holds(r.Method):
-		a.exposed(CredentialSource{Kind: SourceMethod}, d, t)
+		a.denyExposed(CredentialSource{Kind: SourceMethod}, d, t)
 		return
 	case a.Format.Holds(r.Host):
-		a.exposed(CredentialSource{Kind: SourceHost}, d, t)
+		a.denyExposed(CredentialSource{Kind: SourceHost}, d, t)
 		return
 	}
 	found := d.Credentials
@@ -36,7 +36,7 @@ func (a *Authorizer) withoutKeys(r *Request, d *Decision, t *trace) {
 	if a.Format.Holds(query) {
 		found = append(found, FoundCredential{Source: CredentialSource{Kind: SourceQuery}})
 		if r.PathFixed && a.strayIn(query, "&", SourceQuery) {
-			a.exposed(CredentialSource{Kind: SourceQuery}, d, t)
+			a.denyExposed(CredentialSource{Kind: SourceQuery}, d, t)
 			return
 		}
 	}
@@ -51,7 +51,7 @@ func (a *Authorizer) withoutKeys(r *Request, d *Decision, t *trace) {
 			s = CredentialSource{Kind: SourceCookie}
 		}
 		if r.HeadersFixed && a.strayLine(r, h) {
-			a.exposed(s, d, t)
+			a.denyExposed(s, d, t)
 			return
 		}
 		if s.Kind == SourceCookie && cookies {
@@ -63,8 +63,8 @@ func (a *Authorizer) withoutKeys(r *Request, d *Decision, t *trace) {
 	d.Credentials, r.found = found, found
 }
 
-// strayLine tells whether a header that holds a key is none that keys are
-// configured to stand in, and none that the gateway strips by itself.
+// strayLine reports whether a header that holds a key is none that keys are
+// configured to be in, and none that the gateway strips by itself.
 func (a *Authorizer) strayLine(r *Request, h *Header) bool {
 	if h.Name == "cookie" {
 		return a.strayIn(h.Value, ";", SourceCookie)
@@ -72,7 +72,7 @@ func (a *Authorizer) strayLine(r *Request, h *Header) bool {
 	return !slices.Contains(r.Stripped, h.Name) && !a.isSource(SourceHeader, h.Name)
 }
 
-// strayIn tells whether one of the parameters or cookies holds a key that is not
+// strayIn reports whether one of the parameters or cookies holds a key that is not
 // configured as a place for one.
 func (a *Authorizer) strayIn(pairs, separator string, kind SourceKind) bool {
 	for pair := range strings.SplitSeq(pairs, separator) {
@@ -90,14 +90,14 @@ func (a *Authorizer) isSource(kind SourceKind, name string) bool {
 	})
 }
 
-// exposed refuses a request that was allowed.
-func (a *Authorizer) exposed(at CredentialSource, d *Decision, t *trace) {
+// denyExposed refuses a request that was allowed.
+func (a *Authorizer) denyExposed(at CredentialSource, d *Decision, t *trace) {
 	if t != nil {
 		t.add("credential", "exposed", at.String()+" holds a key, and the gateway can't remove it from there: send keys where one is looked for, or have the gateway strip it before it asks")
 	}
 	d.Allowed, d.Reason, d.Shadow, d.Exposed = false, ReasonForwarding, ReasonUnspecified, at
 }
 
-// HeaderHolds tells whether a header's value holds a whole key of ours, so that
+// HeaderHolds reports whether a header's value holds a whole key of ours, so that
 // an adapter may not leave it out of a Request.
 func (a *Authorizer) HeaderHolds(value string) bool { return a.Format.HeaderHolds(value) }

@@ -42,7 +42,7 @@ func (s Snapshot) Covers(other Snapshot) bool {
 }
 
 // FeedCursor is a place in the change feed. Only the database that gave it can read
-// it; the zero FeedCursor stands before the first change.
+// it; the zero FeedCursor is before the first change.
 type FeedCursor struct {
 	Seen Snapshot // what was read completely
 	// Target is the state that a read of several pages brings the reader to. It stays
@@ -70,7 +70,7 @@ type FeedPage struct {
 	Changes  []Change
 	Next     FeedCursor // Partial: there are more pages
 	// Version is how far versions have come; 0 where that is not known. One that
-	// is lower than before in the same epoch tells that they began again from
+	// is lower than before in the same epoch shows that they began again from
 	// somewhere before, so that the epoch has to end.
 	Version uint64
 	Why     string // the epoch began, for the log; "" where nothing is known of it
@@ -81,7 +81,7 @@ type FeedPage struct {
 // the changes that were made before.
 type FeedStart struct {
 	FeedPage
-	// Past reads the changes of the window before Next, for whoever is about to use
+	// Past reads the changes of the window before Next, for a reader that is about to use
 	// what others have cached meanwhile.
 	Past FeedCursor
 }

@@ -22,7 +22,7 @@ func testFormat(t testing.TB) *KeyFormat {
 	return f
 }
 
-func TestGeneratedKeyParsesAndNamesItsPrefix(t *testing.T) {
+func TestKeyFormat_GeneratedKeyParses(t *testing.T) {
 	f := testFormat(t)
 	for range 1000 {
 		key, prefix, err := f.Generate("live", rand.Reader)
@@ -36,7 +36,7 @@ func TestGeneratedKeyParsesAndNamesItsPrefix(t *testing.T) {
 	}
 }
 
-func TestAnyChangedByteMakesAKeyMalformed(t *testing.T) {
+func TestKeyFormat_AnyChangedByteIsMalformed(t *testing.T) {
 	f := testFormat(t)
 	key, _, err := f.Generate("test", rand.Reader)
 	if err != nil {
@@ -60,7 +60,7 @@ func TestAnyChangedByteMakesAKeyMalformed(t *testing.T) {
 	}
 }
 
-func TestKeyFormatNamesEveryProblem(t *testing.T) {
+func TestKeyFormat_ReportsEveryProblem(t *testing.T) {
 	_, err := NewKeyFormat(KeyFormatConfig{Brand: "A b", Environments: []string{"live", "live", "9"}})
 	if err == nil || strings.Count(err.Error(), "\n") != 2 {
 		t.Fatalf("want three problems, got %v", err)
@@ -73,7 +73,7 @@ type hidden struct {
 	digest Digest
 }
 
-func TestSecretsCannotBePrinted(t *testing.T) {
+func TestSecret_CannotBePrinted(t *testing.T) {
 	const text = "hunter2hunter2hunter2"
 	sum := sha256.Sum256([]byte(text))
 	values := []any{NewSecret(text), NewDigest(sum), hidden{NewSecret(text), NewDigest(sum)},
@@ -116,7 +116,7 @@ func testPeppers(t testing.TB, fills ...byte) *Peppers {
 	return set
 }
 
-func TestDigestIsHMACOfTheWholeKey(t *testing.T) {
+func TestPeppers_DigestIsHMACOfTheWholeKey(t *testing.T) {
 	const key = "ak_live_x"
 	m := hmac.New(sha256.New, bytes.Repeat([]byte{1}, 32))
 	m.Write([]byte(key))
@@ -126,12 +126,12 @@ func TestDigestIsHMACOfTheWholeKey(t *testing.T) {
 	}
 }
 
-func TestProveHoldsOverPepperRotation(t *testing.T) {
+func TestPeppers_VerifyAcrossRotation(t *testing.T) {
 	key := NewSecret("ak_live_some_key")
 	none, old, both, other := testPeppers(t), testPeppers(t, 1), testPeppers(t, 2, 1), testPeppers(t, 3)
 	for name, c := range map[string]struct {
-		made, proves *Peppers
-		want         bool
+		made, verifies *Peppers
+		want           bool
 	}{
 		"plain under plain":        {none, none, true},
 		"plain after a pepper":     {none, old, true},
@@ -140,19 +140,19 @@ func TestProveHoldsOverPepperRotation(t *testing.T) {
 		"pepper gone to none":      {old, none, false},
 		"new pepper before its at": {both, old, false},
 	} {
-		if got := c.proves.Prove(c.made.Verifier(key), key); got != c.want {
-			t.Errorf("%s: proved %v, want %v", name, got, c.want)
+		if got := c.verifies.Verify(c.made.Verifier(key), key); got != c.want {
+			t.Errorf("%s: verified %v, want %v", name, got, c.want)
 		}
 	}
-	if old.Prove(old.Verifier(key), NewSecret("ak_live_some_kez")) {
-		t.Error("another key was proved")
+	if old.Verify(old.Verifier(key), NewSecret("ak_live_some_kez")) {
+		t.Error("another key was verified")
 	}
 	if both.Current(old.Verifier(key)) || !both.Current(both.Verifier(key)) {
-		t.Error("Current must tell which verifiers are to be made anew")
+		t.Error("Current must report which verifiers are to be made anew")
 	}
 }
 
-// TestPeppers_RequiredRejectEveryOtherDigest: whatever somebody who can write to
+// TestPeppers_RequiredRejectEveryOtherDigest: whatever an attacker that can write to
 // the database puts there for a key that he has.
 func TestPeppers_RequiredRejectEveryOtherDigest(t *testing.T) {
 	key, other := NewSecret("ak_live_some_key"), NewSecret("ak_live_another")
@@ -165,7 +165,7 @@ func TestPeppers_RequiredRejectEveryOtherDigest(t *testing.T) {
 	id := required.IDs()[0]
 	for name, c := range map[string]struct {
 		v       Verifier
-		rejects bool // told to the operator: the others are wrong secrets
+		rejects bool // reported to the operator: the others are wrong secrets
 	}{
 		"plain SHA-256":                 {plain.Verifier(key), true},
 		"plain under a pepper's id":     {Verifier{Alg: HashHMACSHA256, PepperID: id, Digest: digest}, false},
@@ -179,33 +179,33 @@ func TestPeppers_RequiredRejectEveryOtherDigest(t *testing.T) {
 		"a known pepper and no digest":  {Verifier{Alg: HashHMACSHA256, PepperID: id}, false},
 		"no algorithm, and the decoy's": {Verifier{Digest: required.decoy.Digest}, false},
 	} {
-		if required.Prove(c.v, key) || required.Rejects(c.v) != c.rejects {
-			t.Errorf("%s: verified %v, rejected %v; want it rejected: %v", name, required.Prove(c.v, key), required.Rejects(c.v), c.rejects)
+		if required.Verify(c.v, key) || required.Rejects(c.v) != c.rejects {
+			t.Errorf("%s: verified %v, rejected %v; want it rejected: %v", name, required.Verify(c.v, key), required.Rejects(c.v), c.rejects)
 		}
 	}
 	for _, made := range []*Peppers{testPeppers(t, 1), testPeppers(t, 2)} {
-		if v := made.Verifier(key); !required.Prove(v, key) || required.Rejects(v) {
+		if v := made.Verifier(key); !required.Verify(v, key) || required.Rejects(v) {
 			t.Error("a digest under a known pepper was rejected")
 		}
 	}
 	if _, err := plain.Required(); err == nil {
 		t.Error("no pepper was required")
 	}
-	if !testPeppers(t, 1).Prove(plain.Verifier(key), key) {
+	if !testPeppers(t, 1).Verify(plain.Verifier(key), key) {
 		t.Error("a plain digest counts until peppers are required")
 	}
 }
 
-// TestCheck_RejectedDigestLooksLikeAWrongSecretAndIsTold: only for a decision,
+// TestCheck_RejectedDigestLooksLikeAWrongSecretAndIsReported: only for a decision,
 // and never for an explanation.
-func TestCheck_RejectedDigestLooksLikeAWrongSecretAndIsTold(t *testing.T) {
-	var told []string
+func TestCheck_RejectedDigestLooksLikeAWrongSecretAndIsReported(t *testing.T) {
+	var reported []string
 	a, key := authorizer(t, func(c *Config, _ *Record, _ *keys) {
 		required, err := testPeppers(t, 9).Required()
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.Peppers, c.Unpeppered = required, func(prefix string) { told = append(told, prefix) }
+		c.Peppers, c.Unpeppered = required, func(prefix string) { reported = append(reported, prefix) }
 	})
 	req := get("/orders", Header{Name: "x-api-key", Value: key})
 	d, err := a.Check(t.Context(), req)
@@ -216,28 +216,28 @@ func TestCheck_RejectedDigestLooksLikeAWrongSecretAndIsTold(t *testing.T) {
 	if err != nil || !strings.Contains(steps[len(steps)-1].Outcome, "keys.require_pepper") {
 		t.Errorf("explained as %+v, %v", steps, err)
 	}
-	if len(told) != 1 || !strings.HasPrefix(key, told[0]) || told[0] == key {
-		t.Errorf("told of %q", told)
+	if len(reported) != 1 || !strings.HasPrefix(key, reported[0]) || reported[0] == key {
+		t.Errorf("reported %q", reported)
 	}
 }
 
-func TestStoredDigestNeverAuthenticates(t *testing.T) {
+func TestPeppers_StoredDigestNeverVerifies(t *testing.T) {
 	for _, set := range []*Peppers{testPeppers(t), testPeppers(t, 1)} {
 		v := set.Verifier(NewSecret("ak_live_some_key"))
 		d, _ := v.Digest.Bytes()
 		for _, presented := range []string{string(d[:]), hex.EncodeToString(d[:]), strings.ToUpper(hex.EncodeToString(d[:])), ""} {
-			if set.Prove(v, NewSecret(presented)) || set.Prove(Verifier{}, NewSecret(presented)) {
+			if set.Verify(v, NewSecret(presented)) || set.Verify(Verifier{}, NewSecret(presented)) {
 				t.Error("a digest, or nothing, was taken for a key")
 			}
 		}
 	}
 	var zero [32]byte
-	if testPeppers(t).Prove(Verifier{Alg: "md5", Digest: NewDigest(zero)}, NewSecret("x")) {
-		t.Error("an unknown algorithm proved")
+	if testPeppers(t).Verify(Verifier{Alg: "md5", Digest: NewDigest(zero)}, NewSecret("x")) {
+		t.Error("an unknown algorithm verified")
 	}
 }
 
-func TestParsingAndProvingAllocateNothing(t *testing.T) {
+func TestPeppers_ParsingAndVerifyingAllocatesNothing(t *testing.T) {
 	f, set := testFormat(t), testPeppers(t, 1)
 	key, _, err := f.Generate("live", rand.Reader)
 	if err != nil {
@@ -245,8 +245,8 @@ func TestParsingAndProvingAllocateNothing(t *testing.T) {
 	}
 	v := set.Verifier(key)
 	if n := testing.AllocsPerRun(100, func() {
-		if _, ok := f.Parse(key); !ok || !set.Prove(v, key) {
-			t.Fatal("not proved")
+		if _, ok := f.Parse(key); !ok || !set.Verify(v, key) {
+			t.Fatal("not verified")
 		}
 	}); n != 0 {
 		t.Errorf("%v allocations", n)

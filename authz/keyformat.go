@@ -30,7 +30,7 @@ type KeyFormatConfig struct {
 }
 
 // KeyFormat makes and reads keys of the form
-// ak_live_<8 base62 id>_<32 base62 secret><6 base62 CRC-32>. The checksum tells
+// ak_live_<8 base62 id>_<32 base62 secret><6 base62 CRC-32>. The checksum shows
 // a truncated or mistyped key, and most forgeries, from a real one without any
 // look-up; it is no proof. A KeyFormat is immutable.
 type KeyFormat struct {
@@ -65,7 +65,7 @@ func NewKeyFormat(c KeyFormatConfig) (*KeyFormat, error) {
 		case !keyWord.MatchString(e):
 			problems = append(problems, fmt.Errorf("key environment %q: write 1 to 16 lower-case letters and digits, a letter first", e))
 		case seen[e]:
-			problems = append(problems, fmt.Errorf("key environment %q stands twice: remove one", e))
+			problems = append(problems, fmt.Errorf("key environment %q occurs twice: remove one", e))
 		}
 		seen[e] = true
 		f.environments = append(f.environments, e)
@@ -161,7 +161,7 @@ func (f *KeyFormat) Parse(key Secret) (p ParsedKey, ok bool) {
 	return ParsedKey{}, false
 }
 
-// ValidPrefix tells whether prefix is of the form "ak_live_4fJ9xQ2b".
+// ValidPrefix reports whether prefix is of the form "ak_live_4fJ9xQ2b".
 func (f *KeyFormat) ValidPrefix(prefix string) bool {
 	for _, head := range f.heads {
 		if len(prefix) == len(head)+keyIDLength && prefix[:len(head)] == head {
@@ -171,7 +171,7 @@ func (f *KeyFormat) ValidPrefix(prefix string) bool {
 	return false
 }
 
-// Mentions tells whether a text begins as keys of an environment do: a key of ours,
+// Mentions reports whether a text begins as keys of an environment do: a key of ours,
 // be it cut or mistyped.
 func (f *KeyFormat) Mentions(value string) bool {
 	for _, head := range f.heads {

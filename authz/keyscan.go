@@ -10,7 +10,7 @@ import (
 // 16 characters each.
 const maxKeyLength = 16 + 1 + 16 + 1 + keyTailLength
 
-// Holds tells whether a whole key of ours is anywhere in a text: head, length,
+// Holds reports whether a whole key of ours is anywhere in a text: head, length,
 // alphabet and checksum are as [KeyFormat.Parse] wants them, whatever is before
 // and behind it. Any of its characters may be percent-encoded, and that encoded
 // again. Its time grows with the text alone: what does not begin like a key costs a
@@ -35,7 +35,7 @@ func (f *KeyFormat) Holds(text string) bool {
 	return false
 }
 
-// encodesEncoding tells whether a text may have a percent-encoding once it is
+// encodesEncoding reports whether a text may have a percent-encoding once it is
 // decoded: it has an encoded "%", or one without two hexadecimal digits, which may
 // be encoded.
 func encodesEncoding(text string) bool {
@@ -73,7 +73,7 @@ func (f *KeyFormat) holdsOnce(text string) bool {
 	return false
 }
 
-// mayBeginEncoded tells whether two hexadecimal digits are a character of the
+// mayBeginEncoded reports whether two hexadecimal digits are a character of the
 // stem, or a "%" that more digits follow. Nearly all that a text encodes is
 // neither.
 func (f *KeyFormat) mayBeginEncoded(high, low byte) bool {
@@ -98,7 +98,7 @@ func (f *KeyFormat) HeaderHolds(value string) bool {
 	return len(value) >= f.shortest && (f.Holds(value) || f.holdsInBasic(value))
 }
 
-// encodedStemAt tells whether the character that text[i:] encodes is the first
+// encodedStemAt reports whether the character that text[i:] encodes is the first
 // encoded one of a key, and is within its stem. Where the stem is plain, Holds
 // finds the key by it.
 func (f *KeyFormat) encodedStemAt(text string, i int) bool {
@@ -114,7 +114,7 @@ func (f *KeyFormat) encodedStemAt(text string, i int) bool {
 	return false
 }
 
-// keyAt tells whether text begins with a whole key.
+// keyAt reports whether text begins with a whole key.
 func (f *KeyFormat) keyAt(text string) bool {
 	for _, head := range f.heads {
 		if f.keyWithHeadAt(text, head) {
@@ -163,7 +163,7 @@ func crc32OnStack(b []byte) uint32 {
 }
 
 // decodedByte returns the character that a text begins with and the length of
-// what stands for it: 1 for a plain one, 3 for "%61", 5 for "%2561" and so on.
+// what encodes it: 1 for a plain one, 3 for "%61", 5 for "%2561" and so on.
 // The text is not empty.
 func decodedByte(text string) (b byte, length int) {
 	b, length = text[0], 1
@@ -207,7 +207,7 @@ func (f *KeyFormat) holdsInBasic(value string) bool {
 
 const basicScheme = "basic"
 
-// isBasic tells whether a value is of the scheme Basic, by whatever character
+// isBasic reports whether a value is of the scheme Basic, by whatever character
 // the rest is set off.
 func isBasic(value string) bool {
 	return len(value) > len(basicScheme) && strings.EqualFold(value[:len(basicScheme)], basicScheme)

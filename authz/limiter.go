@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Limit is how a key stands with its rate. The zero Limit: it has none.
+// Limit is what is left of a key's rate. The zero Limit: it has no rate.
 type Limit struct {
 	Rate      Rate
 	Remaining int           // requests that would pass now, on this replica
@@ -46,9 +46,9 @@ type limiterShard struct {
 	cells map[string]*atomic.Int64 // by family: when its budget would be whole again, from start
 }
 
-// NewLimiter makes one for so many keys; replicas tells how many live. Of more
+// NewLimiter makes one for so many keys; replicas returns how many live. Of more
 // keys than that in use at once, some begin anew: their rates are then exceeded,
-// and nobody is refused wrongly.
+// and no request is refused wrongly.
 func NewLimiter(keys int, replicas func() int, now func() time.Time) *Limiter {
 	l := &Limiter{replicas: replicas, now: now, start: now(), seed: maphash.MakeSeed(), most: max(keys/limiterShards, 1)}
 	for i := range l.shards {

@@ -22,7 +22,7 @@ func passed(l *Limiter, family string, rate Rate, tries int) (n int) {
 	return n
 }
 
-func TestARateIsACountAtOnceRefilledEvenly(t *testing.T) {
+func TestLimiter_RefillsEvenly(t *testing.T) {
 	for _, c := range []struct {
 		rate            string
 		replicas        int
@@ -52,7 +52,7 @@ func TestARateIsACountAtOnceRefilledEvenly(t *testing.T) {
 	}
 }
 
-func TestARefusalSaysWhenToComeBack(t *testing.T) {
+func TestLimiter_RefusalReturnsRetryTime(t *testing.T) {
 	l, clock := testLimiter(100, 1)
 	rate := Rate{Count: 5, Per: time.Minute}
 	for want := 4; want >= 0; want-- {
@@ -77,7 +77,7 @@ func TestARefusalSaysWhenToComeBack(t *testing.T) {
 	}
 }
 
-func TestAChangedRateHoldsFromTheNextRequest(t *testing.T) {
+func TestLimiter_ChangedRateCountsFromTheNextRequest(t *testing.T) {
 	l, clock := testLimiter(100, 1)
 	slow, fast := Rate{Count: 5, Per: 24 * time.Hour}, Rate{Count: 100, Per: time.Second}
 	passed(l, "f", slow, 10)
@@ -93,12 +93,12 @@ func TestAChangedRateHoldsFromTheNextRequest(t *testing.T) {
 	}
 }
 
-func TestALimiterIsBoundedAndExactUnderConcurrency(t *testing.T) {
+func TestLimiter_IsBoundedAndExactUnderConcurrency(t *testing.T) {
 	l, clock := testLimiter(limiterShards, 1)
 	rate := Rate{Count: 1, Per: time.Second}
 	for i := range 10_000 {
 		if passed(l, fmt.Sprint(i), rate, 1) != 1 {
-			t.Fatal("a key was refused for want of room")
+			t.Fatal("a key was refused for want of memory")
 		}
 		clock.Add(1)
 	}
@@ -121,7 +121,7 @@ func TestALimiterIsBoundedAndExactUnderConcurrency(t *testing.T) {
 	}
 }
 
-func TestAKnownKeysLimitCostsNoAllocation(t *testing.T) {
+func TestLimiter_KnownKeyAllocatesNothing(t *testing.T) {
 	l, _ := testLimiter(100, 1)
 	rate := Rate{Count: 1000, Per: time.Second}
 	l.take("f", rate, false)
@@ -130,8 +130,8 @@ func TestAKnownKeysLimitCostsNoAllocation(t *testing.T) {
 	}
 }
 
-// TestOnlyWhatWouldPassIsCounted: through the authorizer, by family.
-func TestOnlyWhatWouldPassIsCounted(t *testing.T) {
+// TestLimiter_CountsOnlyAllowedRequests: through the authorizer, by family.
+func TestLimiter_CountsOnlyAllowedRequests(t *testing.T) {
 	l, _ := testLimiter(100, 1)
 	a, key := authorizer(t, func(c *Config, r *Record, _ *keys) {
 		c.Limiter = l

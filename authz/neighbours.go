@@ -97,17 +97,17 @@ func (r *Rule) strength() strength {
 	return asksScope
 }
 
-// ownMethods stand for a rule that is for all of them.
+// ownMethods are tried for a rule that is for all of them.
 var ownMethods = []string{"GET", "POST", "PUT", "DELETE"}
 
-// otherMethods are tried beside a rule for one method: those that stand for an
-// action, and one that stands for none.
+// otherMethods are tried beside a rule for one method: those that mean an
+// action, and one that means none.
 var otherMethods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 // Of returns the neighbours of one of the table's rules that are decided by less
 // than the rule asks for: by the default mapping, unless its scope covers that of
-// the rule; by any valid key; by no key. An action that the rule's method stands
-// for is taken to go with the method. There are a few dozen at most, in a stable
+// the rule; by any valid key; by no key. An action that the rule's method means
+// is taken to go with the method. There are a few dozen at most, in a stable
 // order.
 func (n *Neighbours) Of(r *Rule) (weaker []Neighbour) {
 	if r.strength() == asksNothing || n.fallback == DefaultRouteDeny && n.weakest >= r.strength() {
@@ -233,7 +233,7 @@ func (n *Neighbours) weaker(r *Rule, base *Captures, method, host, path string) 
 func (r *Rule) covered(base *Captures, method, resource, action string) bool {
 	alternatives := r.AnyOf
 	if alternatives == nil {
-		asked, _, ok := r.Target("GET", base) // of a method that stands for an action
+		asked, _, ok := r.Target("GET", base) // of a method that means an action
 		if !ok {
 			return false
 		}

@@ -145,11 +145,11 @@ func TestNeighbours_AreReallyDecidedSo(t *testing.T) {
 			t.Errorf("%q is not canonical", n.Path)
 		}
 		var d Decision
-		target := a.route(&Request{Method: n.Method}, n.Host, n.Path, &d, nil)
+		access := a.access(&Request{Method: n.Method}, n.Host, n.Path, &d, nil)
 		switch {
-		case n.Rule != nil && (d.Rule != n.Rule || target != targetAnonymous),
-			n.Rule == nil && (target != targetScoped || d.Resource+":"+d.Action != n.Asks):
-			t.Errorf("%+v is decided by %v %v %s:%s", n, d.Rule, target, d.Resource, d.Action)
+		case n.Rule != nil && (d.Rule != n.Rule || access != AccessAnonymous),
+			n.Rule == nil && (access != AccessScoped || d.Resource+":"+d.Action != n.Asks):
+			t.Errorf("%+v is decided by %v %v %s:%s", n, d.Rule, access, d.Resource, d.Action)
 		}
 	}
 }

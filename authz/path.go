@@ -15,7 +15,7 @@ const (
 // PathPolicy says which request targets are judged. The zero PathPolicy is the
 // strict one.
 type PathPolicy struct {
-	// Repair is for operators who can't set the gateway's normalisation: needless
+	// Repair is for operators that can't set the gateway's normalisation: needless
 	// encodings are undone, "\" becomes "/", dot segments are resolved, then
 	// slashes merged, as Envoy does. What needs no repair stays as it was sent.
 	Repair bool

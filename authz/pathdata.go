@@ -102,11 +102,11 @@ func decodeOnce(text string) (string, PathFault) {
 	return b.String(), fault
 }
 
-// hiddenSlash stands for a "/" that a segment holds once it is decoded. No path and
+// hiddenSlash replaces a "/" that a segment holds once it is decoded. No path and
 // no rule has this byte otherwise.
 const hiddenSlash = '\x01'
 
-// anySegmentReading tells whether f is true for one of the paths that servers make
+// anySegmentReading reports whether f is true for one of the paths that servers make
 // of a marked one that divide it first, and then look at single segments: with
 // parameters or without, decoded once or over and over, with empty segments or
 // without.
@@ -158,7 +158,7 @@ func readSegments(marked string, read func(segment string) string, decodings int
 	return all.String(), some.String()
 }
 
-// anyReading tells whether f is true for one of the paths that a server could
+// anyReading reports whether f is true for one of the paths that a server could
 // make of raw: decoded once or over and over, whole or ended at "?" or "#", divided
 // at "\" too or not, with parameters or without, with slashes merged or not, with a
 // slash at its end or not.
@@ -202,7 +202,7 @@ func eachSegment(path string, read func(segment string) string) string {
 
 func isSlash(r rune) bool { return r == '/' || r == '\\' }
 
-// before returns what stands before the first of the characters.
+// before returns what comes before the first of the characters.
 func before(s, chars string) string {
 	if i := strings.IndexAny(s, chars); i >= 0 {
 		return s[:i]

@@ -29,7 +29,7 @@ const (
 
 const (
 	encodedHint = " Send the path without it. The operator's setting for paths in which it is data: encoded: allow on the rule (whose resource then holds no wildcard), or paths.encoded where no rule matches."
-	repairHint  = " Send the path that it stands for. The operator's settings: the gateway's path normalisation, or paths.repair."
+	repairHint  = " Send the path that it means. The operator's settings: the gateway's path normalisation, or paths.repair."
 )
 
 var pathFaults = [pathFaultCount]struct{ name, detail string }{
@@ -39,10 +39,10 @@ var pathFaults = [pathFaultCount]struct{ name, detail string }{
 	QueryTooLong:         {"query_too_long", "The request's query is too long. Send a shorter one, or send it in a body. The operator's setting: paths.max_query_bytes."},
 	QueryCharacter:       {"query_character", `The request's query holds a space, a control character or "#". Percent-encode it.`},
 	PathCharacter:        {"character", `The request's path holds a space, a control character, "#" or a byte outside ASCII. Percent-encode it.`},
-	PathSanitised:        {"sanitised", `The request's path holds "!", which here may stand for a byte that the gateway does not pass on. Send %21. The operator's setting: encode_raw_headers in the gateway, over gRPC.`},
+	PathSanitised:        {"sanitised", `The request's path holds "!", which here may replace a byte that the gateway does not pass on. Send %21. The operator's setting: encode_raw_headers in the gateway, over gRPC.`},
 	PathBackslash:        {"backslash", `The request's path holds a backslash.` + repairHint},
 	PathDotSegment:       {"dot_segment", `The request's path holds a dot segment ("." or ".."), plain, encoded or before parameters.` + repairHint},
-	PathEmptySegment:     {"empty_segment", `The request's path holds a doubled slash ("//"). Send the path that it stands for. The operator's settings: merging of slashes in the gateway or paths.repair, or encoded: allow on the rule and paths.encoded for paths in which it is data.`},
+	PathEmptySegment:     {"empty_segment", `The request's path holds a doubled slash ("//"). Send the path that it means. The operator's settings: merging of slashes in the gateway or paths.repair, or encoded: allow on the rule and paths.encoded for paths in which it is data.`},
 	PathParameter:        {"parameter", `The request's path holds a parameter (";").` + encodedHint},
 	PathEncodedDelimiter: {"encoded_delimiter", `The request's path holds an encoded "/", "\", "%", ";", "?" or "#", such as %2F.` + encodedHint},
 	PathNeedlessEncoding: {"needless_encoding", `The request's path holds an encoded letter, digit, "-", ".", "_" or "~", such as %7E. Send the character itself. The operator's settings for clients that can't: the gateway's path normalisation, encoded: allow on the rule, paths.encoded where no rule matches, or paths.repair.`},
@@ -67,7 +67,7 @@ func (f PathFault) String() string { return f.info().name }
 // by which an operator takes it, where there is one.
 func (f PathFault) Detail() string { return f.info().detail }
 
-// data tells whether a rule may declare the part to be data.
+// data reports whether a rule may declare the part to be data.
 func (f PathFault) data() bool {
 	return f == PathParameter || f == PathEncodedDelimiter || f == PathNeedlessEncoding || f == PathEmptySegment
 }

@@ -116,16 +116,16 @@ func parsePattern(text string) (*pattern, error) {
 			return fail(fmt.Sprintf("the literal after the wildcard, %q, must be of letters, digits and -._~!$&'()*+,=:@", end))
 		case name == "$" && !multi:
 			if !last {
-				return fail("{$} must stand at the end")
+				return fail("{$} must be at the end")
 			}
 			p.segments = append(p.segments, segment{text: "/"})
 			continue
 		case multi && !last:
-			return fail("{name...} must stand at the end")
+			return fail("{name...} must be at the end")
 		case !isIdentifier(name):
 			return fail("a wildcard's name must be a word of letters, digits and _")
 		case seen[name]:
-			return fail("the wildcard {" + name + "} stands twice")
+			return fail("the wildcard {" + name + "} occurs twice")
 		}
 		seen[name] = true
 		p.segments = append(p.segments, segment{text: name, end: end, wild: true, multi: multi})
@@ -175,7 +175,7 @@ func isIdentifier(s string) bool {
 	return s != ""
 }
 
-// relation says how the requests of one pattern lie to those of another.
+// relation is how the requests of one pattern relate to those of another.
 type relation uint8
 
 const (
@@ -200,7 +200,7 @@ func (a relation) and(b relation) relation {
 	}
 }
 
-// conflict tells why p and q can't both be there: they have the same host, and
+// conflict returns why p and q can't both be there: they have the same host, and
 // neither wins by being more specific for every request that both match.
 func (p *pattern) conflict(q *pattern) error {
 	if p.host != q.host {
@@ -219,10 +219,10 @@ func (p *pattern) wildcard() bool {
 	return slices.ContainsFunc(p.segments, func(s segment) bool { return s.wild })
 }
 
-// catchAll tells whether p is for every path of its host.
+// catchAll reports whether p is for every path of its host.
 func (p *pattern) catchAll() bool { return p.segments[0].multi }
 
-// same tells whether both match the same requests.
+// same reports whether both match the same requests.
 func (p *pattern) same(q *pattern) bool {
 	return p.host == q.host && p.compareMethod(q).and(p.comparePath(q)) == equivalent
 }
@@ -284,7 +284,7 @@ func (s segment) compare(t segment) relation {
 	return disjoint
 }
 
-// takes tells whether a wildcard of one segment matches the text of one.
+// takes reports whether a wildcard of one segment matches the text of one.
 func (s segment) takes(text string) bool {
 	return text != "/" && len(text) > len(s.end) && strings.HasSuffix(text, s.end)
 }
@@ -295,7 +295,7 @@ type resourceTemplate []struct {
 	capture int // index into Captures, or -1
 }
 
-// within finds the resource in the path: "orders/42" stands in /v1/orders/42.
+// within finds the resource in the path: "orders/42" is in /v1/orders/42.
 func (t resourceTemplate) within(c *Captures) (resource string, ok bool) {
 	start := -1
 	before := 0 // bytes of the resource before its first capture

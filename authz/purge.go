@@ -23,10 +23,10 @@ type Purge struct {
 	Keep []string
 	// DryRun counts what would be deleted, and changes nothing.
 	DryRun bool
-	// By names who asks, for the audit: Actor, ActorName, RequestID and Source.
+	// By names the actor, for the audit: Actor, ActorName, RequestID and Source.
 	By AuditEntry
 	// Instance is the replica that purges by itself. It stops where another
-	// replica is in charge of that. Empty: somebody asked for the purge.
+	// replica is in charge of that. Empty: an administrator asked for the purge.
 	Instance string
 	// Pace bounds how fast keys are deleted; nil: there is no bound.
 	Pace Pacer

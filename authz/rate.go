@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// IsZero tells whether there is no limit.
+// IsZero reports whether there is no limit.
 func (r Rate) IsZero() bool { return r.Count == 0 }
 
 // maxRate keeps a rate within what a counter of a day can hold.

@@ -7,7 +7,7 @@ type Reason uint8
 // The reasons. ReasonUnspecified is that of the zero Decision and denies.
 const (
 	ReasonUnspecified Reason = iota
-	ReasonGranted            // allowed: key proved, scopes hold
+	ReasonGranted            // allowed: key verified, scopes hold
 	ReasonAnonymous          // allowed: the rule asks for no key
 	ReasonMissing            // no credential
 	ReasonMalformed          // not the form of a key, or its checksum is wrong
@@ -23,7 +23,7 @@ const (
 	ReasonPath       // path or host that two parties could read differently
 	ReasonAmbiguous  // more than one credential
 	ReasonThrottled  // over a limit
-	ReasonForwarding // a proxy did not forward the request as it has to, or what it forwards can't be told from its own word
+	ReasonForwarding // a proxy did not forward the request as it has to, or what it forwards can't be distinguished from what it says itself
 	reasonCount
 )
 
@@ -36,7 +36,7 @@ type reasonInfo struct {
 	detail string
 }
 
-// reasons: unknown and wrong secret are one to the outside, so that nobody
+// reasons: unknown and wrong secret are one to the outside, so that no client
 // learns which prefixes exist; label and code differ only there.
 var reasons = [reasonCount]reasonInfo{
 	ReasonUnspecified: {"unspecified", "invalid_key", 403, "Forbidden", "The request is not allowed."},
@@ -46,7 +46,7 @@ var reasons = [reasonCount]reasonInfo{
 	ReasonMalformed:   {"malformed_key", "malformed_key", 401, "API key malformed", "What was sent is not a complete API key. Check that it was copied whole."},
 	ReasonUnknown:     {"unknown_key", "invalid_key", 401, "API key not valid", "The API key is not valid."},
 	ReasonWrongSecret: {"wrong_secret", "invalid_key", 401, "API key not valid", "The API key is not valid."},
-	ReasonDisabled:    {"key_disabled", "key_disabled", 401, "API key disabled", "This API key is disabled. Ask whoever issued it to enable it, or use another one."},
+	ReasonDisabled:    {"key_disabled", "key_disabled", 401, "API key disabled", "This API key is disabled. Ask its issuer to enable it, or use another one."},
 	ReasonRevoked:     {"key_revoked", "key_revoked", 401, "API key revoked", "This API key was revoked. Use another one."},
 	ReasonExpired:     {"key_expired", "key_expired", 401, "API key expired", "This API key has expired. Use a newer one."},
 	ReasonNetwork:     {"network_refused", "network_refused", 403, "Network refused", "This API key may not be used from this network address."},

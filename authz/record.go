@@ -7,12 +7,12 @@ import (
 )
 
 // Record is what is known of one API key: all that a decision or a list needs,
-// and nothing that proves the key ([Verifier] does). A Record handed out is
+// and nothing that verifies the key ([Verifier] does). A Record that is returned is
 // shared between goroutines and must not be changed; a text of it that is kept
 // for long is cloned, or it keeps the whole record in memory.
 type Record struct {
 	ID     string // UUIDv7, as text
-	UserID string // the principal that the key stands for
+	UserID string // the principal that the key belongs to
 	Name   string // free text chosen by people; may hold any Unicode
 	Prefix string // public, unique, finds the key: "ak_live_4fJ9xQ2b"
 
@@ -21,7 +21,7 @@ type Record struct {
 	Grants Grants   // what an administrator may hand on; empty on other keys
 
 	Active    bool      // false: disabled, or revoked where RevokedAt is set
-	ExpiresAt time.Time // zero: never; a rotated key's end of grace stands here
+	ExpiresAt time.Time // zero: never; a rotated key's end of grace is here
 	RevokedAt time.Time // zero: not revoked; set once, never unset
 
 	CreatedAt time.Time
@@ -36,7 +36,7 @@ type Record struct {
 	Rate         Rate
 	// ShadowUntil is the end of the key's shadow mode, in which denials for scope,
 	// network and route are only reported; zero: there is none. ShadowScopes are
-	// what the administrator who set it could grant then: it softens nothing
+	// what the administrator that set it could grant then: it softens nothing
 	// beyond. ShadowEnd is the end that was given first and never moves, so that setting shadow mode
 	// again makes it no longer; all three have to be there for it to count.
 	ShadowUntil  time.Time
@@ -64,8 +64,8 @@ type Rate struct {
 // Grants limits what an administrator's key may put on other keys (never its
 // own scopes: those say what it may do). The zero value grants nothing.
 type Grants struct {
-	Scopes   Scopes   // may grant these and what lies below them
-	Projects []string // may act within these; "*" stands for all
+	Scopes   Scopes   // may grant these and what is below them
+	Projects []string // may act within these; "*" means all
 	// Users are patterns of the user ids for which it may make keys, see
 	// [Grants.NamesUser]; none: every user.
 	Users []string `json:",omitempty"`
@@ -111,7 +111,7 @@ func (s Status) String() string {
 	}
 }
 
-// Status tells the record's state at now. A key is expired from the very
+// Status returns the record's state at now. A key is expired from the very
 // instant of ExpiresAt on.
 func (r *Record) Status(now time.Time) Status {
 	switch {

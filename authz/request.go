@@ -15,10 +15,10 @@ type Request struct {
 	// PathSanitised is true where bytes that are not UTF-8 may have been
 	// replaced by '!' on the way here (Envoy does so in its plain form).
 	PathSanitised bool
-	// PathFixed is true where the gateway can't be told another path than the one
+	// PathFixed is true where the gateway can't be given another path than the one
 	// that it passes on: such a path is refused instead of repaired.
 	PathFixed bool
-	// HeadersFixed is true where the gateway can't be told to remove a header or a
+	// HeadersFixed is true where the gateway can't be made to remove a header or a
 	// cookie: a key in one that no configuration of it strips is then refused.
 	HeadersFixed bool
 	// Stripped names, in lower case, the headers that the gateway then strips by
@@ -42,14 +42,14 @@ type Request struct {
 	// Decision borrows. Nil where something of the Decision outlives the Request.
 	Scratch *Scratch
 
-	found   []FoundCredential // room for Decision.Credentials, used again with the Request
+	found   []FoundCredential // scratch buffer of Decision.Credentials, used again with the Request
 	decoded []byte            // what values of the scheme Basic encode, used again too
 }
 
 // maxDecodedKept bounds the memory that a Request keeps for another one, in bytes.
 const maxDecodedKept = 8 << 10
 
-// Reset empties the Request and keeps its Scratch and the room that its slices
+// Reset empties the Request and keeps its Scratch and the memory that its slices
 // have, so that it can be used for another one without allocation. What a
 // Decision borrowed from it ends.
 func (r *Request) Reset() {
@@ -63,8 +63,8 @@ func (r *Request) Reset() {
 }
 
 // GatewayRoute is the gateway's own route that a request matched there, as its
-// metadata tells; the zero GatewayRoute where it tells nothing. Whoever writes
-// routes in the cluster writes this.
+// metadata says; the zero GatewayRoute where it says nothing. The authors of
+// routes in the cluster write this.
 type GatewayRoute struct {
 	Kind, Namespace, Name string // of the Kubernetes resource, such as HTTPRoute
 

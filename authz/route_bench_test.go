@@ -59,9 +59,9 @@ var realisticRequests = []struct{ name, method, host, path, end string }{
 	{"no rule of its own", "GET", "api-47.example.com", "/v3/service-77777/unknown/path/of/five", "/"},
 }
 
-// TestJudgingARequestAllocatesNothing, from its target to the scopes, however
+// TestRouteTable_JudgingAllocatesNothing, from its target to the scopes, however
 // many rules there are.
-func TestJudgingARequestAllocatesNothing(t *testing.T) {
+func TestRouteTable_JudgingAllocatesNothing(t *testing.T) {
 	has := scopes(t, "*:*")
 	for _, n := range []int{100, 10_000} {
 		rt := realisticRules(t, n)
@@ -76,9 +76,9 @@ func TestJudgingARequestAllocatesNothing(t *testing.T) {
 	}
 }
 
-// TestTheDefaultMappingAllocatesNothing but the action of a gRPC method that is
+// TestDefaultMap_AllocatesNothing but the action of a gRPC method that is
 // none of the standard ones.
-func TestTheDefaultMappingAllocatesNothing(t *testing.T) {
+func TestDefaultMap_AllocatesNothing(t *testing.T) {
 	m, err := NewDefaultMap([]string{"/api", "/{version}"})
 	if err != nil {
 		t.Fatal(err)
@@ -99,9 +99,9 @@ func TestTheDefaultMappingAllocatesNothing(t *testing.T) {
 	}
 }
 
-// TestWhatNeedsNoRepairAllocatesNothing: a path that is canonical already, with
+// TestPathPolicy_PlainPathAllocatesNothing: a path that is canonical already, with
 // and without repair, and every way to write a host in lower case.
-func TestWhatNeedsNoRepairAllocatesNothing(t *testing.T) {
+func TestPathPolicy_PlainPathAllocatesNothing(t *testing.T) {
 	for _, host := range []string{"api.example.com", "api.example.com.:443", "10.0.0.1:80", "[2001:db8::1]:443", "[::ffff:10.0.0.1]"} {
 		if got := testing.AllocsPerRun(100, func() {
 			if _, ok := CanonicalHost(host); !ok {
@@ -124,8 +124,8 @@ func TestWhatNeedsNoRepairAllocatesNothing(t *testing.T) {
 	}
 }
 
-// TestScopesAreTestedWithoutAllocation, the last of many included.
-func TestScopesAreTestedWithoutAllocation(t *testing.T) {
+// TestScopes_AllowsAllocatesNothing, the last of many included.
+func TestScopes_AllowsAllocatesNothing(t *testing.T) {
 	var texts []string
 	for i := range MaxScopes - 1 {
 		texts = append(texts, fmt.Sprintf("resource-%d/*:read", i))

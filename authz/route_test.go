@@ -17,7 +17,7 @@ func judgedAs(target string, sanitised, repair bool) (path string, ok bool) {
 	return judged.Path, fault == PathPlain
 }
 
-func TestCanonicalPathRefusesWhatCouldBeReadTwoWays(t *testing.T) {
+func TestPathPolicy_RefusesAmbiguousPaths(t *testing.T) {
 	for target, want := range map[string]string{
 		"/":                     "/",
 		"/v1/orders/42?a=b/../": "/v1/orders/42",
@@ -71,7 +71,7 @@ func TestCanonicalPathRefusesWhatCouldBeReadTwoWays(t *testing.T) {
 	}
 }
 
-func TestRepairReadsAPathAsEnvoyDoes(t *testing.T) {
+func TestPathPolicy_RepairsAsEnvoyDoes(t *testing.T) {
 	for target, want := range map[string]string{
 		"/a//..//admin":    "/a/admin",
 		"/public/../admin": "/admin",
@@ -95,8 +95,8 @@ func TestRepairReadsAPathAsEnvoyDoes(t *testing.T) {
 	}
 }
 
-// TestARepairedPathIsWhatTheUpstreamGets: judged and passed on are one.
-func TestARepairedPathIsWhatTheUpstreamGets(t *testing.T) {
+// TestAuthorizer_UpstreamGetsTheRepairedPath: judged and passed on are one.
+func TestAuthorizer_UpstreamGetsTheRepairedPath(t *testing.T) {
 	a, key := authorizer(t, func(c *Config, _ *Record, _ *keys) { c.Paths.Repair = true })
 	for target, want := range map[string]string{
 		"/orders//1":            "/orders/1",
@@ -130,7 +130,7 @@ func FuzzCanonicalPathIsWhatEveryPartyReads(f *testing.F) {
 	})
 }
 
-func TestCanonicalHost(t *testing.T) {
+func TestCanonicalHost_FoldsAndRefuses(t *testing.T) {
 	for in, want := range map[string]string{
 		"": "", "API.Example.com": "api.example.com", "api.example.com:8443": "api.example.com",
 		"api.example.com.": "api.example.com", "[2001:DB8::1]:80": "[2001:db8::1]", "my_host": "my_host",
@@ -156,7 +156,7 @@ func table(t testing.TB, configs ...RouteConfig) *RouteTable {
 	return rt
 }
 
-func TestMostSpecificRuleWins(t *testing.T) {
+func TestRouteTable_MostSpecificRuleWins(t *testing.T) {
 	rt := table(t,
 		RouteConfig{Match: "/", Resource: "all"},
 		RouteConfig{Match: "/orders/", Resource: "orders"},
@@ -201,8 +201,8 @@ func TestMostSpecificRuleWins(t *testing.T) {
 	}
 }
 
-// TestTheResourceIsTheSameWhetherItStandsInThePathOrNot.
-func TestTheResourceIsTheSameWhetherItStandsInThePathOrNot(t *testing.T) {
+// TestRule_ResourceIsTheSameInThePathOrBuilt.
+func TestRule_ResourceIsTheSameInThePathOrBuilt(t *testing.T) {
 	for _, c := range []struct{ match, resource, path, want string }{
 		{"/v1/orders/{id}", "orders/{id}", "/v1/orders/42", "orders/42"},
 		{"/v1/members/{id}", "orders/{id}", "/v1/members/42", "orders/42"},
@@ -224,7 +224,7 @@ func TestTheResourceIsTheSameWhetherItStandsInThePathOrNot(t *testing.T) {
 	}
 }
 
-func TestBadRulesAreAllNamed(t *testing.T) {
+func TestRouteTable_ReportsEveryBadRule(t *testing.T) {
 	bad := []RouteConfig{
 		{Match: "/a"}, {Match: "/b", Resource: "b", Anonymous: true}, {Match: "/c", Resource: "extauthz/keys"},
 		{Match: "/d/{id}", Resource: "d/{idx}"}, {Match: "x", Resource: "x"}, {Match: "/e/../f", Resource: "e"},
@@ -237,7 +237,7 @@ func TestBadRulesAreAllNamed(t *testing.T) {
 	}
 }
 
-// muxAccepts tells whether http.ServeMux takes the patterns.
+// muxAccepts reports whether http.ServeMux takes the patterns.
 func muxAccepts(patterns []string) (mux *http.ServeMux, ok bool) {
 	defer func() {
 		if recover() != nil {
@@ -251,8 +251,8 @@ func muxAccepts(patterns []string) (mux *http.ServeMux, ok bool) {
 	return mux, true
 }
 
-// plainHead is method and host where the two agree by design: ports, odd white
-// space, odd hosts and odd methods are refused here and taken there.
+// plainHead is method and host where the two agree by design: ports, unusual white
+// space, hosts and methods are refused here and taken there.
 var plainHead = regexp.MustCompile(`^([A-Z]{1,8} )?h?$`)
 
 // neverServed finds what patterns can't have here, since no path that is judged has it.
@@ -293,7 +293,7 @@ func FuzzRouteTableAgreesWithServeMux(f *testing.F) {
 		r := &http.Request{Method: method, Host: "h", URL: &url.URL{Path: canonical}}
 		handler, want := mux.Handler(r)
 		if fmt.Sprintf("%T", handler) == "*http.redirectHandler" {
-			return // /tree to /tree/: we redirect nobody
+			return // /tree to /tree/: this service redirects no client
 		}
 		got := ""
 		var caps Captures
@@ -306,9 +306,9 @@ func FuzzRouteTableAgreesWithServeMux(f *testing.F) {
 	})
 }
 
-// TestAlternativesAreHeldAsTheyAreWritten: of one alternative every need, of all
+// TestRule_AlternativesAreEnforced: of one alternative every need, of all
 // alternatives one.
-func TestAlternativesAreHeldAsTheyAreWritten(t *testing.T) {
+func TestRule_AlternativesAreEnforced(t *testing.T) {
 	rule := func(anyOf ...[]Need) *RouteTable {
 		return table(t, RouteConfig{Match: "/stock", AnyOf: append([][]Need{}, anyOf...)})
 	}
@@ -340,9 +340,9 @@ func TestAlternativesAreHeldAsTheyAreWritten(t *testing.T) {
 	}
 }
 
-// TestTheConfigurationsRuleStandsInPlaceOfADocuments, for the very same requests
+// TestRouteTable_ConfiguredRuleReplacesADocuments, for the same requests
 // alone; two documents' rules conflict.
-func TestTheConfigurationsRuleStandsInPlaceOfADocuments(t *testing.T) {
+func TestRouteTable_ConfiguredRuleReplacesADocuments(t *testing.T) {
 	own := RouteConfig{Match: "GET /a/{x}", Resource: "own"}
 	document := func(match, source string) RouteConfig {
 		return RouteConfig{Match: match, AnyOf: [][]Need{{}}, Source: source}
@@ -362,7 +362,7 @@ func TestTheConfigurationsRuleStandsInPlaceOfADocuments(t *testing.T) {
 	}
 }
 
-func TestAnAnonymousRuleThatOpensOthersIsSeen(t *testing.T) {
+func TestRouteTable_ReportsRulesThatAnAnonymousOneOpens(t *testing.T) {
 	for name, c := range map[string]struct {
 		anonymous, protected string
 		seen                 bool
@@ -378,7 +378,7 @@ func TestAnAnonymousRuleThatOpensOthersIsSeen(t *testing.T) {
 		"a catch-all of a host":            {"a.example.com/", "/orders/", true},
 		"a host's catch-all over a host's": {"a.example.com/", "a.example.com/orders/", false},
 		"another host":                     {"a.example.com/orders/{id}", "b.example.com/orders/", false},
-		"the very path of a host":          {"a.example.com/orders/{id}", "/orders/{id}", true},
+		"the same path on a host":          {"a.example.com/orders/{id}", "/orders/{id}", true},
 	} {
 		rules := table(t, RouteConfig{Match: c.anonymous, Anonymous: true}, RouteConfig{Match: c.protected, Resource: "x"})
 		if seen := rules.Opened(rules.Rules()[0]); (len(seen) > 0) != c.seen {
@@ -387,7 +387,7 @@ func TestAnAnonymousRuleThatOpensOthersIsSeen(t *testing.T) {
 	}
 }
 
-func TestOnlyCatchAllPatternsAreCatchAlls(t *testing.T) {
+func TestRule_CatchAll(t *testing.T) {
 	for pattern, want := range map[string]bool{
 		"/": true, "GET /": true, "example.com/": true, "POST example.com/{all...}": true,
 		"/{$}": false, "/healthz": false, "/a/{rest...}": false, "/{x}": false, "/{x}/{rest...}": false,

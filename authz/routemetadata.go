@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// RouteMetadata says how far the gateway's route metadata is believed. Under
+// RouteMetadata says how far the gateway's route metadata is trusted. Under
 // Envoy Gateway tenants write the annotations, so they never weaken a rule, and
 // make a route anonymous only where the platform says so twice: in general, and
 // for that namespace by name. What the platform itself says of a route by name
@@ -24,7 +24,7 @@ type NamedRoute struct {
 	Anonymous        bool
 }
 
-// Validate tells what is wrong with it.
+// Validate returns what is wrong with it.
 func (n NamedRoute) Validate() error {
 	switch {
 	case n.Anonymous && n.Resource+n.Action != "":

@@ -36,7 +36,7 @@ type RouteConfig struct {
 	Action    string // "": by method, see MethodAction
 	Anonymous bool   // no key is asked for
 	Project   string // that keys have to belong to; "": any, and none
-	// AnyOf stands in place of Resource and Action: a key has to meet every need
+	// AnyOf replaces Resource and Action: a key has to meet every need
 	// of one alternative. One without needs is met by any valid key; no
 	// alternatives at all (empty, not nil) are met by none.
 	AnyOf  [][]Need
@@ -47,7 +47,7 @@ type RouteConfig struct {
 	// can then hold no captured value.
 	Encoded bool
 	// Source is the document that the rule was read from; "": the configuration,
-	// whose rule stands where a document has one for the same requests.
+	// whose rule counts where a document has one for the same requests.
 	Source string
 }
 
@@ -71,7 +71,7 @@ type Rule struct {
 
 // Target returns resource and action that the rule asks for. A captured value's
 // characters that scopes can't have, and "%", are percent-encoded. ok is false
-// where the method stands for no action, or a captured value has more than
+// where the method means no action, or a captured value has more than
 // maxCaptureLength bytes. It allocates where the resource holds captured values
 // and is not part of the path as it is.
 func (r *Rule) Target(method string, c *Captures) (resource, action string, ok bool) {
@@ -115,7 +115,7 @@ func (r *Rule) Target(method string, c *Captures) (resource, action string, ok b
 	return b.String(), action, true
 }
 
-// meets tells whether the scopes meet one of the rule's alternatives, and what
+// meets reports whether the scopes meet one of the rule's alternatives, and what
 // was asked for by it: where none is met, what is missing first of the first.
 func (r *Rule) meets(scopes Scopes) (asked Need, ok bool) {
 	for i, needs := range r.AnyOf {
@@ -132,7 +132,7 @@ func (r *Rule) meets(scopes Scopes) (asked Need, ok bool) {
 	return asked, false
 }
 
-// Asks tells what the rule asks for, such as "orders:read and stock:read, or
+// Asks returns what the rule asks for, such as "orders:read and stock:read, or
 // admin:read".
 func (r *Rule) Asks() string {
 	if r.Project != "" {
@@ -178,10 +178,10 @@ func ValidProject(p string) bool {
 
 const maxProject = 63 // bytes
 
-// CatchAll tells whether the rule is for every path of its host.
+// CatchAll reports whether the rule is for every path of its host.
 func (r *Rule) CatchAll() bool { return r.pattern.catchAll() }
 
-// captures tells whether the rule's resource holds values of the request.
+// captures reports whether the rule's resource holds values of the request.
 func (r *Rule) captures() bool {
 	for _, part := range r.template {
 		if part.capture >= 0 {
@@ -286,12 +286,12 @@ func newRule(c RouteConfig) (*Rule, error) {
 		add(fmt.Errorf("project %.80q: write 1 to 63 letters, digits, \".\", \"_\" and \"-\", such as acme", c.Project))
 	}
 	if c.Shadow != !c.Until.IsZero() {
-		add(errors.New("mode shadow and until go together: a trial needs its end date"))
+		add(errors.New("mode shadow and until go together: shadow mode needs its end date"))
 	}
 	return r, errors.Join(problems...)
 }
 
-// encodedProblem tells why encoded characters can't be data for the rule.
+// encodedProblem returns why encoded characters can't be data for the rule.
 func (r *Rule) encodedProblem() error {
 	switch {
 	case !r.pattern.wildcard():
@@ -373,7 +373,7 @@ func (t *RouteTable) find(method, host, path string) *Rule {
 	return t.Match(method, host, path, &c)
 }
 
-// endsEncoded tells whether the path matches a rule by its literal end that was
+// endsEncoded reports whether the path matches a rule by its literal end that was
 // sent encoded: servers that look for the end before they decode find another
 // route.
 func (t *RouteTable) endsEncoded(method, host, path, raw string) bool {

@@ -15,7 +15,7 @@ type routeNode struct {
 	rules    []methodRule // that end here: few
 }
 
-// fewLiterals are found sooner one after the other than by a map, which lies in
+// fewLiterals are found sooner one after the other than by a map, which is in
 // other places of the memory.
 const fewLiterals = 8
 

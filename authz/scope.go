@@ -10,7 +10,7 @@ import (
 )
 
 // ReservedResource is the management API's own resource. Only scopes that name
-// it literally match it and what lies below it: "*:*" makes no administrator.
+// it literally match it and what is below it: "*:*" makes no administrator.
 const ReservedResource = "extauthz"
 
 // The bounds of scopes.
@@ -21,11 +21,11 @@ const (
 )
 
 // Scope allows actions on a resource and on everything below it: "orders"
-// covers "orders/42". A whole segment "*" stands for any one segment, and the
+// covers "orders/42". A whole segment "*" matches any one segment, and the
 // resource "*" for all but the reserved one.
 type Scope struct {
 	Resource string   `json:"resource"`
-	Actions  []string `json:"actions"` // sorted; "*" alone stands for all
+	Actions  []string `json:"actions"` // sorted; "*" alone means all
 }
 
 // Scopes is a canonical set: one element a resource, sorted by resource. Make it
@@ -184,7 +184,7 @@ func validAction(a string) bool {
 	return true
 }
 
-// Allows tells whether one of the scopes allows action on resource. It
+// Allows reports whether one of the scopes allows action on resource. It
 // allocates nothing.
 func (s Scopes) Allows(resource, action string) bool {
 	if resource == "" || action == "" {
@@ -207,8 +207,8 @@ func (s *Scope) allowsAction(action string) bool {
 	return false
 }
 
-// covers tells whether a scope on pattern reaches resource: segment by segment,
-// and then everything below. A "*" never stands for the reserved first segment.
+// covers reports whether a scope on pattern reaches resource: segment by segment,
+// and then everything below. A "*" never matches the reserved first segment.
 func covers(pattern, resource string) bool {
 	for first := true; ; first = false {
 		p, pRest, pMore := strings.Cut(pattern, "/")
@@ -226,7 +226,7 @@ func covers(pattern, resource string) bool {
 	}
 }
 
-// Covers tells whether s allows everything that t allows: what an administrator
+// Covers reports whether s allows everything that t allows: what an administrator
 // with the grants s may hand on. It may say no where several scopes of s only
 // together reach one of t; never yes where s lacks something.
 func (s Scopes) Covers(t Scopes) bool {
@@ -273,7 +273,7 @@ func unionActions(a, b []string) []string {
 	return slices.Compact(all)
 }
 
-// Equal tells whether both allow the same by the same scopes.
+// Equal reports whether both allow the same by the same scopes.
 func (s Scopes) Equal(t Scopes) bool {
 	return slices.EqualFunc(s, t, func(a, b Scope) bool {
 		return a.Resource == b.Resource && slices.Equal(a.Actions, b.Actions)

@@ -15,7 +15,7 @@ func scopes(t testing.TB, texts ...string) Scopes {
 	return s
 }
 
-func TestScopesAllowTheResourceAndWhatLiesBelow(t *testing.T) {
+func TestScopes_AllowTheResourceAndBelow(t *testing.T) {
 	for _, c := range []struct {
 		scope, resource, action string
 		want                    bool
@@ -45,7 +45,7 @@ func TestScopesAllowTheResourceAndWhatLiesBelow(t *testing.T) {
 	}
 }
 
-func TestBadScopesAreAllNamed(t *testing.T) {
+func TestScopes_ReportEveryProblem(t *testing.T) {
 	bad := []string{"orders", ":read", "orders:", "or ders:read", "orders//x:read", "a*b:read", "orders:READ", "../x:read", "a\u200bb:read"}
 	_, err := ParseScopes(bad)
 	if err == nil || strings.Count(err.Error(), "\n") != len(bad)-1 {
@@ -53,7 +53,7 @@ func TestBadScopesAreAllNamed(t *testing.T) {
 	}
 }
 
-func TestScopesAreCanonical(t *testing.T) {
+func TestScopes_AreCanonical(t *testing.T) {
 	s := scopes(t, "b:write,read", "a:*", "b:read", "a:read")
 	if got := strings.Join(s.Strings(), " "); got != "a:* b:read b:write" {
 		t.Fatalf("got %q", got)
@@ -63,9 +63,9 @@ func TestScopesAreCanonical(t *testing.T) {
 	}
 }
 
-// TestCoveredScopesGrantNothingMore is a property: whatever t allows, s allows
+// TestScopes_CoveredGrantNothingMore is a property: whatever t allows, s allows
 // where s covers t.
-func TestCoveredScopesGrantNothingMore(t *testing.T) {
+func TestScopes_CoveredGrantNothingMore(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	words := []string{"a", "b", "*", "extauthz"}
 	resource := func(wild bool) string {

@@ -5,7 +5,7 @@ import "time"
 // softening is a denial that shadow mode may turn into a report.
 type softening struct {
 	reason Reason
-	target target
+	access Access
 	held   Scopes // what the key holds, for ReasonScope
 }
 
@@ -39,7 +39,7 @@ func shadowedByKey(d *Decision, s softening) bool {
 	if len(within) == 0 || isReserved(d.Resource) {
 		return false
 	}
-	if s.target == targetDenied { // no administrator can grant it, so only one who may grant everything softens it
+	if s.access == AccessDenied { // no administrator can grant it, so only one that may grant everything softens it
 		return (s.reason == ReasonRoute || s.reason == ReasonNetwork) && within.Allows("*", "*")
 	}
 	switch s.reason {
@@ -49,7 +49,7 @@ func shadowedByKey(d *Decision, s softening) bool {
 		}
 		return within.Allows(d.Resource, d.Action)
 	case ReasonNetwork:
-		return s.target == targetAuthenticated || within.allowsAll(d)
+		return s.access == AccessAuthenticated || within.allowsAll(d)
 	default:
 		return false
 	}
@@ -119,5 +119,5 @@ func shadowText(r *Record) string {
 	if len(r.ShadowScopes) == 0 {
 		return "no scopes: set it again"
 	}
-	return string(r.ShadowScopes.AppendText(nil)) + ", the grants of the administrator who set it"
+	return string(r.ShadowScopes.AppendText(nil)) + ", the grants of the administrator that set it"
 }

@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// TestATrialSoftensPolicyAndNeverABadCredential: every reason, under each kind
-// of trial, on and over.
-func TestATrialSoftensPolicyAndNeverABadCredential(t *testing.T) {
+// TestShadow_SoftensPolicyAndNeverABadCredential: every reason, under each kind
+// of shadow mode, on and over.
+func TestShadow_SoftensPolicyAndNeverABadCredential(t *testing.T) {
 	elsewhere := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 	for reason, c := range map[Reason]struct {
 		edit func(*Config, *Record, *keys)
 		req  func(key string) *Request
-		soft [3]bool // by a trial of the route, of everything, of the key
+		soft [3]bool // by shadow mode of the route, of everything, of the key
 	}{
 		ReasonScope:     {func(_ *Config, r *Record, _ *keys) { r.Scopes = nil }, nil, [3]bool{true, true, true}},
 		ReasonNetwork:   {func(_ *Config, r *Record, _ *keys) { r.AllowedCIDRs = elsewhere }, nil, [3]bool{true, true, true}},
@@ -65,11 +65,11 @@ func TestATrialSoftensPolicyAndNeverABadCredential(t *testing.T) {
 				soft := c.soft[kind] && !over
 				switch {
 				case !soft && (d.Allowed || d.Reason != reason || d.Shadow != ReasonUnspecified):
-					t.Errorf("%s, trial %d, over %v: got %+v, want a denial", reason, kind, over, d)
+					t.Errorf("%s, shadow mode %d, over %v: got %+v, want a denial", reason, kind, over, d)
 				case soft && (!d.Allowed || d.Shadow != reason):
-					t.Errorf("%s, trial %d: got %+v, want it let through and told", reason, kind, d)
+					t.Errorf("%s, shadow mode %d: got %+v, want it let through and reported", reason, kind, d)
 				case soft && (d.Record == nil) != (reason == ReasonMissing):
-					t.Errorf("%s, trial %d: identity of %+v", reason, kind, d.Record)
+					t.Errorf("%s, shadow mode %d: identity of %+v", reason, kind, d.Record)
 				}
 			}
 		}
@@ -167,7 +167,7 @@ func TestShadow_OfAKeyStaysWithinWhatItsSetterMayGrant(t *testing.T) {
 	}
 }
 
-// TestShadow_OfAKeyNeedsAllThatTheServiceSets: a row that somebody has written
+// TestShadow_OfAKeyNeedsAllThatTheServiceSets: a row that was written
 // by hand opens no more than it would otherwise.
 func TestShadow_OfAKeyNeedsAllThatTheServiceSets(t *testing.T) {
 	later, all := testNow.Add(time.Hour), "*:*"
@@ -210,8 +210,8 @@ func TestProject_OfARuleRefusesKeysOfOthers(t *testing.T) {
 	}
 }
 
-// TestATrialOfOneReasonHidesNoOther: what is softened goes on to be judged.
-func TestATrialOfOneReasonHidesNoOther(t *testing.T) {
+// TestShadow_OneReasonHidesNoOther: what is softened goes on to be judged.
+func TestShadow_OneReasonHidesNoOther(t *testing.T) {
 	a, key := authorizer(t, func(c *Config, r *Record, _ *keys) {
 		c.Routes = table(t, RouteConfig{Match: "/orders", Resource: "orders", Shadow: true, Until: testNow.Add(time.Hour)})
 		c.DefaultRoute = DefaultRouteDeny
@@ -219,15 +219,15 @@ func TestATrialOfOneReasonHidesNoOther(t *testing.T) {
 	})
 	d, err := a.Check(t.Context(), get("/orders", Header{Name: "x-api-key", Value: key}))
 	if err != nil || !d.Allowed || d.Shadow != ReasonNetwork {
-		t.Errorf("got %+v, %v; want the first of two reasons told", d, err)
+		t.Errorf("got %+v, %v; want the first of two reasons reported", d, err)
 	}
 	d, err = a.Check(t.Context(), get("/other", Header{Name: "x-api-key", Value: key}))
 	if err != nil || d.Allowed || d.Reason != ReasonNetwork {
-		t.Errorf("got %+v, %v: another route's trial was used", d, err)
+		t.Errorf("got %+v, %v: another route's shadow mode was used", d, err)
 	}
 }
 
-func TestRouteMetadataNeverRelaxesWhatThePlatformSays(t *testing.T) {
+func TestRouteMetadata_NeverRelaxesARule(t *testing.T) {
 	orders := GatewayRoute{Kind: "HTTPRoute", Namespace: "shop", Name: "r", Resource: "orders"}
 	open := orders
 	open.Resource, open.Anonymous = "", true

@@ -19,8 +19,8 @@ const (
 	HashHMACSHA256 HashAlg = "hmac-sha256"
 )
 
-// Verifier is what proves a key: a digest of the whole key. The zero Verifier
-// proves nothing.
+// Verifier is what verifies a key: a digest of the whole key. The zero Verifier
+// verifies none.
 type Verifier struct {
 	Alg      HashAlg
 	PepperID string // of HashHMACSHA256, "" otherwise
@@ -46,7 +46,7 @@ const maxStackMessage = 192 // longer keys are hashed all the same, with an allo
 
 // Pepper is a secret mixed into every digest, kept outside of the database. So
 // a reader of the database learns nothing by which a guessed key could be tried.
-// A writer is another matter: without a pepper anybody can
+// A writer is another matter: without a pepper every writer can
 // make a digest, so such a row is accepted unless [Peppers.Required] is asked
 // for. With that, a row still is what its other columns say: its scopes can be
 // raised, its revocation undone. Only its digest can't be made, nor taken from
@@ -89,13 +89,13 @@ func (p *Pepper) mac(message string) [32]byte {
 	return sha256.Sum256(b)
 }
 
-// Peppers is the set in use. The first is current; the others still prove what
+// Peppers is the set in use. The first is current; the others still verify what
 // was stored under them. Without any, keys are stored as plain SHA-256, and such
-// keys go on being proved once a pepper is there.
+// keys go on being verified once a pepper is there.
 type Peppers struct {
 	all      []Pepper
 	required bool     // a digest that was made without one of them is rejected
-	decoy    Verifier // what a key is held against that nobody knows
+	decoy    Verifier // what a key is compared with that no record has
 }
 
 // Required returns the set as one that rejects every digest that was made
@@ -135,7 +135,7 @@ func NewPeppers(peppers []Pepper) (*Peppers, error) {
 			return nil, errors.New("pepper is empty: make it with NewPepper")
 		}
 		if seen[p.ID] {
-			return nil, fmt.Errorf("pepper %s stands twice: remove one", p.ID)
+			return nil, fmt.Errorf("pepper %s occurs twice: remove one", p.ID)
 		}
 		seen[p.ID] = true
 	}
@@ -152,11 +152,11 @@ func (p *Peppers) Verifier(key Secret) Verifier {
 	return Verifier{Alg: HashHMACSHA256, PepperID: p.all[0].ID, Digest: NewDigest(p.all[0].mac(key.Reveal()))}
 }
 
-// Prove tells whether key is the one that v was made from. It compares in
+// Verify reports whether key is the one that v was made from. It compares in
 // constant time, and a zero Verifier, that of an unknown key, goes the same way
 // as one of a known key, and so does one that is rejected, or whose pepper is not
 // here. It allocates nothing.
-func (p *Peppers) Prove(v Verifier, key Secret) bool {
+func (p *Peppers) Verify(v Verifier, key Secret) bool {
 	pepper := p.find(v)
 	known := pepper != nil || v.Alg == HashSHA256 && !p.required
 	if !known {
@@ -196,7 +196,7 @@ func (p *Peppers) sum(message string) [32]byte {
 	return sha256.Sum256(append(stack[:0], message...))
 }
 
-// Current tells whether a new verifier would be of the same kind: false after a
+// Current reports whether a new verifier would be of the same kind: false after a
 // new pepper came, until the key is stored again.
 func (p *Peppers) Current(v Verifier) bool {
 	if len(p.all) == 0 {

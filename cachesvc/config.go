@@ -1,7 +1,6 @@
 package cachesvc
 
 import (
-	"context"
 	cryptorand "crypto/rand"
 	"errors"
 	"fmt"
@@ -12,7 +11,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"extauthz/authz"
+	"extauthz/cachesvc/internal/l1"
+	"extauthz/cachesvc/internal/remote"
+	"extauthz/cachesvc/internal/usage"
+	"extauthz/cachesvc/seal"
 )
 
 // Defaults of [Config].
@@ -39,63 +41,9 @@ const (
 	DefaultSpoolBytes    = 32 << 20
 )
 
-// The bounds of [Config.MaxBytes]. The upper one keeps the segments of a shard
-// within what a place can name.
-const (
-	LeastMaxBytes = 1 << 20
-	MostMaxBytes  = 64 << 30
-)
-
 // windowSlack is what the window of recent changes holds beyond the longest
-// life of a value: time for a value to be on its way.
+// life of a value: time for a value to be in transit.
 const windowSlack = time.Minute
-
-// Keys finds a key by its public prefix. It reads the primary: a replica that
-// lags would answer with what was revoked. No such key is authz.ErrNotFound.
-type Keys interface {
-	KeyByPrefix(ctx context.Context, prefix string) (authz.Record, authz.Verifier, error)
-}
-
-// Roles finds roles by name; those that do not exist are left out.
-type Roles interface {
-	Roles(ctx context.Context, names []string) ([]authz.Role, error)
-}
-
-// Feed reads the change feed.
-type Feed interface {
-	// FeedStart returns the present place in the feed, and how to read the changes of the
-	// last window of time.
-	FeedStart(ctx context.Context, window time.Duration) (authz.FeedStart, error)
-	// ReadFeed returns a page of at most this many committed changes that the cursor has
-	// not seen.
-	ReadFeed(ctx context.Context, from authz.FeedCursor, rows int) (authz.FeedPage, error)
-	// EndEpoch gives the database another epoch if it still is in this one: it
-	// was found to hold an older state than was read from it before.
-	EndEpoch(ctx context.Context, epoch string) error
-}
-
-// UsageSink adds to what is stored of each key's usage. Count is an increment;
-// LastUsedAt moves forward only.
-type UsageSink interface {
-	// Batches that were added before are left out; added counts the uses of the
-	// others.
-	AddUsage(ctx context.Context, batches []authz.UsageBatch) (added uint64, err error)
-}
-
-// MostUsed finds the keys that are worth having before they are asked for.
-type MostUsed interface {
-	// MostUsed calls yield with up to limit keys, the most used first; its error
-	// ends it.
-	MostUsed(ctx context.Context, limit int, yield func(authz.Record, authz.Verifier) error) error
-}
-
-// Database is all that this package asks of it.
-type Database interface {
-	Keys
-	Roles
-	Feed
-	UsageSink
-}
 
 // Config of a [Service]. Zero fields but Database take their defaults.
 type Config struct {
@@ -105,11 +53,11 @@ type Config struct {
 	// MostUsed lets the cache be warmed. Nil: it is not.
 	MostUsed MostUsed
 	// Shared is Redis. Nil: everything is kept in process.
-	Shared Shared
-	// Sealing lets keys and decisions in Shared be believed. None: Shared holds
-	// lists, usage and doorbells, and checks go to the database. See
+	Shared remote.Store
+	// Sealing lets keys and decisions in Shared be trusted. None: Shared holds lists and
+	// usage and carries change notifications, and checks go to the database. See
 	// [Service.SetSealing].
-	Sealing SealingKeys
+	Sealing seal.Keys
 
 	ValidationTTL time.Duration // of keys and roles; up to a tenth is taken off at random
 	NegativeTTL   time.Duration // of "no such key"
@@ -118,17 +66,17 @@ type Config struct {
 	SharedBudget  time.Duration // the longest that a check waits for Shared, once
 	LookupWait    time.Duration // the longest that a check waits for a look-up that L1 can't answer
 	MaxKeys       int           // entries in L1
-	MaxBytes      int           // that they take up at most, from LeastMaxBytes to MostMaxBytes; roles, and absences, as many again
+	MaxBytes      int           // that they take up at most, from l1.MinBytes to l1.MaxBytes; roles, and negative entries, as many again
 	MaxNegative   int           // entries for unknown keys, apart from MaxKeys
 	MaxRoles      int
 	MaxUserLists  int
 
-	// Lease is how long after the start of a complete feed read L1 is believed.
-	// It is the bound of a revocation on other replicas.
+	// Lease is how long after the start of a complete feed read L1 answers by itself. It
+	// is the bound of a revocation on other replicas.
 	Lease time.Duration
-	// MaxStale is how long after it L1 is believed with the database away.
+	// MaxStale is how long after it L1 answers while the database is away.
 	MaxStale time.Duration
-	// Poll is the pause between two feed reads with no doorbell; under Lease.
+	// Poll is the pause between two feed reads without a notification; under Lease.
 	Poll time.Duration
 	// Retention is how long the feed and the window of recent changes reach
 	// back: longer than anything cached can live.
@@ -196,6 +144,15 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+// usage returns the configuration of the recorder of uses.
+func (c Config) usage(shared *remote.Client) usage.Config {
+	return usage.Config{
+		Sink: c.Database, Remote: shared, Source: c.Instance,
+		FlushEvery: c.FlushEvery, CollectEvery: c.CollectEvery, Threshold: c.FlushAt, MaxKeys: c.MaxKeys,
+		SpoolDir: c.SpoolDir, SpoolBytes: c.SpoolBytes, Now: c.Now, Logger: c.Logger,
+	}
+}
+
 func setDefault[T comparable](field *T, value T) {
 	var zero T
 	if *field == zero {
@@ -204,7 +161,7 @@ func setDefault[T comparable](field *T, value T) {
 }
 
 // LeastRetention is what Retention may be at least, of a config without zeros: the
-// longest that anything cached can live, and time for it to be on its way. A record
+// longest that anything cached can live, and time for it to be in transit. A record
 // that the database can't be asked about lives MaxStale beyond its own time.
 func (c Config) LeastRetention() time.Duration {
 	return sum(max(sum(c.ValidationTTL, c.MaxStale), c.ScopeTTL, c.UserListTTL, c.NegativeTTL), windowSlack)
@@ -248,8 +205,8 @@ func (c Config) validate() error {
 			errs = append(errs, fmt.Errorf("cache: %s is %d; it must be positive", n.name, n.value))
 		}
 	}
-	if c.MaxBytes < LeastMaxBytes || c.MaxBytes > MostMaxBytes {
-		errs = append(errs, fmt.Errorf("cache: local.max_mib is %d; it must be from %d to %d", c.MaxBytes>>20, LeastMaxBytes>>20, MostMaxBytes>>20))
+	if c.MaxBytes < l1.MinBytes || c.MaxBytes > l1.MaxBytes {
+		errs = append(errs, fmt.Errorf("cache: local.max_mib is %d; it must be from %d to %d", c.MaxBytes>>20, l1.MinBytes>>20, l1.MaxBytes>>20))
 	}
 	if c.Poll >= c.Lease {
 		errs = append(errs, fmt.Errorf("cache: feed.poll (%s) must be shorter than local.lease (%s)", c.Poll, c.Lease))

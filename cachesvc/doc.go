@@ -1,23 +1,35 @@
 // Package cachesvc is the cached validator: it answers what is known of an API
-// key from memory, asks the database as seldom as it can, and never lets a key
-// live on after its revocation.
+// key from memory, asks the database as seldom as it can, and never serves a key
+// after its revocation.
 //
-// A look-up's way: validation.go (keys) or roles.go (roles) ask a reader
-// (reader.go), which answers from L1 (local.go, table.go) or by one flight
-// (flight.go) to the database. Whether a value may be believed is asked at each delivery, of
-// three things: the window of recent changes (recent.go), which the change feed
-// (feed.go), this replica's own writes (invalidate.go) and the epoch fill; the
-// lease (lease.go), which says whether the window is complete as of a second
-// ago; and the value's own lifetime.
+// Its jobs, a file each:
+//
+//   - look-ups: of keys (validation.go) and of roles (roles.go, with the scope
+//     cache in scopes.go), by a reader (reader.go) that answers from L1 or by one
+//     flight (flight.go) to the shared store and the database (database.go)
+//   - lists of a user's keys (userkeys.go)
+//   - invalidation (invalidate.go), by the change feed (feed.go), by this
+//     replica's own writes, and by notifications of other replicas (notify.go)
+//   - refusing forged keys without a look-up (membership.go, inquiry.go)
+//   - warming (warm.go)
+//   - monitoring (health.go, status.go, replicaseals.go)
+//   - statistics (stats.go, metrics.go)
+//
+// What each rests on is a package of its own: internal/freshness decides whether
+// a value may be used, internal/l1 holds values in process, internal/remote asks
+// the shared store, package seal makes what that holds trustworthy, and
+// internal/usage counts uses. trust.go joins freshness to the readers: whether a
+// value may be used is asked at each delivery, of the window of recent changes,
+// of the lease, and of the value's own lifetime.
 //
 // The promise: a look-up that begins after [Service.Changed] returned does not
 // see the state from before, on this replica. On another one the bound is
 // Config.Lease while the database can be reached, whatever else is lost, and
-// Config.MaxStale when it can't. Beyond that, and for keys that nobody knows
+// Config.MaxStale when it can't. Beyond that, and for keys that no layer knows
 // while the database is away, look-ups are errors, never "unknown".
 //
 // What it does not do: it does not judge a key (package authz does, on every
-// look-up), knows no SQL, and holds nothing that can't be read again, but for
-// the counts of usage that were not yet written ([Service.Flush]). Values handed
-// out are shared and must not be changed.
+// look-up), knows no SQL, and holds nothing that can't be read again, except for
+// the counts of usage that were not yet written ([Service.Flush]). Values that it
+// returns are shared and must not be changed.
 package cachesvc

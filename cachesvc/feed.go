@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// startBudget is how long finding the present place of the feed may take. Reads have
-	// the lease's term a page.
+	// startBudget is how long finding the present feed position may take. Each page of a
+	// read has the lease's term.
 	startBudget = 10 * time.Second
 
 	// leastPageRows is how many changes a page has at least: one that was late is read
@@ -25,19 +25,19 @@ const (
 	bulkChanges = 50_000
 )
 
-// feedPosition is where the feed reader stands.
-type feedPosition struct {
-	mu       sync.Mutex
-	loaded   bool          // cursor and epoch mean something
-	loadedAt time.Duration // since then
-	cursor   authz.FeedCursor
-	epoch    string
-	version  uint64        // the highest that the database has reported in this epoch
-	began    time.Duration // when the read that is under way began: it becomes the lease's start
-	read     int           // changes of that read so far
-	rows     int           // of the next page
-	over     string        // the epoch that ended here: the database has to be told before the feed is loaded
-	err      error         // of the last read
+// feedState is the state of the feed reader.
+type feedState struct {
+	mu         sync.Mutex
+	loaded     bool          // cursor and epoch mean something
+	loadedAt   time.Duration // since then
+	cursor     authz.FeedCursor
+	epoch      string
+	version    uint64        // the highest that the database has reported in this epoch
+	began      time.Duration // when the read that is under way began: it becomes the lease's start
+	read       int           // changes of that read so far
+	rows       int           // of the next page
+	endedEpoch string        // the epoch that ended here: the database gets another one before the feed is loaded
+	err        error         // of the last read
 
 	// past is the window before the start. Until it is read, what others cached then is
 	// not trusted. Not partial: it was read, or is not to be.
@@ -45,17 +45,17 @@ type feedPosition struct {
 	pastRead int
 }
 
-// Ring makes the feed be read at once. It is a doorbell: it never blocks, may be
-// rung by anybody at any time, and decides nothing.
-func (s *Service) Ring() {
+// Wake makes the feed be read at once. It never blocks, may be called at any time, and
+// decides nothing. Safe for concurrent use.
+func (s *Service) Wake() {
 	select {
-	case s.bell <- struct{}{}:
-	default: // it rings already, and the read that follows sees this change too
+	case s.wake <- struct{}{}:
+	default: // a read is due already, and sees this change too
 	}
 }
 
-// Ready is closed once the present place of the feed was found for the first time.
-// Look-ups before that are right, but all go to the database.
+// Ready is closed once the present feed position was found for the first time. Look-ups
+// before that are right, but all go to the database.
 func (s *Service) Ready() <-chan struct{} { return s.ready }
 
 // followFeed reads the feed until ctx ends.
@@ -68,34 +68,34 @@ func (s *Service) followFeed(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		s.tellState()
+		s.logState()
 		pause.Reset(s.poll)
 		select {
 		case <-ctx.Done():
 			return
-		case <-s.bell:
+		case <-s.wake:
 		case <-pause.C:
 		}
 	}
 }
 
-// readFeed reads a page, or, where there is nothing to go on from, begins anew.
+// readFeed reads a page, or, where there is nothing to go on from, starts the feed.
 func (s *Service) readFeed(ctx context.Context) {
 	s.feed.mu.Lock()
-	loaded, cursor, epoch, over := s.feed.loaded, s.feed.cursor, s.feed.epoch, s.feed.over
+	loaded, cursor, epoch, over := s.feed.loaded, s.feed.cursor, s.feed.epoch, s.feed.endedEpoch
 	version, rows, began := s.feed.version, s.feed.rows, s.feed.loadedAt
 	s.feed.mu.Unlock()
 	if !loaded {
 		s.beginFeed(ctx, over)
 		return
 	}
-	start := s.trust.clock.monotonic()
+	start := s.trust.clock.Monotonic()
 	page, err := s.readPage(ctx, cursor, rows)
-	end := s.trust.clock.monotonic()
-	if cause := feedEnd(&page, cursor, epoch, version); err == nil && cause.Kind != "" {
+	end := s.trust.clock.Monotonic()
+	if cause := endOfHistory(&page, cursor, epoch, version); err == nil && cause.Kind != "" {
 		s.startAnew(cause, epoch, page.Epoch == epoch && cause.Kind == CauseEpoch)
 		if start-began >= s.poll { // else it did not help just now
-			s.Ring()
+			s.Wake()
 		}
 		return
 	}
@@ -106,12 +106,12 @@ func (s *Service) readFeed(ctx context.Context) {
 		return
 	}
 	s.feed.rows = min(2*rows, authz.MaxFeedRows)
-	s.trust.outage.answered()
+	s.trust.outage.RecordAnswer()
 	s.takePage(&page, !cursor.Partial(), start, end)
 }
 
-// takePage learns a page's changes, and renews the lease with the last page of a read,
-// from when its first one began: what the lease vouches for must be known before.
+// takePage learns a page's changes, and renews the lease with the last page of a read, from
+// when its first one began: the changes must be known before the lease is renewed.
 func (s *Service) takePage(page *authz.FeedPage, first bool, start, end time.Duration) {
 	f := &s.feed
 	if first {
@@ -126,55 +126,55 @@ func (s *Service) takePage(page *authz.FeedPage, first bool, start, end time.Dur
 		f.cursor = authz.FeedCursor{Seen: page.Next.Target}
 	}
 	if f.cursor.Partial() || !first {
-		s.Ring() // the rest, or what came while this was read
+		s.Wake() // the rest, or what came while this was read
 	}
 	if f.cursor.Partial() {
 		return
 	}
-	s.trust.clock.observe(page.DBTime, start, end)
-	s.renew(f.began)
+	s.trust.clock.Observe(page.DBTime, start, end)
+	s.trust.renew(f.began)
 }
 
 // applyBulk takes a backlog as one change that may be about anything.
 func (s *Service) applyBulk() {
 	if s.members != nil {
-		s.members.loadSoon()
+		s.members.ReloadLater()
 	}
-	s.learnAll(s.trust.clock.monotonic())
-	s.emptied(Cause{Kind: CauseBulk, By: "feed", Why: fmt.Sprintf("more than %d changes at once are taken as one about everything", s.bulk)})
+	s.trust.learnAll(s.trust.clock.Monotonic())
+	s.dropEverythingFor(Cause{Kind: CauseBulk, By: "feed", Why: fmt.Sprintf("more than %d changes at once are taken as one about everything", s.bulk)})
 }
 
 // beginFeed goes on from the database's present state. Nothing is cached that is older.
 func (s *Service) beginFeed(ctx context.Context, over string) {
-	start := s.trust.clock.monotonic()
+	start := s.trust.clock.Monotonic()
 	began, err := s.startFeed(ctx, over)
-	end := s.trust.clock.monotonic()
+	end := s.trust.clock.Monotonic()
 	s.feed.mu.Lock()
 	defer s.feed.mu.Unlock()
 	if s.feed.err = err; err != nil {
 		return
 	}
 	// What was read meanwhile may be of yet another epoch.
-	s.trust.recent.reset()
+	s.trust.window.Reset()
 	if s.members != nil {
-		s.members.loadAnew()
+		s.members.StartHistory()
 	}
 	f := &s.feed
 	if f.version = max(began.Version, f.version); began.Epoch != f.epoch { // else it is as before a gap in the feed
 		f.version = began.Version
 	}
-	f.loaded, f.loadedAt, f.cursor, f.epoch, f.over, f.rows = true, end, began.Next, began.Epoch, "", authz.MaxFeedRows
+	f.loaded, f.loadedAt, f.cursor, f.epoch, f.endedEpoch, f.rows = true, end, began.Next, began.Epoch, "", authz.MaxFeedRows
 	if f.past, f.pastRead = (authz.FeedCursor{}), 0; s.shared != nil {
-		s.trust.recent.distrust(end)
+		s.trust.window.DistrustPast(end)
 		f.past = began.Past
-		s.Ring() // to read it
+		s.Wake() // to read it
 	}
-	s.trust.clock.observe(began.DBTime, start, end)
-	s.renew(start)
-	s.trust.outage.answered()
+	s.trust.clock.Observe(began.DBTime, start, end)
+	s.trust.renew(start)
+	s.trust.outage.RecordAnswer()
 	select {
 	case <-s.ready:
-		s.warm.want()
+		s.warm.request()
 	default:
 		close(s.ready)
 	}
@@ -192,7 +192,7 @@ func (s *Service) startFeed(ctx context.Context, over string) (authz.FeedStart, 
 }
 
 func (s *Service) readPage(ctx context.Context, cursor authz.FeedCursor, rows int) (authz.FeedPage, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.trust.lease.term)
+	ctx, cancel := context.WithTimeout(ctx, s.trust.lease.Term)
 	defer cancel()
 	return s.db.ReadFeed(ctx, cursor, rows)
 }
@@ -216,7 +216,7 @@ func (s *Service) readPast(ctx context.Context) {
 	defer s.feed.mu.Unlock()
 	f := &s.feed
 	f.pastRead += len(page.Changes)
-	if page.Epoch != epoch { // the next read of the feed begins anew
+	if page.Epoch != epoch { // the next read of the feed starts it again
 		f.past = authz.FeedCursor{}
 		return
 	}
@@ -225,21 +225,21 @@ func (s *Service) readPast(ctx context.Context) {
 		s.log.Info("what Redis held before the start is not used: too much has changed, or the feed no longer holds it", "changes", f.pastRead)
 		return
 	}
-	s.trust.recent.learn(page.Changes, false, s.trust.clock.monotonic())
+	s.trust.window.Learn(page.Changes, false, s.trust.clock.Monotonic())
 	if f.past = page.Next; f.past.Partial() {
-		s.Ring()
+		s.Wake()
 		return
 	}
 	f.past = authz.FeedCursor{}
-	s.trust.recent.trustPast()
+	s.trust.window.TrustPast()
 }
 
-// feedEnd returns why there is nothing to go on from: versions and cursor belong to
+// endOfHistory returns why there is nothing to go on from: versions and cursor belong to
 // another history, or changes were trimmed away before they were read here. Its
 // kind is "" where there is. A database that was restored file by file bears the
-// old epoch and is known by a place that lies behind what was read already; one
-// whose versions were set back, by versions lower than those it gave before.
-func feedEnd(page *authz.FeedPage, cursor authz.FeedCursor, epoch string, version uint64) Cause {
+// old epoch and is recognised by a position behind what was read already; one whose
+// versions were set back, by versions lower than those it gave before.
+func endOfHistory(page *authz.FeedPage, cursor authz.FeedCursor, epoch string, version uint64) Cause {
 	end := func(kind CauseKind, why string, args ...any) Cause {
 		return Cause{Kind: kind, By: "feed", Why: fmt.Sprintf(why, args...)}
 	}
@@ -260,19 +260,19 @@ func feedEnd(page *authz.FeedPage, cursor authz.FeedCursor, epoch string, versio
 }
 
 // startAnew forgets everything. Where over is true the database still bears the
-// epoch of what is lost: it is given another one, so that no replica trusts what is
-// left in the shared store.
+// epoch of what is lost: it is given another one, so that no replica trusts what is left
+// in the shared store.
 func (s *Service) startAnew(cause Cause, epoch string, over bool) {
-	s.trust.lease.void()
-	s.trust.recent.reset()
+	s.trust.lease.Void()
+	s.trust.window.Reset()
 	if s.members != nil {
-		s.members.forget()
+		s.members.Discard()
 	}
-	s.emptied(cause)
+	s.dropEverythingFor(cause)
 	s.feed.mu.Lock()
 	s.feed.loaded = false
 	if over {
-		s.feed.over = epoch
+		s.feed.endedEpoch = epoch
 	}
 	s.feed.mu.Unlock()
 }
@@ -280,9 +280,9 @@ func (s *Service) startAnew(cause Cause, epoch string, over bool) {
 // Now is the database's time, by which keys expire. Before the first feed read,
 // and after MaxStale without one, it is the local clock's.
 func (s *Service) Now() time.Time {
-	now := s.trust.clock.monotonic()
-	if !s.trust.lease.stands(now) {
-		return s.trust.clock.now()
+	now := s.trust.clock.Monotonic()
+	if !s.trust.lease.WithinMaxStale(now) {
+		return s.trust.clock.Now()
 	}
-	return s.trust.clock.database(now)
+	return s.trust.clock.DatabaseTime(now)
 }

@@ -12,32 +12,34 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/cachetest"
+	"extauthz/cachesvc/internal/freshness"
 )
 
-func TestTheNextCheckOnTheReplicaThatRevokedIsRefused(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
+func TestChanged_TheNextCheckOnTheReplicaThatRevokedIsRefused(t *testing.T) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
-		s.Changed(t.Context(), db.commit("k", revoked))
+		s.Changed(t.Context(), db.Commit("k", cachetest.Revoked))
 		wantEntry(t, s, "k", false, authz.LayerDatabase)
 		wantEntry(t, s, "k", false, authz.LayerLocal)
 	})
 }
 
-func TestAChangeIsLearnedAtOnceByDoorbellAndSoonWithout(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
+func TestFeed_LearnsAtOnceWhenNotifiedAndSoonWithout(t *testing.T) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
-		for _, edit := range []func(*authz.Record){revoked, nil} { // the second is a DELETE typed by hand
-			db.commit("k", as)
-			s.Ring()
+		for _, edit := range []func(*authz.Record){cachetest.Revoked, nil} { // the second is a DELETE typed by hand
+			db.Commit("k", cachetest.Unchanged)
+			s.Wake()
 			synctest.Wait()
 			wantEntry(t, s, "k", edit != nil, authz.LayerDatabase)
-			db.commit("k", edit)
+			db.Commit("k", edit)
 			time.Sleep(DefaultPoll)
 			synctest.Wait()
 			wantEntry(t, s, "k", false, authz.LayerDatabase)
 		}
-		created := db.commit("new", as)
+		created := db.Commit("new", cachetest.Unchanged)
 		s.Changed(t.Context(), created)
 		wantEntry(t, s, "new", true, authz.LayerDatabase)
 		if got := s.Invalidations(1); len(got) != 1 || got[0].Target != "key new" || got[0].Cause.Kind != CauseOwnWrite {
@@ -46,50 +48,50 @@ func TestAChangeIsLearnedAtOnceByDoorbellAndSoonWithout(t *testing.T) {
 	})
 }
 
-func TestAnAbsenceEndsWithTheCreation(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
+func TestFeed_ANegativeEntryEndsWithTheCreation(t *testing.T) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
 		wantEntry(t, s, "new", false, authz.LayerDatabase)
-		s.Changed(t.Context(), db.commit("new", as))
+		s.Changed(t.Context(), db.Commit("new", cachetest.Unchanged))
 		wantEntry(t, s, "new", true, authz.LayerDatabase)
 	})
 }
 
-func TestWhatIsOnItsWayWhenAChangeIsLearnedIsReadAgain(t *testing.T) {
-	for prefix, edit := range map[string]func(*authz.Record){"k": revoked, "new": as} {
-		bubble(t, func(t *testing.T, db *database, c *connection) {
+func TestReader_AFlightDuringAChangeIsReadAgain(t *testing.T) {
+	for prefix, edit := range map[string]func(*authz.Record){"k": cachetest.Revoked, "new": cachetest.Unchanged} {
+		bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 			s := start(t, Config{Database: c})
-			c.set(func(c *connection) {
-				c.lookup = func() (time.Duration, time.Duration, error) { return 0, 20 * time.Millisecond, nil }
+			c.Edit(func(c *cachetest.Connection) {
+				c.Lookup = func() (time.Duration, time.Duration, error) { return 0, 20 * time.Millisecond, nil }
 			})
 			go func() {
-				time.Sleep(10 * time.Millisecond) // the old state was read, and is on its way
-				db.commit(prefix, edit)
-				s.Ring()
+				time.Sleep(10 * time.Millisecond) // the old state was read, and is in transit
+				db.Commit(prefix, edit)
+				s.Wake()
 			}()
 			wantEntry(t, s, prefix, prefix == "new", authz.LayerDatabase)
 			wantEntry(t, s, prefix, prefix == "new", authz.LayerLocal)
-			if db.keyReads != 2 {
-				t.Errorf("%d queries for %q, want 2", db.keyReads, prefix)
+			if db.KeyReads != 2 {
+				t.Errorf("%d queries for %q, want 2", db.KeyReads, prefix)
 			}
 		})
 	}
 }
 
-func TestAChangeThatComesAgainChangesNothing(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
+func TestFeed_ARepeatedChangeChangesNothing(t *testing.T) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
-		db.commit("k", named)
-		s.Ring()
+		db.Commit("k", cachetest.Renamed)
+		s.Wake()
 		synctest.Wait()
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
-		s.apply(db.page(authz.FeedCursor{}, 100).Changes, Cause{Kind: CauseFeed})
+		s.apply(db.Page(authz.FeedCursor{}, 100).Changes, Cause{Kind: CauseFeed})
 		wantEntry(t, s, "k", true, authz.LayerLocal)
 	})
 }
 
-func TestAnUnknownKindOfChangeIsAboutEverything(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
+func TestFeed_AnUnknownKindOfChangeIsAboutEverything(t *testing.T) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
 		s.apply([]authz.Change{{Version: 7, Kind: 200}}, Cause{Kind: CauseFeed})
@@ -97,61 +99,61 @@ func TestAnUnknownKindOfChangeIsAboutEverything(t *testing.T) {
 	})
 }
 
-func TestAnotherEpochAndAGapEmptyTheCache(t *testing.T) {
+func TestFeed_AnotherEpochAndAGapEmptyTheCache(t *testing.T) {
 	for _, restored := range []string{"two", "", "trimmed"} { // "": in the epoch that it was in
 		cause := CauseEpoch
 		if restored == "trimmed" {
 			cause = CauseTrimmed
 		}
-		bubble(t, func(t *testing.T, db *database, c *connection) {
-			restore := db.backup()
+		bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
+			restore := db.Backup()
 			for range 5 {
-				db.commit("k", named)
+				db.Commit("k", cachetest.Renamed)
 			}
 			s := start(t, Config{Database: c})
 			wantEntry(t, s, "k", true, authz.LayerDatabase)
 			if cause == CauseEpoch {
 				restore(restored)
 			} else {
-				db.mu.Lock()
-				db.keys["k"] = authz.Record{Prefix: "k", Version: 6} // of a change that is gone from the feed
-				db.trimmed = 100
-				db.mu.Unlock()
+				db.Mu.Lock()
+				db.Keys["k"] = authz.Record{Prefix: "k", Version: 6} // of a change that is gone from the feed
+				db.Trimmed = 100
+				db.Mu.Unlock()
 			}
 			time.Sleep(DefaultPoll)
 			synctest.Wait()
-			db.mu.Lock()
-			db.trimmed = 0
-			db.mu.Unlock()
+			db.Mu.Lock()
+			db.Trimmed = 0
+			db.Mu.Unlock()
 			if st := s.Invalidations(1); len(st) != 1 || st[0].Cause.Kind != cause || st[0].Dropped != 1 {
 				t.Errorf("history %+v, want %s", st, cause)
 			}
 			wantEntry(t, s, "k", cause == CauseEpoch, authz.LayerDatabase)
-			if restored == "" && db.epoch != "one'" {
-				t.Errorf("the database is still in epoch %s, which replicas that start now would believe", db.epoch)
+			if restored == "" && db.Epoch != "one'" {
+				t.Errorf("the database is still in epoch %s, which replicas that start now would trust", db.Epoch)
 			}
 		})
 	}
 }
 
-func TestWhatWasReadBeforeTheWindowWasLoadedIsNotKept(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
+func TestReader_WhatWasReadBeforeTheFirstFeedReadIsNotKept(t *testing.T) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
-		restore := db.backup()
-		db.mu.Lock()
-		db.epoch = "two"
-		db.mu.Unlock()
+		restore := db.Backup()
+		db.Mu.Lock()
+		db.Epoch = "two"
+		db.Mu.Unlock()
 		// The reader saw "two", whose versions went on and were read, before the
-		// next restore, under which a lower version says what is so.
+		// next restore, under which a lower version is the true one.
 		s.startAnew(Cause{Kind: CauseEpoch}, "one", false)
-		db.commit("k", as)
-		db.commit("k", as)
+		db.Commit("k", cachetest.Unchanged)
+		db.Commit("k", cachetest.Unchanged)
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
-		onItsWay := s.keys.present.get("k", nil)
+		onItsWay := s.keys.present.Get("k", nil)
 		restore("three")
-		db.commit("k", revoked)
+		db.Commit("k", cachetest.Revoked)
 		time.Sleep(2 * DefaultPoll)
-		if s.trust.fresh(topic{subjectKey, "k"}, &onItsWay.stamp) {
+		if s.trust.fresh(freshness.Topic{Subject: freshness.SubjectKey, ID: "k"}, &onItsWay.Stamp) {
 			t.Error("a value of another epoch counts as fresh")
 		}
 		wantEntry(t, s, "k", false, authz.LayerDatabase)
@@ -159,45 +161,45 @@ func TestWhatWasReadBeforeTheWindowWasLoadedIsNotKept(t *testing.T) {
 }
 
 // TestFeed_VersionsThatWentBackEndTheEpoch: the feed's places go on, as they do
-// in Postgres where only the sequence was set back, so nothing else tells.
+// in Postgres where only the sequence was set back, so nothing else shows it.
 func TestFeed_VersionsThatWentBackEndTheEpoch(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		var out bytes.Buffer
 		for range 5 {
-			db.commit("k", named)
+			db.Commit("k", cachetest.Renamed)
 		}
 		s := start(t, Config{Database: c, Logger: slog.New(slog.NewTextHandler(&out, nil))})
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
-		db.mu.Lock()
-		db.behind = 4
-		db.mu.Unlock()
-		db.commit("k", revoked) // as version 3
+		db.Mu.Lock()
+		db.Behind = 4
+		db.Mu.Unlock()
+		db.Commit("k", cachetest.Revoked) // as version 3
 		time.Sleep(2 * DefaultPoll)
 		synctest.Wait()
 		wantEntry(t, s, "k", false, authz.LayerDatabase)
 		if st := s.Invalidations(1); len(st) != 1 || st[0].Cause.Kind != CauseEpoch || !strings.Contains(out.String(), "versions went back from 6 to 3") {
 			t.Errorf("history %+v; %s", st, out.String())
 		}
-		if db.inEpoch() != "one'" {
-			t.Errorf("the database is still in epoch %s, which replicas that start now would believe", db.inEpoch())
+		if db.CurrentEpoch() != "one'" {
+			t.Errorf("the database is still in epoch %s, which replicas that start now would trust", db.CurrentEpoch())
 		}
 	})
 }
 
-func TestEachStateIsLoggedOnce(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
+func TestStatus_EachStateIsLoggedOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		var out bytes.Buffer
 		s := start(t, Config{Database: c, Logger: slog.New(slog.NewTextHandler(&out, nil))})
 		weather := func(feed, lookup error, d time.Duration) {
-			c.set(func(c *connection) { c.feed, c.lookup = failing(feed), failing(lookup) })
+			c.Edit(func(c *cachetest.Connection) { c.Feed, c.Lookup = failing(feed), failing(lookup) })
 			for range d / (100 * time.Millisecond) {
 				_, _ = s.Lookup(t.Context(), "k", nil)
 				time.Sleep(100 * time.Millisecond)
 			}
 		}
 		weather(nil, nil, time.Second)
-		weather(errAway, nil, 5*time.Second)
-		weather(errAway, errAway, 10*time.Second)
+		weather(cachetest.ErrAway, nil, 5*time.Second)
+		weather(cachetest.ErrAway, cachetest.ErrAway, 10*time.Second)
 		weather(nil, nil, 5*time.Second)
 		synctest.Wait()
 		var states []string
@@ -213,9 +215,9 @@ func TestEachStateIsLoggedOnce(t *testing.T) {
 	})
 }
 
-func TestTimeIsTheDatabases(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
-		db.ahead = 90 * time.Second
+func TestNow_IsTheDatabasesTime(t *testing.T) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
+		db.Ahead = 90 * time.Second
 		s := start(t, Config{Database: c})
 		time.Sleep(10 * time.Second)
 		if got := time.Until(s.Now()); got != 90*time.Second {
@@ -224,7 +226,7 @@ func TestTimeIsTheDatabases(t *testing.T) {
 		if got := s.Status().DatabaseAhead; got != 90*time.Second {
 			t.Errorf("the status reports a drift of %s, want 90 s", got)
 		}
-		c.set(func(c *connection) { c.feed = failing(errAway) })
+		c.Edit(func(c *cachetest.Connection) { c.Feed = failing(cachetest.ErrAway) })
 		time.Sleep(DefaultMaxStale + time.Second)
 		if got := time.Until(s.Now()); got != 0 {
 			t.Errorf("after MaxStale without the database Now is ahead by %s, want the local clock", got)
@@ -232,13 +234,13 @@ func TestTimeIsTheDatabases(t *testing.T) {
 	})
 }
 
-func TestMetricsNameNoKeyAndCanBeGathered(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
+func TestMetrics_NameNoKeyAndCanBeGathered(t *testing.T) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		registry := prometheus.NewPedanticRegistry()
 		s := start(t, Config{Database: c, Registerer: registry})
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
 		wantEntry(t, s, "k", true, authz.LayerLocal)
-		db.commit("k", revoked)
+		db.Commit("k", cachetest.Revoked)
 		time.Sleep(DefaultPoll)
 		synctest.Wait()
 		families, err := registry.Gather()

@@ -10,30 +10,32 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/cachetest"
+	"extauthz/cachesvc/seal"
 )
 
 // TestFeedStart_UsesRedisOnceThePastIsRead: what the other replica has cached is not
-// believed by one that starts before that knows what has changed since.
+// trusted by one that starts before that knows what has changed since.
 func TestFeedStart_UsesRedisOnceThePastIsRead(t *testing.T) {
-	pair(t, nil, func(t *testing.T, db *database, c [2]*connection, w [2]*wire, s [2]*Service) {
-		db.commit("kept", as)
-		s[0].Ring()
+	pair(t, nil, func(t *testing.T, db *cachetest.Database, c [2]*cachetest.Connection, w [2]*cachetest.Wire, s [2]*Service) {
+		db.Commit("kept", cachetest.Unchanged)
+		s[0].Wake()
 		synctest.Wait()
 		wantEntry(t, s[0], "k", true, authz.LayerDatabase)
 		wantEntry(t, s[0], "kept", true, authz.LayerDatabase)
 		synctest.Wait()
 		time.Sleep(5 * time.Second)
-		db.commit("k", revoked) // by hand: Redis keeps the value
+		db.Commit("k", cachetest.Revoked) // by hand: Redis keeps the value
 		for range 10 {
-			db.commit("other", named)
+			db.Commit("other", cachetest.Renamed)
 		}
-		db.mu.Lock()
-		db.pages = 3
-		db.mu.Unlock()
-		slow := c[1].connect()
-		slow.set(func(c *connection) {
+		db.Mu.Lock()
+		db.Pages = 3
+		db.Mu.Unlock()
+		slow := c[1].Connect()
+		slow.Edit(func(c *cachetest.Connection) {
 			first := true
-			c.feed = func() (time.Duration, time.Duration, error) {
+			c.Feed = func() (time.Duration, time.Duration, error) {
 				if first {
 					first = false
 					return 0, 0, nil
@@ -41,12 +43,12 @@ func TestFeedStart_UsesRedisOnceThePastIsRead(t *testing.T) {
 				return 0, 100 * time.Millisecond, nil
 			}
 		})
-		late := start(t, Config{Database: slow, Shared: w[1], Sealing: SealingKeys{sealingKey(t, 1)}})
+		late := start(t, Config{Database: slow, Shared: w[1], Sealing: seal.Keys{sealingKey(t, 1)}})
 		wantEntry(t, late, "kept", true, authz.LayerDatabase)
 		time.Sleep(2 * time.Second) // the past is read by now
 		wantEntry(t, late, "k", false, authz.LayerDatabase)
 		late.keys.drop("kept")
-		late.keys.present.drop("kept")
+		late.keys.present.Drop("kept")
 		wantEntry(t, late, "kept", true, authz.LayerRedis)
 	})
 }
@@ -55,21 +57,21 @@ func TestFeedStart_UsesRedisOnceThePastIsRead(t *testing.T) {
 // or was trimmed, leaves what others cached before the start unused.
 func TestFeedStart_NeverUsesRedisAfterABulkChange(t *testing.T) {
 	for _, why := range []string{"bulk", "trimmed"} {
-		pair(t, nil, func(t *testing.T, db *database, c [2]*connection, w [2]*wire, s [2]*Service) {
+		pair(t, nil, func(t *testing.T, db *cachetest.Database, c [2]*cachetest.Connection, w [2]*cachetest.Wire, s [2]*Service) {
 			wantEntry(t, s[0], "k", true, authz.LayerDatabase)
 			synctest.Wait()
 			time.Sleep(5 * time.Second)
 			for range 10 {
-				db.commit("other", named)
+				db.Commit("other", cachetest.Renamed)
 			}
-			db.commit("k", revoked)
-			db.mu.Lock()
-			db.pages = 3
+			db.Commit("k", cachetest.Revoked)
+			db.Mu.Lock()
+			db.Pages = 3
 			if why == "trimmed" {
-				db.log, db.trimmed = nil, db.version+1
+				db.Log, db.Trimmed = nil, db.Version+1
 			}
-			db.mu.Unlock()
-			late, err := New(Config{Database: db.connect(), Shared: w[1], Sealing: SealingKeys{sealingKey(t, 1)}})
+			db.Mu.Unlock()
+			late, err := New(Config{Database: db.Connect(), Shared: w[1], Sealing: seal.Keys{sealingKey(t, 1)}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -84,21 +86,21 @@ func TestFeedStart_NeverUsesRedisAfterABulkChange(t *testing.T) {
 // TestFeed_ABacklogIsOneChange: the reader learns of many changes at once that anything
 // may be another, keeps serving, and knows no old state.
 func TestFeed_ABacklogIsOneChange(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		var out bytes.Buffer
-		db.commit("calm", as)
+		db.Commit("calm", cachetest.Unchanged)
 		s := start(t, Config{Database: c, Logger: slog.New(slog.NewTextHandler(&out, nil))})
 		s.bulk = 8
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
 		wantEntry(t, s, "calm", true, authz.LayerDatabase)
-		db.mu.Lock()
-		db.pages = 3
-		db.mu.Unlock()
-		edits := map[string]func(*authz.Record){"k": revoked}
+		db.Mu.Lock()
+		db.Pages = 3
+		db.Mu.Unlock()
+		edits := map[string]func(*authz.Record){"k": cachetest.Revoked}
 		for i := range 20 {
-			edits[fmt.Sprint("key", i)] = as
+			edits[fmt.Sprint("key", i)] = cachetest.Unchanged
 		}
-		db.finishAll(db.begin(), edits)
+		db.FinishAll(db.Begin(), edits)
 		time.Sleep(DefaultPoll)
 		synctest.Wait()
 		if got := s.Invalidations(1); len(got) != 1 || got[0].Target != "all" || got[0].Cause.Kind != CauseBulk || got[0].Dropped != 1 { // k was of the first page
@@ -111,22 +113,22 @@ func TestFeed_ABacklogIsOneChange(t *testing.T) {
 		wantEntry(t, s, "calm", true, authz.LayerDatabase)
 		wantEntry(t, s, "calm", true, authz.LayerLocal)
 		if n := strings.Count(out.String(), "cause=bulk"); n != 1 {
-			t.Errorf("told %d times:\n%s", n, out.String())
+			t.Errorf("logged %d times:\n%s", n, out.String())
 		}
 	})
 }
 
-// TestFeed_ASlowWayHasShorterPages: a page that is late is asked for again with fewer
+// TestFeed_ASlowConnectionHasShorterPages: a page that is late is asked for again with fewer
 // rows, so that a slow way slows the reader down and does not stop it.
-func TestFeed_ASlowWayHasShorterPages(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
+func TestFeed_ASlowConnectionHasShorterPages(t *testing.T) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: slowRows{c, time.Millisecond}})
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
-		edits := map[string]func(*authz.Record){"k": revoked}
+		edits := map[string]func(*authz.Record){"k": cachetest.Revoked}
 		for i := range 6_000 { // six seconds
-			edits[fmt.Sprint("a", i)] = as // all before k
+			edits[fmt.Sprint("a", i)] = cachetest.Unchanged // all before k
 		}
-		db.finishAll(db.begin(), edits)
+		db.FinishAll(db.Begin(), edits)
 		time.Sleep(30 * time.Second)
 		synctest.Wait()
 		if st := s.Status(); st.State != StateServing {
@@ -134,44 +136,4 @@ func TestFeed_ASlowWayHasShorterPages(t *testing.T) {
 		}
 		wantEntry(t, s, "k", false, authz.LayerDatabase)
 	})
-}
-
-// TestRecent_ForgetsTheOldestFirst: past the limit, what was read before a change that
-// is forgotten is stale, and what was read since is as fresh as it was.
-func TestRecent_ForgetsTheOldestFirst(t *testing.T) {
-	r := newRecent(time.Hour)
-	r.limit = 100
-	read := func(shared bool, at time.Duration) *stamp {
-		st := &stamp{found: true, version: 1, shared: shared, asOf: at}
-		st.seq, st.generation = r.begin()
-		return st
-	}
-	change := func(i int) []authz.Change {
-		return []authz.Change{{Version: uint64(i + 10), Kind: authz.ChangeKey, Prefix: fmt.Sprint("key", i)}}
-	}
-	quiet := topic{subjectKey, "quiet"}
-	early, earlyShared := read(false, 0), read(true, 0)
-	for i := range 60 {
-		r.learn(change(i), false, time.Duration(i)*time.Second)
-	}
-	late, lateShared, changed, unchanged := read(false, time.Minute), read(true, time.Minute), read(false, time.Minute), read(false, time.Minute)
-	for i := range 41 {
-		r.learn(change(60+i), false, time.Minute+time.Duration(i)*time.Second)
-	}
-	if n := r.size(); n != 75 {
-		t.Errorf("%d topics are kept, want 75", n)
-	}
-	for name, c := range map[string]struct {
-		topic topic
-		stamp *stamp
-		fresh bool
-	}{
-		"read before what is forgotten": {quiet, early, false}, "by another one": {quiet, earlyShared, false},
-		"read since": {quiet, late, true}, "by another one since": {quiet, lateShared, true},
-		"changed since": {topic{subjectKey, "key99"}, changed, false}, "changed before": {topic{subjectKey, "key0"}, unchanged, true},
-	} {
-		if got := r.fresh(c.topic, c.stamp); got != c.fresh {
-			t.Errorf("%s: fresh is %v, want %v", name, got, c.fresh)
-		}
-	}
 }

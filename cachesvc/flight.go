@@ -5,19 +5,21 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"extauthz/cachesvc/internal/freshness"
 )
 
 // errLate is a flight's end when it took longer than its budget: a process that
 // was frozen meanwhile may hold what has long changed.
 var errLate = errors.New("the database's answer came after the look-up's budget")
 
-// flights lets one read an id be on its way at a time, however many wait for
-// it. It is not x/sync/singleflight, since a flight here has a budget of its
-// own, is waited for under each waiter's ctx, asks L1 once more before it
-// starts, and can be told to leave no trace ([flights.forget]).
+// flights allows one read of an id at a time, however many callers wait for it. It is not
+// x/sync/singleflight, since a flight here has a budget of its own, is waited for under
+// each waiter's ctx, looks into L1 once more before it starts, and can be made to store
+// nothing ([flights.forget]).
 type flights[V any] struct {
 	budget time.Duration
-	clock  *clock
+	clock  *freshness.Clock
 
 	mu      sync.Mutex
 	ongoing map[string]*flight[V]
@@ -25,7 +27,7 @@ type flights[V any] struct {
 	idle    sync.Cond // on mu: running has become 0
 }
 
-func newFlights[V any](budget time.Duration, clock *clock) *flights[V] {
+func newFlights[V any](budget time.Duration, clock *freshness.Clock) *flights[V] {
 	f := &flights[V]{budget: budget, clock: clock, ongoing: make(map[string]*flight[V])}
 	f.idle.L = &f.mu
 	return f
@@ -38,10 +40,10 @@ type flight[V any] struct {
 	err   error
 }
 
-// join returns the flight for id, starting one if there is none. known is asked
-// first, with nobody able to start or end a flight: a flight that has just ended
-// is found there, so that a burst costs one read; if it answers, the flight is
-// nil. keep is called at the end, unless the flight was forgotten or failed.
+// join returns the flight for id, starting one if there is none. known is called first,
+// while no flight can start or end: a flight that has just ended is found there, so that a
+// burst costs one read; if it answers, the flight is nil. keep is called at the end, unless
+// the flight was forgotten or failed.
 func (f *flights[V]) join(id string, known func() bool, read func(context.Context) (V, error), keep func(V)) *flight[V] {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -51,20 +53,20 @@ func (f *flights[V]) join(id string, known func() bool, read func(context.Contex
 	if known() {
 		return nil
 	}
-	fl := &flight[V]{began: f.clock.monotonic(), done: make(chan struct{})}
+	fl := &flight[V]{began: f.clock.Monotonic(), done: make(chan struct{})}
 	f.ongoing[id] = fl
 	f.running++
 	go f.fly(id, fl, read, keep)
 	return fl
 }
 
-// fly belongs to no waiter: whoever started it may leave, the others stay.
+// fly belongs to no waiter: the caller that started it may leave, the others stay.
 func (f *flights[V]) fly(id string, fl *flight[V], read func(context.Context) (V, error), keep func(V)) {
 	defer close(fl.done)
 	ctx, cancel := context.WithTimeout(context.Background(), f.budget)
 	defer cancel()
 	fl.value, fl.err = read(ctx)
-	if fl.err == nil && f.clock.monotonic()-fl.began > f.budget {
+	if fl.err == nil && f.clock.Monotonic()-fl.began > f.budget {
 		fl.err = errLate
 	}
 	f.mu.Lock()
@@ -81,7 +83,7 @@ func (f *flights[V]) fly(id string, fl *flight[V], read func(context.Context) (V
 	delete(f.ongoing, id)
 }
 
-// wait returns the flight's end, or ctx's if that comes first.
+// wait returns the flight's outcome, or ctx's end if that comes first.
 func (fl *flight[V]) wait(ctx context.Context) (V, error) {
 	select {
 	case <-fl.done:
@@ -92,16 +94,15 @@ func (fl *flight[V]) wait(ctx context.Context) (V, error) {
 	}
 }
 
-// forget makes those that are on their way leave nothing behind in L1; who
-// comes after it starts a new one.
+// forget makes the present flights store nothing in L1; later callers start new ones.
 func (f *flights[V]) forget() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	clear(f.ongoing)
 }
 
-// drain waits until none is on its way: no longer than the budget, if no more
-// are started.
+// drain waits until all flights have ended: no longer than the budget, if no more are
+// started.
 func (f *flights[V]) drain() {
 	f.mu.Lock()
 	defer f.mu.Unlock()

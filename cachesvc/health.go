@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"extauthz/cachesvc/internal/remote"
+	"extauthz/cachesvc/internal/usage"
 	"extauthz/cachesvc/store"
 )
 
@@ -18,10 +20,10 @@ import (
 type MonitorConfig struct {
 	Every   time.Duration // between two looks
 	Memory  float64       // part of the shared store's memory that may be used
-	HitRate float64       // of L1, the least that is well
+	HitRate float64       // of L1, below which it warns
 	Lookups uint64        // the least in a window for its hit rate to mean anything
-	Entries int           // in one name space of the shared store, the most that is well
-	// StatsTTL is how long each replica's figures stand in the shared store.
+	Entries int           // in one name space of the shared store, beyond which it warns
+	// StatsTTL is how long each replica's figures stay in the shared store.
 	StatsTTL time.Duration
 }
 
@@ -36,7 +38,7 @@ const (
 )
 
 // countBudget is how long counting the shared store's entries may take, by a
-// scan that goes step by step and blocks nobody.
+// scan that goes step by step and blocks no other client.
 const countBudget = 5 * time.Second
 
 // cleanEvery is how often a full store is cleaned at most.
@@ -55,7 +57,7 @@ func (c MonitorConfig) withDefaults() MonitorConfig {
 // Name spaces of the shared store, with the first part of their keys.
 var sharedNamespaces = map[string]string{
 	namespaceValidation: validationKeys, namespaceScope: scopeKeys, namespaceUserList: userListKeys,
-	namespaceUsage: usageKeys, namespaceStats: statsKeys,
+	namespaceUsage: usage.KeyPrefix, namespaceStats: statsKeys,
 }
 
 const (
@@ -114,7 +116,7 @@ func (s *Service) Findings() []Finding {
 	return slices.Clone(s.monitor.findings)
 }
 
-// Look has all monitors look now, and logs each that begins or ceases to warn.
+// Look runs all monitors now, and logs each that begins or ceases to warn.
 func (s *Service) Look(ctx context.Context) []Finding {
 	m := s.monitor
 	counts := s.countShared(ctx)
@@ -128,7 +130,7 @@ func (s *Service) Look(ctx context.Context) []Finding {
 		}
 		m.warned[f.Monitor] = !f.OK
 		if f.OK {
-			s.log.Info("cache monitor is content again", "monitor", f.Monitor, "detail", f.Detail)
+			s.log.Info("cache monitor has recovered", "monitor", f.Monitor, "detail", f.Detail)
 		} else {
 			s.log.Warn("cache monitor warns", "monitor", f.Monitor, "detail", f.Detail)
 		}
@@ -148,8 +150,8 @@ func (s *Service) countShared(ctx context.Context) map[string]int {
 		return counts
 	}
 	for name, prefix := range sharedNamespaces {
-		err := s.shared.do(ctx, opCount, countBudget, func(ctx context.Context) (err error) {
-			counts[name], err = s.shared.store.Count(ctx, prefix)
+		err := s.shared.Do(ctx, remote.OpCount, countBudget, func(ctx context.Context) (err error) {
+			counts[name], err = s.shared.Store.Count(ctx, prefix)
 			return err
 		})
 		if err != nil {
@@ -198,7 +200,7 @@ func (s *Service) lookAtHitRate() Finding {
 	return f
 }
 
-// auditSince says in a line what was invalidated since then.
+// auditSince describes on one line what was invalidated since then.
 func (s *Service) auditSince(since time.Time) string {
 	causes := map[CauseKind]int{}
 	for _, i := range s.Invalidations(maxHistory) {
@@ -224,15 +226,15 @@ func (s *Service) lookAtMemory(ctx context.Context) Finding {
 		return f
 	}
 	var m store.Memory
-	err := s.shared.do(ctx, opMemory, sharedSlow, func(ctx context.Context) (err error) {
-		m, err = s.shared.store.Memory(ctx)
+	err := s.shared.Do(ctx, remote.OpMemory, remote.BackgroundBudget, func(ctx context.Context) (err error) {
+		m, err = s.shared.Store.Memory(ctx)
 		return err
 	})
 	if err != nil {
 		f.Detail = "Redis does not answer"
 		return f
 	}
-	s.usage.journal.setPolicy(m)
+	s.usage.SetPolicy(m)
 	if m.Max == 0 {
 		f.Value, f.Detail = 0, fmt.Sprintf("%d bytes used; Redis has no maxmemory", m.Used)
 		return f
@@ -246,7 +248,7 @@ func (s *Service) lookAtMemory(ctx context.Context) Finding {
 }
 
 func (s *Service) clean(ctx context.Context) {
-	now := s.trust.clock.monotonic()
+	now := s.trust.clock.Monotonic()
 	s.monitor.mu.Lock()
 	due := now >= s.monitor.cleaned+cleanEvery
 	if due {
@@ -257,12 +259,12 @@ func (s *Service) clean(ctx context.Context) {
 		return
 	}
 	var dropped int
-	err := s.shared.do(ctx, opInvalidate, countBudget, func(ctx context.Context) (err error) {
-		dropped, err = s.shared.store.InvalidateTags(ctx, tagScopes)
+	err := s.shared.Do(ctx, remote.OpInvalidate, countBudget, func(ctx context.Context) (err error) {
+		dropped, err = s.shared.Store.InvalidateTags(ctx, tagScopes)
 		return err
 	})
 	if err == nil {
-		s.note(Cause{Kind: CauseMemory, By: "monitor", Why: "Redis is nearly full"}, "tag "+tagScopes, dropped)
+		s.record(Cause{Kind: CauseMemory, By: "monitor", Why: "Redis is nearly full"}, "tag "+tagScopes, dropped)
 	}
 }
 
@@ -272,11 +274,11 @@ func (s *Service) publishStats(ctx context.Context) {
 	if s.shared == nil {
 		return
 	}
-	data, err := json.Marshal(ReplicaStats{Instance: s.instance, At: s.Now().UTC(), Layers: s.layers(), HitRate: s.hitRate(), Sealing: s.sealing.Load().ids()})
+	data, err := json.Marshal(ReplicaStats{Instance: s.instance, At: s.Now().UTC(), Layers: s.layers(), HitRate: s.hitRate(), Sealing: s.sealing.Load().IDs()})
 	if err != nil {
 		return
 	}
-	s.shared.later(store.Item{Key: statsKeys + store.Identifier(s.instance), Value: data, TTL: s.monitor.StatsTTL, Tags: []string{tagStats}})
+	s.shared.WriteLater(store.Item{Key: statsKeys + store.Identifier(s.instance), Value: data, TTL: s.monitor.StatsTTL, Tags: []string{tagStats}})
 }
 
 // ReplicaStats are the figures that a replica has left in the shared store.
@@ -302,8 +304,8 @@ func (s *Service) Replicas(ctx context.Context) []ReplicaStats {
 }
 
 func (s *Service) readReplicas(ctx context.Context) (all []ReplicaStats, err error) {
-	err = s.shared.do(ctx, opGet, sharedSlow, func(ctx context.Context) error {
-		all, err = replicasIn(ctx, s.shared.store)
+	err = s.shared.Do(ctx, remote.OpGet, remote.BackgroundBudget, func(ctx context.Context) error {
+		all, err = replicasIn(ctx, s.shared.Store)
 		return err
 	})
 	return all, err

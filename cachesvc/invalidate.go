@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/l1"
+	"extauthz/cachesvc/internal/remote"
 	"extauthz/cachesvc/store"
 )
 
@@ -16,19 +18,19 @@ type CauseKind string
 
 // The kinds of cause.
 const (
-	CauseFeed      CauseKind = "feed"      // the change feed told of a change
+	CauseFeed      CauseKind = "feed"      // the change feed brought a change
 	CauseOwnWrite  CauseKind = "own_write" // this replica made the change
-	CauseRequested CauseKind = "requested" // somebody asked for it
+	CauseRequested CauseKind = "requested" // an administrator requested it
 	CauseEpoch     CauseKind = "epoch"     // the database was restored or promoted
 	CauseTrimmed   CauseKind = "trimmed"   // the feed has a gap
 	CauseBulk      CauseKind = "bulk"      // more changes at once than are read one by one
 	CauseMemory    CauseKind = "memory"    // the shared store was nearly full
 )
 
-// Cause says why entries were dropped, and who wanted it.
+// Cause is why entries were dropped, and by whom.
 type Cause struct {
 	Kind CauseKind
-	By   string // who: an administrator's key id, or the part of the service
+	By   string // an administrator's key id, or the part of the service
 	Why  string
 }
 
@@ -40,7 +42,7 @@ type Invalidation struct {
 	Dropped int    // entries that were there
 }
 
-// Target says what [Service.Invalidate] drops; exactly one field is set.
+// Target is what [Service.Invalidate] drops; exactly one field is set.
 type Target struct {
 	Key  string `json:"key,omitempty"` // prefix or id
 	User string `json:"user,omitempty"`
@@ -54,31 +56,30 @@ func (t Target) isZero() bool { return t == Target{} }
 // that does not exist.
 var ErrTarget = errors.New("name exactly one of key, user, tag (apikey-user-<user>, apikey-<key id>, apikey-validation, apikey-scopes) and all")
 
-// Changed takes in what this replica has just committed. When it returns, no
-// look-up that begins on this replica sees what was there before; it does no
-// I/O. A change whose Version is 0 (not known) counts too.
+// Changed records what this replica has just committed. When it returns, no look-up that
+// begins on this replica sees what was there before; it does no I/O. A
+// change whose Version is 0 (not known) counts too.
 func (s *Service) Changed(_ context.Context, changes []authz.Change) {
 	s.apply(changes, Cause{Kind: CauseOwnWrite, By: "keyring"})
-	if s.bells != nil {
-		s.bells.changed(changes)
+	if s.notifier != nil {
+		s.notifier.enqueue(changes)
 	}
 }
 
-// apply learns changes and drops what they made stale. The order matters: once
-// learned, what is in L1 or on its way there is refused at delivery; dropping it
-// only makes room.
+// apply learns changes and drops what they made stale. The order matters: once learned,
+// what is in L1 or in a flight is rejected at delivery; dropping it only frees memory.
 func (s *Service) apply(changes []authz.Change, cause Cause) {
 	own := cause.Kind == CauseOwnWrite
 	if s.members != nil {
 		for _, c := range changes {
 			if c.Prefix != "" {
-				s.members.learn(c.Prefix)
+				s.members.Learn(c.Prefix)
 			}
 		}
 	}
-	for _, c := range s.trust.recent.learn(changes, own, s.trust.clock.monotonic()) {
+	for _, c := range s.trust.window.Learn(changes, own, s.trust.clock.Monotonic()) {
 		target, dropped := s.dropChanged(c)
-		s.note(cause, target, dropped)
+		s.record(cause, target, dropped)
 		if !own && !c.At.IsZero() {
 			s.metrics.lag.Observe(max(s.Now().Sub(c.At), 0).Seconds())
 		}
@@ -89,13 +90,13 @@ func (s *Service) dropChanged(c authz.Change) (target string, dropped int) {
 	switch {
 	case c.Kind == authz.ChangeKey && c.Prefix != "":
 		target = "key " + c.Prefix
-		dropped = count(s.keys.drop(c.Prefix))
+		dropped = oneIf(s.keys.drop(c.Prefix))
 		if c.UserID != "" {
 			dropped += s.dropUserList(c.UserID)
 		}
 	case c.Kind == authz.ChangeRole && c.Role != "":
 		target = "role " + c.Role
-		dropped = count(s.roles.drop(c.Role))
+		dropped = oneIf(s.roles.drop(c.Role))
 	default:
 		target, dropped = "all", s.dropEverything()
 	}
@@ -103,7 +104,7 @@ func (s *Service) dropChanged(c authz.Change) (target string, dropped int) {
 }
 
 // Invalidate drops entries here, in the shared store and, if that answers, on
-// all replicas, so that what they tell is read again. It returns how many there
+// all replicas, so that it is read again. It returns how many there
 // were here and in the shared store; a shared store that fails is logged and no
 // error. It is never needed for correctness; it is for an operator who changed
 // the database behind its triggers. Dropping by user, by id or by tag looks at
@@ -116,11 +117,11 @@ func (s *Service) Invalidate(ctx context.Context, t Target, by, why string) (int
 	if s.shared != nil {
 		n, err := s.invalidateShared(ctx, t)
 		if err != nil {
-			s.log.Warn("entries in Redis could not be dropped; other replicas may not have heard", "target", name, "error", err)
+			s.log.Warn("entries in Redis could not be dropped; other replicas may not have dropped theirs", "target", name, "error", err)
 		}
 		dropped += n
 	}
-	s.note(Cause{Kind: CauseRequested, By: by, Why: why}, name, dropped)
+	s.record(Cause{Kind: CauseRequested, By: by, Why: why}, name, dropped)
 	return dropped, nil
 }
 
@@ -129,13 +130,13 @@ func (s *Service) invalidateHere(t Target) (dropped int, name string, err error)
 	if err != nil {
 		return 0, "", err
 	}
-	// First what is on its way, or it would be kept after the drop.
+	// First the flights, or their values would be stored after the drop.
 	s.keys.flights.forget()
 	s.roles.flights.forget()
 	return drop(), name, nil
 }
 
-// invalidateShared drops from the shared store, then tells the other replicas.
+// invalidateShared drops from the shared store, then notifies the other replicas.
 func (s *Service) invalidateShared(ctx context.Context, t Target) (dropped int, err error) {
 	var keys, tags []string
 	switch {
@@ -149,22 +150,22 @@ func (s *Service) invalidateShared(ctx context.Context, t Target) (dropped int, 
 	default:
 		tags = []string{sharedTag(t.Tag)}
 	}
-	err = s.shared.do(ctx, opInvalidate, countBudget, func(ctx context.Context) error {
-		n, err := s.shared.store.Delete(ctx, keys...)
+	err = s.shared.Do(ctx, remote.OpInvalidate, countBudget, func(ctx context.Context) error {
+		n, err := s.shared.Store.Delete(ctx, keys...)
 		if err != nil {
 			return err
 		}
-		m, err := s.shared.store.InvalidateTags(ctx, tags...)
+		m, err := s.shared.Store.InvalidateTags(ctx, tags...)
 		dropped = n + m
 		return err
 	})
 	if err != nil {
 		return dropped, err
 	}
-	return dropped, s.bells.request(ctx, t)
+	return dropped, s.notifier.requestInvalidation(ctx, t)
 }
 
-// sharedTag is a tag as it stands in the shared store, where users and ids that
+// sharedTag is a tag as it is stored in the shared store, where users and ids that
 // can't be part of a name are hashed.
 func sharedTag(tag string) string {
 	for _, head := range []string{tagUser, tagKey} {
@@ -187,7 +188,7 @@ func (s *Service) target(t Target) (drop func() int, name string, err error) {
 	}
 	if t.Tag != "" {
 		set++
-		drop, name = s.tagged(t.Tag), "tag "+t.Tag
+		drop, name = s.dropByTag(t.Tag), "tag "+t.Tag
 	}
 	if t.All {
 		set++
@@ -199,8 +200,8 @@ func (s *Service) target(t Target) (drop func() int, name string, err error) {
 	return drop, name, nil
 }
 
-// tagged is what drops the entries with this tag, nil for no tag of ours.
-func (s *Service) tagged(tag string) func() int {
+// dropByTag is what drops the entries with this tag, nil for no tag of ours.
+func (s *Service) dropByTag(tag string) func() int {
 	switch tag {
 	case tagValidation:
 		return s.keys.dropAll
@@ -235,28 +236,28 @@ func (s *Service) dropKey(ref string) int {
 	if s.keys.drop(ref) {
 		return 1
 	}
-	return s.keys.dropWhere(func(c *credential) bool { return c.record.ID == ref })
+	return s.keys.dropWhere(func(c *l1.Credential) bool { return c.Record.ID == ref })
 }
 
 func (s *Service) dropUser(user string) int {
-	return s.dropUserList(user) + s.keys.dropWhere(func(c *credential) bool { return c.record.UserID == user })
+	return s.dropUserList(user) + s.keys.dropWhere(func(c *l1.Credential) bool { return c.Record.UserID == user })
 }
 
 func (s *Service) dropEverything() int {
 	return s.keys.dropAll() + s.roles.dropAll() + s.dropUserLists()
 }
 
-func (s *Service) emptied(cause Cause) {
-	s.note(cause, "all", s.dropEverything())
+func (s *Service) dropEverythingFor(cause Cause) {
+	s.record(cause, "all", s.dropEverything())
 	s.log.Warn("all cached entries were dropped", "cause", cause.Kind, "why", cause.Why)
 }
 
-func (s *Service) note(cause Cause, target string, dropped int) {
+func (s *Service) record(cause Cause, target string, dropped int) {
 	s.metrics.causes[cause.Kind].Inc()
 	s.history.add(Invalidation{At: s.Now(), Cause: cause, Target: target, Dropped: dropped})
 }
 
-func count(dropped bool) int {
+func oneIf(dropped bool) int {
 	if dropped {
 		return 1
 	}

@@ -10,16 +10,18 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/cachetest"
+	"extauthz/cachesvc/internal/freshness"
 )
 
-func TestWhatIsInvalidatedIsReadAgainAndRemembered(t *testing.T) {
+func TestInvalidate_EntriesAreReadAgainAndTheEventIsRemembered(t *testing.T) {
 	for name, target := range map[string]Target{
 		"key k": {Key: "k"}, "key id-k": {Key: "id-k"}, "user user-k": {User: "user-k"}, "all": {All: true},
 		"tag apikey-validation": {Tag: "apikey-validation"}, "tag apikey-id-k": {Tag: "apikey-id-k"},
 		"tag apikey-user-user-k": {Tag: "apikey-user-user-k"},
 	} {
-		bubble(t, func(t *testing.T, db *database, c *connection) {
-			db.commit("other", as)
+		bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
+			db.Commit("other", cachetest.Unchanged)
 			s := start(t, Config{Database: c})
 			wantEntry(t, s, "k", true, authz.LayerDatabase)
 			wantEntry(t, s, "other", true, authz.LayerDatabase)
@@ -38,8 +40,8 @@ func TestWhatIsInvalidatedIsReadAgainAndRemembered(t *testing.T) {
 	}
 }
 
-func TestATargetNamesOneThing(t *testing.T) {
-	s, err := New(Config{Database: newDatabase().connect()})
+func TestInvalidate_ATargetNamesOneThing(t *testing.T) {
+	s, err := New(Config{Database: cachetest.NewDatabase().Connect()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,10 +52,10 @@ func TestATargetNamesOneThing(t *testing.T) {
 	}
 }
 
-func TestAFlightBegunBeforeAnInvalidationIsNotKept(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
+func TestInvalidate_AnEarlierFlightIsNotKept(t *testing.T) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
-		c.set(func(c *connection) { c.lookup = taking(50 * time.Millisecond) })
+		c.Edit(func(c *cachetest.Connection) { c.Lookup = taking(50 * time.Millisecond) })
 		go func() { _, _ = s.Lookup(context.Background(), "k", nil) }()
 		synctest.Wait()
 		if _, err := s.Invalidate(t.Context(), Target{All: true}, "", ""); err != nil {
@@ -64,8 +66,8 @@ func TestAFlightBegunBeforeAnInvalidationIsNotKept(t *testing.T) {
 	})
 }
 
-func TestTheHistoryIsBoundedAndNewestFirst(t *testing.T) {
-	s, err := New(Config{Database: newDatabase().connect()})
+func TestInvalidations_AreBoundedAndNewestFirst(t *testing.T) {
+	s, err := New(Config{Database: cachetest.NewDatabase().Connect()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,60 +80,38 @@ func TestTheHistoryIsBoundedAndNewestFirst(t *testing.T) {
 	}
 }
 
-func TestTheWindowForgetsByTimeAndIsBounded(t *testing.T) {
-	r := newRecent(time.Hour)
-	r.limit = 10
-	change := func(v uint64, prefix string) []authz.Change {
-		return []authz.Change{{Version: v, Kind: authz.ChangeKey, Prefix: prefix}}
-	}
-	r.learn(change(1, "a"), false, 0)
-	r.learn(change(2, "b"), false, time.Minute)
-	r.learn(change(3, "a"), false, 2*time.Minute)
-	r.learn(nil, false, time.Hour+90*time.Second)
-	if r.size() != 1 || r.fresh(topic{subjectKey, "a"}, &stamp{found: true, version: 1, seq: 9}) {
-		t.Errorf("%d topics are left, want a alone, at version 3", r.size())
-	}
-	old := &stamp{found: true, version: 50, seq: r.seq.Load()}
-	for v := range uint64(20) {
-		r.learn(change(v+4, string(rune('a'+v))), false, 2*time.Hour)
-	}
-	if r.size() > 10 || r.fresh(topic{subjectKey, "zz"}, old) {
-		t.Errorf("%d topics; what was read before the window overflowed must be stale", r.size())
-	}
-}
-
-func TestRolesFollowTheSameRules(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
+func TestRoleScopes_FollowTheSameRules(t *testing.T) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		read := authz.Scopes{{Resource: "orders", Actions: []string{"read"}}}
 		both := authz.Scopes{{Resource: "orders", Actions: []string{"create", "read"}}}
-		db.commitRole("reader", read)
+		db.CommitRole("reader", read)
 		s := start(t, Config{Database: c})
 		want := func(want authz.Scopes, reads int) {
 			t.Helper()
 			got, err := s.RoleScopes(t.Context(), &authz.Record{Roles: []string{"none", "reader"}}, authz.Need{})
-			if err != nil || !reflect.DeepEqual(got, want) || db.roleReads != reads {
-				t.Fatalf("scopes %v, %v after %d queries; want %v after %d", got, err, db.roleReads, want, reads)
+			if err != nil || !reflect.DeepEqual(got, want) || db.RoleReads != reads {
+				t.Fatalf("scopes %v, %v after %d queries; want %v after %d", got, err, db.RoleReads, want, reads)
 			}
 		}
 		want(read, 2)
 		want(read, 2)
-		s.Changed(t.Context(), db.commitRole("reader", both))
+		s.Changed(t.Context(), db.CommitRole("reader", both))
 		want(both, 3)
-		db.commitRole("reader", read)
+		db.CommitRole("reader", read)
 		time.Sleep(DefaultPoll)
 		synctest.Wait()
 		want(read, 4)
 		// A deletion whose version is not known.
-		db.mu.Lock()
-		delete(db.roles, "reader")
-		db.mu.Unlock()
+		db.Mu.Lock()
+		delete(db.Roles, "reader")
+		db.Mu.Unlock()
 		s.Changed(t.Context(), []authz.Change{{Kind: authz.ChangeRole, Role: "reader"}})
 		want(nil, 5)
 	})
 }
 
-func TestAUsersListIsDroppedByAnyChangeOfItsKeys(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
+func TestUserKeys_AreDroppedByAnyChangeOfTheKeys(t *testing.T) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
 		record := authz.Record{
 			ID: "id-k", UserID: "user-k", Name: "ключ", Prefix: "k", Active: true, CreatedAt: time.Now().UTC().Round(0),
@@ -161,19 +141,19 @@ func TestAUsersListIsDroppedByAnyChangeOfItsKeys(t *testing.T) {
 		list(nil)
 		list(nil)
 		wantLoads("twice", 1)
-		s.Changed(t.Context(), db.commit("other", as))
+		s.Changed(t.Context(), db.Commit("other", cachetest.Unchanged))
 		list(nil)
 		wantLoads("after another user's change", 1)
-		s.Changed(t.Context(), db.commit("k", named))
-		list(func() { s.Changed(t.Context(), db.commit("k", named)) })
+		s.Changed(t.Context(), db.Commit("k", cachetest.Renamed))
+		list(func() { s.Changed(t.Context(), db.Commit("k", cachetest.Renamed)) })
 		list(nil)
 		wantLoads("after a change, and one during the load", 3)
-		time.Sleep(asOfSlack + DefaultPoll)
+		time.Sleep(freshness.AsOfSlack + DefaultPoll)
 		synctest.Wait()
 		list(nil)
 		list(nil)
-		wantLoads("once the feed has told of it", 4)
-		c.set(func(c *connection) { c.feed = failing(errAway) })
+		wantLoads("once the feed has brought it", 4)
+		c.Edit(func(c *cachetest.Connection) { c.Feed = failing(cachetest.ErrAway) })
 		time.Sleep(DefaultLease)
 		list(nil)
 		wantLoads("without a lease", 5)

@@ -1,7 +1,6 @@
 package cachesvc
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -11,28 +10,12 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/cachetest"
+	"extauthz/cachesvc/internal/membership"
 )
 
-// Prefixes is slow, and fails, as other queries of the connection do.
-func (c *connection) Prefixes(ctx context.Context, yield func(string) error) error {
-	prefixes, err := query(ctx, c, &c.list, func() (all []string) {
-		c.database.mu.Lock()
-		defer c.database.mu.Unlock()
-		for p := range c.keys {
-			all = append(all, p)
-		}
-		return all
-	})
-	for _, p := range prefixes {
-		if err := yield(p); err != nil {
-			return err
-		}
-	}
-	return err
-}
-
 // guarded starts a service that knows its members.
-func guarded(t *testing.T, c *connection) *Service {
+func guarded(t *testing.T, c *cachetest.Connection) *Service {
 	t.Helper()
 	s := start(t, Config{Database: c, Members: c})
 	synctest.Wait()
@@ -61,15 +44,15 @@ func flood(t *testing.T, s *Service, n int) (throttled int) {
 	return throttled
 }
 
-func TestAFloodOfForgedKeysCostsABoundedNumberOfLookups(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
+func TestMembership_AFloodOfForgedKeysCostsABoundedNumberOfLookups(t *testing.T) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := guarded(t, c)
 		began, throttled := time.Now(), flood(t, s, 20_000)
 		took := time.Since(began)
-		if most := unknownBurst + int(unknownPerSecond*took.Seconds()) + 1; db.keyReads > most {
-			t.Errorf("%d look-ups for 20,000 forged keys in %v", db.keyReads, took)
+		if most := membership.UnknownBurst + int(membership.UnknownPerSecond*took.Seconds()) + 1; db.KeyReads > most {
+			t.Errorf("%d look-ups for 20,000 forged keys in %v", db.KeyReads, took)
 		}
-		if throttled == 0 || took > inquiryPause+inquiryWait {
+		if throttled == 0 || took > membership.InquiryPause+membership.InquiryWait {
 			t.Errorf("%d were throttled, after %v: too many waited", throttled, took)
 		}
 		if s.Status().Members != 1 {
@@ -93,14 +76,14 @@ func TestMembership_ANewKeyIsNeverUnknown(t *testing.T) {
 		{"well", func() (time.Duration, time.Duration, error) { return 0, time.Millisecond, nil }, true},
 		{"answers late", func() (time.Duration, time.Duration, error) { return 0, 60 * time.Millisecond, nil }, true},
 		{"slow", func() (time.Duration, time.Duration, error) { return 0, 700 * time.Millisecond, nil }, false},
-		{"away", func() (time.Duration, time.Duration, error) { return 0, 0, errAway }, false},
+		{"away", func() (time.Duration, time.Duration, error) { return 0, 0, cachetest.ErrAway }, false},
 	} {
 		for _, heavy := range []bool{false, true} {
 			t.Run(fmt.Sprintf("feed %s, heavy %v", feed.name, heavy), func(t *testing.T) {
-				bubble(t, func(t *testing.T, db *database, c *connection) {
+				bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 					s := guarded(t, c)
-					c.set(func(c *connection) { c.feed = feed.does })
-					sizes := []int{unknownBurst + 50, 60, 60}
+					c.Edit(func(c *cachetest.Connection) { c.Feed = feed.does })
+					sizes := []int{membership.UnknownBurst + 50, 60, 60}
 					if heavy {
 						sizes = []int{800, 800, 800}
 					}
@@ -114,10 +97,10 @@ func TestMembership_ANewKeyIsNeverUnknown(t *testing.T) {
 							time.Sleep(time.Duration(r.IntN(30)) * time.Millisecond)
 						}
 						name := fmt.Sprint("new-", i)
-						db.commit(name, as)
+						db.Commit(name, cachetest.Unchanged)
 						e, err := s.Lookup(t.Context(), name, nil)
 						switch {
-						case err == nil && live(e.Record):
+						case err == nil && cachetest.IsLive(e.Record):
 							found++
 						case !errors.Is(err, authz.ErrThrottled):
 							t.Fatalf("the first check of %s: %+v, %v", name, e, err)
@@ -134,52 +117,52 @@ func TestMembership_ANewKeyIsNeverUnknown(t *testing.T) {
 	}
 }
 
-func TestAnOwnNewKeyIsFoundAtOnceInAFlood(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
+func TestMembership_AnOwnNewKeyIsFoundAtOnceInAFlood(t *testing.T) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := guarded(t, c)
 		flood(t, s, 1000)
-		s.Changed(t.Context(), db.commit("own", as))
+		s.Changed(t.Context(), db.Commit("own", cachetest.Unchanged))
 		wantEntry(t, s, "own", true, authz.LayerDatabase)
 	})
 }
 
-func TestWithoutTheLeaseNothingIsUnknownUnaskedAndAFloodIsThrottled(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
+func TestMembership_WithoutTheLeaseAFloodIsThrottled(t *testing.T) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := guarded(t, c)
 		flood(t, s, 1000)
-		c.set(func(c *connection) {
-			c.feed = func() (time.Duration, time.Duration, error) { return 0, 0, errAway }
+		c.Edit(func(c *cachetest.Connection) {
+			c.Feed = func() (time.Duration, time.Duration, error) { return 0, 0, cachetest.ErrAway }
 		})
 		time.Sleep(2 * DefaultLease)
-		db.commit("new", as)
+		db.Commit("new", cachetest.Unchanged)
 		wantEntry(t, s, "new", true, authz.LayerDatabase)
-		before, throttled := db.keyReads, 0
+		before, throttled := db.KeyReads, 0
 		for i := range 20_000 {
 			e, err := s.Lookup(t.Context(), fmt.Sprint("forged-", i), nil)
 			if errors.Is(err, authz.ErrThrottled) {
 				throttled++
 			} else if err != nil || e.Record != nil || e.Layer != authz.LayerDatabase {
-				t.Fatalf("got %+v, %v: nobody can know that without asking", e, err)
+				t.Fatalf("got %+v, %v: that can't be known without asking", e, err)
 			}
 		}
-		if reads := db.keyReads - before; reads > unknownBurst || throttled+reads != 20_000 {
+		if reads := db.KeyReads - before; reads > membership.UnknownBurst || throttled+reads != 20_000 {
 			t.Errorf("%d look-ups, %d throttled of 20,000 forged keys", reads, throttled)
 		}
 		wantEntry(t, s, "k", true, authz.LayerDatabase) // cold and real
 	})
 }
 
-func TestARestoredDatabaseIsKnownAnew(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
-		db.commit("old", as)
-		db.log = nil // long ago: no window of the feed tells of it
-		restore := db.backup()
-		db.commit("old", nil)
-		db.log = nil
+func TestMembership_ARestoredDatabaseIsLoadedAgain(t *testing.T) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
+		db.Commit("old", cachetest.Unchanged)
+		db.Log = nil // long ago: no window of the feed has it
+		restore := db.Backup()
+		db.Commit("old", nil)
+		db.Log = nil
 		s := guarded(t, c)
 		listing := 10 * time.Second // after the state was read
-		c.set(func(c *connection) {
-			c.list = func() (time.Duration, time.Duration, error) { return 0, listing, nil }
+		c.Edit(func(c *cachetest.Connection) {
+			c.List = func() (time.Duration, time.Duration, error) { return 0, listing, nil }
 		})
 		restore("two")
 		time.Sleep(2 * DefaultPoll)
@@ -192,42 +175,42 @@ func TestARestoredDatabaseIsKnownAnew(t *testing.T) {
 			t.Errorf("%d members", n)
 		}
 		flood(t, s, 1000)
-		s.Changed(t.Context(), db.commit("k", named)) // nothing is in L1 on its account
+		s.Changed(t.Context(), db.Commit("k", cachetest.Renamed)) // nothing is in L1 on its account
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
 	})
 }
 
-func TestWhatChangesDuringTheLoadIsKnown(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
+func TestMembership_ChangesDuringALoadAreKnown(t *testing.T) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		slow := 10 * time.Second // after the state was read
-		c.set(func(c *connection) {
-			c.list = func() (time.Duration, time.Duration, error) { return 0, slow, nil }
+		c.Edit(func(c *cachetest.Connection) {
+			c.List = func() (time.Duration, time.Duration, error) { return 0, slow, nil }
 		})
 		s := guarded(t, c)
-		db.commit("during", as)
+		db.Commit("during", cachetest.Unchanged)
 		time.Sleep(slow + DefaultPoll)
 		synctest.Wait()
-		c.set(func(c *connection) {
-			c.list = func() (time.Duration, time.Duration, error) { return 0, 0, nil }
+		c.Edit(func(c *cachetest.Connection) {
+			c.List = func() (time.Duration, time.Duration, error) { return 0, 0, nil }
 		})
 		flood(t, s, 1000)
 		wantEntry(t, s, "during", true, authz.LayerDatabase)
 	})
 }
 
-func TestALoadThatFailsIsTriedAgain(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
-		c.set(func(c *connection) {
-			c.list = func() (time.Duration, time.Duration, error) { return 0, 0, errAway }
+func TestMembership_AFailedLoadIsTriedAgain(t *testing.T) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
+		c.Edit(func(c *cachetest.Connection) {
+			c.List = func() (time.Duration, time.Duration, error) { return 0, 0, cachetest.ErrAway }
 		})
 		s := guarded(t, c)
 		if n := s.Status().Members; n != -1 {
 			t.Fatalf("%d members without a load", n)
 		}
-		c.set(func(c *connection) {
-			c.list = func() (time.Duration, time.Duration, error) { return 0, 0, nil }
+		c.Edit(func(c *cachetest.Connection) {
+			c.List = func() (time.Duration, time.Duration, error) { return 0, 0, nil }
 		})
-		time.Sleep(2 * memberRetry)
+		time.Sleep(2 * membership.Retry)
 		synctest.Wait()
 		if n := s.Status().Members; n != 1 {
 			t.Errorf("%d members", n)
@@ -235,66 +218,8 @@ func TestALoadThatFailsIsTriedAgain(t *testing.T) {
 	})
 }
 
-func TestAFilterThatIsFullIsMadeAnew(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
-		s := guarded(t, c)
-		room := s.members.filter.Load().room
-		var changes []authz.Change
-		for i := range room + room/50 { // some are taken for members, and not counted
-			changes = append(changes, db.commit(fmt.Sprint("k", i), as)...)
-		}
-		s.Changed(t.Context(), changes)
-		synctest.Wait()
-		if f := s.members.filter.Load(); f.room <= room || f.full() || !f.has(s.members.hash("k0")) {
-			t.Errorf("room for %d, was %d", f.room, room)
-		}
-	})
-}
-
-func TestTheFilterForgetsNothingAndInventsLittle(t *testing.T) {
-	const n = 100_000
-	f := newPrefixFilter(n)
-	r := rand.New(rand.NewPCG(1, 2))
-	in, wrong := make([]uint64, n), 0
-	for i := range in {
-		in[i] = r.Uint64()
-		f.add(in[i])
-	}
-	for _, h := range in {
-		if !f.has(h) {
-			t.Fatal("a member is not found")
-		}
-	}
-	for range n {
-		if f.has(r.Uint64()) {
-			wrong++
-		}
-	}
-	if wrong > n/500 {
-		t.Errorf("%d of %d strangers are taken for members", wrong, n)
-	}
-}
-
-func TestTheBudgetGivesItsRateAndItsBurst(t *testing.T) {
-	b := budget{interval: 10 * time.Millisecond, burst: 100 * time.Millisecond}
-	taken := func(now time.Duration) (n int) {
-		for b.take(now) {
-			n++
-		}
-		return n
-	}
-	for _, c := range []struct {
-		at   time.Duration
-		want int
-	}{{0, 10}, {5 * time.Millisecond, 0}, {10 * time.Millisecond, 1}, {60 * time.Millisecond, 5}, {time.Hour, 10}} {
-		if got := taken(c.at); got != c.want {
-			t.Errorf("at %v: %d, want %d", c.at, got, c.want)
-		}
-	}
-}
-
-func BenchmarkAForgedKey(b *testing.B) {
-	c := newDatabase().connect()
+func BenchmarkForgedKey(b *testing.B) {
+	c := cachetest.NewDatabase().Connect()
 	s := start(b, Config{Database: c, Members: c})
 	<-s.Ready()
 	for s.Status().Members < 0 {

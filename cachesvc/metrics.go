@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"extauthz/cachesvc/internal/remote"
 )
 
 // metrics are the series of this package. Those that the hot path raises are
@@ -16,17 +18,17 @@ type metrics struct {
 	feedAge, drift, breaker, refused, writes     *prometheus.Desc
 	warns, bytes                                 *prometheus.Desc
 
-	causes map[CauseKind]prometheus.Counter
-	vector *prometheus.CounterVec
-	lag    prometheus.Histogram
-	took   *prometheus.HistogramVec
+	causes        map[CauseKind]prometheus.Counter
+	vector        *prometheus.CounterVec
+	lag           prometheus.Histogram
+	storeDuration *prometheus.HistogramVec
 }
 
 // tookBuckets reach from a store on the same machine to the longest budget.
 var tookBuckets = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5}
 
-// lagBuckets: below 10 ms is the promise with all well, below 1 s the one with
-// every doorbell lost, 300 s the outermost.
+// lagBuckets: below 10 ms is the promise with everything available, below 1 s the one with
+// every notification lost, 300 s the outermost.
 var lagBuckets = []float64{.001, .002, .005, .01, .02, .05, .1, .25, .5, 1, 2, 5, 30, 300}
 
 func newMetrics(s *Service) *metrics {
@@ -43,18 +45,18 @@ func newMetrics(s *Service) *metrics {
 		dropped:  desc("usage_dropped_total", "Uses of keys not counted since too many keys were waiting to be written."),
 		feedAge:  desc("feed_age_seconds", "Time since the start of the last complete read of the change feed; -1 before the first."),
 		drift:    desc("database_clock_ahead_seconds", "How far the database's clock is ahead of the local one."),
-		breaker:  desc("breaker_state", "Whether a store is asked: 0 it is (closed), 1 one call tries (half open), 2 it is left alone (open).", "store"),
-		refused:  desc("cache_refused_total", "Values in Redis that were not what was sealed, and were not believed."),
+		breaker:  desc("breaker_state", "Whether a store is asked: 0 it is (closed), 1 one call tries (half open), 2 it is not asked (open).", "store"),
+		refused:  desc("cache_refused_total", "Values in Redis that were not what was sealed, and were rejected."),
 		writes:   desc("cache_writes_dropped_total", "Values that could not be written to Redis."),
 		warns:    desc("cache_monitor_warns", "1 while a monitor of the cache warns.", "monitor"),
-		took: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		storeDuration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "extauthz_store_duration_seconds", Help: "Time of calls to a store, by operation.", Buckets: tookBuckets,
 		}, []string{"store", "op"}),
 		vector: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "extauthz_cache_invalidations_total", Help: "Invalidations by cause.",
 		}, []string{"cause"}),
 		lag: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "extauthz_invalidation_lag_seconds", Help: "Time from a change in the database to this replica's learning of it, by the database's clock.",
+			Name: "extauthz_invalidation_lag_seconds", Help: "Time from a change in the database until this replica has learned it, by the database's clock.",
 			Buckets: lagBuckets,
 		}),
 		causes: make(map[CauseKind]prometheus.Counter),
@@ -63,11 +65,13 @@ func newMetrics(s *Service) *metrics {
 		m.causes[kind] = m.vector.WithLabelValues(string(kind))
 	}
 	if s.shared != nil {
-		s.shared.observe = func(op string, took time.Duration) { m.took.WithLabelValues("redis", op).Observe(took.Seconds()) }
+		s.shared.Observe = func(op string, took time.Duration) {
+			m.storeDuration.WithLabelValues("redis", op).Observe(took.Seconds())
+		}
 	}
-	observeDatabase := m.took.WithLabelValues("database", opGet)
-	s.keys.took = func(d time.Duration) { observeDatabase.Observe(d.Seconds()) }
-	s.roles.took = s.keys.took
+	observeDatabase := m.storeDuration.WithLabelValues("database", remote.OpGet)
+	s.keys.observeLoad = func(d time.Duration) { observeDatabase.Observe(d.Seconds()) }
+	s.roles.observeLoad = s.keys.observeLoad
 	return m
 }
 
@@ -79,7 +83,7 @@ func (m *metrics) Describe(to chan<- *prometheus.Desc) {
 	}
 	m.vector.Describe(to)
 	m.lag.Describe(to)
-	m.took.Describe(to)
+	m.storeDuration.Describe(to)
 }
 
 // Collect implements prometheus.Collector.
@@ -93,29 +97,29 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	}
 	k, r := &s.keys.counts, &s.roles.counts
 	total(m.requests, k.localHit.Load()+r.localHit.Load(), "local", "hit")
-	total(m.requests, k.localAbsent.Load()+r.localAbsent.Load(), "local", "hit_unknown")
+	total(m.requests, k.localNegative.Load()+r.localNegative.Load(), "local", "hit_unknown")
 	total(m.requests, k.localMiss.Load()+r.localMiss.Load(), "local", "miss")
 	total(m.requests, k.databaseFound.Load()+r.databaseFound.Load(), "database", "hit")
-	total(m.requests, k.databaseAbsent.Load()+r.databaseAbsent.Load(), "database", "miss")
+	total(m.requests, k.databaseNegative.Load()+r.databaseNegative.Load(), "database", "miss")
 	total(m.requests, k.databaseError.Load()+r.databaseError.Load(), "database", "error")
 	for _, e := range s.entries() {
 		gauge(m.entries, float64(e.Entries), e.Layer, e.Namespace)
 	}
-	gauge(m.entries, float64(s.trust.recent.size()), "local", "recent_changes")
+	gauge(m.entries, float64(s.trust.window.Size()), "local", "recent_changes")
 	gauge(m.bytes, float64(s.LocalBytes()))
-	gauge(m.pending, float64(s.usage.pending()))
-	total(m.flushed, s.usage.flushed.Load())
-	total(m.dropped, s.usage.dropped.Load())
+	gauge(m.pending, float64(s.usage.Pending()))
+	total(m.flushed, s.usage.Flushed.Load())
+	total(m.dropped, s.usage.Dropped.Load())
 	status := s.Status()
 	gauge(m.feedAge, status.feedAgeSeconds())
 	gauge(m.drift, status.DatabaseAhead.Seconds())
-	if r := s.shared; r != nil {
+	if r := &s.sharedCounts; s.shared != nil {
 		total(m.requests, r.hits.Load()+r.scopeHits.Load(), "redis", "hit")
 		total(m.requests, r.misses.Load()+r.scopeMisses.Load(), "redis", "miss")
 		total(m.requests, r.errors.Load(), "redis", "error")
 		total(m.refused, r.refused.Load())
-		total(m.writes, r.dropped.Load())
-		gauge(m.breaker, map[BreakerState]float64{BreakerHalfOpen: 1, BreakerOpen: 2}[r.breaker.current()], "redis")
+		total(m.writes, s.shared.Dropped.Load())
+		gauge(m.breaker, map[remote.State]float64{remote.HalfOpen: 1, remote.Open: 2}[s.shared.Breaker.State()], "redis")
 	}
 	gauge(m.breaker, map[bool]float64{false: 2, true: 0}[status.DatabaseUp], "database")
 	for _, f := range s.Findings() {
@@ -123,5 +127,5 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	}
 	m.vector.Collect(to)
 	m.lag.Collect(to)
-	m.took.Collect(to)
+	m.storeDuration.Collect(to)
 }

@@ -11,12 +11,15 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/cachetest"
+	"extauthz/cachesvc/internal/freshness"
+	"extauthz/cachesvc/seal"
 )
 
 // The model test: replicas check, fill, create, revoke, expire, delete and
 // restore, through the service, by transactions that stay open, in bulk and by hand,
-// and begin anew in the middle of it, while their connections to the database and to
-// the shared store are slow, fail, and lose writes and doorbells, in simulated time.
+// and restart in the middle of it, while their connections to the database and to
+// the shared store are slow, fail, and lose writes and notifications, in simulated time.
 // Every answer is held against what was committed when.
 //
 // The invariant: a look-up that begins after a revocation returned on that
@@ -39,12 +42,12 @@ const (
 	// Every second key is not asked for between these moments, so that nothing
 	// takes the place of what the shared store holds of it: for so long that the
 	// window has forgotten most of what changed meanwhile, and only a value's age
-	// can tell that it is of no use.
+	// shows that it is of no use.
 	modelSleep = 8 * time.Second
 	modelWake  = modelSleep + 2*modelWindow
 
 	// Every fourth key is left alone for half of each of these, in which replicas begin
-	// anew that have not seen it change and find what the shared store still holds of it.
+	// again that have not seen it change and find what the shared store still holds of it.
 	modelNap = 8 * time.Second
 
 	// Pages of the feed are short, so that most reads have several and something is
@@ -54,7 +57,7 @@ const (
 
 	// modelRecovery is how long after an outage a replica may take to notice:
 	// one flight's budget, one pause, one poll.
-	modelRecovery = DefaultFlightBudget + probePause + DefaultPoll
+	modelRecovery = DefaultFlightBudget + freshness.ProbePause + DefaultPoll
 )
 
 // event is a key's creation or end.
@@ -66,8 +69,8 @@ type event struct {
 }
 
 type model struct {
-	db       *database
-	redis    *redis
+	db       *cachetest.Database
+	redis    *cachetest.Redis
 	services [modelReplicas]*Service
 	began    time.Time
 
@@ -85,15 +88,15 @@ type model struct {
 
 // runModel returns the first violation, or "". connect and broken change a
 // replica before it starts.
-func runModel(t *testing.T, seed uint64, connect func(*connection) Database, broken func(*Service)) string {
-	m := &model{db: newDatabase(), born: map[string]*event{}, died: map[string]*event{}}
+func runModel(t *testing.T, seed uint64, connect func(*cachetest.Connection) Database, broken option) string {
+	m := &model{db: cachetest.NewDatabase(), born: map[string]*event{}, died: map[string]*event{}}
 	synctest.Test(t, func(t *testing.T) {
 		for i := range m.prefixes {
 			m.prefixes[i] = fmt.Sprint("ak_live_", i)
 		}
 		m.began = time.Now()
 		// Entries of this shared store never expire, as if its clock stood still.
-		m.redis = newRedis(t, func() time.Time { return m.began })
+		m.redis = cachetest.NewRedis(t, func() time.Time { return m.began })
 		ctx, cancel := context.WithTimeout(t.Context(), modelTime)
 		defer cancel()
 		var running sync.WaitGroup
@@ -102,24 +105,24 @@ func runModel(t *testing.T, seed uint64, connect func(*connection) Database, bro
 			r := rand.New(rand.NewPCG(seed, seed))
 			running.Go(func() { act(ctx, r) })
 		}
-		m.db.pages = modelPage
+		m.db.Pages = modelPage
 		bulk := bulkChanges
 		if seed%2000 == 0 {
 			bulk = modelBulk
 		}
 		for i := range m.services {
-			c, w := m.db.connect(), m.redis.connect()
+			c, w := m.db.Connect(), m.redis.Connect()
 			begin := func() (end func()) {
-				s, err := New(Config{
+				s, err := newService(Config{
 					Database: connect(c), ValidationTTL: modelTTL, NegativeTTL: 3 * time.Second,
-					Lease: modelLease, MaxStale: modelMaxStale, Shared: w, Sealing: SealingKeys{sealingKey(t, 1)},
-				})
+					Lease: modelLease, MaxStale: modelMaxStale, Shared: w, Sealing: seal.Keys{sealingKey(t, 1)},
+				}, func(s *Service) {
+					s.trust.window.Retention, s.retention, s.bulk = modelWindow, modelWindow, bulk
+				}, broken)
 				if err != nil {
 					t.Error(err)
 					return func() {}
 				}
-				s.trust.recent.keep, s.retention, s.bulk = modelWindow, modelWindow, bulk
-				broken(s)
 				m.mu.Lock()
 				m.services[i] = s
 				m.mu.Unlock()
@@ -137,7 +140,7 @@ func runModel(t *testing.T, seed uint64, connect func(*connection) Database, bro
 			<-m.service(i).Ready()
 			defer func() { end() }()
 			actor(func(ctx context.Context, r *rand.Rand) {
-				for pause(ctx, m.untilReplaced(r)) == nil {
+				for cachetest.Pause(ctx, m.untilReplaced(r)) == nil {
 					old := end
 					end = begin()
 					old()
@@ -188,7 +191,7 @@ func (m *model) write(ctx context.Context, r *rand.Rand) {
 	var backed time.Time
 	restores := r.IntN(2) == 0
 	next := modelKeys
-	for pause(ctx, millis(r, 100)) == nil {
+	for cachetest.Pause(ctx, millis(r, 100)) == nil {
 		slot, replica, dice := r.IntN(modelKeys), r.IntN(modelReplicas), r.IntN(100)
 		m.mu.Lock()
 		prefix := m.prefixes[slot]
@@ -202,9 +205,9 @@ func (m *model) write(ctx context.Context, r *rand.Rand) {
 			m.restore(ctx, r, restore)
 			restore = nil
 		case dice < 5 && restores && restore == nil:
-			restore, backed = m.db.backup(), time.Now()
+			restore, backed = m.db.Backup(), time.Now()
 		case m.born[prefix] == nil:
-			m.commit(ctx, r, replica, prefix, as, m.born)
+			m.commit(ctx, r, replica, prefix, cachetest.Unchanged, m.born)
 		case m.died[prefix] != nil && (dice < 60 || m.sleeping(time.Now())): // is left to be checked a while
 		case m.died[prefix] != nil:
 			m.mu.Lock()
@@ -213,13 +216,13 @@ func (m *model) write(ctx context.Context, r *rand.Rand) {
 			m.mu.Unlock()
 			next++
 			// It is made while the first look-ups are on their way.
-			if pause(ctx, millis(r, 30)) == nil {
-				m.commit(ctx, r, replica, prefix, as, m.born)
+			if cachetest.Pause(ctx, millis(r, 30)) == nil {
+				m.commit(ctx, r, replica, prefix, cachetest.Unchanged, m.born)
 			}
 		case dice < 50:
-			m.commit(ctx, r, replica, prefix, named, nil)
+			m.commit(ctx, r, replica, prefix, cachetest.Renamed, nil)
 		case dice < 65:
-			m.commit(ctx, r, replica, prefix, revoked, m.died)
+			m.commit(ctx, r, replica, prefix, cachetest.Revoked, m.died)
 		case dice < 75:
 			m.expire(ctx, r, replica, prefix)
 		default:
@@ -240,18 +243,18 @@ func (m *model) commit(ctx context.Context, r *rand.Rand, replica int, prefix st
 
 func (m *model) commitFrom(ctx context.Context, r *rand.Rand, replica int, prefix string, edit func(*authz.Record), events map[string]*event, from time.Time) {
 	restores := m.restores
-	version := m.db.begin()
+	version := m.db.Begin()
 	if r.IntN(3) == 0 { // the transaction stays open while others commit
 		other := m.prefixes[r.IntN(modelKeys)]
 		if other != prefix && m.born[other] != nil && m.died[other] == nil {
-			m.db.commit(other, named)
+			m.db.Commit(other, cachetest.Renamed)
 		}
-		if pause(ctx, millis(r, 700)) != nil || m.restores != restores {
+		if cachetest.Pause(ctx, millis(r, 700)) != nil || m.restores != restores {
 			return
 		}
 	}
 	m.mu.Lock()
-	changes := m.db.finish(version, prefix, edit)
+	changes := m.db.Finish(version, prefix, edit)
 	e := &event{committed: time.Now(), replica: replica, from: from}
 	if events != nil {
 		events[prefix] = e
@@ -260,7 +263,7 @@ func (m *model) commitFrom(ctx context.Context, r *rand.Rand, replica int, prefi
 	if r.IntN(3) == 0 || m.napping(prefix) { // typed by hand: no replica knows, and the shared store keeps what it has
 		return
 	}
-	if pause(ctx, millis(r, 20)) != nil {
+	if cachetest.Pause(ctx, millis(r, 20)) != nil {
 		return
 	}
 	m.service(replica).Changed(ctx, changes)
@@ -268,8 +271,8 @@ func (m *model) commitFrom(ctx context.Context, r *rand.Rand, replica int, prefi
 	e.returned = true
 	m.mu.Unlock()
 	for i := range m.services {
-		if r.IntN(2) == 0 { // the other doorbells are lost
-			m.service(i).Ring()
+		if r.IntN(2) == 0 { // the other notifications are lost
+			m.service(i).Wake()
 		}
 	}
 }
@@ -277,8 +280,8 @@ func (m *model) commitFrom(ctx context.Context, r *rand.Rand, replica int, prefi
 // bulk changes many keys in one statement, typed by hand, and ends some of them.
 func (m *model) bulk(ctx context.Context, r *rand.Rand, replica int) {
 	restores := m.restores
-	place := m.db.begin()
-	if pause(ctx, millis(r, 300)) != nil || m.restores != restores {
+	position := m.db.Begin()
+	if cachetest.Pause(ctx, millis(r, 300)) != nil || m.restores != restores {
 		return
 	}
 	m.mu.Lock()
@@ -288,22 +291,22 @@ func (m *model) bulk(ctx context.Context, r *rand.Rand, replica int) {
 		if m.born[prefix] == nil || m.died[prefix] != nil {
 			continue
 		}
-		if edits[prefix] = named; r.IntN(3) == 0 {
-			edits[prefix] = revoked
+		if edits[prefix] = cachetest.Renamed; r.IntN(3) == 0 {
+			edits[prefix] = cachetest.Revoked
 			m.died[prefix] = &event{committed: time.Now(), replica: replica}
 		}
 	}
-	m.db.finishAll(place, edits)
+	m.db.FinishAll(position, edits)
 }
 
 // restore brings an older state back; from now on that is the truth. Every
-// second time it is a copy of the files, which nobody writes to before a replica
+// second time it is a copy of the files, which is not written to before a replica
 // has read from it.
 func (m *model) restore(ctx context.Context, r *rand.Rand, restore func(string)) {
 	copied := r.IntN(2) == 0
 	was := m.restored(restore, copied)
 	for range 100 {
-		if !copied || m.db.inEpoch() != was || pause(ctx, 50*time.Millisecond) != nil {
+		if !copied || m.db.CurrentEpoch() != was || cachetest.Pause(ctx, 50*time.Millisecond) != nil {
 			return
 		}
 	}
@@ -316,24 +319,24 @@ func (m *model) restored(restore func(string), copied bool) (epoch string) {
 	if epoch = fmt.Sprint("restored ", m.restores); copied {
 		epoch = ""
 	}
-	version := m.db.at()
+	version := m.db.CurrentVersion()
 	restore(epoch)
-	epoch = m.db.inEpoch()
-	// A new epoch is written to until no place in the feed tells it from the old.
-	for _, prefix := range m.db.alive() {
-		for !copied && m.db.at() <= version {
-			m.db.commit(prefix, named)
+	epoch = m.db.CurrentEpoch()
+	// A new epoch is written to until no feed position distinguishes it from the old one.
+	for _, prefix := range m.db.Alive() {
+		for !copied && m.db.CurrentVersion() <= version {
+			m.db.Commit(prefix, cachetest.Renamed)
 		}
 	}
 	clear(m.born)
 	clear(m.died)
-	m.db.mu.Lock()
-	defer m.db.mu.Unlock()
-	for prefix, record := range m.db.keys {
+	m.db.Mu.Lock()
+	defer m.db.Mu.Unlock()
+	for prefix, record := range m.db.Keys {
 		e := &event{committed: time.Now(), replica: -1}
 		m.born[prefix] = e
 		switch {
-		case !live(&record):
+		case !cachetest.IsLive(&record):
 			m.died[prefix] = e
 		case !record.ExpiresAt.IsZero():
 			m.died[prefix] = &event{committed: e.committed, replica: -1, from: record.ExpiresAt}
@@ -343,7 +346,7 @@ func (m *model) restored(restore func(string), copied bool) (epoch string) {
 }
 
 // disturb makes the weather on one replica's connection.
-func (m *model) disturb(ctx context.Context, r *rand.Rand, replica int, c *connection) {
+func (m *model) disturb(ctx context.Context, r *rand.Rand, replica int, c *cachetest.Connection) {
 	wind := rand.New(rand.NewPCG(r.Uint64(), 0)) // used under the connection's lock
 	weather := func(before, after int, err error) func() (time.Duration, time.Duration, error) {
 		return func() (time.Duration, time.Duration, error) { return millis(wind, before), millis(wind, after), err }
@@ -354,13 +357,13 @@ func (m *model) disturb(ctx context.Context, r *rand.Rand, replica int, c *conne
 		case 0:
 			feed = weather(50, 900, nil)
 		case 1, 2:
-			feed = weather(50, 1, errAway)
+			feed = weather(50, 1, cachetest.ErrAway)
 		case 3:
-			lookup, feed, away = weather(50, 1, errAway), weather(50, 1, errAway), true
+			lookup, feed, away = weather(50, 1, cachetest.ErrAway), weather(50, 1, cachetest.ErrAway), true
 		case 4:
 			lookup, feed, away = weather(400, 400, nil), weather(900, 900, nil), true
 		}
-		c.set(func(c *connection) { c.lookup, c.feed = lookup, feed })
+		c.Edit(func(c *cachetest.Connection) { c.Lookup, c.Feed = lookup, feed })
 		m.mu.Lock()
 		if away {
 			m.away[replica] = time.Now().Add(time.Hour)
@@ -368,14 +371,14 @@ func (m *model) disturb(ctx context.Context, r *rand.Rand, replica int, c *conne
 			m.away[replica] = now.Add(modelRecovery)
 		}
 		m.mu.Unlock()
-		_ = pause(ctx, 100*time.Millisecond+millis(r, 1900))
+		_ = cachetest.Pause(ctx, 100*time.Millisecond+millis(r, 1900))
 	}
-	c.set(func(c *connection) { c.lookup, c.feed = weather(1, 1, nil), weather(1, 1, nil) })
+	c.Edit(func(c *cachetest.Connection) { c.Lookup, c.Feed = weather(1, 1, nil), weather(1, 1, nil) })
 }
 
 // disturbShared makes the weather on one replica's way to the shared store. Every
 // second one is cut off while keys sleep, so that what they leave there stays.
-func (m *model) disturbShared(ctx context.Context, r *rand.Rand, w *wire) {
+func (m *model) disturbShared(ctx context.Context, r *rand.Rand, w *cachetest.Wire) {
 	wind := rand.New(rand.NewPCG(r.Uint64(), 0)) // used under the wire's lock
 	cut := r.IntN(2) == 0
 	for ctx.Err() == nil {
@@ -388,24 +391,24 @@ func (m *model) disturbShared(ctx context.Context, r *rand.Rand, w *wire) {
 		case 0:
 			weather = func() (time.Duration, error) { return millis(wind, 200), nil }
 		case 1:
-			weather = func() (time.Duration, error) { return 0, errAway }
-		case 2: // loses every second call, writes and doorbells among them
+			weather = func() (time.Duration, error) { return 0, cachetest.ErrAway }
+		case 2: // loses every second call, writes and notifications among them
 			weather = func() (time.Duration, error) {
 				if wind.IntN(2) == 0 {
-					return 0, errAway
+					return 0, cachetest.ErrAway
 				}
 				return millis(wind, 3), nil
 			}
 		}
-		w.set(weather)
-		_ = pause(ctx, 100*time.Millisecond+millis(r, 3000))
+		w.SetCondition(weather)
+		_ = cachetest.Pause(ctx, 100*time.Millisecond+millis(r, 3000))
 	}
-	w.set(func() (time.Duration, error) { return 0, nil })
+	w.SetCondition(func() (time.Duration, error) { return 0, nil })
 }
 
 // check looks keys up and holds the answers to the invariant.
 func (m *model) check(ctx context.Context, r *rand.Rand, replica int) {
-	for pause(ctx, 1+millis(r, 15)) == nil {
+	for cachetest.Pause(ctx, 1+millis(r, 15)) == nil {
 		m.mu.Lock()
 		began := time.Now()
 		slot := r.IntN(modelKeys)
@@ -431,7 +434,7 @@ func (m *model) check(ctx context.Context, r *rand.Rand, replica int) {
 		switch {
 		case m.restores != restores:
 		case err != nil:
-		case live(e.Record) && died.binds(replica, began, bound):
+		case cachetest.IsLive(e.Record) && died.binds(replica, began, bound):
 			m.fail(replica, prefix, "is alive", died, began)
 		case e.Record == nil && m.died[prefix] == nil && born.binds(replica, began, modelLease):
 			m.fail(replica, prefix, "is unknown", born, began)
@@ -478,7 +481,7 @@ func past(e *event) *event {
 	return &known
 }
 
-// binds tells whether a look-up on replica that began then must know of e.
+// binds reports whether a look-up on replica that began then must know of e.
 func (e *event) binds(replica int, began time.Time, bound time.Duration) bool {
 	return e != nil && !began.Before(e.from) && (e.returned && e.replica == replica || began.Sub(e.committed) > bound)
 }
@@ -489,12 +492,12 @@ func (m *model) fail(replica int, prefix, what string, e *event, began time.Time
 	}
 }
 
-func asIs(c *connection) Database { return c }
-func sound(*Service)              {}
+func asIs(c *cachetest.Connection) Database { return c }
+func sound(*Service)                        {}
 
 const modelSeeds = 15
 
-func TestNoKeyOutlivesItsRevocation(t *testing.T) {
+func TestModel_NoKeyOutlivesItsRevocation(t *testing.T) {
 	for seed := range uint64(modelSeeds) {
 		if violation := runModel(t, seed*1000, asIs, sound); violation != "" {
 			t.Fatalf("seed %d: %s", seed, violation)

@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/freshness"
+	"extauthz/cachesvc/internal/l1"
+	"extauthz/cachesvc/internal/membership"
 )
 
 const (
@@ -19,9 +22,8 @@ const (
 	// database that does not, before it counts as away.
 	fallbackWait = 75 * time.Millisecond
 
-	// outageWait is how long a flight has to be on its way before a waiter that
-	// leaves may say that the database is away. Whoever has less time than that
-	// learns nothing by leaving.
+	// outageWait is how long a flight must have lasted before a waiter that leaves counts
+	// as an outage. A waiter with less time than that learns nothing by leaving.
 	outageWait = fallbackWait * 2 / 3
 
 	// callerMargin is by how much a look-up ends before its caller's deadline, so
@@ -29,72 +31,58 @@ const (
 	callerMargin = 20 * time.Millisecond
 
 	// refreshShare is the last part of a value's lifetime in which its use makes
-	// it be read anew behind the caller's back: a tenth.
+	// it be read again in the background: a tenth.
 	refreshShare = 10
 )
 
 var errOutdated = errors.New("the database answers with an older state than was announced: check that it is the primary")
 
-// trust is what decides whether a value may be believed. All readers of a
-// service share one.
-type trust struct {
-	clock  *clock
-	recent *recent
-	lease  *lease
-	outage outage
-
-	// fresh is recent.fresh, asked at each delivery; the model test breaks it to
-	// see that it would notice.
-	fresh func(topic, *stamp) bool
-}
-
 // reader answers look-ups of one subject from L1, or by one flight to the
 // database. This is where the promise of the package is kept: nothing is
-// delivered without asking [recent], and nothing from L1 without [lease].
+// delivered without asking the window, and nothing from L1 without the lease.
 type reader[T any] struct {
 	*trust
-	subject subject
-	present local[T]
-	absent  local[T] // apart, so that unknown ids can't push out known ones
-	flights *flights[*value[T]]
-	counts  counts
+	subject  freshness.Subject
+	present  *l1.Table[T]
+	negative *l1.Table[T] // apart, so that unknown ids can't push out known ones
+	flights  *flights[*l1.Value[T]]
+	counts   counts
 
 	ttl, negativeTTL time.Duration
 	maxStale         time.Duration
 	wait             time.Duration // for what L1 can't answer; the others pay for no timer
 	jitter           func() float64
 
-	// screen tells whether an id of which nothing is known is asked for; nil:
-	// every one is.
-	screen  func(ctx context.Context, id string) screening
-	nothing value[T] // what is delivered then
+	// screen decides whether an id of which nothing is known is looked up; nil: every one
+	// is.
+	screen  func(ctx context.Context, id string) membership.Verdict
+	nothing l1.Value[T] // what is delivered for an id that does not exist
 
-	// load reads the database; authz.ErrNotFound for nothing there.
-	load func(ctx context.Context, id string) (data T, version uint64, err error)
+	database loader[T]
 
-	took func(time.Duration) // of each load
-	// Values in the shared store, where they may be believed: what is known
-	// there, or nil, and an answer that others may use. Both nil: there are none.
-	fetch func(ctx context.Context, id string) *value[T]
-	share func(v *value[T])
+	observeLoad func(time.Duration) // of each load
+	// fetch returns what the shared store holds, or nil, and share stores a value there.
+	// Both nil: values in the shared store are not used.
+	fetch func(ctx context.Context, id string) *l1.Value[T]
+	share func(v *l1.Value[T])
 }
 
-// get returns what is known of id; value.found is false if it does not exist.
-// The id may be borrowed; the value may stand in into, where that is not nil.
-func (r *reader[T]) get(ctx context.Context, id string, into *value[T]) (*value[T], authz.Layer, error) {
-	now := r.clock.monotonic()
+// get returns what is known of id; Found is false if it does not exist.
+// The id may be borrowed; the value may be in into, where that is not nil.
+func (r *reader[T]) get(ctx context.Context, id string, into *l1.Value[T]) (*l1.Value[T], authz.Layer, error) {
+	now := r.clock.Monotonic()
 	v, valid := r.lookup(id, now, into)
 	if valid {
-		r.counts.local(v.found)
-		r.ahead(id, v, now)
+		r.counts.local(v.Found)
+		r.refreshAhead(id, v, now)
 		return v, authz.LayerLocal, nil
 	}
 	if v == nil && r.screen != nil {
 		switch r.screen(ctx, id) {
-		case screenAbsent:
+		case membership.Unknown:
 			r.counts.local(false)
 			return &r.nothing, authz.LayerLocal, nil
-		case screenThrottled:
+		case membership.Throttled:
 			return nil, authz.LayerNone, authz.ErrThrottled
 		}
 	}
@@ -102,24 +90,24 @@ func (r *reader[T]) get(ctx context.Context, id string, into *value[T]) (*value[
 	return r.ask(ctx, strings.Clone(id), v)
 }
 
-// lookup finds id in L1: nil if what is there can't be believed at all, and
-// valid if it can be without asking the database.
-func (r *reader[T]) lookup(id string, now time.Duration, into *value[T]) (v *value[T], valid bool) {
-	if v = r.present.get(id, into); v == nil {
-		v = r.absent.get(id, into)
+// lookup finds id in L1: nil if what is there may not be used at all, and valid if it may
+// be used without asking the database.
+func (r *reader[T]) lookup(id string, now time.Duration, into *l1.Value[T]) (v *l1.Value[T], valid bool) {
+	if v = r.present.Get(id, into); v == nil {
+		v = r.negative.Get(id, into)
 	}
-	if v == nil || now >= v.until || !r.deliverable(id, v) {
+	if v == nil || now >= v.UsableUntil || !r.deliverable(id, v) {
 		return nil, false
 	}
-	return v, now < v.expires && !v.unvouched && r.lease.holds(now)
+	return v, now < v.Expires && !v.OutsideLease && r.lease.Fresh(now)
 }
 
-func (r *reader[T]) deliverable(id string, v *value[T]) bool {
-	return r.fresh(topic{r.subject, id}, &v.stamp)
+func (r *reader[T]) deliverable(id string, v *l1.Value[T]) bool {
+	return r.fresh(freshness.Topic{Subject: r.subject, ID: id}, &v.Stamp)
 }
 
 // ask goes to the database. known is what L1 may answer if that is away.
-func (r *reader[T]) ask(ctx context.Context, id string, known *value[T]) (*value[T], authz.Layer, error) {
+func (r *reader[T]) ask(ctx context.Context, id string, known *l1.Value[T]) (*l1.Value[T], authz.Layer, error) {
 	wait := r.wait
 	if end, ok := ctx.Deadline(); ok {
 		wait = min(wait, time.Until(end)-callerMargin)
@@ -129,26 +117,26 @@ func (r *reader[T]) ask(ctx context.Context, id string, known *value[T]) (*value
 	if known != nil && !r.mayFallBack(id, known) {
 		known = nil
 	}
-	if known != nil && r.outage.pausing(r.clock.monotonic()) {
+	if known != nil && r.outage.ShouldPause(r.clock.Monotonic()) {
 		return known, authz.LayerLocal, nil
 	}
 	failure := errOutdated
 	for range maxReads {
-		var v *value[T]
+		var v *l1.Value[T]
 		flight := r.flights.join(id,
-			func() (valid bool) { v, valid = r.lookup(id, r.clock.monotonic(), nil); return valid },
-			func(ctx context.Context) (*value[T], error) { return r.read(ctx, id) },
-			func(v *value[T]) { r.keep(id, v) })
+			func() (valid bool) { v, valid = r.lookup(id, r.clock.Monotonic(), nil); return valid },
+			func(ctx context.Context) (*l1.Value[T], error) { return r.read(ctx, id) },
+			func(v *l1.Value[T]) { r.keep(id, v) })
 		if flight == nil {
 			return v, authz.LayerLocal, nil
 		}
-		wait, cancel := r.waiting(ctx, known != nil)
+		wait, cancel := r.limitWait(ctx, known != nil)
 		v, err := flight.wait(wait)
 		left := wait.Err() != nil
 		cancel()
 		switch {
 		case err == nil && r.deliverable(id, v):
-			if v.shared {
+			if v.Shared {
 				return v, authz.LayerRedis, nil
 			}
 			return v, authz.LayerDatabase, nil
@@ -162,7 +150,7 @@ func (r *reader[T]) ask(ctx context.Context, id string, known *value[T]) (*value
 		case errors.Is(err, authz.ErrUnreadable):
 			return nil, authz.LayerNone, err
 		}
-		if left && !r.missed(flight) {
+		if left && !r.countsAsOutage(flight) {
 			return nil, authz.LayerNone, err
 		}
 		if known != nil && r.mayFallBack(id, known) {
@@ -173,26 +161,26 @@ func (r *reader[T]) ask(ctx context.Context, id string, known *value[T]) (*value
 	return nil, authz.LayerNone, failure
 }
 
-// missed takes in that a waiter left a flight, and tells whether the database
-// counts as away.
-func (r *reader[T]) missed(f *flight[*value[T]]) bool {
-	now := r.clock.monotonic()
-	if now-f.began < outageWait && !r.outage.down.Load() {
+// countsAsOutage is called when a waiter left a flight. It reports whether the database
+// counts as away, and records that.
+func (r *reader[T]) countsAsOutage(f *flight[*l1.Value[T]]) bool {
+	now := r.clock.Monotonic()
+	if now-f.began < outageWait && !r.outage.Down.Load() {
 		return false
 	}
-	r.outage.failed(now)
+	r.outage.RecordFailure(now)
 	return true
 }
 
-// mayFallBack tells whether a value may be served with the database away: only
-// what exists, since "unknown" is then nothing that anybody can say.
-func (r *reader[T]) mayFallBack(id string, v *value[T]) bool {
-	now := r.clock.monotonic()
-	return v.found && now < v.until && r.lease.stands(now) && r.deliverable(id, v)
+// mayFallBack reports whether a value may be served with the database away: only what
+// exists, since "no such key" can't be known then.
+func (r *reader[T]) mayFallBack(id string, v *l1.Value[T]) bool {
+	now := r.clock.Monotonic()
+	return v.Found && now < v.UsableUntil && r.lease.WithinMaxStale(now) && r.deliverable(id, v)
 }
 
-// waiting shortens ctx for one flight of a look-up that need not wait to the end.
-func (r *reader[T]) waiting(ctx context.Context, known bool) (context.Context, context.CancelFunc) {
+// limitWait shortens ctx for one flight of a look-up that need not wait to the end.
+func (r *reader[T]) limitWait(ctx context.Context, known bool) (context.Context, context.CancelFunc) {
 	if !known {
 		return ctx, func() {}
 	}
@@ -203,35 +191,34 @@ func (r *reader[T]) waiting(ctx context.Context, known bool) (context.Context, c
 	return context.WithTimeout(ctx, wait)
 }
 
-// ahead makes a value that is near its end be read anew, once, without anybody
-// waiting for it.
-func (r *reader[T]) ahead(id string, v *value[T], now time.Duration) {
-	if now < v.expires-r.ttl/refreshShare || !v.found || !v.refreshing.CompareAndSwap(false, true) || !r.present.claim(id, v) {
+// refreshAhead has a value that is near its end read again, once, in the background.
+func (r *reader[T]) refreshAhead(id string, v *l1.Value[T], now time.Duration) {
+	if now < v.Expires-r.ttl/refreshShare || !v.Found || !v.Refreshing.CompareAndSwap(false, true) || !r.present.Claim(id, v) {
 		return
 	}
 	id = strings.Clone(id)
 	r.flights.join(id,
 		func() bool { return false },
-		func(ctx context.Context) (*value[T], error) { return r.readDatabase(ctx, id) },
-		func(v *value[T]) { r.keep(id, v) })
+		func(ctx context.Context) (*l1.Value[T], error) { return r.readDatabase(ctx, id) },
+		func(v *l1.Value[T]) { r.keep(id, v) })
 }
 
-// read is one flight: to the shared store, then to the database. With the lease
-// running, what the shared store brings and nothing newer is known of is enough;
+// read is one flight: to the shared store, then to the database. Under a fresh
+// lease, what the shared store returns and nothing newer is known of is enough;
 // without it, it is what remains if the database is away.
-func (r *reader[T]) read(ctx context.Context, id string) (*value[T], error) {
-	now := r.clock.monotonic()
-	if r.fetch == nil || !r.lease.stands(now) {
+func (r *reader[T]) read(ctx context.Context, id string) (*l1.Value[T], error) {
+	now := r.clock.Monotonic()
+	if r.fetch == nil || !r.lease.WithinMaxStale(now) {
 		return r.readDatabase(ctx, id)
 	}
-	if known, _ := r.lookup(id, now, nil); !r.lease.holds(now) && known != nil && r.mayFallBack(id, known) {
-		return r.readDatabase(ctx, id) // whoever waits has something to fall back on
+	if known, _ := r.lookup(id, now, nil); !r.lease.Fresh(now) && known != nil && r.mayFallBack(id, known) {
+		return r.readDatabase(ctx, id) // the caller has something to fall back on
 	}
 	v := r.fetch(ctx, id)
 	if v == nil || !r.deliverable(id, v) {
 		return r.readDatabase(ctx, id)
 	}
-	if r.lease.holds(r.clock.monotonic()) || r.outage.pausing(r.clock.monotonic()) {
+	if r.lease.Fresh(r.clock.Monotonic()) || r.outage.ShouldPause(r.clock.Monotonic()) {
 		return v, nil
 	}
 	limited, cancel := context.WithTimeout(ctx, fallbackWait)
@@ -246,73 +233,79 @@ func (r *reader[T]) read(ctx context.Context, id string) (*value[T], error) {
 }
 
 // readDatabase asks the database alone.
-func (r *reader[T]) readDatabase(ctx context.Context, id string) (*value[T], error) {
-	v := &value[T]{}
-	v.seq, v.generation = r.recent.begin()
-	v.asOf = r.clock.monotonic()
-	v.unvouched = !r.lease.holds(v.asOf)
-	data, version, err := r.load(ctx, id)
-	r.took(r.clock.monotonic() - v.asOf)
+func (r *reader[T]) readDatabase(ctx context.Context, id string) (*l1.Value[T], error) {
+	v := &l1.Value[T]{}
+	v.Seq, v.Generation = r.window.Begin()
+	v.AsOf = r.clock.Monotonic()
+	v.OutsideLease = !r.lease.Fresh(v.AsOf)
+	data, version, err := r.database.load(ctx, id)
+	r.observeLoad(r.clock.Monotonic() - v.AsOf)
 	switch {
 	case err == nil:
-		v.found, v.version, v.data = true, version, data
+		v.Found, v.Version, v.Data = true, version, data
 	case errors.Is(err, authz.ErrNotFound):
 	case errors.Is(err, authz.ErrUnreadable): // one row's fault, and no outage
 		r.counts.databaseError.Add(1)
-		r.outage.answered()
+		r.outage.RecordAnswer()
 		return nil, err
 	default:
 		r.counts.databaseError.Add(1)
-		r.outage.failed(r.clock.monotonic())
+		r.outage.RecordFailure(r.clock.Monotonic())
 		return nil, err
 	}
-	r.outage.answered()
-	r.counts.database(v.found)
-	r.limit(v)
+	r.outage.RecordAnswer()
+	r.counts.database(v.Found)
+	r.setLifetime(v)
 	return v, nil
 }
 
-// limit sets how long a value lives: counted from when the database was asked,
-// whoever asked it.
-func (r *reader[T]) limit(v *value[T]) {
+// setLifetime sets how long a value lives: counted from when the database was asked,
+// whichever replica asked.
+func (r *reader[T]) setLifetime(v *l1.Value[T]) {
 	ttl := r.ttl
-	if !v.found {
+	if !v.Found {
 		ttl = r.negativeTTL
 	}
-	v.expires = v.asOf + jittered(ttl, r.jitter())
-	v.until = v.expires + r.maxStale
+	v.Expires = v.AsOf + jittered(ttl, r.jitter())
+	v.UsableUntil = v.Expires + r.maxStale
 }
 
 // keep stores what a flight brought, unless that is stale already.
-func (r *reader[T]) keep(id string, v *value[T]) {
-	if !r.recent.fresh(topic{r.subject, id}, &v.stamp) {
+func (r *reader[T]) keep(id string, v *l1.Value[T]) {
+	if !r.window.Fresh(freshness.Topic{Subject: r.subject, ID: id}, &v.Stamp) {
 		return
 	}
-	if v.found {
-		r.absent.drop(id)
-		r.present.put(id, v)
-		if r.share != nil && !v.shared && !v.unvouched {
+	if v.Found {
+		r.negative.Drop(id)
+		r.present.Put(id, v)
+		if r.share != nil && !v.Shared && !v.OutsideLease {
 			r.share(v)
 		}
 	} else {
-		r.present.drop(id)
-		r.absent.put(id, v)
+		r.present.Drop(id)
+		r.negative.Put(id, v)
 	}
 }
 
-// drop removes id and tells whether it was there.
+// drop removes id and reports whether it was there.
 func (r *reader[T]) drop(id string) bool {
-	present, absent := r.present.drop(id), r.absent.drop(id)
+	present, absent := r.present.Drop(id), r.negative.Drop(id)
 	return present || absent
 }
 
-// dropWhere removes what matches; absences are not asked, having no data.
+// dropWhere removes what matches; negative entries have no data and stay.
 func (r *reader[T]) dropWhere(match func(data *T) bool) int {
-	return r.present.dropWhere(func(v *value[T]) bool { return match(&v.data) })
+	return r.present.DropWhere(func(v *l1.Value[T]) bool { return match(&v.Data) })
 }
 
 // dropAll empties the name space.
 func (r *reader[T]) dropAll() int {
-	all := func(*value[T]) bool { return true }
-	return r.present.dropWhere(all) + r.absent.dropWhere(all)
+	all := func(*l1.Value[T]) bool { return true }
+	return r.present.DropWhere(all) + r.negative.DropWhere(all)
+}
+
+// jittered takes up to a tenth off a lifetime, so that what was filled together
+// does not expire together, and nothing outlives its lifetime.
+func jittered(ttl time.Duration, random float64) time.Duration {
+	return ttl - time.Duration(random*float64(ttl)/10)
 }

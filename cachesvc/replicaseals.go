@@ -6,17 +6,9 @@ import (
 	"slices"
 	"time"
 
+	"extauthz/cachesvc/seal"
 	"extauthz/cachesvc/store"
 )
-
-// ids names the keys without telling them.
-func (k SealingKeys) ids() []string {
-	ids := make([]string, len(k))
-	for i, key := range k {
-		ids[i] = key.id
-	}
-	return ids
-}
 
 // sealsSeen is how many monitor intervals a replica's figures count for: it may
 // have ended since.
@@ -36,7 +28,7 @@ func (s *Service) SealingConflicts(ctx context.Context) (conflicts map[string]st
 
 // SealingConflictsIn is [Service.SealingConflicts] for a program that is no replica
 // and has these keys. Figures older than since do not count.
-func SealingConflictsIn(ctx context.Context, shared store.Store, keys SealingKeys, since time.Time) (map[string]string, error) {
+func SealingConflictsIn(ctx context.Context, shared store.Store, keys seal.Keys, since time.Time) (map[string]string, error) {
 	all, err := replicasIn(ctx, shared)
 	if err != nil {
 		return nil, err
@@ -44,8 +36,8 @@ func SealingConflictsIn(ctx context.Context, shared store.Store, keys SealingKey
 	return conflictsOf(keys, "", all, since), nil
 }
 
-func conflictsOf(keys SealingKeys, self string, all []ReplicaStats, since time.Time) map[string]string {
-	own := keys.ids()
+func conflictsOf(keys seal.Keys, self string, all []ReplicaStats, since time.Time) map[string]string {
+	own := keys.IDs()
 	conflicts := map[string]string{}
 	for _, r := range all {
 		if r.Instance == self || r.At.Before(since) {

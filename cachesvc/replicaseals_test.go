@@ -4,12 +4,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"extauthz/cachesvc/seal"
 )
 
-func sealingOf(t *testing.T, letters string) (keys SealingKeys) {
+func sealingOf(t *testing.T, letters string) (keys seal.Keys) {
 	t.Helper()
 	for _, l := range letters {
-		k, err := NewSealingKey([]byte(strings.Repeat(string(l), MinSealingKey)))
+		k, err := seal.NewKey([]byte(strings.Repeat(string(l), seal.MinKeyBytes)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -18,9 +20,9 @@ func sealingOf(t *testing.T, letters string) (keys SealingKeys) {
 	return keys
 }
 
-// TestSealingConflicts_ByWhatOthersHave: each has to open what the other one seals; old
+// TestSealingConflicts_ByTheKeysThatOthersHave: each has to open what the other one seals; old
 // figures are of replicas that are gone.
-func TestSealingConflicts_ByWhatOthersHave(t *testing.T) {
+func TestSealingConflicts_ByTheKeysThatOthersHave(t *testing.T) {
 	now := time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
 	for name, c := range map[string]struct {
 		own, other string
@@ -39,7 +41,7 @@ func TestSealingConflicts_ByWhatOthersHave(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			others := sealingOf(t, c.other)
-			all := []ReplicaStats{{Instance: "other", At: now.Add(-c.age), Sealing: others.ids()}, {Instance: "self", At: now, Sealing: []string{"x"}}}
+			all := []ReplicaStats{{Instance: "other", At: now.Add(-c.age), Sealing: others.IDs()}, {Instance: "self", At: now, Sealing: []string{"x"}}}
 			got := conflictsOf(sealingOf(t, c.own), "self", all, now.Add(-time.Minute))
 			if text := got["other"]; (c.want == "") != (len(got) == 0) || !strings.Contains(text, c.want) {
 				t.Errorf("got %v", got)

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/l1"
 )
 
 // RoleScopes returns the scopes of all roles of the record together: from L1,
@@ -16,7 +17,7 @@ func (s *Service) RoleScopes(ctx context.Context, rec *authz.Record, need authz.
 	return scopes, err
 }
 
-// RoleScopesFrom is RoleScopes that tells the farthest layer that it asked.
+// RoleScopesFrom is RoleScopes, and also returns the farthest layer that it asked.
 func (s *Service) RoleScopesFrom(ctx context.Context, rec *authz.Record, need authz.Need) (authz.Scopes, authz.Layer, error) {
 	if scopes, ok := s.localRoleScopes(rec.Roles); ok {
 		return scopes, authz.LayerLocal, nil
@@ -28,7 +29,7 @@ func (s *Service) RoleScopesFrom(ctx context.Context, rec *authz.Record, need au
 		}
 	}
 	farthest := authz.LayerLocal
-	roles := make([]*value[authz.Role], len(rec.Roles))
+	roles := make([]*l1.Value[authz.Role], len(rec.Roles))
 	for i, name := range rec.Roles {
 		v, layer, err := s.roles.get(ctx, name, nil)
 		if err != nil {
@@ -45,19 +46,19 @@ func (s *Service) RoleScopesFrom(ctx context.Context, rec *authz.Record, need au
 
 // localRoleScopes answers where all roles are in L1.
 func (s *Service) localRoleScopes(roles []string) (all authz.Scopes, ok bool) {
-	now := s.trust.clock.monotonic()
+	now := s.trust.clock.Monotonic()
 	for i, name := range roles {
 		v, valid := s.roles.lookup(name, now, nil)
 		if !valid {
 			return nil, false
 		}
-		s.roles.ahead(name, v, now)
+		s.roles.refreshAhead(name, v, now)
 		switch {
-		case !v.found:
+		case !v.Found:
 		case i == 0:
-			all = v.data.Scopes
+			all = v.Data.Scopes
 		default:
-			all = all.Union(v.data.Scopes)
+			all = all.Union(v.Data.Scopes)
 		}
 	}
 	for range roles {
@@ -66,25 +67,11 @@ func (s *Service) localRoleScopes(roles []string) (all authz.Scopes, ok bool) {
 	return all, true
 }
 
-func unionOf(roles []*value[authz.Role]) (all authz.Scopes) {
+func unionOf(roles []*l1.Value[authz.Role]) (all authz.Scopes) {
 	for _, v := range roles {
-		if v.found {
-			all = all.Union(v.data.Scopes)
+		if v.Found {
+			all = all.Union(v.Data.Scopes)
 		}
 	}
 	return all
-}
-
-// loadRole is one look-up in the database.
-func loadRole(db Roles) func(context.Context, string) (authz.Role, uint64, error) {
-	return func(ctx context.Context, name string) (authz.Role, uint64, error) {
-		roles, err := db.Roles(ctx, []string{name})
-		switch {
-		case err != nil:
-			return authz.Role{}, 0, err
-		case len(roles) == 0:
-			return authz.Role{}, 0, authz.ErrNotFound
-		}
-		return roles[0], roles[0].Version, nil
-	}
 }

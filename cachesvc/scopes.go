@@ -7,14 +7,18 @@ import (
 	"strings"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/freshness"
+	"extauthz/cachesvc/internal/l1"
+	"extauthz/cachesvc/internal/remote"
+	"extauthz/cachesvc/seal"
 	"extauthz/cachesvc/store"
 )
 
 const (
 	// scopeKeys is the name space of the scope cache: what a key's roles allow,
 	// under apikey:scope:<key id>:<resource>:<action>. It answers where a role is
-	// not in L1, and denials too. Like all that decides, it is believed only if
-	// it is sealed.
+	// not in L1, and denials too. Like all that decides, it is trusted only if it
+	// is sealed.
 	scopeKeys = "apikey:scope:"
 
 	// scopeLimit is how many answers are kept of one key: clients choose the
@@ -33,14 +37,14 @@ type sharedScopes struct {
 	Version  uint64            `json:"version"` // of the key
 	Roles    map[string]uint64 `json:"roles"`   // versions; 0 for a role that does not exist
 	source
-	sealed
+	seal.Sealed
 }
 
 // scopeKey names an answer; false where it can't be in the scope cache: the
-// shared store is not believed, the own scopes are enough, or a resource has a
+// shared store is not trusted, the own scopes are enough, or a resource has a
 // value of the request in it, of which there may be any number.
 func (s *Service) scopeKey(rec *authz.Record, need authz.Need) (string, bool) {
-	if s.shared == nil || need.Resource == "" || need.Captured || len(*s.sealing.Load()) == 0 || !s.trust.lease.holds(s.trust.clock.monotonic()) {
+	if s.shared == nil || need.Resource == "" || need.Captured || len(*s.sealing.Load()) == 0 || !s.trust.lease.Fresh(s.trust.clock.Monotonic()) {
 		return "", false
 	}
 	return scopeKeys + store.Identifier(rec.ID) + ":" + store.Identifier(need.Resource) + ":" + store.Identifier(need.Action), true
@@ -49,86 +53,85 @@ func (s *Service) scopeKey(rec *authz.Record, need authz.Need) (string, bool) {
 // fetchScopes asks the scope cache.
 func (s *Service) fetchScopes(ctx context.Context, key string, rec *authz.Record, need authz.Need) (authz.Scopes, bool) {
 	epoch := s.epoch()
-	_, generation := s.trust.recent.begin()
-	data, found, err := s.shared.get(ctx, key)
+	_, generation := s.trust.window.Begin()
+	data, found, err := s.shared.Get(ctx, key)
 	if err != nil || !found {
-		s.shared.scopeMisses.Add(1)
+		s.sharedCounts.scopeMisses.Add(1)
 		return nil, false
 	}
 	var v sharedScopes
-	if _, err := openValue(*s.sealing.Load(), key, data, &v, &v.sealed); err != nil {
-		s.shared.scopeMisses.Add(1)
-		s.refused("scope", rec.ID, err)
+	if _, err := seal.Open(*s.sealing.Load(), key, data, &v, &v.Sealed); err != nil {
+		s.sharedCounts.scopeMisses.Add(1)
+		s.recordRefusal("scope", rec.ID, err)
 		return nil, false
 	}
 	if v.Epoch != epoch || !v.answers(rec, need) || !s.scopesFresh(&v, generation) {
-		s.shared.scopeMisses.Add(1)
+		s.sharedCounts.scopeMisses.Add(1)
 		return nil, false
 	}
-	s.shared.scopeHits.Add(1)
+	s.sharedCounts.scopeHits.Add(1)
 	return v.Scopes, true
 }
 
-// answers tells whether the answer is to this question about this very version
-// of the key.
+// answers reports whether the answer is to this question about this version of the key.
 func (v *sharedScopes) answers(rec *authz.Record, need authz.Need) bool {
 	return v.KeyID == rec.ID && v.Version == rec.Version && v.Resource == need.Resource && v.Action == need.Action &&
 		v.Allowed == v.Scopes.Allows(need.Resource, need.Action) &&
 		slices.Equal(slices.Sorted(maps.Keys(v.Roles)), slices.Compact(slices.Sorted(slices.Values(rec.Roles))))
 }
 
-// scopesFresh tells whether nothing newer is known of any of the roles.
+// scopesFresh reports whether nothing newer is known of any of the roles.
 func (s *Service) scopesFresh(v *sharedScopes, generation uint64) bool {
-	asOf, now := s.readAt(v.AsOf), s.trust.clock.monotonic()
-	if now >= asOf+s.scopeTTL || !s.trust.lease.holds(now) {
+	asOf, now := s.trust.readAt(v.AsOf), s.trust.clock.Monotonic()
+	if now >= asOf+s.scopeTTL || !s.trust.lease.Fresh(now) {
 		return false
 	}
 	for name, version := range v.Roles {
-		st := &stamp{found: true, shared: true, version: version, generation: generation, asOf: asOf}
-		if !s.trust.fresh(topic{subjectRole, name}, st) {
+		st := &freshness.Stamp{Found: true, Shared: true, Version: version, Generation: generation, AsOf: asOf}
+		if !s.trust.fresh(freshness.Topic{Subject: freshness.SubjectRole, ID: name}, st) {
 			return false
 		}
 	}
 	return true
 }
 
-// shareScopes writes an answer behind the caller's back.
-func (s *Service) shareScopes(key string, rec *authz.Record, need authz.Need, roles []*value[authz.Role], scopes authz.Scopes) {
+// shareScopes writes an answer in the background.
+func (s *Service) shareScopes(key string, rec *authz.Record, need authz.Need, roles []*l1.Value[authz.Role], scopes authz.Scopes) {
 	v := &sharedScopes{KeyID: rec.ID, Resource: need.Resource, Action: need.Action, Allowed: scopes.Allows(need.Resource, need.Action),
 		Scopes: scopes, Version: rec.Version, Roles: make(map[string]uint64, len(roles))}
-	asOf := s.trust.clock.monotonic()
+	asOf := s.trust.clock.Monotonic()
 	for i, role := range roles {
-		if !s.trust.recent.same(role.generation) {
+		if !s.trust.window.SameGeneration(role.Generation) {
 			return
 		}
-		v.Roles[rec.Roles[i]] = role.version
-		asOf = min(asOf, role.asOf)
+		v.Roles[rec.Roles[i]] = role.Version
+		asOf = min(asOf, role.AsOf)
 	}
-	v.Epoch, v.AsOf = s.epoch(), s.trust.clock.database(asOf).UTC()
-	ttl := jittered(s.scopeTTL, s.keys.jitter()) - (s.trust.clock.monotonic() - asOf)
+	v.Epoch, v.AsOf = s.epoch(), s.trust.clock.DatabaseTime(asOf).UTC()
+	ttl := jittered(s.scopeTTL, s.keys.jitter()) - (s.trust.clock.Monotonic() - asOf)
 	if v.Epoch == "" || ttl <= 0 {
 		return
 	}
-	data, err := sealValue(*s.sealing.Load(), key, v, &v.sealed, nil)
+	data, err := seal.Seal(*s.sealing.Load(), key, v, &v.Sealed, nil)
 	if err != nil {
 		s.log.Warn("a scope decision can't be written to Redis", "error", err)
 		return
 	}
-	s.shared.later(store.Item{Key: key, Value: data, TTL: ttl,
+	s.shared.WriteLater(store.Item{Key: key, Value: data, TTL: ttl,
 		Tags: []string{tagScopes, tagUser + store.Identifier(rec.UserID), tagKey + store.Identifier(rec.ID)}})
 }
 
-// capped leaves out answers of keys that have enough of them. It asks the
-// shared store, behind everybody's back.
-func (s *shared) capped(ctx context.Context, items []store.Item) []store.Item {
+// underLimit leaves out answers about keys that have enough of them. It asks the shared
+// store, in the background.
+func (s *Service) underLimit(ctx context.Context, items []store.Item) []store.Item {
 	return slices.DeleteFunc(items, func(item store.Item) bool {
 		if !strings.HasPrefix(item.Key, scopeKeys) {
 			return false
 		}
 		tag := item.Tags[len(item.Tags)-1]
 		var there []string
-		err := s.do(ctx, opCount, sharedSlow, func(ctx context.Context) (err error) {
-			there, err = s.store.Tagged(ctx, tag, scopeLimit)
+		err := s.shared.Do(ctx, remote.OpCount, remote.BackgroundBudget, func(ctx context.Context) (err error) {
+			there, err = s.shared.Store.Tagged(ctx, tag, scopeLimit)
 			return err
 		})
 		return err != nil || len(there) >= scopeLimit

@@ -12,6 +12,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/freshness"
+	"extauthz/cachesvc/internal/l1"
+	"extauthz/cachesvc/internal/membership"
+	"extauthz/cachesvc/internal/remote"
+	"extauthz/cachesvc/internal/usage"
+	"extauthz/cachesvc/seal"
 	"extauthz/cachesvc/store"
 	"extauthz/cachesvc/store/memory"
 )
@@ -22,19 +28,19 @@ type Service struct {
 	log   *slog.Logger
 	trust *trust
 
-	keys  *reader[credential]
+	keys  *reader[l1.Credential]
 	roles *reader[authz.Role]
 	lists store.Store // lists of users' keys, where they are kept in process
-	usage *usage
-	// shared and what rings through it are nil without Redis.
-	shared  *shared
-	bells   *bells
-	sealing atomic.Pointer[SealingKeys]
-	warm    *warmer
-	monitor *monitor
+	usage *usage.Recorder
+	// shared and notifier are nil without Redis.
+	shared   *remote.Client
+	notifier *notifier
+	sealing  atomic.Pointer[seal.Keys]
+	warm     *warmer
+	monitor  *monitor
 	// members is nil where the configuration names none.
-	members *membership
-	inquiry *inquiry // nil as members is
+	members *membership.Filter
+	inquiry *membership.Inquiry // nil as members is
 
 	instance    string
 	maxKeys     int
@@ -43,19 +49,16 @@ type Service struct {
 	poll        time.Duration
 	retention   time.Duration
 
-	feed  feedPosition
-	bell  chan struct{}
-	ready chan struct{}
-	bulk  int // bulkChanges, but in tests
-	// lease.renew, clock.at and recent.learnAll; the model test breaks them.
-	renew    func(start time.Duration)
-	readAt   func(database time.Time) time.Duration
-	learnAll func(now time.Duration)
-	told     stateLog
+	feed   feedState
+	wake   chan struct{}
+	ready  chan struct{}
+	bulk   int // bulkChanges, but in tests
+	states stateLog
 
-	listCounts counts
-	history    history
-	metrics    *metrics
+	listCounts   counts
+	sharedCounts sharedCounts
+	history      history
+	metrics      *metrics
 }
 
 var (
@@ -65,40 +68,44 @@ var (
 
 // New makes a service. It does no I/O: [Service.Run] does. An error names every
 // problem of the configuration.
-func New(c Config) (*Service, error) {
+func New(c Config) (*Service, error) { return newService(c) }
+
+// option changes a service before it runs. Options are for this package's tests.
+type option func(*Service)
+
+func newService(c Config, options ...option) (*Service, error) {
 	c = c.withDefaults()
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	clock := newClock(c.Now)
-	t := &trust{clock: clock, recent: newRecent(c.Retention), lease: newLease(c.Lease, c.MaxStale)}
-	t.fresh = t.recent.fresh
+	t := newTrust(c)
 	lists, err := memory.New(memory.Config{MaxEntries: c.MaxUserLists, Now: c.Now})
 	if err != nil {
 		return nil, fmt.Errorf("store of user lists: %w", err)
 	}
-	sharedStore := newShared(c.Shared, clock, c.Logger, c.SharedBudget)
+	shared := remote.NewClient(c.Shared, t.clock, c.Logger, c.SharedBudget)
 	s := &Service{
-		shared: sharedStore,
+		shared: shared,
 		db:     c.Database, log: c.Logger, trust: t,
-		keys:     newReader(c, t, subjectKey, c.MaxKeys, newKeyCodec(), loadKey(c.Database)),
-		roles:    newReader(c, t, subjectRole, c.MaxRoles, roleCodec{}, loadRole(c.Database)),
+		keys:     newReader(c, t, freshness.SubjectKey, c.MaxKeys, l1.NewKeyCodec(), keyLoader{c.Database}),
+		roles:    newReader(c, t, freshness.SubjectRole, c.MaxRoles, l1.RoleCodec{}, roleLoader{c.Database}),
 		lists:    lists,
-		usage:    newUsage(c, sharedStore),
+		usage:    usage.New(c.usage(shared)),
 		instance: c.Instance, maxKeys: c.MaxKeys, scopeTTL: c.ScopeTTL, userListTTL: c.UserListTTL, poll: c.Poll, retention: c.Retention,
-		bell: make(chan struct{}, 1), ready: make(chan struct{}), bulk: bulkChanges, renew: t.lease.renew, readAt: clock.at, learnAll: t.recent.learnAll,
+		wake: make(chan struct{}, 1), ready: make(chan struct{}), bulk: bulkChanges,
 	}
 	s.SetSealing(c.Sealing)
 	if s.shared != nil {
-		s.bells = newBells(s.shared, c.Instance)
+		s.shared.Filter = s.underLimit
+		s.notifier = newNotifier(s.shared, c.Instance)
 		s.keys.fetch, s.keys.share = s.fetchKey, s.shareKey
 	}
 	s.warm = newWarmer(c)
 	s.monitor = newMonitor(c.Monitor)
 	if c.Members != nil {
-		s.inquiry = newInquiry(t, s.Ring)
-		s.members = newMembership(c.Members, t, c.Logger, s.inquiry.await)
-		s.keys.screen = s.members.screen
+		s.inquiry = membership.NewInquiry(t.lease, t.clock, s.Wake)
+		s.members = membership.New(membership.Config{Source: c.Members, Lease: t.lease, Clock: t.clock, Logger: c.Logger, Await: s.inquiry.Await})
+		s.keys.screen = s.members.Screen
 	}
 	s.metrics = newMetrics(s)
 	if c.Registerer != nil {
@@ -106,35 +113,38 @@ func New(c Config) (*Service, error) {
 			return nil, fmt.Errorf("registering the cache's metrics: %w", err)
 		}
 	}
+	for _, change := range options {
+		change(s)
+	}
 	return s, nil
 }
 
-func newReader[T any](c Config, t *trust, about subject, limit int, by codec[T], load func(context.Context, string) (T, uint64, error)) *reader[T] {
+func newReader[T any](c Config, t *trust, about freshness.Subject, limit int, by l1.Codec[T], database loader[T]) *reader[T] {
 	return &reader[T]{
 		trust: t, subject: about,
-		present: newTable(limit, c.MaxBytes, hotValues, by), absent: newTable(c.MaxNegative, c.MaxBytes, hotAbsentValues, by),
-		flights: newFlights[*value[T]](c.FlightBudget, t.clock),
+		present: l1.NewTable(limit, c.MaxBytes, l1.HotValues, by), negative: l1.NewTable(c.MaxNegative, c.MaxBytes, l1.HotNegativeValues, by),
+		flights: newFlights[*l1.Value[T]](c.FlightBudget, t.clock),
 		ttl:     c.ValidationTTL, negativeTTL: c.NegativeTTL, maxStale: c.MaxStale, wait: c.LookupWait, jitter: c.Jitter,
-		load: load,
+		database: database,
 	}
 }
 
 // Run reads the change feed and writes usage until ctx ends, and then waits for
-// look-ups on their way. Without it every look-up goes to the database. ctx
+// look-ups under way. Without it every look-up goes to the database. ctx
 // should end after the last check was answered; then [Service.Flush] is due. The
-// error is always nil: whatever fails is tried again, and told by Status.
+// error is always nil: whatever fails is tried again, and Status shows it.
 func (s *Service) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	running.Go(func() { s.followFeed(ctx) })
-	running.Go(func() { s.usage.run(ctx) })
+	running.Go(func() { s.usage.Run(ctx) })
 	if s.members != nil {
-		running.Go(func() { s.members.run(ctx) })
-		running.Go(func() { s.inquiry.run(ctx) })
+		running.Go(func() { s.members.Run(ctx) })
+		running.Go(func() { s.inquiry.Run(ctx) })
 	}
 	if s.shared != nil {
-		running.Go(func() { s.shared.run(ctx) })
-		running.Go(func() { s.bells.run(ctx) })
-		running.Go(func() { s.listen(ctx) })
+		running.Go(func() { s.shared.Run(ctx) })
+		running.Go(func() { s.notifier.run(ctx) })
+		running.Go(func() { s.listenForChanges(ctx) })
 	}
 	running.Go(func() { s.keepWarm(ctx) })
 	running.Go(func() { s.watch(ctx) })
@@ -144,9 +154,19 @@ func (s *Service) Run(ctx context.Context) error {
 	return nil
 }
 
+// Used counts one use of a key. It does no I/O; a key that was used since the
+// last flush costs no allocation. Safe for concurrent use.
+func (s *Service) Used(keyID string, at time.Time) { s.usage.Used(keyID, at) }
+
+// Flush writes all that was counted to the database, and what it does not take to
+// Redis or a file, from where it is written later. To be called at shutdown, when
+// no more checks come. An error means that uses are in memory alone; the call may
+// be repeated.
+func (s *Service) Flush(ctx context.Context) error { return s.usage.Flush(ctx) }
+
 // SetSealing exchanges the keys by which values in the shared store are sealed.
 // Values that none of them opens are read from the database again.
-func (s *Service) SetSealing(keys SealingKeys) {
+func (s *Service) SetSealing(keys seal.Keys) {
 	keys = slices.Clone(keys)
 	s.sealing.Store(&keys)
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"net/netip"
 	"reflect"
 	"strings"
@@ -15,22 +14,26 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/cachetest"
+	"extauthz/cachesvc/internal/l1"
+	"extauthz/cachesvc/internal/remote"
+	"extauthz/cachesvc/seal"
 	"extauthz/cachesvc/store"
 )
 
 // pair runs a test in simulated time, with two replicas on one database that
 // holds the key "k" and on one shared store.
-func pair(t *testing.T, edit func(*Config), test func(t *testing.T, db *database, c [2]*connection, w [2]*wire, s [2]*Service)) {
+func pair(t *testing.T, edit func(*Config), test func(t *testing.T, db *cachetest.Database, c [2]*cachetest.Connection, w [2]*cachetest.Wire, s [2]*Service)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		db, r := newDatabase(), newRedis(t, nil)
-		db.commit("k", as)
-		var c [2]*connection
-		var w [2]*wire
+		db, r := cachetest.NewDatabase(), cachetest.NewRedis(t, nil)
+		db.Commit("k", cachetest.Unchanged)
+		var c [2]*cachetest.Connection
+		var w [2]*cachetest.Wire
 		var s [2]*Service
 		for i := range s {
-			c[i], w[i] = db.connect(), r.connect()
-			config := Config{Database: c[i], Shared: w[i], Sealing: SealingKeys{sealingKey(t, 1)}, Jitter: func() float64 { return 0 }}
+			c[i], w[i] = db.Connect(), r.Connect()
+			config := Config{Database: c[i], Shared: w[i], Sealing: seal.Keys{sealingKey(t, 1)}, Jitter: func() float64 { return 0 }}
 			if edit != nil {
 				edit(&config)
 			}
@@ -41,16 +44,16 @@ func pair(t *testing.T, edit func(*Config), test func(t *testing.T, db *database
 	})
 }
 
-func TestOneReplicasReadIsTheOthersHit(t *testing.T) {
-	pair(t, nil, func(t *testing.T, db *database, _ [2]*connection, w [2]*wire, s [2]*Service) {
+func TestShared_OneReplicasReadIsTheOthersHit(t *testing.T) {
+	pair(t, nil, func(t *testing.T, db *cachetest.Database, _ [2]*cachetest.Connection, w [2]*cachetest.Wire, s [2]*Service) {
 		wantEntry(t, s[0], "k", true, authz.LayerDatabase)
 		synctest.Wait()
 		wantEntry(t, s[1], "k", true, authz.LayerRedis)
 		wantEntry(t, s[1], "k", true, authz.LayerLocal)
-		if db.keyReads != 1 {
-			t.Errorf("%d queries, want 1", db.keyReads)
+		if db.KeyReads != 1 {
+			t.Errorf("%d queries, want 1", db.KeyReads)
 		}
-		// A name that nobody has costs the shared store nothing that stays.
+		// A name that no key has costs the shared store nothing that stays.
 		wantEntry(t, s[0], "none", false, authz.LayerDatabase)
 		if n, err := w[0].Store.Count(t.Context(), ""); err != nil || n != 1 {
 			t.Errorf("%d values in the shared store, %v; want 1", n, err)
@@ -58,8 +61,8 @@ func TestOneReplicasReadIsTheOthersHit(t *testing.T) {
 	})
 }
 
-func TestTheValueInRedisHasItsPlaceItsLifetimeAndNoDigest(t *testing.T) {
-	pair(t, nil, func(t *testing.T, _ *database, _ [2]*connection, w [2]*wire, s [2]*Service) {
+func TestShared_AValueHasItsNameItsLifetimeAndNoDigest(t *testing.T) {
+	pair(t, nil, func(t *testing.T, _ *cachetest.Database, _ [2]*cachetest.Connection, w [2]*cachetest.Wire, s [2]*Service) {
 		wantEntry(t, s[0], "k", true, authz.LayerDatabase)
 		synctest.Wait()
 		data, found, err := w[0].Store.Get(t.Context(), "apikey:validation:k")
@@ -86,24 +89,24 @@ func TestTheValueInRedisHasItsPlaceItsLifetimeAndNoDigest(t *testing.T) {
 	})
 }
 
-func TestAnAgeIsCountedFromTheDatabaseThroughAllLayers(t *testing.T) {
-	pair(t, nil, func(t *testing.T, db *database, _ [2]*connection, _ [2]*wire, s [2]*Service) {
+func TestShared_AnAgeIsCountedFromTheDatabaseThroughAllLayers(t *testing.T) {
+	pair(t, nil, func(t *testing.T, db *cachetest.Database, _ [2]*cachetest.Connection, _ [2]*cachetest.Wire, s [2]*Service) {
 		wantEntry(t, s[0], "k", true, authz.LayerDatabase)
 		time.Sleep(DefaultValidationTTL / 2)
 		wantEntry(t, s[1], "k", true, authz.LayerRedis)
 		time.Sleep(DefaultValidationTTL/2 - time.Second)
 		wantEntry(t, s[1], "k", true, authz.LayerLocal) // near its end: read ahead
 		synctest.Wait()
-		if db.keyReads != 2 {
-			t.Errorf("%d queries, want one more, ahead of the end", db.keyReads)
+		if db.KeyReads != 2 {
+			t.Errorf("%d queries, want one more, ahead of the end", db.KeyReads)
 		}
 		time.Sleep(2 * time.Second)
 		wantEntry(t, s[1], "k", true, authz.LayerLocal)
 	})
 }
 
-func TestAnUnsealedRedisIsNotBelieved(t *testing.T) {
-	pair(t, func(c *Config) { c.Sealing = nil }, func(t *testing.T, db *database, _ [2]*connection, w [2]*wire, s [2]*Service) {
+func TestShared_AnUnsealedRedisIsNotTrusted(t *testing.T) {
+	pair(t, func(c *Config) { c.Sealing = nil }, func(t *testing.T, db *cachetest.Database, _ [2]*cachetest.Connection, w [2]*cachetest.Wire, s [2]*Service) {
 		wantEntry(t, s[0], "k", true, authz.LayerDatabase)
 		synctest.Wait()
 		if _, found, _ := w[0].Store.Get(t.Context(), "apikey:validation:k"); !found {
@@ -113,12 +116,12 @@ func TestAnUnsealedRedisIsNotBelieved(t *testing.T) {
 	})
 }
 
-// TestEveryFieldOfAValueIsSealed alters one field after another, adds one, and
+// TestShared_EveryFieldOfAValueIsSealed alters one field after another, adds one, and
 // takes one away.
-func TestEveryFieldOfAValueIsSealed(t *testing.T) {
-	keys := SealingKeys{sealingKey(t, 1)}
-	full := &credential{
-		record: authz.Record{
+func TestShared_EveryFieldOfAValueIsSealed(t *testing.T) {
+	keys := seal.Keys{sealingKey(t, 1)}
+	full := &l1.Credential{
+		Record: authz.Record{
 			ID: "id", UserID: "u", Name: "n <&>", Prefix: "k", Active: true, ExpiresAt: time.Unix(10, 0), RevokedAt: time.Unix(20, 0),
 			Scopes: authz.Scopes{{Resource: "orders", Actions: []string{"read"}}}, CreatedAt: time.Unix(1, 0).UTC(), UpdatedAt: time.Unix(2, 0).UTC(),
 			Environment: "live", RotatedFrom: "x", Family: "f", Project: "p", AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
@@ -126,19 +129,19 @@ func TestEveryFieldOfAValueIsSealed(t *testing.T) {
 			Grants: authz.Grants{Scopes: authz.Scopes{{Resource: "a", Actions: []string{"*"}}}, Projects: []string{"q"}, Users: []string{"v*"}}, ShadowUntil: time.Unix(30, 0).UTC(), Version: 7,
 			ShadowEnd: time.Unix(40, 0).UTC(), ShadowScopes: authz.Scopes{{Resource: "b", Actions: []string{"*"}}},
 		},
-		verifier: authz.Verifier{Alg: authz.HashHMACSHA256, PepperID: "1", Digest: authz.NewDigest([32]byte{1, 2, 3})},
+		Verifier: authz.Verifier{Alg: authz.HashHMACSHA256, PepperID: "1", Digest: authz.NewDigest([32]byte{1, 2, 3})},
 	}
-	full.record.ExpiresAt, full.record.RevokedAt = full.record.ExpiresAt.UTC(), full.record.RevokedAt.UTC()
+	full.Record.ExpiresAt, full.Record.RevokedAt = full.Record.ExpiresAt.UTC(), full.Record.RevokedAt.UTC()
 	from := source{"epoch", time.Unix(5, 0).UTC()}
 	data, err := encodeKey(keys, full, from)
 	if err != nil {
 		t.Fatal(err)
 	}
 	c, back, err := decodeKey(keys, "k", data)
-	if err != nil || !reflect.DeepEqual(c.record, full.record) || back != from {
+	if err != nil || !reflect.DeepEqual(c.Record, full.Record) || back != from {
 		t.Fatalf("came back as %+v from %v, %v", c, back, err)
 	}
-	if got, _ := c.verifier.Digest.Bytes(); got != [32]byte{1, 2, 3} || c.verifier.Alg != full.verifier.Alg || c.verifier.PepperID != "1" {
+	if got, _ := c.Verifier.Digest.Bytes(); got != [32]byte{1, 2, 3} || c.Verifier.Alg != full.Verifier.Alg || c.Verifier.PepperID != "1" {
 		t.Error("the verifier came back as another one")
 	}
 	var fields map[string]json.RawMessage
@@ -151,7 +154,7 @@ func TestEveryFieldOfAValueIsSealed(t *testing.T) {
 	refused := func(what string, prefix string, data []byte) {
 		t.Helper()
 		if _, _, err := decodeKey(keys, prefix, data); err == nil {
-			t.Errorf("%s: believed", what)
+			t.Errorf("%s: trusted", what)
 		}
 	}
 	for name, value := range fields {
@@ -169,15 +172,15 @@ func TestEveryFieldOfAValueIsSealed(t *testing.T) {
 	refused("spaces", "k", append([]byte(` `), data...))
 	refused("another prefix", "l", data)
 	refused("cut off", "k", data[:len(data)-2])
-	if _, _, err := decodeKey(SealingKeys{sealingKey(t, 2)}, "k", data); err == nil {
+	if _, _, err := decodeKey(seal.Keys{sealingKey(t, 2)}, "k", data); err == nil {
 		t.Error("another sealing key opened it")
 	}
 	// Rotation: the new key seals, the old one still opens.
-	if _, _, err := decodeKey(SealingKeys{sealingKey(t, 2), keys[0]}, "k", data); err != nil {
+	if _, _, err := decodeKey(seal.Keys{sealingKey(t, 2), keys[0]}, "k", data); err != nil {
 		t.Errorf("after a rotation: %v", err)
 	}
 	// One value's seal on another value.
-	other, err := encodeKey(keys, &credential{authz.Record{ID: "id2", Prefix: "k"}, full.verifier}, from)
+	other, err := encodeKey(keys, &l1.Credential{Record: authz.Record{ID: "id2", Prefix: "k"}, Verifier: full.Verifier}, from)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,44 +209,29 @@ func removeField(data []byte, name string, value json.RawMessage) []byte {
 	return out
 }
 
-func TestSealingKeysRotateWithoutAGap(t *testing.T) {
-	pair(t, nil, func(t *testing.T, db *database, _ [2]*connection, _ [2]*wire, s [2]*Service) {
+func TestSetSealing_KeysRotateWithoutAGap(t *testing.T) {
+	pair(t, nil, func(t *testing.T, db *cachetest.Database, _ [2]*cachetest.Connection, _ [2]*cachetest.Wire, s [2]*Service) {
 		before, after := sealingKey(t, 1), sealingKey(t, 2)
 		wantEntry(t, s[0], "k", true, authz.LayerDatabase)
 		synctest.Wait()
-		s[1].SetSealing(SealingKeys{after, before})
+		s[1].SetSealing(seal.Keys{after, before})
 		wantEntry(t, s[1], "k", true, authz.LayerRedis)
-		s[0].SetSealing(SealingKeys{after})
-		s[0].Changed(t.Context(), db.commit("k", named))
+		s[0].SetSealing(seal.Keys{after})
+		s[0].Changed(t.Context(), db.Commit("k", cachetest.Renamed))
 		synctest.Wait()
 		wantEntry(t, s[0], "k", true, authz.LayerDatabase)
 		synctest.Wait()
-		s[1].heard([]byte(`{"prefixes":["k"]}`))
+		s[1].receive([]byte(`{"prefixes":["k"]}`))
 		wantEntry(t, s[1], "k", true, authz.LayerRedis)
 	})
 }
 
-func TestARevocationReachesTheOtherReplicaByDoorbell(t *testing.T) {
-	pair(t, nil, func(t *testing.T, db *database, _ [2]*connection, w [2]*wire, s [2]*Service) {
-		for i := range s {
-			_, _ = s[i].Lookup(t.Context(), "k", nil)
-			synctest.Wait()
-		}
-		s[0].Changed(t.Context(), db.commit("k", revoked))
-		synctest.Wait() // no time passes
-		wantEntry(t, s[1], "k", false, authz.LayerDatabase)
-		if keys, _ := w[0].Store.Tagged(t.Context(), "apikey-id-k", 9); len(keys) > 1 {
-			t.Errorf("the shared store still holds %v", keys)
-		}
-	})
-}
-
-func TestWhatRedisHoldsIsNotBelievedAgainstTheFeed(t *testing.T) {
-	pair(t, nil, func(t *testing.T, db *database, _ [2]*connection, w [2]*wire, s [2]*Service) {
+func TestShared_AValueIsNotTrustedAgainstTheFeed(t *testing.T) {
+	pair(t, nil, func(t *testing.T, db *cachetest.Database, _ [2]*cachetest.Connection, w [2]*cachetest.Wire, s [2]*Service) {
 		wantEntry(t, s[0], "k", true, authz.LayerDatabase)
 		synctest.Wait()
 		old, _, _ := w[0].Store.Get(t.Context(), "apikey:validation:k")
-		db.commit("k", revoked)
+		db.Commit("k", cachetest.Revoked)
 		time.Sleep(DefaultPoll)
 		synctest.Wait()
 		item := store.Item{Key: "apikey:validation:k", Value: old, TTL: time.Hour}
@@ -254,25 +242,25 @@ func TestWhatRedisHoldsIsNotBelievedAgainstTheFeed(t *testing.T) {
 	})
 }
 
-func TestAnOldEpochInRedisIsAMiss(t *testing.T) {
-	pair(t, nil, func(t *testing.T, db *database, _ [2]*connection, w [2]*wire, s [2]*Service) {
-		restore := db.backup()
+func TestShared_AnOldEpochIsAMiss(t *testing.T) {
+	pair(t, nil, func(t *testing.T, db *cachetest.Database, _ [2]*cachetest.Connection, w [2]*cachetest.Wire, s [2]*Service) {
+		restore := db.Backup()
 		wantEntry(t, s[0], "k", true, authz.LayerDatabase)
 		synctest.Wait()
 		restore("two")
-		db.commit("k", revoked)
+		db.Commit("k", cachetest.Revoked)
 		time.Sleep(DefaultPoll)
 		synctest.Wait()
 		wantEntry(t, s[1], "k", false, authz.LayerDatabase)
 	})
 }
 
-func TestWithTheDatabaseAwayRedisServesUntilTheLimit(t *testing.T) {
-	pair(t, nil, func(t *testing.T, _ *database, c [2]*connection, _ [2]*wire, s [2]*Service) {
+func TestShared_ServesUntilTheLimitWithTheDatabaseAway(t *testing.T) {
+	pair(t, nil, func(t *testing.T, _ *cachetest.Database, c [2]*cachetest.Connection, _ [2]*cachetest.Wire, s [2]*Service) {
 		wantEntry(t, s[0], "k", true, authz.LayerDatabase)
 		synctest.Wait()
-		for i, weather := range []func() (time.Duration, time.Duration, error){failing(errAway), taking(time.Hour)} {
-			c[i].set(func(c *connection) { c.lookup, c.feed = weather, weather })
+		for i, weather := range []func() (time.Duration, time.Duration, error){failing(cachetest.ErrAway), taking(time.Hour)} {
+			c[i].Edit(func(c *cachetest.Connection) { c.Lookup, c.Feed = weather, weather })
 		}
 		time.Sleep(DefaultLease)
 		wantEntry(t, s[1], "k", true, authz.LayerRedis) // within a check's deadline, though the database swallows
@@ -284,36 +272,36 @@ func TestWithTheDatabaseAwayRedisServesUntilTheLimit(t *testing.T) {
 	})
 }
 
-func TestADeadRedisIsWaitedForOnceAndThenLeftAlone(t *testing.T) {
+func TestShared_ADeadRedisIsWaitedForOnce(t *testing.T) {
 	var log bytes.Buffer
 	logger := slog.New(slog.NewTextHandler(&log, nil)) // one: the replicas take turns
 	quiet := func(c *Config) { c.Logger = logger }
-	pair(t, quiet, func(t *testing.T, db *database, _ [2]*connection, w [2]*wire, s [2]*Service) {
+	pair(t, quiet, func(t *testing.T, db *cachetest.Database, _ [2]*cachetest.Connection, w [2]*cachetest.Wire, s [2]*Service) {
 		for i := range 100 {
-			db.commit(string(rune('a'+i%26))+"x"+string(rune('a'+i/26)), as)
+			db.Commit(string(rune('a'+i%26))+"x"+string(rune('a'+i/26)), cachetest.Unchanged)
 		}
 		time.Sleep(time.Second)
-		w[0].set(func() (time.Duration, error) { return time.Hour, nil }) // swallows
-		before, start := w[0].count(), time.Now()
+		w[0].SetCondition(func() (time.Duration, error) { return time.Hour, nil }) // swallows
+		before, start := w[0].CallCount(), time.Now()
 		for range 3 {
 			s[0].keys.drop("axa")
 			wantEntry(t, s[0], "axa", true, authz.LayerDatabase)
-			time.Sleep(breakerBreath)
+			time.Sleep(remote.FailurePause)
 		}
 		for i := 1; i < 100; i++ {
 			wantEntry(t, s[0], string(rune('a'+i%26))+"x"+string(rune('a'+i/26)), true, authz.LayerDatabase)
 		}
-		if took := time.Since(start); took > 3*(DefaultSharedBudget+breakerBreath) {
+		if took := time.Since(start); took > 3*(DefaultSharedBudget+remote.FailurePause) {
 			t.Errorf("100 look-ups waited %s", took)
 		}
 		time.Sleep(10 * time.Second)
-		if n := w[0].count() - before; n > 40 {
+		if n := w[0].CallCount() - before; n > 40 {
 			t.Errorf("%d calls in ten seconds to a store that is dead", n)
 		}
 		if st := s[0].Status(); st.Shared != "open" && st.Shared != "half_open" || st.State != StateServing {
 			t.Errorf("status %+v", st)
 		}
-		w[0].set(func() (time.Duration, error) { return 0, nil })
+		w[0].SetCondition(func() (time.Duration, error) { return 0, nil })
 		time.Sleep(3 * time.Second)
 		if st := s[0].Status(); st.Shared != "up" {
 			t.Errorf("still %q after it is back", st.Shared)
@@ -330,241 +318,28 @@ type oom struct{}
 func (oom) Error() string { return "OOM command not allowed when used memory > 'maxmemory'." }
 func (oom) RedisError()   {}
 
-func TestAFullRedisGoesOnServing(t *testing.T) {
-	pair(t, nil, func(t *testing.T, db *database, _ [2]*connection, w [2]*wire, s [2]*Service) {
+func TestShared_AFullRedisGoesOnServing(t *testing.T) {
+	pair(t, nil, func(t *testing.T, db *cachetest.Database, _ [2]*cachetest.Connection, w [2]*cachetest.Wire, s [2]*Service) {
 		wantEntry(t, s[0], "k", true, authz.LayerDatabase)
 		synctest.Wait()
-		err := s[1].shared.do(t.Context(), opSet, time.Second, func(context.Context) error { return oom{} })
-		if !errors.Is(err, errSharedStore) || s[1].Status().Shared != "full" {
+		err := s[1].shared.Do(t.Context(), remote.OpSet, time.Second, func(context.Context) error { return oom{} })
+		if !errors.Is(err, remote.ErrStore) || s[1].Status().Shared != "full" {
 			t.Fatalf("%v, %q", err, s[1].Status().Shared)
 		}
 		wantEntry(t, s[1], "k", true, authz.LayerRedis)
 		s[1].Used("id-k", time.Now())
-		if err := s[1].Flush(t.Context()); err != nil || db.used("id-k").Count != 1 {
-			t.Errorf("usage %+v, %v: it has to go round a full store", db.used("id-k"), err)
+		if err := s[1].Flush(t.Context()); err != nil || db.UsageOf("id-k").Count != 1 {
+			t.Errorf("usage %+v, %v: it has to go round a full store", db.UsageOf("id-k"), err)
 		}
-		w[1].set(func() (time.Duration, error) { return 0, oom{} })
+		w[1].SetCondition(func() (time.Duration, error) { return 0, oom{} })
 		time.Sleep(time.Second)
 		if got := s[1].Status().Shared; got != "full" {
 			t.Errorf("%q while it refuses writes", got)
 		}
-		w[1].set(func() (time.Duration, error) { return 0, nil })
-		time.Sleep(time.Second) // nobody checks, nothing is written
+		w[1].SetCondition(func() (time.Duration, error) { return 0, nil })
+		time.Sleep(time.Second) // no check comes, nothing is written
 		if got := s[1].Status().Shared; got != "up" {
 			t.Errorf("still %q after it takes writes again", got)
 		}
 	})
-}
-
-func TestScopeAnswersHoldWhatTheDatabaseSays(t *testing.T) {
-	pair(t, nil, func(t *testing.T, db *database, _ [2]*connection, w [2]*wire, s [2]*Service) {
-		read := authz.Scopes{{Resource: "orders", Actions: []string{"read"}}}
-		db.commitRole("reader", read)
-		time.Sleep(DefaultPoll)
-		synctest.Wait()
-		rec := &authz.Record{ID: "id-k", UserID: "user-k", Version: 1, Roles: []string{"none", "reader"}}
-		want := func(i int, need authz.Need, scopes authz.Scopes, reads int) {
-			t.Helper()
-			before := db.roleReads
-			got, layer, err := s[i].RoleScopesFrom(t.Context(), rec, need)
-			if err != nil || !reflect.DeepEqual(got, scopes) || db.roleReads != reads || (layer == authz.LayerDatabase) != (reads > before) {
-				t.Fatalf("scopes %v from %v, %v after %d queries; want %v after %d", got, layer, err, db.roleReads, scopes, reads)
-			}
-			synctest.Wait()
-		}
-		orders, invoices := authz.Need{Resource: "orders", Action: "read"}, authz.Need{Resource: "invoices/eu", Action: "read"}
-		want(0, orders, read, 2)
-		if _, found, _ := w[0].Store.Get(t.Context(), "apikey:scope:id-k:orders:read"); !found {
-			t.Error("no answer at apikey:scope:<key id>:<resource>:<action>")
-		}
-		want(1, orders, read, 2) // from the scope cache
-		want(1, authz.Need{Resource: "orders/7", Action: "read", Captured: true}, read, 4)
-		s[0].Changed(t.Context(), db.commitRole("reader", nil))
-		want(0, invoices, nil, 5) // a denial is cached too
-		want(1, invoices, nil, 5)
-		want(1, orders, nil, 6) // of an older version: not believed
-		rec = &authz.Record{ID: "id-k", UserID: "user-k", Version: 2, Roles: []string{"reader"}}
-		want(1, invoices, nil, 6)
-	})
-}
-
-// TestCachedAndUncachedScopesDecideAlike: random roles and questions, asked of a
-// service that computes each answer and of one that takes it from the scope
-// cache, while roles change.
-func TestCachedAndUncachedScopesDecideAlike(t *testing.T) {
-	pair(t, nil, func(t *testing.T, db *database, _ [2]*connection, _ [2]*wire, s [2]*Service) {
-		r := rand.New(rand.NewPCG(1, 2))
-		resources, actions := []string{"*", "orders", "orders/7", "orders/*", "invoices", "invoices/eu"}, []string{"*", "read", "write"}
-		any := func(from []string) string { return from[r.IntN(len(from))] }
-		now := map[string]authz.Scopes{}
-		change := func(name string) {
-			var text []string
-			for range r.IntN(4) {
-				text = append(text, any(resources)+":"+any(actions))
-			}
-			scopes, err := authz.ParseScopes(text)
-			if err != nil {
-				t.Fatal(err)
-			}
-			now[name] = scopes
-			s[r.IntN(2)].Changed(t.Context(), db.commitRole(name, scopes))
-			time.Sleep(DefaultLease) // the other replica knows
-			synctest.Wait()
-		}
-		names := []string{"a", "b", "c"}
-		for _, name := range names {
-			change(name)
-		}
-		allowed := 0
-		for range 2000 {
-			if r.IntN(40) == 0 {
-				change(any(names))
-			}
-			if r.IntN(3) == 0 { // so that the scope cache is asked, and not L1
-				s[r.IntN(2)].roles.dropAll()
-			}
-			rec := &authz.Record{ID: "id-" + any(names), UserID: "u", Version: 1, Roles: []string{any(names), any(names), "none"}}
-			rec.ID += rec.Roles[0] + rec.Roles[1] // a key's roles change with its version
-			need := authz.Need{Resource: any(resources[1:3]), Action: any(actions[1:])}
-			if r.IntN(3) == 0 {
-				need.Resource = "invoices/eu"
-			}
-			want := now[rec.Roles[0]].Union(now[rec.Roles[1]]).Allows(need.Resource, need.Action)
-			for i := range s {
-				got, err := s[i].RoleScopes(t.Context(), rec, need)
-				if err != nil || got.Allows(need.Resource, need.Action) != want {
-					t.Fatalf("replica %d says %v, %v for %+v of %v; want %v", i, got, err, need, rec.Roles, want)
-				}
-			}
-			if want {
-				allowed++
-			}
-			synctest.Wait()
-		}
-		hits := s[0].shared.scopeHits.Load() + s[1].shared.scopeHits.Load()
-		if hits < 100 || allowed < 200 || allowed > 1800 {
-			t.Errorf("%d hits, %d allowed: too little was tested", hits, allowed)
-		}
-	})
-}
-
-func TestScopeAnswersAreCappedForEachKey(t *testing.T) {
-	pair(t, nil, func(t *testing.T, db *database, _ [2]*connection, w [2]*wire, s [2]*Service) {
-		db.commitRole("reader", nil)
-		rec := &authz.Record{ID: "id-k", UserID: "user-k", Version: 1, Roles: []string{"reader"}}
-		for i := range scopeLimit + 500 {
-			s[0].roles.drop("reader")
-			if _, err := s[0].RoleScopes(t.Context(), rec, authz.Need{Resource: "r" + strings.Repeat("x", i%100) + string(rune('a'+i/100)), Action: "read"}); err != nil {
-				t.Fatal(err)
-			}
-			synctest.Wait()
-		}
-		if n, err := w[0].Store.Count(t.Context(), scopeKeys); err != nil || n != scopeLimit {
-			t.Errorf("%d answers are kept, %v; want %d", n, err, scopeLimit)
-		}
-	})
-}
-
-func TestAUsersListIsSharedAndDroppedByAnybodysChange(t *testing.T) {
-	pair(t, nil, func(t *testing.T, db *database, _ [2]*connection, _ [2]*wire, s [2]*Service) {
-		time.Sleep(DefaultPoll)
-		synctest.Wait()
-		loads := 0
-		list := func(i, want int) {
-			t.Helper()
-			got, err := s[i].UserKeys(t.Context(), "user-k", func(context.Context) ([]authz.Record, error) {
-				loads++
-				return []authz.Record{db.keys["k"]}, nil
-			})
-			if err != nil || len(got) != 1 || got[0].Name != db.keys["k"].Name || loads != want {
-				t.Fatalf("list %+v, %v after %d loads; want %d", got, err, loads, want)
-			}
-			synctest.Wait()
-		}
-		list(0, 1)
-		list(1, 1)
-		db.commit("k", named) // typed by hand
-		time.Sleep(DefaultPoll)
-		synctest.Wait()
-		list(1, 2)
-		list(0, 2)
-	})
-}
-
-func TestTheMonitorsWarnOnceAndSayWhy(t *testing.T) {
-	var log bytes.Buffer
-	logger := slog.New(slog.NewTextHandler(&log, nil)) // one: the replicas take turns
-	edit := func(c *Config) {
-		c.Logger = logger
-		c.Monitor = MonitorConfig{Lookups: 10, Entries: 5}
-	}
-	pair(t, edit, func(t *testing.T, db *database, _ [2]*connection, w [2]*wire, s [2]*Service) {
-		for i := range 20 {
-			prefix := string(rune('a' + i))
-			db.commit(prefix, as)
-			time.Sleep(DefaultPoll)
-			wantEntry(t, s[0], prefix, true, authz.LayerDatabase)
-		}
-		synctest.Wait()
-		w[0].redis.mu.Lock()
-		w[0].memory = store.Memory{Used: 90, Max: 100, Policy: "allkeys-lru"}
-		w[0].redis.mu.Unlock()
-		for range 2 {
-			findings := s[0].Look(t.Context())
-			if len(findings) != 3 {
-				t.Fatalf("%+v", findings)
-			}
-			for _, f := range findings {
-				if f.OK {
-					t.Errorf("%+v is content", f)
-				}
-			}
-		}
-		if n := strings.Count(log.String(), "cache monitor warns"); n != 3 {
-			t.Errorf("%d warnings, want 3:\n%s", n, log.String())
-		}
-		if !strings.Contains(log.String(), "volatile-lru") {
-			t.Errorf("the eviction policy is not told:\n%s", log.String())
-		}
-		synctest.Wait()
-		if all := s[1].Replicas(t.Context()); len(all) == 0 || all[0].HitRate != 0 {
-			t.Errorf("replicas %+v", all)
-		}
-		st := s[0].Stats()
-		found := false
-		for _, e := range st.Entries {
-			found = found || e == EntryCount{"redis", "validation", 20}
-		}
-		if !found {
-			t.Errorf("entries %+v", st.Entries)
-		}
-		w[0].set(func() (time.Duration, error) { return 0, errAway })
-		time.Sleep(time.Second)
-		s[0].Look(t.Context())
-		for _, e := range s[0].Stats().Entries {
-			if e.Layer == "redis" && e.Entries != -1 {
-				t.Errorf("%+v while the store fails, want -1", e)
-			}
-		}
-	})
-}
-
-func TestARequestedInvalidationReachesAllReplicas(t *testing.T) {
-	for _, target := range []Target{{Key: "k"}, {Key: "id-k"}, {User: "user-k"}, {Tag: "apikey-validation"}, {Tag: "apikey-id-k"}, {All: true}} {
-		pair(t, nil, func(t *testing.T, db *database, _ [2]*connection, _ [2]*wire, s [2]*Service) {
-			for i := range s {
-				_, _ = s[i].Lookup(t.Context(), "k", nil)
-				synctest.Wait()
-			}
-			dropped, err := s[0].Invalidate(t.Context(), target, "me", "test")
-			if err != nil || dropped != 2 { // in the process and in the shared store
-				t.Errorf("%+v: %d dropped, %v", target, dropped, err)
-			}
-			synctest.Wait()
-			wantEntry(t, s[1], "k", true, authz.LayerDatabase)
-			if got := s[1].Invalidations(1); len(got) != 1 || got[0].Cause.By != "another replica" {
-				t.Errorf("%+v: history %+v", target, got)
-			}
-		})
-	}
 }

@@ -1,7 +1,6 @@
 package cachesvc
 
 import (
-	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -9,11 +8,13 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/l1"
+	"extauthz/cachesvc/seal"
 )
 
-// sharedKey is a key as it stands in the shared store, under
-// apikey:validation:<prefix>. What proves it is there sealed or not at all; the
-// seal binds everything else that is written here.
+// sharedKey is a key as it is stored in the shared store, under
+// apikey:validation:<prefix>. What its secret is verified with is there sealed or not at
+// all; the seal covers everything else that is written here.
 type sharedKey struct {
 	ID           string            `json:"id"`
 	UserID       string            `json:"user_id"`
@@ -41,19 +42,13 @@ type sharedKey struct {
 	ShadowScopes authz.Scopes      `json:"shadow_scopes,omitempty"`
 	Version      uint64            `json:"version"`
 	source
-	sealed
+	seal.Sealed
 }
 
-// source says when and where a shared value was read from the database.
+// source is when and in which epoch a shared value was read from the database.
 type source struct {
 	Epoch string    `json:"epoch"`
 	AsOf  time.Time `json:"as_of"` // the database's time at the start of the read
-}
-
-// sealed is the last part of a shared value.
-type sealed struct {
-	SealKey string `json:"seal_key,omitempty"`
-	Seal    []byte `json:"seal,omitempty"`
 }
 
 // proof is what is sealed.
@@ -80,73 +75,40 @@ func (k *sharedKey) record() authz.Record {
 		ShadowUntil: required(k.ShadowUntil), ShadowEnd: required(k.ShadowEnd), ShadowScopes: k.ShadowScopes, Version: k.Version}
 }
 
-// encodeKey writes a key, with what proves it if there is a key to seal it by.
-func encodeKey(keys SealingKeys, c *credential, from source) ([]byte, error) {
-	k := newSharedKey(&c.record, from)
+// encodeKey encodes a key, with its verifier if there is a key to seal that by.
+func encodeKey(keys seal.Keys, c *l1.Credential, from source) ([]byte, error) {
+	k := newSharedKey(&c.Record, from)
 	if len(keys) == 0 {
 		return json.Marshal(k)
 	}
-	digest, ok := c.verifier.Digest.Bytes()
+	digest, ok := c.Verifier.Digest.Bytes()
 	if !ok {
 		return nil, fmt.Errorf("key %s has no digest", k.Prefix)
 	}
-	secret, err := json.Marshal(proof{c.verifier.Alg, c.verifier.PepperID, hex.EncodeToString(digest[:])})
+	secret, err := json.Marshal(proof{c.Verifier.Alg, c.Verifier.PepperID, hex.EncodeToString(digest[:])})
 	if err != nil {
 		return nil, err
 	}
-	return sealValue(keys, validationKeys+k.Prefix, k, &k.sealed, secret)
+	return seal.Seal(keys, validationKeys+k.Prefix, k, &k.Sealed, secret)
 }
 
-// decodeKey reads what encodeKey wrote under this prefix, and refuses whatever
-// was not sealed exactly so.
-func decodeKey(keys SealingKeys, prefix string, data []byte) (*credential, source, error) {
+// decodeKey reads what encodeKey wrote under this prefix, and refuses whatever was
+// not sealed exactly so.
+func decodeKey(keys seal.Keys, prefix string, data []byte) (*l1.Credential, source, error) {
 	var k sharedKey
-	secret, err := openValue(keys, validationKeys+prefix, data, &k, &k.sealed)
+	secret, err := seal.Open(keys, validationKeys+prefix, data, &k, &k.Sealed)
 	if err != nil {
 		return nil, source{}, err
 	}
 	var p proof
 	if err := json.Unmarshal(secret, &p); err != nil {
-		return nil, source{}, errSeal
+		return nil, source{}, seal.ErrSeal
 	}
 	digest, err := authz.ParseDigest(p.Digest)
 	if err != nil || k.Prefix != prefix {
-		return nil, source{}, errSeal
+		return nil, source{}, seal.ErrSeal
 	}
-	return &credential{k.record(), authz.Verifier{Alg: p.Alg, PepperID: p.PepperID, Digest: digest}}, k.source, nil
-}
-
-// sealValue writes value with a seal over all of it. part is its sealed part.
-func sealValue(keys SealingKeys, name string, value any, part *sealed, secret []byte) ([]byte, error) {
-	*part = sealed{SealKey: keys[0].id}
-	public, err := json.Marshal(value)
-	if err != nil {
-		return nil, err
-	}
-	if part.Seal, err = keys.seal(name, public, secret); err != nil {
-		return nil, err
-	}
-	return json.Marshal(value)
-}
-
-// openValue reads into value what sealValue wrote under name. It takes nothing
-// but the very bytes that sealValue writes: another spelling, or a field that is
-// not known here, is as if it were not there.
-func openValue(keys SealingKeys, name string, data []byte, value any, part *sealed) ([]byte, error) {
-	if err := json.Unmarshal(data, value); err != nil {
-		return nil, errSeal
-	}
-	again, err := json.Marshal(value)
-	if err != nil || !bytes.Equal(again, data) {
-		return nil, errSeal
-	}
-	seal := part.Seal
-	part.Seal = nil
-	public, err := json.Marshal(value)
-	if err != nil {
-		return nil, errSeal
-	}
-	return keys.open(part.SealKey, name, public, seal)
+	return &l1.Credential{Record: k.record(), Verifier: authz.Verifier{Alg: p.Alg, PepperID: p.PepperID, Digest: digest}}, k.source, nil
 }
 
 func optional(t time.Time) *time.Time {

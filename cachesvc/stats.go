@@ -20,15 +20,15 @@ const (
 
 // counts are the outcomes of one reader's look-ups.
 type counts struct {
-	localHit, localAbsent, localMiss             atomic.Uint64
-	databaseFound, databaseAbsent, databaseError atomic.Uint64
+	localHit, localNegative, localMiss             atomic.Uint64
+	databaseFound, databaseNegative, databaseError atomic.Uint64
 }
 
 func (c *counts) local(found bool) {
 	if found {
 		c.localHit.Add(1)
 	} else {
-		c.localAbsent.Add(1)
+		c.localNegative.Add(1)
 	}
 }
 
@@ -36,8 +36,15 @@ func (c *counts) database(found bool) {
 	if found {
 		c.databaseFound.Add(1)
 	} else {
-		c.databaseAbsent.Add(1)
+		c.databaseNegative.Add(1)
 	}
+}
+
+// sharedCounts are the outcomes of look-ups in the shared store.
+type sharedCounts struct {
+	hits, misses, errors   atomic.Uint64 // of keys
+	refused                atomic.Uint64 // values that are not what was sealed
+	scopeHits, scopeMisses atomic.Uint64
 }
 
 // Stats are the cache's figures since the start.
@@ -78,11 +85,11 @@ func (s *Service) layers() (layers []LayerStats) {
 	}{{namespaceValidation, &s.keys.counts}, {namespaceRole, &s.roles.counts}} {
 		c := r.counts
 		layers = append(layers,
-			LayerStats{"local", r.namespace, c.localHit.Load() + c.localAbsent.Load(), c.localMiss.Load(), 0},
-			LayerStats{"database", r.namespace, c.databaseFound.Load() + c.databaseAbsent.Load(), 0, c.databaseError.Load()})
+			LayerStats{"local", r.namespace, c.localHit.Load() + c.localNegative.Load(), c.localMiss.Load(), 0},
+			LayerStats{"database", r.namespace, c.databaseFound.Load() + c.databaseNegative.Load(), 0, c.databaseError.Load()})
 	}
 	lists := LayerStats{"local", namespaceUserList, s.listCounts.localHit.Load(), s.listCounts.localMiss.Load(), 0}
-	if r := s.shared; r != nil {
+	if r := &s.sharedCounts; s.shared != nil {
 		lists.Layer = "redis"
 		layers = append(layers,
 			LayerStats{"redis", namespaceValidation, r.hits.Load(), r.misses.Load(), r.errors.Load()},
@@ -91,10 +98,10 @@ func (s *Service) layers() (layers []LayerStats) {
 	return append(layers, lists)
 }
 
-// localLookups are the look-ups of keys and roles, and those that L1 answered.
+// localLookups returns the look-ups of keys and roles, and those that L1 answered.
 func (s *Service) localLookups() (hits, asked uint64) {
 	for _, c := range []*counts{&s.keys.counts, &s.roles.counts} {
-		n := c.localHit.Load() + c.localAbsent.Load()
+		n := c.localHit.Load() + c.localNegative.Load()
 		hits, asked = hits+n, asked+n+c.localMiss.Load()
 	}
 	return hits, asked
@@ -111,15 +118,15 @@ func (s *Service) hitRate() float64 {
 // LocalBytes is the memory that L1 takes up without a pointer in it: what a
 // collection neither looks at nor frees.
 func (s *Service) LocalBytes() int {
-	return s.keys.present.bytes() + s.keys.absent.bytes() + s.roles.present.bytes() + s.roles.absent.bytes()
+	return s.keys.present.Bytes() + s.keys.negative.Bytes() + s.roles.present.Bytes() + s.roles.negative.Bytes()
 }
 
-// entries counts what is held; -1 where a store could not tell.
+// entries counts what is held; -1 where a store did not answer.
 func (s *Service) entries() []EntryCount {
 	entries := []EntryCount{
-		{"local", namespaceValidation, s.keys.present.len()},
-		{"local", namespaceRole, s.roles.present.len()},
-		{"local", namespaceUnknown, s.keys.absent.len() + s.roles.absent.len()},
+		{"local", namespaceValidation, s.keys.present.Len()},
+		{"local", namespaceRole, s.roles.present.Len()},
+		{"local", namespaceUnknown, s.keys.negative.Len() + s.roles.negative.Len()},
 	}
 	if s.shared == nil {
 		lists, err := s.lists.Count(context.Background(), userListKeys)

@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// State is how well the service can keep its promise just now. It serves in each
+// State is how far the service can keep its promise now. It serves in each
 // state but the first; none but the first makes a replica not ready.
 type State string
 
 // The states.
 const (
 	StateStarting     State = "starting"             // the feed was never read
-	StateServing      State = "serving"              // the lease holds
+	StateServing      State = "serving"              // the lease is fresh
 	StateRevalidating State = "revalidating"         // the feed is behind: L1 is checked against the database
 	StateAway         State = "database_unreachable" // known keys go on from L1
 	StateExhausted    State = "stale_limit_reached"  // the database is away for longer than MaxStale: errors
@@ -25,38 +25,38 @@ type Status struct {
 	State         State
 	Ready         bool          // the feed was loaded once
 	FeedAge       time.Duration // since the start of the last complete read; -1: none, or nothing known since a gap
-	LeaseHolds    bool
+	LeaseFresh    bool
 	DatabaseUp    bool // no look-up has failed since the last answer
 	DatabaseAhead time.Duration
 	Epoch         string
-	FeedError     string // of the last read; empty if it was well
+	FeedError     string // of the last read; empty if it succeeded
 	RecentChanges int    // topics in the window
 	UsagePending  int64
 	UsageExposed  bool   // some of it is in memory alone: a kill loses it
-	Shared        string // Redis: none, up, full (takes no writes), open (left alone) or half_open (tried again)
-	Believed      bool   // values in Redis are sealed, and count for checks
-	Members       int    // prefixes that forged keys are told apart by; -1: none are known yet
+	Shared        string // Redis: none, up, full (takes no writes), open (not asked) or half_open (tried again)
+	Trusted       bool   // values in Redis are sealed, and count for checks
+	Members       int    // known prefixes, by which forged keys are recognised; -1: none are known yet
 }
 
-// Status tells the present state.
+// Status returns the present state.
 func (s *Service) Status() Status {
-	now := s.trust.clock.monotonic()
+	now := s.trust.clock.Monotonic()
 	st := Status{
 		FeedAge:       -1,
-		LeaseHolds:    s.trust.lease.holds(now),
-		DatabaseUp:    !s.trust.outage.down.Load(),
-		DatabaseAhead: time.Duration(s.trust.clock.drift.Load()),
-		RecentChanges: s.trust.recent.size(),
-		UsagePending:  s.usage.pending(),
-		UsageExposed:  s.usage.exposed.Load(),
+		LeaseFresh:    s.trust.lease.Fresh(now),
+		DatabaseUp:    !s.trust.outage.Down.Load(),
+		DatabaseAhead: time.Duration(s.trust.clock.Drift.Load()),
+		RecentChanges: s.trust.window.Size(),
+		UsagePending:  s.usage.Pending(),
+		UsageExposed:  s.usage.Exposed.Load(),
 		Members:       -1,
-		Shared:        s.shared.present(),
-		Believed:      s.shared != nil && len(*s.sealing.Load()) > 0,
+		Shared:        s.shared.State(),
+		Trusted:       s.shared != nil && len(*s.sealing.Load()) > 0,
 	}
 	if s.members != nil {
-		st.Members = s.members.count()
+		st.Members = s.members.Count()
 	}
-	if age, ok := s.trust.lease.age(now); ok {
+	if age, ok := s.trust.lease.Age(now); ok {
 		st.FeedAge = age
 	}
 	select {
@@ -78,11 +78,11 @@ func (s *Service) state(now time.Duration, st Status) State {
 	switch {
 	case !st.Ready:
 		return StateStarting
-	case st.LeaseHolds:
+	case st.LeaseFresh:
 		return StateServing
 	case st.DatabaseUp:
 		return StateRevalidating
-	case s.trust.lease.stands(now):
+	case s.trust.lease.WithinMaxStale(now):
 		return StateAway
 	default:
 		return StateExhausted
@@ -102,16 +102,16 @@ type stateLog struct {
 	last State
 }
 
-// tellState logs the state if it is another than the last time.
-func (s *Service) tellState() {
+// logState logs the state if it has changed.
+func (s *Service) logState() {
 	st := s.Status()
-	s.told.mu.Lock()
-	defer s.told.mu.Unlock()
-	if st.State == s.told.last {
+	s.states.mu.Lock()
+	defer s.states.mu.Unlock()
+	if st.State == s.states.last {
 		return
 	}
-	before := s.told.last
-	s.told.last = st.State
+	before := s.states.last
+	s.states.last = st.State
 	level := slog.LevelWarn
 	if st.State == StateServing {
 		level = slog.LevelInfo

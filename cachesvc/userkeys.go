@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/remote"
 	"extauthz/cachesvc/store"
 )
 
@@ -20,8 +21,8 @@ const (
 // userList is a list of a user's keys as it is stored, in the process or in the
 // shared store. Lists are for people: no decision rests on them.
 type userList struct {
-	Keys  []*sharedKey `json:"keys"`
-	Place uint64       `json:"place"` // of the feed, before the list was read
+	Keys     []*sharedKey `json:"keys"`
+	Position uint64       `json:"place"` // of the feed, before the list was read
 	source
 }
 
@@ -36,15 +37,15 @@ func (s *Service) UserKeys(ctx context.Context, user string, load func(context.C
 	}
 	s.listCounts.localMiss.Add(1)
 	list := userList{}
-	asOf := s.trust.clock.monotonic()
-	list.Epoch, list.Place = s.feedPlace()
-	list.AsOf = s.trust.clock.database(asOf)
-	_, generation := s.trust.recent.begin()
+	asOf := s.trust.clock.Monotonic()
+	list.Epoch, list.Position = s.feedPosition()
+	list.AsOf = s.trust.clock.DatabaseTime(asOf)
+	_, generation := s.trust.window.Begin()
 	records, err := load(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if len(records) <= userListLimit && s.trust.lease.holds(asOf) && s.trust.recent.same(generation) {
+	if len(records) <= userListLimit && s.trust.lease.Fresh(asOf) && s.trust.window.SameGeneration(generation) {
 		for i := range records {
 			list.Keys = append(list.Keys, newSharedKey(&records[i], source{}))
 		}
@@ -54,13 +55,13 @@ func (s *Service) UserKeys(ctx context.Context, user string, load func(context.C
 }
 
 func (s *Service) cachedUserList(ctx context.Context, user, key string) ([]authz.Record, bool) {
-	if !s.trust.lease.holds(s.trust.clock.monotonic()) {
+	if !s.trust.lease.Fresh(s.trust.clock.Monotonic()) {
 		return nil, false
 	}
-	epoch, _ := s.feedPlace()
+	epoch, _ := s.feedPosition()
 	var data []byte
 	var found bool
-	err := s.onLists(ctx, opGet, func(ctx context.Context, lists store.Store) (err error) {
+	err := s.onLists(ctx, remote.OpGet, func(ctx context.Context, lists store.Store) (err error) {
 		data, found, err = lists.Get(ctx, key)
 		return err
 	})
@@ -72,8 +73,8 @@ func (s *Service) cachedUserList(ctx context.Context, user, key string) ([]authz
 		s.log.Warn("a cached list of a user's keys could not be read; the database is asked", "error", err)
 		return nil, false
 	}
-	asOf, now := s.readAt(list.AsOf), s.trust.clock.monotonic()
-	if list.Epoch != epoch || now >= asOf+s.userListTTL || s.trust.recent.listStale(user, list.Place, asOf) {
+	asOf, now := s.trust.readAt(list.AsOf), s.trust.clock.Monotonic()
+	if list.Epoch != epoch || now >= asOf+s.userListTTL || s.trust.window.ListStale(user, list.Position, asOf) {
 		return nil, false
 	}
 	records := make([]authz.Record, len(list.Keys))
@@ -86,14 +87,14 @@ func (s *Service) cachedUserList(ctx context.Context, user, key string) ([]authz
 func (s *Service) keepUserList(ctx context.Context, user, key string, list *userList) {
 	data, err := json.Marshal(list)
 	if err == nil {
-		err = s.onLists(ctx, opSet, func(ctx context.Context, lists store.Store) error {
+		err = s.onLists(ctx, remote.OpSet, func(ctx context.Context, lists store.Store) error {
 			return lists.Set(ctx, store.Item{
 				Key: key, Value: data, TTL: jittered(s.userListTTL, s.keys.jitter()),
 				Tags: []string{tagUserList, tagUser + store.Identifier(user)},
 			})
 		})
 	}
-	if err != nil && !errors.Is(err, errSharedStore) && !errors.Is(err, errLeftAlone) { // those are told by the breaker
+	if err != nil && !errors.Is(err, remote.ErrStore) && !errors.Is(err, remote.ErrBreakerOpen) { // the breaker logs those
 		s.log.Warn("the list of a user's keys could not be cached", "error", err)
 	}
 }
@@ -103,14 +104,14 @@ func (s *Service) onLists(ctx context.Context, op string, call func(context.Cont
 	if s.shared == nil {
 		return call(ctx, s.lists)
 	}
-	return s.shared.do(ctx, op, s.shared.budget, func(ctx context.Context) error { return call(ctx, s.shared.store) })
+	return s.shared.Do(ctx, op, s.shared.Budget, func(ctx context.Context) error { return call(ctx, s.shared.Store) })
 }
 
 // tagUserList is on every list, so that all can be dropped.
 const tagUserList = "apikey-users"
 
 // dropUserList drops the list that this process keeps; staleness does not rest
-// on it. The shared one is dropped with the doorbell (bell.go).
+// on it. The shared one is dropped with the notification (notify.go).
 func (s *Service) dropUserList(user string) int { return s.dropLists(tagUser + store.Identifier(user)) }
 func (s *Service) dropUserLists() int           { return s.dropLists(tagUserList) }
 
@@ -122,15 +123,14 @@ func (s *Service) dropLists(tag string) int {
 	return dropped
 }
 
-// feedPlace is where the feed stands, and the epoch that this belongs to; ""
-// before the first read.
-func (s *Service) feedPlace() (epoch string, place uint64) {
+// feedPosition returns the feed position and its epoch; "" before the first read.
+func (s *Service) feedPosition() (epoch string, position uint64) {
 	s.feed.mu.Lock()
 	defer s.feed.mu.Unlock()
 	return s.feed.epoch, s.feed.cursor.Seen.Below()
 }
 
 func (s *Service) epoch() string {
-	epoch, _ := s.feedPlace()
+	epoch, _ := s.feedPosition()
 	return epoch
 }

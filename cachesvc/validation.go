@@ -4,17 +4,13 @@ import (
 	"context"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/freshness"
+	"extauthz/cachesvc/internal/l1"
 	"extauthz/cachesvc/store"
 )
 
-// credential is what is known of one key, and what proves it.
-type credential struct {
-	record   authz.Record
-	verifier authz.Verifier
-}
-
 // Lookup finds the key with this prefix; a nil Record means that there is none.
-// An error means that nobody could be asked, or ctx's end. The prefix may be
+// An error means that no layer could answer, or ctx's end. The prefix may be
 // borrowed. Safe for concurrent use. With a scratch that was used before, a hit
 // in L1 does not allocate; without, one of a key that is not hot does, once or a
 // few times, by how much the key holds.
@@ -23,106 +19,98 @@ func (s *Service) Lookup(ctx context.Context, prefix string, into *authz.Scratch
 	if err != nil {
 		return authz.Entry{}, err
 	}
-	if !v.found {
+	if !v.Found {
 		return authz.Entry{Layer: layer}, nil
 	}
-	return authz.Entry{Record: &v.data.record, Verifier: v.data.verifier, Layer: layer}, nil
+	return authz.Entry{Record: &v.Data.Record, Verifier: v.Data.Verifier, Layer: layer}, nil
 }
 
 // scratchValue is what a scratch holds for this package; nil where there is none.
-func scratchValue(s *authz.Scratch) *value[credential] {
+func scratchValue(s *authz.Scratch) *l1.Value[l1.Credential] {
 	if s == nil {
 		return nil
 	}
-	v, ok := s.Held.(*value[credential])
+	v, ok := s.Held.(*l1.Value[l1.Credential])
 	if !ok {
-		v = &value[credential]{}
+		v = &l1.Value[l1.Credential]{}
 		s.Held = v
 	}
 	return v
-}
-
-// loadKey is one look-up in the database.
-func loadKey(db Keys) func(context.Context, string) (credential, uint64, error) {
-	return func(ctx context.Context, prefix string) (credential, uint64, error) {
-		record, verifier, err := db.KeyByPrefix(ctx, prefix)
-		return credential{record, verifier}, record.Version, err
-	}
 }
 
 // validationKeys is the name space of keys in the shared store.
 const validationKeys = "apikey:validation:"
 
 // fetchKey asks the shared store for a key; nil for nothing there that may be
-// believed. It needs a clock that was set by the feed.
-func (s *Service) fetchKey(ctx context.Context, prefix string) *value[credential] {
+// trusted. It needs a clock that was set by the feed.
+func (s *Service) fetchKey(ctx context.Context, prefix string) *l1.Value[l1.Credential] {
 	keys := s.sealing.Load()
 	if len(*keys) == 0 {
 		return nil
 	}
-	v := &value[credential]{}
+	v := &l1.Value[l1.Credential]{}
 	epoch := s.epoch()
-	v.seq, v.generation = s.trust.recent.begin()
-	data, found, err := s.shared.get(ctx, validationKeys+prefix)
+	v.Seq, v.Generation = s.trust.window.Begin()
+	data, found, err := s.shared.Get(ctx, validationKeys+prefix)
 	if err != nil {
-		s.shared.errors.Add(1)
+		s.sharedCounts.errors.Add(1)
 		return nil
 	}
 	if !found {
-		s.shared.misses.Add(1)
+		s.sharedCounts.misses.Add(1)
 		return nil
 	}
 	c, from, err := decodeKey(*keys, prefix, data)
 	if err != nil {
-		s.shared.misses.Add(1)
-		s.refused("validation", prefix, err)
+		s.sharedCounts.misses.Add(1)
+		s.recordRefusal("validation", prefix, err)
 		return nil
 	}
-	v.found, v.shared, v.version, v.data = true, true, c.record.Version, *c
-	v.asOf = s.readAt(from.AsOf)
-	s.keys.limit(v)
-	now := s.trust.clock.monotonic()
-	if from.Epoch != epoch || now >= v.expires || v.asOf > now+asOfSlack {
-		s.shared.misses.Add(1)
+	v.Found, v.Shared, v.Version, v.Data = true, true, c.Record.Version, *c
+	v.AsOf = s.trust.readAt(from.AsOf)
+	s.keys.setLifetime(v)
+	now := s.trust.clock.Monotonic()
+	if from.Epoch != epoch || now >= v.Expires || v.AsOf > now+freshness.AsOfSlack {
+		s.sharedCounts.misses.Add(1)
 		return nil
 	}
-	s.shared.hits.Add(1)
+	s.sharedCounts.hits.Add(1)
 	return v
 }
 
 // shareKey writes a key that was read from the database for other replicas,
 // and for this one after a restart.
-func (s *Service) shareKey(v *value[credential]) {
+func (s *Service) shareKey(v *l1.Value[l1.Credential]) {
 	if item, ok := s.sharedItem(v); ok {
-		s.shared.later(item)
+		s.shared.WriteLater(item)
 	}
 }
 
 // sharedItem is a key for the shared store; false where its age or its epoch
-// can't be told.
-func (s *Service) sharedItem(v *value[credential]) (store.Item, bool) {
-	now := s.trust.clock.monotonic()
+// is not known.
+func (s *Service) sharedItem(v *l1.Value[l1.Credential]) (store.Item, bool) {
+	now := s.trust.clock.Monotonic()
 	epoch := s.epoch()
-	ttl := jittered(s.keys.ttl, s.keys.jitter()) - (now - v.asOf)
-	if epoch == "" || ttl <= 0 || !s.trust.lease.stands(now) || !s.trust.recent.same(v.generation) {
+	ttl := jittered(s.keys.ttl, s.keys.jitter()) - (now - v.AsOf)
+	if epoch == "" || ttl <= 0 || !s.trust.lease.WithinMaxStale(now) || !s.trust.window.SameGeneration(v.Generation) {
 		return store.Item{}, false
 	}
-	data, err := encodeKey(*s.sealing.Load(), &v.data, source{epoch, s.trust.clock.database(v.asOf)})
+	data, err := encodeKey(*s.sealing.Load(), &v.Data, source{epoch, s.trust.clock.DatabaseTime(v.AsOf)})
 	if err != nil {
-		s.log.Warn("a key can't be written to Redis", "prefix", v.data.record.Prefix, "error", err)
+		s.log.Warn("a key can't be written to Redis", "prefix", v.Data.Record.Prefix, "error", err)
 		return store.Item{}, false
 	}
-	return store.Item{Key: validationKeys + v.data.record.Prefix, Value: data, TTL: ttl,
-		Tags: []string{tagValidation, tagUser + store.Identifier(v.data.record.UserID), tagKey + v.data.record.ID}}, true
+	return store.Item{Key: validationKeys + v.Data.Record.Prefix, Value: data, TTL: ttl,
+		Tags: []string{tagValidation, tagUser + store.Identifier(v.Data.Record.UserID), tagKey + v.Data.Record.ID}}, true
 }
 
-// refused counts and tells a value that is not what was sealed: somebody has
-// changed it, or a replica has another sealing key.
-func (s *Service) refused(namespace, id string, err error) {
-	if s.shared.refused.Add(1)%refusedLogged == 1 {
-		s.log.Warn("a value in Redis is not believed", "namespace", namespace, "id", id, "error", err, "so_far", s.shared.refused.Load())
+// recordRefusal counts and logs a value that is not what was sealed: a client has changed
+// it, or a replica has another sealing key.
+func (s *Service) recordRefusal(namespace, id string, err error) {
+	if s.sharedCounts.refused.Add(1)%refusalsLogged == 1 {
+		s.log.Warn("a value in Redis is not trusted", "namespace", namespace, "id", id, "error", err, "so_far", s.sharedCounts.refused.Load())
 	}
 }
 
-// refusedLogged: one in so many is logged.
-const refusedLogged = 1000
+// refusalsLogged: one in so many is logged.
+const refusalsLogged = 1000

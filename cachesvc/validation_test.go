@@ -12,15 +12,18 @@ import (
 	"unsafe"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/cachetest"
+	"extauthz/cachesvc/internal/freshness"
+	"extauthz/cachesvc/internal/l1"
 )
 
 // bubble runs a test in simulated time, with a database that holds the key "k".
-func bubble(t *testing.T, test func(t *testing.T, db *database, c *connection)) {
+func bubble(t *testing.T, test func(t *testing.T, db *cachetest.Database, c *cachetest.Connection)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		db := newDatabase()
-		db.commit("k", as)
-		test(t, db, db.connect())
+		db := cachetest.NewDatabase()
+		db.Commit("k", cachetest.Unchanged)
+		test(t, db, db.Connect())
 	})
 }
 
@@ -29,7 +32,7 @@ func wantEntry(t *testing.T, s *Service, prefix string, alive bool, layer authz.
 	ctx, cancel := context.WithTimeout(t.Context(), DefaultLookupWait+callerMargin)
 	defer cancel()
 	e, err := s.Lookup(ctx, prefix, nil)
-	if err != nil || live(e.Record) != alive || e.Layer != layer {
+	if err != nil || cachetest.IsLive(e.Record) != alive || e.Layer != layer {
 		t.Fatalf("Lookup(%q) = %+v from %v, %v; want alive %v from %v", prefix, e.Record, e.Layer, err, alive, layer)
 	}
 }
@@ -51,8 +54,8 @@ func taking(before time.Duration) func() (time.Duration, time.Duration, error) {
 	return func() (time.Duration, time.Duration, error) { return before, 0, nil }
 }
 
-func TestTheSecondLookupIsAHit(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
+func TestLookup_TheSecondOneIsAHit(t *testing.T) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
 		wantEntry(t, s, "k", true, authz.LayerLocal)
@@ -64,8 +67,8 @@ func TestTheSecondLookupIsAHit(t *testing.T) {
 	})
 }
 
-func TestAValueEndsWithItsLifetime(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
+func TestLookup_AValueEndsWithItsLifetime(t *testing.T) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c, Jitter: func() float64 { return 0 }})
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
 		wantEntry(t, s, "none", false, authz.LayerDatabase)
@@ -77,43 +80,43 @@ func TestAValueEndsWithItsLifetime(t *testing.T) {
 	})
 }
 
-func TestABurstOnAColdKeyIsOneQuery(t *testing.T) {
+func TestReader_ABurstOnAColdKeyIsOneQuery(t *testing.T) {
 	for _, prefix := range []string{"k", "none"} {
-		bubble(t, func(t *testing.T, db *database, c *connection) {
-			c.lookup = taking(20 * time.Millisecond)
+		bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
+			c.Lookup = taking(20 * time.Millisecond)
 			s := start(t, Config{Database: c})
 			var burst sync.WaitGroup
 			for range 1000 {
 				burst.Go(func() {
-					if e, err := s.Lookup(t.Context(), prefix, nil); err != nil || live(e.Record) != (prefix == "k") {
+					if e, err := s.Lookup(t.Context(), prefix, nil); err != nil || cachetest.IsLive(e.Record) != (prefix == "k") {
 						t.Errorf("Lookup = %+v, %v", e, err)
 					}
 				})
 			}
 			burst.Wait()
-			if db.keyReads != 1 {
-				t.Errorf("%d queries for %q, want 1", db.keyReads, prefix)
+			if db.KeyReads != 1 {
+				t.Errorf("%d queries for %q, want 1", db.KeyReads, prefix)
 			}
 		})
 	}
 }
 
-func TestAMissThatComesLateToAFlightFindsItInL1(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
+func TestReader_AMissJustAfterAFlightFindsItsValueInL1(t *testing.T) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
 		// As one that missed L1 just before the flight above ended.
-		if _, layer, err := s.keys.ask(t.Context(), "k", nil); err != nil || layer != authz.LayerLocal || db.keyReads != 1 {
-			t.Errorf("answered by %v, %v, after %d queries", layer, err, db.keyReads)
+		if _, layer, err := s.keys.ask(t.Context(), "k", nil); err != nil || layer != authz.LayerLocal || db.KeyReads != 1 {
+			t.Errorf("answered by %v, %v, after %d queries", layer, err, db.KeyReads)
 		}
 	})
 }
 
-func TestInAnOutageOneLookupWaitsAndTheOthersDoNot(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
+func TestReader_InAnOutageOneLookupWaitsAndTheOthersDoNot(t *testing.T) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
-		c.set(func(c *connection) { c.lookup, c.feed = taking(time.Hour), taking(time.Hour) })
+		c.Edit(func(c *cachetest.Connection) { c.Lookup, c.Feed = taking(time.Hour), taking(time.Hour) })
 		time.Sleep(DefaultLease + DefaultPoll)
 		began := time.Now()
 		for range 100 {
@@ -125,51 +128,51 @@ func TestInAnOutageOneLookupWaitsAndTheOthersDoNot(t *testing.T) {
 	})
 }
 
-// TestAHastyClientIsNoOutage: who leaves after a few milliseconds has not found
+// TestReader_AClientThatLeavesEarlyIsNotAnOutage: who leaves after a few milliseconds has not found
 // out that the database is away, so nothing is served to others on its account.
-func TestAHastyClientIsNoOutage(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
+func TestReader_AClientThatLeavesEarlyIsNotAnOutage(t *testing.T) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
-		c.set(func(c *connection) { c.lookup, c.feed = taking(20*time.Millisecond), taking(time.Hour) })
+		c.Edit(func(c *cachetest.Connection) { c.Lookup, c.Feed = taking(20*time.Millisecond), taking(time.Hour) })
 		time.Sleep(DefaultLease + DefaultPoll)
-		db.commit("k", revoked)
+		db.Commit("k", cachetest.Revoked)
 		hasty, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 		defer cancel()
 		if e, err := s.Lookup(hasty, "k", nil); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %+v, %v", e, err)
 		}
-		if e, err := s.Lookup(t.Context(), "k", nil); err != nil || live(e.Record) {
+		if e, err := s.Lookup(t.Context(), "k", nil); err != nil || cachetest.IsLive(e.Record) {
 			t.Errorf("got %+v, %v: the database would have answered", e, err)
 		}
 	})
 }
 
-// TestOneBadRowIsNoOutage: else who can spoil one row, or one field of a backup,
+// TestReader_OneUnreadableRowIsNotAnOutage: else who can spoil one row, or one field of a backup,
 // would have revocations of all other keys wait.
-func TestOneBadRowIsNoOutage(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
+func TestReader_OneUnreadableRowIsNotAnOutage(t *testing.T) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
-		c.set(func(c *connection) { c.feed = taking(time.Hour) })
+		c.Edit(func(c *cachetest.Connection) { c.Feed = taking(time.Hour) })
 		time.Sleep(DefaultLease + DefaultPoll)
-		c.set(func(c *connection) {
-			c.lookup = func() (time.Duration, time.Duration, error) {
+		c.Edit(func(c *cachetest.Connection) {
+			c.Lookup = func() (time.Duration, time.Duration, error) {
 				return 0, 0, fmt.Errorf("%w: key bad", authz.ErrUnreadable)
 			}
 		})
 		if _, err := s.Lookup(t.Context(), "bad", nil); !errors.Is(err, authz.ErrUnreadable) {
 			t.Errorf("got %v", err)
 		}
-		c.set(func(c *connection) { c.lookup = taking(0) })
-		db.commit("k", revoked)
+		c.Edit(func(c *cachetest.Connection) { c.Lookup = taking(0) })
+		db.Commit("k", cachetest.Revoked)
 		wantEntry(t, s, "k", false, authz.LayerDatabase)
 	})
 }
 
-func TestAWaiterThatLeavesDoesNotEndTheFlight(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
-		c.lookup = taking(100 * time.Millisecond)
+func TestReader_AWaiterThatLeavesDoesNotEndTheFlight(t *testing.T) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
+		c.Lookup = taking(100 * time.Millisecond)
 		s := start(t, Config{Database: c})
 		first, leave := context.WithCancel(t.Context())
 		left := make(chan error)
@@ -188,45 +191,52 @@ func TestAWaiterThatLeavesDoesNotEndTheFlight(t *testing.T) {
 		if err := <-left; !errors.Is(err, context.Canceled) {
 			t.Errorf("the one who left got %v", err)
 		}
-		if err := <-answered; err != nil || db.keyReads != 1 {
-			t.Errorf("the one who stayed got %v after %d queries", err, db.keyReads)
+		if err := <-answered; err != nil || db.KeyReads != 1 {
+			t.Errorf("the one who stayed got %v after %d queries", err, db.KeyReads)
 		}
 	})
 }
 
-func TestAFlightOverItsBudgetIsThrownAway(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
+// loaderFunc makes a function a loader of keys.
+type loaderFunc func(ctx context.Context, prefix string) (l1.Credential, uint64, error)
+
+func (f loaderFunc) load(ctx context.Context, prefix string) (l1.Credential, uint64, error) {
+	return f(ctx, prefix)
+}
+
+func TestReader_AFlightOverItsBudgetIsDiscarded(t *testing.T) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c, LookupWait: 2 * DefaultFlightBudget})
 		var calls int
-		s.keys.load = func(context.Context, string) (credential, uint64, error) {
+		s.keys.database = loaderFunc(func(context.Context, string) (l1.Credential, uint64, error) {
 			if calls++; calls == 1 {
 				time.Sleep(DefaultFlightBudget + 1) // a frozen process: ctx is of no use
-				return credential{}, 1, nil
+				return l1.Credential{}, 1, nil
 			}
-			return credential{}, 1, nil
-		}
+			return l1.Credential{}, 1, nil
+		})
 		if _, err := s.Lookup(t.Context(), "k", nil); err != nil || calls != 2 {
 			t.Errorf("%v after %d reads; want the second read's answer", err, calls)
 		}
 	})
 }
 
-func TestKnownKeysOutliveTheDatabaseUntilMaxStale(t *testing.T) {
+func TestReader_ServesKnownKeysUntilMaxStale(t *testing.T) {
 	for name, broken := range map[string]func() (time.Duration, time.Duration, error){
-		"failing": failing(errAway), "frozen": taking(time.Hour),
+		"failing": failing(cachetest.ErrAway), "frozen": taking(time.Hour),
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, db *database, c *connection) {
+			bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 				s := start(t, Config{Database: c})
 				wantEntry(t, s, "k", true, authz.LayerDatabase)
 				wantEntry(t, s, "none", false, authz.LayerDatabase)
-				c.set(func(c *connection) { c.lookup, c.feed = broken, broken })
+				c.Edit(func(c *cachetest.Connection) { c.Lookup, c.Feed = broken, broken })
 				away := time.Now()
 				for time.Since(away) < DefaultMaxStale-DefaultPoll {
 					wantEntry(t, s, "k", true, authz.LayerLocal)
 					wantError(t, s, "cold")
 					if time.Since(away) > DefaultLease {
-						wantError(t, s, "none") // nobody can say that now
+						wantError(t, s, "none") // that can't be known now
 					}
 					time.Sleep(977 * time.Millisecond)
 				}
@@ -235,7 +245,7 @@ func TestKnownKeysOutliveTheDatabaseUntilMaxStale(t *testing.T) {
 				if st := s.Status(); st.State != StateExhausted || !st.Ready {
 					t.Errorf("status %+v", st)
 				}
-				c.set(func(c *connection) { c.lookup, c.feed = failing(nil), failing(nil) })
+				c.Edit(func(c *cachetest.Connection) { c.Lookup, c.Feed = failing(nil), failing(nil) })
 				time.Sleep(2 * time.Second)
 				wantEntry(t, s, "k", true, authz.LayerDatabase)
 				wantEntry(t, s, "k", true, authz.LayerLocal)
@@ -244,14 +254,14 @@ func TestKnownKeysOutliveTheDatabaseUntilMaxStale(t *testing.T) {
 	}
 }
 
-func TestWithoutAFeedEveryLookupAsksTheDatabase(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
+func TestReader_WithoutAFeedEveryLookupAsksTheDatabase(t *testing.T) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
-		c.set(func(c *connection) { c.feed = failing(errAway) })
+		c.Edit(func(c *cachetest.Connection) { c.Feed = failing(cachetest.ErrAway) })
 		time.Sleep(DefaultLease)
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
-		db.commit("k", revoked)
+		db.Commit("k", cachetest.Revoked)
 		wantEntry(t, s, "k", false, authz.LayerDatabase)
 		if st := s.Status(); st.State != StateRevalidating {
 			t.Errorf("state %q", st.State)
@@ -259,22 +269,24 @@ func TestWithoutAFeedEveryLookupAsksTheDatabase(t *testing.T) {
 	})
 }
 
-func TestADatabaseThatIsBackIsFoundWithoutTheFeed(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
+func TestReader_FindsARecoveredDatabaseWithoutTheFeed(t *testing.T) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
-		c.set(func(c *connection) { c.lookup, c.feed = failing(errAway), failing(errAway) })
+		c.Edit(func(c *cachetest.Connection) {
+			c.Lookup, c.Feed = failing(cachetest.ErrAway), failing(cachetest.ErrAway)
+		})
 		time.Sleep(DefaultLease)
 		wantEntry(t, s, "k", true, authz.LayerLocal)
-		db.commit("k", revoked)
-		c.set(func(c *connection) { c.lookup = failing(nil) })
-		time.Sleep(probePause)
+		db.Commit("k", cachetest.Revoked)
+		c.Edit(func(c *cachetest.Connection) { c.Lookup = failing(nil) })
+		time.Sleep(freshness.ProbePause)
 		wantEntry(t, s, "k", false, authz.LayerDatabase)
 	})
 }
 
-func TestAnOlderStateThanAnnouncedIsAnError(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
+func TestReader_AnOlderStateThanAnnouncedIsAnError(t *testing.T) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
 		s.Changed(t.Context(), []authz.Change{{Version: 99, Kind: authz.ChangeKey, Prefix: "k"}})
 		if _, err := s.Lookup(t.Context(), "k", nil); !errors.Is(err, errOutdated) {
@@ -283,11 +295,11 @@ func TestAnOlderStateThanAnnouncedIsAnError(t *testing.T) {
 	})
 }
 
-func TestUnknownKeysCannotPushKnownOnesOut(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
+func TestReader_UnknownKeysDoNotDisplaceKnownOnes(t *testing.T) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c, MaxKeys: 1000, MaxNegative: 500})
 		for i := range 300 {
-			db.commit(fmt.Sprint("real-", i), as)
+			db.Commit(fmt.Sprint("real-", i), cachetest.Unchanged)
 		}
 		time.Sleep(time.Second)
 		for i := range 300 {
@@ -299,30 +311,30 @@ func TestUnknownKeysCannotPushKnownOnesOut(t *testing.T) {
 		for i := range 300 {
 			wantEntry(t, s, fmt.Sprint("real-", i), true, authz.LayerLocal)
 		}
-		if n := s.keys.absent.len(); n > 500 {
+		if n := s.keys.negative.Len(); n > 500 {
 			t.Errorf("%d unknown keys are held, want 500 at most", n)
 		}
 	})
 }
 
-func TestWhatComesIntoL1AfterItsChangeIsNotDelivered(t *testing.T) {
-	for name, tell := range map[string]func(*Service, []authz.Change){
+func TestReader_AValueStoredAfterItsChangeIsNotDelivered(t *testing.T) {
+	for name, announce := range map[string]func(*Service, []authz.Change){
 		"made here, of a version not known": func(s *Service, changes []authz.Change) {
 			changes[0].Version = 0
 			s.Changed(t.Context(), changes)
 		},
-		"told of by the feed": func(*Service, []authz.Change) { time.Sleep(2 * DefaultPoll) },
+		"announced by the feed": func(*Service, []authz.Change) { time.Sleep(2 * DefaultPoll) },
 	} {
-		bubble(t, func(t *testing.T, db *database, c *connection) {
+		bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 			s := start(t, Config{Database: c})
 			wantEntry(t, s, "k", true, authz.LayerDatabase)
-			late := s.keys.present.get("k", nil)
-			tell(s, db.commit("k", revoked))
+			late := s.keys.present.Get("k", nil)
+			announce(s, db.Commit("k", cachetest.Revoked))
 			for range 3 { // cold, and hot
-				s.keys.present.put("k", late)
-				s.keys.present.get("k", nil)
-				s.keys.present.get("k", nil)
-				if e, err := s.Lookup(t.Context(), "k", nil); err != nil || live(e.Record) {
+				s.keys.present.Put("k", late)
+				s.keys.present.Get("k", nil)
+				s.keys.present.Get("k", nil)
+				if e, err := s.Lookup(t.Context(), "k", nil); err != nil || cachetest.IsLive(e.Record) {
 					t.Errorf("%s: got %+v, %v", name, e.Record, err)
 				}
 			}
@@ -330,8 +342,8 @@ func TestWhatComesIntoL1AfterItsChangeIsNotDelivered(t *testing.T) {
 	}
 }
 
-func TestABorrowedPrefixIsNotKept(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
+func TestLookup_ABorrowedPrefixIsNotKept(t *testing.T) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
 		buffer := []byte("k")
 		wantEntry(t, s, unsafe.String(&buffer[0], len(buffer)), true, authz.LayerDatabase)
@@ -340,7 +352,7 @@ func TestABorrowedPrefixIsNotKept(t *testing.T) {
 	})
 }
 
-func TestTheConfigurationNamesEveryProblem(t *testing.T) {
+func TestNew_NamesEveryProblemOfTheConfiguration(t *testing.T) {
 	_, err := New(Config{Poll: 2 * time.Second, FlightBudget: 3 * time.Second, MaxStale: time.Millisecond, Retention: time.Minute, MaxKeys: -1, FlushEvery: -1})
 	if err == nil {
 		t.Fatal("no error")
@@ -353,13 +365,13 @@ func TestTheConfigurationNamesEveryProblem(t *testing.T) {
 }
 
 func BenchmarkHit(b *testing.B) {
-	db := newDatabase()
+	db := cachetest.NewDatabase()
 	prefixes := make([]string, 10_000)
 	for i := range prefixes {
 		prefixes[i] = fmt.Sprintf("ak_live_%08d", i)
-		db.commit(prefixes[i], as)
+		db.Commit(prefixes[i], cachetest.Unchanged)
 	}
-	s := start(b, Config{Database: db.connect()})
+	s := start(b, Config{Database: db.Connect()})
 	for _, p := range prefixes {
 		if _, err := s.Lookup(b.Context(), p, nil); err != nil {
 			b.Fatal(err)
@@ -378,12 +390,12 @@ func BenchmarkHit(b *testing.B) {
 	})
 }
 
-// TestALookUpEndsBeforeItsCaller: with time left to answer, and not after its own
+// TestLookup_EndsBeforeItsCaller: with time left to answer, and not after its own
 // wait.
-func TestALookUpEndsBeforeItsCaller(t *testing.T) {
-	bubble(t, func(t *testing.T, db *database, c *connection) {
+func TestLookup_EndsBeforeItsCaller(t *testing.T) {
+	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
-		c.set(func(c *connection) { c.lookup = taking(time.Hour) })
+		c.Edit(func(c *cachetest.Connection) { c.Lookup = taking(time.Hour) })
 		for caller, want := range map[time.Duration]time.Duration{100 * time.Millisecond: 80 * time.Millisecond, time.Second: DefaultLookupWait} {
 			ctx, cancel := context.WithTimeout(t.Context(), caller)
 			began := time.Now()

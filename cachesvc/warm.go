@@ -8,10 +8,13 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/cachesvc/internal/freshness"
+	"extauthz/cachesvc/internal/l1"
+	"extauthz/cachesvc/internal/remote"
 	"extauthz/cachesvc/store"
 )
 
-// WarmConfig says what is read before it is asked for. The zero value warms
+// WarmConfig is what is read before it is asked for. The zero value warms
 // nothing by itself.
 type WarmConfig struct {
 	Keys  int           // the most used keys, at the start and on schedule; 0: none
@@ -35,7 +38,7 @@ type Warmed struct {
 	Took   time.Duration // all of it
 }
 
-// ErrNotWarmable is for a cache that was given nobody to ask.
+// ErrNotWarmable is returned by a cache without a [Config.MostUsed].
 var ErrNotWarmable = errors.New("this cache can't be warmed")
 
 type warmer struct {
@@ -51,16 +54,16 @@ func newWarmer(c Config) *warmer {
 	return &warmer{WarmConfig: c.Warm, source: c.MostUsed, once: make(chan struct{}), wanted: make(chan struct{}, 1)}
 }
 
-// want has the keys that are used most be read soon: all that was cached is gone.
-func (w *warmer) want() {
+// request has the most used keys read soon: all that was cached is gone.
+func (w *warmer) request() {
 	select {
 	case w.wanted <- struct{}{}:
 	default: // it is due already
 	}
 }
 
-// Warmed is closed when the warming at the start is over, well or not, or is
-// not to be.
+// Warmed is closed when the warming at the start is over, whether it
+// succeeded or not, or is not configured.
 func (s *Service) Warmed() <-chan struct{} { return s.warm.once }
 
 // keepWarm warms once the feed is loaded, on schedule, and after everything was
@@ -105,11 +108,11 @@ func (s *Service) Warm(ctx context.Context, limit int) (Warmed, error) {
 	}
 	s.warm.only.Lock()
 	defer s.warm.only.Unlock()
-	w := warming{service: s, start: s.trust.clock.monotonic()}
-	w.seq, w.generation = s.trust.recent.begin()
-	err := s.warm.source.MostUsed(ctx, min(limit, s.maxKeys), func(r authz.Record, v authz.Verifier) error { return w.take(ctx, r, v) })
+	w := warming{service: s, start: s.trust.clock.Monotonic()}
+	w.seq, w.generation = s.trust.window.Begin()
+	err := s.warm.source.MostUsed(ctx, min(limit, s.maxKeys), func(r authz.Record, v authz.Verifier) error { return w.add(ctx, r, v) })
 	w.flush(ctx)
-	w.done.Took = s.trust.clock.monotonic() - w.start
+	w.done.Took = s.trust.clock.Monotonic() - w.start
 	if err != nil {
 		return w.done, fmt.Errorf("warming: %w", err)
 	}
@@ -122,45 +125,45 @@ type warming struct {
 	start           time.Duration // before the database was asked
 	seq, generation uint64
 	read            int
-	items           []store.Item      // that go to the shared store together
-	seen            value[credential] // what is kept already, one after the other
+	items           []store.Item            // that go to the shared store together
+	seen            l1.Value[l1.Credential] // what is kept already, one after the other
 	done            Warmed
 }
 
-func (w *warming) take(ctx context.Context, r authz.Record, verifier authz.Verifier) error {
+func (w *warming) add(ctx context.Context, r authz.Record, verifier authz.Verifier) error {
 	s := w.service
-	if w.read++; w.read%sharedBatch == 0 {
-		if err := w.slow(ctx); err != nil {
+	if w.read++; w.read%remote.BatchSize == 0 {
+		if err := w.pace(ctx); err != nil {
 			return err
 		}
 	}
-	if _, valid := s.keys.lookup(r.Prefix, s.trust.clock.monotonic(), &w.seen); valid {
+	if _, valid := s.keys.lookup(r.Prefix, s.trust.clock.Monotonic(), &w.seen); valid {
 		return nil
 	}
-	v := &value[credential]{data: credential{r, verifier}}
-	v.found, v.version, v.asOf = true, r.Version, w.start
-	v.seq, v.generation, v.unvouched = w.seq, w.generation, !s.trust.lease.holds(w.start)
-	s.keys.limit(v)
-	if !s.trust.recent.fresh(topic{subjectKey, r.Prefix}, &v.stamp) {
+	v := &l1.Value[l1.Credential]{Data: l1.Credential{Record: r, Verifier: verifier}}
+	v.Found, v.Version, v.AsOf = true, r.Version, w.start
+	v.Seq, v.Generation, v.OutsideLease = w.seq, w.generation, !s.trust.lease.Fresh(w.start)
+	s.keys.setLifetime(v)
+	if !s.trust.window.Fresh(freshness.Topic{Subject: freshness.SubjectKey, ID: r.Prefix}, &v.Stamp) {
 		return nil
 	}
-	s.keys.present.put(r.Prefix, v)
+	s.keys.present.Put(r.Prefix, v)
 	w.done.Keys++
 	if s.shared == nil {
 		return nil
 	}
 	if item, ok := s.sharedItem(v); ok {
-		if w.items = append(w.items, item); len(w.items) >= sharedBatch {
+		if w.items = append(w.items, item); len(w.items) >= remote.BatchSize {
 			w.flush(ctx)
 		}
 	}
 	return nil
 }
 
-// slow holds the pace.
-func (w *warming) slow(ctx context.Context) error {
+// pace holds the pace.
+func (w *warming) pace(ctx context.Context) error {
 	due := w.start + time.Duration(w.read)*time.Second/time.Duration(w.service.warm.PerSecond)
-	wait := due - w.service.trust.clock.monotonic()
+	wait := due - w.service.trust.clock.Monotonic()
 	if wait <= 0 {
 		return ctx.Err()
 	}
@@ -172,14 +175,14 @@ func (w *warming) slow(ctx context.Context) error {
 	}
 }
 
-// flush writes to the shared store in one pipeline; what fails there is told by
-// the breaker.
+// flush writes to the shared store in one pipeline; the breaker logs a
+// failure.
 func (w *warming) flush(ctx context.Context) {
 	if len(w.items) == 0 {
 		return
 	}
 	shared := w.service.shared
-	err := shared.do(ctx, opSet, sharedSlow, func(ctx context.Context) error { return shared.store.MSet(ctx, w.items...) })
+	err := shared.Do(ctx, remote.OpSet, remote.BackgroundBudget, func(ctx context.Context) error { return shared.Store.MSet(ctx, w.items...) })
 	if err == nil {
 		w.done.Shared += len(w.items)
 	}

@@ -90,7 +90,7 @@ type front struct {
 	start func(t *testing.T, s *parts.Service, upstream string) (gateway string)
 }
 
-// exampleFor is a configuration of ours as it stands, but for addresses.
+// exampleFor is a configuration of ours, unchanged except for addresses.
 func exampleFor(t *testing.T, name string, s *parts.Service, upstream string, port int) string {
 	t.Helper()
 	text, err := os.ReadFile("../envoy/examples/" + name)
@@ -145,7 +145,7 @@ func startPrinted(t *testing.T, version string, s *parts.Service, upstream strin
 	return gateway
 }
 
-// deliver sends a request as it stands and returns the answer.
+// deliver sends a request unchanged and returns the answer.
 func deliver(t *testing.T, address, target string, f forgery, more ...string) (status int, body string) {
 	t.Helper()
 	c, err := net.DialTimeout("tcp", address, 5*time.Second)
@@ -190,8 +190,8 @@ func variables(body string) map[string]string {
 	return all
 }
 
-// claimed tells whether a variable is one by which applications learn who asks, or for
-// what. X--Auth-User-Id is HTTP_X__AUTH_USER_ID, which is none.
+// claimed reports whether a variable is one by which applications learn the caller, or what
+// it requests. X--Auth-User-Id is HTTP_X__AUTH_USER_ID, which is none.
 func claimed(variable string) bool {
 	header, sent := strings.CutPrefix(envoy.FoldName(variable), "http-")
 	return !sent || strings.HasPrefix(header, "x-auth-") || slices.Contains(envoy.OverrideHeaders(), header)

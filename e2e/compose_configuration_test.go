@@ -1,24 +1,20 @@
 package e2e
 
 import (
-	"bytes"
 	"flag"
 	"os"
 	"strings"
 	"testing"
 
-	"extauthz/envoy"
+	"extauthz/e2e/parts"
 )
 
 var update = flag.Bool("update", false, "write the configurations of compose.yaml anew")
 
-// TestComposesEnvoysRunWhatWePrint holds the two Envoys of compose.yaml to what
+// TestCompose_EnvoysRunThePrintedConfiguration holds the two Envoys of compose.yaml to what
 // `envoy bootstrap` prints and to the rate-limit example, but for addresses.
-func TestComposesEnvoysRunWhatWePrint(t *testing.T) {
-	var gateway bytes.Buffer
-	if err := envoy.WriteBootstrap(&gateway, envoy.Bootstrap{Listen: "0.0.0.0:10000", Upstream: "echo:8080", Service: "extauthz:9001", Admin: "127.0.0.1:9901"}); err != nil {
-		t.Fatal(err)
-	}
+func TestCompose_EnvoysRunThePrintedConfiguration(t *testing.T) {
+	gateway := parts.PrintBootstrap(t, "", "--listen", "0.0.0.0:10000", "--upstream", "echo:8080", "--service", "extauthz:9001", "--admin", "127.0.0.1:9901")
 	example, err := os.ReadFile("../envoy/examples/ratelimit.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -30,7 +26,7 @@ func TestComposesEnvoysRunWhatWePrint(t *testing.T) {
 		`"127.0.0.1", port_value: 9001`, `"extauthz", port_value: 9001`,
 		"type: STATIC", "type: STRICT_DNS",
 	).Replace(string(example))
-	for path, want := range map[string]string{"../scripts/compose/envoy.yaml": gateway.String(), "../scripts/compose/envoy-ratelimit.yaml": limited} {
+	for path, want := range map[string]string{"../scripts/compose/envoy.yaml": gateway, "../scripts/compose/envoy-ratelimit.yaml": limited} {
 		if *update {
 			if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
 				t.Fatal(err)

@@ -152,8 +152,8 @@ func servingStatus(t *testing.T, s *parts.Service) healthv1.HealthCheckResponse_
 	return res.GetStatus()
 }
 
-// TestConditions_SQLiteFileIsReplaced: whoever removes or exchanges the file gets what
-// is there then.
+// TestConditions_SQLiteFileIsReplaced: after the file is removed or exchanged, the
+// service uses the new one.
 func TestConditions_SQLiteFileIsReplaced(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds the binary")
@@ -207,7 +207,7 @@ func TestConditions_SQLiteFileIsReplaced(t *testing.T) {
 }
 
 // TestConditions_DiskIsFull: the error of a revocation names the cause and the remedy,
-// a condition tells of it, checks go on, and nothing needs a restart afterwards.
+// a condition reports it, checks go on, and nothing needs a restart afterwards.
 func TestConditions_DiskIsFull(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Postgres")
@@ -275,12 +275,12 @@ func TestConditions_DiskIsFull(t *testing.T) {
 			}
 			soon(t, func() error {
 				if got := conditionsOf(t, s); len(got) > 0 {
-					return fmt.Errorf("with room again: %v", got)
+					return fmt.Errorf("with free space again: %v", got)
 				}
 				return nil
 			})
 			if stderr, err := create(); err != nil {
-				t.Errorf("with room again: %v, %s", err, stderr)
+				t.Errorf("with free space again: %v, %s", err, stderr)
 			}
 			s.Must("keys", "revoke", k.ID)
 			s.Stop()
@@ -355,7 +355,7 @@ func TestConditions_SealingKeysDiffer(t *testing.T) {
 					return nil
 				}
 			}
-			return fmt.Errorf("not told: %v", conditionsOf(t, s))
+			return fmt.Errorf("not reported: %v", conditionsOf(t, s))
 		})
 	}
 	if err := os.WriteFile(b.Configuration, []byte(configuration(file)), 0o600); err != nil {
@@ -373,7 +373,7 @@ func TestConditions_SealingKeysDiffer(t *testing.T) {
 	b.Stop()
 }
 
-// TestConditions_RowsCanNotBeRead: found at a start, without anybody using the key.
+// TestConditions_RowsCanNotBeRead: found at a start, without any use of the key.
 func TestConditions_RowsCanNotBeRead(t *testing.T) {
 	s := parts.StartService(t, "")
 	k := s.NewKey("--scope", "orders:read")

@@ -40,7 +40,7 @@ func showsSoon(t *testing.T, s *parts.Service, name, subject, word string) {
 	})
 	if _, metrics := opsAnswer(t, "http://"+s.Ops+"/metrics"); !strings.Contains(metrics, fmt.Sprintf(`extauthz_condition{name=%q,severity="`, name)) ||
 		strings.Contains(metrics, fmt.Sprintf("extauthz_condition{name=%q,severity=\"critical\"} 0", name)) || strings.Contains(metrics, fmt.Sprintf("extauthz_condition{name=%q,severity=\"warning\"} 0", name)) {
-		t.Errorf("the metric does not tell %s", name)
+		t.Errorf("the metric does not report %s", name)
 	}
 	if n := logged(s, "condition began", name, subject); n != 1 {
 		t.Errorf("%s is logged %d times when it begins", name, n)
@@ -158,7 +158,7 @@ func TestConditions_PepperOfStoredKeysIsMissing(t *testing.T) {
 						return nil
 					}
 				}
-				return fmt.Errorf("not told: %v", conditionsOf(t, s))
+				return fmt.Errorf("not reported: %v", conditionsOf(t, s))
 			})
 			if err := os.WriteFile(s.Configuration, []byte(strings.ReplaceAll(with(second, first), `" "`, `", "`)), 0o600); err != nil {
 				t.Fatal(err)

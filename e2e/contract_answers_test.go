@@ -18,10 +18,10 @@ const (
 	failOpen   = "failure_mode_allow: true"
 )
 
-// TestWhatEnvoyDoesWithAnswers holds each fact of docs/envoy-contract.md, by its
+// TestContract_EnvoyAnswers holds each fact of docs/envoy-contract.md, by its
 // number there, to a real Envoy. Where one changes with a release of Envoy, this
 // fails before a user is surprised.
-func TestWhatEnvoyDoesWithAnswers(t *testing.T) {
+func TestContract_EnvoyAnswers(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		s, server, accessLog := gateway(t, version)
 		open, openServer, _ := gateway(t, version, failClosed, failOpen)
@@ -84,7 +84,7 @@ func TestWhatEnvoyDoesWithAnswers(t *testing.T) {
 				t.Errorf("got %s", a.body)
 			}
 		})
-		fact("7", "headers for the client replace where told so", func(t *testing.T, s *stack) {
+		fact("7", "headers for the client replace on request", func(t *testing.T, s *stack) {
 			server.will(allowed(&authv3.OkHttpResponse{ResponseHeadersToAdd: []*corev3.HeaderValueOption{set("content-type", "text/x-ours"), set("x-cache-status", "HIT")}}), nil)
 			a := s.ask("GET", "/x")
 			if got := a.header.Values("content-type"); len(got) != 1 || got[0] != "text/x-ours" || a.header.Get("x-cache-status") != "HIT" {

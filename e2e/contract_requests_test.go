@@ -9,9 +9,9 @@ import (
 
 const rawHeaders = "encode_raw_headers: true"
 
-// TestWhatEnvoyAsks holds what docs/envoy-contract.md says of CheckRequest to a
+// TestContract_EnvoyRequests holds what docs/envoy-contract.md says of CheckRequest to a
 // real Envoy, in both header forms.
-func TestWhatEnvoyAsks(t *testing.T) {
+func TestContract_EnvoyRequests(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		raw, rawServer, _ := gateway(t, version)
 		plain, plainServer, _ := gateway(t, version, rawHeaders, "encode_raw_headers: false")
@@ -20,7 +20,7 @@ func TestWhatEnvoyAsks(t *testing.T) {
 			s.on(t).ask(method, target, headers...)
 			r := server.last()
 			if r == nil {
-				t.Fatal("nobody was asked")
+				t.Fatal("no check was sent")
 			}
 			return r.GetAttributes().GetRequest().GetHttp()
 		}
@@ -38,7 +38,7 @@ func TestWhatEnvoyAsks(t *testing.T) {
 			values := map[string][]string{}
 			for _, line := range h.GetHeaderMap().GetHeaders() {
 				if line.GetValue() != "" {
-					t.Errorf("%s stands in value", line.GetKey())
+					t.Errorf("%s is in value", line.GetKey())
 				}
 				values[line.GetKey()] = append(values[line.GetKey()], string(line.GetRawValue()))
 			}

@@ -19,9 +19,9 @@ import (
 
 const creators = 16 // clients that make keys at once
 
-// TestEveryAcknowledgedKeyOutlivesAKill: the service, and the database's server
+// TestCreate_AcknowledgedKeysSurviveAKill: the service, and the database's server
 // with it, die while 16 clients make keys.
-func TestEveryAcknowledgedKeyOutlivesAKill(t *testing.T) {
+func TestCreate_AcknowledgedKeysSurviveAKill(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs the service")
 	}

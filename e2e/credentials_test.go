@@ -28,7 +28,7 @@ func basic(user, password string) string {
 	return "authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
 }
 
-// headerForms are the two in which Envoy tells of headers.
+// headerForms are the two in which Envoy sends headers.
 var headerForms = map[string]string{"raw headers": "true", "sanitised headers": "false"}
 
 // TestCredentials_ForeignValuesPass beside a key, and stay where they are.

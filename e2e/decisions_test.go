@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-func TestDecisionsThroughEnvoy(t *testing.T) {
+func TestDecisions_ThroughEnvoy(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		s := newStack(t, version, `{default_route: map, routes: [{match: "/healthz", anonymous: true}, {match: "OPTIONS /open/", anonymous: true}]}`)
 		k := s.NewKey("--scope", "orders:read", "--scope", "public:read")
@@ -35,7 +35,7 @@ func TestDecisionsThroughEnvoy(t *testing.T) {
 		})
 		t.Run("3 an unknown key answers like a wrong secret", func(t *testing.T) {
 			s := s.on(t)
-			// Of our form, with a checksum, made by nobody.
+			// Well-formed, with a right checksum, and not stored.
 			unknown := s.ask("GET", "/orders", "x-api-key: "+forged(t, "ak_live_00000000_"))
 			wrong := s.ask("GET", "/orders", "x-api-key: "+forged(t, k.Prefix+"_"))
 			s.denied(unknown, 401, "invalid_key")
@@ -57,7 +57,7 @@ func TestDecisionsThroughEnvoy(t *testing.T) {
 			s.Must("keys", "revoke", gone.Prefix)
 			s.denied(s.ask("GET", "/orders", "x-api-key: "+gone.Key), 401, "key_revoked")
 		})
-		t.Run("5 a key ends at the very instant", func(t *testing.T) {
+		t.Run("5 a key ends at its instant", func(t *testing.T) {
 			s := s.on(t)
 			end := time.Now().Add(4 * time.Second).Truncate(time.Second)
 			k := s.NewKey("--scope", "orders:read", "--expires", end.Format(time.RFC3339))

@@ -30,9 +30,9 @@ func fenced(t *testing.T, path, language string) (blocks []string) {
 	return blocks
 }
 
-// TestTheAPIsDocumentRuns: its commands, as they stand, call every operation
+// TestDocuments_APIExamplesRun: its commands, as they stand, call every operation
 // that there is, and each is answered as it should be.
-func TestTheAPIsDocumentRuns(t *testing.T) {
+func TestDocuments_APIExamplesRun(t *testing.T) {
 	s := service(t, ``)
 	target := &url.URL{Scheme: "http", Host: s.Admin}
 	var mu sync.Mutex
@@ -81,7 +81,7 @@ func anyMatch(texts []string, pattern *regexp.Regexp) bool {
 	return false
 }
 
-func TestEveryAlertHasAWayOut(t *testing.T) {
+func TestDocuments_EveryAlertHasARunbook(t *testing.T) {
 	rules, err := os.ReadFile("../helm/extauthz/files/alerts.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -102,20 +102,20 @@ func TestEveryAlertHasAWayOut(t *testing.T) {
 	}
 }
 
-func TestEveryReasonHasAWayOut(t *testing.T) {
+func TestDocuments_EveryReasonHasARemedy(t *testing.T) {
 	ways := readFile(t, "../docs/troubleshooting.md")
 	for _, r := range authz.Reasons() {
 		if r != authz.ReasonGranted && r != authz.ReasonAnonymous && !strings.Contains(ways, "\n| `"+r.String()+"` |") {
-			t.Errorf("docs/troubleshooting.md does not tell what to do about %s", r)
+			t.Errorf("docs/troubleshooting.md does not have what to do about %s", r)
 		}
 	}
 }
 
-// TestMessagesThatAreExplainedExist: those of a start and of the log.
-func TestMessagesThatAreExplainedExist(t *testing.T) {
+// TestDocuments_ExplainedMessagesExist: those of a start and of the log.
+func TestDocuments_ExplainedMessagesExist(t *testing.T) {
 	var source strings.Builder
-	for _, room := range []string{"../authz", "../cachesvc", "../cmd", "../envoy", "../models"} {
-		err := filepath.WalkDir(room, func(path string, entry fs.DirEntry, err error) error {
+	for _, folder := range []string{"../authz", "../cachesvc", "../cmd", "../envoy", "../models"} {
+		err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
 			if err == nil && strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go") {
 				source.WriteString(readFile(t, path))
 			}

@@ -11,7 +11,6 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"extauthz/e2e/parts"
-	"extauthz/envoy"
 )
 
 // placed puts a part of an Envoy configuration where it belongs in a whole one:
@@ -59,12 +58,9 @@ func placed(t *testing.T, whole, part string) string {
 	return string(text)
 }
 
-// TestEnvoysTakeWhatTheDocumentsShow: each block of YAML for Envoy.
-func TestEnvoysTakeWhatTheDocumentsShow(t *testing.T) {
-	var whole strings.Builder
-	if err := envoy.WriteBootstrap(&whole, envoy.Bootstrap{Listen: "127.0.0.1:10000", Upstream: "127.0.0.1:8080", Service: "127.0.0.1:9001"}); err != nil {
-		t.Fatal(err)
-	}
+// TestDocuments_EnvoyConfigurationsLoad: each block of YAML for Envoy.
+func TestDocuments_EnvoyConfigurationsLoad(t *testing.T) {
+	whole := parts.PrintBootstrap(t, "", "--listen", "127.0.0.1:10000", "--upstream", "127.0.0.1:8080", "--service", "127.0.0.1:9001")
 	onEach(t, func(t *testing.T, version string) {
 		blocks := 0
 		for _, document := range []string{"../docs/envoy.md", "../docs/tracing.md"} {
@@ -73,7 +69,7 @@ func TestEnvoysTakeWhatTheDocumentsShow(t *testing.T) {
 					continue // the service's own
 				}
 				blocks++
-				configuration := placed(t, whole.String(), block)
+				configuration := placed(t, whole, block)
 				if strings.Contains(block, "otel-collector") {
 					configuration = strings.Replace(configuration, "otel-collector", "upstream", 1)
 				}
@@ -82,14 +78,14 @@ func TestEnvoysTakeWhatTheDocumentsShow(t *testing.T) {
 				}
 			}
 		}
-		if blocks < 8 {
+		if blocks < 7 {
 			t.Errorf("only %d blocks were found", blocks)
 		}
 	})
 }
 
-// TestAccessLogsTellWhoAndWhy: the two formats of docs/envoy.md.
-func TestAccessLogsTellWhoAndWhy(t *testing.T) {
+// TestAccessLog_NamesCallerAndReason: the two formats of docs/envoy.md.
+func TestAccessLog_NamesCallerAndReason(t *testing.T) {
 	var logs []string
 	for _, block := range fenced(t, "../docs/envoy.md", "yaml") {
 		if strings.HasPrefix(block, "access_log:") {
@@ -101,7 +97,7 @@ func TestAccessLogsTellWhoAndWhy(t *testing.T) {
 	}
 	onEach(t, func(t *testing.T, version string) {
 		dir := t.TempDir()
-		s := &stack{Service: parts.StartService(t, `{default_route: map, routes: [{match: "/trial/", resource: trial, mode: shadow, until: 2999-01-01}]}`), t: t, upstream: parts.StartUpstream(t)}
+		s := &stack{Service: parts.StartService(t, `{default_route: map, routes: [{match: "/shadow/", resource: shadowed, mode: shadow, until: 2999-01-01}]}`), t: t, upstream: parts.StartUpstream(t)}
 		listen, admin := freePort(t), freePort(t)
 		s.gateway = fmt.Sprintf("127.0.0.1:%d", listen)
 		configuration := s.Must("envoy", "bootstrap", "--upstream", s.upstream.Address, "--listen", s.gateway, "--admin", fmt.Sprintf("127.0.0.1:%d", admin))
@@ -116,7 +112,7 @@ func TestAccessLogsTellWhoAndWhy(t *testing.T) {
 		s.allowed(s.ask("GET", "/orders?api_key=abc", "x-api-key: "+k.Key))
 		s.denied(s.ask("GET", "/reports", "x-api-key: "+k.Key), 403, "scope_missing")
 		s.denied(s.ask("GET", "/orders", "x-api-key: "+k.Key[:len(k.Key)-1]), 401, "malformed_key")
-		s.allowed(s.ask("GET", "/trial/a", "x-api-key: "+k.Key))
+		s.allowed(s.ask("GET", "/shadow/a", "x-api-key: "+k.Key))
 
 		type line struct {
 			Path, Details, Reason, Shadow, Cache string
@@ -131,7 +127,7 @@ func TestAccessLogsTellWhoAndWhy(t *testing.T) {
 			{Path: "/orders", Details: "via_upstream", Reason: "granted", Status: 200, KeyID: k.ID, KeyPrefix: k.Prefix, UserID: user},
 			{Path: "/reports", Details: "ext_authz_denied", Reason: "scope_missing", Status: 403, KeyID: k.ID, KeyPrefix: k.Prefix, UserID: user},
 			{Path: "/orders", Details: "ext_authz_denied", Reason: "malformed_key", Status: 401},
-			{Path: "/trial/a", Details: "via_upstream", Reason: "granted", Shadow: "scope_missing", Status: 200, KeyID: k.ID, KeyPrefix: k.Prefix, UserID: user},
+			{Path: "/shadow/a", Details: "via_upstream", Reason: "granted", Shadow: "scope_missing", Status: 200, KeyID: k.ID, KeyPrefix: k.Prefix, UserID: user},
 		}
 		var written []string
 		eventually(t, func() error {

@@ -8,9 +8,9 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// TestASentinelsPromotionDisturbsNobody: Redis's master is killed for good and
+// TestSentinel_PromotionFailsNoCheck: Redis's master is killed for good and
 // its replica takes over, with whatever that had got by then.
-func TestASentinelsPromotionDisturbsNobody(t *testing.T) {
+func TestSentinel_PromotionFailsNoCheck(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Redis and Postgres")
 	}

@@ -171,7 +171,7 @@ func saysSoon(t *testing.T, s *parts.Service, text string) {
 	})
 }
 
-func TestWhateverRedisDoesKnownKeysAreDecidedRightly(t *testing.T) {
+func TestFaults_RedisChangesNoDecision(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Redis and Postgres")
 	}
@@ -233,7 +233,7 @@ func fill(t *testing.T, redis *parts.Redis) {
 	t.Error("Redis does not get full")
 }
 
-func TestWhateverPostgresDoesKnownKeysAreDecidedRightly(t *testing.T) {
+func TestFaults_PostgresChangesNoDecision(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Postgres")
 	}
@@ -269,7 +269,7 @@ func TestWhateverPostgresDoesKnownKeysAreDecidedRightly(t *testing.T) {
 			time.Sleep(faultLasts)
 			must(t, fault.end)
 			saysSoon(t, a, `"state":"serving"`)
-			saysSoon(t, b, `"lease_holds":true`)
+			saysSoon(t, b, `"lease_fresh":true`)
 			time.Sleep(recoverTime)
 			k, _, checkB := knownToBoth(t, a.On(t), b.On(t))
 			a.Must("keys", "revoke", k.ID)
@@ -296,10 +296,10 @@ func exhaust(postgres *parts.Postgres, taken *[]*sql.DB) error {
 	return errors.New("postgres has connections without end")
 }
 
-// TestNoByteInRedisIsASecret captures what two replicas send to Redis while
+// TestRedis_HoldsNoSecret captures what two replicas send to Redis while
 // keys are made, used, rotated, revoked and listed, and looks for every key,
 // secret and digest.
-func TestNoByteInRedisIsASecret(t *testing.T) {
+func TestRedis_HoldsNoSecret(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Redis and Postgres")
 	}

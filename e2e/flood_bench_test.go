@@ -28,7 +28,7 @@ const floodLasts = 5 * time.Second
 func floodRate(tb testing.TB) int {
 	rate, err := strconv.Atoi(cmp.Or(os.Getenv("FLOOD_RATE"), "20000"))
 	if err != nil || rate <= 0 {
-		tb.Fatal("FLOOD_RATE is no number above 0")
+		tb.Fatal("FLOOD_RATE is not a number above 0")
 	}
 	return rate
 }

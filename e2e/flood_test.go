@@ -70,7 +70,7 @@ func guarded(tb testing.TB, keys int) (s *parts.Service, seeded []string) {
 	return s, seeded
 }
 
-// forgedKeys have the right form and a right checksum, and are nobody's.
+// forgedKeys have the right form and a right checksum, and are not stored.
 func forgedKeys(tb testing.TB, n int) []string {
 	tb.Helper()
 	format, err := authz.NewKeyFormat(authz.KeyFormatConfig{})
@@ -129,8 +129,8 @@ func want(tb testing.TB, got map[string]int, reason string, n int) {
 	}
 }
 
-// TestABurstOnAColdKeyIsOneQuery, in Redis and in Postgres.
-func TestABurstOnAColdKeyIsOneQuery(t *testing.T) {
+// TestLookup_BurstOnAColdKeyIsOneQuery, in Redis and in Postgres.
+func TestLookup_BurstOnAColdKeyIsOneQuery(t *testing.T) {
 	s, seeded := guarded(t, 1)
 	redis, database := counter(t, s, "extauthz_cache_requests_total", `layer="redis"`), counter(t, s, "extauthz_cache_requests_total", `layer="database"`)
 	burst := make([]string, 1000)
@@ -147,7 +147,7 @@ func TestABurstOnAColdKeyIsOneQuery(t *testing.T) {
 	s.Stop()
 }
 
-func TestMalformedKeysCauseNoIO(t *testing.T) {
+func TestFlood_MalformedKeysCauseNoIO(t *testing.T) {
 	s, _ := guarded(t, 1)
 	calls := func() float64 { return counter(t, s, "extauthz_store_duration_seconds_count", `op="get"`) }
 	lookups := func() float64 { return counter(t, s, "extauthz_cache_requests_total") }
@@ -179,9 +179,9 @@ func TestMalformedKeysCauseNoIO(t *testing.T) {
 	s.Stop()
 }
 
-// TestForgedKeysLeaveRealOnesAlone: as many forgeries as the machine can send.
+// TestFlood_ForgedKeysDoNotSlowRealOnes: as many forgeries as the machine can send.
 // How fast cold keys are meanwhile is measured by `make bench-flood`.
-func TestForgedKeysLeaveRealOnesAlone(t *testing.T) {
+func TestFlood_ForgedKeysDoNotSlowRealOnes(t *testing.T) {
 	const known, cold = 20, 300
 	s, seeded := guarded(t, known+cold)
 	want(t, checkAll(t, s, seeded[:known], 4), "granted", known)

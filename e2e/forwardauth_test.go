@@ -18,9 +18,9 @@ func alone(t *testing.T, configuration string) *stack {
 	return s
 }
 
-// TestWhatTraefikSendsIsAnswered: the requests of v3.7.13, sent by hand. The full
+// TestForwardAuth_AnswersTraefik: the requests of v3.7.13, sent by hand. The full
 // tests have Traefik itself.
-func TestWhatTraefikSendsIsAnswered(t *testing.T) {
+func TestForwardAuth_AnswersTraefik(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs the service")
 	}
@@ -41,9 +41,9 @@ func TestWhatTraefikSendsIsAnswered(t *testing.T) {
 	s.denied(s.ask("GET", "/auth/nginx", sent("GET", "/orders")...), 403, "forwarding_refused")
 }
 
-// TestAPathThatCannotBeHandedOnIsNotRepaired: the proxy would pass on the one
+// TestForwardAuth_RefusesPathsThatCannotBePassedOn: the proxy would pass on the one
 // that the client sent.
-func TestAPathThatCannotBeHandedOnIsNotRepaired(t *testing.T) {
+func TestForwardAuth_RefusesPathsThatCannotBePassedOn(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs the service")
 	}
@@ -56,7 +56,7 @@ func TestAPathThatCannotBeHandedOnIsNotRepaired(t *testing.T) {
 	}
 }
 
-func TestTheHTTPListenerHasTLSAndPeersOfItsOwn(t *testing.T) {
+func TestHTTP_ListenerHasItsOwnTLSAndPeers(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs the service")
 	}
@@ -69,7 +69,7 @@ func TestTheHTTPListenerHasTLSAndPeersOfItsOwn(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.URL.Opaque = target // as it stands
+		r.URL.Opaque = target // unchanged
 		res, err := client.Do(r)
 		if err != nil {
 			t.Fatal(err)

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// forged is a whole key with a right checksum and a secret that nobody issued.
+// forged is a whole key with a right checksum and a secret that was never issued.
 func forged(t *testing.T, head string) string {
 	t.Helper()
 	const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -24,7 +24,7 @@ const (
 	noNormalisation = "normalize_path: false"
 )
 
-func TestWithoutNormalisationAPathThatIsNotPlainIsRefused(t *testing.T) {
+func TestPaths_RefusedWithoutNormalisation(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		for form, raw := range map[string]string{"raw headers": "true", "sanitised headers": "false"} {
 			t.Run("17 "+form, func(t *testing.T) {
@@ -42,7 +42,7 @@ func TestWithoutNormalisationAPathThatIsNotPlainIsRefused(t *testing.T) {
 	})
 }
 
-func TestARepairedPathIsJudgedAndPassedOnAsOne(t *testing.T) {
+func TestPaths_RepairedPathIsJudgedAndPassedOn(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		s := newStack(t, version, `paths: {repair: true}`, normalisation, noNormalisation)
 		key := "x-api-key: " + s.NewKey("--scope", "public:read").Key
@@ -55,7 +55,7 @@ func TestARepairedPathIsJudgedAndPassedOnAsOne(t *testing.T) {
 	})
 }
 
-func TestWhereNoRouteMatchesEnvoyAsksNobody(t *testing.T) {
+func TestEnvoy_SendsNoCheckWhereNoRouteMatches(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		s := newStack(t, version, ``, `domains: ["*"]`, `domains: ["only.example.com"]`)
 		if a := s.ask("GET", "/orders"); a.status != 404 || a.reached { // 24
@@ -67,7 +67,7 @@ func TestWhereNoRouteMatchesEnvoyAsksNobody(t *testing.T) {
 	})
 }
 
-func TestContextExtensionsNameWhatTheDefaultWould(t *testing.T) { // 26
+func TestContextExtensions_ReplaceTheDefault(t *testing.T) { // 26
 	onEach(t, func(t *testing.T, version string) {
 		const route = "route: {cluster: upstream}"
 		s := newStack(t, version, `routes: [{match: "/ruled", resource: strict, action: read}]`, route, route+`
@@ -82,7 +82,7 @@ func TestContextExtensionsNameWhatTheDefaultWould(t *testing.T) { // 26
 	})
 }
 
-func TestFailureModeIsTheGatewaysAndDenialsStayDenials(t *testing.T) {
+func TestFailureMode_DenialsStayDenials(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		t.Run("28 30 fail open", func(t *testing.T) {
 			s := newStack(t, version, ``, "failure_mode_allow: false", "failure_mode_allow: true")
@@ -101,10 +101,10 @@ func TestFailureModeIsTheGatewaysAndDenialsStayDenials(t *testing.T) {
 	})
 }
 
-// TestKeepalivePingsAreNotAnsweredByGoaway: Envoy pings oftener here than it is
-// told to by the bootstrap, on a connection that is idle; by grpc-go's own
+// TestGRPC_KeepalivePingsDoNotEndConnections: Envoy pings oftener here than the
+// bootstrap configures, on a connection that is idle; by grpc-go's own
 // policy the third ping would end the connection.
-func TestKeepalivePingsAreNotAnsweredByGoaway(t *testing.T) { // 40
+func TestGRPC_KeepalivePingsDoNotEndConnections(t *testing.T) { // 40
 	onEach(t, func(t *testing.T, version string) {
 		t.Parallel()
 		s := newStack(t, version, ``, "connection_keepalive: {interval: 10s, timeout: 2s}", "connection_keepalive: {interval: 1.5s, timeout: 1s}")

@@ -142,7 +142,7 @@ func TestCaddy_PassesWebsocketsWithIdentity(t *testing.T) {
 }
 
 // TestEnvoy_StripsTrailers: HTTP/2 has headers behind the body, which reach upstreams
-// that speak it, and of which nobody is asked.
+// that speak it, and which no check covers.
 func TestEnvoy_StripsTrailers(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		trailers := make(chan http.Header, 1)

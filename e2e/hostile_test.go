@@ -9,10 +9,10 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// TestAHostileRecordHarmsNobody: whatever somebody typed into the database, no
+// TestRecord_HostileValuesAreContained: whatever was written into the database, no
 // header or byte leaves us that Envoy refuses or an upstream reads as another
-// header. Envoy is told to check it (validate_mutations).
-func TestAHostileRecordHarmsNobody(t *testing.T) {
+// header. Envoy checks it (validate_mutations).
+func TestRecord_HostileValuesAreContained(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Postgres and Envoy")
 	}

@@ -50,7 +50,7 @@ func testEnvoyGateway(t *testing.T, k *parts.Kubernetes) {
 
 // opensWithout checks what documents say of policies: one of a route replaces the
 // gateway's, and what was asked for no more has no identity; one that is invalid
-// lets nobody in; with CORS in it preflights are answered before anybody is asked.
+// denies every request; with CORS in it preflights are answered without a check.
 func (s *stack) opensWithout(t *testing.T, k *parts.Kubernetes) {
 	t.Helper()
 	becomes := func(what string, status int, reached bool) {
@@ -104,8 +104,8 @@ func testEnvoyGatewayPrinted(t *testing.T, k *parts.Kubernetes) {
 	s.denied(s.ask("POST", "/search", key, "content-length: 0"), 403, "scope_missing")
 }
 
-// testEnvoyGatewayTLS: the service and Envoy prove themselves to each other, and
-// nobody gets in where the service's certificate is of another name.
+// testEnvoyGatewayTLS: the service and Envoy verify each other's certificates, and
+// requests are denied where the service's certificate has another name.
 func testEnvoyGatewayTLS(t *testing.T, k *parts.Kubernetes) {
 	authority := parts.NewAuthority(t)
 	server, client := authority.Issue(t.TempDir(), "extauthz.extauthz.svc"), authority.Issue(t.TempDir(), "gateway")
@@ -120,7 +120,7 @@ func testEnvoyGatewayTLS(t *testing.T, k *parts.Kubernetes) {
 	parts.StartEnvoyGateway(t, k, "1.40.0")
 	s.gateway = podAddress + ":80"
 	key := "x-api-key: " + s.NewKey("--scope", "orders:read").Key
-	s.becomes(503, key) // it has no certificate to prove itself by
+	s.becomes(503, key) // it has no client certificate
 	k.Apply(kept("Secret", "envoy-gateway-system", "client", map[string]string{"tls.crt": read(t, client.CertFile), "tls.key": read(t, client.KeyFile)}))
 	k.Apply("apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyProxy\nmetadata: {name: tests, namespace: envoy-gateway-system}\n" +
 		`spec: {provider: {type: Host, host: {envoyVersion: "1.40.0"}}, backendTLS: {clientCertificateRef: {kind: Secret, name: client}}}`)

@@ -44,7 +44,7 @@ func testIstioGateway(t *testing.T, k *parts.Kubernetes) {
 	})
 	k.Apply(policy)
 
-	// A policy whose provider the mesh lacks lets nobody in.
+	// A policy whose provider the mesh lacks denies every request.
 	lost := k.Apply(strings.NewReplacer("{name: extauthz}", "{name: lost}", "{name: extauthz,", "{name: lost,").Replace(policy))
 	eventually(t, func() error {
 		if a := s.ask("GET", "/orders", key); a.status != 403 || a.reached {

@@ -185,7 +185,7 @@ func (s *stack) becomes(status int, header string) {
 	}
 }
 
-// shutWithout checks that nobody gets in, with the status that the examples set,
+// shutWithout checks that requests are denied, with the status that the examples set,
 // once the service is gone.
 func (s *stack) shutWithout(header string) {
 	s.t.Helper()

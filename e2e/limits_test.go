@@ -10,8 +10,8 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// TestAKeysRateIsHeldByTheService, with headers that tell, for that key alone.
-func TestAKeysRateIsHeldByTheService(t *testing.T) {
+// TestRate_IsEnforcedByTheService: with rate-limit headers, for that key alone.
+func TestRate_IsEnforcedByTheService(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		s := newStack(t, version, ``)
 		k := s.NewKey("--scope", "orders:read", "--rate", "5/h")
@@ -39,9 +39,9 @@ func TestAKeysRateIsHeldByTheService(t *testing.T) {
 	})
 }
 
-// TestReplicasShareARate: each lets through its part, and all of it when it is
+// TestRate_IsSharedByReplicas: each lets through its part, and all of it when it is
 // alone again.
-func TestReplicasShareARate(t *testing.T) {
+func TestRate_IsSharedByReplicas(t *testing.T) {
 	a, b := twoReplicas(t, func(dsn string) string { return fmt.Sprintf("database: {driver: postgres, dsn: %q}", dsn) })
 	checkA, checkB := reasonOf(checker(t, a)), reasonOf(checker(t, b))
 	passes := func(check func(path, key string) string, key string) (n int) {
@@ -69,9 +69,9 @@ func TestReplicasShareARate(t *testing.T) {
 	a.Stop()
 }
 
-// TestARateIsHeldByEnvoysRateLimitService: the example's configuration as it
-// stands, but for ports, with the real service behind it.
-func TestARateIsHeldByEnvoysRateLimitService(t *testing.T) {
+// TestRate_IsEnforcedByEnvoysRateLimitService: the example's configuration,
+// unchanged except for ports, with the real service behind it.
+func TestRate_IsEnforcedByEnvoysRateLimitService(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Envoy and Redis")
 	}

@@ -189,14 +189,14 @@ func listToTheEnd(t *testing.T, s *parts.Service, administrator string) {
 	t.Logf("%d pages of 1,000 keys: %v each for the first 50, %v for the last 50", len(pages), mean(pages[:50]), mean(pages[len(pages)-51:len(pages)-1]))
 }
 
-// hitRatio holds what the service counts against what each answer told: HIT or
+// hitRatio holds what the service counts against what each answer reported: HIT or
 // MISS in x-cache-status.
 func hitRatio(t *testing.T, s *parts.Service, keys []string) {
 	hits, misses := counter(t, s, "extauthz_cache_requests_total", `layer="local"`, `result="hit"`), counter(t, s, "extauthz_cache_requests_total", `layer="local"`, `result="miss"`)
 	client := authv3.NewAuthorizationClient(dial(t, s))
 	var mu sync.Mutex
 	var workers sync.WaitGroup
-	told := map[string]int{}
+	reported := map[string]int{}
 	const atOnce = 16
 	for w := range uint64(atOnce) {
 		workers.Go(func() {
@@ -220,15 +220,15 @@ func hitRatio(t *testing.T, s *parts.Service, keys []string) {
 			mu.Lock()
 			defer mu.Unlock()
 			for status, n := range mine {
-				told[status] += n
+				reported[status] += n
 			}
 		})
 	}
 	workers.Wait()
 	hits, misses = counter(t, s, "extauthz_cache_requests_total", `layer="local"`, `result="hit"`)-hits, counter(t, s, "extauthz_cache_requests_total", `layer="local"`, `result="miss"`)-misses
 	// Who gave up on a cold key, on a machine that is busy, has missed as well.
-	if late := zipfTries - told["HIT"] - told["MISS"]; late > zipfTries/1000 || int(hits) != told["HIT"] || int(misses) != told["MISS"]+late {
-		t.Errorf("counted %v hits and %v misses; the answers told %v", hits, misses, told)
+	if late := zipfTries - reported["HIT"] - reported["MISS"]; late > zipfTries/1000 || int(hits) != reported["HIT"] || int(misses) != reported["MISS"]+late {
+		t.Errorf("counted %v hits and %v misses; the answers reported %v", hits, misses, reported)
 	}
-	t.Logf("Zipf (s = 1.1) over %d keys, %d checks from a cold cache: %.2f %% hits, as the answers told", len(keys), zipfTries, 100*hits/(hits+misses))
+	t.Logf("Zipf (s = 1.1) over %d keys, %d checks from a cold cache: %.2f %% hits, as the answers reported", len(keys), zipfTries, 100*hits/(hits+misses))
 }

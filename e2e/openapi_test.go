@@ -22,8 +22,8 @@ paths: {
   /forgotten: {get: {}}}}
 `
 
-// TestAnAPIsOwnDescriptionIsThePolicy, and a change of it is seen.
-func TestAnAPIsOwnDescriptionIsThePolicy(t *testing.T) {
+// TestOpenAPI_DescriptionIsThePolicy, and a change of it is seen.
+func TestOpenAPI_DescriptionIsThePolicy(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		path := filepath.Join(t.TempDir(), "shop.yaml")
 		describe := func(orders string) {
@@ -50,7 +50,7 @@ routes: [{match: "DELETE api.example.com/v1/orders/{id}", resource: platform, ac
 			s.denied(s.ask("GET", path, reader), 403, "route_denied")
 		}
 
-		// The configuration's own rule stands in place of the document's.
+		// The configuration's own rule replaces the document's.
 		s.denied(s.ask("DELETE", "/v1/orders/7", "x-api-key: "+s.NewKey("--scope", "admin:all").Key), 403, "scope_missing")
 		s.allowed(s.ask("DELETE", "/v1/orders/7", "x-api-key: "+s.NewKey("--scope", "platform:delete").Key))
 
@@ -72,8 +72,8 @@ routes: [{match: "DELETE api.example.com/v1/orders/{id}", resource: platform, ac
 	})
 }
 
-// TestRulesOfADocumentAreToldApart in what people are shown of the policy.
-func TestRulesOfADocumentAreToldApart(t *testing.T) {
+// TestOpenAPI_ListsNameTheDocumentOfARule: in what the program prints of the policy.
+func TestOpenAPI_ListsNameTheDocumentOfARule(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "shop.yaml")
 	if err := os.WriteFile(path, fmt.Appendf(nil, shop, `[{key: ["orders:read"]}]`), 0o600); err != nil {
 		t.Fatal(err)

@@ -71,7 +71,7 @@ func eventually(t *testing.T, f func() error) {
 	}
 }
 
-func TestAReloadExchangesThePolicyAndABadOneChangesNothing(t *testing.T) {
+func TestReload_ReplacesThePolicyAndKeepsItOnErrors(t *testing.T) {
 	s := service(t, ``)
 	check := checker(t, s)
 	if got := reason(check("/open", "")); got != "missing_key" && got != "malformed_key" {
@@ -94,7 +94,7 @@ func TestAReloadExchangesThePolicyAndABadOneChangesNothing(t *testing.T) {
 	write(`routes: [{match: "/open"}]`)
 	eventually(t, func() error {
 		if !strings.Contains(s.Log(), "configuration was not reloaded") {
-			return errors.New("the log does not tell of the bad file")
+			return errors.New("the log does not report the bad file")
 		}
 		return nil
 	})
@@ -103,7 +103,7 @@ func TestAReloadExchangesThePolicyAndABadOneChangesNothing(t *testing.T) {
 	}
 	if got := get(t, "http://"+s.Ops+"/metrics"); !strings.Contains(got, `extauthz_config_reloads_total{result="failed"} 1`) ||
 		!strings.Contains(got, `extauthz_decisions_total{decision="allow",reason="anonymous"}`) {
-		t.Error("the metrics do not tell")
+		t.Error("the metrics lack the decision")
 	}
 }
 
@@ -121,9 +121,9 @@ func get(t *testing.T, url string) string {
 	return string(b)
 }
 
-func TestMetricsTellWhatThereIs(t *testing.T) {
+func TestMetrics_AreExported(t *testing.T) {
 	s := service(t, ``)
-	if got := get(t, "http://"+s.Ops+"/readyz"); !strings.Contains(got, `"state":"serving"`) || !strings.Contains(got, `"lease_holds":true`) {
+	if got := get(t, "http://"+s.Ops+"/readyz"); !strings.Contains(got, `"state":"serving"`) || !strings.Contains(got, `"lease_fresh":true`) {
 		t.Errorf("/readyz says %s", got)
 	}
 	check := checker(t, s)
@@ -144,7 +144,7 @@ func TestMetricsTellWhatThereIs(t *testing.T) {
 	})
 }
 
-func TestAStopFlushesUsageAndLosesNoKey(t *testing.T) {
+func TestStop_FlushesUsageAndLosesNoKey(t *testing.T) {
 	s := service(t, ``)
 	k := s.NewKey("--scope", "orders:read")
 	check := checker(t, s)
@@ -168,7 +168,7 @@ func TestAStopFlushesUsageAndLosesNoKey(t *testing.T) {
 	}
 }
 
-func TestAKeyChangedBySQLIsSeenWithinTheLease(t *testing.T) {
+func TestSQL_ChangeIsSeenWithinTheLease(t *testing.T) {
 	s := service(t, ``)
 	k := s.NewKey("--scope", "orders:read")
 	check := checker(t, s)
@@ -196,7 +196,7 @@ func TestAKeyChangedBySQLIsSeenWithinTheLease(t *testing.T) {
 	}
 }
 
-func TestBadStartsEndInOneLine(t *testing.T) {
+func TestStart_FailureIsOneLine(t *testing.T) {
 	s := service(t, ``)
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -62,7 +62,7 @@ func startJudge(t *testing.T, repair, data bool) (j *judge, address string) {
 		t.Fatal(err)
 	}
 	a, err := authz.New(authz.Config{Format: format, Peppers: peppers, Sources: []authz.CredentialSource{{Kind: authz.SourceHeader, Name: "x-api-key"}},
-		Routes: routes, DefaultRoute: authz.DefaultRouteDeny, Paths: authz.PathPolicy{Repair: repair}, Validator: nobody{}, Now: time.Now})
+		Routes: routes, DefaultRoute: authz.DefaultRouteDeny, Paths: authz.PathPolicy{Repair: repair}, Validator: noKeys{}, Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,13 +83,13 @@ func startJudge(t *testing.T, repair, data bool) (j *judge, address string) {
 	return j, l.Addr().String()
 }
 
-// nobody has a key.
-type nobody struct{}
+// noKeys is a validator without keys.
+type noKeys struct{}
 
-func (nobody) Lookup(context.Context, string, *authz.Scratch) (authz.Entry, error) {
+func (noKeys) Lookup(context.Context, string, *authz.Scratch) (authz.Entry, error) {
 	return authz.Entry{}, nil
 }
-func (nobody) RoleScopes(context.Context, *authz.Record, authz.Need) (authz.Scopes, error) {
+func (noKeys) RoleScopes(context.Context, *authz.Record, authz.Need) (authz.Scopes, error) {
 	return nil, nil
 }
 
@@ -101,29 +101,36 @@ const (
 	pathSeed  = 7
 )
 
-// TestThePathJudgedIsThePathServed sends odd paths raw through real Envoys that
+// TestPaths_JudgedPathIsTheServedPath sends ambiguous paths raw through real Envoys that
 // normalise and that do not, and holds the path that was judged to the bytes
 // that the upstream got.
-func TestThePathJudgedIsThePathServed(t *testing.T) {
+func TestPaths_JudgedPathIsTheServedPath(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		for _, setting := range []struct {
 			name         string
 			repair, data bool
-			paths        envoy.PathHandling
+			raw          bool // Envoy passes every byte of a path on
 			edits        []string
 		}{
 			{name: "Envoy normalises"},
-			{name: "Envoy leaves paths alone", paths: envoy.PathsRaw},
-			{name: "Envoy leaves them alone, we repair", repair: true, paths: envoy.PathsRaw},
+			{name: "Envoy leaves paths alone", raw: true},
+			{name: "Envoy leaves them alone, we repair", repair: true, raw: true},
 			{name: "plain headers", edits: []string{rawHeaders, "encode_raw_headers: false", "normalize_path: true", "normalize_path: false", "merge_slashes: true", "merge_slashes: false"}},
-			{name: "encoded data, Envoy normalises", data: true, paths: envoy.PathsEncoded},
-			{name: "encoded data, Envoy leaves paths alone", data: true, paths: envoy.PathsRaw},
-			{name: "encoded data, we repair", data: true, repair: true, paths: envoy.PathsRaw},
+			{name: "encoded data, Envoy normalises", data: true},
+			{name: "encoded data, Envoy leaves paths alone", data: true, raw: true},
+			{name: "encoded data, we repair", data: true, repair: true, raw: true},
 		} {
 			t.Run(setting.name, func(t *testing.T) {
 				j, address := startJudge(t, setting.repair, setting.data)
 				upstream := parts.StartUpstream(t)
-				listen := startPrintedGateway(t, version, envoy.Bootstrap{Upstream: upstream.Address, Service: address, Paths: setting.paths}, setting.edits...)
+				configuration, flags := "", []string{"--upstream", upstream.Address, "--service", address}
+				if setting.data {
+					configuration = "{default_route: authenticated, paths: {encoded: allow}}"
+				}
+				if setting.raw {
+					flags = append(flags, "--raw-paths")
+				}
+				listen := startPrintedGateway(t, version, configuration, flags, setting.edits...)
 				c, err := net.Dial("tcp", listen)
 				if err != nil {
 					t.Fatal(err)
@@ -155,7 +162,7 @@ func TestThePathJudgedIsThePathServed(t *testing.T) {
 						line, _, _ := strings.Cut(string(body[:n]), " HTTP/1.1\r\n")
 						got := strings.TrimPrefix(line, "GET ")
 						samePath(t, target, got, j.judged.Load())
-						if setting.paths == envoy.PathsRaw && got != target && !needsRepair(target) {
+						if setting.raw && got != target && !needsRepair(target) {
 							t.Errorf("%q needed no repair and was served as %q", target, got)
 						}
 					}
@@ -181,7 +188,7 @@ func TestThePathJudgedIsThePathServed(t *testing.T) {
 func samePath(t *testing.T, sent, got string, judged *string) {
 	t.Helper()
 	if judged == nil {
-		t.Fatalf("%q reached the upstream as %q, and nobody judged it", sent, got)
+		t.Fatalf("%q reached the upstream as %q, and no check judged it", sent, got)
 	}
 	raw, _, _ := strings.Cut(got, "?")
 	if *judged == raw {
@@ -200,7 +207,7 @@ func samePath(t *testing.T, sent, got string, judged *string) {
 	}
 }
 
-// needsRepair tells whether Envoy's normalisation would change a path.
+// needsRepair reports whether Envoy's normalisation would change a path.
 func needsRepair(target string) bool {
 	raw, _, _ := strings.Cut(target, "?")
 	for segment := range strings.SplitSeq(strings.TrimSuffix(raw[1:], "/"), "/") {

@@ -11,9 +11,9 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// TestReplicasBehindATransactionPoolerAgree: all goes through PgBouncer, with
+// TestPgBouncer_ReplicasAgree: all goes through PgBouncer, with
 // fewer connections than the replicas open, or all but LISTEN.
-func TestReplicasBehindATransactionPoolerAgree(t *testing.T) {
+func TestPgBouncer_ReplicasAgree(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Postgres and PgBouncer")
 	}
@@ -52,7 +52,7 @@ func TestReplicasBehindATransactionPoolerAgree(t *testing.T) {
 				time.Sleep(faultLasts)
 				pooler.Restart()
 				saysSoon(t, a, `"state":"serving"`)
-				saysSoon(t, b, `"lease_holds":true`)
+				saysSoon(t, b, `"lease_fresh":true`)
 				time.Sleep(recoverTime)
 				k, checkA, checkB = knownToBoth(t, a, b)
 				revokedInTime(t, a, k, checkA, checkB)
@@ -62,7 +62,7 @@ func TestReplicasBehindATransactionPoolerAgree(t *testing.T) {
 				s.Stop()
 				for _, symptom := range []string{"42P05", "26000", "prepared statement"} {
 					if strings.Contains(s.Log(), symptom) {
-						t.Errorf("the log tells of %s", symptom)
+						t.Errorf("the log has %s", symptom)
 					}
 				}
 			}
@@ -70,9 +70,9 @@ func TestReplicasBehindATransactionPoolerAgree(t *testing.T) {
 	}
 }
 
-// TestManyMigrateAtOnceThroughAPooler: more of them than the pooler has
+// TestPgBouncer_ConcurrentMigrations: more of them than the pooler has
 // connections.
-func TestManyMigrateAtOnceThroughAPooler(t *testing.T) {
+func TestPgBouncer_ConcurrentMigrations(t *testing.T) {
 	s := service(t, ``) // for its program
 	postgres := parts.StartPostgres(t)
 	dsn := parts.StartPgBouncer(t, postgres, "default_pool_size = 2").Through(postgres.NewDatabase(t))

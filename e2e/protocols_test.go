@@ -17,9 +17,9 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// TestGRPCClientsAreReadable: a gRPC call through Envoy is mapped by service and
+// TestGRPC_DenialsAreReadable: a gRPC call through Envoy is mapped by service and
 // method, and a refusal is a gRPC status with a text for people.
-func TestGRPCClientsAreReadable(t *testing.T) {
+func TestGRPC_DenialsAreReadable(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -62,9 +62,9 @@ func TestGRPCClientsAreReadable(t *testing.T) {
 	})
 }
 
-// TestUpgradesAndTunnelsAreJudged: websocket upgrades like any request, CONNECT
+// TestProtocols_UpgradesAndTunnelsAreChecked: websocket upgrades like any request, CONNECT
 // by host and method.
-func TestUpgradesAndTunnelsAreJudged(t *testing.T) {
+func TestProtocols_UpgradesAndTunnelsAreChecked(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		const last = `                        - match: {prefix: "/"}`
 		s := newStack(t, version, `{default_route: map, routes: [{match: "CONNECT api.example.com/", resource: tunnels, action: open}]}`,

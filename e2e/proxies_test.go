@@ -107,8 +107,8 @@ func (a answer) lines(name string) (values []string) {
 	return values
 }
 
-// TestEachProxyServesWhatWasDecided, with the examples as they stand.
-func TestEachProxyServesWhatWasDecided(t *testing.T) {
+// TestEachProxy_ServesWhatWasDecided, with the examples as they stand.
+func TestEachProxy_ServesWhatWasDecided(t *testing.T) {
 	onEachProxy(t, func(t *testing.T, s *stack, p proxy) {
 		k := s.NewKey("--scope", "orders:read", "--project", "acme")
 		key := "x-api-key: " + k.Key
@@ -160,9 +160,9 @@ func TestEachProxyServesWhatWasDecided(t *testing.T) {
 	})
 }
 
-// TestNoProxyBelievesItsClient: neither about who asks, nor about what is asked
-// for, nor about where from.
-func TestNoProxyBelievesItsClient(t *testing.T) {
+// TestProxies_DoNotTrustTheirClients: neither for identity, nor for the request,
+// nor for the address.
+func TestProxies_DoNotTrustTheirClients(t *testing.T) {
 	onEachProxy(t, func(t *testing.T, s *stack, p proxy) {
 		k := s.NewKey("--scope", "orders:read")
 		key := "x-api-key: " + k.Key
@@ -191,13 +191,13 @@ func TestNoProxyBelievesItsClient(t *testing.T) {
 		})
 		t.Run("request", func(t *testing.T) {
 			s := s.at(t)
-			lies := []string{"x-forwarded-method: GET", "x-forwarded-uri: /healthz", "x-forwarded-host: other.example.com", "x-forwarded-proto: https",
+			forgeries := []string{"x-forwarded-method: GET", "x-forwarded-uri: /healthz", "x-forwarded-host: other.example.com", "x-forwarded-proto: https",
 				"x-original-method: GET", "x-original-uri: /healthz", "x-original-url: /healthz", "x-rewrite-url: /healthz", "x-envoy-original-path: /healthz"}
-			s.refused(p, s.ask("GET", "/orders", lies...), 401, "missing_key")
-			s.refused(p, s.ask("GET", "/orders", append(lies, lies...)...), 401, "missing_key")
-			s.refused(p, s.ask("POST", "/orders", append(lies, key, "content-length: 0")...), 403, "scope_missing")
-			s.refused(p, s.ask("GET", "/hosted", append(lies, "x-api-key: "+s.NewKey("--scope", "hosted:read").Key)...), 403, "scope_missing")
-			s.allowed(s.ask("GET", "/orders", append(lies, key)...))
+			s.refused(p, s.ask("GET", "/orders", forgeries...), 401, "missing_key")
+			s.refused(p, s.ask("GET", "/orders", append(forgeries, forgeries...)...), 401, "missing_key")
+			s.refused(p, s.ask("POST", "/orders", append(forgeries, key, "content-length: 0")...), 403, "scope_missing")
+			s.refused(p, s.ask("GET", "/hosted", append(forgeries, "x-api-key: "+s.NewKey("--scope", "hosted:read").Key)...), 403, "scope_missing")
+			s.allowed(s.ask("GET", "/orders", append(forgeries, key)...))
 		})
 		t.Run("path", func(t *testing.T) {
 			s := s.at(t)

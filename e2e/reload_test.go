@@ -9,10 +9,10 @@ import (
 	"testing"
 )
 
-// TestAConfigMapsSwapIsSeen: the file is a link to ..data/NAME, and ..data a link
+// TestReload_SeesAConfigMapsSwap: the file is a link to ..data/NAME, and ..data a link
 // to a folder that is exchanged, as Kubernetes updates ConfigMaps and Secrets.
-// Nobody sends a signal.
-func TestAConfigMapsSwapIsSeen(t *testing.T) {
+// No signal is sent.
+func TestReload_SeesAConfigMapsSwap(t *testing.T) {
 	s := service(t, ``)
 	check := reasonOf(checker(t, s))
 	dir, name := filepath.Split(s.Configuration)
@@ -57,7 +57,7 @@ func TestAConfigMapsSwapIsSeen(t *testing.T) {
 	})
 	holds("/two", "anonymous")
 	if n := strings.Count(s.Log(), "configuration was not reloaded"); n != 1 {
-		t.Errorf("a bad file is told %d times", n)
+		t.Errorf("a bad file is logged %d times", n)
 	}
 
 	swap(`routes: [{match: "/four", anonymous: true}]`)
@@ -68,9 +68,9 @@ func TestAConfigMapsSwapIsSeen(t *testing.T) {
 	s.Stop()
 }
 
-// TestAReloadIsWholeOrSaysWhatIsNot: what can be taken over is in effect, and of
+// TestReload_IsCompleteOrReportsTheRest: what can be taken over is in effect, and of
 // what needs a restart nothing is.
-func TestAReloadIsWholeOrSaysWhatIsNot(t *testing.T) {
+func TestReload_IsCompleteOrReportsTheRest(t *testing.T) {
 	s := service(t, ``)
 	check := checker(t, s)
 	k := s.NewKey("--scope", "orders:read")
@@ -92,12 +92,12 @@ func TestAReloadIsWholeOrSaysWhatIsNot(t *testing.T) {
 		names[h.GetHeader().GetKey()] = true
 	}
 	if !names["x-id-user-id"] || names["x-auth-user-id"] {
-		t.Errorf("identity is told as %v", names)
+		t.Errorf("identity is sent as %v", names)
 	}
 	if log := s.Log(); !strings.Contains(log, `"msg":"allowed"`) || !strings.Contains(log, `"settings":["keys.brand"]`) {
-		t.Errorf("the log tells neither of what is allowed nor of what needs a restart: %s", log)
+		t.Errorf("the log has neither what is allowed nor what needs a restart: %s", log)
 	}
 	if made := s.NewKey("--scope", "orders:read"); !strings.HasPrefix(made.Key, "ak_live_") {
-		t.Error("keys are made in a form that is not proved yet")
+		t.Error("keys are made in a form that is not verified yet")
 	}
 }

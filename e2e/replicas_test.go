@@ -99,9 +99,9 @@ func revokedInTime(t *testing.T, a *parts.Service, k parts.Key, checkA, checkB f
 	}
 }
 
-// TestReplicasOnOnePostgresAgree: what one replica changes, another one, with
+// TestReplicas_OnOnePostgresAgree: what one replica changes, another one, with
 // the key in its cache, knows within the lease.
-func TestReplicasOnOnePostgresAgree(t *testing.T) {
+func TestReplicas_OnOnePostgresAgree(t *testing.T) {
 	a, b := twoReplicas(t, func(dsn string) string { return fmt.Sprintf("database: {driver: postgres, dsn: %q}", dsn) })
 	k, checkA, checkB := knownToBoth(t, a, b)
 	revokedInTime(t, a, k, checkA, checkB)
@@ -109,9 +109,9 @@ func TestReplicasOnOnePostgresAgree(t *testing.T) {
 	b.Stop()
 }
 
-// TestAListeningReplicaNeedsNoPoll: polls and lease are so long here that only
-// the database's ring can bring the change.
-func TestAListeningReplicaNeedsNoPoll(t *testing.T) {
+// TestReplicas_ListeningNeedsNoPoll: polls and lease are so long here that only
+// the database's notification can bring the change.
+func TestReplicas_ListeningNeedsNoPoll(t *testing.T) {
 	a, b := twoReplicas(t, func(dsn string) string {
 		return fmt.Sprintf("database: {driver: postgres, dsn: %q, listen_dsn: %q}\ncache: {local: {lease: 100s}, feed: {poll: 90s}}", dsn, dsn)
 	})

@@ -10,10 +10,10 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// TestAnOlderDatabaseBringsNoRevokedKeyBackFromACache: what replicas and Redis
+// TestRestore_OlderDatabaseRevivesNoRevokedKey: what replicas and Redis
 // know of the history that was lost is newer, by its version, than what happens
 // in the restored one.
-func TestAnOlderDatabaseBringsNoRevokedKeyBackFromACache(t *testing.T) {
+func TestRestore_OlderDatabaseRevivesNoRevokedKey(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Redis and Postgres")
 	}
@@ -44,7 +44,7 @@ func anOlderDatabase(t *testing.T, postgres *parts.Postgres, either func(dsn str
 	})
 	serving := func(s *parts.Service) {
 		t.Helper()
-		saysSoon(t, s, `"lease_holds":true`)
+		saysSoon(t, s, `"lease_fresh":true`)
 		saysSoon(t, s, `"redis":"up"`)
 	}
 	kept, checkA, checkB := knownToBoth(t, a, b)

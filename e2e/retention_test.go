@@ -91,7 +91,7 @@ func TestPurge_CommandCountsAndDeletes(t *testing.T) {
 			t.Errorf("the key that was revoked lately is %s", got)
 		}
 		if listed := s.Must("audit", "-o", "json"); strings.Count(listed, `"action": "purge"`) != 2 {
-			t.Errorf("the audit does not tell of two transactions: %s", listed)
+			t.Errorf("the audit does not have two transactions: %s", listed)
 		}
 		if _, errOut, err := s.CLI("purge", "--revoked-for", "59m"); err == nil || !strings.Contains(errOut, "revoked_for") {
 			t.Errorf("59 minutes: %v: %s", err, errOut)
@@ -123,7 +123,7 @@ func TestRetention_RunsByItself(t *testing.T) {
 		}
 		eventually(t, func() error {
 			if log := s.Log(); strings.Count(log, "rows that have no more use were deleted") == 0 || !strings.Contains(log, `"revoked_keys":1`) {
-				return fmt.Errorf("the log does not tell: %s", log)
+				return fmt.Errorf("the log lacks the run: %s", log)
 			}
 			res, err := http.Get("http://" + s.Ops + "/metrics")
 			if err != nil {
@@ -139,7 +139,7 @@ func TestRetention_RunsByItself(t *testing.T) {
 			return err
 		})
 		if audit := s.Must("audit", "-o", "json"); !strings.Contains(audit, `"actor": "retention"`) {
-			t.Error("the audit does not tell of the run")
+			t.Error("the audit lacks the run")
 		}
 	})
 }

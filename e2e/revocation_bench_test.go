@@ -39,7 +39,7 @@ func BenchmarkRevocation(b *testing.B) {
 		{"Redis gone", "Redis killed", 1000, true, true, func(r *parts.Redis, _ *stallingProxy) { r.Kill() }},
 		{"Redis a black hole", "Redis frozen, its connections open", 1000, true, true, func(r *parts.Redis, _ *stallingProxy) { r.Freeze() }},
 		{"LISTEN a black hole", "bytes of the LISTEN connection dropped, Redis killed", 300, true, true, func(r *parts.Redis, l *stallingProxy) { l.stalled.Store(true); r.Kill() }},
-		{"all doorbells lost", "no LISTEN, no Redis", 300, false, false, nil},
+		{"all notifications lost", "no LISTEN, no Redis", 300, false, false, nil},
 	} {
 		b.Run(strings.ReplaceAll(s.name, " ", "_"), func(b *testing.B) {
 			for range b.N {

@@ -12,9 +12,9 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// TestARollingRestartIsNotSeen: two replicas behind a real Envoy, each ended as
+// TestRollout_RollingRestartFailsNoRequest: two replicas behind a real Envoy, each ended as
 // a platform does and started again, while clients send what the machine can.
-func TestARollingRestartIsNotSeen(t *testing.T) {
+func TestRollout_RollingRestartFailsNoRequest(t *testing.T) {
 	a, b := twoReplicas(t, func(dsn string) string {
 		return fmt.Sprintf("grpc: {drain_delay: 2s}\ndatabase: {driver: postgres, dsn: %q}", dsn)
 	})

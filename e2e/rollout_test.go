@@ -6,22 +6,22 @@ import (
 	"time"
 )
 
-// wouldBeDenied checks a request that a trial let through: the upstream saw it,
-// and metrics and log tell why it would have been denied.
-func (s *stack) wouldBeDenied(a answer, reason string) {
+// shadowed checks a request that shadow mode allowed: the upstream saw it, and
+// metrics and log have the reason for which it would have been refused.
+func (s *stack) shadowed(a answer, reason string) {
 	s.t.Helper()
 	s.allowed(a)
 	if counter(s.t, s.Service, "extauthz_decisions_total", `decision="shadow"`, `reason="`+reason+`"`) == 0 {
-		s.t.Errorf("no metric tells of %s", reason)
+		s.t.Errorf("no metric counts %s", reason)
 	}
-	if !strings.Contains(s.Log(), `"msg":"would be denied","reason":"`+reason+`"`) {
-		s.t.Errorf("no line of the log tells of %s", reason)
+	if !strings.Contains(s.Log(), `"msg":"allowed in shadow mode","reason":"`+reason+`"`) {
+		s.t.Errorf("no line of the log has %s", reason)
 	}
 }
 
-// TestATrialLetsThroughAndTells: shadow mode of a route, of a key and of
+// TestShadow_AllowsAndReports: shadow mode of a route, of a key and of
 // everything, through a real Envoy.
-func TestATrialLetsThroughAndTells(t *testing.T) {
+func TestShadow_AllowsAndReports(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		until := time.Now().Add(24 * time.Hour).Format(time.RFC3339)
 		s := newStack(t, version, `
@@ -33,12 +33,12 @@ routes:
 		key := "x-api-key: " + k.Key
 
 		a := s.ask("GET", "/reports/1", key)
-		s.wouldBeDenied(a, "scope_missing")
+		s.shadowed(a, "scope_missing")
 		if !strings.Contains(a.body, "x-auth-key-id: "+k.ID) || strings.Contains(a.body, k.Key) {
 			t.Errorf("identity of a softened request: %s", a.body)
 		}
 		a = s.ask("GET", "/reports/1", "x-auth-user-id: root")
-		s.wouldBeDenied(a, "missing_key")
+		s.shadowed(a, "missing_key")
 		if strings.Contains(a.body, "x-auth-") {
 			t.Errorf("a request without a key has an identity: %s", a.body)
 		}
@@ -47,23 +47,23 @@ routes:
 
 		s.denied(s.ask("POST", "/orders/1", key), 403, "scope_missing")
 		s.Must("keys", "update", k.ID, "--shadow-until", "1h")
-		s.wouldBeDenied(s.ask("POST", "/orders/1", key), "scope_missing")
-		s.wouldBeDenied(s.ask("GET", "/nowhere", key), "route_denied")
+		s.shadowed(s.ask("POST", "/orders/1", key), "scope_missing")
+		s.shadowed(s.ask("GET", "/nowhere", key), "route_denied")
 		if audit := s.Must("audit", "--key", k.ID); !strings.Contains(audit, "shadow_until") {
-			t.Errorf("the audit does not tell: %s", audit)
+			t.Errorf("the audit lacks it: %s", audit)
 		}
 		s.Must("keys", "update", k.ID, "--shadow-until", "never")
 		s.denied(s.ask("POST", "/orders/1", key), 403, "scope_missing")
 		if _, errOut, err := s.CLI("keys", "update", k.ID, "--shadow-until", "2400h"); err == nil || !strings.Contains(errOut, "at most 90 days") {
-			t.Errorf("a trial of 100 days: %s", errOut)
+			t.Errorf("a shadow mode of 100 days: %s", errOut)
 		}
 		s.Must("keys", "revoke", k.ID)
 		s.denied(s.ask("GET", "/reports/1", key), 401, "key_revoked")
 	})
 }
 
-// TestRouteMetadataOfEnvoyGateway: in the form that Envoy Gateway sends it.
-func TestRouteMetadataOfEnvoyGateway(t *testing.T) {
+// TestRouteMetadata_OfEnvoyGateway: in the form that Envoy Gateway sends it.
+func TestRouteMetadata_OfEnvoyGateway(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		const last = `                        - match: {prefix: "/"}`
 		route := func(path, namespace, name, annotations string) string {
@@ -96,8 +96,8 @@ routes: [{match: "/shop/strict", resource: strict, action: read}]`,
 	})
 }
 
-// TestPreflightsPassOnlyWhereConfigured, and nothing that merely looks like one.
-func TestPreflightsPassOnlyWhereConfigured(t *testing.T) {
+// TestCORS_PreflightsPassOnlyWhereConfigured, and nothing that merely looks like one.
+func TestCORS_PreflightsPassOnlyWhereConfigured(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		preflight := []string{"origin: https://example.com", "access-control-request-method: GET"}
 		closed := newStack(t, version, ``)

@@ -97,7 +97,7 @@ func TestRotation_PasswordsChangeUnderLoad(t *testing.T) {
 		saysSoon(t, s, `"redis":"up"`)
 		saysSoon(t, s, `"how":"listening"`)
 		s.Stop()
-		for _, symptom := range append(all, "28P01", "WRONGPASS", "changes are not heard of", "Redis does not answer", `"level":"ERROR"`) {
+		for _, symptom := range append(all, "28P01", "WRONGPASS", "no change notifications", "Redis does not answer", `"level":"ERROR"`) {
 			if strings.Contains(s.Log(), symptom) {
 				t.Errorf("the log holds %q", symptom)
 			}

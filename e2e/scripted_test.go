@@ -20,7 +20,6 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"extauthz/e2e/parts"
-	"extauthz/envoy"
 )
 
 // scripted answers Envoy's checks as a test says, so that what Envoy itself does
@@ -83,20 +82,15 @@ func gateway(t *testing.T, version string, edits ...string) (s *stack, server *s
 // service, and returns where it listens.
 func startGateway(t *testing.T, version, service, upstream string, edits ...string) (listen string) {
 	t.Helper()
-	return startPrintedGateway(t, version, envoy.Bootstrap{Upstream: upstream, Service: service}, edits...)
+	return startPrintedGateway(t, version, "", []string{"--upstream", upstream, "--service", service}, edits...)
 }
 
-// startPrintedGateway is startGateway for a bootstrap of any kind.
-func startPrintedGateway(t *testing.T, version string, b envoy.Bootstrap, edits ...string) (listen string) {
+// startPrintedGateway is startGateway for what is printed for a configuration with flags.
+func startPrintedGateway(t *testing.T, version, configuration string, flags []string, edits ...string) (listen string) {
 	t.Helper()
 	port, admin := freePort(t), freePort(t)
 	listen = fmt.Sprintf("127.0.0.1:%d", port)
-	b.Listen, b.Admin = listen, fmt.Sprintf("127.0.0.1:%d", admin)
-	var bootstrap strings.Builder
-	if err := envoy.WriteBootstrap(&bootstrap, b); err != nil {
-		t.Fatal(err)
-	}
-	text := bootstrap.String()
+	text := parts.PrintBootstrap(t, configuration, append(flags, "--listen", listen, "--admin", fmt.Sprintf("127.0.0.1:%d", admin))...)
 	for i := 0; i < len(edits); i += 2 {
 		if !strings.Contains(text, edits[i]) {
 			t.Fatalf("the bootstrap does not hold %q", edits[i])

@@ -83,7 +83,7 @@ type answer struct {
 	reached bool
 }
 
-// ask sends a request as it stands, so that no client library mends it.
+// ask sends a request unchanged, so that no client library repairs it.
 func (s *stack) ask(method, target string, headers ...string) answer {
 	s.t.Helper()
 	return s.send(method, target, "close", headers...)

@@ -17,7 +17,7 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// opsAnswer returns status and body; 0 where nobody answers.
+// opsAnswer returns status and body; 0 where no server answers.
 func opsAnswer(t *testing.T, url string) (int, string) {
 	t.Helper()
 	client := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
@@ -66,7 +66,7 @@ func TestStart_ServesHealthWhileTheDatabaseIsWaitedFor(t *testing.T) {
 		}
 	}
 	if _, metrics := opsAnswer(t, "http://"+s.Ops+"/metrics"); !strings.Contains(metrics, `extauthz_condition{name="database_wait",severity="critical"} 1`) {
-		t.Error("no metric tells what is waited for")
+		t.Error("no metric reports what is waited for")
 	}
 	if _, stderr, err := s.CLI("healthcheck"); err == nil || !strings.Contains(stderr, "connection refused") {
 		t.Errorf("healthcheck does not say why: %v, %s", err, stderr)
@@ -104,7 +104,7 @@ func dsnDatabase(dsn string) string {
 	return name
 }
 
-func TestStart_TellsThatAMigrationIsWaitedFor(t *testing.T) {
+func TestStart_ReportsThatAMigrationIsWaitedFor(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Postgres")
 	}
@@ -147,7 +147,7 @@ func TestStart_EndsCleanlyWhileItWaits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, address := range map[string]string{"nobody": fmt.Sprint("127.0.0.1:", port), "silent": silent.Addr().String()} {
+	for name, address := range map[string]string{"no server": fmt.Sprint("127.0.0.1:", port), "silent": silent.Addr().String()} {
 		t.Run(name, func(t *testing.T) {
 			s := parts.LaunchService(t, fmt.Sprintf("database: {driver: postgres, dsn: %q}", "postgres://u@"+address+"/x?sslmode=disable"))
 			notReady(t, s, "waiting for the database: the database cannot be reached")

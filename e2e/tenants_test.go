@@ -60,7 +60,7 @@ func TestShadow_OfAKeyStaysWithinItsSettersGrants(t *testing.T) {
 			}
 			return nil
 		})
-		s.wouldBeDenied(s.ask("DELETE", "/orders/1", otherKey), "scope_missing")
+		s.shadowed(s.ask("DELETE", "/orders/1", otherKey), "scope_missing")
 		for _, request := range [][2]string{{"DELETE", "/payments/1"}, {"GET", "/payments"}, {"GET", "/extauthz/keys"}, {"GET", "/ordersx"}} {
 			if a := s.ask(request[0], request[1], otherKey); a.reached || a.status != 403 {
 				t.Errorf("%v: %d, reached %v", request, a.status, a.reached)
@@ -108,8 +108,8 @@ func (s *stack) administrator(t *testing.T, own string, flags ...string) parts.K
 	return k
 }
 
-// TestProject_IsPartOfTheIdentity: the upstream is told, a rule can ask for it,
-// and no client makes it up.
+// TestProject_IsPartOfTheIdentity: the upstream receives it, a rule can require
+// it, and no client can forge it.
 func TestProject_IsPartOfTheIdentity(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		s := newStack(t, version, `
@@ -157,7 +157,7 @@ default_route: map`)
 			}
 			return nil
 		})
-		s.wouldBeDenied(s.ask("GET", "/acme/1", "x-api-key: "+other.Key), "project_refused")
+		s.shadowed(s.ask("GET", "/acme/1", "x-api-key: "+other.Key), "project_refused")
 	})
 }
 
@@ -234,7 +234,7 @@ func TestVersions_SetBackKeepNoKeyAlive(t *testing.T) {
 		}
 		return nil
 	})
-	// And while nobody looked.
+	// And while no replica ran.
 	a.Stop()
 	b.Stop()
 	execute(t, dsn, "SELECT setval('change_version', 1)")
@@ -246,7 +246,7 @@ func TestVersions_SetBackKeepNoKeyAlive(t *testing.T) {
 }
 
 // TestSubjects_ThatExistAlreadyArriveWholeAndAreReported: ids that are no longer
-// made, as somebody has written them to the database.
+// made, as they were written to the database by hand.
 func TestSubjects_ThatExistAlreadyArriveWholeAndAreReported(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Postgres")

@@ -87,9 +87,9 @@ func ours(t *testing.T, c *parts.Collector, decision, path, parentName string) (
 	return found
 }
 
-// TestSpansContinueEnvoysTrace, in each format that Envoy has, for what is
+// TestTracing_SpansContinueEnvoysTrace, in each format that Envoy has, for what is
 // allowed and what is denied.
-func TestSpansContinueEnvoysTrace(t *testing.T) {
+func TestTracing_SpansContinueEnvoysTrace(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		for name, tr := range tracers {
 			t.Run(name, func(t *testing.T) {
@@ -145,8 +145,8 @@ func TestSpansContinueEnvoysTrace(t *testing.T) {
 	})
 }
 
-// TestACollectorThatIsAwayCostsAFewLines: checks go on, and the service ends well.
-func TestACollectorThatIsAwayCostsAFewLines(t *testing.T) {
+// TestTracing_UnreachableCollectorCostsAFewLogLines: checks go on, and the service ends well.
+func TestTracing_UnreachableCollectorCostsAFewLogLines(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		c := parts.StartCollector(t)
 		s := newStack(t, version, `telemetry: {otlp_endpoint: "http://127.0.0.1:`+strconv.Itoa(freePort(t))+`"}`, tracers["opentelemetry"].edits(t, c, 100)...)
@@ -155,13 +155,13 @@ func TestACollectorThatIsAwayCostsAFewLines(t *testing.T) {
 		}
 		s.Stop()
 		if n := strings.Count(s.Log(), "not delivered"); n == 0 || n > 2 {
-			t.Errorf("%d lines tell that traces are lost: %s", n, s.Log())
+			t.Errorf("%d lines report lost traces: %s", n, s.Log())
 		}
 	})
 }
 
-// TestEnvoyDecidesWhatIsTraced: it, and no client of an Envoy that does not trace.
-func TestEnvoyDecidesWhatIsTraced(t *testing.T) {
+// TestTracing_EnvoyDecidesTheSampling: it, and no client of an Envoy that does not trace.
+func TestTracing_EnvoyDecidesTheSampling(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		c := parts.StartCollector(t)
 		traces := `telemetry: {otlp_endpoint: "http://` + c.OTLP + `"}`
@@ -178,17 +178,17 @@ func TestEnvoyDecidesWhatIsTraced(t *testing.T) {
 		for _, s := range []*stack{never, seldom, always} {
 			s.Stop() // what waits is sent with its end
 		}
-		told := 0
+		received := 0
 		for _, s := range c.Spans() {
 			if s.Service != "extauthz" {
 				continue
 			}
-			if told++; s.Attributes["extauthz.path"] != "/traced" {
+			if received++; s.Attributes["extauthz.path"] != "/traced" {
 				t.Errorf("not asked for: %+v", s)
 			}
 		}
-		if told != 1 {
-			t.Errorf("%d spans, want 1", told)
+		if received != 1 {
+			t.Errorf("%d spans, want 1", received)
 		}
 	})
 }

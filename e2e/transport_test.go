@@ -27,9 +27,9 @@ func mutual(t *testing.T, version string, a *parts.Authority, server, shows part
 	return s
 }
 
-// TestEnvoyAndTheServiceProveThemselvesToEachOther, while the service's
+// TestTLS_EnvoyAndServiceVerifyEachOther, while the service's
 // certificate is exchanged under requests.
-func TestEnvoyAndTheServiceProveThemselvesToEachOther(t *testing.T) {
+func TestTLS_EnvoyAndServiceVerifyEachOther(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		a, dir := parts.NewAuthority(t), t.TempDir()
 		server, gateway := a.Issue(dir, "extauthz.example.com"), a.Issue(t.TempDir(), "gateway.example.com")
@@ -70,9 +70,9 @@ func TestEnvoyAndTheServiceProveThemselvesToEachOther(t *testing.T) {
 	})
 }
 
-// TestWhoDoesNotProveItselfIsNotAnswered: no certificate, another authority's,
+// TestTLS_RefusesClientsWithoutAValidCertificate: no certificate, another authority's,
 // another name, an old version of TLS, none at all.
-func TestWhoDoesNotProveItselfIsNotAnswered(t *testing.T) {
+func TestTLS_RefusesClientsWithoutAValidCertificate(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Envoy")
 	}
@@ -113,7 +113,7 @@ func TestWhoDoesNotProveItselfIsNotAnswered(t *testing.T) {
 	}
 }
 
-// handshakes tells whether a server takes a client, whose config is nil for plain
+// handshakes reports whether a server takes a client, whose config is nil for plain
 // text: in TLS 1.3 it says no only after the client is done.
 func handshakes(address string, c *tls.Config) bool {
 	conn, err := net.DialTimeout("tcp", address, 5*time.Second)
@@ -133,8 +133,8 @@ func handshakes(address string, c *tls.Config) bool {
 	return err == nil && first[3] == 4
 }
 
-// TestEnvoyAsksOverAUnixSocket, which outlives no process: a new one takes it over.
-func TestEnvoyAsksOverAUnixSocket(t *testing.T) {
+// TestTransport_UnixSocket, which outlives no process: a new one takes it over.
+func TestTransport_UnixSocket(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		socket := filepath.Join(t.TempDir(), "s")
 		s := newStack(t, version, "grpc: {listen: \"unix:"+socket+"\"}")
@@ -155,7 +155,7 @@ func TestEnvoyAsksOverAUnixSocket(t *testing.T) {
 	})
 }
 
-func TestBootstrapAsksForWhatTLSNeeds(t *testing.T) {
+func TestBootstrap_RequiresTheFlagsOfTLS(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs the service")
 	}
@@ -173,9 +173,9 @@ func TestBootstrapAsksForWhatTLSNeeds(t *testing.T) {
 	}
 }
 
-// TestEveryListenerAsksForTheCertificatesThatItIsToldTo: those over HTTP; that of
-// gRPC is asked above.
-func TestEveryListenerAsksForTheCertificatesThatItIsToldTo(t *testing.T) {
+// TestTLS_EveryListenerRequiresItsClientCertificates: those over HTTP; that of gRPC
+// is tested above.
+func TestTLS_EveryListenerRequiresItsClientCertificates(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs the service")
 	}

@@ -7,8 +7,8 @@ import "testing"
 // The race detector has pools forget at random, so what counts allocations runs
 // without it (make test).
 
-// TestADecisionAllocatesNothing: allowed or denied, bytes in and bytes out.
-func TestADecisionAllocatesNothing(t *testing.T) {
+// TestService_DecisionAllocatesNothing: allowed or denied, bytes in and bytes out.
+func TestService_DecisionAllocatesNothing(t *testing.T) {
 	a, texts := decider(t)
 	for name, c := range encoders {
 		s := deciding(t, c, a)

@@ -11,7 +11,7 @@ import (
 // header is a name and a value that the answer gives to it.
 type header struct{ name, value string }
 
-// answer is what is told of a decision, in no form yet: message makes a
+// answer is what is sent of a decision, in no form yet: message makes a
 // CheckResponse of it, appendWire that message's bytes, a dialect a response in
 // HTTP. Its memory is used again, so it is valid until the next reset, and as
 // long as the request whose texts it borrows.
@@ -29,8 +29,8 @@ type answer struct {
 	facts []header   // dynamic metadata
 	rate  authz.Rate // dynamic metadata too; zero: none
 
-	told [identityMetadata]string // what the upstream is told of a key, by field: facts say it again
-	text []byte                   // where values stand that are in nobody else's memory
+	sent [identityMetadata]string // what the upstream gets of a key, by field: facts repeat it
+	text []byte                   // scratch buffer of values that are in no other memory
 }
 
 func (a *answer) reset() {

@@ -26,7 +26,7 @@ const (
 	oneByteTag, numberSize, highestShort = 1, 8, 0x7f
 )
 
-// appendWire appends the bytes of message, which Envoy can't tell from those
+// appendWire appends the bytes of message, which Envoy can't distinguish from those
 // that protobuf makes. It allocates nothing beyond b. All tags have one byte.
 func (a *answer) appendWire(b []byte) []byte {
 	if a.code == 0 {

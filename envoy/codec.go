@@ -66,10 +66,8 @@ func checkWire(srv any, ctx context.Context, receive func(any) error, _ grpc.Una
 }
 
 func (s *Service) checkWire(ctx context.Context, c *check) (mem.Buffer, error) {
-	err := s.call(ctx, c, func(p *policy) bool {
-		return c.wire.read(&c.request, &p.headers, p.encoder.holds, c.data.ReadOnlyData())
-	})
-	if err != nil {
+	c.form = formBytes
+	if err := s.handleRPC(ctx, c); err != nil {
 		return nil, err
 	}
 	b := answerBuffers.Get(answerSize)
@@ -77,14 +75,14 @@ func (s *Service) checkWire(ctx context.Context, c *check) (mem.Buffer, error) {
 	return mem.NewBuffer(b, answerBuffers), nil
 }
 
-// answerSize is what most answers have room in; over what gRPC takes for too
+// answerSize is what most answers fit in; over what gRPC takes for too
 // small to be used again (1 KiB).
 const answerSize = 2 << 10
 
 var answerBuffers mem.BufferPool = &buffers{}
 
 // buffers are those of answers, used again. gRPC's own pool clears what it
-// hands out, which is no need here.
+// returns, which is not needed here.
 type buffers struct{ sync.Pool }
 
 func (p *buffers) Get(length int) *[]byte {

@@ -41,7 +41,7 @@ func marshalled(t testing.TB, m proto.Message) []byte {
 	return b
 }
 
-// askWire asks by bytes, which nobody may read any more when it returns.
+// askWire asks by bytes, which must not be read any more when it returns.
 func askWire(s *Service, data []byte) (*authv3.CheckResponse, error) {
 	c := takeCheck()
 	buffer := slices.Clone(data)
@@ -75,7 +75,7 @@ func ordered(res *authv3.CheckResponse) *authv3.CheckResponse {
 	return res
 }
 
-// unasked is a prefix that nobody can be asked about.
+// unasked is a prefix that the validator has no answer about.
 const unasked = "ak_live_00000000"
 
 // keyring knows one key of each kind by its prefix.
@@ -119,7 +119,7 @@ func decider(t testing.TB) (*authz.Authorizer, map[string]string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ring, texts := keyring{}, map[string]string{}
+	keys, texts := keyring{}, map[string]string{}
 	for name, edit := range map[string]func(*authz.Record){
 		"good":    func(*authz.Record) {},
 		"narrow":  func(r *authz.Record) { r.Scopes = nil },
@@ -139,7 +139,7 @@ func decider(t testing.TB) (*authz.Authorizer, map[string]string) {
 			Environment: "live", Active: true, Metadata: map[string]string{"tier": "gold"},
 			Scopes: authz.Scopes{{Resource: "orders", Actions: []string{"create", "read"}}, {Resource: "orders/eu", Actions: []string{"*"}}, {Resource: "users", Actions: []string{"read"}}}}
 		edit(rec)
-		ring[prefix], texts[name] = authz.Entry{Record: rec, Verifier: peppers.Verifier(key)}, key.Reveal()
+		keys[prefix], texts[name] = authz.Entry{Record: rec, Verifier: peppers.Verifier(key)}, key.Reveal()
 	}
 	zeros, _, err := format.Generate("live", bytes.NewReader(make([]byte, 1024)))
 	if err != nil {
@@ -156,10 +156,10 @@ func decider(t testing.TB) (*authz.Authorizer, map[string]string) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			ring[prefix] = authz.Entry{Record: &authz.Record{Active: true}, Verifier: peppers.Verifier(other)}
+			keys[prefix] = authz.Entry{Record: &authz.Record{Active: true}, Verifier: peppers.Verifier(other)}
 		}
 	}
-	a, err := authz.New(authz.Config{Format: format, Peppers: peppers, Validator: ring, Now: func() time.Time { return time.Unix(1e9, 0) },
+	a, err := authz.New(authz.Config{Format: format, Peppers: peppers, Validator: keys, Now: func() time.Time { return time.Unix(1e9, 0) },
 		Sources: []authz.CredentialSource{{Kind: authz.SourceHeader, Name: "x-api-key"}, {Kind: authz.SourceHeader, Name: "authorization", Scheme: "Bearer"},
 			{Kind: authz.SourceQuery, Name: "api_key"}, {Kind: authz.SourceCookie, Name: "key"}},
 		Routes: routes, DefaultRoute: authz.DefaultRouteMap, DefaultMap: mapping, UseContextExtensions: true,
@@ -224,7 +224,7 @@ func oddRequests(key string) map[string][]byte {
 		"many headers, some of them twice": httpOf(many...),
 		"the last scalar counts":           httpOf(text(4, "/secret"), text(2, "DELETE"), text(2, "GET"), text(4, "/orders/1"), field(3, text(1, "x-api-key"), text(2, key))),
 		"messages add up":                  slices.Concat(good, httpOf(text(2, "POST")), field(1, field(4, field(2, text(4, "/orders/2"))))),
-		"an entry's key stands twice":      httpOf(text(4, "/orders/1"), text(2, "GET"), field(3, text(1, "cookie"), text(2, "no"), text(1, "x-api-key"), text(2, key))),
+		"an entry's key occurs twice":      httpOf(text(4, "/orders/1"), text(2, "GET"), field(3, text(1, "cookie"), text(2, "no"), text(1, "x-api-key"), text(2, key))),
 		"the last entry counts":            httpOf(text(4, "/orders/1"), text(2, "GET"), field(3, text(1, "x-api-key"), text(2, "bad")), field(3, text(1, "x-api-key"), text(2, key))),
 		"an entry without a value":         httpOf(text(4, "/orders/1"), text(2, "GET"), field(3, text(1, "x-api-key"), text(2, key)), field(3, text(1, "x-api-key"))),
 		"an entry without a key":           httpOf(text(4, "/orders/1"), text(2, "GET"), field(3, text(2, key))),
@@ -247,7 +247,7 @@ func oddRequests(key string) map[string][]byte {
 		"two raw lines, one with a key":            httpOf(text(4, "/public/a"), text(2, "GET"), field(13, field(1, text(1, "x-debug"), text(3, "none")), field(1, text(1, "x-debug"), text(3, key)))),
 		"a plain line of no name after a raw line": httpOf(text(4, "/public/a"), text(2, "GET"), field(13, field(1, text(1, "x-debug"), text(3, key))), field(3, text(2, "a,b"))),
 		"an identity header with a key":            httpOf(text(4, "/orders/1"), text(2, "GET"), field(3, text(1, "x-api-key"), text(2, key)), field(3, text(1, "x-auth-user-id"), text(2, key)), field(3, text(1, "x-auth-a"), text(2, key))),
-		"a name that can't be told, and a key":     httpOf(text(4, "/public/a"), text(2, "GET"), field(3, text(1, "a b"), text(2, key))),
+		"a name that can't be removed, and a key":  httpOf(text(4, "/public/a"), text(2, "GET"), field(3, text(1, "a b"), text(2, key))),
 		"a tag longer than need be":                slices.Concat([]byte{0x8a, 0x80, 0x00, byte(len(good) - 2)}, good[2:]),
 	}
 }
@@ -297,7 +297,7 @@ func sameRequest(t *testing.T, p *policy, req *authv3.CheckRequest, data []byte)
 	}
 }
 
-// ambiguous tells whether a map has names that differ by case alone, which have
+// ambiguous reports whether a map has names that differ by case alone, which have
 // no order between them.
 func ambiguous(req *authv3.CheckRequest) bool {
 	seen := map[string]bool{}
@@ -337,7 +337,7 @@ func requests(t testing.TB, texts map[string]string) map[string][]byte {
 			"referer", "https://a/?"+texts["good"], "cookie", "a=1; b="+texts["good"]+"; c=3", "x-debug", texts["unknown"]),
 		"a key in the path": gatewayRequest("/orders/"+texts["good"], "x-api-key", texts["good"]),
 		"identity headers":  gatewayRequest("/orders", "x-api-key", texts["good"], "x-auth-admin", "1", "x-auth-key-id", "2"),
-		"odd names":         gatewayRequest("/orders", "x-api-key", texts["good"], "X.Auth!User", "1", "x_http.method|override", "DELETE", "script_name", "/x", "x-forwarded-for", "1.2.3.4"),
+		"other spellings":   gatewayRequest("/orders", "x-api-key", texts["good"], "X.Auth!User", "1", "x_http.method|override", "DELETE", "script_name", "/x", "x-forwarded-for", "1.2.3.4"),
 		"unremovable":       gatewayRequest("/public/x", "x\u00a0auth\u00a0user", "1", "content-type", "application/grpc"),
 		"unremovable too":   gatewayRequest("/orders", "x-api-key", texts["good"], "\u017fcript name", "1"),
 	} {
@@ -364,7 +364,7 @@ var encoders = map[string]EncoderConfig{
 	"forwarding": {ForwardCredential: true, OnError: OnErrorDeny, ProblemTypeBase: "https://errors.example.com/"},
 }
 
-func TestBytesAreDecidedAboutAsMessages(t *testing.T) {
+func TestService_BytesAreDecidedAsMessages(t *testing.T) {
 	a, texts := decider(t)
 	for name, c := range encoders {
 		s := deciding(t, c, a)
@@ -374,9 +374,9 @@ func TestBytesAreDecidedAboutAsMessages(t *testing.T) {
 	}
 }
 
-// TestManyHeadersAreNoWayToHang: as many as a message has room for take as long
+// TestService_ManyHeadersTakeLinearTime: as many as a message can hold take as long
 // as they are many. Were it the square of that, this test would not end.
-func TestManyHeadersAreNoWayToHang(t *testing.T) {
+func TestService_ManyHeadersTakeLinearTime(t *testing.T) {
 	a, texts := decider(t)
 	s := deciding(t, EncoderConfig{}, a)
 	req := gatewayRequest("/orders", "x-api-key", texts["good"])
@@ -395,7 +395,7 @@ func TestManyHeadersAreNoWayToHang(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoRequestIsDenied(t *testing.T) {
+func TestService_MalformedMessageIsDenied(t *testing.T) {
 	a, texts := decider(t)
 	s := deciding(t, EncoderConfig{}, a)
 	whole := oddRequests(texts["good"])["messages add up"]
@@ -432,12 +432,12 @@ func FuzzBytesAreDecidedAboutAsMessages(f *testing.F) {
 	})
 }
 
-// TestAnAnswerStaysAsItWasTold: memory of one check is used again for others,
+// TestService_AnswerStaysAfterTheCheckIsReused: memory of one check is used again for others,
 // while gRPC has its answer still to send.
-func TestAnAnswerStaysAsItWasTold(t *testing.T) {
+func TestService_AnswerStaysAfterTheCheckIsReused(t *testing.T) {
 	a, texts := decider(t)
 	s := deciding(t, encoders["all"], a)
-	var told []*authv3.CheckResponse
+	var answers []*authv3.CheckResponse
 	var bytes [][]byte
 	marshal := proto.MarshalOptions{Deterministic: true}
 	for range 2 {
@@ -450,20 +450,20 @@ func TestAnAnswerStaysAsItWasTold(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			told, bytes = append(told, res), append(bytes, b)
+			answers, bytes = append(answers, res), append(bytes, b)
 		}
 	}
-	for i := range told {
-		if b, err := marshal.Marshal(told[i]); err != nil || !slices.Equal(b, bytes[i]) {
-			t.Errorf("told %q, now %q, %v", bytes[i], b, err)
+	for i := range answers {
+		if b, err := marshal.Marshal(answers[i]); err != nil || !slices.Equal(b, bytes[i]) {
+			t.Errorf("answered %q, now %q, %v", bytes[i], b, err)
 		}
 	}
 }
 
-func TestAnAnswerOverHTTPStaysAsItWasTold(t *testing.T) {
+func TestHTTP_AnswerStaysAfterTheCheckIsReused(t *testing.T) {
 	a, texts := decider(t)
 	handler := NewHTTPServer(HTTPConfig{}, deciding(t, encoders["all"], a)).Handler
-	var told []http.Header
+	var answers []http.Header
 	var copies []string
 	for range 2 {
 		for _, name := range slices.Sorted(maps.Keys(texts)) {
@@ -472,17 +472,17 @@ func TestAnAnswerOverHTTPStaysAsItWasTold(t *testing.T) {
 			r.Header.Set("x-api-key", texts[name])
 			r.Header.Set("x-forwarded-for", "203.0.113.7")
 			handler.ServeHTTP(w, r)
-			told, copies = append(told, w.Header()), append(copies, fmt.Sprint(w.Header()))
+			answers, copies = append(answers, w.Header()), append(copies, fmt.Sprint(w.Header()))
 		}
 	}
-	for i := range told {
-		if now := fmt.Sprint(told[i]); now != copies[i] {
-			t.Errorf("told %s, now %s", copies[i], now)
+	for i := range answers {
+		if now := fmt.Sprint(answers[i]); now != copies[i] {
+			t.Errorf("answered %s, now %s", copies[i], now)
 		}
 	}
 }
 
-func TestNothingOfARequestIsReadAfterItsEnd(t *testing.T) {
+func TestService_ReadsNothingOfARequestAfterItsEnd(t *testing.T) {
 	var log bytes.Buffer
 	a, texts := decider(t)
 	s, err := New(Config{Checker: a, Encoder: EncoderConfig{RequestID: true, SampleAllowed: 1}, Registerer: prometheus.NewRegistry(),

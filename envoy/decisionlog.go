@@ -20,7 +20,7 @@ const maxLoggedPath = 256 // bytes
 
 // decisionLog writes one line for a denial, and for the configured share of what
 // is allowed. A line holds no query, header, key or digest; a key is named by
-// its prefix, and only where its secret was proved.
+// its prefix, and only where its secret was verified.
 type decisionLog struct {
 	log *slog.Logger
 
@@ -30,7 +30,8 @@ type decisionLog struct {
 // exposedKey is what is logged of a request that was refused for Decision.Exposed.
 const exposedKey = "a whole key would have gone on to the upstream from where the gateway can't remove it: have the client send it where credentials names one, have the proxy strip this place before it asks, or set identity.forward_credential"
 
-func (l *decisionLog) decided(ctx context.Context, sample float64, d *authz.Decision, r *authz.Request) {
+// logDecision writes a decision, unless it is not sampled or rationed.
+func (l *decisionLog) logDecision(ctx context.Context, sample float64, d *authz.Decision, r *authz.Request) {
 	suppressed := 0
 	shadowed := d.Shadow != authz.ReasonUnspecified
 	if d.Allowed && !shadowed {
@@ -46,7 +47,7 @@ func (l *decisionLog) decided(ctx context.Context, sample float64, d *authz.Deci
 	reason, message := d.Reason, "denied"
 	switch {
 	case shadowed:
-		reason, message = d.Shadow, "would be denied"
+		reason, message = d.Shadow, "allowed in shadow mode"
 	case d.Allowed:
 		message = "allowed"
 	}
@@ -70,8 +71,8 @@ func (l *decisionLog) decided(ctx context.Context, sample float64, d *authz.Deci
 	l.log.LogAttrs(ctx, slog.LevelInfo, message, attrs...)
 }
 
-// undecided writes why nobody could decide; it is rationed as denials are.
-func (l *decisionLog) undecided(ctx context.Context, err error, r *authz.Request) {
+// logUndecided writes why no decision could be made; it is rationed as denials are.
+func (l *decisionLog) logUndecided(ctx context.Context, err error, r *authz.Request) {
 	suppressed, ok := l.failures.admit(time.Now().Unix())
 	if !ok {
 		return
@@ -84,10 +85,10 @@ func (l *decisionLog) undecided(ctx context.Context, err error, r *authz.Request
 	l.log.LogAttrs(ctx, slog.LevelWarn, "undecided", attrs...)
 }
 
-// misforwarded writes what is wrong with how a proxy asks; it is rationed too.
-func (l *decisionLog) misforwarded(ctx context.Context, why, peer string) {
+// logMisforwarded writes what is wrong with how a proxy asks; it is rationed too.
+func (l *decisionLog) logMisforwarded(ctx context.Context, why, peer string) {
 	if _, ok := l.failures.admit(time.Now().Unix()); ok {
-		l.log.LogAttrs(ctx, slog.LevelWarn, "not forwarded as it has to be", slog.String("why", clip(why)), slog.String("peer", peer))
+		l.log.LogAttrs(ctx, slog.LevelWarn, "forwarding refused", slog.String("why", clip(why)), slog.String("peer", peer))
 	}
 }
 
@@ -99,7 +100,7 @@ type quota struct {
 	suppressed int
 }
 
-// admit tells whether one more line may be written in this second, and how many
+// admit reports whether one more line may be written in this second, and how many
 // were not written before it.
 func (q *quota) admit(second int64) (suppressed int, ok bool) {
 	q.mu.Lock()
@@ -120,7 +121,7 @@ func (q *quota) admit(second int64) (suppressed int, ok bool) {
 var secretLike = regexp.MustCompile(`[0-9A-Za-z]{32,}`)
 
 // clip makes what a client sent fit to be logged: short, and without anything
-// that may be a key that stands in the wrong place.
+// that may be a key in the wrong place.
 func clip(s string) string {
 	s = secretLike.ReplaceAllString(s, "[redacted]")
 	if len(s) > maxLoggedPath {

@@ -11,9 +11,9 @@ import (
 	"extauthz/authz"
 )
 
-// TestWhatPlatformsReallySendIsRead: requests as Envoy Gateway and Istio's
+// TestDecode_ReadsWhatPlatformsSend: requests as Envoy Gateway and Istio's
 // control plane had an Envoy send them.
-func TestWhatPlatformsReallySendIsRead(t *testing.T) {
+func TestDecode_ReadsWhatPlatformsSend(t *testing.T) {
 	for file, route := range map[string]authz.GatewayRoute{
 		"testdata/envoy-gateway-1.9.1.json": {Kind: "HTTPRoute", Namespace: "default", Name: "shop"},
 		"testdata/istiod-2026-08.json":      {},

@@ -65,7 +65,7 @@ func (e *encoder) refusalFor(reason authz.Reason, detail string) *refusal {
 	return e.refusalOf(p, headers)
 }
 
-// unavailable is the 503 for requests about which nobody could decide.
+// unavailable is the 503 for requests about which no decision could be made.
 func (e *encoder) unavailable() *refusal {
 	return e.refusalOf(problem{Title: "Service unavailable", Status: 503, Code: "unavailable",
 		Detail: "The request could not be authorized just now. Try again."},
@@ -90,8 +90,8 @@ func (e *encoder) refusalOf(p problem, headers map[string]string) *refusal {
 	return out
 }
 
-// denied puts together the answer that the client sees.
-func (e *encoder) denied(a *answer, d *authz.Decision, r *authz.Request) {
+// encodeDenied puts together the answer that the client sees.
+func (e *encoder) encodeDenied(a *answer, d *authz.Decision, r *authz.Request) {
 	reason := d.Reason
 	if int(reason) >= len(e.refusals) {
 		reason = authz.ReasonUnspecified
@@ -153,10 +153,10 @@ func (a *answer) withInstance(document, instance string) string {
 	return a.since(start)
 }
 
-// undecided puts together the answer for what nobody could decide.
-func (e *encoder) undecided(a *answer, r *authz.Request) {
+// encodeUndecided puts together the answer where no decision could be made.
+func (e *encoder) encodeUndecided(a *answer, r *authz.Request) {
 	a.reset()
-	e.refuse(a, e.nobody, r)
+	e.refuse(a, e.noDecision, r)
 	a.code, a.error = codes.Unavailable, e.config.OnError == OnErrorResponse
 }
 

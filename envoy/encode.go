@@ -8,7 +8,7 @@ import (
 	"extauthz/authz"
 )
 
-// EncoderConfig says how decisions are told.
+// EncoderConfig says how decisions are answered.
 type EncoderConfig struct {
 	HeaderPrefix      string                   // of identity headers, lower case; "" is "x-auth-"
 	MetadataHeaders   []string                 // names of a key's metadata that the upstream sees
@@ -25,7 +25,7 @@ type EncoderConfig struct {
 	RateMetadata      bool                     // a key's rate goes out as dynamic metadata, for Envoy's rate limits
 }
 
-// OnError says what Envoy gets where nobody could decide.
+// OnError says what Envoy gets where no decision could be made.
 type OnError string
 
 // The modes.
@@ -36,14 +36,14 @@ const (
 )
 
 type encoder struct {
-	identity []identityHeader // the complete set, by name
-	names    []string         // their names
-	own      ownNames         // what clients may not send on
-	refusals []*refusal       // by reason
-	paths    []*refusal       // by the fault of a path
-	nobody   *refusal         // where nobody could decide
-	config   EncoderConfig
-	holds    func(text string) bool // whether a parameter or cookie holds a key
+	identity   []identityHeader // the complete set, by name
+	names      []string         // their names
+	own        ownNames         // what clients may not send on
+	refusals   []*refusal       // by reason
+	paths      []*refusal       // by the fault of a path
+	noDecision *refusal         // where no decision could be made
+	config     EncoderConfig
+	holds      func(text string) bool // whether a parameter or cookie holds a key
 }
 
 func newEncoder(c EncoderConfig) (*encoder, error) {
@@ -57,7 +57,7 @@ func newEncoder(c EncoderConfig) (*encoder, error) {
 		c.ProblemTypeBase = blankType
 	}
 	var problems []error
-	if !validName(c.HeaderPrefix) || strings.Contains(c.HeaderPrefix, "_") || !strings.HasSuffix(c.HeaderPrefix, "-") {
+	if !ValidHeaderName(c.HeaderPrefix) || strings.Contains(c.HeaderPrefix, "_") || !strings.HasSuffix(c.HeaderPrefix, "-") {
 		problems = append(problems, fmt.Errorf("identity header prefix %q: write a lower-case name that ends in \"-\", such as x-auth-", c.HeaderPrefix))
 	}
 	if PrefixTooLong(c.HeaderPrefix) {
@@ -67,7 +67,7 @@ func newEncoder(c EncoderConfig) (*encoder, error) {
 		problems = append(problems, fmt.Errorf("realm %q: %w", c.Realm, err))
 	}
 	for _, n := range c.MetadataHeaders {
-		if !validName(n) {
+		if !ValidHeaderName(n) {
 			problems = append(problems, fmt.Errorf("metadata header %q: write a lower-case header name", n))
 		}
 	}
@@ -99,22 +99,22 @@ func newEncoder(c EncoderConfig) (*encoder, error) {
 	for _, fault := range authz.PathFaults() {
 		e.paths = append(e.paths, e.refusalFor(authz.ReasonPath, fault.Detail()))
 	}
-	e.nobody = e.unavailable()
+	e.noDecision = e.unavailable()
 	return e, nil
 }
 
-// encode puts into a what is told of a decision about r.
+// encode puts into a what is sent of a decision about r.
 func (e *encoder) encode(a *answer, d *authz.Decision, r *authz.Request) {
 	a.reset()
 	if !d.Allowed {
-		e.denied(a, d, r)
+		e.encodeDenied(a, d, r)
 	} else {
-		e.allowed(a, d, r)
+		e.encodeAllowed(a, d, r)
 	}
 	e.facts(a, d)
 }
 
-func (e *encoder) allowed(a *answer, d *authz.Decision, r *authz.Request) {
+func (e *encoder) encodeAllowed(a *answer, d *authz.Decision, r *authz.Request) {
 	e.identify(a, d)
 	e.removeOthers(a, r)
 	target := r.Path
@@ -136,16 +136,16 @@ func (e *encoder) allowed(a *answer, d *authz.Decision, r *authz.Request) {
 }
 
 // hideCredentials removes what carried a key, and returns the target without
-// keys. A name never stands in both lists: Envoy removes last.
+// keys. A name is never in both lists: Envoy removes last.
 func (e *encoder) hideCredentials(a *answer, d *authz.Decision, r *authz.Request, target string) string {
 	var gone places
 	cookie, cookies := r.Headers, false
 	for i := range d.Credentials {
 		switch source := &d.Credentials[i].Source; source.Kind {
 		case authz.SourceHeader:
-			if name := source.Name; validName(name) && !named(a.headers, name) && gone.find(a.remove, name) < 0 {
+			if name := source.Name; ValidHeaderName(name) && !named(a.headers, name) && gone.find(a.remove, name) < 0 {
 				a.remove = append(a.remove, name)
-				gone.appended(a.remove)
+				gone.add(a.remove)
 			}
 		case authz.SourceQuery:
 			target = e.withoutParameter(target, source.Name)
@@ -179,7 +179,7 @@ func encodedTarget(target string) string {
 	return b.String()
 }
 
-// plainValue tells whether a value that came from the client can go back into a
+// plainValue reports whether a value that came from the client can go back into a
 // response as it is.
 func plainValue(s string) bool {
 	for i := range len(s) {
@@ -212,12 +212,12 @@ func (e *encoder) facts(a *answer, d *authz.Decision) {
 		return
 	}
 	if d.Allowed {
-		a.fact("key_id", a.told[identityKeyID])
-		a.fact("key_prefix", a.told[identityPrefix])
-		a.fact("user_id", a.told[identityUserID])
-		a.fact("scopes", a.told[identityScopes])
+		a.fact("key_id", a.sent[identityKeyID])
+		a.fact("key_prefix", a.sent[identityPrefix])
+		a.fact("user_id", a.sent[identityUserID])
+		a.fact("scopes", a.sent[identityScopes])
 		if r.Project != "" {
-			a.fact("project", a.told[identityProject])
+			a.fact("project", a.sent[identityProject])
 		}
 	} else {
 		a.fact("key_id", a.headerText(r.ID))

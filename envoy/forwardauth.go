@@ -51,7 +51,7 @@ type forwarded struct {
 	host        string // "": the request's own
 }
 
-// read wants each header exactly once: what stands twice was sent by two.
+// read wants each header exactly once: what occurs twice was sent by two.
 func (f forwarded) read(asked *authz.Request, r *http.Request) error {
 	asked.Host, asked.PathFixed = r.Host, true
 	asked.HeadersFixed, asked.Stripped = true, strippedByProxies
@@ -69,7 +69,7 @@ func (f forwarded) read(asked *authz.Request, r *http.Request) error {
 		}
 		lines := r.Header[h.name]
 		if len(lines) != 1 || lines[0] == "" {
-			return fmt.Errorf("%s has to stand there once, and stands there %d times: have the proxy set it", h.name, len(lines))
+			return fmt.Errorf("%s occurs %d times, and has to occur once: have the proxy set it", h.name, len(lines))
 		}
 		*h.to = lines[0]
 	}

@@ -13,7 +13,7 @@ import (
 // its status; so we write that form ourselves, over gRPC. Over HTTP it is a denial
 // by its status, and 200 would allow.
 
-// grpcForm is how a denied call is told of.
+// grpcForm is how a denied call is answered.
 type grpcForm uint8
 
 const (
@@ -33,7 +33,7 @@ const (
 	webTypeHeader = "x-extauthz-content-type"
 )
 
-// trailersOnly tells whether the whole denial is in the headers.
+// trailersOnly reports whether the whole denial is in the headers.
 func (f grpcForm) trailersOnly() bool { return f == grpcCall || f == grpcWeb }
 
 func isGRPC(contentType string) bool { return hasPrefixFold(contentType, grpcType) }
@@ -58,7 +58,7 @@ func webType(contentType string) string {
 	kind, _, _ := strings.Cut(contentType, ";")
 	kind = lowerName(strings.TrimSpace(kind))
 	suffix := strings.TrimPrefix(strings.TrimPrefix(kind, grpcWebType), "-text")
-	if suffix == "" || len(suffix) <= maxCodecName && suffix[0] == '+' && validName(suffix[1:]) {
+	if suffix == "" || len(suffix) <= maxCodecName && suffix[0] == '+' && ValidHeaderName(suffix[1:]) {
 		return kind
 	}
 	return grpcWebType

@@ -9,9 +9,9 @@ import (
 	"extauthz/authz"
 )
 
-// TestDenied_GRPCIsToldInHeaders over gRPC with 200 and no body, over HTTP with a
+// TestDenied_GRPCStatusIsInHeaders over gRPC with 200 and no body, over HTTP with a
 // status that no caller takes for "allowed".
-func TestDenied_GRPCIsToldInHeaders(t *testing.T) {
+func TestDenied_GRPCStatusIsInHeaders(t *testing.T) {
 	c := EncoderConfig{Overrides: map[string]Override{"scope_missing": {Status: 404, Detail: "Nicht da: 100 % \u00fcber"}}}
 	for reason, want := range map[authz.Reason][2]string{
 		authz.ReasonMissing:   {"16", authz.ReasonMissing.Detail()},

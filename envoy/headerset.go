@@ -3,17 +3,21 @@ package envoy
 import "slices"
 
 // headerSet is which of a request's headers are read: those that decisions rest
-// on, those that are told of, and those that no client may send on.
+// on, those that are sent on in answers and logs, and those that no client may send on.
 type headerSet struct {
 	lengths uint64 // bit n: a name of n bytes is among names; the last one: of that many or more
 	names   []string
 	own     *ownNames
 }
 
+// AnswerHeaders returns the lower-case names of the headers that answers and logs rest on:
+// the content type, by which gRPC clients are known, and the request's id.
+func AnswerHeaders() []string { return []string{"content-type", "x-request-id"} }
+
 const longName = 63
 
 func newHeaderSet(names []string, own *ownNames) headerSet {
-	s := headerSet{names: slices.Concat([]string{"content-type", "x-request-id"}, names), own: own}
+	s := headerSet{names: slices.Concat(AnswerHeaders(), names), own: own}
 	for _, name := range s.names {
 		s.lengths |= 1 << min(len(name), longName)
 	}

@@ -17,7 +17,7 @@ import (
 )
 
 // How long an HTTP connection may take. An idle one is kept longer than any
-// caller keeps it (Envoy: an hour): who ends it first ends a check with it.
+// caller keeps it (Envoy: an hour): the side that ends it first ends a check with it.
 const (
 	httpReadTimeout = 10 * time.Second
 	httpIdleTimeout = 65 * time.Minute
@@ -33,7 +33,7 @@ const (
 type HTTPConfig struct {
 	TLS *tls.Config // nil: plain text
 	// TrustedPeers are the networks of the proxies that are answered; none: this
-	// machine alone. Whoever can open a Unix socket is trusted.
+	// machine alone. Every process that can open a Unix socket is trusted.
 	TrustedPeers []netip.Prefix
 	// MaxHeaderBytes is of a request line with its headers; 0: net/http's.
 	MaxHeaderBytes int
@@ -55,11 +55,11 @@ func NewHTTPServer(c HTTPConfig, s *Service) *http.Server {
 
 // dialect is how a kind of caller asks, and what it understands of an answer.
 type dialect struct {
-	// read brings what is asked about, or says why that can't be told.
+	// read brings what is asked about, or returns why it can't.
 	read func(*authz.Request, *http.Request) error
 	// status is a denial's, in what the caller takes for a denial.
 	status func(int) int
-	// removes: the caller removes request headers that it is told of. Of others,
+	// removes: the caller removes request headers that an answer names. Of others,
 	// requests are refused that carry names that no client may send on, but for those
 	// that an answer overwrites and the caller's own.
 	removes bool
@@ -89,7 +89,7 @@ var envoyDialect = dialect{removes: true, traces: true,
 		return nil
 	}}
 
-// httpHandler finds the dialect and tells decisions in it.
+// httpHandler finds the dialect and answers in it.
 type httpHandler struct {
 	service *Service
 	trusted []netip.Prefix
@@ -105,23 +105,17 @@ func (h *httpHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.answer(r.Context(), caller, w, r)
 		return
 	}
-	ctx, span := h.service.spans.http(r)
-	h.service.spans.httpDone(span, h.answer(ctx, caller, w, r))
+	ctx, span := h.service.spans.startHTTP(r)
+	h.service.spans.endHTTP(span, h.answer(ctx, caller, w, r))
 }
 
-// answer decides, tells it, and returns the status.
+// answer decides, writes the answer, and returns the status.
 func (h *httpHandler) answer(ctx context.Context, caller *dialect, w http.ResponseWriter, r *http.Request) (status int) {
 	c := takeCheck()
 	defer c.release()
 	p := h.service.policy.Load()
-	decided := h.service.decide(ctx, p, c, func(p *policy) bool {
-		err := h.read(caller, p.encoder, &c.request, r)
-		if err != nil {
-			h.service.decision.misforwarded(ctx, err.Error(), r.RemoteAddr)
-			c.request.Reset()
-		}
-		return err == nil
-	})
+	c.form, c.call = formHTTP, httpCall{h, caller, r}
+	decided := h.service.decide(ctx, p, c)
 	switch {
 	case !decided && p.encoder.config.OnError != OnErrorDeny:
 		status = http.StatusServiceUnavailable
@@ -134,6 +128,25 @@ func (h *httpHandler) answer(ctx context.Context, caller *dialect, w http.Respon
 		caller.refuse(w, &c.answer, status)
 	}
 	return status
+}
+
+// httpCall is a request over HTTP that a check was forwarded by.
+type httpCall struct {
+	handler *httpHandler
+	caller  *dialect
+	request *http.Request
+}
+
+// read brings what is asked for into asked, and reports whether the caller forwarded it;
+// why it did not is in the log.
+func (c *httpCall) read(ctx context.Context, p *policy, asked *authz.Request) bool {
+	err := c.handler.read(c.caller, p.encoder, asked, c.request)
+	if err == nil {
+		return true
+	}
+	c.handler.service.decision.logMisforwarded(ctx, err.Error(), c.request.RemoteAddr)
+	asked.Reset()
+	return false
 }
 
 // dialectOf returns nil for what is no endpoint.
@@ -173,8 +186,8 @@ func (h *httpHandler) read(caller *dialect, e *encoder, asked *authz.Request, r 
 	return nil
 }
 
-// trusts tells whether the peer may ask. What it forwards decides, so nobody else
-// is believed to be a proxy.
+// trusts reports whether the peer may ask. What it forwards decides, so no other
+// peer is trusted to be a proxy.
 func (h *httpHandler) trusts(r *http.Request) bool {
 	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && local.Network() == "unix" {
 		return true
@@ -210,7 +223,7 @@ func (d *dialect) allow(w http.ResponseWriter, a *answer, e *encoder) {
 	}
 	for _, h := range slices.Concat(a.headers, a.client) {
 		switch {
-		case h.name == ":path": // nobody can be told another path
+		case h.name == ":path": // there is no way to send another path
 		case h.name == "cookie" && !d.removes:
 		default:
 			out.Set(h.name, strings.Clone(h.value)) // written when a's memory is another check's
@@ -229,5 +242,5 @@ func (d *dialect) refuse(w http.ResponseWriter, a *answer, status int) {
 		out.Set(h.name, strings.Clone(h.value))
 	}
 	w.WriteHeader(status)
-	_, _ = io.WriteString(w, a.body) // nobody is left to tell
+	_, _ = io.WriteString(w, a.body) // the caller has left
 }

@@ -49,7 +49,7 @@ func listenHTTP(t testing.TB, c HTTPConfig, s *Service) (address string) {
 	return l.Addr().String()
 }
 
-// askHTTP sends a request as it stands.
+// askHTTP sends a request unchanged.
 func askHTTP(t testing.TB, network, address, line string, headers ...string) httpAnswer {
 	t.Helper()
 	c, err := net.Dial(network, address)
@@ -91,7 +91,7 @@ func kept(r *authz.Request) *authz.Request {
 	return &own
 }
 
-func TestEachDialectReadsItsOwnHeadersAlone(t *testing.T) {
+func TestHTTP_EachDialectReadsItsOwnHeadersAlone(t *testing.T) {
 	var asked []*authz.Request
 	decide := func(r *authz.Request) (authz.Decision, error) {
 		asked = append(asked, kept(r))
@@ -99,7 +99,7 @@ func TestEachDialectReadsItsOwnHeadersAlone(t *testing.T) {
 	}
 	address := listenHTTP(t, HTTPConfig{}, service(t, EncoderConfig{KeepOverrides: OverrideHeaders()}, decide))
 	strict := listenHTTP(t, HTTPConfig{}, service(t, EncoderConfig{}, decide))
-	lies := map[string][]string{
+	forgeries := map[string][]string{
 		"/auth/nginx":                {"x-forwarded-method: POST", "x-forwarded-uri: /lie", "x-forwarded-host: lie", "x-rewrite-url: /lie", "x_original_uri: /lie"},
 		"/auth/nginx-gateway-fabric": {"x-original-method: POST", "x-original-uri: /lie", "x-forwarded-host: lie", "x-rewrite-url: /lie"},
 		"/auth/caddy":                {"x-original-method: POST", "x-original-uri: /lie", "x-original-host: lie", "x_forwarded_uri: /lie"},
@@ -107,7 +107,7 @@ func TestEachDialectReadsItsOwnHeadersAlone(t *testing.T) {
 	}
 	for endpoint, headers := range forwardedRequests {
 		asked = nil
-		if a := askHTTP(t, "tcp", address, "DELETE "+endpoint, append(slices.Clone(headers), lies[endpoint]...)...); a.status != 200 || len(asked) != 1 {
+		if a := askHTTP(t, "tcp", address, "DELETE "+endpoint, append(slices.Clone(headers), forgeries[endpoint]...)...); a.status != 200 || len(asked) != 1 {
 			t.Fatalf("%s: got %d", endpoint, a.status)
 		}
 		r := asked[0]
@@ -115,8 +115,8 @@ func TestEachDialectReadsItsOwnHeadersAlone(t *testing.T) {
 		if a := askHTTP(t, "tcp", strict, "GET "+endpoint, headers...); a.status != 200 || len(asked) != 1 {
 			t.Errorf("%s, with its own headers alone: got %d", endpoint, a.status)
 		}
-		// Upstreams heed them, and nobody can be told to remove them.
-		for _, lie := range lies[endpoint] {
+		// Upstreams heed them, and no caller can be made to remove them.
+		for _, lie := range forgeries[endpoint] {
 			if a := askHTTP(t, "tcp", strict, "GET "+endpoint, append(slices.Clone(headers), lie)...); a.status != 403 || len(asked) != 1 || !strings.Contains(a.body, `"forwarding_refused"`) {
 				t.Errorf("%s with %s: got %d %s", endpoint, lie, a.status, a.body)
 			}
@@ -149,7 +149,7 @@ func TestEachDialectReadsItsOwnHeadersAlone(t *testing.T) {
 	}
 }
 
-func TestTheRawTargetOfTheHTTPFlavourIsJudged(t *testing.T) {
+func TestHTTP_JudgesTheRawTarget(t *testing.T) {
 	var asked *authz.Request
 	s := service(t, EncoderConfig{}, func(r *authz.Request) (authz.Decision, error) {
 		asked = kept(r)
@@ -177,7 +177,7 @@ func TestTheRawTargetOfTheHTTPFlavourIsJudged(t *testing.T) {
 	}
 }
 
-func TestOnlyTrustedPeersAreAnswered(t *testing.T) {
+func TestHTTP_AnswersOnlyTrustedPeers(t *testing.T) {
 	s := service(t, EncoderConfig{}, allow(authz.Record{ID: "i"}))
 	for _, c := range []struct {
 		trusted, peer string
@@ -213,7 +213,7 @@ func TestOnlyTrustedPeersAreAnswered(t *testing.T) {
 	}
 }
 
-func TestAnAllowedRequestsIdentityIsToldInEachDialect(t *testing.T) {
+func TestHTTP_AllowedAnswerCarriesIdentityInEachDialect(t *testing.T) {
 	s := service(t, EncoderConfig{MetadataHeaders: []string{"tier"}, DebugHeaders: true}, func(r *authz.Request) (authz.Decision, error) {
 		d, err := allow(authz.Record{ID: "i", UserID: "u\r\nx: y"}, authz.CredentialSource{Kind: authz.SourceHeader, Name: "x-api-key"},
 			authz.CredentialSource{Kind: authz.SourceCookie, Name: "key"}, authz.CredentialSource{Kind: authz.SourceQuery, Name: "a"})(r)
@@ -244,7 +244,7 @@ func TestAnAllowedRequestsIdentityIsToldInEachDialect(t *testing.T) {
 				t.Errorf("%s: %s is %q", endpoint, name, lines)
 			}
 		}
-		// What no answer overwrites and nobody can be told to remove is refused.
+		// What no answer overwrites and no caller can be made to remove is refused.
 		for _, name := range []string{"x-auth-admin", "x_auth_user_id", "X-Auth_User-Id", "x-auth-meta-team", "X.Auth.User.Id", "x!auth~user|id", "X-Http_Method.Override", "script_name"} {
 			if a := askHTTP(t, "tcp", address, "GET "+endpoint, append(slices.Clone(headers), name+": root")...); a.status != 403 || !strings.Contains(a.body, `"forwarding_refused"`) {
 				t.Errorf("%s with %s: got %d", endpoint, name, a.status)
@@ -253,7 +253,7 @@ func TestAnAllowedRequestsIdentityIsToldInEachDialect(t *testing.T) {
 	}
 }
 
-func TestDenialsAreToldInWhatEachCallerTakesForOne(t *testing.T) {
+func TestHTTP_DenialsHaveTheCallersStatus(t *testing.T) {
 	overrides := map[string]Override{"key_revoked": {Status: 503}, "scope_missing": {Status: 404}}
 	for _, reason := range authz.Reasons() {
 		if reason == authz.ReasonGranted || reason == authz.ReasonAnonymous {
@@ -294,7 +294,7 @@ func TestDenialsAreToldInWhatEachCallerTakesForOne(t *testing.T) {
 	}
 }
 
-func TestWhatNobodyCouldDecideIsAnErrorOverHTTPToo(t *testing.T) {
+func TestHTTP_UndecidedIsAnError(t *testing.T) {
 	down := errors.New("store down")
 	for name, a := range map[string]saying{
 		"error": func(*authz.Request) (authz.Decision, error) { return authz.Decision{}, down },
@@ -314,9 +314,9 @@ func TestWhatNobodyCouldDecideIsAnErrorOverHTTPToo(t *testing.T) {
 	}
 }
 
-// TestPolicyAndCountsAreOneWithGRPC: a check is exchanged and counted whichever
+// TestHTTP_SharesPolicyAndCountsWithGRPC: a check is exchanged and counted whichever
 // way it came.
-func TestPolicyAndCountsAreOneWithGRPC(t *testing.T) {
+func TestHTTP_SharesPolicyAndCountsWithGRPC(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	s, err := New(Config{Checker: allow(authz.Record{ID: "i"}), Logger: slog.New(slog.DiscardHandler), Registerer: registry})
 	if err != nil {

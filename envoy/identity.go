@@ -7,7 +7,7 @@ import (
 	"extauthz/authz"
 )
 
-// identityHeader is one of the headers that tell the upstream of the key.
+// identityHeader is one of the headers by which the upstream learns of the key.
 type identityHeader struct {
 	name  string
 	field identityField
@@ -27,7 +27,7 @@ const (
 	identityMetadata
 )
 
-// identityNames are what stands behind the prefix; metadata headers come beside.
+// identityNames are what follows the prefix; metadata headers come beside.
 var identityNames = map[string]identityField{"key-id": identityKeyID, "key-prefix": identityPrefix, "user-id": identityUserID,
 	"key-name": identityName, "scopes": identityScopes, "environment": identityEnvironment, "project": identityProject}
 
@@ -49,8 +49,17 @@ func identityHeaders(prefix string, metadata []string) []identityHeader {
 	return slices.CompactFunc(all, func(a, b identityHeader) bool { return a.name == b.name })
 }
 
-// identify sets what the upstream is told of the key, all of it safe values
-// whatever stands in the record, and removes the rest of the set, seen or not:
+// IdentityHeaders returns the names of all identity headers, sorted: prefix is what they
+// begin with, metadata the entries of a key's metadata that have one.
+func IdentityHeaders(prefix string, metadata []string) (names []string) {
+	for _, h := range identityHeaders(prefix, metadata) {
+		names = append(names, h.name)
+	}
+	return names
+}
+
+// identify sets what the upstream gets of the key, all of it safe values
+// whatever is in the record, and removes the rest of the set, seen or not:
 // the gateway may hide headers from us. On anonymous routes all of it is removed.
 func (e *encoder) identify(a *answer, d *authz.Decision) {
 	for i := range e.identity {
@@ -58,7 +67,7 @@ func (e *encoder) identify(a *answer, d *authz.Decision) {
 		value := ""
 		if d.Record != nil {
 			if value = a.identity(h, d); h.field < identityMetadata {
-				a.told[h.field] = value
+				a.sent[h.field] = value
 			}
 		}
 		if value == "" || len(value) > maxIdentityValue { // an empty header would be none to some upstreams
@@ -98,27 +107,27 @@ func (e *encoder) removeOthers(a *answer, r *authz.Request) {
 	var gone places
 	for i := range r.Headers {
 		name := r.Headers[i].Name
-		if e.own.claim(name) && validName(name) && !named(a.headers, name) && gone.find(a.remove, name) < 0 {
+		if e.own.claim(name) && ValidHeaderName(name) && !named(a.headers, name) && gone.find(a.remove, name) < 0 {
 			a.remove = append(a.remove, name)
-			gone.appended(a.remove)
+			gone.add(a.remove)
 		}
 	}
 }
 
-// unremovable tells whether a request carries a header that no client may send on,
-// by its name or since a key is in it, and that Envoy can't be told to remove, since
+// unremovable reports whether a request carries a header that no client may send on,
+// by its name or since a key is in it, and that Envoy can't be made to remove, since
 // its name is no token.
 func (e *encoder) unremovable(r *authz.Request) bool {
 	for i := range r.Headers {
 		h := &r.Headers[i]
-		if name := h.Name; !validName(name) && name != "" && name[0] != ':' && (e.own.claim(name) || !e.config.ForwardCredential && e.holds(h.Value)) {
+		if name := h.Name; !ValidHeaderName(name) && name != "" && name[0] != ':' && (e.own.claim(name) || !e.config.ForwardCredential && e.holds(h.Value)) {
 			return true
 		}
 	}
 	return false
 }
 
-// plainText tells whether s is printable ASCII without "%".
+// plainText reports whether s is printable ASCII without "%".
 func plainText(s string) bool {
 	for i := range len(s) {
 		if s[i] < ' ' || s[i] >= 0x7f || s[i] == '%' {
@@ -128,7 +137,7 @@ func plainText(s string) bool {
 	return true
 }
 
-// blankEdge tells whether s begins or ends with a space, which a reader of the
+// blankEdge reports whether s begins or ends with a space, which a reader of the
 // header takes off: another value then arrives.
 func blankEdge(s string) bool {
 	return s != "" && (s[0] == ' ' || s[len(s)-1] == ' ')
@@ -146,8 +155,8 @@ func appendHeaderText(b []byte, s string) []byte {
 	return b
 }
 
-// validName tells whether a name is a lower-case HTTP token.
-func validName(name string) bool {
+// ValidHeaderName reports whether a name is a lower-case HTTP token.
+func ValidHeaderName(name string) bool {
 	for i := range len(name) {
 		if !lowerToken[name[i]] {
 			return false

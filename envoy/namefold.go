@@ -50,7 +50,7 @@ func FoldName(name string) string {
 	return b.String()
 }
 
-// FoldsUnder tells whether what a name folds to begins with a prefix that is folded
+// FoldsUnder reports whether what a name folds to begins with a prefix that is folded
 // already. It does not allocate for names in ASCII.
 func FoldsUnder(name, prefix string) bool {
 	if len(name) < len(prefix) { // no character folds to more bytes than it has
@@ -78,7 +78,7 @@ const (
 	separatorInstruction = 5 // at most, beside its own character
 )
 
-// PrefixTooLong tells whether the expression for names under a prefix is larger than
+// PrefixTooLong reports whether the expression for names under a prefix is larger than
 // Envoy takes.
 func PrefixTooLong(prefix string) bool {
 	longest := grpcGatewayPrefix + prefix

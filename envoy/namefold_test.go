@@ -41,7 +41,7 @@ func checkFold(t *testing.T, name, prefix string) {
 	if got := FoldsUnder(name, under); got != strings.HasPrefix(want, under) {
 		t.Errorf("%q is under %q: %v", name, under, got)
 	}
-	expressions, err := removedExpressions(prefix, nil)
+	expressions, err := RemovedExpressions(prefix, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +98,7 @@ func TestOwnNames_ClaimEverySpelling(t *testing.T) {
 	for range 2000 {
 		name := "x-auth-" + []string{"", "user-id", "scopes", "anything-else"}[r.IntN(4)]
 		if spelled := respelled(r, name); !own.claim(spelled) {
-			t.Errorf("%q is not ours", spelled)
+			t.Errorf("%q is not claimed", spelled)
 		}
 		override := OverrideHeaders()[r.IntN(len(OverrideHeaders()))]
 		spelled := respelled(r, override)

@@ -49,7 +49,7 @@ func (o Override) validate(code string) (problems []error) {
 // CheckOverrideHeader returns why a denial can't have a header; nil: it can.
 func CheckOverrideHeader(name, value string) error {
 	switch {
-	case !validName(name):
+	case !ValidHeaderName(name):
 		return errors.New("write a lower-case header name")
 	case slices.Contains(reservedHeaders, name):
 		return errors.New("the gateway or the service sets it: remove it")

@@ -32,9 +32,21 @@ var overrideHeaders = [][]string{
 	{"x-sendfile-type", "x-accel-mapping", "x-envoy-auth-failure-mode-allowed"},
 }
 
-// pathOverrideHeaders are the groups of overrideHeaders that replace the path or a part
-// of it.
-func pathOverrideHeaders() [][]string { return overrideHeaders[1:4] }
+// OverrideHeaderGroups returns the names of OverrideHeaders in groups by what they
+// replace, in the order in which a gateway that takes only some of them gets them.
+func OverrideHeaderGroups() [][]string { return cloneGroups(overrideHeaders) }
+
+// PathOverrideHeaders returns those of OverrideHeaders that replace the path or a part of it.
+func PathOverrideHeaders() []string { return slices.Concat(overrideHeaders[1:4]...) }
+
+// cloneGroups copies the groups, so that no caller changes the list.
+func cloneGroups(groups [][]string) [][]string {
+	copies := make([][]string, len(groups))
+	for i, group := range groups {
+		copies[i] = slices.Clone(group)
+	}
+	return copies
+}
 
 // OverrideHeaders returns the names, folded and sorted, of the headers by which
 // upstreams let a client replace method, path or host after they were judged.
@@ -74,7 +86,7 @@ func newOwnNames(prefix string, kept []string) (ownNames, error) {
 	return n, nil
 }
 
-// claim tells whether a client may not send a header of this name on.
+// claim reports whether a client may not send a header of this name on.
 func (n *ownNames) claim(name string) bool {
 	if name == "" || name[0] < utf8.RuneSelf && !n.begins[name[0]] {
 		return false
@@ -82,7 +94,7 @@ func (n *ownNames) claim(name string) bool {
 	return n.identity(name) || n.override(name) != ""
 }
 
-// identity tells whether upstreams may take a header of this name for one of the
+// identity reports whether upstreams may take a header of this name for one of the
 // identity headers.
 func (n *ownNames) identity(name string) bool {
 	return FoldsUnder(name, n.prefix) || FoldsUnder(name, n.gateway)
@@ -120,10 +132,11 @@ func ascii(name string) bool {
 	return all < utf8.RuneSelf
 }
 
-// removedExpressions are regular expressions for the names, in lower case, that a
-// gateway has to take out of what clients send: what is under the identity prefix, and
-// the override headers but for those that are kept.
-func removedExpressions(prefix string, kept []string) ([]string, error) {
+// RemovedExpressions returns regular expressions for the names, in lower case, that a
+// gateway has to remove from what clients send: what is under the identity prefix, and
+// the override headers but for those that are kept. The first one is for the prefix. It
+// fails for a kept name that is no override header.
+func RemovedExpressions(prefix string, kept []string) ([]string, error) {
 	own, err := newOwnNames(prefix, kept)
 	if err != nil {
 		return nil, err

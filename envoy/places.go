@@ -6,7 +6,7 @@ import "slices"
 // ordinary requests have of those that are read.
 const fewNames = 32
 
-// places finds where a name stands in a list that grows, so that the time for any
+// places finds the position of a name in a list that grows, so that the time for any
 // number of names grows with that number alone. The zero places is ready, and
 // allocates nothing for a few names.
 type places struct{ many map[string]int }
@@ -22,8 +22,8 @@ func (p *places) find(names []string, name string) int {
 	return -1
 }
 
-// appended takes in that the last of names is new.
-func (p *places) appended(names []string) {
+// add takes in that the last of names is new.
+func (p *places) add(names []string) {
 	if p.many == nil {
 		if len(names) <= fewNames {
 			return

@@ -7,7 +7,7 @@ import (
 	"extauthz/authz"
 )
 
-// rateHeaders tells a client how it stands with its rate, in the fields of the
+// rateHeaders shows a client what is left of its rate, in the fields of the
 // IETF's draft (draft-ietf-httpapi-ratelimit-headers-10).
 func rateHeaders(l *authz.Limit, a *answer) {
 	if l.Rate.IsZero() {
@@ -17,7 +17,7 @@ func rateHeaders(l *authz.Limit, a *answer) {
 	a.orElse("ratelimit", fmt.Sprintf(`"key";r=%d;t=%d`, l.Remaining, seconds(l.Reset)))
 }
 
-// seconds rounds up: who comes back after them does not come too early.
+// seconds rounds up: a client that comes back after them does not come too early.
 func seconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
 
 // rateUnits are the names of Envoy's RateLimitUnit.

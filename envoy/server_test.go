@@ -71,7 +71,7 @@ func TestNewServer_LargeMetadataIsRefused(t *testing.T) {
 	}
 }
 
-func TestHealthFollowsSetServing(t *testing.T) {
+func TestServer_HealthFollowsSetServing(t *testing.T) {
 	s := NewServer(ServerConfig{}, service(t, EncoderConfig{}, allow(authz.Record{})))
 	c := healthv1.NewHealthClient(dial(t, s))
 	for _, serving := range []bool{false, true, false} {

@@ -24,7 +24,7 @@ type Checker interface {
 	Check(ctx context.Context, r *authz.Request) (authz.Decision, error)
 	// Headers are the lower-case names of those that decisions rest on.
 	Headers() []string
-	// HeaderHolds tells whether a header's value holds a whole key. A Request may
+	// HeaderHolds reports whether a header's value holds a whole key. A Request may
 	// not lack such a header, whatever its name.
 	HeaderHolds(value string) bool
 }
@@ -57,7 +57,7 @@ type Service struct {
 	decision decisionLog
 	spans    *spans                  // nil: none
 	decided  [256]prometheus.Counter // by reason, bound beforehand
-	shadowed [256]prometheus.Counter // by the reason that a trial softened
+	shadowed [256]prometheus.Counter // by the reason that shadow mode softened
 	failed   prometheus.Counter
 	duration prometheus.Histogram
 }
@@ -80,7 +80,7 @@ func New(c Config) (*Service, error) {
 		return nil, err
 	}
 	decisions := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "extauthz_decisions_total",
-		Help: "Checks answered, by decision (allow, deny, shadow: would be denied, error) and reason."}, []string{"decision", "reason"})
+		Help: "Checks answered, by decision (allow, deny, shadow: allowed in shadow mode, error) and reason."}, []string{"decision", "reason"})
 	s.duration = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "extauthz_check_duration_seconds",
 		Help: "Time spent on a check inside the service.",
 		// From what a cache hit takes to just over the deadline.
@@ -102,7 +102,7 @@ func New(c Config) (*Service, error) {
 	return s, nil
 }
 
-// SetPolicy exchanges what decides and how it is told. An error changes nothing.
+// SetPolicy exchanges what decides and how it is answered. An error changes nothing.
 func (s *Service) SetPolicy(checker Checker, c EncoderConfig) error {
 	if checker == nil {
 		return errors.New("envoy: a checker is needed")
@@ -116,13 +116,13 @@ func (s *Service) SetPolicy(checker Checker, c EncoderConfig) error {
 	return nil
 }
 
-// Check answers one request. Its error is UNAVAILABLE, and only where nobody
-// could decide; nothing that a client sends causes one.
+// Check answers one request. Its error is UNAVAILABLE, and only where no decision could be
+// made; nothing that a client sends causes one.
 func (s *Service) Check(ctx context.Context, req *authv3.CheckRequest) (*authv3.CheckResponse, error) {
 	c := takeCheck()
 	defer c.release()
-	err := s.call(ctx, c, func(p *policy) bool { decode(&c.request, req); return true })
-	if err != nil {
+	c.form, c.message = formMessage, req
+	if err := s.handleRPC(ctx, c); err != nil {
 		return nil, err
 	}
 	return c.answer.message(), nil
@@ -131,67 +131,73 @@ func (s *Service) Check(ctx context.Context, req *authv3.CheckRequest) (*authv3.
 // errUndecided is what Envoy gets instead of an answer, by the operator's choice.
 var errUndecided = status.Error(codes.Unavailable, "no decision could be made: a store does not answer")
 
-// call is one call of Check over gRPC, in whichever form it came: read brings
-// what is asked about into c.request.
-func (s *Service) call(ctx context.Context, c *check, read func(*policy) bool) error {
-	if s.spans == nil {
-		return s.called(ctx, c, read)
+// handleRPC answers a check that came over gRPC, within a span where there are spans, and
+// leaves the answer in c. Its error is the call's.
+func (s *Service) handleRPC(ctx context.Context, c *check) (err error) {
+	var span trace.Span
+	if s.spans != nil {
+		ctx, span = s.spans.startRPC(ctx)
 	}
-	ctx, span := s.spans.rpc(ctx)
-	err := s.called(ctx, c, read)
-	s.spans.rpcDone(span, status.Code(err))
+	p := s.policy.Load()
+	if !s.decide(ctx, p, c) && p.encoder.config.OnError == OnErrorUnavailable {
+		err = errUndecided
+	}
+	if s.spans != nil {
+		s.spans.endRPC(span, status.Code(err))
+	}
 	return err
 }
 
-func (s *Service) called(ctx context.Context, c *check, read func(*policy) bool) error {
-	p := s.policy.Load()
-	if !s.decide(ctx, p, c, read) && p.encoder.config.OnError == OnErrorUnavailable {
-		return errUndecided
-	}
-	return nil
-}
-
-// decide decides about the request that read brings, whichever way it came, and
-// leaves the answer in c. read is false where the gateway did not say what is
-// asked for; that is a denial. decide is false where nobody could decide.
-func (s *Service) decide(ctx context.Context, p *policy, c *check, read func(*policy) bool) (decided bool) {
+// decide takes a check from its form to its answer, in c: read and judge, count and log,
+// encode. It is false where no decision could be made.
+func (s *Service) decide(ctx context.Context, p *policy, c *check) (decided bool) {
 	start := time.Now()
 	defer func() {
-		if recover() != nil { // a bug of ours: never an open door, never a dead process
+		if recover() != nil { // a bug here: never an open door, never a dead process
 			s.log.ErrorContext(ctx, "check panicked", "stack", string(debug.Stack()))
-			s.undecided(ctx, p, c)
+			s.answerUndecided(ctx, p, c)
 			decided = false
 		}
 		s.duration.Observe(time.Since(start).Seconds())
 	}()
-	d, r := authz.Decision{Reason: authz.ReasonForwarding}, &c.request
-	forwarded := read(p)
-	if forwarded && p.encoder.unremovable(r) {
-		s.decision.misforwarded(ctx, "a header is named so that upstreams may take it for one of ours, and in no form that a gateway could remove", "")
-		forwarded = false
+	d, err := s.judge(ctx, p, c)
+	if err != nil {
+		s.decision.logUndecided(ctx, err, &c.request)
+		s.answerUndecided(ctx, p, c)
+		return false
 	}
-	if forwarded {
-		var err error
-		if d, err = p.checker.Check(ctx, r); err != nil {
-			s.decision.undecided(ctx, err, r)
-			s.undecided(ctx, p, c)
-			return false
-		}
+	s.report(ctx, p, &d, &c.request)
+	p.encoder.encode(&c.answer, &d, &c.request)
+	return true
+}
+
+// judge reads what is asked for and has it decided. What can't be judged in the form in
+// which the gateway forwarded it is denied.
+func (s *Service) judge(ctx context.Context, p *policy, c *check) (authz.Decision, error) {
+	if !c.read(ctx, p) {
+		return authz.Decision{Reason: authz.ReasonForwarding}, nil
 	}
+	if p.encoder.unremovable(&c.request) {
+		s.decision.logMisforwarded(ctx, "upstreams may take a header for one of this service's, and no gateway could remove it by its name", "")
+		return authz.Decision{Reason: authz.ReasonForwarding}, nil
+	}
+	return p.checker.Check(ctx, &c.request)
+}
+
+// report counts a decision, and shows it in the log and in the trace.
+func (s *Service) report(ctx context.Context, p *policy, d *authz.Decision, r *authz.Request) {
 	if d.Shadow != authz.ReasonUnspecified {
 		s.shadowed[d.Shadow].Inc()
 	} else {
 		s.decided[d.Reason].Inc()
 	}
-	s.decision.decided(ctx, p.sample, &d, r)
-	s.spans.decided(ctx, &d, r)
-	p.encoder.encode(&c.answer, &d, r)
-	return true
+	s.decision.logDecision(ctx, p.sample, d, r)
+	s.spans.recordDecision(ctx, d, r)
 }
 
-// undecided answers by the operator's choice where nobody could decide.
-func (s *Service) undecided(ctx context.Context, p *policy, c *check) {
+// answerUndecided answers by the operator's choice where no decision could be made.
+func (s *Service) answerUndecided(ctx context.Context, p *policy, c *check) {
 	s.failed.Inc()
-	s.spans.undecided(ctx)
-	p.encoder.undecided(&c.answer, &c.request)
+	s.spans.recordUndecided(ctx)
+	p.encoder.encodeUndecided(&c.answer, &c.request)
 }

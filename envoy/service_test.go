@@ -22,7 +22,7 @@ import (
 	"extauthz/authz"
 )
 
-// saying is a checker that says what it was told to.
+// saying is a checker that answers by a function.
 type saying func(*authz.Request) (authz.Decision, error)
 
 func (saying) Headers() []string { return []string{"x-api-key", "authorization", "cookie"} }
@@ -81,13 +81,13 @@ func sound(t testing.TB, res *authv3.CheckResponse) {
 	for _, h := range slices.Concat(res.GetOkResponse().GetHeaders(), res.GetDeniedResponse().GetHeaders()) {
 		name, value := h.GetHeader().GetKey(), h.GetHeader().GetValue()
 		if seen[name] {
-			t.Errorf("%s stands twice", name)
+			t.Errorf("%s occurs twice", name)
 		}
 		seen[name] = true
 		if h.GetAppend() == nil || h.GetAppend().GetValue() || h.GetAppendAction() != corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD { //nolint:staticcheck // see option
 			t.Errorf("%s does not overwrite in both forms", name)
 		}
-		if name != ":path" && !validName(name) || !plainValue(value) || !utf8.ValidString(value) {
+		if name != ":path" && !ValidHeaderName(name) || !plainValue(value) || !utf8.ValidString(value) {
 			t.Errorf("%q: %q is no valid header", name, value)
 		}
 	}
@@ -95,7 +95,7 @@ func sound(t testing.TB, res *authv3.CheckResponse) {
 		if seen[name] {
 			t.Errorf("%s is set and removed: removal would win", name)
 		}
-		if !validName(name) {
+		if !ValidHeaderName(name) {
 			t.Errorf("%q can't be removed", name)
 		}
 	}
@@ -129,7 +129,7 @@ func TestIdentity_ArrivesWholeWithBlankEdges(t *testing.T) {
 	}
 }
 
-func TestIdentityIsSetAndEverythingElseUnderThePrefixRemoved(t *testing.T) {
+func TestService_SetsIdentityAndRemovesTheRestUnderThePrefix(t *testing.T) {
 	s := service(t, EncoderConfig{MetadataHeaders: []string{"tier", "team"}}, allow(authz.Record{ID: "i", UserID: "u\r\nx: y", Name: "Café 100%",
 		Prefix: "ak_live_12345678", Environment: "live", Metadata: map[string]string{"tier": "gold"}},
 		authz.CredentialSource{Kind: authz.SourceHeader, Name: "x-api-key"}))
@@ -152,7 +152,7 @@ func TestIdentityIsSetAndEverythingElseUnderThePrefixRemoved(t *testing.T) {
 	}
 }
 
-func TestAnonymousRoutesRemoveTheWholeSet(t *testing.T) {
+func TestService_AnonymousRouteRemovesIdentity(t *testing.T) {
 	s := service(t, EncoderConfig{}, func(*authz.Request) (authz.Decision, error) {
 		return authz.Decision{Allowed: true, Reason: authz.ReasonAnonymous}, nil
 	})
@@ -162,7 +162,7 @@ func TestAnonymousRoutesRemoveTheWholeSet(t *testing.T) {
 	}
 }
 
-func TestCredentialsLeaveTheRequestAndTheRestStays(t *testing.T) {
+func TestService_RemovesCredentialsAndKeepsTheRest(t *testing.T) {
 	s := service(t, EncoderConfig{}, allow(authz.Record{ID: "i"}, authz.CredentialSource{Kind: authz.SourceQuery, Name: "api_key"},
 		authz.CredentialSource{Kind: authz.SourceCookie, Name: "key"}))
 	res := checked(t, s, request("/o?z=1&api%5Fkey=K&flag&a=%2f&api_key=K", map[string]string{"cookie": "a=1; key=K; b=2"}))
@@ -203,7 +203,7 @@ func TestEncoder_KeysInUnlistedPlacesLeave(t *testing.T) {
 	}
 }
 
-func TestDenialsAreNoErrors(t *testing.T) {
+func TestService_DenialsAreNoErrors(t *testing.T) {
 	for _, reason := range authz.Reasons() {
 		if reason == authz.ReasonGranted || reason == authz.ReasonAnonymous {
 			continue
@@ -232,7 +232,7 @@ func TestDenialsAreNoErrors(t *testing.T) {
 	}
 }
 
-func TestOnlyWhatCouldNotBeDecidedIsUnavailable(t *testing.T) {
+func TestService_OnlyUndecidedIsUnavailable(t *testing.T) {
 	for name, a := range map[string]saying{
 		"error": func(*authz.Request) (authz.Decision, error) { return authz.Decision{}, errors.New("store down") },
 		"panic": func(*authz.Request) (authz.Decision, error) { panic("bug") },
@@ -252,7 +252,7 @@ func TestOnlyWhatCouldNotBeDecidedIsUnavailable(t *testing.T) {
 	}
 }
 
-func TestOnErrorIsTheOperatorsChoice(t *testing.T) {
+func TestService_OnErrorIsTheOperatorsChoice(t *testing.T) {
 	down := func(*authz.Request) (authz.Decision, error) { return authz.Decision{}, errors.New("store down") }
 	res := checked(t, service(t, EncoderConfig{OnError: OnErrorDeny}, down), request("/", nil))
 	if res.GetDeniedResponse().GetStatus().GetCode() != 503 || res.GetStatus().GetCode() == 0 {
@@ -264,7 +264,7 @@ func TestOnErrorIsTheOperatorsChoice(t *testing.T) {
 	}
 }
 
-func TestCacheStatusIsToldWhereAKeyWasLookedUp(t *testing.T) {
+func TestService_CacheStatusOnlyWhereAKeyWasLookedUp(t *testing.T) {
 	for layer, want := range map[authz.Layer]string{authz.LayerNone: "", authz.LayerLocal: "HIT", authz.LayerRedis: "HIT", authz.LayerDatabase: "MISS"} {
 		for _, allowed := range []bool{true, false} {
 			s := service(t, EncoderConfig{DebugHeaders: true}, func(*authz.Request) (authz.Decision, error) {
@@ -282,7 +282,7 @@ func TestCacheStatusIsToldWhereAKeyWasLookedUp(t *testing.T) {
 	}
 }
 
-func TestOverridesChangeWhatAClientSees(t *testing.T) {
+func TestService_OverridesChangeDenials(t *testing.T) {
 	o := map[string]Override{"missing_key": {Status: 404, Title: "Not found", Detail: "nothing here", Headers: map[string]string{"x-help": "docs"}}}
 	s := service(t, EncoderConfig{Overrides: o, ProblemTypeBase: "https://e.example/p/"}, func(*authz.Request) (authz.Decision, error) {
 		return authz.Decision{Reason: authz.ReasonMissing}, nil
@@ -302,7 +302,7 @@ func TestOverridesChangeWhatAClientSees(t *testing.T) {
 	}
 }
 
-func TestAFloodOfDenialsIsLoggedInPart(t *testing.T) {
+func TestDecisionLog_LimitsDenialsPerSecond(t *testing.T) {
 	var out bytes.Buffer
 	l := decisionLog{log: slog.New(slog.NewJSONHandler(&out, nil))}
 	lines := 0
@@ -317,14 +317,14 @@ func TestAFloodOfDenialsIsLoggedInPart(t *testing.T) {
 		t.Errorf("%d lines", lines)
 	}
 	const secret = "SECRETSECRETSECRETSECRETSECRETSECRETSECRET"
-	l.decided(t.Context(), 0, &authz.Decision{Reason: authz.ReasonMissing, Path: "/o/ak_live_12345678_" + secret, Resource: "o/" + secret},
+	l.logDecision(t.Context(), 0, &authz.Decision{Reason: authz.ReasonMissing, Path: "/o/ak_live_12345678_" + secret, Resource: "o/" + secret},
 		&authz.Request{Path: "/o?api_key=SECRET", Headers: []authz.Header{{Name: "x-api-key", Value: "SECRET"}, {Name: "x-request-id", Value: secret}}})
 	if got := out.String(); strings.Contains(got, "SECRET") || !strings.Contains(got, `"denials_not_logged":180`) {
 		t.Errorf("got %s", got)
 	}
 }
 
-func TestRawHeadersWinAndStayApart(t *testing.T) {
+func TestDecode_RawHeadersWinAndStayApart(t *testing.T) {
 	req := request("/sanitised", map[string]string{"x-api-key": "a,b", "x-only": "1"})
 	raw := func(k, v string) *corev3.HeaderValue { return &corev3.HeaderValue{Key: k, RawValue: []byte(v)} }
 	req.Attributes.Request.Http.HeaderMap = &corev3.HeaderMap{Headers: []*corev3.HeaderValue{
@@ -342,7 +342,7 @@ func TestRawHeadersWinAndStayApart(t *testing.T) {
 	}
 }
 
-func TestBadEncoderConfigurationIsNamed(t *testing.T) {
+func TestEncoderConfig_ReportsEveryProblem(t *testing.T) {
 	_, err := newEncoder(EncoderConfig{HeaderPrefix: "X_", MetadataHeaders: []string{"a b"}, Realm: `a"b`})
 	if err == nil || strings.Count(err.Error(), "\n") != 2 {
 		t.Fatalf("want three problems, got %v", err)
@@ -373,14 +373,14 @@ func FuzzAnyCheckRequestIsAnswered(f *testing.F) {
 	})
 }
 
-// nobody is a validator that knows no key.
-type nobody struct{}
+// noKeys is a validator that knows no key.
+type noKeys struct{}
 
-func (nobody) Lookup(context.Context, string, *authz.Scratch) (authz.Entry, error) {
+func (noKeys) Lookup(context.Context, string, *authz.Scratch) (authz.Entry, error) {
 	return authz.Entry{}, nil
 }
 
-func (nobody) RoleScopes(context.Context, *authz.Record, authz.Need) (authz.Scopes, error) {
+func (noKeys) RoleScopes(context.Context, *authz.Record, authz.Need) (authz.Scopes, error) {
 	return nil, nil
 }
 
@@ -397,7 +397,7 @@ func FuzzTheRealAuthorizerAnswersAnything(f *testing.F) {
 		Sources: []authz.CredentialSource{{Kind: authz.SourceHeader, Name: "x-api-key"}, {Kind: authz.SourceHeader, Name: "authorization", Scheme: "Bearer"},
 			{Kind: authz.SourceQuery, Name: "api_key"}, {Kind: authz.SourceCookie, Name: "key"}},
 		UseContextExtensions: true, Paths: authz.PathPolicy{Repair: true}, ClientAddress: authz.ClientAddress{TrustedHops: 1, Header: "x-forwarded-for"},
-		Validator: nobody{}, Now: time.Now})
+		Validator: noKeys{}, Now: time.Now})
 	if err != nil {
 		f.Fatal(err)
 	}

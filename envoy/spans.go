@@ -34,15 +34,15 @@ type spans struct {
 	propagator propagation.TextMapPropagator
 }
 
-// rpc begins the span of a gRPC call; the one that it returns has to be ended.
-func (s *spans) rpc(ctx context.Context) (context.Context, trace.Span) {
+// startRPC begins the span of a gRPC call; the one that it returns has to be ended.
+func (s *spans) startRPC(ctx context.Context) (context.Context, trace.Span) {
 	ctx = s.propagator.Extract(ctx, metadataCarrier{ctx})
 	return s.tracer.Start(ctx, rpcMethod, trace.WithSpanKind(trace.SpanKindServer),
 		trace.WithAttributes(semconv.RPCSystemNameGRPC, semconv.RPCMethod(rpcMethod)))
 }
 
-// rpcDone tells what a gRPC call was answered with.
-func (s *spans) rpcDone(span trace.Span, code codes.Code) {
+// endRPC ends the span with the status of a gRPC call.
+func (s *spans) endRPC(span trace.Span, code codes.Code) {
 	name := "OK"
 	if code != codes.OK { // there is one that Check returns
 		name = "UNAVAILABLE"
@@ -51,8 +51,8 @@ func (s *spans) rpcDone(span trace.Span, code codes.Code) {
 	span.End()
 }
 
-// http begins the span of a request in Envoy's HTTP flavour.
-func (s *spans) http(r *http.Request) (context.Context, trace.Span) {
+// startHTTP begins the span of a request in Envoy's HTTP flavour.
+func (s *spans) startHTTP(r *http.Request) (context.Context, trace.Span) {
 	method, name := semconv.HTTPRequestMethodOther, "HTTP"
 	if slices.Contains(httpMethods, r.Method) {
 		method, name = semconv.HTTPRequestMethodKey.String(r.Method), r.Method
@@ -62,14 +62,14 @@ func (s *spans) http(r *http.Request) (context.Context, trace.Span) {
 		trace.WithAttributes(method, semconv.HTTPRoute(checkPrefix)))
 }
 
-func (s *spans) httpDone(span trace.Span, status int) {
+func (s *spans) endHTTP(span trace.Span, status int) {
 	span.SetAttributes(semconv.HTTPResponseStatusCode(status))
 	span.End()
 }
 
-// decided tells the span in ctx what was decided, with what the decision log
-// tells of the request, and nothing of who uses the key.
-func (s *spans) decided(ctx context.Context, d *authz.Decision, r *authz.Request) {
+// recordDecision puts the decision on the span in ctx, with what the decision log
+// shows of the request, and nothing of the key's user.
+func (s *spans) recordDecision(ctx context.Context, d *authz.Decision, r *authz.Request) {
 	if s == nil {
 		return
 	}
@@ -85,17 +85,17 @@ func (s *spans) decided(ctx context.Context, d *authz.Decision, r *authz.Request
 		decision = "allow"
 	}
 	span.SetAttributes(attribute.String("extauthz.decision", decision), attribute.String("extauthz.reason", reason.String()),
-		attribute.String("extauthz.cache.layer", d.Layer.String()), told("extauthz.path", d.Path))
+		attribute.String("extauthz.cache.layer", d.Layer.String()), clientText("extauthz.path", d.Path))
 	if d.Resource != "" {
-		span.SetAttributes(told("extauthz.resource", d.Resource), told("extauthz.action", d.Action))
+		span.SetAttributes(clientText("extauthz.resource", d.Resource), clientText("extauthz.action", d.Action))
 	}
 	if id := lineOf(r, "x-request-id"); id != "" {
-		span.SetAttributes(told("extauthz.request_id", id))
+		span.SetAttributes(clientText("extauthz.request_id", id))
 	}
 }
 
-// undecided marks the span in ctx as failed. Why is for the log, which rations it.
-func (s *spans) undecided(ctx context.Context) {
+// recordUndecided marks the span in ctx as failed. Why is for the log, which rations it.
+func (s *spans) recordUndecided(ctx context.Context) {
 	if s == nil {
 		return
 	}
@@ -104,10 +104,10 @@ func (s *spans) undecided(ctx context.Context) {
 	span.SetStatus(otelcodes.Error, "no decision could be made")
 }
 
-// told is a text that a client may have a hand in, as it may be logged, and a copy
+// clientText is a text that a client may have chosen, as it may be logged, and a copy
 // of it, since spans outlive the request. One that is not UTF-8 would keep all
 // spans of its batch from being sent.
-func told(name, value string) attribute.KeyValue {
+func clientText(name, value string) attribute.KeyValue {
 	return attribute.String(name, strings.Clone(strings.ToValidUTF8(clip(value), "\uFFFD")))
 }
 

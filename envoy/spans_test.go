@@ -59,7 +59,7 @@ func incoming(t *testing.T, pairs ...string) context.Context {
 	return metadata.NewIncomingContext(t.Context(), metadata.Pairs(pairs...))
 }
 
-func TestASpanContinuesWhatTheGatewaySendsBesideTheRequest(t *testing.T) {
+func TestSpans_ContinueTheGatewaysTrace(t *testing.T) {
 	for form, pairs := range map[string][]string{
 		"W3C":         {"traceparent", "00-" + gatewayTrace + "-" + gatewaySpan + "-01", "tracestate", ""},
 		"B3":          {"x-b3-traceid", gatewayTrace, "x-b3-spanid", gatewaySpan, "x-b3-sampled", "1", "x-b3-parentspanid", "00000000000000aa"},
@@ -91,9 +91,9 @@ func TestASpanContinuesWhatTheGatewaySendsBesideTheRequest(t *testing.T) {
 	}
 }
 
-// TestNoClientMakesASpan: what it sends stands inside of the CheckRequest, or in
+// TestSpans_ClientHeadersMakeNone: what it sends is inside of the CheckRequest, or in
 // the headers that forward-auth passes on.
-func TestNoClientMakesASpan(t *testing.T) {
+func TestSpans_ClientHeadersMakeNone(t *testing.T) {
 	client := map[string]string{"traceparent": "00-" + clientTrace + "-2222222222222222-01", "b3": clientTrace + "-2222222222222222-1"}
 	s, ended := traced(t, EncoderConfig{}, allow(authz.Record{ID: "i"}))
 	for name, ctx := range map[string]context.Context{
@@ -120,12 +120,12 @@ func TestNoClientMakesASpan(t *testing.T) {
 			t.Fatalf("%s from %s made a span", target, peer)
 		}
 	}
-	if ask("/check/", "127.0.0.1:1"); len(ended.Ended()) != 1 { // or nothing above were proved
+	if ask("/check/", "127.0.0.1:1"); len(ended.Ended()) != 1 { // or nothing above were shown
 		t.Error("Envoy's own request made none")
 	}
 }
 
-func TestTheHTTPFlavourIsAServersSpan(t *testing.T) {
+func TestSpans_HTTPFlavourIsAServersSpan(t *testing.T) {
 	s, ended := traced(t, EncoderConfig{}, func(*authz.Request) (authz.Decision, error) {
 		return authz.Decision{Reason: authz.ReasonMissing, Path: "/orders"}, nil
 	})
@@ -148,7 +148,7 @@ func TestTheHTTPFlavourIsAServersSpan(t *testing.T) {
 	}
 }
 
-func TestASpanTellsWhyThereIsNoDecision(t *testing.T) {
+func TestSpans_ShowWhyThereIsNoDecision(t *testing.T) {
 	for name, a := range map[string]saying{
 		"error": func(*authz.Request) (authz.Decision, error) {
 			return authz.Decision{}, errors.New("store down: geheim")
@@ -167,8 +167,8 @@ func TestASpanTellsWhyThereIsNoDecision(t *testing.T) {
 	}
 }
 
-// TestASpanHoldsNoSecretAndIsUTF8: one text that is not would lose its batch.
-func TestASpanHoldsNoSecretAndIsUTF8(t *testing.T) {
+// TestSpans_HoldNoSecretAndAreUTF8: one text that is not would lose its batch.
+func TestSpans_HoldNoSecretAndAreUTF8(t *testing.T) {
 	const key = "ak_live_12345678_abcdefghijklmnopqrstuvwxyz0123456789ABCD"
 	s, ended := traced(t, EncoderConfig{}, func(*authz.Request) (authz.Decision, error) {
 		return authz.Decision{Reason: authz.ReasonScope, Shadow: authz.ReasonNetwork, Allowed: true, Resource: "orders/" + key, Action: "re\xffad",
@@ -188,27 +188,29 @@ func TestASpanHoldsNoSecretAndIsUTF8(t *testing.T) {
 		}
 	}
 	if got["extauthz.decision"] != "shadow" || got["extauthz.reason"] != "network_refused" {
-		t.Errorf("a trial is told as %s, %s", got["extauthz.decision"], got["extauthz.reason"])
+		t.Errorf("shadow mode is reported as %s, %s", got["extauthz.decision"], got["extauthz.reason"])
 	}
 }
 
-// TestWithoutATracerNothingIsDoneForSpans: no allocation, no value in the context.
-func TestWithoutATracerNothingIsDoneForSpans(t *testing.T) {
+// TestSpans_CostNothingWithoutATracer: no allocation, no value in the context.
+func TestSpans_CostNothingWithoutATracer(t *testing.T) {
 	s := service(t, EncoderConfig{}, allow(authz.Record{ID: "i"}))
 	ctx := incoming(t, "traceparent", "00-"+gatewayTrace+"-"+gatewaySpan+"-01")
 	req, d, r := request("/", nil), &authz.Decision{Path: "/a", Resource: "a"}, &authz.Request{}
-	asking := func(call func(context.Context, *check, func(*policy) bool) error) float64 {
+	allocations := func(answer func(*check)) float64 {
 		return testing.AllocsPerRun(1000, func() {
 			c := takeCheck()
-			_ = call(ctx, c, func(*policy) bool { decode(&c.request, req); return true })
+			c.form, c.message = formMessage, req
+			answer(c)
 			c.release()
 		})
 	}
-	if bare, whole := asking(s.called), asking(s.call); whole != bare {
+	bare := allocations(func(c *check) { s.decide(ctx, s.policy.Load(), c) })
+	if whole := allocations(func(c *check) { _ = s.handleRPC(ctx, c) }); whole != bare {
 		t.Errorf("%v allocations, %v without what begins a span", whole, bare)
 	}
-	if n := testing.AllocsPerRun(1000, func() { s.spans.decided(ctx, d, r); s.spans.undecided(ctx) }); n != 0 {
-		t.Errorf("%v allocations to tell no span", n)
+	if n := testing.AllocsPerRun(1000, func() { s.spans.recordDecision(ctx, d, r); s.spans.recordUndecided(ctx) }); n != 0 {
+		t.Errorf("%v allocations without a span", n)
 	}
 	if _, err := New(Config{Checker: s.policy.Load().checker, Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(), Propagator: propagation.TraceContext{}}); err == nil {
 		t.Error("half a tracer was taken")

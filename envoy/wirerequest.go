@@ -49,7 +49,7 @@ type wireRequest struct {
 	metadata                *corev3.Metadata
 }
 
-// rawLine stands for the name of a raw line, of which there may be several of one
+// rawLine is the name of a raw line, of which there may be several of one
 // name. No plain header is taken for one: names that begin with ":" are pseudo's.
 const rawLine = ":"
 
@@ -258,7 +258,7 @@ func (w *wireRequest) header(sent, value string, raw bool) {
 		return
 	}
 	w.sent = append(w.sent, sent)
-	w.places.appended(w.sent)
+	w.places.add(w.sent)
 	r.Headers = append(r.Headers, authz.Header{Name: name, Value: value, Sanitised: !raw})
 }
 

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// roomEvery is how often a connection looks whether it may read on.
-const roomEvery = 20 * time.Millisecond
+// pauseForMemory is how often a connection looks whether it may read on.
+const pauseForMemory = 20 * time.Millisecond
 
 // Conn is one connection of a Listener. What is known of it is kept as its bytes
 // pass; nothing is changed in them.
@@ -32,7 +32,10 @@ type Conn struct {
 // Read reads and takes account of what was read. It waits as long as all connections
 // hold too much and this one more than its share.
 func (c *Conn) Read(p []byte) (int, error) {
-	c.awaitRoom()
+	c.awaitMemory()
+	if c.http1.reading.Load() {
+		p = p[:c.l.readable(len(p))]
+	}
 	n, err := c.Conn.Read(p)
 	c.activity.Store(c.l.clock.Load())
 	if n > 0 {
@@ -46,9 +49,9 @@ func (c *Conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (c *Conn) awaitRoom() {
+func (c *Conn) awaitMemory() {
 	for c.l.occupied() > c.l.c.Pending && c.overShare() {
-		time.Sleep(roomEvery) // connections are closed meanwhile, this one too if it has to be
+		time.Sleep(pauseForMemory) // connections are closed meanwhile, this one too if it has to be
 	}
 }
 

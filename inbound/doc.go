@@ -3,7 +3,7 @@
 // not complete or answers that are not taken, and the time that either may last.
 //
 // Each listener has its own bounds, so a flood of one never takes from another. At
-// the bound the connections that serve nobody go first: those that never asked
+// the bound the connections that serve no call go first: those that never asked
 // anything complete, then those that were quiet longest. A client that sends whole
 // requests and reads its answers keeps its connection and is answered.
 //
@@ -12,6 +12,6 @@
 // bounds streams and messages for each connection only: connections times streams
 // times messages is more than any process has.
 //
-// It knows nothing about checks, keys or who a client is: that is for TLS and
+// It knows nothing about checks, keys or the identity of a client: that is for TLS and
 // network policies.
 package inbound

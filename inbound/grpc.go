@@ -104,15 +104,15 @@ func (l *Listener) begin(within time.Duration, streams func(string) bool) tap.Se
 		deadline, limited := ctx.Deadline()
 		far := limited && time.Until(deadline) > within
 		if p, ok := peer.FromContext(ctx); ok {
-			if who, ok := p.AuthInfo.(*identity); ok {
-				if l.crowded(who.conn) {
+			if client, ok := p.AuthInfo.(*identity); ok {
+				if l.crowded(client.conn) {
 					l.c.Metrics.refused.Inc()
 					if far { // grpc-go keeps the timer of a call that is refused here
-						l.end(who.conn, reasonMemory)
+						l.end(client.conn, reasonMemory)
 					}
 					return ctx, errCrowded
 				}
-				who.conn.keepMetadata(ctx, call)
+				client.conn.keepMetadata(ctx, call)
 			}
 		}
 		if limited && !far || streams(call.FullMethodName) {
@@ -125,7 +125,7 @@ func (l *Listener) begin(within time.Duration, streams func(string) bool) tap.Se
 }
 
 // keepMetadata counts unusually large metadata until the call ends: by HPACK a few
-// bytes of a frame can stand for all that a header list may be.
+// bytes of a frame can encode all that a header list may be.
 func (c *Conn) keepMetadata(ctx context.Context, call *tap.Info) {
 	size := 0
 	for name, values := range call.Header {

@@ -159,7 +159,7 @@ func TestOptions_WhatIsHeldIsBounded(t *testing.T) {
 		t.Skip("floods for seconds")
 	}
 	const budget = 4 << 20
-	for name, hostile := range map[string]func(r *raw){
+	for name, flooding := range map[string]func(r *raw){
 		"headers": func(r *raw) {
 			for i := range 1000 {
 				r.call(uint32(2*i+1), healthCheck)
@@ -218,7 +218,7 @@ func TestOptions_WhatIsHeldIsBounded(t *testing.T) {
 				r := speak(t, l)
 				all = append(all, r)
 				go func() { _, _ = io.Copy(io.Discard, r.Conn) }()
-				go hostile(r)
+				go flooding(r)
 			}
 			// One read of 32 KiB may bring this much more for each connection.
 			const more = 20 * (32 << 10 / 20) * (streamCost + 1024) / 20
@@ -239,7 +239,7 @@ func TestOptions_WhatIsHeldIsBounded(t *testing.T) {
 }
 
 // TestOptions_ACrowdedConnectionIsRefusedNotClosed: whole calls over the share are
-// told so, and others are answered.
+// refused with a reason, and others are answered.
 func TestOptions_ACrowdedConnectionIsRefusedNotClosed(t *testing.T) {
 	l := listen(t, Config{Connections: 10, Pending: 64 * streamCost, Stall: time.Minute})
 	serveGRPC(t, l, time.Minute)

@@ -171,10 +171,10 @@ func TestGuard_HeadsThatAreNotCompleteAreBoundedTogether(t *testing.T) {
 	if !ask(useful) {
 		t.Fatal("not answered")
 	}
-	var hostile []net.Conn
+	var flooding []net.Conn
 	for range 20 {
 		c := dial(t, l)
-		hostile = append(hostile, c)
+		flooding = append(flooding, c)
 		go func() { _, _ = io.WriteString(c, "GET / HTTP/1.1\r\nhost: x\r\nx: "+strings.Repeat("x", 100<<10)) }()
 	}
 	eventually(t, "some are closed", func() bool {
@@ -184,7 +184,7 @@ func TestGuard_HeadsThatAreNotCompleteAreBoundedTogether(t *testing.T) {
 	if !ask(useful) || !ask(dial(t, l)) {
 		t.Error("a client that asks whole requests is not answered")
 	}
-	for _, c := range hostile {
+	for _, c := range flooding {
 		_ = c.Close()
 	}
 	eventually(t, "nothing is held in the end", func() bool { return l.pending.Load() == 0 && l.holding.Load() == 0 })

@@ -11,33 +11,35 @@ type endless struct{ net.Conn }
 func (endless) Read(p []byte) (int, error) { return len(p), nil }
 func (endless) Close() error               { return nil }
 
-// read is how many bytes one read of a gRPC connection takes.
-func read(t *testing.T, l *Listener) int {
+// wantRead checks how many bytes one read takes, of a gRPC connection and of the head of
+// an HTTP/1 request.
+func wantRead(t *testing.T, l *Listener, want int) {
 	t.Helper()
-	c := &Conn{Conn: endless{}, l: l, streams: newStreams()}
-	n, err := (&framed{c, c}).Read(make([]byte, 16<<10))
-	if err != nil {
-		t.Fatal(err)
+	calls := &Conn{Conn: endless{}, l: l, streams: newStreams()}
+	head := &Conn{Conn: endless{}, l: l}
+	head.http1.reading.Store(true)
+	for name, c := range map[string]net.Conn{"gRPC": &framed{calls, calls}, "HTTP/1": head} {
+		if n, err := c.Read(make([]byte, 16<<10)); err != nil || n != want {
+			t.Errorf("%s: a read takes %d bytes, %v; want %d", name, n, err, want)
+		}
 	}
-	return n
+	for _, c := range []*Conn{calls, head} {
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // TestListener_ReadsLittleWhileMuchIsHeld: else each of a thousand connections begins a
 // thousand calls before the first of them is counted.
 func TestListener_ReadsLittleWhileMuchIsHeld(t *testing.T) {
-	l := listen(t, Config{Connections: 9, Pending: 1 << 20, Stall: patience})
-	if got := read(t, l); got != 16<<10 {
-		t.Errorf("a read takes %d bytes while nothing is held, want all", got)
-	}
+	l := listen(t, Config{Connections: 9, Pending: 2 << 20, Stall: patience})
+	wantRead(t, l, 16<<10)
 	other := &Conn{Conn: endless{}, l: l}
-	other.hold(600 << 10)
-	if got := read(t, l); got != crowdedRead {
-		t.Errorf("a read takes %d bytes while more than half of what may be is held, want %d", got, crowdedRead)
-	}
-	other.hold(-600 << 10)
-	if got := read(t, l); got != 16<<10 {
-		t.Errorf("a read takes %d bytes afterwards, want all", got)
-	}
+	other.hold(1200 << 10)
+	wantRead(t, l, crowdedRead)
+	other.hold(-1200 << 10)
+	wantRead(t, l, 16<<10)
 }
 
 // TestConn_EndedConnectionsCountUntilTheyAreClosed: what a connection held is given back

@@ -18,7 +18,7 @@ const administrationLock = 0x65787461757468
 
 // mayAdminister finds rows that may hold reserved scopes by their JSON, and is how the
 // index api_keys_administrators was made: a parameter instead would not be seen to
-// match it. The scopes themselves then tell.
+// match it. The scopes themselves then decide.
 const mayAdminister = `scopes LIKE '%"` + authz.ReservedResource + `%'`
 
 // roleAdministrators is how many keys that administer by a role are read.
@@ -29,7 +29,7 @@ func (db *DB) Administration(ctx context.Context) (authz.Administration, error) 
 	return db.administration(db.read.WithContext(ctx))
 }
 
-// guard calls m.Guard, where the mutation changes somebody who administers, under a
+// guard calls m.Guard, where the mutation changes an administrator, under a
 // lock that is held until the transaction ends. selected are the keys as they are, locked.
 func (db *DB) guard(tx *gorm.DB, selected []authz.Record, m *authz.Mutation) error {
 	if m.Guard == nil {

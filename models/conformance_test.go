@@ -133,7 +133,7 @@ func insert(t *testing.T, db *DB, keys ...authz.NewKey) []authz.Record {
 	return recs
 }
 
-func TestWhatIsStoredComesBack(t *testing.T) {
+func TestKeys_RoundTrip(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		k := newKey(t, func(r *authz.Record) {
 			r.Name, r.ExpiresAt, r.RevokedAt = "Café ☕ \x01", testTime.Add(time.Hour), testTime
@@ -159,13 +159,13 @@ func TestWhatIsStoredComesBack(t *testing.T) {
 		if b, ok := v.Digest.Bytes(); !ok || b != want || v.Alg != authz.HashSHA256 {
 			t.Error("the verifier is another one")
 		}
-		if _, err := db.KeyByRef(t.Context(), "nobody"); !errors.Is(err, authz.ErrNotFound) {
+		if _, err := db.KeyByRef(t.Context(), "unknown"); !errors.Is(err, authz.ErrNotFound) {
 			t.Errorf("got %v", err)
 		}
 	})
 }
 
-func TestMutateIsAllOrNothing(t *testing.T) {
+func TestMutate_IsAllOrNothing(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		k := newKey(t, nil)
 		rec := insert(t, db, k)[0]
@@ -194,7 +194,7 @@ func TestMutateIsAllOrNothing(t *testing.T) {
 	})
 }
 
-func TestOnlyWhatMattersRaisesAVersion(t *testing.T) {
+func TestVersion_RisesOnlyWithDecisionRelevantColumns(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		rec := insert(t, db, newKey(t, nil))[0]
 		before := feed(t, db)
@@ -241,7 +241,7 @@ func TestOnlyWhatMattersRaisesAVersion(t *testing.T) {
 	})
 }
 
-func TestAVersionSetByHandIsOverridden(t *testing.T) {
+func TestVersion_SetByHandIsOverridden(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		rec := insert(t, db, newKey(t, nil))[0]
 		if err := db.gorm.Exec("UPDATE api_keys SET version = 1000000").Error; err != nil {
@@ -254,7 +254,7 @@ func TestAVersionSetByHandIsOverridden(t *testing.T) {
 	})
 }
 
-func TestUsageIsAddedMovesForwardAndChangesNoVersion(t *testing.T) {
+func TestUsage_IsAddedAndChangesNoVersion(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		rec := insert(t, db, newKey(t, nil))[0]
 		usage := []authz.Usage{{KeyID: rec.ID, Count: 3, LastUsedAt: testTime}}
@@ -280,7 +280,7 @@ func TestUsageIsAddedMovesForwardAndChangesNoVersion(t *testing.T) {
 	})
 }
 
-func TestABatchOfUsageIsAddedOnce(t *testing.T) {
+func TestUsage_BatchIsAddedOnce(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		batch := func(source string, sequence, count uint64) authz.UsageBatch {
 			return authz.UsageBatch{Source: source, Sequence: sequence, Usage: []authz.Usage{{KeyID: "k", Count: count, LastUsedAt: testTime}}}
@@ -299,7 +299,7 @@ func TestABatchOfUsageIsAddedOnce(t *testing.T) {
 		}
 		writers.Wait()
 		if counted.Load() != 111 {
-			t.Errorf("%d uses are said to be added", counted.Load())
+			t.Errorf("%d uses are reported as added", counted.Load())
 		}
 		if _, err := db.AddUsage(t.Context(), []authz.UsageBatch{batch("a", 2, 100), batch("a", 3, 1000), batch("b", 1, 10)}); err != nil {
 			t.Fatal(err)
@@ -365,7 +365,7 @@ func TestAddUsage_AddsEachBatchOnceInAnyOrder(t *testing.T) {
 	})
 }
 
-func TestTheMostUsedKeysComeFirst(t *testing.T) {
+func TestMostUsedKeys_ComeFirst(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		dead := newKey(t, func(r *authz.Record) { r.Active = false })
 		records := insert(t, db, newKey(t, nil), newKey(t, nil), newKey(t, nil), dead)
@@ -396,7 +396,7 @@ func TestTheMostUsedKeysComeFirst(t *testing.T) {
 	})
 }
 
-func TestUnusedKeysComeOnceEachNewestFirst(t *testing.T) {
+func TestMostUsedKeys_UnusedComeOnceNewestFirst(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		keys := make([]authz.NewKey, warmAtOnce+3)
 		for i := range keys {
@@ -415,7 +415,7 @@ func TestUnusedKeysComeOnceEachNewestFirst(t *testing.T) {
 	})
 }
 
-func TestIdempotencyCreatesOnce(t *testing.T) {
+func TestIdempotency_CreatesOnce(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		create := func(fingerprint string) (string, error) {
 			k := newKey(t, nil)

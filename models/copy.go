@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// copyMark is the table that tells of a copy in a database that nobody has
-	// served yet.
+	// copyMark is the table that marks a copy in a database that no service has
+	// used yet.
 	copyMark = "extauthz_copy"
 	copyLock = 0x657874636F7079
 	// What one transaction of a copy writes, at most, but for a single larger row.
@@ -29,7 +29,7 @@ const (
 // ErrCopyUnfinished reports that a database holds a part of another one.
 var ErrCopyUnfinished = errors.New("the database holds an unfinished copy of another one: run extauthz migrate copy again until it ends well")
 
-// CopiedTable is what a copy says of a table.
+// CopiedTable is what a copy reports of a table.
 type CopiedTable struct {
 	Table            string `json:"table"`
 	Rows             int64  `json:"rows"`    // in the source
@@ -75,7 +75,7 @@ type copying struct {
 }
 
 // Copy makes the target hold what one snapshot of the source holds, and verifies
-// it row by row. The target is empty, or holds a copy that nobody has served yet,
+// it row by row. The target is empty, or holds a copy that no service has used yet,
 // which is then brought to the source's state: so it can be interrupted and begun
 // again, and repeated to catch up. The source is not written to. progress is
 // called now and then.

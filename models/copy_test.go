@@ -162,9 +162,9 @@ func TestCopy_EverythingArrives(t *testing.T) {
 	})
 }
 
-// TestCopy_CanBeRepeatedUntilSomebodyServes: each time the target becomes what the
+// TestCopy_CanBeRepeatedUntilServed: each time the target becomes what the
 // source is; then it has a state of its own.
-func TestCopy_CanBeRepeatedUntilSomebodyServes(t *testing.T) {
+func TestCopy_CanBeRepeatedUntilServed(t *testing.T) {
 	eachWay(t, func(t *testing.T, from *DB, into Config) {
 		keys := populate(t, from)
 		to := opened(t, into)
@@ -206,7 +206,7 @@ func TestCopy_CanBeRepeatedUntilSomebodyServes(t *testing.T) {
 	})
 }
 
-// TestCopy_InterruptedGoesOn: until it has ended well nobody serves the target.
+// TestCopy_InterruptedGoesOn: until it has succeeded, no service uses the target.
 func TestCopy_InterruptedGoesOn(t *testing.T) {
 	eachWay(t, func(t *testing.T, from *DB, into Config) {
 		keys := populate(t, from)

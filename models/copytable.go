@@ -273,7 +273,7 @@ func (t *copiedTable) shared(c column, value any) (any, string) {
 		if n, ok := value.(int64); ok {
 			return n, ""
 		}
-		return value, "is no whole number"
+		return value, "is not a whole number"
 	case kindTime:
 		at, ok := value.(time.Time)
 		if ok && at.Year() >= 0 && at.Year() <= 9999 {

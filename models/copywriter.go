@@ -102,7 +102,7 @@ func (w *copyWriter) write(ctx context.Context, inserts, removes []*row) error {
 	return nil
 }
 
-// refusesRow tells an error about the values of a row from one of the database.
+// refusesRow distinguishes an error about a row's values from one of the database.
 func refusesRow(err error) bool {
 	if answer := (*pgconn.PgError)(nil); errors.As(err, &answer) {
 		switch answer.Code[:2] { // data exception, constraint, program limit

@@ -37,9 +37,9 @@ type creation struct {
 // that wait. Each is answered after the commit.
 type creations struct {
 	// commit writes rows, all or none, and gives the keys their versions. It
-	// tells whether an error means that certainly none was written.
+	// reports whether an error means that certainly none was written.
 	commit  func(ctx context.Context, keys []*keyRow, audit []auditRow) (refused bool, err error)
-	turn    chan struct{} // holds one element while somebody writes
+	turn    chan struct{} // holds one element while a caller writes
 	mu      sync.Mutex
 	waiting []*creation // oldest first
 }
@@ -187,7 +187,7 @@ func setVersions(keys []*keyRow, from []keyRow) {
 // insertAtOnce is one statement and so one round trip, for Postgres. What
 // api_keys has beside our columns gets its defaults.
 func (db *DB) insertAtOnce(ctx context.Context, keys []*keyRow, audit []auditRow) (refused bool, err error) {
-	rows, err := db.query(ctx, `WITH told AS (INSERT INTO audit_log (`+auditColumns+`)
+	rows, err := db.query(ctx, `WITH audited AS (INSERT INTO audit_log (`+auditColumns+`)
 			SELECT `+auditColumns+` FROM json_populate_recordset(NULL::audit_log, $1))
 		INSERT INTO api_keys (`+keyColumns+`) SELECT `+keyColumns+` FROM json_populate_recordset(NULL::api_keys, $2)
 		RETURNING id, version`, asJSON(audit, "[]"), asJSON(keys, "[]"))

@@ -53,9 +53,9 @@ func create(ctx context.Context, db *DB, k authz.NewKey) (authz.Record, error) {
 	return after[0], nil
 }
 
-// TestCreationsThatGatherAreOneTransaction, and each gets its own key, version,
+// TestCreations_ConcurrentOnesShareATransaction, and each gets its own key, version,
 // change and audit row.
-func TestCreationsThatGatherAreOneTransaction(t *testing.T) {
+func TestCreations_ConcurrentOnesShareATransaction(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		const n = creationsAtOnce + 3 // more than one transaction takes
 		commits := 0
@@ -116,9 +116,9 @@ func TestCreationsThatGatherAreOneTransaction(t *testing.T) {
 	})
 }
 
-// TestABadCreationFailsAlone: neither a prefix that is taken nor a caller that
+// TestCreations_InvalidOneFailsAlone: neither a prefix that is taken nor a caller that
 // goes away while it writes for all fails the others.
-func TestABadCreationFailsAlone(t *testing.T) {
+func TestCreations_InvalidOneFailsAlone(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		there := newKey(t, nil)
 		insert(t, db, there)
@@ -146,8 +146,8 @@ func TestABadCreationFailsAlone(t *testing.T) {
 	})
 }
 
-// TestWhoLeavesBeforeItsCreationIsWrittenHasNone, and is not waited for.
-func TestWhoLeavesBeforeItsCreationIsWrittenHasNone(t *testing.T) {
+// TestCreations_CancelledBeforeTheWriteIsNotWritten, and is not waited for.
+func TestCreations_CancelledBeforeTheWriteIsNotWritten(t *testing.T) {
 	db := migrated(t, sqliteConfig(t))
 	db.creations.turn <- struct{}{}
 	ctx, leave := context.WithCancel(t.Context())
@@ -165,8 +165,8 @@ func TestWhoLeavesBeforeItsCreationIsWrittenHasNone(t *testing.T) {
 	}
 }
 
-// TestACommitThatMayHaveBeenDoneIsNotTriedAgain: else one call would make two keys.
-func TestACommitThatMayHaveBeenDoneIsNotTriedAgain(t *testing.T) {
+// TestCreations_UncertainCommitIsNotRetried: else one call would make two keys.
+func TestCreations_UncertainCommitIsNotRetried(t *testing.T) {
 	db := migrated(t, sqliteConfig(t))
 	lost, commits := errors.New("connection lost"), 0
 	db.creations.commit = func(context.Context, []*keyRow, []auditRow) (bool, error) {

@@ -172,7 +172,7 @@ func TestConnector_WrongSettingsKeepWhatWorks(t *testing.T) {
 	write(t, path, good)
 	db := connections(t, r.config, 1) // nearly each call needs a new connection
 	for what, wrong := range map[string]string{
-		"another role":      fmt.Sprintf("postgres://nobody@%s/postgres?sslmode=disable", local(server)),
+		"another role":      fmt.Sprintf("postgres://unknown@%s/postgres?sslmode=disable", local(server)),
 		"another database":  fmt.Sprintf("postgres://%s@%s/nowhere?sslmode=disable", r.role, local(server)),
 		"an empty file":     "",
 		"a host that hangs": fmt.Sprintf("postgres://%s@%s/postgres?sslmode=disable", r.role, parts.Mute(t)),
@@ -268,11 +268,11 @@ func TestListen_GoesOnWithNewCredentials(t *testing.T) {
 	listening := make(chan bool, 100)
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	rings := make(chan struct{}, 100)
+	notified := make(chan struct{}, 100)
 	go func() {
-		done <- Listen(ctx, ListenConfig{Database: r.config, Ring: func() { rings <- struct{}{} }, Listening: func(is bool) { listening <- is }, Logger: slog.New(slog.DiscardHandler)})
+		done <- Listen(ctx, ListenConfig{Database: r.config, Notify: func() { notified <- struct{}{} }, Listening: func(is bool) { listening <- is }, Logger: slog.New(slog.DiscardHandler)})
 	}()
-	<-rings
+	<-notified
 	admin := superuser(t)
 	process := func(ctx context.Context) (pid int, err error) {
 		err = admin.pools[0].QueryRowContext(ctx, "SELECT coalesce(max(pid), 0) FROM pg_stat_activity WHERE usename = $1 AND query LIKE 'LISTEN%' OR usename = $1 AND query LIKE '-- ping%'", r.role).Scan(&pid)

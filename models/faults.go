@@ -23,7 +23,7 @@ type FaultKind string
 // The kinds.
 const (
 	FaultUnreachable   FaultKind = "unreachable"    // nothing answers as a database there
-	FaultStarting      FaultKind = "starting"       // the server starts, stops or was told to end connections
+	FaultStarting      FaultKind = "starting"       // the server starts, stops or ends connections on request
 	FaultStandby       FaultKind = "standby"        // what answers is no primary
 	FaultRefused       FaultKind = "refused"        // the server does not let us in
 	FaultNoDatabase    FaultKind = "no_database"    // the server has no database of this name
@@ -53,8 +53,8 @@ type Fault struct {
 // String is one line of cause and remedy.
 func (f Fault) String() string { return f.What + ": " + f.Do }
 
-// Passes reports whether time, or somebody who looks after the database, may end
-// the fault with no change here: a start waits for such an end.
+// Passes reports whether time, or the database's operator, may end the fault with
+// no change here: a start waits for such an end.
 func (f Fault) Passes() bool {
 	switch f.Kind {
 	case FaultSchemaMissing, FaultCorrupt, FaultData, FaultOther:
@@ -83,7 +83,7 @@ var faultTexts = map[FaultKind]Fault{
 	FaultOther:         {What: "the database does not answer as it should", Do: "see the service's log for the database's own words"},
 }
 
-// FaultOf tells why a database call failed; ok is false for nil. Errors that are
+// FaultOf returns why a database call failed; ok is false for nil. Errors that are
 // no database's are FaultOther.
 func FaultOf(err error) (f Fault, ok bool) {
 	if err == nil {
@@ -219,7 +219,7 @@ func fileKind(err error) (FaultKind, string) {
 }
 
 // connectionKind is for what comes from the network or the pool. It comes last:
-// an answer of the server says more than the connection's end that follows it.
+// an answer of the server is more precise than the connection's end that follows it.
 func connectionKind(err error) (FaultKind, string) {
 	var name *net.DNSError
 	var socket *net.OpError
@@ -245,8 +245,8 @@ func connectionKind(err error) (FaultKind, string) {
 	return FaultOther, ""
 }
 
-// timeoutKind tells a database that was not reached in time from one that did not
-// answer in time.
+// timeoutKind distinguishes a database that was not reached in time from one that
+// did not answer in time.
 func timeoutKind(err error) FaultKind {
 	if isConnecting(err) {
 		return FaultUnreachable

@@ -112,9 +112,9 @@ func fillDisk(t *testing.T, db *DB) (end func()) {
 	}
 }
 
-// TestWrites_FailAndAreWellAgain: known by the writes themselves, whichever it is, and
+// TestWrites_FailAndRecover: known by the writes themselves, whichever it is, and
 // by the probe where there are none.
-func TestWrites_FailAndAreWellAgain(t *testing.T) {
+func TestWrites_FailAndRecover(t *testing.T) {
 	for _, write := range []string{"create", "change", "usage", "probe"} {
 		t.Run(write, func(t *testing.T) {
 			each(t, func(t *testing.T, db *DB) {
@@ -171,7 +171,7 @@ func TestWrites_FailAndAreWellAgain(t *testing.T) {
 	}
 }
 
-// TestWrites_ReadOnlyDatabaseIsNoticedByTheBeat: nobody has to change a key for it.
+// TestWrites_ReadOnlyDatabaseIsNoticedByTheBeat: without any change of a key.
 func TestWrites_ReadOnlyDatabaseIsNoticedByTheBeat(t *testing.T) {
 	c := postgresConfig(t)
 	c.DSN += "&default_transaction_read_only=off"

@@ -53,7 +53,7 @@ const postgresHistory = `left(pg_walfile_name(pg_current_wal_lsn()), 8) || '/' |
 // postgresFeed: in Postgres a change of a lower version may commit after one of a
 // higher version, so a reader keeps the snapshot of its last read, and reads what that
 // did not hold: nothing comes twice, however long a transaction stays open. The table's
-// own id tells a dump that was loaded over it, whose rows may bear transactions that
+// own id identifies a dump that was loaded over it, whose rows may bear transactions that
 // have not begun here.
 func postgresFeed(history bool) feedDialect {
 	f := feedDialect{

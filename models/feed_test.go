@@ -20,7 +20,7 @@ func prefixes(page authz.FeedPage) (out []string) {
 	return out
 }
 
-func TestFeedGoesOnFromItsCursor(t *testing.T) {
+func TestFeed_ContinuesFromItsCursor(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		start, err := db.FeedStart(t.Context(), time.Hour)
 		if err != nil || len(start.Changes) != 0 || start.Epoch == "" {
@@ -33,7 +33,7 @@ func TestFeedGoesOnFromItsCursor(t *testing.T) {
 		}
 		again, err := db.ReadFeed(t.Context(), page.Next, authz.MaxFeedRows)
 		if err != nil || len(again.Changes) != 0 {
-			t.Fatalf("nothing happened, and the feed says %+v, %v", again, err)
+			t.Fatalf("nothing happened, and the feed returns %+v, %v", again, err)
 		}
 	})
 }
@@ -176,7 +176,7 @@ func TestFeed_PagesAreBoundedByBytes(t *testing.T) {
 	})
 }
 
-func TestAReaderBehindTheTrimmedOutboxIsTold(t *testing.T) {
+func TestFeed_ReportsATrimmedOutbox(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		old, err := db.FeedStart(t.Context(), time.Hour)
 		if err != nil {
@@ -199,7 +199,7 @@ func TestAReaderBehindTheTrimmedOutboxIsTold(t *testing.T) {
 	})
 }
 
-func TestATableOfTenColumnsIsTakenOver(t *testing.T) {
+func TestTakeOver_TableOfTenColumns(t *testing.T) {
 	for _, driver := range []string{SQLite, Postgres} {
 		t.Run(driver, func(t *testing.T) {
 			c, instant := sqliteConfig(t), "DATETIME"
@@ -236,7 +236,7 @@ func TestATableOfTenColumnsIsTakenOver(t *testing.T) {
 	}
 }
 
-func TestPrefixLookupUsesItsIndex(t *testing.T) {
+func TestKeyByPrefix_UsesItsIndex(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		const query = "SELECT * FROM api_keys WHERE key_prefix = 'x' LIMIT 1"
 		var plan []struct {
@@ -259,14 +259,14 @@ func TestPrefixLookupUsesItsIndex(t *testing.T) {
 	})
 }
 
-func TestTruncateIsRefused(t *testing.T) {
+func TestTriggers_RefuseTruncate(t *testing.T) {
 	db := migrated(t, postgresConfig(t))
 	if err := db.gorm.Exec("TRUNCATE api_keys").Error; err == nil {
 		t.Error("TRUNCATE would empty the table without a change in the feed")
 	}
 }
 
-func TestTwoFirstStartsMakeOneAdministrator(t *testing.T) {
+func TestBootstrap_ConcurrentStartsCreateOneAdministrator(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		s, err := authz.ParseScopes([]string{"extauthz:*"})
 		if err != nil {
@@ -300,7 +300,7 @@ func TestTwoFirstStartsMakeOneAdministrator(t *testing.T) {
 	})
 }
 
-func TestListPagesFromNewestToOldest(t *testing.T) {
+func TestList_PagesFromNewestToOldest(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		var want []string
 		for range 5 {
@@ -333,7 +333,7 @@ func TestListPagesFromNewestToOldest(t *testing.T) {
 	})
 }
 
-func TestAnEpochEndsOnce(t *testing.T) {
+func TestEpoch_EndsOnce(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		start, err := db.FeedStart(t.Context(), time.Hour)
 		if err != nil {

@@ -10,8 +10,8 @@ import (
 	"extauthz/authz"
 )
 
-// feedReader takes in the rows of one statement: each says what the statement's
-// snapshot says, and a change beside it if there is any.
+// feedReader takes in the rows of one statement: each holds the statement's
+// snapshot, and a change if there is one.
 type feedReader struct {
 	from    authz.FeedCursor
 	limit   int
@@ -106,7 +106,7 @@ func parseSnapshot(text string) (s authz.Snapshot, err error) {
 }
 
 // feedTime is a time as either database gives it: SQLite has no type for it, and
-// tells a text where it was computed. NULL is the zero time.
+// returns a text where it was computed. NULL is the zero time.
 type feedTime time.Time
 
 // Scan implements [sql.Scanner].

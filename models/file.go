@@ -44,7 +44,7 @@ func (db *DB) FollowFile() (replaced bool) {
 	for _, p := range db.pools {
 		p.SetMaxIdleConns(0) // idle ones end now, others when they are given back
 	}
-	if makeFile(f.path) == nil { // else opening it fails, and says so
+	if makeFile(f.path) == nil { // else opening it fails with the reason
 		f.info, _ = os.Stat(f.path)
 	}
 	return replaced

@@ -146,7 +146,7 @@ func TestConnector_HostThatNeverAnswersIsPassedOver(t *testing.T) {
 				ctx, stop := context.WithTimeout(t.Context(), patience)
 				defer stop()
 				listening := false
-				if err := Listen(ctx, ListenConfig{Database: c, Ring: func() {}, Logger: slog.New(slog.DiscardHandler), Listening: func(is bool) {
+				if err := Listen(ctx, ListenConfig{Database: c, Notify: func() {}, Logger: slog.New(slog.DiscardHandler), Listening: func(is bool) {
 					listening = listening || is
 					if is {
 						stop()
@@ -179,13 +179,13 @@ func TestConnector_HostThatBeginsToHangLosesItsConnections(t *testing.T) {
 				}
 				return nil
 			})
-			rings, ctx := make(chan struct{}, 100), t.Context()
+			notified, ctx := make(chan struct{}, 100), t.Context()
 			ctx, stop := context.WithCancel(ctx)
 			done := make(chan error, 1)
 			go func() {
-				done <- Listen(ctx, ListenConfig{Database: c, Ring: func() { rings <- struct{}{} }, Listening: func(bool) {}, Logger: slog.New(slog.DiscardHandler)})
+				done <- Listen(ctx, ListenConfig{Database: c, Notify: func() { notified <- struct{}{} }, Listening: func(bool) {}, Logger: slog.New(slog.DiscardHandler)})
 			}()
-			<-rings
+			<-notified
 			if err := hanging.Freeze(); err != nil {
 				t.Fatal(err)
 			}
@@ -206,7 +206,7 @@ func TestConnector_HostThatBeginsToHangLosesItsConnections(t *testing.T) {
 				return nil
 			})
 			select {
-			case <-rings:
+			case <-notified:
 				t.Logf("listening to the other host after %s", time.Since(begin))
 			case <-time.After(patience):
 				t.Error("the listener stays with the host that hangs")

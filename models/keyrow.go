@@ -55,7 +55,7 @@ func (r *keyRow) damaged(column string, err error) {
 	}
 }
 
-// keyColumns are all that a new row says; its version comes from a trigger.
+// keyColumns are the columns of a new row; its version comes from a trigger.
 const keyColumns = `id, user_id, name, key_prefix, key_hash, scopes, is_active, expires_at, created_at, updated_at, hash_alg, pepper_id,
 	environment, revoked_at, rotated_from, allowed_cidrs, metadata, rate, project, roles, family, grants, shadow_until, shadow_end, shadow_scopes`
 
@@ -188,7 +188,7 @@ func readAll[Row, T any](rows []Row, read func(*Row) (T, error)) ([]T, error) {
 // errUnstorable: both databases refuse what one of them can't keep.
 var errUnstorable = errors.New("a text holds a NUL byte or is not UTF-8, which can't be stored: leave it out")
 
-// storable tells whether Postgres can keep and compare the texts.
+// storable reports whether Postgres can keep and compare the texts.
 func storable(texts ...string) bool {
 	return !slices.ContainsFunc(texts, func(s string) bool { return strings.ContainsRune(s, 0) || !utf8.ValidString(s) })
 }

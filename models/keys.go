@@ -13,7 +13,7 @@ import (
 	"extauthz/authz/subject"
 )
 
-// KeyByPrefix finds a key and what proves it, by one indexed query.
+// KeyByPrefix finds a key and its verifier, by one indexed query.
 func (db *DB) KeyByPrefix(ctx context.Context, prefix string) (authz.Record, authz.Verifier, error) {
 	row, err := db.one(ctx, "key_prefix = ?", prefix)
 	if err != nil {
@@ -28,8 +28,8 @@ func (db *DB) KeyByPrefix(ctx context.Context, prefix string) (authz.Record, aut
 }
 
 // KeysByPrefixes calls yield with each of the keys that exist, in any order;
-// yield's error ends it. Rows that can't be read are left out and told in the
-// end, so that one of them does not keep the others away.
+// yield's error ends it. Rows that can't be read are left out and reported
+// at the end, so that one of them does not prevent reading the others.
 func (db *DB) KeysByPrefixes(ctx context.Context, prefixes []string, yield func(authz.Record, authz.Verifier) error) error {
 	var unreadable []error
 	for some := range slices.Chunk(prefixes, rowsAtOnce) {
@@ -126,8 +126,8 @@ func yieldReadable(rows []keyRow, yield func(authz.Record, authz.Verifier) error
 const prefixesAtOnce = 10_000
 
 // Prefixes calls yield with the prefix of every key; its error ends it. It is
-// no snapshot: whoever reads the feed from a cursor taken before misses
-// nothing.
+// no snapshot: a reader of the feed from a cursor taken before misses no
+// change.
 func (db *DB) Prefixes(ctx context.Context, yield func(prefix string) error) error {
 	next, order := "key_prefix > ?", "key_prefix"
 	if db.driver == Postgres { // as its index does: by bytes
@@ -247,9 +247,9 @@ func checkPage(limit int, filters ...string) error {
 	return nil
 }
 
-// HasAdministrator tells whether a key that is not revoked has scopes of its
+// HasAdministrator reports whether a key that is not revoked has scopes of its
 // own on the reserved resource; a disabled or expired one counts, so that
-// nobody becomes administrator by waiting. An unreadable row that may have such
+// waiting for its end makes no caller an administrator. An unreadable row that may have such
 // scopes counts too.
 func (db *DB) HasAdministrator(ctx context.Context) (bool, error) {
 	var rows []keyRow

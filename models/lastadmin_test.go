@@ -45,7 +45,7 @@ func recovered(t *testing.T, keys *keyring.Service, format *authz.KeyFormat, end
 	if err != nil {
 		t.Fatal(err)
 	}
-	made, ended, err = keys.Recover(t.Context(), keyring.Recovery{Key: key, By: "somebody@here", EndOthers: endOthers})
+	made, ended, err = keys.Recover(t.Context(), keyring.Recovery{Key: key, By: "operator@here", EndOthers: endOthers})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -269,7 +269,7 @@ func TestRecover_EndsTheOthers(t *testing.T) {
 		}
 		seen := map[string]string{}
 		for _, e := range entries {
-			if e.Actor != "admin recover" || e.ActorName != "admin recover: somebody@here" || e.Source != "local" {
+			if e.Actor != "admin recover" || e.ActorName != "admin recover: operator@here" || e.Source != "local" {
 				t.Errorf("audit %+v", e)
 			}
 			seen[e.KeyID] = e.Action

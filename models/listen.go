@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// changesChannel is where the triggers ring; the outbox tells what has changed.
+// changesChannel is notified by the triggers; the outbox has the changes.
 const changesChannel = "extauthz_changes"
 
 const (
@@ -21,27 +21,27 @@ const (
 	listenReads = 5 * time.Second        // between two looks whether the connection settings have changed
 )
 
-// errDeaf tells that LISTEN was accepted and means nothing.
-var errDeaf = errors.New("it is behind a connection pooler that gives each transaction another session: name the database itself in database.listen_dsn")
+// errPooled means that LISTEN was accepted and has no effect.
+var errPooled = errors.New("it is behind a connection pooler that gives each transaction another session: name the database itself in database.listen_dsn")
 
 // errReadOnly ends a connection whose server takes no more writes.
 var errReadOnly = errors.New("the server is read-only now")
 
-// ListenConfig says who is told of changes.
+// ListenConfig is the database to listen to, and what to call.
 type ListenConfig struct {
 	// Database is where to connect: DSN or ReadDSN, which must not go through a
 	// transaction pooler, Password and ConnectTimeout count.
 	Database  Config
-	Ring      func()     // called for each change; must not block
-	Listening func(bool) // called when it begins and ends to hear of changes; must not block
+	Notify    func()     // called for each change; must not block
+	Listening func(bool) // called when notifications begin and end; must not block
 	Logger    *slog.Logger
 }
 
-// Listen calls Ring whenever the database says that something has changed, and
-// once after each connection, since nobody heard what came before. It holds a
+// Listen calls Notify for each change notification of the database, and once after
+// each connection, since earlier notifications were lost. It holds a
 // connection of its own and makes it anew whenever it is lost, until ctx ends;
 // where the connection settings have changed, a new one takes its place once the
-// server accepts it. Rings are hints: one that is lost costs time (the feed is
+// server accepts it. Notifications are hints: a lost one costs time (the feed is
 // polled) and nothing else.
 func Listen(ctx context.Context, c ListenConfig) error {
 	l := &listener{ListenConfig: c, source: newSource(c.Database)}
@@ -49,9 +49,9 @@ func Listen(ctx context.Context, c ListenConfig) error {
 		return errors.New("database.listen_dsn can't be read: write postgres://user:password@host:5432/name")
 	}
 	defer c.Listening(false)
-	for heard := true; ctx.Err() == nil; {
+	for connected := true; ctx.Err() == nil; {
 		err := l.once(ctx, func() {
-			heard = true
+			connected = true
 			c.Listening(true)
 			c.Logger.InfoContext(ctx, "listening for changes")
 		})
@@ -59,9 +59,9 @@ func Listen(ctx context.Context, c ListenConfig) error {
 			break
 		}
 		c.Listening(false)
-		if heard { // one line a change of state, and another host may be there at once
-			heard = false
-			c.Logger.WarnContext(ctx, "changes are not heard of: they are polled for", "error", oneLine(err))
+		if connected { // one line a change of state, and another host may be there at once
+			connected = false
+			c.Logger.WarnContext(ctx, "no change notifications: changes are polled for", "error", oneLine(err))
 			continue
 		}
 		select {
@@ -85,7 +85,7 @@ func (l *listener) once(ctx context.Context, connected func()) error {
 	}
 	defer func() { leave(ctx, conn) }()
 	connected()
-	l.Ring()
+	l.Notify()
 	writable := !readOnly(conn.PgConn())
 	for asked, read := time.Now(), time.Now(); ; {
 		quiet, cancel := context.WithTimeout(ctx, listenQuiet)
@@ -93,7 +93,7 @@ func (l *listener) once(ctx context.Context, connected func()) error {
 		cancel()
 		switch {
 		case err == nil:
-			l.Ring()
+			l.Notify()
 		case ctx.Err() != nil || !pgconn.Timeout(err):
 			return err
 		}
@@ -116,7 +116,7 @@ func (l *listener) once(ctx context.Context, connected func()) error {
 			if next, now, err := l.open(ctx); err == nil {
 				leave(ctx, conn)
 				conn, generation = next, now
-				l.Ring()
+				l.Notify()
 			}
 		}
 	}
@@ -158,7 +158,7 @@ func (l *listener) subscribe(ctx context.Context, conn *pgx.Conn) error {
 	if process == conn.PgConn().PID() {
 		return nil
 	}
-	return l.provesToHear(ctx, conn)
+	return l.checkDelivery(ctx, conn)
 }
 
 // connect leaves out the limits of statements: there is none that they would be
@@ -190,9 +190,9 @@ func leave(ctx context.Context, conn *pgx.Conn) {
 	go discard(conn)
 }
 
-// provesToHear has another connection ring: a pooler in transaction mode takes
-// LISTEN, and no ring ever comes.
-func (l *listener) provesToHear(ctx context.Context, conn *pgx.Conn) error {
+// checkDelivery sends a notification by another connection: a pooler in transaction
+// mode accepts LISTEN, and no notification ever arrives.
+func (l *listener) checkDelivery(ctx context.Context, conn *pgx.Conn) error {
 	other, _, err := l.connect(ctx)
 	if err != nil {
 		return err
@@ -205,7 +205,7 @@ func (l *listener) provesToHear(ctx context.Context, conn *pgx.Conn) error {
 	defer cancel()
 	_, err = conn.WaitForNotification(reply)
 	if pgconn.Timeout(err) && ctx.Err() == nil {
-		return errDeaf
+		return errPooled
 	}
 	return err
 }

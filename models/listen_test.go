@@ -11,51 +11,51 @@ import (
 	"extauthz/e2e/parts"
 )
 
-func TestARingFollowsEveryChangeAndEveryConnection(t *testing.T) {
+func TestListen_NotifiesOfEveryChangeAndConnection(t *testing.T) {
 	c := postgresConfig(t)
 	db := migrated(t, c)
-	rings := make(chan struct{}, 100)
+	notified := make(chan struct{}, 100)
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- Listen(ctx, ListenConfig{Database: c, Ring: func() { rings <- struct{}{} }, Listening: func(bool) {}, Logger: slog.New(slog.DiscardHandler)})
+		done <- Listen(ctx, ListenConfig{Database: c, Notify: func() { notified <- struct{}{} }, Listening: func(bool) {}, Logger: slog.New(slog.DiscardHandler)})
 	}()
-	rung := func(what string) {
+	wait := func(what string) {
 		t.Helper()
 		select {
-		case <-rings:
+		case <-notified:
 		case <-time.After(10 * time.Second):
-			t.Fatalf("no ring after %s", what)
+			t.Fatalf("no notification after %s", what)
 		}
-		for len(rings) > 0 { // several for one change are as good
-			<-rings
+		for len(notified) > 0 { // several for one change are as good
+			<-notified
 		}
 	}
-	rung("the connection was made")
+	wait("the connection was made")
 	rec := insert(t, db, newKey(t, nil))[0]
-	rung("a key was made")
+	wait("a key was made")
 	if err := db.gorm.Exec("UPDATE api_keys SET is_active = FALSE WHERE id = ?", rec.ID).Error; err != nil {
 		t.Fatal(err)
 	}
-	rung("SQL typed by hand")
+	wait("SQL typed by hand")
 	if err := db.gorm.Exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()").Error; err != nil {
 		t.Fatal(err)
 	}
-	rung("the connection was lost and made anew")
+	wait("the connection was lost and made anew")
 	if err := db.gorm.Exec("DELETE FROM api_keys").Error; err != nil {
 		t.Fatal(err)
 	}
-	rung("a deletion")
+	wait("a deletion")
 	stop()
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
 }
 
-// TestAListenerKnowsWhetherItHears: PgBouncer takes LISTEN in both modes, and
-// rings come in one.
-func TestAListenerKnowsWhetherItHears(t *testing.T) {
-	for mode, hears := range map[string]bool{"session": true, "transaction": false} {
+// TestListen_DetectsPoolersWithoutNotifications: PgBouncer accepts LISTEN in both
+// modes, and delivers notifications in one.
+func TestListen_DetectsPoolersWithoutNotifications(t *testing.T) {
+	for mode, delivers := range map[string]bool{"session": true, "transaction": false} {
 		t.Run(mode, func(t *testing.T) {
 			direct := postgresConfig(t)
 			migrated(t, direct)
@@ -64,15 +64,15 @@ func TestAListenerKnowsWhetherItHears(t *testing.T) {
 			ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
 			defer stop()
 			listening := make(chan bool, 100)
-			err := Listen(ctx, ListenConfig{Database: Config{DSN: through}, Ring: func() {}, Listening: func(is bool) {
+			err := Listen(ctx, ListenConfig{Database: Config{DSN: through}, Notify: func() {}, Listening: func(is bool) {
 				listening <- is
 				stop()
 			}, Logger: slog.New(slog.NewTextHandler(&said, nil))})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := <-listening; got != hears || strings.Contains(said.String(), "listen_dsn") == hears {
-				t.Errorf("listening: %v, and it said %s", got, said.String())
+			if got := <-listening; got != delivers || strings.Contains(said.String(), "listen_dsn") == delivers {
+				t.Errorf("listening: %v, and it logged %s", got, said.String())
 			}
 		})
 	}

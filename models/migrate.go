@@ -15,21 +15,21 @@ import (
 var migrations embed.FS
 
 const (
-	// migrationsTable is not goose's usual one: whoever made the table api_keys
-	// that is taken over may use goose too.
+	// migrationsTable is not goose's usual one: the application that
+	// made a table api_keys that is taken over may use goose too.
 	migrationsTable = "extauthz_migrations"
 	// migrationLock is the advisory lock of a migration in Postgres.
 	migrationLock = 0x6578746D6967
-	// migrationPause is how long somebody else's migration is left alone before
-	// the lock is asked for again.
+	// migrationPause is how long another process's migration is waited for before
+	// the lock is requested again.
 	migrationPause = 100 * time.Millisecond
 	// secondConnection is how long a pooler has to give another connection.
 	secondConnection = 5 * time.Second
 )
 
 // Migrate brings the database to this program's version; one that is there
-// already is left alone, a newer one is refused. Whoever starts at once waits
-// for the other. See [takeOver] for a table api_keys that is not ours.
+// already is left alone, a newer one is refused. Concurrent starts wait
+// for each other. See [takeOver] for a table api_keys that is not ours.
 func (db *DB) Migrate(ctx context.Context) error {
 	if err := db.refuseNewer(ctx); err != nil {
 		return err
@@ -83,7 +83,7 @@ func (db *DB) migrateAlone(ctx context.Context) (alone bool, err error) {
 		second, cancel := context.WithTimeout(ctx, secondConnection)
 		defer cancel()
 		if err := db.pools[0].PingContext(second); err != nil {
-			return fmt.Errorf("it needs two connections at once, and a second one was not to be had: %w: a pooler has to have two for us (default_pool_size)", err)
+			return fmt.Errorf("it needs two connections at once, and a second one was not available: %w: a pooler must allow two (default_pool_size)", err)
 		}
 		return db.up(ctx)
 	}, db.seesCommits()...)

@@ -184,7 +184,7 @@ func prepare(m authz.Mutation) (w writing, err error) {
 	return w, err
 }
 
-// createsAlone tells whether w makes keys and asks for nothing that is stored.
+// createsAlone reports whether w makes keys and asks for nothing that is stored.
 func (w *writing) createsAlone() bool {
 	return len(w.create) > 0 && len(w.update)+len(w.end)+len(w.roles)+len(w.deleteRoles) == 0 && w.idempotency == nil
 }
@@ -222,8 +222,8 @@ func (w *writing) write(tx *gorm.DB) ([]authz.Record, error) {
 	return reread(tx, w.order)
 }
 
-// endKey writes the end of a key whose row can't be read, and leaves what somebody
-// wrote there as it is.
+// endKey writes the end of a key whose row can't be read, and leaves the
+// unreadable columns unchanged.
 func endKey(tx *gorm.DB, row *keyRow) error {
 	columns := []string{"is_active", "updated_at"}
 	if row.RevokedAt != nil {

@@ -26,7 +26,7 @@ const (
 	DefaultConnectTimeout   = 2 * time.Second
 )
 
-// Config says which database is opened, and how.
+// Config is which database is opened, and how.
 type Config struct {
 	Driver string // SQLite or Postgres
 	DSN    string // a file's path, or postgres://…
@@ -34,13 +34,13 @@ type Config struct {
 	// does not change. Postgres only, as is Password.
 	ReadDSN  func() (string, error)
 	Password PasswordSource // of the password, instead of the DSN's; nil: the DSN's
-	// ConnectTimeout is how long one host is waited for, unless the DSN says
+	// ConnectTimeout is how long one host is waited for, unless the DSN sets
 	// otherwise; 0 is DefaultConnectTimeout. Postgres only.
 	ConnectTimeout time.Duration
 	MaxOpen        int // connections at most, two at least; Postgres only, 0 is DefaultMaxOpen
 	MaxIdle        int // kept open; Postgres only, 0 is DefaultMaxIdle
 	// StatementTimeout ends a statement, and a wait for a lock, in Postgres,
-	// unless the DSN says otherwise; 0 is DefaultStatementTimeout.
+	// unless the DSN sets another; 0 is DefaultStatementTimeout.
 	StatementTimeout time.Duration
 	Logger           *slog.Logger // nil: nothing is logged
 }
@@ -105,7 +105,7 @@ func orDefault[T comparable](value, standard T) T {
 // Ping asks whether the database answers.
 func (db *DB) Ping(ctx context.Context) error { return db.pools[0].PingContext(ctx) }
 
-// Connections tells how the connections that read and write are used.
+// Connections returns the statistics of the connections that read and write.
 func (db *DB) Connections() sql.DBStats { return db.pools[0].Stats() }
 
 // Now is the database's time in UTC.

@@ -20,7 +20,7 @@ func pooledConfig(t *testing.T, connections int) Config {
 	return c
 }
 
-func TestManyThatStartAtOnceMigrateOnce(t *testing.T) {
+func TestMigrate_ConcurrentStartsMigrateOnce(t *testing.T) {
 	for name, c := range map[string]func(*testing.T) Config{
 		"one connection each": func(t *testing.T) Config { c := postgresConfig(t); c.MaxOpen = 1; return c },
 		"a pool of two":       func(t *testing.T) Config { return pooledConfig(t, 2) },
@@ -43,7 +43,7 @@ func TestManyThatStartAtOnceMigrateOnce(t *testing.T) {
 	}
 }
 
-func TestAPoolerOfOneConnectionIsNamedAsTheReason(t *testing.T) {
+func TestMigrate_NamesAPoolerWithOneConnection(t *testing.T) {
 	db := opened(t, pooledConfig(t, 1))
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()

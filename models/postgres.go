@@ -21,7 +21,7 @@ const minOpen = 2 // a migration's lock, and its work
 // starts or stops.
 const startingClass = "57"
 
-// ErrUnreachable tells that nothing answers as a database there; it may do so later.
+// ErrUnreachable means that no database answers there; it may do so later.
 var ErrUnreachable = errors.New("database can't be reached")
 
 func openPostgres(ctx context.Context, c Config) (*DB, error) {
@@ -35,7 +35,7 @@ func openPostgres(ctx context.Context, c Config) (*DB, error) {
 	err := connector.pool.PingContext(ctx)
 	if refused := (*pgconn.PgError)(nil); errors.As(err, &refused) && strings.Contains(refused.Message, "unsupported startup parameter") {
 		// PgBouncer, unless its ignore_startup_parameters names them.
-		c.Logger.WarnContext(ctx, "the connection pooler takes no statement_timeout and lock_timeout: set them by ALTER ROLE … SET")
+		c.Logger.WarnContext(ctx, "the connection pooler accepts no statement_timeout and lock_timeout: set them by ALTER ROLE … SET")
 		source.withoutLimits()
 		err = connector.pool.PingContext(ctx)
 	}
@@ -53,7 +53,7 @@ func openPostgres(ctx context.Context, c Config) (*DB, error) {
 	}
 	db.read = db.gorm
 	if err := db.read.WithContext(ctx).Exec("SELECT " + postgresHistory).Error; err != nil {
-		c.Logger.WarnContext(ctx, "this Postgres does not tell its timeline: after a promotion that lost transactions restart all replicas", "error", oneLine(err))
+		c.Logger.WarnContext(ctx, "this Postgres does not report its timeline: after a promotion that lost transactions restart all replicas", "error", oneLine(err))
 		db.feed = postgresFeed(false)
 	}
 	return db, nil

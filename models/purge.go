@@ -32,7 +32,7 @@ const auditPurge = "purge"
 var errNotInCharge = errors.New("another replica purges")
 
 // purgeSizes bounds what one statement reads and one transaction deletes: little
-// enough that nobody waits for it.
+// enough that no other transaction waits for long.
 type purgeSizes struct {
 	page     int // rows that one statement looks at
 	batch    int // rows that one transaction deletes
@@ -57,7 +57,7 @@ func newPurge(db *DB, p authz.Purge) *purge {
 	return c
 }
 
-// Purge deletes what p says, oldest tables first and keys last, in transactions
+// Purge deletes what p covers, oldest tables first and keys last, in transactions
 // of few rows with pauses between them, so that no writer waits long. Each
 // transaction that deletes keys or audit entries writes an audit entry of its
 // own. On an error, what is returned beside it was deleted.
@@ -137,7 +137,7 @@ func (c *purge) inTransaction(ctx context.Context, do func(tx *gorm.DB) error) e
 	})
 }
 
-// inCharge returns errNotInCharge unless somebody asked for the purge, or this
+// inCharge returns errNotInCharge unless an operator requested the purge, or this
 // replica is the first of the living ones.
 func (c *purge) inCharge(q *gorm.DB) error {
 	if c.Instance == "" || c.driver == SQLite {
@@ -188,7 +188,7 @@ func (c *purge) idempotencyKeys(ctx context.Context) error {
 
 const orphaned = "last_used_at < ? AND NOT EXISTS (SELECT 1 FROM api_keys k WHERE k.id = key_usage.key_id)"
 
-// orphanedUsage deletes usage of keys that somebody deleted, or that was counted
+// orphanedUsage deletes usage of keys that were deleted by hand, or that was counted
 // when its key was purged already.
 func (c *purge) orphanedUsage(ctx context.Context) error {
 	if c.Purge.Usage == 0 {

@@ -142,7 +142,7 @@ func TestPurge_DeletesOnlyWhatEnded(t *testing.T) {
 		for _, k := range append(keys[:1:1], gone...) {
 			run(t, db, "INSERT INTO key_usage (key_id, count, last_used_at) VALUES (?, 3, ?)", k.Record.ID, time.Now().UTC())
 		}
-		run(t, db, "INSERT INTO key_usage (key_id, count, last_used_at) VALUES ('nobody', 3, ?), ('nobody lately', 3, ?)", time.Now().Add(-31*day).UTC(), time.Now().UTC())
+		run(t, db, "INSERT INTO key_usage (key_id, count, last_used_at) VALUES ('unknown', 3, ?), ('unknown lately', 3, ?)", time.Now().Add(-31*day).UTC(), time.Now().UTC())
 		got := purged(t, db, p)
 		if got.RevokedKeys != 2 || got.ExpiredKeys != 3 || got.Usage != 6 || got.More {
 			t.Errorf("got %+v", got)
@@ -165,12 +165,12 @@ func TestPurge_DeletesOnlyWhatEnded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		told := map[string]int{}
+		carried := map[string]int{}
 		for _, c := range page.Changes {
-			told[c.Prefix]++
+			carried[c.Prefix]++
 		}
 		for _, k := range gone {
-			if told[k.Record.Prefix] < 2 {
+			if carried[k.Record.Prefix] < 2 {
 				t.Errorf("the feed does not carry the deletion of %s", k.Record.Name)
 			}
 		}
@@ -192,7 +192,7 @@ func TestPurge_KindsThatAreOffStay(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		insert(t, db, ended(t, "revoked", 90*day, 90*day, nil), ended(t, "expired", 0, 90*day, nil))
 		long := time.Now().Add(-90 * day).UTC()
-		run(t, db, "INSERT INTO key_usage (key_id, count, last_used_at) VALUES ('nobody', 3, ?)", long)
+		run(t, db, "INSERT INTO key_usage (key_id, count, last_used_at) VALUES ('unknown', 3, ?)", long)
 		run(t, db, "INSERT INTO idempotency_keys (principal, key, fingerprint, key_id, at) VALUES ('p', 'k', 'f', 'id', ?)", long)
 		run(t, db, "INSERT INTO audit_log (id, at, actor, actor_name, action, key_id, prefix, user_id, role, request_id, source, detail) VALUES ('typed', ?, '', '', '', '', '', '', '', '', '', '{}')", long)
 		for _, one := range []struct {
@@ -325,8 +325,8 @@ func TestPurge_ForeignKeys(t *testing.T) {
 	})
 }
 
-// TestPurge_WaitsForNoWriter: a family that somebody changes just now is left out,
-// and what came of it is seen by the next run.
+// TestPurge_WaitsForNoWriter: a family that another transaction changes is left out,
+// and the next run sees the result.
 func TestPurge_WaitsForNoWriter(t *testing.T) {
 	db := migrated(t, postgresConfig(t))
 	keys := []authz.NewKey{

@@ -14,10 +14,10 @@ import (
 	"extauthz/authz"
 )
 
-// forUpdateSkipLocked locks rows that nobody else has locked, and leaves out the others.
+// forUpdateSkipLocked locks rows without another lock, and leaves out the others.
 var forUpdateSkipLocked = clause.Locking{Strength: "UPDATE", Options: "SKIP LOCKED"}
 
-// endedKey is what of a row of api_keys says whether the key may be deleted.
+// endedKey is what of a row of api_keys decides whether the key may be deleted.
 type endedKey struct {
 	id, prefix, family string
 	scopes             string
@@ -252,8 +252,8 @@ func (c *purge) inFamilies(tx *gorm.DB, candidates []endedKey) *gorm.DB {
 	return tx.Table("api_keys").Where("family IN ? OR family = '' AND id IN ?", families, alone)
 }
 
-// lockFamilies locks the members that nobody else has locked: whoever rotates or
-// changes a member has locked all of them. What is read afterwards is what stands
+// lockFamilies locks the members without another lock: a rotation or a change locks
+// all members of a family. What is read afterwards does not change
 // until the transaction ends. nil: all are locked, or none need be.
 func (c *purge) lockFamilies(tx *gorm.DB, candidates []endedKey) (map[string]bool, error) {
 	if c.driver == SQLite || c.DryRun {

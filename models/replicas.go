@@ -9,7 +9,7 @@ import (
 // ReplicaTerm is how long after its last beat a replica counts as living.
 const ReplicaTerm = 15 * time.Second
 
-// Beat says that this replica lives, and returns how many do. SQLite has one.
+// Beat records that this replica lives, and returns how many do. SQLite has one.
 func (db *DB) Beat(ctx context.Context, instance string) (living int, err error) {
 	if db.driver == SQLite {
 		return 1, nil
@@ -26,13 +26,13 @@ func (db *DB) Beat(ctx context.Context, instance string) (living int, err error)
 	return living, nil
 }
 
-// Leave says that this replica lives no more.
+// Leave records that this replica has ended.
 func (db *DB) Leave(ctx context.Context, instance string) error {
 	if db.driver == SQLite {
 		return nil
 	}
 	if err := db.gorm.WithContext(ctx).Exec("DELETE FROM replicas WHERE instance = ?", instance).Error; err != nil {
-		return fmt.Errorf("the end of this replica can't be told: %w", err)
+		return fmt.Errorf("the end of this replica can't be recorded: %w", err)
 	}
 	return nil
 }

@@ -2,7 +2,7 @@ package models
 
 import "testing"
 
-func TestLivingReplicasAreCounted(t *testing.T) {
+func TestReplicas_CountsLiving(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		want := func(instance string, living int) {
 			t.Helper()
@@ -27,6 +27,6 @@ func TestLivingReplicasAreCounted(t *testing.T) {
 		if err := db.gorm.Exec("UPDATE replicas SET at = at - interval '20 seconds' WHERE instance = 'b'").Error; err != nil {
 			t.Fatal(err)
 		}
-		want("a", 1) // killed, and not heard of since
+		want("a", 1) // killed, and not seen since
 	})
 }

@@ -69,7 +69,7 @@ func (db *DB) Roles(ctx context.Context, names []string) ([]authz.Role, error) {
 	return readAll(rows, (*roleRow).role)
 }
 
-// NamedRoles is Roles for administrators: a role that can't be read says so.
+// NamedRoles is Roles for administrators: a role that can't be read has the reason in Unreadable.
 func (db *DB) NamedRoles(ctx context.Context, names []string) ([]authz.Role, error) {
 	names = slices.DeleteFunc(slices.Clone(names), func(n string) bool { return !storable(n) })
 	if len(names) == 0 {
@@ -80,7 +80,7 @@ func (db *DB) NamedRoles(ctx context.Context, names []string) ([]authz.Role, err
 }
 
 // ListRoles returns at most limit roles, 1 to 1000, whose names come after
-// after, in the order of their bytes. One that can't be read says so, and hides no
+// after, in the order of their bytes. One that can't be read is marked, and hides no
 // other one.
 func (db *DB) ListRoles(ctx context.Context, after string, limit int) ([]authz.Role, error) {
 	if err := checkPage(limit, after); err != nil {

@@ -29,8 +29,8 @@ const (
 )
 
 // openSQLite opens the file by one connection that writes, since waiting in the
-// pool is fairer than SQLite's busy loop, and some that read, which nobody
-// blocks (WAL) and which see every commit.
+// pool is fairer than SQLite's busy loop, and some that read, which no
+// writer blocks (WAL) and which see every commit.
 func openSQLite(ctx context.Context, c Config) (*DB, error) {
 	if err := makeFile(c.DSN); err != nil {
 		return nil, err
@@ -67,7 +67,7 @@ func (db *DB) openFile(ctx context.Context, path, settings string, connections i
 	return g, pool.PingContext(ctx)
 }
 
-// errFile tells that the database file can't be opened as a file.
+// errFile means that the database file can't be opened as a file.
 var errFile = errors.New("database file can't be opened")
 
 // makeFile makes the file if there is none, for its owner alone; SQLite gives

@@ -139,7 +139,7 @@ func (c *connector) failed(err error, try bool) {
 	c.mu.Unlock()
 	if first {
 		c.pool.SetConnMaxIdleTime(0)
-		c.log.Warn("new connections to the database are refused: those that there are stay in use; check user, password and max_connections", "code", refused.Code, "connections", n)
+		c.log.Warn("new connections to the database are refused: existing ones stay in use; check user, password and max_connections", "code", refused.Code, "connections", n)
 	}
 }
 
@@ -149,7 +149,7 @@ func (c *connector) readable(err error) {
 	defer c.mu.Unlock()
 	if failed := err != nil && c.ctx.Err() == nil; failed != c.unread {
 		if c.unread = failed; failed {
-			c.log.Warn("connection settings can't be read: the last good ones stay", "error", oneLine(err))
+			c.log.Warn("connection settings can't be read: the last valid ones stay in use", "error", oneLine(err))
 		} else {
 			c.log.Info("connection settings can be read again")
 		}
@@ -246,7 +246,7 @@ func (c *connector) giveUp(address string) {
 		}
 	}
 	if n > 0 {
-		c.log.Warn("a database host does not answer or takes no writes: its connections are given up for those of another", "host", address, "connections", n)
+		c.log.Warn("a database host does not answer or takes no writes: its connections are replaced by connections to another", "host", address, "connections", n)
 	}
 }
 

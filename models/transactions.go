@@ -22,7 +22,7 @@ type OpenTransaction struct {
 	Age time.Duration
 }
 
-// Name tells open transactions apart.
+// Name identifies an open transaction.
 func (t OpenTransaction) Name() string {
 	if t.PID == 0 {
 		return t.Application
@@ -64,7 +64,7 @@ func oldTransactions(q *gorm.DB, age time.Duration) (old []OpenTransaction, err 
 		Now                                time.Time
 		Marked                             *time.Time // the newest mark that is old enough and knows it as open
 	}
-	// A mark tells that a transaction was open then, whatever the session hides of itself.
+	// A mark shows that a transaction was open then, even if the session's details are hidden.
 	// xid is the transaction's number without its epoch, as sessions show it.
 	err = q.Raw(`
 		WITH marked AS (SELECT m.at, x % 4294967296 AS xid FROM (SELECT at, snapshot FROM feed_marks WHERE at <= clock_timestamp() - make_interval(secs => @age) ORDER BY id DESC LIMIT 1) m,

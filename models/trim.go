@@ -15,8 +15,8 @@ const (
 	// trimBatch is how many rows one statement drops, so that none takes long.
 	trimBatch = 10_000
 	// MaxOutboxRows is how many changes are kept for readers that are behind by more
-	// than [LeastOutboxAge]. Whoever is behind by more than that has less work with
-	// forgetting everything than with reading them.
+	// than [LeastOutboxAge]. Dropping all entries is less work for such a
+	// reader than reading more changes.
 	MaxOutboxRows = 100_000
 	// LeastOutboxAge is how long a change is kept at least.
 	LeastOutboxAge = 5 * time.Minute
@@ -24,7 +24,7 @@ const (
 
 // TrimOutbox marks the feed's present state, and drops the changes that were in the
 // newest mark that is older than age, or than [LeastOutboxAge] where there are more
-// than [MaxOutboxRows]; a reader that has not seen them is told (authz.FeedPage.Trimmed).
+// than [MaxOutboxRows]; a reader that has not seen them gets authz.FeedPage.Trimmed.
 // It has to be called every few minutes: how far the past of [DB.FeedStart] reaches
 // beyond its window is the time between two calls. Replicas may all call it.
 //

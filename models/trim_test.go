@@ -8,7 +8,7 @@ import (
 )
 
 // TestTrimOutbox_ManyChangesAreKeptForLess: past MaxOutboxRows the outbox keeps what is
-// younger than LeastOutboxAge, and whoever begins then is told that the window has a gap.
+// younger than LeastOutboxAge, and a reader that begins then learns that the window has a gap.
 func TestTrimOutbox_ManyChangesAreKeptForLess(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		insert(t, db, newKey(t, nil))

@@ -58,7 +58,7 @@ func (typed) Value(_ context.Context, _ *schema.Field, _ reflect.Value, value an
 		return *v, nil
 	case uint64:
 		if v > math.MaxInt64 {
-			return nil, fmt.Errorf("%d can't be stored: the most is %d", v, int64(math.MaxInt64))
+			return nil, fmt.Errorf("%d can't be stored: the maximum is %d", v, int64(math.MaxInt64))
 		}
 		return int64(v), nil
 	}
@@ -111,14 +111,14 @@ func readCount(stored any) (uint64, error) {
 			return n, nil
 		}
 	}
-	return 0, errors.New("is no whole number from 0 on")
+	return 0, errors.New("is not a whole number from 0 on")
 }
 
 // readTime takes the years that RFC 3339 can write: answers hold times in that form.
 func readTime(stored any) (time.Time, error) {
 	at, ok := stored.(time.Time)
 	if !ok {
-		return time.Time{}, errors.New("is no time: write it as 2027-01-31 00:00:00+00:00")
+		return time.Time{}, errors.New("is not a time: write it as 2027-01-31 00:00:00+00:00")
 	}
 	if year := at.UTC().Year(); year < 1 || year > 9999 {
 		return time.Time{}, errors.New("is out of the years 1 to 9999")

@@ -23,9 +23,9 @@ var textsByHand = []string{`scopes = 'orders:read'`, `scopes = ''`, `scopes = '{
 	`metadata = '{"a":1}'`, `metadata = '{"a":'`, `metadata = '[]'`, `allowed_cidrs = '"10.0.0.0/8"'`, `allowed_cidrs = '["10.0.0.1"]'`, `allowed_cidrs = '[""]'`, `allowed_cidrs = '[null]'`,
 	`roles = 'reader'`, `roles = '[7]'`, `grants = '[]'`, `grants = '{"scopes":"orders:read"}'`, `rate = '100'`, `rate = 'fast'`, `shadow_scopes = 'x'`}
 
-// TestUnreadable_FailsNobodyElse: whatever stands in one row, every statement that
-// reads many goes on without it, and the key can be ended.
-func TestUnreadable_FailsNobodyElse(t *testing.T) {
+// TestUnreadable_FailsNoOtherRow: whatever one row holds, every statement that reads
+// many goes on without it, and the key can be ended.
+func TestUnreadable_FailsNoOtherRow(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		keys := insert(t, db, newKey(t, nil), newKey(t, nil), newKey(t, nil))
 		bad := keys[1]
@@ -46,7 +46,7 @@ func TestUnreadable_FailsNobodyElse(t *testing.T) {
 	})
 }
 
-// TestUnreadable_InfinityIsNever: a key that Postgres says never expires never does.
+// TestUnreadable_InfinityIsNever: a key that never expires in Postgres never does.
 func TestUnreadable_InfinityIsNever(t *testing.T) {
 	db := migrated(t, postgresConfig(t))
 	k := insert(t, db, newKey(t, nil))[0]

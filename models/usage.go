@@ -28,7 +28,7 @@ func (usageRow) TableName() string { return "key_usage" }
 // limit of parameters.
 const rowsAtOnce = 500
 
-// usageMark says which batches of one source are added: those up to Sequence,
+// usageMark is which batches of one source are added: those up to Sequence,
 // and those in Beyond (usagemarks.go).
 type usageMark struct {
 	Source   string `gorm:"primaryKey"`

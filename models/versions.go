@@ -7,7 +7,7 @@ import (
 	"gorm.io/gorm"
 )
 
-// Versions tell which of two states of a key or a role is the newer one, so they
+// Versions order the states of a key or a role, so they
 // must never begin again from somewhere before. In Postgres they come from a
 // sequence, which a replication that leaves sequences out, a restored dump or a
 // setval can put back. Three things hold them: the triggers give a row no version

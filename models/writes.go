@@ -22,7 +22,7 @@ type writes struct {
 }
 
 // Faults that concern every write end with the first success that follows them by
-// writesCalm, since a small write may still find room on a full disk. Others may be
+// writesCalm, since a small write may still fit on a full disk. Others may be
 // one statement's bad luck: they count when some have failed for a while and none
 // succeeded.
 const (
@@ -32,7 +32,7 @@ const (
 )
 
 // wrote takes in how a write ended. What the caller withdrew, and what was refused
-// for its content, says nothing about the database.
+// for its content, is no fault of the database.
 func (db *DB) wrote(err error) {
 	w := &db.writes
 	f, failed := FaultOf(err)

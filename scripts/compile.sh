@@ -17,6 +17,6 @@ for packages in github.com/... gorm.io/... go.yaml.in/... golang.org/x/text/... 
 done
 for packages in github.com/envoyproxy/... github.com/redis/go-redis/v9/internal/...; do small+=("-gcflags=$packages="); done
 
-# grpcnotrace leaves a tracer out that nobody reads.
+# grpcnotrace leaves out a tracer that is not used.
 CGO_ENABLED=0 GOOS=$1 GOARCH=$2 GOAMD64=v1 GOARM64=v8.0 GOEXPERIMENT= GOFLAGS= go build -trimpath -buildvcs=false -tags grpcnotrace "${small[@]}" \
   -ldflags "-s -w -buildid= -X main.version=${VERSION:-dev}" -o "$3" "$4"

@@ -29,7 +29,7 @@ have() { command -v "$1" >/dev/null 2>&1; }
 # build_kube PROGRAM…: notes those that tools/kube/go.mod names and that are not built yet.
 build_kube() {
   local program
-  # Helm judges a chart by the version that the API says it has.
+  # Helm judges a chart by the API's version.
   kubernetes=$(sed -n 's#.*k8s.io/kubernetes \(v[^ ]*\).*#\1#p' "$tools/go.mod")
   "$kube/kube-apiserver" --version 2>/dev/null | grep -qF "$kubernetes" || rm -f "$kube/kube-apiserver"
   for program in "$@"; do
@@ -109,8 +109,8 @@ if [ ${#packages[@]} -gt 0 ]; then
     have sudo || fail "${packages[*]} missing: run this as root, or install sudo"
     sudo=(sudo)
   fi
-  # Debian starts a service with its package unless this policy says no, and
-  # makes a database cluster unless told not to.
+  # Debian starts a service with its package unless this policy forbids it, and
+  # creates a database cluster unless configured not to.
   policy=/usr/sbin/policy-rc.d made_policy=
   if [ ! -e $policy ]; then
     printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee $policy >/dev/null
@@ -144,7 +144,7 @@ for version in "${envoys[@]}"; do
 done
 
 # Traefik is compiled from its Go module (some minutes). What it has outside of
-# that is replaced: an internal module that nobody can download, and what needs
+# that is replaced: an internal module that can't be downloaded, and what needs
 # modules that not every proxy has, DNS providers and a fork for digests. None of
 # it has to do with ForwardAuth.
 if [ -n "$traefik" ]; then

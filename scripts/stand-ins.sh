@@ -13,7 +13,7 @@ envoy_version=$(sed -n 's/.*envoyproxy\/envoy:v\([0-9.]*\).*/\1/p' compose.yaml)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# image_of SERVICE: the image's name as compose.yaml has it, where no variable says otherwise.
+# image_of SERVICE: the image's name as compose.yaml has it, unless a variable overrides it.
 image_of() {
   case $1 in
     envoy) sed -n 's/^  image: ${ENVOY_IMAGE:-\(.*\)}$/\1/p' compose.yaml ;;

@@ -95,7 +95,7 @@ func (s *Service) recordRole(m *authz.Mutation, p Principal, t time.Time, action
 	return nil
 }
 
-// differences tells "old -> new" of every fact that differs.
+// differences returns "old -> new" for every fact that differs.
 func differences(before, after map[string]string) map[string]string {
 	changed := make(map[string]string)
 	for name, was := range before {

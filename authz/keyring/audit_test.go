@@ -10,7 +10,7 @@ import (
 	"extauthz/authz/keyring"
 )
 
-func TestAuditTellsWhoChangedWhatFromWhatToWhat(t *testing.T) {
+func TestAudit_RecordsActorAndChange(t *testing.T) {
 	b := newBench(t)
 	p := admin(t, "*:*", "*")
 	key := must(b.keys.Create(t.Context(), p, keyring.CreateRequest{
@@ -32,7 +32,7 @@ func TestAuditTellsWhoChangedWhatFromWhatToWhat(t *testing.T) {
 	}
 }
 
-func TestAuditHoldsNoKeySecretOrDigest(t *testing.T) {
+func TestAudit_HoldsNoKeySecretOrDigest(t *testing.T) {
 	b := newBench(t)
 	key := b.create(keyring.CreateRequest{Scopes: scopes(t, "a:x")})
 	b.later(time.Minute)
@@ -42,12 +42,12 @@ func TestAuditHoldsNoKeySecretOrDigest(t *testing.T) {
 	for _, k := range []keyring.Created{key, next.Created} {
 		secret := strings.TrimPrefix(k.Key.Reveal(), k.Record.Prefix+"_")
 		if strings.Contains(text, secret) || strings.Contains(text, secret[:16]) {
-			t.Error("a secret stands in the audit")
+			t.Error("the audit holds a secret")
 		}
 	}
 }
 
-func TestAuditOfOneProjectIsReadKeyByKey(t *testing.T) {
+func TestAudit_OfOneProjectIsReadKeyByKey(t *testing.T) {
 	b := newBench(t)
 	shop := b.create(keyring.CreateRequest{Project: "shop"}).Record
 	bank := b.create(keyring.CreateRequest{Project: "bank"}).Record

@@ -11,10 +11,10 @@ import (
 	"extauthz/authz/keyring"
 )
 
-func TestBootstrapMakesAnAdministratorWhoCannotMakeOthers(t *testing.T) {
+func TestBootstrap_AdministratorCannotCreateOthers(t *testing.T) {
 	b := newBench(t)
 	created, made, err := b.keys.Bootstrap(t.Context(), authz.Secret{})
-	if err != nil || !made || !b.peppers.Prove(b.fake().keys[0].Verifier, created.Key) {
+	if err != nil || !made || !b.peppers.Verify(b.fake().keys[0].Verifier, created.Key) {
 		t.Fatalf("made %t, %v", made, err)
 	}
 	p := keyring.Principal{KeyID: created.Record.ID, Scopes: created.Record.Scopes, Grants: created.Record.Grants}
@@ -26,7 +26,7 @@ func TestBootstrapMakesAnAdministratorWhoCannotMakeOthers(t *testing.T) {
 	}
 }
 
-func TestBootstrapWithAGivenKeyIsDoneOnce(t *testing.T) {
+func TestBootstrap_WithAGivenKeyHappensOnce(t *testing.T) {
 	b := newBench(t)
 	given, prefix, err := b.format.Generate("test", rand.Reader)
 	if err != nil {
@@ -52,7 +52,7 @@ func TestBootstrapWithAGivenKeyIsDoneOnce(t *testing.T) {
 	}
 }
 
-func TestDisabledAndExpiredAdministratorsExist(t *testing.T) {
+func TestBootstrap_CountsDisabledAndExpiredAdministrators(t *testing.T) {
 	b := newBench(t)
 	key := b.create(keyring.CreateRequest{Scopes: scopes(t, "extauthz/keys:read"), ExpiresAt: start.Add(1e9)})
 	must(b.keys.Disable(t.Context(), system, key.Record.ID))(t)
@@ -62,7 +62,7 @@ func TestDisabledAndExpiredAdministratorsExist(t *testing.T) {
 	}
 }
 
-func TestBootstrapRefusesWhatIsNoKeyWithoutRepeatingIt(t *testing.T) {
+func TestBootstrap_RefusesNonKeysWithoutRepeatingThem(t *testing.T) {
 	b := newBench(t)
 	for _, text := range []string{"hunter2hunter2", "ak_live_4fJ9xQ2b_" + strings.Repeat("s", 38)} {
 		_, _, err := b.keys.Bootstrap(t.Context(), authz.NewSecret(text))
@@ -73,7 +73,7 @@ func TestBootstrapRefusesWhatIsNoKeyWithoutRepeatingIt(t *testing.T) {
 	}
 }
 
-func TestBootstrapOnATakenPrefixIsRefused(t *testing.T) {
+func TestBootstrap_RefusesATakenPrefix(t *testing.T) {
 	b := newBench(t)
 	key := b.create(keyring.CreateRequest{})
 	_, made, err := b.keys.Bootstrap(t.Context(), key.Key)
@@ -83,7 +83,7 @@ func TestBootstrapOnATakenPrefixIsRefused(t *testing.T) {
 	}
 }
 
-func TestReplicasThatStartTogetherMakeOneAdministrator(t *testing.T) {
+func TestBootstrap_ConcurrentReplicasCreateOneAdministrator(t *testing.T) {
 	b := newBenchOn(t, &blindStart{newFakeStore()})
 	var wg sync.WaitGroup
 	var mu sync.Mutex

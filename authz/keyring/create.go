@@ -36,7 +36,7 @@ type CreateRequest struct {
 // Created is a key that was just made.
 type Created struct {
 	Record authz.Record
-	// Key is shown this once; nobody can read it again. Empty if Replayed.
+	// Key is shown only once and can't be read again. Empty if Replayed.
 	Key authz.Secret
 	// Replayed: the key was made by an earlier call under the same idempotency
 	// key. Who lost that call's answer has to rotate the key.

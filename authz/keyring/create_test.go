@@ -13,7 +13,7 @@ import (
 	"extauthz/authz/keyring"
 )
 
-func TestCreatedKeyIsProvedByWhatIsStored(t *testing.T) {
+func TestCreate_StoredVerifierVerifiesTheKey(t *testing.T) {
 	b := newBench(t)
 	got := b.create(keyring.CreateRequest{
 		Scopes: scopes(t, "orders:write orders:read"), Environment: "test",
@@ -22,8 +22,8 @@ func TestCreatedKeyIsProvedByWhatIsStored(t *testing.T) {
 		ExpiresAt:    start.Add(time.Hour + time.Nanosecond),
 	})
 	stored := b.fake().keys[0]
-	if !b.peppers.Prove(stored.Verifier, got.Key) {
-		t.Error("the stored verifier does not prove the key")
+	if !b.peppers.Verify(stored.Verifier, got.Key) {
+		t.Error("the stored verifier does not verify the key")
 	}
 	if parsed, ok := b.format.Parse(got.Key); !ok || parsed.Prefix != got.Record.Prefix || parsed.Environment != "test" {
 		t.Errorf("key parses as %+v, %t; record's prefix %s", parsed, ok, got.Record.Prefix)
@@ -44,7 +44,7 @@ func TestCreatedKeyIsProvedByWhatIsStored(t *testing.T) {
 	}
 }
 
-func TestCreateNamesAllProblemsAtOnce(t *testing.T) {
+func TestCreate_NamesAllProblemsAtOnce(t *testing.T) {
 	b := newBench(t)
 	r := keyring.CreateRequest{
 		UserID: "a\x00", Name: strings.Repeat("x", 201), Environment: "moon",
@@ -76,7 +76,7 @@ func TestCreateNamesAllProblemsAtOnce(t *testing.T) {
 	}
 }
 
-func TestSameIdempotencyKeyIsOneCreation(t *testing.T) {
+func TestCreate_SameIdempotencyKeyIsOneCreation(t *testing.T) {
 	b := newBench(t)
 	p := admin(t, "*:*", "*")
 	r := keyring.CreateRequest{UserID: "u", Name: "n", Scopes: scopes(t, "a:x b:y"), IdempotencyKey: "once"}
@@ -118,7 +118,7 @@ func (c *colliding) Mutate(ctx context.Context, sel authz.Selection, fn func([]a
 	})
 }
 
-func TestTakenPrefixIsTriedAgainWithAnother(t *testing.T) {
+func TestCreate_RetriesATakenPrefix(t *testing.T) {
 	for _, c := range []struct {
 		collisions, tried int
 		want              error
@@ -133,24 +133,24 @@ func TestTakenPrefixIsTriedAgainWithAnother(t *testing.T) {
 	}
 }
 
-func TestNotifierIsToldThoughTheCallerWentAway(t *testing.T) {
+func TestNotifier_IsCalledAfterTheCallerCancelled(t *testing.T) {
 	store := newFakeStore()
 	b := newBenchOn(t, store)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel() // the store of this test does not look at it: as if after the commit
 	must(b.keys.Create(ctx, system, keyring.CreateRequest{UserID: "u", Name: "n"}))(t)
 	if len(b.notified.take()) != 1 || b.notified.ctxErr != nil {
-		t.Errorf("not told, or with a cancelled context: %v", b.notified.ctxErr)
+		t.Errorf("not called, or with a cancelled context: %v", b.notified.ctxErr)
 	}
 }
 
-func TestFailedWriteTellsNobody(t *testing.T) {
+func TestNotifier_IsNotCalledAfterAFailedWrite(t *testing.T) {
 	b := newBenchOn(t, &colliding{newFakeStore(), 99, map[string]bool{}})
 	if _, err := b.keys.Create(t.Context(), system, keyring.CreateRequest{UserID: "u", Name: "n"}); err == nil {
 		t.Fatal("no error")
 	}
 	if c := b.notified.take(); len(c) != 0 {
-		t.Errorf("told of %+v", c)
+		t.Errorf("called with %+v", c)
 	}
 }
 

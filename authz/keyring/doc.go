@@ -5,9 +5,9 @@
 //
 // The contract: a change and its audit row are stored in one transaction, or
 // neither is; after the commit, and before the method returns, the [Notifier]
-// is told, so that the next check on this replica knows. A call that changes
+// is called, so that the next check on this replica uses it. A call that changes
 // nothing writes nothing. A key leaves this package once, in [Created], and
-// stands in no error, log line or audit row.
+// is part of no error, log line or audit row.
 //
 // # Who may do what
 //
@@ -36,8 +36,8 @@
 // caller. Rotation asks for the whole rights because its answer is a secret
 // that has them; an update because it could open to others what the caller does
 // not have itself. Revoking and disabling only take away, so they ask for
-// cover of reserved scopes alone: nobody locks out administrators above
-// himself. Roles reach into every project, hence the last rule on them.
+// cover of reserved scopes alone: no administrator can lock out
+// one with wider grants. Roles reach into every project, hence the last rule on them.
 //
 // # What it does not do
 //

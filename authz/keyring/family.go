@@ -21,7 +21,7 @@ type family struct {
 	now     time.Time
 }
 
-// alter selects the family of the key that ref names and writes what fn says.
+// alter selects the family of the key that ref names and writes what fn returns.
 // It returns what was written: created keys first. The whole family is always
 // locked, because what may become of one member depends on the others.
 func (s *Service) alter(ctx context.Context, p Principal, ref string, roles []string, fn func(family) (authz.Mutation, error)) ([]authz.Record, error) {
@@ -63,7 +63,7 @@ func (s *Service) find(ctx context.Context, p Principal, ref string) (authz.Reco
 // MaxRef is the longest id or prefix, in bytes, that is looked for.
 const MaxRef = 128
 
-// newer tells whether a was made after b.
+// newer reports whether a was made after b.
 func newer(a, b *authz.Record) bool {
 	if !a.CreatedAt.Equal(b.CreatedAt) {
 		return a.CreatedAt.After(b.CreatedAt)

@@ -16,7 +16,7 @@ import (
 	"extauthz/authz/keyring"
 )
 
-// bench is a service on a store, with a clock that stands still.
+// bench is a service on a store, with a clock that does not advance.
 type bench struct {
 	*testing.T
 	keys     *keyring.Service
@@ -96,7 +96,7 @@ func (b *bench) actions() string {
 
 var system = keyring.Principal{System: true}
 
-// admin may do every operation, and hand out what grants says.
+// admin may do every operation, and grant what grants covers.
 func admin(t *testing.T, grants string, projects ...string) keyring.Principal {
 	t.Helper()
 	p := keyring.Principal{KeyID: "admin", Name: "the admin", Scopes: scopes(t, "extauthz:*"), Source: "192.0.2.1", RequestID: "r-1"}
@@ -109,7 +109,7 @@ func scopes(t *testing.T, texts string) authz.Scopes {
 	return must(authz.ParseScopes(strings.Fields(texts)))(t)
 }
 
-// notified remembers what the notifier was told.
+// notified records the notifier's calls.
 type notified struct {
 	mu      sync.Mutex
 	changes []authz.Change
@@ -150,7 +150,7 @@ func wantErr(t *testing.T, err, want error) {
 	}
 }
 
-func TestNewNamesAllThatIsMissing(t *testing.T) {
+func TestNew_NamesAllMissingFields(t *testing.T) {
 	_, err := keyring.New(keyring.Config{})
 	for _, field := range []string{"Format", "Peppers", "Random", "Now", "Store", "Notifier", "Logger"} {
 		if err == nil || !strings.Contains(err.Error(), field) {

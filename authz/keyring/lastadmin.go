@@ -25,9 +25,9 @@ const (
 // Another administrator may be ended at the same time: the store lets one guard
 // run at a time, in the transaction that writes.
 //
-// So whoever rotates the last one gets its successor, which counts from the moment
-// it is written; the answer carries its key. An expiry is refused at the last owner
-// that has none, because what it ends, it ends when nobody looks.
+// So the caller that rotates the last one gets its successor, which counts from the
+// moment it is written; the answer carries its key. An expiry is refused at the last owner
+// that has none, because it takes effect later, unattended.
 func (s *Service) guard(p Principal, m *authz.Mutation) {
 	if len(m.Update)+len(m.PutRoles)+len(m.DeleteRoles) == 0 {
 		return
@@ -77,7 +77,7 @@ func (s *Service) standing(k *authz.NewKey, rights authz.Scopes, now time.Time) 
 }
 
 // outOfReach returns the ids of keys whose networks change to some that the caller
-// is not in: nobody has seen such a key work.
+// is not in: such a key was never seen to work.
 func (s *Service) outOfReach(p Principal, before authz.Administration, updated []authz.Record) (ids []string) {
 	caller, err := netip.ParseAddr(p.Source)
 	for _, rec := range updated {

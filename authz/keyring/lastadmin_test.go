@@ -27,8 +27,8 @@ func TestGuard_NetworksOfTheLastOwner(t *testing.T) {
 	}
 }
 
-// TestGuard_WithoutAnOwnerTheIssuerStays: where nobody can do everything, who can create
-// keys is what there is left.
+// TestGuard_WithoutAnOwnerTheIssuerStays: where no key can do everything, those
+// that can create keys are protected.
 func TestGuard_WithoutAnOwnerTheIssuerStays(t *testing.T) {
 	b := newBench(t)
 	issuer := b.create(keyring.CreateRequest{Scopes: scopes(t, "extauthz/keys:create")}).Record
@@ -89,8 +89,8 @@ func TestUnreadable_CanBeEndedAlone(t *testing.T) {
 	wantErr(t, err, authz.ErrNotFound)
 }
 
-// TestUnreadable_RoleCanBeLeft: a damaged role keeps nobody from ending a key that has it, or
-// from deleting the role.
+// TestUnreadable_RoleCanBeLeft: a damaged role does not prevent ending a key that has it,
+// or deleting the role.
 func TestUnreadable_RoleCanBeLeft(t *testing.T) {
 	b := newBench(t)
 	must(b.keys.CreateRole(t.Context(), system, authz.Role{Name: "clerk", Scopes: scopes(t, "orders:read")}))(t)

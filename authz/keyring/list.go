@@ -50,7 +50,7 @@ func (s *Service) List(ctx context.Context, p Principal, filter authz.KeyFilter)
 	return s.store.ListKeys(ctx, filter)
 }
 
-// wholeUser tells whether a filter asks for nothing but a page of a user's keys.
+// wholeUser reports whether a filter asks for nothing but a page of a user's keys.
 // With usage it does not: that is never cached. Nor is the list of a user whose
 // id may be stored in several forms, since changes name one of them.
 func wholeUser(f authz.KeyFilter) bool {

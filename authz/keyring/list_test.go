@@ -10,7 +10,7 @@ import (
 	"extauthz/authz/keyring"
 )
 
-func TestKeysOfOtherProjectsDoNotExist(t *testing.T) {
+func TestProjects_OtherKeysDoNotExist(t *testing.T) {
 	b := newBench(t)
 	bank := b.create(keyring.CreateRequest{Project: "bank"})
 	none := b.create(keyring.CreateRequest{})
@@ -26,7 +26,7 @@ func TestKeysOfOtherProjectsDoNotExist(t *testing.T) {
 	}
 }
 
-func TestListShowsOwnProjectsAlone(t *testing.T) {
+func TestList_ShowsOwnProjectsOnly(t *testing.T) {
 	b := newBench(t)
 	for _, project := range []string{"shop", "bank", ""} {
 		b.create(keyring.CreateRequest{Name: cmp.Or(project, "-"), Project: project})
@@ -56,7 +56,7 @@ func TestListShowsOwnProjectsAlone(t *testing.T) {
 	}
 }
 
-func TestListLimits(t *testing.T) {
+func TestList_Limits(t *testing.T) {
 	b := newBench(t)
 	for _, limit := range []int{-1, keyring.MaxLimit + 1} {
 		_, err := b.keys.List(t.Context(), system, authz.KeyFilter{Limit: limit})
@@ -64,7 +64,7 @@ func TestListLimits(t *testing.T) {
 	}
 }
 
-func TestUsageInListsNeedsItsPermission(t *testing.T) {
+func TestList_UsageNeedsItsPermission(t *testing.T) {
 	b := newBench(t)
 	p := admin(t, "*:*", "*")
 	p.Scopes = scopes(t, string(keyring.ReadKeys))
@@ -74,7 +74,7 @@ func TestUsageInListsNeedsItsPermission(t *testing.T) {
 	}
 }
 
-func TestUsageComesInTheOrderAskedFor(t *testing.T) {
+func TestUsage_KeepsTheRequestedOrder(t *testing.T) {
 	b := newBench(t)
 	a, c := b.create(keyring.CreateRequest{}), b.create(keyring.CreateRequest{})
 	b.fake().usage[c.Record.ID] = authz.Usage{KeyID: c.Record.ID, Count: 7, LastUsedAt: start.Add(time.Second)}
@@ -84,7 +84,7 @@ func TestUsageComesInTheOrderAskedFor(t *testing.T) {
 	}
 }
 
-func TestWholeKeyAsReferenceIsNotFoundAndNotRepeated(t *testing.T) {
+func TestReference_WholeKeyIsNotFoundAndNotRepeated(t *testing.T) {
 	b := newBench(t)
 	made := b.create(keyring.CreateRequest{})
 	key := made.Key.Reveal()

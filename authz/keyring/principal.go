@@ -35,7 +35,7 @@ const (
 	ReadAudit Permission = "extauthz/audit:read" // who changed what
 	ReadUsage Permission = "extauthz/usage:read" // counts and last use, in lists too
 
-	// The following guard operations of other rooms, which ask
+	// The following guard operations of other packages, which call
 	// [Principal.Require] themselves.
 
 	ReadCache       Permission = "extauthz/cache:read"       // figures, invalidations
@@ -49,7 +49,7 @@ const (
 // included.
 const AllProjects = "*"
 
-// Principal is who calls: an administrator's key that was proved, or the
+// Principal is the caller: an administrator's key that was verified, or the
 // system itself.
 type Principal struct {
 	KeyID  string
@@ -85,19 +85,19 @@ func (p Principal) actor() string {
 	return p.KeyID
 }
 
-// within tells whether keys of the project exist for the principal.
+// within reports whether keys of the project exist for the principal.
 func (p Principal) within(project string) bool {
 	return p.System || slices.Contains(p.Grants.Projects, AllProjects) ||
 		project != "" && slices.Contains(p.Grants.Projects, project)
 }
 
-// everywhere tells whether keys of all projects exist for the principal.
+// everywhere reports whether keys of all projects exist for the principal.
 func (p Principal) everywhere() bool { return p.within("") }
 
-// sees tells whether the key exists for the principal; its own always does.
+// sees reports whether the key exists for the principal; its own always does.
 func (p Principal) sees(rec *authz.Record) bool { return p.is(rec) || p.within(rec.Project) }
 
-// is tells whether the record is the principal's own key.
+// is reports whether the record is the principal's own key.
 func (p Principal) is(rec *authz.Record) bool {
 	return !p.System && p.KeyID != "" && p.KeyID == rec.ID
 }
@@ -117,7 +117,7 @@ func (p Principal) coverScopes(scopes authz.Scopes) error {
 	return fmt.Errorf("%w: your key may not grant %s", ErrForbidden, strings.Join(missing.Strings(), " "))
 }
 
-// coverKey returns ErrForbidden unless the principal may hand out all that the
+// coverKey returns ErrForbidden unless the principal may grant all that the
 // key has: rights are its scopes and those of its roles.
 func (p Principal) coverKey(rec *authz.Record, rights authz.Scopes) error {
 	if !p.within(rec.Project) {

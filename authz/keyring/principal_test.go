@@ -79,7 +79,7 @@ var operations = []struct {
 	}},
 }
 
-func TestEachOperationNeedsItsPermissionAndNoOther(t *testing.T) {
+func TestPermissions_EachOperationNeedsOnlyItsOwn(t *testing.T) {
 	b := newBench(t)
 	key := b.create(keyring.CreateRequest{Scopes: scopes(t, "orders:read")})
 	p := admin(t, "*:*", "*")
@@ -103,16 +103,16 @@ func TestEachOperationNeedsItsPermissionAndNoOther(t *testing.T) {
 	}
 }
 
-func TestZeroPrincipalMayNothing(t *testing.T) {
+func TestPrincipal_ZeroMayDoNothing(t *testing.T) {
 	b := newBench(t)
 	for _, op := range operations {
 		wantErr(t, op.call(t.Context(), b.keys, keyring.Principal{}, "x"), keyring.ErrForbidden)
 	}
 }
 
-// TestNobodyHandsOutMoreThanItsGrants: whatever puts rights on a key is refused
+// TestGrants_BoundEveryOperation: each operation that puts rights on a key is refused
 // where the grants do not cover them, and by a stronger one allowed.
-func TestNobodyHandsOutMoreThanItsGrants(t *testing.T) {
+func TestGrants_BoundEveryOperation(t *testing.T) {
 	type attempt = func(context.Context, *bench, keyring.Principal) error
 	create := func(r keyring.CreateRequest) attempt {
 		return func(ctx context.Context, b *bench, p keyring.Principal) error {
@@ -172,9 +172,9 @@ func TestNobodyHandsOutMoreThanItsGrants(t *testing.T) {
 	}
 }
 
-// TestAdministratorsAreOutOfReach: whoever may grant everything but the
-// reserved resource can't touch a key that has scopes on it.
-func TestAdministratorsAreOutOfReach(t *testing.T) {
+// TestGrants_AdministratorsAreOutOfReach: a principal that may grant everything but
+// the reserved resource can't change a key that has scopes on it.
+func TestGrants_AdministratorsAreOutOfReach(t *testing.T) {
 	for _, by := range []string{"own scope", "role"} {
 		for _, op := range operations[4:10] { // all that alter keys
 			t.Run(by+", "+op.name, func(t *testing.T) {
@@ -196,7 +196,7 @@ func TestAdministratorsAreOutOfReach(t *testing.T) {
 	}
 }
 
-func TestRotationNeedsCoverOfAllThatTheSecretIsGoodFor(t *testing.T) {
+func TestRotate_NeedsCoverOfAllRights(t *testing.T) {
 	b := newBench(t)
 	must(b.keys.CreateRole(t.Context(), system, authz.Role{Name: "biller", Scopes: scopes(t, "billing:*")}))(t)
 	for _, r := range []keyring.CreateRequest{
@@ -212,7 +212,7 @@ func TestRotationNeedsCoverOfAllThatTheSecretIsGoodFor(t *testing.T) {
 	}
 }
 
-func TestOwnKeyCanBeEndedAndRotatedButNotWidened(t *testing.T) {
+func TestGrants_OwnKeyCanBeEndedAndRotatedButNotWidened(t *testing.T) {
 	b := newBench(t)
 	must(must2(b.keys.Bootstrap(t.Context(), authz.Secret{})))(t)
 	key := b.create(keyring.CreateRequest{Scopes: scopes(t, "extauthz:*"), ExpiresAt: start.Add(240 * 60e9)})

@@ -18,13 +18,13 @@ type Purger interface {
 
 const (
 	// leastAudit is for how long audit entries are kept at least where the service
-	// keeps them for ever by itself: nobody erases what was just done.
+	// keeps them for ever by itself, so that no caller erases recent actions.
 	leastAudit = 30 * 24 * time.Hour
 	// mostRetention is the longest time that may be named.
 	mostRetention = 100 * 365 * 24 * time.Hour
 )
 
-// PurgeRequest says what is deleted: kinds with a duration, or, where none has
+// PurgeRequest is what is deleted: kinds with a duration, or, where none has
 // one, what the service deletes by itself.
 type PurgeRequest struct {
 	RevokedFor, ExpiredFor, AuditOlderThan time.Duration

@@ -10,10 +10,10 @@ import (
 // recoverActor names a recovery in the audit.
 const recoverActor = "admin recover"
 
-// Recovery says how an administrator is recovered.
+// Recovery is how an administrator is recovered.
 type Recovery struct {
 	Key       authz.Secret // the new administrator's, a whole key of the configured form
-	By        string       // who asks, for the audit: not proved
+	By        string       // the caller's name for the audit, not verified
 	EndOthers bool         // revoke every other key that holds a scope on the reserved resource itself
 }
 

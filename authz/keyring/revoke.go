@@ -7,7 +7,7 @@ import (
 	"extauthz/authz"
 )
 
-// RevokeOptions says how keys are revoked. The zero value is the safe way.
+// RevokeOptions is how keys are revoked. The zero value is the safe way.
 type RevokeOptions struct {
 	// OnlyThis leaves the other members of the key's rotation family as they
 	// are. Otherwise they are revoked too: who has one key of a family may have

@@ -8,7 +8,7 @@ import (
 	"extauthz/authz/keyring"
 )
 
-func TestRevokingOneRevokesItsFamilyUnlessAskedOtherwise(t *testing.T) {
+func TestRevoke_EndsTheFamilyUnlessRequestedOtherwise(t *testing.T) {
 	for _, onlyThis := range []bool{false, true} {
 		b := newBench(t)
 		old := b.create(keyring.CreateRequest{}).Record
@@ -35,7 +35,7 @@ func TestRevokingOneRevokesItsFamilyUnlessAskedOtherwise(t *testing.T) {
 	}
 }
 
-func TestRevokedIsFinal(t *testing.T) {
+func TestRevoke_IsFinal(t *testing.T) {
 	b := newBench(t)
 	key := b.create(keyring.CreateRequest{}).Record
 	must(b.keys.Revoke(t.Context(), system, []string{key.ID}, keyring.RevokeOptions{}))(t)
@@ -50,7 +50,7 @@ func TestRevokedIsFinal(t *testing.T) {
 	}
 }
 
-func TestRevokingSeveralGoesOnPastWhatCannotBeRevoked(t *testing.T) {
+func TestRevoke_SeveralContinuesPastFailures(t *testing.T) {
 	b := newBench(t)
 	a, c := b.create(keyring.CreateRequest{}).Record, b.create(keyring.CreateRequest{}).Record
 	boss := b.create(keyring.CreateRequest{Scopes: scopes(t, "extauthz:*")}).Record
@@ -66,7 +66,7 @@ func TestRevokingSeveralGoesOnPastWhatCannotBeRevoked(t *testing.T) {
 	}
 }
 
-func TestRevokeUserEndsAllOfTheUsersKeysOrNone(t *testing.T) {
+func TestRevokeUser_EndsAllKeysOrNone(t *testing.T) {
 	b := newBench(t)
 	mine := []authz.Record{
 		b.create(keyring.CreateRequest{UserID: "eve", Project: "shop"}).Record,
@@ -87,12 +87,12 @@ func TestRevokeUserEndsAllOfTheUsersKeysOrNone(t *testing.T) {
 	if b.status(boss.ID) != authz.StatusActive || b.status(other.ID) != authz.StatusActive {
 		t.Error("a refused call revoked something")
 	}
-	if none := must(b.keys.RevokeUser(t.Context(), system, "nobody", keyring.RevokeOptions{}))(t); len(none) != 0 {
+	if none := must(b.keys.RevokeUser(t.Context(), system, "unknown", keyring.RevokeOptions{}))(t); len(none) != 0 {
 		t.Errorf("revoked %+v", none)
 	}
 }
 
-func TestFamilyMemberOutOfReachKeepsTheFamilyFromBeingRevoked(t *testing.T) {
+func TestRevoke_RefusesAFamilyWithAMemberOutOfReach(t *testing.T) {
 	b := newBench(t)
 	old := b.create(keyring.CreateRequest{}).Record
 	b.later(time.Minute)

@@ -8,7 +8,7 @@ import (
 	"extauthz/authz"
 )
 
-// RolePatch says what is to become of a role; nil fields stay.
+// RolePatch changes a role; nil fields stay.
 type RolePatch struct {
 	Description *string       // at most 500 characters
 	Scopes      *authz.Scopes // in place of all scopes; need not be canonical

@@ -7,7 +7,7 @@ import (
 	"extauthz/authz/keyring"
 )
 
-func TestRoleLife(t *testing.T) {
+func TestRole_Lifecycle(t *testing.T) {
 	b := newBench(t)
 	p := admin(t, "*:*", "*")
 	made := must(b.keys.CreateRole(t.Context(), p, authz.Role{Name: "clerk", Description: "d", Scopes: scopes(t, "orders:read")}))(t)
@@ -46,7 +46,7 @@ func TestRoleLife(t *testing.T) {
 	}
 }
 
-func TestRolesNeedGrantsForOldAndNewScopesAndAllProjects(t *testing.T) {
+func TestRole_NeedsGrantsForOldAndNewScopesAndAllProjects(t *testing.T) {
 	b := newBench(t)
 	orders, billing := scopes(t, "orders:read"), scopes(t, "billing:read")
 	must(b.keys.CreateRole(t.Context(), system, authz.Role{Name: "biller", Scopes: billing}))(t)
@@ -90,7 +90,7 @@ func TestRolesNeedGrantsForOldAndNewScopesAndAllProjects(t *testing.T) {
 	}
 }
 
-func TestRoleRefusesBadNamesAndScopes(t *testing.T) {
+func TestRole_RefusesInvalidNamesAndScopes(t *testing.T) {
 	b := newBench(t)
 	for _, r := range []authz.Role{
 		{Name: ""}, {Name: "a b"}, {Name: "-a"}, {Name: "a", Description: "x\x00"},

@@ -15,7 +15,7 @@ const (
 	MaxGrace     = 30 * 24 * time.Hour
 )
 
-// RotateOptions says how a key is rotated. The zero value is the usual way.
+// RotateOptions is how a key is rotated. The zero value is the usual way.
 type RotateOptions struct {
 	// Grace is how long the old key stays good, 0 (it ends at once) to
 	// MaxGrace; nil: DefaultGrace.
@@ -83,7 +83,7 @@ func (s *Service) Rotate(ctx context.Context, p Principal, ref string, o RotateO
 	return Rotated{Created: Created{Record: written[0], Key: key}, Old: written[1]}, nil
 }
 
-// mayRotate tells whether the target is in a state to be rotated, and by p.
+// mayRotate reports whether the target is in a state to be rotated, and by p.
 func (f *family) mayRotate(p Principal, expiresAt *time.Time) error {
 	if err := f.roles.readable(&f.target); err != nil {
 		return err
@@ -126,7 +126,7 @@ func (f *family) mayRotate(p Principal, expiresAt *time.Time) error {
 }
 
 // successorExpiry is now and the lifetime that the family's keys are made for.
-// The newest member tells it: the target's own expiry may be the end of a
+// It is the newest member's: the target's own expiry may be the end of a
 // grace, if its successor was revoked alone.
 func (f *family) successorExpiry() time.Time {
 	last := f.newest()

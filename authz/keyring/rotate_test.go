@@ -15,7 +15,7 @@ func (b *bench) rotate(ref string, grace *time.Duration) keyring.Rotated {
 	return must(b.keys.Rotate(b.Context(), system, ref, keyring.RotateOptions{Grace: grace}))(b.T)
 }
 
-func TestRotatedKeyLivesOnForItsGraceAndTheNewOneHasAllOfIt(t *testing.T) {
+func TestRotate_OldKeyLivesForItsGraceAndNewOneIsEqual(t *testing.T) {
 	b := newBench(t)
 	old := b.create(keyring.CreateRequest{
 		Scopes: scopes(t, "a:x"), Metadata: map[string]string{"k": "v"}, Project: "p", Environment: "test",
@@ -45,7 +45,7 @@ func TestRotatedKeyLivesOnForItsGraceAndTheNewOneHasAllOfIt(t *testing.T) {
 	}
 }
 
-func TestGraceEndsAtTheEarlierOfExpiryAndGrace(t *testing.T) {
+func TestRotate_GraceEndsWithAnEarlierExpiry(t *testing.T) {
 	hours := func(n time.Duration) *time.Duration { return new(n * time.Hour) }
 	for _, c := range []struct {
 		expires time.Duration // of the old key; 0: never
@@ -73,7 +73,7 @@ func TestGraceEndsAtTheEarlierOfExpiryAndGrace(t *testing.T) {
 	}
 }
 
-func TestNewKeyLivesAsLongAsTheOldOneWasMadeFor(t *testing.T) {
+func TestRotate_NewKeyHasTheLifetimeOfTheOldOne(t *testing.T) {
 	b := newBench(t)
 	key := b.create(keyring.CreateRequest{ExpiresAt: start.Add(100 * time.Hour)}).Record
 	b.later(10 * time.Hour)
@@ -95,7 +95,7 @@ func TestNewKeyLivesAsLongAsTheOldOneWasMadeFor(t *testing.T) {
 	}
 }
 
-func TestKeysThatAreNotLiveAreNotRotated(t *testing.T) {
+func TestRotate_RefusesKeysThatAreNotLive(t *testing.T) {
 	b := newBench(t)
 	revoked, disabled := b.create(keyring.CreateRequest{}).Record, b.create(keyring.CreateRequest{}).Record
 	expired := b.create(keyring.CreateRequest{ExpiresAt: start.Add(time.Hour)}).Record
@@ -113,7 +113,7 @@ func TestKeysThatAreNotLiveAreNotRotated(t *testing.T) {
 	}
 }
 
-func TestNoMoreThanTwoOfAFamilyAreLive(t *testing.T) {
+func TestRotate_AtMostTwoOfAFamilyAreLive(t *testing.T) {
 	b := newBench(t)
 	first := b.create(keyring.CreateRequest{}).Record
 	b.later(time.Minute)
@@ -135,7 +135,7 @@ func TestNoMoreThanTwoOfAFamilyAreLive(t *testing.T) {
 	wantErr(t, err, keyring.ErrFamilyFull)
 }
 
-func TestDisabledMemberIsEndedByTheNextRotation(t *testing.T) {
+func TestRotate_EndsDisabledMembers(t *testing.T) {
 	b := newBench(t)
 	first := b.create(keyring.CreateRequest{}).Record
 	b.later(time.Minute)
@@ -149,7 +149,7 @@ func TestDisabledMemberIsEndedByTheNextRotation(t *testing.T) {
 	}
 }
 
-func TestOlderMemberOutOfReachKeepsTheKeyFromBeingRotated(t *testing.T) {
+func TestRotate_RefusesAFamilyWithAMemberOutOfReach(t *testing.T) {
 	b := newBench(t)
 	first := b.create(keyring.CreateRequest{}).Record
 	b.later(time.Minute)
@@ -160,7 +160,7 @@ func TestOlderMemberOutOfReachKeepsTheKeyFromBeingRotated(t *testing.T) {
 	wantErr(t, err, keyring.ErrForbidden)
 }
 
-func TestKeyWithoutFamilyGetsOneByRotation(t *testing.T) {
+func TestRotate_GivesAKeyWithoutFamilyOne(t *testing.T) {
 	b := newBench(t)
 	key := b.create(keyring.CreateRequest{}).Record
 	b.fake().keys[0].Record.Family = ""

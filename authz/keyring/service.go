@@ -50,7 +50,7 @@ func (c Config) validate() error {
 }
 
 // Service is the keys service. Its methods may be called concurrently; each
-// that changes something is one transaction unless it says otherwise.
+// that changes something is one transaction unless stated otherwise.
 type Service struct {
 	format       *authz.KeyFormat
 	environments []string
@@ -97,8 +97,8 @@ func (s *Service) newID() (string, error) {
 	return id.String(), nil
 }
 
-// mutate writes, guards the last administrator, and tells the notifier of the keys
-// that were written.
+// mutate writes, guards the last administrator, and calls the notifier with the
+// keys that were written.
 func (s *Service) mutate(ctx context.Context, p Principal, sel authz.Selection, fn func([]authz.Record) (authz.Mutation, error)) ([]authz.Record, error) {
 	written, err := s.store.Mutate(ctx, sel, func(selected []authz.Record) (authz.Mutation, error) {
 		m, err := fn(selected)

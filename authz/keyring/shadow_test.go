@@ -101,7 +101,7 @@ func TestShadow_EndNeverMovesLater(t *testing.T) {
 		key := b.create(keyring.CreateRequest{}).Record
 		must(b.keys.Update(t.Context(), system, key.ID, until(end)))(t)
 		id := between(b, key.ID)
-		for _, later := range []time.Time{end.Add(time.Microsecond), end.Add(time.Hour), b.now.Add(keyring.MaxTrial)} {
+		for _, later := range []time.Time{end.Add(time.Microsecond), end.Add(time.Hour), b.now.Add(keyring.MaxShadow)} {
 			if _, err := b.keys.Update(t.Context(), system, id, until(later)); err == nil {
 				t.Errorf("%s: the end moved to %s", name, later)
 			} else {
@@ -146,7 +146,7 @@ func TestShadow_NeedsWhatUpdatesNeed(t *testing.T) {
 	_, err = b.keys.Update(t.Context(), nothing, key.ID, end)
 	wantErr(t, err, keyring.ErrForbidden)
 
-	// What runs within wider grants is touched by nobody with narrower ones, but
+	// What runs within wider grants can't be changed with narrower ones, except
 	// to end or stop it.
 	must(b.keys.Update(t.Context(), system, key.ID, end))(t)
 	_, err = b.keys.Update(t.Context(), p, key.ID, keyring.Patch{AllowedCIDRs: nil, Name: new("other")})

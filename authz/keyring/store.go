@@ -16,11 +16,11 @@ type KeyStore interface {
 	// authz.ErrNotFound; a taken prefix authz.ErrConflict; an idempotency key
 	// seen before *authz.IdempotencyError or authz.ErrIdempotencyReuse.
 	Mutate(ctx context.Context, sel authz.Selection, fn func(selected []authz.Record) (authz.Mutation, error)) ([]authz.Record, error)
-	// KeyByRef finds a key by its id or prefix. One that can't be read says so in
+	// KeyByRef finds a key by its id or prefix. One that can't be read has the reason in
 	// Record.Unreadable, as those that Mutate selects do.
 	KeyByRef(ctx context.Context, ref string) (authz.Record, error)
 	ListKeys(ctx context.Context, filter authz.KeyFilter) ([]authz.Listed, error)
-	// HasAdministrator tells whether a key with scopes of its own on the
+	// HasAdministrator reports whether a key with scopes of its own on the
 	// reserved resource exists; a disabled or expired one counts.
 	HasAdministrator(ctx context.Context) (bool, error)
 	// Administration returns who manages keys just now.
@@ -56,7 +56,7 @@ type Lists interface {
 	UserKeys(ctx context.Context, user string, load func(context.Context) ([]authz.Record, error)) ([]authz.Record, error)
 }
 
-// Notifier is told of changes after they were committed and before the method
+// Notifier receives changes after they were committed and before the method
 // that made them returns. When Changed returns, no check that starts on this
 // replica may be decided by what was there before. The change of a role whose
 // new version is not known (it was deleted, or could not be read again) has

@@ -104,7 +104,7 @@ func TestGrants_UsersLimitForWhomKeysAreMade(t *testing.T) {
 		wantErr(t, err, keyring.ErrInvalid)
 	}
 
-	// A new secret of somebody else's is as good as a key made for him.
+	// A new secret for another user's key is equal to creating a key for that user.
 	carol := b.create(keyring.CreateRequest{UserID: "carol", Project: "shop"}).Record
 	_, err := b.keys.Rotate(t.Context(), p, carol.ID, keyring.RotateOptions{})
 	wantErr(t, err, keyring.ErrForbidden)

@@ -10,7 +10,7 @@ import (
 	"extauthz/authz"
 )
 
-// Patch says what is to become of a key; nil fields stay. User, environment
+// Patch changes a key; nil fields stay. User, environment
 // and prefix never change.
 type Patch struct {
 	Name         *string
@@ -23,7 +23,7 @@ type Patch struct {
 	Metadata     *map[string]string // in place of all entries
 	Rate         *authz.Rate
 	// ShadowUntil is the end of the key's shadow mode, or zero to end it now; it
-	// needs ShadowKeys. Set for the first time it may be at most MaxTrial ahead;
+	// needs ShadowKeys. Set for the first time it may be at most MaxShadow ahead;
 	// from then on it may come sooner, also after it was ended, and never later.
 	// It softens no more than the principal may grant (see [shadowed]).
 	ShadowUntil *time.Time
@@ -33,9 +33,9 @@ type Patch struct {
 	IfVersion uint64
 }
 
-// MaxTrial is the longest that a key's denials may be only reported, counted
-// from when its shadow mode was first set.
-const MaxTrial = 90 * 24 * time.Hour
+// MaxShadow is the longest duration of a key's shadow mode, counted from when it was
+// first set.
+const MaxShadow = 90 * 24 * time.Hour
 
 // Update changes a key and returns it as it is afterwards. A patch that changes
 // nothing writes nothing. Errors: ErrForbidden, authz.ErrNotFound,
@@ -105,7 +105,7 @@ func (s *Service) Disable(ctx context.Context, p Principal, ref string) (authz.R
 	})
 }
 
-// change writes what becomes says of one key that is not revoked.
+// change writes what becomes returns for one key that is not revoked.
 func (s *Service) change(ctx context.Context, p Principal, ref string, roles []string, action string, becomes func(*family) (authz.Record, error)) (authz.Record, error) {
 	var unchanged authz.Record
 	written, err := s.alter(ctx, p, ref, roles, func(f family) (authz.Mutation, error) {
@@ -175,7 +175,7 @@ func (s *Service) validatePatch(ctx context.Context, patch Patch) (Patch, error)
 		patch.ExpiresAt = new(v.expiry(*patch.ExpiresAt, s.now()))
 	}
 	if patch.ShadowUntil != nil {
-		patch.ShadowUntil = new(v.trial(*patch.ShadowUntil, s.now()))
+		patch.ShadowUntil = new(v.shadow(*patch.ShadowUntil, s.now()))
 	}
 	if patch.Project != nil {
 		v.project(*patch.Project)

@@ -10,7 +10,7 @@ import (
 	"extauthz/authz/keyring"
 )
 
-func TestUpdateChangesWhatThePatchSaysAndNothingElse(t *testing.T) {
+func TestUpdate_ChangesOnlyFieldsOfThePatch(t *testing.T) {
 	b := newBench(t)
 	must(b.keys.CreateRole(t.Context(), system, authz.Role{Name: "r"}))(t)
 	key := b.create(keyring.CreateRequest{Scopes: scopes(t, "a:x"), Metadata: map[string]string{"k": "v"}})
@@ -38,7 +38,7 @@ func TestUpdateChangesWhatThePatchSaysAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestUpdateThatChangesNothingWritesNothing(t *testing.T) {
+func TestUpdate_WithoutAChangeWritesNothing(t *testing.T) {
 	b := newBench(t)
 	key := b.create(keyring.CreateRequest{Scopes: scopes(t, "a:x b:y")})
 	b.notified.take()
@@ -53,7 +53,7 @@ func TestUpdateThatChangesNothingWritesNothing(t *testing.T) {
 	}
 }
 
-func TestUpdateOfAnotherVersionIsRefused(t *testing.T) {
+func TestUpdate_RefusesAnotherVersion(t *testing.T) {
 	b := newBench(t)
 	seen := b.create(keyring.CreateRequest{}).Record
 	after := must(b.keys.Update(t.Context(), system, seen.ID, keyring.Patch{Name: new("1"), IfVersion: seen.Version}))(t)
@@ -64,7 +64,7 @@ func TestUpdateOfAnotherVersionIsRefused(t *testing.T) {
 	must(b.keys.Update(t.Context(), system, seen.ID, keyring.Patch{Name: new("2"), IfVersion: after.Version}))(t)
 }
 
-func TestUpdateRefusesWhatCreateRefuses(t *testing.T) {
+func TestUpdate_RefusesWhatCreateRefuses(t *testing.T) {
 	b := newBench(t)
 	key := b.create(keyring.CreateRequest{})
 	for name, patch := range map[string]keyring.Patch{
@@ -88,7 +88,7 @@ func TestUpdateRefusesWhatCreateRefuses(t *testing.T) {
 	}
 }
 
-func TestDisabledKeyComesBack(t *testing.T) {
+func TestUpdate_EnablesADisabledKey(t *testing.T) {
 	b := newBench(t)
 	key := b.create(keyring.CreateRequest{}).Record
 	must(b.keys.Disable(t.Context(), system, key.ID))(t)
@@ -104,7 +104,7 @@ func TestDisabledKeyComesBack(t *testing.T) {
 	}
 }
 
-func TestRolesThatChangeMeanwhileAreReadAgain(t *testing.T) {
+func TestUpdate_ReadsRolesAgainThatChangedMeanwhile(t *testing.T) {
 	store := newFakeStore()
 	b := newBenchOn(t, store)
 	must(b.keys.CreateRole(t.Context(), system, authz.Role{Name: "biller", Scopes: scopes(t, "billing:*")}))(t)
@@ -115,7 +115,7 @@ func TestRolesThatChangeMeanwhileAreReadAgain(t *testing.T) {
 	must(b.keys.Rotate(t.Context(), admin(t, "*:*", "*"), key.Record.ID, keyring.RotateOptions{}))(t)
 }
 
-func TestKeyThatLeftTheProjectMeanwhileIsNotFound(t *testing.T) {
+func TestUpdate_KeyThatLeftTheProjectMeanwhileIsNotFound(t *testing.T) {
 	store := newFakeStore()
 	key := newBenchOn(t, store).create(keyring.CreateRequest{Project: "bank"})
 	b := newBenchOn(t, &staleRead{store, func(rec *authz.Record) { rec.Project = "shop" }})

@@ -66,7 +66,7 @@ func (v *problems) err() error {
 	return &ValidationError{Fields: v.fields}
 }
 
-// noKey keeps people from putting a key where everybody can read it.
+// noKey refuses a key in a field that many users can read.
 func (v *problems) noKey(field, value string) {
 	if _, is := v.format.Parse(authz.NewSecret(strings.TrimSpace(value))); is {
 		v.add(field, "holds an API key: revoke that key, it was shown")
@@ -231,10 +231,10 @@ func (v *problems) expiry(at, now time.Time) time.Time {
 	return at
 }
 
-// trial returns the end of shadow mode as it will be stored. The zero time means none.
-func (v *problems) trial(until, now time.Time) time.Time {
+// shadow returns the end of shadow mode as it will be stored. The zero time means none.
+func (v *problems) shadow(until, now time.Time) time.Time {
 	until = storable(until)
-	if !until.IsZero() && (!until.After(now) || until.After(now.Add(MaxTrial))) {
+	if !until.IsZero() && (!until.After(now) || until.After(now.Add(MaxShadow))) {
 		v.add("shadow_until", "must be in the future, and at most 90 days ahead")
 	}
 	return until

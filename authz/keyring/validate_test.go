@@ -12,7 +12,7 @@ import (
 	"extauthz/authz/keyring"
 )
 
-func TestFieldsHoldTheirLimits(t *testing.T) {
+func TestFields_HaveLimits(t *testing.T) {
 	b := newBench(t)
 	entries := func(n int) map[string]string {
 		m := map[string]string{}

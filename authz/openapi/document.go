@@ -1,9 +1,3 @@
-// Package openapi makes rules of API descriptions (OpenAPI 3.0 to 3.2): what an
-// operation's security requirements list is what a key needs for it.
-//
-// Nothing that a description leaves out opens anything. Without security, or with
-// requirements that no API key can meet, an operation is denied; what a path
-// template can't be matched by exactly refuses the document.
 package openapi
 
 import (
@@ -19,7 +13,7 @@ import (
 // Options says how a document is read.
 type Options struct {
 	Name string // of the document, in rules and errors
-	// Sources are where keys may stand. A security scheme that looks elsewhere
+	// Sources are where keys may be. A security scheme that looks elsewhere
 	// can't be met by an API key.
 	Sources []authz.CredentialSource
 	// AllowAnonymous lets an explicit "security: []" make an operation anonymous;
@@ -81,7 +75,7 @@ func (r *reader) problem(format string, args ...any) {
 	r.problems = append(r.problems, fmt.Errorf(format, args...))
 }
 
-// note tells what holds for operations, a few of them by name.
+// note reports what applies to operations, a few of them by name.
 func (r *reader) note(operations []string, what string) {
 	const named = 5
 	if len(operations) == 0 {

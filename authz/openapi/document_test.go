@@ -45,7 +45,7 @@ func said(t *testing.T, document []byte, o Options) ([]string, []string) {
 	return lines, notes
 }
 
-func TestSecurityRequirementsAreWhatAKeyNeeds(t *testing.T) {
+func TestDocument_SecurityRequirementsBecomeNeeds(t *testing.T) {
 	for security, want := range map[string]string{
 		"[{key: ['orders:read']}]":                                     "orders:read",
 		"[{token: ['orders:read']}]":                                   "orders:read",
@@ -72,8 +72,8 @@ func TestSecurityRequirementsAreWhatAKeyNeeds(t *testing.T) {
 	}
 }
 
-// TestOnlyAnExplicitEmptyListIsAnonymous: and where it is allowed.
-func TestOnlyAnExplicitEmptyListIsAnonymous(t *testing.T) {
+// TestDocument_OnlyAnExplicitEmptyListIsAnonymous: and where it is allowed.
+func TestDocument_OnlyAnExplicitEmptyListIsAnonymous(t *testing.T) {
 	paths := `
   /inherits: {get: {}}
   /null: {get: {security: null}}
@@ -108,7 +108,7 @@ func TestOnlyAnExplicitEmptyListIsAnonymous(t *testing.T) {
 	}
 }
 
-func TestOperationsAreRulesAtTheirServers(t *testing.T) {
+func TestDocument_OperationsAreRulesAtTheirServers(t *testing.T) {
 	got, notes := said(t, document(`
   /: {get: {}, servers: [{url: /}]}
   /orders/: {get: {}}
@@ -138,39 +138,39 @@ servers:
 	}
 }
 
-func TestWhatCannotBeHeldExactlyRefusesTheDocument(t *testing.T) {
+func TestDocument_UnenforceableRequirementRefusesIt(t *testing.T) {
 	op := "{get: {security: [{key: ['a:read']}]}}"
 	for name, c := range map[string]struct{ document, want string }{
-		"no YAML":              {"{", "is no OpenAPI document"},
-		"another kind":         {"swagger: '2.0'\ninfo: {title: a, version: '1'}\npaths: {}", "write it in 3.0, 3.1 or 3.2"},
-		"part of a segment":    {string(document("  /files/v{name}: "+op, "")), "is neither a whole segment nor a last one"},
-		"an end in the middle": {string(document("  /files/{name}.d/x: "+op, "")), "is neither a whole segment nor a last one"},
-		"two in one":           {string(document("  /files/{name}-{part}: "+op, "")), "is neither a whole segment nor a last one"},
-		"encoded, misspelt":    {string(document("  /a/{b}: {x-extauthz-encoded: yes, get: {security: [{key: ['a:read']}]}}", "")), "write allow or refuse"},
-		"a query":              {string(document("  /a?b=c: "+op, "")), "a query or fragment"},
-		"no slash":             {string(document("  a: "+op, "")), "has to begin with"},
-		"a scope of no form":   {string(document("  /a: {get: {security: [{key: [read]}]}}", "")), "write resource:action"},
-		"an unknown scheme":    {string(document("  /a: {get: {security: [{kee: []}]}}", "")), `"kee", which components.securitySchemes lacks`},
-		"misspelt operation":   {string(document("  /a: {get: {securities: []}}", "")), `GET /a has a field "securities"`},
-		"misspelt document":    {string(document("  /a: "+op, "Security: []")), `the document has a field "Security"`},
-		"misspelt method":      {string(document("  /a: {gett: {security: []}}", "")), `/a has a field "gett"`},
-		"another document":     {string(document("  /a: {$ref: 'other.yaml#/a'}", "")), "bundle them into one file"},
-		"a reference to none":  {string(document("  /a: {$ref: '#/paths/~1b'}", "")), "/a refers to #/paths/~1b, which is not there"},
-		"a reference beside":   {string(document("  /a: {$ref: '#/paths/~1b', get: {security: []}}\n  /b: "+op, "")), `/a has "get" beside $ref`},
-		"references in a ring": {string(document("  /a: {$ref: '#/paths/~1a'}", "")), "references follow one another"},
-		"another's scheme":     {"openapi: 3.1.0\ncomponents: {securitySchemes: {key: {$ref: 'other.yaml#/key'}}}\npaths: {}", "the security scheme key refers to another document (other.yaml#/key): bundle them"},
-		"security no list":     {string(document("  /a: {get: {security: {}}}", "")), "GET /a: security has to be a list"},
-		"security a text":      {string(document("  /a: {get: {}}", "security: ''")), "GET /a: security has to be a list"},
-		"nothing in security":  {string(document("  /a: {get: {security: [null]}}", "")), "each member of security has to be a mapping"},
-		"scopes no list":       {string(document("  /a: {get: {security: [{key: }]}}", "")), "the scopes of key have to be a list"},
-		"a scope no text":      {string(document("  /a: {get: {security: [{key: [1]}]}}", "")), "the scopes of key have to be a list"},
-		"an operation no map":  {string(document("  /a: {get: []}", "")), "GET /a has to be a mapping"},
-		"paths no map":         {string(document("  - /a", "")), "paths has to be a mapping"},
-		"a version no text":    {"openapi: 3.1\npaths: {}", `has no text "openapi"`},
-		"get once more":        {string(document("  /a: {additionalOperations: {GET: {security: []}}}", "")), `additionalOperations has "GET"`},
-		"an open variable":     {string(document("  /a: "+op, "servers: [{url: 'https://{x}/'}]")), "a variable that is not described"},
-		"a server with query":  {string(document("  /a: "+op, "servers: [{url: '/v1?x=y'}]")), "without query and fragment"},
-		"security twice":       {string(document("  /a: {get: {security: [{key: ['a:read']}], security: []}}", "")), "is no OpenAPI document"},
+		"no YAML":                {"{", "is no OpenAPI document"},
+		"another kind":           {"swagger: '2.0'\ninfo: {title: a, version: '1'}\npaths: {}", "write it in 3.0, 3.1 or 3.2"},
+		"part of a segment":      {string(document("  /files/v{name}: "+op, "")), "is neither a whole segment nor a last one"},
+		"an end in the middle":   {string(document("  /files/{name}.d/x: "+op, "")), "is neither a whole segment nor a last one"},
+		"two in one":             {string(document("  /files/{name}-{part}: "+op, "")), "is neither a whole segment nor a last one"},
+		"encoded, misspelt":      {string(document("  /a/{b}: {x-extauthz-encoded: yes, get: {security: [{key: ['a:read']}]}}", "")), "write allow or refuse"},
+		"a query":                {string(document("  /a?b=c: "+op, "")), "a query or fragment"},
+		"no slash":               {string(document("  a: "+op, "")), "has to begin with"},
+		"a scope of no form":     {string(document("  /a: {get: {security: [{key: [read]}]}}", "")), "write resource:action"},
+		"an unknown scheme":      {string(document("  /a: {get: {security: [{kee: []}]}}", "")), `"kee", which components.securitySchemes lacks`},
+		"misspelt operation":     {string(document("  /a: {get: {securities: []}}", "")), `GET /a has a field "securities"`},
+		"misspelt document":      {string(document("  /a: "+op, "Security: []")), `the document has a field "Security"`},
+		"misspelt method":        {string(document("  /a: {gett: {security: []}}", "")), `/a has a field "gett"`},
+		"another document":       {string(document("  /a: {$ref: 'other.yaml#/a'}", "")), "bundle them into one file"},
+		"a reference to none":    {string(document("  /a: {$ref: '#/paths/~1b'}", "")), "/a refers to #/paths/~1b, which is not there"},
+		"a reference beside":     {string(document("  /a: {$ref: '#/paths/~1b', get: {security: []}}\n  /b: "+op, "")), `/a has "get" beside $ref`},
+		"references in a circle": {string(document("  /a: {$ref: '#/paths/~1a'}", "")), "references follow one another"},
+		"another's scheme":       {"openapi: 3.1.0\ncomponents: {securitySchemes: {key: {$ref: 'other.yaml#/key'}}}\npaths: {}", "the security scheme key refers to another document (other.yaml#/key): bundle them"},
+		"security no list":       {string(document("  /a: {get: {security: {}}}", "")), "GET /a: security has to be a list"},
+		"security a text":        {string(document("  /a: {get: {}}", "security: ''")), "GET /a: security has to be a list"},
+		"nothing in security":    {string(document("  /a: {get: {security: [null]}}", "")), "each member of security has to be a mapping"},
+		"scopes no list":         {string(document("  /a: {get: {security: [{key: }]}}", "")), "the scopes of key have to be a list"},
+		"a scope no text":        {string(document("  /a: {get: {security: [{key: [1]}]}}", "")), "the scopes of key have to be a list"},
+		"an operation no map":    {string(document("  /a: {get: []}", "")), "GET /a has to be a mapping"},
+		"paths no map":           {string(document("  - /a", "")), "paths has to be a mapping"},
+		"a version no text":      {"openapi: 3.1\npaths: {}", `has no text "openapi"`},
+		"get once more":          {string(document("  /a: {additionalOperations: {GET: {security: []}}}", "")), `additionalOperations has "GET"`},
+		"an open variable":       {string(document("  /a: "+op, "servers: [{url: 'https://{x}/'}]")), "a variable that is not described"},
+		"a server with query":    {string(document("  /a: "+op, "servers: [{url: '/v1?x=y'}]")), "without query and fragment"},
+		"security twice":         {string(document("  /a: {get: {security: [{key: ['a:read']}], security: []}}", "")), "is no OpenAPI document"},
 		"twice in JSON": {`{"openapi":"3.0.3","info":{"title":"a","version":"1"},"components":{"securitySchemes":{"key":{"type":"apiKey","in":"header","name":"x-api-key"}}},` +
 			`"paths":{"/a":{"get":{"security":[{"key":["a:read"]}],"security":[]}}}}`, "is no OpenAPI document"},
 	} {
@@ -209,8 +209,8 @@ GET /projects/{id} -> orders:read`; got != want {
 	}
 }
 
-// TestReferencesAreFollowedWhereTheyMatter: and what schemas refer to does not.
-func TestReferencesAreFollowedWhereTheyMatter(t *testing.T) {
+// TestDocument_FollowsReferences: and what schemas refer to does not.
+func TestDocument_FollowsReferences(t *testing.T) {
 	got, _ := said(t, []byte(`openapi: 3.2.0
 security: [{again: ["orders:read"]}]
 components:
@@ -236,14 +236,14 @@ paths:
 	}
 }
 
-func TestADocumentMayBeJSON(t *testing.T) {
+func TestDocument_MayBeJSON(t *testing.T) {
 	got, _ := said(t, []byte("{\n\t\"openapi\": \"3.0.3\",\n\t\"info\": {\"title\": \"a\", \"version\": \"1\"},\n\t\"paths\": {\n\t\t\"\\/a\": {\"get\": {\"security\": [],\n\t\t\"responses\": {}}}}}"), Options{AllowAnonymous: true})
 	if len(got) != 1 || got[0] != "GET /a -> no key" {
 		t.Errorf("got %q", got)
 	}
 }
 
-func TestEveryProblemIsNamed(t *testing.T) {
+func TestDocument_ReportsEveryProblem(t *testing.T) {
 	_, _, err := Read(document("  /a: {get: {security: [{key: [read]}]}}\n  /b{c}: {get: {}}\n  /d: {get: {x-own: 1, tgas: []}}", ""), Options{Sources: sources})
 	if lines := strings.Split(fmt.Sprint(err), "\n"); len(lines) != 3 {
 		t.Errorf("got %v", err)

@@ -110,7 +110,7 @@ func texts(value any) ([]string, bool) {
 	return said, true
 }
 
-// reads tells whether a key can be where the scheme looks for it. HTTP's own
+// reads reports whether a key can be where the scheme looks for it. HTTP's own
 // schemes (basic, bearer and others) are in authorization; OAuth 2 and OpenID
 // Connect send bearer tokens (RFC 6750, 2.1): where keys are read from there,
 // their scopes are those of keys.

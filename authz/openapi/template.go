@@ -19,7 +19,7 @@ func pathPattern(path string) (string, error) {
 		return fail("it has to begin with \"/\"")
 	}
 	if strings.ContainsAny(rest, "?#") {
-		return fail("a query or fragment tells no operations apart: remove it")
+		return fail("a query or fragment distinguishes no operations: remove it")
 	}
 	segments := strings.Split(rest, "/")
 	for i, s := range segments {

@@ -15,7 +15,7 @@ import (
 // object is a mapping of a document.
 type object map[string]any
 
-// parse reads JSON or YAML, in which no member may stand twice: nobody knows which
+// parse reads JSON or YAML, in which no member may occur twice: parsers differ in which
 // of two security lists was meant. Its error is one line.
 func parse(document []byte) (object, error) {
 	var root any
@@ -59,7 +59,7 @@ func unique(d *json.Decoder, where string) error {
 			}
 			at = fmt.Sprint(where, "/", name)
 			if seen[at] {
-				return fmt.Errorf("%s stands there twice", at)
+				return fmt.Errorf("%s occurs twice", at)
 			}
 			seen[at] = true
 		}
@@ -88,7 +88,7 @@ func objectOf(value any) (object, bool) {
 	return nil, false
 }
 
-// object, list and text return what stands at a place, their zero value for null
+// object, list and text return what is at a place, their zero value for null
 // or nothing, and for anything else with a problem.
 func (r *reader) object(where string, value any) object {
 	o, ok := objectOf(value)

@@ -4,7 +4,7 @@
 // value. So an id that one of them reads differently from another is refused,
 // and what Unicode calls equivalent is stored in one form (NFC).
 //
-// It decides nothing about who may use an id, and changes nothing that is
+// It decides nothing about the use of an id, and changes nothing that is
 // stored already: look-ups find such ids by [Forms], and `extauthz keys check`
 // reports them.
 package subject

@@ -29,7 +29,7 @@ func adminCommand(g *globals) *cobra.Command {
 	var leave consent
 	c := &cobra.Command{
 		Use: "recover", Short: "Make another administrator, directly in the database", Args: noArguments,
-		Long: `Make another administrator, directly in the database: for an administrator's
+		Long: `Create another administrator, directly in the database: for an administrator's
 key that was lost, or that someone else has. It needs the database that the
 configuration names, and its peppers; it asks no service and no other key, so it
 works while the service runs and while it does not. Running replicas accept the
@@ -102,7 +102,7 @@ func recoverAdministrator(ctx context.Context, c *config.Config, file string, re
 	}
 	made, ended, err := keys.Recover(ctx, keyring.Recovery{Key: key, By: operator(), EndOthers: revokeOthers})
 	if err != nil {
-		if file != "" { // the key is nobody's
+		if file != "" { // no stored key has this secret
 			err = errors.Join(err, os.Remove(file))
 		}
 		return recoveredKey{}, fmt.Errorf("no administrator was made: %w", err)

@@ -22,7 +22,7 @@ func cacheCommand(g *globals) *cobra.Command {
 
 func cacheStats(g *globals) *cobra.Command {
 	return &cobra.Command{
-		Use: "stats", Short: "Show the cache's figures", Args: noArguments, Example: "  extauthz cache stats",
+		Use: "stats", Short: "Show the cache's statistics", Args: noArguments, Example: "  extauthz cache stats",
 		RunE: func(c *cobra.Command, _ []string) error {
 			f, err := ask[adminapi.CacheFigures](c, g, http.MethodGet, "/v1/cache", nil, nil)
 			if err != nil {
@@ -34,7 +34,7 @@ func cacheStats(g *globals) *cobra.Command {
 				row(w, "hit rate", fmt.Sprintf("%.3f", f.Statistics.HitRate))
 				row(w, "usage pending", f.Pending)
 				row(w, "redis", f.Redis)
-				row(w, "redis trusted", f.Believed)
+				row(w, "redis trusted", f.Trusted)
 				for _, l := range f.Statistics.Layers {
 					row(w, "look-ups "+l.Layer+" "+l.Namespace, fmt.Sprintf("%d hits, %d misses, %d errors", l.Hits, l.Misses, l.Errors))
 				}
@@ -54,7 +54,7 @@ func cacheWarm(g *globals) *cobra.Command {
 		Keys int `json:"keys"`
 	}
 	c := &cobra.Command{
-		Use: "warm", Short: "Read the most used keys before they are asked for", Args: noArguments, Example: "  extauthz cache warm --keys 100000",
+		Use: "warm", Short: "Load the most used keys into the cache", Args: noArguments, Example: "  extauthz cache warm --keys 100000",
 		RunE: func(c *cobra.Command, _ []string) error {
 			client, err := g.client()
 			if err != nil {
@@ -84,7 +84,7 @@ func cacheWarm(g *globals) *cobra.Command {
 func cacheMonitor(g *globals) *cobra.Command {
 	return &cobra.Command{
 		Use: "monitor", Short: "Look at memory, hit rate and leaks", Args: noArguments, Example: "  extauthz cache monitor",
-		Long: "Has the cache's monitors look now. Exits with 1 if one of them warns.",
+		Long: "Run the cache's monitors now. Exits with status 1 if one of them warns.",
 		RunE: func(c *cobra.Command, _ []string) error {
 			out, err := ask[adminapi.Monitors](c, g, http.MethodGet, "/v1/cache/monitors", nil, nil)
 			if err != nil {
@@ -119,7 +119,7 @@ func cacheInvalidate(g *globals) *cobra.Command {
 	var key, user, tag, reason string
 	var everything bool
 	c := &cobra.Command{
-		Use: "invalidate", Short: "Drop entries, so that they are read anew", Args: noArguments,
+		Use: "invalidate", Short: "Drop cached entries, so that they are loaded again", Args: noArguments,
 		Example: "  extauthz cache invalidate --user alice --reason 'looks wrong'",
 		RunE: func(c *cobra.Command, _ []string) error {
 			for name, value := range map[string]string{"key": key, "user": user, "tag": tag} {
@@ -149,7 +149,7 @@ func cacheInvalidate(g *globals) *cobra.Command {
 	userFlag(c, g, &user, "all of a user")
 	f.StringVar(&tag, "tag", "", "all under a tag")
 	f.BoolVar(&everything, "all", false, "everything")
-	f.StringVar(&reason, "reason", "", "for the list of invalidations")
+	f.StringVar(&reason, "reason", "", "reason to show in the list of invalidations")
 	return c
 }
 
@@ -164,10 +164,10 @@ func cacheAudit(g *globals) *cobra.Command {
 		text("target", 16, func(i *dropped) string { return i.Target }),
 		numberColumn("dropped", func(i *dropped) int64 { return int64(i.Dropped) }),
 		text("by", 8, func(i *dropped) string { return i.By }),
-		text("why", 8, func(i *dropped) string { return i.Why }),
+		text("reason", 8, func(i *dropped) string { return i.Reason }),
 	}}
 	return l.flags(&cobra.Command{
-		Use: "audit", Short: "List recent invalidations, with who and why", Args: noArguments, Example: "  extauthz cache audit --limit 20",
+		Use: "audit", Short: "List recent invalidations, with their callers and reasons", Args: noArguments, Example: "  extauthz cache audit --limit 20",
 		RunE: func(c *cobra.Command, _ []string) error {
 			list, err := l.read(c, g, "/v1/cache/invalidations", url.Values{})
 			if err != nil {

@@ -24,7 +24,7 @@ func TestConditions_EachHasARunbookAndAnAlert(t *testing.T) {
 	for _, found := range regexp.MustCompile(`extauthz_condition\{severity="(\w+)", name![=~]"([^"]+)"\}`).FindAllStringSubmatch(string(rules), -1) {
 		excluded[found[1]] = regexp.MustCompile("^(" + found[2] + ")$")
 	}
-	own := map[conditions.Name]string{ // the metric or label by which another alert tells it
+	own := map[conditions.Name]string{ // the metric or label of the alert that covers it
 		conditions.DatabaseDown: `name="database_unreachable"`, conditions.RedisDown: `store="redis"`,
 		conditions.FeedBehind: "extauthz_feed_age_seconds", conditions.ClockOff: "extauthz_database_clock_ahead_seconds",
 		conditions.ConfigRefused: "extauthz_config_last_reload_successful",

@@ -13,7 +13,7 @@ import (
 
 func configCommand(g *globals) *cobra.Command {
 	check := &cobra.Command{
-		Use: "check", Short: "Name every problem of the configuration", Args: noArguments, Example: "  extauthz config check --config extauthz.yaml",
+		Use: "check", Short: "Check the configuration, and list every problem", Args: noArguments, Example: "  extauthz config check --config extauthz.yaml",
 		RunE: func(c *cobra.Command, _ []string) error {
 			settings, err := g.load()
 			if err != nil {

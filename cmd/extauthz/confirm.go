@@ -26,7 +26,7 @@ func interactive(c *cobra.Command) bool {
 }
 
 // confirm asks on a terminal. Elsewhere only one thing that was named, so not many,
-// may be done without --yes. what is a sentence that says what will be done.
+// may be done without --yes. what is a sentence that describes what will be done.
 func (a *consent) confirm(c *cobra.Command, many bool, what string) error {
 	switch {
 	case a.yes:

@@ -2,5 +2,5 @@
 // the keys.
 //
 // This package is the command line: a file for each group of commands. It
-// parses, calls and prints; what is done stands in the internal packages.
+// parses, calls and prints; the work is done in the internal packages.
 package main

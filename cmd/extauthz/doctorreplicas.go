@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"extauthz/authz"
+	"extauthz/cmd/extauthz/internal/certificates"
 	"extauthz/cmd/extauthz/internal/config"
 	"extauthz/cmd/extauthz/internal/doctor"
 )
@@ -29,9 +30,9 @@ func doctorReplicasCommand(g *globals) *cobra.Command {
 	var f replicasFlags
 	c := &cobra.Command{
 		Use: "replicas", Short: "Ask every replica over the network for its state and for decisions", Args: noArguments,
-		Long: "Ask every replica over the network: each address of the hosts of --ops for its state and conditions, each of --grpc for decisions. " +
-			"A key that does not exist has to be denied as unknown_key, a request without one as missing_key. " +
-			"Keys and credentials are those of the configuration; its secrets need not be there. " +
+		Long: "Check every replica over the network: the state and conditions of each address of the hosts of --ops, and the decisions of each address of --grpc. " +
+			"A key that does not exist must be denied as unknown_key, a request without one as missing_key. " +
+			"Keys and credentials are those of the configuration; its secrets are not needed. " +
 			"Exits with status 1 if something has failed; warnings do not count, but for a refused configuration or certificate. `helm test` runs this.",
 		Example: "  extauthz doctor replicas --ops http://extauthz-ops:9090 --grpc extauthz-headless:9001\n" +
 			"  extauthz doctor replicas --grpc 10.0.0.5:9001 --tls-ca ca.crt --tls-name extauthz.extauthz.svc --tls-cert tls.crt --tls-key tls.key\n" +
@@ -54,8 +55,8 @@ func doctorReplicasCommand(g *globals) *cobra.Command {
 	set := c.Flags()
 	set.StringArrayVar(&f.ops, "ops", nil, "ops listener, http://HOST:PORT; each address of HOST is a replica; several allowed")
 	set.StringArrayVar(&f.grpc, "grpc", nil, "listener for checks, HOST:PORT, likewise; several allowed")
-	set.StringVar(&f.digest, "config-digest", "", "SHA-256 of the configuration file that each replica has to have read")
-	set.DurationVar(&f.wait, "wait", 0, "how long replicas may take to read it, to start and to end")
+	set.StringVar(&f.digest, "config-digest", "", "SHA-256 of the configuration file that each replica must have loaded")
+	set.DurationVar(&f.wait, "wait", 0, "time for replicas to load it, to start and to end")
 	set.StringVar(&f.authorities, "tls-ca", "", "where grpc.tls is on: file with the authorities of its certificate, or with the certificate itself")
 	set.StringVar(&f.name, "tls-name", "", "DNS name in that certificate; without it any is taken")
 	set.StringVar(&f.certificate, "tls-cert", "", "file with a client certificate")
@@ -118,13 +119,9 @@ func (f replicasFlags) tls() (*tls.Config, error) {
 	case f.authorities == "":
 		return nil, nil
 	}
-	text, err := os.ReadFile(f.authorities)
+	roots, err := certificates.Pool(f.authorities)
 	if err != nil {
-		return nil, fmt.Errorf("--tls-ca can't be read: %w", err)
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("--tls-ca: %s holds no certificate: write a PEM file", f.authorities)
+		return nil, fmt.Errorf("--tls-ca: %w", err)
 	}
 	secure := &tls.Config{RootCAs: roots, ServerName: f.name, MinVersion: tls.VersionTLS12}
 	if f.certificate != "" {

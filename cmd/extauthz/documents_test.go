@@ -84,9 +84,9 @@ func commandsOf(candidates []string) (lines []string) {
 	return lines
 }
 
-// TestCommandsInDocumentsExist: each is a command, and has its flags and
+// TestDocuments_CommandsExist: each is a command, and has its flags and
 // arguments. What they do is tested elsewhere.
-func TestCommandsInDocumentsExist(t *testing.T) {
+func TestDocuments_CommandsExist(t *testing.T) {
 	commands := 0
 	for name, text := range documents(t) {
 		lines, named := commandsIn(text)
@@ -112,9 +112,9 @@ func TestCommandsInDocumentsExist(t *testing.T) {
 	}
 }
 
-// TestConfigurationsInDocumentsAreGood: whatever YAML has only names of ours is
+// TestDocuments_ConfigurationsAreValid: whatever YAML has only names of ours is
 // a configuration, and is taken but for the files that it names.
-func TestConfigurationsInDocumentsAreGood(t *testing.T) {
+func TestDocuments_ConfigurationsAreValid(t *testing.T) {
 	var known schemaPart
 	if err := json.Unmarshal(config.Schema(), &known); err != nil {
 		t.Fatal(err)
@@ -174,7 +174,7 @@ func TestConfigurationsInDocumentsAreGood(t *testing.T) {
 	}
 }
 
-// schemaPart is what of a JSON schema tells names.
+// schemaPart is the part of a JSON schema that holds names.
 type schemaPart struct {
 	Properties map[string]*schemaPart `json:"properties"`
 	Items      *schemaPart            `json:"items"`
@@ -227,8 +227,8 @@ func hasValue(values map[string]any, path []string) bool {
 
 var link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 
-// TestLinksInDocumentsLead: to files that are there, and to their headings.
-func TestLinksInDocumentsLead(t *testing.T) {
+// TestDocuments_LinksResolve: to files that are there, and to their headings.
+func TestDocuments_LinksResolve(t *testing.T) {
 	texts := documents(t)
 	links := 0
 	for name, text := range texts {

@@ -7,17 +7,17 @@ import (
 	"github.com/spf13/cobra"
 
 	"extauthz/cmd/extauthz/internal/config"
-	"extauthz/envoy"
+	"extauthz/cmd/extauthz/internal/gatewayconfig"
 )
 
 func envoyCommand(g *globals) *cobra.Command {
-	var b envoy.Bootstrap
+	var b gatewayconfig.Bootstrap
 	var rawPaths bool
 	bootstrap := &cobra.Command{
-		Use: "bootstrap --upstream HOST:PORT", Short: "Print an Envoy configuration that works as it stands", Args: noArguments,
+		Use: "bootstrap --upstream HOST:PORT", Short: "Print a complete Envoy configuration", Args: noArguments,
 		Example: "  extauthz envoy bootstrap --upstream 127.0.0.1:8080 > envoy.yaml && envoy -c envoy.yaml",
 		RunE: func(c *cobra.Command, _ []string) error {
-			settings, err := g.bootstrap(c, &b, rawPaths)
+			settings, err := g.gatewaySettings(c, &b.Settings, rawPaths)
 			if err != nil {
 				return err
 			}
@@ -28,9 +28,9 @@ func envoyCommand(g *globals) *cobra.Command {
 			case t.Enabled() && b.TLS.Authorities == "":
 				return errors.New("grpc.tls is on: name the authorities of its certificate by --tls-ca, and its DNS name by --tls-name")
 			case t.ClientCAFile != "" && b.TLS.Certificate == "":
-				return errors.New("grpc.tls.client_ca_file asks for a client certificate: name Envoy's by --tls-cert and --tls-key")
+				return errors.New("grpc.tls.client_ca_file requires a client certificate: name Envoy's by --tls-cert and --tls-key")
 			}
-			return envoy.WriteBootstrap(c.OutOrStdout(), b)
+			return gatewayconfig.WriteBootstrap(c.OutOrStdout(), b)
 		},
 	}
 	f := bootstrap.Flags()
@@ -40,7 +40,7 @@ func envoyCommand(g *globals) *cobra.Command {
 	f.StringVar(&b.Admin, "admin", "", "Envoy's own admin listener; none by default")
 	f.StringVar(&b.TLS.Authorities, "tls-ca", "", "where grpc.tls is on: file with the authorities of its certificate")
 	f.StringVar(&b.TLS.Name, "tls-name", "", "DNS name in that certificate")
-	f.StringVar(&b.TLS.Certificate, "tls-cert", "", "file with the certificate by which Envoy proves itself")
+	f.StringVar(&b.TLS.Certificate, "tls-cert", "", "file with Envoy's client certificate")
 	f.StringVar(&b.TLS.Key, "tls-key", "", "file with that certificate's key")
 	rawPathsFlag(bootstrap, &rawPaths)
 	required(bootstrap, "upstream")
@@ -51,18 +51,29 @@ func rawPathsFlag(c *cobra.Command, raw *bool) {
 	c.Flags().BoolVar(raw, "raw-paths", false, "pass paths on as they were sent, for upstreams that need every byte of them, such as object stores")
 }
 
+// gatewaySettings loads the configuration, and fills in what a gateway's takes from it.
+func (g *globals) gatewaySettings(c *cobra.Command, s *gatewayconfig.Settings, rawPaths bool) (*config.Config, error) {
+	settings, err := g.load()
+	if err != nil {
+		return nil, err
+	}
+	s.HeaderPrefix, s.KeepOverrides, s.Paths = settings.Identity.HeaderPrefix, settings.Headers.KeepOverrides, pathHandling(c, settings, rawPaths)
+	s.Hosts, err = onlyHosts(settings)
+	return settings, err
+}
+
 // pathHandling is what the gateway has to do for the rules that there are.
-func pathHandling(c *cobra.Command, settings *config.Config, raw bool) envoy.PathHandling {
+func pathHandling(c *cobra.Command, settings *config.Config, raw bool) gatewayconfig.PathHandling {
 	switch encoded := settings.TakesEncodedPaths(); {
 	case raw && !encoded:
 		c.PrintErrln("warning: --raw-paths without encoded: allow on a rule, or paths.encoded: the service refuses paths that are not in their plain form")
-		return envoy.PathsRaw
+		return gatewayconfig.PathsRaw
 	case raw:
-		return envoy.PathsRaw
+		return gatewayconfig.PathsRaw
 	case encoded:
-		return envoy.PathsEncoded
+		return gatewayconfig.PathsEncoded
 	}
-	return envoy.PathsNormalised
+	return gatewayconfig.PathsNormalised
 }
 
 // onlyHosts returns the hosts that the rules name where all of them do, else none.
@@ -82,32 +93,28 @@ func onlyHosts(settings *config.Config) ([]string, error) {
 const defaultService = "extauthz/extauthz:9001"
 
 func istioCommand(g *globals) *cobra.Command {
-	var i envoy.Istio
+	var i gatewayconfig.Istio
 	var service, selector string
 	var mesh, rawPaths bool
 	istio := &cobra.Command{
-		Use: "istio", Short: "Print the objects by which Istio's gateways or sidecars ask this service", Args: noArguments,
+		Use: "istio", Short: "Print the objects by which Istio's gateways or sidecars call this service", Args: noArguments,
 		Example: "  extauthz envoy istio --mesh   # goes under meshConfig in the values of istiod\n" +
 			"  extauthz envoy istio --namespace istio-ingress --selector istio=ingressgateway | kubectl apply -f -\n" +
 			"  extauthz envoy istio --sidecar --namespace shop --selector app=orders | kubectl apply -f -",
 		RunE: func(c *cobra.Command, _ []string) error {
-			settings, err := g.load()
+			settings, err := g.gatewaySettings(c, &i.Settings, rawPaths)
 			if err != nil {
 				return err
 			}
-			if i.Service, err = envoy.ParseKubernetesService(service); err != nil {
+			if i.Service, err = gatewayconfig.ParseKubernetesService(service); err != nil {
 				return err
 			}
 			if mesh {
-				return envoy.WriteIstioMesh(c.OutOrStdout(), i)
+				return gatewayconfig.WriteIstioMesh(c.OutOrStdout(), i)
 			}
 			i.Label, i.Value, _ = strings.Cut(selector, "=")
-			i.HeaderPrefix, i.KeepOverrides, i.Paths = settings.Identity.HeaderPrefix, settings.Headers.KeepOverrides, pathHandling(c, settings, rawPaths)
-			if i.Hosts, err = onlyHosts(settings); err != nil {
-				return err
-			}
 			if !settings.CORS.AllowPreflights {
-				c.PrintErrln("warning: cors.allow_preflights is false: Istio asks before it answers CORS preflights, which carry no key and are refused")
+				c.PrintErrln("warning: cors.allow_preflights is false: Istio calls the service before it answers CORS preflights, which carry no key and are refused")
 			}
 			if settings.RouteMetadata.Enabled {
 				c.PrintErrln("warning: route_metadata.enabled has no effect: Istio sends none, nor context extensions; name what needs which scope in routes")
@@ -115,12 +122,12 @@ func istioCommand(g *globals) *cobra.Command {
 			if settings.GRPC.TLS.Enabled() {
 				c.PrintErrln("warning: grpc.tls is on: Istio needs a DestinationRule with tls for the Service, which is not printed here; or leave TLS to the mesh")
 			}
-			return envoy.WriteIstio(c.OutOrStdout(), i)
+			return gatewayconfig.WriteIstio(c.OutOrStdout(), i)
 		},
 	}
 	f := istio.Flags()
 	f.BoolVar(&mesh, "mesh", false, "print the part of the mesh configuration that names this service")
-	f.BoolVar(&i.Sidecar, "sidecar", false, "the workload's sidecars ask; else it is an ingress gateway")
+	f.BoolVar(&i.Sidecar, "sidecar", false, "the workload's sidecars call the service; else an ingress gateway does")
 	f.StringVar(&i.Namespace, "namespace", "istio-ingress", "the workload's namespace")
 	f.StringVar(&selector, "selector", "istio=ingressgateway", "label of the workload's pods, KEY=VALUE")
 	f.StringVar(&i.Name, "name", "extauthz", "name of the objects")
@@ -130,34 +137,31 @@ func istioCommand(g *globals) *cobra.Command {
 }
 
 func envoyGatewayCommand(g *globals) *cobra.Command {
-	var e envoy.Gateway
+	var e gatewayconfig.EnvoyGateway
 	var service string
 	var rawPaths bool
 	gateway := &cobra.Command{
-		Use: "gateway", Short: "Print the objects by which Envoy Gateway's routes ask this service", Args: noArguments,
+		Use: "gateway", Short: "Print the objects by which Envoy Gateway's routes call this service", Args: noArguments,
 		Example: "  extauthz envoy gateway --namespace gateways --gateway api | kubectl apply -f -",
 		RunE: func(c *cobra.Command, _ []string) error {
-			settings, err := g.load()
+			settings, err := g.gatewaySettings(c, &e.Settings, rawPaths)
 			if err != nil {
 				return err
 			}
-			if e.Service, err = envoy.ParseKubernetesService(service); err != nil {
+			if e.Service, err = gatewayconfig.ParseKubernetesService(service); err != nil {
 				return err
 			}
 			switch t := settings.GRPC.TLS; {
 			case t.Enabled() && e.TLSName == "":
 				return errors.New("grpc.tls is on: name the DNS name in its certificate by --tls-name, and the ConfigMap with its authorities by --tls-ca")
 			case t.ClientCAFile != "":
-				c.PrintErrln("warning: grpc.tls.client_ca_file asks for a client certificate: name Envoy's in the EnvoyProxy of the Gateway, backendTLS.clientCertificateRef")
+				c.PrintErrln("warning: grpc.tls.client_ca_file requires a client certificate: name Envoy's in the EnvoyProxy of the Gateway, backendTLS.clientCertificateRef")
 			}
-			e.Paths = pathHandling(c, settings, rawPaths)
-			e.HeaderPrefix, e.KeepOverrides, e.AllowedHeaders = settings.Identity.HeaderPrefix, settings.Headers.KeepOverrides, config.AllowedHeaders(settings)
-			if !settings.RouteMetadata.Enabled { // else annotations are rules too, for hosts that are not known here
-				if e.Hosts, err = onlyHosts(settings); err != nil {
-					return err
-				}
+			e.AllowedHeaders = config.AllowedHeaders(settings)
+			if settings.RouteMetadata.Enabled { // annotations are rules too, for hosts that are not known here
+				e.Hosts = nil
 			}
-			return envoy.WriteGateway(c.OutOrStdout(), e)
+			return gatewayconfig.WriteEnvoyGateway(c.OutOrStdout(), e)
 		},
 	}
 	f := gateway.Flags()

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// printed is what a command says on standard output.
+// printed is what a command writes to standard output.
 func printed(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	var out bytes.Buffer
@@ -19,9 +19,9 @@ func printed(t *testing.T, args ...string) (string, error) {
 	return out.String(), err
 }
 
-// TestExamplesAreWhatTheCommandsPrint: so what is proved of the examples holds for
+// TestExamples_AreWhatTheCommandsPrint: so what is tested of the examples holds for
 // the commands (make e2e-kube).
-func TestExamplesAreWhatTheCommandsPrint(t *testing.T) {
+func TestExamples_AreWhatTheCommandsPrint(t *testing.T) {
 	const examples = "../../envoy/examples/"
 	for name, args := range map[string]string{
 		"istio/mesh.yaml":           "istio --mesh",
@@ -43,7 +43,7 @@ func TestExamplesAreWhatTheCommandsPrint(t *testing.T) {
 	}
 }
 
-func TestPlatformObjectsAreForTheLoadedConfiguration(t *testing.T) {
+func TestPlatformObjects_AreForTheLoadedConfiguration(t *testing.T) {
 	file := t.TempDir() + "/extauthz.yaml"
 	if err := os.WriteFile(file, []byte("identity: {header_prefix: x-id-}\ncredentials: [{header: x-key}, {cookie: session}]\nclient_address: {trusted_hops: 1}\nheaders: {keep_overrides: [X-Forwarded-Prefix]}\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -126,7 +126,7 @@ components: {securitySchemes: {key: {type: apiKey, in: header, name: X-API-Key}}
 	}
 }
 
-func TestPlatformObjectsAreRefusedForNamesThatCantBe(t *testing.T) {
+func TestPlatformObjects_RefuseImpossibleNames(t *testing.T) {
 	for _, args := range []string{
 		"istio --service extauthz:9001", "istio --mesh --service a/b:0", "istio --service a/b:70000", "istio --selector ingressgateway", "istio --namespace Shop",
 		"istio --name a.b", "gateway --gateway a/b", "gateway --namespace {}", "gateway --service a/B:1", "gateway --tls-name a.b", "gateway --tls-ca ca", "gateway --tls-ca ca --tls-name 1.2.3.4",

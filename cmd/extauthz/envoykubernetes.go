@@ -5,22 +5,21 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"extauthz/cmd/extauthz/internal/config"
-	"extauthz/envoy"
+	"extauthz/cmd/extauthz/internal/gatewayconfig"
 )
 
-// defaultHeadless is where the chart puts the service for an Envoy that asks DNS.
+// defaultHeadless is where the chart puts the service for an Envoy that resolves names.
 const defaultHeadless = "extauthz-headless.extauthz.svc.cluster.local:9001"
 
 func envoyKubernetesCommand(g *globals) *cobra.Command {
-	var k envoy.Kubernetes
+	var k gatewayconfig.Kubernetes
 	var rawPaths bool
 	c := &cobra.Command{
-		Use: "kubernetes --upstream HOST:PORT", Short: "Print a ConfigMap, a Deployment and a Service: an Envoy in Kubernetes that works as it stands", Args: noArguments,
+		Use: "kubernetes --upstream HOST:PORT", Short: "Print a complete Envoy in Kubernetes: a ConfigMap, a Deployment and a Service", Args: noArguments,
 		Example: "  extauthz envoy kubernetes --namespace shop --upstream orders.shop.svc.cluster.local:8080 | kubectl apply -f -\n" +
 			"  extauthz envoy kubernetes --namespace shop --upstream orders.shop.svc.cluster.local:8080 --tls-secret extauthz-gateway --tls-name extauthz.extauthz.svc | kubectl apply -f -",
 		RunE: func(c *cobra.Command, _ []string) error {
-			settings, err := g.bootstrap(c, &k.Bootstrap, rawPaths)
+			settings, err := g.gatewaySettings(c, &k.Bootstrap.Settings, rawPaths)
 			if err != nil {
 				return err
 			}
@@ -31,7 +30,7 @@ func envoyKubernetesCommand(g *globals) *cobra.Command {
 				return errors.New("--tls-secret without --tls-name: name the DNS name in the service's certificate, such as extauthz.extauthz.svc")
 			}
 			k.Anonymous = settings.GRPC.TLS.Enabled() && settings.GRPC.TLS.ClientCAFile == ""
-			return envoy.WriteKubernetes(c.OutOrStdout(), k)
+			return gatewayconfig.WriteKubernetes(c.OutOrStdout(), k)
 		},
 	}
 	f := c.Flags()
@@ -40,21 +39,10 @@ func envoyKubernetesCommand(g *globals) *cobra.Command {
 	f.StringVar(&k.Bootstrap.Upstream, "upstream", "", "the API behind it")
 	f.StringVar(&k.Bootstrap.Service, "service", defaultHeadless, "this service's headless Service")
 	f.IntVar(&k.Replicas, "replicas", 2, "pods of Envoy")
-	f.StringVar(&k.Image, "image", envoy.DefaultEnvoyImage, "Envoy's image")
-	f.StringVar(&k.TLSSecret, "tls-secret", "", "where grpc.tls is on: Secret in that namespace with ca.crt, and with tls.crt and tls.key where a client certificate is asked for")
+	f.StringVar(&k.Image, "image", gatewayconfig.DefaultEnvoyImage, "Envoy's image")
+	f.StringVar(&k.TLSSecret, "tls-secret", "", "where grpc.tls is on: Secret in that namespace with ca.crt, and with tls.crt and tls.key where a client certificate is required")
 	f.StringVar(&k.TLSName, "tls-name", "", "DNS name in the service's certificate")
 	rawPathsFlag(c, &rawPaths)
 	required(c, "upstream")
 	return c
-}
-
-// bootstrap takes into an Envoy's configuration what the service's says of it.
-func (g *globals) bootstrap(c *cobra.Command, b *envoy.Bootstrap, rawPaths bool) (*config.Config, error) {
-	settings, err := g.load()
-	if err != nil {
-		return nil, err
-	}
-	b.HeaderPrefix, b.KeepOverrides, b.Paths = settings.Identity.HeaderPrefix, settings.Headers.KeepOverrides, pathHandling(c, settings, rawPaths)
-	b.Hosts, err = onlyHosts(settings)
-	return settings, err
 }

@@ -7,7 +7,7 @@ import (
 
 	"extauthz/authz"
 	"extauthz/cmd/extauthz/internal/config"
-	"extauthz/envoy"
+	"extauthz/cmd/extauthz/internal/gatewayconfig"
 )
 
 // objectsFor is one of the gateways that a command prints objects for.
@@ -54,24 +54,24 @@ func objectsCommands(g *globals) (all []*cobra.Command) {
 }
 
 func objectsCommand(g *globals, kind objectsFor) *cobra.Command {
-	o := envoy.Objects{HTTP: kind.onlyHTTP, NGINX: kind.onlyHTTP}
+	o := gatewayconfig.Objects{HTTP: kind.onlyHTTP, NGINX: kind.onlyHTTP}
 	var service, backend string
 	var rawPaths bool
 	c := &cobra.Command{
 		Use: kind.name, Short: kind.short, Args: noArguments, Example: kind.example,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
-			settings, err := g.load()
+			settings, err := g.gatewaySettings(c, &o.Settings, rawPaths)
 			if err != nil {
 				return err
 			}
 			if o.HTTP && !c.Flags().Changed("service") {
 				service = defaultHTTPService
 			}
-			if o.Service, err = envoy.ParseKubernetesService(service); err != nil {
+			if o.Service, err = gatewayconfig.ParseKubernetesService(service); err != nil {
 				return err
 			}
 			if backend != "" {
-				if o.Backend, err = envoy.ParseKubernetesService(backend); err != nil {
+				if o.Backend, err = gatewayconfig.ParseKubernetesService(backend); err != nil {
 					return err
 				}
 			}
@@ -81,13 +81,9 @@ func objectsCommand(g *globals, kind objectsFor) *cobra.Command {
 			if kind.noContext && settings.RouteMetadata.Enabled {
 				c.PrintErrln("warning: route_metadata.enabled has no effect: " + kind.name + " sends none; name what needs which scope in routes")
 			}
-			o.HeaderPrefix, o.MetadataHeaders, o.KeepOverrides = settings.Identity.HeaderPrefix, settings.Identity.MetadataHeaders, settings.Headers.KeepOverrides
+			o.MetadataHeaders = settings.Identity.MetadataHeaders
 			o.AllowedHeaders, o.CredentialHeaders = config.AllowedHeaders(settings), credentialHeaders(settings)
-			o.Paths = pathHandling(c, settings, rawPaths)
-			if o.Hosts, err = onlyHosts(settings); err != nil {
-				return err
-			}
-			return envoy.WriteObjects(c.OutOrStdout(), kind.name, o)
+			return gatewayconfig.WriteObjects(c.OutOrStdout(), kind.name, o)
 		},
 	}
 	f := c.Flags()
@@ -119,7 +115,7 @@ func objectsCommand(g *globals, kind objectsFor) *cobra.Command {
 
 // checkListener refuses what would have every request refused: TLS on one side alone, or
 // a listener that serves no gateway.
-func checkListener(c *cobra.Command, kind objectsFor, o envoy.Objects, settings *config.Config) error {
+func checkListener(c *cobra.Command, kind objectsFor, o gatewayconfig.Objects, settings *config.Config) error {
 	name, tls := "grpc.tls", settings.GRPC.TLS
 	if o.HTTP {
 		name, tls = "http.tls", settings.HTTP.TLS
@@ -136,7 +132,7 @@ func checkListener(c *cobra.Command, kind objectsFor, o envoy.Objects, settings 
 	case tls.Enabled() && o.TLSName == "":
 		return errors.New(name + " is on: name the DNS name in its certificate by --tls-name, and the " + kind.tls + " with its authorities by --tls-ca")
 	case tls.ClientCAFile != "" && kind.tls != "":
-		c.PrintErrln("warning: " + name + ".client_ca_file asks for a client certificate: give the gateway one, which is not printed here")
+		c.PrintErrln("warning: " + name + ".client_ca_file requires a client certificate: give the gateway one, which is not printed here")
 	}
 	return nil
 }

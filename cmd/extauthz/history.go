@@ -26,7 +26,7 @@ func usageCommand(g *globals) *cobra.Command {
 		},
 	}
 	c := &cobra.Command{
-		Use: "usage", Short: "List how keys were used", Args: noArguments, Example: "  extauthz usage --user alice\n  extauthz usage --sort -count --limit 10",
+		Use: "usage", Short: "List the usage of keys", Args: noArguments, Example: "  extauthz usage --user alice\n  extauthz usage --sort -count --limit 10",
 		RunE: func(c *cobra.Command, _ []string) error {
 			list, err := l.read(c, g, "/v1/usage", given(map[string]string{"user_id": user, "key_id": key}))
 			if err != nil {
@@ -94,8 +94,8 @@ func auditTarget(e *adminapi.AuditEntry) string {
 	return e.Prefix
 }
 
-// telling are the details that a reader looks for first.
-var telling = []string{"reason", "name", "scopes", "roles", "expires_at", "revoked_at", "rate"}
+// important are the details that a reader looks for first.
+var important = []string{"reason", "name", "scopes", "roles", "expires_at", "revoked_at", "rate"}
 
 // changes are the details of a change in a fixed order: rate=10/s -> 20/s. What there
 // was nothing of before is left out: name=laptop.
@@ -109,10 +109,10 @@ func changes(detail map[string]string) string {
 	return strings.Join(names, ", ")
 }
 
-// rank is the place of a detail among the telling ones, or after all of them.
+// rank is the place of a detail among the important ones, or after all of them.
 func rank(name string) int {
-	if i := slices.Index(telling, name); i >= 0 {
+	if i := slices.Index(important, name); i >= 0 {
 		return i
 	}
-	return len(telling)
+	return len(important)
 }

@@ -32,7 +32,7 @@ func keysCreate(g *globals) *cobra.Command {
 	var expires, idempotency, save string
 	c := &cobra.Command{
 		Use:     "create --user U --name N --scope RESOURCE:ACTION…",
-		Short:   "Issue a key; it is printed this once",
+		Short:   "Create a key; it is printed only once",
 		Example: "  extauthz keys create --user alice --name laptop --scope orders:read --scope 'orders/eu:*' --expires 30d",
 		Args:    noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -68,21 +68,21 @@ func keysCreate(g *globals) *cobra.Command {
 	}
 	named(c)
 	f := c.Flags()
-	f.StringVar(&save, "save", "", "file for the key (mode 0600), which then is not printed; where the file is there, none is made")
+	f.StringVar(&save, "save", "", "file for the key (mode 0600), which then is not printed; if the file exists, no key is created")
 	userFlag(c, g, &k.UserID, "user whose key it is")
-	f.StringVar(&k.Name, "name", "", "name for people")
+	f.StringVar(&k.Name, "name", "", "display name")
 	f.StringArrayVar(&k.Scopes, "scope", nil, "resource:action that it may do; several allowed")
 	roleFlag(c, g, &k.Roles, "role whose scopes it has; several allowed")
 	timeFlag(f, &expires, "expires", "when it ends: a duration such as 12h or 30d, or RFC 3339")
 	f.StringVar(&k.Environment, "environment", "", "environment, the first configured one by default")
 	f.StringArrayVar(&k.AllowedCIDRs, "allow-cidr", nil, "network that it may be used from; several allowed")
 	f.StringToStringVar(&k.Metadata, "meta", nil, "metadata name=value; several allowed")
-	f.StringVar(&k.Rate, "rate", "", "how often it may be used, such as 100/s")
+	f.StringVar(&k.Rate, "rate", "", "rate limit, such as 100/s")
 	f.StringVar(&k.Project, "project", "", "project that it belongs to")
 	f.StringArrayVar(&grants.Scopes, "grant-scope", nil, "for an administrator: scope that it may put on keys")
 	f.StringArrayVar(&grants.Projects, "grant-project", nil, "for an administrator: project that it may act in; * for all")
-	f.StringArrayVar(&grants.Users, "grant-user", nil, "for an administrator: user that it may make keys for, or the beginning of ids before a *; every user by default")
-	f.StringVar(&idempotency, "idempotency-key", "", "calls with the same one are one call")
+	f.StringArrayVar(&grants.Users, "grant-user", nil, "for an administrator: user that it may create keys for, or a prefix of user ids before a *; every user by default")
+	f.StringVar(&idempotency, "idempotency-key", "", "repeated calls with the same value create one key")
 	required(c, "user", "name")
 	return c
 }

@@ -16,7 +16,7 @@ func keysUpdate(g *globals) *cobra.Command {
 	var scopes, roles, cidrs []string
 	var meta map[string]string
 	c := named(&cobra.Command{
-		Use: "update ID", Short: "Change a key; lists replace what was there", Args: exactly(1),
+		Use: "update ID", Short: "Change a key; lists replace the existing ones", Args: exactly(1),
 		Example:           "  extauthz keys update ak_live_4fJ9xQ2b --scope orders:read --expires 90d",
 		ValidArgsFunction: g.completeKey(nil),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -42,15 +42,15 @@ func keysUpdate(g *globals) *cobra.Command {
 		},
 	})
 	f := c.Flags()
-	f.StringVar(&name, "name", "", "name for people")
-	f.StringArrayVar(&scopes, "scope", nil, "scopes in place of all; several allowed")
-	roleFlag(c, g, &roles, "roles in place of all; several allowed")
+	f.StringVar(&name, "name", "", "display name")
+	f.StringArrayVar(&scopes, "scope", nil, "scopes, which replace all existing ones; several allowed")
+	roleFlag(c, g, &roles, "roles, which replace all existing ones; several allowed")
 	timeFlag(f, &expires, "expires", "when it ends: a duration such as 12h or 30d, RFC 3339, or never", "never")
-	f.StringArrayVar(&cidrs, "allow-cidr", nil, "networks in place of all; several allowed")
-	f.StringToStringVar(&meta, "meta", nil, "metadata in place of all")
-	f.StringVar(&rate, "rate", "", "how often it may be used, such as 100/s; empty for no limit")
+	f.StringArrayVar(&cidrs, "allow-cidr", nil, "networks, which replace all existing ones; several allowed")
+	f.StringToStringVar(&meta, "meta", nil, "metadata, which replaces all existing entries")
+	f.StringVar(&rate, "rate", "", "rate limit, such as 100/s; empty for no limit")
 	f.StringVar(&project, "project", "", "project that it belongs to")
-	timeFlag(f, &shadow, "shadow-until", "until when its refusals for scope, network and route are only reported, within what your own key may grant: a duration, RFC 3339, or never; once set, it can only come sooner", "never")
+	timeFlag(f, &shadow, "shadow-until", "end of its shadow mode, in which denials for scope, network and route are only reported, within what your own key may grant: a duration, RFC 3339, or never; once set, it can only be moved earlier", "never")
 	f.StringVar(&version, "if-version", "", "only if this is still the key's version")
 	return c
 }
@@ -65,7 +65,7 @@ func keysRotate(g *globals) *cobra.Command {
 	grace, expires := "24h", ""
 	var leave consent
 	c := &cobra.Command{
-		Use: "rotate ID", Short: "Issue a new key in place of one; it is printed this once", Args: exactly(1),
+		Use: "rotate ID", Short: "Replace a key by a new one; it is printed only once", Args: exactly(1),
 		Example:           "  extauthz keys rotate ak_live_4fJ9xQ2b --grace 7d",
 		ValidArgsFunction: g.completeKey(func(k *adminapi.Key) bool { return k.Status == "active" }),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -92,7 +92,7 @@ func keysRotate(g *globals) *cobra.Command {
 			err = errors.New("it is less than zero")
 		}
 		return err
-	}}, "grace", "how long the old key stays good, such as 12h or 7d; 0s ends it at once")
+	}}, "grace", "how long the old key stays valid, such as 12h or 7d; 0s ends it at once")
 	timeFlag(c.Flags(), &expires, "expires", "when the new key ends: a duration such as 12h or 30d, or RFC 3339; by default it lives as long as the old one was made to")
 	leave.flag(c)
 	return c

@@ -20,7 +20,7 @@ type oddKey struct {
 	Status string `json:"status"`
 	Field  string `json:"field"` // user_id, name or row
 	Value  string `json:"value"`
-	Why    string `json:"why"`
+	Reason string `json:"reason"`
 	Do     string `json:"do"`
 }
 
@@ -33,7 +33,7 @@ func oddListing() *listing[oddKey] {
 		text("status", 0, func(o *oddKey) string { return o.Status }),
 		text("field", 0, func(o *oddKey) string { return o.Field }),
 		text("value", 8, func(o *oddKey) string { return fmt.Sprintf("%+q", o.Value) }),
-		text("why", 12, func(o *oddKey) string { return o.Why }),
+		text("reason", 12, func(o *oddKey) string { return o.Reason }),
 		text("do", 12, func(o *oddKey) string { return o.Do }),
 	}}
 }
@@ -43,7 +43,7 @@ func keysCheck(g *globals) *cobra.Command {
 	return named(&cobra.Command{
 		Use: "check", Short: "Report keys whose user id or name would be refused or changed today", Args: noArguments,
 		Long: "Report keys whose user id or name would be refused or changed today: with blanks at an edge, invisible characters, in another Unicode form. " +
-			"They go on working as they are. Keys whose row in the database can't be read are reported too, and those are refused. Revoked keys are left out. Exits with status 1 where there are some.",
+			"Such keys keep working. Keys whose row in the database can't be read are reported too; those are refused. Revoked keys are left out. Exits with status 1 if there are such keys.",
 		Example: "  extauthz keys check\n  extauthz keys check -o json",
 		RunE: func(c *cobra.Command, _ []string) error {
 			odd, keys := []oddKey{}, int64(0)
@@ -89,11 +89,11 @@ func oddities(k *adminapi.Key) (odd []oddKey) {
 			err = errors.New("is in another Unicode form than the usual one (NFC)")
 		}
 		if err != nil {
-			odd = append(odd, oddKey{ID: k.ID, Prefix: k.Prefix, Status: k.Status, Field: field, Value: value, Why: err.Error(), Do: do})
+			odd = append(odd, oddKey{ID: k.ID, Prefix: k.Prefix, Status: k.Status, Field: field, Value: value, Reason: err.Error(), Do: do})
 		}
 	}
 	if k.Unreadable != "" {
-		odd = append(odd, oddKey{ID: k.ID, Prefix: k.Prefix, Status: k.Status, Field: "row", Why: k.Unreadable, Do: "fix the key's row in the database"})
+		odd = append(odd, oddKey{ID: k.ID, Prefix: k.Prefix, Status: k.Status, Field: "row", Reason: k.Unreadable, Do: "fix the key's row in the database"})
 	}
 	stored, err := subject.UserID(k.UserID)
 	look("user_id", k.UserID, "issue a key for the right user id, then extauthz keys revoke "+k.Prefix, stored, err)

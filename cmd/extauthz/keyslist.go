@@ -105,7 +105,7 @@ func keysList(g *globals) *cobra.Command {
 	f.StringVar(&project, "project", "", "only of this project")
 	f.StringVar(&text, "search", "", "only those whose prefix, name (in any case) or user begins with this; in that order")
 	f.BoolVar(&active, "active", false, "only active keys")
-	durationFlag(f, &unused, "unused-for", "only keys older than this and not used for as long, such as 90d")
+	durationFlag(f, &unused, "unused-for", "only keys that are older than this and were not used in this time, such as 90d")
 	f.BoolVar(&usage, "usage", false, "with usage (in all forms but table)")
 	return l.flags(c)
 }

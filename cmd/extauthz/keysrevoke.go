@@ -18,7 +18,7 @@ func keysRevoke(g *globals) *cobra.Command {
 	l := keyListing(g)
 	c := named(&cobra.Command{
 		Use: "revoke ID…", Short: "Revoke keys for good, with their rotation families", Args: cobra.ArbitraryArgs,
-		Long: `Revoke keys for good, with their rotation families. One id or prefix needs no question. Several, and --user where it
+		Long: `Revoke keys permanently, with their rotation families. One id or prefix needs no question. Several, and --user where it
 has more than one key, are asked about on a terminal, and need --yes elsewhere.`,
 		Example:           "  extauthz keys revoke ak_live_4fJ9xQ2b --reason leaked\n  extauthz keys revoke --user alice\n  extauthz keys revoke --user alice --yes",
 		ValidArgsFunction: g.completeKeys(func(k *adminapi.Key) bool { return k.RevokedAt == nil }),

@@ -24,7 +24,7 @@ type listing[T any] struct {
 
 // flags gives a command --limit and --sort.
 func (l *listing[T]) flags(c *cobra.Command) *cobra.Command {
-	c.Flags().IntVar(&l.limit, "limit", 0, "print so many at most (default all)")
+	c.Flags().IntVar(&l.limit, "limit", 0, "list at most this many (default all)")
 	c.Flags().StringVar(&l.sort, "sort", "", "order by a column: "+printer.Choice(printer.SortNames(l.columns))+"; the other way round after a -, such as -"+l.columns[0].Name)
 	complete(c, "sort", fixed(printer.SortNames(l.columns)))
 	if l.name != nil {
@@ -39,16 +39,12 @@ const pageSize = 1000
 // read reads a list as the flags say. Without --sort it reads no more pages than
 // --limit needs; with it, everything has to be read.
 func (l *listing[T]) read(c *cobra.Command, g *globals, path string, query url.Values) ([]T, error) {
-	if l.limit < 0 || c.Flags().Changed("limit") && l.limit == 0 {
-		return nil, usage(c, errors.New("--limit is a number over zero"))
+	compare, err := l.order(c)
+	if err != nil {
+		return nil, err
 	}
 	wanted := l.limit
-	var compare func(a, b *T) int
-	if l.sort != "" {
-		var err error
-		if compare, err = printer.Sorter(l.columns, l.sort); err != nil {
-			return nil, usage(c, err)
-		}
+	if compare != nil {
 		wanted = 0
 	}
 	query.Set("limit", strconv.Itoa(pageSize))
@@ -56,7 +52,7 @@ func (l *listing[T]) read(c *cobra.Command, g *globals, path string, query url.V
 		query.Set("limit", strconv.Itoa(min(wanted, pageSize)))
 	}
 	items := []T{}
-	err := pages(c, g, path, query, func(page []T) bool {
+	err = pages(c, g, path, query, func(page []T) bool {
 		items = append(items, page...)
 		return wanted == 0 || len(items) < wanted
 	})
@@ -66,10 +62,31 @@ func (l *listing[T]) read(c *cobra.Command, g *globals, path string, query url.V
 	if compare != nil {
 		slices.SortStableFunc(items, func(a, b T) int { return compare(&a, &b) })
 	}
-	if l.limit > 0 && len(items) > l.limit {
-		items = items[:l.limit]
+	return head(items, l.limit), nil
+}
+
+// order checks --limit and --sort, and returns how --sort orders rows; nil where
+// it is not given.
+func (l *listing[T]) order(c *cobra.Command) (func(a, b *T) int, error) {
+	if l.limit < 0 || c.Flags().Changed("limit") && l.limit == 0 {
+		return nil, usage(c, errors.New("--limit is a number over zero"))
 	}
-	return items, nil
+	if l.sort == "" {
+		return nil, nil
+	}
+	compare, err := printer.Sorter(l.columns, l.sort)
+	if err != nil {
+		return nil, usage(c, err)
+	}
+	return compare, nil
+}
+
+// head returns the first items, up to --limit; 0 is all of them.
+func head[T any](items []T, limit int) []T {
+	if limit > 0 && len(items) > limit {
+		return items[:limit]
+	}
+	return items
 }
 
 // show prints a list.

@@ -29,7 +29,7 @@ func TestCopyEnd_DatabaseOfAText(t *testing.T) {
 	}
 }
 
-// TestMigrateCopy_RefusalsHoldNoPassword: what is wrong with a data source is said
+// TestMigrateCopy_RefusalsHoldNoPassword: what is wrong with a data source is reported
 // in one line, without its text.
 func TestMigrateCopy_RefusalsHoldNoPassword(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "dsn")
@@ -45,7 +45,7 @@ func TestMigrateCopy_RefusalsHoldNoPassword(t *testing.T) {
 		"another database":  {"--from", "mysql://u:geheim@h/d", "--to", target},
 		"a typing error":    {"--from-file", file, "--to", target},
 		"no URL":            {"--from", "postgres://u:geheim@h:port/d", "--to", target},
-		"nobody there":      {"--from", "postgres://u:geheim@127.0.0.1:1/d", "--to", target},
+		"no server":         {"--from", "postgres://u:geheim@127.0.0.1:1/d", "--to", target},
 		"keywords":          {"--from", "host=127.0.0.1 port=1 user=u password=geheim", "--to", target},
 		"both":              {"--from", "postgres://u:geheim@h/d", "--from-file", file, "--to", target},
 		"no flag":           {},

@@ -22,7 +22,7 @@ import (
 
 func migrateCommand(g *globals) *cobra.Command {
 	up := &cobra.Command{
-		Use: "up", Short: "Bring the database to this version", Args: noArguments, Example: "  extauthz migrate up",
+		Use: "up", Short: "Migrate the database to this version", Args: noArguments, Example: "  extauthz migrate up",
 		RunE: func(c *cobra.Command, _ []string) error {
 			settings, err := g.load()
 			if err != nil {

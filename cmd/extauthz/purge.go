@@ -18,8 +18,8 @@ func purgeCommand(g *globals) *cobra.Command {
 		Use: "purge", Short: "Delete keys that ended long ago and old audit entries", Args: noArguments,
 		Long: `Delete keys that ended long ago, with their whole rotation family and their usage, and old audit entries.
 Without --revoked-for, --expired-for and --audit-older-than it deletes what the service deletes by itself (retention.*).
-Administrators' keys stay, and families of which a member is valid. Ctrl-C leaves what was not yet deleted.
-On a terminal it says how many rows there are, and asks; elsewhere it needs --yes where there are some.`,
+Administrators' keys are kept, and families with a valid member. Ctrl-C stops it, and keeps the rows that are not yet deleted.
+On a terminal it shows the number of rows and asks; elsewhere it needs --yes if there are any.`,
 		Example: "  extauthz purge --dry-run --revoked-for 90d\n  extauthz purge --revoked-for 90d --expired-for 180d --audit-older-than 730d --yes",
 		RunE: func(c *cobra.Command, _ []string) error {
 			if !in.DryRun {
@@ -47,9 +47,9 @@ On a terminal it says how many rows there are, and asks; elsewhere it needs --ye
 	}
 	f := c.Flags()
 	f.BoolVar(&in.DryRun, "dry-run", false, "count what would be deleted, and change nothing")
-	durationFlag(f, &in.RevokedFor, "revoked-for", "delete keys that were revoked at least so long ago, such as 90d")
-	durationFlag(f, &in.ExpiredFor, "expired-for", "delete keys that expired at least so long ago")
-	durationFlag(f, &in.AuditOlderThan, "audit-older-than", "delete audit entries that are at least so old")
+	durationFlag(f, &in.RevokedFor, "revoked-for", "delete keys that were revoked at least this long ago, such as 90d")
+	durationFlag(f, &in.ExpiredFor, "expired-for", "delete keys that expired at least this long ago")
+	durationFlag(f, &in.AuditOlderThan, "audit-older-than", "delete audit entries of at least this age")
 	leave.flag(c)
 	return c
 }

@@ -104,7 +104,7 @@ func flagTable(flags *pflag.FlagSet) string {
 	return b.String()
 }
 
-// escaped keeps Markdown from reading what a help text says.
+// escaped keeps Markdown from interpreting a help text.
 func escaped(text string) string {
 	return strings.NewReplacer("|", `\|`, "*", `\*`, "<", `\<`, "_", `\_`).Replace(text)
 }

@@ -34,9 +34,9 @@ func (g *globals) describeRole(r *adminapi.Role) func(*tabwriter.Writer) {
 func roleWrite(g *globals, method string) *cobra.Command {
 	var description string
 	var scopes []string
-	use, short, path := "create NAME --scope RESOURCE:ACTION…", "Make a role", func(string) string { return "/v1/roles" }
+	use, short, path := "create NAME --scope RESOURCE:ACTION…", "Create a role", func(string) string { return "/v1/roles" }
 	if method == http.MethodPatch {
-		use, short, path = "update NAME", "Change a role; it holds for all its keys at once", rolePath
+		use, short, path = "update NAME", "Change a role, at once for all keys that have it", rolePath
 	}
 	c := named(&cobra.Command{
 		Use: use, Short: short, Args: exactly(1), Example: "  extauthz roles " + strings.Fields(use)[0] + " reader --scope orders:read --scope invoices:read",
@@ -61,7 +61,7 @@ func roleWrite(g *globals, method string) *cobra.Command {
 	if method == http.MethodPatch {
 		c.ValidArgsFunction = g.completeRole
 	}
-	c.Flags().StringArrayVar(&scopes, "scope", nil, "resource:action; several allowed, in place of all that was there")
+	c.Flags().StringArrayVar(&scopes, "scope", nil, "resource:action; several allowed, which replace all existing ones")
 	c.Flags().StringVar(&description, "description", "", "for people")
 	return c
 }
@@ -117,7 +117,7 @@ func roleDelete(g *globals) *cobra.Command {
 	var leave consent
 	c := &cobra.Command{
 		Use: "delete NAME", Short: "Delete a role; it grants nothing from now on", Args: exactly(1), Example: "  extauthz roles delete reader",
-		Long: `Delete a role; it grants nothing from now on. On a terminal it says how many keys have the role, and asks; elsewhere it
+		Long: `Delete a role; it grants nothing from now on. On a terminal it shows how many keys have the role, and asks; elsewhere it
 needs --yes where more than one key has it.`,
 		ValidArgsFunction: g.completeRole,
 		RunE: func(c *cobra.Command, args []string) error {

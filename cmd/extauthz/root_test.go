@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func TestEveryCommandHelpsWithAnExample(t *testing.T) {
+func TestRoot_EveryCommandHasAnExample(t *testing.T) {
 	var visit func(c *cobra.Command)
 	visit = func(c *cobra.Command) {
 		if !c.HasSubCommands() && c.Example == "" {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -24,9 +25,14 @@ func routesList(g *globals) *cobra.Command {
 		{Name: "asks-for", Least: 20, Text: func(r *routeRow) string { return r.asks }},
 		{Name: "from", Least: 12, Text: func(r *routeRow) string { return r.from }},
 	}}
-	return named(&cobra.Command{
-		Use: "list", Short: "List the rules", Args: noArguments, Example: "  extauthz routes list --config extauthz.yaml",
+	return l.flags(&cobra.Command{
+		Use: "list", Short: "List the rules, in their configured order", Args: noArguments,
+		Example: "  extauthz routes list --config extauthz.yaml\n  extauthz routes list --sort from --limit 20",
 		RunE: func(c *cobra.Command, _ []string) error {
+			compare, err := l.order(c)
+			if err != nil {
+				return err
+			}
 			settings, err := g.load()
 			if err != nil {
 				return err
@@ -43,6 +49,10 @@ func routesList(g *globals) *cobra.Command {
 			for _, r := range t.Rules() {
 				routes = append(routes, listedRoute{adminapi.RouteOf(r), neighboursOf(n, r)})
 			}
+			if compare != nil {
+				slices.SortStableFunc(routes, func(a, b listedRoute) int { return compare(new(rowOf(a)), new(rowOf(b))) })
+			}
+			routes = head(routes, l.limit)
 			return l.showAs(c, g, routes, g.routeRows(routes, settings.DefaultRoute))
 		},
 	})
@@ -51,11 +61,14 @@ func routesList(g *globals) *cobra.Command {
 // routeRow is a line of the table.
 type routeRow struct{ match, asks, from string }
 
+// rowOf is the rule's own line.
+func rowOf(r listedRoute) routeRow { return routeRow{r.Match, r.Asks, cmp.Or(r.Source, "routes")} }
+
 // routeRows are the rules, those beside them and the default route; where names
 // alone are printed, the rules.
 func (g *globals) routeRows(routes []listedRoute, byDefault string) (rows []routeRow) {
 	for _, r := range routes {
-		rows = append(rows, routeRow{r.Match, r.Asks, cmp.Or(r.Source, "routes")})
+		rows = append(rows, rowOf(r))
 		if g.form == printer.Name {
 			continue
 		}
@@ -102,7 +115,7 @@ type match struct {
 
 func routesMatch(g *globals) *cobra.Command {
 	return &cobra.Command{
-		Use: "match METHOD URL", Short: "Print which rule wins for a request, and why", Args: exactly(2),
+		Use: "match METHOD URL", Short: "Print the rule that applies to a request, and why", Args: exactly(2),
 		Example: "  extauthz routes match GET https://api.example.com/v1/orders/42",
 		RunE: func(c *cobra.Command, args []string) error {
 			settings, err := g.load()
@@ -154,8 +167,8 @@ func matchRoute(settings *config.Config, method, target string) (match, error) {
 	if !ok {
 		return match{}, fmt.Errorf("the host %q is refused: it is no plain host name", r.Host)
 	}
-	policy := settings.PathPolicy()
-	path, fault := policy.Judge(t, method, host, r.Path, false)
+	rules := authz.Config{Routes: t, DefaultRoute: authz.DefaultRoute(settings.DefaultRoute), DefaultMap: defaults, Paths: settings.PathPolicy()}
+	path, fault := rules.Paths.Judge(t, method, host, r.Path, false)
 	if fault != authz.PathPlain {
 		return match{}, errors.New("the path is refused: " + fault.Detail())
 	}
@@ -163,32 +176,31 @@ func matchRoute(settings *config.Config, method, target string) (match, error) {
 	for _, rule := range t.Matching(method, host, path.Match) {
 		m.Rules = append(m.Rules, adminapi.RouteOf(rule))
 	}
-	var captures authz.Captures
-	rule := t.Match(method, host, path.Match, &captures)
-	switch {
-	case rule != nil && rule.Anonymous:
-		m.Outcome = "no key is needed"
-	case rule != nil && rule.AnyOf != nil:
-		m.Outcome = "a key is needed for " + rule.Asks()
-	case rule != nil:
-		if m.Resource, m.Action, ok = rule.Target(method, &captures); !ok {
-			m.Outcome = "denied: the rule can't name a resource and an action for this request"
-			return m, nil
-		}
-		m.Outcome = "a key with the scope is needed"
-		if rule.Project != "" {
-			m.Outcome += ", of the project " + rule.Project
-		}
-	case settings.DefaultRoute == string(authz.DefaultRouteAuthenticated):
-		m.Outcome = "no rule matches: any valid key will do"
-	case settings.DefaultRoute == string(authz.DefaultRouteMap):
-		if m.Resource, m.Action, ok = defaults.Target(method, path.Match); ok {
-			m.Outcome = "no rule matches: the default mapping asks for a scope"
-			return m, nil
-		}
-		m.Outcome = "denied: no rule matches and the default mapping names nothing"
-	default:
-		m.Outcome = "denied: no rule matches"
-	}
+	access, d := rules.Access(method, host, path.Match)
+	m.Resource, m.Action, m.Outcome = d.Resource, d.Action, outcomeOf(access, d.Rule, rules.DefaultRoute)
 	return m, nil
+}
+
+// outcomeOf says what a request needs.
+func outcomeOf(access authz.Access, rule *authz.Rule, byDefault authz.DefaultRoute) string {
+	switch {
+	case access == authz.AccessAnonymous:
+		return "no key is needed"
+	case access == authz.AccessAuthenticated:
+		return "no rule matches: any valid key will do"
+	case rule != nil && rule.AnyOf != nil:
+		return "a key is needed for " + rule.Asks()
+	case rule != nil && access == authz.AccessDenied:
+		return "denied: the rule can't name a resource and an action for this request"
+	case rule != nil && rule.Project != "":
+		return "a key with the scope is needed, of the project " + rule.Project
+	case rule != nil:
+		return "a key with the scope is needed"
+	case access == authz.AccessScoped:
+		return "no rule matches: the default mapping asks for a scope"
+	case byDefault == authz.DefaultRouteMap:
+		return "denied: no rule matches and the default mapping names nothing"
+	default:
+		return "denied: no rule matches"
+	}
 }

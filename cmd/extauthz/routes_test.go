@@ -54,3 +54,37 @@ func TestRoutesList_NamesWhatIsBesideARule(t *testing.T) {
 		t.Errorf("beside map: %s", text)
 	}
 }
+
+// TestRoutesList_LimitAndSort: both count and order rules; what is beside a rule
+// stays with it.
+func TestRoutesList_LimitAndSort(t *testing.T) {
+	file := t.TempDir() + "/extauthz.yaml"
+	settings := "routes: [{match: \"GET /b\", resource: x}, {match: \"GET /a\", resource: z}, {match: \"GET /c\", resource: y}]\ndefault_route: map\n"
+	if err := os.WriteFile(file, []byte(settings), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	list := func(args ...string) (string, error) {
+		return printed(t, append([]string{"--config", file, "routes", "list"}, args...)...)
+	}
+	for args, want := range map[string]string{
+		"":                          "GET /b|GET /a|GET /c",
+		"--limit 2":                 "GET /b|GET /a",
+		"--sort match":              "GET /a|GET /b|GET /c",
+		"--sort -match":             "GET /c|GET /b|GET /a",
+		"--sort asks-for --limit 2": "GET /b|GET /c",
+	} {
+		text, err := list(append(strings.Fields(args), "-o", "name")...)
+		if got := strings.ReplaceAll(strings.TrimSpace(text), "\n", "|"); err != nil || got != want {
+			t.Errorf("%q: got %q (%v), want %q", args, got, err, want)
+		}
+	}
+	text, err := list("--sort", "-match", "--limit", "1")
+	if err != nil || strings.Count(text, "beside it: ") < 2 || !strings.Contains(text, "beside it: GET /c/") || strings.Contains(text, "GET /a ") {
+		t.Errorf("the table of one rule (%v):\n%s", err, text)
+	}
+	for _, args := range [][]string{{"--limit", "0"}, {"--sort", "nothing"}} {
+		if _, err := list(args...); err == nil {
+			t.Errorf("%v was accepted", args)
+		}
+	}
+}

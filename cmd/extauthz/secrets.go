@@ -29,9 +29,9 @@ const (
 
 func secretsCommand(g *globals) *cobra.Command {
 	create := &cobra.Command{
-		Use: "create FOLDER", Short: "Make the secrets of a new installation, each in a file", Args: exactly(1),
-		Long: `Make the secrets of a new installation, each in a file of its own below FOLDER.
-A file that is there stays as it is, so that a second call changes nothing.
+		Use: "create FOLDER", Short: "Create the secrets of a new installation, each in a file", Args: exactly(1),
+		Long: `Create the secrets of a new installation, each in a file of its own below FOLDER.
+An existing file is left unchanged, so that a second call changes nothing.
 
   admin.key          the first administrator's key, for admin.bootstrap_key_file
   pepper             for keys.pepper_files
@@ -67,7 +67,7 @@ by its owner alone.`,
 	return group("secrets", "What a new installation keeps secret", create)
 }
 
-// secretState tells what became of a file.
+// secretState is the result for one file.
 type secretState struct {
 	File  string `json:"file"`
 	State string `json:"state"`

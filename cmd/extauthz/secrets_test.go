@@ -42,7 +42,7 @@ func contents(t *testing.T, folder string) map[string]string {
 	return found
 }
 
-func TestSecretsAreMadeOnceAndAreWhatTheConfigurationTakes(t *testing.T) {
+func TestSecrets_AreCreatedOnceAndLoad(t *testing.T) {
 	t.Chdir(t.TempDir())
 	folder := filepath.Join(t.TempDir(), "secrets")
 	said, err := run(t, "secrets", "create", folder)
@@ -97,7 +97,7 @@ func TestSecretsAreMadeOnceAndAreWhatTheConfigurationTakes(t *testing.T) {
 	}
 }
 
-func TestASavedKeyIsMadeOnceAndNotPrinted(t *testing.T) {
+func TestKeysCreate_SavedKeyIsNotPrinted(t *testing.T) {
 	calls := 0
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		calls++
@@ -118,7 +118,7 @@ func TestASavedKeyIsMadeOnceAndNotPrinted(t *testing.T) {
 	}
 }
 
-func TestHealthcheckTellsReadyNotReadyAndNobodyThere(t *testing.T) {
+func TestHealthcheck_ReadyNotReadyAndNoServer(t *testing.T) {
 	t.Chdir(t.TempDir())
 	status, body := http.StatusOK, `{"state":"serving","cache":{"state":"fresh"}}`
 	ops := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

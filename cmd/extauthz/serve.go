@@ -21,7 +21,7 @@ func serveCommand(g *globals) *cobra.Command {
 	return &cobra.Command{
 		Use:     "serve",
 		Short:   "Run the service",
-		Long:    "Run the service. Without flag and file it keeps keys in SQLite below --data-dir and listens on loopback.\nSIGHUP reads the configuration again; SIGTERM and Ctrl-C let running checks end first.",
+		Long:    "Run the service. Without flag and file it keeps keys in SQLite below --data-dir and listens on loopback.\nSIGHUP reloads the configuration; SIGTERM and Ctrl-C let running checks finish first.",
 		Example: "  extauthz serve\n  extauthz serve --config extauthz.yaml",
 		Args:    noArguments,
 		RunE:    func(c *cobra.Command, _ []string) error { return onOneLine(serve(c.Context(), g)) },

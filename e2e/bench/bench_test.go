@@ -13,7 +13,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "floor" { // started by a test of this binary
+	if len(os.Args) > 1 && os.Args[1] == "baseline" { // started by a test of this binary
 		main()
 		return
 	}
@@ -22,8 +22,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// TestARunGivesFigures: the real servers, a moment long.
-func TestARunGivesFigures(t *testing.T) {
+// TestRun_GivesFigures: the real servers, a moment long.
+func TestRun_GivesFigures(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Postgres")
 	}
@@ -49,16 +49,16 @@ func TestARunGivesFigures(t *testing.T) {
 	}
 }
 
-// TestAWrongAnswerIsNoFigure: what is fast and wrong ends the run.
-func TestAWrongAnswerIsNoFigure(t *testing.T) {
+// TestRun_WrongAnswerIsAnError: what is fast and wrong ends the run.
+func TestRun_WrongAnswerIsAnError(t *testing.T) {
 	err := within(t.Context(), func(r *run) {
-		floor := startFloor(r, floorRaw, true)
+		baseline := startBaseline(r, baselineRaw, true)
 		requests, err := requests([]string{"ak_live_0000000000000000"}, "missing", headersMap)
 		r.must(err)
-		if _, err := floor.drive(r.ctx, load{requests: requests, lasts: 50 * time.Millisecond, looks: 1}); err != nil {
-			r.Fatalf("the floor as a floor: %v", err)
+		if _, err := baseline.drive(r.ctx, load{requests: requests, lasts: 50 * time.Millisecond, looks: 1}); err != nil {
+			r.Fatalf("the baseline as a baseline: %v", err)
 		}
-		_, err = floor.drive(r.ctx, load{requests: requests, lasts: 50 * time.Millisecond, looks: 1, reason: kinds["missing"]})
+		_, err = baseline.drive(r.ctx, load{requests: requests, lasts: 50 * time.Millisecond, looks: 1, reason: kinds["missing"]})
 		if err == nil || !strings.Contains(err.Error(), `should be "missing_key"`) {
 			r.Errorf("an allowed request without a key was taken: %v", err)
 		}
@@ -68,13 +68,13 @@ func TestAWrongAnswerIsNoFigure(t *testing.T) {
 	}
 }
 
-func TestAnOpenLoopCountsFromWhenACheckWasDue(t *testing.T) {
+func TestLoad_OpenLoopCountsFromTheDueTime(t *testing.T) {
 	err := within(t.Context(), func(r *run) {
-		floor := startFloor(r, floorRaw, true)
+		baseline := startBaseline(r, baselineRaw, true)
 		requests, err := requests([]string{"ak_live_0000000000000000"}, "missing", headersMap)
 		r.must(err)
 		// Far more than it can: the last check was due long before it was sent.
-		turn, err := floor.drive(r.ctx, load{requests: requests, rate: 1e6, lasts: 20 * time.Millisecond, looks: 1})
+		turn, err := baseline.drive(r.ctx, load{requests: requests, rate: 1e6, lasts: 20 * time.Millisecond, looks: 1})
 		r.must(err)
 		if turn.checks != 20_000 {
 			r.Errorf("%d checks of the 20,000 that were due", turn.checks)
@@ -88,12 +88,12 @@ func TestAnOpenLoopCountsFromWhenACheckWasDue(t *testing.T) {
 	}
 }
 
-func TestCredentialsAreOfTheirKind(t *testing.T) {
+func TestCredential_IsOfItsKind(t *testing.T) {
 	format, err := authz.NewKeyFormat(authz.KeyFormatConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	const good = "unknown" // that kind is a good key which nobody knows
+	const good = "unknown" // that kind is a well-formed key that is not stored
 	key, err := credential(good, "")
 	if err != nil {
 		t.Fatal(err)
@@ -117,7 +117,7 @@ func TestCredentialsAreOfTheirKind(t *testing.T) {
 	}
 }
 
-func TestARatioComparesTurnsOfTheSameRound(t *testing.T) {
+func TestRatio_ComparesTurnsOfTheSameRound(t *testing.T) {
 	turns := func(cpu ...time.Duration) (all []turn) {
 		for _, c := range cpu {
 			all = append(all, turn{cpu: c * time.Microsecond})
@@ -130,7 +130,7 @@ func TestARatioComparesTurnsOfTheSameRound(t *testing.T) {
 	}
 }
 
-func TestOfABenchmarkTheFastestRunCounts(t *testing.T) {
+func TestMicro_FastestRunCounts(t *testing.T) {
 	got := fastest("goos: linux\nBenchmarkX/a-2  10  120 ns/op  8 B/op  1 allocs/op\nBenchmarkY-2  10  5 ns/op  0 B/op  0 allocs/op\nBenchmarkX/a-2  10  99.5 ns/op  7 B/op  1 allocs/op\nPASS\n")
 	if len(got) != 2 || !slices.Equal(got[0], []string{"X/a", "99.5", "7", "1"}) || got[1][0] != "Y" {
 		t.Errorf("got %v", got)

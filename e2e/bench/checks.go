@@ -94,7 +94,7 @@ func (s scene) stack() stack { return stack{s.keys, s.redis, s.socket} }
 // checks plays scenes, those of one stack after the other. after is called with
 // each stack's service, still warm and fresh from its load; it may be nil.
 func (s *site) checks(scenes []scene, after func(*site, *service)) {
-	table := newTable("Checks", "load", "CPU a check, µs: service", "floor", "raw floor", "ratio to floor", "ratio to raw floor", "checks/s: service, floor", "p50 / p99 / p99.9, ms: service", "floor")
+	table := newTable("Checks", "load", "CPU a check, µs: service", "baseline", "raw baseline", "ratio to baseline", "ratio to raw baseline", "checks/s: service, baseline", "p50 / p99 / p99.9, ms: service", "baseline")
 	var stacks []stack
 	for _, scene := range scenes {
 		if !slices.Contains(stacks, scene.stack()) {
@@ -106,10 +106,10 @@ func (s *site) checks(scenes []scene, after func(*site, *service)) {
 		s.within(func(r *run) {
 			here := s.on(r)
 			service := here.warm(database, stack.redis, stack.socket, "")
-			floors := []*target{startFloor(r, floorDefault, stack.socket), startFloor(r, floorRaw, stack.socket)}
+			baselines := []*target{startBaseline(r, baselineDefault, stack.socket), startBaseline(r, baselineRaw, stack.socket)}
 			for _, scene := range scenes {
 				if scene.stack() == stack {
-					table.add(here.play(scene, service, floors)...)
+					table.add(here.play(scene, service, baselines)...)
 				}
 			}
 			if after != nil {
@@ -122,7 +122,7 @@ func (s *site) checks(scenes []scene, after func(*site, *service)) {
 }
 
 // play returns the cells of a scene.
-func (s *site) play(scene scene, service *service, floors []*target) []string {
+func (s *site) play(scene scene, service *service, baselines []*target) []string {
 	requests, err := requests(service.keys[:min(scene.active, len(service.keys))], scene.kind, scene.headers)
 	s.must(err)
 	asked := func() float64 {
@@ -130,19 +130,19 @@ func (s *site) play(scene scene, service *service, floors []*target) []string {
 	}
 	before := asked()
 	t := takeTurns(s.run, s.rounds, load{requests: requests, pick: scene.pick, rate: scene.rate, lasts: s.turn},
-		contender{target: floors[0]}, contender{target: floors[1]}, contender{target: service.target, reason: kinds[scene.kind]})
-	floor, raw, ours := t[0], t[1], t[2]
+		contender{target: baselines[0]}, contender{target: baselines[1]}, contender{target: service.target, reason: kinds[scene.kind]})
+	baseline, raw, ours := t[0], t[1], t[2]
 	perSecond := func(t turn) float64 { return t.perSecond }
 	cells := []string{scene.String() + failures(ours) + lookups(asked()-before, ours),
-		fmt.Sprintf("%.1f", median(ours, cpu)), fmt.Sprintf("%.1f", median(floor, cpu)), fmt.Sprintf("%.1f", median(raw, cpu)),
-		"**" + ratio(ours, floor, cpu).String() + "**", ratio(ours, raw, cpu).String(),
-		count(int(median(ours, perSecond))) + ", " + count(int(median(floor, perSecond))), latencies(ours), latencies(floor)}
-	s.say("%s: ratio %s to the floor, %s to the raw floor", cells[0], ratio(ours, floor, cpu), cells[5])
+		fmt.Sprintf("%.1f", median(ours, cpu)), fmt.Sprintf("%.1f", median(baseline, cpu)), fmt.Sprintf("%.1f", median(raw, cpu)),
+		"**" + ratio(ours, baseline, cpu).String() + "**", ratio(ours, raw, cpu).String(),
+		count(int(median(ours, perSecond))) + ", " + count(int(median(baseline, perSecond))), latencies(ours), latencies(baseline)}
+	s.say("%s: ratio %s to the baseline, %s to the raw baseline", cells[0], ratio(ours, baseline, cpu), cells[5])
 	return cells
 }
 
-// lookups tells of checks that the database was asked for, if many were: keys
-// that had no room in the process, or a feed that was not read in time because of
+// lookups reports checks for which the database was queried, if many were: keys
+// that did not fit into L1, or a feed that was not read in time because of
 // what else ran on the machine.
 func lookups(asked float64, turns []turn) string {
 	checks := 0
@@ -155,7 +155,7 @@ func lookups(asked float64, turns []turn) string {
 	return fmt.Sprintf(" (the database was asked %s times in %s checks)", count(int(asked)), count(checks))
 }
 
-// failures tells of checks that ended in an error, if any did.
+// failures reports checks that ended in an error, if any did.
 func failures(turns []turn) string {
 	failed, checks := 0, 0
 	for _, t := range turns {

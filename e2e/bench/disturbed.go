@@ -20,7 +20,7 @@ const (
 )
 
 // disturbed measures latencies while keys are revoked, usage is written and keys
-// are warmed, beside the floor's: alone on the machine, and beside the same work,
+// are warmed, beside the baseline's: alone on the machine, and beside the same work,
 // since Postgres and the load share the processors here.
 func (s *site) disturbed() {
 	database := s.seeded(usual.keys, reference)
@@ -29,16 +29,16 @@ func (s *site) disturbed() {
 		x := here.warm(database, false, false, disturbedFlush)
 		requests, err := requests(x.keys[:usual.active], "allow", headersMap)
 		r.must(err)
-		floor := startFloor(r, floorDefault, false)
+		baseline := startBaseline(r, baselineDefault, false)
 		beside := func(r *run) func() { return disturb(r, x.api) }
-		// The floor's turns beside it write no usage: the service has no checks then.
+		// The baseline's turns beside it write no usage: the service has no checks then.
 		t := takeTurns(r, s.rounds, load{requests: requests, pick: pickUniform, rate: disturbedRate, lasts: disturbedFactor * s.turn},
-			contender{target: floor}, contender{target: x.target, reason: kinds["allow"], beside: beside}, contender{target: floor, beside: beside})
+			contender{target: baseline}, contender{target: x.target, reason: kinds["allow"], beside: beside}, contender{target: baseline, beside: beside})
 		table := newTable(fmt.Sprintf("Latency at %s checks a second while keys are made, revoked and warmed and usage is written", count(disturbedRate)),
 			"who", "p50 / p99 / p99.9, ms", "service's p99, ratio to it")
 		table.add("service"+failures(t[1]), latencies(t[1]), "")
-		table.add("floor, alone", latencies(t[0]), "**"+ratio(t[1], t[0], p99).String()+"**")
-		table.add("floor, beside the same work", latencies(t[2]), "**"+ratio(t[1], t[2], p99).String()+"**")
+		table.add("baseline, alone", latencies(t[0]), "**"+ratio(t[1], t[0], p99).String()+"**")
+		table.add("baseline, beside the same work", latencies(t[2]), "**"+ratio(t[1], t[2], p99).String()+"**")
 		s.report(table)
 		x.Stop()
 	})

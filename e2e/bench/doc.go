@@ -1,4 +1,4 @@
-// Command bench measures the service against floors that decide nothing, in
+// Command bench measures the service against baselines that decide nothing, in
 // turns on the same machine, and prints the figures of docs/benchmarks.md:
 //
 //	bench headline        what the goals are about

@@ -24,7 +24,7 @@ const (
 	// the load that comes before, each is.
 	lookEvery = 64
 	// mayFail is the part of checks that may end in an error, since a busy machine
-	// keeps some waiting for longer than their deadline; they are told.
+	// keeps some waiting for longer than their deadline; they are reported.
 	mayFail = .05
 )
 

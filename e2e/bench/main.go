@@ -40,11 +40,11 @@ func command(ctx context.Context, args []string) error {
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		what, args = args[0], args[1:]
 	}
-	if what == "floor" { // a process that this program starts
+	if what == "baseline" { // a process that this program starts
 		if len(args) != 2 {
-			return errors.New("usage: bench floor default|raw ADDRESS")
+			return errors.New("usage: bench baseline default|raw ADDRESS")
 		}
-		return serveFloor(args[0], args[1])
+		return serveBaseline(args[0], args[1])
 	}
 	o := options{tables: new([]*table)}
 	flags := flag.NewFlagSet("bench "+what, flag.ContinueOnError)

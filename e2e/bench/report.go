@@ -28,7 +28,7 @@ func (t *table) add(cells ...string) {
 
 func (t *table) String() string { return "### " + t.title + "\n" + strings.Join(t.lines, "\n") + "\n" }
 
-// say tells how far it is.
+// say prints the progress.
 func (s *site) say(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, time.Now().Format("15:04:05 ")+format+"\n", args...)
 }
@@ -49,7 +49,7 @@ func conditions(o options) string {
 		time.Now().UTC().Format("2006-01-02"), strings.TrimSpace(string(version)), runtime.NumCPU(), machine(), runtime.Version(), runtime.GOMAXPROCS(0), o.rounds, o.turn)
 }
 
-// write puts a report in place of the one that stands in a document between
+// write replaces the report in a document between
 // <!-- name --> and <!-- /name -->.
 func write(document, name, report string) error {
 	text, err := os.ReadFile(document)

@@ -29,7 +29,7 @@ const (
 
 const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
-// credential makes of a good key what a request of a kind carries.
+// credential returns what a request of a kind carries, made from a valid key.
 func credential(kind, key string) (string, error) {
 	switch kind {
 	case "missing":

@@ -26,7 +26,7 @@ var (
 			`{"resource":"r5","actions":["read"]},{"resource":"r6","actions":["read"]},{"resource":"r7","actions":["read"]},{"resource":"r8","actions":["read"]},{"resource":"r9","actions":["create","read"]}]`}
 )
 
-// keptFor is how long a record in the cache is believed here: longer than a run,
+// keptFor is how long a record in the cache is used here: longer than a run,
 // so that what is measured is warm throughout. With the default of five minutes
 // each key in use is read anew about so often, in the background.
 const keptFor = time.Hour

@@ -19,9 +19,9 @@ func same(t *testing.T, chart []object, printed object) {
 	}
 }
 
-// TestGatewaysObjectsAreThoseThatTheCommandsPrint for the very configuration: `extauthz
+// TestGateways_ObjectsAreThoseThatTheCommandsPrint for the same configuration: `extauthz
 // envoy istio` and `extauthz envoy gateway`, which are tested with the real platforms.
-func TestGatewaysObjectsAreThoseThatTheCommandsPrint(t *testing.T) {
+func TestGateways_ObjectsAreThoseThatTheCommandsPrint(t *testing.T) {
 	for scenario, run := range map[string]struct {
 		args, command []string
 		objects       int

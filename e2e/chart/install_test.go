@@ -74,10 +74,10 @@ func (k *api) put(in, object string, entries map[string]string) {
 	k.Apply(string(text))
 }
 
-// TestTheChartInstallsUpgradesAndRollsBack each documented installation on a real
+// TestChart_InstallsUpgradesAndRollsBack each documented installation on a real
 // Kubernetes API: from the chart before this one to this one, and back. Hooks, which
-// nobody runs there, are left out. Secrets that the chart made stay what they were.
-func TestTheChartInstallsUpgradesAndRollsBack(t *testing.T) {
+// no controller runs there, are left out. Secrets that the chart made stay what they were.
+func TestChart_InstallsUpgradesAndRollsBack(t *testing.T) {
 	k := newAPI(t)
 	for i, scenario := range scenarios(t) {
 		t.Run(scenario, func(t *testing.T) {
@@ -114,7 +114,7 @@ func TestTheChartInstallsUpgradesAndRollsBack(t *testing.T) {
 			}
 			k.helm(append([]string{"upgrade"}, args...)...)
 			if now := fmt.Sprint(secret()); now != made {
-				t.Error("the Secret has changed: no key could be proved any more")
+				t.Error("the Secret has changed: no key could be verified any more")
 			}
 			k.helm("uninstall", "extauthz", "-n", in, "--no-hooks")
 			if now := fmt.Sprint(secret()); now != made {
@@ -162,10 +162,10 @@ func (k *api) installedOn(in string, names ...string) cluster {
 	return c
 }
 
-// TestTheServiceRunsOnWhatTheAPIHolds: ConfigMap, Secrets and Deployment are read from
+// TestChart_ServiceRunsOnWhatTheAPIHolds: ConfigMap, Secrets and Deployment are read from
 // the API after `helm install`, laid out as a kubelet would, and run; a setting that
 // needs no restart is upgraded under the running service.
-func TestTheServiceRunsOnWhatTheAPIHolds(t *testing.T) {
+func TestChart_ServiceRunsOnWhatTheAPIHolds(t *testing.T) {
 	k := newAPI(t)
 	k.Apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: extauthz}\n")
 	postgres := parts.StartPostgres(t)
@@ -198,13 +198,13 @@ func TestTheServiceRunsOnWhatTheAPIHolds(t *testing.T) {
 	p.Awaits(`"msg":"configuration reloaded","changed":["log.level"]`)
 }
 
-// TestTheMigrationHookComesFirst: Helm waits for the job, which is run here as a kubelet
+// TestChart_MigrationHookComesFirst: Helm waits for the job, which is run here as a kubelet
 // would, on what the API holds of it. One that fails leaves all else uninstalled.
-func TestTheMigrationHookComesFirst(t *testing.T) {
+func TestChart_MigrationHookComesFirst(t *testing.T) {
 	k := newAPI(t)
 	dsn := parts.StartPostgres(t).NewDatabase(t)
 	for _, run := range []struct{ in, dsn, condition string }{
-		{"fails", "postgres://nobody@127.0.0.1:1/none", "Failed"},
+		{"fails", "postgres://unknown@127.0.0.1:1/none", "Failed"},
 		{"works", dsn, "Complete"},
 	} {
 		t.Run(run.in, func(t *testing.T) {

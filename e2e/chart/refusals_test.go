@@ -7,9 +7,9 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// TestMistakesInValuesAreRefused, each with a message that names the value and says
+// TestValues_MistakesAreRefused, each with a message that names the value and says
 // what to set.
-func TestMistakesInValuesAreRefused(t *testing.T) {
+func TestValues_MistakesAreRefused(t *testing.T) {
 	for name, mistake := range map[string]struct {
 		set  []string // onto an installation that is right
 		want string
@@ -23,7 +23,7 @@ func TestMistakesInValuesAreRefused(t *testing.T) {
 		"a file in a folder":              {[]string{"configFiles.a/b=x"}, `at '/configFiles': additional properties 'a/b' not allowed`},
 		"a configuration beside config":   {[]string{`configFiles.extauthz\.yaml=x`}, "configFiles has extauthz.yaml: write what is in it under config"},
 		"an unknown kind of store":        {[]string{"secrets.externalSecret.secretStoreRef.kind=Vault"}, `at '/secrets/externalSecret/secretStoreRef/kind'`},
-		"no replica behind a budget":      {[]string{"replicaCount=0"}, "replicaCount is 0 with podDisruptionBudget.enabled: nobody would decide, and no node could be drained: set replicaCount to 2 or more, or podDisruptionBudget.enabled to false"},
+		"no replica behind a budget":      {[]string{"replicaCount=0"}, "replicaCount is 0 with podDisruptionBudget.enabled: no replica would decide, and no node could be drained: set replicaCount to 2 or more, or podDisruptionBudget.enabled to false"},
 		"a budget of all replicas":        {[]string{"podDisruptionBudget.minAvailable=2"}, "podDisruptionBudget.minAvailable 2 of 2 replicas: no node could ever be drained"},
 		"a budget of nothing":             {[]string{"podDisruptionBudget.maxUnavailable=0"}, `podDisruptionBudget allows no pod to go (minAvailable "", maxUnavailable "0"): no node could ever be drained: set maxUnavailable to 1`},
 		"files of one's own and a Secret": {[]string{"secrets.existingSecret=", "secrets.ownFiles=true", "databaseSecret.name=db"}, "secrets.ownFiles with databaseSecret, redisSecret or trial"},
@@ -48,7 +48,7 @@ func TestMistakesInValuesAreRefused(t *testing.T) {
 		"TLS that is off":                 {[]string{"tls.existingSecret=c"}, "tls.enabled is false, but a certificate is named"},
 		"TLS that Envoy Gateway can't do": {[]string{"tls.enabled=true", "tls.existingSecret=c", "tls.verifyClient=false", "envoyGateway.enabled=true", "envoyGateway.gateway.name=api"}, "envoyGateway.caConfigMap is missing"},
 		"draining longer than grace":      {[]string{"config.grpc.drain_delay=1m"}, "terminationGracePeriodSeconds is 45, but a pod needs 85 to end"},
-		"forward-auth from anybody":       {[]string{"http.enabled=true"}, "http.enabled needs config.http.trusted_peers"},
+		"forward-auth from any peer":      {[]string{"http.enabled=true"}, "http.enabled needs config.http.trusted_peers"},
 		"two listeners on a port":         {[]string{"ports.ops=9001"}, "ports.ops: 9001 is another listener's too"},
 		"a Gateway without a name":        {[]string{"envoyGateway.enabled=true"}, "envoyGateway.gateway.name is missing"},
 		"two databases":                   {[]string{"trial.postgres.enabled=true", "databaseSecret.name=db"}, "trial.postgres.enabled and databaseSecret.name are both set: leave one database"},
@@ -71,8 +71,8 @@ func TestMistakesInValuesAreRefused(t *testing.T) {
 	}
 }
 
-// TestSeveralMistakesAreNamedAtOnce.
-func TestSeveralMistakesAreNamedAtOnce(t *testing.T) {
+// TestValues_AllMistakesAreNamedAtOnce.
+func TestValues_AllMistakesAreNamedAtOnce(t *testing.T) {
 	_, errOut, err := parts.Helm(t, "", "template", "extauthz", chartDir, "--set", "replicaCount=0,http.enabled=true,tls.enabled=true")
 	if err == nil || strings.Count(errOut, "\n  - ") < 4 {
 		t.Errorf("%v: %s", err, errOut)

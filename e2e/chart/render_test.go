@@ -15,9 +15,9 @@ import (
 // randomValue is what a Secret that the chart makes holds: another text each time.
 var randomValue = regexp.MustCompile(`(?m)^(  (?:admin\.key|pepper|sealing\.key|database\.password|database\.dsn|redis\.password): )[A-Za-z0-9+/=]{40,}$`)
 
-// TestEachScenarioRendersAsBefore: what a change of the chart does to each
+// TestScenarios_RenderAsBefore: what a change of the chart does to each
 // documented installation is seen in its golden file (-update writes it).
-func TestEachScenarioRendersAsBefore(t *testing.T) {
+func TestScenarios_RenderAsBefore(t *testing.T) {
 	for _, scenario := range scenarios(t) {
 		t.Run(scenario, func(t *testing.T) {
 			t.Parallel()
@@ -59,13 +59,13 @@ func golden(t *testing.T, path, got string) {
 	if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	diff, _ := exec.Command("diff", "-u", path, file).CombinedOutput() // exit status 1 tells that they differ
+	diff, _ := exec.Command("diff", "-u", path, file).CombinedOutput() // exit status 1: they differ
 	t.Errorf("%s is not what is rendered (go test ./e2e/chart -update writes it):\n%.4000s", path, diff)
 }
 
-// TestEachScenarioIsWhatKubernetesTakes: by the schemas of the oldest and the newest
+// TestScenarios_AreValidInKubernetes: by the schemas of the oldest and the newest
 // release that the chart is for, and those of the custom kinds, strictly.
-func TestEachScenarioIsWhatKubernetesTakes(t *testing.T) {
+func TestScenarios_AreValidInKubernetes(t *testing.T) {
 	custom := customSchemas(t)
 	rendered := t.TempDir()
 	for _, scenario := range scenarios(t) {
@@ -135,9 +135,9 @@ func strict(schema map[string]any) {
 	}
 }
 
-// TestTheChartIsLintedAndItsOwnTestsPass: helm lint for each scenario, and
+// TestChart_LintAndItsOwnTestsPass: helm lint for each scenario, and
 // helm-unittest for the suites beside the chart.
-func TestTheChartIsLintedAndItsOwnTestsPass(t *testing.T) {
+func TestChart_LintAndItsOwnTestsPass(t *testing.T) {
 	for _, scenario := range scenarios(t) {
 		t.Run(scenario, func(t *testing.T) {
 			t.Parallel()
@@ -159,9 +159,9 @@ func TestTheChartIsLintedAndItsOwnTestsPass(t *testing.T) {
 // undocumented is a row of README.md whose last cell is empty.
 var undocumented = regexp.MustCompile(`(?m)^\| [A-Za-z.]+ \|.*\|  \|$`)
 
-// TestEveryValueIsDocumented: README.md is what helm-docs makes of the comments in
+// TestValues_AreDocumented: README.md is what helm-docs makes of the comments in
 // values.yaml, none is missing, and the schema knows each value and no other.
-func TestEveryValueIsDocumented(t *testing.T) {
+func TestValues_AreDocumented(t *testing.T) {
 	made := filepath.Join(t.TempDir(), "extauthz")
 	if err := os.CopyFS(made, os.DirFS(chartDir)); err != nil {
 		t.Fatal(err)
@@ -180,9 +180,9 @@ func TestEveryValueIsDocumented(t *testing.T) {
 	golden(t, chartDir+"/README.md", string(readme))
 }
 
-// TestTheSchemaIsTheServicesOwn: what stands under config is checked as the service
-// checks it, and no level of the values takes a name that nobody knows.
-func TestTheSchemaIsTheServicesOwn(t *testing.T) {
+// TestSchema_IsTheServicesOwn: values under config are checked as the service checks
+// them, and no level of the values accepts an unknown name.
+func TestSchema_IsTheServicesOwn(t *testing.T) {
 	text, err := os.ReadFile(chartDir + "/values.schema.json")
 	if err != nil {
 		t.Fatal(err)

@@ -165,9 +165,9 @@ func installed(t *testing.T, c cluster, scenario string, args ...string) object 
 	return find(t, all, "Deployment", name)
 }
 
-// TestTheServiceTakesWhatEachScenarioConfigures: `config check` in the pod, with the
+// TestScenarios_ServiceAcceptsTheConfiguration: `config check` in the pod, with the
 // very files and by the user that Kubernetes would run it with.
-func TestTheServiceTakesWhatEachScenarioConfigures(t *testing.T) {
+func TestScenarios_ServiceAcceptsTheConfiguration(t *testing.T) {
 	for _, scenario := range scenarios(t) {
 		t.Run(scenario, func(t *testing.T) {
 			t.Parallel()
@@ -213,9 +213,9 @@ func serves(t *testing.T, p *parts.Pod) {
 	}
 }
 
-// TestTheServiceRunsOnSQLiteAsInstalled, with the secrets that the chart made; the
+// TestChart_ServiceRunsOnSQLite, with the secrets that the chart made; the
 // first administrator's key among them.
-func TestTheServiceRunsOnSQLiteAsInstalled(t *testing.T) {
+func TestChart_ServiceRunsOnSQLite(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts the service")
 	}
@@ -227,10 +227,10 @@ func TestTheServiceRunsOnSQLiteAsInstalled(t *testing.T) {
 	}
 }
 
-// TestTheServiceRunsOnPostgresAndRedisAsInstalled: two replicas of the production
+// TestChart_ServiceRunsOnPostgresAndRedis: two replicas of the production
 // scenario, but for the addresses, which are this machine's. A key that one makes is
 // known to the other.
-func TestTheServiceRunsOnPostgresAndRedisAsInstalled(t *testing.T) {
+func TestChart_ServiceRunsOnPostgresAndRedis(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Postgres and Redis")
 	}
@@ -253,9 +253,9 @@ func TestTheServiceRunsOnPostgresAndRedisAsInstalled(t *testing.T) {
 	}
 }
 
-// TestTheMigrationJobMigrates: the hook, on a database that the service then finds
+// TestChart_MigrationJobMigrates: the hook, on a database that the service then finds
 // at its version.
-func TestTheMigrationJobMigrates(t *testing.T) {
+func TestChart_MigrationJobMigrates(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Postgres")
 	}
@@ -274,9 +274,9 @@ func TestTheMigrationJobMigrates(t *testing.T) {
 	}
 }
 
-// TestAPodWithABadConfigurationSaysWhy: in the last lines of its log, which become
+// TestChart_PodWithAnInvalidConfigurationReportsWhy: in the last lines of its log, which become
 // its termination message.
-func TestAPodWithABadConfigurationSaysWhy(t *testing.T) {
+func TestChart_PodWithAnInvalidConfigurationReportsWhy(t *testing.T) {
 	c := newCluster(t, "postgres://extauthz@127.0.0.1:1/extauthz")
 	deployment := installed(t, c, "istio")
 	container := object(deployment.at("spec", "template", "spec").(map[string]any)).items("containers")[0]

@@ -19,10 +19,10 @@ var fixed = map[string][][]string{
 // 0.1.0 is the chart's first state in this repository.
 const previous = goldenDir + "/extauthz-0.1.0.tgz"
 
-// TestAnUpgradeFromTheLastChartChangesNothingThatCantChange: each scenario by the
+// TestChart_UpgradeChangesNoImmutableField: each scenario by the
 // chart before this one (its package is kept beside the golden files) and by this one.
 // What was there is still there by name, so that no Secret, claim or address is lost.
-func TestAnUpgradeFromTheLastChartChangesNothingThatCantChange(t *testing.T) {
+func TestChart_UpgradeChangesNoImmutableField(t *testing.T) {
 	for _, scenario := range scenarios(t) {
 		if scenario == "mtls" { // new: the chart before does not know how
 			continue
@@ -60,8 +60,8 @@ func checksum(t *testing.T, args ...string) string {
 	return sum
 }
 
-// TestOnlyWhatNeedsARestartReplacesPods.
-func TestOnlyWhatNeedsARestartReplacesPods(t *testing.T) {
+// TestChart_OnlyRestartSettingsReplacePods.
+func TestChart_OnlyRestartSettingsReplacePods(t *testing.T) {
 	is := checksum(t)
 	for _, running := range []string{"config.default_route=map", "config.log.level=debug", "config.routes[0].resource=other", "config.limits.mode=off", "configFiles.x=y"} {
 		if checksum(t, "--set", running) != is {

@@ -29,8 +29,8 @@ func TestCompose(t *testing.T) {
 		{"containers are hardened and published on loopback alone", hardened},
 		{"no secret is in an environment, an argument or a log", secrets},
 		{"a revocation binds both replicas", revocation},
-		{"a replica stops and nobody notices", replicaStops},
-		{"Redis restarts and nobody notices", redisRestarts},
+		{"a replica stops without an effect", replicaStops},
+		{"Redis restarts without an effect", redisRestarts},
 		{"a second start changes nothing", secondStart},
 		{"every alert and panel works on a real Prometheus", observed},
 		{"Envoy's rate-limit service holds a key to its rate", rateLimited},
@@ -255,7 +255,7 @@ func observed(s *stack, key string) {
 					return fmt.Errorf("%s: %s %s", r.Name, r.Health, r.LastError)
 				}
 				if r.State == "firing" {
-					s.t.Errorf("%s fires on a stack that is well", r.Name)
+					s.t.Errorf("%s fires on a healthy stack", r.Name)
 				}
 			}
 		}

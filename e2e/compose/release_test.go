@@ -13,10 +13,10 @@ import (
 	"time"
 )
 
-// TestAReleasedImageIsTheDockerfiles: what `make release` packs without an engine
+// TestRelease_ImageMatchesTheDockerfile: what `make release` packs without an engine
 // loads into one, is configured as the image that the Dockerfile makes, and serves
 // unprivileged, without network, on a read-only root.
-func TestAReleasedImageIsTheDockerfiles(t *testing.T) {
+func TestRelease_ImageMatchesTheDockerfile(t *testing.T) {
 	s := &stack{t: t, docker: first(os.Getenv("DOCKER"), "docker")}
 	folder := filepath.Join(t.TempDir(), "release")
 	release := exec.Command("go", "run", "./scripts/release", "-draft", "-o", folder)
@@ -51,8 +51,8 @@ func TestAReleasedImageIsTheDockerfiles(t *testing.T) {
 		t.Errorf("%d bytes", released.Size)
 	}
 
-	if told := s.engine("run", "--rm", "--network", "none", image, "version"); !strings.Contains(told, strings.TrimPrefix(image, "extauthz:")) {
-		t.Errorf("%s tells %q", image, told)
+	if printed := s.engine("run", "--rm", "--network", "none", image, "version"); !strings.Contains(printed, strings.TrimPrefix(image, "extauthz:")) {
+		t.Errorf("%s prints %q", image, printed)
 	}
 	id := s.engine("run", "-d", "--network", "none", "--read-only", "--cap-drop", "ALL", image)
 	t.Cleanup(func() { s.engine("rm", "-fv", id) })
@@ -64,12 +64,12 @@ func TestAReleasedImageIsTheDockerfiles(t *testing.T) {
 			t.Fatalf("not healthy: %s", s.logs(container{ID: id, Name: image}))
 		}
 	}
-	if told := s.engine("exec", id, "/usr/bin/extauthz", "healthcheck"); told != "serving" {
-		t.Errorf("healthcheck tells %q", told)
+	if printed := s.engine("exec", id, "/usr/bin/extauthz", "healthcheck"); printed != "serving" {
+		t.Errorf("healthcheck prints %q", printed)
 	}
 }
 
-// imageFacts is what the engine tells of an image.
+// imageFacts is what the engine reports of an image.
 type imageFacts struct {
 	Size   int64
 	Config struct {

@@ -110,7 +110,7 @@ func (s *stack) newKey(args ...string) (key, id string) {
 // demoKey is had as README.md says.
 func (s *stack) demoKey() string { s.t.Helper(); return s.run("run", "--rm", "-T", "demo-key") }
 
-// container is what the engine tells of one.
+// container is what the engine reports of one.
 type container struct {
 	ID, Name string
 	State    struct {

@@ -155,7 +155,7 @@ func (c *clients) ask(ctx context.Context, name string, pause time.Duration, onc
 // kinds are those of clients, and leastAsked how often each asks at least.
 const kinds, leastAsked = 6, 2
 
-// allAsked tells whether each client has been answered often enough to tell.
+// allAsked reports whether each client has been answered often enough to judge.
 func (c *clients) allAsked() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

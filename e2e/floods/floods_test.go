@@ -363,9 +363,9 @@ func smallHeaders(n int) string {
 	return b.String()
 }
 
-// TestFloods_EachStaysWithinMemoryAndStarvesNobody holds each flood to 2 × what the
+// TestFloods_StayWithinMemoryAndStarveNoClient holds each flood to 2 × what the
 // service takes idle and 64 MiB, while clients of each listener are answered.
-func TestFloods_EachStaysWithinMemoryAndStarvesNobody(t *testing.T) {
+func TestFloods_StayWithinMemoryAndStarveNoClient(t *testing.T) {
 	if testing.Short() {
 		t.Skip("floods a process of its own")
 	}

@@ -16,7 +16,7 @@ import (
 	"google.golang.org/grpc"
 )
 
-// Span is what was told of one span, whichever way it came.
+// Span is one received span, over either protocol.
 type Span struct {
 	Trace, ID, Parent string // hexadecimal; a trace has 32 digits
 	Name              string

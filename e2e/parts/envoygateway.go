@@ -19,7 +19,7 @@ func StartEnvoyGateway(tb testing.TB, k *Kubernetes, envoyVersion string) {
 
 // StartEnvoyGatewayWithRates runs its rate-limit service beside it, on a Redis,
 // with a port of 127.0.0.1: the one that it has in a cluster, in a pod of its own,
-// is Envoy Gateway's here. The Gateway of the given name is told.
+// is Envoy Gateway's here. The Gateway of the given name gets the address.
 func StartEnvoyGatewayWithRates(tb testing.TB, k *Kubernetes, envoyVersion string, redis *Redis, gateway Metadata) {
 	tb.Helper()
 	limiter, err := buildRateLimit()
@@ -62,7 +62,7 @@ func startEnvoyGateway(tb testing.TB, k *Kubernetes, envoyVersion, more string) 
 	if err != nil {
 		Missing(tb, err)
 	}
-	// It takes an Envoy that lies there, and would fetch one otherwise.
+	// It uses an Envoy that is there, and would fetch one otherwise.
 	bin := filepath.Join(dir, "data", "envoy-versions", envoyVersion, "bin")
 	if err := os.MkdirAll(bin, 0o700); err != nil {
 		tb.Fatal(err)

@@ -69,7 +69,7 @@ func ChartPart(tb testing.TB, name string) string {
 func Helm(tb testing.TB, kubeconfig string, args ...string) (stdout, stderr string, err error) {
 	tb.Helper()
 	cmd := exec.Command(ChartPart(tb, "helm"), args...)
-	home := tb.TempDir() // neither repositories nor plugins of whoever runs this
+	home := tb.TempDir() // neither repositories nor plugins of the user
 	if kubeconfig == "" {
 		kubeconfig = filepath.Join(home, "none")
 	}

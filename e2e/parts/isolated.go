@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// isolatedVariable tells a test binary that it is the one inside, and holds the
+// isolatedVariable marks the test binary that runs inside, and holds the
 // folder of what was built outside, where modules can be had.
 const isolatedVariable = "E2E_ISOLATED"
 
@@ -37,7 +37,7 @@ func Isolated(t *testing.T, addresses ...string) bool {
 	return false
 }
 
-// isolated tells whether this process is the one inside, the first of its own.
+// isolated reports whether this process is the one inside, the first of its own.
 func isolated() bool { return os.Getenv(isolatedVariable) != "" && os.Getpid() == 1 }
 
 func needRoot(t *testing.T) {

@@ -126,7 +126,7 @@ func (k *Kubernetes) Define(documents string) {
 	}
 }
 
-// Object is what tells one object of the API from another.
+// Object identifies an object of the API.
 type Object struct {
 	APIVersion string `yaml:"apiVersion"`
 	Kind       string

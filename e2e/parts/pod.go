@@ -16,7 +16,7 @@ import (
 // podUser is user and group of the image, and what a pod's volumes belong to.
 const podUser = 65532
 
-// Pod is the service as its image and Kubernetes lay it out: the binary in a root
+// Pod is the service as its image and Kubernetes arrange it: the binary in a root
 // folder of its own, as the image's user, with no environment but the given one.
 type Pod struct {
 	Root             string
@@ -104,7 +104,7 @@ func (p *Pod) Command(args ...string) *exec.Cmd {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: p.Root}
 	if os.Getuid() == 0 {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: podUser, Gid: podUser}
-	} else { // nobody but root changes the root folder, other than in a name space of its own
+	} else { // only root can change the root folder, other than in a name space of its own
 		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWUSER
 		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: podUser, HostID: os.Getuid(), Size: 1}}
 		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: podUser, HostID: os.Getgid(), Size: 1}}

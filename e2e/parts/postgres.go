@@ -20,12 +20,12 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver that databases are made with
 )
 
-// ErrNoPostgres tells that none is installed, which a test may skip for, unless
+// ErrNoPostgres means that none is installed, which a test may skip for, unless
 // the environment variable CI is set.
 var ErrNoPostgres = errors.New("no Postgres is installed: run scripts/install-parts.sh postgres")
 
-// portTries is how often a server is started anew because somebody else took
-// its port in the moment before.
+// portTries is how often a server is started anew because another process
+// took its port just before.
 const portTries = 3
 
 // Postgres is a throw-away server on loopback, with durability off but by
@@ -235,7 +235,7 @@ func (p *Postgres) Standby(tb testing.TB) *Postgres {
 	return nil
 }
 
-// Detach makes a standby hear no more of what happens, so that it lags behind.
+// Detach stops a standby's replication, so that it lags behind.
 func (p *Postgres) Detach() error {
 	return p.sql("ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()")
 }
@@ -334,7 +334,7 @@ func (p *Postgres) run(name string, args ...string) error {
 	return nil
 }
 
-// postgresBin finds the newest server's own folder of programs: what lies in
+// postgresBin finds the newest server's own folder of programs: what is in
 // PATH may be a wrapper.
 func postgresBin() (string, error) {
 	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")

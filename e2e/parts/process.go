@@ -92,7 +92,7 @@ func (p *process) await(url string) {
 	p.tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), startTime)
 	defer cancel()
-	// That something answers is enough here, whoever it is.
+	// Any answer is enough here.
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}}
 	err := Eventually(ctx, func() error {
 		select {
@@ -131,7 +131,7 @@ func Eventually(ctx context.Context, f func() error) error {
 	}
 }
 
-// Final marks an error that waiting will not mend.
+// Final marks an error that waiting will not fix.
 func Final(err error) error { return finalError{err} }
 
 type finalError struct{ error }

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// ErrNoRedis tells that none is installed.
+// ErrNoRedis means that none is installed.
 var ErrNoRedis = errors.New("no Redis is installed: run scripts/install-parts.sh redis")
 
 // Redis is a throw-away server on loopback that keeps nothing on disk.
@@ -88,7 +88,7 @@ func (r *Redis) awaitPort() {
 // Kill ends the server without a word.
 func (r *Redis) Kill() { r.end(syscall.SIGKILL) }
 
-// Freeze stops the server where it stands; its connections stay open.
+// Freeze suspends the server; its connections stay open.
 func (r *Redis) Freeze() { _ = r.cmd.Process.Signal(syscall.SIGSTOP) }
 
 // Thaw lets it go on.
@@ -182,7 +182,7 @@ type Sentinel struct {
 	processes []*process
 }
 
-// Freeze stops a Sentinel where it stands, by its place among Addresses, until
+// Freeze suspends a Sentinel, by its index in Addresses, until
 // the test ends.
 func (s *Sentinel) Freeze(tb testing.TB, n int) {
 	tb.Helper()

@@ -55,7 +55,7 @@
 
 {{- /* Replicas. */ -}}
 {{- if and (eq $replicas 0) (not $v.autoscaling.enabled) $v.podDisruptionBudget.enabled -}}
-{{- $problems = append $problems "replicaCount is 0 with podDisruptionBudget.enabled: nobody would decide, and no node could be drained: set replicaCount to 2 or more, or podDisruptionBudget.enabled to false" -}}
+{{- $problems = append $problems "replicaCount is 0 with podDisruptionBudget.enabled: no replica would decide, and no node could be drained: set replicaCount to 2 or more, or podDisruptionBudget.enabled to false" -}}
 {{- end -}}
 {{- if and $v.autoscaling.enabled (gt (int $v.autoscaling.minReplicas) (int $v.autoscaling.maxReplicas)) -}}
 {{- $problems = append $problems (printf "autoscaling.minReplicas %d is more than autoscaling.maxReplicas %d" (int $v.autoscaling.minReplicas) (int $v.autoscaling.maxReplicas)) -}}
@@ -95,7 +95,7 @@
 {{- if and $v.tls.existingSecret $v.tls.certManager.enabled }}{{ $problems = append $problems "tls.existingSecret and tls.certManager.enabled are both set: leave one" }}{{ end -}}
 {{- if not (or $v.tls.existingSecret $v.tls.certManager.enabled) }}{{ $problems = append $problems "tls.enabled without a certificate: set tls.existingSecret, or tls.certManager.enabled" }}{{ end -}}
 {{- if and $v.tls.verifyClient (not $v.tls.clientCA.secretName) (not $v.tls.certManager.enabled) (or (has "grpc" $v.tls.listeners) (has "http" $v.tls.listeners)) -}}
-{{- $problems = append $problems "tls.clientCA.secretName is missing: name the Secret with the authorities of the gateways' certificates, or set tls.verifyClient to false to answer whoever connects" -}}
+{{- $problems = append $problems "tls.clientCA.secretName is missing: name the Secret with the authorities of the gateways' certificates, or set tls.verifyClient to false to answer every client" -}}
 {{- end -}}
 {{- if and $v.envoyGateway.enabled (has "grpc" $v.tls.listeners) (not $v.envoyGateway.caConfigMap) }}{{ $problems = append $problems "envoyGateway.caConfigMap is missing: with tls.enabled Envoy Gateway needs the ConfigMap with the authorities of the certificate" }}{{ end -}}
 {{- else if $v.tls.existingSecret -}}
@@ -103,7 +103,7 @@
 {{- end -}}
 
 {{- /* Listeners and gateways. */ -}}
-{{- if and $v.http.enabled (not (dig "http" "trusted_peers" list $v.config)) }}{{ $problems = append $problems "http.enabled needs config.http.trusted_peers: the networks of the proxies, since their headers are believed" }}{{ end -}}
+{{- if and $v.http.enabled (not (dig "http" "trusted_peers" list $v.config)) }}{{ $problems = append $problems "http.enabled needs config.http.trusted_peers: the networks of the proxies, since their headers are trusted" }}{{ end -}}
 {{- $ports := list -}}
 {{- range $name, $port := $v.ports -}}
 {{- if has (int $port) $ports }}{{ $problems = append $problems (printf "ports.%s: %d is another listener's too" $name (int $port)) }}{{ end -}}

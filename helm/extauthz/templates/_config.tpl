@@ -1,4 +1,4 @@
-{{/* Where what is mounted lies. */}}
+{{/* The paths of mounts. */}}
 {{- define "extauthz.configFolder" -}}/etc/extauthz{{- end -}}
 {{- define "extauthz.secretsFolder" -}}/run/extauthz/secrets{{- end -}}
 {{- define "extauthz.tlsFolder" -}}/run/extauthz/tls{{- end -}}
@@ -99,7 +99,7 @@ keys:
 
 {{/*
 The text of extauthz.yaml. Files beside it count by a line in front: one sum of the text
-then says which ConfigMap a replica has read.
+then shows which ConfigMap a replica has loaded.
 */}}
 {{- define "extauthz.configText" -}}
 {{- with .Values.configFiles -}}

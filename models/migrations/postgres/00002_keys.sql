@@ -153,7 +153,7 @@ END $$;
 -- +goose StatementBegin
 CREATE FUNCTION extauthz_ring() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
-    PERFORM pg_notify('extauthz_changes', ''); -- a doorbell: the outbox tells the rest
+    PERFORM pg_notify('extauthz_changes', ''); -- a notification: the outbox has the changes
     RETURN NULL;
 END $$;
 -- +goose StatementEnd

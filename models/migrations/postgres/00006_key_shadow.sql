@@ -1,7 +1,7 @@
 -- +goose Up
 SET LOCAL statement_timeout = 0;
 SET LOCAL lock_timeout = 0;
-ALTER TABLE api_keys ADD COLUMN shadow_until TIMESTAMPTZ; -- end of the key's trial; it is part of what raises the version
+ALTER TABLE api_keys ADD COLUMN shadow_until TIMESTAMPTZ; -- end of the key's shadow mode; it is part of what raises the version
 -- +goose StatementBegin
 CREATE OR REPLACE FUNCTION extauthz_key_version() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN

@@ -1,5 +1,5 @@
 -- +goose Up
-ALTER TABLE api_keys ADD COLUMN shadow_until DATETIME; -- end of the key's trial; it is part of what raises the version
+ALTER TABLE api_keys ADD COLUMN shadow_until DATETIME; -- end of the key's shadow mode; it is part of what raises the version
 DROP TRIGGER api_keys_updated;
 -- +goose StatementBegin
 CREATE TRIGGER api_keys_updated AFTER UPDATE ON api_keys

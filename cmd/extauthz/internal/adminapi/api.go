@@ -77,7 +77,7 @@ func New(c Config) (http.Handler, error) {
 	return a.numbered(a.route(mux)), nil
 }
 
-// strictNames makes fields count by their exact names alone, as the document says.
+// strictNames makes fields count by their exact names alone, as documented.
 // The library has it as a variable of its own, so it is set once.
 var strictNames = sync.OnceFunc(func() { huma.ValidateStrictCasing = true })
 

@@ -157,7 +157,7 @@ func want[T any](b *bench, status int, method, path, body string, headers ...str
 
 const alice = `{"user_id":"alice","name":"laptop","scopes":["orders:read"]}`
 
-func TestAKeyIsShownOnceAndNeverAgain(t *testing.T) {
+func TestKeys_SecretIsShownOnce(t *testing.T) {
 	b := newBench(t)
 	k := want[Key](b, 201, "POST", "/v1/keys", alice)
 	if k.Key == "" || !strings.HasPrefix(k.Key, k.Prefix) || k.Status != "active" {
@@ -177,7 +177,7 @@ func TestAKeyIsShownOnceAndNeverAgain(t *testing.T) {
 	}
 }
 
-func TestWhoMayNotIsToldWhy(t *testing.T) {
+func TestAPI_RefusalNamesItsReason(t *testing.T) {
 	b := newBench(t)
 	weak := want[Key](b, 201, "POST", "/v1/keys", alice)
 	for name, c := range map[string]struct {
@@ -189,7 +189,7 @@ func TestWhoMayNotIsToldWhy(t *testing.T) {
 		"no key":           {"nonsense", "GET", "/v1/keys", "", 401, "malformed_key"},
 		"no administrator": {weak.Key, "GET", "/v1/keys", "", 403, "extauthz/keys:read"},
 		"no explanations":  {weak.Key, "POST", "/v1/explain", `{"method":"GET","url":"/orders"}`, 403, "extauthz/explain:create"},
-		"not found":        {b.admin, "GET", "/v1/keys/nobody", "", 404, "not found"},
+		"not found":        {b.admin, "GET", "/v1/keys/unknown", "", 404, "not found"},
 		"no such path":     {b.admin, "GET", "/v1/nothing", "", 404, ""},
 		"bad scope":        {b.admin, "POST", "/v1/keys", `{"user_id":"a","name":"b","scopes":["orders"]}`, 422, "resource:action"},
 		"several faults":   {b.admin, "POST", "/v1/keys", `{"user_id":"a","name":"b","scopes":["orders"],"rate":"fast"}`, 422, "body.rate"},
@@ -211,7 +211,7 @@ func TestWhoMayNotIsToldWhy(t *testing.T) {
 	}
 }
 
-func TestAnAddressThatNoDatabaseTakesIsTheCallersFault(t *testing.T) {
+func TestKeys_UnstorableReferenceIsTheCallersFault(t *testing.T) {
 	b := newBench(t)
 	for _, path := range []string{"/v1/keys?user_id=%00", "/v1/keys?q=%ff", "/v1/users/%ff/keys", "/v1/audit?actor=%00", "/v1/roles?cursor=%00"} {
 		if status, _, answer := b.call("GET", path, ""); status != 400 || !strings.Contains(answer, "bad_request") {
@@ -220,7 +220,7 @@ func TestAnAddressThatNoDatabaseTakesIsTheCallersFault(t *testing.T) {
 	}
 }
 
-func TestAnUpdateHoldsToItsETag(t *testing.T) {
+func TestKeys_UpdateRespectsIfMatch(t *testing.T) {
 	b := newBench(t)
 	k := want[Key](b, 201, "POST", "/v1/keys", alice)
 	_, header, _ := b.call("GET", "/v1/keys/"+k.ID, "")
@@ -237,7 +237,7 @@ func TestAnUpdateHoldsToItsETag(t *testing.T) {
 	}
 }
 
-func TestCreationIsDoneOnceUnderAnIdempotencyKey(t *testing.T) {
+func TestKeys_IdempotencyKeyCreatesOnce(t *testing.T) {
 	b := newBench(t)
 	first := want[Key](b, 201, "POST", "/v1/keys", alice, "Idempotency-Key: a")
 	again := want[Key](b, 201, "POST", "/v1/keys", alice, "Idempotency-Key: a")
@@ -249,7 +249,7 @@ func TestCreationIsDoneOnceUnderAnIdempotencyKey(t *testing.T) {
 	}
 }
 
-func TestRotationAndRevocationOfAFamily(t *testing.T) {
+func TestKeys_RotationAndRevocationOfAFamily(t *testing.T) {
 	b := newBench(t)
 	k := want[Key](b, 201, "POST", "/v1/keys", alice)
 	r := want[Rotated](b, 201, "POST", "/v1/keys/"+k.Prefix+"/rotate", `{"grace":"1h"}`)
@@ -268,7 +268,7 @@ func TestRotationAndRevocationOfAFamily(t *testing.T) {
 	}
 }
 
-func TestListsHaveEveryKeyOnce(t *testing.T) {
+func TestKeys_ListsHaveEveryKeyOnce(t *testing.T) {
 	b := newBench(t)
 	made := map[string]bool{}
 	for i := range 7 {
@@ -356,7 +356,7 @@ func TestLastAdministrator_IsAConflict(t *testing.T) {
 	}
 }
 
-func TestARoleHoldsForItsKeysAtOnce(t *testing.T) {
+func TestRoles_ChangeAppliesToKeysAtOnce(t *testing.T) {
 	b := newBench(t)
 	want[Role](b, 201, "POST", "/v1/roles", `{"name":"reader","scopes":["orders:read"]}`)
 	k := want[Key](b, 201, "POST", "/v1/keys", `{"user_id":"carol","name":"n","roles":["reader"]}`)
@@ -374,7 +374,7 @@ func TestARoleHoldsForItsKeysAtOnce(t *testing.T) {
 	}
 }
 
-func TestCacheCanBeSeenAndEmptied(t *testing.T) {
+func TestCache_CanBeInspectedAndEmptied(t *testing.T) {
 	b := newBench(t)
 	k := want[Key](b, 201, "POST", "/v1/keys", alice)
 	want[Answer](b, 200, "POST", "/v1/explain", fmt.Sprintf(`{"method":"GET","url":"/orders","key":%q}`, k.Key))
@@ -385,7 +385,7 @@ func TestCacheCanBeSeenAndEmptied(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 	list := want[Page[Invalidation]](b, 200, "GET", "/v1/cache/invalidations", "")
-	if len(list.Items) == 0 || list.Items[0].Why != "test" {
+	if len(list.Items) == 0 || list.Items[0].Reason != "test" {
 		t.Errorf("got %+v", list)
 	}
 	if status, _, _ := b.call("POST", "/v1/cache/invalidate", `{}`); status != 422 {
@@ -393,7 +393,7 @@ func TestCacheCanBeSeenAndEmptied(t *testing.T) {
 	}
 }
 
-func TestOpenAPIDescribesWhatIsServed(t *testing.T) {
+func TestOpenAPI_DescribesWhatIsServed(t *testing.T) {
 	b := newBench(t)
 	_, _, text := b.callAs("", "GET", "/openapi.json", "")
 	var doc struct {

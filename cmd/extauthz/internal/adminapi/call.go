@@ -39,7 +39,7 @@ const requestIDHeader = "X-Request-Id"
 // they are: UUIDs, trace ids and what else gateways make.
 var requestIDForm = regexp.MustCompile(`^[A-Za-z0-9._:/+=@-]{1,128}$`)
 
-// requestID takes the client's id, if it has given one that is well formed and holds no
+// requestID takes the client's id, if it sent one that is well-formed and holds no
 // key, since an id is written down and answered with.
 func (a *api) requestID(r *http.Request) string {
 	ids := r.Header.Values(requestIDHeader)
@@ -66,7 +66,7 @@ func (a *api) numbered(next http.Handler) http.Handler {
 				}
 				a.log.Error("management call panicked", "request_id", c.id, "panic", mask(fmt.Sprint(p)), "stack", string(debug.Stack()))
 				if answer.status == 0 {
-					writeProblem(answer, c, newProblem(CodeInternal, "extauthz failed; its log says more under the request's id"))
+					writeProblem(answer, c, newProblem(CodeInternal, "extauthz failed; its log has details under the request's id"))
 				}
 			}
 			a.logCall(r, c, answer.status, time.Since(begin))
@@ -76,7 +76,7 @@ func (a *api) numbered(next http.Handler) http.Handler {
 }
 
 // logCall logs what was refused, so that the id of a problem leads to its reason.
-// What was done stands in the audit; it is logged for debugging alone.
+// Successful calls are in the audit; they are logged at level DEBUG only.
 func (a *api) logCall(r *http.Request, c *call, status int, took time.Duration) {
 	level, message := slog.LevelDebug, "management call answered"
 	if c.code != "" {

@@ -73,7 +73,7 @@ var codes = []struct {
 	{CodeIdempotencyReuse, 422, "another request was made under this `Idempotency-Key`"},
 	{reasonCode(authz.ReasonThrottled), 429, "too many wrong keys; try again after `Retry-After`"},
 	{CodeInternal, 500, "a fault of extauthz; the log has it under `request_id`"},
-	{CodeUnavailable, 503, "the database does not do it; `detail` says why and what to do"},
+	{CodeUnavailable, 503, "the database failed; `detail` has the reason and what to do"},
 }
 
 func reasonCode(r authz.Reason) Code { return Code(r.Code()) }

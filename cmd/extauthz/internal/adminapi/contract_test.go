@@ -57,8 +57,8 @@ func TestProblem_EveryRefusalHasItsCode(t *testing.T) {
 		"nonsense":                 {"nonsense", "GET", "/v1/keys", "", "", "malformed_key", ""},
 		"revoked":                  {gone.Key, "GET", "/v1/keys", "", "", "key_revoked", ""},
 		"no administrator":         {weak.Key, "GET", "/v1/keys", "", "", CodeForbidden, ""},
-		"no such key":              {b.admin, "GET", "/v1/keys/nobody", "", "", CodeNotFound, ""},
-		"no such role":             {b.admin, "GET", "/v1/roles/nobody", "", "", CodeNotFound, ""},
+		"no such key":              {b.admin, "GET", "/v1/keys/unknown", "", "", CodeNotFound, ""},
+		"no such role":             {b.admin, "GET", "/v1/roles/unknown", "", "", CodeNotFound, ""},
 		"no such path":             {b.admin, "GET", "/v1/nothing", "", "", CodeNoSuchPath, ""},
 		"no such path without /v1": {"", "GET", "/nothing", "", "", CodeNoSuchPath, ""},
 		"a slash at the end":       {b.admin, "GET", "/v1/keys/", "", "", CodeNoSuchPath, ""},
@@ -164,7 +164,7 @@ func TestProblem_NeverHasWhatMayBeASecret(t *testing.T) {
 			{"POST", "/v1/explain", `{"method":"GET","url":"/","from":"` + secret + `"}`},
 			{"PATCH", "/v1/keys/" + secret, `{"name":"x"}`},
 		} {
-			id := "X-Request-Id: " // another product's key can't be told from an id
+			id := "X-Request-Id: " // another product's key can't be distinguished from an id
 			if secret == own {
 				id += secret
 			}
@@ -298,7 +298,7 @@ func TestCodes_AreOnesOfTheReasonsThatRefuseKeys(t *testing.T) {
 	seen := map[Code]bool{}
 	for _, c := range codes {
 		if seen[c.code] {
-			t.Errorf("%s stands twice", c.code)
+			t.Errorf("%s is listed twice", c.code)
 		}
 		seen[c.code] = true
 	}

@@ -6,8 +6,8 @@ import (
 )
 
 // A cursor is opaque: the list that it belongs to and the last element's id, encoded.
-// So a cursor of another list, or what somebody made up, is refused and never read as
-// a place in this one.
+// So a cursor of another list, or an invented one, is refused and never read as
+// a position in this one.
 const (
 	keyCursor   = "key"
 	roleCursor  = "role"

@@ -117,6 +117,7 @@ func complement(doc *huma.OpenAPI) error {
 		}
 	}
 	dropUnused(doc)
+	illustrate(doc)
 	return limit(doc)
 }
 

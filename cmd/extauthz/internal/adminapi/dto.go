@@ -22,7 +22,7 @@ type Key struct {
 	IsActive     bool              `json:"is_active"`
 	ExpiresAt    *time.Time        `json:"expires_at"`
 	RevokedAt    *time.Time        `json:"revoked_at,omitempty"`
-	ShadowUntil  *time.Time        `json:"shadow_until,omitempty" doc:"Until then refusals for scope, network and route are only reported, where shadow_scopes cover the request."`
+	ShadowUntil  *time.Time        `json:"shadow_until,omitempty" doc:"Until then denials for scope, network and route are only reported, where shadow_scopes cover the request."`
 	ShadowEnd    *time.Time        `json:"shadow_end,omitempty" doc:"The end that was given when shadow mode was first set: it can't be set again beyond that."`
 	ShadowScopes []string          `json:"shadow_scopes,omitempty" doc:"What the administrator who set shadow mode may grant; it softens nothing else."`
 	CreatedAt    time.Time         `json:"created_at"`
@@ -37,7 +37,7 @@ type Key struct {
 	Grants       *Grants           `json:"grants,omitempty"`
 	Version      uint64            `json:"version"`
 	Usage        *Usage            `json:"usage,omitempty"`
-	Replayed     bool              `json:"replayed,omitempty" doc:"Made by an earlier call under the same Idempotency-Key; its key was shown then. Rotate it if that answer was lost."`
+	Replayed     bool              `json:"replayed,omitempty" doc:"Created by an earlier call with the same Idempotency-Key; its key was shown then. Rotate it if that answer was lost."`
 }
 
 // Grants is what an administrator's key may put on other keys.
@@ -93,7 +93,7 @@ type KeyPatch struct {
 
 // Rotation asks for a new key in place of an old one.
 type Rotation struct {
-	Grace     string     `json:"grace,omitempty" doc:"How long the old key stays good, such as 24h or 7d; 0s ends it at once."`
+	Grace     string     `json:"grace,omitempty" doc:"How long the old key stays valid, such as 24h or 7d; 0s ends it at once."`
 	ExpiresAt *time.Time `json:"expires_at,omitempty" doc:"When the new key ends; by default it lives as long as the old one was made to."`
 	ExpiresIn string     `json:"expires_in,omitempty" doc:"Instead of expires_at: a duration such as 12h or 30d."`
 }
@@ -154,12 +154,12 @@ type Route struct {
 	Source    string `json:"source,omitempty" doc:"The OpenAPI document that the rule was read from"`
 }
 
-// RouteOf tells a rule.
+// RouteOf describes a rule.
 func RouteOf(r *authz.Rule) Route {
 	return Route{Match: r.Pattern, Resource: r.Resource, Action: r.Action, Anonymous: r.Anonymous, Project: r.Project, Asks: r.Asks(), Source: r.Source}
 }
 
-// AuditEntry tells who changed what.
+// AuditEntry is one change, with its actor.
 type AuditEntry struct {
 	ID        string            `json:"id"`
 	At        time.Time         `json:"at"`

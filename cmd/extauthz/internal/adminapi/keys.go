@@ -45,7 +45,7 @@ func ifMatch(text string) (uint64, error) {
 }
 
 func (a *api) registerKeys(h huma.API) {
-	register(a, h, http.MethodPost, "/v1/keys", operation{tagKeys, keyring.CreateKeys, "create-key", "Issue a key; it is shown this once", http.StatusCreated, []int{409}}, a.createKey)
+	register(a, h, http.MethodPost, "/v1/keys", operation{tagKeys, keyring.CreateKeys, "create-key", "Create a key; it is shown only once", http.StatusCreated, []int{409}}, a.createKey)
 	register(a, h, http.MethodGet, "/v1/keys", operation{tagKeys, keyring.ReadKeys, "list-keys", "List keys, newest first", 0, []int{404}}, a.listKeys)
 	register(a, h, http.MethodGet, "/v1/keys/{id}", operation{tagKeys, keyring.ReadKeys, "get-key", "Show a key", 0, []int{404}},
 		func(ctx context.Context, p keyring.Principal, in *KeyRef) (*keyAnswer, error) {
@@ -54,7 +54,7 @@ func (a *api) registerKeys(h huma.API) {
 		})
 	register(a, h, http.MethodPatch, "/v1/keys/{id}", operation{tagKeys, keyring.UpdateKeys, "update-key", "Change a key", 0, []int{404, 409, 412}}, a.updateKey)
 	register(a, h, http.MethodDelete, "/v1/keys/{id}", operation{tagKeys, keyring.RevokeKeys, "revoke-key", "Revoke a key and its rotation family; it stays in lists", 0, []int{404, 409}}, a.revokeKey)
-	register(a, h, http.MethodPost, "/v1/keys/{id}/rotate", operation{tagKeys, keyring.RotateKeys, "rotate-key", "Issue a new key in place of this one; it is shown this once", http.StatusCreated, []int{404, 409, 412}}, a.rotateKey)
+	register(a, h, http.MethodPost, "/v1/keys/{id}/rotate", operation{tagKeys, keyring.RotateKeys, "rotate-key", "Replace the key by a new one; it is shown only once", http.StatusCreated, []int{404, 409, 412}}, a.rotateKey)
 	for verb, do := range map[string]func(context.Context, keyring.Principal, string) (authz.Record, error){"enable": a.keys.Enable, "disable": a.keys.Disable} {
 		register(a, h, http.MethodPost, "/v1/keys/{id}/"+verb, operation{tagKeys, keyring.UpdateKeys, verb + "-key", strings.ToUpper(verb[:1]) + verb[1:] + " a key", 0, []int{404, 409}},
 			func(ctx context.Context, p keyring.Principal, in *KeyRef) (*keyAnswer, error) {
@@ -62,13 +62,13 @@ func (a *api) registerKeys(h huma.API) {
 				return a.answer(&r), err
 			})
 	}
-	register(a, h, http.MethodGet, "/v1/keys/{id}/usage", operation{tagHistory, keyring.ReadUsage, "get-key-usage", "How a key was used", 0, []int{404}}, a.keyUsage)
+	register(a, h, http.MethodGet, "/v1/keys/{id}/usage", operation{tagHistory, keyring.ReadUsage, "get-key-usage", "Show the usage of a key", 0, []int{404}}, a.keyUsage)
 	register(a, h, http.MethodGet, "/v1/users/{user_id}/keys", operation{tagKeys, keyring.ReadKeys, "list-user-keys", "List a user's keys, newest first", 0, nil}, a.userKeys)
 	register(a, h, http.MethodPost, "/v1/users/{user_id}/revoke", operation{tagKeys, keyring.RevokeKeys, "revoke-user-keys", "Revoke all keys of a user", 0, []int{409}}, a.revokeUser)
 }
 
 type createInput struct {
-	IdempotencyKey string `header:"Idempotency-Key" doc:"Calls with the same one are one call."`
+	IdempotencyKey string `header:"Idempotency-Key" doc:"Repeated calls with the same value create one key. Empty: as if absent."`
 	Body           NewKey
 }
 

@@ -17,7 +17,7 @@ import (
 type bound func(*huma.Schema)
 
 // length bounds a text in characters. Where the code bounds bytes it is stricter for
-// other scripts, and says so itself.
+// other scripts, and its error has the limit.
 func length(least, most int) bound {
 	return func(s *huma.Schema) {
 		s.MaxLength = &most
@@ -50,7 +50,7 @@ func each(most int, bounds ...bound) bound {
 	}
 }
 
-// filled says that a list in an answer is never null.
+// filled declares that a list in an answer is never null.
 func filled(s *huma.Schema) { s.Nullable = false }
 
 const (
@@ -139,7 +139,7 @@ var bounds = map[string][]bound{
 	"action":          {length(0, maxText)},
 	"since":           {span},
 	"If-Match":        {length(0, maxText)},
-	"Idempotency-Key": {length(1, keyring.MaxIdempotencyKey)},
+	"Idempotency-Key": {length(0, keyring.MaxIdempotencyKey)},
 
 	"Key.scopes":             {filled},
 	"Key.roles":              {filled},

@@ -19,11 +19,11 @@ import (
 type CacheFigures struct {
 	State      string         `json:"state"`
 	FeedAge    string         `json:"feed_age" doc:"Since the last complete read of the change feed began."`
-	LeaseHolds bool           `json:"lease_holds"`
+	LeaseFresh bool           `json:"lease_fresh" doc:"Whether the last complete feed read is younger than cache.local.lease, so that cached keys need no look-up."`
 	DatabaseUp bool           `json:"database_up"`
 	Pending    int64          `json:"usage_pending"`
-	Redis      string         `json:"redis" doc:"none, up, full, open (left alone) or half_open (tried again)."`
-	Believed   bool           `json:"redis_believed" doc:"Whether values in Redis are sealed and count for checks."`
+	Redis      string         `json:"redis" doc:"none, up, full, open (unavailable, not called) or half_open (tried again)."`
+	Trusted    bool           `json:"redis_trusted" doc:"Whether values in Redis are sealed and trusted for checks."`
 	Statistics cachesvc.Stats `json:"statistics"`
 }
 
@@ -41,7 +41,7 @@ type Warmed struct {
 
 type monitorsAnswer struct{ Body Monitors }
 
-// Warming says what is read.
+// Warming is what is read.
 type Warming struct {
 	Keys int `json:"keys,omitempty" minimum:"1" maximum:"10000000" default:"10000" doc:"How many of the most used keys, at most."`
 }
@@ -55,7 +55,7 @@ type Invalidation struct {
 	At      time.Time `json:"at"`
 	Cause   string    `json:"cause"`
 	By      string    `json:"by,omitempty"`
-	Why     string    `json:"why,omitempty"`
+	Reason  string    `json:"reason,omitempty"`
 	Target  string    `json:"target"`
 	Dropped int       `json:"dropped"`
 }
@@ -113,7 +113,7 @@ type Conditions struct {
 type conditionsAnswer struct{ Body Conditions }
 
 func (a *api) registerOperations(h huma.API) {
-	register(a, h, http.MethodGet, "/v1/conditions", operation{tagConditions, keyring.ReadCache, "list-conditions", "List what is wrong on this replica now, and what to do", 0, nil},
+	register(a, h, http.MethodGet, "/v1/conditions", operation{tagConditions, keyring.ReadCache, "list-conditions", "List the conditions of this replica, and what to do", 0, nil},
 		func(_ context.Context, p keyring.Principal, _ *struct{}) (*conditionsAnswer, error) {
 			if err := p.Require(keyring.ReadCache); err != nil {
 				return nil, err
@@ -122,16 +122,16 @@ func (a *api) registerOperations(h huma.API) {
 			out.Body.Items = a.conditions()
 			return out, nil
 		})
-	register(a, h, http.MethodGet, "/v1/cache", operation{tagCache, keyring.ReadCache, "get-cache", "Show the cache's figures on this replica", 0, nil},
+	register(a, h, http.MethodGet, "/v1/cache", operation{tagCache, keyring.ReadCache, "get-cache", "Show the cache's statistics on this replica", 0, nil},
 		func(ctx context.Context, p keyring.Principal, _ *struct{}) (*cacheAnswer, error) {
 			if err := p.Require(keyring.ReadCache); err != nil {
 				return nil, err
 			}
 			s := a.cache.Status()
-			return &cacheAnswer{CacheFigures{State: string(s.State), FeedAge: s.FeedAge.Round(time.Millisecond).String(), LeaseHolds: s.LeaseHolds,
-				DatabaseUp: s.DatabaseUp, Pending: s.UsagePending, Redis: s.Shared, Believed: s.Believed, Statistics: a.stats(ctx)}}, nil
+			return &cacheAnswer{CacheFigures{State: string(s.State), FeedAge: s.FeedAge.Round(time.Millisecond).String(), LeaseFresh: s.LeaseFresh,
+				DatabaseUp: s.DatabaseUp, Pending: s.UsagePending, Redis: s.Shared, Trusted: s.Trusted, Statistics: a.stats(ctx)}}, nil
 		})
-	register(a, h, http.MethodPost, "/v1/cache/invalidate", operation{tagCache, keyring.InvalidateCache, "invalidate-cache", "Drop entries, so that they are read anew", 0, nil},
+	register(a, h, http.MethodPost, "/v1/cache/invalidate", operation{tagCache, keyring.InvalidateCache, "invalidate-cache", "Drop cached entries, so that they are loaded again", 0, nil},
 		func(ctx context.Context, p keyring.Principal, in *invalidateInput) (*invalidatedAnswer, error) {
 			if err := p.Require(keyring.InvalidateCache); err != nil {
 				return nil, err
@@ -147,14 +147,14 @@ func (a *api) registerOperations(h huma.API) {
 			}
 			return out, nil
 		})
-	register(a, h, http.MethodGet, "/v1/cache/monitors", operation{tagCache, keyring.ReadCache, "get-cache-monitors", "Have the cache's monitors look now", 0, nil},
+	register(a, h, http.MethodGet, "/v1/cache/monitors", operation{tagCache, keyring.ReadCache, "get-cache-monitors", "Run the cache's monitors now", 0, nil},
 		func(ctx context.Context, p keyring.Principal, _ *struct{}) (*monitorsAnswer, error) {
 			if err := p.Require(keyring.ReadCache); err != nil {
 				return nil, err
 			}
 			return &monitorsAnswer{Monitors{a.cache.Look(ctx)}}, nil
 		})
-	register(a, h, http.MethodPost, warmPath, operation{tagCache, keyring.WarmCache, "warm-cache", "Read the most used keys before they are asked for", 0, nil},
+	register(a, h, http.MethodPost, warmPath, operation{tagCache, keyring.WarmCache, "warm-cache", "Load the most used keys into the cache", 0, nil},
 		func(ctx context.Context, p keyring.Principal, in *warmInput) (*warmedAnswer, error) {
 			if err := p.Require(keyring.WarmCache); err != nil {
 				return nil, err
@@ -165,14 +165,14 @@ func (a *api) registerOperations(h huma.API) {
 			}
 			return &warmedAnswer{Warmed{w.Keys, w.Shared, w.Took.Round(time.Millisecond).String()}}, nil
 		})
-	register(a, h, http.MethodGet, "/v1/cache/invalidations", operation{tagCache, keyring.ReadCache, "list-cache-invalidations", "List recent invalidations on this replica, with who and why", 0, nil},
+	register(a, h, http.MethodGet, "/v1/cache/invalidations", operation{tagCache, keyring.ReadCache, "list-cache-invalidations", "List recent invalidations on this replica, with their callers and reasons", 0, nil},
 		func(_ context.Context, p keyring.Principal, in *invalidationsInput) (*invalidationsAnswer, error) {
 			if err := p.Require(keyring.ReadCache); err != nil {
 				return nil, err
 			}
 			out := &invalidationsAnswer{Body: Page[Invalidation]{Items: []Invalidation{}}}
 			for _, i := range a.cache.Invalidations(in.Limit) {
-				out.Body.Items = append(out.Body.Items, Invalidation{At: i.At, Cause: string(i.Cause.Kind), By: i.Cause.By, Why: i.Cause.Why, Target: i.Target, Dropped: i.Dropped})
+				out.Body.Items = append(out.Body.Items, Invalidation{At: i.At, Cause: string(i.Cause.Kind), By: i.Cause.By, Reason: i.Cause.Why, Target: i.Target, Dropped: i.Dropped})
 			}
 			return out, nil
 		})
@@ -200,7 +200,7 @@ func (a *api) registerOperations(h huma.API) {
 			}
 			return out, nil
 		})
-	register(a, h, http.MethodGet, "/v1/usage", operation{tagHistory, keyring.ReadUsage, "list-usage", "List how keys were used", 0, []int{404}}, a.usage)
+	register(a, h, http.MethodGet, "/v1/usage", operation{tagHistory, keyring.ReadUsage, "list-usage", "List the usage of keys", 0, []int{404}}, a.usage)
 }
 
 // since reads an instant in the past; empty is the zero time.

@@ -18,9 +18,9 @@ const purgeBudget = 20 * time.Second
 // Purge asks for rows to be deleted that have no more use.
 type Purge struct {
 	DryRun         bool   `json:"dry_run,omitempty" doc:"Count what would be deleted, and change nothing."`
-	RevokedFor     string `json:"revoked_for,omitempty" doc:"Delete keys that were revoked at least so long ago, such as 90d or 2160h. At least 1h."`
-	ExpiredFor     string `json:"expired_for,omitempty" doc:"Delete keys that expired at least so long ago."`
-	AuditOlderThan string `json:"audit_older_than,omitempty" doc:"Delete audit entries that are at least so old. At least retention.audit, or 30 days where that is 0s."`
+	RevokedFor     string `json:"revoked_for,omitempty" doc:"Delete keys that were revoked at least this long ago, such as 90d or 2160h. At least 1h."`
+	ExpiredFor     string `json:"expired_for,omitempty" doc:"Delete keys that expired at least this long ago."`
+	AuditOlderThan string `json:"audit_older_than,omitempty" doc:"Delete audit entries of at least this age. At least retention.audit, or 30 days where that is 0s."`
 	After          string `json:"after,omitempty" doc:"after of the answer before, where more was true."`
 }
 

@@ -85,7 +85,7 @@ func (a *api) registerRoles(h huma.API) {
 		func(ctx context.Context, p keyring.Principal, in *RoleRef) (*roleAnswer, error) {
 			return answerRole(a.keys.GetRole(ctx, p, in.Name))
 		})
-	register(a, h, http.MethodPatch, "/v1/roles/{name}", operation{tagRoles, keyring.UpdateRoles, "update-role", "Change a role; it holds for all its keys at once", 0, []int{404, 409, 412}},
+	register(a, h, http.MethodPatch, "/v1/roles/{name}", operation{tagRoles, keyring.UpdateRoles, "update-role", "Change a role, at once for all keys that have it", 0, []int{404, 409, 412}},
 		func(ctx context.Context, p keyring.Principal, in *rolePatchInput) (*roleAnswer, error) {
 			version, err := ifMatch(in.IfMatch)
 			if err != nil {

@@ -17,7 +17,7 @@ import (
 	"extauthz/models"
 )
 
-// route proves the caller before anything under /v1 is reached, and answers itself
+// route verifies the caller before anything under /v1 is reached, and answers itself
 // where the mux would with a text or a redirect of its own.
 func (a *api) route(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -37,7 +37,7 @@ func (a *api) route(mux *http.ServeMux) http.Handler {
 	})
 }
 
-// find says what is wrong with a request for the paths, methods and types that the API
+// find is what is wrong with a request for the paths, methods and types that the API
 // has.
 func (a *api) find(mux *http.ServeMux, w http.ResponseWriter, r *http.Request, c *call) *Problem {
 	noPath := newProblem(CodeNoSuchPath, "the API has no such path: /openapi.json lists those that there are")
@@ -75,7 +75,7 @@ func (p *probe) Header() http.Header         { return p.header }
 func (p *probe) Write(b []byte) (int, error) { return len(b), nil }
 func (p *probe) WriteHeader(status int)      { p.status = status }
 
-// admit proves the caller, whom the call then has.
+// admit verifies the caller, and stores it in the call.
 func (a *api) admit(w http.ResponseWriter, r *http.Request, c *call) *Problem {
 	values := r.Header.Values("Authorization")
 	if len(values) > 1 {

@@ -18,7 +18,7 @@ import (
 
 // The library reads parameters kindly: it ignores unknown ones, takes the first of
 // several, an empty one for none, and "T" for true. Then a mistyped name changes what a
-// call does without a word, and the document says something else than what happens. So
+// call does silently, and contrary to the document. So
 // parameters are held to the document before the library reads them.
 
 // strictParameters refuses what the operation's description does not have.
@@ -69,7 +69,7 @@ func undescribed(r *http.Request, described []*huma.Param) (errs []error) {
 
 var integer = regexp.MustCompile(`^-?(0|[1-9][0-9]{0,18})$`)
 
-// mistyped says what a parameter's value has to be, if it is not. Texts are judged by
+// mistyped returns what a parameter's value has to be, if it is not. Texts are judged by
 // the library, by their schema.
 func mistyped(s *huma.Schema, value string) string {
 	switch {
@@ -123,7 +123,7 @@ func markNulls(v any) any {
 	return v
 }
 
-// noNameTwice reads one value that is known to be well formed.
+// noNameTwice reads one value of a well-formed document.
 func noNameTwice(d *json.Decoder) error {
 	var open []map[string]bool // the names of the objects around, nil for arrays
 	name := false              // whether a name comes next

@@ -77,7 +77,7 @@ func TestSubjects_OneUserInEveryForm(t *testing.T) {
 }
 
 // TestGrants_UsersOfATenantsAdministrator: the identity is project and user, so
-// nobody makes keys for users that are not his.
+// an administrator makes keys only for users of its own project.
 func TestGrants_UsersOfATenantsAdministrator(t *testing.T) {
 	b := newBench(t)
 	grants := func(users ...string) *Grants {

@@ -1,4 +1,5 @@
-// Package certificates judges how long certificates are still valid.
+// Package certificates reads certificates from files, and judges how long they are still
+// valid.
 package certificates
 
 import (
@@ -30,7 +31,7 @@ const mostNotice = 14 * 24 * time.Hour
 const noticeShare = 6
 
 // Judge returns the state at now of a chain, of which every certificate is needed,
-// and a text that tells why it is not Valid.
+// and a text with the reason why it is not Valid.
 func Judge(now time.Time, chain []*x509.Certificate) (worst State, text string) {
 	for _, c := range chain {
 		if state, why := judgeOne(now, c); state > worst {
@@ -85,6 +86,23 @@ func rough(d time.Duration) string {
 		return fmt.Sprintf("%d hours", d/time.Hour)
 	}
 	return d.Round(time.Second).String()
+}
+
+// Pool returns the authorities of a PEM file. An error names the file.
+func Pool(path string) (*x509.CertPool, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		var failed *os.PathError
+		if errors.As(err, &failed) {
+			err = failed.Err
+		}
+		return nil, fmt.Errorf("%s can't be read: %w", path, err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("%s holds no PEM certificate", path)
+	}
+	return pool, nil
 }
 
 // Read returns all certificates of a PEM file.

@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// Check looks at something that nobody announces.
+// Check polls for a condition that no component reports by itself.
 type Check struct {
 	Every time.Duration
-	// Now asks for a look before its time; nil: nobody does.
+	// Now triggers a check before its time; nil: never.
 	Now <-chan struct{}
 	// Look sets and clears conditions. Its context ends after Every; one that
 	// finds nothing out leaves the conditions as they are.

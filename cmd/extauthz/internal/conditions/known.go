@@ -5,10 +5,10 @@ type Severity string
 
 // The severities; alerts are made of them.
 const (
-	// Info: nothing is wrong; somebody who waits should know why.
+	// Info: nothing is wrong; it explains why an operator waits.
 	Info Severity = "info"
-	// Warning: everything is still answered rightly; something is about to fail or
-	// works at half strength.
+	// Warning: all answers are still correct; something is about to fail or is
+	// degraded.
 	Warning Severity = "warning"
 	// Critical: requests, changes or a promise fail already.
 	Critical Severity = "critical"
@@ -49,7 +49,7 @@ type Definition struct {
 	Severity Severity
 	// NotReady makes /readyz answer 503 and gRPC health NOT_SERVING. It is for
 	// what other replicas may not have: a fault of the database is every
-	// replica's, and taking all of them away answers nobody.
+	// replica's, and removing all of them would leave no replica to answer.
 	NotReady bool
 	Title    string // what is wrong, for tables: a few words
 	Remedy   string // what to do, in one sentence without a period
@@ -59,26 +59,26 @@ type Definition struct {
 func Known() []Definition {
 	return []Definition{
 		{NoAdministrator, Warning, false, "no key can manage keys", "write a new key into admin.bootstrap_key_file and restart, or run: extauthz admin recover"},
-		{AuthorityEnds, Warning, false, "an authority for peers' certificates ends soon", "add its successor to the file; clients need certificates of the new one before the old one ends"},
-		{AuthorityInvalid, Critical, false, "no authority for peers' certificates is valid now", "put a valid authority into the file, which is read again when it changes, or set the clock right"},
-		{CertificateEnds, Warning, false, "a certificate ends soon", "renew it, and see why it was not renewed by itself; a listener uses new files without a restart"},
+		{AuthorityEnds, Warning, false, "a certificate authority for peers expires soon", "add its successor to the file; clients need certificates of the new one before the old one expires"},
+		{AuthorityInvalid, Critical, false, "no certificate authority for peers is valid now", "put a valid authority into the file, which is read again when it changes, or set the clock right"},
+		{CertificateEnds, Warning, false, "a certificate expires soon", "renew it, and find out why it was not renewed automatically; a listener uses new files without a restart"},
 		{CertificateInvalid, Critical, false, "a certificate is not valid now", "put a valid certificate and its key in place, which a listener uses without a restart, or set the clock right"},
-		{CertificateRefused, Warning, false, "certificate files that have changed cannot be used", "write certificate and key that belong together; the last good ones are served until then"},
+		{CertificateRefused, Warning, false, "certificate files that have changed cannot be used", "write a certificate and the key that belongs to it; the last valid ones are served until then"},
 		{ClockOff, Warning, false, "the local clock differs from the database's", "synchronise the clocks (NTP) of this machine and of the database"},
-		{ConfigRefused, Warning, false, "the configuration that was read last is not in effect", "fix what the text names, before a restart fails by it"},
+		{ConfigRefused, Warning, false, "the last configuration that was read is not in effect", "fix what the text names, before a restart fails because of it"},
 		{DatabaseDown, Critical, false, "the database does not answer", "bring the database back; leave running replicas alone, since a new one has an empty cache"},
 		{DatabaseWait, Critical, false, "the start waits for the database", "bring the database up, or correct database.dsn"},
-		{WritesFail, Critical, false, "the database takes no writes", "do what the text says; checks go on meanwhile, but keys cannot be made, changed or revoked"},
-		{FeedBehind, Warning, false, "the change feed cannot be read", "do what the text says; every check asks the database until the feed is read again"},
+		{WritesFail, Critical, false, "the database takes no writes", "do what the text states; checks go on meanwhile, but keys cannot be made, changed or revoked"},
+		{FeedBehind, Warning, false, "the change feed cannot be read", "do what the text states; every check queries the database until the feed is read again"},
 		{Migrating, Info, false, "the database is being migrated", "wait: it may take minutes with millions of keys"},
-		{MigrationFailed, Critical, true, "the database cannot be migrated", "do what the text says, or run extauthz migrate up with a role that may create tables"},
+		{MigrationFailed, Critical, true, "the database cannot be migrated", "do what the text states, or run extauthz migrate up with a role that may create tables"},
 		{PepperMissing, Critical, false, "the pepper of stored keys is not loaded", "put the file with the pepper back and list it in keys.pepper_files; those keys are refused until then"},
 		{RedisFull, Warning, false, "Redis takes no writes", "raise Redis's maxmemory, or set maxmemory-policy volatile-lru; checks go on"},
-		{RedisDown, Warning, false, "Redis does not answer", "bring Redis back or correct cache.redis; checks go on from the process and the database"},
+		{RedisDown, Warning, false, "Redis does not answer", "bring Redis back or correct cache.redis; checks continue from L1 and the database"},
 		{RowsUnreadable, Warning, false, "rows of keys cannot be read", "run extauthz keys check, which names them, and fix the columns in the database; those keys are refused until then"},
-		{SchemaMissing, Critical, false, "the database lacks extauthz's tables", "restore the database, or point database.dsn to the right one; an empty one is migrated again by itself"},
+		{SchemaMissing, Critical, false, "the database lacks extauthz's tables", "restore the database, or point database.dsn to the right one; an empty one is migrated again automatically"},
 		{SealingMismatch, Warning, false, "replicas have different sealing keys", "give all replicas the same file in cache.sealing_key_file; until then they trust none of each other's values in Redis"},
-		{TransactionOld, Warning, false, "a transaction stays open", "end the session that the text names (pg_terminate_backend, or ROLLBACK PREPARED): Postgres cannot clean up behind it; checks and revocations go on"},
-		{UsageExposed, Warning, false, "counts of uses are in memory alone", "bring the database back, or make data_dir writable and raise usage.spool_mib, or use Redis: a kill would lose them"},
+		{TransactionOld, Warning, false, "a transaction is open for a long time", "end the session that the text names (pg_terminate_backend, or ROLLBACK PREPARED): Postgres cannot clean up behind it; checks and revocations go on"},
+		{UsageExposed, Warning, false, "usage counts are in memory only", "bring the database back, or make data_dir writable and raise usage.spool_mib, or use Redis: a kill would lose them"},
 	}
 }

@@ -16,7 +16,7 @@ import (
 // Condition is one thing that is wrong now.
 type Condition struct {
 	Name Name `json:"name"`
-	// Subject tells occurrences of one condition apart, such as two listeners'
+	// Subject distinguishes occurrences of one condition, such as two listeners'
 	// certificates; empty where there can only be one.
 	Subject  string    `json:"subject,omitempty"`
 	Severity Severity  `json:"severity"`
@@ -50,7 +50,7 @@ type Config struct {
 	Registerer prometheus.Registerer
 	Now        func() time.Time // nil: time.Now
 	// ReadyChanged is called when the last condition that is NotReady ends, and when
-	// the first begins; nil: nobody wants to know. It must not call the Registry.
+	// the first begins; nil: no call. It must not call the Registry.
 	ReadyChanged func(ready bool)
 }
 
@@ -58,7 +58,7 @@ type Config struct {
 func New(c Config) *Registry {
 	r := &Registry{log: c.Logger, now: c.Now, changed: c.ReadyChanged, known: map[Name]Definition{}, active: map[occurrence]Condition{},
 		gauge: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "extauthz_condition",
-			Help: "1 while something named is wrong, 0 while it is not; /readyz has the text."}, []string{"name", "severity"})}
+			Help: "1 while the named condition is present, else 0; /readyz has the text."}, []string{"name", "severity"})}
 	if r.now == nil {
 		r.now = time.Now
 	}
@@ -71,7 +71,7 @@ func New(c Config) *Registry {
 }
 
 // Set begins a condition, which is logged, or replaces the text of one that is
-// active already, which is not. The text says what is wrong and why; it must hold
+// active already, which is not. The text is what is wrong and why; it must hold
 // no secret. A name that [Known] lacks panics: it is a programming error.
 func (r *Registry) Set(name Name, subject, text string) {
 	d, ok := r.known[name]

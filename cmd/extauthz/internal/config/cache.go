@@ -17,19 +17,19 @@ type Cache struct {
 	TTL TTL `koanf:"ttl"`
 	// The cache in process.
 	Local Local `koanf:"local"`
-	// The change feed, which tells of revocations.
+	// The change feed, by which replicas learn of revocations.
 	Feed Feed `koanf:"feed"`
-	// File with the keys, 32 bytes or more each, that seal records in Redis: one a line, the first one seals, all of them open. None: Redis is not believed for authorization.
+	// File with the keys, 32 bytes or more each, that seal records in Redis: one a line, the first one seals, all of them open. None: Redis is not trusted for authorization.
 	SealingKeyFile string `koanf:"sealing_key_file"`
-	// What is read before it is asked for.
+	// Warming: keys that are loaded before their first request.
 	Warm Warm `koanf:"warm"`
-	// When the cache's monitors warn.
+	// Thresholds of the cache's monitors.
 	Monitor Monitor `koanf:"monitor"`
 }
 
 // Warm is what is read before it is asked for.
 type Warm struct {
-	// Most used keys read at the start and on schedule; 0: none.
+	// Number of the most used keys to load at the start and on schedule; 0: none.
 	Keys int `koanf:"keys" min:"0"`
 	// Time between two warmings; 0: at the start only.
 	Interval time.Duration `koanf:"interval" min:"0s"`
@@ -39,13 +39,13 @@ type Warm struct {
 
 // Monitor is when the cache's monitors warn.
 type Monitor struct {
-	// Time between two looks.
+	// Time between two checks.
 	Interval time.Duration `koanf:"interval" min:"1s"`
-	// Part of Redis's maxmemory that may be in use.
+	// Share of Redis's maxmemory that may be in use, 0 to 1.
 	Memory float64 `koanf:"memory" min:"0" max:"1"`
-	// Part of look-ups that the process should answer itself.
+	// Share of look-ups that L1 should answer, 0 to 1.
 	HitRate float64 `koanf:"hit_rate" min:"0" max:"1"`
-	// Most entries in one name space of Redis.
+	// Most entries under one namespace in Redis.
 	Entries int `koanf:"entries" min:"1"`
 }
 
@@ -53,7 +53,7 @@ type Monitor struct {
 type Redis struct {
 	// Addresses, host:port: one, the sentinels', or some of the cluster's.
 	Addresses []string `koanf:"addresses" format:"endpoint"`
-	// What the addresses lead to.
+	// Kind of Redis at the addresses.
 	Mode string `koanf:"mode" enum:"single,sentinel,cluster"`
 	// Name of the master that the sentinels watch.
 	SentinelMaster string `koanf:"sentinel_master"`
@@ -69,7 +69,7 @@ type Redis struct {
 	PasswordFile string `koanf:"password_file"`
 	// Program, with its arguments, that writes the password to its standard output, such as a cloud's short-lived token. It is run without a shell, for 10s at most.
 	PasswordCommand []string `koanf:"password_command"`
-	// How long one output of password_command is used for new connections: less than the password lives.
+	// How long one output of password_command is used for new connections. Shorter than the password's lifetime.
 	PasswordInterval time.Duration `koanf:"password_interval" min:"1s" max:"24h"`
 	// Number of the database; clusters have 0 only.
 	DB int `koanf:"db" min:"0" max:"65535"`
@@ -81,7 +81,7 @@ type Redis struct {
 
 // RedisTLS is TLS towards Redis.
 type RedisTLS struct {
-	// Whether TLS is spoken.
+	// Whether to use TLS.
 	Enabled bool `koanf:"enabled"`
 	// PEM file with the authorities that are trusted; empty: the system's.
 	CAFile string `koanf:"ca_file"`
@@ -101,11 +101,11 @@ type TTL struct {
 	Scope time.Duration `koanf:"scope" min:"1ms"`
 	// Lists of a user's keys.
 	UserList time.Duration `koanf:"user_list" min:"1ms"`
-	// Time between searches for usage that other processes left in Redis or in files while the database did not take it.
+	// Time between searches for usage that other processes left in Redis or in files while the database was unavailable.
 	UsageBatch time.Duration `koanf:"usage_batch" min:"1ms"`
-	// Each replica's figures in Redis.
+	// Statistics of each replica in Redis.
 	Stats time.Duration `koanf:"stats" min:"1ms"`
-	// The knowledge that a key does not exist.
+	// Negative entries: keys that do not exist.
 	Negative time.Duration `koanf:"negative" min:"1ms"`
 }
 
@@ -113,13 +113,13 @@ type TTL struct {
 type Local struct {
 	// Most keys held.
 	MaxKeys int `koanf:"max_keys" min:"1"`
-	// Most mebibytes that they take up; a key takes 0.2 kB, with much metadata up to 35.
+	// Most memory for cached keys, in MiB; a key takes 0.2 kB, with much metadata up to 35 kB.
 	MaxMiB int `koanf:"max_mib" min:"1" max:"65536"`
-	// Most unknown keys remembered.
+	// Most negative entries (keys that do not exist).
 	MaxNegative int `koanf:"max_negative" min:"1"`
-	// Time after the last feed read during which cached keys count without asking.
+	// Lease: time after the last complete feed read in which cached keys are used without a database query.
 	Lease time.Duration `koanf:"lease" min:"1ms"`
-	// Time after the last feed read during which they count while the database is away.
+	// Time after the last complete feed read in which cached keys are used while the database is unavailable.
 	MaxStale time.Duration `koanf:"max_stale" min:"1ms"`
 }
 

@@ -28,7 +28,7 @@ func TestValidate_AgreesWithTheCache(t *testing.T) {
 		service := c.CacheService()
 		service.Database = struct{ cachesvc.Database }{}
 		if _, err := cachesvc.New(service); (err == nil) != !problems.about("cache") {
-			t.Errorf("%+v %+v %+v: config check says %v, serve %v", c.Cache.TTL, c.Cache.Local, c.Cache.Feed, problems, err)
+			t.Errorf("%+v %+v %+v: config check reports %v, serve %v", c.Cache.TTL, c.Cache.Local, c.Cache.Feed, problems, err)
 		}
 	}
 	agree(func(*Config) {})

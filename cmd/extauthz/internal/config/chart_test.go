@@ -8,9 +8,9 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// TestTheChartKnowsWhatNeedsNoRestart: the Helm chart replaces no pods for a change of
+// TestChart_ListsSettingsWithoutRestart: the Helm chart replaces no pods for a change of
 // these, and for every other one.
-func TestTheChartKnowsWhatNeedsNoRestart(t *testing.T) {
+func TestChart_ListsSettingsWithoutRestart(t *testing.T) {
 	text, err := os.ReadFile("../../../../helm/extauthz/files/reloadable.yaml")
 	if err != nil {
 		t.Fatal(err)

@@ -29,7 +29,7 @@ paths: {repair: true, encoded: allow}
 default_route: authenticated
 `
 
-func TestPrintedConfigurationLoadsAgain(t *testing.T) {
+func TestPrint_LoadsAgain(t *testing.T) {
 	for _, text := range []string{"", documented(t), rich} {
 		c := load(t, text)
 		var out bytes.Buffer
@@ -52,21 +52,21 @@ func TestWarnings_AnAsteriskIsNoWildcard(t *testing.T) {
 	}
 }
 
-func TestHazardsAreWarnedOfByName(t *testing.T) {
+func TestWarnings_NameHazards(t *testing.T) {
 	w := load(t, rich).Warnings(testNow)
 	for _, want := range []string{
 		"admin.listen: :9003 can be reached from other machines without TLS",
 		"grpc.listen: 0.0.0.0:9001 can be reached from other machines",
-		"http.trusted_peers: is empty, so that other machines reach :9002 and are refused there",
-		"routes[0]: /{rest...} is anonymous and catches everything",
+		"http.trusted_peers: is empty, so that requests to :9002 from other machines are refused",
+		"routes[0]: /{rest...} is anonymous and matches everything",
 		"routes[1]: beside /orders/{id}, which asks for orders/{id}, action by method, less is asked for: GET /orders/1/, ",
 		"routes[2]: beside /reports, which asks for reports:create, less is asked for: GET /reports/, ",
 		"is in shadow mode until",
 		"credentials[2]: keys in a query string",
 		"identity.forward_credential: upstreams get the callers' keys",
-		"client_address.trusted_hops: 2: exactly so many proxies",
+		"client_address.trusted_hops: 2: exactly this many proxies",
 		"paths.encoded: ", "paths.repair: ",
-		"headers.keep_overrides[0]: clients may send x-forwarded-prefix on",
+		"headers.keep_overrides[0]: clients may send x-forwarded-prefix to the upstream",
 	} {
 		if !slices.ContainsFunc(w, func(line string) bool { return strings.Contains(line, want) }) {
 			t.Errorf("no warning %q in\n%s", want, strings.Join(w, "\n"))
@@ -77,7 +77,7 @@ func TestHazardsAreWarnedOfByName(t *testing.T) {
 	}
 }
 
-func TestAnEndpointForTracesIsWarnedOfOnTheOtherPort(t *testing.T) {
+func TestWarnings_TracesOnThePortOfHTTP(t *testing.T) {
 	for endpoint, want := range map[string]int{"http://collector:4317": 0, "https://collector:4317/": 0, "http://[::1]:4317": 0, "http://collector:4318": 1} {
 		if w := load(t, `telemetry: {otlp_endpoint: "`+endpoint+`"}`).Warnings(testNow); len(w) != want {
 			t.Errorf("%s: %q", endpoint, w)
@@ -85,7 +85,7 @@ func TestAnEndpointForTracesIsWarnedOfOnTheOtherPort(t *testing.T) {
 	}
 }
 
-func TestLoopbackIsWhatOnlyThisMachineReaches(t *testing.T) {
+func TestLoopback_IsReachableFromThisMachineOnly(t *testing.T) {
 	for listen, want := range map[string]bool{
 		"127.0.0.1:1": true, "127.9.9.9:1": true, "[::1]:1": true, "localhost:1": true, "unix:/run/x": true,
 		":1": false, "0.0.0.0:1": false, "[::]:1": false, "10.0.0.1:1": false, "example.com:1": false, "": false,
@@ -96,7 +96,7 @@ func TestLoopbackIsWhatOnlyThisMachineReaches(t *testing.T) {
 	}
 }
 
-func TestAllowedHeadersNameAllThatDecisionsRestOn(t *testing.T) {
+func TestAllowedHeaders_NameAllInputsOfDecisions(t *testing.T) {
 	for text, want := range map[string][]string{
 		"":   {"authorization", "content-type", "x-api-key", "x-auth-*", "x-request-id"},
 		rich: {"authorization", "content-type", "cookie", "x-forwarded-for", "x-id-*", "x-request-id"},
@@ -107,7 +107,7 @@ func TestAllowedHeadersNameAllThatDecisionsRestOn(t *testing.T) {
 	}
 }
 
-func TestDiffTellsWhatNeedsARestart(t *testing.T) {
+func TestDiff_NamesSettingsThatNeedARestart(t *testing.T) {
 	for _, c := range []struct {
 		change          func(*Config)
 		reload, restart []string
@@ -144,7 +144,7 @@ func TestDiffTellsWhatNeedsARestart(t *testing.T) {
 	}
 }
 
-func TestDomainValuesComeFromTheSettings(t *testing.T) {
+func TestConfig_DomainValuesComeFromSettings(t *testing.T) {
 	c := load(t, rich)
 	want := []authz.CredentialSource{
 		{Kind: authz.SourceHeader, Name: "authorization", Scheme: "Key"},
@@ -167,7 +167,7 @@ func TestDomainValuesComeFromTheSettings(t *testing.T) {
 	}
 }
 
-func TestEverySettingHasANameADescriptionAndAValidDefault(t *testing.T) {
+func TestSettings_HaveNameDescriptionAndValidDefault(t *testing.T) {
 	docs := descriptions()
 	var check func(reflect.Type)
 	check = func(typ reflect.Type) {
@@ -191,15 +191,15 @@ func TestEverySettingHasANameADescriptionAndAValidDefault(t *testing.T) {
 	check(reflect.TypeFor[Config]())
 }
 
-// testNow is long before the end of any trial in these tests.
+// testNow is long before the end of any shadow mode in these tests.
 var testNow = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-func TestAnOpeningIsNamedWithTheRuleThatItOpens(t *testing.T) {
+func TestWarnings_NameOpeningsWithTheirRules(t *testing.T) {
 	w := strings.Join(load(t, `routes:
   - {match: "/orders/", resource: orders}
   - {match: "GET /orders/{id}", anonymous: true}
 `).Warnings(testNow), "\n")
-	if want := `routes[1]: GET /orders/{id} is anonymous and goes before /orders/, which needs a key`; !strings.Contains(w, want) {
+	if want := `routes[1]: GET /orders/{id} is anonymous and takes precedence over /orders/, which needs a key`; !strings.Contains(w, want) {
 		t.Errorf("got %s, want %s", w, want)
 	}
 }

@@ -55,10 +55,10 @@ func (v *validator) constraint(value reflect.Value, tag reflect.StructTag, setti
 		v.add(setting, "%v", err)
 	}
 	if low := tag.Get("min"); low != "" && number(value) < bound(low) {
-		v.add(setting, "%v is too small: the least is %s", value.Interface(), low)
+		v.add(setting, "%v is too small: the minimum is %s", value.Interface(), low)
 	}
 	if high := tag.Get("max"); high != "" && number(value) > bound(high) {
-		v.add(setting, "%v is too large: the most is %s", value.Interface(), high)
+		v.add(setting, "%v is too large: the maximum is %s", value.Interface(), high)
 	}
 }
 
@@ -79,7 +79,7 @@ func bound(text string) float64 {
 	return f
 }
 
-// form tells what is wrong with a text of the named form.
+// form returns what is wrong with a text of the named form.
 func form(format, text string) (err error) {
 	switch format {
 	case "listen":
@@ -117,7 +117,7 @@ func hostPort(text string, lowest int) error {
 		return fmt.Errorf("%q: the port is a number from %d to 65535", text, lowest)
 	}
 	if host != "" && !isHost(host) {
-		return fmt.Errorf("%q: %q is no host: write a name or an address", text, host)
+		return fmt.Errorf("%q: %q is not a host: write a name or an address", text, host)
 	}
 	return nil
 }
@@ -140,15 +140,15 @@ func isHost(host string) bool {
 	return len(host) <= 253 && strings.Trim(labels[len(labels)-1], "0123456789") != ""
 }
 
-// otlpEndpoint wants scheme, host and port, and no more: gRPC has no use for a
-// path, and a password would be told to whoever sees the configuration.
+// otlpEndpoint accepts scheme, host and port, and no more: gRPC has no use for a
+// path, and a password would be visible to every reader of the configuration.
 func otlpEndpoint(text string) error {
 	if text == "" {
 		return nil
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || endpoint(u.Host) != nil || strings.TrimSuffix(text, "/") != u.Scheme+"://"+u.Host {
-		return errors.New("is no endpoint of OTLP over gRPC: write http://HOST:4317, or https://HOST:4317 for TLS, and nothing after it")
+		return errors.New("is not an endpoint of OTLP over gRPC: write http://HOST:4317, or https://HOST:4317 for TLS, and nothing after it")
 	}
 	return nil
 }
@@ -159,7 +159,7 @@ func absoluteURL(text string) error {
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme == "" || u.Host == "" && u.Opaque == "" || !plainText(text) {
-		return errors.New(strconv.Quote(text) + " is no URL: write one with its scheme, such as https://example.com/problems/")
+		return errors.New(strconv.Quote(text) + " is not a URL: write one with its scheme, such as https://example.com/problems/")
 	}
 	return nil
 }

@@ -43,8 +43,8 @@ func TestDefaultRoute_ClosesBesideRules(t *testing.T) {
 	}
 }
 
-// TestDefaultRoute_AFirstRuleChangesIt, which a reload reports.
-func TestDefaultRoute_AFirstRuleChangesIt(t *testing.T) {
+// TestDefaultRoute_ChangesWithTheFirstRule, which a reload reports.
+func TestDefaultRoute_ChangesWithTheFirstRule(t *testing.T) {
 	reload, restart := Diff(load(t, ""), load(t, `routes: [{match: /a, resource: a}]`))
 	if strings.Join(reload, " ") != "default_route routes" || restart != nil {
 		t.Errorf("reload %v, restart %v", reload, restart)

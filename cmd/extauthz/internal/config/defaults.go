@@ -80,8 +80,8 @@ const (
 	DefaultLogFormat           = "json"
 )
 
-// Defaults returns the configuration of a service that was told nothing. It
-// shares nothing with what an earlier call returned. Its database.dsn and
+// Defaults returns the configuration of a service without any settings. It
+// shares no memory with the result of an earlier call. Its database.dsn and
 // default_route are empty; Load fills them in.
 func Defaults() *Config {
 	return &Config{
@@ -148,7 +148,7 @@ func (c *Config) defaultDatabase() {
 func (c *Config) defaultDatabaseFile() string { return filepath.Join(c.DataDir, DefaultDatabaseName) }
 
 // defaultRoute chooses what was left open, for all that reads DefaultRoute: the
-// mapping fits an API of which nothing was said. Beside rules it would decide the
+// mapping fits an API that has no rules. Beside rules it would decide the
 // requests that a rule misses by a slash, a method or a host, and by less than
 // the rule asks for.
 func (c *Config) defaultRoute() {

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"extauthz/authz"
+	"extauthz/envoy"
 )
 
 const (
@@ -38,7 +39,7 @@ func (r Route) config() authz.RouteConfig {
 	}
 }
 
-// GatewayRoutes returns how far the gateway's route metadata is believed.
+// GatewayRoutes returns how far the gateway's route metadata is trusted.
 func (c *Config) GatewayRoutes() authz.RouteMetadata {
 	m := authz.RouteMetadata{Enabled: c.RouteMetadata.Enabled, AllowAnonymous: c.RouteMetadata.AllowAnonymous, Namespaces: c.RouteMetadata.Namespaces}
 	for _, r := range c.RouteMetadata.Routes {
@@ -55,13 +56,13 @@ func (c *Config) DefaultMap() (*authz.DefaultMap, error) {
 	return authz.NewDefaultMap(c.Mapping.StripPrefixes)
 }
 
-// PathPolicy returns which request targets are judged.
+// PathPolicy returns which request targets are accepted.
 func (c *Config) PathPolicy() authz.PathPolicy {
 	return authz.PathPolicy{Repair: c.Paths.Repair, Encoded: c.Paths.Encoded == encodedAllow,
 		MaxPath: c.Paths.MaxPathBytes, MaxQuery: c.Paths.MaxQueryBytes}
 }
 
-// TakesEncodedPaths tells whether a rule, or the policy where none matches, takes
+// TakesEncodedPaths reports whether a rule, or the policy where none matches, takes
 // encoded characters in paths as data, so that the gateway has to pass them on.
 func (c *Config) TakesEncodedPaths() bool {
 	return c.Paths.Encoded == encodedAllow || slices.ContainsFunc(c.Routes, func(r Route) bool { return r.Encoded == encodedAllow }) ||
@@ -97,25 +98,9 @@ func (c Credential) source() authz.CredentialSource {
 // those of the credentials every request looks as if it had no key; without the
 // identity prefix, names that a client made up under it reach the upstream.
 func AllowedHeaders(c *Config) []string {
-	names := []string{
-		"content-type", // tells gRPC requests, whose denials are plain text
-		"x-request-id", // for logs and problem documents
-		c.Identity.HeaderPrefix + "*",
-	}
-	for _, s := range c.CredentialSources() {
-		switch s.Kind {
-		case authz.SourceHeader:
-			names = append(names, s.Name)
-		case authz.SourceCookie:
-			names = append(names, "cookie")
-		}
-	}
-	if c.ClientAddress.TrustedHops > 0 {
-		names = append(names, c.ClientAddress.Header)
-	}
-	if c.CORS.AllowPreflights {
-		names = append(names, "origin", "access-control-request-method")
-	}
+	address := authz.ClientAddress{TrustedHops: c.ClientAddress.TrustedHops, Header: c.ClientAddress.Header}
+	names := append(authz.DecisionHeaders(c.CredentialSources(), address, c.CORS.AllowPreflights), c.Identity.HeaderPrefix+"*")
+	names = append(names, envoy.AnswerHeaders()...)
 	slices.Sort(names)
 	return slices.Compact(names)
 }

@@ -22,13 +22,13 @@ import (
 // EnvPrefix is what every environment variable of the service begins with.
 const EnvPrefix = "EXTAUTHZ_"
 
-// Options says where a configuration is read from.
+// Options is where a configuration is read from.
 type Options struct {
 	Path     string           // YAML file; "" is DefaultFile in the working folder
 	Explicit bool             // the user named Path: it must exist
 	Environ  []string         // "NAME=value", as os.Environ returns them
 	Flags    map[string]any   // by dotted name; only flags that were given
-	Now      func() time.Time // tells which shadow rules have ended; nil is time.Now
+	Now      func() time.Time // for shadow rules that have ended; nil is time.Now
 	// Needs names the sections and settings that the caller uses, for a command that has
 	// to work where the rest of the configuration does not: faults of other settings are
 	// left out. nil: all are used.

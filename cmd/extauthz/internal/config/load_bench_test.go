@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// BenchmarkLoadTenThousandRules is what a start and a reload do with a large
+// BenchmarkLoad_TenThousandRules is what a start and a reload do with a large
 // configuration: read it, warn, and make the table.
-func BenchmarkLoadTenThousandRules(b *testing.B) {
+func BenchmarkLoad_TenThousandRules(b *testing.B) {
 	var text strings.Builder
 	text.WriteString("routes:\n")
 	for i := range 2500 {

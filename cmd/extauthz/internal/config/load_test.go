@@ -52,7 +52,7 @@ func documented(t *testing.T) string {
 	return string(text)
 }
 
-func TestNothingAtAllIsAValidConfiguration(t *testing.T) {
+func TestLoad_EmptyConfigurationIsValid(t *testing.T) {
 	t.Chdir(t.TempDir())
 	c, err := Load(Options{})
 	if err != nil {
@@ -72,7 +72,7 @@ func TestNothingAtAllIsAValidConfiguration(t *testing.T) {
 	}
 }
 
-func TestTheDocumentedFileLoadsAndSaysTheDefaults(t *testing.T) {
+func TestLoad_DocumentedFileHoldsTheDefaults(t *testing.T) {
 	c := load(t, documented(t))
 	if len(c.Routes) != 3 || c.Routes[0].Resource != "orders/{id}" || !c.Routes[1].Anonymous ||
 		!c.Routes[2].Until.Equal(time.Date(2027, 1, 31, 0, 0, 0, 0, time.UTC)) {
@@ -88,7 +88,7 @@ func TestTheDocumentedFileLoadsAndSaysTheDefaults(t *testing.T) {
 	}
 }
 
-func TestTheCommentedLinesLoadToo(t *testing.T) {
+func TestLoad_CommentedLinesOfTheDocumentedFile(t *testing.T) {
 	text := strings.Replace(documented(t), "  # - query: api_key   - cookie: api_key", "  - query: api_key\n  - cookie: api_key", 1)
 	c := load(t, text)
 	want := []Credential{{Header: "x-api-key"}, {Header: "authorization", Scheme: "Bearer"}, {Query: "api_key"}, {Cookie: "api_key"}}
@@ -109,7 +109,7 @@ func TestTheCommentedLinesLoadToo(t *testing.T) {
 	}
 }
 
-func TestLaterLayersWin(t *testing.T) {
+func TestLoad_LaterLayersWin(t *testing.T) {
 	o := options(t, "log: {level: warn, format: text}\nkeys: {environments: [a, b, c]}\ngrpc: {listen: 'unix:/run/a.sock'}",
 		"EXTAUTHZ_LOG__LEVEL=debug", "EXTAUTHZ_KEYS__ENVIRONMENTS=dev, prod", "PATH=/bin", "EXTAUTHZ_GRPC__MAX_CONNECTION_AGE=3m")
 	o.Flags = map[string]any{"log.level": "error", "data_dir": "/var/lib/x", "cache.ttl.negative": 5 * time.Second, "http.trusted_peers": []string{"10.0.0.0/8"}}
@@ -130,7 +130,7 @@ func TestLaterLayersWin(t *testing.T) {
 	}
 }
 
-func TestAShorterListLeavesNothingOfTheDefaultOne(t *testing.T) {
+func TestLoad_ListReplacesTheDefaultList(t *testing.T) {
 	for _, text := range []string{"credentials: [{header: x-other}]", "credentials: [{cookie: k}]"} {
 		c := load(t, text)
 		if len(c.Credentials) != 1 || c.Credentials[0].Scheme != "" || c.Credentials[0].Header == "x-api-key" {
@@ -144,7 +144,7 @@ func TestAShorterListLeavesNothingOfTheDefaultOne(t *testing.T) {
 	}
 }
 
-func TestVariablesThatAreNoSettingsAreLeftAlone(t *testing.T) {
+func TestLoad_IgnoresOtherVariables(t *testing.T) {
 	load(t, "", "EXTAUTHZ_SERVER=x", "EXTAUTHZ_TOKEN=x", "EXTAUTHZ_TOKEN_FILE=x", "EXTAUTHZ_KEY=x", "EXTAUTHZ_CONFIG=x",
 		"EXTAUTHZ_SERVICE_HOST=10.0.0.1", "EXTAUTHZ_SERVICE_PORT=9001", "EXTAUTHZ_SERVICE_PORT_GRPC=9001", "EXTAUTHZ_PORT=tcp://10.0.0.1:9001",
 		"EXTAUTHZ_PORT_9001_TCP=tcp://10.0.0.1:9001", "EXTAUTHZ_PORT_9001_TCP_ADDR=10.0.0.1", "EXTAUTHZ_REDIS_SERVICE_HOST=10.0.0.2",
@@ -154,7 +154,7 @@ func TestVariablesThatAreNoSettingsAreLeftAlone(t *testing.T) {
 	}
 }
 
-func TestAMissingFileMattersOnlyIfItWasNamed(t *testing.T) {
+func TestLoad_MissingFileFailsOnlyIfNamed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "none.yaml")
 	if _, err := Load(Options{Path: path}); err != nil {
 		t.Errorf("not named: %v", err)
@@ -167,7 +167,7 @@ func TestAMissingFileMattersOnlyIfItWasNamed(t *testing.T) {
 	}
 }
 
-func TestEmptyFilesAndAnchorsAreYAML(t *testing.T) {
+func TestLoad_AcceptsEmptyFilesAndAnchors(t *testing.T) {
 	for _, text := range []string{"", "# nothing\n", "---\n", "~", "log:\n", "grpc: {tls: &t {allowed_sans: []}}\nadmin: {tls: *t}"} {
 		load(t, text)
 	}

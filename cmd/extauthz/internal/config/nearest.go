@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// suggest says what a name that does not exist may have been meant to be: the
+// suggest returns what a name that does not exist may have been meant to be: the
 // name of the same section or the setting anywhere that is spelled most like it,
 // else one elsewhere with such a last name, else all names of the section.
 func suggest(section reflect.Type, prefix, name string) string {

@@ -2,7 +2,7 @@ package config
 
 import "testing"
 
-func TestEditDistanceCountsTypingSlips(t *testing.T) {
+func TestDistance_CountsTypingSlips(t *testing.T) {
 	for _, c := range []struct {
 		a, b string
 		want int

@@ -90,7 +90,7 @@ func (v *validator) passwordCommand(section string, argv []string, file bool) {
 	case strings.TrimSpace(argv[0]) == "":
 		v.add(setting, "names no program: write [program, argument, …]")
 	case len(argv) == 1 && strings.ContainsAny(argv[0], " \t"):
-		v.add(setting, "is one word with a space in it, and no shell takes it apart: write [program, argument, …]")
+		v.add(setting, "is one word with a space in it, and no shell splits it: write [program, argument, …]")
 	}
 }
 

@@ -4,9 +4,9 @@ import "time"
 
 // Route is one rule: which requests it is for, and what they ask for.
 type Route struct {
-	// Requests that the rule is for, [METHOD ][HOST]/PATH as in Go's http.ServeMux, with {name} for a segment, {name...} for the rest, and {name}:end or {name}.end for a last segment that ends so.
+	// Requests that the rule matches, [METHOD ][HOST]/PATH as in Go's http.ServeMux, with {name} for a segment, {name...} for the rest, and {name}:end or {name}.end for a last segment with that ending.
 	Match string `koanf:"match"`
-	// Resource that the key's scopes must cover; {name} is filled from the path, with characters that scopes can't have percent-encoded.
+	// Resource that the key's scopes must cover; {name} is replaced with the path's segment; characters that scopes can't have are percent-encoded.
 	Resource string `koanf:"resource"`
 	// Action on it; empty: by method (GET and HEAD read, POST create, PUT and PATCH update, DELETE delete).
 	Action string `koanf:"action"`
@@ -24,7 +24,7 @@ type Route struct {
 
 // Mapping is how default_route map finds a resource.
 type Mapping struct {
-	// Leading path parts that are no resource, in whole segments; {version} stands for an API version, such as v1 or v2beta1. Nothing is stripped from gRPC calls.
+	// Leading path segments to strip, as they are no resource; {version} stands for an API version, such as v1 or v2beta1. Nothing is stripped from gRPC calls.
 	StripPrefixes []string `koanf:"strip_prefixes"`
 }
 
@@ -36,7 +36,7 @@ type RouteMetadata struct {
 	AllowAnonymous bool `koanf:"allow_anonymous"`
 	// Kubernetes namespaces whose routes count; empty: all.
 	Namespaces []string `koanf:"namespaces"`
-	// What the gateway's routes ask for by their names, where they carry no annotations or theirs are not to count.
+	// What the gateway's routes need, by their names, where they have no annotations or their annotations are not trusted.
 	Routes []NamedRoute `koanf:"routes"`
 }
 
@@ -52,9 +52,9 @@ type NamedRoute struct {
 	Anonymous bool `koanf:"anonymous"`
 }
 
-// Shadow is a trial of everything.
+// Shadow is shadow mode for all requests.
 type Shadow struct {
-	// End of the trial: a date (its first instant, UTC) or an RFC 3339 time; empty: there is none.
+	// End of shadow mode: a date (its first instant, UTC) or an RFC 3339 time; empty: no shadow mode.
 	Until Date `koanf:"until"`
 }
 
@@ -68,19 +68,19 @@ type OpenAPI struct {
 
 // CORS is what is done with CORS preflights, which browsers send without a key.
 type CORS struct {
-	// Whether preflights pass without a key. Only where the gateway asks before it answers them, as Istio does: Envoy Gateway and Envoy's own cors filter answer them first.
+	// Whether preflights pass without a key. Only needed where the gateway sends them to authorization, as Istio does: Envoy Gateway and Envoy's own cors filter answer them first.
 	AllowPreflights bool `koanf:"allow_preflights"`
 }
 
 // Paths is what is done with request paths.
 type Paths struct {
-	// Whether a path that is not in its plain form is repaired instead of refused; only for gateways that can't normalise. What needs no repair stays as it was sent.
+	// Whether a path that is not in its plain form is repaired instead of refused; only for gateways that can't normalise. Parts that need no repair are unchanged.
 	Repair bool `koanf:"repair"`
 	// Whether percent-encoded characters and parameters (";") are data in paths that no rule matches (allow), or refused; not with default_route map, which takes the resource from the path.
 	Encoded string `koanf:"encoded" enum:"refuse,allow"`
-	// Longest path that is judged, in bytes, without the query. Envoy's own limit is max_request_headers_kb, 60 KiB by default for all headers.
+	// Longest path that is accepted, in bytes, without the query. Envoy's own limit is max_request_headers_kb, 60 KiB by default for all headers.
 	MaxPathBytes int `koanf:"max_path_bytes" min:"1" max:"1048576"`
-	// Longest query that is judged, in bytes.
+	// Longest query that is accepted, in bytes.
 	MaxQueryBytes int `koanf:"max_query_bytes" min:"1" max:"1048576"`
 }
 
@@ -100,11 +100,11 @@ type Limits struct {
 type Denials struct {
 	// Realm in WWW-Authenticate.
 	WWWAuthenticateRealm string `koanf:"www_authenticate_realm"`
-	// Base of a problem document's type, to which the code is added; about:blank stands as it is.
+	// Base of a problem document's type, to which the code is appended; about:blank is used unchanged.
 	ProblemTypeBase string `koanf:"problem_type_base" format:"url"`
 	// Whether problem documents carry the request's id as instance.
 	RequestID bool `koanf:"request_id"`
-	// Changes to single denials, by code.
+	// Overrides of single denials, by reason code.
 	Overrides map[string]Override `koanf:"overrides"`
 }
 
@@ -130,11 +130,11 @@ type ClientAddress struct {
 
 // Usage is how key usage is counted.
 type Usage struct {
-	// Uses of a key after which its counter leaves the process early.
+	// Uses of one key after which its counter is flushed early.
 	FlushThreshold int `koanf:"flush_threshold" min:"1" max:"1000000"`
-	// Time between writes to the database; a killed process loses the uses of this time and of three seconds more, at most.
+	// Time between flushes of usage to the database. A killed process loses at most the uses of this time and of three more seconds.
 	FlushInterval time.Duration `koanf:"flush_interval" min:"1s"`
-	// Most mebibytes of usage kept in the folder usage of data_dir while neither the database nor Redis takes it; 0: none, a killed process then loses it.
+	// Most usage, in MiB, kept in the folder usage of data_dir while neither the database nor Redis is available; 0: none, and a killed process loses it.
 	SpoolMiB int `koanf:"spool_mib" min:"0" max:"65536"`
 }
 

@@ -44,7 +44,7 @@ func (f *faults) add(origin, setting, format string, args ...any) {
 	f.problems = append(f.problems, errors.New(line))
 }
 
-// about tells whether a problem at, above or below the setting is known already.
+// about reports whether a problem at, above or below the setting is known already.
 func (f *faults) about(setting string) bool {
 	for _, s := range f.settings {
 		if within(s, setting) || within(setting, s) {
@@ -155,7 +155,7 @@ func (r *reader) pairs(n *yaml.Node, setting string, each func(key, value *yaml.
 				where = " (first in line " + strconv.Itoa(line) + ")"
 			}
 			// Under no setting: the first one is judged all the same.
-			r.fault(key, "", "%s stands twice%s: remove one", name, where)
+			r.fault(key, "", "%s is set twice%s: remove one", name, where)
 			continue
 		}
 		seen[key.Value] = key.Line
@@ -236,7 +236,7 @@ func scalar(n *yaml.Node, t reflect.Type) (any, error) {
 		return d, nil
 	case dateType:
 		if err := new(Date).UnmarshalText([]byte(text)); err != nil {
-			return nil, fmt.Errorf("%q is no date: %w", text, err)
+			return nil, fmt.Errorf("%q is not a date: %w", text, err)
 		}
 		return text, nil
 	case secretType, dsnType:
@@ -251,13 +251,13 @@ func scalar(n *yaml.Node, t reflect.Type) (any, error) {
 	case reflect.Int:
 		i, err := strconv.Atoi(strings.ReplaceAll(text, "_", ""))
 		if err != nil {
-			return nil, fmt.Errorf("%q is no whole number", text)
+			return nil, fmt.Errorf("%q is not a whole number", text)
 		}
 		return i, nil
 	case reflect.Float64:
 		f, err := strconv.ParseFloat(text, 64)
 		if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
-			return nil, fmt.Errorf("%q is no number", text)
+			return nil, fmt.Errorf("%q is not a number", text)
 		}
 		return f, nil
 	default:

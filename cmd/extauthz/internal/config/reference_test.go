@@ -172,7 +172,7 @@ func defaultText(s *described) string {
 	case nil:
 		return ""
 	case string:
-		if d == "" {
+		if d == "" || strings.HasPrefix(d, "0001-") { // no time
 			return ""
 		}
 		return "`" + d + "`"

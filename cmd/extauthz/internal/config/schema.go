@@ -117,7 +117,7 @@ func defaultOf(v reflect.Value) any {
 	}
 }
 
-// shortDuration is 5m where time.Duration says 5m0s.
+// shortDuration is 5m where time.Duration prints 5m0s.
 func shortDuration(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {

@@ -98,7 +98,7 @@ func plain(t *testing.T, text string) any {
 	return v
 }
 
-func TestSchemaAcceptsWhatLoads(t *testing.T) {
+func TestSchema_AcceptsWhatLoads(t *testing.T) {
 	s := schema(t)
 	for _, text := range []string{documented(t), rich} {
 		load(t, text)
@@ -108,7 +108,7 @@ func TestSchemaAcceptsWhatLoads(t *testing.T) {
 	}
 }
 
-func TestSchemaRefusesWhatDoesNotLoad(t *testing.T) {
+func TestSchema_RefusesWhatDoesNotLoad(t *testing.T) {
 	s := schema(t)
 	for _, text := range []string{
 		"databse: {}", "grpc: {tls: {certfile: x}}", "log: {level: loud}", "log: {level: 3}", "usage: {flush_threshold: 0}",
@@ -133,7 +133,7 @@ func leaves(s map[string]any, prefix string, out map[string]map[string]any) {
 	}
 }
 
-func TestSchemaIsInStepWithTheStruct(t *testing.T) {
+func TestSchema_MatchesTheStruct(t *testing.T) {
 	s := schema(t)
 	out := map[string]map[string]any{}
 	leaves(s, "", out)
@@ -164,8 +164,8 @@ func TestSchemaIsInStepWithTheStruct(t *testing.T) {
 	}
 }
 
-// TestDescriptionsAreTheDocComments: as Go's own parser reads them.
-func TestDescriptionsAreTheDocComments(t *testing.T) {
+// TestSchema_DescriptionsAreDocComments: as Go's own parser reads them.
+func TestSchema_DescriptionsAreDocComments(t *testing.T) {
 	docs := map[string]string{}
 	for _, name := range []string{"config.go", "policy.go", "cache.go", "retention.go"} {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)

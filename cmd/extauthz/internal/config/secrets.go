@@ -11,7 +11,7 @@ import (
 	"slices"
 
 	"extauthz/authz"
-	"extauthz/cachesvc"
+	"extauthz/cachesvc/seal"
 )
 
 // maxSecretFile bounds what is read of a secret's file, in bytes.
@@ -59,7 +59,7 @@ func (c *Config) Files() []string {
 }
 
 // secretFile reads a secret's file for a setting, reports what is wrong with it
-// and warns where everybody on the machine can read it.
+// and warns if every user of the machine can read it.
 func (c *Config) secretFile(setting, path string, problems *faults) ([]byte, bool) {
 	text, public, err := readSecret(path)
 	if err != nil {
@@ -76,8 +76,8 @@ func (c *Config) publicSecret(setting, path string) {
 	c.warnings = append(c.warnings, fmt.Sprintf("%s: %s: %s can be read by every user of this machine: chmod o-r it", c.origins.of(setting), setting, path))
 }
 
-// KeepSecret writes a secret's file as one: whoever finds it finds it whole.
-// A file that is there stays as it is, and the error is [fs.ErrExist].
+// KeepSecret writes a secret's file atomically: a reader never sees a part of it.
+// An existing file is left unchanged, and the error is [fs.ErrExist].
 func KeepSecret(path, secret string, mode fs.FileMode) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-") // mode 0600
 	if err != nil {
@@ -105,8 +105,8 @@ func publish(temporary, path string) error {
 	return os.Rename(temporary, path) // a file system without links
 }
 
-// readSecret returns a file's bytes and whether everybody may read them. Its
-// error is one line that holds nothing of what is in the file.
+// readSecret returns a file's bytes and whether every user may read
+// them. Its error is one line without any of the file's contents.
 func readSecret(path string) (text []byte, public bool, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -124,7 +124,7 @@ func readSecret(path string) (text []byte, public bool, err error) {
 	case len(bytes.TrimSpace(text)) == 0:
 		return nil, false, fmt.Errorf("%s is empty: write the secret into it", path)
 	case len(text) > maxSecretFile:
-		return nil, false, fmt.Errorf("%s is over %d KiB: this is no secret", path, maxSecretFile>>10)
+		return nil, false, fmt.Errorf("%s is over %d KiB: this is not a secret", path, maxSecretFile>>10)
 	}
 	return text, info.Mode().Perm()&0o004 != 0, nil
 }
@@ -164,7 +164,7 @@ func (c *Config) Peppers() (*authz.Peppers, error) {
 
 // SealingKeys reads the file with the keys that seal records in Redis: the whole
 // of it is one key, or each line of a text is. None configured: nil.
-func (c *Config) SealingKeys() (cachesvc.SealingKeys, error) {
+func (c *Config) SealingKeys() (seal.Keys, error) {
 	path := c.Cache.SealingKeyFile
 	if path == "" {
 		return nil, nil
@@ -177,12 +177,12 @@ func (c *Config) SealingKeys() (cachesvc.SealingKeys, error) {
 	if printable(text) {
 		lines = bytes.Fields(text)
 	}
-	var keys cachesvc.SealingKeys
+	var keys seal.Keys
 	for i, line := range lines {
-		if len(line) < cachesvc.MinSealingKey {
-			return nil, fmt.Errorf("%s holds less than %d bytes in key %d", path, cachesvc.MinSealingKey, i+1)
+		if len(line) < seal.MinKeyBytes {
+			return nil, fmt.Errorf("%s holds less than %d bytes in key %d", path, seal.MinKeyBytes, i+1)
 		}
-		key, err := cachesvc.NewSealingKey(line)
+		key, err := seal.NewKey(line)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
@@ -191,7 +191,7 @@ func (c *Config) SealingKeys() (cachesvc.SealingKeys, error) {
 	return keys, nil
 }
 
-// printable tells whether a secret is a text and not just bytes.
+// printable reports whether a secret is a text and not just bytes.
 func printable(text []byte) bool {
 	return bytes.IndexFunc(text, func(r rune) bool { return r > '~' || r < ' ' && r != '\n' && r != '\r' }) < 0
 }

@@ -36,9 +36,9 @@ func write(t *testing.T, text string, mode os.FileMode) string {
 	return path
 }
 
-// TestASecretIsKeptWholeAndOnce: of many that keep one at a path, one does, and
-// nobody ever finds a part of it there, or anything else in the folder.
-func TestASecretIsKeptWholeAndOnce(t *testing.T) {
+// TestKeepSecret_IsAtomic: of many writers at one path, one succeeds. A
+// reader never finds a part of a secret, or any other file, in the folder.
+func TestKeepSecret_IsAtomic(t *testing.T) {
 	folder := t.TempDir()
 	path := filepath.Join(folder, "admin.key")
 	secret := func(i int) string { return strings.Repeat(string(rune('a'+i)), 4096) }
@@ -68,7 +68,7 @@ func TestASecretIsKeptWholeAndOnce(t *testing.T) {
 	}
 }
 
-func TestSecretsAreReadFromTheirFiles(t *testing.T) {
+func TestSecrets_AreReadFromTheirFiles(t *testing.T) {
 	dsn := write(t, "postgres://u:"+geheim+"@h/d\n", 0o400)
 	secret := write(t, geheim+"\r\n", 0o600)
 	c := load(t, fmt.Sprintf(`
@@ -94,19 +94,19 @@ keys: {pepper_files: [%[2]s]}
 	}
 }
 
-func TestAPepperOfRandomBytesMayEndInALineEnd(t *testing.T) {
+func TestSecrets_PepperMayEndInALineEnd(t *testing.T) {
 	raw := strings.Repeat("x", 31) + "\n"
 	load(t, "keys: {pepper_files: ["+write(t, raw, 0o600)+"]}")
 }
 
-func TestBadSecretFilesAreOneClearLine(t *testing.T) {
+func TestSecrets_BadFileIsOneLine(t *testing.T) {
 	full, short, empty := write(t, geheim, 0o600), write(t, "short", 0o600), write(t, " \n", 0o600)
 	for _, c := range []struct{ text, want string }{
 		{"database: {driver: postgres, dsn: 'postgres://h', dsn_file: " + full + "}", "database.dsn and database.dsn_file are both set: remove one"},
 		{"database: {driver: postgres, dsn: 'postgres://u:x@h/d', password_file: " + full + "}", "database.password_file: is set, and database.dsn holds a password too"},
 		{"database: {driver: postgres, dsn: 'host=h password=x', password_command: [a]}", "database.password_command: is set, and database.dsn holds a password too"},
 		{"database: {driver: postgres, dsn: 'postgres://u@h/d', password_command: [a], password_file: " + full + "}", "database.password_command: and database.password_file are both set"},
-		{"database: {driver: postgres, dsn: 'postgres://u@h/d', password_command: ['aws rds token']}", "no shell takes it apart"},
+		{"database: {driver: postgres, dsn: 'postgres://u@h/d', password_command: ['aws rds token']}", "no shell splits it"},
 		{"database: {driver: postgres, dsn: 'postgres://u@h/d', password_command: ['']}", "database.password_command: names no program"},
 		{"database: {password_command: [a]}", "database.password_command: is for postgres only"},
 		{"database: {driver: postgres, dsn: 'postgres://u@h/d', password_file: /none/b}", "database.password_file: /none/b can't be read"},
@@ -118,7 +118,7 @@ func TestBadSecretFilesAreOneClearLine(t *testing.T) {
 		{"cache: {redis: {password_file: " + t.TempDir() + "}}", "can't be read: is a directory"},
 		{"cache: {sealing_key_file: " + short + "}", "cache.sealing_key_file: " + short + " holds less than 32 bytes"},
 		{"keys: {pepper_files: [" + short + "]}", "keys.pepper_files: " + short + ": pepper has 5 bytes"},
-		{"keys: {pepper_files: [" + full + ", " + full + "]}", "stands twice"},
+		{"keys: {pepper_files: [" + full + ", " + full + "]}", "twice"},
 	} {
 		got := problems(t, c.text)
 		if len(got) != 1 || !strings.Contains(got[0], c.want) || strings.Contains(got[0], geheim) {
@@ -159,7 +159,7 @@ func TestLoad_NeedsSomeSections(t *testing.T) {
 	}
 }
 
-func TestTheBootstrapKeyIsAKey(t *testing.T) {
+func TestBootstrapKey_MustBeAKey(t *testing.T) {
 	f, err := Defaults().KeyFormat()
 	if err != nil {
 		t.Fatal(err)
@@ -174,7 +174,7 @@ func TestTheBootstrapKeyIsAKey(t *testing.T) {
 	}
 }
 
-func TestSecretsAreNeverPrinted(t *testing.T) {
+func TestPrint_HidesSecrets(t *testing.T) {
 	c := load(t, "database: {driver: postgres, dsn: 'postgres://u:"+geheim+"@db.example.com/d'}\ncache: {redis: {password: "+geheim+"}}")
 	var out bytes.Buffer
 	if err := c.Print(&out); err != nil {
@@ -200,7 +200,7 @@ func TestSecretsAreNeverPrinted(t *testing.T) {
 	}
 }
 
-func TestADataSourceIsShownWithoutItsPasswords(t *testing.T) {
+func TestPrint_HidesPasswordsOfDataSources(t *testing.T) {
 	for dsn, want := range map[string]string{
 		"data/extauthz.db": "data/extauthz.db",
 		"postgres://u:p@h:5432/d?sslmode=verify-full":    "postgres://u:***@h:5432/d?sslmode=verify-full",
@@ -221,7 +221,7 @@ func TestADataSourceIsShownWithoutItsPasswords(t *testing.T) {
 	}
 }
 
-func TestAPublicSecretFileWarns(t *testing.T) {
+func TestWarnings_PublicSecretFile(t *testing.T) {
 	path := write(t, geheim, 0o644)
 	for _, text := range []string{
 		"cache: {redis: {password_file: " + path + "}}", "keys: {pepper_files: [" + path + "]}", "cache: {sealing_key_file: " + path + "}",
@@ -232,7 +232,7 @@ func TestAPublicSecretFileWarns(t *testing.T) {
 	}
 }
 
-func TestTLSFilesMustLoad(t *testing.T) {
+func TestTLS_FilesMustLoad(t *testing.T) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)

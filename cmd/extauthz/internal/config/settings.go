@@ -44,7 +44,7 @@ var (
 	dsnType      = reflect.TypeFor[DSN]()
 )
 
-// isSection tells a part of the tree from a single value that is a struct.
+// isSection distinguishes a section from a single value that is a struct.
 func isSection(t reflect.Type) bool {
 	return t.Kind() == reflect.Struct && t != dateType && t != secretType && t != dsnType
 }
@@ -86,7 +86,7 @@ func join(section, name string) string {
 	return section + "." + name
 }
 
-// origins tells for a setting where it was written: "extauthz.yaml:12",
+// origins maps a setting to where it was written: "extauthz.yaml:12",
 // "EXTAUTHZ_DATABASE__DSN" or "command line".
 type origins map[string]string
 
@@ -104,7 +104,7 @@ func (o origins) of(setting string) string {
 	}
 }
 
-// within tells whether a is b or lies below it.
+// within reports whether a is b or below it.
 func within(a, b string) bool {
 	rest, ok := strings.CutPrefix(a, b)
 	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')

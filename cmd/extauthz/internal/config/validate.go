@@ -2,13 +2,13 @@ package config
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"os"
 	"strings"
 	"time"
 
 	"extauthz/authz"
+	"extauthz/cmd/extauthz/internal/certificates"
 	"extauthz/inbound"
 	"extauthz/models"
 )
@@ -40,7 +40,7 @@ func (c *Config) validate(now time.Time, problems *faults) {
 		v.add("paths.encoded", "allow makes encoded characters in paths data, and default_route map takes the resource from the path: write default_route: authenticated, or encoded: allow on a rule instead")
 	}
 	if h := c.ClientAddress.Header; !lowerToken(h) {
-		v.add("client_address.header", "%q is no header name: write it in lower case, such as x-forwarded-for", h)
+		v.add("client_address.header", "%q is not a header name: write it in lower case, such as x-forwarded-for", h)
 	}
 	if c.RouteMetadata.AllowAnonymous && len(c.RouteMetadata.Namespaces) == 0 {
 		v.add("route_metadata.allow_anonymous", "needs route_metadata.namespaces: name those that may open routes")
@@ -94,10 +94,10 @@ func (v *validator) listeners() {
 	}
 	// Twice: the bytes, and the message that is put together from them.
 	if most := v.GRPC.MaxPendingMiB << 20; 2*v.GRPC.MaxMessageBytes > most {
-		v.add("grpc.max_message_bytes", "%d is more than half of grpc.max_pending_mib, %d MiB, so that one message could close other connections: raise that, or lower this", v.GRPC.MaxMessageBytes, v.GRPC.MaxPendingMiB)
+		v.add("grpc.max_message_bytes", "%d is more than half of grpc.max_pending_mib (%d MiB), so that one message could close other connections: raise grpc.max_pending_mib, or lower this", v.GRPC.MaxMessageBytes, v.GRPC.MaxPendingMiB)
 	}
 	if most := v.HTTP.MaxPendingMiB << 20; inbound.HeadCost*v.HTTP.MaxHeaderBytes > most/2 {
-		v.add("http.max_header_bytes", "%d takes up to %d times as much memory, which is more than half of http.max_pending_mib, %d MiB: raise that, or lower this", v.HTTP.MaxHeaderBytes, inbound.HeadCost, v.HTTP.MaxPendingMiB)
+		v.add("http.max_header_bytes", "%d takes up to %d times as much memory, which is more than half of http.max_pending_mib (%d MiB): raise http.max_pending_mib, or lower this", v.HTTP.MaxHeaderBytes, inbound.HeadCost, v.HTTP.MaxPendingMiB)
 	}
 	r := v.Cache.Redis.TLS
 	v.tls("cache.redis.tls", TLS{CertFile: r.CertFile, KeyFile: r.KeyFile})
@@ -136,12 +136,8 @@ func (v *validator) authorities(setting, path string) {
 	if path == "" {
 		return
 	}
-	pem, err := os.ReadFile(path)
-	switch {
-	case err != nil:
-		v.add(setting, "%s can't be read: %v", path, reason(err))
-	case !x509.NewCertPool().AppendCertsFromPEM(pem):
-		v.add(setting, "%s holds no PEM certificate", path)
+	if _, err := certificates.Pool(path); err != nil {
+		v.add(setting, "%v", err)
 	}
 }
 
@@ -204,13 +200,13 @@ func (v *validator) cache() {
 		v.add("cache.redis.addresses", "is empty: mode %s needs at least one", r.Mode)
 	}
 	if c.Feed.Poll >= c.Local.Lease {
-		v.add("cache.feed.poll", "%v is not shorter than cache.local.lease, %v: the lease would always run out", c.Feed.Poll, c.Local.Lease)
+		v.add("cache.feed.poll", "%v is not shorter than cache.local.lease, %v, which would always expire: lower it, or raise cache.local.lease", c.Feed.Poll, c.Local.Lease)
 	}
 	if c.Local.Lease > c.Local.MaxStale {
-		v.add("cache.local.lease", "%v is longer than cache.local.max_stale, %v", c.Local.Lease, c.Local.MaxStale)
+		v.add("cache.local.lease", "%v is longer than cache.local.max_stale, %v: lower it, or raise cache.local.max_stale", c.Local.Lease, c.Local.MaxStale)
 	}
 	if least := v.CacheService().LeastRetention(); c.Feed.Retention < least {
-		v.add("cache.feed.retention", "%v is shorter than what is cached can live and be on its way, %v: raise it, or lower cache.ttl and cache.local.max_stale", c.Feed.Retention, least)
+		v.add("cache.feed.retention", "%v is shorter than cached values can live, %v: raise it, or lower cache.ttl and cache.local.max_stale", c.Feed.Retention, least)
 	}
 	if c.SealingKeyFile != "" {
 		if _, ok := v.secretFile("cache.sealing_key_file", c.SealingKeyFile, v.faults); ok {

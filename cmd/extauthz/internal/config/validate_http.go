@@ -14,7 +14,7 @@ import (
 // prefix that covers one of them would have it removed.
 var foreign = []string{"authorization", "cookie", "content-type", "x-request-id", "x-forwarded-for", "x-original-uri", "x-envoy-original-path", "traceparent"}
 
-// isToken tells whether s is a token of RFC 9110: the form of header, cookie
+// isToken reports whether s is a token of RFC 9110: the form of header, cookie
 // and scheme names.
 func isToken(s string) bool {
 	for i := range len(s) {
@@ -48,17 +48,17 @@ func (v *validator) credentials() {
 		case c.Scheme != "" && c.Header == "":
 			v.add(setting+".scheme", "belongs to a header only: remove it")
 		case c.Scheme != "" && !isToken(c.Scheme):
-			v.add(setting+".scheme", "%q is no scheme: write one word, such as Bearer, Basic or ApiKey", c.Scheme)
+			v.add(setting+".scheme", "%q is not a scheme: write one word, such as Bearer, Basic or ApiKey", c.Scheme)
 		case c.Header != "" && !lowerToken(c.Header):
-			v.add(setting+".header", "%q is no header name: write it in lower case, without \":\", such as x-api-key", c.Header)
+			v.add(setting+".header", "%q is not a header name: write it in lower case, without \":\", such as x-api-key", c.Header)
 		case c.Header == "cookie":
 			v.add(setting+".header", "cookie holds many values: write cookie: NAME instead")
 		case c.Header != "" && underPrefix(c.Header, v.Identity.HeaderPrefix):
-			v.add(setting+".header", "%s lies under identity.header_prefix %s, which is ours: choose another name", c.Header, v.Identity.HeaderPrefix)
+			v.add(setting+".header", "%s begins with identity.header_prefix %s, which is reserved: choose another name", c.Header, v.Identity.HeaderPrefix)
 		case c.Cookie != "" && !isToken(c.Cookie):
-			v.add(setting+".cookie", "%q is no cookie name: write letters, digits, \"-\" and \"_\"", c.Cookie)
+			v.add(setting+".cookie", "%q is not a cookie name: write letters, digits, \"-\" and \"_\"", c.Cookie)
 		case c.Query != "" && strings.ContainsFunc(c.Query, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("&=+%#?", r) }):
-			v.add(setting+".query", "%q is no plain parameter name: write letters, digits, \"-\" and \"_\"", c.Query)
+			v.add(setting+".query", "%q is not a plain parameter name: write letters, digits, \"-\" and \"_\"", c.Query)
 		}
 		id := c.source()
 		id.Scheme = strings.ToLower(id.Scheme) // compared without case
@@ -88,7 +88,7 @@ func (v *validator) keptOverrides() {
 			if found, _ := nearest(envoy.FoldName(name), known); found >= 0 {
 				hint = "did you mean " + known[found] + "?"
 			}
-			v.add(setting, "%q is no override header, which would be removed: %s", name, hint)
+			v.add(setting, "%q is not an override header, which would be removed: %s", name, hint)
 		case twice:
 			v.add(setting, "%s is the same as headers.keep_overrides[%d]: remove one", name, first)
 		default:
@@ -160,7 +160,7 @@ func (v *validator) denials() {
 			if found, _ := nearest(code, codes); found >= 0 {
 				hint = "did you mean " + codes[found] + "?"
 			}
-			v.add(setting, "no such code: %s", hint)
+			v.add(setting, "unknown reason code: %s", hint)
 			continue
 		}
 		headers := v.Denials.Overrides[code].Headers
@@ -175,7 +175,7 @@ func (v *validator) denials() {
 	}
 }
 
-// plainText tells whether s can stand in a header: Envoy answers 500 to others.
+// plainText reports whether s is valid in a header: Envoy answers 500 to others.
 func plainText(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
 }

@@ -89,7 +89,7 @@ func (v *validator) gatewayRoutes() {
 			v.add(setting+".route", "%q: write KIND/NAMESPACE/NAME, such as HTTPRoute/shop/orders", r.Route)
 		}
 		if seen[r.Route] {
-			v.add(setting+".route", "%q stands twice", r.Route)
+			v.add(setting+".route", "%q is listed twice: remove one", r.Route)
 		}
 		seen[r.Route] = true
 		v.each(setting, authz.NamedRoute{Resource: r.Resource, Action: r.Action, Anonymous: r.Anonymous}.Validate())

@@ -20,7 +20,7 @@ type Secret struct{ authz.Secret }
 // NewSecret hides text.
 func NewSecret(text string) Secret { return Secret{authz.NewSecret(text)} }
 
-// IsZero tells whether it is empty.
+// IsZero reports whether it is empty.
 func (s Secret) IsZero() bool { return s.Len() == 0 }
 
 // UnmarshalText takes the text over.
@@ -36,7 +36,7 @@ type DSN struct{ authz.Secret }
 // NewDSN hides text.
 func NewDSN(text string) DSN { return DSN{authz.NewSecret(text)} }
 
-// IsZero tells whether it is empty.
+// IsZero reports whether it is empty.
 func (d DSN) IsZero() bool { return d.Len() == 0 }
 
 // UnmarshalText takes the text over.

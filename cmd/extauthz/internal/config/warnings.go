@@ -13,8 +13,8 @@ import (
 	"extauthz/envoy"
 )
 
-// Warnings returns what is allowed and yet worth a look, one line each: openings
-// in the configuration, secret files that everybody can read, and what most
+// Warnings returns settings that are allowed but questionable, one line each:
+// openings in the configuration, secret files that every user can read, and what most
 // likely is a slip.
 func (c *Config) Warnings(now time.Time) []string {
 	w := slices.Clone(c.warnings)
@@ -25,10 +25,10 @@ func (c *Config) Warnings(now time.Time) []string {
 		add("admin.listen", "%s can be reached from other machines without TLS, and administrators' keys cross the network in the clear: set admin.tls or listen on 127.0.0.1", c.Admin.Listen)
 	}
 	if !loopback(c.GRPC.Listen) && c.GRPC.TLS.ClientCAFile == "" {
-		add("grpc.listen", "%s can be reached from other machines, and whoever reaches it can test keys: set grpc.tls with client_ca_file, or limit who gets there", c.GRPC.Listen)
+		add("grpc.listen", "%s can be reached from other machines, and every client that reaches it can test keys: set grpc.tls with client_ca_file, or restrict access by a firewall or network policy", c.GRPC.Listen)
 	}
 	if !loopback(c.HTTP.Listen) && len(c.HTTP.TrustedPeers) == 0 {
-		add("http.trusted_peers", "is empty, so that other machines reach %s and are refused there: name the proxies' networks", c.HTTP.Listen)
+		add("http.trusted_peers", "is empty, so that requests to %s from other machines are refused: list the proxies' networks", c.HTTP.Listen)
 	}
 	for i, r := range c.Routes {
 		setting := fmt.Sprintf("routes[%d]", i)
@@ -39,9 +39,9 @@ func (c *Config) Warnings(now time.Time) []string {
 			continue
 		}
 		if now.Before(r.Until.Time) {
-			add(setting, "%s is in shadow mode until %s: its denials for a missing key, scope, network, route and project are reported only", r.Match, r.Until)
+			add(setting, "%s is in shadow mode until %s: its denials for a missing key, scope, network, route and project are only reported", r.Match, r.Until)
 		} else {
-			add(setting, "the trial of %s is over since %s and the rule enforced: remove mode and until", r.Match, r.Until)
+			add(setting, "shadow mode of %s ended at %s, and the rule is enforced: remove mode and until", r.Match, r.Until)
 		}
 	}
 	if t, err := c.RouteTable(); err == nil { // else it was refused
@@ -50,10 +50,10 @@ func (c *Config) Warnings(now time.Time) []string {
 				continue
 			}
 			if r.CatchAll() {
-				add(c.settingOf(r), "%s is anonymous and catches everything: whatever no other rule names needs no key", r.Pattern)
+				add(c.settingOf(r), "%s is anonymous and matches everything: requests that match no other rule need no key", r.Pattern)
 			}
 			if losing := t.Opened(r); len(losing) > 0 {
-				add(c.settingOf(r), "%s is anonymous and goes before %s, which needs a key (%d rules lose requests to it)", r.Pattern, losing[0].Pattern, len(losing))
+				add(c.settingOf(r), "%s is anonymous and takes precedence over %s, which needs a key (%d rules lose requests to it)", r.Pattern, losing[0].Pattern, len(losing))
 			}
 		}
 	}
@@ -61,40 +61,40 @@ func (c *Config) Warnings(now time.Time) []string {
 	switch until := c.Shadow.Until; {
 	case until.IsZero():
 	case now.Before(until.Time):
-		add("shadow.until", "until %s no request is refused for a missing key, scope, network, route or project: such refusals are reported only", until)
+		add("shadow.until", "until %s no request is denied for a missing key, scope, network, route or project: such denials are only reported", until)
 	default:
-		add("shadow.until", "the trial of everything is over since %s, and refusals are enforced: remove it", until)
+		add("shadow.until", "shadow mode for all requests ended at %s, and denials are enforced: remove it", until)
 	}
 	for i, credential := range c.Credentials {
 		if strings.Contains(credential.Header, "_") {
 			add(fmt.Sprintf("credentials[%d]", i), "the printed configurations refuse or drop headers with \"_\" in their names, such as %s: choose a name without", credential.Header)
 		}
 		if credential.Query != "" {
-			add(fmt.Sprintf("credentials[%d]", i), "keys in a query string end up in access logs and browser histories, and only Envoy's gRPC flavour takes them out of what the upstream gets: prefer a header")
+			add(fmt.Sprintf("credentials[%d]", i), "keys in a query string end up in access logs and browser histories, and only Envoy's gRPC flavour removes them before the upstream: prefer a header")
 		}
 	}
 	if c.Identity.ForwardCredential {
 		add("identity.forward_credential", "upstreams get the callers' keys")
 	}
 	for i, name := range c.Headers.KeepOverrides {
-		add(fmt.Sprintf("headers.keep_overrides[%d]", i), "clients may send %s on: an upstream that uses it serves another method, path or host than was judged", envoy.FoldName(name))
+		add(fmt.Sprintf("headers.keep_overrides[%d]", i), "clients may send %s to the upstream: an upstream that uses it serves another method, path or host than was authorized", envoy.FoldName(name))
 	}
 	if c.ClientAddress.TrustedHops > 0 {
-		add("client_address.trusted_hops", "%d: exactly so many proxies must add to %s before the gateway asks, or clients can choose their address", c.ClientAddress.TrustedHops, c.ClientAddress.Header)
+		add("client_address.trusted_hops", "%d: exactly this many proxies must append to %s before the gateway calls, or clients can choose their address", c.ClientAddress.TrustedHops, c.ClientAddress.Header)
 	}
 	if c.Paths.Encoded == encodedAllow {
-		add("paths.encoded", "encoded characters and parameters are data in every path that no rule matches: the upstreams have to treat them so too")
+		add("paths.encoded", "encoded characters and parameters are data in every path that no rule matches: the upstreams must treat them as data too")
 	}
 	if c.Paths.Repair {
-		add("paths.repair", "paths are repaired before they are judged, and passed on as they were judged: let the gateway normalise instead where it can")
+		add("paths.repair", "paths are repaired before the decision, and passed on repaired: prefer normalisation in the gateway where it can")
 	}
 	if u, err := url.Parse(c.Telemetry.OTLPEndpoint); err == nil && u.Port() == "4318" {
-		add("telemetry.otlp_endpoint", "port 4318 is mostly that of OTLP over HTTP, and spans go over gRPC: collectors take that on port 4317")
+		add("telemetry.otlp_endpoint", "port 4318 is usually OTLP over HTTP, and spans are sent over gRPC: collectors receive that on port 4317")
 	}
 	return w
 }
 
-// settingOf tells where a rule was written.
+// settingOf returns the setting in which a rule was written.
 func (c *Config) settingOf(r *authz.Rule) string {
 	if r.Source != "" {
 		return fmt.Sprintf("openapi.files[%d]", slices.Index(c.OpenAPI.Files, r.Source))
@@ -102,7 +102,7 @@ func (c *Config) settingOf(r *authz.Rule) string {
 	return fmt.Sprintf("routes[%d]", slices.IndexFunc(c.Routes, func(route Route) bool { return route.Match == r.Pattern }))
 }
 
-// loopback tells whether only this machine can reach a listener.
+// loopback reports whether only this machine can reach a listener.
 func loopback(listen string) bool {
 	network, address, err := ListenAddress(listen)
 	if err != nil || network == "unix" {

@@ -73,7 +73,7 @@ func TestPassword_RejectedRunsTheCommandAgain(t *testing.T) {
 	}
 }
 
-func TestPassword_FailingCommandTellsNothingOfItsOutput(t *testing.T) {
+func TestPassword_FailingCommandHidesItsOutput(t *testing.T) {
 	for name, c := range map[string]struct {
 		argv []string
 		want string

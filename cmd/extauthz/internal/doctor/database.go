@@ -49,7 +49,7 @@ func (r *report) database(ctx context.Context) {
 func (r *report) fault(name string, err error) {
 	f, _ := models.FaultOf(err)
 	if f.Kind == models.FaultOther {
-		r.add(name, Failed, "do what the text says", "%v", err)
+		r.add(name, Failed, "do what the text states", "%v", err)
 		return
 	}
 	r.add(name, Failed, f.Do, "%s", f.What)

@@ -40,7 +40,7 @@ type Service struct {
 type Config struct {
 	// Settings are nil where only a service is to be asked.
 	Settings *config.Config
-	// Ask asks the running service; an error tells that none answers.
+	// Ask queries the running service; an error means that none answers.
 	Ask func(context.Context) (Service, error)
 	// Remote: a service is expected to answer. Else none may be running.
 	Remote bool

@@ -45,7 +45,7 @@ func (a Answer) String() string {
 
 // unanswered is what to do where a listener does not answer. With TLS 1.3 a client
 // learns of a refused certificate by a closed connection alone, so the error does not
-// tell one cause from another.
+// distinguish the causes.
 func (a *asking) unanswered() string {
 	if a.TLS == nil {
 		return "see /readyz and the log of the replica; where grpc.tls is on, name the authorities of its certificate by --tls-ca; a NetworkPolicy may refuse the connection too"
@@ -96,7 +96,7 @@ func KeyQuestion(settings *config.Config, key authz.Secret, method, target strin
 	}}, nil
 }
 
-const noKeyNeeded = "the rules need no key for any path, so this test says little: see extauthz routes list"
+const noKeyNeeded = "the rules need no key for any path, so this test shows little: see extauthz routes list"
 
 func judgeUnknown(a Answer) (State, string, string) {
 	switch {

@@ -14,7 +14,7 @@ import (
 	"extauthz/cmd/extauthz/internal/conditions"
 )
 
-// Replicas says how the replicas of a service are examined over the network.
+// Replicas is how the replicas of a service are examined over the network.
 type Replicas struct {
 	// Ops are URLs of ops listeners, http://HOST:PORT. Each address of HOST is a replica.
 	Ops []string
@@ -103,7 +103,7 @@ func (a *asking) ops(ctx context.Context) {
 	for _, target := range a.Ops {
 		u, err := url.Parse(target)
 		if err != nil || u.Host == "" {
-			a.add(target, Failed, "write http://HOST:PORT", "it is no URL")
+			a.add(target, Failed, "write http://HOST:PORT", "it is not a URL")
 			continue
 		}
 		for _, address := range a.addresses(ctx, u.Host) {

@@ -27,7 +27,7 @@ func (e *Error) Error() string { return fmt.Sprintf("%q %s: %s", e.Text, e.What,
 func Parse(text string) (time.Duration, error) {
 	d, err := parse(text)
 	if err != nil {
-		return 0, &Error{text, "is no duration", "write a number with a unit, such as 250ms, 10s, 5m, 1h, 30d or 2w"}
+		return 0, &Error{text, "is not a duration", "write a number with a unit, such as 250ms, 10s, 5m, 1h, 30d or 2w"}
 	}
 	return d, nil
 }
@@ -36,7 +36,7 @@ func Parse(text string) (time.Duration, error) {
 func Positive(text string) (time.Duration, error) {
 	d, err := Parse(text)
 	if err == nil && d <= 0 {
-		err = &Error{text, "is no duration over zero", "write a duration over zero, such as 24h or 30d"}
+		err = &Error{text, "is not a duration over zero", "write a duration over zero, such as 24h or 30d"}
 	}
 	return d, err
 }
@@ -53,7 +53,7 @@ func instant(text string, now time.Time, sign time.Duration) (time.Time, error) 
 	}
 	d, err := Positive(text)
 	if err != nil {
-		return time.Time{}, &Error{text, "is no time", "write a duration such as 12h or 30d, or RFC 3339 such as 2027-01-31T00:00:00Z"}
+		return time.Time{}, &Error{text, "is not a time", "write a duration such as 12h or 30d, or RFC 3339 such as 2027-01-31T00:00:00Z"}
 	}
 	return now.Add(sign * d), nil
 }

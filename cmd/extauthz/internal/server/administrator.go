@@ -61,8 +61,8 @@ func makeAdministrator(ctx context.Context, c *config.Config, db *models.DB, key
 }
 
 // leaveAdministrator makes the first administrator with the key in the file. The file
-// comes first: a key that was stored and then lost with the process would lock
-// everybody out.
+// comes first: a key that was stored and then lost with the process would leave
+// no administrator.
 func leaveAdministrator(ctx context.Context, path string, keys *keyring.Service, format *authz.KeyFormat, log *slog.Logger) error {
 	for {
 		given, err := leaveKey(path, format)

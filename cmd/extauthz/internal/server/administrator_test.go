@@ -157,7 +157,7 @@ func TestEnsureAdministrator_NoFileIsAnOutage(t *testing.T) {
 }
 
 // TestEnsureAdministrator_LogsWhenNoneWorks: a key that is disabled, expired or limited
-// still is the administrator, so that time makes nobody one; but it is logged.
+// still is the administrator, so that time makes no other key one; but it is logged.
 func TestEnsureAdministrator_LogsWhenNoneWorks(t *testing.T) {
 	for name, change := range map[string]func(*authz.Record){
 		"disabled": func(r *authz.Record) { r.Active = false },

@@ -37,7 +37,7 @@ var elements = map[string]map[string]any{
 	"denials.overrides":     {"status": 403},
 }
 
-// besides are what settings count beside: without it their values would be nobody's.
+// besides are what settings count beside: without it their values would have no setting.
 var besides = map[string]map[string]any{
 	"cache.redis":           {"cache": map[string]any{"redis": map[string]any{"addresses": []any{"127.0.0.1:1"}}}},
 	"cache.redis.tls":       {"cache": map[string]any{"redis": map[string]any{"addresses": []any{"127.0.0.1:1"}, "tls": map[string]any{"enabled": true}}}},

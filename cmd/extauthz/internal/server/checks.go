@@ -133,7 +133,7 @@ func (s *Server) lookAtFeed(ctx context.Context, r *conditions.Registry) {
 	failed = failed && ctx.Err() == nil
 	missing := failed && f.Kind == models.FaultSchemaMissing
 	set(r, conditions.SchemaMissing, missing, f.String())
-	failed = failed && !missing && !st.LeaseHolds
+	failed = failed && !missing && !st.LeaseFresh
 	down := failed && f.Passes() && f.Kind != models.FaultPermission && f.Kind != models.FaultIO
 	text := f.String()
 	if st.State == cachesvc.StateExhausted {
@@ -152,10 +152,10 @@ func (s *Server) lookAtWrites(_ context.Context, r *conditions.Registry) {
 	set(r, conditions.WritesFail, fail, f.String())
 }
 
-// probeWrites makes a write where nobody else has made one; Postgres is written to by
+// probeWrites makes a write where no other caller has made one; Postgres is written to by
 // each replica's beat.
 func (s *Server) probeWrites(ctx context.Context, _ *conditions.Registry) {
-	_ = s.db.ProbeWrite(ctx, lookSeldom) // lookAtWrites tells
+	_ = s.db.ProbeWrite(ctx, lookSeldom) // lookAtWrites reports it
 }
 
 func (s *Server) lookAtRedis(_ context.Context, r *conditions.Registry) {
@@ -173,7 +173,7 @@ func (s *Server) lookAtSealing(ctx context.Context, r *conditions.Registry) {
 func (s *Server) lookAtPeppers(ctx context.Context, r *conditions.Registry) {
 	counts, err := s.db.KeysByMissingPepper(ctx, s.policies.authorizer().Peppers.IDs(), s.cache.Now())
 	if err != nil {
-		return // other conditions tell that the database is away
+		return // other conditions show that the database is away
 	}
 	texts := map[string]string{}
 	for id, n := range counts {
@@ -200,7 +200,7 @@ func unreadable(n int, first error) string { return fmt.Sprintf("%d keys: the fi
 func (s *Server) lookAtTransactions(ctx context.Context, r *conditions.Registry) {
 	old, err := s.db.OldTransactions(ctx, oldTransaction)
 	if err != nil {
-		return // other conditions tell that the database is away
+		return // other conditions show that the database is away
 	}
 	s.oldest.Set(0)
 	texts := map[string]string{}

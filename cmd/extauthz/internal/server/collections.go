@@ -78,9 +78,9 @@ func memory() (live, beside uint64) {
 	return samples[0].Value.Uint64(), beside
 }
 
-// afterCollections rings after each collection, until stop: a heap that has doubled in a
+// afterCollections sends after each collection, until stop: a heap that has doubled in a
 // moment may not grow on by the percentage that the small one had.
-func afterCollections(ring chan<- struct{}) (stop func()) {
+func afterCollections(collected chan<- struct{}) (stop func()) {
 	var stopped atomic.Bool
 	var watch func()
 	watch = func() {
@@ -89,7 +89,7 @@ func afterCollections(ring chan<- struct{}) (stop func()) {
 				return
 			}
 			select {
-			case ring <- struct{}{}:
+			case collected <- struct{}{}:
 			default:
 			}
 			watch()

@@ -2,7 +2,7 @@ package server
 
 import "testing"
 
-func TestTablesDoNotDoubleTheHeap(t *testing.T) {
+func TestCollections_TablesDoNotDoubleTheHeap(t *testing.T) {
 	const mib = 1 << 20
 	for _, c := range []struct {
 		name         string

@@ -53,7 +53,7 @@ func listenConfig(c *config.Config, log *slog.Logger) (m models.Config, ok bool)
 }
 
 // OpenDatabase opens and migrates the configured database for a command, which
-// waits for half a minute: who started it wants an answer.
+// waits for half a minute: its user wants an answer.
 func OpenDatabase(ctx context.Context, c *config.Config, log *slog.Logger) (*models.DB, error) {
 	for deadline := time.Now().Add(openPatience); ; {
 		db, err := openMigrated(ctx, c, log)

@@ -1,4 +1,4 @@
-// Package server puts the rooms together: database, cache, keys service,
+// Package server assembles the packages: database, cache, keys service,
 // authorizer, listeners; starts them in order, reloads what can be reloaded, and
 // stops them so that no answered check and no counted use is lost.
 //

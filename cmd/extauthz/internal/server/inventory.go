@@ -45,7 +45,7 @@ func registerConnections(r prometheus.Registerer, stats func() sql.DBStats) {
 }
 
 // run counts until ctx ends. A count that fails leaves the last one: other
-// metrics tell that the database is away.
+// metrics show that the database is away.
 func (i *inventory) run(ctx context.Context) error {
 	tick := time.NewTicker(countEvery)
 	defer tick.Stop()

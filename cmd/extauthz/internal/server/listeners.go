@@ -58,7 +58,7 @@ func listenAll(c *config.Config, ops net.Listener) (l listeners, err error) {
 	return l, nil
 }
 
-// removeStaleSocket removes a socket that nobody answers on: what a killed
+// removeStaleSocket removes a socket that no process answers on: what a killed
 // process leaves behind.
 func removeStaleSocket(path string) {
 	if info, err := os.Stat(path); err != nil || info.Mode()&os.ModeSocket == 0 {

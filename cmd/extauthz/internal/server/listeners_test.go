@@ -106,7 +106,7 @@ func shake(t *testing.T, server *tls.Config, roots *issued, client *issued, vers
 	return conn.ConnectionState().PeerCertificates[0].DNSNames[0], nil
 }
 
-func TestTLSLetsInWhoIsNamedAndServesANewCertificate(t *testing.T) {
+func TestTLS_AdmitsNamedClientsAndServesANewCertificate(t *testing.T) {
 	dir := t.TempDir()
 	authority := issue(t, dir, "authority", nil)
 	stranger := issue(t, dir, "stranger", nil)
@@ -146,7 +146,7 @@ func TestTLSLetsInWhoIsNamedAndServesANewCertificate(t *testing.T) {
 	}
 }
 
-func TestABrokenTLSSetUpStopsTheStart(t *testing.T) {
+func TestTLS_BrokenSetUpStopsTheStart(t *testing.T) {
 	dir := t.TempDir()
 	good := issue(t, dir, "good", nil)
 	write(t, filepath.Join(dir, "junk"), []byte("junk"))
@@ -164,7 +164,7 @@ func TestABrokenTLSSetUpStopsTheStart(t *testing.T) {
 	}
 }
 
-func TestListenersAreAllOpenOrNone(t *testing.T) {
+func TestListeners_AreAllOpenOrNone(t *testing.T) {
 	dir := t.TempDir()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

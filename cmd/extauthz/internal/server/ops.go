@@ -28,12 +28,12 @@ const (
 type readiness struct {
 	loaded, draining atomic.Bool
 	blocked          atomic.Bool // by a condition
-	listening        atomic.Bool // the database tells of changes at once; else they are polled for
+	listening        atomic.Bool // the database notifies of changes at once; else they are polled for
 
 	cache atomic.Pointer[cachesvc.Service] // nil before the database has answered
 	grpc  atomic.Pointer[envoy.Server]     // likewise
 
-	telling sync.Mutex // gRPC health is told the last state, not the one before it
+	health sync.Mutex // gRPC health gets the last state, not the one before it
 }
 
 func (r *readiness) state() string {
@@ -75,8 +75,8 @@ func (s *Server) opsHandler() http.Handler {
 	return mux
 }
 
-// changesDetail tells how changes of other replicas come, and how long one takes
-// where nothing else rings for it.
+// changesDetail says how changes of other replicas come, and how long one takes
+// where no notification comes.
 func changesDetail(listening bool, poll time.Duration) map[string]any {
 	how := "polled"
 	if listening {
@@ -88,12 +88,12 @@ func changesDetail(listening bool, poll time.Duration) map[string]any {
 // cacheDetail is a cache's state for people; durations are in words.
 func cacheDetail(s cachesvc.Status) map[string]any {
 	return map[string]any{"state": s.State, "feed_age": s.FeedAge.Round(time.Millisecond).String(), "feed_error": s.FeedError,
-		"lease_holds": s.LeaseHolds, "database_up": s.DatabaseUp, "database_ahead": s.DatabaseAhead.Round(time.Millisecond).String(),
-		"epoch": s.Epoch, "recent_changes": s.RecentChanges, "usage_pending": s.UsagePending, "redis": s.Shared, "redis_believed": s.Believed, "members": s.Members}
+		"lease_fresh": s.LeaseFresh, "database_up": s.DatabaseUp, "database_ahead": s.DatabaseAhead.Round(time.Millisecond).String(),
+		"epoch": s.Epoch, "recent_changes": s.RecentChanges, "usage_pending": s.UsagePending, "redis": s.Shared, "redis_trusted": s.Trusted, "members": s.Members}
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v) // nobody is left to tell
+	_ = json.NewEncoder(w).Encode(v) // the client has left
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // policy is what a reload exchanges: the authorizer and how its decisions are
-// told.
+// answered.
 type policy struct {
 	authorizer *authz.Authorizer
 	encoder    envoy.EncoderConfig

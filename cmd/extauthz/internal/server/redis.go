@@ -2,16 +2,15 @@ package server
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 
 	"extauthz/cachesvc/store/redis"
+	validity "extauthz/cmd/extauthz/internal/certificates"
 	"extauthz/cmd/extauthz/internal/config"
 	"extauthz/cmd/extauthz/internal/credentials"
 )
@@ -57,14 +56,11 @@ func openRedis(c *config.Config, log *slog.Logger) (goredis.UniversalClient, *re
 func redisTLS(t config.RedisTLS) (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
 	if t.CAFile != "" {
-		pem, err := os.ReadFile(t.CAFile)
+		pool, err := validity.Pool(t.CAFile)
 		if err != nil {
-			return nil, fmt.Errorf("cache.redis.tls.ca_file can't be read: %w", err)
+			return nil, fmt.Errorf("cache.redis.tls.ca_file: %w", err)
 		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("cache.redis.tls.ca_file: %s holds no PEM certificate", t.CAFile)
-		}
+		c.RootCAs = pool
 	}
 	if t.CertFile != "" {
 		certificate, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)

@@ -34,7 +34,7 @@ type reloads struct {
 var inlineSecret = regexp.MustCompile(`(?i)(?:dsn|password)["']?\s*:|://[^/\s]*@`)
 
 // fileDigest returns the SHA-256 of a file, by which a deployment recognises the one
-// that it wrote; "" where it cannot be read. Everyone who reaches the ops listener reads
+// that it wrote; "" where it cannot be read. Every client of the ops listener reads
 // it, so a file that holds a secret has none: a guess of the secret could be tried on it.
 func fileDigest(path string) string {
 	text, err := os.ReadFile(path)
@@ -73,7 +73,7 @@ func (r *reloads) refused(err error, digest string) {
 	r.good.Set(0)
 }
 
-// detail is what /readyz tells.
+// detail is what /readyz shows.
 func (r *reloads) detail() map[string]any {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -13,7 +13,7 @@ import (
 // between two attempts at it: a script that restores one makes it empty first.
 const schemaGrace = 5 * time.Second
 
-// errPartial tells of a database that is not migrated, since it is not empty.
+// errPartial is for a database that is not migrated, since it is not empty.
 var errPartial = errors.New("the database has some of extauthz's tables and lacks others: restore it whole, or empty it")
 
 // keepSchema migrates a database again that was replaced by an empty one while the
@@ -58,8 +58,8 @@ func (s *Server) migrateAgain(ctx context.Context) error {
 	if err := s.migrate(ctx, s.db); err != nil {
 		return err
 	}
-	s.cache.Ring()
-	s.administrator(ctx)
+	s.cache.Wake()
+	s.startAdministrator(ctx)
 	return nil
 }
 

@@ -9,7 +9,7 @@ import (
 const scrapesAtOnce = 2
 
 // inTurn answers so many requests at once, each in memory first: a client that does
-// not read its answer keeps nobody waiting.
+// not read its answer keeps no other client waiting.
 func inTurn(h http.Handler) http.Handler {
 	turns := make(chan struct{}, scrapesAtOnce)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -24,7 +24,7 @@ func inTurn(h http.Handler) http.Handler {
 			h.ServeHTTP(&answer, r)
 		}()
 		w.WriteHeader(answer.status)
-		_, _ = w.Write(answer.body.Bytes()) // nobody is left to tell
+		_, _ = w.Write(answer.body.Bytes()) // the client has left
 	})
 }
 

@@ -2,25 +2,20 @@ package server
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	goredis "github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
-	"extauthz/authz"
 	"extauthz/authz/keyring"
 	"extauthz/cachesvc"
-	"extauthz/cmd/extauthz/internal/adminapi"
 	"extauthz/cmd/extauthz/internal/conditions"
 	"extauthz/cmd/extauthz/internal/config"
 	"extauthz/cmd/extauthz/internal/telemetry"
@@ -111,7 +106,7 @@ func prepare(c Config) (s *Server, err error) {
 	s.reloads = newReloads(s.registry, fileDigest(c.Settings.File()))
 	s.conditions = conditions.New(conditions.Config{Logger: c.Logger, Registerer: s.registry, ReadyChanged: func(ready bool) {
 		s.ready.blocked.Store(!ready)
-		s.tellHealth()
+		s.updateHealth()
 	}})
 	s.inbound.metrics = inbound.NewMetrics(s.registry)
 	s.oldest = prometheus.NewGauge(prometheus.GaugeOpts{Name: "extauthz_database_oldest_transaction_seconds",
@@ -119,81 +114,6 @@ func prepare(c Config) (s *Server, err error) {
 	s.registry.MustRegister(s.oldest)
 	s.secure, err = newSecure(c.Settings, c.Logger)
 	return s, err
-}
-
-// assemble makes everything that needs the database, which is open. The caller
-// holds s.reloading.
-func (s *Server) assemble(ctx context.Context) error {
-	s.c.Settings = s.settings
-	c, registry := s.settings, s.registry
-	sealing, err := c.SealingKeys()
-	if err != nil {
-		return err
-	}
-	client, shared, err := openRedis(c, s.log)
-	if err != nil {
-		return err
-	}
-	s.redis = client
-	cacheConfig := c.CacheService()
-	cacheConfig.Database, cacheConfig.Members, cacheConfig.MostUsed = s.db, s.db, s.db
-	cacheConfig.Sealing, cacheConfig.Logger, cacheConfig.Registerer = sealing, s.log, registry
-	if shared != nil {
-		cacheConfig.Shared = shared
-		if len(sealing) == 0 {
-			s.log.Warn("Redis is not believed for authorization: it serves lists, usage and doorbells alone; set cache.sealing_key_file for more")
-		}
-	}
-	if s.cache, err = cachesvc.New(cacheConfig); err != nil {
-		return err
-	}
-	if err := s.openTraces(ctx, registry); err != nil {
-		return fmt.Errorf("telemetry: %w", err)
-	}
-	s.stock = newInventory(registry, s.c.Version, s.db.CountKeys, s.cache.Now)
-	registerConnections(registry, s.db.Connections)
-	s.replicas = newReplicas(registry, s.db, uuid.NewString())
-	format, err := c.KeyFormat()
-	if err != nil {
-		return err
-	}
-	unpeppered := newUnpeppered(registry, s.log, s.db.CountUnpeppered)
-	s.stock.also = func(ctx context.Context) { unpeppered.look(ctx, s.policies.authorizer().Peppers) }
-	s.policies = &policies{format: format, validator: s.validator(), usage: s.cache, now: s.cache.Now, unpeppered: unpeppered.met,
-		limiter: authz.NewLimiter(c.Cache.Local.MaxKeys, s.replicas.count, time.Now)}
-	p, err := s.policies.build(c)
-	if err != nil {
-		return err
-	}
-	s.policies.current.Store(p)
-	if s.check, err = envoy.New(s.traced(envoy.Config{Checker: p.authorizer, Encoder: p.encoder, Logger: s.log, Registerer: registry})); err != nil {
-		return err
-	}
-	s.retention = newRetention(registry, c, s.replicas.instance, format, s.log, s.db.Purge)
-	if s.keys, err = keyring.New(keyring.Config{Format: format, Purger: s.retention, Peppers: func() *authz.Peppers { return s.policies.authorizer().Peppers },
-		Random: rand.Reader, Now: s.cache.Now, Store: s.db, Notifier: s.cache, Lists: s.cache, Logger: s.log}); err != nil {
-		return err
-	}
-	s.inbound.bound(c, s.log)
-	s.grpc = envoy.NewServer(envoy.ServerConfig{TLS: s.secure["grpc"].config(), MaxConnectionAge: c.GRPC.MaxConnectionAge,
-		MaxConnectionAgeGrace: c.GRPC.MaxConnectionAgeGrace, Reflection: c.GRPC.Reflection, Protobuf: c.GRPC.Codec == config.CodecProtobuf,
-		MaxStreams: uint32(c.GRPC.MaxStreams), MaxMessage: c.GRPC.MaxMessageBytes, MaxHeaders: uint32(c.GRPC.MaxHeaderBytes),
-		RequestTimeout: c.GRPC.RequestTimeout, Inbound: s.inbound.grpc}, s.check)
-	peers, err := c.TrustedPeers()
-	if err != nil {
-		return fmt.Errorf("http.trusted_peers: %w", err)
-	}
-	s.http = envoy.NewHTTPServer(envoy.HTTPConfig{TLS: s.secure["http"].config(), TrustedPeers: peers, MaxHeaderBytes: c.HTTP.MaxHeaderBytes}, s.check)
-	api, err := adminapi.New(adminapi.Config{Keys: s.keys, Authorizer: s.policies.authorizer, Cache: s.cache, Conditions: s.conditions.Active, Logger: s.log, Version: s.c.Version})
-	if err != nil {
-		return err
-	}
-	s.admin = forPeople(api, s.secure["admin"].config())
-	s.inbound.http.Guard(s.http)
-	s.inbound.admin.Guard(s.admin)
-	s.ready.cache.Store(s.cache)
-	s.ready.grpc.Store(s.grpc)
-	return nil
 }
 
 // Run serves health at once and everything else when the database answers, until
@@ -255,7 +175,7 @@ func (s *Server) serve(ctx context.Context) error {
 	group.Go(func() error { return s.retention.run(ctx) })
 	if database, ok := listenConfig(s.c.Settings, s.log); ok {
 		group.Go(func() error {
-			return models.Listen(ctx, models.ListenConfig{Database: database, Ring: s.cache.Ring, Listening: s.ready.listening.Store, Logger: s.log})
+			return models.Listen(ctx, models.ListenConfig{Database: database, Notify: s.cache.Wake, Listening: s.ready.listening.Store, Logger: s.log})
 		})
 	}
 	group.Go(func() error {
@@ -264,7 +184,7 @@ func (s *Server) serve(ctx context.Context) error {
 			s.awaitWarm(ctx)
 			s.replicas.awaitCount(ctx)
 			s.ready.loaded.Store(true)
-			s.tellHealth()
+			s.updateHealth()
 			s.log.Info("serving", "grpc", s.listen.grpc.Addr().String(), "http", s.listen.http.Addr().String(), "admin", s.listen.admin.Addr().String(),
 				"ops", s.listen.ops.Addr().String(), "version", s.c.Version)
 		case <-ctx.Done():
@@ -287,11 +207,11 @@ func (s *Server) serve(ctx context.Context) error {
 	return errors.Join(err, s.cache.Flush(flush))
 }
 
-// tellHealth says by gRPC health whether checks should come here. Safe for
+// updateHealth reports by gRPC health whether checks should come here. Safe for
 // concurrent use, also before there is a gRPC server.
-func (s *Server) tellHealth() {
-	s.ready.telling.Lock()
-	defer s.ready.telling.Unlock()
+func (s *Server) updateHealth() {
+	s.ready.health.Lock()
+	defer s.ready.health.Unlock()
 	if g := s.ready.grpc.Load(); g != nil {
 		g.SetServing(s.ready.state() == stateServing)
 	}
@@ -321,8 +241,8 @@ func (s *Server) closeRedis() error {
 // still runs.
 func (s *Server) drain() {
 	s.ready.draining.Store(true)
-	s.tellHealth()
-	s.log.Info("draining", "delay", s.c.Settings.GRPC.DrainDelay)
+	s.updateHealth()
+	s.log.Info("draining", "delay", s.c.Settings.GRPC.DrainDelay.String())
 	time.Sleep(s.c.Settings.GRPC.DrainDelay) // until gateways have seen it
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()

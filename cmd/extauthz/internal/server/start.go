@@ -33,11 +33,11 @@ func (s *Server) start(ctx context.Context) (started bool, err error) {
 		wait, cancel = context.WithTimeoutCause(ctx, limit, fmt.Errorf("database.start_timeout (%s) is over", limit))
 		defer cancel()
 	}
-	if err = s.patiently(wait, s.openDatabase); err == nil {
-		err = s.assembled(ctx)
+	if err = s.retry(wait, s.openDatabase); err == nil {
+		err = s.assembleForReloads(ctx)
 	}
 	if err == nil {
-		s.administrator(ctx)
+		s.startAdministrator(ctx)
 		s.listen, err = listenAll(s.current(), s.listen.ops)
 	}
 	if err == nil {
@@ -49,9 +49,9 @@ func (s *Server) start(ctx context.Context) (started bool, err error) {
 	return err == nil, err
 }
 
-// patiently tries a step until it succeeds or fails for good. Meanwhile a
+// retry tries a step until it succeeds or fails for good. Meanwhile a
 // condition says what is waited for, another one for each kind of fault.
-func (s *Server) patiently(ctx context.Context, step func(context.Context) error) error {
+func (s *Server) retry(ctx context.Context, step func(context.Context) error) error {
 	defer s.conditions.Replace(conditions.DatabaseWait, nil)
 	var last error
 	for {
@@ -110,7 +110,7 @@ func (s *Server) openDatabase(ctx context.Context) (err error) {
 	return nil
 }
 
-// migrate brings the database to this version; a condition tells of it where there
+// migrate brings the database to this version; a condition shows it where there
 // is something to be done.
 func (s *Server) migrate(ctx context.Context, db *models.DB) error {
 	current, newest, err := db.MigrationStatus(ctx)
@@ -121,7 +121,8 @@ func (s *Server) migrate(ctx context.Context, db *models.DB) error {
 	return migrate(ctx, db, s.log)
 }
 
-func (s *Server) assembled(ctx context.Context) error {
+// assembleForReloads assembles while no reload runs; later ones change what is assembled.
+func (s *Server) assembleForReloads(ctx context.Context) error {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
 	err := s.assemble(ctx)
@@ -129,9 +130,9 @@ func (s *Server) assembled(ctx context.Context) error {
 	return err
 }
 
-// administrator makes the first administrator where there is none, behind the caller's
+// startAdministrator makes the first administrator where there is none, behind the caller's
 // back where the database does not let it now.
-func (s *Server) administrator(ctx context.Context) {
+func (s *Server) startAdministrator(ctx context.Context) {
 	attempt := func() (again bool) {
 		return ensureAdministrator(ctx, s.current(), s.db, s.keys, s.policies.format, s.log)
 	}

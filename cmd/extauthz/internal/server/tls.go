@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"sync"
 	"time"
 
@@ -130,13 +129,8 @@ func loadTLS(t config.TLS, protocols []string) (*tls.Config, error) {
 	if t.ClientCAFile == "" {
 		return c, nil
 	}
-	pem, err := os.ReadFile(t.ClientCAFile)
-	if err != nil {
+	if c.ClientCAs, err = validity.Pool(t.ClientCAFile); err != nil {
 		return nil, fmt.Errorf("tls: %w", err)
-	}
-	c.ClientCAs = x509.NewCertPool()
-	if !c.ClientCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("tls: %s holds no certificate", t.ClientCAFile)
 	}
 	c.ClientAuth = tls.RequireAndVerifyClientCert
 	if len(t.AllowedSANs) > 0 {

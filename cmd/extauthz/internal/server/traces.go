@@ -24,8 +24,8 @@ func (s *Server) openTraces(ctx context.Context, r prometheus.Registerer) (err e
 	return err
 }
 
-// traced adds to c what makes spans. Without traces c stays as it is.
-func (s *Server) traced(c envoy.Config) envoy.Config {
+// withTraces adds to c what makes spans. Without traces c stays as it is.
+func (s *Server) withTraces(c envoy.Config) envoy.Config {
 	if s.traces != nil {
 		c.Tracer, c.Propagator = s.traces.Tracer(), s.traces.Propagator()
 	}

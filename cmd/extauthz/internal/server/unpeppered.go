@@ -18,7 +18,7 @@ const unpepperedPause = 10 * time.Second
 
 // unpeppered counts and logs what keys.require_pepper refuses. A client learns
 // nothing of it, so this is where an operator finds it: either keys from before
-// the peppers are in use, or somebody writes to the database.
+// the peppers are in use, or something else writes to the database.
 type unpeppered struct {
 	log     *slog.Logger
 	refused prometheus.Counter
@@ -42,8 +42,8 @@ func newUnpeppered(r prometheus.Registerer, log *slog.Logger, count func(context
 	return u
 }
 
-// met takes in a refusal. Safe for concurrent use.
-func (u *unpeppered) met(prefix string) {
+// record counts a refusal. Safe for concurrent use.
+func (u *unpeppered) record(prefix string) {
 	u.refused.Inc()
 	now := time.Now()
 	u.mu.Lock()
@@ -60,7 +60,7 @@ func (u *unpeppered) met(prefix string) {
 	if notLogged > 0 {
 		attrs = append(attrs, slog.Int("not_logged", notLogged))
 	}
-	u.log.LogAttrs(context.Background(), slog.LevelWarn, "a key was refused whose digest was made without a pepper (keys.require_pepper): rotate it if it is from before the peppers; else somebody has written to the database", attrs...)
+	u.log.LogAttrs(context.Background(), slog.LevelWarn, "a key was refused whose digest was made without a pepper (keys.require_pepper): rotate it if it is from before the peppers; otherwise something else has written to the database", attrs...)
 }
 
 // look counts the stored keys that are refused, or would be, and warns once where

@@ -14,7 +14,7 @@ import (
 // old name (as editors write).
 const watchEvery = time.Second
 
-// stampOf tells one state of files from another: by what is at the end of each
+// stampOf distinguishes states of files: by what is at the end of each
 // path now.
 func stampOf(paths []string) string {
 	var b strings.Builder
@@ -29,7 +29,7 @@ func stampOf(paths []string) string {
 	return b.String()
 }
 
-// watch reloads when the configuration's files have changed and lie still for
+// watch reloads when the configuration's files have changed and rest for
 // one look, until ctx ends. What a bad file holds is tried once, until it changes
 // again.
 func (s *Server) watch(ctx context.Context) error {
@@ -51,7 +51,7 @@ func (s *Server) watch(ctx context.Context) error {
 	}
 }
 
-// stamps tell what the files are now, and what they were when they were read
+// stamps are what the files are now, and what they were when they were read
 // last.
 func (s *Server) stamps() (now, loaded string) {
 	s.reloading.Lock()

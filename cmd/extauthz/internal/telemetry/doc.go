@@ -1,6 +1,6 @@
 // Package telemetry sends traces to a collector by OTLP over gRPC, and makes
-// spans of look-ups. What the spans of checks tell is the adapter's business.
+// spans of look-ups. The adapter decides what the spans of checks hold.
 //
 // It never blocks a check: what the collector does not take in time is dropped,
-// and told of once a minute.
+// and logged once a minute.
 package telemetry

@@ -12,10 +12,10 @@ import (
 	"extauthz/authz"
 )
 
-// Validator is one whose look-ups of roles tell how far they went.
+// Validator is one whose look-ups of roles return the farthest layer.
 type Validator interface {
 	authz.Validator
-	// RoleScopesFrom is RoleScopes that tells the farthest layer that it asked.
+	// RoleScopesFrom is RoleScopes that also returns the farthest layer that it asked.
 	RoleScopesFrom(ctx context.Context, rec *authz.Record, need authz.Need) (authz.Scopes, authz.Layer, error)
 }
 
@@ -37,7 +37,7 @@ func (l lookups) Lookup(ctx context.Context, prefix string, into *authz.Scratch)
 	start := time.Now()
 	entry, err := l.Validator.Lookup(ctx, prefix, into)
 	if !errors.Is(err, authz.ErrThrottled) {
-		l.tell(ctx, "look up key", start, entry.Layer, err)
+		l.span(ctx, "look up key", start, entry.Layer, err)
 	}
 	return entry, err
 }
@@ -48,12 +48,12 @@ func (l lookups) RoleScopes(ctx context.Context, rec *authz.Record, need authz.N
 	}
 	start := time.Now()
 	scopes, layer, err := l.RoleScopesFrom(ctx, rec, need)
-	l.tell(ctx, "look up roles", start, layer, err)
+	l.span(ctx, "look up roles", start, layer, err)
 	return scopes, err
 }
 
-// tell makes the span, now that it is known whether a store was asked.
-func (l lookups) tell(ctx context.Context, what string, start time.Time, layer authz.Layer, err error) {
+// span makes the span, now that it is known whether a store was asked.
+func (l lookups) span(ctx context.Context, what string, start time.Time, layer authz.Layer, err error) {
 	if err == nil && layer != authz.LayerRedis && layer != authz.LayerDatabase {
 		return
 	}

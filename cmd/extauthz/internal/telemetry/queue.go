@@ -8,7 +8,7 @@ import (
 )
 
 // queue lets no more spans wait than maxQueue and counts those that are lost,
-// which the SDK's own queue, never full behind it, does not tell of.
+// which the SDK's own queue, never full behind it, does not report.
 type queue struct {
 	sdktrace.SpanProcessor
 	waiting           atomic.Int64
@@ -17,7 +17,7 @@ type queue struct {
 
 func newQueue(r prometheus.Registerer) *queue {
 	lost := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "extauthz_spans_lost_total",
-		Help: "Spans that reached no collector, by why: queue_full (too many waited), not_delivered (the collector did not take them)."}, []string{"why"})
+		Help: "Spans that reached no collector, by reason: queue_full (too many waited), not_delivered (the collector did not accept them)."}, []string{"reason"})
 	r.MustRegister(lost)
 	return &queue{full: lost.WithLabelValues("queue_full"), undelivered: lost.WithLabelValues("not_delivered")}
 }
@@ -32,5 +32,5 @@ func (q *queue) OnEnd(s sdktrace.ReadOnlySpan) {
 	q.SpanProcessor.OnEnd(s)
 }
 
-// taken is told of spans that no longer wait.
+// taken subtracts spans that no longer wait.
 func (q *queue) taken(n int) { q.waiting.Add(-int64(n)) }

@@ -31,8 +31,8 @@ const (
 	exportTimeout = 10 * time.Second // retries included
 )
 
-// tellEvery is how often, at most, the log tells that spans were lost.
-const tellEvery = time.Minute
+// reportEvery is how often, at most, lost spans are logged.
+const reportEvery = time.Minute
 
 // Config is what Traces are made of; everything is needed.
 type Config struct {
@@ -102,17 +102,17 @@ func (t *Traces) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// rationed tells of spans that were lost, and keeps the error from the SDK, which
-// would write a line of its own for every batch.
+// rationed logs lost spans, and hides the error from the SDK, which would write a
+// line of its own for every batch.
 type rationed struct {
 	sdktrace.SpanExporter
 	queue *queue
 	log   *slog.Logger
 	now   func() time.Time
 
-	mu   sync.Mutex
-	told time.Time
-	lost int
+	mu       sync.Mutex
+	reported time.Time
+	lost     int
 }
 
 func (r *rationed) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
@@ -125,9 +125,9 @@ func (r *rationed) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.lost += len(spans)
-	if now := r.now(); now.Sub(r.told) >= tellEvery {
+	if now := r.now(); now.Sub(r.reported) >= reportEvery {
 		r.log.WarnContext(ctx, "traces are not delivered: checks go on; look at telemetry.otlp_endpoint and the collector", "error", err, "spans_lost", r.lost)
-		r.told, r.lost = now, 0
+		r.reported, r.lost = now, 0
 	}
 	return nil
 }

@@ -36,7 +36,7 @@ func sampled(t *testing.T) context.Context {
 		TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, TraceFlags: trace.FlagsSampled}))
 }
 
-func TestWhatWaitsIsSentAtTheEnd(t *testing.T) {
+func TestTraces_QueuedSpansAreSentAtShutdown(t *testing.T) {
 	t.Setenv("OTEL_TRACES_SAMPLER", "always_on") // the gateway decides all the same
 	c := parts.NewCertificates(t)
 	t.Setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", c.CAFile)
@@ -61,9 +61,9 @@ func TestWhatWaitsIsSentAtTheEnd(t *testing.T) {
 	}
 }
 
-// TestNobodyWaitsForACollectorThatIsAway: no span, and the end no longer than it
-// is given.
-func TestNobodyWaitsForACollectorThatIsAway(t *testing.T) {
+// TestTraces_DoNotBlockWithoutACollector: no span blocks, and the shutdown takes no
+// longer than its deadline.
+func TestTraces_DoNotBlockWithoutACollector(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0") // answers nothing
 	if err != nil {
 		t.Fatal(err)
@@ -83,8 +83,8 @@ func TestNobodyWaitsForACollectorThatIsAway(t *testing.T) {
 	}
 }
 
-// TestSpansThatDoNotFitAreCounted: what is made is delivered or counted.
-func TestSpansThatDoNotFitAreCounted(t *testing.T) {
+// TestTraces_DroppedSpansAreCounted: what is made is delivered or counted.
+func TestTraces_DroppedSpansAreCounted(t *testing.T) {
 	const made = 3 * maxQueue
 	registry, collector := prometheus.NewRegistry(), parts.StartCollector(t)
 	traces, err := New(t.Context(), Config{Endpoint: "http://" + collector.OTLP, Version: "v1", Logger: slog.New(slog.DiscardHandler), Registerer: registry})
@@ -123,7 +123,7 @@ type failing struct{ err error }
 func (f *failing) ExportSpans(context.Context, []sdktrace.ReadOnlySpan) error { return f.err }
 func (f *failing) Shutdown(context.Context) error                             { return nil }
 
-func TestLostSpansAreToldOnceAMinuteWithTheirNumber(t *testing.T) {
+func TestTraces_LostSpansAreLoggedOnceAMinute(t *testing.T) {
 	var log bytes.Buffer
 	registry := prometheus.NewRegistry()
 	now, collector := time.Unix(1e9, 0), &failing{errors.New("connection refused")}
@@ -147,7 +147,7 @@ func TestLostSpansAreToldOnceAMinuteWithTheirNumber(t *testing.T) {
 	}
 }
 
-// known is a validator that says what it was told to.
+// known is a validator with fixed answers.
 type known struct {
 	layer authz.Layer
 	err   error
@@ -165,7 +165,7 @@ func (k known) RoleScopesFrom(context.Context, *authz.Record, authz.Need) (authz
 	return nil, k.layer, k.err
 }
 
-func TestALookUpIsASpanWhereAStoreWasAsked(t *testing.T) {
+func TestLookups_AreSpansWhereAStoreWasQueried(t *testing.T) {
 	for name, look := range map[string]func(authz.Validator, context.Context) (authz.Layer, error){
 		"look up key": func(v authz.Validator, ctx context.Context) (authz.Layer, error) {
 			entry, err := v.Lookup(ctx, "p", nil)

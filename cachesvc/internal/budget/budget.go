@@ -1,0 +1,32 @@
+package budget
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// Budget is a rate with a burst, without a lock (the generic cell rate
+// algorithm): next is when the burst would be whole again.
+type Budget struct {
+	interval, burst time.Duration
+	next            atomic.Int64
+}
+
+// Take reports whether one more is within the budget, and takes it.
+func (b *Budget) Take(now time.Duration) bool {
+	for {
+		before := b.next.Load()
+		after := max(time.Duration(before), now) + b.interval
+		if after-now > b.burst {
+			return false
+		}
+		if b.next.CompareAndSwap(before, int64(after)) {
+			return true
+		}
+	}
+}
+
+// New returns a full budget of one in each interval, and so many at once.
+func New(interval time.Duration, burst int) *Budget {
+	return &Budget{interval: interval, burst: time.Duration(burst) * interval}
+}

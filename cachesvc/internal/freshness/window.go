@@ -1,0 +1,359 @@
+package freshness
+
+import (
+	"hash/maphash"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"extauthz/authz"
+)
+
+// maxTopics bounds the window by number, to some 25 MiB. Beyond it the oldest are
+// dropped, and everything that was read before them is stale.
+const maxTopics = 100_000
+
+// Subject is what a change or a cached value is about.
+type Subject uint8
+
+// The subjects.
+const (
+	SubjectKey  Subject = iota + 1 // by prefix
+	SubjectRole                    // by name
+	subjectUser                    // by id: the list of a user's keys
+)
+
+// Topic names one thing that can change.
+type Topic struct {
+	Subject Subject
+	ID      string
+}
+
+// Stamp is the state of the database that a cached value was read from.
+type Stamp struct {
+	Found      bool
+	Version    uint64 // of the row; 0 if there is none
+	Seq        uint64 // of the window, before the read began
+	Generation uint64 // of the window; see [Window.Reset]
+
+	// Shared: another replica read it, from the database as it was at AsOf.
+	Shared bool
+	AsOf   time.Duration // when the read of the database began, monotonic
+
+	// OutsideLease: read while the lease was not fresh, and so from a state that the
+	// feed may never report: a database that is restored meanwhile need not be behind
+	// the cursor. Usable while the database is away, and no longer.
+	OutsideLease bool
+
+	Expires     time.Duration // until then it may be used under a fresh lease
+	UsableUntil time.Duration // from then on it is never used
+
+	// Checked is the window's last seq at which the value was found fresh: as long as
+	// nothing is learned, asking again costs one atomic load. 0: never.
+	Checked atomic.Uint64
+}
+
+// AsOfSlack is how exactly the moment of another replica's read is known: by the
+// database's clock, which both replicas measured by a round trip shorter than the lease.
+const AsOfSlack = time.Second
+
+// mark is what is known of the last change of a topic.
+type mark struct {
+	version  uint64
+	learned  uint64 // the window's seq when the version was learned
+	reread   uint64 // what was read before this seq is stale whatever its version
+	received uint64 // the highest version that the feed has brought
+
+	// position is the feed position of the last change that the feed has brought: for
+	// topics of users, whose lists have no version.
+	position uint64
+	// notReceived: the feed has not yet brought a change that this replica made, so its
+	// version, or position, is not known.
+	notReceived bool
+	// ownUntil: what other replicas read before this moment is stale whatever its
+	// version, because of a change that this replica made.
+	ownUntil time.Duration
+}
+
+// allTopics is what is known about all topics at once.
+type allTopics struct {
+	version uint64 // of the last change that may be about anything
+	reread  uint64 // what was read before this seq is stale whatever its version
+	// What other replicas read before these moments is stale: because of changes that
+	// were dropped or may be about anything, and, until the window before the start is
+	// learned, because of the start.
+	at, pastUntil time.Duration
+}
+
+func (e *allTopics) sharedFrom() time.Duration { return max(e.at, e.pastUntil) }
+
+// Window holds the last change of everything that changed lately, for longer than any
+// cached value can live. It alone decides whether a value is stale. Safe for concurrent
+// use.
+type Window struct {
+	seq atomic.Uint64 // grows with everything that is learned
+
+	Retention time.Duration // not to be changed once the window is in use
+	limit     int
+
+	seed    maphash.Seed
+	filter  atomic.Pointer[markFilter] // asked first; changed under mu
+	bitsSet int                        // in the filter, at most; under mu
+
+	mu         sync.RWMutex
+	generation uint64
+	all        allTopics
+	marks      map[Topic]mark
+	order      []entry // oldest first
+}
+
+// entry is one change in the order in which changes were learned.
+type entry struct {
+	topic Topic
+	seq   uint64
+	at    time.Duration
+}
+
+// NewWindow returns an empty window that holds changes for the retention.
+func NewWindow(retention time.Duration) *Window {
+	w := &Window{Retention: retention, limit: maxTopics, marks: make(map[Topic]mark), seed: maphash.MakeSeed()}
+	w.publishFilter()
+	w.seq.Store(1) // so that no stamp is born checked
+	return w
+}
+
+// Begin returns what the stamp of a read that begins now carries.
+func (w *Window) Begin() (seq, generation uint64) {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	return w.seq.Load(), w.generation
+}
+
+// Fresh reports whether nothing newer than the value is known. A value that exists is
+// judged by its version: a newer one stays newer, even if a lagging database returns the
+// old one again. A negative entry has no version, so it is stale if anything about its
+// topic was learned after its read began.
+func (w *Window) Fresh(t Topic, s *Stamp) bool {
+	seq := w.seq.Load() // before the question, so that the answer holds for it
+	if s.Checked.Load() == seq {
+		return true
+	}
+	if w.stale(t, s) {
+		return false
+	}
+	s.Checked.Store(seq)
+	return true
+}
+
+func (w *Window) stale(t Topic, s *Stamp) bool {
+	if u := w.filter.Load(); !u.mayContain(w.hash(t)) {
+		return s.stale(u.generation, &u.all, mark{})
+	}
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	return s.stale(w.generation, &w.all, w.marks[t])
+}
+
+// stale compares a stamp with what is known of its topic and of all topics.
+func (s *Stamp) stale(generation uint64, all *allTopics, m mark) bool {
+	if s.Generation != generation {
+		return true
+	}
+	if s.Shared {
+		// The replica that read it had learned other changes, so Seq means nothing.
+		return s.Version < m.version || m.notReceived || s.AsOf < max(m.ownUntil, all.sharedFrom())
+	}
+	if s.Seq < all.reread || s.Seq < m.reread {
+		return true
+	}
+	if s.Found {
+		return s.Version < m.version
+	}
+	return s.Seq < m.learned
+}
+
+// Learn records changes and returns those that are new. own: this replica made them. Then
+// whatever was read before is stale without a look at versions, which a restored database
+// may have begun again.
+func (w *Window) Learn(changes []authz.Change, own bool, now time.Duration) (fresh []authz.Change) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.trim(now)
+	seq := w.seq.Load() + 1
+	for _, c := range changes {
+		if !w.record(c, own, seq, now) {
+			continue
+		}
+		fresh = append(fresh, c)
+	}
+	if len(fresh) == 0 {
+		return nil
+	}
+	if len(w.order) > w.limit {
+		w.dropOldest(len(w.order) - w.limit*3/4)
+	}
+	w.seq.Store(seq)
+	return fresh
+}
+
+// LearnAll records that anything may have changed: whatever was read before is stale.
+func (w *Window) LearnAll(now time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	seq := w.seq.Load() + 1
+	clear(w.marks)
+	w.order = nil
+	w.all.reread, w.all.at = seq, now+AsOfSlack
+	w.publishFilter()
+	w.seq.Store(seq)
+}
+
+// dropOldest drops the n oldest changes. A read from before they were learned may have
+// returned the state before them, so it is stale; later reads have seen them.
+func (w *Window) dropOldest(n int) {
+	last := w.order[n-1]
+	for _, o := range w.order[:n] {
+		if m := w.marks[o.topic]; max(m.learned, m.reread) <= last.seq {
+			delete(w.marks, o.topic)
+		}
+	}
+	w.order = slices.Clone(w.order[n:])
+	w.all.reread, w.all.at = max(w.all.reread, last.seq), max(w.all.at, last.at+AsOfSlack)
+	w.publishFilter()
+}
+
+// DistrustPast makes what other replicas read before now stale, until [Window.TrustPast]:
+// the changes from before now were not learned.
+func (w *Window) DistrustPast(now time.Duration) { w.setPastUntil(now + AsOfSlack) }
+
+// TrustPast says that the changes from before the start were learned.
+func (w *Window) TrustPast() { w.setPastUntil(0) }
+
+func (w *Window) setPastUntil(until time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.all.pastUntil = until
+	w.publishFilter()
+	w.seq.Add(1)
+}
+
+// record reports whether the change is new.
+func (w *Window) record(c authz.Change, own bool, seq uint64, now time.Duration) bool {
+	t := Topic{Subject: SubjectKey, ID: c.Prefix}
+	switch {
+	case c.Kind == authz.ChangeKey && c.Prefix != "":
+	case c.Kind == authz.ChangeRole && c.Role != "":
+		t = Topic{Subject: SubjectRole, ID: c.Role}
+	default: // a kind that is not known here may be about anything
+		if c.Version <= w.all.version && !own {
+			return false
+		}
+		w.all.version, w.all.reread, w.all.at = max(c.Version, w.all.version), seq, now+AsOfSlack
+		w.publishFilter()
+		return true
+	}
+	m := w.marks[t]
+	fresh := c.Version > m.version || own
+	if c.Version > m.version {
+		m.version, m.learned = c.Version, seq
+	}
+	first := !own && c.Version > m.received // the feed brings it for the first time
+	if first {
+		m.received, m.notReceived = c.Version, false
+	}
+	if own {
+		m.reread, m.ownUntil = seq, now+AsOfSlack
+		// For a key or a role a known version is enough.
+		m.notReceived = c.Version == 0 || m.notReceived
+	}
+	if !fresh && !first {
+		return false
+	}
+	w.store(t, m, seq, now)
+	if c.UserID != "" {
+		w.recordUser(c, own, c.Version <= m.received, first, seq, now)
+	}
+	return fresh
+}
+
+// recordUser records a change of a key for the list of its user's keys.
+func (w *Window) recordUser(c authz.Change, own, received, first bool, seq uint64, now time.Duration) {
+	t := Topic{Subject: subjectUser, ID: c.UserID}
+	m := w.marks[t]
+	m.reread = seq
+	if own {
+		m.ownUntil = now + AsOfSlack
+		m.notReceived = m.notReceived || c.Version == 0 || !received
+	}
+	if first {
+		m.position, m.notReceived = max(m.position, c.Place), false
+	}
+	w.store(t, m, seq, now)
+}
+
+// ListStale reports whether a list of a user's keys may lack a change. position is the
+// feed position before the list was read.
+func (w *Window) ListStale(user string, position uint64, asOf time.Duration) bool {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	m, ok := w.marks[Topic{Subject: subjectUser, ID: user}]
+	return ok && (m.notReceived || m.position >= position || asOf < m.ownUntil) || asOf < w.all.sharedFrom()
+}
+
+func (w *Window) store(t Topic, m mark, seq uint64, now time.Duration) {
+	w.filter.Load().add(w.hash(t))
+	w.bitsSet++
+	w.marks[t] = m
+	w.order = append(w.order, entry{t, seq, now})
+}
+
+// Reset forgets what the feed has brought, and makes stale whatever was read until now:
+// the versions of another epoch can't be compared, and after a gap in the feed nothing is
+// known of what changed. Changes that this replica made stay known by their moment, which
+// means the same in every epoch.
+func (w *Window) Reset() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.generation++
+	w.all = allTopics{}
+	for t, m := range w.marks {
+		if m.ownUntil == 0 {
+			delete(w.marks, t)
+		} else {
+			w.marks[t] = mark{reread: m.reread, ownUntil: m.ownUntil}
+		}
+	}
+	w.order = slices.DeleteFunc(w.order, func(o entry) bool { _, kept := w.marks[o.topic]; return !kept })
+	w.publishFilter()
+	w.seq.Add(1)
+}
+
+// SameGeneration reports whether there was no reset since this generation.
+func (w *Window) SameGeneration(generation uint64) bool {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	return generation == w.generation
+}
+
+// trim drops what was learned longer ago than the retention.
+func (w *Window) trim(now time.Duration) {
+	i := 0
+	for ; i < len(w.order) && w.order[i].at+w.Retention < now; i++ {
+		o := w.order[i]
+		if m := w.marks[o.topic]; max(m.learned, m.reread) <= o.seq {
+			delete(w.marks, o.topic)
+		}
+	}
+	w.order = w.order[i:]
+	if i > 0 && w.bitsSet > 2*len(w.marks)+markedBits/64 {
+		w.publishFilter()
+	}
+}
+
+// Size returns the number of topics in the window.
+func (w *Window) Size() int {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	return len(w.marks)
+}

@@ -1,0 +1,96 @@
+package l1
+
+// index finds records by their hash: a hash table with open addressing whose
+// slots hold no pointers. Not safe for concurrent use.
+//
+// A slot is 0, or a tag above locationBits and a location below. Invariants:
+//  1. A tag's home is tag*len(slots)>>tagBits. Between it and the slot that holds
+//     the tag no slot is empty, going upwards and round the end; so a search may end
+//     at the first empty one.
+//  2. At most four slots in five are in use, so there is an empty one.
+//
+// Two records may have one tag: the caller compares the records.
+type index struct {
+	slots []uint64
+	count int
+	limit int // of records
+}
+
+const (
+	tagBits    = 64 - locationBits
+	leastSlots = 16
+)
+
+// tagOf is the part of a hash that is kept. Shards are chosen by other bits. It is never
+// 0, so a slot in use is never 0.
+func tagOf(hash uint64) uint64 { return hash&(1<<tagBits-1) | 1 }
+
+func slotOf(tag uint64, p location) uint64 { return tag<<locationBits | uint64(p) }
+
+func slotTag(slot uint64) uint64        { return slot >> locationBits }
+func slotLocation(slot uint64) location { return location(slot & (1<<locationBits - 1)) }
+
+func (x *index) home(tag uint64) int { return int(tag * uint64(len(x.slots)) >> tagBits) }
+
+func (x *index) next(i int) int {
+	if i++; i < len(x.slots) {
+		return i
+	}
+	return 0
+}
+
+// find returns the slot of this tag for whose location is is true, or -1.
+func (x *index) find(tag uint64, is func(location) bool) int {
+	if len(x.slots) == 0 {
+		return -1
+	}
+	for i := x.home(tag); x.slots[i] != 0; i = x.next(i) {
+		if slotTag(x.slots[i]) == tag && is(slotLocation(x.slots[i])) {
+			return i
+		}
+	}
+	return -1
+}
+
+func (x *index) add(tag uint64, p location) {
+	if (x.count+1)*5 > len(x.slots)*4 {
+		x.grow()
+	}
+	x.insert(slotOf(tag, p))
+	x.count++
+}
+
+func (x *index) insert(slot uint64) {
+	i := x.home(slotTag(slot))
+	for x.slots[i] != 0 {
+		i = x.next(i)
+	}
+	x.slots[i] = slot
+}
+
+// grow adds half as many slots, and no more than will ever be needed.
+func (x *index) grow() {
+	n := min(max(leastSlots, len(x.slots)*3/2), x.limit*5/4+2)
+	n = max(n, (x.count+1)*5/4+1)
+	old := x.slots
+	x.slots = make([]uint64, n)
+	for _, slot := range old {
+		if slot != 0 {
+			x.insert(slot)
+		}
+	}
+}
+
+// remove empties slot i, and moves back the slots that would not be found any more.
+func (x *index) remove(i int) {
+	x.count--
+	for j := x.next(i); x.slots[j] != 0; j = x.next(j) {
+		// The slot at j may move to i unless its home is in (i, j].
+		home := x.home(slotTag(x.slots[j]))
+		if i < j && (home <= i || home > j) || i > j && home <= i && home > j {
+			x.slots[i] = x.slots[j]
+			i = j
+		}
+	}
+	x.slots[i] = 0
+}

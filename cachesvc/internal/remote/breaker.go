@@ -1,0 +1,90 @@
+package remote
+
+import (
+	"sync"
+	"time"
+)
+
+const (
+	failureLimit = 3           // in a row, after which the breaker opens
+	openPause    = time.Second // before one call tries again
+	// FailurePause is how long after one failure nothing is asked, so that a check waits
+	// for a dead store once, however many values it needs.
+	FailurePause = 100 * time.Millisecond
+)
+
+// State is whether a store is asked.
+type State string
+
+// The states of a breaker.
+const (
+	Closed   State = "closed"    // all calls go through
+	Open     State = "open"      // none does
+	HalfOpen State = "half_open" // one does, and decides
+)
+
+// Breaker keeps calls away from a store that does not answer. Safe for
+// concurrent use.
+type Breaker struct {
+	mu       sync.Mutex
+	state    State
+	failures int           // in a row
+	quiet    time.Duration // until then nothing is asked, monotonic
+}
+
+func newBreaker() *Breaker { return &Breaker{state: Closed} }
+
+// allow reports whether a call may be made now. Each true needs one call of record or of
+// cancel.
+func (b *Breaker) allow(now time.Duration) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if now < b.quiet || b.state == HalfOpen {
+		return false
+	}
+	if b.state == Open {
+		b.state = HalfOpen
+	}
+	return true
+}
+
+// record takes in the outcome of a call, and reports whether the breaker opened or closed by
+// it.
+func (b *Breaker) record(now time.Duration, failed bool) (changed bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	before := b.state
+	if !failed {
+		b.state, b.failures, b.quiet = Closed, 0, 0
+		return before != Closed
+	}
+	b.failures++
+	b.quiet = max(b.quiet, now+FailurePause)
+	if before != Closed || b.failures >= failureLimit {
+		b.state, b.quiet = Open, now+openPause
+	}
+	return before == Closed && b.state == Open
+}
+
+// cancel takes back an allowed call that had no outcome.
+func (b *Breaker) cancel() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.state == HalfOpen {
+		b.state = Open
+	}
+}
+
+// State returns the present state.
+func (b *Breaker) State() State {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.state
+}
+
+// suspect reports whether the last call failed.
+func (b *Breaker) suspect() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.failures > 0 || b.state != Closed
+}

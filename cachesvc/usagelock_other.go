@@ -1,8 +1,0 @@
-//go:build !(darwin || dragonfly || freebsd || linux || netbsd || openbsd)
-
-package cachesvc
-
-import "os"
-
-// tryLock locks nothing on this system: a data folder is one process's.
-func tryLock(*os.File) (bool, error) { return true, nil }
