@@ -28,9 +28,9 @@ func TestLook_WarnsOnceWithTheReason(t *testing.T) {
 			wantEntry(t, s[0], prefix, true, authz.LayerDatabase)
 		}
 		synctest.Wait()
-		w[0].Redis.Mu.Lock()
+		w[0].Mu.Lock()
 		w[0].MemoryInfo = store.Memory{Used: 90, Max: 100, Policy: "allkeys-lru"}
-		w[0].Redis.Mu.Unlock()
+		w[0].Mu.Unlock()
 		for range 2 {
 			findings := s[0].Look(t.Context())
 			if len(findings) != 3 {
