@@ -267,20 +267,20 @@ func oneIf(dropped bool) int {
 // maxHistory is how many invalidations are remembered.
 const maxHistory = 1000
 
-// history is a ring of the last invalidations.
+// history is a circular buffer of the last invalidations.
 type history struct {
 	mu   sync.Mutex
-	ring []Invalidation
+	last []Invalidation
 	next int
 }
 
 func (h *history) add(i Invalidation) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.ring) < maxHistory {
-		h.ring = append(h.ring, i)
+	if len(h.last) < maxHistory {
+		h.last = append(h.last, i)
 	} else {
-		h.ring[h.next] = i
+		h.last[h.next] = i
 	}
 	h.next = (h.next + 1) % maxHistory
 }
@@ -291,10 +291,10 @@ func (s *Service) Invalidations(limit int) []Invalidation {
 	h := &s.history
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	n := min(max(limit, 0), len(h.ring))
+	n := min(max(limit, 0), len(h.last))
 	list := make([]Invalidation, 0, n)
 	for i := range n {
-		list = append(list, h.ring[(h.next-1-i+2*maxHistory)%maxHistory])
+		list = append(list, h.last[(h.next-1-i+2*maxHistory)%maxHistory])
 	}
 	return list
 }

@@ -65,7 +65,7 @@ func TestMembership_AFloodOfForgedKeysCostsABoundedNumberOfLookups(t *testing.T)
 
 // TestMembership_ANewKeyIsNeverUnknown: another replica makes a key at any moment of
 // a flood that uses up the look-ups and, where it is heavy, the waiting checks too;
-// the feed is well, slow, or not to be read. The first check may be throttled, and
+// the feed is healthy, slow, or can't be read. The first check may be throttled, and
 // is right where there is room to wait.
 func TestMembership_ANewKeyIsNeverUnknown(t *testing.T) {
 	for _, feed := range []struct {

@@ -63,7 +63,7 @@ const (
 // event is a key's creation or end.
 type event struct {
 	committed time.Time
-	from      time.Time // the moment from which it counts: an expiry lies ahead
+	from      time.Time // the moment from which it counts: an expiry is ahead
 	replica   int       // that made it; -1 for none
 	returned  bool      // Changed has returned there
 }
@@ -95,7 +95,7 @@ func runModel(t *testing.T, seed uint64, connect func(*cachetest.Connection) Dat
 			m.prefixes[i] = fmt.Sprint("ak_live_", i)
 		}
 		m.began = time.Now()
-		// Entries of this shared store never expire, as if its clock stood still.
+		// Entries of this shared store never expire, as if its clock had stopped.
 		m.redis = cachetest.NewRedis(t, func() time.Time { return m.began })
 		ctx, cancel := context.WithTimeout(t.Context(), modelTime)
 		defer cancel()
@@ -231,7 +231,7 @@ func (m *model) write(ctx context.Context, r *rand.Rand) {
 	}
 }
 
-// expire sets a key's end, which lies ahead.
+// expire sets a key's end, which is ahead.
 func (m *model) expire(ctx context.Context, r *rand.Rand, replica int, prefix string) {
 	end := time.Now().Add(millis(r, 3000))
 	m.commitFrom(ctx, r, replica, prefix, func(r *authz.Record) { r.ExpiresAt = end }, m.died, end)

@@ -329,7 +329,7 @@ func TestShared_AFullRedisGoesOnServing(t *testing.T) {
 		wantEntry(t, s[1], "k", true, authz.LayerRedis)
 		s[1].Used("id-k", time.Now())
 		if err := s[1].Flush(t.Context()); err != nil || db.UsageOf("id-k").Count != 1 {
-			t.Errorf("usage %+v, %v: it has to go round a full store", db.UsageOf("id-k"), err)
+			t.Errorf("usage %+v, %v: it has to bypass a full store", db.UsageOf("id-k"), err)
 		}
 		w[1].SetCondition(func() (time.Duration, error) { return 0, oom{} })
 		time.Sleep(time.Second)

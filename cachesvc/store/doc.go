@@ -5,5 +5,5 @@
 //
 // It knows nothing of keys, users or scopes, and promises nothing about being
 // up to date: any entry may be gone at any time, and a tag set need not be
-// whole. Whoever needs more keeps versions in the values.
+// whole. A caller that needs more keeps versions in the values.
 package store

@@ -11,7 +11,7 @@ import (
 )
 
 // Store keeps bytes under keys. Implementations are safe for concurrent use,
-// bounded in size, and copy values on the way in; values handed out must not be
+// bounded in size, and copy values on the way in; values that are returned must not be
 // changed. A miss is no error. Every error means that the store could not be
 // asked, or ErrInvalid.
 type Store interface {
@@ -91,7 +91,7 @@ func CheckName(name string) error {
 	return nil
 }
 
-// longestPlain is the longest identifier that stands in a name as it is.
+// longestPlain is the longest identifier that is part of a name unchanged.
 const longestPlain = 128
 
 // Identifier makes a part of a key or tag out of any text: the text itself if

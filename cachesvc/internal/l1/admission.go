@@ -14,7 +14,7 @@ type admission struct {
 	bytes          int      // of them
 	probationLimit int      // records on probation
 	probation      int      // records on probation
-	queue          []uint32 // a ring of their tags, oldest first, and of some that were dropped
+	queue          []uint32 // a circular buffer of their tags, oldest first, and of some that were dropped
 	first          int
 	waiting        int      // in the queue
 	hand           int      // of the clock, on the index's slots

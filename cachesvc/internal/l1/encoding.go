@@ -137,12 +137,12 @@ func (f *decoder) time() time.Time {
 const (
 	stampFound = byte(1) << iota
 	stampShared
-	stampUnvouched
+	stampOutsideLease
 )
 
 // appendStamp leaves out Checked: it starts again for what is read.
 func appendStamp(b []byte, s *freshness.Stamp) []byte {
-	b = append(b, bit(s.Found, stampFound)|bit(s.Shared, stampShared)|bit(s.OutsideLease, stampUnvouched))
+	b = append(b, bit(s.Found, stampFound)|bit(s.Shared, stampShared)|bit(s.OutsideLease, stampOutsideLease))
 	b = binary.AppendUvarint(b, s.Version)
 	b = binary.AppendUvarint(b, s.Seq)
 	b = binary.AppendUvarint(b, s.Generation)
@@ -153,7 +153,7 @@ func appendStamp(b []byte, s *freshness.Stamp) []byte {
 
 func (f *decoder) stamp(s *freshness.Stamp) {
 	flags := f.byte()
-	s.Found, s.Shared, s.OutsideLease = flags&stampFound != 0, flags&stampShared != 0, flags&stampUnvouched != 0
+	s.Found, s.Shared, s.OutsideLease = flags&stampFound != 0, flags&stampShared != 0, flags&stampOutsideLease != 0
 	s.Version, s.Seq, s.Generation = f.uvarint(), f.uvarint(), f.uvarint()
 	s.AsOf = time.Duration(f.varint())
 	s.Expires = s.AsOf + time.Duration(f.varint())

@@ -209,7 +209,7 @@ func TestRecorder_TheLastFlushLosesNothing(t *testing.T) {
 					folder = filepath.Join(t.TempDir(), "not", "yet")
 				}
 				s := newRecorder(t, connection, wire, spoolIn(folder))
-				second(t, s) // Redis was well once
+				second(t, s) // Redis was healthy once
 				for range 3 {
 					s.Used("id-k", time.Now())
 				}

@@ -20,11 +20,11 @@ func newStore(t *testing.T, entries int) (*memory.Store, func(time.Duration)) {
 	return s, func(d time.Duration) { now = now.Add(d) }
 }
 
-func TestMemoryKeepsTheContract(t *testing.T) {
+func TestConformance_Memory(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) (store.Store, func(time.Duration)) { return newStore(t, 1000) })
 }
 
-func TestTheLeastRecentlyUsedGoesFirst(t *testing.T) {
+func TestStore_LeastRecentlyUsedIsEvictedFirst(t *testing.T) {
 	s, _ := newStore(t, 3)
 	put := func(key string) {
 		t.Helper()
@@ -52,7 +52,7 @@ func TestTheLeastRecentlyUsedGoesFirst(t *testing.T) {
 	}
 }
 
-func TestAStoreWithoutRoomIsRefused(t *testing.T) {
+func TestNew_SizeIsRequired(t *testing.T) {
 	if _, err := memory.New(memory.Config{}); err == nil {
 		t.Fatal("no error")
 	}

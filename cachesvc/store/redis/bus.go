@@ -29,15 +29,15 @@ func (s *Store) Publish(ctx context.Context, channel string, payload []byte) err
 	return nil
 }
 
-// Subscribe calls connected whenever a subscription has come to stand, since
-// nobody heard what came before, and heard with each payload. A connection that
-// is lost, or into nowhere, is made anew, until ctx ends; then it returns nil.
-func (s *Store) Subscribe(ctx context.Context, channel string, connected func(), heard func(payload []byte)) error {
+// Subscribe calls connected whenever a subscription begins, since messages that came
+// before were not received, and receive with each payload. A connection that is lost, or
+// that nothing answers on, is made anew, until ctx ends; then it returns nil.
+func (s *Store) Subscribe(ctx context.Context, channel string, connected func(), receive func(payload []byte)) error {
 	if err := store.CheckName(channel); err != nil {
 		return err
 	}
 	for ctx.Err() == nil {
-		_ = s.subscribeOnce(ctx, channel, connected, heard) // whoever asks Redis anything is told that it is away
+		_ = s.subscribeOnce(ctx, channel, connected, receive) // calls of the store report that Redis is away
 		select {
 		case <-ctx.Done():
 		case <-time.After(subscribePause):
@@ -46,7 +46,7 @@ func (s *Store) Subscribe(ctx context.Context, channel string, connected func(),
 	return nil
 }
 
-func (s *Store) subscribeOnce(ctx context.Context, channel string, connected func(), heard func([]byte)) error {
+func (s *Store) subscribeOnce(ctx context.Context, channel string, connected func(), receive func([]byte)) error {
 	subscription := s.client.Subscribe(ctx, s.key(channel))
 	defer func() { _ = subscription.Close() }()
 	for asked := false; ; {
@@ -71,7 +71,7 @@ func (s *Store) subscribeOnce(ctx context.Context, channel string, connected fun
 		case *goredis.Subscription:
 			connected()
 		case *goredis.Message:
-			heard([]byte(m.Payload))
+			receive([]byte(m.Payload))
 		case *goredis.Pong:
 		default:
 			return fmt.Errorf("redis: a subscription brought %T", m)

@@ -91,7 +91,7 @@ func newDialer(c Connection) *dialer {
 }
 
 // quiet drops what the client would print by itself: every failure is an error
-// of a call, and whoever made it tells.
+// of a call, which its caller reports.
 type quiet struct{}
 
 func (quiet) Printf(context.Context, string, ...any) {}

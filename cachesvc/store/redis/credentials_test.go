@@ -118,7 +118,7 @@ func TestStore_SubscriptionLogsInAnew(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	connected, ended := make(chan struct{}, 9), make(chan error, 1)
 	go func() {
-		ended <- s.Subscribe(ctx, "bell", func() { connected <- struct{}{} }, func([]byte) {})
+		ended <- s.Subscribe(ctx, "changes", func() { connected <- struct{}{} }, func([]byte) {})
 	}()
 	for i := range 2 {
 		select {

@@ -54,7 +54,7 @@ func factory(client goredis.UniversalClient) storetest.Factory {
 	}
 }
 
-func TestConformanceOfOne(t *testing.T) {
+func TestConformance_OneServer(t *testing.T) {
 	needsRedis(t)
 	t.Parallel()
 	r := parts.StartRedis(t)
@@ -70,7 +70,7 @@ func TestConformanceOfOne(t *testing.T) {
 	}
 }
 
-func TestConformanceOfACluster(t *testing.T) {
+func TestConformance_Cluster(t *testing.T) {
 	needsRedis(t)
 	t.Parallel()
 	var addresses []string
@@ -84,18 +84,18 @@ func secure(roots *x509.CertPool) func() (*tls.Config, error) {
 	return func() (*tls.Config, error) { return &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, nil }
 }
 
-func TestConformanceOverTLS(t *testing.T) {
+func TestConformance_TLS(t *testing.T) {
 	needsRedis(t)
 	t.Parallel()
 	r := parts.StartRedisTLS(t)
 	storetest.Run(t, factory(connect(t, redis.Connection{Addresses: []string{r.Addr()}, TLS: secure(r.Pool)})))
 	stranger := open(t, connect(t, redis.Connection{Addresses: []string{r.Addr()}, TLS: secure(nil)}), "s:")
 	if err := stranger.Ping(t.Context()); err == nil {
-		t.Error("a server with an unknown certificate was believed")
+		t.Error("a server with an unknown certificate was trusted")
 	}
 }
 
-func TestConformanceWithSentinelAndItsPromotion(t *testing.T) {
+func TestConformance_SentinelAndItsPromotion(t *testing.T) {
 	needsRedis(t)
 	t.Parallel()
 	s := parts.StartRedisSentinel(t)
@@ -120,7 +120,7 @@ func TestConformanceWithSentinelAndItsPromotion(t *testing.T) {
 	}
 }
 
-func TestTheLayout(t *testing.T) {
+func TestStore_Layout(t *testing.T) {
 	needsRedis(t)
 	t.Parallel()
 	client := connect(t, redis.Connection{Addresses: []string{parts.StartRedis(t).Addr()}})
@@ -145,7 +145,7 @@ func TestTheLayout(t *testing.T) {
 	}
 }
 
-func TestHowFullItIs(t *testing.T) {
+func TestStore_ReportsHowFullRedisIs(t *testing.T) {
 	needsRedis(t)
 	t.Parallel()
 	r := parts.StartRedis(t, "--maxmemory", "3mb", "--maxmemory-policy", "noeviction")
@@ -169,7 +169,7 @@ func TestHowFullItIs(t *testing.T) {
 	}
 }
 
-// within runs a call that has a budget and tells if it took far longer.
+// within runs a call that has a budget and reports if it took far longer.
 func within(t *testing.T, what string, call func(context.Context) error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -181,7 +181,7 @@ func within(t *testing.T, what string, call func(context.Context) error) {
 	}
 }
 
-func TestACallEndsWithItsBudgetWhateverTheServerDoes(t *testing.T) {
+func TestStore_ACallEndsWithItsBudget(t *testing.T) {
 	needsRedis(t)
 	t.Parallel()
 	r := parts.StartRedis(t)
@@ -217,15 +217,15 @@ func TestACallEndsWithItsBudgetWhateverTheServerDoes(t *testing.T) {
 	}
 }
 
-func TestASubscriptionIsHeardAndMadeAnew(t *testing.T) {
+func TestSubscribe_ReceivesAndReconnects(t *testing.T) {
 	needsRedis(t)
 	t.Parallel()
 	r := parts.StartRedis(t)
 	s := open(t, connect(t, redis.Connection{Addresses: []string{r.Addr()}}), "b:")
 	ctx, stop := context.WithCancel(t.Context())
-	connected, heard, ended := make(chan struct{}, 9), make(chan string, 9), make(chan error, 1)
+	connected, received, ended := make(chan struct{}, 9), make(chan string, 9), make(chan error, 1)
 	go func() {
-		ended <- s.Subscribe(ctx, "bell", func() { connected <- struct{}{} }, func(p []byte) { heard <- string(p) })
+		ended <- s.Subscribe(ctx, "changes", func() { connected <- struct{}{} }, func(p []byte) { received <- string(p) })
 	}()
 	for i := range 2 {
 		select {
@@ -233,16 +233,16 @@ func TestASubscriptionIsHeardAndMadeAnew(t *testing.T) {
 		case <-time.After(10 * time.Second):
 			t.Fatal("not connected")
 		}
-		if err := s.Publish(ctx, "bell", []byte(fmt.Sprint(i))); err != nil {
+		if err := s.Publish(ctx, "changes", []byte(fmt.Sprint(i))); err != nil {
 			t.Fatal(err)
 		}
 		select {
-		case got := <-heard:
+		case got := <-received:
 			if got != fmt.Sprint(i) {
-				t.Errorf("heard %q", got)
+				t.Errorf("received %q", got)
 			}
 		case <-time.After(5 * time.Second):
-			t.Fatal("not heard")
+			t.Fatal("nothing was received")
 		}
 		if i == 0 {
 			r.Kill()

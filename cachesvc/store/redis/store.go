@@ -273,7 +273,7 @@ func (s *Store) Tagged(ctx context.Context, tag string, limit int) ([]string, er
 }
 
 // Count implements store.Store. It goes through all keys of all nodes step by
-// step, so that nobody waits for it, and takes its time.
+// step, so that no caller waits for it, and takes its time.
 func (s *Store) Count(ctx context.Context, namespace string) (int, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
