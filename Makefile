@@ -98,7 +98,7 @@ test-full: parts vet lint ## also what takes longer: every Envoy, a million keys
 	$(GO) test -count=1 -tags full -run AgreesWithServe -timeout 30m ./cmd/extauthz/internal/server
 	E2E_PLAIN_BUILD=1 CI=true $(GO) test -tags full -run '^(TestConditions|TestUsage)_' -timeout 30m ./e2e
 	CI=true $(GO) test -tags full -timeout 30m ./e2e/floods
-	CI=true $(GO) test -tags full -run TestAReleaseIsTheSameBytesTwice -v -timeout 40m ./scripts/release
+	CI=true $(GO) test -tags full -run TestRelease_IsTheSameBytesTwice -v -timeout 40m ./scripts/release
 	scripts/install-parts.sh cosign
 	CI=true $(GO) test -count=1 -tags full -run TestCosign ./scripts/release
 	CI=true $(GO) test -count=1 -tags full -run TestFirstHour -timeout 30m ./e2e/firsthour

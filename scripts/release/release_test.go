@@ -80,7 +80,7 @@ func (r *repository) open(draft bool) (*source, error) {
 	return openSource(r.t.Context(), draft)
 }
 
-func TestAVersionComesFromTagAndCommitAlone(t *testing.T) {
+func TestVersion_ComesFromTagAndCommitAlone(t *testing.T) {
 	r := newRepository(t)
 	pseudo := func() string { return "20270131093000-" + r.git("rev-parse", "HEAD")[:12] }
 	expect := func(want string) {
@@ -105,7 +105,7 @@ func TestAVersionComesFromTagAndCommitAlone(t *testing.T) {
 	expect("1.2.4-0." + pseudo() + ".changed")
 }
 
-func TestWhatIsNoCommitIsRefusedInOneLine(t *testing.T) {
+func TestSource_WhatIsNoCommitIsRefusedInOneLine(t *testing.T) {
 	r := newRepository(t)
 	s, err := r.open(false)
 	if err != nil || !s.time.Equal(at) || s.commit != r.git("rev-parse", "HEAD") {
@@ -213,9 +213,9 @@ func imageRoot(t *testing.T) string {
 	return root
 }
 
-// TestAnImageNamesItsPartsByTheirDigests: those of the OCI layout, and those that
+// TestImage_NamesItsPartsByTheirDigests: those of the OCI layout, and those that
 // `docker load` reads.
-func TestAnImageNamesItsPartsByTheirDigests(t *testing.T) {
+func TestImage_NamesItsPartsByTheirDigests(t *testing.T) {
 	b := builderOf(t, "")
 	if err := b.image("arm64", imageRoot(t)); err != nil {
 		t.Fatal(err)
@@ -280,8 +280,8 @@ func TestAnImageNamesItsPartsByTheirDigests(t *testing.T) {
 	}
 }
 
-// TestABillNamesEveryModule that Go's linker put into the binary.
-func TestABillNamesEveryModule(t *testing.T) {
+// TestSBOM_NamesEveryModule that Go's linker put into the binary.
+func TestSBOM_NamesEveryModule(t *testing.T) {
 	b := builderOf(t, "")
 	root := imageRoot(t)
 	if err := b.image("amd64", root); err != nil {
@@ -336,7 +336,7 @@ func TestABillNamesEveryModule(t *testing.T) {
 	}
 }
 
-func TestAChartHasTheReleasesVersionAndNothingIgnored(t *testing.T) {
+func TestChart_HasTheReleasesVersionAndNothingIgnored(t *testing.T) {
 	r := newRepository(t)
 	for name, text := range map[string]string{
 		"Chart.yaml":              "apiVersion: v2\nname: extauthz\nversion: 0.1.0\nappVersion: \"0.1.0\"\nkubeVersion: \">=1.30.0-0\"\n",

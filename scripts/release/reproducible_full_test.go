@@ -11,10 +11,10 @@ import (
 	"testing"
 )
 
-// TestAReleaseIsTheSameBytesTwice: made of this tree's files, committed, in two
+// TestRelease_IsTheSameBytesTwice: made of this tree's files, committed, in two
 // folders, the second time with another umask, time zone and language, and without
 // network; once more for one platform with an empty build cache.
-func TestAReleaseIsTheSameBytesTwice(t *testing.T) {
+func TestRelease_IsTheSameBytesTwice(t *testing.T) {
 	r := &repository{t: t, folder: filepath.Join(t.TempDir(), "first")}
 	listed, err := exec.Command("git", "-C", "../..", "ls-files", "-co", "--exclude-standard", "--deduplicate").Output()
 	if err != nil {
