@@ -172,13 +172,24 @@ func (c *clients) stop() {
 	c.wait.Wait()
 }
 
-// answered fails the test for clients that were not.
-func (c *clients) answered() {
+// listenerOf is the listener that a client uses, as floods name it.
+func listenerOf(client string) string {
+	if client == "metrics" {
+		return "ops"
+	}
+	listener, _, _ := strings.Cut(client, ",")
+	return listener
+}
+
+// answered fails the test for clients that were not answered in time: those of other
+// listeners than the flooded one always, and those of the flooded one, which share it with
+// the flood, once in several tries.
+func (c *clients) answered(flooded string) {
 	t := c.f.t
 	t.Helper()
 	for name, asked := range c.asked {
 		t.Logf("%s: %d asked, %d not answered, slowest %v", name, asked, len(c.failed[name]), c.worst[name].Round(time.Millisecond))
-		if errs := c.failed[name]; len(errs) > 0 {
+		if errs := c.failed[name]; len(errs) == asked || len(errs) > 0 && listenerOf(name) != flooded {
 			t.Errorf("%s: %d of %d were not answered: %v", name, len(errs), asked, errs[0])
 		}
 	}

@@ -417,7 +417,8 @@ func (f *field) hold(t *testing.T, fl flood) {
 	if peak > most {
 		t.Errorf("%.0f MiB at the most, want %.0f", float64(peak)/mib, float64(most)/mib)
 	}
-	clients.answered()
+	flooded, _, _ := strings.Cut(fl.name, ":")
+	clients.answered(flooded)
 	after, stop := context.WithTimeout(t.Context(), 30*time.Second)
 	defer stop()
 	if err := parts.Eventually(after, func() error {
