@@ -116,5 +116,5 @@ func (s *Service) logState() {
 	if st.State == StateServing {
 		level = slog.LevelInfo
 	}
-	s.log.Log(context.Background(), level, "cache state changed", "state", st.State, "before", before, "feed_age", st.FeedAge, "feed_error", st.FeedError, "epoch", st.Epoch)
+	s.log.Log(context.Background(), level, "cache state changed", "state", st.State, "before", before, "feed_age", st.FeedAge.Round(time.Millisecond).String(), "feed_error", st.FeedError, "epoch", st.Epoch)
 }

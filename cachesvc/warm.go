@@ -83,7 +83,7 @@ func (s *Service) keepWarm(ctx context.Context) {
 		if w, err := s.Warm(ctx, s.warm.Keys); err != nil && ctx.Err() == nil {
 			s.log.Warn("the cache could not be warmed", "error", err)
 		} else if err == nil {
-			s.log.Info("cache warmed", "keys", w.Keys, "in_redis", w.Shared, "took", w.Took)
+			s.log.Info("cache warmed", "keys", w.Keys, "in_redis", w.Shared, "took", w.Took.Round(time.Millisecond).String())
 		}
 		done()
 		var scheduled <-chan time.Time
