@@ -96,7 +96,7 @@ test-full: parts vet lint ## also what takes longer: every Envoy, a million keys
 	E2E_PLAIN_BUILD=1 CI=true $(GO) test -tags full -run TestAMillionKeys -v -timeout 20m ./e2e
 	$(GO) test -count=1 -run TestModel_SeesDeliberateFaults ./cachesvc
 	$(GO) test -count=1 -tags full -run AgreesWithServe -timeout 30m ./cmd/extauthz/internal/server
-	E2E_PLAIN_BUILD=1 CI=true $(GO) test -tags full -run '^(TestConditions|TestUsage)_' -timeout 30m ./e2e
+	E2E_PLAIN_BUILD=1 CI=true $(GO) test -tags full -run '^((TestConditions|TestUsage)_|TestLostReplica)' -timeout 30m ./e2e
 	CI=true $(GO) test -tags full -timeout 30m ./e2e/floods
 	CI=true $(GO) test -tags full -run TestRelease_IsTheSameBytesTwice -v -timeout 40m ./scripts/release
 	scripts/install-parts.sh cosign

@@ -73,13 +73,19 @@ func (db *DB) RepairVersions(ctx context.Context) (repaired bool, err error) {
 	return repaired, nil
 }
 
-// forward leaves the last version that was given at or beyond all others.
+// forward leaves the last version that was given at or beyond all others. Where it had to,
+// the outbox is empty now, so a mark keeps what was given.
 func (db *DB) forward(tx *gorm.DB) (moved bool, err error) {
 	if db.driver == Postgres {
-		return moved, tx.Raw("SELECT extauthz_versions_forward()").Row().Scan(&moved)
+		err = tx.Raw("SELECT extauthz_versions_forward()").Row().Scan(&moved)
+	} else {
+		// The row is set to what is behind, so that its trigger does the rest.
+		res := tx.Exec(`UPDATE change_seq SET value = value - 1
+			WHERE value < (SELECT max(version) FROM (SELECT max(version) AS version FROM api_keys UNION ALL SELECT max(version) FROM roles UNION ALL SELECT max(version) FROM outbox UNION ALL SELECT max(version) FROM feed_marks))`)
+		moved, err = res.RowsAffected > 0, res.Error
 	}
-	// The row is set to what is behind, so that its trigger does the rest.
-	res := tx.Exec(`UPDATE change_seq SET value = value - 1
-		WHERE value < (SELECT max(version) FROM (SELECT max(version) AS version FROM api_keys UNION ALL SELECT max(version) FROM roles UNION ALL SELECT max(version) FROM outbox UNION ALL SELECT max(version) FROM feed_marks))`)
-	return res.RowsAffected > 0, res.Error
+	if err != nil || !moved {
+		return false, err
+	}
+	return true, db.insertMark(tx)
 }

@@ -225,6 +225,27 @@ func TestVersions_AStartReadsAllKeysOnce(t *testing.T) {
 	})
 }
 
+// TestVersions_AreRepairedAgain: a repair empties the outbox, and what was given is known
+// afterwards too. The mark is from a start before there were keys.
+func TestVersions_AreRepairedAgain(t *testing.T) {
+	each(t, func(t *testing.T, db *DB) {
+		if repaired, err := db.RepairVersions(t.Context()); err != nil || repaired {
+			t.Fatalf("repaired %v, %v: nothing was wrong", repaired, err)
+		}
+		insert(t, db, newKey(t, nil), newKey(t, nil))
+		for n := range 2 {
+			before := feed(t, db)
+			setBackUnseen(t, db)
+			if repaired, err := db.RepairVersions(t.Context()); err != nil || !repaired {
+				t.Fatalf("time %d: repaired %v, %v", n+1, repaired, err)
+			}
+			if after := feed(t, db); after.Epoch == before.Epoch || after.Version < before.Version {
+				t.Errorf("time %d: got %+v after %+v", n+1, after, before)
+			}
+		}
+	})
+}
+
 // TestVersions_ManyThatMeetItBeginOneEpoch: writers and readers at once.
 func TestVersions_ManyThatMeetItBeginOneEpoch(t *testing.T) {
 	db := migrated(t, postgresConfig(t))

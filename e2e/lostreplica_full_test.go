@@ -1,3 +1,5 @@
+//go:build full
+
 package e2e
 
 import (
@@ -21,6 +23,9 @@ func TestLostReplica(t *testing.T) {
 	replicas, _ := replicasOn(t, parts.StartPostgres(t), 3, func(dsn string) string {
 		return fmt.Sprintf("database: {driver: postgres, dsn: %q}", dsn)
 	})
+	// Envoy leaves a replica that hangs out after its fifth check in a row without an
+	// answer; the nodes' trial measures how long that takes.
+	const patience = 6 * time.Second
 	key := replicas[0].NewKey("--scope", "orders:read").Key
 	upstream := parts.StartUpstream(t)
 	endpoint := func(s *parts.Service) string {
@@ -46,7 +51,7 @@ func TestLostReplica(t *testing.T) {
 			s.Signal(syscall.SIGSTOP)
 		}
 		hung := time.Now()
-		traffic.flow(400)
+		traffic.flow(800)
 		for _, s := range replicas[:2] {
 			s.Signal(syscall.SIGCONT)
 		}
@@ -54,8 +59,8 @@ func TestLostReplica(t *testing.T) {
 		traffic.stop()
 		failed, last := traffic.failures()
 		t.Logf("%d of %d requests failed while two of three replicas hung", failed-before, traffic.sent)
-		if took := last.Sub(hung); took > time.Second {
-			t.Errorf("requests failed until %v after two of three replicas hung, want at most 1s", took)
+		if took := last.Sub(hung); took > patience {
+			t.Errorf("requests failed until %v after two of three replicas hung, want at most %v", took, patience)
 		}
 	})
 }
