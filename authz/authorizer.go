@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// DefaultRoute says what becomes of a request that no rule matches.
+// DefaultRoute defines how a request that no rule matches is decided.
 type DefaultRoute string
 
 // The default routes.

@@ -24,7 +24,7 @@ type Change struct {
 	At time.Time
 }
 
-// ChangeKind says what a [Change] is about.
+// ChangeKind is the subject of a [Change].
 type ChangeKind uint8
 
 // The kinds of change that the feed carries.
@@ -39,8 +39,8 @@ type NewKey struct {
 	Verifier Verifier
 }
 
-// Selection says which keys a [Mutation] is about; exactly one field is set, or
-// none to select no key (a creation).
+// Selection selects the keys of a [Mutation]; exactly one field is set, or none to
+// select no key (a creation).
 type Selection struct {
 	Ref    string   // id or prefix of one key
 	Refs   []string // ids or prefixes of several keys

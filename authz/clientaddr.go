@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// ClientAddress says how the client's address is found.
+// ClientAddress defines how the client's address is found.
 type ClientAddress struct {
 	TrustedHops int    // 0: the TCP peer, the header is ignored
 	Header      string // lower case, such as "x-forwarded-for"

@@ -26,9 +26,9 @@ func MethodAction(method string) string {
 // version, see [isAPIVersion].
 const VersionPlaceholder = "{version}"
 
-// DefaultMap names a resource for requests that no rule matches: the path's
-// first segment, after prefixes that only say where the API is served; the
-// service for gRPC calls. It is immutable.
+// DefaultMap derives a resource for requests that no rule matches: the path's first
+// segment, after prefixes that only locate the API; the service for gRPC calls. It
+// is immutable.
 //
 // Each segment that is dropped widens what a key may reach, since the segment
 // behind it becomes the resource. So a prefix matches whole segments by their

@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// Snapshot says which changes are in a state of the database. It is what Postgres
-// means by one: changes of transactions that had not begun, or were open, are not in
-// it. SQLite has one writer and so no open transactions: there a place is a version.
-// The zero Snapshot holds no change.
+// Snapshot describes which changes a state of the database contains. It is what Postgres
+// means by one: changes of transactions that had not begun, or were open, are not in it.
+// SQLite has one writer and so no open transactions: there a place is a version. The
+// zero Snapshot holds no change.
 type Snapshot struct {
 	Next uint64   // changes whose place is this or higher are not in it
 	Open []uint64 // nor are those of these places, all lower than Next, ascending

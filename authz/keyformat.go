@@ -23,7 +23,7 @@ const (
 // DefaultBrand is the first word of keys where none is configured.
 const DefaultBrand = "ak"
 
-// KeyFormatConfig says how keys of this installation begin.
+// KeyFormatConfig defines how keys of this installation begin.
 type KeyFormatConfig struct {
 	Brand        string   // [a-z][a-z0-9]{0,15}; "" is DefaultBrand
 	Environments []string // each [a-z][a-z0-9]{0,15}; none is live and test
@@ -78,7 +78,7 @@ func NewKeyFormat(c KeyFormatConfig) (*KeyFormat, error) {
 	return f, nil
 }
 
-// ParsedKey is what a key's text says. Its strings borrow from the key.
+// ParsedKey holds the parts of a key's text. Its strings borrow from the key.
 type ParsedKey struct {
 	Prefix      string // "ak_live_4fJ9xQ2b": public
 	Environment string
@@ -171,8 +171,8 @@ func (f *KeyFormat) ValidPrefix(prefix string) bool {
 	return false
 }
 
-// Mentions reports whether a text begins as keys of an environment do: a key of ours,
-// be it cut or mistyped.
+// Mentions reports whether a text begins as keys of an environment do: one of this
+// service's keys, even a cut or mistyped one.
 func (f *KeyFormat) Mentions(value string) bool {
 	for _, head := range f.heads {
 		if strings.HasPrefix(value, head) {

@@ -10,12 +10,12 @@ import (
 // 16 characters each.
 const maxKeyLength = 16 + 1 + 16 + 1 + keyTailLength
 
-// Holds reports whether a whole key of ours is anywhere in a text: head, length,
-// alphabet and checksum are as [KeyFormat.Parse] wants them, whatever is before
-// and behind it. Any of its characters may be percent-encoded, and that encoded
-// again. Its time grows with the text alone: what does not begin like a key costs a
-// search for the brand and one for each "%". It allocates only for a text in which
-// parts of an encoding are encoded themselves.
+// Holds reports whether a whole key of this service is anywhere in a text: head, length,
+// alphabet and checksum are as [KeyFormat.Parse] wants them, whatever is before and
+// behind it. Any of its characters may be percent-encoded, and that encoded again. Its
+// time grows with the text alone: what does not begin like a key costs a search for the
+// brand and one for each "%". It allocates only for a text in which parts of an encoding
+// are encoded themselves.
 func (f *KeyFormat) Holds(text string) bool {
 	if len(text) < f.shortest {
 		return false

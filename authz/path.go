@@ -12,12 +12,12 @@ const (
 	DefaultMaxQuery = 32 << 10
 )
 
-// PathPolicy says which request targets are judged. The zero PathPolicy is the
+// PathPolicy defines which request targets are judged. The zero PathPolicy is the
 // strict one.
 type PathPolicy struct {
 	// Repair is for operators that can't set the gateway's normalisation: needless
-	// encodings are undone, "\" becomes "/", dot segments are resolved, then
-	// slashes merged, as Envoy does. What needs no repair stays as it was sent.
+	// encodings are undone, "\" becomes "/", dot segments are resolved, then slashes
+	// merged, as Envoy does. A path that needs no repair stays as it was sent.
 	Repair bool
 	// Encoded accepts encoded characters as data in paths that no rule matches;
 	// for defaults that do not take the resource from the path.
@@ -54,9 +54,9 @@ const encodedMark = '\x00'
 // parameters and these encoded forms as data. They are then part of a wildcard's
 // segment, and dot segments stay refused in every reading of it.
 //
-// sanitised says that the gateway may have put "!" for bytes that it would not
-// show; a path with "!" is then refused. For a target that needs neither data
-// nor repair it allocates nothing but the decoded path.
+// sanitised means that the gateway may have replaced bytes by "!"; a path with "!" is
+// then refused. For a target that needs neither data nor repair it allocates nothing but
+// the decoded path.
 func (p *PathPolicy) Judge(routes *RouteTable, method, host, target string, sanitised bool) (JudgedPath, PathFault) {
 	raw, query, hasQuery := strings.Cut(target, "?")
 	if fault := p.bounds(raw, query); fault != PathPlain {

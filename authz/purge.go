@@ -9,8 +9,8 @@ import (
 // what ended a moment ago may still be on its way to a person or a log.
 const LeastRetention = time.Hour
 
-// Purge says which rows are deleted: those that ended, or were written, at least
-// so long ago, in the database's time. A kind whose duration is 0 stays.
+// Purge selects the rows to delete: those that ended, or were written, at least so
+// long ago, in the database's time. A kind whose duration is 0 stays.
 type Purge struct {
 	RevokedKeys     time.Duration // since their revocation
 	ExpiredKeys     time.Duration // since their expiry, or the end of their grace

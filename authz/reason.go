@@ -1,6 +1,6 @@
 package authz
 
-// Reason says why a decision is what it is. The set is closed: each reason has
+// Reason is why a request was allowed or denied. The set is closed: each reason has
 // one public code, one HTTP status, one public message and one metric label.
 type Reason uint8
 

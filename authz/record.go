@@ -48,9 +48,9 @@ type Record struct {
 	// else. 0 in a record that was not read from a database.
 	Version uint64
 
-	// Unreadable says what is wrong with a row that can't be read: someone wrote it
-	// by hand. The record then lacks scopes, roles, limits and grants. It is in lists, and
-	// can be ended; no decision is made by it: the key is refused.
+	// Unreadable describes what is wrong with a row that can't be read: someone wrote it
+	// by hand. The record then lacks scopes, roles, limits and grants. It is in lists,
+	// and can be ended; no decision is made by it: the key is refused.
 	Unreadable string
 }
 
@@ -61,8 +61,8 @@ type Rate struct {
 	Per   time.Duration
 }
 
-// Grants limits what an administrator's key may put on other keys (never its
-// own scopes: those say what it may do). The zero value grants nothing.
+// Grants limits what an administrator's key may put on other keys (never its own
+// scopes: those define what it may do itself). The zero value grants nothing.
 type Grants struct {
 	Scopes   Scopes   // may grant these and what is below them
 	Projects []string // may act within these; "*" means all
@@ -85,7 +85,7 @@ func (g *Grants) NamesUser(id string) bool {
 	return false
 }
 
-// Status is what a record says of itself at one moment.
+// Status is the state of a record at one moment.
 type Status uint8
 
 // The states of a key, in the order in which they are asked.
@@ -136,7 +136,7 @@ type Role struct {
 	CreatedAt   time.Time
 	UpdatedAt   time.Time
 	Version     uint64
-	// Unreadable says what is wrong with a row that can't be read; the role then lends
-	// nothing, and its keys are refused.
+	// Unreadable describes what is wrong with a row that can't be read; the role then
+	// lends nothing, and its keys are refused.
 	Unreadable string
 }

@@ -6,11 +6,10 @@ import (
 	"slices"
 )
 
-// RouteMetadata says how far the gateway's route metadata is trusted. Under
-// Envoy Gateway tenants write the annotations, so they never weaken a rule, and
-// make a route anonymous only where the platform says so twice: in general, and
-// for that namespace by name. What the platform itself says of a route by name
-// comes before annotations.
+// RouteMetadata defines how far the gateway's route metadata is trusted. Under Envoy
+// Gateway tenants write the annotations, so they never weaken a rule, and make a route
+// anonymous only where the platform says so twice: in general, and for that namespace by
+// name. Settings of the platform for a named route take precedence over annotations.
 type RouteMetadata struct {
 	Enabled        bool
 	AllowAnonymous bool                  // by annotations; needs Namespaces

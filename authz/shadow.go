@@ -55,9 +55,9 @@ func shadowedByKey(d *Decision, s softening) bool {
 	}
 }
 
-// allowsAll reports whether the scopes allow whatever the target of d may ask
-// for: of a rule with alternatives each, since it is not known yet which one the
-// key meets.
+// allowsAll reports whether the scopes allow whatever the target of d may ask for:
+// of a rule with alternatives each, since it is not yet known which one the key
+// meets.
 func (s Scopes) allowsAll(d *Decision) bool {
 	if d.Rule == nil || d.Rule.AnyOf == nil {
 		return s.Allows(d.Resource, d.Action)
@@ -79,10 +79,9 @@ func (s Scopes) allowsNeeds(needs []Need) bool {
 	return true
 }
 
-// shadowed reports whether within allows every need of one alternative of the
-// rule, also those that the key holds itself: the two together must not open
-// what neither opens. What the key lacks of that alternative is then what d
-// reports.
+// shadowed reports whether within allows every need of one alternative of the rule,
+// also those that the key holds itself: the two together must not open what neither
+// opens. d then reports what the key lacks of that alternative.
 func (r *Rule) shadowed(d *Decision, within, held Scopes) bool {
 	for _, needs := range r.AnyOf {
 		if !within.allowsNeeds(needs) {

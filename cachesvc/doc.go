@@ -15,12 +15,12 @@
 //   - monitoring (health.go, status.go, replicaseals.go)
 //   - statistics (stats.go, metrics.go)
 //
-// What each rests on is a package of its own: internal/freshness decides whether
-// a value may be used, internal/l1 holds values in process, internal/remote asks
-// the shared store, package seal makes what that holds trustworthy, and
-// internal/usage counts uses. trust.go joins freshness to the readers: whether a
-// value may be used is asked at each delivery, of the window of recent changes,
-// of the lease, and of the value's own lifetime.
+// Each job rests on packages of its own: internal/freshness decides whether a value
+// may be used, internal/l1 holds values in process, internal/remote asks the shared
+// store, package seal makes what that holds trustworthy, and internal/usage counts
+// uses. trust.go joins freshness to the readers: whether a value may be used is
+// asked at each delivery, of the window of recent changes, of the lease, and of the
+// value's own lifetime.
 //
 // The promise: a look-up that begins after [Service.Changed] returned does not
 // see the state from before, on this replica. On another one the bound is

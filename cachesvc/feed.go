@@ -154,7 +154,7 @@ func (s *Service) beginFeed(ctx context.Context, over string) {
 	if s.feed.err = err; err != nil {
 		return
 	}
-	// What was read meanwhile may be of yet another epoch.
+	// A page that was read meanwhile may be of yet another epoch.
 	s.trust.window.Reset()
 	if s.members != nil {
 		s.members.StartHistory()

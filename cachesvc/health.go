@@ -15,8 +15,8 @@ import (
 	"extauthz/cachesvc/store"
 )
 
-// MonitorConfig says when the cache's monitors warn. Zero fields take their
-// defaults.
+// MonitorConfig holds the thresholds at which the cache's monitors warn. Zero fields take
+// their defaults.
 type MonitorConfig struct {
 	Every   time.Duration // between two looks
 	Memory  float64       // part of the shared store's memory that may be used

@@ -200,7 +200,8 @@ func (s *Service) target(t Target) (drop func() int, name string, err error) {
 	return drop, name, nil
 }
 
-// dropByTag is what drops the entries with this tag, nil for no tag of ours.
+// dropByTag is what drops the entries with this tag, nil if the tag is not one of the
+// cache's.
 func (s *Service) dropByTag(tag string) func() int {
 	switch tag {
 	case tagValidation:

@@ -13,8 +13,8 @@ import (
 )
 
 // sharedKey is a key as it is stored in the shared store, under
-// apikey:validation:<prefix>. What its secret is verified with is there sealed or not at
-// all; the seal covers everything else that is written here.
+// apikey:validation:<prefix>. The digest is stored sealed or not at all; the seal also
+// covers everything else that is written here.
 type sharedKey struct {
 	ID           string            `json:"id"`
 	UserID       string            `json:"user_id"`

@@ -9,9 +9,9 @@ import (
 	"extauthz/authz"
 )
 
-// decode reads a CheckRequest of any shape into an empty r. Envoy sends headers either joined
-// and sanitised (the map) or raw (header_map, with encode_raw_headers); where a
-// name is in both, the raw lines count, for they say more.
+// decode reads a CheckRequest of any shape into an empty r. Envoy sends headers either
+// joined and sanitised (the map) or raw (header_map, with encode_raw_headers); where a
+// name is in both, the raw lines count, since they hold more.
 func decode(r *authz.Request, req *authv3.CheckRequest) {
 	attributes := req.GetAttributes()
 	http := attributes.GetRequest().GetHttp()

@@ -41,8 +41,7 @@ type HTTPConfig struct {
 
 // NewHTTPServer makes a server that answers Envoy's HTTP flavour under /check and
 // forward-auth at /auth/nginx, /auth/nginx-gateway-fabric, /auth/caddy and
-// /auth/traefik. What it decides,
-// counts and logs is the Service's.
+// /auth/traefik. The Service decides, counts and logs.
 func NewHTTPServer(c HTTPConfig, s *Service) *http.Server {
 	return &http.Server{
 		// No http.ServeMux: it redirects "//admin", and the raw target is judged.
@@ -186,8 +185,8 @@ func (h *httpHandler) read(caller *dialect, e *encoder, asked *authz.Request, r 
 	return nil
 }
 
-// trusts reports whether the peer may ask. What it forwards decides, so no other
-// peer is trusted to be a proxy.
+// trusts reports whether the peer may ask. The decision rests on what it forwards, so
+// no other peer is trusted as a proxy.
 func (h *httpHandler) trusts(r *http.Request) bool {
 	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && local.Network() == "unix" {
 		return true

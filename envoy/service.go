@@ -171,8 +171,8 @@ func (s *Service) decide(ctx context.Context, p *policy, c *check) (decided bool
 	return true
 }
 
-// judge reads what is asked for and has it decided. What can't be judged in the form in
-// which the gateway forwarded it is denied.
+// judge reads what is asked for and has it decided. A request that can't be judged in
+// the form in which the gateway forwarded it is denied.
 func (s *Service) judge(ctx context.Context, p *policy, c *check) (authz.Decision, error) {
 	if !c.read(ctx, p) {
 		return authz.Decision{Reason: authz.ReasonForwarding}, nil

@@ -281,7 +281,7 @@ func (w *wireRequest) pseudo(name, value string, raw bool) {
 	}
 }
 
-// preferRaw drops plain headers of names that have raw lines, for those say more.
+// preferRaw drops plain headers of names that have raw lines, which hold more.
 func (w *wireRequest) preferRaw() {
 	headers := w.request.Headers
 	raw, plain := false, false

@@ -76,8 +76,8 @@ func (c *Conn) Close() error {
 	return c.Conn.Close()
 }
 
-// release has the connection count no longer, and reports whether it did. What it held
-// is leaving until its server has closed it.
+// release has the connection count no longer, and reports whether it did. The bytes it
+// held count as leaving until its server has closed it.
 func (c *Conn) release() bool {
 	c.mu.Lock()
 	counted := !c.gone

@@ -11,7 +11,7 @@ const (
 	prefaceSize     = len("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
 )
 
-// What a stream costs in memory. Measured with grpc-go 1.85 (docs/limits.md).
+// The cost of a stream in memory. Measured with grpc-go 1.85 (docs/limits.md).
 const (
 	// streamCost is that of a call whose headers are there: its state, contexts and
 	// timers, the goroutine and its stack.

@@ -16,7 +16,7 @@ const (
 	// used yet.
 	copyMark = "extauthz_copy"
 	copyLock = 0x657874636F7079
-	// What one transaction of a copy writes, at most, but for a single larger row.
+	// The most that one transaction of a copy writes, unless a single row is larger.
 	copyRows  = rowsAtOnce
 	copyBytes = 4 << 20
 	// copyMargin is how far beyond the source's versions the target's begin: the

@@ -15,7 +15,7 @@ import (
 // one change at least.
 const maxFeedBytes = 1 << 20
 
-// feedDialect is what the databases say differently. The place of a change is its
+// feedDialect holds the SQL in which the databases differ. The place of a change is its
 // version in SQLite, which has one writer, and its transaction in Postgres.
 type feedDialect struct {
 	epoch    string // of the row m of extauthz_meta

@@ -27,9 +27,9 @@ const (
 	secondConnection = 5 * time.Second
 )
 
-// Migrate brings the database to this program's version; one that is there
-// already is left alone, a newer one is refused. Concurrent starts wait
-// for each other. See [takeOver] for a table api_keys that is not ours.
+// Migrate brings the database to this program's version; one that is there already
+// is left alone, a newer one is refused. Concurrent starts wait for each other. See
+// [takeOver] for a table api_keys that extauthz did not make.
 func (db *DB) Migrate(ctx context.Context) error {
 	if err := db.refuseNewer(ctx); err != nil {
 		return err
@@ -90,9 +90,9 @@ func (db *DB) migrateAlone(ctx context.Context) (alone bool, err error) {
 	return alone, err
 }
 
-// migrateSQLite: each step is a transaction that has the write lock from its
-// beginning. If another process makes a step first, ours fails, and what is
-// left is tried again.
+// migrateSQLite: each step is a transaction that has the write lock from its beginning.
+// If another process makes a step first, this one fails, and the remaining steps are
+// tried again.
 func (db *DB) migrateSQLite(ctx context.Context) error {
 	for before := int64(-1); ; {
 		err := db.up(ctx)
@@ -133,7 +133,7 @@ func (db *DB) MigrationStatus(ctx context.Context) (current, newest int64, err e
 	return current, newest, err
 }
 
-// Empty reports whether the database has no table of the name of one of ours.
+// Empty reports whether the database has no table with a name that extauthz uses.
 func (db *DB) Empty(ctx context.Context) (bool, error) {
 	statement := "SELECT count(*) FROM information_schema.tables WHERE table_schema = current_schema() AND table_name IN ?"
 	if db.driver == SQLite {

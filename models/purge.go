@@ -59,8 +59,8 @@ func newPurge(db *DB, p authz.Purge) *purge {
 
 // Purge deletes what p covers, oldest tables first and keys last, in transactions
 // of few rows with pauses between them, so that no writer waits long. Each
-// transaction that deletes keys or audit entries writes an audit entry of its
-// own. On an error, what is returned beside it was deleted.
+// transaction that deletes keys or audit entries writes an audit entry of its own.
+// The counts that are returned with an error were deleted.
 //
 // A key stays, and with it all of its rotation family, while a member of the
 // family has not ended long enough ago, has scopes on the reserved resource, is

@@ -50,7 +50,7 @@ func checkColumns(there map[string]string) error {
 }
 
 // adaptColumns gives the columns the types that 00002_keys.sql would have given
-// them, fills what is NULL, and adds ours.
+// them, fills what is NULL, and adds the service's own columns.
 func adaptColumns(ctx context.Context, tx *sql.Tx) error {
 	if err := execAll(ctx, tx, "SET LOCAL statement_timeout = 0", "SET LOCAL lock_timeout = 0"); err != nil {
 		return err

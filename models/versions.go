@@ -35,13 +35,13 @@ func (db *DB) EndEpoch(ctx context.Context, epoch string) error {
 	return nil
 }
 
-// RepairVersions brings versions forward, and begins another epoch, where the
-// next one would not be higher than all that were given; repaired reports whether
-// that was so. What was given is known by the feed's last mark and the changes
-// since, whatever the number of keys: the newest of them, so that a start does not wait
-// for an outbox of millions. Where there is no mark yet, the versions of all keys are
-// read, and a mark is set: right after a statement that changed a million keys this takes
-// more than a second.
+// RepairVersions brings versions forward, and begins another epoch, where the next one
+// would not be higher than all that were given; repaired reports whether that was so. The
+// versions that were given are known from the feed's last mark and the changes since,
+// whatever the number of keys: the newest of them, so that a start does not wait for an
+// outbox of millions. Where there is no mark yet, the versions of all keys are read, and
+// a mark is set: right after a statement that changed a million keys this takes more than
+// a second.
 func (db *DB) RepairVersions(ctx context.Context) (repaired bool, err error) {
 	var unmarked bool
 	err = db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {

@@ -31,8 +31,8 @@ const (
 	leastFailures = 3
 )
 
-// wrote takes in how a write ended. What the caller withdrew, and what was refused
-// for its content, is no fault of the database.
+// wrote takes in how a write ended. A call that the caller cancelled, or that was
+// refused for its content, is no fault of the database.
 func (db *DB) wrote(err error) {
 	w := &db.writes
 	f, failed := FaultOf(err)

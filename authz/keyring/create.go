@@ -38,8 +38,8 @@ type Created struct {
 	Record authz.Record
 	// Key is shown only once and can't be read again. Empty if Replayed.
 	Key authz.Secret
-	// Replayed: the key was made by an earlier call under the same idempotency
-	// key. Who lost that call's answer has to rotate the key.
+	// Replayed: the key was made by an earlier call under the same idempotency key.
+	// A caller that lost that call's answer has to rotate the key.
 	Replayed bool
 }
 

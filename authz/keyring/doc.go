@@ -1,7 +1,7 @@
-// Package keyring is the keys service: it issues, lists, updates, enables,
-// disables, rotates and revokes API keys, keeps the roles that they share, and
-// makes the first administrator. Whatever calls it (the management API, the
-// command line through it, a console) meets the same rules.
+// Package keyring is the keys service: it issues, lists, updates, enables, disables,
+// rotates and revokes API keys, keeps the roles that they share, and makes the first
+// administrator. The same rules apply to every caller: the management API, and the
+// command line through it.
 //
 // The contract: a change and its audit row are stored in one transaction, or
 // neither is; after the commit, and before the method returns, the [Notifier]

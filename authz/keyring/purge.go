@@ -34,10 +34,10 @@ type PurgeRequest struct {
 	Budget time.Duration // after which the call returns with what it has done so far
 }
 
-// Purge deletes rows that have no more use, or counts them. The principal has to
-// act in all projects. Audit entries are kept at least as long as the service
-// itself keeps them, and 30 days where it keeps them for ever. What is returned
-// beside an error was deleted.
+// Purge deletes rows that have no more use, or counts them. The principal has to act in
+// all projects. Audit entries are kept at least as long as the service itself keeps them,
+// and 30 days where it keeps them for ever. The counts that are returned with an error
+// were deleted.
 func (s *Service) Purge(ctx context.Context, p Principal, r PurgeRequest) (authz.Purged, error) {
 	if err := p.Require(PurgeKeys); err != nil {
 		return authz.Purged{}, err

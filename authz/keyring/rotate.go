@@ -93,7 +93,7 @@ func (f *family) mayRotate(p Principal, expiresAt *time.Time) error {
 		return err
 	}
 	if err := p.coverKey(&f.target, rights); err != nil {
-		// Who holds the key gains nothing by another with the same rights,
+		// The holder of a key gains nothing by another one with the same rights,
 		// unless it lived longer.
 		if !p.is(&f.target) {
 			return err

@@ -10,7 +10,7 @@ import (
 	"extauthz/authz"
 )
 
-// Options says how a document is read.
+// Options defines how a document is read.
 type Options struct {
 	Name string // of the document, in rules and errors
 	// Sources are where keys may be. A security scheme that looks elsewhere

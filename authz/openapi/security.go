@@ -9,9 +9,9 @@ import (
 	"extauthz/authz"
 )
 
-// asks brings an operation's security requirements into a rule without a match:
-// of the list one has to be met, of each its every scheme, of each scheme its
-// every scope. It reports false where that can't be said.
+// asks turns an operation's security requirements into a rule without a match: of
+// the list one has to be met, of each its every scheme, of each scheme its every
+// scope. It reports false where that can't be said.
 func (r *reader) asks(name string, operation object) (authz.RouteConfig, bool) {
 	rule := authz.RouteConfig{Source: r.Name, AnyOf: [][]authz.Need{}}
 	said := operation["security"]

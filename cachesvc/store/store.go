@@ -19,8 +19,8 @@ type Store interface {
 	Get(ctx context.Context, key string) (value []byte, found bool, err error)
 	// MGet returns the values in the order of keys, nil for a miss.
 	MGet(ctx context.Context, keys ...string) ([][]byte, error)
-	// Set stores the item in place of what was there. What only the replaced
-	// item was tagged with may still remove the new one: that is never wrong.
+	// Set stores the item in place of what was there. A tag that only the replaced item
+	// had may still remove the new one, which does no harm.
 	Set(ctx context.Context, item Item) error
 	// MSet stores each item as Set does; not in one transaction.
 	MSet(ctx context.Context, items ...Item) error

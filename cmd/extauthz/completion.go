@@ -22,7 +22,8 @@ const (
 	completeItems = 50
 )
 
-// complete gives a flag of a command a completer. It fails for no flag of ours.
+// complete gives a flag of a command a completer. It fails for none of this program's
+// flags.
 func complete(c *cobra.Command, flag string, f completer) {
 	if err := c.RegisterFlagCompletionFunc(flag, f); err != nil {
 		panic(err)

@@ -36,7 +36,7 @@ func (l *listing[T]) flags(c *cobra.Command) *cobra.Command {
 // pageSize is how many the API returns at most.
 const pageSize = 1000
 
-// read reads a list as the flags say. Without --sort it reads no more pages than
+// read reads a list by the flags. Without --sort it reads no more pages than
 // --limit needs; with it, everything has to be read.
 func (l *listing[T]) read(c *cobra.Command, g *globals, path string, query url.Values) ([]T, error) {
 	compare, err := l.order(c)

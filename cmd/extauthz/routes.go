@@ -181,7 +181,7 @@ func matchRoute(settings *config.Config, method, target string) (match, error) {
 	return m, nil
 }
 
-// outcomeOf says what a request needs.
+// outcomeOf returns what a request needs.
 func outcomeOf(access authz.Access, rule *authz.Rule, byDefault authz.DefaultRoute) string {
 	switch {
 	case access == authz.AccessAnonymous:

@@ -168,7 +168,8 @@ func (s *site) awaitMembers(x *service) {
 		if err := getJSON("http://"+x.Ops+"/readyz", &state); err != nil {
 			return err
 		}
-		// What the filter takes for known already it does not count: one in some thousands.
+		// It does not count keys that the filter takes for known already, one in some
+		// thousands.
 		if float64(state.Cache.Members) < .999*float64(len(x.keys)) {
 			return fmt.Errorf("%d of %d prefixes are known", state.Cache.Members, len(x.keys))
 		}

@@ -66,9 +66,8 @@ func HasClusterParts(tb testing.TB) bool {
 // processes in them and are removed from outside.
 const cgroupsVariable, cgroupsPrefix = "E2E_CGROUPS", "extauthz-kube-"
 
-// IsolatedCluster is Isolated for a test that starts a cluster. What one that was
-// killed left in the machine's control groups is removed first; nothing else is
-// ever left.
+// IsolatedCluster is Isolated for a test that starts a cluster. Control groups that a
+// killed cluster left behind are removed first; nothing else is ever left.
 func IsolatedCluster(t *testing.T, env ...string) bool {
 	t.Helper()
 	if isolated() {
@@ -109,7 +108,7 @@ func StartCluster(tb testing.TB, images string, nodes int) *Cluster {
 	return c
 }
 
-// stop ends what was started. What is in a node ends with its first process.
+// stop ends what was started. All processes of a node end with its first one.
 func (c *Cluster) stop() {
 	for _, n := range c.Nodes {
 		_ = n.init.Process.Kill()

@@ -227,7 +227,7 @@ func (w *Window) dropOldest(n int) {
 // the changes from before now were not learned.
 func (w *Window) DistrustPast(now time.Duration) { w.setPastUntil(now + AsOfSlack) }
 
-// TrustPast says that the changes from before the start were learned.
+// TrustPast records that the changes from before the start are known.
 func (w *Window) TrustPast() { w.setPastUntil(0) }
 
 func (w *Window) setPastUntil(until time.Duration) {

@@ -186,7 +186,7 @@ func (m *Filter) Run(ctx context.Context) {
 	}
 }
 
-// load reads all prefixes into a new filter. What changes meanwhile gets into it
+// load reads all prefixes into a new filter. Changes that arrive meanwhile get into it
 // as well; if its history ended meanwhile, it is discarded.
 func (m *Filter) load(ctx context.Context) error {
 	m.mu.Lock()

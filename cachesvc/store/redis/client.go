@@ -31,8 +31,8 @@ const (
 // hours.
 const connectionLife = 5 * time.Minute
 
-// Connection says where Redis is, and how to log in. What is read by functions is
-// read for each new connection.
+// Connection holds the address of Redis and how to log in. The functions are called for
+// each new connection.
 type Connection struct {
 	Addresses      []string // one, the Sentinels', or some of the Cluster's; host:port
 	Mode           string   // ModeSingle if empty

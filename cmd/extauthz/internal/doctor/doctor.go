@@ -11,7 +11,7 @@ import (
 	"extauthz/cmd/extauthz/internal/config"
 )
 
-// State is what came of one examination.
+// State is the result of one examination.
 type State string
 
 // The states.

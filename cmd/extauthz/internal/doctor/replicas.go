@@ -41,8 +41,8 @@ const (
 var notInEffect = []conditions.Name{conditions.ConfigRefused, conditions.CertificateRefused}
 
 // ExamineReplicas asks every replica until all are settled: serving, with the
-// configuration read that they are to have. What is not settled within the wait is
-// reported as it is then.
+// configuration read that they are to have. A state that has not settled within the wait
+// is reported as it is then.
 func ExamineReplicas(ctx context.Context, c Replicas) []Result {
 	limited, cancel := context.WithTimeout(ctx, max(c.Wait, time.Nanosecond))
 	defer cancel()

@@ -38,7 +38,7 @@ type Kubernetes struct {
 	Anonymous bool
 	// TLSName is the DNS name in the service's certificate.
 	TLSName string
-	// Bootstrap says what Envoy serves. Its listeners and files are set here.
+	// Bootstrap defines what Envoy serves. Its listeners and files are set here.
 	Bootstrap Bootstrap
 }
 

@@ -146,7 +146,7 @@ func (s *Server) lookAtFeed(ctx context.Context, r *conditions.Registry) {
 	set(r, conditions.ClockOff, off, fmt.Sprintf("the database's clock is %s from the local one (ahead, unless negative); keys expire by the database's while it answers", st.DatabaseAhead.Round(time.Millisecond)))
 }
 
-// lookAtWrites reports that writes fail, by what came of those that were made.
+// lookAtWrites reports that writes fail, judged by the outcome of recent writes.
 func (s *Server) lookAtWrites(_ context.Context, r *conditions.Registry) {
 	f, fail := s.db.WritesFail(time.Now())
 	set(r, conditions.WritesFail, fail, f.String())

@@ -12,7 +12,7 @@ import (
 	"extauthz/inbound"
 )
 
-// What the listeners that serve people and Prometheus allow.
+// Limits of the listeners that serve people and Prometheus.
 const (
 	peopleHeaderBytes = 64 << 10
 	peoplePending     = 16 << 20

@@ -22,7 +22,7 @@ const (
 	stateDraining = "draining"
 )
 
-// readiness is what /readyz and gRPC health say: not serving before the first
+// readiness is what /readyz and gRPC health report: not serving before the first
 // load of the change feed and while draining, serving in every degraded mode but
 // those whose condition says otherwise. Safe for concurrent use.
 type readiness struct {

@@ -29,9 +29,8 @@ func stampOf(paths []string) string {
 	return b.String()
 }
 
-// watch reloads when the configuration's files have changed and rest for
-// one look, until ctx ends. What a bad file holds is tried once, until it changes
-// again.
+// watch reloads when the configuration's files have changed and rest for one look,
+// until ctx ends. A faulty file is tried once, until it changes again.
 func (s *Server) watch(ctx context.Context) error {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
