@@ -14,7 +14,7 @@ const (
 )
 
 // Access returns what a request of a method needs for a canonical host and a path to
-// match ([JudgedPath.Match]), with rule, resource and action in the Decision. It asks no
+// match ([JudgedPath.Match]), with rule, resource and action in the Decision. It needs no
 // key and none of the gateway's own configuration: for commands that show the rules.
 func (c *Config) Access(method, host, path string) (Access, Decision) {
 	var d Decision
@@ -42,7 +42,7 @@ func (c *Config) access(r *Request, host, path string, d *Decision, t *trace) Ac
 	return c.defaultAccess(r.Method, path, d, t)
 }
 
-// access is what the rule asks of a request that it matches.
+// access is what the rule requires of a request that it matches.
 func (r *Rule) access(method string, captures *Captures, d *Decision, t *trace) Access {
 	if r.Anonymous {
 		t.add("route", "anonymous", r.Pattern)
@@ -71,7 +71,8 @@ func (r *Rule) access(method string, captures *Captures, d *Decision, t *trace) 
 	return AccessScoped
 }
 
-// defaultAccess is what a request needs that neither a rule nor the gateway decides.
+// defaultAccess returns what a request needs if neither a rule nor the gateway decides
+// it.
 func (c *Config) defaultAccess(method, path string, d *Decision, t *trace) Access {
 	switch c.DefaultRoute {
 	case DefaultRouteAuthenticated:

@@ -20,8 +20,8 @@ const (
 	DefaultRouteDeny          DefaultRoute = "deny"
 )
 
-// Config is what an [Authorizer] is made of. Format, Peppers, Sources,
-// Validator and Now are needed.
+// Config configures an [Authorizer]. Format, Peppers, Sources, Validator and Now
+// are needed.
 type Config struct {
 	Format  *KeyFormat
 	Peppers *Peppers
@@ -36,15 +36,16 @@ type Config struct {
 	// RouteMetadata lets the gateway's route metadata do the same.
 	RouteMetadata RouteMetadata
 	// AllowPreflights lets CORS preflights through without a key, which browsers
-	// never send with them; for gateways that ask before they answer them.
+	// never send with them; for gateways that send a check before they answer them.
 	AllowPreflights bool
-	// ShadowUntil is the end of shadow mode for all requests; zero: it is off.
+	// ShadowUntil is the end of shadow mode for all requests; the zero time turns it
+	// off.
 	ShadowUntil    time.Time
 	Paths          PathPolicy
 	ClientAddress  ClientAddress
 	IdentityPrefix string // lower case, such as "x-auth-"
-	// ForwardCredential lets keys go on to the upstream: none is looked for but
-	// where one is configured.
+	// ForwardCredential passes keys on to the upstream: they are searched only in the
+	// configured places.
 	ForwardCredential bool
 
 	Validator Validator
@@ -101,7 +102,8 @@ func New(c Config) (*Authorizer, error) {
 }
 
 // DecisionHeaders returns the lower-case names of the headers that decisions rest on,
-// sorted: those with keys, the client's address, and what makes a CORS preflight.
+// sorted: those with keys, the client's address, and those that identify a CORS
+// preflight.
 func DecisionHeaders(sources []CredentialSource, address ClientAddress, preflights bool) (names []string) {
 	for _, s := range sources {
 		switch s.Kind {
@@ -216,10 +218,10 @@ func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision
 	return d, nil
 }
 
-// permit judges what a valid key may do here, one condition after the other: its
-// networks, the route, the rule's project, its scopes. Shadow mode may turn each refusal
-// into a report; the first one that it does not is left in d.Reason, and permitted is
-// false. The scopes are the key's own and those of its roles.
+// permit decides whether a valid key allows the request, one condition after the other:
+// its networks, the route, the rule's project, its scopes. Shadow mode may turn each
+// refusal into a report; the first one that it does not is left in d.Reason, and
+// permitted is false. The scopes are the key's own and those of its roles.
 func (a *Authorizer) permit(ctx context.Context, r *Request, access Access, d *Decision, t *trace) (scopes Scopes, permitted bool, err error) {
 	if !a.networkPermits(r, d.Record, t) && a.refuse(d, softening{reason: ReasonNetwork, access: access}, t) {
 		return nil, false, nil
@@ -266,7 +268,7 @@ func projectPermits(d *Decision, t *trace) bool {
 	return false
 }
 
-// scopesPermit reports whether the scopes allow what the route asks for. Of a rule with
+// scopesPermit reports whether the scopes allow what the route requires. Of a rule with
 // alternatives it sets d.Resource and d.Action to the one that counted.
 func scopesPermit(d *Decision, scopes Scopes, t *trace) bool {
 	permitted := scopes.Allows(d.Resource, d.Action)

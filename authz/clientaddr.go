@@ -41,8 +41,8 @@ func (c ClientAddress) Find(peer netip.Addr, headers []Header) (addr netip.Addr,
 	return netip.Addr{}, false
 }
 
-// parseClient reads an address as proxies write it: bare, in brackets, or with
-// a port.
+// parseClient parses an address as proxies write it: bare, in brackets, or with a
+// port.
 func parseClient(text string) (netip.Addr, bool) {
 	addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(text, "["), "]"))
 	if err != nil {

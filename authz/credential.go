@@ -132,7 +132,7 @@ func (c *credentials) addForeign() {
 	c.garbage = c.garbage || c.source.Scheme == ""
 }
 
-// addLine takes in the value of a header or cookie. Where it may be of several lines, or
+// addLine adds the value of a header or cookie. Where it may be of several lines, or
 // damaged, it is another party's only if none of this service's keys can be in it.
 func (c *credentials) addLine(value string, sanitised bool) {
 	if !joinedOrDamaged(value, sanitised) {
@@ -170,7 +170,7 @@ func (c *credentials) header(s CredentialSource, h *Header) {
 	c.addLine(rest, h.Sanitised)
 }
 
-// basic takes in what the scheme Basic encodes: the key is the user or the
+// basic adds the decoded value of the scheme Basic: the key is the user or the
 // password, and the other one may be anything but a key.
 func (c *credentials) basic(encoded string) {
 	user, password, ok := c.request.decodeBasic(encoded)

@@ -83,26 +83,26 @@ func (l Layer) String() string {
 // Hit reports whether a cache knew the key.
 func (l Layer) Hit() bool { return l == LayerLocal || l == LayerRedis }
 
-// Entry is what a Validator knows of a prefix. A nil Record means that there is
-// no such key.
+// Entry is the result of looking up a prefix. A nil Record means that there is no
+// such key.
 type Entry struct {
 	Record   *Record
 	Verifier Verifier
 	Layer    Layer
 }
 
-// Validator finds what is known of a key. It is asked for well-formed prefixes
-// alone. It never judges: status, digest and scopes are asked by the
-// [Authorizer] on every check, on hits too.
+// Validator finds what is known of a key. It is called for well-formed prefixes only.
+// It never judges: the [Authorizer] tests status, digest and scopes on every check, on
+// hits too.
 type Validator interface {
-	// Lookup finds the key with this prefix. No such key is a nil Record, not
-	// an error; ErrThrottled says that look-ups of unknown keys are over their
-	// limit; any other error means that no store could answer. The Entry may
-	// be in the Scratch; where that is nil, in memory that is not written to any more.
+	// Lookup finds the key with this prefix. No such key is a nil Record, not an error;
+	// ErrThrottled means that look-ups of unknown keys exceed their limit; any other
+	// error means that no store could answer. The Entry may be in the Scratch; where that
+	// is nil, in memory that is not written to any more.
 	Lookup(ctx context.Context, prefix string, into *Scratch) (Entry, error)
-	// RoleScopes returns the scopes of all roles of the record together. A role
-	// that does not exist grants nothing. need says what they are wanted for, so
-	// that an answer can be found by it; the answer does not depend on it.
+	// RoleScopes returns the scopes of all roles of the record together. A role that does
+	// not exist grants nothing. need is the permission in question, so that a cached
+	// answer can be found by it; the answer does not depend on it.
 	RoleScopes(ctx context.Context, rec *Record, need Need) (Scopes, error)
 }
 
@@ -113,7 +113,7 @@ type Scratch struct {
 	Held any // the Validator's own
 }
 
-// Need is what a request needs of a key.
+// Need is the permission that a request requires.
 type Need struct {
 	Resource, Action string // both "": no scope, or not known
 	// Captured: the resource holds a value that the client chose, so there may

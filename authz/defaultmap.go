@@ -77,9 +77,9 @@ func stripPrefix(prefix string) ([]string, error) {
 	return segments, nil
 }
 
-// Target returns what the request asks for; ok is false for methods that mean
-// for no action, for an empty or ambiguous segment, for the reserved resource,
-// and for a gRPC call behind a prefix.
+// Target returns the resource and action of the request; ok is false for methods without
+// an action, for an empty or ambiguous segment, for the reserved resource, and for a gRPC
+// call behind a prefix.
 //
 // No prefix is stripped from a gRPC call: its first segment is the name of the
 // service. Nor is one stripped to find a call behind it (/api/pkg.Orders/Delete):

@@ -1,5 +1,5 @@
-// Package authz is the domain: what an API key is, how it is verified, what a
-// request asks for, and whether the key may have it.
+// Package authz is the domain: what an API key is, how it is verified, what a request
+// needs, and whether the key allows it.
 //
 // A request's way through the package is [Authorizer.Check]: canonical path
 // and host, route rule, credential, key format and checksum, [Validator],

@@ -47,7 +47,7 @@ type FeedCursor struct {
 	Seen Snapshot // what was read completely
 	// Target is the state that a read of several pages brings the reader to. It stays
 	// the same from the first page to the last, so that all pages are one read of one
-	// state, whatever is committed meanwhile. Zero: no read is under way.
+	// state, whatever is committed meanwhile. Zero: no read is in progress.
 	Target Snapshot
 	After  FeedRow // the last row of the pages so far
 }

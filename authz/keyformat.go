@@ -29,10 +29,10 @@ type KeyFormatConfig struct {
 	Environments []string // each [a-z][a-z0-9]{0,15}; none is live and test
 }
 
-// KeyFormat makes and reads keys of the form
-// ak_live_<8 base62 id>_<32 base62 secret><6 base62 CRC-32>. The checksum shows
-// a truncated or mistyped key, and most forgeries, from a real one without any
-// look-up; it is no proof. A KeyFormat is immutable.
+// KeyFormat generates and parses keys of the form ak_live_<8 base62 id>_<32 base62
+// secret><6 base62 CRC-32>. The checksum shows a truncated or mistyped key, and
+// most forgeries, from a real one without any look-up; it is no proof. A KeyFormat
+// is immutable.
 type KeyFormat struct {
 	environments []string
 	heads        []string  // "ak_live_", one an environment
@@ -138,9 +138,8 @@ func checksumDigits(c uint32) (sum [keyChecksumLength]byte) {
 	return sum
 }
 
-// Parse reads a key; ok is false where it is not exactly of the form or its
-// checksum is wrong. It allocates nothing and looks at no input that is not of
-// the right length.
+// Parse reads a key; ok is false if the form or the checksum is wrong. It allocates
+// nothing, and rejects input of the wrong length unread.
 func (f *KeyFormat) Parse(key Secret) (p ParsedKey, ok bool) {
 	s := key.Reveal()
 	for i, head := range f.heads {

@@ -11,11 +11,11 @@ import (
 const maxKeyLength = 16 + 1 + 16 + 1 + keyTailLength
 
 // Holds reports whether a whole key of this service is anywhere in a text: head, length,
-// alphabet and checksum are as [KeyFormat.Parse] wants them, whatever is before and
-// behind it. Any of its characters may be percent-encoded, and that encoded again. Its
-// time grows with the text alone: what does not begin like a key costs a search for the
-// brand and one for each "%". It allocates only for a text in which parts of an encoding
-// are encoded themselves.
+// alphabet and checksum are as [KeyFormat.Parse] wants them, whatever surrounds it. Any
+// of its characters may be percent-encoded, and that encoded again. Its time grows with
+// the text alone: what does not begin like a key costs a search for the brand and one for
+// each "%". It allocates only for a text in which parts of an encoding are encoded
+// themselves.
 func (f *KeyFormat) Holds(text string) bool {
 	if len(text) < f.shortest {
 		return false
@@ -124,9 +124,9 @@ func (f *KeyFormat) keyAt(text string) bool {
 	return false
 }
 
-// keyWithHeadAt is Parse for what text begins with. It keeps what it decodes on
-// the stack, for which Parse has no use: CRC-32 by the processor's own
-// instructions lets its input escape.
+// keyWithHeadAt is Parse for the beginning of text. It keeps what it decodes on the
+// stack, for which Parse has no use: CRC-32 by the processor's own instructions
+// lets its input escape.
 func (f *KeyFormat) keyWithHeadAt(text, head string) bool {
 	var key [maxKeyLength]byte
 	whole := len(head) + keyTailLength
@@ -177,10 +177,9 @@ func decodedByte(text string) (b byte, length int) {
 	return b, length
 }
 
-// holdsInBasic looks into what the scheme Basic encodes. A value may be of
-// several lines that a gateway joined with ",", and some upstreams pass over a
-// "," within base64: so the first is read to the end, each further one to its
-// comma.
+// holdsInBasic searches the decoded value of the scheme Basic. A value may be of
+// several lines that a gateway joined with ",", and some upstreams pass over a ","
+// within base64: so the first is read to the end, each further one to its comma.
 func (f *KeyFormat) holdsInBasic(value string) bool {
 	first := true
 	for value != "" {
@@ -207,8 +206,8 @@ func (f *KeyFormat) holdsInBasic(value string) bool {
 
 const basicScheme = "basic"
 
-// isBasic reports whether a value is of the scheme Basic, by whatever character
-// the rest is set off.
+// isBasic reports whether a value is of the scheme Basic, whatever character separates
+// the rest.
 func isBasic(value string) bool {
 	return len(value) > len(basicScheme) && strings.EqualFold(value[:len(basicScheme)], basicScheme)
 }
@@ -217,8 +216,8 @@ func isBasic(value string) bool {
 // upstream would: both alphabets, with or without padding, other characters are
 // passed over. It keeps no more of it than a key needs.
 func (f *KeyFormat) holdsInBase64(text, more string) bool {
-	// Of what was looked through so much is looked through again: a key could be
-	// on the border, with each of its characters encoded twice.
+	// This much of the text is searched twice: a key could be on the border, with
+	// each of its characters encoded twice.
 	const overlap = 5 * maxKeyLength
 	var decoded [3 * overlap]byte
 	n, bits, have := 0, uint32(0), 0

@@ -46,9 +46,9 @@ type limiterShard struct {
 	cells map[string]*atomic.Int64 // by family: when its budget would be whole again, from start
 }
 
-// NewLimiter makes one for so many keys; replicas returns how many live. Of more
-// keys than that in use at once, some begin anew: their rates are then exceeded,
-// and no request is refused wrongly.
+// NewLimiter returns a limiter for the given number of keys; replicas returns the number
+// of live replicas. Of more keys than that in use at once, some begin anew: their rates
+// are then exceeded, and no request is refused wrongly.
 func NewLimiter(keys int, replicas func() int, now func() time.Time) *Limiter {
 	l := &Limiter{replicas: replicas, now: now, start: now(), seed: maphash.MakeSeed(), most: max(keys/limiterShards, 1)}
 	for i := range l.shards {
@@ -57,8 +57,8 @@ func NewLimiter(keys int, replicas func() int, now func() time.Time) *Limiter {
 	return l
 }
 
-// take asks for one request of a family and counts it if it may pass; retry is
-// how long to wait if not. peek only looks.
+// take counts one request of a family if it may pass; otherwise retry is how long to
+// wait. With peek it counts nothing.
 func (l *Limiter) take(family string, rate Rate, peek bool) (limit Limit, retry time.Duration, ok bool) {
 	now := l.now().Sub(l.start)
 	each := max(rate.Per*time.Duration(max(l.replicas(), 1))/time.Duration(rate.Count), 1) // between requests, evenly

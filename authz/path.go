@@ -175,8 +175,8 @@ func characterFault(c byte) PathFault {
 	return PathCharacter
 }
 
-// decodePath undoes percent-encoding, but for what would then divide or mean
-// something else than it did.
+// decodePath undoes percent-encoding, except of characters that would then divide the
+// path or change its meaning.
 func decodePath(raw string) (string, PathFault) {
 	var b strings.Builder
 	b.Grow(len(raw))
@@ -214,7 +214,7 @@ func unescape(s string) (c byte, ok bool) {
 	return byte(hi<<4 | lo), hi >= 0 && lo >= 0
 }
 
-// isUnreserved is RFC 3986, 2.3: characters that no one needs to encode.
+// isUnreserved reports characters that never need encoding (RFC 3986, 2.3).
 func isUnreserved(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' ||
 		c == '-' || c == '.' || c == '_' || c == '~'

@@ -5,7 +5,7 @@ import (
 	"unicode/utf8"
 )
 
-// maxDecodings is how often a part of a path may be encoded over and over.
+// maxDecodings is how many times a part of a path may be encoded repeatedly.
 const maxDecodings = 4
 
 // markEncoded returns a path for matching whose parameters, encoded characters and
@@ -71,7 +71,7 @@ func neverData(segment string, sanitised bool) PathFault {
 }
 
 // decodeOnce undoes every percent-encoding once; a "%" without two hexadecimal
-// digits stays. The fault is the first one of what is decoded.
+// digits stays. The fault is the first one in the decoded text.
 func decodeOnce(text string) (string, PathFault) {
 	if !strings.Contains(text, "%") {
 		return text, PathPlain
@@ -106,10 +106,9 @@ func decodeOnce(text string) (string, PathFault) {
 // no rule has this byte otherwise.
 const hiddenSlash = '\x01'
 
-// anySegmentReading reports whether f is true for one of the paths that servers make
-// of a marked one that divide it first, and then look at single segments: with
-// parameters or without, decoded once or over and over, with empty segments or
-// without.
+// anySegmentReading reports whether f is true for one of the paths that a marked path
+// becomes on servers that divide it first and then read single segments: with
+// parameters or without, decoded once or repeatedly, with empty segments or without.
 func anySegmentReading(marked string, f func(path string) bool) bool {
 	for _, read := range [...]func(string) string{wholeSegment, beforeParameters, beforeAnyParameters} {
 		for depth := range maxDecodings + 1 {

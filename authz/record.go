@@ -88,7 +88,7 @@ func (g *Grants) NamesUser(id string) bool {
 // Status is the state of a record at one moment.
 type Status uint8
 
-// The states of a key, in the order in which they are asked.
+// The states of a key, in the order in which they are tested.
 const (
 	StatusActive Status = iota
 	StatusRevoked

@@ -2,9 +2,8 @@ package authz
 
 import "net/netip"
 
-// Request is one request that a gateway asks about, in the form that every
-// adapter brings it into. It borrows its strings from the adapter and is valid
-// only while Check runs.
+// Request is the request to decide about, in the form that every adapter produces. It
+// borrows its strings from the adapter and is valid only while Check runs.
 type Request struct {
 	Method string // as sent; "" where the gateway did not say
 	Scheme string // "http" or "https" as the gateway saw it

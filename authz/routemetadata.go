@@ -17,7 +17,7 @@ type RouteMetadata struct {
 	Routes         map[string]NamedRoute // by "kind/namespace/name"
 }
 
-// NamedRoute is what a route of the gateway asks for.
+// NamedRoute is what a route of the gateway requires.
 type NamedRoute struct {
 	Resource, Action string
 	Anonymous        bool
@@ -43,7 +43,7 @@ func (n NamedRoute) Validate() error {
 	return nil
 }
 
-// of returns what the request's route asks for; false if nothing says so.
+// of returns what the request's route requires; false if nothing defines it.
 func (m *RouteMetadata) of(r *GatewayRoute) (NamedRoute, bool) {
 	if !m.Enabled || r.Name == "" {
 		return NamedRoute{}, false

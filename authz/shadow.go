@@ -9,12 +9,12 @@ type softening struct {
 	held   Scopes // what the key holds, for ReasonScope
 }
 
-// shadows reports whether shadow mode makes a denial a report. Only what a policy
-// asks of a valid key is softened: scope, network, route and the project of a
-// rule. A route's shadow mode, and that of all requests, soften a missing key
-// too; that of a key can't, having none. Everything that shows that a credential
-// is not valid (unknown, wrong, disabled, revoked, expired, ambiguous), a path
-// that two parties may read differently, and a limit, stay denials.
+// shadows reports whether shadow mode makes a denial a report. Only requirements of the
+// policy for a valid key are softened: scope, network, route and the project of a rule. A
+// route's shadow mode, and that of all requests, soften a missing key too; that of a key
+// can't, having none. Everything that shows that a credential is not valid (unknown,
+// wrong, disabled, revoked, expired, ambiguous), a path that two parties may read
+// differently, and a limit, stay denials.
 func (a *Authorizer) shadows(d *Decision, s softening) bool {
 	switch s.reason {
 	case ReasonScope, ReasonNetwork, ReasonRoute, ReasonMissing, ReasonProject:

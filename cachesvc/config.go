@@ -161,8 +161,8 @@ func setDefault[T comparable](field *T, value T) {
 }
 
 // LeastRetention is what Retention may be at least, of a config without zeros: the
-// longest that anything cached can live, and time for it to be in transit. A record
-// that the database can't be asked about lives MaxStale beyond its own time.
+// longest that anything cached can live, and time for it to be in transit. A record that
+// can't be compared with the database lives MaxStale beyond its own time.
 func (c Config) LeastRetention() time.Duration {
 	return sum(max(sum(c.ValidationTTL, c.MaxStale), c.ScopeTTL, c.UserListTTL, c.NegativeTTL), windowSlack)
 }

@@ -1,6 +1,6 @@
-// Package cachesvc is the cached validator: it answers what is known of an API
-// key from memory, asks the database as seldom as it can, and never serves a key
-// after its revocation.
+// Package cachesvc is the cached validator: it answers what is known of an API key
+// from memory, reads the database as seldom as it can, and never serves a key after
+// its revocation.
 //
 // Its jobs, a file each:
 //
@@ -15,12 +15,11 @@
 //   - monitoring (health.go, status.go, replicaseals.go)
 //   - statistics (stats.go, metrics.go)
 //
-// Each job rests on packages of its own: internal/freshness decides whether a value
-// may be used, internal/l1 holds values in process, internal/remote asks the shared
-// store, package seal makes what that holds trustworthy, and internal/usage counts
-// uses. trust.go joins freshness to the readers: whether a value may be used is
-// asked at each delivery, of the window of recent changes, of the lease, and of the
-// value's own lifetime.
+// Each job rests on packages of its own: internal/freshness decides whether a value may
+// be used, internal/l1 holds values in process, internal/remote calls the shared store,
+// package seal makes what that holds trustworthy, and internal/usage counts uses.
+// trust.go joins freshness to the readers: each delivery tests whether the value may be
+// used, by the window of recent changes, the lease, and the value's own lifetime.
 //
 // The promise: a look-up that begins after [Service.Changed] returned does not
 // see the state from before, on this replica. On another one the bound is

@@ -106,7 +106,8 @@ func (r *reader[T]) deliverable(id string, v *l1.Value[T]) bool {
 	return r.fresh(freshness.Topic{Subject: r.subject, ID: id}, &v.Stamp)
 }
 
-// ask goes to the database. known is what L1 may answer if that is away.
+// ask reads from the database. known is the answer that L1 may give if the database is
+// unreachable.
 func (r *reader[T]) ask(ctx context.Context, id string, known *l1.Value[T]) (*l1.Value[T], authz.Layer, error) {
 	wait := r.wait
 	if end, ok := ctx.Deadline(); ok {
@@ -232,7 +233,7 @@ func (r *reader[T]) read(ctx context.Context, id string) (*l1.Value[T], error) {
 	return r.readDatabase(ctx, id)
 }
 
-// readDatabase asks the database alone.
+// readDatabase reads from the database only.
 func (r *reader[T]) readDatabase(ctx context.Context, id string) (*l1.Value[T], error) {
 	v := &l1.Value[T]{}
 	v.Seq, v.Generation = r.window.Begin()
@@ -259,8 +260,8 @@ func (r *reader[T]) readDatabase(ctx context.Context, id string) (*l1.Value[T], 
 	return v, nil
 }
 
-// setLifetime sets how long a value lives: counted from when the database was asked,
-// whichever replica asked.
+// setLifetime sets how long a value lives: counted from when the database was read,
+// whichever replica read it.
 func (r *reader[T]) setLifetime(v *l1.Value[T]) {
 	ttl := r.ttl
 	if !v.Found {

@@ -41,8 +41,8 @@ func scratchValue(s *authz.Scratch) *l1.Value[l1.Credential] {
 // validationKeys is the name space of keys in the shared store.
 const validationKeys = "apikey:validation:"
 
-// fetchKey asks the shared store for a key; nil for nothing there that may be
-// trusted. It needs a clock that was set by the feed.
+// fetchKey reads a key from the shared store; nil if there is none that may be trusted.
+// It needs a clock that was set by the feed.
 func (s *Service) fetchKey(ctx context.Context, prefix string) *l1.Value[l1.Credential] {
 	keys := s.sealing.Load()
 	if len(*keys) == 0 {
@@ -86,8 +86,8 @@ func (s *Service) shareKey(v *l1.Value[l1.Credential]) {
 	}
 }
 
-// sharedItem is a key for the shared store; false where its age or its epoch
-// is not known.
+// sharedItem encodes a key for the shared store; false if its age or its epoch is
+// unknown.
 func (s *Service) sharedItem(v *l1.Value[l1.Credential]) (store.Item, bool) {
 	now := s.trust.clock.Monotonic()
 	epoch := s.epoch()

@@ -14,8 +14,8 @@ import (
 	"extauthz/cachesvc/store"
 )
 
-// WarmConfig is what is read before it is asked for. The zero value warms
-// nothing by itself.
+// WarmConfig selects the keys that are read before a check needs them. The zero value
+// warms nothing by itself.
 type WarmConfig struct {
 	Keys  int           // the most used keys, at the start and on schedule; 0: none
 	Every time.Duration // 0: at the start only
@@ -62,8 +62,8 @@ func (w *warmer) request() {
 	}
 }
 
-// Warmed is closed when the warming at the start is over, whether it
-// succeeded or not, or is not configured.
+// Warmed is closed when the warming at the start has ended, successfully or not, or at
+// once if none is configured.
 func (s *Service) Warmed() <-chan struct{} { return s.warm.once }
 
 // keepWarm warms once the feed is loaded, on schedule, and after everything was

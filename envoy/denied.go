@@ -23,7 +23,7 @@ type problem struct {
 	Instance string `json:"instance,omitempty"` // put in for each request
 }
 
-// denialCode is the gRPC code beside an HTTP status. It is never OK: that would
+// denialCode is the gRPC code that belongs to an HTTP status. It is never OK: that would
 // allow, whatever else the response says.
 func denialCode(status int) codes.Code {
 	switch status {

@@ -22,7 +22,7 @@ import (
 // is its own to know, and its caller's, by ctx.
 type Checker interface {
 	Check(ctx context.Context, r *authz.Request) (authz.Decision, error)
-	// Headers are the lower-case names of those that decisions rest on.
+	// Headers are the lower-case names of headers that decisions rest on.
 	Headers() []string
 	// HeaderHolds reports whether a header's value holds a whole key. A Request may
 	// not lack such a header, whatever its name.

@@ -2,10 +2,10 @@
 // connections (and so file descriptors), memory that is held for requests that are
 // not complete or answers that are not taken, and the time that either may last.
 //
-// Each listener has its own bounds, so a flood of one never takes from another. At
-// the bound the connections that serve no call go first: those that never asked
-// anything complete, then those that were quiet longest. A client that sends whole
-// requests and reads its answers keeps its connection and is answered.
+// Each listener has its own bounds, so a flood of one never takes from another. At the
+// bound the connections that serve no call go first: those that never sent a complete
+// request, then those that were quiet longest. A client that sends whole requests and
+// reads its answers keeps its connection and is answered.
 //
 // A [Listener] counts connections and knows HTTP/1 by [Listener.Guard]. For gRPC,
 // [Listener.Options] reads the frames of HTTP/2 as they pass, since grpc-go itself

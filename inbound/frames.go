@@ -16,7 +16,8 @@ const (
 	// streamCost is that of a call whose headers are there: its state, contexts and
 	// timers, the goroutine and its stack.
 	streamCost = 16 << 10
-	// dataCost is that of a DATA frame beside its bytes: they are a buffer each.
+	// dataCost is the cost of a DATA frame in addition to its bytes: they are a buffer
+	// each.
 	dataCost = 128
 	// blockCost is what a byte of headers can become as long as the block is not
 	// complete: an indexed field of one byte is a field of two strings; blockMost is

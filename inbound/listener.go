@@ -134,10 +134,10 @@ func (l *Listener) enter(c *Conn) (victim *Conn, ok bool) {
 	return victim, true
 }
 
-// leastUseful is the connection that gives way to a new one: one that has sent
-// nothing, else one that never asked anything complete, else one that holds nothing
-// and was quiet for quietTime; of several the one that was quiet longest. It is nil
-// where all others are of use. l.mu is held.
+// leastUseful is the connection that gives way to a new one: one that has sent nothing,
+// else one that never sent a complete request, else one that holds nothing and was quiet
+// for quietTime; of several the one that was quiet longest. It is nil where all others
+// are of use. l.mu is held.
 func (l *Listener) leastUseful() *Conn {
 	var victim *Conn
 	var least int

@@ -16,8 +16,7 @@ import (
 	sqlitecodes "modernc.org/sqlite/lib"
 )
 
-// FaultKind is a class of reasons for which a database does not do what it was
-// asked to.
+// FaultKind is a class of reasons for which a database fails a statement.
 type FaultKind string
 
 // The kinds.
@@ -41,9 +40,9 @@ const (
 	FaultOther         FaultKind = "other"
 )
 
-// Fault is why a database did not do what it was asked to, for people. It holds
-// neither values of a statement nor parts of a connection string, so it may be
-// shown to every administrator.
+// Fault describes to people why a database failed a statement. It holds neither
+// values of a statement nor parts of a connection string, so it may be shown to
+// every administrator.
 type Fault struct {
 	Kind FaultKind
 	What string // what is wrong, and why
@@ -166,8 +165,8 @@ func postgresKind(code string) FaultKind {
 	return FaultOther
 }
 
-// sqliteKind goes by the primary code; what its general one stands for is in the
-// message alone, which the library does not translate.
+// sqliteKind classifies by the primary code. The meaning of its general code is only in
+// the message, which the library does not translate.
 func sqliteKind(err *sqlite.Error) (FaultKind, string) {
 	name := strings.TrimSpace(sqlite.ErrorCodeString[err.Code()&0xff])
 	if open := strings.LastIndex(name, "("); open >= 0 {

@@ -11,7 +11,7 @@ import (
 	"extauthz/authz"
 )
 
-// maxFeedBytes bounds a page beside: texts that someone typed may be long. A page has
+// maxFeedBytes bounds a page by size as well: hand-typed texts may be long. A page has
 // one change at least.
 const maxFeedBytes = 1 << 20
 

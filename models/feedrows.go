@@ -10,8 +10,8 @@ import (
 	"extauthz/authz"
 )
 
-// feedReader takes in the rows of one statement: each holds the statement's
-// snapshot, and a change if there is one.
+// feedReader reads the rows of one statement: each holds the statement's snapshot,
+// and a change if there is one.
 type feedReader struct {
 	from    authz.FeedCursor
 	limit   int
@@ -83,7 +83,7 @@ func (r *feedReader) row(rows *sql.Rows) error {
 	return nil
 }
 
-// parseSnapshot reads what Postgres writes of a snapshot: xmin:xmax:xip,xip.
+// parseSnapshot parses Postgres's text of a snapshot: xmin:xmax:xip,xip.
 func parseSnapshot(text string) (s authz.Snapshot, err error) {
 	parts := strings.Split(text, ":")
 	if len(parts) != 3 {

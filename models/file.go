@@ -17,7 +17,7 @@ type file struct {
 }
 
 // FollowFile reports whether another file is at the database's path than the one
-// that is open. If so it makes one where there is none and lets every connection end,
+// that is open. If so it makes one where there is none and ends every connection,
 // so that the next ones lead to the new file. Of Postgres it is always false. Safe
 // for concurrent use.
 func (db *DB) FollowFile() (replaced bool) {
@@ -50,7 +50,7 @@ func (db *DB) FollowFile() (replaced bool) {
 	return replaced
 }
 
-// besides are the ends of the names of journal and index.
+// besides are the suffixes of the names of journal and index.
 var besides = []string{"-wal", "-shm"}
 
 func (f *file) statBeside() []os.FileInfo {

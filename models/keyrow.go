@@ -48,7 +48,7 @@ type keyRow struct {
 	damageColumn string
 }
 
-// damaged remembers the first column that holds what it can't.
+// damaged records the first column with an invalid value.
 func (r *keyRow) damaged(column string, err error) {
 	if r.damage == nil {
 		r.damageColumn, r.damage = column, err
@@ -83,7 +83,7 @@ func (r *keyRow) listed() authz.Record {
 	return rec
 }
 
-// plain is the record with what needs no reading; it limits nothing.
+// plain is the record with the columns that need no parsing; it limits nothing.
 func (r *keyRow) plain() authz.Record {
 	return authz.Record{ID: r.ID, UserID: r.UserID, Name: r.Name, Prefix: r.KeyPrefix, Active: r.IsActive,
 		ExpiresAt: fromNull(r.ExpiresAt), RevokedAt: fromNull(r.RevokedAt), CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(),
@@ -91,7 +91,7 @@ func (r *keyRow) plain() authz.Record {
 		ShadowUntil: fromNull(r.ShadowUntil), ShadowEnd: fromNull(r.ShadowEnd)}
 }
 
-// read reads all columns; an error is about the column named with it.
+// read parses all columns; an error concerns the column that is returned with it.
 func (r *keyRow) read() (rec authz.Record, column string, err error) {
 	rec = r.plain()
 	if r.damage != nil {
@@ -248,7 +248,7 @@ func toNull(t time.Time) *time.Time {
 	return &t
 }
 
-// instant is t as both databases keep it.
+// instant is t in the precision of both databases.
 func instant(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
 
 func fromNull(t *time.Time) time.Time {

@@ -84,7 +84,7 @@ func (db *DB) MostUsed(ctx context.Context, limit int, yield func(authz.Record, 
 			return err
 		}
 	}
-	// The others page by page, so that no statement takes long.
+	// The others follow page by page, so that no statement takes long.
 	unused := active.Where("NOT EXISTS (SELECT 1 FROM key_usage u WHERE u.key_id = api_keys.id)").Order("id DESC").Session(&gorm.Session{})
 	page := unused
 	for left := limit - len(ids); left > 0; {

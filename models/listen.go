@@ -161,8 +161,8 @@ func (l *listener) subscribe(ctx context.Context, conn *pgx.Conn) error {
 	return l.checkDelivery(ctx, conn)
 }
 
-// connect leaves out the limits of statements: there is none that they would be
-// for, and poolers refuse them.
+// connect leaves out the limits of statements: this connection runs none that need
+// them, and poolers refuse them.
 func (l *listener) connect(ctx context.Context) (*pgx.Conn, int, error) {
 	config, generation, err := l.source.current(ctx)
 	if config == nil {

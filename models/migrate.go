@@ -44,8 +44,8 @@ func (db *DB) Migrate(ctx context.Context) error {
 	return nil
 }
 
-// migratePostgres: who finds the lock taken asks again. To wait for it inside of
-// a transaction would hold a connection of a pooler, and many that start at once
+// migratePostgres polls for the lock while another process holds it. Waiting for it
+// inside a transaction would hold a connection of a pooler, and many that start at once
 // would hold all those that the one with the lock needs.
 func (db *DB) migratePostgres(ctx context.Context) error {
 	for {
@@ -64,9 +64,9 @@ func (db *DB) migratePostgres(ctx context.Context) error {
 	}
 }
 
-// migrateAlone migrates unless another one does, and holds the lock by a
-// transaction beside: a session's lock would get lost in a pooler that gives
-// each transaction another session.
+// migrateAlone migrates unless another process does, and holds the lock by a second
+// transaction: a session's lock would get lost in a pooler that gives each transaction
+// another session.
 func (db *DB) migrateAlone(ctx context.Context) (alone bool, err error) {
 	err = db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		err := tx.Raw("SELECT pg_try_advisory_xact_lock(?::bigint)", migrationLock).Row().Scan(&alone)
@@ -74,7 +74,8 @@ func (db *DB) migrateAlone(ctx context.Context) (alone bool, err error) {
 			return err
 		}
 		// After the query, which holds its snapshot until the next statement: an index
-		// that is made beside it would wait for that until the transaction ends.
+		// that is built meanwhile would wait for that snapshot until the transaction
+		// ends.
 		for _, sql := range []string{"SET LOCAL statement_timeout = 0", "SET LOCAL idle_in_transaction_session_timeout = 0"} {
 			if err := tx.Exec(sql).Error; err != nil {
 				return err

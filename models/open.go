@@ -102,7 +102,7 @@ func orDefault[T comparable](value, standard T) T {
 	return value
 }
 
-// Ping asks whether the database answers.
+// Ping tests whether the database answers.
 func (db *DB) Ping(ctx context.Context) error { return db.pools[0].PingContext(ctx) }
 
 // Connections returns the statistics of the connections that read and write.

@@ -145,9 +145,9 @@ func (c *purge) pace(ctx context.Context) error {
 	return nil // late
 }
 
-// referred are the ids of keys that a key of another family names as its
-// predecessor, which only people write. No index finds them: it is one statement
-// for the whole table.
+// referred are the ids of keys that a key of another family names as its predecessor,
+// which happens only by hand-written SQL. No index finds them: it is one statement for
+// the whole table.
 func (c *purge) referred(ctx context.Context) (map[string]bool, error) {
 	var ids []string
 	err := c.read.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
@@ -195,9 +195,9 @@ func readEnded(q *gorm.DB) (keys []endedKey, err error) {
 	return keys, rows.Err()
 }
 
-// families deletes the families of these keys that have ended as a whole, each at
-// the candidate with the lowest id, so that none is counted twice. rest: there
-// are more keys in them than one transaction deletes.
+// families deletes those families of these keys that have ended completely, each at
+// the candidate with the lowest id, so that none is counted twice. rest: there are
+// more keys in them than one transaction deletes.
 func (c *purge) families(ctx context.Context, candidates []endedKey, referred map[string]bool) (rest bool, err error) {
 	var ended endedKeys
 	var usage int64

@@ -156,9 +156,9 @@ func (c *connector) readable(err error) {
 	}
 }
 
-// resolveDoubts asks the servers that did not answer a statement, or refused it
-// as read-only, for a new connection. One that gives none, while another host
-// does, loses all of its connections.
+// resolveDoubts requests a new connection from the servers that did not answer a
+// statement, or refused it as read-only. One that gives none, while another host does,
+// loses all of its connections.
 func (c *connector) resolveDoubts() {
 	c.mu.Lock()
 	if time.Since(c.unsolved) < tendEvery {
@@ -180,8 +180,8 @@ func (c *connector) resolveDoubts() {
 	}
 }
 
-// replaced reports whether another server than the one at the address takes its
-// place, or this one answers by now.
+// replaced reports whether another server took over from the one at the address, or
+// whether that one answers again.
 func (c *connector) replaced(address string) bool {
 	select {
 	case c.slots <- struct{}{}:
@@ -199,8 +199,8 @@ func (c *connector) replaced(address string) bool {
 	return true
 }
 
-// answers reports whether the server at an address gives a connection that is as
-// the settings ask for. A server that refuses the credentials answers.
+// answers reports whether the server at an address gives a connection that satisfies
+// the settings. A server that refuses the credentials answers.
 func (c *connector) answers(address string) bool {
 	route := c.route(address)
 	if route == nil {

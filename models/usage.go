@@ -13,7 +13,7 @@ import (
 	"extauthz/authz"
 )
 
-// usageRow is a row of key_usage: apart from api_keys, so that use changes no
+// usageRow is a row of key_usage, a table separate from api_keys so that use changes no
 // version.
 type usageRow struct {
 	KeyID      string    `gorm:"primaryKey"`

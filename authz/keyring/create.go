@@ -14,7 +14,7 @@ import (
 	"extauthz/authz"
 )
 
-// CreateRequest is the key that is asked for.
+// CreateRequest describes the key to create.
 type CreateRequest struct {
 	UserID       string       // 1 to 256 bytes, stored in NFC; never changes afterwards
 	Name         string       // 1 to 200 characters
@@ -143,7 +143,7 @@ func (s *Service) mint(rec *authz.Record, family string) (minted, error) {
 	return s.adopt(rec, family, key, prefix)
 }
 
-// adopt is mint for a key that is there already.
+// adopt is mint for a key that exists already.
 func (s *Service) adopt(rec *authz.Record, family string, key authz.Secret, prefix string) (minted, error) {
 	id, err := s.newID()
 	if err != nil {

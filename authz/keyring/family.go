@@ -21,9 +21,9 @@ type family struct {
 	now     time.Time
 }
 
-// alter selects the family of the key that ref names and writes what fn returns.
-// It returns what was written: created keys first. The whole family is always
-// locked, because what may become of one member depends on the others.
+// alter selects the family of the key that ref names and writes what fn returns. It
+// returns what was written: created keys first. The whole family is always locked,
+// because changes allowed to one member depend on the others.
 func (s *Service) alter(ctx context.Context, p Principal, ref string, roles []string, fn func(family) (authz.Mutation, error)) ([]authz.Record, error) {
 	found, err := s.find(ctx, p, ref)
 	if err != nil {
@@ -71,7 +71,7 @@ func newer(a, b *authz.Record) bool {
 	return a.ID > b.ID
 }
 
-// newest returns the member that was made last.
+// newest returns the member that was created last.
 func (f *family) newest() *authz.Record {
 	last := &f.target
 	for i := range f.members {

@@ -50,9 +50,9 @@ func (s *Service) List(ctx context.Context, p Principal, filter authz.KeyFilter)
 	return s.store.ListKeys(ctx, filter)
 }
 
-// wholeUser reports whether a filter asks for nothing but a page of a user's keys.
-// With usage it does not: that is never cached. Nor is the list of a user whose
-// id may be stored in several forms, since changes name one of them.
+// wholeUser reports whether a filter selects nothing but a page of a user's keys.
+// With usage it does not: that is never cached. Nor is the list of a user whose id
+// may be stored in several forms, since changes name one of them.
 func wholeUser(f authz.KeyFilter) bool {
 	return f.UserID != "" && len(subject.Forms(f.UserID)) == 1 && f.Project == "" && !f.ActiveOnly && f.UnusedSince.IsZero() && f.Text == "" && !f.WithUsage
 }

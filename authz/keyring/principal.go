@@ -137,9 +137,9 @@ func (p Principal) coverKey(rec *authz.Record, rights authz.Scopes) error {
 	return p.coverUsers(rec)
 }
 
-// coverUsers returns ErrForbidden unless the principal may make keys for the
-// record's user, and for all users that the record may make keys for. A key
-// without grants makes none.
+// coverUsers returns ErrForbidden unless the principal may make keys for the record's
+// user, and for all users that the record may make keys for. A key without grants creates
+// none.
 func (p Principal) coverUsers(rec *authz.Record) error {
 	if p.System || len(p.Grants.Users) == 0 {
 		return nil

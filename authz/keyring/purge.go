@@ -20,12 +20,12 @@ const (
 	// leastAudit is for how long audit entries are kept at least where the service
 	// keeps them for ever by itself, so that no caller erases recent actions.
 	leastAudit = 30 * 24 * time.Hour
-	// mostRetention is the longest time that may be named.
+	// mostRetention is the longest retention that may be set.
 	mostRetention = 100 * 365 * 24 * time.Hour
 )
 
-// PurgeRequest is what is deleted: kinds with a duration, or, where none has
-// one, what the service deletes by itself.
+// PurgeRequest selects the rows to delete: kinds with a duration or, if none has one,
+// those that the service is configured to delete.
 type PurgeRequest struct {
 	RevokedFor, ExpiredFor, AuditOlderThan time.Duration
 
@@ -61,7 +61,7 @@ func (s *Service) Purge(ctx context.Context, p Principal, r PurgeRequest) (authz
 	return s.purger.Purge(ctx, purge)
 }
 
-// purge checks the request beside what is configured.
+// purge checks the request against the configuration.
 func (r PurgeRequest) purge(configured authz.Purge) (authz.Purge, error) {
 	purge := authz.Purge{RevokedKeys: r.RevokedFor, ExpiredKeys: r.ExpiredFor, AuditEntries: r.AuditOlderThan}
 	if r.RevokedFor == 0 && r.ExpiredFor == 0 && r.AuditOlderThan == 0 {

@@ -8,8 +8,8 @@ import (
 	"extauthz/authz"
 )
 
-// DefaultGrace is how long a rotated key stays good unless asked otherwise;
-// MaxGrace is the longest that can be asked for.
+// DefaultGrace is how long a rotated key stays valid if the request sets no grace;
+// MaxGrace is the longest that a request may set.
 const (
 	DefaultGrace = 24 * time.Hour
 	MaxGrace     = 30 * 24 * time.Hour
@@ -17,8 +17,8 @@ const (
 
 // RotateOptions is how a key is rotated. The zero value is the usual way.
 type RotateOptions struct {
-	// Grace is how long the old key stays good, 0 (it ends at once) to
-	// MaxGrace; nil: DefaultGrace.
+	// Grace is how long the old key stays valid, 0 (it ends at once) to MaxGrace;
+	// nil: DefaultGrace.
 	Grace *time.Duration
 	// ExpiresAt is the new key's end, zero for never; nil: it lives as long as
 	// the old one was made to live, counted from now.

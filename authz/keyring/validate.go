@@ -186,7 +186,7 @@ func (v *problems) roleName(field, name string) {
 	}
 }
 
-// known adds the roles that do not exist.
+// known reports roles that do not exist.
 func (v *problems) known(names []string, roles roleSet) {
 	for _, name := range names {
 		if roles[name] == nil && roleNameForm.MatchString(name) {

@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// pathPattern brings a path template into a rule's form. A template is matched
-// exactly or not at all: one that is part of a segment is refused, but for the
-// last segment, which may end in a literal, such as {id}:cancel.
+// pathPattern turns a path template into a rule's pattern. A template is matched
+// exactly or not at all: one that is part of a segment is refused, but for the last
+// segment, which may end in a literal, such as {id}:cancel.
 func pathPattern(path string) (string, error) {
 	fail := func(why string) (string, error) { return "", fmt.Errorf("path %q: %s", path, why) }
 	rest, ok := strings.CutPrefix(path, "/")

@@ -42,7 +42,7 @@ func durationFlag(f *pflag.FlagSet, text *string, name, help string) {
 	}}, name, help)
 }
 
-// timeFlag takes a duration or a time, and the words besides.
+// timeFlag accepts a duration, a time, or one of the words.
 func timeFlag(f *pflag.FlagSet, text *string, name, help string, words ...string) {
 	f.Var(&checked{text, "time", func(s string) error {
 		for _, w := range words {

@@ -222,7 +222,7 @@ func (c *Cluster) startControlPlane() {
 	c.run("kube-scheduler", c.program("kube-scheduler"), "--kubeconfig", scheduler, "--authentication-kubeconfig", scheduler, "--authorization-kubeconfig", scheduler, "--leader-elect=false", "--bind-address", "127.0.0.1")
 }
 
-// startAddons starts what every cluster has beside: names, and what pods use.
+// startAddons starts what every cluster also has: DNS, and what pods use.
 func (c *Cluster) startAddons() {
 	c.tb.Helper()
 	c.Apply(clusterDNS)

@@ -45,9 +45,9 @@ var (
 	ErrStore         = errors.New("the shared store failed")
 )
 
-// Client asks the shared store within a budget and behind a breaker. A nil
-// *Client stands for no store. The fields Observe and Filter are set before it is used.
-// Safe for concurrent use.
+// Client calls the shared store within a budget and behind a breaker. A nil *Client
+// stands for no store. The fields Observe and Filter are set before it is used. Safe
+// for concurrent use.
 type Client struct {
 	Store   Store
 	Budget  time.Duration // of a call for which a check waits
@@ -171,7 +171,7 @@ func (s *Client) Run(ctx context.Context) {
 	}
 }
 
-// probe asks a store that failed or was full. Do records the outcome.
+// probe calls a store that failed or was full. Do records the outcome.
 func (s *Client) probe(ctx context.Context) {
 	switch {
 	case s.Breaker.suspect():

@@ -55,7 +55,7 @@ type journal struct {
 	failPoint func(step string)
 }
 
-// available reports whether Redis may be asked to keep usage now.
+// available reports whether usage may be stored in Redis now.
 func (j *journal) available(ctx context.Context) bool {
 	if j.remote == nil || j.remote.Breaker.State() != remote.Closed || j.remote.Full.Load() {
 		return false
@@ -63,7 +63,7 @@ func (j *journal) available(ctx context.Context) bool {
 	return (j.safe.Load() || j.askPolicy(ctx)) && j.backlog.Load() < journalLimit
 }
 
-// askPolicy asks once whether the store would evict batches, and warns if so.
+// askPolicy reads once whether the store would evict batches, and warns if so.
 func (j *journal) askPolicy(ctx context.Context) bool {
 	var m store.Memory
 	err := j.remote.Do(ctx, remote.OpMemory, journalBudget, func(ctx context.Context) (err error) {

@@ -40,7 +40,7 @@ type RouteMetadata struct {
 	Routes []NamedRoute `koanf:"routes"`
 }
 
-// NamedRoute is what a route of the gateway asks for.
+// NamedRoute is what a route of the gateway requires.
 type NamedRoute struct {
 	// Kubernetes resource that the route is, KIND/NAMESPACE/NAME, such as HTTPRoute/shop/orders.
 	Route string `koanf:"route"`
@@ -108,7 +108,7 @@ type Denials struct {
 	Overrides map[string]Override `koanf:"overrides"`
 }
 
-// Override changes one denial; what is empty stays as it is.
+// Override changes one denial; empty fields leave it as it is.
 type Override struct {
 	// HTTP status.
 	Status int `koanf:"status" min:"400" max:"599"`

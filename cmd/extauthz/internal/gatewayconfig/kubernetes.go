@@ -31,8 +31,8 @@ type Kubernetes struct {
 	Namespace, Name string
 	Replicas        int
 	Image           string
-	// TLSSecret is the Secret beside the objects with ca.crt, tls.crt and tls.key, by
-	// which Envoy speaks TLS to this service; "": plain text.
+	// TLSSecret is the Secret in the namespace of the objects with ca.crt, tls.crt and
+	// tls.key, by which Envoy speaks TLS to this service; "": plain text.
 	TLSSecret string
 	// Anonymous: the service asks for no client certificate, and ca.crt will do.
 	Anonymous bool

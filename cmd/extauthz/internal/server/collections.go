@@ -65,8 +65,8 @@ func (s *Server) paceCollections(ctx context.Context) error {
 	}
 }
 
-// memory is what the last collection left of the heap, and what there is beside it,
-// in bytes: stacks, the runtime's own, and what can't be used of the heap's blocks.
+// memory is what the last collection left of the heap, and the memory outside of it, in
+// bytes: stacks, the runtime's own, and what can't be used of the heap's blocks.
 func memory() (live, beside uint64) {
 	samples := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/total:bytes"},
 		{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/free:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}

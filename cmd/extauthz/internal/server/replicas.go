@@ -56,9 +56,9 @@ func (r *replicas) run(ctx context.Context) error {
 	}
 }
 
-// awaitCount waits for the first count, so that a new replica does not let through
-// whole rates beside the others; a database that can't be written does not keep it
-// from serving.
+// awaitCount waits for the first count, so that a new replica does not allow whole rates
+// in addition to the others; a database that can't be written does not keep it from
+// serving.
 func (r *replicas) awaitCount(ctx context.Context) {
 	select {
 	case <-r.counted:
