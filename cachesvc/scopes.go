@@ -15,10 +15,9 @@ import (
 )
 
 const (
-	// scopeKeys is the name space of the scope cache: what a key's roles allow,
-	// under apikey:scope:<key id>:<resource>:<action>. It answers where a role is
-	// not in L1, and denials too. Like all that decides, it is trusted only if it
-	// is sealed.
+	// scopeKeys is the name space of the scope cache: what a key's roles allow, under
+	// apikey:scope:<key id>:<resource>:<action>. It answers where a role is not in L1,
+	// and denials too. Like everything that decides, it is trusted only if it is sealed.
 	scopeKeys = "apikey:scope:"
 
 	// scopeLimit is how many answers are kept of one key: clients choose the
@@ -122,7 +121,7 @@ func (s *Service) shareScopes(key string, rec *authz.Record, need authz.Need, ro
 		Tags: []string{tagScopes, tagUser + store.Identifier(rec.UserID), tagKey + store.Identifier(rec.ID)}})
 }
 
-// underLimit leaves out answers about keys that have enough of them. It calls the
+// underLimit drops answers for keys that have reached their limit. It calls the
 // shared store, in the background.
 func (s *Service) underLimit(ctx context.Context, items []store.Item) []store.Item {
 	return slices.DeleteFunc(items, func(item store.Item) bool {

@@ -129,10 +129,10 @@ func newReader[T any](c Config, t *trust, about freshness.Subject, limit int, by
 	}
 }
 
-// Run reads the change feed and writes usage until ctx ends, and then waits for
-// running look-ups. Without it every look-up goes to the database. ctx should end
-// after the last check was answered; then [Service.Flush] is due. The error is
-// always nil: whatever fails is tried again, and Status shows it.
+// Run reads the change feed and writes usage until ctx ends, and then waits for running
+// look-ups. Without it every look-up goes to the database. ctx should end after the last
+// check was answered; call [Service.Flush] then. The error is always nil: whatever fails
+// is tried again, and Status shows it.
 func (s *Service) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	running.Go(func() { s.followFeed(ctx) })

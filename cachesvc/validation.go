@@ -9,11 +9,11 @@ import (
 	"extauthz/cachesvc/store"
 )
 
-// Lookup finds the key with this prefix; a nil Record means that there is none.
-// An error means that no layer could answer, or ctx's end. The prefix may be
-// borrowed. Safe for concurrent use. With a scratch that was used before, a hit
-// in L1 does not allocate; without, one of a key that is not hot does, once or a
-// few times, by how much the key holds.
+// Lookup finds the key with this prefix; a nil Record means that there is none. An error
+// means that no layer could answer, or ctx's end. The prefix may be borrowed. Safe for
+// concurrent use. With a scratch that was used before, a hit in L1 does not allocate;
+// without one, a hit for a key that is not hot allocates once or a few times, depending
+// on how much the key holds.
 func (s *Service) Lookup(ctx context.Context, prefix string, into *authz.Scratch) (authz.Entry, error) {
 	v, layer, err := s.keys.get(ctx, prefix, scratchValue(into))
 	if err != nil {
@@ -42,7 +42,7 @@ func scratchValue(s *authz.Scratch) *l1.Value[l1.Credential] {
 const validationKeys = "apikey:validation:"
 
 // fetchKey reads a key from the shared store; nil if there is none that may be trusted.
-// It needs a clock that was set by the feed.
+// The clock must have been set by the feed.
 func (s *Service) fetchKey(ctx context.Context, prefix string) *l1.Value[l1.Credential] {
 	keys := s.sealing.Load()
 	if len(*keys) == 0 {
@@ -104,7 +104,7 @@ func (s *Service) sharedItem(v *l1.Value[l1.Credential]) (store.Item, bool) {
 		Tags: []string{tagValidation, tagUser + store.Identifier(v.Data.Record.UserID), tagKey + v.Data.Record.ID}}, true
 }
 
-// recordRefusal counts and logs a value that is not what was sealed: a client has changed
+// recordRefusal counts and logs a value whose seal does not open: a client has changed
 // it, or a replica has another sealing key.
 func (s *Service) recordRefusal(namespace, id string, err error) {
 	if s.sharedCounts.refused.Add(1)%refusalsLogged == 1 {
@@ -112,5 +112,5 @@ func (s *Service) recordRefusal(namespace, id string, err error) {
 	}
 }
 
-// refusalsLogged: one in so many is logged.
+// refusalsLogged is how many refusals there are for each one that is logged.
 const refusalsLogged = 1000

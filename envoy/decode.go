@@ -60,7 +60,7 @@ func decode(r *authz.Request, req *authv3.CheckRequest) {
 	}
 }
 
-// gatewayRoute reads what Envoy Gateway says of the route (includeRouteMetadata):
+// gatewayRoute reads Envoy Gateway's metadata of the route (includeRouteMetadata):
 // the resource it came from, and of its annotations those that began with
 // gateway.envoyproxy.io/, without that.
 func gatewayRoute(metadata *corev3.Metadata) authz.GatewayRoute {

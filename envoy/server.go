@@ -131,7 +131,7 @@ func NewServer(c ServerConfig, s *Service) *Server {
 	return server
 }
 
-// SetServing says by gRPC health whether checks should come here.
+// SetServing reports by gRPC health whether checks should be sent here.
 func (s *Server) SetServing(serving bool) {
 	state := healthv1.HealthCheckResponse_NOT_SERVING
 	if serving {

@@ -1,6 +1,6 @@
-// Package inbound bounds what the clients of one listener can take of the process:
-// connections (and so file descriptors), memory that is held for requests that are
-// not complete or answers that are not taken, and the time that either may last.
+// Package inbound bounds the resources of the process that the clients of one listener
+// can use: connections (and so file descriptors), memory that is held for incomplete
+// requests or unread answers, and the time that either may last.
 //
 // Each listener has its own bounds, so a flood of one never takes from another. At the
 // bound the connections that serve no call go first: those that never sent a complete
@@ -12,6 +12,6 @@
 // bounds streams and messages for each connection only: connections times streams
 // times messages is more than any process has.
 //
-// It knows nothing about checks, keys or the identity of a client: that is for TLS and
-// network policies.
+// It knows nothing about checks, keys or the identity of a client: TLS and network
+// policies are responsible for that.
 package inbound

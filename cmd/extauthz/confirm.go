@@ -20,7 +20,7 @@ func (a *consent) flag(c *cobra.Command) {
 
 var errDeclined = errors.New("declined: nothing was changed")
 
-// interactive reports whether a person can be asked.
+// interactive reports whether the terminal can prompt a person.
 func interactive(c *cobra.Command) bool {
 	return printer.Terminal(c.InOrStdin()) && printer.Terminal(c.ErrOrStderr())
 }

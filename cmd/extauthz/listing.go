@@ -117,7 +117,7 @@ func (l *listing[T]) showAs(c *cobra.Command, g *globals, data any, rows []T) er
 	return printer.WriteTable(out, l.columns, rows, g.form == printer.Wide, color)
 }
 
-// timeColumn shows how far off a time is, and in the wide form the time too.
+// timeColumn shows the distance to a time, and in the wide form the time too.
 func timeColumn[T any](g *globals, name, none string, wide bool, read func(*T) *time.Time) printer.Column[T] {
 	return printer.Column[T]{Name: name, Wide: wide,
 		Text:    func(v *T) string { return printer.Off(read(v), g.now(), none) },

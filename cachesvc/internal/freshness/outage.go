@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// ProbePause is how long after a failed look-up known keys are served without
-// asking the database again.
+// ProbePause is how long after a failed look-up known keys are served without trying
+// the database again.
 const ProbePause = 250 * time.Millisecond
 
 // Outage remembers that the database did not answer, so that not every look-up of a known

@@ -308,10 +308,10 @@ func (w *Window) store(t Topic, m mark, seq uint64, now time.Duration) {
 	w.order = append(w.order, entry{t, seq, now})
 }
 
-// Reset forgets what the feed has brought, and makes stale whatever was read until now:
-// the versions of another epoch can't be compared, and after a gap in the feed nothing is
-// known of what changed. Changes that this replica made stay known by their moment, which
-// means the same in every epoch.
+// Reset forgets all changes from the feed, and makes every value stale that was read
+// until now: the versions of another epoch can't be compared, and after a gap in the feed
+// nothing is known of what changed. Changes that this replica made stay known by their
+// moment, which means the same in every epoch.
 func (w *Window) Reset() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -66,7 +66,7 @@ func (b *Breaker) record(now time.Duration, failed bool) (changed bool) {
 	return before == Closed && b.state == Open
 }
 
-// cancel takes back an allowed call that had no outcome.
+// cancel revokes an allowed call that had no outcome.
 func (b *Breaker) cancel() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

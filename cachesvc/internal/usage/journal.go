@@ -140,7 +140,7 @@ func (j *journal) deliver(ctx context.Context) error {
 	return j.forget(ctx, done)
 }
 
-// read returns the batches that are there, and the names that are of no use.
+// read returns the existing batches, and the names without one.
 func (j *journal) read(ctx context.Context, keys []string) (batches []authz.UsageBatch, useless []string, err error) {
 	named := make(map[string]bool, len(keys))
 	for some := range slices.Chunk(keys, remote.BatchSize) {
@@ -199,7 +199,7 @@ func (j *journal) missingLong(key string) bool {
 	return j.now().Sub(since) > journalMissing
 }
 
-// forget removes batches, first the values: a name without a value is found again.
+// forget removes batches, values first: a name without a value is found again later.
 func (j *journal) forget(ctx context.Context, keys []string) error {
 	for some := range slices.Chunk(keys, remote.BatchSize) {
 		err := j.remote.Do(ctx, remote.OpInvalidate, journalBudget, func(ctx context.Context) error {

@@ -43,7 +43,7 @@ const (
 	RedisFull          Name = "redis_full"
 )
 
-// Definition is what is the same for every occurrence of a condition.
+// Definition holds what every occurrence of a condition has in common.
 type Definition struct {
 	Name     Name
 	Severity Severity

@@ -89,7 +89,8 @@ func NeighbourPath(n authz.Neighbour) string {
 }
 
 // Changes returns what this version decides differently from the one before, for an
-// unchanged configuration; one line each, with what to write to keep what was.
+// unchanged configuration; one line each, with the setting that keeps the former
+// behaviour.
 func (c *Config) Changes() (changes []string) {
 	add := func(setting, why string) {
 		origin := c.origins.of(setting)

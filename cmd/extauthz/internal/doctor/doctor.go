@@ -61,8 +61,7 @@ func (r *report) add(name string, state State, remedy, format string, args ...an
 	r.results = append(r.results, Result{Name: name, State: state, Text: text, Remedy: remedy})
 }
 
-// Examine looks at everything and returns what it found, in the order in which things
-// depend on one another.
+// Examine checks everything and returns the results in the order of dependence.
 func Examine(ctx context.Context, c Config) []Result {
 	r := &report{c: c}
 	if c.Settings != nil {

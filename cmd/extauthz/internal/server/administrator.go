@@ -84,7 +84,7 @@ func leaveAdministrator(ctx context.Context, path string, keys *keyring.Service,
 	}
 }
 
-// leaveKey returns the key in the file, which is made if it is not there.
+// leaveKey returns the key in the file, which is created if it does not exist.
 func leaveKey(path string, format *authz.KeyFormat) (authz.Secret, error) {
 	if key, err := readKey(path); !errors.Is(err, fs.ErrNotExist) {
 		return key, err

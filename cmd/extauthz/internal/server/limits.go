@@ -17,7 +17,8 @@ const (
 	peopleHeaderBytes = 64 << 10
 	peoplePending     = 16 << 20
 	peopleIdleTime    = 5 * time.Minute
-	// stallTime is how long a connection may leave what it began, and what it is sent.
+	// stallTime is how long a connection may leave a request incomplete, or an answer
+	// unread.
 	stallTime = 10 * time.Second
 	// filesBeside are the file descriptors for all but the listeners' connections and
 	// the database's: Redis, traces, files that are read again.
@@ -90,8 +91,8 @@ func (i inbounds) held() (bytes int64) {
 	return bytes
 }
 
-// run looks at all connections but those of ops until ctx ends, and returns what
-// waits for that.
+// run sweeps all connections but those of ops until ctx ends, and returns a function
+// that waits for that.
 func (i inbounds) run(ctx context.Context) (wait func()) {
 	var running sync.WaitGroup
 	for _, l := range []*inbound.Listener{i.grpc, i.http, i.admin} {

@@ -75,8 +75,8 @@ func (s *Server) opsHandler() http.Handler {
 	return mux
 }
 
-// changesDetail says how changes of other replicas come, and how long one takes
-// where no notification comes.
+// changesDetail describes how changes of other replicas arrive, and how long one takes
+// without a notification.
 func changesDetail(listening bool, poll time.Duration) map[string]any {
 	how := "polled"
 	if listening {

@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// watchEvery is how often files are looked at. A look is a stat a file: it sees
-// what a watch on the files would miss, the exchange of a symbolic link above
-// them (as Kubernetes updates ConfigMaps and Secrets), and a new file under the
-// old name (as editors write).
+// watchEvery is how often files are checked. A check is one stat for each file. It sees
+// changes that a watch on the files would miss: the exchange of a symbolic link above
+// them (as Kubernetes updates ConfigMaps and Secrets), and a new file under the old name
+// (as editors write).
 const watchEvery = time.Second
 
 // stampOf distinguishes states of files: by what is at the end of each
