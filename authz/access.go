@@ -22,7 +22,7 @@ func (c *Config) Access(method, host, path string) (Access, Decision) {
 	return access, d
 }
 
-// access is the one place where the order of authority is written: a rule, then the
+// access is the only place that defines the order of precedence: a rule, then the
 // gateway's context extensions, then its route metadata, then the default.
 func (c *Config) access(r *Request, host, path string, d *Decision, t *trace) Access {
 	var captures Captures
@@ -120,8 +120,8 @@ func (c *Config) matchRule(method, host, path string, captures *Captures) *Rule 
 	return c.Routes.Match(method, host, path, captures)
 }
 
-// validTarget holds what a gateway's configuration names to the grammar of
-// scopes, and keeps it off the management's own resource.
+// validTarget checks the resource and action that a gateway's configuration names
+// against the grammar of scopes, and refuses the management API's own resource.
 func validTarget(resource, action string) bool {
 	if isReserved(resource) || strings.Contains(resource, "*") || strings.Contains(action, "*") {
 		return false

@@ -51,9 +51,9 @@ type Config struct {
 	Validator Validator
 	Limiter   *Limiter      // of keys' rates; nil: none is enforced
 	Usage     UsageRecorder // nil: uses are not counted
-	// Unpeppered is called with the prefix of a key that was asked for and whose
-	// stored digest was made without a pepper, which Peppers rejects. It must not
-	// block, and clones the prefix if it keeps it; nil: it is not counted.
+	// Unpeppered is called with the prefix of a key whose stored digest was made without
+	// a pepper, and which Peppers therefore rejects. It must not block, and clones the
+	// prefix if it keeps it; nil: it is not counted.
 	Unpeppered func(prefix string)
 	Now        func() time.Time // the database's time (a key's expiry is in it)
 }
@@ -329,8 +329,8 @@ func isPreflight(r *Request) bool {
 	return origin && asks
 }
 
-// withinRate counts a request that would be allowed, unless it is only
-// explained. A rate is the family's: a rotation gives no second one.
+// withinRate counts a request that would be allowed, unless it is only explained.
+// The whole family shares one rate: a rotation adds no second one.
 func (a *Authorizer) withinRate(d *Decision, t *trace) bool {
 	rec := d.Record
 	if a.Limiter == nil || rec.Rate.IsZero() {
@@ -361,8 +361,8 @@ func denyPath(fault PathFault, t *trace) Decision {
 	return Decision{Reason: ReasonPath, PathFault: fault}
 }
 
-// judge returns the path that is judged. CONNECT has none: it is judged by host
-// and method alone, as "/".
+// judge returns the path to judge. CONNECT has none: it is judged by host and
+// method alone, as "/".
 func (a *Authorizer) judge(r *Request, host string) (JudgedPath, PathFault) {
 	if r.Method == "CONNECT" && r.Path == "" {
 		return JudgedPath{Path: "/", Match: "/"}, PathPlain

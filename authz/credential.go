@@ -10,8 +10,8 @@ import (
 // SourceKind names the part of a request that is searched for a credential.
 type SourceKind uint8
 
-// The places where a credential can be. The last three can't be configured as
-// a source; a key may be found there all the same.
+// The parts of a request that can hold a credential. The last three can't be configured
+// as a source; a key may be found there all the same.
 const (
 	SourceHeader SourceKind = iota + 1
 	SourceQuery
@@ -81,11 +81,10 @@ type credentials struct {
 	found     []FoundCredential
 }
 
-// findCredentials looks in every source, not only until the first find: two
-// keys, the same one twice included, are refused (hazards: a gateway and
-// an upstream could each read another one). So is a key under a name that
-// occurs twice, whatever the other value is, since parties differ in which of
-// them counts.
+// findCredentials looks in every source, not only until the first find: two keys, the
+// same one twice included, are refused (hazards: a gateway and an upstream could each
+// read another one). So is a key under a name that occurs twice, whatever the other value
+// is, since parties differ in which value they use.
 func (a *Authorizer) findCredentials(r *Request, query string) credentials {
 	c := credentials{request: r, format: a.Format, found: r.found[:0]}
 	for _, s := range a.sources {
@@ -186,8 +185,8 @@ func (c *credentials) basic(encoded string) {
 	}
 }
 
-// maxBasic is the longest value of the scheme Basic that is looked into, in
-// base64: a key, and much more than a user or password has beside it.
+// maxBasic is the longest value of the scheme Basic that is decoded, in base64: a key,
+// and much more than a user or password next to it needs.
 const maxBasic = 1 << 10
 
 // decodeBasic returns user and password, which are borrowed from the Request.

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// MethodAction is the action that a method means where none is named, or
-// "" where it means none.
+// MethodAction returns the action that a method implies if none is named, or "" if it
+// implies none.
 func MethodAction(method string) string {
 	switch method {
 	case "GET", "HEAD":
@@ -157,7 +157,8 @@ func isAPIVersion(segment string) bool {
 	return false
 }
 
-// cutNumber cuts a number of one to three digits without a leading zero off s.
+// cutNumber removes a number of one to three digits, without a leading zero, from the
+// start of s.
 func cutNumber(s string) (rest string, ok bool) {
 	n := 0
 	for n < len(s) && '0' <= s[n] && s[n] <= '9' {

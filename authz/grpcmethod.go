@@ -2,9 +2,9 @@ package authz
 
 import "strings"
 
-// isGRPCPath recognises the path of a gRPC call, without its leading slash, as in
-// POST /pkg.v1.Service/Method: a package, and service and method in capitals, are
-// its marks. It goes by the path alone, never by content-type, which the client
+// isGRPCPath recognises the path of a gRPC call, without its leading slash, as in POST
+// /pkg.v1.Service/Method: it is recognised by a package name and by capitalised names of
+// service and method. It goes by the path alone, never by content-type, which the client
 // chooses and the upstream may ignore.
 func isGRPCPath(method, rest string) bool {
 	service, name, two := strings.Cut(rest, "/")

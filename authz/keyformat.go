@@ -30,8 +30,8 @@ type KeyFormatConfig struct {
 }
 
 // KeyFormat generates and parses keys of the form ak_live_<8 base62 id>_<32 base62
-// secret><6 base62 CRC-32>. The checksum shows a truncated or mistyped key, and
-// most forgeries, from a real one without any look-up; it is no proof. A KeyFormat
+// secret><6 base62 CRC-32>. The checksum distinguishes truncated or mistyped keys, and
+// most forgeries, from real ones without a look-up; it does not verify a key. A KeyFormat
 // is immutable.
 type KeyFormat struct {
 	environments []string

@@ -23,7 +23,7 @@ type Neighbour struct {
 // if the rule's author may have assumed that it was covered: a slash more or less at the
 // end, a longer path, another method, a prefix of the default mapping put before it or
 // taken off, another host. Route metadata and context extensions of the gateway are not
-// known here, so what they decide is not seen.
+// known here, so their decisions are not considered.
 type Neighbours struct {
 	routes   *RouteTable
 	fallback DefaultRoute
@@ -57,7 +57,7 @@ type chain struct {
 }
 
 // maxChained are the prefixes that are tried together: four make sixteen choices,
-// or some more with versions. Further ones are tried alone.
+// or some more with versions. Further ones are tried individually.
 const maxChained = 4
 
 // chains returns every choice of prefixes in their order; of versions, two.
@@ -101,14 +101,14 @@ func (r *Rule) strength() strength {
 // ownMethods are tried for a rule that is for all of them.
 var ownMethods = []string{"GET", "POST", "PUT", "DELETE"}
 
-// otherMethods are tried for a rule with one method: those that mean an action, and
-// one that means none.
+// otherMethods are tried for a rule with one method: those that imply an action, and
+// one that implies none.
 var otherMethods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 // Of returns the neighbours of one of the table's rules that are decided by less than the
 // rule requires: by the default mapping, unless its scope covers that of the rule; by any
-// valid key; by no key. An action that the rule's method means is taken to go with the
-// method. There are a few dozen at most, in a stable order.
+// valid key; by no key. An action that the rule's method implies is assumed to change
+// with the method. There are a few dozen at most, in a stable order.
 func (n *Neighbours) Of(r *Rule) (weaker []Neighbour) {
 	if r.strength() == asksNothing || n.fallback == DefaultRouteDeny && n.weakest >= r.strength() {
 		return nil
@@ -184,7 +184,7 @@ func (n *Neighbours) beside(base string, tail bool) []string {
 		versioned := slices.ContainsFunc(strings.Split(base[:len(base)-len(core)], "/"), isAPIVersion)
 		for _, c := range n.chains {
 			for _, path := range []string{c.text + "/" + core, c.text + base} {
-				// Two prefixes may divide otherwise than they were joined.
+				// Two prefixes may be divided differently from how they were joined.
 				if (versioned || !c.other) && n.mapping.stripped(path[1:]) == core {
 					paths = append(paths, path)
 				}

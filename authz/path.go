@@ -34,25 +34,24 @@ type JudgedPath struct {
 	// data. Else each segment that holds one begins with encodedMark, so that
 	// wildcards match it and no literal does.
 	Match string
-	// Target is what has to be passed on instead of the request's target, since
-	// that one was repaired; else "".
+	// Target is the repaired target, to be passed on instead of the request's; "" if
+	// nothing was repaired.
 	Target string
 }
 
-// encodedMark begins a segment that is matched as it was sent. No path has this
-// byte otherwise, encoded or not.
+// encodedMark begins a segment that is matched as it was sent. No other path contains
+// this byte, encoded or not.
 const encodedMark = '\x00'
 
-// Judge returns the path that is judged, or the fault for which the target is
-// refused. It refuses whatever two parties behind the gateway could read
-// differently: dot segments, doubled slashes, backslashes, parameters (";"), a
-// fragment, control characters, bytes outside ASCII, and the encoded forms of
-// "/", "\", "%", ";", "?", "#" and of characters that need no encoding. Case is
-// never folded.
+// Judge returns the path that is judged, or the fault for which the target is refused. It
+// refuses everything that two parties behind the gateway could read differently: dot
+// segments, doubled slashes, backslashes, parameters (";"), a fragment, control
+// characters, bytes outside ASCII, and the encoded forms of "/", "\", "%", ";", "?", "#"
+// and of characters that need no encoding. Case is never folded.
 //
-// A rule of routes that says so, or the policy where no rule matches, takes
-// parameters and these encoded forms as data. They are then part of a wildcard's
-// segment, and dot segments stay refused in every reading of it.
+// A rule of routes, or the policy where no rule matches, may accept parameters and these
+// encoded forms as data. They are then part of a wildcard's segment, and dot segments
+// stay refused in every reading of it.
 //
 // sanitised means that the gateway may have replaced bytes by "!"; a path with "!" is
 // then refused. For a target that needs neither data nor repair it allocates nothing but
@@ -239,9 +238,9 @@ func segmentsFault(path string) PathFault {
 
 func isDots(segment string) bool { return segment == "." || segment == ".." }
 
-// repairPath returns a path as Envoy's normalisation leaves it, with every
-// encoding that is not needless as it was sent. A path that has a "%" without two
-// hexadecimal digits stays as it is.
+// repairPath returns a path as Envoy's normalisation leaves it, with every necessary
+// encoding as it was sent. A path that has a "%" without two hexadecimal digits stays as
+// it is.
 func repairPath(raw string) string {
 	var b strings.Builder
 	b.Grow(len(raw))

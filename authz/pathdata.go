@@ -10,7 +10,7 @@ const maxDecodings = 4
 
 // markEncoded returns a path for matching whose parameters, encoded characters and
 // empty segments are data: each segment decoded where it is plain, and else as it
-// was sent, behind encodedMark. The fault is one that no rule makes data.
+// was sent, behind encodedMark. The fault is one that no rule can accept as data.
 func markEncoded(raw string, sanitised bool) (string, PathFault) {
 	var b strings.Builder
 	b.Grow(len(raw) + 8)
@@ -135,8 +135,8 @@ func beforeAnyParameters(segment string) string {
 	return segment
 }
 
-// readSegments reads each marked segment of a path and decodes it so often. merged
-// is the path without empty segments but the last.
+// readSegments reads each marked segment of a path and decodes it the given number of
+// times. merged is the path without empty segments but the last.
 func readSegments(marked string, read func(segment string) string, decodings int) (kept, merged string) {
 	var all, some strings.Builder
 	for rest, more := marked[1:], true; more; {

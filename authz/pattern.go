@@ -145,7 +145,7 @@ func cleanPath(p string) string {
 	return c
 }
 
-// neverJudged finds the characters that no decoded segment has.
+// neverJudged finds characters that no decoded segment contains.
 func neverJudged(c rune) bool {
 	return c < ' ' || c == 0x7f || c == utf8.RuneError || strings.ContainsRune(`/\%;?#`, c)
 }

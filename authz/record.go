@@ -35,10 +35,11 @@ type Record struct {
 	Metadata     map[string]string
 	Rate         Rate
 	// ShadowUntil is the end of the key's shadow mode, in which denials for scope,
-	// network and route are only reported; zero: there is none. ShadowScopes are
-	// what the administrator that set it could grant then: it softens nothing
-	// beyond. ShadowEnd is the end that was given first and never moves, so that setting shadow mode
-	// again makes it no longer; all three have to be there for it to count.
+	// network and route are only reported; zero: there is none. ShadowScopes are the
+	// scopes that the administrator who set it could grant at that time: it softens
+	// nothing beyond them. ShadowEnd is the end that was given first and never moves, so
+	// that setting shadow mode again makes it no longer; all three have to be there for
+	// it to count.
 	ShadowUntil  time.Time
 	ShadowEnd    time.Time
 	ShadowScopes Scopes

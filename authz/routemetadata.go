@@ -23,7 +23,7 @@ type NamedRoute struct {
 	Anonymous        bool
 }
 
-// Validate returns what is wrong with it.
+// Validate returns every problem of it.
 func (n NamedRoute) Validate() error {
 	switch {
 	case n.Anonymous && n.Resource+n.Action != "":

@@ -14,7 +14,7 @@ const (
 	maxCaptureLength = 1024 // bytes, decoded
 )
 
-// Captures holds what a pattern's wildcards took from one path. Its zero value
+// Captures holds the parts of one path that a pattern's wildcards matched. Its zero value
 // is ready; it lives on the caller's stack.
 type Captures struct {
 	path   string
@@ -70,10 +70,9 @@ type Rule struct {
 }
 
 // Target returns the resource and action that the rule requires. A captured value's
-// characters that scopes can't have, and "%", are percent-encoded. ok is false
-// where the method means no action, or a captured value has more than
-// maxCaptureLength bytes. It allocates where the resource holds captured values and
-// is not part of the path as it is.
+// characters that scopes can't have, and "%", are percent-encoded. ok is false where the
+// method means no action, or a captured value has more than maxCaptureLength bytes. It
+// allocates if the resource holds captured values and is not a substring of the path.
 func (r *Rule) Target(method string, c *Captures) (resource, action string, ok bool) {
 	if action = r.Action; action == "" {
 		if action = MethodAction(method); action == "" {

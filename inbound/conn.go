@@ -29,8 +29,8 @@ type Conn struct {
 	http1   http1
 }
 
-// Read reads and takes account of what was read. It waits as long as all connections
-// hold too much and this one more than its share.
+// Read reads, and accounts for the bytes. It waits as long as all connections hold
+// too much and this one more than its share.
 func (c *Conn) Read(p []byte) (int, error) {
 	c.awaitMemory()
 	if c.http1.reading.Load() {

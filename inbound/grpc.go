@@ -97,7 +97,7 @@ func (f *framed) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// begin refuses calls of connections that have more than their share under way, and
+// begin refuses calls of connections that have more than their share running, and
 // gives all others a deadline. It runs for each call, on its connection's reader.
 func (l *Listener) begin(within time.Duration, streams func(string) bool) tap.ServerInHandle {
 	return func(ctx context.Context, call *tap.Info) (context.Context, error) {

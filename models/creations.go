@@ -13,7 +13,7 @@ import (
 	"extauthz/authz"
 )
 
-// uniqueViolation is Postgres' code for a row that is there already.
+// uniqueViolation is Postgres' code for a row that exists already.
 const uniqueViolation = "23505"
 
 const (
@@ -32,9 +32,9 @@ type creation struct {
 	err      error
 }
 
-// creations writes what is created at the same time in one transaction: while one waits
-// for the disk, the next ones gather. The creation that gets the turn writes for all that
-// wait. Each is answered after the commit.
+// creations writes keys that are created at the same time in one transaction: while one
+// transaction waits for the disk, the next creations gather. The creation that gets the
+// turn writes for all that wait. Each is answered after the commit.
 type creations struct {
 	// commit writes rows, all or none, and gives the keys their versions. It
 	// reports whether an error means that certainly none was written.

@@ -52,8 +52,8 @@ type Fault struct {
 // String is one line of cause and remedy.
 func (f Fault) String() string { return f.What + ": " + f.Do }
 
-// Passes reports whether time, or the database's operator, may end the fault with
-// no change here: a start waits for such an end.
+// Passes reports whether time, or the database's operator, may end the fault without a
+// change here: a start waits for that.
 func (f Fault) Passes() bool {
 	switch f.Kind {
 	case FaultSchemaMissing, FaultCorrupt, FaultData, FaultOther:
@@ -82,8 +82,8 @@ var faultTexts = map[FaultKind]Fault{
 	FaultOther:         {What: "the database does not answer as it should", Do: "see the service's log for the database's own words"},
 }
 
-// FaultOf returns why a database call failed; ok is false for nil. Errors that are
-// no database's are FaultOther.
+// FaultOf returns why a database call failed; ok is false for nil. Errors that do not
+// come from a database are FaultOther.
 func FaultOf(err error) (f Fault, ok bool) {
 	if err == nil {
 		return Fault{}, false

@@ -22,7 +22,7 @@ type feedReader struct {
 	last    authz.FeedRow
 }
 
-// full reports whether the page can take no more, and sets where to go on.
+// full reports whether the page is full, and sets where to continue.
 func (r *feedReader) full() bool {
 	if r.rows == 0 {
 		return false
@@ -106,7 +106,7 @@ func parseSnapshot(text string) (s authz.Snapshot, err error) {
 }
 
 // feedTime is a time as either database gives it: SQLite has no type for it, and
-// returns a text where it was computed. NULL is the zero time.
+// returns a text for a computed one. NULL is the zero time.
 type feedTime time.Time
 
 // Scan implements [sql.Scanner].

@@ -27,8 +27,8 @@ const (
 	secondConnection = 5 * time.Second
 )
 
-// Migrate brings the database to this program's version; one that is there already
-// is left alone, a newer one is refused. Concurrent starts wait for each other. See
+// Migrate brings the database to this program's version; a database of this version is
+// left unchanged, a newer one is refused. Concurrent starts wait for each other. See
 // [takeOver] for a table api_keys that extauthz did not make.
 func (db *DB) Migrate(ctx context.Context) error {
 	if err := db.refuseNewer(ctx); err != nil {
@@ -65,7 +65,7 @@ func (db *DB) migratePostgres(ctx context.Context) error {
 }
 
 // migrateAlone migrates unless another process does, and holds the lock by a second
-// transaction: a session's lock would get lost in a pooler that gives each transaction
+// transaction: a session's lock would be lost in a pooler that gives each transaction
 // another session.
 func (db *DB) migrateAlone(ctx context.Context) (alone bool, err error) {
 	err = db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {

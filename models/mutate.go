@@ -55,9 +55,9 @@ func (db *DB) Mutate(ctx context.Context, sel authz.Selection, fn func(selected 
 	return db.writeDecided(ctx, func(tx *gorm.DB) (writing, error) { return w, db.guard(tx, nil, &m) })
 }
 
-// writeDecided is one transaction: it decides, and writes what was decided. In
-// Postgres each statement sees what others have committed until then, whatever the
-// server's default is: what is decided under a lock rests on that.
+// writeDecided decides and writes in one transaction. In Postgres each statement
+// sees what others have committed until then, whatever the server's default is:
+// what is decided under a lock rests on that.
 func (db *DB) writeDecided(ctx context.Context, decide func(tx *gorm.DB) (writing, error)) (after []authz.Record, err error) {
 	defer func() { db.wrote(err) }()
 	err = db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
@@ -170,7 +170,7 @@ func prepare(m authz.Mutation) (w writing, err error) {
 		}
 		w.update = append(w.update, row)
 	}
-	// As they were locked, whatever fn's order was.
+	// In the order of locking, whatever fn's order was.
 	sort.Slice(w.update, func(i, j int) bool { return w.update[i].ID < w.update[j].ID })
 	for i := range m.PutRoles {
 		row, err := newRoleRow(&m.PutRoles[i])
@@ -251,7 +251,7 @@ func insertKeys(tx *gorm.DB, rows []*keyRow) error {
 	return err
 }
 
-// errTaken is the error of keys of which one is there already.
+// errTaken is the error for keys if one of them exists already.
 func errTaken(rows []*keyRow) error {
 	if len(rows) > 1 {
 		return fmt.Errorf("one of %d key prefixes: %w", len(rows), authz.ErrConflict)

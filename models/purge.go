@@ -207,8 +207,8 @@ func (c *purge) orphanedUsage(ctx context.Context) error {
 	})
 }
 
-// auditEntries deletes old rows of audit_log. Where entries are chained one day,
-// this is the place that leaves a checkpoint.
+// auditEntries deletes old rows of audit_log. If entries are chained one day, this is
+// the place to leave a checkpoint.
 func (c *purge) auditEntries(ctx context.Context) error {
 	if c.AuditEntries == 0 {
 		return nil

@@ -51,7 +51,7 @@ func openSQLite(ctx context.Context, c Config) (*DB, error) {
 }
 
 func (db *DB) openFile(ctx context.Context, path, settings string, connections int) (*gorm.DB, error) {
-	// Escaped, so that no character of the path is taken for the DSN's own.
+	// Escaped, so that no character of the path is read as part of the DSN's syntax.
 	uri := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}
 	g, err := gorm.Open(sqlite.Open(uri.String()+settings), gormConfig())
 	if err != nil {

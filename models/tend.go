@@ -41,7 +41,7 @@ func (c *connector) tend() {
 	}
 }
 
-// expire marks old connections, and closes those that are ready and not taken.
+// expire marks old connections, and closes those that are ready and unused.
 func (c *connector) expire() {
 	if s := c.take(); s != nil {
 		c.ready <- s
@@ -124,9 +124,8 @@ func (c *connector) succeeded(s *session) {
 	}
 }
 
-// failed takes in that no connection could be made, or none with settings that
-// were tried. Where a server refuses it, no other connection is closed for being
-// unused.
+// failed records that no connection could be made, or none with new settings. Where a
+// server refuses it, no other connection is closed for being unused.
 func (c *connector) failed(err error, try bool) {
 	var refused *pgconn.PgError
 	if !errors.As(err, &refused) {

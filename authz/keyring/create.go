@@ -127,7 +127,7 @@ func (s *Service) validateCreate(ctx context.Context, r CreateRequest, now time.
 	return r, roles, v.err()
 }
 
-// minted is a new key with the secret that its owner is to get.
+// minted is a new key with its secret for the owner.
 type minted struct {
 	authz.NewKey
 	secret authz.Secret

@@ -17,8 +17,8 @@ type Purger interface {
 }
 
 const (
-	// leastAudit is for how long audit entries are kept at least where the service
-	// keeps them for ever by itself, so that no caller erases recent actions.
+	// leastAudit is how long audit entries are kept at least if the service is
+	// configured to keep them for ever, so that no caller erases recent actions.
 	leastAudit = 30 * 24 * time.Hour
 	// mostRetention is the longest retention that may be set.
 	mostRetention = 100 * 365 * 24 * time.Hour

@@ -56,12 +56,11 @@ type Lists interface {
 	UserKeys(ctx context.Context, user string, load func(context.Context) ([]authz.Record, error)) ([]authz.Record, error)
 }
 
-// Notifier receives changes after they were committed and before the method
-// that made them returns. When Changed returns, no check that starts on this
-// replica may be decided by what was there before. The change of a role whose
-// new version is not known (it was deleted, or could not be read again) has
-// Version 0: then the feed has to be read. ctx is never cancelled by the
-// caller going away; the notifier sets its own deadline.
+// Notifier receives changes after they were committed and before the method that made
+// them returns. When Changed returns, no check that starts on this replica may be decided
+// by what was there before. The change of a role whose new version is not known (it was
+// deleted, or could not be read again) has Version 0: then the feed has to be read. ctx
+// is never cancelled when the caller leaves; the notifier sets its own deadline.
 type Notifier interface {
 	Changed(ctx context.Context, changes []authz.Change)
 }

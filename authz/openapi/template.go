@@ -49,11 +49,11 @@ func parameterName(name string, position int) string {
 	return name
 }
 
-// maxServers bounds what the variables of servers expand to.
+// maxServers bounds the expansion of the variables of servers.
 const maxServers = 64
 
-// basesOf returns host and base path of each server. A server without a host is
-// every host; none at all is "/" there.
+// basesOf returns host and base path of each server. A server without a host stands for
+// every host; without any server, "/" is the server.
 func (r *reader) basesOf(name string, servers []any) ([]string, error) {
 	if len(servers) == 0 {
 		return []string{""}, nil

@@ -14,8 +14,8 @@ const (
 	collectionsEvery = time.Second
 	usualPercent     = 100 // the runtime's own: a heap may double before it is collected
 	mostPercent      = 400 // of a heap that is nearly empty and may be full in a second
-	// leastGrowth is what is allocated at least between two collections: a small
-	// heap that may only double is collected a hundred times a second under load. A
+	// leastGrowth is the least allocation between two collections: a small heap
+	// that may only double is collected a hundred times a second under load. A
 	// collection takes 20 ms of processor time with a million keys: see
 	// docs/cache.md.
 	leastGrowth = 48 << 20
