@@ -142,7 +142,7 @@ func (c *connector) failed(err error, try bool) {
 	}
 }
 
-// readable takes in whether the settings could be read, and logs a change.
+// readable records whether the settings could be read, and logs a change.
 func (c *connector) readable(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

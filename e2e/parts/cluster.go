@@ -256,7 +256,7 @@ func (c *Cluster) Command(name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// Try runs a command and returns what it prints, or what it complains of.
+// Try runs a command and returns its output, or its error.
 func (c *Cluster) Try(name string, args ...string) (string, error) {
 	cmd := c.Command(name, args...)
 	var out, errOut bytes.Buffer

@@ -76,7 +76,7 @@ type mark struct {
 	ownUntil time.Duration
 }
 
-// allTopics is what is known about all topics at once.
+// allTopics holds state that concerns all topics.
 type allTopics struct {
 	version uint64 // of the last change that may be about anything
 	reread  uint64 // what was read before this seq is stale whatever its version
