@@ -19,9 +19,9 @@ const (
 	// dataCost is the cost of a DATA frame in addition to its bytes: they are a buffer
 	// each.
 	dataCost = 128
-	// blockCost is what a byte of headers can become as long as the block is not
-	// complete: an indexed field of one byte is a field of two strings; blockMost is
-	// the most that the limit of a header list lets it become.
+	// blockCost is the memory that a byte of headers can take while the block is
+	// incomplete: an indexed field of one byte becomes a field of two strings;
+	// blockMost is the most that the limit of a header list allows.
 	blockCost, blockMost = 128, 512 << 10
 )
 

@@ -29,8 +29,8 @@ const (
 	journalLimit = 5000
 	// journalRead is how many names one collection reads: more than ever wait.
 	journalRead = 4 * journalLimit
-	// journalMissing is how long a name may be without a batch before it is dropped: its
-	// writer has received its answer by then, or has written both again.
+	// journalMissing is how long a name may lack its batch before it is dropped: by
+	// then its writer has received an answer, or has written both again.
 	journalMissing = 30 * time.Second
 	journalBudget  = 500 * time.Millisecond // one call
 )

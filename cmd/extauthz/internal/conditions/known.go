@@ -10,7 +10,7 @@ const (
 	// Warning: all answers are still correct; something is about to fail or is
 	// degraded.
 	Warning Severity = "warning"
-	// Critical: requests, changes or a promise fail already.
+	// Critical: requests or changes are failing, or a promise is broken.
 	Critical Severity = "critical"
 )
 

@@ -60,8 +60,8 @@ func (i *inbounds) around(l *listeners) {
 	i.admin.Listener, l.admin = l.admin, i.admin
 }
 
-// connectionLimits are the configured ones, or less where the process may not have
-// as many files open: one listener would take those of the others.
+// connectionLimits are the configured limits, or lower ones if the process may not open
+// as many files: otherwise one listener would use up those of the others.
 func connectionLimits(c *config.Config, files uint64, log *slog.Logger) map[string]int {
 	most := map[string]int{"grpc": c.GRPC.MaxConnections, "http": c.HTTP.MaxConnections, "admin": c.Admin.MaxConnections, "ops": c.Ops.MaxConnections}
 	sum, beside := 0, uint64(filesBeside+2*c.Database.MaxOpen)
