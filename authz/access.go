@@ -14,7 +14,7 @@ const (
 )
 
 // Access returns what a request of a method needs for a canonical host and a path to
-// match ([JudgedPath.Match]), with rule, resource and action in the Decision. It asks no
+// match ([JudgedPath.Match]), with rule, resource and action in the Decision. It needs no
 // key and none of the gateway's own configuration: for commands that show the rules.
 func (c *Config) Access(method, host, path string) (Access, Decision) {
 	var d Decision
@@ -22,7 +22,7 @@ func (c *Config) Access(method, host, path string) (Access, Decision) {
 	return access, d
 }
 
-// access is the one place where the order of authority is written: a rule, then the
+// access is the only place that defines the order of precedence: a rule, then the
 // gateway's context extensions, then its route metadata, then the default.
 func (c *Config) access(r *Request, host, path string, d *Decision, t *trace) Access {
 	var captures Captures
@@ -42,7 +42,7 @@ func (c *Config) access(r *Request, host, path string, d *Decision, t *trace) Ac
 	return c.defaultAccess(r.Method, path, d, t)
 }
 
-// access is what the rule asks of a request that it matches.
+// access is what the rule requires of a request that it matches.
 func (r *Rule) access(method string, captures *Captures, d *Decision, t *trace) Access {
 	if r.Anonymous {
 		t.add("route", "anonymous", r.Pattern)
@@ -71,7 +71,8 @@ func (r *Rule) access(method string, captures *Captures, d *Decision, t *trace) 
 	return AccessScoped
 }
 
-// defaultAccess is what a request needs that neither a rule nor the gateway decides.
+// defaultAccess returns what a request needs if neither a rule nor the gateway decides
+// it.
 func (c *Config) defaultAccess(method, path string, d *Decision, t *trace) Access {
 	switch c.DefaultRoute {
 	case DefaultRouteAuthenticated:
@@ -119,8 +120,8 @@ func (c *Config) matchRule(method, host, path string, captures *Captures) *Rule 
 	return c.Routes.Match(method, host, path, captures)
 }
 
-// validTarget holds what a gateway's configuration names to the grammar of
-// scopes, and keeps it off the management's own resource.
+// validTarget checks the resource and action that a gateway's configuration names
+// against the grammar of scopes, and refuses the management API's own resource.
 func validTarget(resource, action string) bool {
 	if isReserved(resource) || strings.Contains(resource, "*") || strings.Contains(action, "*") {
 		return false

@@ -82,7 +82,8 @@ func (a *Authorizer) verifySecret(entry *Entry, prefix string, key Secret, t *tr
 	return ReasonWrongSecret
 }
 
-// statusReason is why a key of a status is not valid; ReasonUnspecified for one that is.
+// statusReason returns why a key with the status is not valid; ReasonUnspecified if it
+// is.
 func statusReason(status Status, t *trace) Reason {
 	reason := ReasonUnspecified
 	switch status {

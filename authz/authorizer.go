@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// DefaultRoute says what becomes of a request that no rule matches.
+// DefaultRoute defines how a request that no rule matches is decided.
 type DefaultRoute string
 
 // The default routes.
@@ -20,8 +20,8 @@ const (
 	DefaultRouteDeny          DefaultRoute = "deny"
 )
 
-// Config is what an [Authorizer] is made of. Format, Peppers, Sources,
-// Validator and Now are needed.
+// Config configures an [Authorizer]. Format, Peppers, Sources, Validator and Now
+// are needed.
 type Config struct {
 	Format  *KeyFormat
 	Peppers *Peppers
@@ -36,23 +36,24 @@ type Config struct {
 	// RouteMetadata lets the gateway's route metadata do the same.
 	RouteMetadata RouteMetadata
 	// AllowPreflights lets CORS preflights through without a key, which browsers
-	// never send with them; for gateways that ask before they answer them.
+	// never send with them; for gateways that send a check before they answer them.
 	AllowPreflights bool
-	// ShadowUntil is the end of shadow mode for all requests; zero: it is off.
+	// ShadowUntil is the end of shadow mode for all requests; the zero time turns it
+	// off.
 	ShadowUntil    time.Time
 	Paths          PathPolicy
 	ClientAddress  ClientAddress
 	IdentityPrefix string // lower case, such as "x-auth-"
-	// ForwardCredential lets keys go on to the upstream: none is looked for but
-	// where one is configured.
+	// ForwardCredential passes keys on to the upstream: they are searched only in the
+	// configured places.
 	ForwardCredential bool
 
 	Validator Validator
 	Limiter   *Limiter      // of keys' rates; nil: none is enforced
 	Usage     UsageRecorder // nil: uses are not counted
-	// Unpeppered is called with the prefix of a key that was asked for and whose
-	// stored digest was made without a pepper, which Peppers rejects. It must not
-	// block, and clones the prefix if it keeps it; nil: it is not counted.
+	// Unpeppered is called with the prefix of a key whose stored digest was made without
+	// a pepper, and which Peppers therefore rejects. It must not block, and clones the
+	// prefix if it keeps it; nil: it is not counted.
 	Unpeppered func(prefix string)
 	Now        func() time.Time // the database's time (a key's expiry is in it)
 }
@@ -101,7 +102,8 @@ func New(c Config) (*Authorizer, error) {
 }
 
 // DecisionHeaders returns the lower-case names of the headers that decisions rest on,
-// sorted: those with keys, the client's address, and what makes a CORS preflight.
+// sorted: those with keys, the client's address, and those that identify a CORS
+// preflight.
 func DecisionHeaders(sources []CredentialSource, address ClientAddress, preflights bool) (names []string) {
 	for _, s := range sources {
 		switch s.Kind {
@@ -216,10 +218,10 @@ func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision
 	return d, nil
 }
 
-// permit judges what a valid key may do here, one condition after the other: its
-// networks, the route, the rule's project, its scopes. Shadow mode may turn each refusal
-// into a report; the first one that it does not is left in d.Reason, and permitted is
-// false. The scopes are the key's own and those of its roles.
+// permit decides whether a valid key allows the request, one condition after the other:
+// its networks, the route, the rule's project, its scopes. Shadow mode may turn each
+// refusal into a report; the first one that it does not is left in d.Reason, and
+// permitted is false. The scopes are the key's own and those of its roles.
 func (a *Authorizer) permit(ctx context.Context, r *Request, access Access, d *Decision, t *trace) (scopes Scopes, permitted bool, err error) {
 	if !a.networkPermits(r, d.Record, t) && a.refuse(d, softening{reason: ReasonNetwork, access: access}, t) {
 		return nil, false, nil
@@ -266,7 +268,7 @@ func projectPermits(d *Decision, t *trace) bool {
 	return false
 }
 
-// scopesPermit reports whether the scopes allow what the route asks for. Of a rule with
+// scopesPermit reports whether the scopes allow what the route requires. Of a rule with
 // alternatives it sets d.Resource and d.Action to the one that counted.
 func scopesPermit(d *Decision, scopes Scopes, t *trace) bool {
 	permitted := scopes.Allows(d.Resource, d.Action)
@@ -327,8 +329,8 @@ func isPreflight(r *Request) bool {
 	return origin && asks
 }
 
-// withinRate counts a request that would be allowed, unless it is only
-// explained. A rate is the family's: a rotation gives no second one.
+// withinRate counts a request that would be allowed, unless it is only explained.
+// The whole family shares one rate: a rotation adds no second one.
 func (a *Authorizer) withinRate(d *Decision, t *trace) bool {
 	rec := d.Record
 	if a.Limiter == nil || rec.Rate.IsZero() {
@@ -359,8 +361,8 @@ func denyPath(fault PathFault, t *trace) Decision {
 	return Decision{Reason: ReasonPath, PathFault: fault}
 }
 
-// judge returns the path that is judged. CONNECT has none: it is judged by host
-// and method alone, as "/".
+// judge returns the path to judge. CONNECT has none: it is judged by host and
+// method alone, as "/".
 func (a *Authorizer) judge(r *Request, host string) (JudgedPath, PathFault) {
 	if r.Method == "CONNECT" && r.Path == "" {
 		return JudgedPath{Path: "/", Match: "/"}, PathPlain

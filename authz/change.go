@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Change is one row of the change feed: that something which decisions rest on
-// has become Version. It names what to read again, not what is there now.
+// Change is one row of the change feed: something that decisions rest on has reached
+// Version. It names what to read again, not what is there now.
 type Change struct {
 	Version uint64
 	Kind    ChangeKind
@@ -19,12 +19,12 @@ type Change struct {
 	// version in SQLite (see [Snapshot]). 0 in a change that did not come from the feed.
 	Place uint64
 
-	// At is when the database wrote the change, in its own time: it shows how
-	// late a replica learned of it. Zero where that is not known.
+	// At is when the database wrote the change, in its own time: it shows how late
+	// a replica learned of it. Zero if unknown.
 	At time.Time
 }
 
-// ChangeKind says what a [Change] is about.
+// ChangeKind is the subject of a [Change].
 type ChangeKind uint8
 
 // The kinds of change that the feed carries.
@@ -39,8 +39,8 @@ type NewKey struct {
 	Verifier Verifier
 }
 
-// Selection says which keys a [Mutation] is about; exactly one field is set, or
-// none to select no key (a creation).
+// Selection selects the keys of a [Mutation]; exactly one field is set, or none to
+// select no key (a creation).
 type Selection struct {
 	Ref    string   // id or prefix of one key
 	Refs   []string // ids or prefixes of several keys
@@ -129,8 +129,8 @@ type Usage struct {
 	LastUsedAt time.Time
 }
 
-// UsageBatch is usage that is added once, however often it is written: it is
-// known by Source and Sequence.
+// UsageBatch is usage that is added once, however often it is written; Source and
+// Sequence identify it.
 type UsageBatch struct {
 	Source   string // of one process; new batches have higher sequences
 	Sequence uint64 // from 1 on
@@ -153,8 +153,8 @@ type AuditFilter struct {
 	Limit                        int    // 1 to 1000
 }
 
-// What a store answers when a mutation or a look-up can't be done. Each is
-// wrapped with what it was about.
+// What a store answers when a mutation or a look-up can't be done. Each is wrapped with
+// its subject.
 var (
 	ErrNotFound           = errors.New("not found")
 	ErrUnreadable         = errors.New("stored row can't be read") // the store answered, and one row is no good

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// ClientAddress says how the client's address is found.
+// ClientAddress defines how the client's address is found.
 type ClientAddress struct {
 	TrustedHops int    // 0: the TCP peer, the header is ignored
 	Header      string // lower case, such as "x-forwarded-for"
@@ -41,8 +41,8 @@ func (c ClientAddress) Find(peer netip.Addr, headers []Header) (addr netip.Addr,
 	return netip.Addr{}, false
 }
 
-// parseClient reads an address as proxies write it: bare, in brackets, or with
-// a port.
+// parseClient parses an address as proxies write it: bare, in brackets, or with a
+// port.
 func parseClient(text string) (netip.Addr, bool) {
 	addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(text, "["), "]"))
 	if err != nil {

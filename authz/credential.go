@@ -7,11 +7,11 @@ import (
 	"unsafe"
 )
 
-// SourceKind says in which part of a request a credential is looked for.
+// SourceKind names the part of a request that is searched for a credential.
 type SourceKind uint8
 
-// The places where a credential can be. The last three can't be configured as
-// a source; a key may be found there all the same.
+// The parts of a request that can hold a credential. The last three can't be configured
+// as a source; a key may be found there all the same.
 const (
 	SourceHeader SourceKind = iota + 1
 	SourceQuery
@@ -58,16 +58,16 @@ func (s CredentialSource) String() string {
 // basic reports whether the source holds user and password, of which one is the key.
 func (s CredentialSource) basic() bool { return strings.EqualFold(s.Scheme, basicScheme) }
 
-// FoundCredential is a place in a request where a key of ours was seen. It never
-// holds the key itself. Of a query or cookies without a name it is each parameter
+// FoundCredential is a place in a request where one of this service's keys was seen. It
+// never holds the key itself. Of a query or cookies without a name it is each parameter
 // or cookie that holds a whole key.
 type FoundCredential struct {
 	Source CredentialSource
 }
 
-// credentials is what the sources yield for one request. Only values that begin
-// as keys of ours do are counted: any other one, such as a token under Bearer,
-// is another party's, and passed on.
+// credentials is what the sources yield for one request. Only values that begin as
+// this service's keys do are counted: any other one, such as a token under Bearer, is
+// another party's, and passed on.
 type credentials struct {
 	request *Request
 	format  *KeyFormat
@@ -81,11 +81,10 @@ type credentials struct {
 	found     []FoundCredential
 }
 
-// findCredentials looks in every source, not only until the first find: two
-// keys, the same one twice included, are refused (hazards: a gateway and
-// an upstream could each read another one). So is a key under a name that
-// occurs twice, whatever the other value is, since parties differ in which of
-// them counts.
+// findCredentials looks in every source, not only until the first find: two keys, the
+// same one twice included, are refused (hazards: a gateway and an upstream could each
+// read another one). So is a key under a name that occurs twice, whatever the other value
+// is, since parties differ in which value they use.
 func (a *Authorizer) findCredentials(r *Request, query string) credentials {
 	c := credentials{request: r, format: a.Format, found: r.found[:0]}
 	for _, s := range a.sources {
@@ -132,8 +131,8 @@ func (c *credentials) addForeign() {
 	c.garbage = c.garbage || c.source.Scheme == ""
 }
 
-// addLine takes in the value of a header or cookie. Where it may be of several
-// lines, or damaged, it is another party's only if no key of ours can be in it.
+// addLine adds the value of a header or cookie. Where it may be of several lines, or
+// damaged, it is another party's only if none of this service's keys can be in it.
 func (c *credentials) addLine(value string, sanitised bool) {
 	if !joinedOrDamaged(value, sanitised) {
 		c.add(value)
@@ -155,7 +154,7 @@ func (c *credentials) header(s CredentialSource, h *Header) {
 	}
 	scheme, rest, _ := strings.Cut(value, " ")
 	if !strings.EqualFold(scheme, s.Scheme) {
-		// "Basic …,Bearer …": joined lines, one of which may be ours.
+		// "Basic …,Bearer …": joined lines, one of which may hold this service's key.
 		if mentionsScheme(value, s.Scheme) && c.mayHold(value) {
 			c.count++
 			c.ambiguous = true
@@ -170,7 +169,7 @@ func (c *credentials) header(s CredentialSource, h *Header) {
 	c.addLine(rest, h.Sanitised)
 }
 
-// basic takes in what the scheme Basic encodes: the key is the user or the
+// basic adds the decoded value of the scheme Basic: the key is the user or the
 // password, and the other one may be anything but a key.
 func (c *credentials) basic(encoded string) {
 	user, password, ok := c.request.decodeBasic(encoded)
@@ -186,8 +185,8 @@ func (c *credentials) basic(encoded string) {
 	}
 }
 
-// maxBasic is the longest value of the scheme Basic that is looked into, in
-// base64: a key, and much more than a user or password has beside it.
+// maxBasic is the longest value of the scheme Basic that is decoded, in base64: a key,
+// and much more than a user or password next to it needs.
 const maxBasic = 1 << 10
 
 // decodeBasic returns user and password, which are borrowed from the Request.
@@ -207,7 +206,7 @@ func (r *Request) decodeBasic(encoded string) (user, password string, ok bool) {
 }
 
 // mayHold reports whether a value that may be of several lines, or lacks bytes, may
-// have held a key of ours, under whichever scheme.
+// have held one of this service's keys, under whichever scheme.
 func (c *credentials) mayHold(value string) bool {
 	for _, head := range c.format.heads {
 		if strings.Contains(value, head) {

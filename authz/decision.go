@@ -37,8 +37,8 @@ type Decision struct {
 	// remove them; on anonymous routes too. Of an allowed request it names every
 	// place that holds a whole key, unless keys are forwarded.
 	Credentials []FoundCredential
-	// Exposed is the place of a key that could not have been removed, for which
-	// the request was refused (ReasonForwarding); else the zero value.
+	// Exposed is the place of a key that the adapter could not remove, so that the
+	// request was refused (ReasonForwarding); else the zero value.
 	Exposed CredentialSource
 
 	Layer      Layer         // which layer knew the key
@@ -55,7 +55,7 @@ func (d *Decision) Detail() string {
 	return d.Reason.Detail()
 }
 
-// Layer names what answered a look-up.
+// Layer names the layer that answered a look-up.
 type Layer uint8
 
 // The layers, nearest first. LayerNone: no look-up was needed.
@@ -80,29 +80,29 @@ func (l Layer) String() string {
 	}
 }
 
-// Hit reports whether a cache knew the key.
+// Hit reports whether a cache held the key.
 func (l Layer) Hit() bool { return l == LayerLocal || l == LayerRedis }
 
-// Entry is what a Validator knows of a prefix. A nil Record means that there is
-// no such key.
+// Entry is the result of looking up a prefix. A nil Record means that there is no
+// such key.
 type Entry struct {
 	Record   *Record
 	Verifier Verifier
 	Layer    Layer
 }
 
-// Validator finds what is known of a key. It is asked for well-formed prefixes
-// alone. It never judges: status, digest and scopes are asked by the
-// [Authorizer] on every check, on hits too.
+// Validator finds what is known of a key. It is called for well-formed prefixes only.
+// It never judges: the [Authorizer] tests status, digest and scopes on every check, on
+// hits too.
 type Validator interface {
-	// Lookup finds the key with this prefix. No such key is a nil Record, not
-	// an error; ErrThrottled says that look-ups of unknown keys are over their
-	// limit; any other error means that no store could answer. The Entry may
-	// be in the Scratch; where that is nil, in memory that is not written to any more.
+	// Lookup finds the key with this prefix. No such key is a nil Record, not an error;
+	// ErrThrottled means that look-ups of unknown keys exceed their limit; any other
+	// error means that no store could answer. The Entry may use the Scratch's memory; if
+	// that is nil, memory that is never written again.
 	Lookup(ctx context.Context, prefix string, into *Scratch) (Entry, error)
-	// RoleScopes returns the scopes of all roles of the record together. A role
-	// that does not exist grants nothing. need says what they are wanted for, so
-	// that an answer can be found by it; the answer does not depend on it.
+	// RoleScopes returns the scopes of all roles of the record together. A role that does
+	// not exist grants nothing. need is the permission in question, so that a cached
+	// answer can be found by it; the answer does not depend on it.
 	RoleScopes(ctx context.Context, rec *Record, need Need) (Scopes, error)
 }
 
@@ -113,7 +113,7 @@ type Scratch struct {
 	Held any // the Validator's own
 }
 
-// Need is what a request needs of a key.
+// Need is the permission that a request requires.
 type Need struct {
 	Resource, Action string // both "": no scope, or not known
 	// Captured: the resource holds a value that the client chose, so there may
@@ -121,7 +121,7 @@ type Need struct {
 	Captured bool
 }
 
-// ErrThrottled is a Validator's word for "too many unknown keys just now".
+// ErrThrottled is a Validator's error for too many unknown keys at present.
 var ErrThrottled = errors.New("too many look-ups of unknown keys")
 
 // UsageRecorder receives every allowed use of a key. It must not block.

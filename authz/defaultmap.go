@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// MethodAction is the action that a method means where none is named, or
-// "" where it means none.
+// MethodAction returns the action that a method implies if none is named, or "" if it
+// implies none.
 func MethodAction(method string) string {
 	switch method {
 	case "GET", "HEAD":
@@ -26,9 +26,9 @@ func MethodAction(method string) string {
 // version, see [isAPIVersion].
 const VersionPlaceholder = "{version}"
 
-// DefaultMap names a resource for requests that no rule matches: the path's
-// first segment, after prefixes that only say where the API is served; the
-// service for gRPC calls. It is immutable.
+// DefaultMap derives a resource for requests that no rule matches: the path's first
+// segment, after prefixes that only locate the API; the service for gRPC calls. It
+// is immutable.
 //
 // Each segment that is dropped widens what a key may reach, since the segment
 // behind it becomes the resource. So a prefix matches whole segments by their
@@ -77,9 +77,9 @@ func stripPrefix(prefix string) ([]string, error) {
 	return segments, nil
 }
 
-// Target returns what the request asks for; ok is false for methods that mean
-// for no action, for an empty or ambiguous segment, for the reserved resource,
-// and for a gRPC call behind a prefix.
+// Target returns the resource and action of the request; ok is false for methods without
+// an action, for an empty or ambiguous segment, for the reserved resource, and for a gRPC
+// call behind a prefix.
 //
 // No prefix is stripped from a gRPC call: its first segment is the name of the
 // service. Nor is one stripped to find a call behind it (/api/pkg.Orders/Delete):
@@ -157,7 +157,8 @@ func isAPIVersion(segment string) bool {
 	return false
 }
 
-// cutNumber cuts a number of one to three digits without a leading zero off s.
+// cutNumber removes a number of one to three digits, without a leading zero, from the
+// start of s.
 func cutNumber(s string) (rest string, ok bool) {
 	n := 0
 	for n < len(s) && '0' <= s[n] && s[n] <= '9' {

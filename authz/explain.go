@@ -8,7 +8,7 @@ type Step struct {
 	Detail  string `json:"detail,omitempty"`
 }
 
-// trace collects steps; a nil trace, that of every ordinary check, drops them.
+// trace collects steps. Every ordinary check has a nil trace, which drops them.
 type trace struct{ steps []Step }
 
 func (t *trace) add(name, outcome, detail string) {
@@ -17,7 +17,7 @@ func (t *trace) add(name, outcome, detail string) {
 	}
 }
 
-// target adds a step about what the route asks for.
+// target adds a step about what the route requires.
 func (t *trace) target(name, outcome string, d *Decision) {
 	if t != nil { // asked here, so that nothing is put together for ordinary checks
 		t.add(name, outcome, d.Resource+":"+d.Action)

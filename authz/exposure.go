@@ -10,8 +10,8 @@ import (
 // which the gateway removes it is added to Decision.Credentials; a request with a
 // key in any other place is refused. Config.ForwardCredential turns both off.
 
-// withoutKeys looks through an allowed request. What is asked of a value that
-// holds no key is a search for the brand and for "%".
+// withoutKeys looks through an allowed request. A value that holds no key costs one
+// search for the brand and for "%".
 func (a *Authorizer) withoutKeys(r *Request, d *Decision, t *trace) {
 	if a.ForwardCredential {
 		return
@@ -98,6 +98,6 @@ func (a *Authorizer) denyExposed(at CredentialSource, d *Decision, t *trace) {
 	d.Allowed, d.Reason, d.Shadow, d.Exposed = false, ReasonForwarding, ReasonUnspecified, at
 }
 
-// HeaderHolds reports whether a header's value holds a whole key of ours, so that
+// HeaderHolds reports whether a header's value holds a whole key of this service, so that
 // an adapter may not leave it out of a Request.
 func (a *Authorizer) HeaderHolds(value string) bool { return a.Format.HeaderHolds(value) }

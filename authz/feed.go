@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// Snapshot says which changes are in a state of the database. It is what Postgres
-// means by one: changes of transactions that had not begun, or were open, are not in
-// it. SQLite has one writer and so no open transactions: there a place is a version.
-// The zero Snapshot holds no change.
+// Snapshot describes which changes a state of the database contains. It has the meaning
+// of a snapshot in Postgres: changes of transactions that had not begun, or were open,
+// are not in it. SQLite has one writer and so no open transactions: there a place is a
+// version. The zero Snapshot holds no change.
 type Snapshot struct {
 	Next uint64   // changes whose place is this or higher are not in it
 	Open []uint64 // nor are those of these places, all lower than Next, ascending
@@ -47,7 +47,7 @@ type FeedCursor struct {
 	Seen Snapshot // what was read completely
 	// Target is the state that a read of several pages brings the reader to. It stays
 	// the same from the first page to the last, so that all pages are one read of one
-	// state, whatever is committed meanwhile. Zero: no read is under way.
+	// state, whatever is committed meanwhile. Zero: no read is in progress.
 	Target Snapshot
 	After  FeedRow // the last row of the pages so far
 }
@@ -58,7 +58,7 @@ const MaxFeedRows = 5_000
 // FeedRow names a row of the feed; rows are read in this order.
 type FeedRow struct{ Place, ID uint64 }
 
-// Partial reports whether a read is under way: more pages are to be read.
+// Partial reports whether a read is in progress: more pages remain.
 func (c FeedCursor) Partial() bool { return !c.Target.IsZero() }
 
 // FeedPage is what one read of the change feed brings: committed changes that the
@@ -69,16 +69,15 @@ type FeedPage struct {
 	Snapshot Snapshot  // the database's state during the read
 	Changes  []Change
 	Next     FeedCursor // Partial: there are more pages
-	// Version is how far versions have come; 0 where that is not known. One that
-	// is lower than before in the same epoch shows that they began again from
+	// Version is the highest version that was given; 0 if unknown. One that is
+	// lower than before in the same epoch shows that they began again from
 	// somewhere before, so that the epoch has to end.
 	Version uint64
 	Why     string // the epoch began, for the log; "" where nothing is known of it
 	Trimmed bool   // changes that the cursor has not seen may be gone: begin anew
 }
 
-// FeedStart is where a reader begins that has nothing cached yet: it needs none of
-// the changes that were made before.
+// FeedStart is where a reader with an empty cache begins: it needs no earlier change.
 type FeedStart struct {
 	FeedPage
 	// Past reads the changes of the window before Next, for a reader that is about to use

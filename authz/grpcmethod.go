@@ -2,9 +2,9 @@ package authz
 
 import "strings"
 
-// isGRPCPath recognises the path of a gRPC call, without its leading slash, as in
-// POST /pkg.v1.Service/Method: a package, and service and method in capitals, are
-// its marks. It goes by the path alone, never by content-type, which the client
+// isGRPCPath recognises the path of a gRPC call, without its leading slash, as in POST
+// /pkg.v1.Service/Method: it is recognised by a package name and by capitalised names of
+// service and method. It goes by the path alone, never by content-type, which the client
 // chooses and the upstream may ignore.
 func isGRPCPath(method, rest string) bool {
 	service, name, two := strings.Cut(rest, "/")
@@ -12,10 +12,10 @@ func isGRPCPath(method, rest string) bool {
 	return two && method == "POST" && dot > 0 && capital(service[dot+1:]) && capital(name) && isWord(name)
 }
 
-// grpcMethod names what a gRPC call asks for: the service is the resource, and
-// the action follows the standard methods of API design (Get, List, Search,
-// Watch: read; Create, Update, Delete), else it is the method's own name in lower
-// case, as in cancel_order. rest is a path that [isGRPCPath] recognised.
+// grpcMethod derives what a gRPC call needs: the service is the resource, and the
+// action follows the standard methods of API design (Get, List, Search, Watch:
+// read; Create, Update, Delete), else it is the method's own name in lower case, as
+// in cancel_order. rest is a path that [isGRPCPath] recognised.
 func grpcMethod(rest string) (resource, action string) {
 	service, name, _ := strings.Cut(rest, "/")
 	for _, verb := range standardMethods {

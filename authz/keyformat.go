@@ -23,16 +23,16 @@ const (
 // DefaultBrand is the first word of keys where none is configured.
 const DefaultBrand = "ak"
 
-// KeyFormatConfig says how keys of this installation begin.
+// KeyFormatConfig defines how keys of this installation begin.
 type KeyFormatConfig struct {
 	Brand        string   // [a-z][a-z0-9]{0,15}; "" is DefaultBrand
 	Environments []string // each [a-z][a-z0-9]{0,15}; none is live and test
 }
 
-// KeyFormat makes and reads keys of the form
-// ak_live_<8 base62 id>_<32 base62 secret><6 base62 CRC-32>. The checksum shows
-// a truncated or mistyped key, and most forgeries, from a real one without any
-// look-up; it is no proof. A KeyFormat is immutable.
+// KeyFormat generates and parses keys of the form ak_live_<8 base62 id>_<32 base62
+// secret><6 base62 CRC-32>. The checksum distinguishes truncated or mistyped keys, and
+// most forgeries, from real ones without a look-up; it does not verify a key. A KeyFormat
+// is immutable.
 type KeyFormat struct {
 	environments []string
 	heads        []string  // "ak_live_", one an environment
@@ -78,7 +78,7 @@ func NewKeyFormat(c KeyFormatConfig) (*KeyFormat, error) {
 	return f, nil
 }
 
-// ParsedKey is what a key's text says. Its strings borrow from the key.
+// ParsedKey holds the parts of a key's text. Its strings borrow from the key.
 type ParsedKey struct {
 	Prefix      string // "ak_live_4fJ9xQ2b": public
 	Environment string
@@ -138,9 +138,8 @@ func checksumDigits(c uint32) (sum [keyChecksumLength]byte) {
 	return sum
 }
 
-// Parse reads a key; ok is false where it is not exactly of the form or its
-// checksum is wrong. It allocates nothing and looks at no input that is not of
-// the right length.
+// Parse reads a key; ok is false if the form or the checksum is wrong. It allocates
+// nothing, and rejects input of the wrong length unread.
 func (f *KeyFormat) Parse(key Secret) (p ParsedKey, ok bool) {
 	s := key.Reveal()
 	for i, head := range f.heads {
@@ -171,8 +170,8 @@ func (f *KeyFormat) ValidPrefix(prefix string) bool {
 	return false
 }
 
-// Mentions reports whether a text begins as keys of an environment do: a key of ours,
-// be it cut or mistyped.
+// Mentions reports whether a text begins as keys of an environment do: one of this
+// service's keys, even a cut or mistyped one.
 func (f *KeyFormat) Mentions(value string) bool {
 	for _, head := range f.heads {
 		if strings.HasPrefix(value, head) {

@@ -10,12 +10,12 @@ import (
 // 16 characters each.
 const maxKeyLength = 16 + 1 + 16 + 1 + keyTailLength
 
-// Holds reports whether a whole key of ours is anywhere in a text: head, length,
-// alphabet and checksum are as [KeyFormat.Parse] wants them, whatever is before
-// and behind it. Any of its characters may be percent-encoded, and that encoded
-// again. Its time grows with the text alone: what does not begin like a key costs a
-// search for the brand and one for each "%". It allocates only for a text in which
-// parts of an encoding are encoded themselves.
+// Holds reports whether a whole key of this service is anywhere in a text: head, length,
+// alphabet and checksum are as [KeyFormat.Parse] wants them, whatever surrounds it. Any
+// of its characters may be percent-encoded, and that encoded again. Its time grows with
+// the text alone: a text without the beginning of a key costs a search for the brand and
+// one for each "%". It allocates only for a text in which parts of an encoding are
+// encoded themselves.
 func (f *KeyFormat) Holds(text string) bool {
 	if len(text) < f.shortest {
 		return false
@@ -81,8 +81,8 @@ func (f *KeyFormat) mayBeginEncoded(high, low byte) bool {
 	return f.inStem[b] || b == '%'
 }
 
-// hexValue is the value of a hexadecimal digit, and 0 for any other byte: what
-// that lets through is decoded properly afterwards.
+// hexValue is the value of a hexadecimal digit, and 0 for any other byte: bytes that
+// pass because of that are decoded properly afterwards.
 var hexValue = func() (values [256]byte) {
 	for c := range values {
 		if v := unhex(byte(c)); v >= 0 {
@@ -124,9 +124,8 @@ func (f *KeyFormat) keyAt(text string) bool {
 	return false
 }
 
-// keyWithHeadAt is Parse for what text begins with. It keeps what it decodes on
-// the stack, for which Parse has no use: CRC-32 by the processor's own
-// instructions lets its input escape.
+// keyWithHeadAt is Parse for the beginning of text. It decodes on the stack, which Parse
+// does not need: CRC-32 by the processor's own instructions lets its input escape.
 func (f *KeyFormat) keyWithHeadAt(text, head string) bool {
 	var key [maxKeyLength]byte
 	whole := len(head) + keyTailLength
@@ -162,9 +161,9 @@ func crc32OnStack(b []byte) uint32 {
 	return ^c
 }
 
-// decodedByte returns the character that a text begins with and the length of
-// what encodes it: 1 for a plain one, 3 for "%61", 5 for "%2561" and so on.
-// The text is not empty.
+// decodedByte returns the character that a text begins with and the length of its
+// encoding: 1 for a plain one, 3 for "%61", 5 for "%2561" and so on. The text is not
+// empty.
 func decodedByte(text string) (b byte, length int) {
 	b, length = text[0], 1
 	for b == '%' && length+2 <= len(text) {
@@ -177,10 +176,9 @@ func decodedByte(text string) (b byte, length int) {
 	return b, length
 }
 
-// holdsInBasic looks into what the scheme Basic encodes. A value may be of
-// several lines that a gateway joined with ",", and some upstreams pass over a
-// "," within base64: so the first is read to the end, each further one to its
-// comma.
+// holdsInBasic searches the decoded value of the scheme Basic. A value may be of
+// several lines that a gateway joined with ",", and some upstreams pass over a ","
+// within base64: so the first is read to the end, each further one to its comma.
 func (f *KeyFormat) holdsInBasic(value string) bool {
 	first := true
 	for value != "" {
@@ -207,18 +205,18 @@ func (f *KeyFormat) holdsInBasic(value string) bool {
 
 const basicScheme = "basic"
 
-// isBasic reports whether a value is of the scheme Basic, by whatever character
-// the rest is set off.
+// isBasic reports whether a value is of the scheme Basic, whatever character separates
+// the rest.
 func isBasic(value string) bool {
 	return len(value) > len(basicScheme) && strings.EqualFold(value[:len(basicScheme)], basicScheme)
 }
 
 // holdsInBase64 decodes two texts, one behind the other, as the most lenient
 // upstream would: both alphabets, with or without padding, other characters are
-// passed over. It keeps no more of it than a key needs.
+// passed over. It keeps only as much decoded text as a key needs.
 func (f *KeyFormat) holdsInBase64(text, more string) bool {
-	// Of what was looked through so much is looked through again: a key could be
-	// on the border, with each of its characters encoded twice.
+	// This much of the text is searched twice: a key could be on the border, with
+	// each of its characters encoded twice.
 	const overlap = 5 * maxKeyLength
 	var decoded [3 * overlap]byte
 	n, bits, have := 0, uint32(0), 0

@@ -18,20 +18,19 @@ type Limit struct {
 // limiterShards divides the table, so that keys seldom wait for one another.
 const limiterShards = 64
 
-// Limiter holds keys to their rates: a rate's count at once, refilled evenly
-// over its period (the generic cell rate algorithm). It does no I/O. Each replica
-// lets through its share, by the number of replicas that live, but at least one
-// request at a time.
+// Limiter enforces the rates of keys: a rate's count at once, refilled evenly over its
+// period (the generic cell rate algorithm). It does no I/O. Each replica allows its
+// share, by the number of live replicas, but at least one request at a time.
 //
-// In any time W one Limiter lets through at most max(1, C/m) + C/m*W/P requests of
-// a family with the rate C per P, where m is the smallest number that replicas
-// returned in that time: a request takes n*P/C of a budget of P (or of one request,
-// where that is more), n being the number just then, and the budget grows by what
-// time passes. A change of n changes what a request takes, never what is left. All
-// replicas together let through at most the sum; a process that starts begins with
-// a whole budget, so a restart in W adds max(1, C/m). Not within this bound: a rate
-// that is changed in W, and families that were forgotten since more than keys were
-// in use. Safe for concurrent use.
+// In any time W one Limiter lets through at most max(1, C/m) + C/m*W/P requests of a
+// family with the rate C per P, where m is the smallest number that replicas returned in
+// that time: a request takes n*P/C of a budget of P (or of one request, where that is
+// more), n being the number just then, and the budget grows by what time passes. A change
+// of n changes the cost of a request, never the remaining allowance. All replicas
+// together let through at most the sum; a process that starts begins with a whole budget,
+// so a restart in W adds max(1, C/m). Not within this bound: a rate that is changed in W,
+// and families that were forgotten since more than keys were in use. Safe for concurrent
+// use.
 type Limiter struct {
 	replicas func() int
 	now      func() time.Time
@@ -46,9 +45,9 @@ type limiterShard struct {
 	cells map[string]*atomic.Int64 // by family: when its budget would be whole again, from start
 }
 
-// NewLimiter makes one for so many keys; replicas returns how many live. Of more
-// keys than that in use at once, some begin anew: their rates are then exceeded,
-// and no request is refused wrongly.
+// NewLimiter returns a limiter for the given number of keys; replicas returns the number
+// of live replicas. Of more keys than that in use at once, some begin anew: their rates
+// are then exceeded, and no request is refused wrongly.
 func NewLimiter(keys int, replicas func() int, now func() time.Time) *Limiter {
 	l := &Limiter{replicas: replicas, now: now, start: now(), seed: maphash.MakeSeed(), most: max(keys/limiterShards, 1)}
 	for i := range l.shards {
@@ -57,8 +56,8 @@ func NewLimiter(keys int, replicas func() int, now func() time.Time) *Limiter {
 	return l
 }
 
-// take asks for one request of a family and counts it if it may pass; retry is
-// how long to wait if not. peek only looks.
+// take counts one request of a family if it may pass; otherwise retry is how long to
+// wait. With peek it counts nothing.
 func (l *Limiter) take(family string, rate Rate, peek bool) (limit Limit, retry time.Duration, ok bool) {
 	now := l.now().Sub(l.start)
 	each := max(rate.Per*time.Duration(max(l.replicas(), 1))/time.Duration(rate.Count), 1) // between requests, evenly

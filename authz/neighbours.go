@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// Neighbour is a concrete request beside those of a rule, and what decides it.
+// Neighbour is a concrete request close to those of a rule, and the rule or default
+// that decides it.
 type Neighbour struct {
 	Method  string
 	Host    string       // "": any
@@ -15,14 +16,14 @@ type Neighbour struct {
 	Asks    string       // such as "pay:delete", "any valid key" or "no key"
 }
 
-// Neighbours finds what a default route or a weaker rule lets through beside a
-// rule. It is immutable and safe for concurrent use.
+// Neighbours finds requests close to a rule that a default route or a weaker rule lets
+// through. It is immutable and safe for concurrent use.
 //
-// What is beside a rule is what an upstream may serve as the same thing, or what
-// its author may have thought was covered: a slash more or less at the end, a
-// longer path, another method, a prefix of the default mapping put before it or
-// taken off, another host. Route metadata and context extensions of the gateway
-// are not known here, so what they decide is not seen.
+// A request is a neighbour of a rule if an upstream may serve the same thing for it, or
+// if the rule's author may have assumed that it was covered: a slash more or less at the
+// end, a longer path, another method, a prefix of the default mapping put before it or
+// taken off, another host. Route metadata and context extensions of the gateway are not
+// known here, so their decisions are not considered.
 type Neighbours struct {
 	routes   *RouteTable
 	fallback DefaultRoute
@@ -32,7 +33,7 @@ type Neighbours struct {
 	weakest  strength    // of the rules
 }
 
-// NewNeighbours is about the rules of a table and the default route beside them.
+// NewNeighbours examines the rules of a table together with the default route.
 // mapping may be nil where the default route is not [DefaultRouteMap].
 func NewNeighbours(routes *RouteTable, fallback DefaultRoute, mapping *DefaultMap) *Neighbours {
 	n := &Neighbours{routes: routes, fallback: fallback, mapping: mapping, foreign: "any-other-host.example"}
@@ -56,7 +57,7 @@ type chain struct {
 }
 
 // maxChained are the prefixes that are tried together: four make sixteen choices,
-// or some more with versions. Further ones are tried alone.
+// or some more with versions. Further ones are tried individually.
 const maxChained = 4
 
 // chains returns every choice of prefixes in their order; of versions, two.
@@ -78,7 +79,7 @@ func (m *DefaultMap) chains() []chain {
 	return chains
 }
 
-// strength orders what rules ask for.
+// strength orders the requirements of rules.
 type strength uint8
 
 const (
@@ -100,15 +101,14 @@ func (r *Rule) strength() strength {
 // ownMethods are tried for a rule that is for all of them.
 var ownMethods = []string{"GET", "POST", "PUT", "DELETE"}
 
-// otherMethods are tried beside a rule for one method: those that mean an
-// action, and one that means none.
+// otherMethods are tried for a rule with one method: those that imply an action, and
+// one that implies none.
 var otherMethods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
-// Of returns the neighbours of one of the table's rules that are decided by less
-// than the rule asks for: by the default mapping, unless its scope covers that of
-// the rule; by any valid key; by no key. An action that the rule's method means
-// is taken to go with the method. There are a few dozen at most, in a stable
-// order.
+// Of returns the neighbours of one of the table's rules that are decided by less than the
+// rule requires: by the default mapping, unless its scope covers that of the rule; by any
+// valid key; by no key. An action that the rule's method implies is assumed to change
+// with the method. There are a few dozen at most, in a stable order.
 func (n *Neighbours) Of(r *Rule) (weaker []Neighbour) {
 	if r.strength() == asksNothing || n.fallback == DefaultRouteDeny && n.weakest >= r.strength() {
 		return nil
@@ -170,8 +170,9 @@ func (p *pattern) sample(word string) string {
 	return b.String()
 }
 
-// beside returns the paths beside one. tail says that its last segment is in
-// place of the rest of a path, which the path without it and its slash is beside.
+// beside returns the neighbouring paths of one. With tail, its last segment stands for
+// the rest of a path; the path without that segment and its slash is then a neighbour
+// too.
 func (n *Neighbours) beside(base string, tail bool) []string {
 	bare := strings.TrimSuffix(base, "/")
 	paths := append(make([]string, 0, 4+2*len(n.chains)), bare, bare+"/", bare+"/1")
@@ -183,7 +184,7 @@ func (n *Neighbours) beside(base string, tail bool) []string {
 		versioned := slices.ContainsFunc(strings.Split(base[:len(base)-len(core)], "/"), isAPIVersion)
 		for _, c := range n.chains {
 			for _, path := range []string{c.text + "/" + core, c.text + base} {
-				// Two prefixes may divide otherwise than they were joined.
+				// Two prefixes may be divided differently from how they were joined.
 				if (versioned || !c.other) && n.mapping.stripped(path[1:]) == core {
 					paths = append(paths, path)
 				}
@@ -199,7 +200,7 @@ func (n *Neighbours) beside(base string, tail bool) []string {
 	return seen
 }
 
-// weaker reports whether less than the rule asks for decides a request.
+// weaker reports whether less than the rule requires decides a request.
 func (n *Neighbours) weaker(r *Rule, base *Captures, method, host, path string) (Neighbour, bool) {
 	decided := Neighbour{Method: method, Host: host, Path: path}
 	var c Captures

@@ -12,12 +12,12 @@ const (
 	DefaultMaxQuery = 32 << 10
 )
 
-// PathPolicy says which request targets are judged. The zero PathPolicy is the
+// PathPolicy defines which request targets are judged. The zero PathPolicy is the
 // strict one.
 type PathPolicy struct {
 	// Repair is for operators that can't set the gateway's normalisation: needless
-	// encodings are undone, "\" becomes "/", dot segments are resolved, then
-	// slashes merged, as Envoy does. What needs no repair stays as it was sent.
+	// encodings are undone, "\" becomes "/", dot segments are resolved, then slashes
+	// merged, as Envoy does. A path that needs no repair stays as it was sent.
 	Repair bool
 	// Encoded accepts encoded characters as data in paths that no rule matches;
 	// for defaults that do not take the resource from the path.
@@ -34,29 +34,28 @@ type JudgedPath struct {
 	// data. Else each segment that holds one begins with encodedMark, so that
 	// wildcards match it and no literal does.
 	Match string
-	// Target is what has to be passed on instead of the request's target, since
-	// that one was repaired; else "".
+	// Target is the repaired target, to be passed on instead of the request's; "" if
+	// nothing was repaired.
 	Target string
 }
 
-// encodedMark begins a segment that is matched as it was sent. No path has this
-// byte otherwise, encoded or not.
+// encodedMark begins a segment that is matched as it was sent. No other path contains
+// this byte, encoded or not.
 const encodedMark = '\x00'
 
-// Judge returns the path that is judged, or the fault for which the target is
-// refused. It refuses whatever two parties behind the gateway could read
-// differently: dot segments, doubled slashes, backslashes, parameters (";"), a
-// fragment, control characters, bytes outside ASCII, and the encoded forms of
-// "/", "\", "%", ";", "?", "#" and of characters that need no encoding. Case is
-// never folded.
+// Judge returns the path that is judged, or the fault for which the target is refused. It
+// refuses everything that two parties behind the gateway could read differently: dot
+// segments, doubled slashes, backslashes, parameters (";"), a fragment, control
+// characters, bytes outside ASCII, and the encoded forms of "/", "\", "%", ";", "?", "#"
+// and of characters that need no encoding. Case is never folded.
 //
-// A rule of routes that says so, or the policy where no rule matches, takes
-// parameters and these encoded forms as data. They are then part of a wildcard's
-// segment, and dot segments stay refused in every reading of it.
+// A rule of routes, or the policy where no rule matches, may accept parameters and these
+// encoded forms as data. They are then part of a wildcard's segment, and dot segments
+// stay refused in every reading of it.
 //
-// sanitised says that the gateway may have put "!" for bytes that it would not
-// show; a path with "!" is then refused. For a target that needs neither data
-// nor repair it allocates nothing but the decoded path.
+// sanitised means that the gateway may have replaced bytes by "!"; a path with "!" is
+// then refused. For a target that needs neither data nor repair it allocates nothing but
+// the decoded path.
 func (p *PathPolicy) Judge(routes *RouteTable, method, host, target string, sanitised bool) (JudgedPath, PathFault) {
 	raw, query, hasQuery := strings.Cut(target, "?")
 	if fault := p.bounds(raw, query); fault != PathPlain {
@@ -175,8 +174,8 @@ func characterFault(c byte) PathFault {
 	return PathCharacter
 }
 
-// decodePath undoes percent-encoding, but for what would then divide or mean
-// something else than it did.
+// decodePath undoes percent-encoding, except of characters that would then divide the
+// path or change its meaning.
 func decodePath(raw string) (string, PathFault) {
 	var b strings.Builder
 	b.Grow(len(raw))
@@ -214,7 +213,7 @@ func unescape(s string) (c byte, ok bool) {
 	return byte(hi<<4 | lo), hi >= 0 && lo >= 0
 }
 
-// isUnreserved is RFC 3986, 2.3: characters that no one needs to encode.
+// isUnreserved reports characters that never need encoding (RFC 3986, 2.3).
 func isUnreserved(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' ||
 		c == '-' || c == '.' || c == '_' || c == '~'
@@ -239,9 +238,9 @@ func segmentsFault(path string) PathFault {
 
 func isDots(segment string) bool { return segment == "." || segment == ".." }
 
-// repairPath returns a path as Envoy's normalisation leaves it, with every
-// encoding that is not needless as it was sent. A path that has a "%" without two
-// hexadecimal digits stays as it is.
+// repairPath returns a path as Envoy's normalisation leaves it, with every necessary
+// encoding as it was sent. A path that has a "%" without two hexadecimal digits stays as
+// it is.
 func repairPath(raw string) string {
 	var b strings.Builder
 	b.Grow(len(raw))

@@ -5,12 +5,12 @@ import (
 	"unicode/utf8"
 )
 
-// maxDecodings is how often a part of a path may be encoded over and over.
+// maxDecodings is how many times a part of a path may be encoded repeatedly.
 const maxDecodings = 4
 
 // markEncoded returns a path for matching whose parameters, encoded characters and
 // empty segments are data: each segment decoded where it is plain, and else as it
-// was sent, behind encodedMark. The fault is one that no rule makes data.
+// was sent, behind encodedMark. The fault is one that no rule can accept as data.
 func markEncoded(raw string, sanitised bool) (string, PathFault) {
 	var b strings.Builder
 	b.Grow(len(raw) + 8)
@@ -71,7 +71,7 @@ func neverData(segment string, sanitised bool) PathFault {
 }
 
 // decodeOnce undoes every percent-encoding once; a "%" without two hexadecimal
-// digits stays. The fault is the first one of what is decoded.
+// digits stays. The fault is the first one in the decoded text.
 func decodeOnce(text string) (string, PathFault) {
 	if !strings.Contains(text, "%") {
 		return text, PathPlain
@@ -106,10 +106,9 @@ func decodeOnce(text string) (string, PathFault) {
 // no rule has this byte otherwise.
 const hiddenSlash = '\x01'
 
-// anySegmentReading reports whether f is true for one of the paths that servers make
-// of a marked one that divide it first, and then look at single segments: with
-// parameters or without, decoded once or over and over, with empty segments or
-// without.
+// anySegmentReading reports whether f is true for one of the paths that a marked path
+// becomes on servers that divide it first and then read single segments: with
+// parameters or without, decoded once or repeatedly, with empty segments or without.
 func anySegmentReading(marked string, f func(path string) bool) bool {
 	for _, read := range [...]func(string) string{wholeSegment, beforeParameters, beforeAnyParameters} {
 		for depth := range maxDecodings + 1 {
@@ -136,8 +135,8 @@ func beforeAnyParameters(segment string) string {
 	return segment
 }
 
-// readSegments reads each marked segment of a path and decodes it so often. merged
-// is the path without empty segments but the last.
+// readSegments reads each marked segment of a path and decodes it the given number of
+// times. merged is the path without empty segments but the last.
 func readSegments(marked string, read func(segment string) string, decodings int) (kept, merged string) {
 	var all, some strings.Builder
 	for rest, more := marked[1:], true; more; {

@@ -63,8 +63,8 @@ func (f PathFault) info() *struct{ name, detail string } {
 // String returns the fault's name in logs; "" for none.
 func (f PathFault) String() string { return f.info().name }
 
-// Detail is the public message: the offending part, what to do, and the setting
-// by which an operator takes it, where there is one.
+// Detail is the public message: the offending part, what to do, and the setting by
+// which an operator can accept it, if there is one.
 func (f PathFault) Detail() string { return f.info().detail }
 
 // data reports whether a rule may declare the part to be data.

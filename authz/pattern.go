@@ -145,7 +145,7 @@ func cleanPath(p string) string {
 	return c
 }
 
-// neverJudged finds the characters that no decoded segment has.
+// neverJudged finds characters that no decoded segment contains.
 func neverJudged(c rune) bool {
 	return c < ' ' || c == 0x7f || c == utf8.RuneError || strings.ContainsRune(`/\%;?#`, c)
 }
@@ -200,8 +200,8 @@ func (a relation) and(b relation) relation {
 	}
 }
 
-// conflict returns why p and q can't both be there: they have the same host, and
-// neither wins by being more specific for every request that both match.
+// conflict returns why p and q can't coexist: they have the same host, and neither
+// wins by being more specific for every request that both match.
 func (p *pattern) conflict(q *pattern) error {
 	if p.host != q.host {
 		return nil

@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// LeastRetention is the shortest time for which rows may be asked to be kept:
-// what ended a moment ago may still be on its way to a person or a log.
+// LeastRetention is the shortest retention that may be set: rows that ended a moment
+// ago may still be on their way to a person or a log.
 const LeastRetention = time.Hour
 
-// Purge says which rows are deleted: those that ended, or were written, at least
-// so long ago, in the database's time. A kind whose duration is 0 stays.
+// Purge selects the rows to delete: those that ended, or were written, at least so
+// long ago, in the database's time. A kind whose duration is 0 stays.
 type Purge struct {
 	RevokedKeys     time.Duration // since their revocation
 	ExpiredKeys     time.Duration // since their expiry, or the end of their grace
@@ -25,15 +25,15 @@ type Purge struct {
 	DryRun bool
 	// By names the actor, for the audit: Actor, ActorName, RequestID and Source.
 	By AuditEntry
-	// Instance is the replica that purges by itself. It stops where another
-	// replica is in charge of that. Empty: an administrator asked for the purge.
+	// Instance is the replica that purges by itself. It stops if another replica is in
+	// charge of deletion. Empty: an administrator asked for the purge.
 	Instance string
 	// Pace bounds how fast keys are deleted; nil: there is no bound.
 	Pace Pacer
-	// Budget is after how long a call returns with Purged.More; 0: it goes on to
-	// the end.
+	// Budget is the time after which a call returns with Purged.More; 0: the call runs
+	// to the end.
 	Budget time.Duration
-	// After is Purged.After of the call before, which this one goes on from.
+	// After is Purged.After of the previous call, which this one continues.
 	After string
 }
 
@@ -65,6 +65,6 @@ func (p *Purged) Add(q Purged) {
 type Pacer interface {
 	// Wait returns when more keys may be deleted, or ctx's error.
 	Wait(ctx context.Context) error
-	// Deleted takes in how many keys a transaction has deleted.
+	// Deleted records how many keys a transaction has deleted.
 	Deleted(keys int)
 }

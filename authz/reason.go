@@ -1,10 +1,10 @@
 package authz
 
-// Reason says why a decision is what it is. The set is closed: each reason has
+// Reason is why a request was allowed or denied. The set is closed: each reason has
 // one public code, one HTTP status, one public message and one metric label.
 type Reason uint8
 
-// The reasons. ReasonUnspecified is that of the zero Decision and denies.
+// The reasons. ReasonUnspecified is the reason of the zero Decision, and denies.
 const (
 	ReasonUnspecified Reason = iota
 	ReasonGranted            // allowed: key verified, scopes hold
@@ -36,8 +36,8 @@ type reasonInfo struct {
 	detail string
 }
 
-// reasons: unknown and wrong secret are one to the outside, so that no client
-// learns which prefixes exist; label and code differ only there.
+// reasons: unknown keys and wrong secrets look identical from the outside, so that no
+// client learns which prefixes exist; label and code differ only there.
 var reasons = [reasonCount]reasonInfo{
 	ReasonUnspecified: {"unspecified", "invalid_key", 403, "Forbidden", "The request is not allowed."},
 	ReasonGranted:     {"granted", "granted", 200, "OK", "The request is allowed."},

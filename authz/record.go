@@ -35,10 +35,11 @@ type Record struct {
 	Metadata     map[string]string
 	Rate         Rate
 	// ShadowUntil is the end of the key's shadow mode, in which denials for scope,
-	// network and route are only reported; zero: there is none. ShadowScopes are
-	// what the administrator that set it could grant then: it softens nothing
-	// beyond. ShadowEnd is the end that was given first and never moves, so that setting shadow mode
-	// again makes it no longer; all three have to be there for it to count.
+	// network and route are only reported; zero: there is none. ShadowScopes are the
+	// scopes that the administrator who set it could grant at that time: it softens
+	// nothing beyond them. ShadowEnd is the end that was given first and never moves, so
+	// that setting shadow mode again makes it no longer; all three have to be there for
+	// it to count.
 	ShadowUntil  time.Time
 	ShadowEnd    time.Time
 	ShadowScopes Scopes
@@ -48,9 +49,9 @@ type Record struct {
 	// else. 0 in a record that was not read from a database.
 	Version uint64
 
-	// Unreadable says what is wrong with a row that can't be read: someone wrote it
-	// by hand. The record then lacks scopes, roles, limits and grants. It is in lists, and
-	// can be ended; no decision is made by it: the key is refused.
+	// Unreadable describes what is wrong with a row that can't be read: someone wrote it
+	// by hand. The record then lacks scopes, roles, limits and grants. It is in lists,
+	// and can be ended; no decision is made by it: the key is refused.
 	Unreadable string
 }
 
@@ -61,8 +62,8 @@ type Rate struct {
 	Per   time.Duration
 }
 
-// Grants limits what an administrator's key may put on other keys (never its
-// own scopes: those say what it may do). The zero value grants nothing.
+// Grants limits what an administrator's key may put on other keys (never its own
+// scopes: those define what it may do itself). The zero value grants nothing.
 type Grants struct {
 	Scopes   Scopes   // may grant these and what is below them
 	Projects []string // may act within these; "*" means all
@@ -85,10 +86,10 @@ func (g *Grants) NamesUser(id string) bool {
 	return false
 }
 
-// Status is what a record says of itself at one moment.
+// Status is the state of a record at one moment.
 type Status uint8
 
-// The states of a key, in the order in which they are asked.
+// The states of a key, in the order in which they are tested.
 const (
 	StatusActive Status = iota
 	StatusRevoked
@@ -136,7 +137,7 @@ type Role struct {
 	CreatedAt   time.Time
 	UpdatedAt   time.Time
 	Version     uint64
-	// Unreadable says what is wrong with a row that can't be read; the role then lends
-	// nothing, and its keys are refused.
+	// Unreadable describes what is wrong with a row that can't be read; the role then
+	// lends nothing, and its keys are refused.
 	Unreadable string
 }

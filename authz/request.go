@@ -2,9 +2,8 @@ package authz
 
 import "net/netip"
 
-// Request is one request that a gateway asks about, in the form that every
-// adapter brings it into. It borrows its strings from the adapter and is valid
-// only while Check runs.
+// Request is the request to decide about, in the form that every adapter produces. It
+// borrows its strings from the adapter and is valid only while Check runs.
 type Request struct {
 	Method string // as sent; "" where the gateway did not say
 	Scheme string // "http" or "https" as the gateway saw it
@@ -18,14 +17,15 @@ type Request struct {
 	// PathFixed is true where the gateway can't be given another path than the one
 	// that it passes on: such a path is refused instead of repaired.
 	PathFixed bool
-	// HeadersFixed is true where the gateway can't be made to remove a header or a
-	// cookie: a key in one that no configuration of it strips is then refused.
+	// HeadersFixed is true if the adapter can't make the gateway remove a header or a
+	// cookie: a key in one that the gateway's configuration does not strip is then
+	// refused.
 	HeadersFixed bool
 	// Stripped names, in lower case, the headers that the gateway then strips by
 	// its own configuration.
 	Stripped []string
 
-	// Headers holds the request's headers in lower case, duplicates apart. An
+	// Headers holds the request's headers in lower case, duplicates separate. An
 	// adapter may leave out those that [Authorizer.Headers] does not name.
 	Headers []Header
 
@@ -39,7 +39,7 @@ type Request struct {
 	Route GatewayRoute
 
 	// Scratch is where the key may be read into, and is then part of what the
-	// Decision borrows. Nil where something of the Decision outlives the Request.
+	// Decision borrows. Nil if parts of the Decision outlive the Request.
 	Scratch *Scratch
 
 	found   []FoundCredential // scratch buffer of Decision.Credentials, used again with the Request
@@ -62,9 +62,9 @@ func (r *Request) Reset() {
 	*r = Request{Headers: r.Headers[:0], found: r.found[:0], decoded: r.decoded[:0], Scratch: r.Scratch}
 }
 
-// GatewayRoute is the gateway's own route that a request matched there, as its
-// metadata says; the zero GatewayRoute where it says nothing. The authors of
-// routes in the cluster write this.
+// GatewayRoute is the gateway's own route that a request matched there, by its metadata;
+// the zero GatewayRoute if there is none. The authors of routes in the cluster write
+// this.
 type GatewayRoute struct {
 	Kind, Namespace, Name string // of the Kubernetes resource, such as HTTPRoute
 

@@ -6,11 +6,10 @@ import (
 	"slices"
 )
 
-// RouteMetadata says how far the gateway's route metadata is trusted. Under
-// Envoy Gateway tenants write the annotations, so they never weaken a rule, and
-// make a route anonymous only where the platform says so twice: in general, and
-// for that namespace by name. What the platform itself says of a route by name
-// comes before annotations.
+// RouteMetadata defines how far the gateway's route metadata is trusted. Under Envoy
+// Gateway tenants write the annotations, so they never weaken a rule, and make a route
+// anonymous only where the platform says so twice: in general, and for that namespace by
+// name. Settings of the platform for a named route take precedence over annotations.
 type RouteMetadata struct {
 	Enabled        bool
 	AllowAnonymous bool                  // by annotations; needs Namespaces
@@ -18,13 +17,13 @@ type RouteMetadata struct {
 	Routes         map[string]NamedRoute // by "kind/namespace/name"
 }
 
-// NamedRoute is what a route of the gateway asks for.
+// NamedRoute is what a route of the gateway requires.
 type NamedRoute struct {
 	Resource, Action string
 	Anonymous        bool
 }
 
-// Validate returns what is wrong with it.
+// Validate returns every problem of it.
 func (n NamedRoute) Validate() error {
 	switch {
 	case n.Anonymous && n.Resource+n.Action != "":
@@ -44,7 +43,7 @@ func (n NamedRoute) Validate() error {
 	return nil
 }
 
-// of returns what the request's route asks for; false if nothing says so.
+// of returns what the request's route requires; false if nothing defines it.
 func (m *RouteMetadata) of(r *GatewayRoute) (NamedRoute, bool) {
 	if !m.Enabled || r.Name == "" {
 		return NamedRoute{}, false

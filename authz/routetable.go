@@ -14,7 +14,7 @@ const (
 	maxCaptureLength = 1024 // bytes, decoded
 )
 
-// Captures holds what a pattern's wildcards took from one path. Its zero value
+// Captures holds the parts of one path that a pattern's wildcards matched. Its zero value
 // is ready; it lives on the caller's stack.
 type Captures struct {
 	path   string
@@ -69,11 +69,10 @@ type Rule struct {
 	place    int // among the rules of its table
 }
 
-// Target returns resource and action that the rule asks for. A captured value's
-// characters that scopes can't have, and "%", are percent-encoded. ok is false
-// where the method means no action, or a captured value has more than
-// maxCaptureLength bytes. It allocates where the resource holds captured values
-// and is not part of the path as it is.
+// Target returns the resource and action that the rule requires. A captured value's
+// characters that scopes can't have, and "%", are percent-encoded. ok is false where the
+// method means no action, or a captured value has more than maxCaptureLength bytes. It
+// allocates if the resource holds captured values and is not a substring of the path.
 func (r *Rule) Target(method string, c *Captures) (resource, action string, ok bool) {
 	if action = r.Action; action == "" {
 		if action = MethodAction(method); action == "" {
@@ -132,7 +131,7 @@ func (r *Rule) meets(scopes Scopes) (asked Need, ok bool) {
 	return asked, false
 }
 
-// Asks returns what the rule asks for, such as "orders:read and stock:read, or
+// Asks returns the rule's requirements, such as "orders:read and stock:read, or
 // admin:read".
 func (r *Rule) Asks() string {
 	if r.Project != "" {
@@ -199,8 +198,8 @@ type RouteTable struct {
 	ends  bool // there are rules whose last wildcard has a literal end
 }
 
-// NewRouteTable compiles the rules and reports every problem at once: syntax,
-// a rule that asks for nothing, and rules that conflict.
+// NewRouteTable compiles the rules and reports every problem at once: syntax, a
+// rule without a requirement, and rules that conflict.
 func NewRouteTable(configs []RouteConfig) (*RouteTable, error) {
 	t := &RouteTable{hosts: map[string]*routeNode{}}
 	var problems []error

@@ -38,7 +38,7 @@ func ParseScopes(texts []string) (Scopes, error) {
 	var problems []error
 	scopes := make([]Scope, 0, len(texts))
 	for _, text := range texts {
-		// The last colon divides: resources may hold colons no more than actions do.
+		// The last colon divides; neither resources nor actions may contain colons.
 		i := strings.LastIndexByte(text, ':')
 		if i < 0 {
 			problems = append(problems, fmt.Errorf("scope %q: write resource:action, such as orders:read or orders/eu:*", text))
@@ -226,9 +226,9 @@ func covers(pattern, resource string) bool {
 	}
 }
 
-// Covers reports whether s allows everything that t allows: what an administrator
-// with the grants s may hand on. It may say no where several scopes of s only
-// together reach one of t; never yes where s lacks something.
+// Covers reports whether s allows everything that t allows: what an administrator with
+// the grants s may hand on. It may be false if several scopes of s cover one of t only
+// together; it is never true if s lacks something.
 func (s Scopes) Covers(t Scopes) bool {
 	for i := range t {
 		for _, action := range t[i].Actions {

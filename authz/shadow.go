@@ -9,12 +9,12 @@ type softening struct {
 	held   Scopes // what the key holds, for ReasonScope
 }
 
-// shadows reports whether shadow mode makes a denial a report. Only what a policy
-// asks of a valid key is softened: scope, network, route and the project of a
-// rule. A route's shadow mode, and that of all requests, soften a missing key
-// too; that of a key can't, having none. Everything that shows that a credential
-// is not valid (unknown, wrong, disabled, revoked, expired, ambiguous), a path
-// that two parties may read differently, and a limit, stay denials.
+// shadows reports whether shadow mode makes a denial a report. Only requirements of the
+// policy for a valid key are softened: scope, network, route and the project of a rule. A
+// route's shadow mode, and that of all requests, soften a missing key too; that of a key
+// can't, since there is no key. Everything that shows that a credential is not valid
+// (unknown, wrong, disabled, revoked, expired, ambiguous), a path that two parties may
+// read differently, and a limit, stay denials.
 func (a *Authorizer) shadows(d *Decision, s softening) bool {
 	switch s.reason {
 	case ReasonScope, ReasonNetwork, ReasonRoute, ReasonMissing, ReasonProject:
@@ -29,11 +29,11 @@ func (a *Authorizer) shadows(d *Decision, s softening) bool {
 	return d.Record != nil && on(d.Record.ShadowUntil) && on(d.Record.ShadowEnd) && shadowedByKey(d, s)
 }
 
-// shadowedByKey reports whether the shadow mode of the key itself, while it runs,
-// covers a denial. An administrator sets it, so it allows what that
-// administrator could have granted to the key and no more
-// ([Record.ShadowScopes]), and never anything on the reserved resource. A
-// project is no scope, and shadow mode grants no key another one.
+// shadowedByKey reports whether the shadow mode of the key itself, while it runs, covers
+// a denial. An administrator sets it, so it allows what that administrator could have
+// granted to the key and no more ([Record.ShadowScopes]), and never anything on the
+// reserved resource. A project is no scope, and shadow mode gives no key access to
+// another project.
 func shadowedByKey(d *Decision, s softening) bool {
 	within := d.Record.ShadowScopes
 	if len(within) == 0 || isReserved(d.Resource) {
@@ -55,9 +55,9 @@ func shadowedByKey(d *Decision, s softening) bool {
 	}
 }
 
-// allowsAll reports whether the scopes allow whatever the target of d may ask
-// for: of a rule with alternatives each, since it is not known yet which one the
-// key meets.
+// allowsAll reports whether the scopes allow whatever the target of d may ask for:
+// of a rule with alternatives each, since it is not yet known which one the key
+// meets.
 func (s Scopes) allowsAll(d *Decision) bool {
 	if d.Rule == nil || d.Rule.AnyOf == nil {
 		return s.Allows(d.Resource, d.Action)
@@ -79,10 +79,9 @@ func (s Scopes) allowsNeeds(needs []Need) bool {
 	return true
 }
 
-// shadowed reports whether within allows every need of one alternative of the
-// rule, also those that the key holds itself: the two together must not open
-// what neither opens. What the key lacks of that alternative is then what d
-// reports.
+// shadowed reports whether within allows every need of one alternative of the rule,
+// also those that the key holds itself: the two together must not open what neither
+// opens. d then reports what the key lacks of that alternative.
 func (r *Rule) shadowed(d *Decision, within, held Scopes) bool {
 	for _, needs := range r.AnyOf {
 		if !within.allowsNeeds(needs) {

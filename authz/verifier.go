@@ -12,8 +12,8 @@ import (
 // HashAlg names how a digest was made; it is the column hash_alg.
 type HashAlg string
 
-// The algorithms for keys of our own making: fast ones, since such a key has
-// 190 random bits and can't be guessed.
+// The algorithms for keys that this service generates. They are fast, since such a key
+// has 190 random bits and can't be guessed.
 const (
 	HashSHA256     HashAlg = "sha256"
 	HashHMACSHA256 HashAlg = "hmac-sha256"
@@ -44,13 +44,12 @@ const MinPepperLength = 32
 
 const maxStackMessage = 192 // longer keys are hashed all the same, with an allocation
 
-// Pepper is a secret mixed into every digest, kept outside of the database. So
-// a reader of the database learns nothing by which a guessed key could be tried.
-// A writer is another matter: without a pepper every writer can
-// make a digest, so such a row is accepted unless [Peppers.Required] is asked
-// for. With that, a row still is what its other columns say: its scopes can be
-// raised, its revocation undone. Only its digest can't be made, nor taken from
-// another row, since the whole key, prefix included, is in it.
+// Pepper is a secret mixed into every digest, kept outside of the database. So a reader
+// of the database learns nothing by which a guessed key could be tried. A writer is
+// another matter: without a pepper every writer can make a digest, so such a row is
+// accepted unless [Peppers.Required] is set. With that, a row still is what its other
+// columns say: its scopes can be raised, its revocation undone. Only its digest can't be
+// made, nor taken from another row, since the whole key, prefix included, is in it.
 type Pepper struct {
 	ID           string // derived from the bytes: the same pepper has the same id everywhere
 	inner, outer *[sha256.BlockSize]byte
@@ -89,9 +88,9 @@ func (p *Pepper) mac(message string) [32]byte {
 	return sha256.Sum256(b)
 }
 
-// Peppers is the set in use. The first is current; the others still verify what
-// was stored under them. Without any, keys are stored as plain SHA-256, and such
-// keys go on being verified once a pepper is there.
+// Peppers is the set in use. The first is current; the others still verify what was
+// stored under them. Without any, keys are stored as plain SHA-256, and such keys are
+// still verified once there is a pepper.
 type Peppers struct {
 	all      []Pepper
 	required bool     // a digest that was made without one of them is rejected
@@ -152,10 +151,10 @@ func (p *Peppers) Verifier(key Secret) Verifier {
 	return Verifier{Alg: HashHMACSHA256, PepperID: p.all[0].ID, Digest: NewDigest(p.all[0].mac(key.Reveal()))}
 }
 
-// Verify reports whether key is the one that v was made from. It compares in
-// constant time, and a zero Verifier, that of an unknown key, goes the same way
-// as one of a known key, and so does one that is rejected, or whose pepper is not
-// here. It allocates nothing.
+// Verify reports whether v was made from key. It compares in constant time, and a
+// zero Verifier, that of an unknown key, goes the same way as one of a known key,
+// and so does one that is rejected, or whose pepper is not here. It allocates
+// nothing.
 func (p *Peppers) Verify(v Verifier, key Secret) bool {
 	pepper := p.find(v)
 	known := pepper != nil || v.Alg == HashSHA256 && !p.required
@@ -172,8 +171,8 @@ func (p *Peppers) Verify(v Verifier, key Secret) bool {
 	return subtle.ConstantTimeCompare(got[:], want[:]) == 1 && ok && known
 }
 
-// Known reports whether a key can be valid by this verifier: its pepper is here, or
-// none is needed.
+// Known reports whether a key can be valid by this verifier: its pepper is available,
+// or none is needed.
 func (p *Peppers) Known(v Verifier) bool {
 	return p.find(v) != nil || v.Alg == HashSHA256 && !p.required
 }

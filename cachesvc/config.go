@@ -41,8 +41,8 @@ const (
 	DefaultSpoolBytes    = 32 << 20
 )
 
-// windowSlack is what the window of recent changes holds beyond the longest
-// life of a value: time for a value to be in transit.
+// windowSlack is how much longer than the longest life of a value the window of recent
+// changes reaches back: the time that a value may be in transit.
 const windowSlack = time.Minute
 
 // Config of a [Service]. Zero fields but Database take their defaults.
@@ -71,10 +71,11 @@ type Config struct {
 	MaxRoles      int
 	MaxUserLists  int
 
-	// Lease is how long after the start of a complete feed read L1 answers by itself. It
-	// is the bound of a revocation on other replicas.
+	// Lease is how long after the start of a complete feed read L1 answers without the
+	// database. It is the bound of a revocation on other replicas.
 	Lease time.Duration
-	// MaxStale is how long after it L1 answers while the database is away.
+	// MaxStale is how long after that start L1 answers while the database is
+	// unreachable.
 	MaxStale time.Duration
 	// Poll is the pause between two feed reads without a notification; under Lease.
 	Poll time.Duration
@@ -161,8 +162,8 @@ func setDefault[T comparable](field *T, value T) {
 }
 
 // LeastRetention is what Retention may be at least, of a config without zeros: the
-// longest that anything cached can live, and time for it to be in transit. A record
-// that the database can't be asked about lives MaxStale beyond its own time.
+// longest that anything cached can live, and time for it to be in transit. A record that
+// can't be compared with the database lives MaxStale beyond its own time.
 func (c Config) LeastRetention() time.Duration {
 	return sum(max(sum(c.ValidationTTL, c.MaxStale), c.ScopeTTL, c.UserListTTL, c.NegativeTTL), windowSlack)
 }

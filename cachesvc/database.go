@@ -8,8 +8,8 @@ import (
 	"extauthz/cachesvc/internal/l1"
 )
 
-// Keys finds a key by its public prefix. It reads the primary: a replica that
-// lags would answer with what was revoked. No such key is authz.ErrNotFound.
+// Keys finds a key by its public prefix. It reads the primary: a lagging replica would
+// return revoked keys as valid. No such key is authz.ErrNotFound.
 type Keys interface {
 	KeyByPrefix(ctx context.Context, prefix string) (authz.Record, authz.Verifier, error)
 }
@@ -27,8 +27,8 @@ type Feed interface {
 	// ReadFeed returns a page of at most this many committed changes that the cursor has
 	// not seen.
 	ReadFeed(ctx context.Context, from authz.FeedCursor, rows int) (authz.FeedPage, error)
-	// EndEpoch gives the database another epoch if it still is in this one: it
-	// was found to hold an older state than was read from it before.
+	// EndEpoch gives the database a new epoch if it still has this one. It is called
+	// when the database holds an older state than was read from it before.
 	EndEpoch(ctx context.Context, epoch string) error
 }
 
@@ -40,14 +40,14 @@ type UsageSink interface {
 	AddUsage(ctx context.Context, batches []authz.UsageBatch) (added uint64, err error)
 }
 
-// MostUsed finds the keys that are worth having before they are asked for.
+// MostUsed finds the keys that are worth reading in advance.
 type MostUsed interface {
 	// MostUsed calls yield with up to limit keys, the most used first; its error
 	// ends it.
 	MostUsed(ctx context.Context, limit int, yield func(authz.Record, authz.Verifier) error) error
 }
 
-// Database is all that this package asks of it.
+// Database is all that this package needs of a database.
 type Database interface {
 	Keys
 	Roles

@@ -1,6 +1,5 @@
-// Package cachesvc is the cached validator: it answers what is known of an API
-// key from memory, asks the database as seldom as it can, and never serves a key
-// after its revocation.
+// Package cachesvc is the cached validator: it looks up API keys in memory, reads the
+// database as seldom as it can, and never serves a key after its revocation.
 //
 // Its jobs, a file each:
 //
@@ -15,18 +14,17 @@
 //   - monitoring (health.go, status.go, replicaseals.go)
 //   - statistics (stats.go, metrics.go)
 //
-// What each rests on is a package of its own: internal/freshness decides whether
-// a value may be used, internal/l1 holds values in process, internal/remote asks
-// the shared store, package seal makes what that holds trustworthy, and
-// internal/usage counts uses. trust.go joins freshness to the readers: whether a
-// value may be used is asked at each delivery, of the window of recent changes,
-// of the lease, and of the value's own lifetime.
+// Each job rests on packages of its own: internal/freshness decides whether a value may
+// be used, internal/l1 holds values in process, internal/remote calls the shared store,
+// package seal makes the values in it trustworthy, and internal/usage counts uses.
+// trust.go joins freshness to the readers: each delivery tests whether the value may be
+// used, by the window of recent changes, the lease, and the value's own lifetime.
 //
-// The promise: a look-up that begins after [Service.Changed] returned does not
-// see the state from before, on this replica. On another one the bound is
-// Config.Lease while the database can be reached, whatever else is lost, and
-// Config.MaxStale when it can't. Beyond that, and for keys that no layer knows
-// while the database is away, look-ups are errors, never "unknown".
+// The promise: a look-up that begins after [Service.Changed] returned does not see the
+// state from before, on this replica. On another one the bound is Config.Lease while the
+// database can be reached, whatever else is lost, and Config.MaxStale when it can't.
+// Beyond that, and for keys that no layer knows while the database is unreachable,
+// look-ups are errors, never "unknown".
 //
 // What it does not do: it does not judge a key (package authz does, on every
 // look-up), knows no SQL, and holds nothing that can't be read again, except for

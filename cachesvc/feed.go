@@ -19,9 +19,9 @@ const (
 	// never stops it.
 	leastPageRows = 50
 
-	// bulkChanges is how long a backlog may be before it is taken as one change that may
-	// be about anything: reading it would take longer, and more memory, than reading again
-	// those values that are in use.
+	// bulkChanges is the size of a backlog above which it is applied as one change that
+	// may be about anything: reading the backlog would take more time and memory than
+	// reading the values in use again.
 	bulkChanges = 50_000
 )
 
@@ -40,7 +40,7 @@ type feedState struct {
 	err        error         // of the last read
 
 	// past is the window before the start. Until it is read, what others cached then is
-	// not trusted. Not partial: it was read, or is not to be.
+	// not trusted. Not partial: it was read, or must not be.
 	past     authz.FeedCursor
 	pastRead int
 }
@@ -54,7 +54,7 @@ func (s *Service) Wake() {
 	}
 }
 
-// Ready is closed once the present feed position was found for the first time. Look-ups
+// Ready is closed once the present feed position is known for the first time. Look-ups
 // before that are right, but all go to the database.
 func (s *Service) Ready() <-chan struct{} { return s.ready }
 
@@ -79,7 +79,8 @@ func (s *Service) followFeed(ctx context.Context) {
 	}
 }
 
-// readFeed reads a page, or, where there is nothing to go on from, starts the feed.
+// readFeed reads a page, or, where there is no position to continue from, starts the
+// feed.
 func (s *Service) readFeed(ctx context.Context) {
 	s.feed.mu.Lock()
 	loaded, cursor, epoch, over := s.feed.loaded, s.feed.cursor, s.feed.epoch, s.feed.endedEpoch
@@ -110,8 +111,9 @@ func (s *Service) readFeed(ctx context.Context) {
 	s.takePage(&page, !cursor.Partial(), start, end)
 }
 
-// takePage learns a page's changes, and renews the lease with the last page of a read, from
-// when its first one began: the changes must be known before the lease is renewed.
+// takePage applies a page's changes. With the last page of a read it renews the lease,
+// counted from the start of the first page: the changes must be known before the lease
+// is renewed.
 func (s *Service) takePage(page *authz.FeedPage, first bool, start, end time.Duration) {
 	f := &s.feed
 	if first {
@@ -144,7 +146,8 @@ func (s *Service) applyBulk() {
 	s.dropEverythingFor(Cause{Kind: CauseBulk, By: "feed", Why: fmt.Sprintf("more than %d changes at once are taken as one about everything", s.bulk)})
 }
 
-// beginFeed goes on from the database's present state. Nothing is cached that is older.
+// beginFeed continues from the database's present state. Nothing is cached that is
+// older.
 func (s *Service) beginFeed(ctx context.Context, over string) {
 	start := s.trust.clock.Monotonic()
 	began, err := s.startFeed(ctx, over)
@@ -154,7 +157,7 @@ func (s *Service) beginFeed(ctx context.Context, over string) {
 	if s.feed.err = err; err != nil {
 		return
 	}
-	// What was read meanwhile may be of yet another epoch.
+	// A page that was read meanwhile may be of yet another epoch.
 	s.trust.window.Reset()
 	if s.members != nil {
 		s.members.StartHistory()
@@ -198,8 +201,8 @@ func (s *Service) readPage(ctx context.Context, cursor authz.FeedCursor, rows in
 }
 
 // readPast reads a page of the window before the start, once the feed has been read.
-// Where the window is longer than a backlog may be, or was trimmed, what others have
-// cached before the start is never trusted.
+// Where the window is longer than a backlog may be, or was trimmed, values that others
+// cached before the start are never trusted.
 func (s *Service) readPast(ctx context.Context) {
 	s.feed.mu.Lock()
 	past, epoch := s.feed.past, s.feed.epoch
@@ -234,11 +237,11 @@ func (s *Service) readPast(ctx context.Context) {
 	s.trust.window.TrustPast()
 }
 
-// endOfHistory returns why there is nothing to go on from: versions and cursor belong to
-// another history, or changes were trimmed away before they were read here. Its
-// kind is "" where there is. A database that was restored file by file bears the
-// old epoch and is recognised by a position behind what was read already; one whose
-// versions were set back, by versions lower than those it gave before.
+// endOfHistory returns why the cursor can't be continued: versions and cursor belong to
+// another history, or changes were trimmed away before they were read here. Its kind is
+// "" where there is. A database that was restored file by file has the old epoch, and is
+// recognised by a position behind the one that was read already. One whose versions were
+// set back is recognised by versions lower than those it gave before.
 func endOfHistory(page *authz.FeedPage, cursor authz.FeedCursor, epoch string, version uint64) Cause {
 	end := func(kind CauseKind, why string, args ...any) Cause {
 		return Cause{Kind: kind, By: "feed", Why: fmt.Sprintf(why, args...)}

@@ -15,8 +15,8 @@ import (
 	"extauthz/cachesvc/store"
 )
 
-// MonitorConfig says when the cache's monitors warn. Zero fields take their
-// defaults.
+// MonitorConfig holds the thresholds at which the cache's monitors warn. Zero fields take
+// their defaults.
 type MonitorConfig struct {
 	Every   time.Duration // between two looks
 	Memory  float64       // part of the shared store's memory that may be used
@@ -37,8 +37,8 @@ const (
 	DefaultStatsTTL       = time.Hour
 )
 
-// countBudget is how long counting the shared store's entries may take, by a
-// scan that goes step by step and blocks no other client.
+// countBudget is how long counting the shared store's entries may take, by a scan in
+// steps that blocks no other client.
 const countBudget = 5 * time.Second
 
 // cleanEvery is how often a full store is cleaned at most.
@@ -74,7 +74,7 @@ type Finding struct {
 	Detail  string  `json:"detail"` // for people
 }
 
-// monitor keeps what the last look has found.
+// monitor keeps the results of the last run.
 type monitor struct {
 	MonitorConfig
 	mu       sync.Mutex
@@ -95,7 +95,7 @@ func newMonitor(c MonitorConfig) *monitor {
 	return &monitor{MonitorConfig: c, counts: map[string]int{}, warned: map[string]bool{}, cleaned: -cleanEvery}
 }
 
-// watch looks at memory, hit rate and leaks until ctx ends.
+// watch monitors memory, hit rate and leaks until ctx ends.
 func (s *Service) watch(ctx context.Context) {
 	tick := time.NewTicker(s.monitor.Every)
 	defer tick.Stop()
@@ -116,7 +116,7 @@ func (s *Service) Findings() []Finding {
 	return slices.Clone(s.monitor.findings)
 }
 
-// Look runs all monitors now, and logs each that begins or ceases to warn.
+// Look runs all monitors now, and logs each one that begins or stops warning.
 func (s *Service) Look(ctx context.Context) []Finding {
 	m := s.monitor
 	counts := s.countShared(ctx)
@@ -218,8 +218,8 @@ func (s *Service) auditSince(since time.Time) string {
 	return "invalidations meanwhile: " + strings.Join(parts, ", ") + " (cache audit shows each)"
 }
 
-// lookAtMemory warns of a store that is nearly full, and drops from it what is
-// cheapest to have again: the scope cache.
+// lookAtMemory warns of a store that is nearly full, and drops from it the entries that
+// are cheapest to rebuild: the scope cache.
 func (s *Service) lookAtMemory(ctx context.Context) Finding {
 	f := Finding{Monitor: "memory", OK: true, Value: -1, Limit: s.monitor.Memory, Detail: "there is no Redis"}
 	if s.shared == nil {

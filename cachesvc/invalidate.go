@@ -52,13 +52,13 @@ type Target struct {
 
 func (t Target) isZero() bool { return t == Target{} }
 
-// ErrTarget is what a target is that names nothing, several things, or a tag
-// that does not exist.
+// ErrTarget is returned for a target that names nothing, several things, or a tag that
+// does not exist.
 var ErrTarget = errors.New("name exactly one of key, user, tag (apikey-user-<user>, apikey-<key id>, apikey-validation, apikey-scopes) and all")
 
 // Changed records what this replica has just committed. When it returns, no look-up that
-// begins on this replica sees what was there before; it does no I/O. A
-// change whose Version is 0 (not known) counts too.
+// begins on this replica sees what was there before; it does no I/O. A change with
+// Version 0 (unknown) counts too.
 func (s *Service) Changed(_ context.Context, changes []authz.Change) {
 	s.apply(changes, Cause{Kind: CauseOwnWrite, By: "keyring"})
 	if s.notifier != nil {
@@ -66,8 +66,9 @@ func (s *Service) Changed(_ context.Context, changes []authz.Change) {
 	}
 }
 
-// apply learns changes and drops what they made stale. The order matters: once learned,
-// what is in L1 or in a flight is rejected at delivery; dropping it only frees memory.
+// apply learns changes and drops what they made stale. The order matters: once the
+// change is recorded, older values in L1 or in a flight are rejected at delivery;
+// dropping them only frees memory.
 func (s *Service) apply(changes []authz.Change, cause Cause) {
 	own := cause.Kind == CauseOwnWrite
 	if s.members != nil {
@@ -103,12 +104,11 @@ func (s *Service) dropChanged(c authz.Change) (target string, dropped int) {
 	return target, dropped
 }
 
-// Invalidate drops entries here, in the shared store and, if that answers, on
-// all replicas, so that it is read again. It returns how many there
-// were here and in the shared store; a shared store that fails is logged and no
-// error. It is never needed for correctness; it is for an operator who changed
-// the database behind its triggers. Dropping by user, by id or by tag looks at
-// every entry in the process.
+// Invalidate drops entries here, in the shared store and, if that answers, on all
+// replicas, so that it is read again. It returns their number here and in the shared
+// store; a failure of the shared store is logged, not returned. It is never needed for
+// correctness; it is for an operator who changed the database behind its triggers.
+// Dropping by user, by id or by tag visits every entry in the process.
 func (s *Service) Invalidate(ctx context.Context, t Target, by, why string) (int, error) {
 	dropped, name, err := s.invalidateHere(t)
 	if err != nil {
@@ -130,7 +130,7 @@ func (s *Service) invalidateHere(t Target) (dropped int, name string, err error)
 	if err != nil {
 		return 0, "", err
 	}
-	// First the flights, or their values would be stored after the drop.
+	// Flights come first, or their values would be stored after the drop.
 	s.keys.flights.forget()
 	s.roles.flights.forget()
 	return drop(), name, nil
@@ -200,7 +200,8 @@ func (s *Service) target(t Target) (drop func() int, name string, err error) {
 	return drop, name, nil
 }
 
-// dropByTag is what drops the entries with this tag, nil for no tag of ours.
+// dropByTag is what drops the entries with this tag, nil if the tag is not one of the
+// cache's.
 func (s *Service) dropByTag(tag string) func() int {
 	switch tag {
 	case tagValidation:

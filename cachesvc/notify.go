@@ -19,9 +19,9 @@ const (
 	notifyBudget   = 2 * time.Second // no check waits for it
 )
 
-// notification is what is published: the prefixes of keys that have changed. It is a hint.
-// A replica that receives it drops them and reads the feed, and decides nothing by it: any
-// client of the shared store may be able to publish.
+// notification is what is published: the prefixes of keys that have changed. It is a
+// hint. A replica that receives it drops them and reads the feed, and bases no decision
+// on it: any client of the shared store may be able to publish.
 type notification struct {
 	Prefixes []string `json:"prefixes,omitempty"`
 	// Invalidate is what an administrator wants to be dropped on all replicas.
@@ -29,8 +29,8 @@ type notification struct {
 	From       string `json:"from"` // instance, so that it ignores its own
 }
 
-// notifier notifies the other replicas through the shared store, and drops there what has
-// changed. A lost notification costs them the time until the next poll.
+// notifier notifies the other replicas through the shared store, and drops changed
+// values there. A lost notification costs them the time until the next poll.
 type notifier struct {
 	shared   *remote.Client
 	instance string

@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// maxReads bounds how often one look-up asks again because what it got was
-	// stale at delivery; each time, another change must have come meanwhile.
+	// maxReads bounds how often one look-up repeats a read because its value was stale
+	// at delivery; each repetition needs another change in the meantime.
 	maxReads = 4
 
 	// fallbackWait is how long a look-up that L1 could answer waits for a
@@ -37,9 +37,9 @@ const (
 
 var errOutdated = errors.New("the database answers with an older state than was announced: check that it is the primary")
 
-// reader answers look-ups of one subject from L1, or by one flight to the
-// database. This is where the promise of the package is kept: nothing is
-// delivered without asking the window, and nothing from L1 without the lease.
+// reader answers look-ups of one subject from L1, or by one flight to the database. The
+// promise of the package is kept here: no value is delivered without a test against the
+// window, and none from L1 without the lease.
 type reader[T any] struct {
 	*trust
 	subject  freshness.Subject
@@ -61,14 +61,14 @@ type reader[T any] struct {
 	database loader[T]
 
 	observeLoad func(time.Duration) // of each load
-	// fetch returns what the shared store holds, or nil, and share stores a value there.
-	// Both nil: values in the shared store are not used.
+	// fetch returns the value in the shared store, or nil, and share stores a value
+	// there. Both nil: values in the shared store are not used.
 	fetch func(ctx context.Context, id string) *l1.Value[T]
 	share func(v *l1.Value[T])
 }
 
-// get returns what is known of id; Found is false if it does not exist.
-// The id may be borrowed; the value may be in into, where that is not nil.
+// get returns the value of id; Found is false if it does not exist. The id may be
+// borrowed; the value may be in into, where that is not nil.
 func (r *reader[T]) get(ctx context.Context, id string, into *l1.Value[T]) (*l1.Value[T], authz.Layer, error) {
 	now := r.clock.Monotonic()
 	v, valid := r.lookup(id, now, into)
@@ -90,8 +90,8 @@ func (r *reader[T]) get(ctx context.Context, id string, into *l1.Value[T]) (*l1.
 	return r.ask(ctx, strings.Clone(id), v)
 }
 
-// lookup finds id in L1: nil if what is there may not be used at all, and valid if it may
-// be used without asking the database.
+// lookup finds id in L1. It returns nil if the value may not be used at all; valid
+// means that it may be used without reading the database.
 func (r *reader[T]) lookup(id string, now time.Duration, into *l1.Value[T]) (v *l1.Value[T], valid bool) {
 	if v = r.present.Get(id, into); v == nil {
 		v = r.negative.Get(id, into)
@@ -106,7 +106,8 @@ func (r *reader[T]) deliverable(id string, v *l1.Value[T]) bool {
 	return r.fresh(freshness.Topic{Subject: r.subject, ID: id}, &v.Stamp)
 }
 
-// ask goes to the database. known is what L1 may answer if that is away.
+// ask reads from the database. known is the answer that L1 may give if the database is
+// unreachable.
 func (r *reader[T]) ask(ctx context.Context, id string, known *l1.Value[T]) (*l1.Value[T], authz.Layer, error) {
 	wait := r.wait
 	if end, ok := ctx.Deadline(); ok {
@@ -232,7 +233,7 @@ func (r *reader[T]) read(ctx context.Context, id string) (*l1.Value[T], error) {
 	return r.readDatabase(ctx, id)
 }
 
-// readDatabase asks the database alone.
+// readDatabase reads from the database only.
 func (r *reader[T]) readDatabase(ctx context.Context, id string) (*l1.Value[T], error) {
 	v := &l1.Value[T]{}
 	v.Seq, v.Generation = r.window.Begin()
@@ -259,8 +260,8 @@ func (r *reader[T]) readDatabase(ctx context.Context, id string) (*l1.Value[T], 
 	return v, nil
 }
 
-// setLifetime sets how long a value lives: counted from when the database was asked,
-// whichever replica asked.
+// setLifetime sets how long a value lives: counted from when the database was read,
+// whichever replica read it.
 func (r *reader[T]) setLifetime(v *l1.Value[T]) {
 	ttl := r.ttl
 	if !v.Found {
@@ -270,7 +271,7 @@ func (r *reader[T]) setLifetime(v *l1.Value[T]) {
 	v.UsableUntil = v.Expires + r.maxStale
 }
 
-// keep stores what a flight brought, unless that is stale already.
+// keep stores the result of a flight, unless that is stale already.
 func (r *reader[T]) keep(id string, v *l1.Value[T]) {
 	if !r.window.Fresh(freshness.Topic{Subject: r.subject, ID: id}, &v.Stamp) {
 		return
@@ -293,7 +294,7 @@ func (r *reader[T]) drop(id string) bool {
 	return present || absent
 }
 
-// dropWhere removes what matches; negative entries have no data and stay.
+// dropWhere removes matching values; negative entries have no data and stay.
 func (r *reader[T]) dropWhere(match func(data *T) bool) int {
 	return r.present.DropWhere(func(v *l1.Value[T]) bool { return match(&v.Data) })
 }
@@ -304,8 +305,8 @@ func (r *reader[T]) dropAll() int {
 	return r.present.DropWhere(all) + r.negative.DropWhere(all)
 }
 
-// jittered takes up to a tenth off a lifetime, so that what was filled together
-// does not expire together, and nothing outlives its lifetime.
+// jittered takes up to a tenth off a lifetime, so that values that were stored together
+// do not expire together, and none outlives its lifetime.
 func jittered(ttl time.Duration, random float64) time.Duration {
 	return ttl - time.Duration(random*float64(ttl)/10)
 }

@@ -17,7 +17,7 @@ func (s *Service) RoleScopes(ctx context.Context, rec *authz.Record, need authz.
 	return scopes, err
 }
 
-// RoleScopesFrom is RoleScopes, and also returns the farthest layer that it asked.
+// RoleScopesFrom is RoleScopes, and also returns the farthest layer that was used.
 func (s *Service) RoleScopesFrom(ctx context.Context, rec *authz.Record, need authz.Need) (authz.Scopes, authz.Layer, error) {
 	if scopes, ok := s.localRoleScopes(rec.Roles); ok {
 		return scopes, authz.LayerLocal, nil

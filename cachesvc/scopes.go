@@ -15,10 +15,9 @@ import (
 )
 
 const (
-	// scopeKeys is the name space of the scope cache: what a key's roles allow,
-	// under apikey:scope:<key id>:<resource>:<action>. It answers where a role is
-	// not in L1, and denials too. Like all that decides, it is trusted only if it
-	// is sealed.
+	// scopeKeys is the name space of the scope cache: what a key's roles allow, under
+	// apikey:scope:<key id>:<resource>:<action>. It answers where a role is not in L1,
+	// and denials too. Like everything that decides, it is trusted only if it is sealed.
 	scopeKeys = "apikey:scope:"
 
 	// scopeLimit is how many answers are kept of one key: clients choose the
@@ -40,9 +39,9 @@ type sharedScopes struct {
 	seal.Sealed
 }
 
-// scopeKey names an answer; false where it can't be in the scope cache: the
-// shared store is not trusted, the own scopes are enough, or a resource has a
-// value of the request in it, of which there may be any number.
+// scopeKey returns the key of an answer; false where the scope cache can't hold it: the
+// shared store is not trusted, the key's own scopes are enough, or a resource contains
+// a value of the request, so that there may be any number of them.
 func (s *Service) scopeKey(rec *authz.Record, need authz.Need) (string, bool) {
 	if s.shared == nil || need.Resource == "" || need.Captured || len(*s.sealing.Load()) == 0 || !s.trust.lease.Fresh(s.trust.clock.Monotonic()) {
 		return "", false
@@ -50,7 +49,7 @@ func (s *Service) scopeKey(rec *authz.Record, need authz.Need) (string, bool) {
 	return scopeKeys + store.Identifier(rec.ID) + ":" + store.Identifier(need.Resource) + ":" + store.Identifier(need.Action), true
 }
 
-// fetchScopes asks the scope cache.
+// fetchScopes reads the scope cache.
 func (s *Service) fetchScopes(ctx context.Context, key string, rec *authz.Record, need authz.Need) (authz.Scopes, bool) {
 	epoch := s.epoch()
 	_, generation := s.trust.window.Begin()
@@ -73,7 +72,8 @@ func (s *Service) fetchScopes(ctx context.Context, key string, rec *authz.Record
 	return v.Scopes, true
 }
 
-// answers reports whether the answer is to this question about this version of the key.
+// answers reports whether the cached answer is for this question and this version of
+// the key.
 func (v *sharedScopes) answers(rec *authz.Record, need authz.Need) bool {
 	return v.KeyID == rec.ID && v.Version == rec.Version && v.Resource == need.Resource && v.Action == need.Action &&
 		v.Allowed == v.Scopes.Allows(need.Resource, need.Action) &&
@@ -121,8 +121,8 @@ func (s *Service) shareScopes(key string, rec *authz.Record, need authz.Need, ro
 		Tags: []string{tagScopes, tagUser + store.Identifier(rec.UserID), tagKey + store.Identifier(rec.ID)}})
 }
 
-// underLimit leaves out answers about keys that have enough of them. It asks the shared
-// store, in the background.
+// underLimit drops answers for keys that have reached their limit. It calls the
+// shared store, in the background.
 func (s *Service) underLimit(ctx context.Context, items []store.Item) []store.Item {
 	return slices.DeleteFunc(items, func(item store.Item) bool {
 		if !strings.HasPrefix(item.Key, scopeKeys) {

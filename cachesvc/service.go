@@ -129,10 +129,10 @@ func newReader[T any](c Config, t *trust, about freshness.Subject, limit int, by
 	}
 }
 
-// Run reads the change feed and writes usage until ctx ends, and then waits for
-// look-ups under way. Without it every look-up goes to the database. ctx
-// should end after the last check was answered; then [Service.Flush] is due. The
-// error is always nil: whatever fails is tried again, and Status shows it.
+// Run reads the change feed and writes usage until ctx ends, and then waits for running
+// look-ups. Without it every look-up goes to the database. ctx should end after the last
+// check was answered; call [Service.Flush] then. The error is always nil: whatever fails
+// is tried again, and Status shows it.
 func (s *Service) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	running.Go(func() { s.followFeed(ctx) })
@@ -158,10 +158,9 @@ func (s *Service) Run(ctx context.Context) error {
 // last flush costs no allocation. Safe for concurrent use.
 func (s *Service) Used(keyID string, at time.Time) { s.usage.Used(keyID, at) }
 
-// Flush writes all that was counted to the database, and what it does not take to
-// Redis or a file, from where it is written later. To be called at shutdown, when
-// no more checks come. An error means that uses are in memory alone; the call may
-// be repeated.
+// Flush writes all that was counted to the database, and what it does not take to Redis
+// or a file, from where it is written later. Call it at shutdown, when no more checks
+// arrive. An error means that uses are in memory alone; the call may be repeated.
 func (s *Service) Flush(ctx context.Context) error { return s.usage.Flush(ctx) }
 
 // SetSealing exchanges the keys by which values in the shared store are sealed.

@@ -13,8 +13,8 @@ import (
 )
 
 // sharedKey is a key as it is stored in the shared store, under
-// apikey:validation:<prefix>. What its secret is verified with is there sealed or not at
-// all; the seal covers everything else that is written here.
+// apikey:validation:<prefix>. The digest is stored sealed or not at all; the seal also
+// covers everything else that is written here.
 type sharedKey struct {
 	ID           string            `json:"id"`
 	UserID       string            `json:"user_id"`
@@ -45,7 +45,7 @@ type sharedKey struct {
 	seal.Sealed
 }
 
-// source is when and in which epoch a shared value was read from the database.
+// source holds when, and in which epoch, a shared value was read from the database.
 type source struct {
 	Epoch string    `json:"epoch"`
 	AsOf  time.Time `json:"as_of"` // the database's time at the start of the read
@@ -75,7 +75,7 @@ func (k *sharedKey) record() authz.Record {
 		ShadowUntil: required(k.ShadowUntil), ShadowEnd: required(k.ShadowEnd), ShadowScopes: k.ShadowScopes, Version: k.Version}
 }
 
-// encodeKey encodes a key, with its verifier if there is a key to seal that by.
+// encodeKey encodes a key, with its verifier if there is a sealing key.
 func encodeKey(keys seal.Keys, c *l1.Credential, from source) ([]byte, error) {
 	k := newSharedKey(&c.Record, from)
 	if len(keys) == 0 {
@@ -92,8 +92,8 @@ func encodeKey(keys seal.Keys, c *l1.Credential, from source) ([]byte, error) {
 	return seal.Seal(keys, validationKeys+k.Prefix, k, &k.Sealed, secret)
 }
 
-// decodeKey reads what encodeKey wrote under this prefix, and refuses whatever was
-// not sealed exactly so.
+// decodeKey reads what encodeKey wrote under this prefix, and refuses any value that
+// was sealed otherwise.
 func decodeKey(keys seal.Keys, prefix string, data []byte) (*l1.Credential, source, error) {
 	var k sharedKey
 	secret, err := seal.Open(keys, validationKeys+prefix, data, &k, &k.Sealed)

@@ -56,7 +56,7 @@ type Stats struct {
 	Replicas []ReplicaStats `json:"replicas"`
 }
 
-// LayerStats are the look-ups that one layer was asked.
+// LayerStats counts the look-ups of one layer.
 type LayerStats struct {
 	Layer     string `json:"layer"`     // "local", "redis" or "database"
 	Namespace string `json:"namespace"` // "validation", "role", "scope" or "user"
@@ -121,7 +121,7 @@ func (s *Service) LocalBytes() int {
 	return s.keys.present.Bytes() + s.keys.negative.Bytes() + s.roles.present.Bytes() + s.roles.negative.Bytes()
 }
 
-// entries counts what is held; -1 where a store did not answer.
+// entries counts the stored entries; -1 where a store did not answer.
 func (s *Service) entries() []EntryCount {
 	entries := []EntryCount{
 		{"local", namespaceValidation, s.keys.present.Len()},

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// State is how far the service can keep its promise now. It serves in each
+// State is how far the service can keep its promise at present. It serves in each
 // state but the first; none but the first makes a replica not ready.
 type State string
 

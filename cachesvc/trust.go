@@ -16,8 +16,7 @@ type trust struct {
 }
 
 // seams are the steps that the promise of this package rests on. They are fields so that
-// an option can exchange one: the model test breaks each in turn, to see that it would
-// notice.
+// an option can exchange one: the model test breaks each in turn, and has to notice.
 type seams struct {
 	fresh    func(freshness.Topic, *freshness.Stamp) bool // asked at each delivery
 	renew    func(start time.Duration)                    // extends the lease after a complete feed read

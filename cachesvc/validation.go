@@ -9,11 +9,11 @@ import (
 	"extauthz/cachesvc/store"
 )
 
-// Lookup finds the key with this prefix; a nil Record means that there is none.
-// An error means that no layer could answer, or ctx's end. The prefix may be
-// borrowed. Safe for concurrent use. With a scratch that was used before, a hit
-// in L1 does not allocate; without, one of a key that is not hot does, once or a
-// few times, by how much the key holds.
+// Lookup finds the key with this prefix; a nil Record means that there is none. An error
+// means that no layer could answer, or ctx's end. The prefix may be borrowed. Safe for
+// concurrent use. With a scratch that was used before, a hit in L1 does not allocate;
+// without one, a hit for a key that is not hot allocates once or a few times, depending
+// on how much the key holds.
 func (s *Service) Lookup(ctx context.Context, prefix string, into *authz.Scratch) (authz.Entry, error) {
 	v, layer, err := s.keys.get(ctx, prefix, scratchValue(into))
 	if err != nil {
@@ -41,8 +41,8 @@ func scratchValue(s *authz.Scratch) *l1.Value[l1.Credential] {
 // validationKeys is the name space of keys in the shared store.
 const validationKeys = "apikey:validation:"
 
-// fetchKey asks the shared store for a key; nil for nothing there that may be
-// trusted. It needs a clock that was set by the feed.
+// fetchKey reads a key from the shared store; nil if there is none that may be trusted.
+// The clock must have been set by the feed.
 func (s *Service) fetchKey(ctx context.Context, prefix string) *l1.Value[l1.Credential] {
 	keys := s.sealing.Load()
 	if len(*keys) == 0 {
@@ -86,8 +86,8 @@ func (s *Service) shareKey(v *l1.Value[l1.Credential]) {
 	}
 }
 
-// sharedItem is a key for the shared store; false where its age or its epoch
-// is not known.
+// sharedItem encodes a key for the shared store; false if its age or its epoch is
+// unknown.
 func (s *Service) sharedItem(v *l1.Value[l1.Credential]) (store.Item, bool) {
 	now := s.trust.clock.Monotonic()
 	epoch := s.epoch()
@@ -104,7 +104,7 @@ func (s *Service) sharedItem(v *l1.Value[l1.Credential]) (store.Item, bool) {
 		Tags: []string{tagValidation, tagUser + store.Identifier(v.Data.Record.UserID), tagKey + v.Data.Record.ID}}, true
 }
 
-// recordRefusal counts and logs a value that is not what was sealed: a client has changed
+// recordRefusal counts and logs a value whose seal does not open: a client has changed
 // it, or a replica has another sealing key.
 func (s *Service) recordRefusal(namespace, id string, err error) {
 	if s.sharedCounts.refused.Add(1)%refusalsLogged == 1 {
@@ -112,5 +112,5 @@ func (s *Service) recordRefusal(namespace, id string, err error) {
 	}
 }
 
-// refusalsLogged: one in so many is logged.
+// refusalsLogged is how many refusals there are for each one that is logged.
 const refusalsLogged = 1000

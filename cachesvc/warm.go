@@ -14,8 +14,8 @@ import (
 	"extauthz/cachesvc/store"
 )
 
-// WarmConfig is what is read before it is asked for. The zero value warms
-// nothing by itself.
+// WarmConfig selects the keys that are read before a check needs them. The zero value
+// warms nothing on its own.
 type WarmConfig struct {
 	Keys  int           // the most used keys, at the start and on schedule; 0: none
 	Every time.Duration // 0: at the start only
@@ -23,7 +23,7 @@ type WarmConfig struct {
 	PerSecond int
 }
 
-// DefaultWarmRate leaves a database most of its power.
+// DefaultWarmRate leaves a database most of its capacity.
 const DefaultWarmRate = 50_000
 
 func (c WarmConfig) withDefaults() WarmConfig {
@@ -54,7 +54,7 @@ func newWarmer(c Config) *warmer {
 	return &warmer{WarmConfig: c.Warm, source: c.MostUsed, once: make(chan struct{}), wanted: make(chan struct{}, 1)}
 }
 
-// request has the most used keys read soon: all that was cached is gone.
+// request schedules a read of the most used keys, after all cached values were dropped.
 func (w *warmer) request() {
 	select {
 	case w.wanted <- struct{}{}:
@@ -62,8 +62,8 @@ func (w *warmer) request() {
 	}
 }
 
-// Warmed is closed when the warming at the start is over, whether it
-// succeeded or not, or is not configured.
+// Warmed is closed when the warming at the start has ended, successfully or not, or at
+// once if none is configured.
 func (s *Service) Warmed() <-chan struct{} { return s.warm.once }
 
 // keepWarm warms once the feed is loaded, on schedule, and after everything was
@@ -99,9 +99,9 @@ func (s *Service) keepWarm(ctx context.Context) {
 	}
 }
 
-// Warm reads up to limit of the most used keys and keeps those that are not
-// kept already, in the process and in the shared store, no faster than is
-// configured. It waits for another warming.
+// Warm reads up to limit of the most used keys and keeps those that are not kept already,
+// in the process and in the shared store, no faster than configured. It waits for another
+// warming.
 func (s *Service) Warm(ctx context.Context, limit int) (Warmed, error) {
 	if s.warm.source == nil {
 		return Warmed{}, ErrNotWarmable

@@ -9,9 +9,9 @@ import (
 	"extauthz/authz"
 )
 
-// decode reads a CheckRequest of any shape into an empty r. Envoy sends headers either joined
-// and sanitised (the map) or raw (header_map, with encode_raw_headers); where a
-// name is in both, the raw lines count, for they say more.
+// decode reads a CheckRequest of any shape into an empty r. Envoy sends headers either
+// joined and sanitised (the map) or raw (header_map, with encode_raw_headers); where a
+// name is in both, the raw lines count, since they hold more.
 func decode(r *authz.Request, req *authv3.CheckRequest) {
 	attributes := req.GetAttributes()
 	http := attributes.GetRequest().GetHttp()
@@ -60,7 +60,7 @@ func decode(r *authz.Request, req *authv3.CheckRequest) {
 	}
 }
 
-// gatewayRoute reads what Envoy Gateway says of the route (includeRouteMetadata):
+// gatewayRoute reads Envoy Gateway's metadata of the route (includeRouteMetadata):
 // the resource it came from, and of its annotations those that began with
 // gateway.envoyproxy.io/, without that.
 func gatewayRoute(metadata *corev3.Metadata) authz.GatewayRoute {

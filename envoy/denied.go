@@ -23,8 +23,8 @@ type problem struct {
 	Instance string `json:"instance,omitempty"` // put in for each request
 }
 
-// denialCode is the gRPC code beside an HTTP status. It is never OK: that would
-// allow, whatever else the response says.
+// denialCode is the gRPC code that belongs to an HTTP status. It is never OK: that
+// would allow, whatever the rest of the response contains.
 func denialCode(status int) codes.Code {
 	switch status {
 	case 400:

@@ -8,7 +8,7 @@ import (
 	"extauthz/authz"
 )
 
-// EncoderConfig says how decisions are answered.
+// EncoderConfig defines how decisions are encoded.
 type EncoderConfig struct {
 	HeaderPrefix      string                   // of identity headers, lower case; "" is "x-auth-"
 	MetadataHeaders   []string                 // names of a key's metadata that the upstream sees
@@ -25,7 +25,7 @@ type EncoderConfig struct {
 	RateMetadata      bool                     // a key's rate goes out as dynamic metadata, for Envoy's rate limits
 }
 
-// OnError says what Envoy gets where no decision could be made.
+// OnError is Envoy's answer where no decision could be made.
 type OnError string
 
 // The modes.

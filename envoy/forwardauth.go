@@ -45,7 +45,7 @@ var strippedByProxies = []string{"x-api-key", "authorization"}
 var ownXForwarded = []string{"x-forwarded-method", "x-forwarded-uri", "x-forwarded-host"}
 
 // forwarded names the headers in which a proxy says what is asked for, in Go's
-// canonical form. All others, by whomever they were sent, say nothing.
+// canonical form. All other headers are ignored, from any sender.
 type forwarded struct {
 	method, uri string
 	host        string // "": the request's own

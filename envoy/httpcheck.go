@@ -25,7 +25,7 @@ const (
 
 const (
 	checkPrefix = "/check"
-	// removalsHeader is how the HTTP flavour names what Envoy has to remove.
+	// removalsHeader lists, in the HTTP flavour, the headers that Envoy has to remove.
 	removalsHeader = "x-envoy-auth-headers-to-remove"
 )
 
@@ -41,8 +41,7 @@ type HTTPConfig struct {
 
 // NewHTTPServer makes a server that answers Envoy's HTTP flavour under /check and
 // forward-auth at /auth/nginx, /auth/nginx-gateway-fabric, /auth/caddy and
-// /auth/traefik. What it decides,
-// counts and logs is the Service's.
+// /auth/traefik. The Service decides, counts and logs.
 func NewHTTPServer(c HTTPConfig, s *Service) *http.Server {
 	return &http.Server{
 		// No http.ServeMux: it redirects "//admin", and the raw target is judged.
@@ -53,7 +52,8 @@ func NewHTTPServer(c HTTPConfig, s *Service) *http.Server {
 	}
 }
 
-// dialect is how a kind of caller asks, and what it understands of an answer.
+// dialect describes the requests of one kind of caller, and the answers that it
+// understands.
 type dialect struct {
 	// read brings what is asked about, or returns why it can't.
 	read func(*authz.Request, *http.Request) error
@@ -149,7 +149,7 @@ func (c *httpCall) read(ctx context.Context, p *policy, asked *authz.Request) bo
 	return false
 }
 
-// dialectOf returns nil for what is no endpoint.
+// dialectOf returns nil for a path that is no endpoint.
 func dialectOf(target string) *dialect {
 	if strings.HasPrefix(target, checkPrefix) {
 		return &envoyDialect
@@ -186,8 +186,8 @@ func (h *httpHandler) read(caller *dialect, e *encoder, asked *authz.Request, r 
 	return nil
 }
 
-// trusts reports whether the peer may ask. What it forwards decides, so no other
-// peer is trusted to be a proxy.
+// trusts reports whether the peer may send checks. The decision rests on what it
+// forwards, so no other peer is trusted as a proxy.
 func (h *httpHandler) trusts(r *http.Request) bool {
 	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && local.Network() == "unix" {
 		return true

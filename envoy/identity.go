@@ -27,7 +27,8 @@ const (
 	identityMetadata
 )
 
-// identityNames are what follows the prefix; metadata headers come beside.
+// identityNames are the parts that follow the prefix; metadata headers come in
+// addition.
 var identityNames = map[string]identityField{"key-id": identityKeyID, "key-prefix": identityPrefix, "user-id": identityUserID,
 	"key-name": identityName, "scopes": identityScopes, "environment": identityEnvironment, "project": identityProject}
 

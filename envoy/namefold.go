@@ -69,8 +69,8 @@ func FoldsUnder(name, prefix string) bool {
 }
 
 // In a regular expression a separator is ASCII's punctuation, which is what a token may
-// have beside letters and digits: no gateway of ours lets another name pass, and "not a
-// letter or digit" is so large an expression that Envoy, which takes 100 instructions,
+// have besides letters and digits: no supported gateway lets another name pass, and "not
+// a letter or digit" is so large an expression that Envoy, which takes 100 instructions,
 // would need one for each name.
 const (
 	separatorClass       = "[[:punct:]]"

@@ -10,7 +10,7 @@ import (
 	"extauthz/authz"
 )
 
-// Override changes one denial; what is empty stays as it is.
+// Override changes one denial; empty fields leave it as it is.
 type Override struct {
 	Status  int // 400 to 599
 	Title   string

@@ -22,7 +22,7 @@ func (p *places) find(names []string, name string) int {
 	return -1
 }
 
-// add takes in that the last of names is new.
+// add records that the last of names is new.
 func (p *places) add(names []string) {
 	if p.many == nil {
 		if len(names) <= fewNames {

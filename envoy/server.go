@@ -57,8 +57,8 @@ type ServerConfig struct {
 
 	MaxStreams uint32 // calls at once on a connection
 	// MaxMessage is the size of a CheckRequest in bytes. A larger one is a gRPC error,
-	// which failure_mode_allow lets in, so it has to be more than the gateway's own
-	// limits of headers and bodies let through.
+	// which failure_mode_allow lets in, so it has to exceed the gateway's own limits of
+	// headers and bodies.
 	MaxMessage int
 	MaxHeaders uint32 // size of a call's metadata in bytes, uncompressed, and 32 for each
 	// RequestTimeout is how long a connection may take to be set up, and a call until
@@ -131,7 +131,7 @@ func NewServer(c ServerConfig, s *Service) *Server {
 	return server
 }
 
-// SetServing says by gRPC health whether checks should come here.
+// SetServing reports by gRPC health whether checks should be sent here.
 func (s *Server) SetServing(serving bool) {
 	state := healthv1.HealthCheckResponse_NOT_SERVING
 	if serving {

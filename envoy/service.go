@@ -22,7 +22,7 @@ import (
 // is its own to know, and its caller's, by ctx.
 type Checker interface {
 	Check(ctx context.Context, r *authz.Request) (authz.Decision, error)
-	// Headers are the lower-case names of those that decisions rest on.
+	// Headers are the lower-case names of headers that decisions rest on.
 	Headers() []string
 	// HeaderHolds reports whether a header's value holds a whole key. A Request may
 	// not lack such a header, whatever its name.
@@ -171,8 +171,8 @@ func (s *Service) decide(ctx context.Context, p *policy, c *check) (decided bool
 	return true
 }
 
-// judge reads what is asked for and has it decided. What can't be judged in the form in
-// which the gateway forwarded it is denied.
+// judge reads what is asked for and has it decided. A request that can't be judged in
+// the form in which the gateway forwarded it is denied.
 func (s *Service) judge(ctx context.Context, p *policy, c *check) (authz.Decision, error) {
 	if !c.read(ctx, p) {
 		return authz.Decision{Reason: authz.ReasonForwarding}, nil

@@ -27,8 +27,8 @@ var httpMethods = []string{"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH
 // spans makes a span of each check, under the gateway's own. A nil *spans makes
 // none, and costs nothing. Safe for concurrent use.
 //
-// The parent is what Envoy itself puts beside a CheckRequest, in the call's
-// metadata. The headers inside of it are the client's, and so no parent.
+// The parent is what Envoy itself sends with a CheckRequest, in the call's metadata.
+// The headers inside of it are the client's, and so no parent.
 type spans struct {
 	tracer     trace.Tracer
 	propagator propagation.TextMapPropagator
@@ -94,7 +94,8 @@ func (s *spans) recordDecision(ctx context.Context, d *authz.Decision, r *authz.
 	}
 }
 
-// recordUndecided marks the span in ctx as failed. Why is for the log, which rations it.
+// recordUndecided marks the span in ctx as failed. Why is the reason for the log, which
+// limits its rate.
 func (s *spans) recordUndecided(ctx context.Context) {
 	if s == nil {
 		return

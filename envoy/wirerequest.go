@@ -10,7 +10,7 @@ import (
 	"extauthz/authz"
 )
 
-// Field numbers of what is read of a CheckRequest (envoy/service/auth/v3 and
+// Numbers of the CheckRequest fields that are read (envoy/service/auth/v3 and
 // config/core/v3). A map's entry and a HeaderValue have the same first two.
 const (
 	checkAttributes = 1
@@ -281,7 +281,7 @@ func (w *wireRequest) pseudo(name, value string, raw bool) {
 	}
 }
 
-// preferRaw drops plain headers of names that have raw lines, for those say more.
+// preferRaw drops plain headers of names that have raw lines, which hold more.
 func (w *wireRequest) preferRaw() {
 	headers := w.request.Headers
 	raw, plain := false, false
@@ -302,7 +302,7 @@ func (w *wireRequest) preferRaw() {
 
 // pair reads an entry of a map of texts, or a HeaderValue.
 func pair(data []byte) (key, value, raw []byte, ok bool) {
-	// As nearly all of them are written: a key and a value of less than 128 bytes.
+	// The form of nearly all entries: a key and a value of less than 128 bytes.
 	if len(data) >= 2 && data[0] == entryKey<<3|2 && data[1] < 0x80 {
 		if at := 2 + int(data[1]); len(data) >= at+2 && data[at+1] < 0x80 && len(data) == at+2+int(data[at+1]) {
 			switch data[at] {

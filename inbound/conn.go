@@ -29,8 +29,8 @@ type Conn struct {
 	http1   http1
 }
 
-// Read reads and takes account of what was read. It waits as long as all connections
-// hold too much and this one more than its share.
+// Read reads, and accounts for the bytes. It waits as long as all connections hold
+// too much and this one more than its share.
 func (c *Conn) Read(p []byte) (int, error) {
 	c.awaitMemory()
 	if c.http1.reading.Load() {
@@ -76,8 +76,8 @@ func (c *Conn) Close() error {
 	return c.Conn.Close()
 }
 
-// release has the connection count no longer, and reports whether it did. What it held
-// is leaving until its server has closed it.
+// release has the connection count no longer, and reports whether it did. The bytes it
+// held count as leaving until its server has closed it.
 func (c *Conn) release() bool {
 	c.mu.Lock()
 	counted := !c.gone

@@ -1,17 +1,17 @@
-// Package inbound bounds what the clients of one listener can take of the process:
-// connections (and so file descriptors), memory that is held for requests that are
-// not complete or answers that are not taken, and the time that either may last.
+// Package inbound bounds the resources of the process that the clients of one listener
+// can use: connections (and so file descriptors), memory that is held for incomplete
+// requests or unread answers, and the time that either may last.
 //
-// Each listener has its own bounds, so a flood of one never takes from another. At
-// the bound the connections that serve no call go first: those that never asked
-// anything complete, then those that were quiet longest. A client that sends whole
-// requests and reads its answers keeps its connection and is answered.
+// Each listener has its own bounds, so a flood of one never takes from another. At the
+// bound the connections that serve no call go first: those that never sent a complete
+// request, then those that were quiet longest. A client that sends whole requests and
+// reads its answers keeps its connection and is answered.
 //
 // A [Listener] counts connections and knows HTTP/1 by [Listener.Guard]. For gRPC,
 // [Listener.Options] reads the frames of HTTP/2 as they pass, since grpc-go itself
 // bounds streams and messages for each connection only: connections times streams
 // times messages is more than any process has.
 //
-// It knows nothing about checks, keys or the identity of a client: that is for TLS and
-// network policies.
+// It knows nothing about checks, keys or the identity of a client: TLS and network
+// policies are responsible for that.
 package inbound

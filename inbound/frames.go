@@ -11,21 +11,22 @@ const (
 	prefaceSize     = len("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
 )
 
-// What a stream costs in memory. Measured with grpc-go 1.85 (docs/limits.md).
+// The cost of a stream in memory. Measured with grpc-go 1.85 (docs/limits.md).
 const (
 	// streamCost is that of a call whose headers are there: its state, contexts and
 	// timers, the goroutine and its stack.
 	streamCost = 16 << 10
-	// dataCost is that of a DATA frame beside its bytes: they are a buffer each.
+	// dataCost is the cost of a DATA frame in addition to its bytes: they are a buffer
+	// each.
 	dataCost = 128
-	// blockCost is what a byte of headers can become as long as the block is not
-	// complete: an indexed field of one byte is a field of two strings; blockMost is
-	// the most that the limit of a header list lets it become.
+	// blockCost is the memory that a byte of headers can take while the block is
+	// incomplete: an indexed field of one byte becomes a field of two strings;
+	// blockMost is the most that the limit of a header list allows.
 	blockCost, blockMost = 128, 512 << 10
 )
 
-// frames takes a direction of a connection apart into frames, of which only the
-// headers are kept.
+// frames splits one direction of a connection into frames, and keeps only their
+// headers.
 type frames struct {
 	skip   int // bytes to leave out: the preface, the rest of a frame
 	header [frameHeaderSize]byte
@@ -60,7 +61,7 @@ func (f *frames) next(p []byte) (fr frame, rest []byte, ok bool) {
 	return fr, p, true
 }
 
-// within reports whether the last frame is not complete.
+// within reports whether the last frame is incomplete.
 func (f *frames) within() bool { return f.skip > 0 || f.have > 0 }
 
 // stream is one call.
@@ -87,7 +88,7 @@ func newStreams() *streams {
 	return &streams{in: frames{skip: prefaceSize}, open: map[uint32]stream{}}
 }
 
-// received takes in what the client sent, and returns how many bytes more are held.
+// received processes bytes from the client, and returns how many more bytes are held.
 func (s *streams) received(p []byte, now int64) (more int64) {
 	began := false
 	for len(p) > 0 {
@@ -158,8 +159,8 @@ func (s *streams) headers(f frame) (more int64) {
 	return more
 }
 
-// bufferOf is what a DATA frame takes: grpc-go's buffer, whose sizes these are, and
-// its part of the whole message, which is put together from them.
+// bufferOf is the memory of a DATA frame: grpc-go's buffer, whose sizes these are, and
+// its part of the whole message, which is assembled from them.
 func bufferOf(length int) int64 {
 	switch {
 	case length <= 1<<10:
@@ -194,8 +195,9 @@ func (s *streams) end(id uint32) (freed int64) {
 	return held
 }
 
-// sweep forgets the streams that their client has reset: until then they count, so
-// that calls that are begun and reset at once can't be more than those that run.
+// sweep forgets the streams that their client has reset: until then they count, so that
+// a client that resets calls at once can't have more of them than one that lets them
+// run.
 func (s *streams) sweep() (freed int64) {
 	for id, st := range s.open {
 		if st.reset {
@@ -214,8 +216,8 @@ func (s *streams) unfinished() int64 {
 	return s.partial
 }
 
-// stuck are the bytes that are held by the client's doing, and since when: of calls
-// that are not complete, and of those that were answered and the answer not taken.
+// stuck returns the bytes that are held because of the client, and since when: those of
+// incomplete calls, and of answered calls whose answer it has not read.
 func (s *streams) stuck(now int64) (bytes, since int64) {
 	since = now
 	if s.blockHeld > 0 {

@@ -23,10 +23,10 @@ const metadataFree, metadataCost = 2 << 10, 4
 
 var errCrowded = status.Error(codes.Unavailable, "too much is under way on this connection: try again")
 
-// Options are those by which a gRPC server has its connections counted: they are
-// from l, or are not counted. A call has within for its request and its answer;
-// a call that streams has it for its first message. streams names the methods that
-// stream, and is asked once the server is serving.
+// Options make a gRPC server count its connections. They must come from l; others are not
+// counted. A call has within for its request and its answer; a call that streams has it
+// for its first message. streams names the methods that stream, and is called once the
+// server is serving.
 func (l *Listener) Options(secure *tls.Config, within time.Duration, streams func(method string) bool) []grpc.ServerOption {
 	inner := insecure.NewCredentials()
 	if secure != nil {
@@ -40,7 +40,7 @@ type transport struct {
 	credentials.TransportCredentials
 }
 
-// identity is a connection's, with what is known of it.
+// identity is a connection's authentication state, with the connection itself.
 type identity struct {
 	credentials.AuthInfo
 	conn *Conn
@@ -59,7 +59,7 @@ func (t transport) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo
 	return &framed{conn, c}, &identity{info, c}, nil
 }
 
-// Clone is what the interface asks for.
+// Clone implements credentials.TransportCredentials.
 func (t transport) Clone() credentials.TransportCredentials {
 	return transport{t.TransportCredentials.Clone()}
 }
@@ -97,7 +97,7 @@ func (f *framed) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// begin refuses calls of connections that have more than their share under way, and
+// begin refuses calls of connections that have more than their share running, and
 // gives all others a deadline. It runs for each call, on its connection's reader.
 func (l *Listener) begin(within time.Duration, streams func(string) bool) tap.ServerInHandle {
 	return func(ctx context.Context, call *tap.Info) (context.Context, error) {

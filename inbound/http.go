@@ -49,8 +49,8 @@ func (h *http1) done(c *Conn) {
 
 type connKey struct{}
 
-// Guard has the server's connections counted, whose listener l is, and has it speak
-// HTTP/1.1 alone: by HTTP/2 one connection could ask for as much as a thousand.
+// Guard makes the server, whose listener is l, count its connections and speak only
+// HTTP/1.1: over HTTP/2 one connection could make as many requests as a thousand.
 // Handler, ConnState and ConnContext of the server are set, and must not be after.
 func (l *Listener) Guard(s *http.Server) {
 	s.Protocols = new(http.Protocols)

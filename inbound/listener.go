@@ -12,13 +12,14 @@ import (
 )
 
 const (
-	// sweepEvery is how often connections are looked at, and the clock's resolution.
+	// sweepEvery is how often connections are swept, and the clock's resolution.
 	sweepEvery = 100 * time.Millisecond
 	// quietTime is how long a connection that has been of use is left alone before it
 	// may give way to a new one.
 	quietTime = 5 * time.Second
-	// stuckTime is after which a complete request counts as held by its client: it
-	// was answered long ago, and the answer is not taken. Longer than any check takes.
+	// stuckTime is the time after which a complete request counts as held by its
+	// client: it was answered long ago, and the answer was not read. Longer than any
+	// check takes.
 	stuckTime = 2 * time.Second
 	// connectionCost is the memory of a connection that does nothing, in bytes: buffers,
 	// state and the stacks of its goroutines. Measured (docs/limits.md).
@@ -38,7 +39,7 @@ const (
 	reasonStalled     = "stalled"     // neither sends what it began nor takes what it asked for
 )
 
-// Config is what a Listener allows.
+// Config holds the limits of a Listener.
 type Config struct {
 	Name        string // of the listener, in metrics and log lines
 	Connections int    // at once, 1 or more
@@ -79,7 +80,7 @@ func Listen(l net.Listener, c Config) *Listener {
 	return in
 }
 
-// Run looks at the connections until ctx ends.
+// Run sweeps the connections until ctx ends.
 func (l *Listener) Run(ctx context.Context) {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
@@ -120,7 +121,7 @@ func (l *Listener) admit(c *Conn) bool {
 	return ok
 }
 
-// enter takes c in, in another's place where there are as many as may be.
+// enter admits c, in place of another connection if the limit is reached.
 func (l *Listener) enter(c *Conn) (victim *Conn, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -134,10 +135,10 @@ func (l *Listener) enter(c *Conn) (victim *Conn, ok bool) {
 	return victim, true
 }
 
-// leastUseful is the connection that gives way to a new one: one that has sent
-// nothing, else one that never asked anything complete, else one that holds nothing
-// and was quiet for quietTime; of several the one that was quiet longest. It is nil
-// where all others are of use. l.mu is held.
+// leastUseful is the connection that gives way to a new one: one that has sent nothing,
+// else one that never sent a complete request, else one that holds nothing and was quiet
+// for quietTime; of several the one that was quiet longest. It is nil where all others
+// are of use. l.mu is held.
 func (l *Listener) leastUseful() *Conn {
 	var victim *Conn
 	var least int
@@ -174,8 +175,8 @@ func (l *Listener) all() []*Conn {
 	return all
 }
 
-// share is how much each connection that holds something may hold while all
-// together hold more than half of what may be.
+// share is how much each connection with held bytes may hold while all together hold
+// more than half of the limit.
 func (l *Listener) share() int64 { return l.c.Pending / 2 / max(l.holding.Load(), 1) }
 
 // crowded reports whether the connection may not begin another request: all together
@@ -184,13 +185,13 @@ func (l *Listener) crowded(c *Conn) bool {
 	return l.pending.Load() > l.c.Pending/2 && c.holds() > max(l.share(), 2*streamCost)
 }
 
-// full reports whether all together hold more than may be.
+// full reports whether all together hold more than the limit.
 func (l *Listener) full() bool { return l.pending.Load() > l.c.Pending }
 
 // occupied is what is held and what ended connections have not given back.
 func (l *Listener) occupied() int64 { return l.pending.Load() + l.leaving.Load() }
 
-// readable is how much of so many bytes one read may take.
+// readable is how many of the given bytes one read may take.
 func (l *Listener) readable(bytes int) int {
 	if l.occupied() > l.c.Pending/2 {
 		return min(bytes, crowdedRead)
@@ -206,8 +207,8 @@ func (l *Listener) bound(more int64) {
 }
 
 // shed ends the connections that hold most for longest, of those that hold more than
-// their share, until a quarter of what may be held is freed. A connection whose
-// requests are complete is last.
+// their share, until a quarter of the limit is freed. A connection whose requests
+// are complete is last.
 func (l *Listener) shed() {
 	if !l.shedding.TryLock() {
 		return

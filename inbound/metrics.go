@@ -20,7 +20,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	return m
 }
 
-// watch shows a listener's connections and what is held for them.
+// watch exports a listener's connections and the memory that is held for them.
 func (m *Metrics) watch(l *Listener) {
 	labels := prometheus.Labels{"listener": l.c.Name}
 	m.registerer.MustRegister(

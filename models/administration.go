@@ -16,15 +16,15 @@ import (
 // keys are locked before it, then those of roles, and none after it.
 const administrationLock = 0x65787461757468
 
-// mayAdminister finds rows that may hold reserved scopes by their JSON, and is how the
-// index api_keys_administrators was made: a parameter instead would not be seen to
-// match it. The scopes themselves then decide.
+// mayAdminister finds rows that may hold reserved scopes by their JSON. It is literally
+// the condition of the index api_keys_administrators: with a parameter, the database
+// would not use that index. The scopes themselves then decide.
 const mayAdminister = `scopes LIKE '%"` + authz.ReservedResource + `%'`
 
 // roleAdministrators is how many keys that administer by a role are read.
 const roleAdministrators = 10_000
 
-// Administration returns who manages keys just now.
+// Administration returns the keys that manage keys at present.
 func (db *DB) Administration(ctx context.Context) (authz.Administration, error) {
 	return db.administration(db.read.WithContext(ctx))
 }

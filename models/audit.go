@@ -33,8 +33,8 @@ const auditColumns = "id, at, actor, actor_name, action, key_id, prefix, user_id
 // TableName is GORM's way of naming the table.
 func (auditRow) TableName() string { return "audit_log" }
 
-// auditRows never refuses: what Postgres can't keep of a text that may come
-// from outside is replaced.
+// auditRows never fails: characters that Postgres can't store are replaced, since a
+// text may come from outside.
 func auditRows(entries []authz.AuditEntry) []auditRow {
 	rows := make([]auditRow, len(entries))
 	for i, e := range entries {

@@ -37,10 +37,10 @@ const (
 //     ones, it is old, its server is read-only now) is used until a new one is
 //     there to take its place. No caller waits for that.
 //   - A statement that is not answered in time, or that a server refuses because
-//     it is read-only, makes the connector ask that server again, and the other
+//     it is read-only, makes the connector try that server again, and the other
 //     hosts. Where another one takes its place, its connections are given up.
 //   - Where a server refuses new connections (credentials, too many connections)
-//     callers share those that there are.
+//     callers share the existing ones.
 //
 // Safe for concurrent use.
 type connector struct {
@@ -105,7 +105,8 @@ func (c *connector) Close() error {
 	}
 }
 
-// background runs f beside its caller. Close waits for what was started before.
+// background runs f concurrently with its caller. Close waits for what was started
+// before.
 func (c *connector) background(f func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -215,7 +216,7 @@ func (c *connector) wait(n int) {
 	c.waiting += n
 }
 
-// release has the pool part with an unused connection, for one that waits.
+// release makes the pool give up an unused connection, for a caller that waits.
 func (c *connector) release() {
 	if !c.releasing.CompareAndSwap(false, true) {
 		return
@@ -243,7 +244,7 @@ func (c *connector) open(try bool) (*session, error) {
 	return s, nil
 }
 
-// put makes a connection ready. Its capacity is that of the slots.
+// put makes a connection ready. Its capacity is the number of slots.
 func (c *connector) put(s *session) {
 	s.readied = time.Now()
 	c.ready <- s
@@ -343,7 +344,7 @@ func (u *unanswered) HandleCancel(ctx context.Context) {
 	u.DeadlineContextWatcherHandler.HandleCancel(ctx)
 }
 
-// doubt has a server asked again, soon.
+// doubt has a server tried again soon.
 func (c *connector) doubt(address string, unanswered time.Time) {
 	c.note(address, unanswered)
 	c.hurry()

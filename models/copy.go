@@ -16,7 +16,7 @@ const (
 	// used yet.
 	copyMark = "extauthz_copy"
 	copyLock = 0x657874636F7079
-	// What one transaction of a copy writes, at most, but for a single larger row.
+	// The most that one transaction of a copy writes, unless a single row is larger.
 	copyRows  = rowsAtOnce
 	copyBytes = 4 << 20
 	// copyMargin is how far beyond the source's versions the target's begin: the
@@ -29,7 +29,7 @@ const (
 // ErrCopyUnfinished reports that a database holds a part of another one.
 var ErrCopyUnfinished = errors.New("the database holds an unfinished copy of another one: run extauthz migrate copy again until it ends well")
 
-// CopiedTable is what a copy reports of a table.
+// CopiedTable is the report of a copy about one table.
 type CopiedTable struct {
 	Table            string `json:"table"`
 	Rows             int64  `json:"rows"`    // in the source
@@ -74,11 +74,10 @@ type copying struct {
 	more     int // problems that are not shown
 }
 
-// Copy makes the target hold what one snapshot of the source holds, and verifies
-// it row by row. The target is empty, or holds a copy that no service has used yet,
-// which is then brought to the source's state: so it can be interrupted and begun
-// again, and repeated to catch up. The source is not written to. progress is
-// called now and then.
+// Copy makes the target hold what one snapshot of the source holds, and verifies it row
+// by row. The target is empty, or holds a copy that no service has used yet, which is
+// then brought to the source's state. So a copy can be interrupted and run again, and
+// repeated to catch up. The source is not written to. progress is called now and then.
 //
 // The target's versions begin beyond the source's, and its epoch is a new one.
 // Rows that can't be stored are named in the error, each on a line, and the
@@ -152,7 +151,7 @@ func Verify(ctx context.Context, from, to *DB, progress func(table string, rows,
 	return c.tables, err
 }
 
-// verdict is the error of a copy that is not whole.
+// verdict is the error of an incomplete copy.
 func (c *copying) verdict() error {
 	var errs []error
 	for _, p := range c.problems {
@@ -209,9 +208,8 @@ func (db *DB) copyState(ctx context.Context) (finished, there bool, err error) {
 	return finished, true, err
 }
 
-// StartServing refuses a database with an unfinished copy, and ends the time in
-// which a finished one can be repeated: from now on the database has changes of
-// its own.
+// StartServing refuses a database with an unfinished copy, and ends the period in which a
+// finished one can be repeated: from now on the database has changes of its own.
 func (db *DB) StartServing(ctx context.Context) error {
 	finished, there, err := db.copyState(ctx)
 	if err != nil || !there {
@@ -323,7 +321,7 @@ func (c *copying) raiseVersions(ctx context.Context) error {
 }
 
 // finish begins the target's own epoch: whatever a cache holds of either database
-// is stale, and the changes that the copy made are of an epoch that is over.
+// is stale, and the changes that the copy made belong to an ended epoch.
 func (c *copying) finish(ctx context.Context) error {
 	err := c.to.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		statements := []string{"DELETE FROM outbox", "DELETE FROM feed_marks",

@@ -52,8 +52,8 @@ func (c *copying) table(ctx context.Context, name string, write bool) error {
 	}
 	if write {
 		w := &copyWriter{copying: c, table: &table}
-		// What is there no more, or is another row now, goes first: a new row may
-		// have what is unique of an old one.
+		// Rows that were removed or replaced go first: a new row may have a unique
+		// value of an old one.
 		if err := c.merge(ctx, &table, out.Rows, false, func(source, target *row) error {
 			if target == nil || source != nil && bytes.Equal(source.bytes, target.bytes) {
 				return nil

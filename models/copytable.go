@@ -52,9 +52,9 @@ type column struct {
 	kind           kind
 }
 
-// copiedTable is a table in both databases. What Postgres calls timestamptz and
-// SQLite DATETIME is one kind; between databases of the same sort values are
-// copied as they are stored, readable or not.
+// copiedTable is a table in both databases. Postgres's timestamptz and SQLite's DATETIME
+// are one kind; between databases of the same sort values are copied as they are stored,
+// readable or not.
 type copiedTable struct {
 	name    string
 	columns []column // in the order of the source

@@ -35,7 +35,7 @@ func (w *copyWriter) flushFull(ctx context.Context) error {
 	return w.flush(ctx)
 }
 
-// flush writes what has gathered. Where the target refuses a row, each is written
+// flush writes the gathered rows. Where the target refuses a row, each is written
 // by itself, so that only that one is missing.
 func (w *copyWriter) flush(ctx context.Context) error {
 	inserts, removes := w.inserts, w.removes

@@ -13,7 +13,7 @@ import (
 	"extauthz/authz"
 )
 
-// uniqueViolation is Postgres' code for a row that is there already.
+// uniqueViolation is Postgres' code for a row that exists already.
 const uniqueViolation = "23505"
 
 const (
@@ -32,9 +32,9 @@ type creation struct {
 	err      error
 }
 
-// creations writes what is created at the same time in one transaction: while
-// one waits for the disk, the next ones gather. Who gets the turn writes for all
-// that wait. Each is answered after the commit.
+// creations writes keys that are created at the same time in one transaction: while one
+// transaction waits for the disk, the next creations gather. The creation that gets the
+// turn writes for all that wait. Each is answered after the commit.
 type creations struct {
 	// commit writes rows, all or none, and gives the keys their versions. It
 	// reports whether an error means that certainly none was written.
@@ -57,8 +57,8 @@ func newCreations(db *DB) *creations {
 	return &creations{commit: commit, turn: make(chan struct{}, 1)}
 }
 
-// do writes keys, alone or with others. Who leaves while it is being written
-// waits all the same: only then it is known whether the keys are there.
+// do writes keys, alone or with others. A caller whose context ends during the write
+// still waits for it: only then is it known whether the keys exist.
 func (c *creations) do(ctx context.Context, keys []*keyRow, audit []auditRow) ([]authz.Record, error) {
 	own := &creation{keys: keys, audit: audit, answered: make(chan struct{}), err: errNotWritten}
 	c.mu.Lock()
@@ -184,8 +184,8 @@ func setVersions(keys []*keyRow, from []keyRow) {
 	}
 }
 
-// insertAtOnce is one statement and so one round trip, for Postgres. What
-// api_keys has beside our columns gets its defaults.
+// insertAtOnce is one statement and so one round trip, for Postgres. Columns of
+// api_keys that are not the service's get their defaults.
 func (db *DB) insertAtOnce(ctx context.Context, keys []*keyRow, audit []auditRow) (refused bool, err error) {
 	rows, err := db.query(ctx, `WITH audited AS (INSERT INTO audit_log (`+auditColumns+`)
 			SELECT `+auditColumns+` FROM json_populate_recordset(NULL::audit_log, $1))

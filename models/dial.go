@@ -12,17 +12,17 @@ import (
 )
 
 const (
-	// nextHostAfter is how long one host is waited for before the next one is
-	// tried beside it. A host that accepts and never answers costs a new
-	// connection this much, whatever the connect timeout is.
+	// nextHostAfter is how long to wait for one host before the next one is tried in
+	// parallel. A host that accepts and never answers costs a new connection this much,
+	// whatever the connect timeout is.
 	nextHostAfter = 500 * time.Millisecond
 	// A dead peer is noticed after keepAliveIdle + 3 × keepAliveEvery.
 	keepAliveIdle  = 15 * time.Second
 	keepAliveEvery = 5 * time.Second
 )
 
-// connect makes one connection to the first host, in the order of the settings,
-// that answers as target_session_attrs asks. Each address has ConnectTimeout.
+// connect makes one connection to the first host, in the order of the settings, that
+// satisfies target_session_attrs. Each address has ConnectTimeout.
 func connect(ctx context.Context, config *pgx.ConnConfig) (*stdlib.Conn, error) {
 	var hosts []attempt
 	for _, host := range hostsOf(config) {

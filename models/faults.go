@@ -16,8 +16,7 @@ import (
 	sqlitecodes "modernc.org/sqlite/lib"
 )
 
-// FaultKind is a class of reasons for which a database does not do what it was
-// asked to.
+// FaultKind is a class of reasons for which a database fails a statement.
 type FaultKind string
 
 // The kinds.
@@ -41,9 +40,9 @@ const (
 	FaultOther         FaultKind = "other"
 )
 
-// Fault is why a database did not do what it was asked to, for people. It holds
-// neither values of a statement nor parts of a connection string, so it may be
-// shown to every administrator.
+// Fault describes to people why a database failed a statement. It holds neither
+// values of a statement nor parts of a connection string, so it may be shown to
+// every administrator.
 type Fault struct {
 	Kind FaultKind
 	What string // what is wrong, and why
@@ -53,8 +52,8 @@ type Fault struct {
 // String is one line of cause and remedy.
 func (f Fault) String() string { return f.What + ": " + f.Do }
 
-// Passes reports whether time, or the database's operator, may end the fault with
-// no change here: a start waits for such an end.
+// Passes reports whether time, or the database's operator, may end the fault without a
+// change here: a start waits for that.
 func (f Fault) Passes() bool {
 	switch f.Kind {
 	case FaultSchemaMissing, FaultCorrupt, FaultData, FaultOther:
@@ -83,8 +82,8 @@ var faultTexts = map[FaultKind]Fault{
 	FaultOther:         {What: "the database does not answer as it should", Do: "see the service's log for the database's own words"},
 }
 
-// FaultOf returns why a database call failed; ok is false for nil. Errors that are
-// no database's are FaultOther.
+// FaultOf returns why a database call failed; ok is false for nil. Errors that do not
+// come from a database are FaultOther.
 func FaultOf(err error) (f Fault, ok bool) {
 	if err == nil {
 		return Fault{}, false
@@ -166,8 +165,8 @@ func postgresKind(code string) FaultKind {
 	return FaultOther
 }
 
-// sqliteKind goes by the primary code; what its general one stands for is in the
-// message alone, which the library does not translate.
+// sqliteKind classifies by the primary code. The meaning of its general code is only in
+// the message, which the library does not translate.
 func sqliteKind(err *sqlite.Error) (FaultKind, string) {
 	name := strings.TrimSpace(sqlite.ErrorCodeString[err.Code()&0xff])
 	if open := strings.LastIndex(name, "("); open >= 0 {

@@ -11,11 +11,11 @@ import (
 	"extauthz/authz"
 )
 
-// maxFeedBytes bounds a page beside: texts that someone typed may be long. A page has
+// maxFeedBytes bounds a page by size as well: hand-typed texts may be long. A page has
 // one change at least.
 const maxFeedBytes = 1 << 20
 
-// feedDialect is what the databases say differently. The place of a change is its
+// feedDialect holds the SQL in which the databases differ. The place of a change is its
 // version in SQLite, which has one writer, and its transaction in Postgres.
 type feedDialect struct {
 	epoch    string // of the row m of extauthz_meta
@@ -50,11 +50,11 @@ var sqliteFeed = feedDialect{
 // where a dump is loaded into another one. On a standby it fails.
 const postgresHistory = `left(pg_walfile_name(pg_current_wal_lsn()), 8) || '/' || (SELECT system_identifier FROM pg_control_system())`
 
-// postgresFeed: in Postgres a change of a lower version may commit after one of a
-// higher version, so a reader keeps the snapshot of its last read, and reads what that
-// did not hold: nothing comes twice, however long a transaction stays open. The table's
-// own id identifies a dump that was loaded over it, whose rows may bear transactions that
-// have not begun here.
+// postgresFeed: in Postgres a change of a lower version may commit after one of a higher
+// version, so a reader keeps the snapshot of its last read, and reads what that did not
+// hold: nothing comes twice, however long a transaction stays open. The table's own id
+// identifies a dump that was loaded over it, whose rows may name transactions that have
+// not begun here.
 func postgresFeed(history bool) feedDialect {
 	f := feedDialect{
 		epoch:    "m.epoch || '/' || m.tableoid",
@@ -117,7 +117,7 @@ func (db *DB) noRows() string {
 }
 
 // pageOf is a query for the rows of a page, in their order. Each part of it reads the
-// index outbox_place from where it begins and no further than the page is long.
+// index outbox_place from its start, and no further than the size of the page.
 func (db *DB) pageOf(c authz.FeedCursor, rows int) (sql string, args []any) {
 	f := db.feed
 	within := f.past
@@ -176,7 +176,8 @@ func placesArg(places []uint64) string {
 }
 
 // readPage reads in one statement, and so in one snapshot and one round trip: the
-// cursor must not pass what the rows did not show. trimmed is what may be gone.
+// cursor must not pass changes that the rows did not show. trimmed are the changes that
+// may be gone.
 func (db *DB) readPage(ctx context.Context, from authz.FeedCursor, limit int, page string, args []any) (_ authz.FeedPage, trimmed authz.Snapshot, err error) {
 	f := db.feed
 	rows, err := db.read.WithContext(ctx).Raw(fmt.Sprintf(`

@@ -10,8 +10,8 @@ import (
 	"extauthz/authz"
 )
 
-// feedReader takes in the rows of one statement: each holds the statement's
-// snapshot, and a change if there is one.
+// feedReader reads the rows of one statement: each holds the statement's snapshot,
+// and a change if there is one.
 type feedReader struct {
 	from    authz.FeedCursor
 	limit   int
@@ -22,7 +22,7 @@ type feedReader struct {
 	last    authz.FeedRow
 }
 
-// full reports whether the page can take no more, and sets where to go on.
+// full reports whether the page is full, and sets where to continue.
 func (r *feedReader) full() bool {
 	if r.rows == 0 {
 		return false
@@ -83,7 +83,7 @@ func (r *feedReader) row(rows *sql.Rows) error {
 	return nil
 }
 
-// parseSnapshot reads what Postgres writes of a snapshot: xmin:xmax:xip,xip.
+// parseSnapshot parses Postgres's text of a snapshot: xmin:xmax:xip,xip.
 func parseSnapshot(text string) (s authz.Snapshot, err error) {
 	parts := strings.Split(text, ":")
 	if len(parts) != 3 {
@@ -106,7 +106,7 @@ func parseSnapshot(text string) (s authz.Snapshot, err error) {
 }
 
 // feedTime is a time as either database gives it: SQLite has no type for it, and
-// returns a text where it was computed. NULL is the zero time.
+// returns a text for a computed one. NULL is the zero time.
 type feedTime time.Time
 
 // Scan implements [sql.Scanner].

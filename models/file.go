@@ -7,7 +7,7 @@ import (
 )
 
 // file is the SQLite file that the connections have open: its path may come to lead
-// to another one, or to none, while they go on in the one that was unlinked.
+// to another one, or to none, while they still use the unlinked one.
 type file struct {
 	mu       sync.Mutex
 	path     string
@@ -17,8 +17,8 @@ type file struct {
 }
 
 // FollowFile reports whether another file is at the database's path than the one
-// that is open. If so it makes one where there is none and lets every connection end,
-// so that the next ones lead to the new file. Of Postgres it is always false. Safe
+// that is open. If so it makes one where there is none and ends every connection, so
+// that the next ones lead to the new file. With Postgres it is always false. Safe
 // for concurrent use.
 func (db *DB) FollowFile() (replaced bool) {
 	if db.driver != SQLite {
@@ -50,7 +50,7 @@ func (db *DB) FollowFile() (replaced bool) {
 	return replaced
 }
 
-// besides are the ends of the names of journal and index.
+// besides are the suffixes of the names of journal and index.
 var besides = []string{"-wal", "-shm"}
 
 func (f *file) statBeside() []os.FileInfo {

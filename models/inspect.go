@@ -11,9 +11,8 @@ import (
 // mostPeppers is how many peppers are named at most.
 const mostPeppers = 10
 
-// KeysByMissingPepper counts the keys that could be used at now but for their
-// pepper, which is none of these ids, by its id: the ten most frequent ones. It reads
-// the whole table.
+// KeysByMissingPepper counts the keys that would be usable at now, but whose pepper is
+// none of these ids, by pepper id: the ten most frequent ones. It reads the whole table.
 func (db *DB) KeysByMissingPepper(ctx context.Context, ids []string, now time.Time) (map[string]int64, error) {
 	var rows []struct {
 		PepperID string
@@ -32,7 +31,7 @@ func (db *DB) KeysByMissingPepper(ctx context.Context, ids []string, now time.Ti
 	return counts, nil
 }
 
-// inspectPage is how many rows one statement of [DB.UnreadableKeys] brings;
+// inspectPage is how many rows one statement of [DB.UnreadableKeys] returns;
 // inspectShare is how many times as long as a page took it then pauses, so that reading
 // a million rows, some ten seconds of work, is not seen beside checks.
 const (

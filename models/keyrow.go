@@ -48,7 +48,7 @@ type keyRow struct {
 	damageColumn string
 }
 
-// damaged remembers the first column that holds what it can't.
+// damaged records the first column with an invalid value.
 func (r *keyRow) damaged(column string, err error) {
 	if r.damage == nil {
 		r.damageColumn, r.damage = column, err
@@ -72,8 +72,8 @@ func (r *keyRow) record() (authz.Record, error) {
 	return rec, nil
 }
 
-// listed is a row for people: one that can't be read shows what is plain of it,
-// so that it hides no other one in a list, and can be ended.
+// listed is a row for people: an unreadable one shows its plain columns, so that it
+// hides no other row in a list, and can be ended.
 func (r *keyRow) listed() authz.Record {
 	rec, column, err := r.read()
 	if err != nil {
@@ -83,7 +83,7 @@ func (r *keyRow) listed() authz.Record {
 	return rec
 }
 
-// plain is the record with what needs no reading; it limits nothing.
+// plain is the record with the columns that need no parsing; it limits nothing.
 func (r *keyRow) plain() authz.Record {
 	return authz.Record{ID: r.ID, UserID: r.UserID, Name: r.Name, Prefix: r.KeyPrefix, Active: r.IsActive,
 		ExpiresAt: fromNull(r.ExpiresAt), RevokedAt: fromNull(r.RevokedAt), CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(),
@@ -91,7 +91,7 @@ func (r *keyRow) plain() authz.Record {
 		ShadowUntil: fromNull(r.ShadowUntil), ShadowEnd: fromNull(r.ShadowEnd)}
 }
 
-// read reads all columns; an error is about the column named with it.
+// read parses all columns; an error concerns the column that is returned with it.
 func (r *keyRow) read() (rec authz.Record, column string, err error) {
 	rec = r.plain()
 	if r.damage != nil {
@@ -173,7 +173,7 @@ func listedRecords(rows []keyRow) []authz.Record {
 	return records
 }
 
-// readAll reads rows of which none may be unreadable.
+// readAll reads rows, and fails if one is unreadable.
 func readAll[Row, T any](rows []Row, read func(*Row) (T, error)) ([]T, error) {
 	out := make([]T, len(rows))
 	for i := range rows {
@@ -193,7 +193,7 @@ func storable(texts ...string) bool {
 	return !slices.ContainsFunc(texts, func(s string) bool { return strings.ContainsRune(s, 0) || !utf8.ValidString(s) })
 }
 
-// storedScope is a scope as a column holds it: the object that is written here, or
+// storedScope is a scope as a column holds it: the object that this service writes, or
 // the text that people write, such as "orders:read,create".
 type storedScope authz.Scope
 
@@ -230,7 +230,7 @@ func newScopes(stored []storedScope) (authz.Scopes, error) {
 	return authz.NewScopes(scopes)
 }
 
-// asJSON writes a value that can always be written; nil slices and maps become
+// asJSON encodes a value that can always be encoded; nil slices and maps become
 // empty ones.
 func asJSON(v any, empty string) string {
 	b, err := json.Marshal(v)
@@ -248,7 +248,7 @@ func toNull(t time.Time) *time.Time {
 	return &t
 }
 
-// instant is t as both databases keep it.
+// instant is t in the precision of both databases.
 func instant(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
 
 func fromNull(t *time.Time) time.Time {

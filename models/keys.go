@@ -55,9 +55,9 @@ func (db *DB) KeysByPrefixes(ctx context.Context, prefixes []string, yield func(
 	return errors.Join(unreadable...)
 }
 
-// warmAtOnce is how many keys one statement of [DB.MostUsed] brings: on a busy
-// machine each statement waits, and with all the metadata that keys may have
-// these are 70 MB.
+// warmAtOnce is how many keys one statement of [DB.MostUsed] returns: on a busy
+// machine each statement waits, and with all the metadata that keys may have these
+// are 70 MB.
 const warmAtOnce = 2000
 
 // MostUsed calls yield with up to limit keys that are active: the most used
@@ -84,7 +84,7 @@ func (db *DB) MostUsed(ctx context.Context, limit int, yield func(authz.Record, 
 			return err
 		}
 	}
-	// The others page by page, so that no statement takes long.
+	// The others follow page by page, so that no statement takes long.
 	unused := active.Where("NOT EXISTS (SELECT 1 FROM key_usage u WHERE u.key_id = api_keys.id)").Order("id DESC").Session(&gorm.Session{})
 	page := unused
 	for left := limit - len(ids); left > 0; {
@@ -235,8 +235,8 @@ func (db *DB) listRows(q *gorm.DB, f authz.KeyFilter) (rows []keyRow, err error)
 	return rows, err
 }
 
-// checkPage refuses a page of a size that the contract does not have, and
-// filters that nothing can match.
+// checkPage refuses page sizes outside of the contract, and filters that nothing can
+// match.
 func checkPage(limit int, filters ...string) error {
 	if limit < 1 || limit > 1000 {
 		return fmt.Errorf("a page of %d was asked for: ask for 1 to 1000", limit)

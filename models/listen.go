@@ -100,7 +100,7 @@ func (l *listener) once(ctx context.Context, connected func()) error {
 		if time.Since(asked) < listenQuiet {
 			continue
 		}
-		// A connection into nowhere is as quiet as one with no changes.
+		// A dead connection is as quiet as one without changes.
 		if err := alive(ctx, conn); err != nil {
 			return err
 		}
@@ -161,8 +161,8 @@ func (l *listener) subscribe(ctx context.Context, conn *pgx.Conn) error {
 	return l.checkDelivery(ctx, conn)
 }
 
-// connect leaves out the limits of statements: there is none that they would be
-// for, and poolers refuse them.
+// connect leaves out the limits of statements: this connection runs none that need
+// them, and poolers refuse them.
 func (l *listener) connect(ctx context.Context) (*pgx.Conn, int, error) {
 	config, generation, err := l.source.current(ctx)
 	if config == nil {
@@ -180,8 +180,8 @@ func (l *listener) connect(ctx context.Context) (*pgx.Conn, int, error) {
 	return conn.Conn(), generation, nil
 }
 
-// leave closes a connection. Only at the end is it waited for: a host that hangs
-// would keep the listener from the next one.
+// leave closes a connection. The call waits for it only at the end: a host that hangs
+// would keep the listener from trying the next one.
 func leave(ctx context.Context, conn *pgx.Conn) {
 	if ctx.Err() != nil {
 		discard(conn)

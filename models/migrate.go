@@ -27,9 +27,9 @@ const (
 	secondConnection = 5 * time.Second
 )
 
-// Migrate brings the database to this program's version; one that is there
-// already is left alone, a newer one is refused. Concurrent starts wait
-// for each other. See [takeOver] for a table api_keys that is not ours.
+// Migrate brings the database to this program's version; a database of this version is
+// left unchanged, a newer one is refused. Concurrent starts wait for each other. See
+// [takeOver] for a table api_keys that extauthz did not make.
 func (db *DB) Migrate(ctx context.Context) error {
 	if err := db.refuseNewer(ctx); err != nil {
 		return err
@@ -44,8 +44,8 @@ func (db *DB) Migrate(ctx context.Context) error {
 	return nil
 }
 
-// migratePostgres: who finds the lock taken asks again. To wait for it inside of
-// a transaction would hold a connection of a pooler, and many that start at once
+// migratePostgres polls for the lock while another process holds it. Waiting for it
+// inside a transaction would hold a connection of a pooler, and many that start at once
 // would hold all those that the one with the lock needs.
 func (db *DB) migratePostgres(ctx context.Context) error {
 	for {
@@ -64,9 +64,9 @@ func (db *DB) migratePostgres(ctx context.Context) error {
 	}
 }
 
-// migrateAlone migrates unless another one does, and holds the lock by a
-// transaction beside: a session's lock would get lost in a pooler that gives
-// each transaction another session.
+// migrateAlone migrates unless another process does, and holds the lock by a second
+// transaction: a session's lock would be lost in a pooler that gives each transaction
+// another session.
 func (db *DB) migrateAlone(ctx context.Context) (alone bool, err error) {
 	err = db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		err := tx.Raw("SELECT pg_try_advisory_xact_lock(?::bigint)", migrationLock).Row().Scan(&alone)
@@ -74,7 +74,8 @@ func (db *DB) migrateAlone(ctx context.Context) (alone bool, err error) {
 			return err
 		}
 		// After the query, which holds its snapshot until the next statement: an index
-		// that is made beside it would wait for that until the transaction ends.
+		// that is built meanwhile would wait for that snapshot until the transaction
+		// ends.
 		for _, sql := range []string{"SET LOCAL statement_timeout = 0", "SET LOCAL idle_in_transaction_session_timeout = 0"} {
 			if err := tx.Exec(sql).Error; err != nil {
 				return err
@@ -90,9 +91,9 @@ func (db *DB) migrateAlone(ctx context.Context) (alone bool, err error) {
 	return alone, err
 }
 
-// migrateSQLite: each step is a transaction that has the write lock from its
-// beginning. If another process makes a step first, ours fails, and what is
-// left is tried again.
+// migrateSQLite: each step is a transaction that has the write lock from its beginning.
+// If another process makes a step first, this one fails, and the remaining steps are
+// tried again.
 func (db *DB) migrateSQLite(ctx context.Context) error {
 	for before := int64(-1); ; {
 		err := db.up(ctx)
@@ -133,7 +134,7 @@ func (db *DB) MigrationStatus(ctx context.Context) (current, newest int64, err e
 	return current, newest, err
 }
 
-// Empty reports whether the database has no table of the name of one of ours.
+// Empty reports whether the database has no table with a name that extauthz uses.
 func (db *DB) Empty(ctx context.Context) (bool, error) {
 	statement := "SELECT count(*) FROM information_schema.tables WHERE table_schema = current_schema() AND table_name IN ?"
 	if db.driver == SQLite {

@@ -15,11 +15,11 @@ import (
 	"extauthz/authz/subject"
 )
 
-// Mutate selects and locks keys in the order of their ids, asks fn what to
-// write, and writes it in one transaction. It returns the created keys, then
-// the updated ones, with the versions that the triggers gave. fn's error rolls
-// everything back and is returned as it is. What makes keys and asks for nothing
-// that is stored may share its transaction with others like it: see [creations].
+// Mutate selects and locks keys in the order of their ids, calls fn for what to write,
+// and writes it in one transaction. It returns the created keys, then the updated ones,
+// with the versions that the triggers gave. fn's error rolls everything back and is
+// returned as it is. A mutation that only creates keys and needs nothing that is stored
+// may share its transaction with others like it: see [creations].
 //
 // A Ref, or one of Refs, that matches nothing is authz.ErrNotFound, and fn is
 // not called; a taken prefix is authz.ErrConflict. See [claimIdempotency] for
@@ -55,9 +55,9 @@ func (db *DB) Mutate(ctx context.Context, sel authz.Selection, fn func(selected 
 	return db.writeDecided(ctx, func(tx *gorm.DB) (writing, error) { return w, db.guard(tx, nil, &m) })
 }
 
-// writeDecided is one transaction: it decides, and writes what was decided. In
-// Postgres each statement sees what others have committed until then, whatever the
-// server's default is: what is decided under a lock rests on that.
+// writeDecided decides and writes in one transaction. In Postgres each statement
+// sees what others have committed until then, whatever the server's default is:
+// what is decided under a lock rests on that.
 func (db *DB) writeDecided(ctx context.Context, decide func(tx *gorm.DB) (writing, error)) (after []authz.Record, err error) {
 	defer func() { db.wrote(err) }()
 	err = db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
@@ -108,9 +108,9 @@ func (db *DB) selectForUpdate(tx *gorm.DB, sel authz.Selection) ([]authz.Record,
 	q = q.Session(&gorm.Session{})
 	plain := q
 	if db.driver == Postgres {
-		// Waiting for a lock shows the locked rows as they are then, but not
-		// the rows that the other transaction added, such as a new member of the
-		// family. So first the locks, then what is there.
+		// Waiting for a lock shows the locked rows as they are then, but not the
+		// rows that the other transaction added, such as a new member of the
+		// family. So the locks come first, then the rows.
 		q = q.Clauses(clause.Locking{Strength: "UPDATE"}).Session(&gorm.Session{})
 		var locked []string
 		if err := q.Model(&keyRow{}).Pluck("id", &locked).Error; err != nil {
@@ -170,7 +170,7 @@ func prepare(m authz.Mutation) (w writing, err error) {
 		}
 		w.update = append(w.update, row)
 	}
-	// As they were locked, whatever fn's order was.
+	// In the order of locking, whatever fn's order was.
 	sort.Slice(w.update, func(i, j int) bool { return w.update[i].ID < w.update[j].ID })
 	for i := range m.PutRoles {
 		row, err := newRoleRow(&m.PutRoles[i])
@@ -184,7 +184,7 @@ func prepare(m authz.Mutation) (w writing, err error) {
 	return w, err
 }
 
-// createsAlone reports whether w makes keys and asks for nothing that is stored.
+// createsAlone reports whether w only creates keys and needs nothing that is stored.
 func (w *writing) createsAlone() bool {
 	return len(w.create) > 0 && len(w.update)+len(w.end)+len(w.roles)+len(w.deleteRoles) == 0 && w.idempotency == nil
 }
@@ -251,7 +251,7 @@ func insertKeys(tx *gorm.DB, rows []*keyRow) error {
 	return err
 }
 
-// errTaken is the error of keys of which one is there already.
+// errTaken is the error for keys if one of them exists already.
 func errTaken(rows []*keyRow) error {
 	if len(rows) > 1 {
 		return fmt.Errorf("one of %d key prefixes: %w", len(rows), authz.ErrConflict)

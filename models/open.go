@@ -26,7 +26,7 @@ const (
 	DefaultConnectTimeout   = 2 * time.Second
 )
 
-// Config is which database is opened, and how.
+// Config defines which database is opened, and how.
 type Config struct {
 	Driver string // SQLite or Postgres
 	DSN    string // a file's path, or postgres://…
@@ -34,8 +34,8 @@ type Config struct {
 	// does not change. Postgres only, as is Password.
 	ReadDSN  func() (string, error)
 	Password PasswordSource // of the password, instead of the DSN's; nil: the DSN's
-	// ConnectTimeout is how long one host is waited for, unless the DSN sets
-	// otherwise; 0 is DefaultConnectTimeout. Postgres only.
+	// ConnectTimeout is how long to wait for one host, unless the DSN sets it; 0 is
+	// DefaultConnectTimeout. Postgres only.
 	ConnectTimeout time.Duration
 	MaxOpen        int // connections at most, two at least; Postgres only, 0 is DefaultMaxOpen
 	MaxIdle        int // kept open; Postgres only, 0 is DefaultMaxIdle
@@ -58,9 +58,9 @@ type DB struct {
 	file      file // of SQLite
 }
 
-// Open connects, to a primary alone, and checks that the database answers and
-// is not of a newer version of this program. It makes an SQLite file that is
-// not there; the tables are made by [DB.Migrate].
+// Open connects, only to a primary, and checks that the database answers and is not
+// of a newer version of this program. It makes an SQLite file that is not there;
+// the tables are made by [DB.Migrate].
 func Open(ctx context.Context, c Config) (*DB, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -102,7 +102,7 @@ func orDefault[T comparable](value, standard T) T {
 	return value
 }
 
-// Ping asks whether the database answers.
+// Ping tests whether the database answers.
 func (db *DB) Ping(ctx context.Context) error { return db.pools[0].PingContext(ctx) }
 
 // Connections returns the statistics of the connections that read and write.

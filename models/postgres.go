@@ -85,7 +85,7 @@ func postgresSettings(c Config) (*pgx.ConnConfig, error) {
 	// may stand between; and not by the simple protocol, whose statements hold
 	// their values, which the server writes to its log where one fails.
 	config.DefaultQueryExecMode = pgx.QueryExecModeExec
-	// A standby lags: a key revoked on the primary is still good there.
+	// A standby lags: a key revoked on the primary is still valid there.
 	if config.ValidateConnect == nil {
 		config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
 	}
@@ -97,7 +97,7 @@ type flat struct{ error }
 
 func oneLine(err error) error { return flat{err} }
 
-// Error makes of any white space a single space.
+// Error replaces any white space by a single space.
 func (e flat) Error() string { return strings.Join(strings.Fields(e.error.Error()), " ") }
 
 // Unwrap returns the error as it was.

@@ -59,8 +59,8 @@ func newPurge(db *DB, p authz.Purge) *purge {
 
 // Purge deletes what p covers, oldest tables first and keys last, in transactions
 // of few rows with pauses between them, so that no writer waits long. Each
-// transaction that deletes keys or audit entries writes an audit entry of its
-// own. On an error, what is returned beside it was deleted.
+// transaction that deletes keys or audit entries writes an audit entry of its own.
+// The counts that are returned with an error were deleted.
 //
 // A key stays, and with it all of its rotation family, while a member of the
 // family has not ended long enough ago, has scopes on the reserved resource, is
@@ -207,8 +207,8 @@ func (c *purge) orphanedUsage(ctx context.Context) error {
 	})
 }
 
-// auditEntries deletes old rows of audit_log. Where entries are chained one day,
-// this is the place that leaves a checkpoint.
+// auditEntries deletes old rows of audit_log. If entries are chained one day, this is
+// the place to leave a checkpoint.
 func (c *purge) auditEntries(ctx context.Context) error {
 	if c.AuditEntries == 0 {
 		return nil

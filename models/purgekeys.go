@@ -26,8 +26,8 @@ type endedKey struct {
 
 const endedColumns = "id, key_prefix, family, scopes, expires_at, revoked_at"
 
-// looseTime is a column of a time that a person may have written in a form that
-// is none: it is then unclear, and no error that keeps other rows from being read.
+// looseTime is a column with a time that a person may have written in an invalid form.
+// It is then marked unclear, and is no error that keeps other rows from being read.
 type looseTime struct {
 	time    time.Time // zero for NULL
 	unclear bool
@@ -54,8 +54,8 @@ func (k *endedKey) group() string {
 	return k.id
 }
 
-// ended reports that the key ended long enough ago, and by what. A revoked key
-// counts as nothing else, whenever it expires.
+// ended reports that the key ended long enough ago, and by what. A revoked key counts
+// only as revoked, whenever it expires.
 func (c *purge) ended(k *endedKey) (revoked, ended bool) {
 	at, kept := k.expires.time, c.ExpiredKeys
 	if revoked = !k.revoked.time.IsZero(); revoked {
@@ -100,10 +100,10 @@ func (c *purge) keys(ctx context.Context) error {
 	})
 }
 
-// wholly deletes all that can be deleted of these keys' families; done is false
-// where the budget was used up before. A table of another program may refer to
-// api_keys by a foreign key: the families that it refers to stay, and keep no other
-// one from being deleted.
+// wholly deletes all that can be deleted of these keys' families; done is false where the
+// budget was used up before. A table of another program may refer to api_keys by a
+// foreign key: the families that it refers to stay, without keeping others from being
+// deleted.
 func (c *purge) wholly(ctx context.Context, candidates []endedKey, referred map[string]bool) (done bool, err error) {
 	for rest := true; rest; {
 		if err := c.pace(ctx); err != nil || c.late() {
@@ -145,9 +145,9 @@ func (c *purge) pace(ctx context.Context) error {
 	return nil // late
 }
 
-// referred are the ids of keys that a key of another family names as its
-// predecessor, which only people write. No index finds them: it is one statement
-// for the whole table.
+// referred are the ids of keys that a key of another family names as its predecessor,
+// which happens only by hand-written SQL. No index finds them: it is one statement for
+// the whole table.
 func (c *purge) referred(ctx context.Context) (map[string]bool, error) {
 	var ids []string
 	err := c.read.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
@@ -165,7 +165,7 @@ func (c *purge) referred(ctx context.Context) (map[string]bool, error) {
 	return found, err
 }
 
-// candidates are the keys of a page that ended long enough ago by themselves.
+// candidates are the keys of a page that each ended long enough ago.
 func (c *purge) candidates(ctx context.Context, from, to string) (found []endedKey, err error) {
 	keys, err := readEnded(c.page(ctx, "api_keys", "id", from, to).Where("revoked_at IS NOT NULL OR expires_at IS NOT NULL").Order("id"))
 	if err != nil {
@@ -195,9 +195,9 @@ func readEnded(q *gorm.DB) (keys []endedKey, err error) {
 	return keys, rows.Err()
 }
 
-// families deletes the families of these keys that have ended as a whole, each at
-// the candidate with the lowest id, so that none is counted twice. rest: there
-// are more keys in them than one transaction deletes.
+// families deletes those families of these keys that have ended completely, each at
+// the candidate with the lowest id, so that none is counted twice. rest: there are
+// more keys in them than one transaction deletes.
 func (c *purge) families(ctx context.Context, candidates []endedKey, referred map[string]bool) (rest bool, err error) {
 	var ended endedKeys
 	var usage int64
@@ -319,8 +319,8 @@ func (c *purge) wholeFamilies(candidates, members []endedKey, may func(*endedKey
 	return chosen
 }
 
-// deleteKeys deletes keys and their usage, or counts the usage in a dry run.
-// Usage that is being written just now stays for [purge.orphanedUsage].
+// deleteKeys deletes keys and their usage, or counts the usage in a dry run. Usage
+// that is being written meanwhile is left to [purge.orphanedUsage].
 func (c *purge) deleteKeys(tx *gorm.DB, ids []string) (usage int64, err error) {
 	for some := range slices.Chunk(ids, rowsAtOnce) {
 		var used []string

@@ -24,7 +24,7 @@ type roleRow struct {
 	damage string // what a column holds that is of another type
 }
 
-// damaged remembers the first column that holds what it can't.
+// damaged records the first column with an invalid value.
 func (r *roleRow) damaged(column string, err error) {
 	if r.damage == "" {
 		r.damage = fmt.Sprintf("column %s: %v", column, err)

@@ -12,8 +12,8 @@ import (
 )
 
 // searched is what keys are found by the beginning of. Its conditions are a range of an
-// index in that index's order, so that a page costs as much as it has rows, however many
-// keys match: the newest of all that match can't be had for so little.
+// index in that index's order, so that the cost of a page depends on its rows, however
+// many keys match. Finding the newest of all matching keys would cost more.
 type searched struct {
 	begins string // the value begins with the text; its parameters are [DB.beginning]
 	after  string // the row comes after another one; its parameters are [DB.place]
@@ -21,7 +21,7 @@ type searched struct {
 }
 
 // searches are gone through one after the other: a key that one finds is left out by
-// those after it. Names are found in any case; prefixes and users as they are written.
+// those after it. Names match in any case; prefixes and users match exactly.
 func (db *DB) searches() []searched {
 	values := []string{"key_prefix", "lower(name)", "user_id"}
 	all := make([]searched, len(values))

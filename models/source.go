@@ -38,7 +38,7 @@ func newSource(c Config) *source { return &source{config: c} }
 
 // current returns the settings as they are now and their generation. Where they
 // can't be read (a certificate and its key are written one after the other), it
-// returns the last good ones beside the error; nil if there are none.
+// returns the last valid ones with the error; nil if there are none.
 func (s *source) current(ctx context.Context) (*pgx.ConnConfig, int, error) {
 	next, err := s.read(ctx)
 	s.mu.Lock()
@@ -95,7 +95,7 @@ func (s *source) rejected() {
 // changes reports whether another attempt may find other credentials.
 func (s *source) changes() bool { return s.config.ReadDSN != nil || s.config.Password != nil }
 
-// sameSettings compares what a server sees of two settings: hosts, user,
+// sameSettings compares the parts of two settings that a server sees: hosts, user,
 // password, database, certificates and authorities.
 func sameSettings(a, b *pgx.ConnConfig) bool {
 	return a.Host == b.Host && a.Port == b.Port && a.Database == b.Database && a.User == b.User && a.Password == b.Password &&

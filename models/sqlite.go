@@ -12,7 +12,7 @@ import (
 	"gorm.io/gorm"
 )
 
-// sqliteReaders is how many reads run at once, beside the one writer.
+// sqliteReaders is how many reads run at once, in addition to the one writer.
 const sqliteReaders = 4
 
 // sqliteConnections is the size of each pool: the one that writes, those that read.
@@ -51,7 +51,7 @@ func openSQLite(ctx context.Context, c Config) (*DB, error) {
 }
 
 func (db *DB) openFile(ctx context.Context, path, settings string, connections int) (*gorm.DB, error) {
-	// Escaped, so that no character of the path is taken for the DSN's own.
+	// Escaped, so that no character of the path is read as part of the DSN's syntax.
 	uri := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}
 	g, err := gorm.Open(sqlite.Open(uri.String()+settings), gormConfig())
 	if err != nil {
@@ -70,8 +70,8 @@ func (db *DB) openFile(ctx context.Context, path, settings string, connections i
 // errFile means that the database file can't be opened as a file.
 var errFile = errors.New("database file can't be opened")
 
-// makeFile makes the file if there is none, for its owner alone; SQLite gives
-// the files beside it the same mode.
+// makeFile makes the file if there is none, for its owner alone; SQLite gives the files
+// next to it the same mode.
 func makeFile(path string) error {
 	f, err := os.OpenFile(filepath.Clean(path), os.O_RDWR|os.O_CREATE, 0o600)
 	if err == nil {

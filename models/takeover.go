@@ -50,7 +50,7 @@ func checkColumns(there map[string]string) error {
 }
 
 // adaptColumns gives the columns the types that 00002_keys.sql would have given
-// them, fills what is NULL, and adds ours.
+// them, fills what is NULL, and adds the service's own columns.
 func adaptColumns(ctx context.Context, tx *sql.Tx) error {
 	if err := execAll(ctx, tx, "SET LOCAL statement_timeout = 0", "SET LOCAL lock_timeout = 0"); err != nil {
 		return err
@@ -122,7 +122,7 @@ func setAside(ctx context.Context, tx *sql.Tx) error {
 	return execAll(ctx, tx, "ALTER TABLE api_keys RENAME TO api_keys_before")
 }
 
-// moveRows brings the rows of the table set aside into the new one.
+// moveRows moves the rows of the renamed table into the new one.
 func moveRows(ctx context.Context, tx *sql.Tx) error {
 	there, err := pairs(ctx, tx, "SELECT name, type FROM pragma_table_info('api_keys_before')")
 	if err != nil || len(there) == 0 {

@@ -41,7 +41,7 @@ func (c *connector) tend() {
 	}
 }
 
-// expire marks old connections, and closes those that are ready and not taken.
+// expire marks old connections, and closes those that are ready and unused.
 func (c *connector) expire() {
 	if s := c.take(); s != nil {
 		c.ready <- s
@@ -124,9 +124,8 @@ func (c *connector) succeeded(s *session) {
 	}
 }
 
-// failed takes in that no connection could be made, or none with settings that
-// were tried. Where a server refuses it, no other connection is closed for being
-// unused.
+// failed records that no connection could be made, or none with new settings. Where a
+// server refuses it, no other connection is closed for being unused.
 func (c *connector) failed(err error, try bool) {
 	var refused *pgconn.PgError
 	if !errors.As(err, &refused) {
@@ -143,7 +142,7 @@ func (c *connector) failed(err error, try bool) {
 	}
 }
 
-// readable takes in whether the settings could be read, and logs a change.
+// readable records whether the settings could be read, and logs a change.
 func (c *connector) readable(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -156,9 +155,9 @@ func (c *connector) readable(err error) {
 	}
 }
 
-// resolveDoubts asks the servers that did not answer a statement, or refused it
-// as read-only, for a new connection. One that gives none, while another host
-// does, loses all of its connections.
+// resolveDoubts requests a new connection from the servers that did not answer a
+// statement, or refused it as read-only. One that gives none, while another host does,
+// loses all of its connections.
 func (c *connector) resolveDoubts() {
 	c.mu.Lock()
 	if time.Since(c.unsolved) < tendEvery {
@@ -180,8 +179,8 @@ func (c *connector) resolveDoubts() {
 	}
 }
 
-// replaced reports whether another server than the one at the address takes its
-// place, or this one answers by now.
+// replaced reports whether another server took over from the one at the address, or
+// whether that one answers again.
 func (c *connector) replaced(address string) bool {
 	select {
 	case c.slots <- struct{}{}:
@@ -199,8 +198,8 @@ func (c *connector) replaced(address string) bool {
 	return true
 }
 
-// answers reports whether the server at an address gives a connection that is as
-// the settings ask for. A server that refuses the credentials answers.
+// answers reports whether the server at an address gives a connection that satisfies
+// the settings. A server that refuses the credentials answers.
 func (c *connector) answers(address string) bool {
 	route := c.route(address)
 	if route == nil {

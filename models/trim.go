@@ -23,14 +23,14 @@ const (
 )
 
 // TrimOutbox marks the feed's present state, and drops the changes that were in the
-// newest mark that is older than age, or than [LeastOutboxAge] where there are more
-// than [MaxOutboxRows]; a reader that has not seen them gets authz.FeedPage.Trimmed.
-// It has to be called every few minutes: how far the past of [DB.FeedStart] reaches
-// beyond its window is the time between two calls. Replicas may all call it.
+// newest mark that is older than age, or than [LeastOutboxAge] where there are more than
+// [MaxOutboxRows]; a reader that has not seen them gets authz.FeedPage.Trimmed. It has to
+// be called every few minutes: the past of [DB.FeedStart] reaches beyond its window by
+// the time between two calls. Replicas may all call it.
 //
-// Marks, and not the time that a row bears, say what is old: a row is written when it
-// is changed, and seen when its transaction is committed, which may be much later. A
-// mark is a snapshot, so a transaction that stays open holds back its own rows and no
+// Marks, and not a row's own time, define what is old: a row's time is that of the
+// change, and the row is seen when its transaction is committed, which may be much later.
+// A mark is a snapshot, so a transaction that stays open holds back its own rows and no
 // others.
 func (db *DB) TrimOutbox(ctx context.Context, age time.Duration) error {
 	many, err := db.manyChanges(ctx)

@@ -15,14 +15,14 @@ import (
 // typedColumns is the name of [typed] in the tags of rows.
 const typedColumns = "typed"
 
-// typed reads columns that are no texts from what is stored there, which may be
-// anything: SQLite keeps whatever a person types into a column of any type, and
-// Postgres has times that no Go program can hold (infinity, year 20000). Without it such a
-// value would fail the whole statement, and all the other rows with it. A row that has the
-// method damaged gets to know the column; its field is zero then.
+// typed reads columns that are not texts, whatever is stored in them: SQLite keeps
+// whatever a person types into a column of any type, and Postgres has times that no Go
+// program can hold (infinity, year 20000). Without it such a value would fail the whole
+// statement, and all the other rows with it. A row that has the method damaged gets to
+// know the column; its field is zero then.
 type typed struct{}
 
-// damaged is a row that remembers what can't be read of it.
+// damaged is a row that records its unreadable columns.
 type damaged interface {
 	damaged(column string, err error)
 }
@@ -48,7 +48,7 @@ func (typed) Scan(ctx context.Context, field *schema.Field, dst reflect.Value, s
 	return nil
 }
 
-// Value gives what is to be stored.
+// Value returns the value to store.
 func (typed) Value(_ context.Context, _ *schema.Field, _ reflect.Value, value any) (any, error) {
 	switch v := value.(type) {
 	case *time.Time:
@@ -114,7 +114,8 @@ func readCount(stored any) (uint64, error) {
 	return 0, errors.New("is not a whole number from 0 on")
 }
 
-// readTime takes the years that RFC 3339 can write: answers hold times in that form.
+// readTime accepts the years that RFC 3339 can express: answers hold times in that
+// form.
 func readTime(stored any) (time.Time, error) {
 	at, ok := stored.(time.Time)
 	if !ok {

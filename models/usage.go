@@ -13,7 +13,7 @@ import (
 	"extauthz/authz"
 )
 
-// usageRow is a row of key_usage: apart from api_keys, so that use changes no
+// usageRow is a row of key_usage, a table separate from api_keys so that use changes no
 // version.
 type usageRow struct {
 	KeyID      string    `gorm:"primaryKey"`
@@ -28,8 +28,8 @@ func (usageRow) TableName() string { return "key_usage" }
 // limit of parameters.
 const rowsAtOnce = 500
 
-// usageMark is which batches of one source are added: those up to Sequence,
-// and those in Beyond (usagemarks.go).
+// usageMark records the added batches of one source: those up to Sequence, and those in
+// Beyond (usagemarks.go).
 type usageMark struct {
 	Source   string `gorm:"primaryKey"`
 	Sequence uint64
@@ -41,9 +41,9 @@ type usageMark struct {
 func (usageMark) TableName() string { return "usage_marks" }
 
 // AddUsage adds the batches that were not added before, each known by source and
-// sequence, in whatever order they come; so one of which it is unknown whether it
-// arrived may be written again by anyone. last_used_at moves forward only. All of
-// it is written, or nothing. It returns how many uses were added.
+// sequence, in whatever order they come; so any replica may repeat a batch whose outcome
+// is unknown. last_used_at moves forward only. All of it is written, or nothing. It
+// returns how many uses were added.
 func (db *DB) AddUsage(ctx context.Context, batches []authz.UsageBatch) (added uint64, err error) {
 	if len(batches) == 0 {
 		return 0, nil
@@ -142,8 +142,8 @@ func usageRows(batches []authz.UsageBatch) []usageRow {
 	return rows
 }
 
-// TrimUsageMarks forgets sources that wrote nothing since: of a process that is
-// long gone nothing may be left that could still be added.
+// TrimUsageMarks forgets sources that wrote nothing since the given time. No batch of
+// such a process may still exist that could be added later.
 func (db *DB) TrimUsageMarks(ctx context.Context, before time.Time) error {
 	return db.gorm.WithContext(ctx).Delete(&usageMark{}, "at < ?", before.UTC()).Error
 }

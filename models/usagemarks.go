@@ -20,7 +20,7 @@ type sequences struct {
 // span holds the numbers from first to last.
 type span struct{ first, last uint64 }
 
-// parseSequences reads what is stored of a set.
+// parseSequences parses the stored form of a set.
 func parseSequences(low uint64, beyond string) (sequences, error) {
 	s := sequences{low: low}
 	if beyond == "" {
@@ -75,7 +75,7 @@ func (s *sequences) has(n uint64) bool {
 	return found
 }
 
-// add puts n into the set and reports whether it is new there.
+// add adds n to the set and reports whether it is new.
 func (s *sequences) add(n uint64) bool {
 	if s.has(n) {
 		return false

@@ -17,7 +17,7 @@ import (
 // sequence is a row, and a trigger does all of it where that row is set back.
 
 // EndEpoch begins another epoch if the database is still in this one; of many
-// callers at once one does it. Versions that went back are brought forward.
+// callers at once one does it. Versions that were set back are moved forward.
 func (db *DB) EndEpoch(ctx context.Context, epoch string) error {
 	f := db.feed
 	err := db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
@@ -35,13 +35,13 @@ func (db *DB) EndEpoch(ctx context.Context, epoch string) error {
 	return nil
 }
 
-// RepairVersions brings versions forward, and begins another epoch, where the
-// next one would not be higher than all that were given; repaired reports whether
-// that was so. What was given is known by the feed's last mark and the changes
-// since, whatever the number of keys: the newest of them, so that a start does not wait
-// for an outbox of millions. Where there is no mark yet, the versions of all keys are
-// read, and a mark is set: right after a statement that changed a million keys this takes
-// more than a second.
+// RepairVersions moves versions forward, and begins another epoch, if the next version
+// would not be higher than all that were given; repaired reports whether it did so. The
+// versions that were given are known from the feed's last mark and the changes since,
+// whatever the number of keys: the newest of them, so that a start does not wait for an
+// outbox of millions. Where there is no mark yet, the versions of all keys are read, and
+// a mark is set: right after a statement that changed a million keys this takes more than
+// a second.
 func (db *DB) RepairVersions(ctx context.Context) (repaired bool, err error) {
 	var unmarked bool
 	err = db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
@@ -66,8 +66,8 @@ func (db *DB) RepairVersions(ctx context.Context) (repaired bool, err error) {
 		return false, fmt.Errorf("versions can't be compared with those of the rows: %w", oneLine(err))
 	}
 	if unmarked {
-		// A database that takes no writes now can be served from; the next start reads
-		// the keys again.
+		// A database that accepts no writes at present can still be served from; the
+		// next start reads the keys again.
 		_ = db.insertMark(db.gorm.WithContext(ctx))
 	}
 	return repaired, nil
@@ -79,7 +79,7 @@ func (db *DB) forward(tx *gorm.DB) (moved bool, err error) {
 	if db.driver == Postgres {
 		err = tx.Raw("SELECT extauthz_versions_forward()").Row().Scan(&moved)
 	} else {
-		// The row is set to what is behind, so that its trigger does the rest.
+		// The row is set to the version that is behind, so that its trigger does the rest.
 		res := tx.Exec(`UPDATE change_seq SET value = value - 1
 			WHERE value < (SELECT max(version) FROM (SELECT max(version) AS version FROM api_keys UNION ALL SELECT max(version) FROM roles UNION ALL SELECT max(version) FROM outbox UNION ALL SELECT max(version) FROM feed_marks))`)
 		moved, err = res.RowsAffected > 0, res.Error

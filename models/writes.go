@@ -12,7 +12,7 @@ import (
 	"gorm.io/gorm"
 )
 
-// writes is what writing came to lately. Safe for concurrent use.
+// writes holds the outcomes of recent writes. Safe for concurrent use.
 type writes struct {
 	mu       sync.Mutex
 	wellAt   time.Time // of the last write that was committed
@@ -31,8 +31,8 @@ const (
 	leastFailures = 3
 )
 
-// wrote takes in how a write ended. What the caller withdrew, and what was refused
-// for its content, is no fault of the database.
+// wrote records how a write ended. A call that the caller cancelled, or that was
+// refused for its content, is no fault of the database.
 func (db *DB) wrote(err error) {
 	w := &db.writes
 	f, failed := FaultOf(err)
@@ -73,7 +73,7 @@ func (db *DB) probeText() string {
 }
 
 // ProbeWrite commits a write that leaves nothing behind, unless one has succeeded
-// within since; what comes of it is in [DB.WritesFail]. Where replicas beat there is
+// within since; [DB.WritesFail] reports the outcome. Where replicas beat there is
 // always one.
 func (db *DB) ProbeWrite(ctx context.Context, since time.Duration) (err error) {
 	if db.wroteWithin(since) {

@@ -111,8 +111,8 @@ func differences(before, after map[string]string) map[string]string {
 	return changed
 }
 
-// keyFacts is all of a record that people change, as text. Equal facts are an
-// equal key: an update with none that differ is no update.
+// keyFacts is all of a record that people change, as text. Keys with equal facts are
+// equal: an update without a difference is no update.
 func keyFacts(rec *authz.Record) map[string]string {
 	facts := map[string]string{
 		"name":            rec.Name,

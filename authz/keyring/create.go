@@ -14,7 +14,7 @@ import (
 	"extauthz/authz"
 )
 
-// CreateRequest is the key that is asked for.
+// CreateRequest describes the key to create.
 type CreateRequest struct {
 	UserID       string       // 1 to 256 bytes, stored in NFC; never changes afterwards
 	Name         string       // 1 to 200 characters
@@ -38,8 +38,8 @@ type Created struct {
 	Record authz.Record
 	// Key is shown only once and can't be read again. Empty if Replayed.
 	Key authz.Secret
-	// Replayed: the key was made by an earlier call under the same idempotency
-	// key. Who lost that call's answer has to rotate the key.
+	// Replayed: the key was made by an earlier call under the same idempotency key.
+	// A caller that lost that call's answer has to rotate the key.
 	Replayed bool
 }
 
@@ -127,7 +127,7 @@ func (s *Service) validateCreate(ctx context.Context, r CreateRequest, now time.
 	return r, roles, v.err()
 }
 
-// minted is a new key with the secret that its owner is to get.
+// minted is a new key with its secret for the owner.
 type minted struct {
 	authz.NewKey
 	secret authz.Secret
@@ -143,7 +143,7 @@ func (s *Service) mint(rec *authz.Record, family string) (minted, error) {
 	return s.adopt(rec, family, key, prefix)
 }
 
-// adopt is mint for a key that is there already.
+// adopt is mint for a key that exists already.
 func (s *Service) adopt(rec *authz.Record, family string, key authz.Secret, prefix string) (minted, error) {
 	id, err := s.newID()
 	if err != nil {

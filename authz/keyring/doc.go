@@ -1,7 +1,7 @@
-// Package keyring is the keys service: it issues, lists, updates, enables,
-// disables, rotates and revokes API keys, keeps the roles that they share, and
-// makes the first administrator. Whatever calls it (the management API, the
-// command line through it, a console) meets the same rules.
+// Package keyring is the keys service: it issues, lists, updates, enables, disables,
+// rotates and revokes API keys, keeps the roles that they share, and makes the first
+// administrator. The same rules apply to every caller: the management API, and the
+// command line through it.
 //
 // The contract: a change and its audit row are stored in one transaction, or
 // neither is; after the commit, and before the method returns, the [Notifier]
@@ -11,8 +11,8 @@
 //
 // # Who may do what
 //
-// A caller is a [Principal]. Its own scopes on the reserved resource say which
-// operations it may call (see [Permission]); its grants say on which keys:
+// A caller is a [Principal]. Its own scopes on the reserved resource define which
+// operations it may call (see [Permission]); its grants define on which keys:
 //
 //	operation        own scope         besides, of the key                        the caller's own key
 //	create           keys:create       rights covered, project within             -
@@ -28,16 +28,15 @@
 //	roles: get, list roles:read        -
 //	audit            audit:read        all projects, or one key within
 //
-// "Rights" are a key's scopes, the scopes of its roles, and what it may itself
-// grant. They are covered where the caller's grants allow all of them; scopes
-// on the reserved resource only where the grants name that resource literally,
-// so "*:*" makes no administrator. A project is within where the grants name it
-// or hold "*"; a key of a project that is not within does not exist for the
-// caller. Rotation asks for the whole rights because its answer is a secret
-// that has them; an update because it could open to others what the caller does
-// not have itself. Revoking and disabling only take away, so they ask for
-// cover of reserved scopes alone: no administrator can lock out
-// one with wider grants. Roles reach into every project, hence the last rule on them.
+// "Rights" are a key's scopes, the scopes of its roles, and what it may itself grant.
+// They are covered where the caller's grants allow all of them; scopes on the reserved
+// resource only where the grants name that resource literally, so "*:*" makes no
+// administrator. A project is within where the grants name it or hold "*"; a key of a
+// project that is not within does not exist for the caller. Rotation requires cover of
+// all rights because its answer is a secret that has them; an update, because it could
+// open to others what the caller does not have itself. Revoking and disabling only take
+// away, so they require cover of reserved scopes only: no administrator can lock out one
+// with wider grants. Roles reach into every project, hence the last rule on them.
 //
 // # What it does not do
 //

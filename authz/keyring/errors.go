@@ -5,9 +5,8 @@ import (
 	"strings"
 )
 
-// What the service answers besides authz's ErrNotFound, ErrConflict,
-// ErrPreconditionFailed and ErrIdempotencyReuse. Each comes wrapped with what
-// it was about.
+// Errors of the service, in addition to authz's ErrNotFound, ErrConflict,
+// ErrPreconditionFailed and ErrIdempotencyReuse. Each is wrapped with its subject.
 var (
 	// ErrForbidden: the principal lacks the permission, or its grants do not
 	// cover the key. The text names what is missing.

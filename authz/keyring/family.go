@@ -21,9 +21,9 @@ type family struct {
 	now     time.Time
 }
 
-// alter selects the family of the key that ref names and writes what fn returns.
-// It returns what was written: created keys first. The whole family is always
-// locked, because what may become of one member depends on the others.
+// alter selects the family of the key that ref names and writes what fn returns. It
+// returns what was written: created keys first. The whole family is always locked,
+// because changes allowed to one member depend on the others.
 func (s *Service) alter(ctx context.Context, p Principal, ref string, roles []string, fn func(family) (authz.Mutation, error)) ([]authz.Record, error) {
 	found, err := s.find(ctx, p, ref)
 	if err != nil {
@@ -63,7 +63,7 @@ func (s *Service) find(ctx context.Context, p Principal, ref string) (authz.Reco
 // MaxRef is the longest id or prefix, in bytes, that is looked for.
 const MaxRef = 128
 
-// newer reports whether a was made after b.
+// newer reports whether a was created after b.
 func newer(a, b *authz.Record) bool {
 	if !a.CreatedAt.Equal(b.CreatedAt) {
 		return a.CreatedAt.After(b.CreatedAt)
@@ -71,7 +71,7 @@ func newer(a, b *authz.Record) bool {
 	return a.ID > b.ID
 }
 
-// newest returns the member that was made last.
+// newest returns the member that was created last.
 func (f *family) newest() *authz.Record {
 	last := &f.target
 	for i := range f.members {
@@ -82,9 +82,8 @@ func (f *family) newest() *authz.Record {
 	return last
 }
 
-// roomFor returns ErrFamilyFull if the target, changed to next, would come to
-// life beside maxLive others. A key that was ended by a rotation could come
-// back so.
+// roomFor returns ErrFamilyFull if the target, changed to next, would become live in
+// addition to maxLive others. A key that was ended by a rotation could come back so.
 func (f *family) roomFor(next *authz.Record) error {
 	if f.target.Status(f.now) == authz.StatusActive || next.Status(f.now) != authz.StatusActive {
 		return nil

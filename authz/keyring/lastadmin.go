@@ -9,8 +9,8 @@ import (
 	"extauthz/authz"
 )
 
-// standing is how much of the management a key can do by itself, and for how
-// long. Each one includes those before it.
+// standing is how much a key can manage on its own, and for how long. Each one includes
+// those before it.
 type standing int
 
 const (
@@ -20,10 +20,9 @@ const (
 	lasting            // an owner that does not expire
 )
 
-// guard has m refused where it would leave no administrator: the best standing
-// among all keys may not sink below what it is, down from owner without expiry.
-// Another administrator may be ended at the same time: the store lets one guard
-// run at a time, in the transaction that writes.
+// guard refuses m if it would leave no administrator: the best standing among all keys
+// may not become lower than it is. Another administrator may be ended at the same time:
+// the store lets one guard run at a time, in the transaction that writes.
 //
 // So the caller that rotates the last one gets its successor, which counts from the
 // moment it is written; the answer carries its key. An expiry is refused at the last owner
@@ -77,7 +76,7 @@ func (s *Service) standing(k *authz.NewKey, rights authz.Scopes, now time.Time) 
 }
 
 // outOfReach returns the ids of keys whose networks change to some that the caller
-// is not in: such a key was never seen to work.
+// is not in: such a key has never been seen to work.
 func (s *Service) outOfReach(p Principal, before authz.Administration, updated []authz.Record) (ids []string) {
 	caller, err := netip.ParseAddr(p.Source)
 	for _, rec := range updated {

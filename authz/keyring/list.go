@@ -39,7 +39,7 @@ func (s *Service) List(ctx context.Context, p Principal, filter authz.KeyFilter)
 	filter.Projects = nil
 	if !p.everywhere() {
 		filter.Projects = slices.DeleteFunc(slices.Clone(p.Grants.Projects), func(project string) bool { return !p.within(project) })
-		// No project at all must not become the filter's nil, which is every one.
+		// No project must not become the filter's nil, which means every project.
 		if len(filter.Projects) == 0 {
 			return nil, nil
 		}
@@ -50,15 +50,15 @@ func (s *Service) List(ctx context.Context, p Principal, filter authz.KeyFilter)
 	return s.store.ListKeys(ctx, filter)
 }
 
-// wholeUser reports whether a filter asks for nothing but a page of a user's keys.
-// With usage it does not: that is never cached. Nor is the list of a user whose
-// id may be stored in several forms, since changes name one of them.
+// wholeUser reports whether a filter selects nothing but a page of a user's keys.
+// With usage it does not: that is never cached. Nor is the list of a user whose id
+// may be stored in several forms, since changes name one of them.
 func wholeUser(f authz.KeyFilter) bool {
 	return f.UserID != "" && len(subject.Forms(f.UserID)) == 1 && f.Project == "" && !f.ActiveOnly && f.UnusedSince.IsZero() && f.Text == "" && !f.WithUsage
 }
 
 // errNotCached: a list with a key whose row can't be read is not kept, so that it is
-// right as soon as the row is.
+// right as soon as the row is repaired.
 var errNotCached = errors.New("a key of the user can't be read")
 
 // listUser takes the page from the cached list of all keys of the user. A user

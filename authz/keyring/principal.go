@@ -21,7 +21,8 @@ const (
 	RevokeKeys Permission = "extauthz/keys:revoke"
 	RotateKeys Permission = "extauthz/keys:rotate" // answers with a new secret
 
-	// ShadowKeys lets a key's refusals be only reported for a while; beside UpdateKeys.
+	// ShadowKeys allows shadow mode to be set on a key; it is needed in addition to
+	// UpdateKeys.
 	ShadowKeys Permission = "extauthz/shadow:update"
 
 	PurgeKeys  Permission = "extauthz/keys:purge"  // delete keys that ended long ago
@@ -102,8 +103,8 @@ func (p Principal) is(rec *authz.Record) bool {
 	return !p.System && p.KeyID != "" && p.KeyID == rec.ID
 }
 
-// coverScopes returns ErrForbidden, naming what is missing, unless the
-// principal may grant all the scopes.
+// coverScopes returns ErrForbidden, with the missing scopes, unless the principal
+// may grant all the scopes.
 func (p Principal) coverScopes(scopes authz.Scopes) error {
 	if p.System || p.Grants.Scopes.Covers(scopes) {
 		return nil
@@ -137,9 +138,9 @@ func (p Principal) coverKey(rec *authz.Record, rights authz.Scopes) error {
 	return p.coverUsers(rec)
 }
 
-// coverUsers returns ErrForbidden unless the principal may make keys for the
-// record's user, and for all users that the record may make keys for. A key
-// without grants makes none.
+// coverUsers returns ErrForbidden unless the principal may make keys for the record's
+// user, and for all users that the record may make keys for. A key without grants creates
+// none.
 func (p Principal) coverUsers(rec *authz.Record) error {
 	if p.System || len(p.Grants.Users) == 0 {
 		return nil

@@ -17,15 +17,15 @@ type Purger interface {
 }
 
 const (
-	// leastAudit is for how long audit entries are kept at least where the service
-	// keeps them for ever by itself, so that no caller erases recent actions.
+	// leastAudit is how long audit entries are kept at least if the service is
+	// configured to keep them for ever, so that no caller erases recent actions.
 	leastAudit = 30 * 24 * time.Hour
-	// mostRetention is the longest time that may be named.
+	// mostRetention is the longest retention that may be set.
 	mostRetention = 100 * 365 * 24 * time.Hour
 )
 
-// PurgeRequest is what is deleted: kinds with a duration, or, where none has
-// one, what the service deletes by itself.
+// PurgeRequest selects the rows to delete: kinds with a duration or, if none has one,
+// those that the service is configured to delete.
 type PurgeRequest struct {
 	RevokedFor, ExpiredFor, AuditOlderThan time.Duration
 
@@ -34,10 +34,10 @@ type PurgeRequest struct {
 	Budget time.Duration // after which the call returns with what it has done so far
 }
 
-// Purge deletes rows that have no more use, or counts them. The principal has to
-// act in all projects. Audit entries are kept at least as long as the service
-// itself keeps them, and 30 days where it keeps them for ever. What is returned
-// beside an error was deleted.
+// Purge deletes rows that have no more use, or counts them. The principal has to act in
+// all projects. Audit entries are kept at least as long as the service itself keeps them,
+// and 30 days where it keeps them for ever. The counts that are returned with an error
+// were deleted.
 func (s *Service) Purge(ctx context.Context, p Principal, r PurgeRequest) (authz.Purged, error) {
 	if err := p.Require(PurgeKeys); err != nil {
 		return authz.Purged{}, err
@@ -61,7 +61,7 @@ func (s *Service) Purge(ctx context.Context, p Principal, r PurgeRequest) (authz
 	return s.purger.Purge(ctx, purge)
 }
 
-// purge checks the request beside what is configured.
+// purge checks the request against the configuration.
 func (r PurgeRequest) purge(configured authz.Purge) (authz.Purge, error) {
 	purge := authz.Purge{RevokedKeys: r.RevokedFor, ExpiredKeys: r.ExpiredFor, AuditEntries: r.AuditOlderThan}
 	if r.RevokedFor == 0 && r.ExpiredFor == 0 && r.AuditOlderThan == 0 {

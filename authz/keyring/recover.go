@@ -17,11 +17,11 @@ type Recovery struct {
 	EndOthers bool         // revoke every other key that holds a scope on the reserved resource itself
 }
 
-// Recover makes another administrator, whatever administrators there are, and ends
-// those if it is asked to: all in one transaction. It asks for no permission, so it is for
-// those alone who could write to the database anyway, and never for a caller from
-// outside. It returns the new key's record and the keys that it ended. A key that was
-// used before is authz.ErrConflict.
+// Recover makes another administrator, whatever administrators there are, and ends those
+// if the request sets it: all in one transaction. It checks no permission, so it is only
+// for people who could write to the database anyway, never for a caller from outside. It
+// returns the new key's record and the keys that it ended. A key that was used before is
+// authz.ErrConflict.
 func (s *Service) Recover(ctx context.Context, r Recovery) (made authz.Record, ended []authz.Record, err error) {
 	if r.Key.Len() == 0 {
 		return authz.Record{}, nil, fmt.Errorf("%w: there is no key for the new administrator", ErrInvalid)

@@ -7,21 +7,20 @@ import (
 	"extauthz/authz"
 )
 
-// RevokeOptions is how keys are revoked. The zero value is the safe way.
+// RevokeOptions is how keys are revoked. The zero value is the safe choice.
 type RevokeOptions struct {
-	// OnlyThis leaves the other members of the key's rotation family as they
-	// are. Otherwise they are revoked too: who has one key of a family may have
-	// got the others the same way.
+	// OnlyThis leaves the other members of the key's rotation family as they are.
+	// Otherwise they are revoked too: an attacker with one key of a family may have got
+	// the others in the same way.
 	OnlyThis bool
 	Reason   string // at most 500 characters, for the audit
 }
 
-// Revoke ends the named keys (ids or prefixes), and their families, for ever. It
-// returns every key concerned as it is afterwards, those that were revoked
-// before included, which stay as they were. Each family is one transaction, and
-// one that can't be revoked does not save the others: keys are returned
-// together with an error that joins all there were (ErrForbidden,
-// authz.ErrNotFound, *ValidationError).
+// Revoke ends the named keys (ids or prefixes), and their families, for ever. It returns
+// the new state of every key concerned, including keys that were revoked before, which
+// stay unchanged. Each family is one transaction, and one that can't be revoked does not
+// save the others: keys are returned together with an error that joins all there were
+// (ErrForbidden, authz.ErrNotFound, *ValidationError).
 func (s *Service) Revoke(ctx context.Context, p Principal, refs []string, o RevokeOptions) ([]authz.Record, error) {
 	if err := s.mayRevoke(p, o); err != nil {
 		return nil, err
@@ -63,8 +62,8 @@ func (s *Service) Revoke(ctx context.Context, p Principal, refs []string, o Revo
 }
 
 // RevokeUser ends all keys of a user, in one transaction, for ever: all that the
-// principal sees, or, if it may not revoke one of those, none (ErrForbidden).
-// It returns them as they are afterwards. A user without keys is no error.
+// principal sees or, if it may not revoke one of them, none (ErrForbidden). It returns
+// them as they are afterwards. A user without keys is no error.
 func (s *Service) RevokeUser(ctx context.Context, p Principal, userID string, o RevokeOptions) ([]authz.Record, error) {
 	if err := s.mayRevoke(p, o); err != nil {
 		return nil, err
@@ -131,7 +130,7 @@ func (s *Service) revocation(p Principal, keys []authz.Record, roles roleSet, ow
 	return m, nil
 }
 
-// asWritten returns keys, those that were written in their new state.
+// asWritten returns keys, with the written ones in their new state.
 func asWritten(keys, written []authz.Record) []authz.Record {
 	now := make([]authz.Record, len(keys))
 	for i, rec := range keys {

@@ -15,7 +15,7 @@ type RolePatch struct {
 	IfVersion   uint64        // as in Patch
 }
 
-// CreateRole makes a role: name, description and scopes are read of it. Keys
+// CreateRole creates a role from name, description and scopes of the given one. Keys
 // that carry the name of a role deleted earlier get its scopes. Errors:
 // ErrForbidden, *ValidationError, authz.ErrConflict.
 func (s *Service) CreateRole(ctx context.Context, p Principal, r authz.Role) (authz.Role, error) {
@@ -100,8 +100,8 @@ func (s *Service) UpdateRole(ctx context.Context, p Principal, name string, patc
 		return before, nil
 	}
 	role.UpdatedAt = s.now()
-	// The version is still that of before: the store refuses to write over
-	// another, which was not judged here.
+	// The version is still the old one: the store refuses to overwrite any other
+	// version, which was not judged here.
 	m := authz.Mutation{PutRoles: []authz.Role{role}}
 	if err := s.recordRole(&m, p, role.UpdatedAt, actionRoleUpdate, name, before, role); err != nil {
 		return authz.Role{}, err

@@ -8,20 +8,20 @@ import (
 	"extauthz/authz"
 )
 
-// DefaultGrace is how long a rotated key stays good unless asked otherwise;
-// MaxGrace is the longest that can be asked for.
+// DefaultGrace is how long a rotated key stays valid if the request sets no grace;
+// MaxGrace is the longest that a request may set.
 const (
 	DefaultGrace = 24 * time.Hour
 	MaxGrace     = 30 * 24 * time.Hour
 )
 
-// RotateOptions is how a key is rotated. The zero value is the usual way.
+// RotateOptions is how a key is rotated. The zero value is the usual choice.
 type RotateOptions struct {
-	// Grace is how long the old key stays good, 0 (it ends at once) to
-	// MaxGrace; nil: DefaultGrace.
+	// Grace is how long the old key stays valid, 0 (it ends at once) to MaxGrace;
+	// nil: DefaultGrace.
 	Grace *time.Duration
-	// ExpiresAt is the new key's end, zero for never; nil: it lives as long as
-	// the old one was made to live, counted from now.
+	// ExpiresAt is the new key's end, zero for never; nil: it gets the lifetime that
+	// the old one was issued with, counted from now.
 	ExpiresAt *time.Time
 	// IfVersion is as in Patch.
 	IfVersion uint64
@@ -93,7 +93,7 @@ func (f *family) mayRotate(p Principal, expiresAt *time.Time) error {
 		return err
 	}
 	if err := p.coverKey(&f.target, rights); err != nil {
-		// Who holds the key gains nothing by another with the same rights,
+		// The holder of a key gains nothing by another one with the same rights,
 		// unless it lived longer.
 		if !p.is(&f.target) {
 			return err
@@ -125,9 +125,9 @@ func (f *family) mayRotate(p Principal, expiresAt *time.Time) error {
 	return nil
 }
 
-// successorExpiry is now and the lifetime that the family's keys are made for.
-// It is the newest member's: the target's own expiry may be the end of a
-// grace, if its successor was revoked alone.
+// successorExpiry is now plus the lifetime that the family's keys are issued with.
+// It is the newest member's: the target's own expiry may be the end of a grace, if
+// its successor was revoked alone.
 func (f *family) successorExpiry() time.Time {
 	last := f.newest()
 	if last.ExpiresAt.IsZero() {
@@ -153,9 +153,9 @@ func (s *Service) mintSuccessor(f *family, expiresAt *time.Time) (minted, error)
 	return s.mint(&next, name)
 }
 
-// rotation is what a rotation writes: the successor, the target with its end,
-// and, ended at once, every older member that is not over yet. Disabled ones
-// too: enabled again, they would be a third.
+// rotation is what a rotation writes: the successor, the target with its end, and,
+// ended at once, every older member that has not ended yet. Disabled ones too:
+// enabled again, they would be a third.
 func (s *Service) rotation(p Principal, f *family, successor authz.NewKey, grace time.Duration) (authz.Mutation, error) {
 	m := authz.Mutation{Create: []authz.NewKey{successor}}
 	err := s.recordKey(&m, p, f.now, actionKeyCreate, &authz.Record{}, &successor.Record, nil)

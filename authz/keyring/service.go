@@ -118,8 +118,8 @@ func (s *Service) mutate(ctx context.Context, p Principal, sel authz.Selection, 
 				Prefix: rec.Prefix, KeyID: rec.ID, UserID: rec.UserID,
 			}
 		}
-		// It is committed: a caller that went away must not keep this replica
-		// from knowing.
+		// The change is committed, so a caller that has gone must not keep this replica
+		// from applying it.
 		s.notifier.Changed(context.WithoutCancel(ctx), changes)
 	}
 	return written, nil
@@ -166,8 +166,8 @@ func (s *Service) readRoles(ctx context.Context, names []string) (roleSet, error
 }
 
 // readable returns authz.ErrUnreadable for a key whose rights are not known, since its
-// row or a role's was damaged. It can be ended, but nothing can be built on it: with
-// the row repaired it might be more than its administrator may grant.
+// row or a role's was damaged. Such a key can be ended, but not extended: once repaired,
+// it might hold more than its administrator may grant.
 func (r roleSet) readable(rec *authz.Record) error {
 	if rec.Unreadable != "" {
 		return fmt.Errorf("%w: key %s: %s", authz.ErrUnreadable, rec.Prefix, rec.Unreadable)

@@ -8,15 +8,14 @@ import (
 	"extauthz/authz"
 )
 
-// everything is what the system may grant: all but the reserved resource.
+// everything holds the scopes that the system may grant: all but the reserved resource.
 var everything = authz.Scopes{{Resource: "*", Actions: []string{"*"}}}
 
-// shadow completes the shadow mode of next, whose end was set just now. What it
-// softens is as good as granted by the administrator who sets it. So it is limited to what that
-// principal may grant; it is never of its own key, nor of one that is its own by
-// rotation; and the end that was given first holds for the whole family: it may
-// come sooner, and never later, whatever was ended, set again or rotated
-// meanwhile.
+// shadow completes the shadow mode of next, whose end was set just now. An administrator
+// who sets it in effect grants what it softens. So it is limited to what that principal
+// may grant; it is never of its own key, nor of one that is its own by rotation; and the
+// end that was given first holds for the whole family: it may be moved to an earlier
+// time, and never to a later one, whatever was ended, set again or rotated meanwhile.
 func (f *family) shadow(p Principal, next *authz.Record) error {
 	if next.ShadowUntil.IsZero() {
 		next.ShadowScopes = nil

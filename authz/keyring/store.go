@@ -8,13 +8,13 @@ import (
 
 // KeyStore keeps keys. Look-ups that find nothing are authz.ErrNotFound.
 type KeyStore interface {
-	// Mutate selects and locks keys, asks fn what to write, and writes it with
+	// Mutate selects and locks keys, calls fn for what to write, and writes it with
 	// its audit rows in one transaction. It returns the created keys, then the
-	// updated ones, with their new versions. fn's error rolls everything back
-	// and is returned as it is; fn may be called again after a conflict between
+	// updated ones, with their new versions. fn's error rolls everything back and
+	// is returned as it is; fn may be called again after a conflict between
 	// transactions. A Ref, or one of Refs, that matches nothing is
-	// authz.ErrNotFound; a taken prefix authz.ErrConflict; an idempotency key
-	// seen before *authz.IdempotencyError or authz.ErrIdempotencyReuse.
+	// authz.ErrNotFound; a taken prefix authz.ErrConflict; an idempotency key seen
+	// before *authz.IdempotencyError or authz.ErrIdempotencyReuse.
 	Mutate(ctx context.Context, sel authz.Selection, fn func(selected []authz.Record) (authz.Mutation, error)) ([]authz.Record, error)
 	// KeyByRef finds a key by its id or prefix. One that can't be read has the reason in
 	// Record.Unreadable, as those that Mutate selects do.
@@ -23,14 +23,14 @@ type KeyStore interface {
 	// HasAdministrator reports whether a key with scopes of its own on the
 	// reserved resource exists; a disabled or expired one counts.
 	HasAdministrator(ctx context.Context) (bool, error)
-	// Administration returns who manages keys just now.
+	// Administration returns the keys that manage keys at present.
 	Administration(ctx context.Context) (authz.Administration, error)
 }
 
 // RoleStore reads roles; they are written by KeyStore.Mutate.
 type RoleStore interface {
-	// NamedRoles returns those of the named roles that exist, in any order; those that
-	// can't be read too, which say so.
+	// NamedRoles returns those of the named roles that exist, in any order; unreadable
+	// ones too, which are marked as such.
 	NamedRoles(ctx context.Context, names []string) ([]authz.Role, error)
 	// ListRoles returns at most limit roles whose names come after after.
 	ListRoles(ctx context.Context, after string, limit int) ([]authz.Role, error)
@@ -43,7 +43,7 @@ type History interface {
 	ListAudit(ctx context.Context, filter authz.AuditFilter) ([]authz.AuditEntry, error)
 }
 
-// Store is all that the service keeps.
+// Store is the service's storage.
 type Store interface {
 	KeyStore
 	RoleStore
@@ -56,12 +56,11 @@ type Lists interface {
 	UserKeys(ctx context.Context, user string, load func(context.Context) ([]authz.Record, error)) ([]authz.Record, error)
 }
 
-// Notifier receives changes after they were committed and before the method
-// that made them returns. When Changed returns, no check that starts on this
-// replica may be decided by what was there before. The change of a role whose
-// new version is not known (it was deleted, or could not be read again) has
-// Version 0: then the feed has to be read. ctx is never cancelled by the
-// caller going away; the notifier sets its own deadline.
+// Notifier receives changes after they were committed and before the method that made
+// them returns. When Changed returns, no check that starts on this replica may be decided
+// by what was there before. The change of a role whose new version is not known (it was
+// deleted, or could not be read again) has Version 0: then the feed has to be read. ctx
+// is never cancelled when the caller leaves; the notifier sets its own deadline.
 type Notifier interface {
 	Changed(ctx context.Context, changes []authz.Change)
 }

@@ -22,14 +22,14 @@ type Patch struct {
 	AllowedCIDRs *[]netip.Prefix
 	Metadata     *map[string]string // in place of all entries
 	Rate         *authz.Rate
-	// ShadowUntil is the end of the key's shadow mode, or zero to end it now; it
-	// needs ShadowKeys. Set for the first time it may be at most MaxShadow ahead;
-	// from then on it may come sooner, also after it was ended, and never later.
-	// It softens no more than the principal may grant (see [shadowed]).
+	// ShadowUntil is the end of the key's shadow mode, or zero to end it now; it needs
+	// ShadowKeys. Set for the first time it may be at most MaxShadow ahead; from then on
+	// it may be moved to an earlier time, also after it was ended, and never to a later
+	// one. It softens no more than the principal may grant (see [shadowed]).
 	ShadowUntil *time.Time
 
-	// IfVersion is the version that the caller has seen: at another,
-	// authz.ErrPreconditionFailed. 0: whatever it is.
+	// IfVersion is the version that the caller has seen; any other one is
+	// authz.ErrPreconditionFailed. 0: any version.
 	IfVersion uint64
 }
 
@@ -71,9 +71,8 @@ func (s *Service) Update(ctx context.Context, p Principal, ref string, patch Pat
 	})
 }
 
-// Enable puts a disabled key into service again. Enabling an enabled key
-// changes nothing. Errors: ErrForbidden, authz.ErrNotFound, ErrRevoked,
-// ErrFamilyFull.
+// Enable makes a disabled key usable again. Enabling an enabled key changes
+// nothing. Errors: ErrForbidden, authz.ErrNotFound, ErrRevoked, ErrFamilyFull.
 func (s *Service) Enable(ctx context.Context, p Principal, ref string) (authz.Record, error) {
 	if err := p.Require(UpdateKeys); err != nil {
 		return authz.Record{}, err
@@ -137,9 +136,8 @@ func (s *Service) change(ctx context.Context, p Principal, ref string, roles []s
 	return written[0], nil
 }
 
-// mayWiden returns ErrForbidden unless the principal may grant all that the
-// target has, and all that it is to have: what its shadow mode softens is as
-// good as granted.
+// mayWiden returns ErrForbidden unless the principal may grant all that the target has,
+// and all that it will have: in effect its shadow mode grants what it softens.
 func (f *family) mayWiden(p Principal, next *authz.Record) error {
 	for _, rec := range []*authz.Record{&f.target, next} {
 		if err := f.roles.readable(rec); err != nil {
@@ -203,7 +201,7 @@ func (s *Service) validatePatch(ctx context.Context, patch Patch) (Patch, error)
 	return patch, v.err()
 }
 
-// applied returns rec with what the patch changes.
+// applied returns rec with the patch applied.
 func (patch *Patch) applied(rec authz.Record) authz.Record {
 	set(&rec.Name, patch.Name)
 	set(&rec.Scopes, patch.Scopes)

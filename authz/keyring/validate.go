@@ -15,8 +15,8 @@ import (
 	"extauthz/authz/subject"
 )
 
-// The limits of what a key or a role may hold. The management API's document has them
-// too.
+// The limits of what a key or a role may hold. The management API's document contains
+// them too.
 const (
 	MaxDescription    = 500  // characters
 	maxScopes         = 100  // resources
@@ -84,8 +84,8 @@ func (v *problems) userID(id string) string {
 	return stored
 }
 
-// userRef checks the id of a user whose keys are looked for. It may be one that
-// no key is made for any more: what was stored before has to be found.
+// userRef checks the id of a user whose keys are looked for. It may be an id that is
+// refused for new keys: ids that were stored before have to be found.
 func (v *problems) userRef(id string) {
 	switch {
 	case id == "":
@@ -186,7 +186,7 @@ func (v *problems) roleName(field, name string) {
 	}
 }
 
-// known adds the roles that do not exist.
+// known reports roles that do not exist.
 func (v *problems) known(names []string, roles roleSet) {
 	for _, name := range names {
 		if roles[name] == nil && roleNameForm.MatchString(name) {

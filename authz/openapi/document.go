@@ -10,7 +10,7 @@ import (
 	"extauthz/authz"
 )
 
-// Options says how a document is read.
+// Options defines how a document is read.
 type Options struct {
 	Name string // of the document, in rules and errors
 	// Sources are where keys may be. A security scheme that looks elsewhere
@@ -89,7 +89,7 @@ func (r *reader) note(operations []string, what string) {
 	r.notes = append(r.notes, what+": "+strings.Join(operations, ", ")+more)
 }
 
-// The fields of OpenAPI 3.0 to 3.2, beside those that begin with "x-".
+// The fields of OpenAPI 3.0 to 3.2, except those that begin with "x-".
 var (
 	documentFields  = []string{"$self", "components", "externalDocs", "info", "jsonSchemaDialect", "openapi", "paths", "security", "servers", "tags", "webhooks"}
 	itemFields      = []string{"$ref", "additionalOperations", "description", "parameters", "servers", "summary"} // and methods
@@ -131,8 +131,8 @@ func (r *reader) item(path string, value any) {
 	}
 }
 
-// encodedField is our own field of an operation or a path: allow makes encoded
-// characters in what its parameters match data.
+// encodedField is this service's own field of an operation or a path: with allow,
+// encoded characters in its parameters are data.
 const encodedField = "x-extauthz-encoded"
 
 // encodedAllowed reads encodedField of an operation, else of its path.

@@ -9,9 +9,9 @@ import (
 	"extauthz/authz"
 )
 
-// asks brings an operation's security requirements into a rule without a match:
-// of the list one has to be met, of each its every scheme, of each scheme its
-// every scope. It reports false where that can't be said.
+// asks turns an operation's security requirements into a rule without a match: one
+// requirement of the list has to be met, with all of its schemes, and with all scopes
+// of each scheme. It reports false where a rule can't express that.
 func (r *reader) asks(name string, operation object) (authz.RouteConfig, bool) {
 	rule := authz.RouteConfig{Source: r.Name, AnyOf: [][]authz.Need{}}
 	said := operation["security"]
@@ -60,7 +60,7 @@ func (r *reader) asks(name string, operation object) (authz.RouteConfig, bool) {
 	return rule, good
 }
 
-// needs returns what one requirement asks of a key. met is false where it has a
+// needs returns what one requirement needs of a key. met is false where it has a
 // scheme that no API key meets; ok is false where a problem was reported.
 func (r *reader) needs(name string, requirement object) (needs []authz.Need, met, ok bool) {
 	met, ok = true, true

@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// pathPattern brings a path template into a rule's form. A template is matched
-// exactly or not at all: one that is part of a segment is refused, but for the
-// last segment, which may end in a literal, such as {id}:cancel.
+// pathPattern turns a path template into a rule's pattern. A template is matched
+// exactly or not at all: one that is part of a segment is refused, but for the last
+// segment, which may end in a literal, such as {id}:cancel.
 func pathPattern(path string) (string, error) {
 	fail := func(why string) (string, error) { return "", fmt.Errorf("path %q: %s", path, why) }
 	rest, ok := strings.CutPrefix(path, "/")
@@ -49,11 +49,11 @@ func parameterName(name string, position int) string {
 	return name
 }
 
-// maxServers bounds what the variables of servers expand to.
+// maxServers bounds the expansion of the variables of servers.
 const maxServers = 64
 
-// basesOf returns host and base path of each server. A server without a host is
-// every host; none at all is "/" there.
+// basesOf returns host and base path of each server. A server without a host stands for
+// every host; without any server, "/" is the server.
 func (r *reader) basesOf(name string, servers []any) ([]string, error) {
 	if len(servers) == 0 {
 		return []string{""}, nil

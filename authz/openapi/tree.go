@@ -39,7 +39,7 @@ func parse(document []byte) (object, error) {
 	return o, nil
 }
 
-// unique refuses two members of one name, as YAML's parser does by itself.
+// unique refuses two members of one name, as YAML's parser does.
 func unique(d *json.Decoder, where string) error {
 	token, err := d.Token()
 	if err != nil {

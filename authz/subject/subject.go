@@ -17,7 +17,7 @@ const (
 	MaxName   = 200 // characters
 )
 
-// UserID returns the id as it is stored. Its error names what is wrong with the
+// UserID returns the id in the form to store. Its error names what is wrong with the
 // id and what to do, in the form "must …".
 func UserID(id string) (string, error) {
 	if !utf8.ValidString(id) {
@@ -44,9 +44,9 @@ func UserID(id string) (string, error) {
 	return id, nil
 }
 
-// Name returns the name as it is stored; its error is like that of [UserID]. A
-// name may hold any script and any space inside, so joiners stay where a script
-// or an emoji is written with them.
+// Name returns the name as it is stored; its error is like that of [UserID]. A name may
+// hold any script and any space inside, so joiners are kept in scripts and emoji that
+// need them.
 func Name(name string) (string, error) {
 	if !utf8.ValidString(name) {
 		return name, errors.New("must be UTF-8")
@@ -83,9 +83,9 @@ func Forms(id string) []string {
 	return forms
 }
 
-// visible reports whether a character shows by itself: neither control, format,
-// private, unassigned or surrogate, nor a space, nor one of those that Unicode
-// has displays ignore (fillers, joiners, variation selectors, tags).
+// visible reports whether a character is visible on its own: neither control, format,
+// private, unassigned or surrogate, nor a space, nor one of those that Unicode makes
+// displays ignore (fillers, joiners, variation selectors, tags).
 func visible(c rune) bool {
 	return unicode.IsGraphic(c) && !unicode.Is(unicode.Z, c) && c != utf8.RuneError && c != brailleBlank &&
 		!unicode.In(c, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)

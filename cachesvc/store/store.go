@@ -10,28 +10,27 @@ import (
 	"time"
 )
 
-// Store keeps bytes under keys. Implementations are safe for concurrent use,
-// bounded in size, and copy values on the way in; values that are returned must not be
-// changed. A miss is no error. Every error means that the store could not be
-// asked, or ErrInvalid.
+// Store keeps bytes under keys. Implementations are safe for concurrent use, bounded in
+// size, and copy values on the way in; values that are returned must not be changed. A
+// miss is no error. Every error but ErrInvalid means that the store could not be reached.
 type Store interface {
 	// Get returns the value, and whether there is one.
 	Get(ctx context.Context, key string) (value []byte, found bool, err error)
 	// MGet returns the values in the order of keys, nil for a miss.
 	MGet(ctx context.Context, keys ...string) ([][]byte, error)
-	// Set stores the item in place of what was there. What only the replaced
-	// item was tagged with may still remove the new one: that is never wrong.
+	// Set stores the item in place of what was there. A tag that only the replaced item
+	// had may still remove the new one, which does no harm.
 	Set(ctx context.Context, item Item) error
 	// MSet stores each item as Set does; not in one transaction.
 	MSet(ctx context.Context, items ...Item) error
-	// Delete removes entries and returns how many there were.
+	// Delete removes entries and returns their number.
 	Delete(ctx context.Context, keys ...string) (int, error)
 	// Tag adds tags to an entry; a miss is left alone.
 	Tag(ctx context.Context, key string, tags ...string) error
 	// Untag takes a tag off entries, whether they are there or not.
 	Untag(ctx context.Context, tag string, keys ...string) error
-	// InvalidateTags removes every entry that carries one of the tags and
-	// returns how many there were.
+	// InvalidateTags removes every entry that carries one of the tags and returns their
+	// number.
 	InvalidateTags(ctx context.Context, tags ...string) (int, error)
 	// Tagged returns up to limit keys that carry the tag, in no order. Those that
 	// have expired may be among them.
@@ -76,9 +75,9 @@ var ErrInvalid = errors.New("name is not valid")
 // maxName is the longest key or tag, in bytes.
 const maxName = 512
 
-// CheckName refuses keys and tags that are empty, over 512 bytes, or hold
-// anything but letters, digits and "_-:.". They are refused, not stripped: two
-// names must never fall on one.
+// CheckName refuses keys and tags that are empty, over 512 bytes, or hold anything but
+// letters, digits and "_-:.". They are refused, not stripped: two names must never become
+// one.
 func CheckName(name string) error {
 	if name == "" || len(name) > maxName {
 		return fmt.Errorf("%w: %d bytes; 1 to %d are", ErrInvalid, len(name), maxName)

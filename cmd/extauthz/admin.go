@@ -79,8 +79,8 @@ type recoveredKey struct {
 	Revoked []string `json:"revoked"` // prefixes
 }
 
-// recoverAdministrator writes the key to the file before it is stored: a key that is in the
-// database alone could not be had again.
+// recoverAdministrator writes the key to the file before it is stored: a key that is
+// only in the database could not be recovered.
 func recoverAdministrator(ctx context.Context, c *config.Config, file string, revokeOthers bool) (recoveredKey, error) {
 	db, err := openExisting(ctx, c)
 	if err != nil {

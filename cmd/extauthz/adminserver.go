@@ -58,7 +58,8 @@ func dialable(listen string) string {
 
 // ownCertificate trusts exactly the certificate that the configuration names: its names
 // are those of the gateway's network, not of loopback, and the administrator's key must
-// not go to anything else that listens there. It is also shown as the client's own.
+// not go to anything else that listens there. It is also presented as the client's own
+// certificate.
 func ownCertificate(t config.TLS) (*tls.Config, error) {
 	own, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
 	if err != nil {

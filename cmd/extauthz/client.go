@@ -38,7 +38,7 @@ func (g *globals) client() (*adminclient.Client, error) {
 	return g.api, err
 }
 
-// ask makes a call whose answer is a T.
+// ask makes a call that returns a T.
 func ask[T any](c *cobra.Command, g *globals, method, path string, query url.Values, in any, headers ...string) (answer T, err error) {
 	client, err := g.client()
 	if err != nil {
@@ -89,8 +89,8 @@ func (g *globals) token() (authz.Secret, error) {
 	return authz.NewSecret(strings.TrimSpace(string(b))), nil
 }
 
-// dataFolder is where a local serve keeps its files. A configuration that is
-// faulty in other places does not matter here.
+// dataFolder is where a local serve keeps its files. Faults elsewhere in the
+// configuration do not matter here.
 func (g *globals) dataFolder() string {
 	if g.dataDir != "" {
 		return g.dataDir

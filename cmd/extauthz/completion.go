@@ -22,7 +22,8 @@ const (
 	completeItems = 50
 )
 
-// complete gives a flag of a command a completer. It fails for no flag of ours.
+// complete gives a flag of a command a completer. It fails for none of this program's
+// flags.
 func complete(c *cobra.Command, flag string, f completer) {
 	if err := c.RegisterFlagCompletionFunc(flag, f); err != nil {
 		panic(err)
@@ -41,8 +42,8 @@ func fixed(words []string) completer {
 	}
 }
 
-// completeRoot completes the flags that all commands have, and keeps file names out
-// of arguments that are none.
+// completeRoot completes the flags that all commands have, and keeps file names out of
+// arguments that are not files.
 func completeRoot(root *cobra.Command) {
 	words := func(forms []printer.Form) (out []string) {
 		for _, f := range forms {
@@ -84,8 +85,8 @@ func fromServer[T any](c *cobra.Command, g *globals, path string, query url.Valu
 	return page.Items
 }
 
-// completeKeys completes prefixes, and ids where one was begun, of the keys that
-// are wanted, with whose they are.
+// completeKeys completes prefixes, and ids where one was begun, of the selected keys,
+// with their users.
 func (g *globals) completeKeys(wanted func(*adminapi.Key) bool) completer {
 	return func(c *cobra.Command, args []string, begun string) (out []cobra.Completion, _ cobra.ShellCompDirective) {
 		query := url.Values{"limit": {"1000"}}

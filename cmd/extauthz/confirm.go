@@ -20,7 +20,7 @@ func (a *consent) flag(c *cobra.Command) {
 
 var errDeclined = errors.New("declined: nothing was changed")
 
-// interactive reports whether a person can be asked.
+// interactive reports whether the terminal can prompt a person.
 func interactive(c *cobra.Command) bool {
 	return printer.Terminal(c.InOrStdin()) && printer.Terminal(c.ErrOrStderr())
 }
@@ -66,7 +66,7 @@ func question(c *cobra.Command, what string) error {
 // sample is how many names a question lists.
 const sample = 5
 
-// some lists names, and how many there are besides.
+// some lists names, and the number of those left out.
 func some(names []string) string {
 	if len(names) <= sample {
 		return strings.Join(names, ", ")

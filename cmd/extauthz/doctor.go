@@ -40,7 +40,7 @@ func doctorCommand(g *globals) *cobra.Command {
 	return c
 }
 
-// examine looks at everything that the flags lead to.
+// examine checks everything that the flags name.
 func (g *globals) examine(c *cobra.Command) []doctor.Result {
 	remote := c.Flags().Changed("server") || os.Getenv("EXTAUTHZ_SERVER") != ""
 	examined := doctor.Config{Remote: remote, Now: time.Now}

@@ -69,8 +69,8 @@ func doctorReplicasCommand(g *globals) *cobra.Command {
 // needed are the settings that questions are made of.
 var needed = []string{"keys.brand", "keys.environments", "credentials"}
 
-// replicas reads the flags. Where the configuration cannot be read, replicas are asked
-// for their state all the same: it is what they have refused, too.
+// replicas reads the flags. Where the configuration cannot be read, replicas are
+// queried all the same: they have refused the same configuration.
 func (f replicasFlags) replicas(g *globals) (r doctor.Replicas, faults []doctor.Result, err error) {
 	switch {
 	case len(f.ops)+len(f.grpc) == 0:

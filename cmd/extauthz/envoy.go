@@ -62,7 +62,7 @@ func (g *globals) gatewaySettings(c *cobra.Command, s *gatewayconfig.Settings, r
 	return settings, err
 }
 
-// pathHandling is what the gateway has to do for the rules that there are.
+// pathHandling is how the gateway has to treat paths for the configured rules.
 func pathHandling(c *cobra.Command, settings *config.Config, raw bool) gatewayconfig.PathHandling {
 	switch encoded := settings.TakesEncodedPaths(); {
 	case raw && !encoded:

@@ -9,8 +9,8 @@ import (
 	"extauthz/cmd/extauthz/internal/duration"
 )
 
-// checked is a flag whose text is checked when it is read, and passed on as it was
-// written: the server counts durations from its own time.
+// checked is a flag whose text is checked when it is parsed, and passed on unchanged:
+// the server counts durations from its own time.
 type checked struct {
 	text  *string
 	kind  string // in the help
@@ -42,7 +42,7 @@ func durationFlag(f *pflag.FlagSet, text *string, name, help string) {
 	}}, name, help)
 }
 
-// timeFlag takes a duration or a time, and the words besides.
+// timeFlag accepts a duration, a time, or one of the words.
 func timeFlag(f *pflag.FlagSet, text *string, name, help string, words ...string) {
 	f.Var(&checked{text, "time", func(s string) error {
 		for _, w := range words {
@@ -55,7 +55,7 @@ func timeFlag(f *pflag.FlagSet, text *string, name, help string, words ...string
 	}}, name, help)
 }
 
-// userFlag and the others take what the server can complete.
+// userFlag and the others have values that the server can complete.
 func userFlag(c *cobra.Command, g *globals, user *string, help string) {
 	c.Flags().StringVar(user, "user", "", help)
 	complete(c, "user", g.completeUsers)

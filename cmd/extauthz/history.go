@@ -97,8 +97,8 @@ func auditTarget(e *adminapi.AuditEntry) string {
 // important are the details that a reader looks for first.
 var important = []string{"reason", "name", "scopes", "roles", "expires_at", "revoked_at", "rate"}
 
-// changes are the details of a change in a fixed order: rate=10/s -> 20/s. What there
-// was nothing of before is left out: name=laptop.
+// changes are the details of a change in a fixed order: rate=10/s -> 20/s. A field that
+// had no value before is left out: name=laptop.
 func changes(detail map[string]string) string {
 	names := slices.SortedFunc(maps.Keys(detail), func(a, b string) int {
 		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a, b))

@@ -158,7 +158,7 @@ func keysGet(g *globals) *cobra.Command {
 	})
 }
 
-// oneKey makes a call that answers with a key, and shows it.
+// oneKey makes a call that returns a key, and prints it.
 func (g *globals) oneKey(c *cobra.Command, method, path string, in any, headers ...string) error {
 	k, err := ask[adminapi.Key](c, g, method, path, nil, in, headers...)
 	if err != nil {

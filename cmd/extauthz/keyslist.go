@@ -116,7 +116,7 @@ func sortedByUse(by string) bool {
 	return name == "used" || name == "last-used"
 }
 
-// given is a query of the parameters that have a value.
+// given returns a query with the parameters that have a value.
 func given(parameters map[string]string) url.Values {
 	q := url.Values{}
 	for name, value := range parameters {

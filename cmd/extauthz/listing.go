@@ -36,7 +36,7 @@ func (l *listing[T]) flags(c *cobra.Command) *cobra.Command {
 // pageSize is how many the API returns at most.
 const pageSize = 1000
 
-// read reads a list as the flags say. Without --sort it reads no more pages than
+// read reads a list by the flags. Without --sort it reads no more pages than
 // --limit needs; with it, everything has to be read.
 func (l *listing[T]) read(c *cobra.Command, g *globals, path string, query url.Values) ([]T, error) {
 	compare, err := l.order(c)
@@ -117,7 +117,7 @@ func (l *listing[T]) showAs(c *cobra.Command, g *globals, data any, rows []T) er
 	return printer.WriteTable(out, l.columns, rows, g.form == printer.Wide, color)
 }
 
-// timeColumn shows how far off a time is, and in the wide form the time too.
+// timeColumn shows the distance to a time, and in the wide form the time too.
 func timeColumn[T any](g *globals, name, none string, wide bool, read func(*T) *time.Time) printer.Column[T] {
 	return printer.Column[T]{Name: name, Wide: wide,
 		Text:    func(v *T) string { return printer.Off(read(v), g.now(), none) },

@@ -34,7 +34,7 @@ const (
 // printed already.
 var errDenied = errors.New("denied")
 
-// report prints one line a problem, and returns the exit status.
+// report prints one line for each problem, and returns the exit status.
 func report(w io.Writer, err error) int {
 	if err == nil {
 		return exitDone

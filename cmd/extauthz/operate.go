@@ -88,7 +88,7 @@ func healthcheckCommand(g *globals) *cobra.Command {
 	}
 }
 
-// askReady asks the service on this machine, at ops.listen.
+// askReady queries the service on this machine, at ops.listen.
 func askReady(ctx context.Context, settings *config.Config) (ready doctor.Ready, err error) {
 	network, address, err := config.ListenAddress(settings.Ops.Listen)
 	if err != nil {

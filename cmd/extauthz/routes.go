@@ -64,8 +64,8 @@ type routeRow struct{ match, asks, from string }
 // rowOf is the rule's own line.
 func rowOf(r listedRoute) routeRow { return routeRow{r.Match, r.Asks, cmp.Or(r.Source, "routes")} }
 
-// routeRows are the rules, those beside them and the default route; where names
-// alone are printed, the rules.
+// routeRows are the rules, their neighbours and the default route; only the rules where
+// names alone are printed.
 func (g *globals) routeRows(routes []listedRoute, byDefault string) (rows []routeRow) {
 	for _, r := range routes {
 		rows = append(rows, rowOf(r))
@@ -181,7 +181,7 @@ func matchRoute(settings *config.Config, method, target string) (match, error) {
 	return m, nil
 }
 
-// outcomeOf says what a request needs.
+// outcomeOf returns what a request needs.
 func outcomeOf(access authz.Access, rule *authz.Rule, byDefault authz.DefaultRoute) string {
 	switch {
 	case access == authz.AccessAnonymous:

@@ -16,8 +16,8 @@ import (
 	"extauthz/cmd/extauthz/internal/config"
 )
 
-// randomSecretLength is the entropy of what is made here, in bytes. A pepper
-// and a sealing key need 32.
+// randomSecretLength is the entropy of generated secrets, in bytes. A pepper and a
+// sealing key need 32.
 const randomSecretLength = 36
 
 // The modes of secrets' files: the service's own, and what a neighbour has to

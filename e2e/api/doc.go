@@ -1,6 +1,7 @@
-// Package api holds the management API to its document by tools that are not ours:
+// Package api tests the management API against its document with independent tools:
 // Redocly and Spectral read the document, Schemathesis calls a real service with data
-// made of it, good and bad, and oapi-codegen makes a client of it that then works.
+// generated from it, valid and invalid, and oapi-codegen generates a client, which is
+// then used.
 //
 // `scripts/install-parts.sh api` installs them.
 package api

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// What goes on beside the checks: far more of it than on a usual day.
+// The work that runs during the checks: far more than on a usual day.
 const (
 	disturbedRate   = 2000 // checks a second
 	revokeEvery     = 50 * time.Millisecond

@@ -24,8 +24,8 @@ const (
 	gatewayRate        = 1000 // requests a second, for latencies
 )
 
-// gateway measures what the hop costs in all: an Envoy that asks the service
-// beside one that does not, the configuration otherwise the same.
+// gateway measures what the hop costs in all: an Envoy that calls the service, compared
+// with one that does not, the configuration otherwise the same.
 func (s *site) gateway() {
 	database := s.seeded(100_000, reference)
 	s.within(func(r *run) {

@@ -91,7 +91,7 @@ func (s *site) each(parts ...func(*site)) error {
 	return errors.Join(problems...)
 }
 
-// measure does what the first word says.
+// measure runs the measurement that the first word names.
 func (s *site) measure(what string, args []string, scenes func() ([]scene, error)) error {
 	switch what {
 	case "headline":

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// ownBenchmarks are those of the work that is ours in a check, without transport.
+// ownBenchmarks measure this service's own work in a check, without transport.
 var ownBenchmarks = []struct{ pkg, pattern string }{
 	{"extauthz/envoy", "^BenchmarkDecision"},
 	{"extauthz/authz", "^(BenchmarkAuthorize|BenchmarkMatchTenThousandRules)$"},

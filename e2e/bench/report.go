@@ -39,7 +39,7 @@ func (s *site) report(t *table) {
 	*s.tables = append(*s.tables, t)
 }
 
-// conditions says what figures hold for.
+// conditions describes the machine that figures were taken on.
 func conditions(o options) string {
 	version, err := exec.Command("git", "describe", "--always", "--dirty").Output()
 	if err != nil {

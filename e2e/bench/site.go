@@ -26,9 +26,9 @@ var (
 			`{"resource":"r5","actions":["read"]},{"resource":"r6","actions":["read"]},{"resource":"r7","actions":["read"]},{"resource":"r8","actions":["read"]},{"resource":"r9","actions":["create","read"]}]`}
 )
 
-// keptFor is how long a record in the cache is used here: longer than a run,
-// so that what is measured is warm throughout. With the default of five minutes
-// each key in use is read anew about so often, in the background.
+// keptFor is how long a record in the cache is used here: longer than a run, so that the
+// cache is warm throughout the measurement. With the default of five minutes each key in
+// use is read anew about so often, in the background.
 const keptFor = time.Hour
 
 // site is the place where the servers of a run are.
@@ -37,7 +37,7 @@ type site struct {
 	*ground
 }
 
-// ground is what the parts of a run share: one Postgres, whose databases are
+// ground holds what the parts of a run share: one Postgres, whose databases are
 // seeded when they are first wanted.
 type ground struct {
 	options
@@ -113,7 +113,8 @@ func (s *site) start(d *database, configuration string) *parts.Service {
 	return parts.StartService(s.run, configuration)
 }
 
-// cacheSettings of a service whose keys stay; more is what else the section holds.
+// cacheSettings of a service whose keys stay; more holds further settings of the
+// section.
 func cacheSettings(more string) string {
 	return fmt.Sprintf("cache: {ttl: {validation: %v}, feed: {retention: %v}, warm: {keys: 0}%s}", keptFor, 2*keptFor, more)
 }
@@ -168,7 +169,8 @@ func (s *site) awaitMembers(x *service) {
 		if err := getJSON("http://"+x.Ops+"/readyz", &state); err != nil {
 			return err
 		}
-		// What the filter takes for known already it does not count: one in some thousands.
+		// It does not count keys that the filter takes for known already, one in some
+		// thousands.
 		if float64(state.Cache.Members) < .999*float64(len(x.keys)) {
 			return fmt.Errorf("%d of %d prefixes are known", state.Cache.Members, len(x.keys))
 		}

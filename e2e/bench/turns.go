@@ -16,10 +16,9 @@ type contender struct {
 	requests [][]byte
 }
 
-// takeTurns has every contender do the same load, one after the other, so many
-// rounds. Every other round goes backwards, so that what comes first has no
-// advantage. A round before these is not counted: it warms, and each answer in it
-// is looked at.
+// takeTurns has every contender do the same load, one after the other, so many rounds.
+// Every other round goes backwards, so that what comes first has no advantage. A round
+// before these is not counted: it warms, and each of its answers is checked.
 func takeTurns(r *run, rounds int, l load, contenders ...contender) [][]turn {
 	turns := make([][]turn, len(contenders))
 	for round := range rounds + 1 {
@@ -70,7 +69,7 @@ func ratio(a, b []turn, of func(turn) float64) spread {
 	return spreadOf(values)
 }
 
-// median of what a contender's turns say.
+// median of a contender's turns.
 func median[T cmp.Ordered](turns []turn, of func(turn) T) T {
 	values := make([]T, len(turns))
 	for i, t := range turns {

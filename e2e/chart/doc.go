@@ -1,4 +1,4 @@
-// Package chart holds the Helm chart to what its README says: rendered by the real
-// Helm, judged by Kubernetes' own schemas, and its configuration run by the real
-// service. It has no code of its own beside tests.
+// Package chart tests that the Helm chart does what its README describes: it is
+// rendered by the real Helm and validated by Kubernetes' own schemas, and the real
+// service runs its configuration. It has no code but tests.
 package chart

@@ -13,7 +13,7 @@ import (
 // takes the request for: NAME=VALUE lines, HTTP_ before the headers' names.
 type Backend struct {
 	Name string
-	// Folds is a name by which it takes X-Auth-User-Id for sent, beside that one.
+	// Folds is a name by which it also accepts X-Auth-User-Id.
 	Folds   string
 	Address string // once it is started
 	start   func(tb testing.TB, dir string, port int) *process

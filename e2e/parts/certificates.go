@@ -68,7 +68,7 @@ func (a *Authority) IssueFor(dir string, from, to time.Time, names ...string) Ce
 	return a.issue(dir, x509.Certificate{Subject: pkix.Name{CommonName: "test"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: names, NotBefore: from, NotAfter: to})
 }
 
-// issue signs what a template says of subject, names and time.
+// issue signs a certificate with the subject, names and times of a template.
 func (a *Authority) issue(dir string, template x509.Certificate) Certificates {
 	a.tb.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -66,9 +66,8 @@ func HasClusterParts(tb testing.TB) bool {
 // processes in them and are removed from outside.
 const cgroupsVariable, cgroupsPrefix = "E2E_CGROUPS", "extauthz-kube-"
 
-// IsolatedCluster is Isolated for a test that starts a cluster. What one that was
-// killed left in the machine's control groups is removed first; nothing else is
-// ever left.
+// IsolatedCluster is Isolated for a test that starts a cluster. Control groups that a
+// killed cluster left behind are removed first; nothing else is ever left.
 func IsolatedCluster(t *testing.T, env ...string) bool {
 	t.Helper()
 	if isolated() {
@@ -109,7 +108,7 @@ func StartCluster(tb testing.TB, images string, nodes int) *Cluster {
 	return c
 }
 
-// stop ends what was started. What is in a node ends with its first process.
+// stop ends what was started. All processes of a node end with its first one.
 func (c *Cluster) stop() {
 	for _, n := range c.Nodes {
 		_ = n.init.Process.Kill()
@@ -223,7 +222,7 @@ func (c *Cluster) startControlPlane() {
 	c.run("kube-scheduler", c.program("kube-scheduler"), "--kubeconfig", scheduler, "--authentication-kubeconfig", scheduler, "--authorization-kubeconfig", scheduler, "--leader-elect=false", "--bind-address", "127.0.0.1")
 }
 
-// startAddons starts what every cluster has beside: names, and what pods use.
+// startAddons starts what every cluster also has: DNS, and what pods use.
 func (c *Cluster) startAddons() {
 	c.tb.Helper()
 	c.Apply(clusterDNS)
@@ -257,7 +256,7 @@ func (c *Cluster) Command(name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// Try runs a command and returns what it prints, or what it complains of.
+// Try runs a command and returns its output, or its error.
 func (c *Cluster) Try(name string, args ...string) (string, error) {
 	cmd := c.Command(name, args...)
 	var out, errOut bytes.Buffer

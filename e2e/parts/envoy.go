@@ -60,7 +60,7 @@ func StartEnvoy(tb testing.TB, version, configuration string, adminPort int) *En
 	return &Envoy{p}
 }
 
-// ValidateEnvoy has an Envoy look at a configuration without running it.
+// ValidateEnvoy has an Envoy validate a configuration without running it.
 func ValidateEnvoy(tb testing.TB, version, configuration string) error {
 	tb.Helper()
 	path, file := envoyWith(tb, version, configuration)
@@ -70,7 +70,7 @@ func ValidateEnvoy(tb testing.TB, version, configuration string) error {
 	return nil
 }
 
-// Missing skips a test for want of a part; with CI set it fails it.
+// Missing skips a test that lacks a program; if CI is set, it fails the test.
 func Missing(tb testing.TB, err error) {
 	tb.Helper()
 	if os.Getenv("CI") != "" {

@@ -47,7 +47,7 @@ func needRoot(t *testing.T) {
 	}
 }
 
-// enter is what is done first inside.
+// enter is the first step inside.
 func enter(t *testing.T, addresses ...string) {
 	t.Helper()
 	// No mount made here is seen outside.

@@ -175,7 +175,7 @@ func (k *Kubernetes) Delete(o Object) {
 	}
 }
 
-// SetStatus is what a controller says of an object.
+// SetStatus sets the status of an object, as its controller would.
 func (k *Kubernetes) SetStatus(o Object, status any) {
 	k.tb.Helper()
 	text, err := json.Marshal(map[string]any{"status": status})

@@ -70,8 +70,8 @@ func StartRelay(tb testing.TB, server string) *Relay {
 	return r
 }
 
-// Strand stops the connections that there are where they stand, without an end;
-// new ones work: as where an address moves to another machine.
+// Strand freezes the existing connections without closing them; new ones work, as when
+// an address moves to another machine.
 func (r *Relay) Strand() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

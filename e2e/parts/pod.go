@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// podUser is user and group of the image, and what a pod's volumes belong to.
+// podUser is user and group of the image, and the owner of a pod's volumes.
 const podUser = 65532
 
 // Pod is the service as its image and Kubernetes arrange it: the binary in a root
@@ -112,7 +112,7 @@ func (p *Pod) Command(args ...string) *exec.Cmd {
 	return cmd
 }
 
-// Run runs a command in the pod and returns what it said.
+// Run runs a command in the pod and returns its output.
 func (p *Pod) Run(args ...string) (stdout, stderr string, err error) {
 	cmd := p.Command(args...)
 	var out, errOut bytes.Buffer
@@ -128,7 +128,7 @@ func (p *Pod) Serve() {
 	p.await("http://" + p.Ops + "/readyz")
 }
 
-// Ends runs a service that is to end by itself, and returns its last words.
+// Ends runs a service that is expected to end, and returns the end of its log.
 func (p *Pod) Ends() string {
 	p.tb.Helper()
 	_, said, err := p.Run("serve")

@@ -151,8 +151,8 @@ func (p *Postgres) Kill() error {
 	return nil
 }
 
-// Freeze stops the server and all its processes where they stand; connections
-// stay open. Thaw lets them go on.
+// Freeze stops the server and all its processes where they stand; connections stay
+// open. Thaw resumes them.
 func (p *Postgres) Freeze() error { return p.signal(syscall.SIGSTOP) }
 
 // Thaw is the end of Freeze.

@@ -91,7 +91,7 @@ func (r *Redis) Kill() { r.end(syscall.SIGKILL) }
 // Freeze suspends the server; its connections stay open.
 func (r *Redis) Freeze() { _ = r.cmd.Process.Signal(syscall.SIGSTOP) }
 
-// Thaw lets it go on.
+// Thaw resumes it.
 func (r *Redis) Thaw() { _ = r.cmd.Process.Signal(syscall.SIGCONT) }
 
 // Do sends one command and returns the first line of the answer.

@@ -168,7 +168,7 @@ func (s *Service) Ended() int {
 // Restart runs the service again on the same data after Stop or Kill.
 func (s *Service) Restart() { s.run() }
 
-// Log is what the service has said so far.
+// Log is the service's log so far.
 func (s *Service) Log() string {
 	s.tb.Helper()
 	said, err := os.ReadFile(s.log)
@@ -195,7 +195,7 @@ func (s *Service) On(tb testing.TB) *Service {
 	return &c
 }
 
-// CLI runs a command against the service and returns what it said.
+// CLI runs a command against the service and returns its output.
 func (s *Service) CLI(args ...string) (stdout, stderr string, err error) {
 	cmd := s.Command(args...)
 	var out, errOut bytes.Buffer

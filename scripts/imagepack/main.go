@@ -129,7 +129,7 @@ func pack(folder string, args []string, layer io.Reader) error {
 	return write(archiveOf(folder, name), name, s, fmt.Sprintf("%x", sum.Sum(nil)), kept, size)
 }
 
-// write writes it beside its place, and puts it there when it is whole.
+// write writes it next to its final path, and renames it when it is complete.
 func write(path, name string, s settings, digest string, layer io.Reader, size int64) error {
 	config, err := json.Marshal(map[string]any{"architecture": runtime.GOARCH, "os": "linux", "config": s,
 		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + digest}}})

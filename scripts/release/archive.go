@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// file is a member of an archive: a folder, or a file with a text or the bytes of
-// another file.
+// file is a member of an archive: a folder, or a file with a given text or the contents
+// of another file.
 type file struct {
 	name  string // in the archive; of a folder it ends with "/"
 	from  string // path of the bytes, else text

@@ -33,7 +33,7 @@ type dependency struct {
 	DependsOn []string `json:"dependsOn,omitempty"`
 }
 
-// imageFacts are what an image's SBOM has beside its binary's.
+// imageFacts are what an image's SBOM has in addition to its binary's.
 type imageFacts struct {
 	digest string // of the manifest
 	roots  string // path of the roots of trust

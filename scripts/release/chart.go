@@ -14,7 +14,7 @@ import (
 
 const chartFolder = "helm/extauthz"
 
-// versions are the lines of Chart.yaml that a release says anew.
+// versions are the lines of Chart.yaml that a release replaces.
 var versions = regexp.MustCompile(`(?m)^(version|appVersion):.*$`)
 
 // chart packs the chart as `helm package --version V --app-version V` does: what

@@ -37,8 +37,8 @@ func main() {
 	}
 }
 
-// run makes a release beside out, signed where keyFile is given, and puts it there when
-// it is whole.
+// run makes a release next to out, signed if keyFile is given, and renames it to out
+// when it is complete.
 func run(ctx context.Context, out string, draft bool, keyFile string) error {
 	var key *ecdsa.PrivateKey
 	if keyFile != "" {

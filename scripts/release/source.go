@@ -23,7 +23,7 @@ type source struct {
 // final is a version without "-": it was tagged, and it is no candidate.
 var final = regexp.MustCompile(`^\d+\.\d+\.\d+$`)
 
-// openSource looks at the tree of the working folder. Files that no commit has are
+// openSource inspects the tree of the working folder. Files that no commit has are
 // refused, but for a draft, and so is a final version that CHANGELOG.md lacks.
 func openSource(ctx context.Context, draft bool) (*source, error) {
 	root, err := output(ctx, "", "git", "rev-parse", "--show-toplevel")

@@ -1,6 +1,6 @@
-// Words holds the tree to one vocabulary: it lists each word that is private
-// to this project where a plain or standard term exists, with what to write
-// instead. It reads code (names, comments, texts) and documents alike.
+// Words checks the tree for one vocabulary: it lists each word that is private to this
+// project although a plain or standard term exists, with its replacement. It reads code
+// (names, comments, texts) and documents alike.
 //
 //	go run ./scripts/words cmd models    # these directories
 //	go run ./scripts/words .             # everything

@@ -2,7 +2,7 @@ package main
 
 import "regexp"
 
-// rule is a word, or a few of one meaning, and what is written instead.
+// rule is a word, or several of one meaning, with its replacement.
 type rule struct {
 	word   *regexp.Regexp
 	allow  *regexp.Regexp // phrases in which the word is plain English, or nil

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Budget is a rate with a burst, without a lock (the generic cell rate
-// algorithm): next is when the burst would be whole again.
+// Budget is a rate with a burst, without a lock (the generic cell rate algorithm): next
+// is when the whole burst is available again.
 type Budget struct {
 	interval, burst time.Duration
 	next            atomic.Int64
@@ -26,7 +26,7 @@ func (b *Budget) Take(now time.Duration) bool {
 	}
 }
 
-// New returns a full budget of one in each interval, and so many at once.
+// New returns a full budget: one in each interval, and burst at once.
 func New(interval time.Duration, burst int) *Budget {
 	return &Budget{interval: interval, burst: time.Duration(burst) * interval}
 }

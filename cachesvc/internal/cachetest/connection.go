@@ -9,8 +9,9 @@ import (
 	"extauthz/authz"
 )
 
-// Connection is one replica's connection to the database. What it does to each query can
-// be set: how long it takes before and after the state is read, and whether it fails.
+// Connection is one replica's connection to the database. Its effect on each query can
+// be set: how long the query takes before and after the state is read, and whether it
+// fails.
 type Connection struct {
 	*Database
 	conditionMu sync.Mutex // guards the fields below; Mu guards the database

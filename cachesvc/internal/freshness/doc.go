@@ -1,6 +1,6 @@
 // Package freshness decides whether a cached value may still be used.
 //
-// It depends on three things, and every look-up asks all of them:
+// It depends on three things, and every look-up tests all of them:
 //
 //   - [Window] knows the last change of everything that changed lately, for longer than a
 //     value can live. A value is stale if a newer version is known.
@@ -13,6 +13,7 @@
 // has to wait to find out.
 //
 // The package reads nothing and holds no values: the root package reads the feed, updates
-// the window and the lease, and asks at each delivery. All types are safe for concurrent
-// use. Asking allocates nothing, and takes a lock only for topics that changed lately.
+// the window and the lease, and tests each value when it is delivered. All types are safe
+// for concurrent use. A test allocates nothing, and takes a lock only for topics that
+// changed lately.
 package freshness

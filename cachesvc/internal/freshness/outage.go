@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// ProbePause is how long after a failed look-up known keys are served without
-// asking the database again.
+// ProbePause is how long after a failed look-up known keys are served without trying
+// the database again.
 const ProbePause = 250 * time.Millisecond
 
 // Outage remembers that the database did not answer, so that not every look-up of a known
-// key waits to find out again: one asks in each pause. The zero value is no outage. Safe
-// for concurrent use.
+// key waits to find out again: one look-up tries it in each pause. The zero value is no
+// outage. Safe for concurrent use.
 type Outage struct {
 	Down atomic.Bool
 	next atomic.Int64 // when to ask again, monotonic
@@ -30,7 +30,7 @@ func (o *Outage) RecordAnswer() {
 	}
 }
 
-// ShouldPause reports whether the database should not be asked now. In an outage it is
+// ShouldPause reports whether the database should not be tried now. In an outage it is
 // false for one caller in each pause.
 func (o *Outage) ShouldPause(now time.Duration) bool {
 	if !o.Down.Load() {

@@ -76,7 +76,7 @@ type mark struct {
 	ownUntil time.Duration
 }
 
-// allTopics is what is known about all topics at once.
+// allTopics holds state that concerns all topics.
 type allTopics struct {
 	version uint64 // of the last change that may be about anything
 	reread  uint64 // what was read before this seq is stale whatever its version
@@ -227,7 +227,7 @@ func (w *Window) dropOldest(n int) {
 // the changes from before now were not learned.
 func (w *Window) DistrustPast(now time.Duration) { w.setPastUntil(now + AsOfSlack) }
 
-// TrustPast says that the changes from before the start were learned.
+// TrustPast records that the changes from before the start are known.
 func (w *Window) TrustPast() { w.setPastUntil(0) }
 
 func (w *Window) setPastUntil(until time.Duration) {
@@ -308,10 +308,10 @@ func (w *Window) store(t Topic, m mark, seq uint64, now time.Duration) {
 	w.order = append(w.order, entry{t, seq, now})
 }
 
-// Reset forgets what the feed has brought, and makes stale whatever was read until now:
-// the versions of another epoch can't be compared, and after a gap in the feed nothing is
-// known of what changed. Changes that this replica made stay known by their moment, which
-// means the same in every epoch.
+// Reset forgets all changes from the feed, and makes every value stale that was read
+// until now: the versions of another epoch can't be compared, and after a gap in the feed
+// nothing is known of what changed. Changes that this replica made stay known by their
+// moment, which means the same in every epoch.
 func (w *Window) Reset() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -7,7 +7,7 @@ import "hash/maphash"
 // are not used before they reach its end are dropped, and only a note of their hash
 // remains; those that are used, or come back while there is a note, are established.
 // Established ones go by the clock algorithm, by how often they were used since the hand
-// last passed. So a scan of keys that are asked for once passes through the tenth and
+// last passed. So a scan of keys that are each used once passes through the tenth and
 // leaves the rest as it is. Not safe for concurrent use.
 type admission struct {
 	limit          int      // records in the shard

@@ -3,13 +3,13 @@
 //
 // A [Table] has shards. In each, an index (index.go) finds a record by its hash in an
 // arena of segments (arena.go); admission (admission.go) decides what a full shard drops;
-// the most used records are also kept as they were read (hot.go). A [Codec] writes and
-// reads the records (keycodec.go, rolecodec.go, encoding.go); what many records share,
-// such as sets of scopes, is kept once (interned.go). A value that is read keeps its texts
-// in a scratch buffer of its own (scratch.go), so that reading into a value of the
-// caller's allocates nothing.
+// the most used records are also kept decoded (hot.go). A [Codec] writes and reads the
+// records (keycodec.go, rolecodec.go, encoding.go); values that many records share, such
+// as sets of scopes, are kept once (interned.go). A value that is read keeps its texts in
+// a scratch buffer of its own (scratch.go), so that reading into a value of the caller's
+// allocates nothing.
 //
-// The package does not judge values: whether one may be used is for package freshness,
-// whose stamp is part of each record. Tables are safe for concurrent use and bounded by
+// The package does not judge values: package freshness decides whether one may be used,
+// and its stamp is part of each record. Tables are safe for concurrent use and bounded by
 // entries and by bytes.
 package l1

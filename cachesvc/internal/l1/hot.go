@@ -102,7 +102,7 @@ func (h *hot[T]) offer(hash uint64, v *Value[T]) {
 	s.put(way, wayTag(hash), v)
 }
 
-// takeTouched reports whether the way was used since it was last asked.
+// takeTouched reports whether the way was used since the last call.
 func (s *hotSet[T]) takeTouched(way int) bool { return s.touched.And(^uint32(1<<way))>>way&1 != 0 }
 
 func (s *hotSet[T]) put(way int, tag uint64, v *Value[T]) {
@@ -120,7 +120,7 @@ func (h *hot[T]) clear(hash uint64, id string) {
 	}
 }
 
-// recentlyUsed reports whether the value was used since it was last asked.
+// recentlyUsed reports whether the value was used since the last call.
 func (h *hot[T]) recentlyUsed(hash uint64, id string) bool {
 	s := h.set(hash)
 	if s == nil {

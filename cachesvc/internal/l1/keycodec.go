@@ -9,7 +9,7 @@ import (
 	"extauthz/authz"
 )
 
-// KeyCodec encodes keys. What is nil or empty is nil when it is read. Scopes, roles and
+// KeyCodec encodes keys. A nil or empty field is nil when it is read. Scopes, roles and
 // settings are stored beside the bytes, once for all keys that share them.
 type KeyCodec struct {
 	scopes   *interned[authz.Scopes]

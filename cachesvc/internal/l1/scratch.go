@@ -32,7 +32,7 @@ type overflow struct {
 	metadata map[string]string
 }
 
-// reset frees all of it. What was kept there must no longer be in use.
+// reset frees all of it. The texts that were kept there must no longer be in use.
 func (r *scratch) reset() {
 	r.used = 0
 	m := r.overflow

@@ -145,7 +145,7 @@ func (t *Table[T]) Get(id string, into *Value[T]) *Value[T] {
 	return v
 }
 
-// read sets v to the record at p. What was found out about v before does not apply to it.
+// read sets v to the record at p. An earlier result about v does not apply to it.
 func (sh *shard[T]) read(p location, v *Value[T]) {
 	v.Checked.Store(0)
 	v.Refreshing.Store(false)

@@ -25,8 +25,8 @@ const Retry = time.Second
 
 const (
 	// bulkPause is how long the prefixes are not read from a database that has just
-	// committed a bulk change: it is busy with that, and the values in use are read from
-	// it again.
+	// committed a bulk change: it is busy with that change, and with reads of the
+	// values in use.
 	bulkPause = 3 * time.Second
 	headroom  = 2       // how much may be added before the filter is built again
 	leastKeys = 1 << 16 // that a filter is made for
@@ -45,7 +45,7 @@ type Filter struct {
 	seed   maphash.Seed
 	filter atomic.Pointer[bloomFilter] // nil: nothing is known
 	// incomplete: the filter lacks prefixes, so that one that it does not know may be a
-	// key's. Those that it knows are looked up as ever.
+	// key's. Known prefixes are looked up as usual.
 	incomplete atomic.Bool
 
 	mu        sync.Mutex
@@ -77,10 +77,10 @@ func New(c Config) *Filter {
 
 func (m *Filter) hash(prefix string) uint64 { return maphash.String(m.seed, prefix) }
 
-// Screen decides whether a prefix is looked up. Prefixes that were no key's a
-// moment ago have no more look-ups than their budget, so that a flood of them
-// leaves the database to the keys. Beyond it a check waits, for ctx or some 150 ms
-// at most, for a feed read that all such checks share.
+// Screen decides whether a prefix is looked up. Look-ups of prefixes that no key had a
+// moment ago are limited by a budget, so that a flood of them leaves the database to real
+// keys. Beyond it a check waits, for ctx or some 150 ms at most, for a feed read that all
+// such checks share.
 func (m *Filter) Screen(ctx context.Context, prefix string) Verdict {
 	f, now := m.filter.Load(), m.Clock.Monotonic()
 	if f == nil || f.has(m.hash(prefix)) || m.budget.Take(now) {
@@ -99,7 +99,7 @@ func (m *Filter) Screen(ctx context.Context, prefix string) Verdict {
 	}
 }
 
-// Verdict is what is done with a look-up of an id that is not in L1.
+// Verdict is how a look-up of an id that is not in L1 proceeds.
 type Verdict uint8
 
 // The verdicts.
@@ -109,8 +109,8 @@ const (
 	Throttled         // too many ids that probably do not exist are looked up now
 )
 
-// Learn adds a prefix that may be new. It has to be called before the read that brought it
-// renews the lease.
+// Learn adds a prefix that may be new. Call it before the read that returned it renews
+// the lease.
 func (m *Filter) Learn(prefix string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -140,8 +140,8 @@ func (m *Filter) StartHistory() {
 	m.requestLoad()
 }
 
-// ReloadLater is for a bulk change, which may have made any number of keys that are
-// not learned one by one. It has to be called before the lease is renewed.
+// ReloadLater is for a bulk change, which may have created any number of keys that the
+// feed does not list one by one. It has to be called before the lease is renewed.
 func (m *Filter) ReloadLater() {
 	m.mu.Lock()
 	m.history++
@@ -157,7 +157,7 @@ func (m *Filter) requestLoad() {
 	}
 }
 
-// Count returns how many prefixes are known, or -1 where none are known yet.
+// Count returns how many prefixes are known, or -1 before the first load.
 func (m *Filter) Count() int {
 	if f := m.filter.Load(); f != nil {
 		return int(f.added.Load())
@@ -186,7 +186,7 @@ func (m *Filter) Run(ctx context.Context) {
 	}
 }
 
-// load reads all prefixes into a new filter. What changes meanwhile gets into it
+// load reads all prefixes into a new filter. Changes that arrive meanwhile get into it
 // as well; if its history ended meanwhile, it is discarded.
 func (m *Filter) load(ctx context.Context) error {
 	m.mu.Lock()

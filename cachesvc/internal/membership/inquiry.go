@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// InquiryPause is the least time between two feed reads for waiting checks:
-	// 40 a second beside the usual four.
+	// InquiryPause is the least time between two feed reads for waiting checks: 40 a
+	// second, in addition to the usual four.
 	InquiryPause = 25 * time.Millisecond
 	// InquiryWait is how long such a read may take.
 	InquiryWait = 100 * time.Millisecond
@@ -20,10 +20,9 @@ const (
 	inquiryWaiters = 256
 )
 
-// Inquiry lets checks wait for a complete feed read that began after they came:
-// whatever was committed before that is known then, so "no such key" is certain.
-// All that come while one read is under way share the next one. Safe for
-// concurrent use.
+// Inquiry lets checks wait for a complete feed read that began after they arrived: all
+// keys committed before are then known, so "no such key" is certain. All that come while
+// one read is under way share the next one. Safe for concurrent use.
 type Inquiry struct {
 	lease *freshness.Lease
 	clock *freshness.Clock
@@ -41,7 +40,7 @@ type feedRound struct {
 	complete bool // to be read after done is closed
 }
 
-// NewInquiry returns an inquiry that no check waits for. wake makes the feed be read at
+// NewInquiry returns an inquiry that no check waits for. wake triggers a feed read at
 // once.
 func NewInquiry(lease *freshness.Lease, clock *freshness.Clock, wake func()) *Inquiry {
 	return &Inquiry{lease: lease, clock: clock, wake: wake, asked: make(chan struct{}, 1)}

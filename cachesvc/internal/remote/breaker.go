@@ -8,12 +8,12 @@ import (
 const (
 	failureLimit = 3           // in a row, after which the breaker opens
 	openPause    = time.Second // before one call tries again
-	// FailurePause is how long after one failure nothing is asked, so that a check waits
-	// for a dead store once, however many values it needs.
+	// FailurePause is how long the store is not called after one failure, so that a check
+	// waits for a dead store once, however many values it needs.
 	FailurePause = 100 * time.Millisecond
 )
 
-// State is whether a store is asked.
+// State is whether a store is called.
 type State string
 
 // The states of a breaker.
@@ -66,7 +66,7 @@ func (b *Breaker) record(now time.Duration, failed bool) (changed bool) {
 	return before == Closed && b.state == Open
 }
 
-// cancel takes back an allowed call that had no outcome.
+// cancel revokes an allowed call that had no outcome.
 func (b *Breaker) cancel() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

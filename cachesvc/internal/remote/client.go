@@ -13,9 +13,9 @@ import (
 	"extauthz/cachesvc/store"
 )
 
-// Store is a store that all replicas share: Redis. It is never an authority: what it
-// returns is trusted only if it is sealed and nothing newer is known, and what it loses
-// costs time and nothing else.
+// Store is a store that all replicas share: Redis. It is never an authority: a value
+// from it is trusted only if it is sealed and nothing newer is known, and lost values
+// cost time and nothing else.
 type Store interface {
 	store.Store
 	Ping(ctx context.Context) error
@@ -45,9 +45,9 @@ var (
 	ErrStore         = errors.New("the shared store failed")
 )
 
-// Client asks the shared store within a budget and behind a breaker. A nil
-// *Client stands for no store. The fields Observe and Filter are set before it is used.
-// Safe for concurrent use.
+// Client calls the shared store within a budget and behind a breaker. A nil *Client
+// stands for no store. The fields Observe and Filter are set before it is used. Safe
+// for concurrent use.
 type Client struct {
 	Store   Store
 	Budget  time.Duration // of a call for which a check waits
@@ -64,7 +64,7 @@ type Client struct {
 	writes chan store.Item // that wait to be written
 }
 
-// NewClient returns a client of s; nil where s is nil.
+// NewClient returns a client of s; nil if s is nil.
 func NewClient(s Store, clock *freshness.Clock, log *slog.Logger, budget time.Duration) *Client {
 	if s == nil {
 		return nil
@@ -171,7 +171,7 @@ func (s *Client) Run(ctx context.Context) {
 	}
 }
 
-// probe asks a store that failed or was full. Do records the outcome.
+// probe calls a store that failed or was full. Do records the outcome.
 func (s *Client) probe(ctx context.Context) {
 	switch {
 	case s.Breaker.suspect():
@@ -196,8 +196,8 @@ func (s *Client) gather(item store.Item) []store.Item {
 	return items
 }
 
-// write writes items. The breaker logs a failure; what is not in the shared store is a
-// miss.
+// write writes items. The breaker logs a failure; a value that is not in the shared
+// store is a miss.
 func (s *Client) write(ctx context.Context, items []store.Item) {
 	if s.Filter != nil {
 		items = s.Filter(ctx, items)

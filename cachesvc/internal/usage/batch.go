@@ -16,7 +16,7 @@ import (
 )
 
 // queueLimit is how many batches wait in memory. Beyond it those with a copy in Redis
-// are dropped, and without such nothing more is taken from the counters.
+// are dropped, and where none has a copy, no more is taken from the counters.
 const queueLimit = 200
 
 // batchQueue are the batches that are not known to be in the database. A batch keeps

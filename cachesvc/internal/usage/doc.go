@@ -2,11 +2,11 @@
 // each exactly once as long as the process lives, and with the loss of the last seconds at
 // most if it is killed.
 //
-// A [Recorder] makes batches of what was counted (counter.go, batch.go). A batch keeps its
-// source and sequence wherever it goes, and the database adds a batch once; so every step
-// may be repeated, by any replica and in any order. The order of each step is: write, wait
-// for the answer, only then forget. What the database does not take is copied to the
-// shared store (journal.go) and moved to a file (spool.go).
+// A [Recorder] turns counts into batches (counter.go, batch.go). A batch keeps its source
+// and sequence wherever it goes, and the database adds a batch once; so every step may be
+// repeated, by any replica and in any order. The order of each step is: write, wait for
+// the answer, only then forget. Batches that the database does not accept are copied to
+// the shared store (journal.go) and moved to a file (spool.go).
 //
 // Counting takes no lock that all keys share, does no I/O, and allocates only for a key's
 // first use.

@@ -29,8 +29,8 @@ const (
 	journalLimit = 5000
 	// journalRead is how many names one collection reads: more than ever wait.
 	journalRead = 4 * journalLimit
-	// journalMissing is how long a name may be without a batch before it is dropped: its
-	// writer has received its answer by then, or has written both again.
+	// journalMissing is how long a name may lack its batch before it is dropped: by
+	// then its writer has received an answer, or has written both again.
 	journalMissing = 30 * time.Second
 	journalBudget  = 500 * time.Millisecond // one call
 )
@@ -55,7 +55,7 @@ type journal struct {
 	failPoint func(step string)
 }
 
-// available reports whether Redis may be asked to keep usage now.
+// available reports whether usage may be stored in Redis now.
 func (j *journal) available(ctx context.Context) bool {
 	if j.remote == nil || j.remote.Breaker.State() != remote.Closed || j.remote.Full.Load() {
 		return false
@@ -63,7 +63,7 @@ func (j *journal) available(ctx context.Context) bool {
 	return (j.safe.Load() || j.askPolicy(ctx)) && j.backlog.Load() < journalLimit
 }
 
-// askPolicy asks once whether the store would evict batches, and warns if so.
+// askPolicy reads once whether the store would evict batches, and warns if so.
 func (j *journal) askPolicy(ctx context.Context) bool {
 	var m store.Memory
 	err := j.remote.Do(ctx, remote.OpMemory, journalBudget, func(ctx context.Context) (err error) {
@@ -140,7 +140,7 @@ func (j *journal) deliver(ctx context.Context) error {
 	return j.forget(ctx, done)
 }
 
-// read returns the batches that are there, and the names that are of no use.
+// read returns the existing batches, and the names without one.
 func (j *journal) read(ctx context.Context, keys []string) (batches []authz.UsageBatch, useless []string, err error) {
 	named := make(map[string]bool, len(keys))
 	for some := range slices.Chunk(keys, remote.BatchSize) {
@@ -199,7 +199,7 @@ func (j *journal) missingLong(key string) bool {
 	return j.now().Sub(since) > journalMissing
 }
 
-// forget removes batches, first the values: a name without a value is found again.
+// forget removes batches, values first: a name without a value is found again later.
 func (j *journal) forget(ctx context.Context, keys []string) error {
 	for some := range slices.Chunk(keys, remote.BatchSize) {
 		err := j.remote.Do(ctx, remote.OpInvalidate, journalBudget, func(ctx context.Context) error {

@@ -84,7 +84,7 @@ type Config struct {
 	FailPoint func(step string)
 }
 
-// Sink is the database. A batch that was added before is left out; added counts the
+// Sink is the database. A batch that was added before is skipped; added counts the
 // uses of the others.
 type Sink interface {
 	AddUsage(ctx context.Context, batches []authz.UsageBatch) (added uint64, err error)
@@ -148,9 +148,9 @@ func (u *Recorder) Run(ctx context.Context) {
 	}
 }
 
-// tick does one interval: what the database has not taken since the last one is backed up, and
-// what was counted becomes batches. While too many batches wait already, counters go on
-// counting: by key, so their number is bounded.
+// tick does one interval: what the database has not taken since the last one is backed
+// up, and what was counted becomes batches. While too many batches wait already, counters
+// keep counting by key, so their number is bounded.
 func (u *Recorder) tick(ctx context.Context, least uint64) {
 	if err := u.backUp(ctx); ctx.Err() == nil {
 		u.reportBackUp(err)
@@ -195,9 +195,9 @@ func (u *Recorder) reportBackUp(err error) {
 	}
 }
 
-// deliver writes to the database the batches in memory, then those in this process's files and,
-// where a collection is due, those in Redis and in files of other processes. It returns
-// the first error: what follows would fail too.
+// deliver writes to the database the batches in memory, then those in this process's
+// files and, where a collection is due, those in Redis and in files of other processes.
+// It returns the first error: the rest would fail too.
 func (u *Recorder) deliver(ctx context.Context) error {
 	select {
 	case u.writing <- struct{}{}:
@@ -235,7 +235,7 @@ func (u *Recorder) deliver(ctx context.Context) error {
 	return err
 }
 
-// collect writes what other processes have left.
+// collect writes batches that other processes have left.
 func (u *Recorder) collect(ctx context.Context, send func([]authz.UsageBatch) error) error {
 	if u.spool != nil {
 		if err := u.spool.adopt(send); err != nil {
@@ -312,10 +312,10 @@ var (
 	errNoSpool   = errors.New("no file may be written (usage.spool_mib)")
 )
 
-// Flush writes all that was counted to the database, and backs up what that does not take, from
-// where it is written later. It is called at shutdown, when no more checks come, and leaves
-// some time for Redis and the file. An error means that uses are in memory alone; the call
-// may be repeated.
+// Flush writes all counts to the database. It backs up those that the database does not
+// accept; they are written later. It is called at shutdown, when no more checks come, and
+// leaves some time for Redis and the file. An error means that uses are in memory alone;
+// the call may be repeated.
 func (u *Recorder) Flush(ctx context.Context) error {
 	u.queue.add(u.take(1), u.now())
 	u.collecting.Store(true)

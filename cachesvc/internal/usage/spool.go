@@ -169,8 +169,8 @@ func (s *spool) drain(send func([]authz.UsageBatch) error) error {
 	}
 }
 
-// adopt sends what processes that are gone have left, and removes it. A file that
-// can't be read is left for people. An error is that of send.
+// adopt sends what processes that are gone have left, and removes it. A file that can't
+// be read is left for an operator. An error is that of send.
 func (s *spool) adopt(send func([]authz.UsageBatch) error) error {
 	entries, err := os.ReadDir(s.dir)
 	if errors.Is(err, os.ErrNotExist) {

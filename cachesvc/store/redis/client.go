@@ -26,13 +26,13 @@ const (
 	redirects   = 3
 )
 
-// connectionLife is how old a connection gets, but for a fifth: those that were
-// made with older credentials end with it. Clouds end older ones themselves after
-// hours.
+// connectionLife is the lifetime of a connection, give or take a fifth: it also ends
+// connections that were made with older credentials. Clouds end older ones themselves
+// after hours.
 const connectionLife = 5 * time.Minute
 
-// Connection says where Redis is, and how to log in. What is read by functions is
-// read for each new connection.
+// Connection holds the address of Redis and how to log in. The functions are called for
+// each new connection.
 type Connection struct {
 	Addresses      []string // one, the Sentinels', or some of the Cluster's; host:port
 	Mode           string   // ModeSingle if empty

@@ -47,7 +47,7 @@ type dialer struct {
 	tls       func() (*tls.Config, error) // nil: plain text
 }
 
-// login is who the client is, to one kind of server.
+// login holds the client's credentials for one kind of server.
 type login struct {
 	username string
 	source   PasswordSource
@@ -96,7 +96,7 @@ func (d *dialer) prepare(ctx context.Context, conn net.Conn, address string) (ne
 	return conn, err
 }
 
-// isSentinel asks a server for what only Sentinels have: an id, or before Redis
+// isSentinel tests a server for what only Sentinels have: an id, or before Redis
 // 6.2 an error of their own.
 func isSentinel(conn net.Conn) bool {
 	answers, line, err := ask(conn, "SENTINEL", "MYID")
@@ -188,9 +188,9 @@ func (l *login) try(conn net.Conn, password string) error {
 	return nil
 }
 
-// ask sends a command and returns the first line of the answer, and where its
-// rest is. Nothing follows an answer before it is asked for, so that none of it
-// is lost with the reader.
+// ask sends a command and returns the first line of the answer, and where its rest is. A
+// server sends nothing after the answer until the next command, so nothing is lost with
+// the reader.
 func ask(conn net.Conn, words ...string) (rest *bufio.Reader, line string, err error) {
 	var b strings.Builder
 	b.WriteString("*" + strconv.Itoa(len(words)) + "\r\n")

@@ -6,7 +6,7 @@
 // several go as a pipeline, so nothing ever spans the slots of a Cluster; there
 // is no script, no transaction, and no KEYS.
 //
-// The client never tries a call again: the caller has a budget and knows
-// what to do without Redis. A call ends with its context, also when the server
-// is frozen or its packets are dropped.
+// The client never tries a call again: the caller has a budget and can continue without
+// Redis. A call ends with its context, also when the server is frozen or its packets are
+// dropped.
 package redis

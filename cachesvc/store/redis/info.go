@@ -12,7 +12,7 @@ import (
 	"extauthz/cachesvc/store"
 )
 
-// Ping asks whether Redis answers.
+// Ping tests whether Redis answers.
 func (s *Store) Ping(ctx context.Context) error {
 	if err := s.client.Ping(ctx).Err(); err != nil {
 		return s.failed("ping", err)

@@ -40,7 +40,7 @@ const (
 	unknownSize = -1
 )
 
-// New makes a store on a client, which stays the caller's.
+// New returns a store on a client, which the caller still owns and closes.
 func New(c Config) (*Store, error) {
 	if c.Client == nil || c.TagTTL <= 0 {
 		return nil, errors.New("a store in Redis needs a client and a lifetime of tags")
@@ -281,7 +281,7 @@ func (s *Store) Count(ctx context.Context, namespace string) (int, error) {
 	var n atomic.Int64
 	err := s.eachNode(ctx, func(ctx context.Context, node goredis.Cmdable) error {
 		for cursor := uint64(0); ; {
-			// Names hold no character that a pattern gives a meaning to.
+			// Names hold no character that is special in a pattern.
 			keys, next, err := node.Scan(ctx, cursor, s.key(namespace)+"*", scanAtOnce).Result()
 			if err != nil {
 				return err

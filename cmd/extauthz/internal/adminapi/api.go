@@ -81,7 +81,7 @@ func New(c Config) (http.Handler, error) {
 // The library has it as a variable of its own, so it is set once.
 var strictNames = sync.OnceFunc(func() { huma.ValidateStrictCasing = true })
 
-// operation is what is registered, beside its method and path.
+// operation is what is registered in addition to its method and path.
 type operation struct {
 	tag         string
 	needs       keyring.Permission

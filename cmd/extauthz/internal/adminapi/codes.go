@@ -13,7 +13,7 @@ import (
 // Code names a kind of problem.
 type Code string
 
-// The codes beside those of refused keys, which are the gateway's own.
+// The codes other than those of refused keys, which are the gateway's own.
 const (
 	CodeBadRequest         Code = "bad_request"
 	CodeForbidden          Code = "forbidden"

@@ -63,7 +63,7 @@ var (
 	bodyStatus = []int{http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType}
 )
 
-// refusals are the answers of an operation beside success.
+// refusals are the answers of an operation other than success.
 func refusals(more []int) map[string]*huma.Response {
 	responses := map[string]*huma.Response{}
 	for _, status := range slices.Concat(everyStatus, more) {

@@ -32,7 +32,7 @@ func (a *api) answer(r *authz.Record) *keyAnswer {
 
 func etag(version uint64) string { return `"` + strconv.FormatUint(version, 10) + `"` }
 
-// ifMatch reads an entity tag of ours; 0 stands for any version.
+// ifMatch reads an entity tag of this API; 0 stands for any version.
 func ifMatch(text string) (uint64, error) {
 	if text == "" || text == "*" {
 		return 0, nil

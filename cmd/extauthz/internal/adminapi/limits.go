@@ -75,9 +75,9 @@ var (
 	keyProject = []bound{length(0, 63), form(keyring.ProjectForm)}
 )
 
-// bounds are the limits of each field of a request, by schema and name, and of
-// parameters and of fields that are alike everywhere, by name alone. What is not
-// listed has a limit in its type.
+// bounds are the limits of each field of a request, by schema and name, and of parameters
+// and of fields that are alike everywhere, by name alone. Fields that are not listed have
+// a limit in their type.
 var bounds = map[string][]bound{
 	"NewKey.user_id":       {length(1, subject.MaxUserID)},
 	"NewKey.name":          {keyName},

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// A secret is long and mixes letters and digits: keys of ours, whole or cut, those of
-// other products, tokens, digests. Ids of keys and requests are of that form too and
+// A secret is long and mixes letters and digits: this service's keys, whole or cut, those
+// of other products, tokens, digests. Ids of keys and requests are of that form too and
 // are no secrets.
 var (
 	long     = regexp.MustCompile(`[A-Za-z0-9_+=-]{20,}`)

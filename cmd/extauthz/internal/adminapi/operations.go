@@ -41,7 +41,7 @@ type Warmed struct {
 
 type monitorsAnswer struct{ Body Monitors }
 
-// Warming is what is read.
+// Warming selects what is read.
 type Warming struct {
 	Keys int `json:"keys,omitempty" minimum:"1" maximum:"10000000" default:"10000" doc:"How many of the most used keys, at most."`
 }

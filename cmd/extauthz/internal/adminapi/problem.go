@@ -123,8 +123,8 @@ var known = []struct {
 	{keyring.ErrLastAdministrator, CodeLastAdministrator},
 }
 
-// problem is the one place where what the packages answer becomes HTTP. Whatever is
-// not known here is a fault of ours or of the database: its text, which may hold
+// problem is the one place where what the packages answer becomes HTTP. Whatever is not
+// known here is a fault of this service or of the database: its text, which may hold
 // values, is logged; the answer has its class with the remedy.
 func (a *api) problem(err error) error {
 	var p *Problem

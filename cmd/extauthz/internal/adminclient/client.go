@@ -35,7 +35,7 @@ type Client struct {
 }
 
 // sameClock is how far the server's Date may be off without a difference between
-// the clocks: it has whole seconds, and the answer takes its time.
+// the clocks: it has whole seconds, and the answer takes time to arrive.
 const sameClock = 2 * time.Second
 
 // Now is the server's time, by the Date of its last answer; before one, this
@@ -81,7 +81,7 @@ func New(server string, token authz.Secret, secure *tls.Config) (*Client, error)
 	return c, nil
 }
 
-// problem is what the API answers where it refuses.
+// problem is the API's answer to a refused call.
 type problem struct {
 	Detail    string
 	Title     string

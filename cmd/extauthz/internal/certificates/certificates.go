@@ -114,8 +114,8 @@ func Read(path string) ([]*x509.Certificate, error) {
 	return Parse(text)
 }
 
-// Parse returns all certificates of a PEM text. Blocks that are none are passed
-// over, as by [x509.CertPool.AppendCertsFromPEM].
+// Parse returns all certificates of a PEM text. Other blocks are skipped, as by
+// [x509.CertPool.AppendCertsFromPEM].
 func Parse(text []byte) (all []*x509.Certificate, err error) {
 	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type != "CERTIFICATE" || len(block.Headers) != 0 {

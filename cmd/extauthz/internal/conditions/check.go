@@ -16,8 +16,8 @@ type Check struct {
 	Look func(ctx context.Context, r *Registry)
 }
 
-// Run makes each check look at once and then every time its pause is over, until
-// ctx ends. Each check has a goroutine of its own, so a slow one delays no other.
+// Run runs each check at once, and again after each pause, until ctx ends. Each check
+// has a goroutine of its own, so a slow one delays no other.
 func (r *Registry) Run(ctx context.Context, checks ...Check) {
 	var running sync.WaitGroup
 	for _, c := range checks {

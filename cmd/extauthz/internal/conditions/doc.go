@@ -5,6 +5,6 @@
 //
 // All conditions are defined in known.go, with a runbook of the same name in
 // docs/troubleshooting.md. Sources report in one of two ways: an event calls
-// [Registry.Set] and [Registry.Clear]; a state that nothing announces is looked
-// at by a [Check] that [Registry.Run] repeats. The package knows no source.
+// [Registry.Set] and [Registry.Clear]; a state that nothing announces is polled by a
+// [Check] that [Registry.Run] repeats. The package knows no source.
 package conditions

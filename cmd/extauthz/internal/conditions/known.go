@@ -10,7 +10,7 @@ const (
 	// Warning: all answers are still correct; something is about to fail or is
 	// degraded.
 	Warning Severity = "warning"
-	// Critical: requests, changes or a promise fail already.
+	// Critical: requests or changes are failing, or a promise is broken.
 	Critical Severity = "critical"
 )
 
@@ -43,7 +43,7 @@ const (
 	RedisFull          Name = "redis_full"
 )
 
-// Definition is what is the same for every occurrence of a condition.
+// Definition holds what every occurrence of a condition has in common.
 type Definition struct {
 	Name     Name
 	Severity Severity

@@ -12,7 +12,7 @@ import (
 // maxBesideWarnings are the rules whose neighbours are warned of one by one.
 const maxBesideWarnings = 20
 
-// Neighbours returns what finds the requests beside rules that something weaker
+// Neighbours returns the search for requests close to rules that something weaker
 // decides.
 func (c *Config) Neighbours() (*authz.Neighbours, error) {
 	routes, err := c.RouteTable()
@@ -88,9 +88,9 @@ func NeighbourPath(n authz.Neighbour) string {
 	return (&url.URL{Path: n.Path}).EscapedPath()
 }
 
-// Changes returns what this version decides otherwise than the one before, for a
-// configuration that was left as it is; one line each, with what to write to keep
-// what was.
+// Changes returns what this version decides differently from the one before, for an
+// unchanged configuration; one line each, with the setting that keeps the former
+// behaviour.
 func (c *Config) Changes() (changes []string) {
 	add := func(setting, why string) {
 		origin := c.origins.of(setting)

@@ -15,14 +15,13 @@ import (
 	"extauthz/authz"
 )
 
-// constraints checks what the tags enum, min, max and format say, everywhere in
-// the tree.
+// constraints checks the tags enum, min, max and format everywhere in the tree.
 func (v *validator) constraints() {
 	v.section(reflect.ValueOf(v.Config).Elem(), "", false)
 }
 
-// section checks one struct. Where it is optional (an element of a list or map),
-// an empty text and a zero number say nothing.
+// section checks one struct. Where it is optional (an element of a list or map), an
+// empty text and a zero number count as unset.
 func (v *validator) section(s reflect.Value, prefix string, optional bool) {
 	for _, f := range fieldsOf(s.Type()) {
 		value, setting := s.Field(f.index), join(prefix, f.name)

@@ -147,10 +147,9 @@ func (c *Config) defaultDatabase() {
 
 func (c *Config) defaultDatabaseFile() string { return filepath.Join(c.DataDir, DefaultDatabaseName) }
 
-// defaultRoute chooses what was left open, for all that reads DefaultRoute: the
-// mapping fits an API that has no rules. Beside rules it would decide the
-// requests that a rule misses by a slash, a method or a host, and by less than
-// the rule asks for.
+// defaultRoute chooses what was left open, for all that reads DefaultRoute: the mapping
+// fits an API that has no rules. Beside rules it would decide the requests that a rule
+// misses by a slash, a method or a host, and by less than the rule requires.
 func (c *Config) defaultRoute() {
 	if c.DefaultRoute != "" {
 		return
@@ -163,7 +162,7 @@ func (c *Config) defaultRoute() {
 
 // hasRules reports whether the configuration has a rule of any kind. The gateway's
 // annotations are none: they come with the route that the gateway itself matched,
-// so no path is beside them.
+// so they have no neighbouring paths.
 func (c *Config) hasRules() bool {
 	return len(c.Routes)+len(c.OpenAPI.Files)+len(c.RouteMetadata.Routes) > 0
 }

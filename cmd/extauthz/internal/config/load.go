@@ -69,7 +69,7 @@ func Load(o Options) (*Config, error) {
 	}
 
 	c := Defaults()
-	// ZeroFields: a list replaces the default one instead of being laid over it.
+	// ZeroFields: a list replaces the default one instead of being merged with it.
 	if err := k.UnmarshalWithConf("", c, koanf.UnmarshalConf{DecoderConfig: &mapstructure.DecoderConfig{
 		TagName: "koanf", ZeroFields: true, ErrorUnused: true, DecodeHook: mapstructure.TextUnmarshallerHookFunc(),
 	}}); err != nil {

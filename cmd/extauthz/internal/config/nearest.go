@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// suggest returns what a name that does not exist may have been meant to be: the
-// name of the same section or the setting anywhere that is spelled most like it,
-// else one elsewhere with such a last name, else all names of the section.
+// suggest returns likely intended names for a name that does not exist: the name of
+// the same section or the setting anywhere that is spelled most like it, else one
+// elsewhere with such a last name, else all names of the section.
 func suggest(section reflect.Type, prefix, name string) string {
 	var siblings, last []string
 	for _, f := range fieldsOf(section) {

@@ -8,7 +8,7 @@ import (
 	"extauthz/cmd/extauthz/internal/credentials"
 )
 
-// SecretReader returns what reads a secret's file, as it is at each call. Errors
+// SecretReader returns a function that reads a secret's file anew at each call. Errors
 // hold nothing of what is in the file.
 func SecretReader(path string) func() (string, error) {
 	return func() (string, error) {

@@ -40,7 +40,7 @@ type RouteMetadata struct {
 	Routes []NamedRoute `koanf:"routes"`
 }
 
-// NamedRoute is what a route of the gateway asks for.
+// NamedRoute is what a route of the gateway requires.
 type NamedRoute struct {
 	// Kubernetes resource that the route is, KIND/NAMESPACE/NAME, such as HTTPRoute/shop/orders.
 	Route string `koanf:"route"`
@@ -66,7 +66,7 @@ type OpenAPI struct {
 	AllowAnonymous bool `koanf:"allow_anonymous"`
 }
 
-// CORS is what is done with CORS preflights, which browsers send without a key.
+// CORS defines how CORS preflights, which browsers send without a key, are answered.
 type CORS struct {
 	// Whether preflights pass without a key. Only needed where the gateway sends them to authorization, as Istio does: Envoy Gateway and Envoy's own cors filter answer them first.
 	AllowPreflights bool `koanf:"allow_preflights"`
@@ -90,7 +90,7 @@ const (
 	LimitsEnvoy   = "envoy"
 )
 
-// Limits is who holds the rates of keys.
+// Limits defines where the rates of keys are enforced.
 type Limits struct {
 	// service (each replica holds its share), envoy (by dynamic metadata only) or off.
 	Mode string `koanf:"mode" enum:"service,envoy,off"`
@@ -108,7 +108,7 @@ type Denials struct {
 	Overrides map[string]Override `koanf:"overrides"`
 }
 
-// Override changes one denial; what is empty stays as it is.
+// Override changes one denial; empty fields leave it as it is.
 type Override struct {
 	// HTTP status.
 	Status int `koanf:"status" min:"400" max:"599"`
@@ -138,7 +138,7 @@ type Usage struct {
 	SpoolMiB int `koanf:"spool_mib" min:"0" max:"65536"`
 }
 
-// Log is what is logged.
+// Log configures logging.
 type Log struct {
 	// Least level that is logged.
 	Level string `koanf:"level" enum:"debug,info,warn,error"`

@@ -18,8 +18,8 @@ import (
 	"extauthz/cmd/extauthz/internal/duration"
 )
 
-// reader checks one layer against the struct tree before it is merged. What is
-// wrong is reported and left out, so that the rest can be judged as well.
+// reader checks one layer against the struct tree before it is merged. Faulty values
+// are reported and left out, so that the rest can be validated as well.
 type reader struct {
 	source  string // file name, variable or "command line"
 	lines   bool   // whether nodes' lines are worth naming

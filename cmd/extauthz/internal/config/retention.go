@@ -17,7 +17,8 @@ type Retention struct {
 	Audit time.Duration `koanf:"audit" min:"0s" max:"876000h"`
 	// Idempotency keys, counted from their first use: the time within which a creation can be repeated; 0s: for ever. At least 1h otherwise.
 	Idempotency time.Duration `koanf:"idempotency" min:"0s" max:"876000h"`
-	// Usage of keys that are gone, counted from the last use; 0s: for ever. At least 1h otherwise. A key that is deleted here takes its usage along.
+	// Usage of keys that are gone, counted from the last use; 0s: for ever. At least 1h
+	// otherwise. The usage of a key is deleted with the key.
 	Usage time.Duration `koanf:"usage" min:"0s" max:"876000h"`
 	// Time between two runs.
 	Interval time.Duration `koanf:"interval" min:"1s" max:"24h"`

@@ -129,7 +129,7 @@ func readSecret(path string) (text []byte, public bool, err error) {
 	return text, info.Mode().Perm()&0o004 != 0, nil
 }
 
-// trimNewline takes off the line end that editors and echo leave.
+// trimNewline removes the line end that editors and echo leave.
 func trimNewline(text []byte) []byte {
 	return bytes.TrimSuffix(bytes.TrimSuffix(text, []byte("\n")), []byte("\r"))
 }
@@ -205,9 +205,8 @@ func binarySecret(text []byte) []byte {
 	return text
 }
 
-// BootstrapKey reads the key in admin.bootstrap_key_file; it is empty where
-// none is configured. A text that is no key of this configuration's form is an
-// error.
+// BootstrapKey reads the key in admin.bootstrap_key_file; it is empty where none is
+// configured. A text that is not of the configured key format is an error.
 func (c *Config) BootstrapKey() (authz.Secret, error) {
 	if c.Admin.BootstrapKeyFile == "" {
 		return authz.Secret{}, nil

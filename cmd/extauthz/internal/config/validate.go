@@ -159,7 +159,7 @@ func (v *validator) database() {
 	v.dataSources()
 }
 
-// dataSources holds them to what the database's own code makes of them.
+// dataSources validates them with the database's own code.
 func (v *validator) dataSources() {
 	if v.faults.about("database.driver") {
 		return

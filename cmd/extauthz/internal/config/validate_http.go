@@ -70,7 +70,7 @@ func (v *validator) credentials() {
 	}
 }
 
-// underPrefix compares as the least exact of upstreams would.
+// underPrefix compares as the least exact upstream would.
 func underPrefix(header, prefix string) bool {
 	return prefix != "" && envoy.FoldsUnder(header, envoy.FoldName(prefix))
 }

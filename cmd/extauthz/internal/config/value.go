@@ -23,7 +23,7 @@ func NewSecret(text string) Secret { return Secret{authz.NewSecret(text)} }
 // IsZero reports whether it is empty.
 func (s Secret) IsZero() bool { return s.Len() == 0 }
 
-// UnmarshalText takes the text over.
+// UnmarshalText sets the text.
 func (s *Secret) UnmarshalText(text []byte) error {
 	*s = NewSecret(string(text))
 	return nil
@@ -39,7 +39,7 @@ func NewDSN(text string) DSN { return DSN{authz.NewSecret(text)} }
 // IsZero reports whether it is empty.
 func (d DSN) IsZero() bool { return d.Len() == 0 }
 
-// UnmarshalText takes the text over.
+// UnmarshalText sets the text.
 func (d *DSN) UnmarshalText(text []byte) error {
 	*d = NewDSN(string(text))
 	return nil

@@ -17,8 +17,8 @@ type Kept[T any] struct {
 	failing bool
 }
 
-// Current returns what there is now, or the last good value. The error is for
-// when there is none.
+// Current returns the present value, or the last valid one. The error is for when
+// there is none.
 func (k *Kept[T]) Current() (T, error) {
 	next, err := k.Read()
 	k.mu.Lock()

@@ -146,8 +146,8 @@ func execute(argv []string) (string, error) {
 	}
 }
 
-// limited is a buffer that takes so much, and then has the program ended. It has
-// none of the methods of bytes.Buffer, one of which reads without a bound.
+// limited is a buffer with a bound; beyond it the program is ended. It has none of
+// the methods of bytes.Buffer, one of which reads without a bound.
 type limited struct {
 	text bytes.Buffer
 	full func()

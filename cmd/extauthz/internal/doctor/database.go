@@ -45,7 +45,8 @@ func (r *report) database(ctx context.Context) {
 	r.keys(ctx, db)
 }
 
-// fault reports a database's error by its class; what has none is our own text.
+// fault reports a database's error by its class; an error without a class is a text of
+// this program.
 func (r *report) fault(name string, err error) {
 	f, _ := models.FaultOf(err)
 	if f.Kind == models.FaultOther {
@@ -86,7 +87,7 @@ func (r *report) clock(ctx context.Context, db *models.DB) {
 	}
 }
 
-// keys looks at all rows; it has as long as that takes.
+// keys checks all rows, without a time limit.
 func (r *report) keys(ctx context.Context, db *models.DB) {
 	if n, first, err := db.UnreadableKeys(ctx, false); err != nil {
 		r.fault("rows", err)

@@ -11,7 +11,7 @@ import (
 	"extauthz/cmd/extauthz/internal/config"
 )
 
-// State is what came of one examination.
+// State is the result of one examination.
 type State string
 
 // The states.
@@ -61,8 +61,7 @@ func (r *report) add(name string, state State, remedy, format string, args ...an
 	r.results = append(r.results, Result{Name: name, State: state, Text: text, Remedy: remedy})
 }
 
-// Examine looks at everything and returns what it found, in the order in which things
-// depend on one another.
+// Examine checks everything and returns the results in the order of dependence.
 func Examine(ctx context.Context, c Config) []Result {
 	r := &report{c: c}
 	if c.Settings != nil {

@@ -29,7 +29,7 @@ type Question struct {
 	Judge   func(Answer) (state State, text, remedy string)
 }
 
-// Answer is what a replica has decided.
+// Answer is the decision of a replica.
 type Answer struct {
 	Allowed        bool
 	Reason, Shadow string // as in its metrics; "" where there is none

@@ -27,8 +27,8 @@ const readyBytes = 1 << 20
 // ErrNotExtauthz is about something else than this service that answers.
 var ErrNotExtauthz = errors.New("this is no extauthz")
 
-// ReadReady asks an ops listener, such as http://10.0.0.5:9090. It takes no longer than
-// askTime. Where something else answers, the error is [ErrNotExtauthz].
+// ReadReady queries an ops listener, such as http://10.0.0.5:9090. It takes no longer
+// than askTime. Where something else answers, the error is [ErrNotExtauthz].
 func ReadReady(ctx context.Context, base string, transport http.RoundTripper) (ready Ready, err error) {
 	client := http.Client{Timeout: askTime, Transport: transport}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/readyz", nil)

@@ -41,8 +41,8 @@ const (
 var notInEffect = []conditions.Name{conditions.ConfigRefused, conditions.CertificateRefused}
 
 // ExamineReplicas asks every replica until all are settled: serving, with the
-// configuration read that they are to have. What is not settled within the wait is
-// reported as it is then.
+// configuration read that they are to have. A state that has not settled within the wait
+// is reported as it is then.
 func ExamineReplicas(ctx context.Context, c Replicas) []Result {
 	limited, cancel := context.WithTimeout(ctx, max(c.Wait, time.Nanosecond))
 	defer cancel()
@@ -146,7 +146,7 @@ func (a *asking) replica(name string, ready Ready) {
 	}
 }
 
-// askReady asks one replica. With https its certificate is not verified: nothing
+// askReady queries one replica. With https its certificate is not verified: nothing
 // secret is sent to it, and it is for names, not for addresses of pods.
 func askReady(ctx context.Context, scheme, address string) (Ready, error) {
 	ready, err := ReadReady(ctx, scheme+"://"+address, &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}) // #nosec G402 -- see above
@@ -170,8 +170,8 @@ func (a *asking) grpc(ctx context.Context) {
 	}
 }
 
-// checks reports the answers of one listener: a line for all that are as they have to
-// be, and one for each other.
+// checks reports the answers of one listener: one line for all correct answers, and one
+// for each other.
 func (a *asking) checks(ctx context.Context, name, address string) {
 	client, closing, err := dialChecks(address, a.TLS)
 	if err != nil {

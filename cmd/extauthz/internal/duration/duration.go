@@ -23,7 +23,7 @@ type Error struct {
 
 func (e *Error) Error() string { return fmt.Sprintf("%q %s: %s", e.Text, e.What, e.Hint) }
 
-// Parse reads what [time.ParseDuration] reads, and the units d and w besides.
+// Parse reads what [time.ParseDuration] reads, and also the units d and w.
 func Parse(text string) (time.Duration, error) {
 	d, err := parse(text)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// Bootstrap is what a complete Envoy configuration is made from. Addresses are
+// Bootstrap holds the values of a complete Envoy configuration. Addresses are
 // host:port, or unix:PATH.
 type Bootstrap struct {
 	Settings        // Envoy answers for the Hosts alone; others get its own 404

@@ -31,14 +31,14 @@ type Kubernetes struct {
 	Namespace, Name string
 	Replicas        int
 	Image           string
-	// TLSSecret is the Secret beside the objects with ca.crt, tls.crt and tls.key, by
-	// which Envoy speaks TLS to this service; "": plain text.
+	// TLSSecret is the Secret in the namespace of the objects with ca.crt, tls.crt and
+	// tls.key, by which Envoy speaks TLS to this service; "": plain text.
 	TLSSecret string
 	// Anonymous: the service asks for no client certificate, and ca.crt will do.
 	Anonymous bool
 	// TLSName is the DNS name in the service's certificate.
 	TLSName string
-	// Bootstrap says what Envoy serves. Its listeners and files are set here.
+	// Bootstrap defines what Envoy serves. Its listeners and files are set here.
 	Bootstrap Bootstrap
 }
 

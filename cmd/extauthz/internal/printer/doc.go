@@ -2,6 +2,6 @@
 // asked for: a table that fits the terminal, a wide one with everything, JSON, YAML,
 // or names alone. It knows terminals: their width, their colours and progress bars.
 //
-// What goes to a file or a pipe is never cut, coloured or overwritten: it is read
-// by programs.
+// Output to a file or a pipe is never cut, coloured or overwritten: it is read by
+// programs.
 package printer

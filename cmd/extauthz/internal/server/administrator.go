@@ -24,9 +24,9 @@ const AdminKeyFile = "admin.key"
 // wayOut is what to do where no key manages keys.
 const wayOut = "write a new key into admin.bootstrap_key_file, such as extauthz secrets create makes, and restart, or run: extauthz admin recover"
 
-// ensureAdministrator makes the first administrator where there is none. Whatever
-// prevents it is logged and no error: checks do not need an administrator. again
-// reports a fault of the database that may pass.
+// ensureAdministrator makes the first administrator where there is none. A failure is
+// logged and returned as no error: checks do not need an administrator. again reports a
+// fault of the database that may pass.
 func ensureAdministrator(ctx context.Context, c *config.Config, db *models.DB, keys *keyring.Service, format *authz.KeyFormat, log *slog.Logger) (again bool) {
 	if err := makeAdministrator(ctx, c, db, keys, format, log); err != nil {
 		log.ErrorContext(ctx, "the first administrator was not made: checks are answered, keys can't be managed: "+wayOut, "file", c.Admin.BootstrapKeyFile, "error", err)
@@ -84,7 +84,7 @@ func leaveAdministrator(ctx context.Context, path string, keys *keyring.Service,
 	}
 }
 
-// leaveKey returns the key in the file, which is made if it is not there.
+// leaveKey returns the key in the file, which is created if it does not exist.
 func leaveKey(path string, format *authz.KeyFormat) (authz.Secret, error) {
 	if key, err := readKey(path); !errors.Is(err, fs.ErrNotExist) {
 		return key, err

@@ -16,8 +16,8 @@ import (
 	"extauthz/envoy"
 )
 
-// assemble makes everything that needs the database, which is open: from the stores to
-// what is served, the way of a request backwards. The caller holds s.reloading. On an error
+// assemble makes everything that needs the open database: from the stores to the
+// listeners, the reverse of a request's way. The caller holds s.reloading. On an error
 // what was opened stays open until close.
 func (s *Server) assemble(ctx context.Context) error {
 	s.c.Settings = s.settings

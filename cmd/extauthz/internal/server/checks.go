@@ -13,7 +13,7 @@ import (
 	"extauthz/models"
 )
 
-// How often conditions are looked at.
+// How often conditions are polled.
 const (
 	lookOften  = 500 * time.Millisecond // what is in memory: within the lease
 	lookAtFile = 2 * time.Second        // certificates
@@ -31,12 +31,12 @@ const (
 	ClockLimit = time.Second
 )
 
-// startChecks are looked at from the first moment, whatever the database does.
+// startChecks run from the first moment, whatever the state of the database.
 func (s *Server) startChecks() []conditions.Check {
 	return []conditions.Check{{Every: lookAtFile, Look: s.lookAtCertificates}}
 }
 
-// checks are looked at once there is a database.
+// checks run once there is a database.
 func (s *Server) checks() []conditions.Check {
 	return []conditions.Check{
 		{Every: lookOften, Look: s.lookAtFeed},
@@ -101,7 +101,7 @@ func (s *Server) lookAtCertificates(_ context.Context, r *conditions.Registry) {
 	r.Replace(conditions.CertificateRefused, refused)
 }
 
-// judgeFiles is for certificates that no listener holds. A file that can't be read
+// judgeFiles checks certificates that no listener holds. A file that can't be read
 // was refused with the configuration, or is being exchanged.
 func judgeFiles(c *config.Config, now time.Time, own, peers *verdicts) {
 	for _, f := range c.CertificateFiles() {
@@ -123,7 +123,7 @@ func (s *Server) certificates() map[string]*certificates {
 	return s.secure
 }
 
-// lookAtFeed reports what keeps the change feed from being read, and the clock.
+// lookAtFeed reports faults of the change feed and of the clock.
 func (s *Server) lookAtFeed(ctx context.Context, r *conditions.Registry) {
 	if s.db.FollowFile() {
 		s.log.Warn("another file is at the database's path than the one that was open: it is opened from now on; stop the service before exchanging its file")
@@ -146,7 +146,7 @@ func (s *Server) lookAtFeed(ctx context.Context, r *conditions.Registry) {
 	set(r, conditions.ClockOff, off, fmt.Sprintf("the database's clock is %s from the local one (ahead, unless negative); keys expire by the database's while it answers", st.DatabaseAhead.Round(time.Millisecond)))
 }
 
-// lookAtWrites reports that writes fail, by what came of those that were made.
+// lookAtWrites reports that writes fail, judged by the outcome of recent writes.
 func (s *Server) lookAtWrites(_ context.Context, r *conditions.Registry) {
 	f, fail := s.db.WritesFail(time.Now())
 	set(r, conditions.WritesFail, fail, f.String())

@@ -14,8 +14,8 @@ const (
 	collectionsEvery = time.Second
 	usualPercent     = 100 // the runtime's own: a heap may double before it is collected
 	mostPercent      = 400 // of a heap that is nearly empty and may be full in a second
-	// leastGrowth is what is allocated at least between two collections: a small
-	// heap that may only double is collected a hundred times a second under load. A
+	// leastGrowth is the least allocation between two collections: a small heap
+	// that may only double is collected a hundred times a second under load. A
 	// collection takes 20 ms of processor time with a million keys: see
 	// docs/cache.md.
 	leastGrowth = 48 << 20
@@ -65,8 +65,8 @@ func (s *Server) paceCollections(ctx context.Context) error {
 	}
 }
 
-// memory is what the last collection left of the heap, and what there is beside it,
-// in bytes: stacks, the runtime's own, and what can't be used of the heap's blocks.
+// memory is what the last collection left of the heap, and the memory outside of it, in
+// bytes: stacks, the runtime's own, and what can't be used of the heap's blocks.
 func memory() (live, beside uint64) {
 	samples := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/total:bytes"},
 		{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/free:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}

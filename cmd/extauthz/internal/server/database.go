@@ -12,7 +12,7 @@ import (
 	"extauthz/models"
 )
 
-// openPatience is how long a command waits for a Postgres that is not there yet.
+// openPatience is how long a command waits for a Postgres that is not reachable yet.
 const openPatience = 30 * time.Second
 
 // DatabaseConfig is the configured database, not yet opened.

@@ -12,12 +12,13 @@ import (
 	"extauthz/inbound"
 )
 
-// What the listeners that serve people and Prometheus allow.
+// Limits of the listeners that serve people and Prometheus.
 const (
 	peopleHeaderBytes = 64 << 10
 	peoplePending     = 16 << 20
 	peopleIdleTime    = 5 * time.Minute
-	// stallTime is how long a connection may leave what it began, and what it is sent.
+	// stallTime is how long a connection may leave a request incomplete, or an answer
+	// unread.
 	stallTime = 10 * time.Second
 	// filesBeside are the file descriptors for all but the listeners' connections and
 	// the database's: Redis, traces, files that are read again.
@@ -59,8 +60,8 @@ func (i *inbounds) around(l *listeners) {
 	i.admin.Listener, l.admin = l.admin, i.admin
 }
 
-// connectionLimits are the configured ones, or less where the process may not have
-// as many files open: one listener would take those of the others.
+// connectionLimits are the configured limits, or lower ones if the process may not open
+// as many files: otherwise one listener would use up those of the others.
 func connectionLimits(c *config.Config, files uint64, log *slog.Logger) map[string]int {
 	most := map[string]int{"grpc": c.GRPC.MaxConnections, "http": c.HTTP.MaxConnections, "admin": c.Admin.MaxConnections, "ops": c.Ops.MaxConnections}
 	sum, beside := 0, uint64(filesBeside+2*c.Database.MaxOpen)
@@ -90,8 +91,8 @@ func (i inbounds) held() (bytes int64) {
 	return bytes
 }
 
-// run looks at all connections but those of ops until ctx ends, and returns what
-// waits for that.
+// run sweeps all connections but those of ops until ctx ends, and returns a function
+// that waits for that.
 func (i inbounds) run(ctx context.Context) (wait func()) {
 	var running sync.WaitGroup
 	for _, l := range []*inbound.Listener{i.grpc, i.http, i.admin} {

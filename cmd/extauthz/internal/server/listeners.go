@@ -27,7 +27,7 @@ func listenOps(c *config.Config) (listeners, error) {
 	return listeners{ops: ops}, nil
 }
 
-// listenAll opens all listeners, but ops where that is open already.
+// listenAll opens all listeners, except ops if that is open already.
 func listenAll(c *config.Config, ops net.Listener) (l listeners, err error) {
 	var problems []error
 	for _, x := range []struct {

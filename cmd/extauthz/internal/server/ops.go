@@ -22,7 +22,7 @@ const (
 	stateDraining = "draining"
 )
 
-// readiness is what /readyz and gRPC health say: not serving before the first
+// readiness is what /readyz and gRPC health report: not serving before the first
 // load of the change feed and while draining, serving in every degraded mode but
 // those whose condition says otherwise. Safe for concurrent use.
 type readiness struct {
@@ -75,8 +75,8 @@ func (s *Server) opsHandler() http.Handler {
 	return mux
 }
 
-// changesDetail says how changes of other replicas come, and how long one takes
-// where no notification comes.
+// changesDetail describes how changes of other replicas arrive, and how long one takes
+// without a notification.
 func changesDetail(listening bool, poll time.Duration) map[string]any {
 	how := "polled"
 	if listening {

@@ -18,8 +18,8 @@ import (
 // tagSlack is how much longer than anything else the sets of tags live.
 const tagSlack = time.Minute
 
-// openRedis makes the client and the store of the configured Redis, nil for
-// none. It does no I/O: a Redis that is away is no reason not to start.
+// openRedis makes the client and the store of the configured Redis, nil for none.
+// It does no I/O: an unreachable Redis does not prevent a start.
 func openRedis(c *config.Config, log *slog.Logger) (goredis.UniversalClient, *redis.Store, error) {
 	r := c.Cache.Redis
 	if len(r.Addresses) == 0 {

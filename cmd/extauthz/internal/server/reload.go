@@ -29,7 +29,7 @@ type reloads struct {
 	digest string    // of the file that was read last, in effect or not
 }
 
-// inlineSecret finds what may be a secret in a configuration file: a setting that takes
+// inlineSecret finds possible secrets in a configuration file: a setting that takes
 // one, or credentials in a URL.
 var inlineSecret = regexp.MustCompile(`(?i)(?:dsn|password)["']?\s*:|://[^/\s]*@`)
 
@@ -73,7 +73,7 @@ func (r *reloads) refused(err error, digest string) {
 	r.good.Set(0)
 }
 
-// detail is what /readyz shows.
+// detail returns the part of /readyz.
 func (r *reloads) detail() map[string]any {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -11,7 +11,7 @@ import (
 	"extauthz/models"
 )
 
-// beatEvery is three times in the term for which a replica counts.
+// beatEvery fits three times into the term for which a replica counts.
 const beatEvery = models.ReplicaTerm / 3
 
 // replicas counts the replicas that live, for what they share. Before the first
@@ -34,7 +34,7 @@ func newReplicas(registry prometheus.Registerer, db *models.DB, instance string)
 
 func (r *replicas) count() int { return int(max(r.living.Load(), 1)) }
 
-// run counts until ctx ends, and then reports that this one is gone.
+// run counts until ctx ends, and then reports that this replica has gone.
 func (r *replicas) run(ctx context.Context) error {
 	tick := time.NewTicker(beatEvery)
 	defer tick.Stop()
@@ -56,9 +56,9 @@ func (r *replicas) run(ctx context.Context) error {
 	}
 }
 
-// awaitCount waits for the first count, so that a new replica does not let through
-// whole rates beside the others; a database that can't be written does not keep it
-// from serving.
+// awaitCount waits for the first count, so that a new replica does not allow whole rates
+// in addition to the others; a database that can't be written does not keep it from
+// serving.
 func (r *replicas) awaitCount(ctx context.Context) {
 	select {
 	case <-r.counted:

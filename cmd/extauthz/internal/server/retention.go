@@ -21,9 +21,9 @@ const (
 	// firstPurge is how long after the start the first run comes, if the interval
 	// is not shorter.
 	firstPurge = time.Minute
-	// deletionsRemembered is how many deleted keys every replica may have to
-	// remember at once: they are a change as any other, known for as long as the
-	// change feed is kept.
+	// deletionsRemembered is how many deleted keys every replica may have to remember at
+	// once: a deletion is a change like any other, known for as long as the change feed
+	// is kept.
 	deletionsRemembered = 100_000
 )
 
@@ -110,8 +110,8 @@ func (t *retention) run(ctx context.Context) error {
 	}
 }
 
-// once is one run. It logs one line if anything was deleted, and one if it
-// failed; what was deleted before stays so, and the next run goes on.
+// once is one run. It logs one line if anything was deleted, and one if it failed;
+// rows that were deleted before stay deleted, and the next run continues.
 func (t *retention) once(ctx context.Context) {
 	began, p := time.Now(), t.Configured()
 	p.Instance, p.By = t.instance, authz.AuditEntry{Actor: "retention"}

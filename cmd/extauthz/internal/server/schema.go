@@ -17,7 +17,7 @@ const schemaGrace = 5 * time.Second
 var errPartial = errors.New("the database has some of extauthz's tables and lacks others: restore it whole, or empty it")
 
 // keepSchema migrates a database again that was replaced by an empty one while the
-// service runs, as a start would, until ctx ends. What the lost database held is
+// service runs, as a start would, until ctx ends. The content of the lost database is
 // forgotten then: the new one has another epoch, by which the cache begins anew.
 func (s *Server) keepSchema(ctx context.Context) error {
 	tick := time.NewTicker(lookOften)

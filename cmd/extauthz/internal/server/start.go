@@ -49,8 +49,8 @@ func (s *Server) start(ctx context.Context) (started bool, err error) {
 	return err == nil, err
 }
 
-// retry tries a step until it succeeds or fails for good. Meanwhile a
-// condition says what is waited for, another one for each kind of fault.
+// retry tries a step until it succeeds or fails for good. Meanwhile a condition names
+// what the process waits for, another one for each kind of fault.
 func (s *Server) retry(ctx context.Context, step func(context.Context) error) error {
 	defer s.conditions.Replace(conditions.DatabaseWait, nil)
 	var last error

@@ -52,8 +52,8 @@ func newCertificates(t config.TLS, log *slog.Logger, protocols ...string) (*cert
 	return c, nil
 }
 
-// parse reads what good holds once more, to judge it. The caller holds mu, or is
-// alone.
+// parse parses the certificates in good once more, to judge them. The caller holds mu, or
+// is alone.
 func (c *certificates) parse() {
 	c.chain, c.authorities = nil, nil
 	for _, der := range c.good.Certificates[0].Certificate {
@@ -100,7 +100,7 @@ func (c *certificates) config() *tls.Config {
 	return first
 }
 
-// current looks at the files and reads them if they have changed.
+// current reads the files again if they have changed.
 func (c *certificates) current() *tls.Config {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -24,7 +24,7 @@ func (s *Server) openTraces(ctx context.Context, r prometheus.Registerer) (err e
 	return err
 }
 
-// withTraces adds to c what makes spans. Without traces c stays as it is.
+// withTraces adds the makers of spans to c. Without traces c stays as it is.
 func (s *Server) withTraces(c envoy.Config) envoy.Config {
 	if s.traces != nil {
 		c.Tracer, c.Propagator = s.traces.Tracer(), s.traces.Propagator()
@@ -40,7 +40,7 @@ func (s *Server) validator() authz.Validator {
 	return telemetry.Lookups(s.cache, s.traces.Tracer())
 }
 
-// closeTraces sends what waits. A collector that does not take it is no failure
+// closeTraces sends the spans that wait. A collector that does not take it is no failure
 // of the service.
 func (s *Server) closeTraces(ctx context.Context) {
 	if s.traces == nil {

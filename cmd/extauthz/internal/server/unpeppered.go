@@ -16,9 +16,9 @@ import (
 // refused for keys.require_pepper.
 const unpepperedPause = 10 * time.Second
 
-// unpeppered counts and logs what keys.require_pepper refuses. A client learns
-// nothing of it, so this is where an operator finds it: either keys from before
-// the peppers are in use, or something else writes to the database.
+// unpeppered counts and logs keys that keys.require_pepper refuses. A client learns
+// nothing of it, so this is where an operator finds it: either keys from before the
+// peppers are in use, or something else writes to the database.
 type unpeppered struct {
 	log     *slog.Logger
 	refused prometheus.Counter

@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// watchEvery is how often files are looked at. A look is a stat a file: it sees
-// what a watch on the files would miss, the exchange of a symbolic link above
-// them (as Kubernetes updates ConfigMaps and Secrets), and a new file under the
-// old name (as editors write).
+// watchEvery is how often files are checked. A check is one stat for each file. It sees
+// changes that a watch on the files would miss: the exchange of a symbolic link above
+// them (as Kubernetes updates ConfigMaps and Secrets), and a new file under the old name
+// (as editors write).
 const watchEvery = time.Second
 
 // stampOf distinguishes states of files: by what is at the end of each
@@ -29,9 +29,8 @@ func stampOf(paths []string) string {
 	return b.String()
 }
 
-// watch reloads when the configuration's files have changed and rest for
-// one look, until ctx ends. What a bad file holds is tried once, until it changes
-// again.
+// watch reloads when the configuration's files have changed and rest for one look,
+// until ctx ends. A faulty file is tried once, until it changes again.
 func (s *Server) watch(ctx context.Context) error {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()

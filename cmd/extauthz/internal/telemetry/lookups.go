@@ -15,12 +15,12 @@ import (
 // Validator is one whose look-ups of roles return the farthest layer.
 type Validator interface {
 	authz.Validator
-	// RoleScopesFrom is RoleScopes that also returns the farthest layer that it asked.
+	// RoleScopesFrom is RoleScopes that also returns the farthest layer that was used.
 	RoleScopesFrom(ctx context.Context, rec *authz.Record, need authz.Need) (authz.Scopes, authz.Layer, error)
 }
 
-// Lookups is a validator whose look-ups that leave the process are spans below
-// the check's. Where the check is not traced it only asks v.
+// Lookups is a validator that makes a span, below the check's, for each look-up that
+// leaves the process. Where the check is not traced it only asks v.
 func Lookups(v Validator, tracer trace.Tracer) authz.Validator {
 	return lookups{v, tracer}
 }

@@ -22,8 +22,8 @@ import (
 // service is the name under which traces are found; OTEL_SERVICE_NAME overrides it.
 const service = "extauthz"
 
-// The bounds of what waits to be sent, in spans, and of a try to send it. What
-// does not fit is dropped.
+// The bounds of what waits to be sent, in spans, and of a try to send it. Spans beyond
+// it are dropped.
 const (
 	maxQueue      = 2048
 	maxBatch      = 512
@@ -44,15 +44,15 @@ type Config struct {
 	Registerer prometheus.Registerer
 }
 
-// Traces is spans on their way to a collector. Safe for concurrent use.
+// Traces sends spans to a collector. Safe for concurrent use.
 type Traces struct {
 	provider *sdktrace.TracerProvider
 	exporter sdktrace.SpanExporter
 	version  string
 }
 
-// New starts sending what the Tracer will make. It waits for no collector: one
-// that is away is no reason not to start. Shutdown has to be called.
+// New starts sending what the Tracer will make. It waits for no collector: an
+// unreachable one does not prevent a start. Shutdown has to be called.
 func New(ctx context.Context, c Config) (*Traces, error) {
 	if c.Endpoint == "" || c.Logger == nil || c.Registerer == nil {
 		return nil, errors.New("telemetry: an endpoint, a logger and a registerer are needed")
@@ -76,7 +76,8 @@ func New(ctx context.Context, c Config) (*Traces, error) {
 	queue.SpanProcessor = sdktrace.NewBatchSpanProcessor(t.exporter, sdktrace.WithMaxQueueSize(maxQueue), sdktrace.WithMaxExportBatchSize(maxBatch),
 		sdktrace.WithBatchTimeout(sendEvery), sdktrace.WithExportTimeout(exportTimeout))
 	t.provider = sdktrace.NewTracerProvider(sdktrace.WithResource(about),
-		// The gateway decides what is sampled: what it does not trace, we don't.
+		// The gateway decides what is sampled: a request that it does not trace is not
+		// traced here.
 		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.NeverSample())),
 		sdktrace.WithSpanProcessor(queue))
 	return t, nil
