@@ -8,7 +8,7 @@ import (
 
 	"gorm.io/gorm"
 
-	"extauthz/authz"
+	"extauthz/feed"
 )
 
 const (
@@ -24,7 +24,7 @@ const (
 
 // TrimOutbox marks the feed's present state, and drops the changes that were in the
 // newest mark that is older than age, or than [LeastOutboxAge] where there are more
-// than [MaxOutboxRows]; a reader that has not seen them gets authz.FeedPage.Trimmed.
+// than [MaxOutboxRows]; a reader that has not seen them gets feed.Page.Trimmed.
 // It has to be called every few minutes: how far the past of [DB.FeedStart] reaches
 // beyond its window is the time between two calls. Replicas may all call it.
 //
@@ -77,7 +77,7 @@ func (db *DB) insertMark(tx *gorm.DB) error {
 // mark sets a mark at the present state and returns that of the newest one older than
 // age, which from now on counts as trimmed: before anything is dropped. It holds
 // nothing if no mark is so old.
-func (db *DB) mark(ctx context.Context, age time.Duration) (seen authz.Snapshot, err error) {
+func (db *DB) mark(ctx context.Context, age time.Duration) (seen feed.Snapshot, err error) {
 	f := db.feed
 	now, err := db.Now(ctx)
 	if err != nil {
