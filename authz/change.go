@@ -15,9 +15,9 @@ type Change struct {
 	UserID  string // of the key, for ChangeKey
 	Role    string // name, for ChangeRole
 
-	// Place is the change's position in the feed: its transaction in Postgres, its
-	// version in SQLite (see [Snapshot]). 0 in a change that did not come from the feed.
-	Place uint64
+	// Position is where the change is in the feed, as the database counts it (package
+	// feed). 0 in a change that did not come from the feed.
+	Position uint64
 
 	// At is when the database wrote the change, in its own time: it shows how late
 	// a replica learned of it. Zero if unknown.

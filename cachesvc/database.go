@@ -6,6 +6,7 @@ import (
 
 	"extauthz/authz"
 	"extauthz/cachesvc/internal/l1"
+	"extauthz/feed"
 )
 
 // Keys finds a key by its public prefix. It reads the primary: a lagging replica would
@@ -23,7 +24,7 @@ type Roles interface {
 type Feed interface {
 	// FeedStart returns the present feed position, and how to read the changes of the
 	// last window of time.
-	FeedStart(ctx context.Context, window time.Duration) (authz.FeedStart, error)
+	FeedStart(ctx context.Context, window time.Duration) (feed.Start, error)
 	// ReadFeed returns a page of at most this many committed changes that the cursor has
 	// not seen.
 	ReadFeed(ctx context.Context, from authz.FeedCursor, rows int) (authz.FeedPage, error)

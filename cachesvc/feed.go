@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"extauthz/authz"
+	"extauthz/feed"
 )
 
 const (
@@ -30,7 +30,7 @@ type feedState struct {
 	mu         sync.Mutex
 	loaded     bool          // cursor and epoch mean something
 	loadedAt   time.Duration // since then
-	cursor     authz.FeedCursor
+	cursor     feed.Cursor
 	epoch      string
 	version    uint64        // the highest that the database has reported in this epoch
 	began      time.Duration // when the read that is under way began: it becomes the lease's start
@@ -106,7 +106,7 @@ func (s *Service) readFeed(ctx context.Context) {
 		s.feed.rows = max(rows/4, leastPageRows)
 		return
 	}
-	s.feed.rows = min(2*rows, authz.MaxFeedRows)
+	s.feed.rows = min(2*rows, feed.MaxRows)
 	s.trust.outage.RecordAnswer()
 	s.takePage(&page, !cursor.Partial(), start, end)
 }
@@ -125,7 +125,7 @@ func (s *Service) takePage(page *authz.FeedPage, first bool, start, end time.Dur
 	f.cursor = page.Next
 	if f.cursor.Partial() && f.read >= s.bulk {
 		s.applyBulk()
-		f.cursor = authz.FeedCursor{Seen: page.Next.Target}
+		f.cursor = feed.Cursor{Seen: page.Next.Target}
 	}
 	if f.cursor.Partial() || !first {
 		s.Wake() // the rest, or what came while this was read
@@ -166,8 +166,8 @@ func (s *Service) beginFeed(ctx context.Context, over string) {
 	if f.version = max(began.Version, f.version); began.Epoch != f.epoch { // else it is as before a gap in the feed
 		f.version = began.Version
 	}
-	f.loaded, f.loadedAt, f.cursor, f.epoch, f.endedEpoch, f.rows = true, end, began.Next, began.Epoch, "", authz.MaxFeedRows
-	if f.past, f.pastRead = (authz.FeedCursor{}), 0; s.shared != nil {
+	f.loaded, f.loadedAt, f.cursor, f.epoch, f.endedEpoch, f.rows = true, end, began.Next, began.Epoch, "", feed.MaxRows
+	if f.past, f.pastRead = (feed.Cursor{}), 0; s.shared != nil {
 		s.trust.window.DistrustPast(end)
 		f.past = began.Past
 		s.Wake() // to read it
@@ -183,18 +183,18 @@ func (s *Service) beginFeed(ctx context.Context, over string) {
 	}
 }
 
-func (s *Service) startFeed(ctx context.Context, over string) (authz.FeedStart, error) {
+func (s *Service) startFeed(ctx context.Context, over string) (feed.Start, error) {
 	ctx, cancel := context.WithTimeout(ctx, startBudget)
 	defer cancel()
 	if over != "" {
 		if err := s.db.EndEpoch(ctx, over); err != nil {
-			return authz.FeedStart{}, err
+			return feed.Start{}, err
 		}
 	}
 	return s.db.FeedStart(ctx, s.retention)
 }
 
-func (s *Service) readPage(ctx context.Context, cursor authz.FeedCursor, rows int) (authz.FeedPage, error) {
+func (s *Service) readPage(ctx context.Context, cursor feed.Cursor, rows int) (feed.Page, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.trust.lease.Term)
 	defer cancel()
 	return s.db.ReadFeed(ctx, cursor, rows)
@@ -211,7 +211,7 @@ func (s *Service) readPast(ctx context.Context) {
 	if !due {
 		return
 	}
-	page, err := s.readPage(ctx, past, authz.MaxFeedRows)
+	page, err := s.readPage(ctx, past, feed.MaxRows)
 	if err != nil {
 		return // again with the next poll
 	}
@@ -220,11 +220,11 @@ func (s *Service) readPast(ctx context.Context) {
 	f := &s.feed
 	f.pastRead += len(page.Changes)
 	if page.Epoch != epoch { // the next read of the feed starts it again
-		f.past = authz.FeedCursor{}
+		f.past = feed.Cursor{}
 		return
 	}
 	if page.Trimmed || f.pastRead >= s.bulk && page.Next.Partial() {
-		f.past = authz.FeedCursor{}
+		f.past = feed.Cursor{}
 		s.log.Info("what Redis held before the start is not used: too much has changed, or the feed no longer holds it", "changes", f.pastRead)
 		return
 	}
@@ -233,7 +233,7 @@ func (s *Service) readPast(ctx context.Context) {
 		s.Wake()
 		return
 	}
-	f.past = authz.FeedCursor{}
+	f.past = feed.Cursor{}
 	s.trust.window.TrustPast()
 }
 

@@ -14,6 +14,7 @@ import (
 	"extauthz/authz"
 	"extauthz/cachesvc/internal/cachetest"
 	"extauthz/cachesvc/internal/freshness"
+	"extauthz/feed"
 )
 
 func TestChanged_TheNextCheckOnTheReplicaThatRevokedIsRefused(t *testing.T) {
@@ -85,7 +86,7 @@ func TestFeed_ARepeatedChangeChangesNothing(t *testing.T) {
 		s.Wake()
 		synctest.Wait()
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
-		s.apply(db.Page(authz.FeedCursor{}, 100).Changes, Cause{Kind: CauseFeed})
+		s.apply(db.Page(feed.Cursor{}, 100).Changes, Cause{Kind: CauseFeed})
 		wantEntry(t, s, "k", true, authz.LayerLocal)
 	})
 }

@@ -10,21 +10,21 @@ import (
 	"testing"
 	"time"
 
-	"extauthz/authz"
 	"extauthz/cachesvc/internal/cachetest"
 	"extauthz/cachesvc/internal/freshness"
+	"extauthz/feed"
 )
 
 // oneEpoch hides from a service that its database was restored.
 type oneEpoch struct{ *cachetest.Connection }
 
-func (c oneEpoch) FeedStart(ctx context.Context, window time.Duration) (authz.FeedStart, error) {
+func (c oneEpoch) FeedStart(ctx context.Context, window time.Duration) (feed.Start, error) {
 	p, err := c.Connection.FeedStart(ctx, window)
 	p.Epoch = "one"
 	return p, err
 }
 
-func (c oneEpoch) ReadFeed(ctx context.Context, from authz.FeedCursor, rows int) (authz.FeedPage, error) {
+func (c oneEpoch) ReadFeed(ctx context.Context, from feed.Cursor, rows int) (feed.Page, error) {
 	p, err := c.Connection.ReadFeed(ctx, from, rows)
 	p.Epoch = "one"
 	return p, err
@@ -33,11 +33,11 @@ func (c oneEpoch) ReadFeed(ctx context.Context, from authz.FeedCursor, rows int)
 // altered changes what the feed returns.
 type altered struct {
 	*cachetest.Connection
-	page  func(from authz.FeedCursor, page *authz.FeedPage)
-	start func(*authz.FeedStart)
+	page  func(from feed.Cursor, page *feed.Page)
+	start func(*feed.Start)
 }
 
-func (c altered) ReadFeed(ctx context.Context, from authz.FeedCursor, rows int) (authz.FeedPage, error) {
+func (c altered) ReadFeed(ctx context.Context, from feed.Cursor, rows int) (feed.Page, error) {
 	p, err := c.Connection.ReadFeed(ctx, from, rows)
 	if c.page != nil && err == nil {
 		c.page(from, &p)
@@ -45,7 +45,7 @@ func (c altered) ReadFeed(ctx context.Context, from authz.FeedCursor, rows int) 
 	return p, err
 }
 
-func (c altered) FeedStart(ctx context.Context, window time.Duration) (authz.FeedStart, error) {
+func (c altered) FeedStart(ctx context.Context, window time.Duration) (feed.Start, error) {
 	s, err := c.Connection.FeedStart(ctx, window)
 	if c.start != nil && err == nil {
 		c.start(&s)
@@ -60,17 +60,17 @@ type lastRead struct {
 	began time.Duration
 }
 
-func (l *lastRead) FeedStart(ctx context.Context, window time.Duration) (authz.FeedStart, error) {
+func (l *lastRead) FeedStart(ctx context.Context, window time.Duration) (feed.Start, error) {
 	l.began = l.clock.Monotonic()
 	return l.Database.FeedStart(ctx, window)
 }
 
-func (l *lastRead) ReadFeed(ctx context.Context, from authz.FeedCursor, rows int) (authz.FeedPage, error) {
+func (l *lastRead) ReadFeed(ctx context.Context, from feed.Cursor, rows int) (feed.Page, error) {
 	l.began = l.clock.Monotonic()
 	return l.Database.ReadFeed(ctx, from, rows)
 }
 
-func pages(alter func(from authz.FeedCursor, page *authz.FeedPage)) func(*cachetest.Connection) Database {
+func pages(alter func(from feed.Cursor, page *feed.Page)) func(*cachetest.Connection) Database {
 	return func(c *cachetest.Connection) Database { return altered{Connection: c, page: alter} }
 }
 
@@ -97,13 +97,13 @@ func TestModel_SeesDeliberateFaults(t *testing.T) {
 			"lease from the end of a read": {asIs, func(s *Service) {
 				s.trust.renew = func(time.Duration) { s.trust.lease.Renew(s.trust.clock.Monotonic()) }
 			}},
-			"cursor past an open transaction": {pages(func(_ authz.FeedCursor, p *authz.FeedPage) { p.Next.Seen.Open = nil }), sound},
-			"the rest of a read left out": {pages(func(_ authz.FeedCursor, p *authz.FeedPage) {
+			"cursor past an open transaction": {pages(func(_ feed.Cursor, p *feed.Page) { p.Next.Seen.Open = nil }), sound},
+			"the rest of a read left out": {pages(func(_ feed.Cursor, p *feed.Page) {
 				if p.Next.Partial() {
-					p.Next = authz.FeedCursor{Seen: p.Next.Target}
+					p.Next = feed.Cursor{Seen: p.Next.Target}
 				}
 			}), sound},
-			"a late commit before the last row left out": {pages(func(from authz.FeedCursor, p *authz.FeedPage) {
+			"a late commit before the last row left out": {pages(func(from feed.Cursor, p *feed.Page) {
 				if p.Next.Partial() {
 					p.Next.Seen.Open = nil
 				}
@@ -111,13 +111,13 @@ func TestModel_SeesDeliberateFaults(t *testing.T) {
 			"age started again at a hop": {asIs, func(s *Service) {
 				s.trust.readAt = func(time.Time) time.Duration { return s.trust.clock.Monotonic() }
 			}},
-			"a rewind not noticed": {pages(func(from authz.FeedCursor, p *authz.FeedPage) {
+			"a rewind not noticed": {pages(func(from feed.Cursor, p *feed.Page) {
 				p.Snapshot.Next, p.Version = max(p.Snapshot.Next, from.Seen.Next, from.Target.Next), 0
 				p.Next.Seen.Next = max(p.Next.Seen.Next, from.Seen.Next)
 			}), sound},
 		},
 		"full_run": {
-			"the target moves between pages": {pages(func(_ authz.FeedCursor, p *authz.FeedPage) {
+			"the target moves between pages": {pages(func(_ feed.Cursor, p *feed.Page) {
 				if p.Next.Partial() {
 					p.Next.Target = p.Snapshot
 				} else {
@@ -131,7 +131,7 @@ func TestModel_SeesDeliberateFaults(t *testing.T) {
 			}},
 			"a bulk event not learned": {asIs, func(s *Service) { s.trust.learnAll = func(time.Duration) {} }},
 			"what others cached trusted before the past is read": {func(c *cachetest.Connection) Database {
-				return altered{Connection: c, start: func(s *authz.FeedStart) { s.Past.Seen = s.Past.Target }}
+				return altered{Connection: c, start: func(s *feed.Start) { s.Past.Seen = s.Past.Target }}
 			}, sound},
 			"no epoch": {func(c *cachetest.Connection) Database { return oneEpoch{c} }, sound},
 		},

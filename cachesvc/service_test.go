@@ -5,9 +5,9 @@ import (
 	"testing"
 	"time"
 
-	"extauthz/authz"
 	"extauthz/cachesvc/internal/cachetest"
 	"extauthz/cachesvc/seal"
+	"extauthz/feed"
 )
 
 // start runs a service on a database until the test ends. In a synctest bubble
@@ -42,7 +42,7 @@ type slowRows struct {
 	row time.Duration
 }
 
-func (s slowRows) ReadFeed(ctx context.Context, from authz.FeedCursor, rows int) (authz.FeedPage, error) {
+func (s slowRows) ReadFeed(ctx context.Context, from feed.Cursor, rows int) (feed.Page, error) {
 	page, err := s.Connection.ReadFeed(ctx, from, rows)
 	if err == nil {
 		err = cachetest.Pause(ctx, time.Duration(len(page.Changes))*s.row)

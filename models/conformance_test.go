@@ -197,7 +197,7 @@ func TestMutate_IsAllOrNothing(t *testing.T) {
 func TestVersion_RisesOnlyWithDecisionRelevantColumns(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		rec := insert(t, db, newKey(t, nil))[0]
-		before := feed(t, db)
+		before := presentFeed(t, db)
 		if len(before.Changes) != 1 || before.Changes[0].Prefix != rec.Prefix || before.Changes[0].At.IsZero() {
 			t.Fatalf("got %+v", before)
 		}
@@ -220,7 +220,7 @@ func TestVersion_RisesOnlyWithDecisionRelevantColumns(t *testing.T) {
 			if err := db.gorm.Exec(c.sql).Error; err != nil {
 				t.Fatalf("%s: %v", c.sql, err)
 			}
-			page := feed(t, db)
+			page := presentFeed(t, db)
 			got := map[string]int{}
 			for _, ch := range page.Changes {
 				if ch.Version > last {
@@ -274,7 +274,7 @@ func TestUsage_IsAddedAndChangesNoVersion(t *testing.T) {
 		if err != nil || len(got) != 1 || got[0].Count != 7 || !got[0].LastUsedAt.Equal(testTime) {
 			t.Errorf("got %+v, %v", got, err)
 		}
-		if page := feed(t, db); len(page.Changes) != 1 {
+		if page := presentFeed(t, db); len(page.Changes) != 1 {
 			t.Errorf("usage reached the feed: %d changes", len(page.Changes))
 		}
 	})

@@ -152,7 +152,7 @@ func TestCopy_EverythingArrives(t *testing.T) {
 		if !errors.As(err, &replayed) || replayed.KeyID != keys[0].Record.ID {
 			t.Errorf("the idempotency key is not known: %v", err)
 		}
-		page, before := feed(t, to), feed(t, from)
+		page, before := presentFeed(t, to), presentFeed(t, from)
 		if page.Epoch == before.Epoch || len(page.Changes) != 0 || page.Version <= before.Version {
 			t.Errorf("the target's feed: epoch %s after %s, %d changes, version %d", page.Epoch, before.Epoch, len(page.Changes), page.Version)
 		}
@@ -169,11 +169,11 @@ func TestCopy_CanBeRepeatedUntilServed(t *testing.T) {
 		keys := populate(t, from)
 		to := opened(t, into)
 		copied(t, from, to)
-		first := feed(t, to).Epoch
+		first := presentFeed(t, to).Epoch
 		if again := copied(t, from, to)["api_keys"]; again.Written != 0 || again.Removed != 0 {
 			t.Errorf("the second copy wrote: %+v", again)
 		}
-		if feed(t, to).Epoch == first {
+		if presentFeed(t, to).Epoch == first {
 			t.Error("the second copy left the epoch as it was")
 		}
 		// One key goes, one comes, one changes, two exchange what is unique.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/feed"
 )
 
 // gathered holds the turn while the calls of create line up, n in all, so that
@@ -103,7 +104,7 @@ func TestCreations_ConcurrentOnesShareATransaction(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		page, err := db.ReadFeed(t.Context(), before.Next, authz.MaxFeedRows)
+		page, err := db.ReadFeed(t.Context(), before.Next, feed.MaxRows)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"extauthz/authz"
+	"extauthz/feed"
 )
 
 // maxFeedBytes bounds a page by size as well: hand-typed texts may be long. A page has
@@ -76,36 +76,36 @@ func postgresFeed(history bool) feedDialect {
 }
 
 // ReadFeed returns the next page of the changes that the cursor has not seen: at most
-// this many rows, 1 to [authz.MaxFeedRows], and about a MiB.
-func (db *DB) ReadFeed(ctx context.Context, from authz.FeedCursor, rows int) (authz.FeedPage, error) {
+// this many rows, 1 to [feed.MaxRows], and about a MiB.
+func (db *DB) ReadFeed(ctx context.Context, from feed.Cursor, rows int) (feed.Page, error) {
 	sql, args := db.pageOf(from, rows)
 	page, trimmed, err := db.readPage(ctx, from, rows, sql, args)
 	page.Trimmed = !from.Seen.Covers(trimmed)
 	return page, err
 }
 
-// FeedStart returns the present place in the feed, whatever was changed before. Past
+// FeedStart returns the present feed position, whatever was changed before. Past
 // begins at the newest mark that is as old as the window (see TrimOutbox); without one,
 // at the first change.
-func (db *DB) FeedStart(ctx context.Context, window time.Duration) (authz.FeedStart, error) {
+func (db *DB) FeedStart(ctx context.Context, window time.Duration) (feed.Start, error) {
 	now, err := db.Now(ctx)
 	if err != nil {
-		return authz.FeedStart{}, err
+		return feed.Start{}, err
 	}
 	f := db.feed
 	var marked []string
 	err = db.read.WithContext(ctx).Raw(fmt.Sprintf(`SELECT %s FROM feed_marks k, extauthz_meta m WHERE m.id = 1 AND k.epoch = %s AND k.at <= ?
 		ORDER BY k.id DESC LIMIT 1`, f.marked, f.epoch), now.Add(-window)).Scan(&marked).Error
 	if err != nil {
-		return authz.FeedStart{}, fmt.Errorf("change feed can't be read: %w", err)
+		return feed.Start{}, fmt.Errorf("change feed can't be read: %w", err)
 	}
-	var start authz.FeedStart
+	var start feed.Start
 	if len(marked) > 0 {
 		if start.Past.Seen, err = parseSnapshot(marked[0]); err != nil {
-			return authz.FeedStart{}, err
+			return feed.Start{}, err
 		}
 	}
-	start.FeedPage, _, err = db.readPage(ctx, authz.FeedCursor{}, 0, db.noRows(), nil)
+	start.Page, _, err = db.readPage(ctx, feed.Cursor{}, 0, db.noRows(), nil)
 	start.Past.Target = start.Next.Seen
 	return start, err
 }
@@ -133,26 +133,26 @@ func (db *DB) pageOf(c authz.FeedCursor, rows int) (sql string, args []any) {
 	limit := " ORDER BY " + f.place + ", o.id LIMIT " + strconv.Itoa(rows)
 	selected := fmt.Sprintf("SELECT "+feedColumns+" FROM outbox o WHERE ", f.number)
 
-	from, after := c.Seen.Next, authz.FeedRow{}
-	if c.After.Place >= from {
-		from, after = c.After.Place, c.After
+	from, after := c.Seen.Next, feed.Row{}
+	if c.After.Position >= from {
+		from, after = c.After.Position, c.After
 	}
 	sql, args = selected+f.place+" >= "+f.from, []any{db.placeArg(from)}
-	if after != (authz.FeedRow{}) {
+	if after != (feed.Row{}) {
 		sql += " AND (" + f.place + ", o.id) > (" + f.from + ", ?)"
-		args = append(args, db.placeArg(after.Place), rowArg(after.ID))
+		args = append(args, db.placeArg(after.Position), rowArg(after.ID))
 	}
 	sql, args = sql+" AND "+within+limit, append(args, target...)
 
 	open := c.Seen.Open
-	for len(open) > 0 && open[0] < c.After.Place {
+	for len(open) > 0 && open[0] < c.After.Position {
 		open = open[1:]
 	}
-	if len(open) == 0 || after != (authz.FeedRow{}) {
+	if len(open) == 0 || after != (feed.Row{}) {
 		return sql, args
 	}
 	late := "SELECT o.* FROM unnest(?::text::xid8[]) AS x CROSS JOIN LATERAL (" + selected + "o.xid = x AND (o.xid, o.id) > (" + f.from + ", ?) AND " + within + limit + ") o"
-	lateArgs := append([]any{placesArg(open), db.placeArg(c.After.Place), rowArg(c.After.ID)}, target...)
+	lateArgs := append([]any{placesArg(open), db.placeArg(c.After.Position), rowArg(c.After.ID)}, target...)
 	return "(" + late + ") UNION ALL (" + sql + ")", append(lateArgs, args...)
 }
 
@@ -187,20 +187,20 @@ func (db *DB) readPage(ctx context.Context, from authz.FeedCursor, limit int, pa
 		FROM head LEFT JOIN (SELECT * FROM (%s) AS o ORDER BY o.place, o.id LIMIT %d) AS o ON TRUE ORDER BY o.place, o.id`,
 		f.epoch, f.given, f.now, f.snapshot, f.marked, page, limit), args...).Rows()
 	if err != nil {
-		return authz.FeedPage{}, trimmed, fmt.Errorf("change feed can't be read: %w", err)
+		return feed.Page{}, trimmed, fmt.Errorf("change feed can't be read: %w", err)
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	read := feedReader{from: from, limit: limit}
 	for !read.full() && rows.Next() {
 		if err := read.row(rows); err != nil {
-			return authz.FeedPage{}, trimmed, fmt.Errorf("change feed can't be read: %w", err)
+			return feed.Page{}, trimmed, fmt.Errorf("change feed can't be read: %w", err)
 		}
 	}
 	if err := rows.Err(); err != nil {
-		return authz.FeedPage{}, trimmed, fmt.Errorf("change feed can't be read: %w", err)
+		return feed.Page{}, trimmed, fmt.Errorf("change feed can't be read: %w", err)
 	}
 	if read.rows == 0 {
-		return authz.FeedPage{}, trimmed, errors.New("change feed can't be read: table extauthz_meta is empty")
+		return feed.Page{}, trimmed, errors.New("change feed can't be read: table extauthz_meta is empty")
 	}
 	return read.page, read.trimmed, nil
 }

@@ -11,9 +11,10 @@ import (
 	"gorm.io/gorm"
 
 	"extauthz/authz"
+	"extauthz/feed"
 )
 
-func prefixes(page authz.FeedPage) (out []string) {
+func prefixes(page feed.Page) (out []string) {
 	for _, c := range page.Changes {
 		out = append(out, c.Prefix)
 	}
@@ -27,11 +28,11 @@ func TestFeed_ContinuesFromItsCursor(t *testing.T) {
 			t.Fatalf("got %+v, %v", start, err)
 		}
 		rec := insert(t, db, newKey(t, nil))[0]
-		page, err := db.ReadFeed(t.Context(), start.Next, authz.MaxFeedRows)
+		page, err := db.ReadFeed(t.Context(), start.Next, feed.MaxRows)
 		if err != nil || !slices.Contains(prefixes(page), rec.Prefix) || page.Epoch != start.Epoch {
 			t.Fatalf("got %+v, %v", page, err)
 		}
-		again, err := db.ReadFeed(t.Context(), page.Next, authz.MaxFeedRows)
+		again, err := db.ReadFeed(t.Context(), page.Next, feed.MaxRows)
 		if err != nil || len(again.Changes) != 0 {
 			t.Fatalf("nothing happened, and the feed returns %+v, %v", again, err)
 		}
@@ -43,7 +44,7 @@ func TestFeed_ContinuesFromItsCursor(t *testing.T) {
 func TestFeed_ALateCommitIsReadOnce(t *testing.T) {
 	db := migrated(t, postgresConfig(t))
 	a, b := insert(t, db, newKey(t, nil))[0], insert(t, db, newKey(t, nil))[0]
-	cursor := feed(t, db).Next
+	cursor := presentFeed(t, db).Next
 	late := db.gorm.Begin()
 	if err := late.Exec("UPDATE api_keys SET revoked_at = now() WHERE id = ?", a.ID).Error; err != nil {
 		t.Fatal(err)
@@ -72,7 +73,7 @@ func TestFeed_PagesAreOneState(t *testing.T) {
 		rec := insert(t, db, newKey(t, nil))[0]
 		ids, names = append(ids, rec.ID), append(names, rec.Prefix)
 	}
-	cursor := feed(t, db).Next
+	cursor := presentFeed(t, db).Next
 	revoke := func(tx *gorm.DB, i ...int) {
 		t.Helper()
 		for _, i := range i {
@@ -131,22 +132,22 @@ func TestFeed_AnotherDatabasesTransactionHoldsNothingBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer idle.Rollback()
-	cursor := feed(t, db).Next
+	cursor := presentFeed(t, db).Next
 	insert(t, db, newKey(t, nil), newKey(t, nil), newKey(t, nil))
-	page := whole(t, db, cursor, authz.MaxFeedRows)
+	page := whole(t, db, cursor, feed.MaxRows)
 	if len(page.Changes) != 3 || len(page.Next.Seen.Open) == 0 {
 		t.Fatalf("got %+v", page)
 	}
-	if again := whole(t, db, page.Next, authz.MaxFeedRows); len(again.Changes) != 0 {
+	if again := whole(t, db, page.Next, feed.MaxRows); len(again.Changes) != 0 {
 		t.Errorf("%d changes came again", len(again.Changes))
 	}
 	if err := db.TrimOutbox(t.Context(), -time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	if kept := feed(t, db); len(kept.Changes) != 0 {
+	if kept := presentFeed(t, db); len(kept.Changes) != 0 {
 		t.Errorf("%d changes are kept beside a transaction that has none", len(kept.Changes))
 	}
-	if again := whole(t, db, page.Next, authz.MaxFeedRows); again.Trimmed {
+	if again := whole(t, db, page.Next, feed.MaxRows); again.Trimmed {
 		t.Error("a reader that has seen everything counts as behind")
 	}
 }
@@ -154,7 +155,7 @@ func TestFeed_AnotherDatabasesTransactionHoldsNothingBack(t *testing.T) {
 // TestFeed_PagesAreBoundedByBytes: texts that someone typed may be long.
 func TestFeed_PagesAreBoundedByBytes(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
-		cursor := feed(t, db).Next
+		cursor := presentFeed(t, db).Next
 		long := strings.Repeat("x", maxFeedBytes/4)
 		for i := range 10 {
 			if db.driver == SQLite {
@@ -166,11 +167,11 @@ func TestFeed_PagesAreBoundedByBytes(t *testing.T) {
 		if db.driver == SQLite { // as the trigger of a change does
 			cursor.Seen.Next = 0
 		}
-		page, err := db.ReadFeed(t.Context(), cursor, authz.MaxFeedRows)
+		page, err := db.ReadFeed(t.Context(), cursor, feed.MaxRows)
 		if err != nil || len(page.Changes) > 5 || !page.Next.Partial() {
 			t.Fatalf("%d changes, %v", len(page.Changes), err)
 		}
-		if all := whole(t, db, cursor, authz.MaxFeedRows); len(all.Changes) != 10 {
+		if all := whole(t, db, cursor, feed.MaxRows); len(all.Changes) != 10 {
 			t.Errorf("got %d", len(all.Changes))
 		}
 	})
@@ -186,14 +187,14 @@ func TestFeed_ReportsATrimmedOutbox(t *testing.T) {
 		if err := db.TrimOutbox(t.Context(), -time.Minute); err != nil {
 			t.Fatal(err)
 		}
-		if page, err := db.ReadFeed(t.Context(), old.Next, authz.MaxFeedRows); err != nil || !page.Trimmed {
+		if page, err := db.ReadFeed(t.Context(), old.Next, feed.MaxRows); err != nil || !page.Trimmed {
 			t.Errorf("got %+v, %v", page, err)
 		}
 		fresh, err := db.FeedStart(t.Context(), time.Hour)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if page, err := db.ReadFeed(t.Context(), fresh.Next, authz.MaxFeedRows); err != nil || page.Trimmed {
+		if page, err := db.ReadFeed(t.Context(), fresh.Next, feed.MaxRows); err != nil || page.Trimmed {
 			t.Errorf("a fresh reader was sent back: %+v, %v", page, err)
 		}
 	})
@@ -344,14 +345,14 @@ func TestEpoch_EndsOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		second, err := db.ReadFeed(t.Context(), start.Next, authz.MaxFeedRows)
+		second, err := db.ReadFeed(t.Context(), start.Next, feed.MaxRows)
 		if err != nil || second.Epoch == start.Epoch {
 			t.Fatalf("still in %s, %v", second.Epoch, err)
 		}
 		if err := db.EndEpoch(t.Context(), start.Epoch); err != nil {
 			t.Fatal(err)
 		}
-		if third, err := db.ReadFeed(t.Context(), start.Next, authz.MaxFeedRows); err != nil || third.Epoch != second.Epoch {
+		if third, err := db.ReadFeed(t.Context(), start.Next, feed.MaxRows); err != nil || third.Epoch != second.Epoch {
 			t.Errorf("the epoch ended again: %s, then %s, %v", second.Epoch, third.Epoch, err)
 		}
 	})

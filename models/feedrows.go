@@ -8,18 +8,19 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/feed"
 )
 
 // feedReader reads the rows of one statement: each holds the statement's snapshot,
 // and a change if there is one.
 type feedReader struct {
-	from    authz.FeedCursor
+	from    feed.Cursor
 	limit   int
-	page    authz.FeedPage
-	trimmed authz.Snapshot
+	page    feed.Page
+	trimmed feed.Snapshot
 	rows    int
 	bytes   int
-	last    authz.FeedRow
+	last    feed.Row
 }
 
 // full reports whether the page is full, and sets where to continue.
@@ -33,9 +34,9 @@ func (r *feedReader) full() bool {
 	}
 	more := len(r.page.Changes) > 0 && len(r.page.Changes) == r.limit || r.bytes >= maxFeedBytes
 	if more {
-		r.page.Next = authz.FeedCursor{Seen: r.from.Seen, Target: target, After: r.last}
+		r.page.Next = feed.Cursor{Seen: r.from.Seen, Target: target, After: r.last}
 	} else {
-		r.page.Next = authz.FeedCursor{Seen: target}
+		r.page.Next = feed.Cursor{Seen: target}
 	}
 	return more
 }
@@ -74,11 +75,11 @@ func (r *feedReader) row(rows *sql.Rows) error {
 	if !c.id.Valid {
 		return nil
 	}
-	r.last = authz.FeedRow{Place: uint64(c.place.V), ID: uint64(c.id.V)} // never negative
+	r.last = feed.Row{Position: uint64(c.place.V), ID: uint64(c.id.V)} // never negative
 	r.bytes += len(c.prefix.V) + len(c.keyID.V) + len(c.userID.V) + len(c.role.V)
 	r.page.Changes = append(r.page.Changes, authz.Change{
 		Version: uint64(c.version.V), Kind: authz.ChangeKind(c.kind.V), Prefix: c.prefix.V, // as above
-		KeyID: c.keyID.V, UserID: c.userID.V, Role: c.role.V, Place: r.last.Place, At: time.Time(c.at),
+		KeyID: c.keyID.V, UserID: c.userID.V, Role: c.role.V, Position: r.last.Position, At: time.Time(c.at),
 	})
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/feed"
 )
 
 const day = 24 * time.Hour
@@ -161,7 +162,7 @@ func TestPurge_DeletesOnlyWhatEnded(t *testing.T) {
 				t.Errorf("%s is still found", k.Record.Name)
 			}
 		}
-		page, err := db.ReadFeed(t.Context(), authz.FeedCursor{}, authz.MaxFeedRows)
+		page, err := db.ReadFeed(t.Context(), feed.Cursor{}, feed.MaxRows)
 		if err != nil {
 			t.Fatal(err)
 		}

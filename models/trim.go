@@ -8,7 +8,7 @@ import (
 
 	"gorm.io/gorm"
 
-	"extauthz/authz"
+	"extauthz/feed"
 )
 
 const (
@@ -77,7 +77,7 @@ func (db *DB) insertMark(tx *gorm.DB) error {
 // mark sets a mark at the present state and returns that of the newest one older than
 // age, which from now on counts as trimmed: before anything is dropped. It holds
 // nothing if no mark is so old.
-func (db *DB) mark(ctx context.Context, age time.Duration) (seen authz.Snapshot, err error) {
+func (db *DB) mark(ctx context.Context, age time.Duration) (seen feed.Snapshot, err error) {
 	f := db.feed
 	now, err := db.Now(ctx)
 	if err != nil {

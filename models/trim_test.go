@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"extauthz/authz"
+	"extauthz/feed"
 )
 
 // TestTrimOutbox_ManyChangesAreKeptForLess: past MaxOutboxRows the outbox keeps what is
@@ -56,10 +56,10 @@ func TestTrimOutbox_ManyChangesAreKeptForLess(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if page, err := db.ReadFeed(t.Context(), start.Past, authz.MaxFeedRows); err != nil || !page.Trimmed {
+		if page, err := db.ReadFeed(t.Context(), start.Past, feed.MaxRows); err != nil || !page.Trimmed {
 			t.Errorf("the window counts as whole: %d changes, %v", len(page.Changes), err)
 		}
-		if page, err := db.ReadFeed(t.Context(), start.Next, authz.MaxFeedRows); err != nil || page.Trimmed {
+		if page, err := db.ReadFeed(t.Context(), start.Next, feed.MaxRows); err != nil || page.Trimmed {
 			t.Errorf("a reader of the present state counts as behind: %d changes, %v", len(page.Changes), err)
 		}
 		var marks int

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"extauthz/authz"
+	"extauthz/feed"
 )
 
 // setBack is what a replication that leaves sequences out, or a slip, does.
@@ -20,19 +20,19 @@ func setBack(t *testing.T, db *DB, to int) {
 	}
 }
 
-// feed is the feed's present place, with all changes that are kept.
-func feed(t *testing.T, db *DB) authz.FeedPage {
+// presentFeed is the feed at its present position, with all changes that are kept.
+func presentFeed(t *testing.T, db *DB) feed.Page {
 	t.Helper()
 	start, err := db.FeedStart(t.Context(), time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
 	start.Changes = whole(t, db, start.Past, 2).Changes
-	return start.FeedPage
+	return start.Page
 }
 
 // whole reads to the end in pages of so many rows.
-func whole(t *testing.T, db *DB, from authz.FeedCursor, rows int) (all authz.FeedPage) {
+func whole(t *testing.T, db *DB, from feed.Cursor, rows int) (all feed.Page) {
 	t.Helper()
 	for {
 		page, err := db.ReadFeed(t.Context(), from, rows)
@@ -86,16 +86,16 @@ func TestVersions_NeverGoBack(t *testing.T) {
 					run(t, db, "UPDATE api_keys SET name = ?", strings.Repeat("x", i+1))
 					run(t, db, "UPDATE roles SET description = ?", strings.Repeat("x", i+1))
 				}
-				before := feed(t, db)
+				before := presentFeed(t, db)
 				highest := before.Version
 				setBack(t, db, 1)
 				run(t, db, change.sql)
-				after := feed(t, db)
+				after := presentFeed(t, db)
 				about := change.about
 				if about == "" {
 					about = rec.Prefix
 				}
-				last := func(page authz.FeedPage, about string) (version uint64) {
+				last := func(page feed.Page, about string) (version uint64) {
 					for _, c := range page.Changes {
 						if c.Prefix+c.Role == about {
 							version = max(version, c.Version)
@@ -117,7 +117,7 @@ func TestVersions_NeverGoBack(t *testing.T) {
 					if err := db.EndEpoch(t.Context(), after.Epoch); err != nil {
 						t.Fatal(err)
 					}
-					after = feed(t, db)
+					after = presentFeed(t, db)
 				}
 				if after.Epoch == before.Epoch || !strings.Contains(after.Why, "versions went back") {
 					t.Errorf("epoch %s became %s: %q", before.Epoch, after.Epoch, after.Why)
@@ -128,7 +128,7 @@ func TestVersions_NeverGoBack(t *testing.T) {
 				next := after.Epoch // and once is enough
 				run(t, db, "UPDATE api_keys SET name = 'y'")
 				run(t, db, "UPDATE roles SET description = 'y'")
-				if again := feed(t, db); again.Epoch != next {
+				if again := presentFeed(t, db); again.Epoch != next {
 					t.Errorf("epoch %s became %s: it ended again", next, again.Epoch)
 				}
 			})
@@ -141,7 +141,7 @@ func TestVersions_NeverGoBack(t *testing.T) {
 func TestVersions_AreRepairedAtAStart(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		rec := insert(t, db, newKey(t, nil), newKey(t, nil), newKey(t, nil))[2]
-		before := feed(t, db)
+		before := presentFeed(t, db)
 		if repaired, err := db.RepairVersions(t.Context()); err != nil || repaired {
 			t.Fatalf("repaired %v, %v: nothing was wrong", repaired, err)
 		}
@@ -149,7 +149,7 @@ func TestVersions_AreRepairedAtAStart(t *testing.T) {
 		if repaired, err := db.RepairVersions(t.Context()); err != nil || !repaired {
 			t.Fatalf("repaired %v, %v", repaired, err)
 		}
-		after := feed(t, db)
+		after := presentFeed(t, db)
 		if after.Epoch == before.Epoch || after.Version < before.Version || after.Why == "" {
 			t.Errorf("got %+v after %+v", after, before)
 		}
@@ -188,7 +188,7 @@ func setBackUnseen(t *testing.T, db *DB) {
 func TestVersions_AStartReadsTheMarkAndNotAllKeys(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		rec := insert(t, db, newKey(t, nil), newKey(t, nil), newKey(t, nil))[2]
-		before := feed(t, db)
+		before := presentFeed(t, db)
 		if err := db.TrimOutbox(t.Context(), time.Hour); err != nil {
 			t.Fatal(err)
 		}
@@ -198,7 +198,7 @@ func TestVersions_AStartReadsTheMarkAndNotAllKeys(t *testing.T) {
 		if repaired, err := db.RepairVersions(t.Context()); err != nil || !repaired {
 			t.Fatalf("repaired %v, %v", repaired, err)
 		}
-		if after := feed(t, db); after.Epoch == before.Epoch || after.Version < before.Version {
+		if after := presentFeed(t, db); after.Epoch == before.Epoch || after.Version < before.Version {
 			t.Errorf("got %+v after %+v", after, before)
 		}
 	})
@@ -212,14 +212,14 @@ func TestVersions_AStartReadsAllKeysOnce(t *testing.T) {
 		if repaired, err := db.RepairVersions(t.Context()); err != nil || repaired {
 			t.Fatalf("repaired %v, %v: nothing was wrong", repaired, err)
 		}
-		before := feed(t, db)
+		before := presentFeed(t, db)
 		run(t, db, "DELETE FROM api_keys")
 		run(t, db, "DELETE FROM outbox")
 		setBackUnseen(t, db)
 		if repaired, err := db.RepairVersions(t.Context()); err != nil || !repaired {
 			t.Fatalf("repaired %v, %v: the mark is not read", repaired, err)
 		}
-		if after := feed(t, db); after.Epoch == before.Epoch || after.Version < before.Version {
+		if after := presentFeed(t, db); after.Epoch == before.Epoch || after.Version < before.Version {
 			t.Errorf("got %+v after %+v", after, before)
 		}
 	})
@@ -254,7 +254,7 @@ func TestVersions_ManyThatMeetItBeginOneEpoch(t *testing.T) {
 		rec := insert(t, db, newKey(t, nil))[0]
 		had[rec.ID] = rec.Version
 	}
-	before := feed(t, db)
+	before := presentFeed(t, db)
 	setBack(t, db, 1)
 	results := make(chan error, len(had)+2)
 	for id := range had {
@@ -273,7 +273,7 @@ func TestVersions_ManyThatMeetItBeginOneEpoch(t *testing.T) {
 			t.Errorf("version %d after %d, %v", rec.Version, version, err)
 		}
 	}
-	if after := feed(t, db); after.Epoch == before.Epoch || after.Version <= before.Version {
+	if after := presentFeed(t, db); after.Epoch == before.Epoch || after.Version <= before.Version {
 		t.Errorf("got %+v after %+v", after, before)
 	}
 }

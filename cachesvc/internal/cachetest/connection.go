@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/feed"
 )
 
 // Connection is one replica's connection to the database. Its effect on each query can
@@ -96,10 +97,10 @@ func (c *Connection) Roles(ctx context.Context, names []string) ([]authz.Role, e
 }
 
 // FeedStart returns the present feed position.
-func (c *Connection) FeedStart(ctx context.Context, window time.Duration) (authz.FeedStart, error) {
-	return query(ctx, c, &c.Feed, func() (start authz.FeedStart) {
-		start.FeedPage = c.Page(authz.FeedCursor{}, 1)
-		start.Changes, start.Trimmed, start.Next = nil, false, authz.FeedCursor{Seen: start.Snapshot}
+func (c *Connection) FeedStart(ctx context.Context, window time.Duration) (feed.Start, error) {
+	return query(ctx, c, &c.Feed, func() (start feed.Start) {
+		start.Page = c.Page(feed.Cursor{}, 1)
+		start.Changes, start.Trimmed, start.Next = nil, false, feed.Cursor{Seen: start.Snapshot}
 		start.Past.Target = start.Snapshot
 		c.Mu.Lock()
 		defer c.Mu.Unlock()
@@ -113,8 +114,8 @@ func (c *Connection) FeedStart(ctx context.Context, window time.Duration) (authz
 }
 
 // ReadFeed reads a page of the feed.
-func (c *Connection) ReadFeed(ctx context.Context, from authz.FeedCursor, rows int) (authz.FeedPage, error) {
-	return query(ctx, c, &c.Feed, func() authz.FeedPage { return c.Page(from, rows) })
+func (c *Connection) ReadFeed(ctx context.Context, from feed.Cursor, rows int) (feed.Page, error) {
+	return query(ctx, c, &c.Feed, func() feed.Page { return c.Page(from, rows) })
 }
 
 // EndEpoch begins another epoch, unless another one did already.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"extauthz/authz"
+	"extauthz/feed"
 )
 
 // ErrAway is what a connection returns that is set to fail.
@@ -36,7 +37,7 @@ type Database struct {
 // feedMark is the state at a moment.
 type feedMark struct {
 	at   time.Time
-	seen authz.Snapshot
+	seen feed.Snapshot
 }
 
 // NewDatabase returns an empty database.
@@ -83,7 +84,7 @@ func (d *Database) change(position, version uint64, prefix string, edit func(*au
 	if !ok {
 		r = authz.Record{ID: "id-" + prefix, UserID: "user-" + prefix, Prefix: prefix, Active: true}
 	}
-	c := authz.Change{Version: version - d.Behind, Kind: authz.ChangeKey, Prefix: prefix, KeyID: r.ID, UserID: r.UserID, Place: position, At: time.Now().Add(d.Ahead)}
+	c := authz.Change{Version: version - d.Behind, Kind: authz.ChangeKey, Prefix: prefix, KeyID: r.ID, UserID: r.UserID, Position: position, At: time.Now().Add(d.Ahead)}
 	delete(d.Keys, prefix)
 	if edit != nil {
 		edit(&r)
@@ -97,7 +98,7 @@ func (d *Database) change(position, version uint64, prefix string, edit func(*au
 // append keeps the log by position, as the feed is read.
 func (d *Database) append(c authz.Change) {
 	i := len(d.Log)
-	for i > 0 && d.Log[i-1].Place > c.Place {
+	for i > 0 && d.Log[i-1].Position > c.Position {
 		i--
 	}
 	d.Log = slices.Insert(d.Log, i, c)
@@ -109,7 +110,7 @@ func (d *Database) CommitRole(name string, scopes authz.Scopes) []authz.Change {
 	defer d.Mu.Unlock()
 	d.Version++
 	d.Roles[name] = authz.Role{Name: name, Scopes: scopes, Version: d.Version}
-	c := authz.Change{Version: d.Version, Kind: authz.ChangeRole, Role: name, Place: d.Version}
+	c := authz.Change{Version: d.Version, Kind: authz.ChangeRole, Role: name, Position: d.Version}
 	d.append(c)
 	return []authz.Change{c}
 }
@@ -170,24 +171,24 @@ func (d *Database) Alive() (prefixes []string) {
 	return prefixes
 }
 
-func (d *Database) snapshot() authz.Snapshot {
-	return authz.Snapshot{Next: d.Version + 1, Open: slices.Sorted(maps.Keys(d.open))}
+func (d *Database) snapshot() feed.Snapshot {
+	return feed.Snapshot{Next: d.Version + 1, Open: slices.Sorted(maps.Keys(d.open))}
 }
 
 // holds reports whether a snapshot contains the changes of a transaction.
-func holds(s authz.Snapshot, position uint64) bool {
+func holds(s feed.Snapshot, position uint64) bool {
 	return position < s.Next && !slices.Contains(s.Open, position)
 }
 
 // Page reads a page of the feed.
-func (d *Database) Page(from authz.FeedCursor, rows int) authz.FeedPage {
+func (d *Database) Page(from feed.Cursor, rows int) feed.Page {
 	d.Mu.Lock()
 	defer d.Mu.Unlock()
 	now := d.snapshot()
 	if n := len(d.marks); n == 0 || time.Since(d.marks[n-1].at) > time.Second {
 		d.marks = append(d.marks, feedMark{time.Now(), now})
 	}
-	p := authz.FeedPage{Epoch: d.Epoch, DBTime: time.Now().Add(d.Ahead), Snapshot: now, Version: d.Version - d.Behind, Trimmed: !from.Seen.Covers(authz.Snapshot{Next: d.Trimmed})}
+	p := feed.Page{Epoch: d.Epoch, DBTime: time.Now().Add(d.Ahead), Snapshot: now, Version: d.Version - d.Behind, Trimmed: !from.Seen.Covers(feed.Snapshot{Next: d.Trimmed})}
 	target := from.Target
 	if !from.Partial() {
 		target = now
@@ -195,21 +196,21 @@ func (d *Database) Page(from authz.FeedCursor, rows int) authz.FeedPage {
 	if d.Pages > 0 {
 		rows = min(rows, d.Pages)
 	}
-	p.Next = authz.FeedCursor{Seen: target}
-	row := authz.FeedRow{}
+	p.Next = feed.Cursor{Seen: target}
+	row := feed.Row{}
 	for _, c := range d.Log {
-		if row.ID++; c.Place != row.Place {
-			row = authz.FeedRow{Place: c.Place, ID: 1}
+		if row.ID++; c.Position != row.Position {
+			row = feed.Row{Position: c.Position, ID: 1}
 		}
-		if after := from.After; row.Place < after.Place || row.Place == after.Place && row.ID <= after.ID {
+		if after := from.After; row.Position < after.Position || row.Position == after.Position && row.ID <= after.ID {
 			continue
 		}
-		if c.Place < d.Trimmed || holds(from.Seen, c.Place) || !holds(target, c.Place) {
+		if c.Position < d.Trimmed || holds(from.Seen, c.Position) || !holds(target, c.Position) {
 			continue
 		}
 		p.Changes = append(p.Changes, c)
 		if len(p.Changes) == rows {
-			p.Next = authz.FeedCursor{Seen: from.Seen, Target: target, After: row}
+			p.Next = feed.Cursor{Seen: from.Seen, Target: target, After: row}
 			break
 		}
 	}

@@ -287,7 +287,7 @@ func (w *Window) recordUser(c authz.Change, own, received, first bool, seq uint6
 		m.notReceived = m.notReceived || c.Version == 0 || !received
 	}
 	if first {
-		m.position, m.notReceived = max(m.position, c.Place), false
+		m.position, m.notReceived = max(m.position, c.Position), false
 	}
 	w.store(t, m, seq, now)
 }

@@ -1,8 +1,10 @@
-package authz
+package feed
 
 import (
 	"slices"
 	"time"
+
+	"extauthz/authz"
 )
 
 // Snapshot describes which changes a state of the database contains. It has the meaning
@@ -10,14 +12,14 @@ import (
 // are not in it. SQLite has one writer and so no open transactions: there a place is a
 // version. The zero Snapshot holds no change.
 type Snapshot struct {
-	Next uint64   // changes whose place is this or higher are not in it
-	Open []uint64 // nor are those of these places, all lower than Next, ascending
+	Next uint64   // changes whose position is this or higher are not in it
+	Open []uint64 // nor are those of these positions, all lower than Next, ascending
 }
 
 // IsZero reports whether no change is in it.
 func (s Snapshot) IsZero() bool { return s.Next == 0 }
 
-// Below is the place up to which, itself not included, every change is in it.
+// Below is the position up to which, itself not included, every change is in it.
 func (s Snapshot) Below() uint64 {
 	if len(s.Open) > 0 {
 		return s.Open[0]
@@ -31,9 +33,9 @@ func (s Snapshot) Covers(other Snapshot) bool {
 	if s.Next < other.Next {
 		return false
 	}
-	for _, place := range s.Open {
-		if place < other.Next {
-			if _, open := slices.BinarySearch(other.Open, place); !open {
+	for _, position := range s.Open {
+		if position < other.Next {
+			if _, open := slices.BinarySearch(other.Open, position); !open {
 				return false
 			}
 		}
@@ -41,29 +43,29 @@ func (s Snapshot) Covers(other Snapshot) bool {
 	return true
 }
 
-// FeedCursor is a place in the change feed. Only the database that gave it can read
-// it; the zero FeedCursor is before the first change.
-type FeedCursor struct {
+// Cursor is where a reader of the change feed is. Only the database that gave it can read
+// it; the zero Cursor is before the first change.
+type Cursor struct {
 	Seen Snapshot // what was read completely
 	// Target is the state that a read of several pages brings the reader to. It stays
 	// the same from the first page to the last, so that all pages are one read of one
 	// state, whatever is committed meanwhile. Zero: no read is in progress.
 	Target Snapshot
-	After  FeedRow // the last row of the pages so far
+	After  Row // the last row of the pages so far
 }
 
-// MaxFeedRows is how many changes a page has at most.
-const MaxFeedRows = 5_000
+// MaxRows is how many changes a page has at most.
+const MaxRows = 5_000
 
-// FeedRow names a row of the feed; rows are read in this order.
-type FeedRow struct{ Place, ID uint64 }
+// Row names a row of the feed; rows are read in this order.
+type Row struct{ Position, ID uint64 }
 
 // Partial reports whether a read is in progress: more pages remain.
 func (c FeedCursor) Partial() bool { return !c.Target.IsZero() }
 
-// FeedPage is what one read of the change feed brings: committed changes that the
+// Page is what one read of the change feed brings: committed changes that the
 // cursor has not seen, each once.
-type FeedPage struct {
+type Page struct {
 	Epoch    string    // another one: versions and cursors from before mean nothing
 	DBTime   time.Time // the database's clock during the read
 	Snapshot Snapshot  // the database's state during the read
@@ -73,7 +75,7 @@ type FeedPage struct {
 	// lower than before in the same epoch shows that they began again from
 	// somewhere before, so that the epoch has to end.
 	Version uint64
-	Why     string // the epoch began, for the log; "" where nothing is known of it
+	Why     string // the epoch began, for the log; "" where that is not known
 	Trimmed bool   // changes that the cursor has not seen may be gone: begin anew
 }
 
@@ -82,5 +84,5 @@ type FeedStart struct {
 	FeedPage
 	// Past reads the changes of the window before Next, for a reader that is about to use
 	// what others have cached meanwhile.
-	Past FeedCursor
+	Past Cursor
 }
