@@ -27,7 +27,7 @@ type Feed interface {
 	FeedStart(ctx context.Context, window time.Duration) (feed.Start, error)
 	// ReadFeed returns a page of at most this many committed changes that the cursor has
 	// not seen.
-	ReadFeed(ctx context.Context, from authz.FeedCursor, rows int) (authz.FeedPage, error)
+	ReadFeed(ctx context.Context, from feed.Cursor, rows int) (feed.Page, error)
 	// EndEpoch gives the database a new epoch if it still has this one. It is called
 	// when the database holds an older state than was read from it before.
 	EndEpoch(ctx context.Context, epoch string) error

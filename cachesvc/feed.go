@@ -41,7 +41,7 @@ type feedState struct {
 
 	// past is the window before the start. Until it is read, what others cached then is
 	// not trusted. Not partial: it was read, or must not be.
-	past     authz.FeedCursor
+	past     feed.Cursor
 	pastRead int
 }
 
@@ -114,7 +114,7 @@ func (s *Service) readFeed(ctx context.Context) {
 // takePage applies a page's changes. With the last page of a read it renews the lease,
 // counted from the start of the first page: the changes must be known before the lease
 // is renewed.
-func (s *Service) takePage(page *authz.FeedPage, first bool, start, end time.Duration) {
+func (s *Service) takePage(page *feed.Page, first bool, start, end time.Duration) {
 	f := &s.feed
 	if first {
 		f.began, f.read = start, 0
@@ -242,7 +242,7 @@ func (s *Service) readPast(ctx context.Context) {
 // "" where there is. A database that was restored file by file has the old epoch, and is
 // recognised by a position behind the one that was read already. One whose versions were
 // set back is recognised by versions lower than those it gave before.
-func endOfHistory(page *authz.FeedPage, cursor authz.FeedCursor, epoch string, version uint64) Cause {
+func endOfHistory(page *feed.Page, cursor feed.Cursor, epoch string, version uint64) Cause {
 	end := func(kind CauseKind, why string, args ...any) Cause {
 		return Cause{Kind: kind, By: "feed", Why: fmt.Sprintf(why, args...)}
 	}

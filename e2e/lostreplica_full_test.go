@@ -24,7 +24,7 @@ func TestLostReplica(t *testing.T) {
 		return fmt.Sprintf("database: {driver: postgres, dsn: %q}", dsn)
 	})
 	// Envoy leaves a replica that hangs out after its fifth check in a row without an
-	// answer; the nodes' trial measures how long that takes.
+	// answer; the test on nodes measures how long that takes.
 	const patience = 6 * time.Second
 	key := replicas[0].NewKey("--scope", "orders:read").Key
 	upstream := parts.StartUpstream(t)

@@ -9,7 +9,7 @@ import (
 
 // Snapshot describes which changes a state of the database contains. It has the meaning
 // of a snapshot in Postgres: changes of transactions that had not begun, or were open,
-// are not in it. SQLite has one writer and so no open transactions: there a place is a
+// are not in it. SQLite has one writer and so no open transactions: there a position is a
 // version. The zero Snapshot holds no change.
 type Snapshot struct {
 	Next uint64   // changes whose position is this or higher are not in it
@@ -61,7 +61,7 @@ const MaxRows = 5_000
 type Row struct{ Position, ID uint64 }
 
 // Partial reports whether a read is in progress: more pages remain.
-func (c FeedCursor) Partial() bool { return !c.Target.IsZero() }
+func (c Cursor) Partial() bool { return !c.Target.IsZero() }
 
 // Page is what one read of the change feed brings: committed changes that the
 // cursor has not seen, each once.
@@ -69,8 +69,8 @@ type Page struct {
 	Epoch    string    // another one: versions and cursors from before mean nothing
 	DBTime   time.Time // the database's clock during the read
 	Snapshot Snapshot  // the database's state during the read
-	Changes  []Change
-	Next     FeedCursor // Partial: there are more pages
+	Changes  []authz.Change
+	Next     Cursor // Partial: there are more pages
 	// Version is the highest version that was given; 0 if unknown. One that is
 	// lower than before in the same epoch shows that they began again from
 	// somewhere before, so that the epoch has to end.
@@ -79,9 +79,9 @@ type Page struct {
 	Trimmed bool   // changes that the cursor has not seen may be gone: begin anew
 }
 
-// FeedStart is where a reader with an empty cache begins: it needs no earlier change.
-type FeedStart struct {
-	FeedPage
+// Start is where a reader with an empty cache begins: it needs no earlier change.
+type Start struct {
+	Page
 	// Past reads the changes of the window before Next, for a reader that is about to use
 	// what others have cached meanwhile.
 	Past Cursor

@@ -118,7 +118,7 @@ func (db *DB) noRows() string {
 
 // pageOf is a query for the rows of a page, in their order. Each part of it reads the
 // index outbox_place from its start, and no further than the size of the page.
-func (db *DB) pageOf(c authz.FeedCursor, rows int) (sql string, args []any) {
+func (db *DB) pageOf(c feed.Cursor, rows int) (sql string, args []any) {
 	f := db.feed
 	within := f.past
 	var target []any
@@ -178,7 +178,7 @@ func placesArg(places []uint64) string {
 // readPage reads in one statement, and so in one snapshot and one round trip: the
 // cursor must not pass changes that the rows did not show. trimmed are the changes that
 // may be gone.
-func (db *DB) readPage(ctx context.Context, from authz.FeedCursor, limit int, page string, args []any) (_ authz.FeedPage, trimmed authz.Snapshot, err error) {
+func (db *DB) readPage(ctx context.Context, from feed.Cursor, limit int, page string, args []any) (_ feed.Page, trimmed feed.Snapshot, err error) {
 	f := db.feed
 	rows, err := db.read.WithContext(ctx).Raw(fmt.Sprintf(`
 		WITH now AS (SELECT %s AS epoch, m.why, %s AS given, %s AS now, %s AS snapshot FROM extauthz_meta m WHERE m.id = 1),

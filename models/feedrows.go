@@ -85,7 +85,7 @@ func (r *feedReader) row(rows *sql.Rows) error {
 }
 
 // parseSnapshot parses Postgres's text of a snapshot: xmin:xmax:xip,xip.
-func parseSnapshot(text string) (s authz.Snapshot, err error) {
+func parseSnapshot(text string) (s feed.Snapshot, err error) {
 	parts := strings.Split(text, ":")
 	if len(parts) != 3 {
 		return s, fmt.Errorf("snapshot %q can't be read", text)

@@ -24,7 +24,7 @@ const (
 
 // TrimOutbox marks the feed's present state, and drops the changes that were in the
 // newest mark that is older than age, or than [LeastOutboxAge] where there are more than
-// [MaxOutboxRows]; a reader that has not seen them gets authz.FeedPage.Trimmed. It has to
+// [MaxOutboxRows]; a reader that has not seen them gets feed.Page.Trimmed. It has to
 // be called every few minutes: the past of [DB.FeedStart] reaches beyond its window by
 // the time between two calls. Replicas may all call it.
 //
