@@ -5,8 +5,6 @@ ENVOYS      := 1.36.4 1.40.0
 QUICKSTART_ENVOY := 1.40.0
 ALL_ENVOYS  := 1.36.4 1.37.0 1.38.3 1.40.0
 LINT  := $(GO) tool -modfile=tools/go.mod golangci-lint
-# What is held to the word list (scripts/words/rules.go): the whole tree.
-WORDS := .
 
 .DEFAULT_GOAL := help
 .PHONY: words image release e2e-compose test-alerts e2e-kube e2e-kube-short bench bench-all pgo bench-pgo bench-revocation bench-flood bench-feed bench-search help build test-api test-chart parts vet lint fmt test test-full test-short clean run demo quickstart check docs vuln
@@ -32,14 +30,14 @@ quickstart: ## what the README starts, in dist/quickstart: the service, a real E
 run: build ## run the service alone, on SQLite
 	bin/extauthz serve
 
-parts: ## install what tests need beside Go: a C compiler, curl, Postgres, PgBouncer, Redis, nginx, Caddy, backends (PHP, WSGI, Rack, CGI), Envoy, Helm, tools for the API's document
-	scripts/install-parts.sh gcc curl postgres pgbouncer redis nginx caddy backends chart api $(addprefix envoy=,$(ENVOYS))
+parts: ## install what tests need beside Go: a C compiler, curl, openssl, Postgres, PgBouncer, Redis, nginx, Caddy, backends (PHP, WSGI, Rack, CGI), Envoy, Helm, tools for the API's document
+	scripts/install-parts.sh gcc curl openssl postgres pgbouncer redis nginx caddy backends chart api $(addprefix envoy=,$(ENVOYS))
 
 vet: ## go vet
 	$(GO) vet -tags full,kube,compose ./...
 
 words: ## private words where a standard term exists, in names, comments, texts and documents
-	$(GO) run ./scripts/words $(WORDS)
+	$(GO) run ./scripts/words .
 
 lint: words ## golangci-lint, with who may import whom (.golangci.yml), and the word list
 	$(LINT) run --build-tags full,kube,compose ./...

@@ -16,19 +16,8 @@ import (
 	"testing"
 
 	"extauthz/authz"
+	"extauthz/e2e/parts"
 )
-
-// fenced are the blocks of a document that are in a language.
-func fenced(t *testing.T, path, language string) (blocks []string) {
-	t.Helper()
-	for _, found := range regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```").FindAllStringSubmatch(readFile(t, path), -1) {
-		blocks = append(blocks, found[1])
-	}
-	if len(blocks) == 0 {
-		t.Fatalf("%s has no block of %s", path, language)
-	}
-	return blocks
-}
 
 // TestDocuments_APIExamplesRun: its commands, as they stand, call every operation
 // that there is, and each is answered as it should be.
@@ -49,7 +38,7 @@ func TestDocuments_APIExamplesRun(t *testing.T) {
 	front := httptest.NewServer(proxy)
 	defer front.Close()
 
-	cmd := exec.Command("bash", "-euo", "pipefail", "-c", strings.Join(fenced(t, "../docs/api.md", "sh"), "\n"))
+	cmd := exec.Command("bash", "-euo", "pipefail", "-c", strings.Join(parts.Fenced(t, "../docs/api.md", "sh"), "\n"))
 	cmd.Env = append(os.Environ(), "API="+front.URL, "TOKEN="+strings.TrimSpace(readFile(t, filepath.Join(s.DataDir, "admin.key"))))
 	said, err := cmd.CombinedOutput()
 	if err != nil || !strings.Contains(string(said), "\n401\n") || !strings.Contains(string(said), "not found") || !strings.Contains(string(said), "refused\n") {

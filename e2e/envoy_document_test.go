@@ -64,7 +64,7 @@ func TestDocuments_EnvoyConfigurationsLoad(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		blocks := 0
 		for _, document := range []string{"../docs/envoy.md", "../docs/tracing.md"} {
-			for _, block := range fenced(t, document, "yaml") {
+			for _, block := range parts.Fenced(t, document, "yaml") {
 				if !strings.Contains(block, "envoy.") && !strings.Contains(block, "normalize_path") {
 					continue // the service's own
 				}
@@ -87,7 +87,7 @@ func TestDocuments_EnvoyConfigurationsLoad(t *testing.T) {
 // TestAccessLog_NamesCallerAndReason: the two formats of docs/envoy.md.
 func TestAccessLog_NamesCallerAndReason(t *testing.T) {
 	var logs []string
-	for _, block := range fenced(t, "../docs/envoy.md", "yaml") {
+	for _, block := range parts.Fenced(t, "../docs/envoy.md", "yaml") {
 		if strings.HasPrefix(block, "access_log:") {
 			logs = append(logs, block)
 		}

@@ -4,9 +4,7 @@ package e2e
 
 import (
 	"fmt"
-	"net/http"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -34,107 +32,37 @@ func TestLostReplica(t *testing.T) {
 	}
 	onEach(t, func(t *testing.T, version string) {
 		listen := startGateway(t, version, replicas[0].GRPC, upstream.Address, endpoint(replicas[0]), endpoint(replicas[0])+", "+endpoint(replicas[1])+", "+endpoint(replicas[2]))
-		traffic := startTraffic("http://"+listen+"/orders/1", key)
-		traffic.flow(200) // all replicas are known to be healthy
-		healthy, _ := traffic.failures()
+		traffic := parts.StartStream("http://"+listen+"/orders/1", key, 100)
+		defer traffic.Stop()
+		traffic.Flow(200) // all replicas are known to be healthy
+		healthy := len(traffic.Failures())
 
 		replicas[0].Kill()
-		traffic.flow(200)
+		traffic.Flow(200)
 		replicas[0].Restart()
-		traffic.flow(200)
-		if failed, _ := traffic.failures(); failed-healthy > 1 {
+		traffic.Flow(200)
+		if failed := len(traffic.Failures()); failed-healthy > 1 {
 			t.Errorf("%d requests failed when a replica was killed, want at most the one on its way", failed-healthy)
 		}
 
-		before, _ := traffic.failures()
+		before := len(traffic.Failures())
 		for _, s := range replicas[:2] {
 			s.Signal(syscall.SIGSTOP)
 		}
 		hung := time.Now()
-		traffic.flow(800)
+		traffic.Flow(800)
 		for _, s := range replicas[:2] {
 			s.Signal(syscall.SIGCONT)
 		}
-		traffic.flow(200)
-		traffic.stop()
-		failed, last := traffic.failures()
-		t.Logf("%d of %d requests failed while two of three replicas hung", failed-before, traffic.sent)
-		if took := last.Sub(hung); took > patience {
+		traffic.Flow(200)
+		traffic.Stop()
+		failed := traffic.Failures()
+		t.Logf("%d of %d requests failed while two of three replicas hung", len(failed)-before, traffic.Sent())
+		if len(failed) == 0 {
+			return
+		}
+		if took := failed[len(failed)-1].At.Sub(hung); took > patience {
 			t.Errorf("requests failed until %v after two of three replicas hung, want at most %v", took, patience)
 		}
 	})
-}
-
-// traffic is 100 requests a second, whatever becomes of earlier ones.
-type traffic struct {
-	url, key string
-	client   *http.Client
-	ends     chan struct{}
-	ended    sync.WaitGroup
-
-	mu     sync.Mutex
-	sent   int
-	failed int
-	last   time.Time // when the last request that failed was sent
-}
-
-func startTraffic(url, key string) *traffic {
-	f := &traffic{url: url, key: key, ends: make(chan struct{}), client: &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 200}}}
-	f.ended.Go(func() {
-		tick := time.NewTicker(10 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			select {
-			case <-f.ends:
-				return
-			case <-tick.C:
-				f.ended.Go(f.request)
-			}
-		}
-	})
-	return f
-}
-
-func (f *traffic) request() {
-	at, status := time.Now(), 0
-	if req, err := http.NewRequest(http.MethodGet, f.url, nil); err == nil {
-		req.Header.Set("x-api-key", f.key)
-		if res, err := f.client.Do(req); err == nil {
-			status = res.StatusCode
-			_ = res.Body.Close()
-		}
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.sent++
-	if status != http.StatusOK {
-		f.failed++
-		if at.After(f.last) {
-			f.last = at
-		}
-	}
-}
-
-// flow waits until so many more requests were answered.
-func (f *traffic) flow(requests int) {
-	answered := func() int {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		return f.sent
-	}
-	for target := answered() + requests; answered() < target; {
-		time.Sleep(5 * time.Millisecond)
-	}
-}
-
-// failures are how many requests failed, and when the last of them was sent.
-func (f *traffic) failures() (int, time.Time) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.failed, f.last
-}
-
-func (f *traffic) stop() {
-	close(f.ends)
-	f.ended.Wait()
 }

@@ -18,7 +18,7 @@ func TestPgBouncer_ReplicasAgree(t *testing.T) {
 		t.Skip("needs Postgres and PgBouncer")
 	}
 	postgres := parts.StartPostgres(t)
-	_, documented, _ := strings.Cut(fenced(t, "../docs/deployment.md", "ini")[0], "[pgbouncer]\n")
+	_, documented, _ := strings.Cut(parts.Fenced(t, "../docs/deployment.md", "ini")[0], "[pgbouncer]\n")
 	var settings []string
 	for line := range strings.Lines(documented) {
 		if !strings.HasPrefix(line, "listen_") && !strings.HasPrefix(line, "auth_") { // the test's own

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs or finds the real parts that tests run against, on Debian 12 and later.
-#   scripts/install-parts.sh [gcc] [curl] [postgres] [pgbouncer] [redis] [nginx] [caddy] [docker] [prometheus] [envoy=VERSION …] [traefik=VERSION] [caddy=VERSION] [backends] [kube] [nodes] [contour] [chart] [api] [docs] [cosign]
+#   scripts/install-parts.sh [gcc] [curl] [openssl] [postgres] [pgbouncer] [redis] [nginx] [caddy] [docker] [prometheus] [envoy=VERSION …] [traefik=VERSION] [caddy=VERSION] [backends] [kube] [nodes] [contour] [chart] [api] [docs] [cosign]
 # Skips what is there, asks nothing, starts no service. Run as root or with sudo.
 set -euo pipefail
 
@@ -41,6 +41,7 @@ for part in "$@"; do
   case $part in
     gcc) have gcc && [ -e /usr/include/stdlib.h ] || packages+=(gcc libc6-dev) ;;
     curl) have curl || packages+=(curl) ;;
+    openssl) have openssl || packages+=(openssl) ;;
     postgres) compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || packages+=(postgresql) ;;
     pgbouncer) [ -x /usr/sbin/pgbouncer ] || have pgbouncer || packages+=(pgbouncer) ;;
     redis) have redis-server || packages+=(redis-server) ;;
@@ -98,7 +99,7 @@ for part in "$@"; do
         python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
         have unzip || packages+=(unzip)
       fi ;;
-    *) fail "unknown part $part: name gcc, curl, postgres, pgbouncer, redis, nginx, caddy, docker, prometheus, envoy=VERSION, traefik=VERSION, caddy=VERSION, backends, kube, nodes, contour, chart, api, docs or cosign" ;;
+    *) fail "unknown part $part: name gcc, curl, openssl, postgres, pgbouncer, redis, nginx, caddy, docker, prometheus, envoy=VERSION, traefik=VERSION, caddy=VERSION, backends, kube, nodes, contour, chart, api, docs or cosign" ;;
   esac
 done
 

@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -25,8 +24,6 @@ var allowed = []failure{
 	{"wait ", 143},           // for what was just ended by SIGTERM
 }
 
-var shBlock = regexp.MustCompile("(?ms)^```sh\n(.*?)^```")
-
 // TestFirstHour_DocumentsRunAsPasted: on a machine with a copy of the source, Go and
 // make. What is expected are texts that must be shown in this order.
 func TestFirstHour_DocumentsRunAsPasted(t *testing.T) {
@@ -45,14 +42,10 @@ func TestFirstHour_DocumentsRunAsPasted(t *testing.T) {
 		{"docs/tutorial.md", []string{"\nserving\n", "missing_key", "x-auth-user-id: alice", "scope_missing", "status 3: denied", "/orders/{id}/cancel", "\n200\n", "scope_missing", "orders/{id}/cancel", "\n200\n", "\n200\n", "\n200\n", "key_revoked"}},
 	} {
 		t.Run(document.path, func(t *testing.T) {
-			text, err := os.ReadFile(filepath.Join(root, document.path))
-			if err != nil {
-				t.Fatal(err)
-			}
 			if err := os.RemoveAll(filepath.Join(folder, "dist")); err != nil {
 				t.Fatal(err)
 			}
-			run(t, string(text), openTerminal(t, folder, withGo(t)), document.expected)
+			run(t, document.path, openTerminal(t, folder, withGo(t)), document.expected)
 		})
 	}
 }
@@ -60,17 +53,14 @@ func TestFirstHour_DocumentsRunAsPasted(t *testing.T) {
 // run pastes each block of a document.
 func run(t *testing.T, document string, s *terminal, expected []string) {
 	t.Helper()
-	blocks := shBlock.FindAllStringSubmatch(document, -1)
-	if len(blocks) == 0 {
-		t.Fatal("the document has no block of sh")
-	}
+	blocks := parts.Fenced(t, filepath.Join(root, document), "sh")
 	for i, block := range blocks {
 		begun := time.Now()
-		shown, failures := s.paste(block[1])
+		shown, failures := s.paste(block)
 		t.Logf("block %d of %d took %v", i+1, len(blocks), time.Since(begun).Round(100*time.Millisecond))
 		for _, f := range failures {
 			if !isAllowed(f) {
-				t.Fatalf("%q ended with status %d in\n%s\nwhich showed\n%s", f.command, f.status, block[1], shown)
+				t.Fatalf("%q ended with status %d in\n%s\nwhich showed\n%s", f.command, f.status, block, shown)
 			}
 		}
 		for len(expected) > 0 {

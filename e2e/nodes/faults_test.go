@@ -88,15 +88,15 @@ func kill(t *testing.T, s *site) {
 func nodeCutOff(t *testing.T, s *site) {
 	s.gather(t, s.goes, 2)
 	l := startLoad(t, s.envoy, s.key)
-	l.flow(checkedRate)
+	l.checked.Flow(checkedRate)
 	s.goes.Disconnect()
-	l.flow(10 * checkedRate)
+	l.checked.Flow(10 * checkedRate)
 	s.goes.Connect()
-	l.flow(10 * checkedRate)
+	l.checked.Flow(10 * checkedRate)
 	l.end()
-	t.Logf("%s: failures for %v; %v", t.Name(), l.checked.span().Round(time.Millisecond), l)
-	if most := time.Second; l.checked.span() > most {
-		t.Errorf("requests failed for %v, want at most %v", l.checked.span(), most)
+	t.Logf("%s: failures for %v; %v", t.Name(), l.failing().Round(time.Millisecond), l)
+	if most := time.Second; l.failing() > most {
+		t.Errorf("requests failed for %v, want at most %v", l.failing(), most)
 		s.explain(t)
 	}
 	s.must(t, "kubectl", "wait", "--for=condition=Ready", "node/"+s.goes.Name, "--timeout=60s")

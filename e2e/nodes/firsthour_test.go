@@ -4,9 +4,7 @@ package nodes
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -14,9 +12,7 @@ import (
 )
 
 // firstHourPage is the page whose commands a new user of Kubernetes follows.
-const firstHourPage = "kubernetes.md"
-
-var shellBlocks = regexp.MustCompile("(?ms)^```sh\n(.*?)^```$")
+const firstHourPage = "docs/kubernetes.md"
 
 // firstHour runs the blocks of the page in one session, as they are pasted: from the
 // installation to its removal, with the printed Envoy as pods of the cluster.
@@ -25,24 +21,10 @@ func firstHour(t *testing.T, c *parts.Cluster) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var page string
-	err = filepath.WalkDir(filepath.Join(root, "docs"), func(path string, d os.DirEntry, err error) error {
-		if err == nil && d.Name() == firstHourPage {
-			page = path
-		}
-		return err
-	})
-	if err != nil || page == "" {
-		t.Fatalf("docs has no %s: %v", firstHourPage, err)
-	}
-	text, err := os.ReadFile(page)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var session strings.Builder
 	session.WriteString("set -euo pipefail\n")
-	for n, block := range shellBlocks.FindAllSubmatch(text, -1) {
-		fmt.Fprintf(&session, "echo '== block %d'\n%s", n+1, block[1])
+	for n, block := range parts.Fenced(t, filepath.Join(root, firstHourPage), "sh") {
+		fmt.Fprintf(&session, "echo '== block %d'\n%s", n+1, block)
 	}
 	cmd := c.Command("bash", "-c", session.String())
 	cmd.Dir = root

@@ -128,10 +128,10 @@ func (s *site) under(t *testing.T, most int, change func()) *load {
 		}
 	}()
 	change()
-	l.flow(3 * checkedRate)
+	l.checked.Flow(3 * checkedRate)
 	l.end()
 	t.Logf("%s: %v", t.Name(), l)
-	if failed, others := len(l.checked.failed), len(l.control.failed)*checkedRate/controlRate; failed > most+others {
+	if failed, others := len(l.checked.Failures()), len(l.control.Failures())*checkedRate/controlRate; failed > most+others {
 		t.Errorf("%d requests failed, want at most %d (and %d for what failed of the control)", failed, most, others)
 	}
 	return l

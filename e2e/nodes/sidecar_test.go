@@ -4,16 +4,14 @@ package nodes
 
 import (
 	"encoding/json"
-	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
-)
 
-var sidecarManifest = regexp.MustCompile("(?ms)^```yaml\n# gateway.yaml\n(.*?)^```$")
+	"extauthz/e2e/parts"
+)
 
 // sidecar runs the documented gateway with the service in its pods, beside the
 // release and on its database: keys of the release are allowed by each of its pods.
@@ -56,20 +54,14 @@ func sidecar(t *testing.T, s *site) {
 }
 
 // documentedSidecar returns the manifest that is in the documentation.
-func documentedSidecar(t *testing.T) (manifest string) {
+func documentedSidecar(t *testing.T) string {
 	t.Helper()
-	err := filepath.WalkDir("../../docs", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !strings.HasSuffix(path, ".md") {
-			return err
+	const page = "../../docs/deployment.md"
+	for _, block := range parts.Fenced(t, page, "yaml") {
+		if strings.HasPrefix(block, "# gateway.yaml\n") {
+			return block
 		}
-		text, err := os.ReadFile(path)
-		if block := sidecarManifest.FindSubmatch(text); block != nil {
-			manifest = string(block[1])
-		}
-		return err
-	})
-	if err != nil || manifest == "" {
-		t.Fatalf("no manifest of a sidecar in docs: %v", err)
 	}
-	return manifest
+	t.Fatalf("%s has no manifest of a sidecar", page)
+	return ""
 }

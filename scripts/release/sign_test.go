@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"extauthz/e2e/parts"
 )
 
 // signedRelease is a folder with one file, its checksums and their signatures, and the
@@ -78,7 +80,7 @@ func verifies(t *testing.T, folder string, changed []string, program string, arg
 func TestSign_OpensslVerifiesAndSeesAChangedByte(t *testing.T) {
 	openssl, err := exec.LookPath("openssl")
 	if err != nil {
-		t.Skip("no openssl on this machine")
+		parts.Missing(t, err)
 	}
 	folder, publicKey, _ := signedRelease(t)
 	verifies(t, folder, []string{sumsFile, signatureFile}, openssl, "dgst", "-sha256", "-verify", publicKey, "-signature", signatureFile, sumsFile)

@@ -1,4 +1,4 @@
-// Words checks the tree for one vocabulary: it lists each word that is private to this
+// Command words checks the tree for one vocabulary: it lists each word that is private to this
 // project although a plain or standard term exists, with its replacement. It reads code
 // (names, comments, texts) and documents alike.
 //
