@@ -20,33 +20,42 @@ type Conn struct {
 	writing  atomic.Int64 // clock of the beginning of a write that has not returned; 0: none
 	spoke    atomic.Bool  // it sent something
 	used     atomic.Bool  // it asked something complete and was answered
+	gone     atomic.Bool  // it counts no longer, and reads nothing; set with mu held
+	portions portions     // of HTTP/1
 
 	mu      sync.Mutex
-	gone    bool
 	held    int64    // bytes that are held for it
 	leaving int64    // bytes that it held when it was ended
 	streams *streams // HTTP/2; nil: HTTP/1, or nothing yet
 	http1   http1
 }
 
-// Read reads, and accounts for the bytes. It waits as long as all connections hold
-// too much and this one more than its share.
+// Read reads, and accounts for the bytes. It passes them on once all connections do not
+// hold too much, or this one has no more than its share. A connection that was ended passes
+// on nothing: nothing would count it.
 func (c *Conn) Read(p []byte) (int, error) {
-	c.awaitMemory()
-	if c.http1.reading.Load() {
-		p = p[:c.l.readable(len(p))]
+	n, err := c.portions.read(p, c.Conn, c.passable)
+	if c.gone.Load() {
+		return 0, net.ErrClosed
 	}
-	n, err := c.Conn.Read(p)
-	c.activity.Store(c.l.clock.Load())
-	if n > 0 {
-		if !c.spoke.Load() {
-			c.spoke.Store(true)
-		}
-		if c.http1.reading.Load() {
-			c.http1.received(c, n)
-		}
+	if n > 0 && c.http1.reading.Load() {
+		c.http1.received(c, n)
 	}
 	return n, err
+}
+
+// passable is how many of the bytes that were read may be passed on now, and waits until
+// it is more than none.
+func (c *Conn) passable(bytes int) int {
+	c.activity.Store(c.l.clock.Load())
+	if !c.spoke.Load() {
+		c.spoke.Store(true)
+	}
+	c.awaitMemory()
+	if c.http1.reading.Load() {
+		return c.l.passable(bytes)
+	}
+	return bytes
 }
 
 func (c *Conn) awaitMemory() {
@@ -80,13 +89,13 @@ func (c *Conn) Close() error {
 // held count as leaving until its server has closed it.
 func (c *Conn) release() bool {
 	c.mu.Lock()
-	counted := !c.gone
+	counted := !c.gone.Load()
 	if counted {
 		c.leaving = c.held
 		c.l.leaving.Add(c.leaving)
 	}
 	c.add(-c.held)
-	c.gone = true
+	c.gone.Store(true)
 	c.mu.Unlock()
 	if counted {
 		c.l.forget(c)
@@ -104,7 +113,7 @@ func (c *Conn) hold(bytes int64) {
 
 // add is hold under c.mu.
 func (c *Conn) add(bytes int64) {
-	if c.gone || bytes == 0 {
+	if c.gone.Load() || bytes == 0 {
 		return
 	}
 	before := c.held > 0

@@ -56,7 +56,7 @@ func (t transport) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo
 	c.mu.Lock()
 	c.streams = newStreams()
 	c.mu.Unlock()
-	return &framed{conn, c}, &identity{info, c}, nil
+	return &framed{Conn: conn, c: c}, &identity{info, c}, nil
 }
 
 // Clone implements credentials.TransportCredentials.
@@ -67,12 +67,16 @@ func (t transport) Clone() credentials.TransportCredentials {
 // framed is a connection whose plain text passes as frames.
 type framed struct {
 	net.Conn
-	c *Conn
+	c        *Conn
+	portions portions
 }
 
 func (f *framed) Read(p []byte) (int, error) {
+	n, err := f.portions.read(p, f.Conn, f.passable)
 	c := f.c
-	n, err := f.Conn.Read(p[:c.l.readable(len(p))])
+	if c.gone.Load() {
+		return 0, net.ErrClosed
+	}
 	if n > 0 {
 		c.mu.Lock()
 		more := c.streams.received(p[:n], c.l.clock.Load())
@@ -81,6 +85,12 @@ func (f *framed) Read(p []byte) (int, error) {
 		c.l.bound(more)
 	}
 	return n, err
+}
+
+// passable is that of the connection below for what it has passed on before.
+func (f *framed) passable(bytes int) int {
+	f.c.awaitMemory()
+	return f.c.l.passable(bytes)
 }
 
 // Write counts an answer as taken once it is written.

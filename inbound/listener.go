@@ -24,7 +24,7 @@ const (
 	// connectionCost is the memory of a connection that does nothing, in bytes: buffers,
 	// state and the stacks of its goroutines. Measured (docs/limits.md).
 	connectionCost = 32 << 10
-	// crowdedRead is the most that one read takes, in bytes, while all connections
+	// crowdedRead is the most that one read passes on, in bytes, while all connections
 	// together hold much: the frames of a read are counted at once, and 16 KiB can have
 	// the headers of a thousand calls.
 	crowdedRead = 1 << 10
@@ -191,8 +191,8 @@ func (l *Listener) full() bool { return l.pending.Load() > l.c.Pending }
 // occupied is what is held and what ended connections have not given back.
 func (l *Listener) occupied() int64 { return l.pending.Load() + l.leaving.Load() }
 
-// readable is how many of the given bytes one read may take.
-func (l *Listener) readable(bytes int) int {
+// passable is how many of the given bytes one read may pass on.
+func (l *Listener) passable(bytes int) int {
 	if l.occupied() > l.c.Pending/2 {
 		return min(bytes, crowdedRead)
 	}

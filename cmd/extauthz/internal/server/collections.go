@@ -32,9 +32,9 @@ const (
 // A percentage alone would let a small heap that a flood has made large in a moment
 // grow to five times that. So the runtime's limit of memory is moved along too: it is
 // always what there is and the growth, and never over GOMEMLIMIT.
-func (s *Server) paceCollections(ctx context.Context) error {
+func (s *Server) paceCollections(ctx context.Context) {
 	if os.Getenv("GOGC") != "" {
-		return nil
+		return
 	}
 	most := debug.SetMemoryLimit(-1)
 	defer debug.SetMemoryLimit(most)
@@ -58,7 +58,7 @@ func (s *Server) paceCollections(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-collected:
 		case <-tick.C: // the tables grow between collections too
 		}

@@ -91,14 +91,13 @@ func (i inbounds) held() (bytes int64) {
 	return bytes
 }
 
-// run sweeps all connections but those of ops until ctx ends, and returns a function
-// that waits for that.
-func (i inbounds) run(ctx context.Context) (wait func()) {
+// run sweeps all connections but those of ops until ctx ends.
+func (i inbounds) run(ctx context.Context) {
 	var running sync.WaitGroup
 	for _, l := range []*inbound.Listener{i.grpc, i.http, i.admin} {
 		running.Go(func() { l.Run(ctx) })
 	}
-	return running.Wait
+	running.Wait()
 }
 
 // forPeople is a server for people and Prometheus, with bounds of time and size.

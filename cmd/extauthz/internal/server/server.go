@@ -161,13 +161,14 @@ func (s *Server) serve(ctx context.Context) error {
 	defer stopBackground()
 	cacheDone := make(chan error, 1)
 	go func() { cacheDone <- s.cache.Run(background) }()
-	limitsDone := s.inbound.run(background) // while connections drain too
+	var limits sync.WaitGroup // they hold while connections drain too
+	limits.Go(func() { s.inbound.run(background) })
+	limits.Go(func() { s.paceCollections(background) })
 
 	group.Go(func() error { return s.grpc.Serve(s.listen.grpc) })
 	group.Go(func() error { return serveHTTP(s.http, s.listen.http) })
 	group.Go(func() error { return serveHTTP(s.admin, s.listen.admin) })
 	group.Go(func() error { return s.trim(ctx) })
-	group.Go(func() error { return s.paceCollections(ctx) })
 	group.Go(func() error { return s.stock.run(ctx) })
 	group.Go(func() error { return s.replicas.run(ctx) })
 	group.Go(func() error { s.conditions.Run(ctx, s.checks()...); return nil })
@@ -200,7 +201,7 @@ func (s *Server) serve(ctx context.Context) error {
 
 	// After the last check was answered: its use is counted, and now written.
 	stopBackground()
-	limitsDone()
+	limits.Wait()
 	err = errors.Join(err, <-cacheDone)
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTime)
 	defer cancel()
