@@ -14,7 +14,8 @@ const pauseForMemory = 20 * time.Millisecond
 // pass; nothing is changed in them.
 type Conn struct {
 	net.Conn
-	l *Listener
+	l    *Listener
+	from *network // set when it is admitted
 
 	activity atomic.Int64 // clock of the last read
 	writing  atomic.Int64 // clock of the beginning of a write that has not returned; 0: none

@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -64,8 +65,9 @@ type Listener struct {
 	leaving atomic.Int64 // bytes of connections that were ended here and that their server has not closed yet
 	holding atomic.Int64 // connections that hold something
 
-	mu    sync.Mutex
-	conns map[*Conn]struct{}
+	mu       sync.Mutex
+	conns    map[*Conn]struct{}
+	networks map[netip.Addr]*network // of conns
 
 	shedding sync.Mutex
 	logged   atomic.Int64 // clock of the last log line
@@ -74,7 +76,7 @@ type Listener struct {
 
 // Listen bounds the connections of l. [Listener.Run] has to run too.
 func Listen(l net.Listener, c Config) *Listener {
-	in := &Listener{Listener: l, c: c, start: time.Now(), conns: map[*Conn]struct{}{}}
+	in := &Listener{Listener: l, c: c, start: time.Now(), conns: map[*Conn]struct{}{}, networks: map[netip.Addr]*network{}}
 	in.clock.Store(1) // 0 is "never"
 	c.Metrics.watch(in)
 	return in
@@ -108,8 +110,8 @@ func (l *Listener) Accept() (net.Conn, error) {
 		if l.admit(c) {
 			return c, nil
 		}
-		_ = raw.Close()
 		l.count(reasonConnections)
+		_ = raw.Close()
 	}
 }
 
@@ -129,29 +131,86 @@ func (l *Listener) enter(c *Conn) (victim *Conn, ok bool) {
 		if victim = l.leastUseful(); victim == nil {
 			return nil, false
 		}
-		delete(l.conns, victim)
+		l.leave(victim)
 	}
 	l.conns[c] = struct{}{}
+	c.from = l.network(networkOf(c.RemoteAddr()))
+	c.from.conns++
 	return victim, true
 }
 
-// leastUseful is the connection that gives way to a new one: one that has sent nothing,
-// else one that never sent a complete request, else one that holds nothing and was quiet
-// for quietTime; of several the one that was quiet longest. It is nil where all others
-// are of use. l.mu is held.
+// leave takes c out of those that count. l.mu is held.
+func (l *Listener) leave(c *Conn) {
+	if _, counted := l.conns[c]; !counted {
+		return
+	}
+	delete(l.conns, c)
+	if c.from.conns--; c.from.conns == 0 {
+		delete(l.networks, c.from.address)
+	}
+}
+
+// network is where clients connect from. The listener's mu guards it.
+type network struct {
+	address netip.Addr
+	conns   int
+}
+
+func (l *Listener) network(address netip.Addr) *network {
+	n, known := l.networks[address]
+	if !known {
+		n = &network{address: address}
+		l.networks[address] = n
+	}
+	return n
+}
+
+// leastUseful is the connection that gives way to a new one ([Listener.givesWay]). It is
+// nil where all are of use: each has had a request answered, and was not quiet for
+// quietTime since or holds something. l.mu is held.
 func (l *Listener) leastUseful() *Conn {
 	var victim *Conn
-	var least int
 	for c := range l.conns {
-		use := c.use()
-		if victim == nil || use < least || use == least && c.activity.Load() < victim.activity.Load() {
-			victim, least = c, use
+		if victim == nil || l.givesWay(c, victim) {
+			victim = c
 		}
 	}
-	if victim != nil && least == useful && (l.clock.Load()-victim.activity.Load() < int64(quietTime) || victim.holds() > 0) {
+	if victim != nil && victim.use() == useful && (l.clock.Load()-victim.activity.Load() < int64(quietTime) || victim.holds() > 0) {
 		return nil
 	}
 	return victim
+}
+
+// givesWay reports whether a gives way before b: what has had no request answered before
+// what has; of these one from the network with the most connections, so that a flood takes
+// its own and not those that a gateway just opened; then one that has sent nothing; then
+// the one that was quiet longest. l.mu is held.
+func (l *Listener) givesWay(a, b *Conn) bool {
+	useA, useB := a.use(), b.use()
+	switch {
+	case (useA == useful) != (useB == useful):
+		return useB == useful
+	case useA != useful && a.from.conns != b.from.conns:
+		return a.from.conns > b.from.conns
+	case useA != useB:
+		return useA < useB
+	}
+	return a.activity.Load() < b.activity.Load()
+}
+
+// networkOf is the address of a client, or the network of 64 bits of one by IPv6, of which
+// one machine has all addresses; the zero value for a Unix socket.
+func networkOf(a net.Addr) netip.Addr {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}
+	}
+	ip := tcp.AddrPort().Addr().Unmap()
+	if ip.Is6() {
+		network, _ := ip.WithZone("").Prefix(64)
+		return network.Addr()
+	}
+	return ip
 }
 
 // sweep ends connections that are stalled, and frees what resets have ended.
@@ -271,5 +330,5 @@ func (l *Listener) open() int {
 func (l *Listener) forget(c *Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.conns, c)
+	l.leave(c)
 }

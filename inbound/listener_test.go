@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -104,6 +105,56 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	for end := time.Now().Add(patience); !holds(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%s: not within %v", what, patience)
+		}
+	}
+}
+
+// from is a connection with that remote address.
+type from struct {
+	net.Conn
+	address string
+}
+
+func (f from) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.ParseIP(f.address)} }
+
+// TestListener_AFloodTakesItsOwnConnections: what a gateway just opened stays, though it has
+// sent nothing and the flood's connections have.
+func TestListener_AFloodTakesItsOwnConnections(t *testing.T) {
+	l := listen(t, Config{Connections: 4, Pending: 1 << 20, Stall: time.Minute})
+	conn := func(address string, use int, quiet int64) *Conn {
+		c := &Conn{Conn: from{endless{}, address}, l: l}
+		c.spoke.Store(use >= speaking)
+		c.used.Store(use == useful)
+		c.activity.Store(l.clock.Load() - quiet)
+		return c
+	}
+	for _, c := range []struct {
+		name   string
+		conns  []*Conn
+		victim int // index; -1: none
+	}{
+		{"a flood's connection before a gateway's new one", []*Conn{conn("10.0.0.1", silentUse, 9), conn("10.0.0.2", speaking, 1), conn("10.0.0.2", speaking, 2), conn("10.0.0.2", speaking, 1)}, 2},
+		{"a flood by IPv6, from each address of a network", []*Conn{conn("fd00::1", silentUse, 9), conn("fd00:0:0:1::1", speaking, 1), conn("fd00:0:0:1::2", speaking, 2), conn("fd00:0:0:1::3", speaking, 1)}, 2},
+		{"never one of use before one of none", []*Conn{conn("10.0.0.1", silentUse, 1), conn("10.0.0.2", useful, 9), conn("10.0.0.2", useful, 9), conn("10.0.0.2", useful, 9)}, 0},
+		{"from as many places the silent one", []*Conn{conn("10.0.0.1", speaking, 9), conn("10.0.0.2", speaking, 8), conn("10.0.0.3", silentUse, 1), conn("10.0.0.4", speaking, 1)}, 2},
+		{"a gateway with many connections of use keeps them", []*Conn{conn("10.0.0.2", useful, 1), conn("10.0.0.2", useful, 2), conn("10.0.0.2", useful, 2), conn("10.0.0.2", useful, 1)}, -1},
+	} {
+		for _, conn := range c.conns {
+			if victim, ok := l.enter(conn); victim != nil || !ok {
+				t.Fatalf("%s: not admitted", c.name)
+			}
+		}
+		l.mu.Lock()
+		got := l.leastUseful()
+		l.mu.Unlock()
+		if want := append(c.conns, nil)[(c.victim+5)%5]; got != want {
+			t.Errorf("%s: number %d gives way, want %d", c.name, slices.Index(c.conns, got), c.victim)
+		}
+		for _, conn := range c.conns {
+			conn.release()
+		}
+		if len(l.networks) != 0 || len(l.conns) != 0 {
+			t.Errorf("%s: %d networks and %d connections are left", c.name, len(l.networks), len(l.conns))
 		}
 	}
 }
