@@ -223,7 +223,7 @@ func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision
 // refusal into a report; the first one that it does not is left in d.Reason, and
 // permitted is false. The scopes are the key's own and those of its roles.
 func (a *Authorizer) permit(ctx context.Context, r *Request, access Access, d *Decision, t *trace) (scopes Scopes, permitted bool, err error) {
-	if !a.networkPermits(r, d.Record, t) && a.refuse(d, softening{reason: ReasonNetwork, access: access}, t) {
+	if !a.networkPermits(r, d, t) && a.refuse(d, softening{reason: ReasonNetwork, access: access}, t) {
 		return nil, false, nil
 	}
 	if access == AccessDenied && a.refuse(d, softening{reason: ReasonRoute, access: access}, t) {
@@ -245,7 +245,8 @@ func (a *Authorizer) permit(ctx context.Context, r *Request, access Access, d *D
 
 // networkPermits reports whether the client's address is in the key's networks. It finds
 // the address only for keys that are limited to some.
-func (a *Authorizer) networkPermits(r *Request, rec *Record, t *trace) bool {
+func (a *Authorizer) networkPermits(r *Request, d *Decision, t *trace) bool {
+	rec := d.Record
 	if len(rec.AllowedCIDRs) == 0 {
 		return true
 	}
@@ -253,7 +254,14 @@ func (a *Authorizer) networkPermits(r *Request, rec *Record, t *trace) bool {
 	if known && inNetworks(rec.AllowedCIDRs, client) {
 		return true
 	}
-	t.add("network", "refused", "the client's address is unknown or outside the key's networks")
+	d.Client = client
+	switch {
+	case t == nil:
+	case known:
+		t.add("network", "refused", fmt.Sprintf("the client's address %s is in none of the key's networks: %v", client, rec.AllowedCIDRs))
+	default:
+		t.add("network", "refused", "the client's address is unknown: "+a.ClientAddress.unknown())
+	}
 	return false
 }
 

@@ -41,6 +41,14 @@ func (c ClientAddress) Find(peer netip.Addr, headers []Header) (addr netip.Addr,
 	return netip.Addr{}, false
 }
 
+// unknown explains why Find found no address.
+func (c ClientAddress) unknown() string {
+	if c.TrustedHops == 0 {
+		return "the gateway sent none"
+	}
+	return fmt.Sprintf("client_address.trusted_hops is %d, and %s has no address there", c.TrustedHops, c.Header)
+}
+
 // parseClient parses an address as proxies write it: bare, in brackets, or with a
 // port.
 func parseClient(text string) (netip.Addr, bool) {

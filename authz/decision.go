@@ -3,6 +3,7 @@ package authz
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"time"
 )
 
@@ -40,6 +41,10 @@ type Decision struct {
 	// Exposed is the place of a key that the adapter could not remove, so that the
 	// request was refused (ReasonForwarding); else the zero value.
 	Exposed CredentialSource
+
+	// Client is the client's address, set only where the key's networks refuse it; the
+	// zero value is an address that is not known.
+	Client netip.Addr
 
 	Layer      Layer         // which layer knew the key
 	Limit      Limit         // what is left of the key's rate, where the service enforces it

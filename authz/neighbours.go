@@ -16,8 +16,8 @@ type Neighbour struct {
 	Asks    string       // such as "pay:delete", "any valid key" or "no key"
 }
 
-// Neighbours finds requests close to a rule that a default route or a weaker rule lets
-// through. It is immutable and safe for concurrent use.
+// Neighbours finds requests that are close to a rule but are let through by the default
+// route or by a weaker rule. It is immutable and safe for concurrent use.
 //
 // A request is a neighbour of a rule if an upstream may serve the same thing for it, or
 // if the rule's author may have assumed that it was covered: a slash more or less at the

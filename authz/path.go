@@ -30,9 +30,9 @@ type PathPolicy struct {
 type JudgedPath struct {
 	Path  string // decoded; as it was sent where Match differs
 	Query string // raw
-	// Match is what rules are matched with: Path, where no encoded character is
-	// data. Else each segment that holds one begins with encodedMark, so that
-	// wildcards match it and no literal does.
+	// Match is the path that rules are compared with. It equals Path unless an encoded
+	// character is data. Then each segment that holds one begins with encodedMark, so
+	// that wildcards match it and literals do not.
 	Match string
 	// Target is the repaired target, to be passed on instead of the request's; "" if
 	// nothing was repaired.

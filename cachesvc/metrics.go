@@ -26,8 +26,8 @@ type metrics struct {
 // tookBuckets reach from a store on the same machine to the longest budget.
 var tookBuckets = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5}
 
-// lagBuckets: below 10 ms is the promise with everything available, below 1 s the one with
-// every notification lost, 300 s the outermost.
+// lagBuckets: 10 ms is the bound while everything works, 1 s the bound if every
+// notification is lost, 300 s the largest delay that the buckets distinguish.
 var lagBuckets = []float64{.001, .002, .005, .01, .02, .05, .1, .25, .5, 1, 2, 5, 30, 300}
 
 func newMetrics(s *Service) *metrics {

@@ -183,8 +183,8 @@ func checkSteadily(ctx context.Context, b *testing.B, s *parts.Service, keys []s
 	}
 }
 
-// stateWatch is when a replica last did not serve under its lease, and the most memory
-// that it had.
+// stateWatch records when a replica was last seen not serving under its lease, and its
+// largest resident memory.
 type stateWatch struct {
 	last   time.Time
 	memory float64

@@ -62,6 +62,13 @@ func (l *decisionLog) logDecision(ctx context.Context, sample float64, d *authz.
 	if d.Record != nil {
 		attrs = append(attrs, slog.String("key", d.Record.Prefix), slog.String("user_id", d.Record.UserID))
 	}
+	if reason == authz.ReasonNetwork {
+		client := "unknown"
+		if d.Client.IsValid() {
+			client = d.Client.String()
+		}
+		attrs = append(attrs, slog.String("client", client))
+	}
 	if d.Exposed.Kind != 0 {
 		attrs = append(attrs, slog.String("key_in", clip(d.Exposed.String())), slog.String("why", exposedKey))
 	}

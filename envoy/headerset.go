@@ -25,7 +25,7 @@ func newHeaderSet(names []string, own *ownNames) headerSet {
 }
 
 // find returns the name in lower case of a header that is read. It does not
-// allocate for names in lower case, and mostly looks at the length alone.
+// allocate for names in lower case, and usually compares only the length.
 func (s *headerSet) find(sent string) (name string, ok bool) {
 	if s.lengths>>min(len(sent), longName)&1 != 0 {
 		name = lowerName(sent)

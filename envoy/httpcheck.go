@@ -63,8 +63,8 @@ type dialect struct {
 	// requests are refused that carry names that no client may send on, but for those
 	// that an answer overwrites and the caller's own.
 	removes bool
-	// own are the headers, in lower case, of the names that no client may send on
-	// which the caller itself sets.
+	// own lists, in lower case, the headers that the caller itself sets although no
+	// client may send them.
 	own []string
 	// traces: the trace's headers are the caller's own, no client's.
 	traces bool

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -321,6 +322,19 @@ func TestDecisionLog_LimitsDenialsPerSecond(t *testing.T) {
 		&authz.Request{Path: "/o?api_key=SECRET", Headers: []authz.Header{{Name: "x-api-key", Value: "SECRET"}, {Name: "x-request-id", Value: secret}}})
 	if got := out.String(); strings.Contains(got, "SECRET") || !strings.Contains(got, `"denials_not_logged":180`) {
 		t.Errorf("got %s", got)
+	}
+}
+
+// TestDecisionLog_NamesTheAddressThatNetworksRefuse: the client's, or that none is known.
+func TestDecisionLog_NamesTheAddressThatNetworksRefuse(t *testing.T) {
+	for client, want := range map[netip.Addr]string{netip.MustParseAddr("192.0.2.7"): `"client":"192.0.2.7"`, {}: `"client":"unknown"`} {
+		var out bytes.Buffer
+		l := decisionLog{log: slog.New(slog.NewJSONHandler(&out, nil))}
+		l.logDecision(t.Context(), 0, &authz.Decision{Reason: authz.ReasonNetwork, Client: client}, &authz.Request{})
+		l.logDecision(t.Context(), 0, &authz.Decision{Reason: authz.ReasonScope}, &authz.Request{})
+		if got := out.String(); strings.Count(got, `"client"`) != 1 || !strings.Contains(got, want) {
+			t.Errorf("got %s, want %s", got, want)
+		}
 	}
 }
 

@@ -17,9 +17,9 @@ import (
 )
 
 const (
-	connectionIdle = 5 * time.Minute // after which an unused connection is closed
-	readyAge       = 5 * time.Second // likewise of one that no caller took
-	goodbye        = 2 * time.Second // for a server to close its end
+	connectionIdle = 5 * time.Minute // an unused connection is closed after this
+	readyAge       = 5 * time.Second // a prepared connection that no caller took is closed after this
+	goodbye        = 2 * time.Second // how long a server has to close its end
 	// shareEvery is how often a caller that waits for another's connection looks
 	// for an unused one, and whether it has to wait.
 	shareEvery = 20 * time.Millisecond

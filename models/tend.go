@@ -245,7 +245,7 @@ func (c *connector) giveUp(address string) {
 		}
 	}
 	if n > 0 {
-		c.log.Warn("a database host does not answer or takes no writes: its connections are replaced by connections to another", "host", address, "connections", n)
+		c.log.Warn("a database host does not answer or accepts no writes: its connections are moved to another host", "host", address, "connections", n)
 	}
 }
 

@@ -28,9 +28,9 @@ const (
 	actionRoleDelete = "role.delete"
 )
 
-// ListAudit returns audit rows, newest first. Rows belong to no project, so a
-// principal that does not act in all of them has to name one key of its own
-// projects in the filter (id or prefix). filter.Limit 0 means DefaultLimit.
+// ListAudit returns audit rows, newest first. Audit rows have no project. A principal that
+// may not act in all projects must therefore name, in the filter, one key (id or prefix)
+// of a project of its own. A filter.Limit of 0 means DefaultLimit.
 func (s *Service) ListAudit(ctx context.Context, p Principal, filter authz.AuditFilter) ([]authz.AuditEntry, error) {
 	if err := p.Require(ReadAudit); err != nil {
 		return nil, err

@@ -55,7 +55,7 @@ func auditCommand(g *globals) *cobra.Command {
 		},
 	}
 	userFlag(c, g, &user, "only about this user's keys")
-	keyFlag(c, g, &key, "only about this key, by id")
+	keyFlag(c, g, &key, "only about this key, by id or prefix")
 	c.Flags().Var(&checked{&since, "time", func(text string) error {
 		_, err := duration.Ago(text, time.Now())
 		return err

@@ -41,7 +41,7 @@ func keysCreate(g *globals) *cobra.Command {
 			}
 			if save != "" {
 				if _, err := os.Lstat(save); err == nil {
-					_, err = fmt.Fprintf(c.OutOrStdout(), "%s is there: no key is made\n", save)
+					_, err = fmt.Fprintf(c.OutOrStdout(), "%s exists, so no key was created: delete the file, or name another one\n", save)
 					return err
 				}
 			}
@@ -57,11 +57,8 @@ func keysCreate(g *globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if save != "" && made.Key != "" {
-				if err := config.KeepSecret(save, made.Key+"\n", ownSecret); err != nil {
-					return fmt.Errorf("key %s was made and is lost, revoke it: %w", made.ID, err)
-				}
-				made.Key = ""
+			if err := saveKey(save, &made); err != nil {
+				return err
 			}
 			return g.showNamed(c, made, made.Prefix, func(w *tabwriter.Writer) { g.describeKey(w, &made) })
 		},
@@ -85,6 +82,18 @@ func keysCreate(g *globals) *cobra.Command {
 	f.StringVar(&idempotency, "idempotency-key", "", "repeated calls with the same value create one key")
 	required(c, "user", "name")
 	return c
+}
+
+// saveKey writes a created key to the file, where one is named, in place of the terminal.
+func saveKey(file string, k *adminapi.Key) error {
+	if file == "" || k.Key == "" {
+		return nil
+	}
+	if err := config.KeepSecret(file, k.Key+"\n", ownSecret); err != nil {
+		return fmt.Errorf("key %s was created and is lost, revoke it: %w", k.ID, err)
+	}
+	k.Key = ""
+	return nil
 }
 
 // expiry is --expires in one of the two forms of the API: a duration, which the

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"runtime"
 	"strings"
 	"text/tabwriter"
@@ -67,11 +68,7 @@ func healthcheckCommand(g *globals) *cobra.Command {
 	return &cobra.Command{
 		Use: "healthcheck", Short: "Check whether the local service is ready: exit status 0 or 1, and one line", Args: noArguments, Example: "  extauthz healthcheck",
 		RunE: func(c *cobra.Command, _ []string) error {
-			settings, err := g.load()
-			if err != nil {
-				return err
-			}
-			ready, err := askReady(c.Context(), settings)
+			ready, err := g.askOwn(c.Context())
 			if err != nil {
 				return err
 			}
@@ -86,6 +83,25 @@ func healthcheckCommand(g *globals) *cobra.Command {
 			return err
 		},
 	}
+}
+
+// askOwn queries the service on this machine. Faults of its configuration do not count:
+// a running service that refused them has an earlier one, and one that is restarted for
+// them does not start again. Of a file that can't be parsed, the environment and the
+// defaults name the listener.
+func (g *globals) askOwn(ctx context.Context) (doctor.Ready, error) {
+	settings, faults := g.load("ops")
+	if faults != nil {
+		var err error
+		if settings, err = config.Load(config.Options{Path: os.DevNull, Environ: os.Environ(), Needs: []string{"ops"}}); err != nil {
+			return doctor.Ready{}, faults
+		}
+	}
+	ready, err := askReady(ctx, settings)
+	if err != nil && faults != nil {
+		err = faults
+	}
+	return ready, err
 }
 
 // askReady queries the service on this machine, at ops.listen.

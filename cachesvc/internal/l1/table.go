@@ -229,8 +229,8 @@ func (sh *shard[T]) insert(hash uint64) {
 	}
 }
 
-// replace replaces the record in slot i by the one in the buffer, in the same block if it
-// fits well.
+// replace replaces the record in slot i by the one in the buffer, in the same block if that
+// is neither too small nor more than twice too large.
 func (sh *shard[T]) replace(i int, hash uint64, id string) {
 	p := slotLocation(sh.index.slots[i])
 	sh.release(p)

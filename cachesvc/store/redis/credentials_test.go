@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -44,20 +45,62 @@ func allow(t *testing.T, servers []*parts.Redis, passwords ...string) {
 	}
 }
 
-// wave reads from so many callers at once, each of which needs a connection.
-func wave(t *testing.T, s *redis.Store, callers int) {
+// wave writes from so many callers at once, each on a connection of its own: the servers
+// answer no write until all have arrived.
+func wave(t *testing.T, s *redis.Store, servers []*parts.Redis, callers int) {
 	t.Helper()
+	for _, r := range servers {
+		if line, err := r.Do("CLIENT", "PAUSE", "60000", "WRITE"); err != nil || line != "+OK" {
+			t.Fatalf("CLIENT PAUSE: %s, %v", line, err)
+		}
+	}
 	var group sync.WaitGroup
+	var failed atomic.Int64
 	for i := range callers {
 		group.Go(func() {
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			defer cancel()
 			if err := s.Set(ctx, store.Item{Key: fmt.Sprintf("k%d", i), Value: []byte("1"), TTL: time.Hour}); err != nil {
+				failed.Add(1)
 				t.Errorf("call failed: %v", err)
 			}
 		})
 	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := parts.Eventually(ctx, func() error {
+		waiting := failed.Load()
+		for _, r := range servers {
+			waiting += blocked(t, r)
+		}
+		if waiting < int64(callers) {
+			return fmt.Errorf("%d of %d callers have arrived", waiting, callers)
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
+	for _, r := range servers {
+		if line, err := r.Do("CLIENT", "UNPAUSE"); err != nil || line != "+OK" {
+			t.Fatalf("CLIENT UNPAUSE: %s, %v", line, err)
+		}
+	}
 	group.Wait()
+}
+
+// blocked is how many clients wait for an answer of the server.
+func blocked(t *testing.T, r *parts.Redis) (clients int64) {
+	t.Helper()
+	info, err := r.Info("clients")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(info, "blocked_clients:")
+	clients, err = strconv.ParseInt(strings.TrimSpace(strings.SplitN(rest, "\n", 2)[0]), 10, 64)
+	if err != nil {
+		t.Fatalf("INFO clients: %v", err)
+	}
+	return clients
 }
 
 func TestStore_PasswordOfAUserChanges(t *testing.T) {
@@ -83,21 +126,21 @@ func TestStore_PasswordOfAUserChanges(t *testing.T) {
 			c.Username, c.Password = "app", password
 			allow(t, servers, "first")
 			s := open(t, connect(t, c), "c:")
-			wave(t, s, 4)
+			wave(t, s, servers, 4)
 			allow(t, servers, "first", "second") // both, as Redis can
-			wave(t, s, 8)
+			wave(t, s, servers, 8)
 			password.set("second")
-			wave(t, s, 12)
+			wave(t, s, servers, 12)
 			allow(t, servers, "second")
-			wave(t, s, 16)
+			wave(t, s, servers, 16)
 			password.set("third") // written before the server knows it
-			wave(t, s, 20)
+			wave(t, s, servers, 20)
 			allow(t, servers, "third")
-			wave(t, s, 24)
+			wave(t, s, servers, 24)
 			allow(t, servers, "fourth") // not written yet: what is connected goes on
-			wave(t, s, 1)
+			wave(t, s, servers, 1)
 			password.set("fourth")
-			wave(t, s, 28)
+			wave(t, s, servers, 28)
 			stranger := c
 			stranger.Password = newSecret("wrong")
 			err := open(t, connect(t, stranger), "c:").Ping(t.Context())

@@ -20,6 +20,9 @@ func suggest(section reflect.Type, prefix, name string) string {
 	here, d := nearest(name, siblings)
 	anywhere, e := nearest(join(prefix, name), all)
 	elsewhere, _ := nearest(name, last)
+	if strings.HasSuffix(prefix, "]") { // an element of a list has no names from elsewhere
+		anywhere, elsewhere = -1, -1
+	}
 	switch {
 	case here >= 0 && (anywhere < 0 || d <= e):
 		return "did you mean " + join(prefix, siblings[here]) + "?"

@@ -144,7 +144,7 @@ type Log struct {
 	Level string `koanf:"level" enum:"debug,info,warn,error"`
 	// Form of log lines.
 	Format string `koanf:"format" enum:"json,text"`
-	// Share of allowed requests that is logged, 0 (none) to 1 (all); denials are always logged.
+	// Share of allowed requests that is logged, 0 (none) to 1 (all). Denials are logged too, at most 20 a second on each replica; the next line counts the others as denials_not_logged.
 	SampleAllowed float64 `koanf:"sample_allowed" min:"0" max:"1"`
 }
 

@@ -239,8 +239,9 @@ func outside(path string) bool {
 	return filepath.IsAbs(path) && !strings.HasPrefix(filepath.Clean(path), os.TempDir()+"/")
 }
 
-// TestConfigCheck_AgreesWithServe: what config check takes serve starts with, at the edges
-// of every setting, in the file and in the environment. No value ends in a panic.
+// TestConfigCheck_AgreesWithServe: serve starts with every configuration that config check
+// accepts, at the edges of every setting, in the file and in the environment. No value
+// causes a panic.
 func TestConfigCheck_AgreesWithServe(t *testing.T) {
 	t.Chdir(t.TempDir())
 	shared, err := models.Open(t.Context(), models.Config{Driver: models.SQLite, DSN: filepath.Join(t.TempDir(), "t.db")})

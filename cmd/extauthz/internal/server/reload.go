@@ -138,7 +138,11 @@ func (s *Server) exchange(next *config.Config) error {
 	case s.exchanged <- struct{}{}:
 	default:
 	}
-	s.log.Info("configuration reloaded", "changed", changed)
+	if len(changed) == 0 {
+		s.log.Info("configuration reloaded: nothing changed")
+	} else {
+		s.log.Info("configuration reloaded", "changed", changed)
+	}
 	if len(restart) > 0 {
 		s.log.Warn("some settings need a restart", "settings", restart)
 	}
