@@ -150,13 +150,13 @@ type Route struct {
 	Action    string `json:"action,omitempty"`
 	Anonymous bool   `json:"anonymous,omitempty"`
 	Project   string `json:"project,omitempty" doc:"That the key must belong to"`
-	Asks      string `json:"asks" doc:"What a request needs, in words: rules of an OpenAPI document can have alternatives"`
+	Requires  string `json:"requires" doc:"What a request needs, in words: rules of an OpenAPI document can have alternatives"`
 	Source    string `json:"source,omitempty" doc:"The OpenAPI document that the rule was read from"`
 }
 
 // RouteOf describes a rule.
 func RouteOf(r *authz.Rule) Route {
-	return Route{Match: r.Pattern, Resource: r.Resource, Action: r.Action, Anonymous: r.Anonymous, Project: r.Project, Asks: r.Asks(), Source: r.Source}
+	return Route{Match: r.Pattern, Resource: r.Resource, Action: r.Action, Anonymous: r.Anonymous, Project: r.Project, Requires: r.Requires(), Source: r.Source}
 }
 
 // AuditEntry is one change, with its actor.
