@@ -66,7 +66,7 @@ type Rule struct {
 
 	pattern  *pattern
 	template resourceTemplate
-	place    int // among the rules of its table
+	index    int // among the rules of its table
 }
 
 // Target returns the resource and action that the rule requires. A captured value's
@@ -228,7 +228,7 @@ func NewRouteTable(configs []RouteConfig) (*RouteTable, error) {
 		})
 		if !conflicts {
 			root.insert(rule.pattern.segments, rule)
-			rule.place = len(t.rules)
+			rule.index = len(t.rules)
 			t.rules = append(t.rules, rule)
 			t.ends = t.ends || rule.pattern.last().end != ""
 		}
@@ -336,7 +336,7 @@ func (t *RouteTable) Opened(anonymous *Rule) (losing []*Rule) {
 	if a.host != "" {
 		t.hosts[""].overlapping(a.segments, look)
 	}
-	slices.SortFunc(losing, func(r, s *Rule) int { return r.place - s.place })
+	slices.SortFunc(losing, func(r, s *Rule) int { return r.index - s.index })
 	return losing
 }
 

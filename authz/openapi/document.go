@@ -48,7 +48,7 @@ func Read(document []byte, o Options) (rules []authz.RouteConfig, notes []string
 			r.item(path, paths[path])
 		}
 	}
-	r.note(r.unsaid, "denied, since nothing is said of their security")
+	r.note(r.unspecified, "denied, since nothing is said of their security")
 	r.note(r.unmet, "denied, since no API key can meet what they ask for")
 	r.note(r.optional, "a key is required, though their security is optional ({})")
 	if o.AllowAnonymous {
@@ -68,7 +68,7 @@ type reader struct {
 	notes    []string
 	problems []error
 
-	unsaid, unmet, optional, open []string // operations
+	unspecified, unmet, optional, open []string // operations
 }
 
 func (r *reader) problem(format string, args ...any) {

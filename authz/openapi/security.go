@@ -19,7 +19,7 @@ func (r *reader) securityRule(name string, operation object) (authz.RouteConfig,
 		said = r.root["security"]
 	}
 	if said == nil {
-		r.unsaid = append(r.unsaid, name)
+		r.unspecified = append(r.unspecified, name)
 		return rule, true
 	}
 	requirements, isList := said.([]any)
