@@ -23,8 +23,8 @@ type metrics struct {
 	storeDuration *prometheus.HistogramVec
 }
 
-// tookBuckets reach from a store on the same machine to the longest budget.
-var tookBuckets = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5}
+// durationBuckets reach from a store on the same machine to the longest budget.
+var durationBuckets = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5}
 
 // lagBuckets: below 10 ms is the promise with everything available, below 1 s the one with
 // every notification lost, 300 s the outermost.
@@ -49,7 +49,7 @@ func newMetrics(s *Service) *metrics {
 		writes:   desc("cache_writes_dropped_total", "Values that could not be written to Redis."),
 		monitor:  desc("cache_monitor_warning", "1 while the named monitor of the cache warns, else 0.", "monitor"),
 		storeDuration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "extauthz_store_duration_seconds", Help: "Time of calls to a store, by operation.", Buckets: tookBuckets,
+			Name: "extauthz_store_duration_seconds", Help: "Time of calls to a store, by operation.", Buckets: durationBuckets,
 		}, []string{"store", "op"}),
 		vector: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "extauthz_cache_invalidations_total", Help: "Invalidations by cause.",
