@@ -71,7 +71,7 @@ func healthcheckCommand(g *globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			ready, err := askReady(c.Context(), settings)
+			ready, err := queryReady(c.Context(), settings)
 			if err != nil {
 				return err
 			}
@@ -88,8 +88,8 @@ func healthcheckCommand(g *globals) *cobra.Command {
 	}
 }
 
-// askReady queries the service on this machine, at ops.listen.
-func askReady(ctx context.Context, settings *config.Config) (ready doctor.Ready, err error) {
+// queryReady queries the service on this machine, at ops.listen.
+func queryReady(ctx context.Context, settings *config.Config) (ready doctor.Ready, err error) {
 	network, address, err := config.ListenAddress(settings.Ops.Listen)
 	if err != nil {
 		return ready, err

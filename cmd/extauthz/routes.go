@@ -21,9 +21,9 @@ func routesCommand(g *globals) *cobra.Command {
 
 func routesList(g *globals) *cobra.Command {
 	l := &listing[routeRow]{name: func(r *routeRow) string { return r.match }, columns: []printer.Column[routeRow]{
-		{Name: "match", Least: 28, Text: func(r *routeRow) string { return r.match }},
-		{Name: "requires", Least: 20, Text: func(r *routeRow) string { return r.requires }},
-		{Name: "from", Least: 12, Text: func(r *routeRow) string { return r.from }},
+		{Name: "match", MinWidth: 28, Text: func(r *routeRow) string { return r.match }},
+		{Name: "requires", MinWidth: 20, Text: func(r *routeRow) string { return r.requires }},
+		{Name: "from", MinWidth: 12, Text: func(r *routeRow) string { return r.from }},
 	}}
 	return l.flags(&cobra.Command{
 		Use: "list", Short: "List the rules, in their configured order", Args: noArguments,
@@ -151,7 +151,7 @@ func requiredScope(m match) string {
 }
 
 func matchRoute(settings *config.Config, method, target string) (match, error) {
-	r, err := adminapi.RequestOf(adminapi.Question{Method: method, URL: target}, nil)
+	r, err := adminapi.RequestOf(adminapi.ExplainRequest{Method: method, URL: target}, nil)
 	if err != nil {
 		return match{}, err
 	}

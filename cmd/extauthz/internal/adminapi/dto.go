@@ -121,8 +121,8 @@ type Page[T any] struct {
 	NextCursor string `json:"next_cursor,omitempty" doc:"Give it as cursor for the next page; absent on the last one."`
 }
 
-// Question is a request to be explained.
-type Question struct {
+// ExplainRequest is a request to be explained.
+type ExplainRequest struct {
 	Method  string   `json:"method"`
 	URL     string   `json:"url" doc:"With or without scheme and host."`
 	Headers []string `json:"headers,omitempty" doc:"Each \"name: value\"."`
@@ -130,8 +130,8 @@ type Question struct {
 	Key     string   `json:"key,omitempty" doc:"Put into the first configured credential source."`
 }
 
-// Answer is a decision and how it came about.
-type Answer struct {
+// Explanation is a decision and how it came about.
+type Explanation struct {
 	Allowed  bool         `json:"allowed"`
 	Reason   string       `json:"reason"`
 	Code     string       `json:"code"`
