@@ -95,7 +95,7 @@ func (f replicasFlags) replicas(g *globals) (r doctor.Replicas, faults []doctor.
 		if err != nil {
 			return r, nil, err
 		}
-		r.Probes = append(r.Questions, q)
+		r.Probes = append(r.Probes, q)
 	}
 	return r, nil, nil
 }
