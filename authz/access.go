@@ -50,7 +50,7 @@ func (r *Rule) access(method string, captures *Captures, d *Decision, t *trace) 
 	}
 	if r.AnyOf != nil {
 		if t != nil {
-			t.add("route", "rule", r.Pattern+" asks for "+r.Asks())
+			t.add("route", "rule", r.Pattern+" requires "+r.Requires())
 		}
 		if len(r.AnyOf) == 0 {
 			return AccessDenied
@@ -66,7 +66,7 @@ func (r *Rule) access(method string, captures *Captures, d *Decision, t *trace) 
 	}
 	d.Captured = r.captures()
 	if t != nil {
-		t.add("route", "rule", r.Pattern+" asks for "+d.Resource+":"+d.Action)
+		t.add("route", "rule", r.Pattern+" requires "+d.Resource+":"+d.Action)
 	}
 	return AccessScoped
 }

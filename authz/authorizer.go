@@ -281,9 +281,9 @@ func projectPermits(d *Decision, t *trace) bool {
 func scopesPermit(d *Decision, scopes Scopes, t *trace) bool {
 	permitted := scopes.Allows(d.Resource, d.Action)
 	if d.Rule != nil && d.Rule.AnyOf != nil {
-		var asked Need
-		asked, permitted = d.Rule.meets(scopes)
-		d.Resource, d.Action = asked.Resource, asked.Action
+		var required Need
+		required, permitted = d.Rule.meets(scopes)
+		d.Resource, d.Action = required.Resource, required.Action
 	}
 	switch {
 	case !permitted:
@@ -325,16 +325,16 @@ func isPreflight(r *Request) bool {
 	if r.Method != "OPTIONS" {
 		return false
 	}
-	origin, asks := false, false
+	origin, method := false, false
 	for i := range r.Headers {
 		switch r.Headers[i].Name {
 		case "origin":
 			origin = true
 		case preflightHeader:
-			asks = true
+			method = true
 		}
 	}
-	return origin && asks
+	return origin && method
 }
 
 // withinRate counts a request that would be allowed, unless it is only explained.

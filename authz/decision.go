@@ -22,7 +22,7 @@ type Decision struct {
 	Record *Record
 	Scopes Scopes // own scopes and those of the roles; set with Record when allowed
 
-	Resource string // what the route asks for; "" where no key is needed
+	Resource string // what the route requires; "" where no key is needed
 	Action   string
 	Captured bool   // a rule's wildcard put a value of the request into Resource
 	Rule     *Rule  // the rule that won, nil for context extensions and defaults

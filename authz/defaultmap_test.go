@@ -30,7 +30,7 @@ func TestDefaultMap_NamesFirstSegmentAndMethod(t *testing.T) {
 	}
 }
 
-// mapped is the scope that the mapping asks for, or "".
+// mapped is the scope that the mapping requires, or "".
 func mapped(m *DefaultMap, method, path string) string {
 	resource, action, ok := m.Target(method, path)
 	if !ok {

@@ -35,7 +35,7 @@ func (a *Authorizer) withoutKeys(r *Request, d *Decision, t *trace) {
 	}
 	if a.Format.Holds(query) {
 		found = append(found, FoundCredential{Source: CredentialSource{Kind: SourceQuery}})
-		if r.PathFixed && a.strayIn(query, "&", SourceQuery) {
+		if r.PathFixed && a.strayPair(query, "&", SourceQuery) {
 			a.denyExposed(CredentialSource{Kind: SourceQuery}, d, t)
 			return
 		}
@@ -50,7 +50,7 @@ func (a *Authorizer) withoutKeys(r *Request, d *Decision, t *trace) {
 		if h.Name == "cookie" {
 			s = CredentialSource{Kind: SourceCookie}
 		}
-		if r.HeadersFixed && a.strayLine(r, h) {
+		if r.HeadersFixed && a.strayHeader(r, h) {
 			a.denyExposed(s, d, t)
 			return
 		}
@@ -63,18 +63,18 @@ func (a *Authorizer) withoutKeys(r *Request, d *Decision, t *trace) {
 	d.Credentials, r.found = found, found
 }
 
-// strayLine reports whether a header that holds a key is none that keys are
+// strayHeader reports whether a header that holds a key is none that keys are
 // configured to be in, and none that the gateway strips by itself.
-func (a *Authorizer) strayLine(r *Request, h *Header) bool {
+func (a *Authorizer) strayHeader(r *Request, h *Header) bool {
 	if h.Name == "cookie" {
-		return a.strayIn(h.Value, ";", SourceCookie)
+		return a.strayPair(h.Value, ";", SourceCookie)
 	}
 	return !slices.Contains(r.Stripped, h.Name) && !a.isSource(SourceHeader, h.Name)
 }
 
-// strayIn reports whether one of the parameters or cookies holds a key that is not
+// strayPair reports whether one of the parameters or cookies holds a key that is not
 // configured as a place for one.
-func (a *Authorizer) strayIn(pairs, separator string, kind SourceKind) bool {
+func (a *Authorizer) strayPair(pairs, separator string, kind SourceKind) bool {
 	for pair := range strings.SplitSeq(pairs, separator) {
 		name, _, _ := strings.Cut(strings.Trim(pair, " \t"), "=")
 		if a.Format.HeaderHolds(pair) && !a.isSource(kind, name) {

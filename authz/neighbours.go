@@ -8,12 +8,12 @@ import (
 // Neighbour is a concrete request close to those of a rule, and the rule or default
 // that decides it.
 type Neighbour struct {
-	Method  string
-	Host    string       // "": any
-	Path    string       // decoded
-	Rule    *Rule        // that decides it; nil: the default route
-	Default DefaultRoute // that decides it; "": a rule
-	Asks    string       // such as "pay:delete", "any valid key" or "no key"
+	Method   string
+	Host     string       // "": any
+	Path     string       // decoded
+	Rule     *Rule        // that decides it; nil: the default route
+	Default  DefaultRoute // that decides it; "": a rule
+	Requires string       // such as "pay:delete", "any valid key" or "no key"
 }
 
 // Neighbours finds requests that are close to a rule but are let through by the default
@@ -43,7 +43,7 @@ func NewNeighbours(routes *RouteTable, fallback DefaultRoute, mapping *DefaultMa
 	if mapping != nil {
 		n.chains = mapping.chains()
 	}
-	n.weakest = asksScope
+	n.weakest = requiresScope
 	for _, r := range routes.rules {
 		n.weakest = min(n.weakest, r.strength())
 	}
@@ -83,19 +83,19 @@ func (m *DefaultMap) chains() []chain {
 type strength uint8
 
 const (
-	asksNothing strength = iota // anonymous
-	asksAnyKey
-	asksScope // or more than any key has
+	requiresNothing strength = iota // anonymous
+	requiresAnyKey
+	requiresScope // or more than any key has
 )
 
 func (r *Rule) strength() strength {
 	switch {
 	case r.Anonymous:
-		return asksNothing
+		return requiresNothing
 	case slices.ContainsFunc(r.AnyOf, func(needs []Need) bool { return len(needs) == 0 }):
-		return asksAnyKey
+		return requiresAnyKey
 	}
-	return asksScope
+	return requiresScope
 }
 
 // ownMethods are tried for a rule that is for all of them.
@@ -110,7 +110,7 @@ var otherMethods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 // valid key; by no key. An action that the rule's method implies is assumed to change
 // with the method. There are a few dozen at most, in a stable order.
 func (n *Neighbours) Of(r *Rule) (weaker []Neighbour) {
-	if r.strength() == asksNothing || n.fallback == DefaultRouteDeny && n.weakest >= r.strength() {
+	if r.strength() == requiresNothing || n.fallback == DefaultRouteDeny && n.weakest >= r.strength() {
 		return nil
 	}
 	own := ownMethods
@@ -208,22 +208,22 @@ func (n *Neighbours) weaker(r *Rule, base *Captures, method, host, path string) 
 		if decided.Rule.strength() >= r.strength() {
 			return decided, false
 		}
-		decided.Asks = decided.Rule.Asks()
+		decided.Requires = decided.Rule.Requires()
 		return decided, true
 	}
-	if r.strength() == asksAnyKey {
+	if r.strength() == requiresAnyKey {
 		return decided, false
 	}
 	switch decided.Default = n.fallback; n.fallback {
 	case DefaultRouteAuthenticated:
-		decided.Asks = "any valid key"
+		decided.Requires = "any valid key"
 		return decided, true
 	case DefaultRouteMap:
 		resource, action, ok := n.mapping.Target(method, path)
 		if !ok || r.covered(base, method, resource, action) {
 			return decided, false
 		}
-		decided.Asks = resource + ":" + action
+		decided.Requires = resource + ":" + action
 		return decided, true
 	}
 	return decided, false
@@ -234,11 +234,11 @@ func (n *Neighbours) weaker(r *Rule, base *Captures, method, host, path string) 
 func (r *Rule) covered(base *Captures, method, resource, action string) bool {
 	alternatives := r.AnyOf
 	if alternatives == nil {
-		asked, _, ok := r.Target("GET", base) // of a method that means an action
+		required, _, ok := r.Target("GET", base) // of a method that means an action
 		if !ok {
 			return false
 		}
-		alternatives = [][]Need{{{Resource: asked, Action: r.Action}}}
+		alternatives = [][]Need{{{Resource: required, Action: r.Action}}}
 	}
 	return slices.ContainsFunc(alternatives, func(needs []Need) bool {
 		return !slices.ContainsFunc(needs, func(need Need) bool {

@@ -6,13 +6,13 @@ import (
 	"testing"
 )
 
-// besides lists the neighbours of the first rule, each as "METHOD HOST/PATH asks".
+// besides lists the neighbours of the first rule, each as "METHOD HOST/PATH requirement".
 func besides(t *testing.T, fallback DefaultRoute, rules ...RouteConfig) []string {
 	t.Helper()
 	routes := table(t, rules...)
 	var out []string
 	for _, n := range NewNeighbours(routes, fallback, defaultMap(t, "/api", "/{version}")).Of(routes.Rules()[0]) {
-		out = append(out, n.Method+" "+n.Host+n.Path+" "+n.Asks)
+		out = append(out, n.Method+" "+n.Host+n.Path+" "+n.Requires)
 	}
 	return out
 }
@@ -51,9 +51,9 @@ func TestNeighbours_NamesWhatTheDefaultMappingDecides(t *testing.T) {
 	}
 }
 
-// TestNeighbours_LeavesOutWhatAsksForAsMuch: a mapping that asks for what the rule
-// asks for, or for more, opens nothing.
-func TestNeighbours_LeavesOutWhatAsksForAsMuch(t *testing.T) {
+// TestNeighbours_LeavesOutWhatRequiresAsMuch: a mapping that requires what the rule
+// requires, or more, opens nothing.
+func TestNeighbours_LeavesOutWhatRequiresAsMuch(t *testing.T) {
 	for _, rule := range []RouteConfig{
 		{Match: "GET /orders/{id}", Resource: "orders/{id}"},
 		{Match: "GET /orders/{id}", Resource: "orders", Action: "read"},
@@ -148,7 +148,7 @@ func TestNeighbours_AreReallyDecidedSo(t *testing.T) {
 		access := a.access(&Request{Method: n.Method}, n.Host, n.Path, &d, nil)
 		switch {
 		case n.Rule != nil && (d.Rule != n.Rule || access != AccessAnonymous),
-			n.Rule == nil && (access != AccessScoped || d.Resource+":"+d.Action != n.Asks):
+			n.Rule == nil && (access != AccessScoped || d.Resource+":"+d.Action != n.Requires):
 			t.Errorf("%+v is decided by %v %v %s:%s", n, d.Rule, access, d.Resource, d.Action)
 		}
 	}

@@ -25,7 +25,7 @@ type pattern struct {
 
 // segment is one element of a pattern's path.
 type segment struct {
-	text  string // literal, or a wildcard's name; "/" is the end that {$} asks for
+	text  string // literal, or a wildcard's name; "/" is the end that {$} requires
 	end   string // of a wildcard: the literal that follows it in its segment
 	wild  bool
 	multi bool // the rest of the path: {name...}, or "" for a trailing slash

@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// LeastRetention is the shortest retention that may be set: rows that ended a moment
+// MinRetention is the shortest retention that may be set: rows that ended a moment
 // ago may still be on their way to a person or a log.
-const LeastRetention = time.Hour
+const MinRetention = time.Hour
 
 // Purge selects the rows to delete: those that ended, or were written, at least so
 // long ago, in the database's time. A kind whose duration is 0 stays.

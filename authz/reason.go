@@ -8,7 +8,7 @@ type Reason uint8
 const (
 	ReasonUnspecified Reason = iota
 	ReasonGranted            // allowed: key verified, scopes hold
-	ReasonAnonymous          // allowed: the rule asks for no key
+	ReasonAnonymous          // allowed: the rule requires no key
 	ReasonMissing            // no credential
 	ReasonMalformed          // not the form of a key, or its checksum is wrong
 	ReasonUnknown            // well formed, but no such key
@@ -17,7 +17,7 @@ const (
 	ReasonRevoked
 	ReasonExpired
 	ReasonNetwork    // client address outside the key's networks, or not known for sure
-	ReasonScope      // the key lacks what the route asks for
+	ReasonScope      // the key lacks what the route requires
 	ReasonProject    // the rule is for keys of another project
 	ReasonRoute      // no rule and no mapping allows this request, whatever the key
 	ReasonPath       // path or host that two parties could read differently

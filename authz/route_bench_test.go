@@ -31,7 +31,7 @@ func realisticRules(t testing.TB, n int) *RouteTable {
 	return table(t, configs[:n]...)
 }
 
-// judged is how a request's target becomes what its key is asked for.
+// judged is how a request's target becomes what its key has to have.
 func judged(rt *RouteTable, has Scopes, method, authority, target string) (rule *Rule, allowed bool) {
 	host, okHost := CanonicalHost(authority)
 	var policy PathPolicy

@@ -314,10 +314,10 @@ func TestRule_AlternativesAreEnforced(t *testing.T) {
 	}
 	orders, stock, admin := Need{Resource: "orders", Action: "read"}, Need{Resource: "stock", Action: "read"}, Need{Resource: "admin", Action: "all"}
 	for name, c := range map[string]struct {
-		routes *RouteTable
-		has    []string
-		reason Reason
-		asked  string
+		routes   *RouteTable
+		has      []string
+		reason   Reason
+		required string
 	}{
 		"both":           {rule([]Need{orders, stock}, []Need{admin}), []string{"orders:read", "stock:*"}, ReasonGranted, "orders:read"},
 		"the other":      {rule([]Need{orders, stock}, []Need{admin}), []string{"orders:read", "admin:all"}, ReasonGranted, "admin:all"},
@@ -331,7 +331,7 @@ func TestRule_AlternativesAreEnforced(t *testing.T) {
 			config.Routes, r.Scopes = c.routes, scopes(t, c.has...)
 		})
 		d, err := a.Check(t.Context(), get("/stock", Header{Name: "x-api-key", Value: key}))
-		if err != nil || d.Reason != c.reason || d.Allowed != (c.reason == ReasonGranted) || d.Resource+":"+d.Action != c.asked {
+		if err != nil || d.Reason != c.reason || d.Allowed != (c.reason == ReasonGranted) || d.Resource+":"+d.Action != c.required {
 			t.Errorf("%s: got %v for %s:%s, %v", name, d.Reason, d.Resource, d.Action, err)
 		}
 		if d, _ := a.Check(t.Context(), get("/stock")); d.Allowed {

@@ -27,7 +27,7 @@ type NamedRoute struct {
 func (n NamedRoute) Validate() error {
 	switch {
 	case n.Anonymous && n.Resource+n.Action != "":
-		return errors.New("anonymous goes without resource and action: no key is asked for")
+		return errors.New("anonymous goes without resource and action: no key is required")
 	case n.Anonymous:
 		return nil
 	case n.Resource == "":

@@ -34,7 +34,7 @@ type RouteConfig struct {
 	Match     string // "[METHOD ][HOST]/[PATH]"
 	Resource  string // such as "orders/{id}"
 	Action    string // "": by method, see MethodAction
-	Anonymous bool   // no key is asked for
+	Anonymous bool   // no key is required
 	Project   string // that keys have to belong to; "": any, and none
 	// AnyOf replaces Resource and Action: a key has to meet every need
 	// of one alternative. One without needs is met by any valid key; no
@@ -66,7 +66,7 @@ type Rule struct {
 
 	pattern  *pattern
 	template resourceTemplate
-	place    int // among the rules of its table
+	index    int // among the rules of its table
 }
 
 // Target returns the resource and action that the rule requires. A captured value's
@@ -115,32 +115,32 @@ func (r *Rule) Target(method string, c *Captures) (resource, action string, ok b
 }
 
 // meets reports whether the scopes meet one of the rule's alternatives, and what
-// was asked for by it: where none is met, what is missing first of the first.
-func (r *Rule) meets(scopes Scopes) (asked Need, ok bool) {
+// it requires: where none is met, what is missing first of the first.
+func (r *Rule) meets(scopes Scopes) (required Need, ok bool) {
 	for i, needs := range r.AnyOf {
 		missing := slices.IndexFunc(needs, func(n Need) bool { return !scopes.Allows(n.Resource, n.Action) })
 		switch {
 		case missing >= 0 && i == 0:
-			asked = needs[missing]
+			required = needs[missing]
 		case missing < 0 && len(needs) == 0:
 			return Need{}, true
 		case missing < 0:
 			return needs[0], true
 		}
 	}
-	return asked, false
+	return required, false
 }
 
-// Asks returns the rule's requirements, such as "orders:read and stock:read, or
+// Requires returns the rule's requirements, such as "orders:read and stock:read, or
 // admin:read".
-func (r *Rule) Asks() string {
+func (r *Rule) Requires() string {
 	if r.Project != "" {
-		return r.asks() + ", of the project " + r.Project
+		return r.scopesText() + ", of the project " + r.Project
 	}
-	return r.asks()
+	return r.scopesText()
 }
 
-func (r *Rule) asks() string {
+func (r *Rule) scopesText() string {
 	switch {
 	case r.Anonymous:
 		return "no key"
@@ -228,7 +228,7 @@ func NewRouteTable(configs []RouteConfig) (*RouteTable, error) {
 		})
 		if !conflicts {
 			root.insert(rule.pattern.segments, rule)
-			rule.place = len(t.rules)
+			rule.index = len(t.rules)
 			t.rules = append(t.rules, rule)
 			t.ends = t.ends || rule.pattern.last().end != ""
 		}
@@ -336,7 +336,7 @@ func (t *RouteTable) Opened(anonymous *Rule) (losing []*Rule) {
 	if a.host != "" {
 		t.hosts[""].overlapping(a.segments, look)
 	}
-	slices.SortFunc(losing, func(r, s *Rule) int { return r.place - s.place })
+	slices.SortFunc(losing, func(r, s *Rule) int { return r.index - s.index })
 	return losing
 }
 

@@ -76,7 +76,7 @@ func TestShadow_SoftensPolicyAndNeverABadCredential(t *testing.T) {
 	}
 }
 
-// ofAcme has the rules of c ask for keys of the project acme.
+// ofAcme has the rules of c require keys of the project acme.
 func ofAcme(t *testing.T, c *Config) {
 	t.Helper()
 	var rules []RouteConfig
@@ -100,13 +100,13 @@ func TestShadow_OfAKeyStaysWithinWhatItsSetterMayGrant(t *testing.T) {
 		{Match: "/none", AnyOf: [][]Need{}},
 	}
 	for name, c := range map[string]struct {
-		within  string // the setter's grants
-		method  string
-		path    string
-		network bool // the key is limited to another network
-		own     string
-		soft    bool
-		asks    string // what is reported, where it is not the rule's own
+		within   string // the setter's grants
+		method   string
+		path     string
+		network  bool // the key is limited to another network
+		own      string
+		soft     bool
+		requires string // what is reported, where it is not the rule's own
 	}{
 		"scope, covered":                             {within: "payments:*", method: "DELETE", path: "/payments/1", soft: true},
 		"scope, covered below":                       {within: "payments/1:delete", method: "DELETE", path: "/payments/1", soft: true},
@@ -125,8 +125,8 @@ func TestShadow_OfAKeyStaysWithinWhatItsSetterMayGrant(t *testing.T) {
 		"all needs of an alternative":                {within: "orders:read stock:read", method: "GET", path: "/both", soft: true},
 		"one need of two":                            {within: "orders:read", method: "GET", path: "/both"},
 		"one need, and the key holds the other":      {within: "orders:read", method: "GET", path: "/both", own: "stock:read"},
-		"the second alternative":                     {within: "stock:*", method: "GET", path: "/either", soft: true, asks: "stock:read"},
-		"the second, half held":                      {within: "stock:*", method: "GET", path: "/either", own: "stock:read", soft: true, asks: "stock:count"},
+		"the second alternative":                     {within: "stock:*", method: "GET", path: "/either", soft: true, requires: "stock:read"},
+		"the second, half held":                      {within: "stock:*", method: "GET", path: "/either", own: "stock:read", soft: true, requires: "stock:count"},
 		"part of the second alternative":             {within: "stock:read", method: "GET", path: "/either"},
 		"rule for no key":                            {within: "orders:* secret:*", method: "GET", path: "/none"},
 		"rule for no key, everything":                {within: "*:*", method: "GET", path: "/none", soft: true},
@@ -157,8 +157,8 @@ func TestShadow_OfAKeyStaysWithinWhatItsSetterMayGrant(t *testing.T) {
 			if err != nil || d.Allowed != c.soft || (d.Shadow != ReasonUnspecified) != c.soft {
 				t.Errorf("got %+v, %v; want it softened: %v\n%+v", d, err, c.soft, steps)
 			}
-			if asked := d.Resource + ":" + d.Action; c.asks != "" && asked != c.asks {
-				t.Errorf("it reports %s, want %s", asked, c.asks)
+			if required := d.Resource + ":" + d.Action; c.requires != "" && required != c.requires {
+				t.Errorf("it reports %s, want %s", required, c.requires)
 			}
 			if plain, err := a.Check(t.Context(), req); err != nil || plain.Allowed != d.Allowed || plain.Reason != d.Reason {
 				t.Errorf("Check says %+v, %v", plain, err)

@@ -161,10 +161,10 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
-// LeastRetention is what Retention may be at least, of a config without zeros: the
+// MinRetention is what Retention may be at least, of a config without zeros: the
 // longest that anything cached can live, and time for it to be in transit. A record that
 // can't be compared with the database lives MaxStale beyond its own time.
-func (c Config) LeastRetention() time.Duration {
+func (c Config) MinRetention() time.Duration {
 	return sum(max(sum(c.ValidationTTL, c.MaxStale), c.ScopeTTL, c.UserListTTL, c.NegativeTTL), windowSlack)
 }
 
@@ -218,7 +218,7 @@ func (c Config) validate() error {
 	if c.MaxStale < c.Lease {
 		errs = append(errs, fmt.Errorf("cache: local.max_stale (%s) must not be shorter than local.lease (%s)", c.MaxStale, c.Lease))
 	}
-	if least := c.LeastRetention(); c.Retention < least {
+	if least := c.MinRetention(); c.Retention < least {
 		errs = append(errs, fmt.Errorf("cache: feed.retention (%s) must be at least %s: longer than anything cached can live", c.Retention, least))
 	}
 	return errors.Join(errs...)

@@ -14,10 +14,10 @@ const (
 	// read has the lease's term.
 	startBudget = 10 * time.Second
 
-	// leastPageRows is how many changes a page has at least: one that was late is read
+	// minPageRows is how many changes a page has at least: one that was late is read
 	// again with fewer, so that a slow way to the database slows the reader down and
 	// never stops it.
-	leastPageRows = 50
+	minPageRows = 50
 
 	// bulkChanges is the size of a backlog above which it is applied as one change that
 	// may be about anything: reading the backlog would take more time and memory than
@@ -94,7 +94,7 @@ func (s *Service) readFeed(ctx context.Context) {
 	page, err := s.readPage(ctx, cursor, rows)
 	end := s.trust.clock.Monotonic()
 	if cause := endOfHistory(&page, cursor, epoch, version); err == nil && cause.Kind != "" {
-		s.startAnew(cause, epoch, page.Epoch == epoch && cause.Kind == CauseEpoch)
+		s.restartHistory(cause, epoch, page.Epoch == epoch && cause.Kind == CauseEpoch)
 		if start-began >= s.poll { // else it did not help just now
 			s.Wake()
 		}
@@ -103,7 +103,7 @@ func (s *Service) readFeed(ctx context.Context) {
 	s.feed.mu.Lock()
 	defer s.feed.mu.Unlock()
 	if s.feed.err = err; err != nil {
-		s.feed.rows = max(rows/4, leastPageRows)
+		s.feed.rows = max(rows/4, minPageRows)
 		return
 	}
 	s.feed.rows = min(2*rows, feed.MaxRows)
@@ -262,10 +262,10 @@ func endOfHistory(page *feed.Page, cursor feed.Cursor, epoch string, version uin
 	}
 }
 
-// startAnew forgets everything. Where over is true the database still bears the
+// restartHistory forgets everything. Where over is true the database still bears the
 // epoch of what is lost: it is given another one, so that no replica trusts what is left
 // in the shared store.
-func (s *Service) startAnew(cause Cause, epoch string, over bool) {
+func (s *Service) restartHistory(cause Cause, epoch string, over bool) {
 	s.trust.lease.Void()
 	s.trust.window.Reset()
 	if s.members != nil {

@@ -146,7 +146,7 @@ func TestReader_WhatWasReadBeforeTheFirstFeedReadIsNotKept(t *testing.T) {
 		db.Mu.Unlock()
 		// The reader saw "two", whose versions went on and were read, before the
 		// next restore, under which a lower version is the true one.
-		s.startAnew(Cause{Kind: CauseEpoch}, "one", false)
+		s.restartHistory(Cause{Kind: CauseEpoch}, "one", false)
 		db.Commit("k", cachetest.Unchanged)
 		db.Commit("k", cachetest.Unchanged)
 		wantEntry(t, s, "k", true, authz.LayerDatabase)

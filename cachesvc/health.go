@@ -104,7 +104,7 @@ func (s *Service) watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			s.Look(ctx)
+			s.RunMonitors(ctx)
 		}
 	}
 }
@@ -116,11 +116,11 @@ func (s *Service) Findings() []Finding {
 	return slices.Clone(s.monitor.findings)
 }
 
-// Look runs all monitors now, and logs each one that begins or stops warning.
-func (s *Service) Look(ctx context.Context) []Finding {
+// RunMonitors runs all monitors now, and logs each one that begins or stops warning.
+func (s *Service) RunMonitors(ctx context.Context) []Finding {
 	m := s.monitor
 	counts := s.countShared(ctx)
-	findings := []Finding{s.lookAtHitRate(), s.lookAtEntries(counts), s.lookAtMemory(ctx)}
+	findings := []Finding{s.checkHitRate(), s.checkEntries(counts), s.checkMemory(ctx)}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.findings, m.counts = findings, counts
@@ -161,7 +161,7 @@ func (s *Service) countShared(ctx context.Context) map[string]int {
 	return counts
 }
 
-func (s *Service) lookAtEntries(counts map[string]int) Finding {
+func (s *Service) checkEntries(counts map[string]int) Finding {
 	f := Finding{Monitor: "entries", OK: true, Limit: float64(s.monitor.Entries), Detail: "no name space of Redis holds too many entries"}
 	for _, name := range slices.Sorted(maps.Keys(counts)) {
 		n := counts[name]
@@ -176,9 +176,9 @@ func (s *Service) lookAtEntries(counts map[string]int) Finding {
 	return f
 }
 
-// lookAtHitRate judges the look-ups since the last judgement, once there are
+// checkHitRate judges the look-ups since the last judgement, once there are
 // enough of them. A low rate starts an audit: what was invalidated, and why.
-func (s *Service) lookAtHitRate() Finding {
+func (s *Service) checkHitRate() Finding {
 	m := s.monitor
 	now := window{at: s.Now()}
 	now.hits, now.lookups = s.localLookups()
@@ -218,9 +218,9 @@ func (s *Service) auditSince(since time.Time) string {
 	return "invalidations meanwhile: " + strings.Join(parts, ", ") + " (cache audit shows each)"
 }
 
-// lookAtMemory warns of a store that is nearly full, and drops from it the entries that
+// checkMemory warns of a store that is nearly full, and drops from it the entries that
 // are cheapest to rebuild: the scope cache.
-func (s *Service) lookAtMemory(ctx context.Context) Finding {
+func (s *Service) checkMemory(ctx context.Context) Finding {
 	f := Finding{Monitor: "memory", OK: true, Value: -1, Limit: s.monitor.Memory, Detail: "there is no Redis"}
 	if s.shared == nil {
 		return f

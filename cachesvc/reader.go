@@ -87,7 +87,7 @@ func (r *reader[T]) get(ctx context.Context, id string, into *l1.Value[T]) (*l1.
 		}
 	}
 	r.counts.localMiss.Add(1)
-	return r.ask(ctx, strings.Clone(id), v)
+	return r.readOrFallBack(ctx, strings.Clone(id), v)
 }
 
 // lookup finds id in L1. It returns nil if the value may not be used at all; valid
@@ -106,9 +106,9 @@ func (r *reader[T]) deliverable(id string, v *l1.Value[T]) bool {
 	return r.fresh(freshness.Topic{Subject: r.subject, ID: id}, &v.Stamp)
 }
 
-// ask reads from the database. known is the answer that L1 may give if the database is
+// readOrFallBack reads from the database. known is the answer that L1 may give if the database is
 // unreachable.
-func (r *reader[T]) ask(ctx context.Context, id string, known *l1.Value[T]) (*l1.Value[T], authz.Layer, error) {
+func (r *reader[T]) readOrFallBack(ctx context.Context, id string, known *l1.Value[T]) (*l1.Value[T], authz.Layer, error) {
 	wait := r.wait
 	if end, ok := ctx.Deadline(); ok {
 		wait = min(wait, time.Until(end)-callerMargin)

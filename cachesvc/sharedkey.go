@@ -51,8 +51,8 @@ type source struct {
 	AsOf  time.Time `json:"as_of"` // the database's time at the start of the read
 }
 
-// proof is what is sealed.
-type proof struct {
+// sealedVerifier is what is sealed.
+type sealedVerifier struct {
 	Alg      authz.HashAlg `json:"alg"`
 	PepperID string        `json:"pepper_id,omitempty"`
 	Digest   string        `json:"digest"`
@@ -85,7 +85,7 @@ func encodeKey(keys seal.Keys, c *l1.Credential, from source) ([]byte, error) {
 	if !ok {
 		return nil, fmt.Errorf("key %s has no digest", k.Prefix)
 	}
-	secret, err := json.Marshal(proof{c.Verifier.Alg, c.Verifier.PepperID, hex.EncodeToString(digest[:])})
+	secret, err := json.Marshal(sealedVerifier{c.Verifier.Alg, c.Verifier.PepperID, hex.EncodeToString(digest[:])})
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +100,7 @@ func decodeKey(keys seal.Keys, prefix string, data []byte) (*l1.Credential, sour
 	if err != nil {
 		return nil, source{}, err
 	}
-	var p proof
+	var p sealedVerifier
 	if err := json.Unmarshal(secret, &p); err != nil {
 		return nil, source{}, seal.ErrSeal
 	}

@@ -106,7 +106,7 @@ func TestReader_AMissJustAfterAFlightFindsItsValueInL1(t *testing.T) {
 		s := start(t, Config{Database: c})
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
 		// As one that missed L1 just before the flight above ended.
-		if _, layer, err := s.keys.ask(t.Context(), "k", nil); err != nil || layer != authz.LayerLocal || db.KeyReads != 1 {
+		if _, layer, err := s.keys.readOrFallBack(t.Context(), "k", nil); err != nil || layer != authz.LayerLocal || db.KeyReads != 1 {
 			t.Errorf("answered by %v, %v, after %d queries", layer, err, db.KeyReads)
 		}
 	})

@@ -132,7 +132,7 @@ func TestMetrics_AreExported(t *testing.T) {
 		got := get(t, "http://"+s.Ops+"/metrics")
 		for _, line := range []string{`extauthz_build_info{goversion="go`, `extauthz_keys{state="active"} 1`, `extauthz_decisions_total{decision="deny",reason="malformed_key"} 1`,
 			"extauthz_check_duration_seconds_bucket", "extauthz_cache_requests_total", "extauthz_cache_entries", "extauthz_invalidation_lag_seconds",
-			"extauthz_usage_pending", `extauthz_database_connections{state="in_use"} `, "extauthz_database_connections_max ", "extauthz_config_reloads_total", "go_goroutines", "process_resident_memory_bytes"} {
+			"extauthz_usage_pending_uses", `extauthz_database_connections{state="in_use"} `, "extauthz_database_connections_max ", "extauthz_config_reloads_total", "go_goroutines", "process_resident_memory_bytes"} {
 			if !strings.Contains(got, line) {
 				return errors.New(line + " is missing")
 			}

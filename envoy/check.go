@@ -55,9 +55,9 @@ func takeCheck() *check {
 	return c
 }
 
-// mostHeaders is for how many headers a check keeps memory: a message of 1 MiB can
+// maxHeaders is for how many headers a check keeps memory: a message of 1 MiB can
 // hold 100,000.
-const mostHeaders = 1000
+const maxHeaders = 1000
 
 // release ends whatever borrowed from the check.
 func (c *check) release() {
@@ -69,7 +69,7 @@ func (c *check) release() {
 		c.data.Free()
 		c.data = nil
 	}
-	if cap(c.request.Headers) <= mostHeaders && cap(c.wire.sent) <= mostHeaders {
+	if cap(c.request.Headers) <= maxHeaders && cap(c.wire.sent) <= maxHeaders {
 		checks.Put(c)
 	}
 }

@@ -21,8 +21,8 @@ const (
 	dataCost = 128
 	// blockCost is the memory that a byte of headers can take while the block is
 	// incomplete: an indexed field of one byte becomes a field of two strings;
-	// blockMost is the most that the limit of a header list allows.
-	blockCost, blockMost = 128, 512 << 10
+	// maxBlock is the most that the limit of a header list allows.
+	blockCost, maxBlock = 128, 512 << 10
 )
 
 // frames splits one direction of a connection into frames, and keeps only their
@@ -154,7 +154,7 @@ func (s *streams) headers(f frame) (more int64) {
 		s.block, s.blockHeld = 0, 0
 		return more
 	}
-	more = min(int64(f.length)*blockCost, blockMost-s.blockHeld)
+	more = min(int64(f.length)*blockCost, maxBlock-s.blockHeld)
 	s.blockHeld += more
 	return more
 }

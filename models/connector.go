@@ -80,7 +80,7 @@ func newConnector(s *source, open, idle int, log *slog.Logger) *connector {
 	c.pool.SetMaxOpenConns(open)
 	c.pool.SetMaxIdleConns(idle)
 	c.pool.SetConnMaxIdleTime(connectionIdle)
-	c.work.Go(c.tend)
+	c.work.Go(c.maintain)
 	return c
 }
 
@@ -287,7 +287,7 @@ func (c *connector) drop(s *session) {
 // until these are refused.
 func (c *connector) dial(try bool) (*session, error) {
 	config, generation, err := c.source.current(c.ctx)
-	c.readable(err)
+	c.recordSettingsRead(err)
 	c.mu.Lock()
 	accepted, proven := c.accepted, c.proven
 	c.mu.Unlock()
@@ -318,7 +318,7 @@ func (c *connector) dialWith(settings *pgx.ConnConfig, generation int) (*session
 	standard := config.OnPgError
 	config.OnPgError = func(conn *pgconn.PgConn, refused *pgconn.PgError) bool {
 		if refused.Code == readOnlyTransaction {
-			c.doubt(addressOf(conn), time.Time{})
+			c.suspect(addressOf(conn), time.Time{})
 		}
 		return standard(conn, refused)
 	}
@@ -339,18 +339,18 @@ type unanswered struct {
 // HandleCancel implements ctxwatch.Handler.
 func (u *unanswered) HandleCancel(ctx context.Context) {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		u.owner.doubt(u.Conn.RemoteAddr().String(), time.Now())
+		u.owner.suspect(u.Conn.RemoteAddr().String(), time.Now())
 	}
 	u.DeadlineContextWatcherHandler.HandleCancel(ctx)
 }
 
-// doubt has a server tried again soon.
-func (c *connector) doubt(address string, unanswered time.Time) {
-	c.note(address, unanswered)
-	c.hurry()
+// suspect has a server tried again soon.
+func (c *connector) suspect(address string, unanswered time.Time) {
+	c.recordDoubt(address, unanswered)
+	c.wakeMaintenance()
 }
 
-func (c *connector) note(address string, unanswered time.Time) {
+func (c *connector) recordDoubt(address string, unanswered time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if before, known := c.doubts[address]; !known || before.IsZero() {
@@ -358,7 +358,7 @@ func (c *connector) note(address string, unanswered time.Time) {
 	}
 }
 
-func (c *connector) hurry() {
+func (c *connector) wakeMaintenance() {
 	select {
 	case c.wake <- struct{}{}:
 	default:

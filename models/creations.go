@@ -51,7 +51,7 @@ func newCreations(db *DB) *creations {
 	}
 	commit := func(ctx context.Context, keys []*keyRow, audit []auditRow) (refused bool, err error) {
 		refused, err = insert(ctx, keys, audit)
-		db.wrote(err)
+		db.recordWrite(err)
 		return refused, err
 	}
 	return &creations{commit: commit, turn: make(chan struct{}, 1)}

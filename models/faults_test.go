@@ -196,22 +196,22 @@ func TestWrites_OneStatementsBadLuckIsNoCondition(t *testing.T) {
 	later := func() time.Time { return time.Now().Add(writesPersist + time.Second) }
 	for range 10 {
 		for _, err := range []error{authz.ErrConflict, context.Canceled, errors.New("something"), &pgconn.PgError{Code: "23505"}} {
-			db.wrote(err)
+			db.recordWrite(err)
 		}
 	}
 	if f, fail := db.WritesFail(later()); fail {
 		t.Errorf("%+v", f)
 	}
-	for i := range leastFailures {
+	for i := range minFailures {
 		if _, fail := db.WritesFail(later()); fail {
 			t.Errorf("after %d failures", i)
 		}
-		db.wrote(context.DeadlineExceeded)
+		db.recordWrite(context.DeadlineExceeded)
 	}
 	if _, fail := db.WritesFail(later()); !fail {
 		t.Error("what lasts is not noticed")
 	}
-	db.wrote(nil)
+	db.recordWrite(nil)
 	if _, fail := db.WritesFail(later()); fail {
 		t.Error("a write went well")
 	}

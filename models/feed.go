@@ -15,7 +15,7 @@ import (
 // one change at least.
 const maxFeedBytes = 1 << 20
 
-// feedDialect holds the SQL in which the databases differ. The place of a change is its
+// feedDialect holds the SQL in which the databases differ. The position of a change is its
 // version in SQLite, which has one writer, and its transaction in Postgres.
 type feedDialect struct {
 	epoch    string // of the row m of extauthz_meta
@@ -23,12 +23,12 @@ type feedDialect struct {
 	now      string // the clock, read after the snapshot was taken
 	given    string // the last version that was given
 	snapshot string // of the statement, as parseSnapshot reads it
-	below    string // the place up to which the statement sees every change
+	below    string // the position up to which the statement sees every change
 	marked   string // the snapshot of the mark k
-	place    string // of the row o of outbox, as it is indexed
+	position string // of the row o of outbox, as it is indexed
 	number   string // the same as a number
-	past     string // whether the row o has a place that this database has given already
-	from     string // a place as a parameter
+	past     string // whether the row o has a position that this database has given already
+	from     string // a position as a parameter
 }
 
 var sqliteFeed = feedDialect{
@@ -39,7 +39,7 @@ var sqliteFeed = feedDialect{
 	snapshot: "(SELECT (value + 1) || ':' || (value + 1) || ':' FROM change_seq)",
 	below:    "(SELECT value FROM change_seq)",
 	marked:   "CASE k.snapshot WHEN '' THEN (k.place + 1) || ':' || (k.place + 1) || ':' ELSE k.snapshot END",
-	place:    "o.version",
+	position: "o.version",
 	number:   "o.version",
 	past:     "TRUE",
 	from:     "?",
@@ -64,7 +64,7 @@ func postgresFeed(history bool) feedDialect {
 		snapshot: "pg_current_snapshot()::text",
 		below:    "pg_snapshot_xmin(pg_current_snapshot())::text::bigint",
 		marked:   "CASE k.snapshot WHEN '' THEN k.place || ':' || k.place || ':' ELSE k.snapshot END",
-		place:    "o.xid",
+		position: "o.xid",
 		number:   "o.xid::text::bigint",
 		past:     "o.xid < pg_snapshot_xmax(pg_current_snapshot())",
 		from:     "?::text::xid8",
@@ -123,24 +123,24 @@ func (db *DB) pageOf(c feed.Cursor, rows int) (sql string, args []any) {
 	within := f.past
 	var target []any
 	if c.Partial() {
-		within = f.place + " < " + f.from
-		target = []any{db.placeArg(c.Target.Next)}
+		within = f.position + " < " + f.from
+		target = []any{db.positionArg(c.Target.Next)}
 		if len(c.Target.Open) > 0 {
 			within += " AND o.xid <> ALL (?::text::xid8[])"
-			target = append(target, placesArg(c.Target.Open))
+			target = append(target, positionsArg(c.Target.Open))
 		}
 	}
-	limit := " ORDER BY " + f.place + ", o.id LIMIT " + strconv.Itoa(rows)
+	limit := " ORDER BY " + f.position + ", o.id LIMIT " + strconv.Itoa(rows)
 	selected := fmt.Sprintf("SELECT "+feedColumns+" FROM outbox o WHERE ", f.number)
 
 	from, after := c.Seen.Next, feed.Row{}
 	if c.After.Position >= from {
 		from, after = c.After.Position, c.After
 	}
-	sql, args = selected+f.place+" >= "+f.from, []any{db.placeArg(from)}
+	sql, args = selected+f.position+" >= "+f.from, []any{db.positionArg(from)}
 	if after != (feed.Row{}) {
-		sql += " AND (" + f.place + ", o.id) > (" + f.from + ", ?)"
-		args = append(args, db.placeArg(after.Position), rowArg(after.ID))
+		sql += " AND (" + f.position + ", o.id) > (" + f.from + ", ?)"
+		args = append(args, db.positionArg(after.Position), rowArg(after.ID))
 	}
 	sql, args = sql+" AND "+within+limit, append(args, target...)
 
@@ -152,24 +152,24 @@ func (db *DB) pageOf(c feed.Cursor, rows int) (sql string, args []any) {
 		return sql, args
 	}
 	late := "SELECT o.* FROM unnest(?::text::xid8[]) AS x CROSS JOIN LATERAL (" + selected + "o.xid = x AND (o.xid, o.id) > (" + f.from + ", ?) AND " + within + limit + ") o"
-	lateArgs := append([]any{placesArg(open), db.placeArg(c.After.Position), rowArg(c.After.ID)}, target...)
+	lateArgs := append([]any{positionsArg(open), db.positionArg(c.After.Position), rowArg(c.After.ID)}, target...)
 	return "(" + late + ") UNION ALL (" + sql + ")", append(lateArgs, args...)
 }
 
-// placeArg is a place as a parameter: a text in Postgres, whose type of it has no
+// positionArg is a position as a parameter: a text in Postgres, whose type of it has no
 // counterpart in Go, and a number in SQLite, which orders texts in another way.
-func (db *DB) placeArg(place uint64) any {
+func (db *DB) positionArg(position uint64) any {
 	if db.driver == Postgres {
-		return strconv.FormatUint(place, 10)
+		return strconv.FormatUint(position, 10)
 	}
-	return int64(place) // stays far below 2^63
+	return int64(position) // stays far below 2^63
 }
 
 func rowArg(id uint64) int64 { return int64(id) } // stays far below 2^63
 
-func placesArg(places []uint64) string {
-	texts := make([]string, len(places))
-	for i, p := range places {
+func positionsArg(positions []uint64) string {
+	texts := make([]string, len(positions))
+	for i, p := range positions {
 		texts[i] = strconv.FormatUint(p, 10)
 	}
 	return "{" + strings.Join(texts, ",") + "}"

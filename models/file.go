@@ -9,11 +9,11 @@ import (
 // file is the SQLite file that the connections have open: its path may come to lead
 // to another one, or to none, while they still use the unlinked one.
 type file struct {
-	mu       sync.Mutex
-	path     string
-	info     os.FileInfo   // nil: not known
-	beside   []os.FileInfo // of journal and index, which belong to info
-	dropping bool          // connections into the old file may still be open
+	mu         sync.Mutex
+	path       string
+	info       os.FileInfo   // nil: not known
+	companions []os.FileInfo // of journal and index, which belong to info
+	dropping   bool          // connections into the old file may still be open
 }
 
 // FollowFile reports whether another file is at the database's path than the one
@@ -35,11 +35,11 @@ func (db *DB) FollowFile() (replaced bool) {
 	}
 	info, err := os.Stat(f.path)
 	if err == nil && f.info != nil && os.SameFile(info, f.info) {
-		f.beside = f.statBeside()
+		f.companions = f.statCompanions()
 		return false
 	}
 	replaced = f.info != nil
-	f.removeBeside()
+	f.removeCompanions()
 	f.info, f.dropping = nil, true
 	for _, p := range db.pools {
 		p.SetMaxIdleConns(0) // idle ones end now, others when they are given back
@@ -50,26 +50,26 @@ func (db *DB) FollowFile() (replaced bool) {
 	return replaced
 }
 
-// besides are the suffixes of the names of journal and index.
-var besides = []string{"-wal", "-shm"}
+// companionSuffixes are the suffixes of the names of journal and index.
+var companionSuffixes = []string{"-wal", "-shm"}
 
-func (f *file) statBeside() []os.FileInfo {
-	infos := make([]os.FileInfo, len(besides))
-	for i, end := range besides {
+func (f *file) statCompanions() []os.FileInfo {
+	infos := make([]os.FileInfo, len(companionSuffixes))
+	for i, end := range companionSuffixes {
 		infos[i], _ = os.Stat(f.path + end)
 	}
 	return infos
 }
 
-// removeBeside removes the journal and the index of the file that is gone: applied to
+// removeCompanions removes the journal and the index of the file that is gone: applied to
 // another file, they would make a mixture of both.
-func (f *file) removeBeside() {
-	for i, info := range f.statBeside() {
-		if i < len(f.beside) && info != nil && f.beside[i] != nil && os.SameFile(info, f.beside[i]) {
-			_ = os.Remove(f.path + besides[i])
+func (f *file) removeCompanions() {
+	for i, info := range f.statCompanions() {
+		if i < len(f.companions) && info != nil && f.companions[i] != nil && os.SameFile(info, f.companions[i]) {
+			_ = os.Remove(f.path + companionSuffixes[i])
 		}
 	}
-	f.beside = nil
+	f.companions = nil
 }
 
 func inUse(pools []*sql.DB) bool {

@@ -8,8 +8,8 @@ import (
 	"extauthz/authz"
 )
 
-// mostPeppers is how many peppers are named at most.
-const mostPeppers = 10
+// maxPeppers is how many peppers are named at most.
+const maxPeppers = 10
 
 // KeysByMissingPepper counts the keys that would be usable at now, but whose pepper is
 // none of these ids, by pepper id: the ten most frequent ones. It reads the whole table.
@@ -20,7 +20,7 @@ func (db *DB) KeysByMissingPepper(ctx context.Context, ids []string, now time.Ti
 	}
 	err := db.read.WithContext(ctx).Model(&keyRow{}).Select("pepper_id, count(*) AS n").
 		Where("revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?) AND hash_alg = ? AND pepper_id NOT IN ?", now.UTC(), string(authz.HashHMACSHA256), append([]string{""}, ids...)).
-		Group("pepper_id").Order("n DESC, pepper_id").Limit(mostPeppers).Scan(&rows).Error
+		Group("pepper_id").Order("n DESC, pepper_id").Limit(maxPeppers).Scan(&rows).Error
 	if err != nil {
 		return nil, fmt.Errorf("keys can't be counted by their peppers: %w", err)
 	}

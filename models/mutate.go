@@ -59,7 +59,7 @@ func (db *DB) Mutate(ctx context.Context, sel authz.Selection, fn func(selected 
 // sees what others have committed until then, whatever the server's default is:
 // what is decided under a lock rests on that.
 func (db *DB) writeDecided(ctx context.Context, decide func(tx *gorm.DB) (writing, error)) (after []authz.Record, err error) {
-	defer func() { db.wrote(err) }()
+	defer func() { db.recordWrite(err) }()
 	err = db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		w, err := decide(tx)
 		if err != nil {

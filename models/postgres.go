@@ -92,13 +92,13 @@ func postgresSettings(c Config) (*pgx.ConnConfig, error) {
 	return config, nil
 }
 
-// flat is an error whose text is on one line: pgx and goose write several.
-type flat struct{ error }
+// oneLineError is an error whose text is on one line: pgx and goose write several.
+type oneLineError struct{ error }
 
-func oneLine(err error) error { return flat{err} }
+func oneLine(err error) error { return oneLineError{err} }
 
 // Error replaces any white space by a single space.
-func (e flat) Error() string { return strings.Join(strings.Fields(e.error.Error()), " ") }
+func (e oneLineError) Error() string { return strings.Join(strings.Fields(e.error.Error()), " ") }
 
 // Unwrap returns the error as it was.
-func (e flat) Unwrap() error { return e.error }
+func (e oneLineError) Unwrap() error { return e.error }

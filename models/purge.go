@@ -17,9 +17,9 @@ const (
 	// purgeLock is the advisory lock of a transaction that purges, in Postgres:
 	// one at a time.
 	purgeLock = 0x65787470757267
-	// purgeRest is the longest pause after a page; otherwise it is as long as the
+	// maxPurgePause is the longest pause after a page; otherwise it is as long as the
 	// page took.
-	purgeRest = time.Second
+	maxPurgePause = time.Second
 	// purgeClockError is how far the database's clock and this machine's may be
 	// apart. With a clock that is ahead, valid keys would look expired.
 	purgeClockError = 10 * time.Minute
@@ -268,7 +268,7 @@ func (c *purge) pages(ctx context.Context, table, column, from string, do func(f
 			return err
 		}
 		from = to
-		if err := pause(ctx, min(time.Since(began), purgeRest)); err != nil {
+		if err := pause(ctx, min(time.Since(began), maxPurgePause)); err != nil {
 			return err
 		}
 	}

@@ -21,21 +21,21 @@ var forUpdateSkipLocked = clause.Locking{Strength: "UPDATE", Options: "SKIP LOCK
 type endedKey struct {
 	id, prefix, family string
 	scopes             string
-	expires, revoked   looseTime
+	expires, revoked   lenientTime
 }
 
 const endedColumns = "id, key_prefix, family, scopes, expires_at, revoked_at"
 
-// looseTime is a column with a time that a person may have written in an invalid form.
+// lenientTime is a column with a time that a person may have written in an invalid form.
 // It is then marked unclear, and is no error that keeps other rows from being read.
-type looseTime struct {
+type lenientTime struct {
 	time    time.Time // zero for NULL
 	unclear bool
 }
 
 // Scan takes in what the driver makes of the column.
-func (t *looseTime) Scan(value any) error {
-	*t = looseTime{}
+func (t *lenientTime) Scan(value any) error {
+	*t = lenientTime{}
 	switch v := value.(type) {
 	case nil:
 	case time.Time:

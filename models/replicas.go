@@ -14,7 +14,7 @@ func (db *DB) Beat(ctx context.Context, instance string) (living int, err error)
 	if db.driver == SQLite {
 		return 1, nil
 	}
-	defer func() { db.wrote(err) }()
+	defer func() { db.recordWrite(err) }()
 	err = db.gorm.WithContext(ctx).Raw(`
 		WITH gone AS (DELETE FROM replicas WHERE at < clock_timestamp() - make_interval(secs => @kept) AND instance <> @instance),
 		mine AS (INSERT INTO replicas (instance, at) VALUES (@instance, clock_timestamp()) ON CONFLICT (instance) DO UPDATE SET at = excluded.at)

@@ -11,34 +11,34 @@ import (
 	"extauthz/authz"
 )
 
-// searched is what keys are found by the beginning of. Its conditions are a range of an
+// prefixSearch is what keys are found by the beginning of. Its conditions are a range of an
 // index in that index's order, so that the cost of a page depends on its rows, however
 // many keys match. Finding the newest of all matching keys would cost more.
-type searched struct {
+type prefixSearch struct {
 	begins string // the value begins with the text; its parameters are [DB.beginning]
-	after  string // the row comes after another one; its parameters are [DB.place]
+	after  string // the row comes after another one; its parameters are [DB.afterArgs]
 	order  string
 }
 
 // searches are gone through one after the other: a key that one finds is left out by
 // those after it. Names match in any case; prefixes and users match exactly.
-func (db *DB) searches() []searched {
+func (db *DB) searches() []prefixSearch {
 	values := []string{"key_prefix", "lower(name)", "user_id"}
-	all := make([]searched, len(values))
+	all := make([]prefixSearch, len(values))
 	for i, v := range values {
 		given := strings.NewReplacer("key_prefix", "?", "name", "?", "user_id", "?").Replace(v)
 		if db.driver == Postgres { // the operators with a tilde are those of text_pattern_ops
-			all[i] = searched{v + " LIKE " + given, v + " ~>=~ ? AND (" + v + " ~>~ ? OR id > ?)", v + " USING ~<~, id"}
+			all[i] = prefixSearch{v + " LIKE " + given, v + " ~>=~ ? AND (" + v + " ~>~ ? OR id > ?)", v + " USING ~<~, id"}
 			continue
 		}
 		// No character begins with the byte FF: the bound is above all that begin so.
-		all[i] = searched{v + " >= " + given + " AND " + v + " < " + given + " || x'ff'", "(" + v + ", id) > (?, ?)", v + ", id"}
+		all[i] = prefixSearch{v + " >= " + given + " AND " + v + " < " + given + " || x'ff'", "(" + v + ", id) > (?, ?)", v + ", id"}
 	}
 	all[0].order = strings.TrimSuffix(all[0].order, ", id") // prefixes are unique, and their index has no id
 	return all
 }
 
-// beginning are the parameters of searched.begins. Postgres makes a range of the pattern
+// beginning are the parameters of prefixSearch.begins. Postgres makes a range of the pattern
 // when it plans the statement, in any encoding.
 func (db *DB) beginning(text string) []any {
 	if db.driver == Postgres {
@@ -47,8 +47,8 @@ func (db *DB) beginning(text string) []any {
 	return []any{text, text}
 }
 
-// place are the parameters of searched.after.
-func (db *DB) place(value, id string) []any {
+// afterArgs are the parameters of prefixSearch.after.
+func (db *DB) afterArgs(value, id string) []any {
 	if db.driver == Postgres {
 		return []any{value, value, id}
 	}
@@ -72,7 +72,7 @@ func (db *DB) search(q *gorm.DB, f authz.KeyFilter) (rows []keyRow, err error) {
 			page = page.Where("NOT ("+before.begins+")", begins...)
 		}
 		if i == first && f.After != "" {
-			page = page.Where(searches[i].after, db.place(value, f.After)...)
+			page = page.Where(searches[i].after, db.afterArgs(value, f.After)...)
 		}
 		var some []keyRow
 		if err := page.Order(searches[i].order).Limit(f.Limit - len(rows)).Find(&some).Error; err != nil {

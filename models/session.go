@@ -93,7 +93,7 @@ func (p *pooledConn) ResetSession(ctx context.Context) error {
 // IsValid implements driver.Validator: it is called when a connection was used.
 func (p *pooledConn) IsValid() bool {
 	if readOnly(p.Conn.Conn().PgConn()) && !p.settled.Load() {
-		p.owner.doubt(p.address, time.Time{})
+		p.owner.suspect(p.address, time.Time{})
 	}
 	p.owner.mu.Lock()
 	defer p.owner.mu.Unlock()
@@ -125,5 +125,5 @@ func (c *connector) exchange(p *pooledConn, next *session) {
 	p.session = next
 	c.touch(next)
 	c.drop(old)
-	c.hurry() // there may be more
+	c.wakeMaintenance() // there may be more
 }

@@ -46,7 +46,7 @@ func openSQLite(ctx context.Context, c Config) (*DB, error) {
 	}
 	db.file.path = c.DSN
 	db.file.info, _ = os.Stat(c.DSN) // it was opened a moment ago
-	db.file.beside = db.file.statBeside()
+	db.file.companions = db.file.statCompanions()
 	return db, nil
 }
 

@@ -15,15 +15,15 @@ const (
 	// trimBatch is how many rows one statement drops, so that none takes long.
 	trimBatch = 10_000
 	// MaxOutboxRows is how many changes are kept for readers that are behind by more
-	// than [LeastOutboxAge]. Dropping all entries is less work for such a
+	// than [MinOutboxAge]. Dropping all entries is less work for such a
 	// reader than reading more changes.
 	MaxOutboxRows = 100_000
-	// LeastOutboxAge is how long a change is kept at least.
-	LeastOutboxAge = 5 * time.Minute
+	// MinOutboxAge is how long a change is kept at least.
+	MinOutboxAge = 5 * time.Minute
 )
 
 // TrimOutbox marks the feed's present state, and drops the changes that were in the
-// newest mark that is older than age, or than [LeastOutboxAge] where there are more than
+// newest mark that is older than age, or than [MinOutboxAge] where there are more than
 // [MaxOutboxRows]; a reader that has not seen them gets feed.Page.Trimmed. It has to
 // be called every few minutes: the past of [DB.FeedStart] reaches beyond its window by
 // the time between two calls. Replicas may all call it.
@@ -38,17 +38,17 @@ func (db *DB) TrimOutbox(ctx context.Context, age time.Duration) error {
 		return fmt.Errorf("change feed can't be trimmed: %w", err)
 	}
 	if many {
-		age = min(age, LeastOutboxAge)
+		age = min(age, MinOutboxAge)
 	}
 	seen, err := db.mark(ctx, age)
 	if err != nil {
 		return fmt.Errorf("change feed can't be trimmed: %w", err)
 	}
 	f := db.feed
-	where, args := f.place+" < "+f.from, []any{db.placeArg(seen.Next)}
+	where, args := f.position+" < "+f.from, []any{db.positionArg(seen.Next)}
 	if len(seen.Open) > 0 {
 		where += " AND o.xid <> ALL (?::text::xid8[])"
-		args = append(args, placesArg(seen.Open))
+		args = append(args, positionsArg(seen.Open))
 	}
 	drop := fmt.Sprintf("DELETE FROM outbox WHERE id IN (SELECT o.id FROM outbox o WHERE %s OR NOT (%s) LIMIT %d)", where, f.past, trimBatch)
 	for {
@@ -63,7 +63,7 @@ func (db *DB) TrimOutbox(ctx context.Context, age time.Duration) error {
 }
 
 func (db *DB) manyChanges(ctx context.Context) (many bool, err error) {
-	err = db.read.WithContext(ctx).Raw("SELECT EXISTS (SELECT 1 FROM outbox o ORDER BY " + db.feed.place + fmt.Sprintf(" LIMIT 1 OFFSET %d)", MaxOutboxRows)).Row().Scan(&many)
+	err = db.read.WithContext(ctx).Raw("SELECT EXISTS (SELECT 1 FROM outbox o ORDER BY " + db.feed.position + fmt.Sprintf(" LIMIT 1 OFFSET %d)", MaxOutboxRows)).Row().Scan(&many)
 	return many, err
 }
 

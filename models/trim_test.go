@@ -8,7 +8,7 @@ import (
 )
 
 // TestTrimOutbox_ManyChangesAreKeptForLess: past MaxOutboxRows the outbox keeps what is
-// younger than LeastOutboxAge, and a reader that begins then learns that the window has a gap.
+// younger than MinOutboxAge, and a reader that begins then learns that the window has a gap.
 func TestTrimOutbox_ManyChangesAreKeptForLess(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		insert(t, db, newKey(t, nil))
@@ -46,7 +46,7 @@ func TestTrimOutbox_ManyChangesAreKeptForLess(t *testing.T) {
 			run(t, db, "INSERT INTO outbox (version, kind, prefix) SELECT 1, 1, 'many' FROM generate_series(1, ?)", MaxOutboxRows+1)
 		}
 		if trim(); kept() != MaxOutboxRows+1 {
-			t.Errorf("%d changes are kept: what is younger than %s stays", kept(), LeastOutboxAge)
+			t.Errorf("%d changes are kept: what is younger than %s stays", kept(), MinOutboxAge)
 		}
 		older()
 		if trim(); kept() != 0 {

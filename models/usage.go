@@ -48,7 +48,7 @@ func (db *DB) AddUsage(ctx context.Context, batches []authz.UsageBatch) (added u
 	if len(batches) == 0 {
 		return 0, nil
 	}
-	defer func() { db.wrote(err) }()
+	defer func() { db.recordWrite(err) }()
 	err = db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		fresh, err := db.claimUsage(tx, batches)
 		if err != nil {

@@ -14,11 +14,11 @@ import (
 
 // writes holds the outcomes of recent writes. Safe for concurrent use.
 type writes struct {
-	mu       sync.Mutex
-	wellAt   time.Time // of the last write that was committed
-	failedAt time.Time
-	fault    Fault // then
-	failures int   // since wellAt
+	mu          sync.Mutex
+	succeededAt time.Time // of the last write that was committed
+	failedAt    time.Time
+	fault       Fault // then
+	failures    int   // since succeededAt
 }
 
 // Faults that concern every write end with the first success that follows them by
@@ -28,12 +28,12 @@ type writes struct {
 const (
 	writesCalm    = 15 * time.Second
 	writesPersist = 10 * time.Second
-	leastFailures = 3
+	minFailures   = 3
 )
 
-// wrote records how a write ended. A call that the caller cancelled, or that was
+// recordWrite records how a write ended. A call that the caller cancelled, or that was
 // refused for its content, is no fault of the database.
-func (db *DB) wrote(err error) {
+func (db *DB) recordWrite(err error) {
 	w := &db.writes
 	f, failed := FaultOf(err)
 	if failed && (errors.Is(err, context.Canceled) || f.Kind == FaultData || f.Kind == FaultOther) {
@@ -44,7 +44,7 @@ func (db *DB) wrote(err error) {
 	if failed {
 		w.failedAt, w.fault, w.failures = time.Now(), f, w.failures+1
 	} else {
-		w.wellAt, w.failures = time.Now(), 0
+		w.succeededAt, w.failures = time.Now(), 0
 	}
 }
 
@@ -60,7 +60,7 @@ func (db *DB) WritesFail(now time.Time) (Fault, bool) {
 	case FaultDiskFull, FaultReadOnly, FaultPermission, FaultIO, FaultCorrupt, FaultStandby:
 		return w.fault, w.failures > 0 || now.Sub(w.failedAt) < writesCalm
 	}
-	return w.fault, w.failures >= leastFailures && now.Sub(w.wellAt) > writesPersist
+	return w.fault, w.failures >= minFailures && now.Sub(w.succeededAt) > writesPersist
 }
 
 // probeText takes several pages of an SQLite file, so that one that can't grow is
@@ -76,10 +76,10 @@ func (db *DB) probeText() string {
 // within since; [DB.WritesFail] reports the outcome. Where replicas beat there is
 // always one.
 func (db *DB) ProbeWrite(ctx context.Context, since time.Duration) (err error) {
-	if db.wroteWithin(since) {
+	if db.committedWithin(since) {
 		return nil
 	}
-	defer func() { db.wrote(err) }()
+	defer func() { db.recordWrite(err) }()
 	text := db.probeText() + rand.Text() // several processes may probe at once
 	err = db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		if err := tx.Exec("INSERT INTO usage_marks (source, sequence, at) VALUES (?, 0, ?)", text, time.Now().UTC()).Error; err != nil {
@@ -93,8 +93,8 @@ func (db *DB) ProbeWrite(ctx context.Context, since time.Duration) (err error) {
 	return nil
 }
 
-func (db *DB) wroteWithin(d time.Duration) bool {
+func (db *DB) committedWithin(d time.Duration) bool {
 	db.writes.mu.Lock()
 	defer db.writes.mu.Unlock()
-	return db.writes.failures == 0 && time.Since(db.writes.wellAt) < d
+	return db.writes.failures == 0 && time.Since(db.writes.succeededAt) < d
 }

@@ -17,11 +17,11 @@ type Purger interface {
 }
 
 const (
-	// leastAudit is how long audit entries are kept at least if the service is
+	// minAuditRetention is how long audit entries are kept at least if the service is
 	// configured to keep them for ever, so that no caller erases recent actions.
-	leastAudit = 30 * 24 * time.Hour
-	// mostRetention is the longest retention that may be set.
-	mostRetention = 100 * 365 * 24 * time.Hour
+	minAuditRetention = 30 * 24 * time.Hour
+	// maxRetention is the longest retention that may be set.
+	maxRetention = 100 * 365 * 24 * time.Hour
 )
 
 // PurgeRequest selects the rows to delete: kinds with a duration or, if none has one,
@@ -67,16 +67,16 @@ func (r PurgeRequest) purge(configured authz.Purge) (authz.Purge, error) {
 	if r.RevokedFor == 0 && r.ExpiredFor == 0 && r.AuditOlderThan == 0 {
 		purge = configured
 	} else {
-		audit := max(configured.AuditEntries, authz.LeastRetention)
+		audit := max(configured.AuditEntries, authz.MinRetention)
 		if configured.AuditEntries == 0 {
-			audit = leastAudit
+			audit = minAuditRetention
 		}
 		v := &problems{}
 		for _, f := range []struct {
 			name        string
 			kept, least time.Duration
-		}{{"revoked_for", r.RevokedFor, authz.LeastRetention}, {"expired_for", r.ExpiredFor, authz.LeastRetention}, {"audit_older_than", r.AuditOlderThan, audit}} {
-			if f.kept != 0 && (f.kept < f.least || f.kept > mostRetention) {
+		}{{"revoked_for", r.RevokedFor, authz.MinRetention}, {"expired_for", r.ExpiredFor, authz.MinRetention}, {"audit_older_than", r.AuditOlderThan, audit}} {
+			if f.kept != 0 && (f.kept < f.least || f.kept > maxRetention) {
 				v.add(f.name, "must be at least %v, and at most 100 years", f.least)
 			}
 		}

@@ -48,9 +48,9 @@ func Read(document []byte, o Options) (rules []authz.RouteConfig, notes []string
 			r.item(path, paths[path])
 		}
 	}
-	r.note(r.unsaid, "denied, since nothing is said of their security")
+	r.note(r.unspecified, "denied, since nothing is said of their security")
 	r.note(r.unmet, "denied, since no API key can meet what they ask for")
-	r.note(r.optional, "a key is asked for, though their security is optional ({})")
+	r.note(r.optional, "a key is required, though their security is optional ({})")
 	if o.AllowAnonymous {
 		r.note(r.open, "anonymous (security: [])")
 	} else {
@@ -68,7 +68,7 @@ type reader struct {
 	notes    []string
 	problems []error
 
-	unsaid, unmet, optional, open []string // operations
+	unspecified, unmet, optional, open []string // operations
 }
 
 func (r *reader) problem(format string, args ...any) {
@@ -169,16 +169,16 @@ func (r *reader) operation(method, path, template string, item object, value any
 		r.problem("%s: %w", name, err)
 		return
 	}
-	asks, ok := r.asks(name, operation)
+	rule, ok := r.securityRule(name, operation)
 	if !ok {
 		return
 	}
-	if asks.Encoded, err = encodedAllowed(operation, item); err != nil {
+	if rule.Encoded, err = encodedAllowed(operation, item); err != nil {
 		r.problem("%s: %w", name, err)
 		return
 	}
 	for _, base := range bases {
-		asks.Match = method + " " + base + template
-		r.rules = append(r.rules, asks)
+		rule.Match = method + " " + base + template
+		r.rules = append(r.rules, rule)
 	}
 }

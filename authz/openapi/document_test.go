@@ -40,7 +40,7 @@ func said(t *testing.T, document []byte, o Options) ([]string, []string) {
 	}
 	var lines []string
 	for _, r := range table.Rules() {
-		lines = append(lines, r.Pattern+" -> "+r.Asks())
+		lines = append(lines, r.Pattern+" -> "+r.Requires())
 	}
 	return lines, notes
 }
@@ -261,7 +261,7 @@ func FuzzNoDocumentOpensWhatIsNotAllowed(f *testing.F) {
 		}
 		for _, r := range rules {
 			if r.Anonymous || r.AnyOf == nil && (r.Resource == "" || r.Action == "") {
-				t.Errorf("%+v asks for nothing", r)
+				t.Errorf("%+v requires nothing", r)
 			}
 		}
 	})

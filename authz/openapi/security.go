@@ -9,17 +9,17 @@ import (
 	"extauthz/authz"
 )
 
-// asks turns an operation's security requirements into a rule without a match: one
+// securityRule turns an operation's security requirements into a rule without a match: one
 // requirement of the list has to be met, with all of its schemes, and with all scopes
 // of each scheme. It reports false where a rule can't express that.
-func (r *reader) asks(name string, operation object) (authz.RouteConfig, bool) {
+func (r *reader) securityRule(name string, operation object) (authz.RouteConfig, bool) {
 	rule := authz.RouteConfig{Source: r.Name, AnyOf: [][]authz.Need{}}
 	said := operation["security"]
 	if said == nil {
 		said = r.root["security"]
 	}
 	if said == nil {
-		r.unsaid = append(r.unsaid, name)
+		r.unspecified = append(r.unspecified, name)
 		return rule, true
 	}
 	requirements, isList := said.([]any)
@@ -71,7 +71,7 @@ func (r *reader) needs(name string, requirement object) (needs []authz.Need, met
 			ok = false
 			continue
 		}
-		asked, isTexts := texts(requirement[scheme])
+		scopeTexts, isTexts := texts(requirement[scheme])
 		if !isTexts {
 			r.problem("%s: the scopes of %s have to be a list of texts, [] for none", name, scheme)
 			ok = false
@@ -81,7 +81,7 @@ func (r *reader) needs(name string, requirement object) (needs []authz.Need, met
 			met = false
 			continue
 		}
-		scopes, err := authz.ParseScopes(asked)
+		scopes, err := authz.ParseScopes(scopeTexts)
 		if err != nil {
 			r.problem("%s: %w", name, err)
 			ok = false

@@ -139,11 +139,11 @@ func openExisting(ctx context.Context, c *config.Config) (*models.DB, error) {
 	return db, nil
 }
 
-// unnotified is for a process that caches nothing: replicas learn of changes from the
+// noNotifier is for a process that caches nothing: replicas learn of changes from the
 // database.
-type unnotified struct{}
+type noNotifier struct{}
 
-func (unnotified) Changed(context.Context, []authz.Change) {}
+func (noNotifier) Changed(context.Context, []authz.Change) {}
 
 // offlineKeys is the keys service on the database alone, in the database's time.
 func offlineKeys(ctx context.Context, c *config.Config, db *models.DB) (*keyring.Service, *authz.KeyFormat, error) {
@@ -160,7 +160,7 @@ func offlineKeys(ctx context.Context, c *config.Config, db *models.DB) (*keyring
 		return nil, nil, fmt.Errorf("the database's time can't be read: %w", err)
 	}
 	keys, err := keyring.New(keyring.Config{Format: format, Peppers: func() *authz.Peppers { return peppers }, Random: rand.Reader,
-		Now: func() time.Time { return now }, Store: db, Notifier: unnotified{}, Logger: slog.New(slog.DiscardHandler)})
+		Now: func() time.Time { return now }, Store: db, Notifier: noNotifier{}, Logger: slog.New(slog.DiscardHandler)})
 	return keys, format, err
 }
 

@@ -38,8 +38,8 @@ func (g *globals) client() (*adminclient.Client, error) {
 	return g.api, err
 }
 
-// ask makes a call that returns a T.
-func ask[T any](c *cobra.Command, g *globals, method, path string, query url.Values, in any, headers ...string) (answer T, err error) {
+// call makes a call that returns a T.
+func call[T any](c *cobra.Command, g *globals, method, path string, query url.Values, in any, headers ...string) (answer T, err error) {
 	client, err := g.client()
 	if err != nil {
 		return answer, err
@@ -51,7 +51,7 @@ func ask[T any](c *cobra.Command, g *globals, method, path string, query url.Val
 // pages reads a list page by page, until take returns false.
 func pages[T any](c *cobra.Command, g *globals, path string, query url.Values, take func(items []T) (more bool)) error {
 	for {
-		page, err := ask[adminapi.Page[T]](c, g, http.MethodGet, path, query, nil)
+		page, err := call[adminapi.Page[T]](c, g, http.MethodGet, path, query, nil)
 		if err != nil {
 			return err
 		}

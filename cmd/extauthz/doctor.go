@@ -51,7 +51,9 @@ func (g *globals) examine(c *cobra.Command) []doctor.Result {
 		}
 		examined.Settings = settings
 	}
-	examined.Ask = func(ctx context.Context) (doctor.Service, error) { return g.askService(ctx, examined.Settings, remote) }
+	examined.QueryService = func(ctx context.Context) (doctor.Service, error) {
+		return g.queryService(ctx, examined.Settings, remote)
+	}
 	return doctor.Examine(c.Context(), examined)
 }
 
@@ -63,11 +65,11 @@ func configurationFaults(err error) (results []doctor.Result) {
 	return results
 }
 
-// askService asks at ops.listen, and where nothing answers there, the management API.
-func (g *globals) askService(ctx context.Context, settings *config.Config, remote bool) (doctor.Service, error) {
+// queryService asks at ops.listen, and where nothing answers there, the management API.
+func (g *globals) queryService(ctx context.Context, settings *config.Config, remote bool) (doctor.Service, error) {
 	var err error
 	if settings != nil {
-		ready, local := askReady(ctx, settings)
+		ready, local := queryReady(ctx, settings)
 		if local == nil || !remote {
 			return doctor.Service{State: ready.State, Conditions: ready.Conditions}, local
 		}

@@ -87,26 +87,26 @@ func (f replicasFlags) replicas(g *globals) (r doctor.Replicas, faults []doctor.
 		r.GRPC = nil
 		return r, configurationFaults(err), nil
 	}
-	if r.Questions, err = doctor.Questions(settings); err != nil {
+	if r.Probes, err = doctor.Probes(settings); err != nil {
 		return r, nil, err
 	}
 	if f.keyFile != "" {
-		q, err := f.keyQuestion(settings)
+		q, err := f.keyProbe(settings)
 		if err != nil {
 			return r, nil, err
 		}
-		r.Questions = append(r.Questions, q)
+		r.Probes = append(r.Probes, q)
 	}
 	return r, nil, nil
 }
 
-func (f replicasFlags) keyQuestion(settings *config.Config) (doctor.Question, error) {
+func (f replicasFlags) keyProbe(settings *config.Config) (doctor.Probe, error) {
 	text, err := os.ReadFile(f.keyFile)
 	if err != nil {
-		return doctor.Question{}, fmt.Errorf("--key-file can't be read: %w", err)
+		return doctor.Probe{}, fmt.Errorf("--key-file can't be read: %w", err)
 	}
 	method, target, _ := strings.Cut(f.request, " ")
-	return doctor.KeyQuestion(settings, authz.NewSecret(strings.TrimSpace(string(text))), method, target)
+	return doctor.KeyProbe(settings, authz.NewSecret(strings.TrimSpace(string(text))), method, target)
 }
 
 // tls is how checks are sent; nil for plain text.

@@ -66,7 +66,7 @@ func auditCommand(g *globals) *cobra.Command {
 func auditListing(g *globals) *listing[adminapi.AuditEntry] {
 	type entry = adminapi.AuditEntry
 	text := func(name string, wide bool, least int, read func(*entry) string) printer.Column[entry] {
-		return printer.Column[entry]{Name: name, Wide: wide, Least: least, Text: read}
+		return printer.Column[entry]{Name: name, Wide: wide, MinWidth: least, Text: read}
 	}
 	return &listing[entry]{
 		name: func(e *entry) string { return e.ID },

@@ -53,7 +53,7 @@ func keysCreate(g *globals) *cobra.Command {
 			if idempotency != "" {
 				headers = append(headers, "Idempotency-Key: "+idempotency)
 			}
-			made, err := ask[adminapi.Key](c, g, http.MethodPost, "/v1/keys", nil, k, headers...)
+			made, err := call[adminapi.Key](c, g, http.MethodPost, "/v1/keys", nil, k, headers...)
 			if err != nil {
 				return err
 			}
@@ -169,7 +169,7 @@ func keysGet(g *globals) *cobra.Command {
 
 // oneKey makes a call that returns a key, and prints it.
 func (g *globals) oneKey(c *cobra.Command, method, path string, in any, headers ...string) error {
-	k, err := ask[adminapi.Key](c, g, method, path, nil, in, headers...)
+	k, err := call[adminapi.Key](c, g, method, path, nil, in, headers...)
 	if err != nil {
 		return err
 	}

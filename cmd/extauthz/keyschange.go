@@ -83,7 +83,7 @@ func keysRotate(g *globals) *cobra.Command {
 			}
 			r := adminapi.Rotation{Grace: grace}
 			r.ExpiresIn, r.ExpiresAt = expiry(expires)
-			rotated, err := ask[adminapi.Rotated](c, g, http.MethodPost, keyPath(args[0], "rotate"), nil, r)
+			rotated, err := call[adminapi.Rotated](c, g, http.MethodPost, keyPath(args[0], "rotate"), nil, r)
 			if err != nil {
 				return err
 			}

@@ -22,7 +22,7 @@ func keyListing(g *globals) *listing[adminapi.Key] {
 		return printer.Column[key]{Name: name, Wide: true, Text: read}
 	}
 	short := func(name string, least int, read func(*key) string) printer.Column[key] {
-		return printer.Column[key]{Name: name, Least: least, Text: read}
+		return printer.Column[key]{Name: name, MinWidth: least, Text: read}
 	}
 	status := short("status", 0, func(k *key) string { return k.Status })
 	status.Color = func(k *key) printer.Color { return statusColor(k.Status) }

@@ -36,7 +36,7 @@ has more than one key, are asked about on a terminal, and need --yes elsewhere.`
 			revoked := []adminapi.Key{}
 			var problems []error
 			call := func(method, path string) {
-				page, err := ask[adminapi.Page[adminapi.Key]](c, g, method, path, q, nil)
+				page, err := call[adminapi.Page[adminapi.Key]](c, g, method, path, q, nil)
 				if err != nil {
 					problems = append(problems, err)
 				}

@@ -85,7 +85,7 @@ func TestListing_FitsEightyColumns(t *testing.T) {
 		},
 		"odd.txt": func(c *cobra.Command) error {
 			key := exampleKeys()[2]
-			return oddListing().show(c, g, oddities(&key))
+			return faultyKeyListing().show(c, g, faultsOf(&key))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -68,7 +68,7 @@ func healthcheckCommand(g *globals) *cobra.Command {
 	return &cobra.Command{
 		Use: "healthcheck", Short: "Check whether the local service is ready: exit status 0 or 1, and one line", Args: noArguments, Example: "  extauthz healthcheck",
 		RunE: func(c *cobra.Command, _ []string) error {
-			ready, err := g.askOwn(c.Context())
+			ready, err := g.queryOwn(c.Context())
 			if err != nil {
 				return err
 			}
@@ -85,11 +85,11 @@ func healthcheckCommand(g *globals) *cobra.Command {
 	}
 }
 
-// askOwn queries the service on this machine. Faults of its configuration do not count:
+// queryOwn queries the service on this machine. Faults of its configuration do not count:
 // a running service that refused them has an earlier one, and one that is restarted for
 // them does not start again. Of a file that can't be parsed, the environment and the
 // defaults name the listener.
-func (g *globals) askOwn(ctx context.Context) (doctor.Ready, error) {
+func (g *globals) queryOwn(ctx context.Context) (doctor.Ready, error) {
 	settings, faults := g.load("ops")
 	if faults != nil {
 		var err error
@@ -97,15 +97,15 @@ func (g *globals) askOwn(ctx context.Context) (doctor.Ready, error) {
 			return doctor.Ready{}, faults
 		}
 	}
-	ready, err := askReady(ctx, settings)
+	ready, err := queryReady(ctx, settings)
 	if err != nil && faults != nil {
 		err = faults
 	}
 	return ready, err
 }
 
-// askReady queries the service on this machine, at ops.listen.
-func askReady(ctx context.Context, settings *config.Config) (ready doctor.Ready, err error) {
+// queryReady queries the service on this machine, at ops.listen.
+func queryReady(ctx context.Context, settings *config.Config) (ready doctor.Ready, err error) {
 	network, address, err := config.ListenAddress(settings.Ops.Listen)
 	if err != nil {
 		return ready, err

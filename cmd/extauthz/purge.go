@@ -77,7 +77,7 @@ func (g *globals) purge(c *cobra.Command, in adminapi.Purge) (total adminapi.Pur
 	progress := printer.NewProgress(c.ErrOrStderr(), "rows")
 	defer progress.End()
 	for more := true; more; {
-		out, err := ask[adminapi.Purged](c, g, http.MethodPost, "/v1/purge", nil, in)
+		out, err := call[adminapi.Purged](c, g, http.MethodPost, "/v1/purge", nil, in)
 		if err != nil {
 			if n := sum(total); n > 0 && !in.DryRun {
 				return total, fmt.Errorf("%s were deleted before: %w", counted(n, "row"), err)

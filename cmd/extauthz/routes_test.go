@@ -31,8 +31,8 @@ func TestRoutesList_NamesWhatIsBesideARule(t *testing.T) {
 	var listed []struct {
 		Match      string
 		Neighbours []struct {
-			Method, Host, Path, Asks string
-			DecidedBy                string `json:"decided_by"`
+			Method, Host, Path, Requires string
+			DecidedBy                    string `json:"decided_by"`
 		}
 	}
 	if err := json.Unmarshal([]byte(list(rules+"default_route: map\n", "list", "-o", "json")), &listed); err != nil {
@@ -41,7 +41,7 @@ func TestRoutesList_NamesWhatIsBesideARule(t *testing.T) {
 	if len(listed) != 2 || len(listed[1].Neighbours) != 0 || len(listed[0].Neighbours) < 10 {
 		t.Fatalf("got %+v", listed)
 	}
-	if n := listed[0].Neighbours[0]; n.Method != "DELETE" || n.Host != "pay.example.com" || n.Path != "/pay/1/" || n.Asks != "pay:delete" || n.DecidedBy != "default_route: map" {
+	if n := listed[0].Neighbours[0]; n.Method != "DELETE" || n.Host != "pay.example.com" || n.Path != "/pay/1/" || n.Requires != "pay:delete" || n.DecidedBy != "default_route: map" {
 		t.Errorf("got %+v", n)
 	}
 	if text := list(rules, "list"); strings.Contains(text, "beside it") || !strings.Contains(text, "default_route: deny") {
@@ -71,7 +71,7 @@ func TestRoutesList_LimitAndSort(t *testing.T) {
 		"--limit 2":                 "GET /b|GET /a",
 		"--sort match":              "GET /a|GET /b|GET /c",
 		"--sort -match":             "GET /c|GET /b|GET /a",
-		"--sort asks-for --limit 2": "GET /b|GET /c",
+		"--sort requires --limit 2": "GET /b|GET /c",
 	} {
 		text, err := list(append(strings.Fields(args), "-o", "name")...)
 		if got := strings.ReplaceAll(strings.TrimSpace(text), "\n", "|"); err != nil || got != want {

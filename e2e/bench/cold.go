@@ -9,7 +9,7 @@ const coldKeys = 100_000
 
 // cold measures how long the service takes from its start until it is ready, with
 // keys warmed before.
-func (s *site) cold() {
+func (s *environment) cold() {
 	database := s.seeded(usual.keys, reference)
 	table := newTable("Cold start to ready", "warmed, of "+count(usual.keys)+" in Postgres", "seconds, median (range)")
 	s.within(func(r *run) {

@@ -25,7 +25,7 @@ var newKey = map[string]any{"user_id": "00000000-0000-4000-8000-000000000000", "
 // create measures how many keys are made a second through the API, every one
 // durable when it is acknowledged, beside the bare rate of commits of one row on
 // the same disk by the same driver.
-func (s *site) create() {
+func (s *environment) create() {
 	s.must(onDisk(os.TempDir()))
 	table := newTable(fmt.Sprintf("Creation through the API, %d clients, each key durable", creators),
 		"database", "keys a second", "bare commits of one row a second", "ratio")
@@ -46,7 +46,7 @@ func (s *site) create() {
 }
 
 // creation takes turns with one database.
-func (s *site) creation(table *table, name string, x *parts.Service, bare func() error) {
+func (s *environment) creation(table *table, name string, x *parts.Service, bare func() error) {
 	a := newAPI(s.run, x.Admin, s.administrator)
 	through := func() error { return a.call(http.MethodPost, "/v1/keys", newKey, nil) }
 	var made, committed, ratios []float64
@@ -61,7 +61,7 @@ func (s *site) creation(table *table, name string, x *parts.Service, bare func()
 }
 
 // perSecond has all clients do f for a turn.
-func (s *site) perSecond(f func() error) float64 {
+func (s *environment) perSecond(f func() error) float64 {
 	ctx, cancel := context.WithTimeout(s.ctx, s.turn)
 	defer cancel()
 	var clients sync.WaitGroup
@@ -93,19 +93,19 @@ func (s *site) perSecond(f func() error) float64 {
 // bareSQLite commits one row at a time. One connection for all clients is the
 // fastest way: SQLite has one writer, and waiting in the pool costs less than its
 // busy loop.
-func (s *site) bareSQLite() func() error {
+func (s *environment) bareSQLite() func() error {
 	path := filepath.Join(s.TempDir(), "bare.db")
 	return s.bare("sqlite", "file:"+path+"?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_txlock=immediate", 1, "INSERT INTO bare VALUES (?, ?)")
 }
 
 // barePostgres commits one row at a time on as many connections as there are
 // clients.
-func (s *site) barePostgres(dsn string) func() error {
+func (s *environment) barePostgres(dsn string) func() error {
 	return s.bare("pgx", dsn, creators, "INSERT INTO bare VALUES ($1, $2)")
 }
 
 // bare makes a table and returns what commits a row of a key's size to it.
-func (s *site) bare(driver, dsn string, connections int, insert string) func() error {
+func (s *environment) bare(driver, dsn string, connections int, insert string) func() error {
 	db, err := sql.Open(driver, dsn)
 	s.must(err)
 	s.Cleanup(func() { _ = db.Close() })

@@ -22,7 +22,7 @@ const (
 // disturbed measures latencies while keys are revoked, usage is written and keys
 // are warmed, beside the baseline's: alone on the machine, and beside the same work,
 // since Postgres and the load share the processors here.
-func (s *site) disturbed() {
+func (s *environment) disturbed() {
 	database := s.seeded(usual.keys, reference)
 	s.within(func(r *run) {
 		here := s.on(r)
@@ -33,7 +33,7 @@ func (s *site) disturbed() {
 		beside := func(r *run) func() { return disturb(r, x.api) }
 		// The baseline's turns beside it write no usage: the service has no checks then.
 		t := takeTurns(r, s.rounds, load{requests: requests, pick: pickUniform, rate: disturbedRate, lasts: disturbedFactor * s.turn},
-			contender{target: baseline}, contender{target: x.target, reason: kinds["allow"], beside: beside}, contender{target: baseline, beside: beside})
+			participant{target: baseline}, participant{target: x.target, reason: kinds["allow"], beside: beside}, participant{target: baseline, beside: beside})
 		table := newTable(fmt.Sprintf("Latency at %s checks a second while keys are made, revoked and warmed and usage is written", count(disturbedRate)),
 			"who", "p50 / p99 / p99.9, ms", "service's p99, ratio to it")
 		table.add("service"+failures(t[1]), latencies(t[1]), "")

@@ -26,7 +26,7 @@ const (
 
 // gateway measures what the hop costs in all: an Envoy that calls the service, compared
 // with one that does not, the configuration otherwise the same.
-func (s *site) gateway() {
+func (s *environment) gateway() {
 	database := s.seeded(100_000, reference)
 	s.within(func(r *run) {
 		here := s.on(r)
@@ -93,15 +93,15 @@ func hopLine(rate float64, with, without []hop) []string {
 		fmt.Sprintf("**%.0f** (%.0f–%.0f)", a.median, a.low, a.high), latencies(turns(with)), latencies(turns(without)), spreadOf(slower).String()}
 }
 
-// gate is a running Envoy.
-type gate struct {
+// runningEnvoy is a running Envoy.
+type runningEnvoy struct {
 	address string
 	pid     int
 }
 
 // startEnvoy runs one with the configuration that `extauthz envoy bootstrap`
 // prints, without the filter unless it asks.
-func (s *site) startEnvoy(x *service, upstream string, asks bool) gate {
+func (s *environment) startEnvoy(x *service, upstream string, asks bool) runningEnvoy {
 	listen, err := parts.FreePort()
 	s.must(err)
 	admin, err := parts.FreePort()
@@ -118,7 +118,7 @@ func (s *site) startEnvoy(x *service, upstream string, asks bool) gate {
 		s.must(err)
 		bootstrap = string(text)
 	}
-	return gate{address, parts.StartEnvoy(s.run, s.envoy, bootstrap, admin).PID()}
+	return runningEnvoy{address, parts.StartEnvoy(s.run, s.envoy, bootstrap, admin).PID()}
 }
 
 // removeFilter takes the ext_authz filter out of wherever it is in a tree.
@@ -174,7 +174,7 @@ func startUpstream(r *run) string {
 }
 
 // send drives an Envoy as [target.drive] does a service.
-func (s *site) send(g gate, service int, requests []string, rate float64, lasts time.Duration) hop {
+func (s *environment) send(g runningEnvoy, service int, requests []string, rate float64, lasts time.Duration) hop {
 	clock := func(pid int) time.Duration {
 		t, err := cpuTime(pid)
 		s.must(err)

@@ -19,7 +19,7 @@ func memoryTable() *table {
 
 // memoryLine measures a service that has all its keys warm and comes from a load.
 // empty is the memory of one with no keys.
-func (s *site) memoryLine(x *service, what string, empty float64) []string {
+func (s *environment) memoryLine(x *service, what string, empty float64) []string {
 	resident, err := resident(x.PID())
 	s.must(err)
 	res, err := http.Get("http://" + x.Ops + "/debug/pprof/heap?gc=1")
@@ -37,7 +37,7 @@ func (s *site) memoryLine(x *service, what string, empty float64) []string {
 }
 
 // emptyMemory is a service's with no keys, and its line.
-func (s *site) emptyMemory() (bytes float64, line []string) {
+func (s *environment) emptyMemory() (bytes float64, line []string) {
 	s.within(func(r *run) {
 		here := s.on(r)
 		x := here.warm(s.seeded(0, reference), false, false, "")
@@ -51,7 +51,7 @@ func (s *site) emptyMemory() (bytes float64, line []string) {
 }
 
 // memory measures keys of one shape.
-func (s *site) memory(keys int, shape parts.Shape, what string, empty float64) (line []string) {
+func (s *environment) memory(keys int, shape parts.Shape, what string, empty float64) (line []string) {
 	database := s.seeded(keys, shape)
 	s.within(func(r *run) {
 		here := s.on(r)
@@ -73,7 +73,7 @@ const (
 
 // metric is the sum of a service's metrics whose line begins so; there has to be
 // one.
-func (s *site) metric(x *parts.Service, begin string) (sum float64) {
+func (s *environment) metric(x *parts.Service, begin string) (sum float64) {
 	res, err := http.Get("http://" + x.Ops + "/metrics")
 	s.must(err)
 	defer func() { _ = res.Body.Close() }()

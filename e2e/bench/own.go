@@ -18,7 +18,7 @@ var ownBenchmarks = []struct{ pkg, pattern string }{
 const ownRepeats = 3
 
 // own runs them.
-func (s *site) own() {
+func (s *environment) own() {
 	table := newTable("Our own work in a check, by `go test -bench`", "benchmark", "ns", "bytes", "allocations")
 	for _, b := range ownBenchmarks {
 		out, err := exec.CommandContext(s.ctx, "go", "test", "-run", "^$", "-bench", b.pattern, "-benchmem", "-benchtime", "0.5s", "-count", strconv.Itoa(ownRepeats), b.pkg).CombinedOutput()

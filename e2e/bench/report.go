@@ -29,12 +29,12 @@ func (t *table) add(cells ...string) {
 func (t *table) String() string { return "### " + t.title + "\n" + strings.Join(t.lines, "\n") + "\n" }
 
 // say prints the progress.
-func (s *site) say(format string, args ...any) {
+func (s *environment) say(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, time.Now().Format("15:04:05 ")+format+"\n", args...)
 }
 
 // report prints a table and keeps it for the document.
-func (s *site) report(t *table) {
+func (s *environment) report(t *table) {
 	fmt.Println(t)
 	*s.tables = append(*s.tables, t)
 }
@@ -45,7 +45,7 @@ func conditions(o options) string {
 	if err != nil {
 		version = []byte("an unknown commit")
 	}
-	return fmt.Sprintf("%s, commit %s. %d cores, shared by servers and load; %s; %s, GOMAXPROCS %d. %d rounds of %v a contender.\n",
+	return fmt.Sprintf("%s, commit %s. %d cores, shared by servers and load; %s; %s, GOMAXPROCS %d. %d rounds of %v a participant.\n",
 		time.Now().UTC().Format("2006-01-02"), strings.TrimSpace(string(version)), runtime.NumCPU(), machine(), runtime.Version(), runtime.GOMAXPROCS(0), o.rounds, o.turn)
 }
 

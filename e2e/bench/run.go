@@ -66,14 +66,14 @@ func (r *run) TempDir() string {
 	return dir
 }
 
-// lasting is a run in which what is started lasts as long as another one.
-type lasting struct {
+// outlivingRun is a run in which what is started lasts as long as another one.
+type outlivingRun struct {
 	*run
 	as *run
 }
 
-func (l lasting) Cleanup(f func()) { l.as.Cleanup(f) }
-func (l lasting) TempDir() string  { return l.as.TempDir() }
+func (l outlivingRun) Cleanup(f func()) { l.as.Cleanup(f) }
+func (l outlivingRun) TempDir() string  { return l.as.TempDir() }
 
 // logged is how much of a program's last words is shown, in bytes.
 const logged = 2000

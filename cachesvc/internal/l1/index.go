@@ -17,8 +17,8 @@ type index struct {
 }
 
 const (
-	tagBits    = 64 - locationBits
-	leastSlots = 16
+	tagBits  = 64 - locationBits
+	minSlots = 16
 )
 
 // tagOf is the part of a hash that is kept. Shards are chosen by other bits. It is never
@@ -70,7 +70,7 @@ func (x *index) insert(slot uint64) {
 
 // grow adds half as many slots, and no more than will ever be needed.
 func (x *index) grow() {
-	n := min(max(leastSlots, len(x.slots)*3/2), x.limit*5/4+2)
+	n := min(max(minSlots, len(x.slots)*3/2), x.limit*5/4+2)
 	n = max(n, (x.count+1)*5/4+1)
 	old := x.slots
 	x.slots = make([]uint64, n)

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	internedMost  = 4096    // values that are held
+	maxInterned   = 4096    // values that are held
 	internedBytes = 4 << 20 // of them as they are encoded; decoded they take a few times that
 	internedSeen  = 8192    // values that were seen once are remembered, by hash
 )
@@ -41,7 +41,7 @@ type internedValue[V any] struct {
 
 func newInterned[V any](read func(written string, into *scratch) V) *interned[V] {
 	return &interned[V]{read: read, seed: maphash.MakeSeed(), ids: make(map[string]uint32),
-		seen: make([]uint32, internedSeen), values: make([]internedValue[V], internedMost)}
+		seen: make([]uint32, internedSeen), values: make([]internedValue[V], maxInterned)}
 }
 
 // take returns the number of the value that is encoded so, for one more record; ok is
@@ -68,7 +68,7 @@ func (c *interned[V]) take(written []byte) (id uint32, ok bool) {
 	if n := len(c.free); n > 0 {
 		id = c.free[n-1]
 		c.free = c.free[:n-1]
-	} else if id = uint32(len(c.ids)); id == internedMost {
+	} else if id = uint32(len(c.ids)); id == maxInterned {
 		return 0, false
 	}
 	h := &c.values[id]

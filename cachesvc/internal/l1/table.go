@@ -16,11 +16,11 @@ const (
 )
 
 const (
-	maxShards   = 64
-	leastShard  = 256     // entries worth a shard
-	leastBytes  = 2 << 20 // and bytes
-	shardMargin = 64      // keeps the locks of two shards off one cache line
-	shardShift  = 58      // the bits of a hash above it choose the shard
+	maxShards        = 64
+	minShard         = 256     // entries worth a shard
+	minBytesPerShard = 2 << 20 // and bytes
+	shardMargin      = 64      // keeps the locks of two shards off one cache line
+	shardShift       = 58      // the bits of a hash above it choose the shard
 
 	hotShare   = 8    // at most one value in so many is hot
 	hotLargest = 1024 // bytes of a record that may be hot: as a value it takes up to three times that
@@ -89,7 +89,7 @@ type shard[T any] struct {
 // kept as they were read.
 func NewTable[T any](limit, bytes, hotLimit int, c Codec[T]) *Table[T] {
 	n := 1
-	for n < maxShards && limit/(2*n) >= leastShard && bytes/(2*n) >= leastBytes {
+	for n < maxShards && limit/(2*n) >= minShard && bytes/(2*n) >= minBytesPerShard {
 		n *= 2
 	}
 	hotEach := hotWays

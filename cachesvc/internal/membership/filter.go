@@ -29,7 +29,7 @@ const (
 	// values in use.
 	bulkPause = 3 * time.Second
 	headroom  = 2       // how much may be added before the filter is built again
-	leastKeys = 1 << 16 // that a filter is made for
+	minKeys   = 1 << 16 // that a filter is made for
 )
 
 // Filter knows which prefixes can't be a key's: forged keys of the right form
@@ -198,7 +198,7 @@ func (m *Filter) load(ctx context.Context) error {
 		hashes = append(hashes, m.hash(prefix))
 		return nil
 	})
-	f := newBloomFilter(max(leastKeys, len(hashes)*headroom))
+	f := newBloomFilter(max(minKeys, len(hashes)*headroom))
 	for _, h := range hashes {
 		f.add(h)
 	}

@@ -152,9 +152,9 @@ func encodeBatch(b *queuedBatch) ([]byte, error) {
 	return data, nil
 }
 
-// mostUses bounds a count, so that a damaged or forged one does not reach the database,
+// maxUses bounds a count, so that a damaged or forged one does not reach the database,
 // which would refuse the whole transaction for ever.
-const mostUses = 1 << 40
+const maxUses = 1 << 40
 
 // storable reports whether both databases take a text as an id.
 func storable(id string) bool {
@@ -174,7 +174,7 @@ func decodeBatch(data []byte, now time.Time) (authz.UsageBatch, error) {
 		return b, fmt.Errorf("it is older than %s", maxBatchAge)
 	}
 	for _, u := range v.Usage {
-		if !storable(u.KeyID) || u.Count == 0 || u.Count > mostUses {
+		if !storable(u.KeyID) || u.Count == 0 || u.Count > maxUses {
 			return b, errors.New("it holds an id or a count that no replica writes")
 		}
 		b.Usage = append(b.Usage, authz.Usage{KeyID: u.KeyID, Count: u.Count, LastUsedAt: u.Last})

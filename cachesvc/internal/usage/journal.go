@@ -60,11 +60,11 @@ func (j *journal) available(ctx context.Context) bool {
 	if j.remote == nil || j.remote.Breaker.State() != remote.Closed || j.remote.Full.Load() {
 		return false
 	}
-	return (j.safe.Load() || j.askPolicy(ctx)) && j.backlog.Load() < journalLimit
+	return (j.safe.Load() || j.readPolicy(ctx)) && j.backlog.Load() < journalLimit
 }
 
-// askPolicy reads once whether the store would evict batches, and warns if so.
-func (j *journal) askPolicy(ctx context.Context) bool {
+// readPolicy reads once whether the store would evict batches, and warns if so.
+func (j *journal) readPolicy(ctx context.Context) bool {
 	var m store.Memory
 	err := j.remote.Do(ctx, remote.OpMemory, journalBudget, func(ctx context.Context) (err error) {
 		m, err = j.remote.Store.Memory(ctx)

@@ -40,12 +40,12 @@ type spool struct {
 	now         func() time.Time
 	failPoint   func(step string)
 
-	mu     sync.Mutex
-	number int
-	file   *spoolFile   // that is appended to; nil: none
-	aside  []*spoolFile // that are written to the database
-	size   int64        // bytes in both
-	uses   atomic.Int64 // in both
+	mu       sync.Mutex
+	number   int
+	file     *spoolFile   // that is appended to; nil: none
+	draining []*spoolFile // that are written to the database
+	size     int64        // bytes in both
+	uses     atomic.Int64 // in both
 }
 
 type spoolFile struct {
@@ -137,7 +137,7 @@ func (s *spool) append(data []byte, uses int64) (err error) {
 		return nil
 	}
 	if f.Truncate(f.size) != nil { // what follows half a record could not be read
-		s.aside, s.file = append(s.aside, f), nil
+		s.draining, s.file = append(s.draining, f), nil
 	}
 	return err
 }
@@ -146,14 +146,14 @@ func (s *spool) append(data []byte, uses int64) (err error) {
 func (s *spool) drain(send func([]authz.UsageBatch) error) error {
 	for {
 		s.mu.Lock()
-		if s.file != nil && len(s.aside) == 0 {
-			s.aside, s.file = append(s.aside, s.file), nil
+		if s.file != nil && len(s.draining) == 0 {
+			s.draining, s.file = append(s.draining, s.file), nil
 		}
-		if len(s.aside) == 0 {
+		if len(s.draining) == 0 {
 			s.mu.Unlock()
 			return nil
 		}
-		f := s.aside[0]
+		f := s.draining[0]
 		s.mu.Unlock()
 		if err := s.send(f.File, f.size, send); err != nil {
 			return err
@@ -162,7 +162,7 @@ func (s *spool) drain(send func([]authz.UsageBatch) error) error {
 			s.log.Warn("a file of usage that the database has can't be removed", "error", err)
 		}
 		s.mu.Lock()
-		s.aside = s.aside[1:]
+		s.draining = s.draining[1:]
 		s.size -= f.size
 		s.uses.Add(-f.uses)
 		s.mu.Unlock()

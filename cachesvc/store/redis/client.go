@@ -50,7 +50,7 @@ func FixedPassword(password string) PasswordSource { return fixed(password) }
 
 // Connect makes a client. It does no I/O.
 func Connect(c Connection) (goredis.UniversalClient, error) {
-	goredis.SetLogger(quiet{})
+	goredis.SetLogger(silentLogger{})
 	if len(c.Addresses) == 0 {
 		return nil, fmt.Errorf("no address of Redis is given")
 	}
@@ -90,8 +90,8 @@ func newDialer(c Connection) *dialer {
 	return d
 }
 
-// quiet drops what the client would print by itself: every failure is an error
+// silentLogger drops what the client would print by itself: every failure is an error
 // of a call, which its caller reports.
-type quiet struct{}
+type silentLogger struct{}
 
-func (quiet) Printf(context.Context, string, ...any) {}
+func (silentLogger) Printf(context.Context, string, ...any) {}

@@ -87,11 +87,11 @@ func (d *dialer) prepare(ctx context.Context, conn net.Conn, address string) (ne
 		conn = secure
 	}
 	if slices.Contains(d.sentinels, address) {
-		return prompt{conn}, d.sentinel.authenticate(ctx, conn)
+		return boundedConn{conn}, d.sentinel.authenticate(ctx, conn)
 	}
 	err := d.data.authenticate(ctx, conn)
 	if refused(err) && len(d.sentinels) > 0 && d.sentinel.authenticate(ctx, conn) == nil && isSentinel(conn) {
-		return prompt{conn}, nil
+		return boundedConn{conn}, nil
 	}
 	return conn, err
 }
@@ -99,7 +99,7 @@ func (d *dialer) prepare(ctx context.Context, conn net.Conn, address string) (ne
 // isSentinel tests a server for what only Sentinels have: an id, or before Redis
 // 6.2 an error of their own.
 func isSentinel(conn net.Conn) bool {
-	answers, line, err := ask(conn, "SENTINEL", "MYID")
+	answers, line, err := roundTrip(conn, "SENTINEL", "MYID")
 	if err != nil {
 		return false
 	}
@@ -172,7 +172,7 @@ func (l *login) try(conn net.Conn, password string) error {
 	if l.username != "" {
 		words = []string{"AUTH", l.username, password}
 	}
-	_, line, err := ask(conn, words...)
+	_, line, err := roundTrip(conn, words...)
 	if err != nil {
 		return fmt.Errorf("log-in failed: %w", err)
 	}
@@ -188,10 +188,10 @@ func (l *login) try(conn net.Conn, password string) error {
 	return nil
 }
 
-// ask sends a command and returns the first line of the answer, and where its rest is. A
+// roundTrip sends a command and returns the first line of the answer, and where its rest is. A
 // server sends nothing after the answer until the next command, so nothing is lost with
 // the reader.
-func ask(conn net.Conn, words ...string) (rest *bufio.Reader, line string, err error) {
+func roundTrip(conn net.Conn, words ...string) (rest *bufio.Reader, line string, err error) {
 	var b strings.Builder
 	b.WriteString("*" + strconv.Itoa(len(words)) + "\r\n")
 	for _, w := range words {
@@ -205,12 +205,12 @@ func ask(conn net.Conn, words ...string) (rest *bufio.Reader, line string, err e
 	return rest, strings.TrimSpace(line), err
 }
 
-// prompt is a connection to a Sentinel: it waits for no answer longer than
+// boundedConn is a connection to a Sentinel: it waits for no answer longer than
 // [sentinelReply]. A subscription, which waits without a limit, goes on to.
-type prompt struct{ net.Conn }
+type boundedConn struct{ net.Conn }
 
 // SetReadDeadline implements net.Conn.
-func (p prompt) SetReadDeadline(t time.Time) error {
+func (p boundedConn) SetReadDeadline(t time.Time) error {
 	if limit := time.Now().Add(sentinelReply); t.After(limit) {
 		t = limit
 	}

@@ -24,7 +24,7 @@ const maxBody = 1 << 20 // bytes
 type Cache interface {
 	Stats() cachesvc.Stats
 	Replicas(ctx context.Context) []cachesvc.ReplicaStats
-	Look(ctx context.Context) []cachesvc.Finding
+	RunMonitors(ctx context.Context) []cachesvc.Finding
 	Warm(ctx context.Context, limit int) (cachesvc.Warmed, error)
 	Status() cachesvc.Status
 	Invalidate(ctx context.Context, t cachesvc.Target, by, why string) (int, error)

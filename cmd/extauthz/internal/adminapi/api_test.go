@@ -361,11 +361,11 @@ func TestRoles_ChangeAppliesToKeysAtOnce(t *testing.T) {
 	want[Role](b, 201, "POST", "/v1/roles", `{"name":"reader","scopes":["orders:read"]}`)
 	k := want[Key](b, 201, "POST", "/v1/keys", `{"user_id":"carol","name":"n","roles":["reader"]}`)
 	explain := fmt.Sprintf(`{"method":"GET","url":"https://api.example.com/orders/1","key":%q}`, k.Key)
-	if a := want[Answer](b, 200, "POST", "/v1/explain", explain); !a.Allowed {
+	if a := want[Explanation](b, 200, "POST", "/v1/explain", explain); !a.Allowed {
 		t.Fatalf("got %+v", a)
 	}
 	want[Role](b, 200, "PATCH", "/v1/roles/reader", `{"scopes":["invoices:read"]}`)
-	if a := want[Answer](b, 200, "POST", "/v1/explain", explain); a.Allowed || a.Code != "scope_missing" || len(a.Steps) == 0 {
+	if a := want[Explanation](b, 200, "POST", "/v1/explain", explain); a.Allowed || a.Code != "scope_missing" || len(a.Steps) == 0 {
 		t.Errorf("got %+v", a)
 	}
 	want[struct{}](b, 204, "DELETE", "/v1/roles/reader", "")
@@ -377,7 +377,7 @@ func TestRoles_ChangeAppliesToKeysAtOnce(t *testing.T) {
 func TestCache_CanBeInspectedAndEmptied(t *testing.T) {
 	b := newBench(t)
 	k := want[Key](b, 201, "POST", "/v1/keys", alice)
-	want[Answer](b, 200, "POST", "/v1/explain", fmt.Sprintf(`{"method":"GET","url":"/orders","key":%q}`, k.Key))
+	want[Explanation](b, 200, "POST", "/v1/explain", fmt.Sprintf(`{"method":"GET","url":"/orders","key":%q}`, k.Key))
 	if f := want[CacheFigures](b, 200, "GET", "/v1/cache", ""); f.State != "serving" || len(f.Statistics.Layers) == 0 {
 		t.Errorf("got %+v", f)
 	}

@@ -121,8 +121,8 @@ type Page[T any] struct {
 	NextCursor string `json:"next_cursor,omitempty" doc:"Give it as cursor for the next page; absent on the last one."`
 }
 
-// Question is a request to be explained.
-type Question struct {
+// ExplainRequest is a request to be explained.
+type ExplainRequest struct {
 	Method  string   `json:"method"`
 	URL     string   `json:"url" doc:"With or without scheme and host."`
 	Headers []string `json:"headers,omitempty" doc:"Each \"name: value\"."`
@@ -130,8 +130,8 @@ type Question struct {
 	Key     string   `json:"key,omitempty" doc:"Put into the first configured credential source."`
 }
 
-// Answer is a decision and how it came about.
-type Answer struct {
+// Explanation is a decision and how it came about.
+type Explanation struct {
 	Allowed  bool         `json:"allowed"`
 	Reason   string       `json:"reason"`
 	Code     string       `json:"code"`
@@ -150,13 +150,13 @@ type Route struct {
 	Action    string `json:"action,omitempty"`
 	Anonymous bool   `json:"anonymous,omitempty"`
 	Project   string `json:"project,omitempty" doc:"That the key must belong to"`
-	Asks      string `json:"asks" doc:"What a request needs, in words: rules of an OpenAPI document can have alternatives"`
+	Requires  string `json:"requires" doc:"What a request needs, in words: rules of an OpenAPI document can have alternatives"`
 	Source    string `json:"source,omitempty" doc:"The OpenAPI document that the rule was read from"`
 }
 
 // RouteOf describes a rule.
 func RouteOf(r *authz.Rule) Route {
-	return Route{Match: r.Pattern, Resource: r.Resource, Action: r.Action, Anonymous: r.Anonymous, Project: r.Project, Asks: r.Asks(), Source: r.Source}
+	return Route{Match: r.Pattern, Resource: r.Resource, Action: r.Action, Anonymous: r.Anonymous, Project: r.Project, Requires: r.Requires(), Source: r.Source}
 }
 
 // AuditEntry is one change, with its actor.

@@ -30,8 +30,8 @@ var examples = map[string]example{
 		Scopes: []string{"orders:read", "invoices:read"}}},
 	"update-role": {request: RolePatch{Scopes: &[]string{"orders:read"}}},
 	"explain-request": {
-		Question{Method: "DELETE", URL: "https://api.example.com/orders/42", From: "203.0.113.7"},
-		Answer{Reason: authz.ReasonMissing.String(), Code: authz.ReasonMissing.String(), Status: 401, Detail: authz.ReasonMissing.Detail(),
+		ExplainRequest{Method: "DELETE", URL: "https://api.example.com/orders/42", From: "203.0.113.7"},
+		Explanation{Reason: authz.ReasonMissing.String(), Code: authz.ReasonMissing.String(), Status: 401, Detail: authz.ReasonMissing.Detail(),
 			Resource: "orders", Action: "delete", Steps: []authz.Step{
 				{Name: "path", Outcome: "judged as", Detail: "/orders/42"}, {Name: "route", Outcome: "default", Detail: "orders:delete"},
 				{Name: "credential", Outcome: "missing", Detail: "looked in header x-api-key"}}},

@@ -55,8 +55,8 @@ func TestExamples_ExplainAnswersAsShown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	shown := examples["explain-request"].answer.(Answer)
-	got := want[Answer](newBench(t), 200, "POST", "/v1/explain", string(body))
+	shown := examples["explain-request"].answer.(Explanation)
+	got := want[Explanation](newBench(t), 200, "POST", "/v1/explain", string(body))
 	if !slices.EqualFunc(got.Steps, shown.Steps, func(a, b authz.Step) bool { return a.Name == b.Name }) {
 		t.Errorf("steps %+v, want %+v", got.Steps, shown.Steps)
 	}

@@ -152,7 +152,7 @@ func (a *api) registerOperations(h huma.API) {
 			if err := p.Require(keyring.ReadCache); err != nil {
 				return nil, err
 			}
-			return &monitorsAnswer{Monitors{a.cache.Look(ctx)}}, nil
+			return &monitorsAnswer{Monitors{a.cache.RunMonitors(ctx)}}, nil
 		})
 	register(a, h, http.MethodPost, warmPath, operation{tagCache, keyring.WarmCache, "warm-cache", "Load the most used keys into the cache", 0, nil},
 		func(ctx context.Context, p keyring.Principal, in *warmInput) (*warmedAnswer, error) {

@@ -38,7 +38,7 @@ func TestSubjects_EveryIdThatIsMadeCanBeNamed(t *testing.T) {
 		if got := want[Page[Usage]](b, 200, "GET", "/v1/usage?user_id="+url.QueryEscape(user), ""); len(got.Items) != 1 {
 			t.Errorf("%q: usage %+v", user, got)
 		}
-		want[Answer](b, 200, "POST", "/v1/explain", fmt.Sprintf(`{"method":"GET","url":"/orders","key":%q}`, k.Key)) // it is cached now
+		want[Explanation](b, 200, "POST", "/v1/explain", fmt.Sprintf(`{"method":"GET","url":"/orders","key":%q}`, k.Key)) // it is cached now
 		if got := want[map[string]any](b, 200, "POST", "/v1/cache/invalidate", asJSON(t, map[string]string{"user": user})); got["dropped"].(float64) < 1 {
 			t.Errorf("%q: dropped %v", user, got)
 		}

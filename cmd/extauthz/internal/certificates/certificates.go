@@ -1,5 +1,3 @@
-// Package certificates reads certificates from files, and judges how long they are still
-// valid.
 package certificates
 
 import (
@@ -21,8 +19,8 @@ const (
 	Invalid       // ended, or not yet begun
 )
 
-// mostNotice is the longest time before its end at which a certificate is Ending.
-const mostNotice = 14 * 24 * time.Hour
+// maxNotice is the longest time before its end at which a certificate is Ending.
+const maxNotice = 14 * 24 * time.Hour
 
 // noticeShare: a certificate is Ending in the last sixth of its lifetime. Renewal is
 // due in the last third (cert-manager's and ACME clients' default), so one that gets
@@ -69,7 +67,7 @@ func judgeOne(now time.Time, c *x509.Certificate) (State, string) {
 		return Invalid, fmt.Sprintf("the certificate of %q is valid only from %s, in %s", name, stamp(c.NotBefore), rough(c.NotBefore.Sub(now)))
 	case left <= 0:
 		return Invalid, fmt.Sprintf("the certificate of %q ended at %s, %s ago", name, stamp(c.NotAfter), rough(-left))
-	case left < min(c.NotAfter.Sub(c.NotBefore)/noticeShare, mostNotice):
+	case left < min(c.NotAfter.Sub(c.NotBefore)/noticeShare, maxNotice):
 		return Ending, fmt.Sprintf("the certificate of %q ends at %s", name, stamp(c.NotAfter))
 	}
 	return Valid, ""

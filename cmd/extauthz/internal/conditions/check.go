@@ -11,9 +11,9 @@ type Check struct {
 	Every time.Duration
 	// Now triggers a check before its time; nil: never.
 	Now <-chan struct{}
-	// Look sets and clears conditions. Its context ends after Every; one that
+	// Run sets and clears conditions. Its context ends after Every; one that
 	// finds nothing out leaves the conditions as they are.
-	Look func(ctx context.Context, r *Registry)
+	Run func(ctx context.Context, r *Registry)
 }
 
 // Run runs each check at once, and again after each pause, until ctx ends. Each check
@@ -26,7 +26,7 @@ func (r *Registry) Run(ctx context.Context, checks ...Check) {
 			defer tick.Stop()
 			for {
 				limited, cancel := context.WithTimeout(ctx, c.Every)
-				c.Look(limited, r)
+				c.Run(limited, r)
 				cancel()
 				select {
 				case <-ctx.Done():

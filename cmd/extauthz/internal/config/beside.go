@@ -43,11 +43,11 @@ func (c *Config) besideRules(add func(setting, format string, args ...any)) {
 			rest++
 		default:
 			named++
-			add(c.settingOf(r), "beside %s, which asks for %s, less is asked for: %s: %s", r.Pattern, r.Asks(), DescribeNeighbours(weaker), besideRemedy(weaker))
+			add(c.settingOf(r), "beside %s, which requires %s, less is required: %s: %s", r.Pattern, r.Requires(), DescribeNeighbours(weaker), besideRemedy(weaker))
 		}
 	}
 	if rest > 0 {
-		add("routes", "%d more rules have requests beside them for which less is asked: extauthz routes list names all", rest)
+		add("routes", "%d more rules have requests beside them for which less is required: extauthz routes list names all", rest)
 	}
 }
 
@@ -63,7 +63,7 @@ func DescribeNeighbours(neighbours []authz.Neighbour) string {
 	var order []string
 	groups := map[string][]string{}
 	for _, n := range neighbours {
-		decided := n.Asks + " by " + NeighbourDecidedBy(n)
+		decided := n.Requires + " by " + NeighbourDecidedBy(n)
 		if groups[decided] == nil {
 			order = append(order, decided)
 		}
@@ -104,11 +104,11 @@ func (c *Config) Changes() (changes []string) {
 			}
 		}
 		add(rules, "default_route is not set beside rules and is now deny: requests that no rule matches are refused (route_denied); before this version they were mapped. "+
-			"Write default_route: deny to confirm it, or default_route: map to keep the mapping; config check then names the requests beside rules for which less is asked")
+			"Write default_route: deny to confirm it, or default_route: map to keep the mapping; config check then names the requests beside rules for which less is required")
 	}
 	if _, set := c.origins["default_map.strip_prefixes"]; !set && c.DefaultRoute == string(authz.DefaultRouteMap) {
 		add("default_map.strip_prefixes", "the default mapping strips /api and API versions (/v1, /v2beta1) only, and nothing from gRPC calls; before this version it stripped every first segment that begins with v: "+
-			"requests such as GET /vaults/... now ask for a scope of vaults")
+			"requests such as GET /vaults/... now require a scope of vaults")
 	}
 	return changes
 }

@@ -57,7 +57,7 @@ func TestValidate_AgreesWithTheCache(t *testing.T) {
 	}
 	forEver := Defaults()
 	forEver.Cache.TTL.Validation = math.MaxInt64
-	if least := forEver.CacheService().LeastRetention(); least != math.MaxInt64 {
+	if least := forEver.CacheService().MinRetention(); least != math.MaxInt64 {
 		t.Errorf("what lives for ever needs a retention of %v", least)
 	}
 	for _, n := range []int{1, 2, 65535, 65536} {

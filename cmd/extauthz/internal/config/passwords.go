@@ -18,7 +18,7 @@ func SecretReader(path string) func() (string, error) {
 }
 
 // PasswordSource is where the password of new connections comes from, nil where
-// the data source has it; changed is as in [credentials.Kept].
+// the data source has it; changed is as in [credentials.LastGood].
 func (d Database) PasswordSource(changed func(error)) *credentials.Password {
 	switch {
 	case d.PasswordFile != "":

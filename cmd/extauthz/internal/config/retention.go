@@ -34,7 +34,7 @@ func (v *validator) retention() {
 	for setting, kept := range map[string]time.Duration{
 		"revoked_keys": r.RevokedKeys, "expired_keys": r.ExpiredKeys, "audit": r.Audit, "idempotency": r.Idempotency, "usage": r.Usage,
 	} {
-		if kept > 0 && kept < authz.LeastRetention {
+		if kept > 0 && kept < authz.MinRetention {
 			v.add("retention."+setting, "%v is too short: write 1h or more, or 0s to keep them for ever", kept)
 		}
 	}

@@ -205,7 +205,7 @@ func (v *validator) cache() {
 	if c.Local.Lease > c.Local.MaxStale {
 		v.add("cache.local.lease", "%v is longer than cache.local.max_stale, %v: lower it, or raise cache.local.max_stale", c.Local.Lease, c.Local.MaxStale)
 	}
-	if least := v.CacheService().LeastRetention(); c.Feed.Retention < least {
+	if least := v.CacheService().MinRetention(); c.Feed.Retention < least {
 		v.add("cache.feed.retention", "%v is shorter than cached values can live, %v: raise it, or lower cache.ttl and cache.local.max_stale", c.Feed.Retention, least)
 	}
 	if c.SealingKeyFile != "" {

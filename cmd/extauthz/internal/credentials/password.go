@@ -23,18 +23,18 @@ const (
 // the command is run when its last output is older than Interval. Safe for
 // concurrent use.
 type Password struct {
-	kept    *Kept[string] // of a file
+	kept    *LastGood[string] // of a file
 	command *command
 }
 
-// FromFile returns a password that read returns; changed is as in [Kept].
+// FromFile returns a password that read returns; changed is as in [LastGood].
 func FromFile(read func() (string, error), changed func(error)) *Password {
-	return &Password{kept: &Kept[string]{Read: read, Changed: changed}}
+	return &Password{kept: &LastGood[string]{Read: read, Changed: changed}}
 }
 
 // FromCommand returns a password that a program writes to its standard output.
 // It is run without a shell; interval is how long one output is used; changed is
-// as in [Kept].
+// as in [LastGood].
 func FromCommand(argv []string, interval time.Duration, changed func(error)) *Password {
 	return &Password{command: &command{argv: argv, interval: interval, changed: changed}}
 }

@@ -125,7 +125,7 @@ func TestKept_LastGoodValueStays(t *testing.T) {
 	var err error
 	var reported []error
 	n := 0
-	k := &Kept[int]{Read: func() (int, error) { n++; return n, err }, Changed: func(err error) { reported = append(reported, err) }}
+	k := &LastGood[int]{Read: func() (int, error) { n++; return n, err }, Changed: func(err error) { reported = append(reported, err) }}
 	failure := errors.New("gone")
 	for i, step := range []struct {
 		err  error

@@ -40,8 +40,8 @@ type Service struct {
 type Config struct {
 	// Settings are nil where only a service is to be asked.
 	Settings *config.Config
-	// Ask queries the running service; an error means that none answers.
-	Ask func(context.Context) (Service, error)
+	// QueryService queries the running service; an error means that none answers.
+	QueryService func(context.Context) (Service, error)
 	// Remote: a service is expected to answer. Else none may be running.
 	Remote bool
 	Now    func() time.Time
@@ -115,7 +115,7 @@ func (r *report) certificates() {
 func (r *report) service(ctx context.Context) {
 	limited, cancel := context.WithTimeout(ctx, budget)
 	defer cancel()
-	s, err := r.c.Ask(limited)
+	s, err := r.c.QueryService(limited)
 	switch {
 	case err != nil && r.c.Remote:
 		r.add("service", Failed, "start it, or correct --server and the token", "%v", err)

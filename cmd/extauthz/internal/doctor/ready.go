@@ -28,9 +28,9 @@ const readyBytes = 1 << 20
 var ErrNotExtauthz = errors.New("this is no extauthz")
 
 // ReadReady queries an ops listener, such as http://10.0.0.5:9090. It takes no longer
-// than askTime. Where something else answers, the error is [ErrNotExtauthz].
+// than answerTimeout. Where something else answers, the error is [ErrNotExtauthz].
 func ReadReady(ctx context.Context, base string, transport http.RoundTripper) (ready Ready, err error) {
-	client := http.Client{Timeout: askTime, Transport: transport}
+	client := http.Client{Timeout: answerTimeout, Transport: transport}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/readyz", nil)
 	if err != nil {
 		return ready, err

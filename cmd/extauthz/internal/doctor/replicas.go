@@ -26,14 +26,14 @@ type Replicas struct {
 	Digest string
 	// Wait is how long a replica may take to read it, to start and to end. Kubernetes
 	// passes a changed ConfigMap on within a minute or two.
-	Wait      time.Duration
-	Questions []Question
+	Wait   time.Duration
+	Probes []Probe
 }
 
 // The times of an examination over the network.
 const (
-	askEvery = time.Second     // between two examinations of replicas that are not settled
-	askTime  = 3 * time.Second // for one answer
+	pollInterval  = time.Second     // between two examinations of replicas that are not settled
+	answerTimeout = 3 * time.Second // for one answer
 )
 
 // notInEffect are conditions of a replica that runs on with what it had, so that what
@@ -46,10 +46,10 @@ var notInEffect = []conditions.Name{conditions.ConfigRefused, conditions.Certifi
 func ExamineReplicas(ctx context.Context, c Replicas) []Result {
 	limited, cancel := context.WithTimeout(ctx, max(c.Wait, time.Nanosecond))
 	defer cancel()
-	tick := time.NewTicker(askEvery)
+	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	for {
-		a := &asking{Replicas: c}
+		a := &examination{Replicas: c}
 		a.ops(ctx)
 		if !a.pending || limited.Err() != nil { // decisions of replicas that settle would say nothing
 			a.grpc(ctx)
@@ -64,27 +64,27 @@ func ExamineReplicas(ctx context.Context, c Replicas) []Result {
 	}
 }
 
-// asking is one examination of all replicas.
-type asking struct {
+// examination is one examination of all replicas.
+type examination struct {
 	Replicas
 	report
 	pending bool // something may settle by itself
 }
 
 // unsettled reports a failure that time may end.
-func (a *asking) unsettled(name, remedy, format string, args ...any) {
+func (a *examination) unsettled(name, remedy, format string, args ...any) {
 	a.pending = true
 	a.add(name, Failed, remedy, format, args...)
 }
 
 // addresses resolves the host of HOST:PORT, and reports where it cannot.
-func (a *asking) addresses(ctx context.Context, target string) (addresses []string) {
+func (a *examination) addresses(ctx context.Context, target string) (addresses []string) {
 	host, port, err := net.SplitHostPort(target)
 	if err != nil {
 		a.add(target, Failed, "write HOST:PORT", "it is no address")
 		return nil
 	}
-	limited, cancel := context.WithTimeout(ctx, askTime)
+	limited, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	found, err := net.DefaultResolver.LookupNetIP(limited, "ip", host)
 	if err != nil || len(found) == 0 {
@@ -99,7 +99,7 @@ func (a *asking) addresses(ctx context.Context, target string) (addresses []stri
 }
 
 // ops asks each replica for its state, its conditions and its configuration.
-func (a *asking) ops(ctx context.Context) {
+func (a *examination) ops(ctx context.Context) {
 	for _, target := range a.Ops {
 		u, err := url.Parse(target)
 		if err != nil || u.Host == "" {
@@ -108,7 +108,7 @@ func (a *asking) ops(ctx context.Context) {
 		}
 		for _, address := range a.addresses(ctx, u.Host) {
 			name := "replica " + address
-			ready, err := askReady(ctx, u.Scheme, address)
+			ready, err := queryReady(ctx, u.Scheme, address)
 			if err != nil {
 				a.unsettled(name, "see its log: kubectl logs; a NetworkPolicy may refuse the connection too", "/readyz is not answered: %v", err)
 				continue
@@ -119,7 +119,7 @@ func (a *asking) ops(ctx context.Context) {
 }
 
 // replica reports the state and the conditions of one replica.
-func (a *asking) replica(name string, ready Ready) {
+func (a *examination) replica(name string, ready Ready) {
 	switch {
 	case a.Digest == "":
 	case ready.Config.Digest == "":
@@ -146,9 +146,9 @@ func (a *asking) replica(name string, ready Ready) {
 	}
 }
 
-// askReady queries one replica. With https its certificate is not verified: nothing
+// queryReady queries one replica. With https its certificate is not verified: nothing
 // secret is sent to it, and it is for names, not for addresses of pods.
-func askReady(ctx context.Context, scheme, address string) (Ready, error) {
+func queryReady(ctx context.Context, scheme, address string) (Ready, error) {
 	ready, err := ReadReady(ctx, scheme+"://"+address, &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}) // #nosec G402 -- see above
 	var wrapped *url.Error
 	if errors.As(err, &wrapped) {
@@ -158,7 +158,7 @@ func askReady(ctx context.Context, scheme, address string) (Ready, error) {
 }
 
 // grpc sends every question to each listener.
-func (a *asking) grpc(ctx context.Context) {
+func (a *examination) grpc(ctx context.Context) {
 	for _, target := range a.GRPC {
 		for _, address := range a.addresses(ctx, target) {
 			name := "checks at " + target
@@ -172,7 +172,7 @@ func (a *asking) grpc(ctx context.Context) {
 
 // checks reports the answers of one listener: one line for all correct answers, and one
 // for each other.
-func (a *asking) checks(ctx context.Context, name, address string) {
+func (a *examination) checks(ctx context.Context, name, address string) {
 	client, closing, err := dialChecks(address, a.TLS)
 	if err != nil {
 		a.add(name, Failed, "write HOST:PORT", "%v", err)
@@ -180,9 +180,9 @@ func (a *asking) checks(ctx context.Context, name, address string) {
 	}
 	defer closing()
 	var right []string
-	for _, q := range a.Questions {
-		limited, cancel := context.WithTimeout(ctx, askTime)
-		got, err := client.ask(limited, q.Request)
+	for _, q := range a.Probes {
+		limited, cancel := context.WithTimeout(ctx, answerTimeout)
+		got, err := client.check(limited, q.Request)
 		cancel()
 		if err != nil {
 			a.unsettled(name, a.unanswered(), "%s: no answer: %v", q.Name, err)

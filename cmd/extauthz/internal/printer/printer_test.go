@@ -15,7 +15,7 @@ type fruit struct{ name, taste string }
 
 var fruits = []Column[fruit]{
 	{Name: "name", Text: func(f *fruit) string { return f.name }},
-	{Name: "how-it-tastes", Least: 10, Text: func(f *fruit) string { return f.taste },
+	{Name: "how-it-tastes", MinWidth: 10, Text: func(f *fruit) string { return f.taste },
 		Color: func(*fruit) Color { return Good }},
 	{Name: "length", Wide: true, Text: func(f *fruit) string { return strings.Repeat("x", len(f.name)) },
 		Compare: func(a, b *fruit) int { return len(a.name) - len(b.name) }},

@@ -14,11 +14,11 @@ type Column[T any] struct {
 	Name string // as --sort takes it; the heading is the same in capitals
 	Text func(*T) string
 	// Full is the text of the wide form, where that is another.
-	Full    func(*T) string
-	Wide    bool // in the wide form alone
-	Least   int  // over 0: a narrow terminal may cut the text to as few columns
-	Color   func(*T) Color
-	Compare func(a, b *T) int // for --sort; by the text where it is nil
+	Full     func(*T) string
+	Wide     bool // in the wide form alone
+	MinWidth int  // over 0: a narrow terminal may cut the text to as few columns
+	Color    func(*T) Color
+	Compare  func(a, b *T) int // for --sort; by the text where it is nil
 }
 
 // Color is how a text is shown on a terminal: the number of an ANSI sequence.
@@ -147,7 +147,7 @@ func fit[T any](columns []Column[T], cells [][]string, widest int) []int {
 	for ; widest > 0 && total > widest; total-- {
 		most := -1
 		for i, c := range columns {
-			if c.Least > 0 && widths[i] > c.Least && (most < 0 || widths[i]-c.Least > widths[most]-columns[most].Least) {
+			if c.MinWidth > 0 && widths[i] > c.MinWidth && (most < 0 || widths[i]-c.MinWidth > widths[most]-columns[most].MinWidth) {
 				most = i
 			}
 		}

@@ -21,20 +21,20 @@ import (
 // below the data folder.
 const AdminKeyFile = "admin.key"
 
-// wayOut is what to do where no key manages keys.
-const wayOut = "write a new key into admin.bootstrap_key_file, such as extauthz secrets create makes, and restart, or run: extauthz admin recover"
+// administratorRemedy is what to do where no key manages keys.
+const administratorRemedy = "write a new key into admin.bootstrap_key_file, such as extauthz secrets create makes, and restart, or run: extauthz admin recover"
 
 // ensureAdministrator makes the first administrator where there is none. A failure is
 // logged and returned as no error: checks do not need an administrator. again reports a
 // fault of the database that may pass.
 func ensureAdministrator(ctx context.Context, c *config.Config, db *models.DB, keys *keyring.Service, format *authz.KeyFormat, log *slog.Logger) (again bool) {
 	if err := makeAdministrator(ctx, c, db, keys, format, log); err != nil {
-		log.ErrorContext(ctx, "the first administrator was not made: checks are answered, keys can't be managed: "+wayOut, "file", c.Admin.BootstrapKeyFile, "error", err)
+		log.ErrorContext(ctx, "the first administrator was not made: checks are answered, keys can't be managed: "+administratorRemedy, "file", c.Admin.BootstrapKeyFile, "error", err)
 		f, _ := models.FaultOf(err)
 		return f.Passes()
 	}
 	if has, err := keys.HasOwner(ctx); err != nil || !has {
-		log.ErrorContext(ctx, "no key can manage all keys just now, since each such key is disabled, expired, limited or from before other peppers: checks are answered: "+wayOut, "error", err)
+		log.ErrorContext(ctx, "no key can manage all keys just now, since each such key is disabled, expired, limited or from before other peppers: checks are answered: "+administratorRemedy, "error", err)
 	}
 	return false
 }
@@ -57,15 +57,15 @@ func makeAdministrator(ctx context.Context, c *config.Config, db *models.DB, key
 	case c.Database.Driver != models.SQLite:
 		return errors.New("admin.bootstrap_key_file is not set, and a service on Postgres invents no key")
 	}
-	return leaveAdministrator(ctx, filepath.Join(c.DataDir, AdminKeyFile), keys, format, log)
+	return makeAdministratorFromFile(ctx, filepath.Join(c.DataDir, AdminKeyFile), keys, format, log)
 }
 
-// leaveAdministrator makes the first administrator with the key in the file. The file
+// makeAdministratorFromFile makes the first administrator with the key in the file. The file
 // comes first: a key that was stored and then lost with the process would leave
 // no administrator.
-func leaveAdministrator(ctx context.Context, path string, keys *keyring.Service, format *authz.KeyFormat, log *slog.Logger) error {
+func makeAdministratorFromFile(ctx context.Context, path string, keys *keyring.Service, format *authz.KeyFormat, log *slog.Logger) error {
 	for {
-		given, err := leaveKey(path, format)
+		given, err := readOrCreateKey(path, format)
 		if err != nil {
 			return fmt.Errorf("first administrator's key can't be left in %s: %w", path, err)
 		}
@@ -84,8 +84,8 @@ func leaveAdministrator(ctx context.Context, path string, keys *keyring.Service,
 	}
 }
 
-// leaveKey returns the key in the file, which is created if it does not exist.
-func leaveKey(path string, format *authz.KeyFormat) (authz.Secret, error) {
+// readOrCreateKey returns the key in the file, which is created if it does not exist.
+func readOrCreateKey(path string, format *authz.KeyFormat) (authz.Secret, error) {
 	if key, err := readKey(path); !errors.Is(err, fs.ErrNotExist) {
 		return key, err
 	}

@@ -77,7 +77,7 @@ func (s *Server) assembleCache() error {
 func (s *Server) assemblePolicies(format *authz.KeyFormat) (*policy, error) {
 	unpeppered := newUnpeppered(s.registry, s.log, s.db.CountUnpeppered)
 	s.stock = newInventory(s.registry, s.c.Version, s.db.CountKeys, s.cache.Now)
-	s.stock.also = func(ctx context.Context) { unpeppered.look(ctx, s.policies.authorizer().Peppers) }
+	s.stock.also = func(ctx context.Context) { unpeppered.countStored(ctx, s.policies.authorizer().Peppers) }
 	registerConnections(s.registry, s.db.Connections)
 	s.policies = &policies{format: format, validator: s.validator(), usage: s.cache, now: s.cache.Now, unpeppered: unpeppered.record,
 		limiter: authz.NewLimiter(s.settings.Cache.Local.MaxKeys, s.replicas.count, time.Now)}
@@ -122,7 +122,7 @@ func (s *Server) assembleManagement(format *authz.KeyFormat) (err error) {
 	if err != nil {
 		return err
 	}
-	s.admin = forPeople(api, s.secure["admin"].config())
+	s.admin = operatorServer(api, s.secure["admin"].config())
 	s.inbound.admin.Guard(s.admin)
 	return nil
 }

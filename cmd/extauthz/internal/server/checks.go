@@ -15,11 +15,11 @@ import (
 
 // How often conditions are polled.
 const (
-	lookOften  = 500 * time.Millisecond // what is in memory: within the lease
-	lookAtFile = 2 * time.Second        // certificates
-	lookSeldom = 10 * time.Second       // Redis, and a write where none was made
-	lookAtRows = 6 * time.Hour          // every row of the table, unhurriedly
-	lookAtOld  = 30 * time.Second
+	fastCheckInterval        = 500 * time.Millisecond // what is in memory: within the lease
+	fileCheckInterval        = 2 * time.Second        // certificates
+	slowCheckInterval        = 10 * time.Second       // Redis, and a write where none was made
+	rowCheckInterval         = 6 * time.Hour          // every row of the table, unhurriedly
+	transactionCheckInterval = 30 * time.Second
 	// oldTransaction is how long a transaction may be open.
 	oldTransaction = 5 * time.Minute
 	// namedTransactions are listed by name; a pool that leaks may have hundreds.
@@ -33,21 +33,21 @@ const (
 
 // startChecks run from the first moment, whatever the state of the database.
 func (s *Server) startChecks() []conditions.Check {
-	return []conditions.Check{{Every: lookAtFile, Look: s.lookAtCertificates}}
+	return []conditions.Check{{Every: fileCheckInterval, Run: s.checkCertificates}}
 }
 
 // checks run once there is a database.
 func (s *Server) checks() []conditions.Check {
 	return []conditions.Check{
-		{Every: lookOften, Look: s.lookAtFeed},
-		{Every: lookOften, Look: s.lookAtWrites},
-		{Every: lookOften, Look: s.lookAtRedis},
-		{Every: lookSeldom, Look: s.probeWrites},
-		{Every: lookSeldom, Look: s.lookAtSealing},
-		{Every: countEvery, Look: s.lookAtPeppers, Now: s.exchanged},
-		{Every: lookAtRows, Look: s.lookAtRows},
-		{Every: lookAtOld, Look: s.lookAtTransactions},
-		{Every: countEvery, Look: s.lookAtAdministrators},
+		{Every: fastCheckInterval, Run: s.checkFeed},
+		{Every: fastCheckInterval, Run: s.checkWrites},
+		{Every: fastCheckInterval, Run: s.checkRedis},
+		{Every: slowCheckInterval, Run: s.probeWrites},
+		{Every: slowCheckInterval, Run: s.checkSealing},
+		{Every: countEvery, Run: s.checkPeppers, Now: s.exchanged},
+		{Every: rowCheckInterval, Run: s.checkRows},
+		{Every: transactionCheckInterval, Run: s.checkTransactions},
+		{Every: countEvery, Run: s.checkAdministrators},
 	}
 }
 
@@ -72,8 +72,8 @@ func (v *verdicts) add(setting string, state validity.State, text string) {
 	}
 }
 
-// lookAtCertificates judges what listeners serve, and the files for Redis.
-func (s *Server) lookAtCertificates(_ context.Context, r *conditions.Registry) {
+// checkCertificates judges what listeners serve, and the files for Redis.
+func (s *Server) checkCertificates(_ context.Context, r *conditions.Registry) {
 	now := time.Now()
 	own := verdicts{map[string]string{}, map[string]string{}}
 	peers := verdicts{map[string]string{}, map[string]string{}}
@@ -82,7 +82,7 @@ func (s *Server) lookAtCertificates(_ context.Context, r *conditions.Registry) {
 		if c == nil {
 			continue
 		}
-		chain, authorities, since, err := c.held()
+		chain, authorities, since, err := c.inUse()
 		state, text := validity.Judge(now, chain)
 		own.add(section+".tls.cert_file", state, text)
 		if c.settings.ClientCAFile != "" {
@@ -123,8 +123,8 @@ func (s *Server) certificates() map[string]*certificates {
 	return s.secure
 }
 
-// lookAtFeed reports faults of the change feed and of the clock.
-func (s *Server) lookAtFeed(ctx context.Context, r *conditions.Registry) {
+// checkFeed reports faults of the change feed and of the clock.
+func (s *Server) checkFeed(ctx context.Context, r *conditions.Registry) {
 	if s.db.FollowFile() {
 		s.log.Warn("another file is at the database's path than the one that was open: it is opened from now on; stop the service before exchanging its file")
 	}
@@ -146,8 +146,8 @@ func (s *Server) lookAtFeed(ctx context.Context, r *conditions.Registry) {
 	set(r, conditions.ClockOff, off, fmt.Sprintf("the database's clock is %s from the local one (ahead, unless negative); keys expire by the database's while it answers", st.DatabaseAhead.Round(time.Millisecond)))
 }
 
-// lookAtWrites reports that writes fail, judged by the outcome of recent writes.
-func (s *Server) lookAtWrites(_ context.Context, r *conditions.Registry) {
+// checkWrites reports that writes fail, judged by the outcome of recent writes.
+func (s *Server) checkWrites(_ context.Context, r *conditions.Registry) {
 	f, fail := s.db.WritesFail(time.Now())
 	set(r, conditions.WritesFail, fail, f.String())
 }
@@ -155,22 +155,22 @@ func (s *Server) lookAtWrites(_ context.Context, r *conditions.Registry) {
 // probeWrites makes a write where no other caller has made one; Postgres is written to by
 // each replica's beat.
 func (s *Server) probeWrites(ctx context.Context, _ *conditions.Registry) {
-	_ = s.db.ProbeWrite(ctx, lookSeldom) // lookAtWrites reports it
+	_ = s.db.ProbeWrite(ctx, slowCheckInterval) // checkWrites reports it
 }
 
-func (s *Server) lookAtRedis(_ context.Context, r *conditions.Registry) {
+func (s *Server) checkRedis(_ context.Context, r *conditions.Registry) {
 	state := s.cache.Status().Shared
 	set(r, conditions.RedisDown, state == "open" || state == "half_open", "Redis does not answer within its budget and is left alone")
 	set(r, conditions.RedisFull, state == "full", "Redis is full and refuses writes")
 }
 
-func (s *Server) lookAtSealing(ctx context.Context, r *conditions.Registry) {
+func (s *Server) checkSealing(ctx context.Context, r *conditions.Registry) {
 	if conflicts, known := s.cache.SealingConflicts(ctx); known {
 		r.Replace(conditions.SealingMismatch, conflicts)
 	}
 }
 
-func (s *Server) lookAtPeppers(ctx context.Context, r *conditions.Registry) {
+func (s *Server) checkPeppers(ctx context.Context, r *conditions.Registry) {
 	counts, err := s.db.KeysByMissingPepper(ctx, s.policies.authorizer().Peppers.IDs(), s.cache.Now())
 	if err != nil {
 		return // other conditions show that the database is away
@@ -186,7 +186,7 @@ func missingPepper(id string, keys int64) string {
 	return fmt.Sprintf("%d keys were made with pepper %q, which no file in keys.pepper_files holds: they are refused like wrong ones (invalid_key)", keys, id)
 }
 
-func (s *Server) lookAtRows(ctx context.Context, r *conditions.Registry) {
+func (s *Server) checkRows(ctx context.Context, r *conditions.Registry) {
 	n, first, err := s.db.UnreadableKeys(ctx, true)
 	if err == nil {
 		set(r, conditions.RowsUnreadable, n > 0, unreadable(n, first))
@@ -195,9 +195,9 @@ func (s *Server) lookAtRows(ctx context.Context, r *conditions.Registry) {
 
 func unreadable(n int, first error) string { return fmt.Sprintf("%d keys: the first is %v", n, first) }
 
-// lookAtTransactions names the transactions that have been open for long, the oldest
+// checkTransactions names the transactions that have been open for long, the oldest
 // first.
-func (s *Server) lookAtTransactions(ctx context.Context, r *conditions.Registry) {
+func (s *Server) checkTransactions(ctx context.Context, r *conditions.Registry) {
 	old, err := s.db.OldTransactions(ctx, oldTransaction)
 	if err != nil {
 		return // other conditions show that the database is away
@@ -215,9 +215,9 @@ func (s *Server) lookAtTransactions(ctx context.Context, r *conditions.Registry)
 	r.Replace(conditions.TransactionOld, texts)
 }
 
-// lookAtAdministrators reports that no key manages keys any more, such as when the last
+// checkAdministrators reports that no key manages keys any more, such as when the last
 // one has expired. Where a role lends management it reads the whole table.
-func (s *Server) lookAtAdministrators(ctx context.Context, r *conditions.Registry) {
+func (s *Server) checkAdministrators(ctx context.Context, r *conditions.Registry) {
 	if has, err := s.keys.HasOwner(ctx); err == nil {
 		set(r, conditions.NoAdministrator, !has, "no key that can manage all keys works just now: each is disabled, expired, limited, revoked or from before other peppers; checks are answered")
 	}

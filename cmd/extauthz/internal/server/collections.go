@@ -13,15 +13,15 @@ import (
 const (
 	collectionsEvery = time.Second
 	usualPercent     = 100 // the runtime's own: a heap may double before it is collected
-	mostPercent      = 400 // of a heap that is nearly empty and may be full in a second
-	// leastGrowth is the least allocation between two collections: a small heap
+	maxPercent       = 400 // of a heap that is nearly empty and may be full in a second
+	// minGrowth is the least allocation between two collections: a small heap
 	// that may only double is collected a hundred times a second under load. A
 	// collection takes 20 ms of processor time with a million keys: see
 	// docs/cache.md.
-	leastGrowth = 48 << 20
-	// leastCrowdedGrowth is it while clients hold much: these are seldom garbage.
-	leastCrowdedGrowth = 16 << 20
-	leastStep          = 5 // percent: smaller changes are not worth stopping everything
+	minGrowth = 48 << 20
+	// minCrowdedGrowth is it while clients hold much: these are seldom garbage.
+	minCrowdedGrowth = 16 << 20
+	minStep          = 5 // percent: smaller changes are not worth stopping everything
 )
 
 // paceCollections lets the heap grow by what can become garbage: the cache's
@@ -47,12 +47,12 @@ func (s *Server) paceCollections(ctx context.Context) {
 		live, beside := memory()
 		grows := growth(live, uint64(s.cache.LocalBytes()), uint64(s.inbound.held()))
 		percent := growthPercent(live, grows)
-		if percent-set >= leastStep || set-percent >= leastStep {
+		if percent-set >= minStep || set-percent >= minStep {
 			debug.SetGCPercent(percent)
 			set = percent
 		}
 		next := min(int64(live+beside+grows), most)
-		if next-limit >= limit/100*leastStep || limit-next >= limit/100*leastStep {
+		if next-limit >= limit/100*minStep || limit-next >= limit/100*minStep {
 			debug.SetMemoryLimit(next)
 			limit = next
 		}
@@ -102,14 +102,14 @@ func afterCollections(collected chan<- struct{}) (stop func()) {
 // growth is by how many bytes a heap may grow of which so many are tables, and so
 // many are held by the listeners' clients.
 func growth(live, tables, held uint64) uint64 {
-	least := max(leastGrowth-min(held, leastGrowth), leastCrowdedGrowth)
+	least := max(minGrowth-min(held, minGrowth), minCrowdedGrowth)
 	return max(live-min(tables+held, live), least)
 }
 
 // growthPercent is it as a percentage of the heap.
 func growthPercent(live, grows uint64) int {
-	if grows >= live/100*mostPercent {
-		return mostPercent
+	if grows >= live/100*maxPercent {
+		return maxPercent
 	}
 	return int(grows * 100 / live)
 }

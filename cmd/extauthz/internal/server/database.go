@@ -12,8 +12,8 @@ import (
 	"extauthz/models"
 )
 
-// openPatience is how long a command waits for a Postgres that is not reachable yet.
-const openPatience = 30 * time.Second
+// openTimeout is how long a command waits for a Postgres that is not reachable yet.
+const openTimeout = 30 * time.Second
 
 // DatabaseConfig is the configured database, not yet opened.
 func DatabaseConfig(c *config.Config) models.Config {
@@ -55,7 +55,7 @@ func listenConfig(c *config.Config, log *slog.Logger) (m models.Config, ok bool)
 // OpenDatabase opens and migrates the configured database for a command, which
 // waits for half a minute: its user wants an answer.
 func OpenDatabase(ctx context.Context, c *config.Config, log *slog.Logger) (*models.DB, error) {
-	for deadline := time.Now().Add(openPatience); ; {
+	for deadline := time.Now().Add(openTimeout); ; {
 		db, err := openMigrated(ctx, c, log)
 		if f, failed := models.FaultOf(err); !failed || !waitsFor(c, f) || time.Now().After(deadline) {
 			return db, err

@@ -14,15 +14,15 @@ import (
 
 // Limits of the listeners that serve people and Prometheus.
 const (
-	peopleHeaderBytes = 64 << 10
-	peoplePending     = 16 << 20
-	peopleIdleTime    = 5 * time.Minute
+	operatorHeaderBytes = 64 << 10
+	operatorPending     = 16 << 20
+	operatorIdleTime    = 5 * time.Minute
 	// stallTime is how long a connection may leave a request incomplete, or an answer
 	// unread.
 	stallTime = 10 * time.Second
-	// filesBeside are the file descriptors for all but the listeners' connections and
+	// otherFiles are the file descriptors for all but the listeners' connections and
 	// the database's: Redis, traces, files that are read again.
-	filesBeside = 200
+	otherFiles = 200
 	// fewestConnections are left to each listener where file descriptors are few.
 	fewestConnections = 10
 )
@@ -37,7 +37,7 @@ type inbounds struct {
 // boundOps puts a bound around the listener for health, which is open first.
 func (i *inbounds) boundOps(c *config.Config, l *listeners, log *slog.Logger) {
 	most := connectionLimits(c, openFiles(), slog.New(slog.DiscardHandler)) // said once, by bound
-	i.ops = i.make("ops", most, peoplePending, log)
+	i.ops = i.make("ops", most, operatorPending, log)
 	i.ops.Listener, l.ops = l.ops, i.ops
 }
 
@@ -46,7 +46,7 @@ func (i *inbounds) bound(c *config.Config, log *slog.Logger) {
 	most := connectionLimits(c, openFiles(), log)
 	i.grpc = i.make("grpc", most, int64(c.GRPC.MaxPendingMiB)<<20, log)
 	i.http = i.make("http", most, int64(c.HTTP.MaxPendingMiB)<<20, log)
-	i.admin = i.make("admin", most, peoplePending, log)
+	i.admin = i.make("admin", most, operatorPending, log)
 }
 
 func (i *inbounds) make(name string, most map[string]int, pending int64, log *slog.Logger) *inbound.Listener {
@@ -64,7 +64,7 @@ func (i *inbounds) around(l *listeners) {
 // as many files: otherwise one listener would use up those of the others.
 func connectionLimits(c *config.Config, files uint64, log *slog.Logger) map[string]int {
 	most := map[string]int{"grpc": c.GRPC.MaxConnections, "http": c.HTTP.MaxConnections, "admin": c.Admin.MaxConnections, "ops": c.Ops.MaxConnections}
-	sum, beside := 0, uint64(filesBeside+2*c.Database.MaxOpen)
+	sum, beside := 0, uint64(otherFiles+2*c.Database.MaxOpen)
 	for _, n := range most {
 		sum += n
 	}
@@ -100,8 +100,8 @@ func (i inbounds) run(ctx context.Context) {
 	running.Wait()
 }
 
-// forPeople is a server for people and Prometheus, with bounds of time and size.
-func forPeople(h http.Handler, secure *tls.Config) *http.Server {
+// operatorServer is a server for people and Prometheus, with bounds of time and size.
+func operatorServer(h http.Handler, secure *tls.Config) *http.Server {
 	return &http.Server{Handler: h, TLSConfig: secure, ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
-		IdleTimeout: peopleIdleTime, MaxHeaderBytes: peopleHeaderBytes}
+		IdleTimeout: operatorIdleTime, MaxHeaderBytes: operatorHeaderBytes}
 }

@@ -34,7 +34,7 @@ func openRedis(c *config.Config, log *slog.Logger) (goredis.UniversalClient, *re
 		connection.SentinelPassword = p
 	}
 	if r.TLS.Enabled {
-		files := &credentials.Kept[*tls.Config]{Read: func() (*tls.Config, error) { return redisTLS(r.TLS) }, Changed: changedSecret(log, "cache.redis.tls")}
+		files := &credentials.LastGood[*tls.Config]{Read: func() (*tls.Config, error) { return redisTLS(r.TLS) }, Changed: changedSecret(log, "cache.redis.tls")}
 		if _, err := files.Current(); err != nil {
 			return nil, nil, err
 		}

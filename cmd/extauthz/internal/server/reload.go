@@ -54,11 +54,11 @@ func newReloads(registry prometheus.Registerer, digest string) *reloads {
 	for _, result := range []string{"ok", "failed"} { // there from the start, so that a rate can be taken
 		r.total.WithLabelValues(result)
 	}
-	r.took(digest)
+	r.recordLoaded(digest)
 	return r
 }
 
-func (r *reloads) took(digest string) {
+func (r *reloads) recordLoaded(digest string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.at, r.err, r.digest = time.Now(), "", digest
@@ -66,7 +66,7 @@ func (r *reloads) took(digest string) {
 	r.loadedAt.Set(float64(r.at.Unix()))
 }
 
-func (r *reloads) refused(err error, digest string) {
+func (r *reloads) recordRefused(err error, digest string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.err, r.digest = err.Error(), digest
@@ -94,13 +94,13 @@ func (s *Server) Reload() {
 	if err != nil {
 		s.reloads.total.WithLabelValues("failed").Inc()
 		s.conditions.Set(conditions.ConfigRefused, "", strings.ReplaceAll(err.Error(), "\n", "; "))
-		s.reloads.refused(err, digest) // after the condition: a digest that is shown has its outcome beside it
+		s.reloads.recordRefused(err, digest) // after the condition: a digest that is shown has its outcome beside it
 		s.log.Error("configuration was not reloaded: the old one stays", "error", err)
 		return
 	}
 	s.reloads.total.WithLabelValues("ok").Inc()
 	s.conditions.Clear(conditions.ConfigRefused, "")
-	s.reloads.took(digest)
+	s.reloads.recordLoaded(digest)
 }
 
 func (s *Server) exchange(next *config.Config) error {

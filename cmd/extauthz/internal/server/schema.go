@@ -20,7 +20,7 @@ var errPartial = errors.New("the database has some of extauthz's tables and lack
 // service runs, as a start would, until ctx ends. The content of the lost database is
 // forgotten then: the new one has another epoch, by which the cache begins anew.
 func (s *Server) keepSchema(ctx context.Context) error {
-	tick := time.NewTicker(lookOften)
+	tick := time.NewTicker(fastCheckInterval)
 	defer tick.Stop()
 	var since time.Time // when the tables were found missing, or sought last
 	for {

@@ -5,13 +5,13 @@ import (
 	"net/http"
 )
 
-// scrapesAtOnce are gathered at once: each takes a copy of all metrics.
-const scrapesAtOnce = 2
+// maxScrapes are gathered at once: each takes a copy of all metrics.
+const maxScrapes = 2
 
-// inTurn answers so many requests at once, each in memory first: a client that does
+// limitScrapes answers so many requests at once, each in memory first: a client that does
 // not read its answer keeps no other client waiting.
-func inTurn(h http.Handler) http.Handler {
-	turns := make(chan struct{}, scrapesAtOnce)
+func limitScrapes(h http.Handler) http.Handler {
+	turns := make(chan struct{}, maxScrapes)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		select {
 		case turns <- struct{}{}:

@@ -93,7 +93,7 @@ func New(c Config) (s *Server, err error) {
 	if s.listen, err = listenOps(c.Settings); err != nil {
 		return nil, err
 	}
-	s.ops = forPeople(s.opsHandler(), s.secure["ops"].config())
+	s.ops = operatorServer(s.opsHandler(), s.secure["ops"].config())
 	s.inbound.boundOps(c.Settings, &s.listen, c.Logger)
 	s.inbound.ops.Guard(s.ops)
 	return s, nil

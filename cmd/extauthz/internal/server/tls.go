@@ -66,8 +66,8 @@ func (c *certificates) parse() {
 	}
 }
 
-// held returns what is served now, and what is wrong with files that are newer.
-func (c *certificates) held() (chain, authorities []*x509.Certificate, since time.Time, refused error) {
+// inUse returns what is served now, and what is wrong with files that are newer.
+func (c *certificates) inUse() (chain, authorities []*x509.Certificate, since time.Time, refused error) {
 	c.current()
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -63,9 +63,9 @@ func (u *unpeppered) record(prefix string) {
 	u.log.LogAttrs(context.Background(), slog.LevelWarn, "a key was refused whose digest was made without a pepper (keys.require_pepper): rotate it if it is from before the peppers; otherwise something else has written to the database", attrs...)
 }
 
-// look counts the stored keys that are refused, or would be, and warns once where
+// countStored counts the stored keys that are refused, or would be, and warns once where
 // they are. A count that fails leaves the last one. Not for concurrent use.
-func (u *unpeppered) look(ctx context.Context, peppers *authz.Peppers) {
+func (u *unpeppered) countStored(ctx context.Context, peppers *authz.Peppers) {
 	ids := peppers.IDs()
 	if len(ids) == 0 {
 		u.stored.Set(0)

@@ -2,10 +2,10 @@ package credentials
 
 import "sync"
 
-// Kept reads something again and again, and keeps the last good value for when
+// LastGood reads something again and again, and keeps the last good value for when
 // it can't be read: files are written one after the other, and are gone for a
 // moment. Safe for concurrent use.
-type Kept[T any] struct {
+type LastGood[T any] struct {
 	Read func() (T, error)
 	// Changed is called when reading begins to fail, with the error, and when it
 	// works again, with nil. It may be nil.
@@ -19,7 +19,7 @@ type Kept[T any] struct {
 
 // Current returns the present value, or the last valid one. The error is for when
 // there is none.
-func (k *Kept[T]) Current() (T, error) {
+func (k *LastGood[T]) Current() (T, error) {
 	next, err := k.Read()
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -10,16 +10,16 @@ import (
 )
 
 const (
-	tendEvery = time.Second            // between two looks at settings and connections
-	tendPause = 250 * time.Millisecond // at least, where something asks for one
+	maintenanceInterval = time.Second            // between two looks at settings and connections
+	maintenancePause    = 250 * time.Millisecond // at least, where something asks for one
 	// hangPause is how often, at most, unused connections are given up because a
 	// statement on another one was not answered.
 	hangPause = 10 * time.Second
 )
 
-// tend looks after the connections until the connector is closed.
-func (c *connector) tend() {
-	tick := time.NewTicker(tendEvery)
+// maintain looks after the connections until the connector is closed.
+func (c *connector) maintain() {
+	tick := time.NewTicker(maintenanceInterval)
 	defer tick.Stop()
 	for {
 		select {
@@ -30,13 +30,13 @@ func (c *connector) tend() {
 		}
 		c.expire()
 		c.resolveDoubts()
-		if c.wanting() {
-			c.makeOne()
+		if c.needsConnection() {
+			c.makeConnection()
 		}
 		select {
 		case <-c.ctx.Done():
 			return
-		case <-time.After(tendPause):
+		case <-time.After(maintenancePause):
 		}
 	}
 }
@@ -55,12 +55,12 @@ func (c *connector) expire() {
 	}
 }
 
-// wanting reports whether a connection should be made: to try settings that have
+// needsConnection reports whether a connection should be made: to try settings that have
 // changed, to find out whether connections are accepted again, or to take the
 // place of a stale one.
-func (c *connector) wanting() bool {
+func (c *connector) needsConnection() bool {
 	_, generation, err := c.source.current(c.ctx)
-	c.readable(err)
+	c.recordSettingsRead(err)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.proven == 0 {
@@ -77,7 +77,7 @@ func (c *connector) wanting() bool {
 	return false
 }
 
-func (c *connector) makeOne() {
+func (c *connector) makeConnection() {
 	select {
 	case c.slots <- struct{}{}:
 	default: // others are being made
@@ -142,8 +142,8 @@ func (c *connector) failed(err error, try bool) {
 	}
 }
 
-// readable records whether the settings could be read, and logs a change.
-func (c *connector) readable(err error) {
+// recordSettingsRead records whether the settings could be read, and logs a change.
+func (c *connector) recordSettingsRead(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if failed := err != nil && c.ctx.Err() == nil; failed != c.unread {
@@ -160,7 +160,7 @@ func (c *connector) readable(err error) {
 // loses all of its connections.
 func (c *connector) resolveDoubts() {
 	c.mu.Lock()
-	if time.Since(c.unsolved) < tendEvery {
+	if time.Since(c.unsolved) < maintenanceInterval {
 		c.mu.Unlock()
 		return
 	}
@@ -169,9 +169,9 @@ func (c *connector) resolveDoubts() {
 	c.mu.Unlock()
 	for address, since := range doubts {
 		if c.answers(address) {
-			c.settle(address, since)
+			c.clearDoubt(address, since)
 		} else if !c.replaced(address) {
-			c.note(address, since)
+			c.recordDoubt(address, since)
 			c.mu.Lock()
 			c.unsolved = time.Now()
 			c.mu.Unlock()
@@ -193,7 +193,7 @@ func (c *connector) replaced(address string) bool {
 	}
 	c.put(s)
 	if s.address != address {
-		c.giveUp(address)
+		c.abandon(address)
 	}
 	return true
 }
@@ -201,7 +201,7 @@ func (c *connector) replaced(address string) bool {
 // answers reports whether the server at an address gives a connection that satisfies
 // the settings. A server that refuses the credentials answers.
 func (c *connector) answers(address string) bool {
-	route := c.route(address)
+	route := c.settingsFor(address)
 	if route == nil {
 		return true // nothing depends on it
 	}
@@ -221,8 +221,8 @@ func (c *connector) answers(address string) bool {
 	return errors.As(err, &refused)
 }
 
-// route returns the settings of some connection to an address, nil for none.
-func (c *connector) route(address string) *pgx.ConnConfig {
+// settingsFor returns the settings of some connection to an address, nil for none.
+func (c *connector) settingsFor(address string) *pgx.ConnConfig {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for s := range c.sessions {
@@ -233,8 +233,8 @@ func (c *connector) route(address string) *pgx.ConnConfig {
 	return nil
 }
 
-// giveUp ends the use of all connections to an address.
-func (c *connector) giveUp(address string) {
+// abandon ends the use of all connections to an address.
+func (c *connector) abandon(address string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := 0
@@ -249,10 +249,10 @@ func (c *connector) giveUp(address string) {
 	}
 }
 
-// settle takes in that a server in doubt answers. Connections that were not used
+// clearDoubt records that a server in doubt answers. Connections that were not used
 // since a statement was not answered are given up: they may lead nowhere all the
 // same (an address that moved to another machine).
-func (c *connector) settle(address string, since time.Time) {
+func (c *connector) clearDoubt(address string, since time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	unused := !since.IsZero() && time.Since(c.gaveUp) >= hangPause
@@ -266,7 +266,7 @@ func (c *connector) settle(address string, since time.Time) {
 		if since.IsZero() {
 			s.settled.Store(true)
 		}
-		if unused && s.used.Before(since.Add(-tendEvery)) {
+		if unused && s.used.Before(since.Add(-maintenanceInterval)) {
 			s.dead.Store(true)
 		}
 	}

@@ -31,15 +31,15 @@ var (
 // use is read anew about so often, in the background.
 const keptFor = time.Hour
 
-// site is the place where the servers of a run are.
-type site struct {
+// environment is the place where the servers of a run are.
+type environment struct {
 	*run
-	*ground
+	*sharedSetup
 }
 
-// ground holds what the parts of a run share: one Postgres, whose databases are
+// sharedSetup holds what the parts of a run share: one Postgres, whose databases are
 // seeded when they are first wanted.
-type ground struct {
+type sharedSetup struct {
 	options
 	whole         *run
 	administrator string // the first administrator's key
@@ -55,8 +55,8 @@ type database struct {
 	binary string // another build, whose version it has; "": this one's
 }
 
-func newSite(r *run, o options) *site {
-	s := &site{run: r, ground: &ground{options: o, whole: r, databases: map[string]*database{}}}
+func newSite(r *run, o options) *environment {
+	s := &environment{run: r, sharedSetup: &sharedSetup{options: o, whole: r, databases: map[string]*database{}}}
 	format, err := authz.NewKeyFormat(authz.KeyFormatConfig{})
 	r.must(err)
 	key, _, err := format.Generate("live", rand.Reader)
@@ -68,16 +68,16 @@ func newSite(r *run, o options) *site {
 	return s
 }
 
-// on is the site as seen by a part of its run.
-func (s *site) on(r *run) *site { return &site{r, s.ground} }
+// on is the environment as seen by a part of its run.
+func (s *environment) on(r *run) *environment { return &environment{r, s.sharedSetup} }
 
 // seeded returns the database of n keys of a shape.
-func (s *site) seeded(n int, shape parts.Shape) *database {
+func (s *environment) seeded(n int, shape parts.Shape) *database {
 	name := fmt.Sprint(n, shape)
 	if d := s.databases[name]; d != nil {
 		return d
 	}
-	kept := lasting{s.run, s.whole}
+	kept := outlivingRun{s.run, s.whole}
 	if s.postgres == nil {
 		s.postgres = parts.StartPostgres(kept)
 	}
@@ -88,13 +88,13 @@ func (s *site) seeded(n int, shape parts.Shape) *database {
 }
 
 // seededBy returns a database as seeded does, of the version of another build.
-func (s *site) seededBy(binary string, n int, shape parts.Shape) *database {
-	d := &database{dsn: s.postgres.NewDatabase(lasting{s.run, s.whole}), binary: binary}
+func (s *environment) seededBy(binary string, n int, shape parts.Shape) *database {
+	d := &database{dsn: s.postgres.NewDatabase(outlivingRun{s.run, s.whole}), binary: binary}
 	s.fill(d, n, shape)
 	return d
 }
 
-func (s *site) fill(d *database, n int, shape parts.Shape) {
+func (s *environment) fill(d *database, n int, shape parts.Shape) {
 	s.within(func(r *run) {
 		s.on(r).start(d, "cache: {warm: {keys: 0}}").Stop() // migrates
 	})
@@ -105,7 +105,7 @@ func (s *site) fill(d *database, n int, shape parts.Shape) {
 }
 
 // start runs the service on a database.
-func (s *site) start(d *database, configuration string) *parts.Service {
+func (s *environment) start(d *database, configuration string) *parts.Service {
 	configuration = fmt.Sprintf("admin: {bootstrap_key_file: %q}\nops: {pprof: true}\ndatabase: {driver: postgres, dsn: %q, listen_dsn: %q}\n%s", s.keyFile, d.dsn, d.dsn, configuration)
 	if d.binary != "" {
 		return parts.StartBinary(s.run, d.binary, configuration)
@@ -128,7 +128,7 @@ type service struct {
 }
 
 // warm starts a service and warms it; rest is more of its configuration.
-func (s *site) warm(d *database, redis, socket bool, rest string) *service {
+func (s *environment) warm(d *database, redis, socket bool, rest string) *service {
 	more := ""
 	if redis {
 		secret := make([]byte, 32)
@@ -142,7 +142,7 @@ func (s *site) warm(d *database, redis, socket bool, rest string) *service {
 }
 
 // attach connects to a service and warms it.
-func (s *site) attach(running *parts.Service, d *database) *service {
+func (s *environment) attach(running *parts.Service, d *database) *service {
 	x := &service{Service: running, database: d}
 	x.api = newAPI(s.run, x.Admin, s.administrator)
 	s.awaitMembers(x)
@@ -157,7 +157,7 @@ func (s *site) attach(running *parts.Service, d *database) *service {
 
 // awaitMembers waits until the service knows all prefixes, which it reads after
 // it is ready.
-func (s *site) awaitMembers(x *service) {
+func (s *environment) awaitMembers(x *service) {
 	ctx, cancel := context.WithTimeout(s.ctx, time.Minute)
 	defer cancel()
 	s.must(parts.Eventually(ctx, func() error {
