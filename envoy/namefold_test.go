@@ -60,7 +60,8 @@ func FuzzFoldAgreesWithReferenceAndExpressions(f *testing.F) {
 		f.Add(name, "x-bac\u212a-")
 	}
 	f.Fuzz(func(t *testing.T, name, prefix string) {
-		if len(name) > 200 || len(prefix) > 50 || strings.ContainsAny(prefix, "\n") || !utf8.ValidString(prefix) {
+		// An empty prefix is refused by the configuration: every header would be under it.
+		if len(name) > 200 || prefix == "" || len(prefix) > 50 || strings.ContainsAny(prefix, "\n") || !utf8.ValidString(prefix) {
 			return
 		}
 		checkFold(t, name, prefix)

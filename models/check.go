@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 )
 
 // Check returns what [Open] would refuse of the configuration itself: a data source
@@ -17,6 +18,9 @@ func (c Config) Check() error {
 		_, err := postgresSettings(c)
 		return err
 	case SQLite:
+		if c.DSN == ":memory:" || strings.HasPrefix(c.DSN, "file:") {
+			return fmt.Errorf("%q is no path: name a file, such as /var/lib/extauthz/extauthz.db", c.DSN)
+		}
 		info, err := os.Stat(c.DSN)
 		switch {
 		case err == nil && info.IsDir():

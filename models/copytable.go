@@ -275,6 +275,9 @@ func (t *copiedTable) shared(c column, value any) (any, string) {
 		}
 		return value, "is not a whole number"
 	case kindTime:
+		if c.name == "expires_at" && isNever(value) {
+			return nil, ""
+		}
 		at, ok := value.(time.Time)
 		if ok && at.Year() >= 0 && at.Year() <= 9999 {
 			return instant(at), ""

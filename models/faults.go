@@ -172,6 +172,12 @@ func sqliteKind(err *sqlite.Error) (FaultKind, string) {
 	if open := strings.LastIndex(name, "("); open >= 0 {
 		name = strings.Trim(name[open:], "()")
 	}
+	// A file that can't be made larger, or not be mapped beyond its end, is what a full disk
+	// looks like when the database is opened.
+	switch err.Code() {
+	case sqlitecodes.SQLITE_IOERR_SHMSIZE, sqlitecodes.SQLITE_IOERR_SHMMAP, sqlitecodes.SQLITE_IOERR_SHMOPEN:
+		return FaultDiskFull, name
+	}
 	switch err.Code() & 0xff {
 	case sqlitecodes.SQLITE_FULL:
 		return FaultDiskFull, name

@@ -103,7 +103,7 @@ func (r *keyRow) read() (rec authz.Record, column string, err error) {
 	if rec.ShadowScopes, err = readScopes(r.ShadowScopes); err != nil {
 		return rec, "shadow_scopes", err
 	}
-	var cidrs []netip.Prefix
+	var cidrs []storedNetwork
 	var grants struct {
 		Scopes          []storedScope
 		Projects, Users []string
@@ -116,10 +116,12 @@ func (r *keyRow) read() (rec authz.Record, column string, err error) {
 			return rec, column, err
 		}
 	}
-	if slices.ContainsFunc(cidrs, func(n netip.Prefix) bool { return !n.IsValid() }) {
-		return rec, "allowed_cidrs", errors.New("an entry is empty")
+	for _, n := range cidrs {
+		if !netip.Prefix(n).IsValid() {
+			return rec, "allowed_cidrs", errors.New("an entry is null")
+		}
+		rec.AllowedCIDRs = append(rec.AllowedCIDRs, netip.Prefix(n))
 	}
-	rec.AllowedCIDRs = cidrs
 	rec.Grants = authz.Grants{Projects: grants.Projects, Users: grants.Users}
 	if rec.Grants.Scopes, err = newScopes(grants.Scopes); err != nil {
 		return rec, "grants", err
@@ -135,7 +137,23 @@ func (r *keyRow) verifier() (authz.Verifier, error) {
 	if err != nil {
 		return authz.Verifier{}, fmt.Errorf("%w: key %s: column key_hash", authz.ErrUnreadable, r.KeyPrefix)
 	}
+	if alg := authz.HashAlg(r.HashAlg); alg != authz.HashSHA256 && alg != authz.HashHMACSHA256 {
+		return authz.Verifier{}, fmt.Errorf("%w: key %s: column hash_alg is neither %s nor %s", authz.ErrUnreadable, r.KeyPrefix, authz.HashSHA256, authz.HashHMACSHA256)
+	}
 	return authz.Verifier{Alg: authz.HashAlg(r.HashAlg), PepperID: r.PepperID, Digest: digest}, nil
+}
+
+// storedNetwork is a network of allowed_cidrs, or a single address, as people type it.
+type storedNetwork netip.Prefix
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (n *storedNetwork) UnmarshalText(text []byte) error {
+	network, err := netip.ParsePrefix(string(text))
+	if address, bare := netip.ParseAddr(string(text)); err != nil && bare == nil && address.Zone() == "" {
+		network, err = netip.PrefixFrom(address, address.BitLen()), nil
+	}
+	*n = storedNetwork(network)
+	return err
 }
 
 func newRow(k *authz.NewKey) (*keyRow, error) {

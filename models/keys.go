@@ -20,12 +20,19 @@ func (db *DB) KeyByPrefix(ctx context.Context, prefix string) (authz.Record, aut
 		return authz.Record{}, authz.Verifier{}, err
 	}
 	rec, err := row.record()
+	var v authz.Verifier
+	if err == nil {
+		v, err = row.verifier()
+	}
 	if err != nil {
+		db.unreadable.Store(true)
 		return authz.Record{}, authz.Verifier{}, err
 	}
-	v, err := row.verifier()
-	return rec, v, err
+	return rec, v, nil
 }
+
+// MetUnreadable reports whether a look-up met a row that can't be read since the last call.
+func (db *DB) MetUnreadable() bool { return db.unreadable.Swap(false) }
 
 // KeysByPrefixes calls yield with each of the keys that exist, in any order;
 // yield's error ends it. Rows that can't be read are left out and reported

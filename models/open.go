@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"gorm.io/gorm"
@@ -56,6 +57,8 @@ type DB struct {
 	creations *creations
 	writes    writes
 	file      file // of SQLite
+
+	unreadable atomic.Bool // a look-up met a row that can't be read
 }
 
 // Open connects, only to a primary, and checks that the database answers and is not

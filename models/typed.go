@@ -31,7 +31,7 @@ type damaged interface {
 func (typed) Scan(ctx context.Context, field *schema.Field, dst reflect.Value, stored any) error {
 	target := field.ReflectValueOf(ctx, dst)
 	target.SetZero()
-	if stored == nil || stored == "infinity" && field.DBName == "expires_at" { // Postgres' way of saying never
+	if stored == nil || field.DBName == "expires_at" && isNever(stored) {
 		return nil
 	}
 	value, err := readTyped(target.Interface(), stored)
@@ -46,6 +46,12 @@ func (typed) Scan(ctx context.Context, field *schema.Field, dst reflect.Value, s
 		row.damaged(field.DBName, err)
 	}
 	return nil
+}
+
+// isNever reports whether a stored time is the way in which Postgres says never.
+func isNever(stored any) bool {
+	text, ok := stored.([]byte)
+	return stored == "infinity" || ok && string(text) == "infinity"
 }
 
 // Value returns the value to store.

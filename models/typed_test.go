@@ -1,6 +1,7 @@
 package models
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -20,7 +21,7 @@ var typedByHand = map[string][]string{
 
 // textsByHand is what people write into texts and JSON, in either database.
 var textsByHand = []string{`scopes = 'orders:read'`, `scopes = ''`, `scopes = '{"resource":"orders"}'`, `scopes = '[null]'`, `scopes = '["extauthz"'`, `scopes = '[1]'`,
-	`metadata = '{"a":1}'`, `metadata = '{"a":'`, `metadata = '[]'`, `allowed_cidrs = '"10.0.0.0/8"'`, `allowed_cidrs = '["10.0.0.1"]'`, `allowed_cidrs = '[""]'`, `allowed_cidrs = '[null]'`,
+	`metadata = '{"a":1}'`, `metadata = '{"a":'`, `metadata = '[]'`, `allowed_cidrs = '"10.0.0.0/8"'`, `allowed_cidrs = '[""]'`, `allowed_cidrs = '[null]'`,
 	`roles = 'reader'`, `roles = '[7]'`, `grants = '[]'`, `grants = '{"scopes":"orders:read"}'`, `rate = '100'`, `rate = 'fast'`, `shadow_scopes = 'x'`}
 
 // TestUnreadable_FailsNoOtherRow: whatever one row holds, every statement that reads
@@ -42,6 +43,41 @@ func TestUnreadable_FailsNoOtherRow(t *testing.T) {
 			othersGoOn(t, db, change, bad)
 			ends(t, db, change, bad)
 			restore(t, db, before)
+		}
+	})
+}
+
+// TestUnreadable_DigestOfAnUnknownKind: a mistyped hash_alg is a fault of the row, and not a
+// client's wrong secret; the row is met by the look-up, which asks for an inspection.
+func TestUnreadable_DigestOfAnUnknownKind(t *testing.T) {
+	each(t, func(t *testing.T, db *DB) {
+		k := insert(t, db, newKey(t, nil))[0]
+		if _, _, err := db.KeyByPrefix(t.Context(), k.Prefix); err != nil || db.MetUnreadable() {
+			t.Fatalf("before: %v", err)
+		}
+		for _, alg := range []string{"SHA256", "", "md5"} {
+			run(t, db, `UPDATE api_keys SET hash_alg = ?`, alg)
+			if _, _, err := db.KeyByPrefix(t.Context(), k.Prefix); !errors.Is(err, authz.ErrUnreadable) || !strings.Contains(err.Error(), "hash_alg") {
+				t.Errorf("%q: %v", alg, err)
+			}
+			if !db.MetUnreadable() || db.MetUnreadable() {
+				t.Errorf("%q: the look-up is not reported once", alg)
+			}
+			if n, first, err := db.UnreadableKeys(t.Context(), false); n != 1 || err != nil {
+				t.Errorf("%q: %d unreadable keys, %v, %v", alg, n, first, err)
+			}
+		}
+	})
+}
+
+// TestKeyRow_AddressesAreNetworks: a single address, as people type it and as commands take it.
+func TestKeyRow_AddressesAreNetworks(t *testing.T) {
+	each(t, func(t *testing.T, db *DB) {
+		k := insert(t, db, newKey(t, nil))[0]
+		run(t, db, `UPDATE api_keys SET allowed_cidrs = '["10.0.0.1", "192.0.2.0/24", "2001:db8::1"]'`)
+		got, _, err := db.KeyByPrefix(t.Context(), k.Prefix)
+		if want := "[10.0.0.1/32 192.0.2.0/24 2001:db8::1/128]"; err != nil || fmt.Sprint(got.AllowedCIDRs) != want {
+			t.Errorf("got %v, %v; want %s", got.AllowedCIDRs, err, want)
 		}
 	})
 }

@@ -75,7 +75,7 @@ func StartService(tb testing.TB, configuration string) *Service {
 func LaunchService(tb testing.TB, configuration string) *Service {
 	tb.Helper()
 	s := newService(tb, "127.0.0.1", configuration)
-	s.launch()
+	s.Launch()
 	return s
 }
 
@@ -138,11 +138,12 @@ func newService(tb testing.TB, address, configuration string) *Service {
 
 func (s *Service) run() {
 	s.tb.Helper()
-	s.launch()
+	s.Launch()
 	s.AwaitReady()
 }
 
-func (s *Service) launch() {
+// Launch starts the service on the same data after Stop or Kill, and waits for nothing.
+func (s *Service) Launch() {
 	s.tb.Helper()
 	s.process = start(s.tb, "extauthz", s.env, s.Binary, "serve")
 	s.tb.Cleanup(s.checkLog) // runs before the process is ended

@@ -146,6 +146,13 @@ func (r *Registry) Active() []Condition {
 	return all
 }
 
+// Present reports whether the condition is active, for any subject.
+func (r *Registry) Present(name Name) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.anyLocked(name)
+}
+
 // Ready reports whether no condition that is NotReady is active.
 func (r *Registry) Ready() bool { return r.blocked.Load() == 0 }
 

@@ -19,6 +19,7 @@ const (
 	fileCheckInterval        = 2 * time.Second        // certificates
 	slowCheckInterval        = 10 * time.Second       // Redis, and a write where none was made
 	rowCheckInterval         = 6 * time.Hour          // every row of the table, unhurriedly
+	rowRecheckInterval       = time.Minute            // while a check has met an unreadable one
 	transactionCheckInterval = 30 * time.Second
 	// oldTransaction is how long a transaction may be open.
 	oldTransaction = 5 * time.Minute
@@ -46,8 +47,10 @@ func (s *Server) checks() []conditions.Check {
 		{Every: slowCheckInterval, Run: s.checkSealing},
 		{Every: countEvery, Run: s.checkPeppers, Now: s.exchanged},
 		{Every: rowCheckInterval, Run: s.checkRows},
+		{Every: rowRecheckInterval, Run: s.recheckRows},
 		{Every: transactionCheckInterval, Run: s.checkTransactions},
 		{Every: countEvery, Run: s.checkAdministrators},
+		{Every: slowCheckInterval, Run: s.recheckAdministrators},
 	}
 }
 
@@ -190,6 +193,25 @@ func (s *Server) checkRows(ctx context.Context, r *conditions.Registry) {
 	n, first, err := s.db.UnreadableKeys(ctx, true)
 	if err == nil {
 		set(r, conditions.RowsUnreadable, n > 0, unreadable(n, first))
+	}
+}
+
+// recheckRows inspects the rows where a check of a request met an unreadable one since the
+// last time, and until all are readable again.
+func (s *Server) recheckRows(ctx context.Context, r *conditions.Registry) {
+	if !s.db.MetUnreadable() && !r.Present(conditions.RowsUnreadable) {
+		return
+	}
+	n, first, err := s.db.UnreadableKeys(ctx, false)
+	if err == nil {
+		set(r, conditions.RowsUnreadable, n > 0, unreadable(n, first))
+	}
+}
+
+// recheckAdministrators ends the condition soon after there is an administrator again.
+func (s *Server) recheckAdministrators(ctx context.Context, r *conditions.Registry) {
+	if r.Present(conditions.NoAdministrator) {
+		s.checkAdministrators(ctx, r)
 	}
 }
 

@@ -85,22 +85,49 @@ func (r *reloads) detail() map[string]any {
 func (s *Server) Reload() {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
-	s.loaded = stampOf(s.settings.Files()) // before they are read
+	s.load("")
+}
+
+// reloadRefused loads a configuration again that was refused. It reports a refusal for another
+// reason; the same one leaves everything as it is.
+func (s *Server) reloadRefused() {
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	if s.refusal != "" {
+		s.load(s.refusal)
+	}
+}
+
+// lastLoad is when the configuration was last read.
+func (s *Server) lastLoad() time.Time {
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	return s.loadedAt
+}
+
+// load reads the configuration and exchanges what can be exchanged. A refusal with the
+// text of known is not reported again. s.reloading is held.
+func (s *Server) load(known string) {
+	s.loaded, s.loadedAt = stampOf(s.settings.Files()), time.Now() // before they are read
 	digest := fileDigest(s.settings.File())
 	next, err := s.c.Load()
 	if err == nil {
 		err = s.exchange(next)
 	}
-	if err != nil {
-		s.reloads.total.WithLabelValues("failed").Inc()
-		s.conditions.Set(conditions.ConfigRefused, "", strings.ReplaceAll(err.Error(), "\n", "; "))
-		s.reloads.recordRefused(err, digest) // after the condition: a digest that is shown has its outcome beside it
-		s.log.Error("configuration was not reloaded: the old one stays", "error", err)
+	if err == nil {
+		s.refusal = ""
+		s.reloads.total.WithLabelValues("ok").Inc()
+		s.conditions.Clear(conditions.ConfigRefused, "")
+		s.reloads.recordLoaded(digest)
 		return
 	}
-	s.reloads.total.WithLabelValues("ok").Inc()
-	s.conditions.Clear(conditions.ConfigRefused, "")
-	s.reloads.recordLoaded(digest)
+	if s.refusal = err.Error(); s.refusal == known {
+		return
+	}
+	s.reloads.total.WithLabelValues("failed").Inc()
+	s.conditions.Set(conditions.ConfigRefused, "", strings.ReplaceAll(s.refusal, "\n", "; "))
+	s.reloads.recordRefused(err, digest) // after the condition: a digest that is shown has its outcome beside it
+	s.log.Error("configuration was not reloaded: the old one stays", "error", err)
 }
 
 func (s *Server) exchange(next *config.Config) error {

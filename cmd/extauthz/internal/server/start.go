@@ -75,12 +75,13 @@ func (s *Server) retry(ctx context.Context, step func(context.Context) error) er
 	}
 }
 
-// waitsFor reports whether a start waits for the end of a fault. An SQLite file
-// that can't be opened stays so: it is on this machine.
+// waitsFor reports whether a start waits for the end of a fault. Of an SQLite file it waits
+// for what an operator ends without touching the service, such as a full disk; a file that
+// is not there, damaged or not permitted stays so.
 func waitsFor(c *config.Config, f models.Fault) bool {
 	if c.Database.Driver == models.SQLite {
 		switch f.Kind {
-		case models.FaultDiskFull, models.FaultBusy, models.FaultTimeout:
+		case models.FaultDiskFull, models.FaultIO, models.FaultBusy, models.FaultTimeout:
 			return true
 		}
 		return false

@@ -29,8 +29,12 @@ func stampOf(paths []string) string {
 	return b.String()
 }
 
-// watch reloads when the configuration's files have changed and rest for one look,
-// until ctx ends. A faulty file is tried once, until it changes again.
+// retryRefused is how often a configuration that was refused is tried again: files that it
+// names, such as a certificate and its key, may have been written one after the other.
+const retryRefused = 5 * time.Second
+
+// watch reloads when the configuration's files have changed and were the same in two
+// checks, until ctx ends. A refused configuration is tried again every retryRefused.
 func (s *Server) watch(ctx context.Context) error {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
@@ -45,6 +49,8 @@ func (s *Server) watch(ctx context.Context) error {
 		if now == before && now != loaded {
 			s.log.Info("the configuration's files have changed")
 			s.Reload()
+		} else if now == before && time.Since(s.lastLoad()) >= retryRefused {
+			s.reloadRefused()
 		}
 		before = now
 	}
