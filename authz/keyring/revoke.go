@@ -19,7 +19,7 @@ type RevokeOptions struct {
 // Revoke ends the named keys (ids or prefixes), and their families, for ever. It returns
 // the new state of every key concerned, including keys that were revoked before, which
 // stay unchanged. Each family is one transaction. If one can't be revoked, the others are
-// revoked all the same. The keys are then returned together with an error that joins all
+// still revoked. The keys are then returned together with an error that joins all
 // failures (ErrForbidden, authz.ErrNotFound, *ValidationError).
 func (s *Service) Revoke(ctx context.Context, p Principal, refs []string, o RevokeOptions) ([]authz.Record, error) {
 	if err := s.mayRevoke(p, o); err != nil {

@@ -5,6 +5,6 @@
 // form (NFC).
 //
 // It decides nothing about the use of an id, and changes no stored id. Look-ups find ids
-// that were stored in another form by [Forms], and `extauthz keys check` reports ids that
-// would be refused today.
+// that were stored in another form by [Forms], and `extauthz keys check` reports those
+// that would be refused or changed today.
 package subject
