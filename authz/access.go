@@ -14,9 +14,9 @@ const (
 )
 
 // Access returns what a request needs, given its method, a canonical host and a path to
-// match ([JudgedPath.Match]). The Decision holds rule, resource and action. It considers
-// neither a key nor the gateway's own configuration, and is for commands that show the
-// rules.
+// match ([JudgedPath.Match]). The Decision holds rule, resource and action. Access
+// considers neither a key nor the gateway's own configuration. It is for commands that
+// show the rules.
 func (c *Config) Access(method, host, path string) (Access, Decision) {
 	var d Decision
 	access := c.access(&Request{Method: method}, host, path, &d, nil)

@@ -21,9 +21,9 @@ type Neighbour struct {
 //
 // A request is a neighbour of a rule if an upstream may serve the same thing for it, or
 // if the rule's author may have assumed that it was covered: a slash more or less at the
-// end, a longer path, another method, a prefix of the default mapping put before it or
-// taken off, another host. Route metadata and context extensions of the gateway are not
-// known here, so their decisions are not considered.
+// end, a longer path, another method, an added or removed prefix of the default mapping,
+// another host. Route metadata and context extensions of the gateway are not known here,
+// so their decisions are not considered.
 type Neighbours struct {
 	routes   *RouteTable
 	fallback DefaultRoute

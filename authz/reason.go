@@ -36,8 +36,9 @@ type reasonInfo struct {
 	detail string
 }
 
-// reasons: unknown keys and wrong secrets look identical from the outside, so that no
-// client learns which prefixes exist; label and code differ only there.
+// reasons describes each reason. Unknown keys and wrong secrets look identical from the
+// outside, so that no client learns which prefixes exist. Label and code differ only for
+// these two and for ReasonUnspecified.
 var reasons = [reasonCount]reasonInfo{
 	ReasonUnspecified: {"unspecified", "invalid_key", 403, "Forbidden", "The request is not allowed."},
 	ReasonGranted:     {"granted", "granted", 200, "OK", "The request is allowed."},

@@ -192,8 +192,8 @@ func (r *Rule) captures() bool {
 	return false
 }
 
-// RouteTable finds the rule for a request: the most specific one wins, a rule
-// with a host before one without. It is immutable and safe for concurrent use.
+// RouteTable finds the rule for a request: the most specific one wins, and a rule with a
+// host wins over one without. It is immutable and safe for concurrent use.
 type RouteTable struct {
 	hosts map[string]*routeNode
 	rules []*Rule
@@ -342,9 +342,9 @@ func (t *RouteTable) Opened(anonymous *Rule) (losing []*Rule) {
 	return losing
 }
 
-// Match returns the rule for a canonical host and a path to match
-// ([JudgedPath.Match]), or nil. It fills c and
-// allocates nothing; its cost grows with the path, not with the number of rules.
+// Match returns the rule for a canonical host and a path to match ([JudgedPath.Match]),
+// or nil. It fills c and allocates nothing; its cost grows with the path, not with the
+// number of rules.
 func (t *RouteTable) Match(method, host, path string, c *Captures) *Rule {
 	if path == "" || path[0] != '/' {
 		return nil

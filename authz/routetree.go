@@ -15,8 +15,8 @@ type routeNode struct {
 	rules    []methodRule // that end here: few
 }
 
-// fewLiterals is up to how many literals a search one by one is faster than a map, whose
-// entries are elsewhere in memory.
+// fewLiterals is the number of literals up to which a linear search is faster than a map,
+// whose entries are elsewhere in memory.
 const fewLiterals = 8
 
 type literal struct {

@@ -42,7 +42,7 @@ func ParseDigest(text string) (Digest, error) {
 // MinPepperLength is the shortest pepper in bytes: as long as the digest.
 const MinPepperLength = 32
 
-const maxStackMessage = 192 // longer keys are hashed all the same, with an allocation
+const maxStackMessage = 192 // longer keys are hashed too, with an allocation
 
 // Pepper is a secret that is mixed into every digest and kept outside of the database. So
 // a reader of the database can't test guessed keys against the digests.
@@ -50,8 +50,8 @@ const maxStackMessage = 192 // longer keys are hashed all the same, with an allo
 // A writer can do more. Digests without a pepper can be made by any writer, and such a
 // row is accepted unless [Peppers.Required] is set. Even then a writer can change the
 // other columns of a row, for example raise its scopes or undo its revocation. But a
-// writer can't make a digest, nor take one from another row, since the digest covers the
-// whole key with its prefix.
+// writer can then neither make a digest nor take one from another row, since the digest
+// covers the whole key with its prefix.
 type Pepper struct {
 	ID           string // derived from the bytes: the same pepper has the same id everywhere
 	inner, outer *[sha256.BlockSize]byte

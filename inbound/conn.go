@@ -10,8 +10,8 @@ import (
 // pauseForMemory is the time between two tests of whether a connection may read on.
 const pauseForMemory = 20 * time.Millisecond
 
-// Conn is one connection of a Listener. It records what it needs as bytes pass, and never
-// changes them.
+// Conn is one connection of a Listener. It counts bytes as they pass, and never changes
+// them.
 type Conn struct {
 	net.Conn
 	l    *Listener

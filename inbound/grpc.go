@@ -16,9 +16,9 @@ import (
 	"google.golang.org/grpc/tap"
 )
 
-// metadataFree is up to how many bytes a call's metadata is not counted; gateways send a
-// quarter of that. Larger metadata is counted as metadataCost times its size, since it is
-// kept as texts, lists and a map.
+// metadataFree is the size, in bytes, up to which a call's metadata is not counted;
+// gateways send a quarter of that. Larger metadata is counted as metadataCost times its
+// size, since it is kept as texts, lists and a map.
 const metadataFree, metadataCost = 2 << 10, 4
 
 var errCrowded = status.Error(codes.Unavailable, "too much is under way on this connection: try again")
@@ -118,7 +118,7 @@ func (l *Listener) begin(within time.Duration, streams func(string) bool) tap.Se
 			if client, ok := p.AuthInfo.(*identity); ok {
 				if l.crowded(client.conn) {
 					l.c.Metrics.refused.Inc()
-					if far { // grpc-go keeps the timer of a call that is refused here
+					if far { // grpc-go would keep the timer of the refused call until its own deadline
 						l.end(client.conn, reasonMemory)
 					}
 					return ctx, errCrowded

@@ -239,8 +239,8 @@ func (l *Listener) all() []*Conn {
 	return all
 }
 
-// share returns how much each connection may hold while all together hold more than half
-// of the limit.
+// share returns how much each connection that holds something may hold, while all
+// together hold more than half of the limit.
 func (l *Listener) share() int64 { return l.c.Pending / 2 / max(l.holding.Load(), 1) }
 
 // crowded reports whether the connection may not begin another request, because all

@@ -76,7 +76,7 @@ func (s *Service) standing(k *authz.NewKey, rights authz.Scopes, now time.Time) 
 }
 
 // outOfReach returns the ids of keys whose networks change to some that the caller is not
-// in: whether such a key works at all has not been seen.
+// in: it is not certain that any client can use such a key.
 func (s *Service) outOfReach(p Principal, before authz.Administration, updated []authz.Record) (ids []string) {
 	caller, err := netip.ParseAddr(p.Source)
 	for _, rec := range updated {

@@ -75,8 +75,8 @@ func New(c Config) (*Service, error) {
 	}, nil
 }
 
-// maxAttempts bounds how often a call is tried: again after a collision of prefixes (one
-// in 62^8), or if roles changed while they were read.
+// maxAttempts bounds how often a call is tried. It is tried again after a collision of
+// prefixes (one in 62^8), or if roles changed while they were read.
 const maxAttempts = 5
 
 // now returns the time in the precision that databases store, so that an answer equals

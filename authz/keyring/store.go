@@ -54,7 +54,8 @@ type Store interface {
 
 // Lists caches lists of users' keys.
 type Lists interface {
-	// UserKeys returns all keys of a user, newest first, from a cache or by load.
+	// UserKeys returns all keys of a user, newest first, from a cache or, if they are not
+	// cached, by load.
 	UserKeys(ctx context.Context, user string, load func(context.Context) ([]authz.Record, error)) ([]authz.Record, error)
 }
 

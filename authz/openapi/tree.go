@@ -89,8 +89,8 @@ func objectOf(value any) (object, bool) {
 	return nil, false
 }
 
-// object, list and text return value in their type, or the zero value if it is null or
-// missing. They report a problem if it is anything else.
+// object, list and text return value as the type that they are named after, or the zero
+// value if it is null or missing. They report a problem if it is anything else.
 func (r *reader) object(where string, value any) object {
 	o, ok := objectOf(value)
 	if !ok {
