@@ -5,15 +5,15 @@ import (
 	"strings"
 )
 
-// Administration is the state of the keys that manage keys: every active key that holds a scope on the
-// reserved resource, itself or by a role, and the roles that lend one. Keys whose row
-// can't be read are left out: they are refused everywhere.
+// Administration holds the keys that manage keys: every active key that has a scope on
+// the reserved resource, of its own or from a role, and the roles that lend such a scope.
+// Keys whose row can't be read are left out, since they are refused everywhere.
 type Administration struct {
 	Keys  []NewKey
 	Roles []Role
 }
 
-// Administers reports whether scopes reach into the reserved resource.
+// Administers reports whether one of the scopes is on the reserved resource or below it.
 func (s Scopes) Administers() bool {
 	return slices.ContainsFunc(s, func(scope Scope) bool {
 		return scope.Resource == ReservedResource || strings.HasPrefix(scope.Resource, ReservedResource+"/")
@@ -32,7 +32,7 @@ func (a Administration) Rights(rec *Record) Scopes {
 	return rights
 }
 
-// After returns the administration as m would leave it. a stays as it is.
+// After returns the administration that would result from m. a itself is not changed.
 func (a Administration) After(m *Mutation) Administration {
 	next := Administration{Keys: slices.Concat(a.Keys, m.Create)}
 	for _, rec := range m.Update {

@@ -13,11 +13,10 @@ type ClientAddress struct {
 	Header      string // lower case, such as "x-forwarded-for"
 }
 
-// Find returns the client's address. With n trusted hops it is the nth entry
-// from the right over all lines of the header: each trusted proxy appended one,
-// and an entry further left was written by the client. Fewer than n
-// entries, or something else than an address there, is ok false, which refuses
-// keys that are limited to networks.
+// Find returns the client's address. With n trusted hops it is the nth entry from the
+// right, counted over all lines of the header: each trusted proxy appended one entry, and
+// the client wrote those further left. ok is false if there are fewer than n entries, or
+// if the nth is not an address. Keys that are limited to networks are then refused.
 func (c ClientAddress) Find(peer netip.Addr, headers []Header) (addr netip.Addr, ok bool) {
 	if c.TrustedHops == 0 {
 		return peer.Unmap(), peer.IsValid()

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestExplain_NamesTheAddressThatNetworksRefuse: an address outside the key's networks and
-// one that is not known have different remedies.
+// TestExplain_NamesTheAddressThatNetworksRefuse: the explanation distinguishes an address
+// outside the key's networks from an unknown one, since the remedies differ.
 func TestExplain_NamesTheAddressThatNetworksRefuse(t *testing.T) {
 	for name, c := range map[string]struct {
 		hops int

@@ -1,10 +1,10 @@
 package authz
 
-// PathFault is the part of a request target or host for which it is refused. The
-// set is closed: each fault has a name and a text of its own.
+// PathFault names the part of a request target or host for which the request is refused.
+// The set is closed: each fault has a name and a text of its own.
 type PathFault uint8
 
-// The faults. The zero PathFault is none.
+// The faults. The zero PathFault, PathPlain, means that there is none.
 const (
 	PathPlain PathFault = iota
 	PathMissing
@@ -72,7 +72,7 @@ func (f PathFault) data() bool {
 	return f == PathParameter || f == PathEncodedDelimiter || f == PathNeedlessEncoding || f == PathEmptySegment
 }
 
-// PathFaults returns every fault, for texts that are made beforehand and for
+// PathFaults returns every fault. It is for texts that are prepared in advance and for
 // documentation.
 func PathFaults() []PathFault {
 	all := make([]PathFault, 0, pathFaultCount)

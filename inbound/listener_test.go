@@ -15,7 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// patience is how long a test waits for what has to happen at once.
+// patience is how long a test waits for something that has to happen soon.
 const patience = time.Minute
 
 func listen(t *testing.T, c Config) *Listener {
@@ -31,7 +31,8 @@ func listen(t *testing.T, c Config) *Listener {
 	return in
 }
 
-// total is a counter's value, of the series with this label's value where one is given.
+// total returns a counter's value: the sum of all its series, or of those with the label
+// value, if one is given.
 func total(t *testing.T, l *Listener, name, value string) (sum float64) {
 	t.Helper()
 	families, err := l.c.Metrics.registerer.(*prometheus.Registry).Gather()
@@ -56,7 +57,7 @@ func total(t *testing.T, l *Listener, name, value string) (sum float64) {
 	return sum
 }
 
-// serve answers every request over HTTP/1 with ok.
+// serve answers every HTTP/1 request with ok.
 func serve(t *testing.T, l *Listener) {
 	t.Helper()
 	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }),
@@ -109,7 +110,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-// from is a connection with that remote address.
+// from is a connection with the given remote address.
 type from struct {
 	net.Conn
 	address string
@@ -117,8 +118,8 @@ type from struct {
 
 func (f from) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.ParseIP(f.address)} }
 
-// TestListener_AFloodTakesItsOwnConnections: what a gateway just opened stays, though it has
-// sent nothing and the flood's connections have.
+// TestListener_AFloodTakesItsOwnConnections: a connection that a gateway just opened
+// stays, although it has sent nothing and the flood's connections have.
 func TestListener_AFloodTakesItsOwnConnections(t *testing.T) {
 	l := listen(t, Config{Connections: 4, Pending: 1 << 20, Stall: time.Minute})
 	conn := func(address string, use int, quiet int64) *Conn {
@@ -185,7 +186,7 @@ func TestListener_SilentConnectionsGiveWayBeforeUsefulOnes(t *testing.T) {
 	if !ask(dial(t, l)) || !closed(speaking) {
 		t.Error("a new connection was not served in place of the one that began a request")
 	}
-	// All three have been of use just now: they stay.
+	// All three have just been useful, so they stay.
 	if late := dial(t, l); !closed(late) || !ask(useful) {
 		t.Error("a useful connection gave way")
 	}
@@ -204,7 +205,7 @@ func TestListener_AQuietConnectionGivesWay(t *testing.T) {
 	eventually(t, "a new connection takes its place", func() bool {
 		l.mu.Lock()
 		for c := range l.conns {
-			c.activity.Store(l.clock.Load() - int64(quietTime) - 1) // a read may end behind the answer
+			c.activity.Store(l.clock.Load() - int64(quietTime) - 1) // a read may end after the answer, so this is repeated
 		}
 		l.mu.Unlock()
 		return ask(dial(t, l))

@@ -9,19 +9,19 @@ import (
 	"extauthz/authz"
 )
 
-// errAdministered ends a bootstrap's transaction that met an administrator.
+// errAdministered ends the transaction of a bootstrap that has found an administrator.
 var errAdministered = errors.New("there is an administrator")
 
-// Bootstrap makes the first administrator where there is none: its scopes are
-// all of the reserved resource, and it may grant all but that, in all
-// projects. made is false where an administrator exists, also a disabled or
-// expired one, and then nothing is written; a revoked one does not count, so
-// that revoking the last leads out of reach only until the next start.
+// Bootstrap makes the first administrator if there is none. Its scopes are all of the
+// reserved resource, and it may grant everything else in all projects. made is false, and
+// nothing is written, if an administrator exists, even a disabled or expired one. A
+// revoked one does not count: after the last administrator was revoked, the next start
+// makes another one.
 //
-// given is the key to use, empty to have one generated. It must be a whole key
-// of the configured format. Calling again with the same key changes nothing;
-// with one that was revoked, and no other administrator there, it is
-// ErrRevoked. Replicas may call at the same time: one makes the key.
+// given is the key to use; if it is empty, a key is generated. It must be a whole key of
+// the configured format. A second call with the same key changes nothing. If the key was
+// revoked and there is no other administrator, the error is ErrRevoked. Replicas may call
+// at the same time: only one makes the key.
 func (s *Service) Bootstrap(ctx context.Context, given authz.Secret) (created Created, made bool, err error) {
 	environment, prefix, err := s.givenKey(given)
 	if err != nil {
@@ -55,7 +55,7 @@ func (s *Service) Bootstrap(ctx context.Context, given authz.Secret) (created Cr
 	return created, true, nil
 }
 
-// givenKey returns environment and prefix of the key; with an empty one, the first
+// givenKey returns environment and prefix of the key; for an empty key, the first
 // environment and no prefix.
 func (s *Service) givenKey(given authz.Secret) (environment, prefix string, err error) {
 	if given.Len() == 0 {
@@ -68,7 +68,7 @@ func (s *Service) givenKey(given authz.Secret) (environment, prefix string, err 
 	return strings.Clone(parsed.Environment), strings.Clone(parsed.Prefix), nil
 }
 
-// administrator is the record of an administrator who may do everything.
+// administrator returns the record of an administrator that may do everything.
 func (s *Service) administrator(name, environment string) (authz.Record, error) {
 	scopes, err := authz.NewScopes([]authz.Scope{{Resource: authz.ReservedResource, Actions: []string{"*"}}})
 	if err != nil {

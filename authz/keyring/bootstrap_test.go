@@ -41,7 +41,7 @@ func TestBootstrap_WithAGivenKeyHappensOnce(t *testing.T) {
 			t.Errorf("record %+v", created.Record)
 		}
 	}
-	must(b.store.Mutate(t.Context(), authz.Selection{Ref: prefix}, func(there []authz.Record) (authz.Mutation, error) { // the API would refuse it
+	must(b.store.Mutate(t.Context(), authz.Selection{Ref: prefix}, func(there []authz.Record) (authz.Mutation, error) { // the API would refuse this change
 		there[0].Active, there[0].RevokedAt = false, b.now
 		return authz.Mutation{Update: there}, nil
 	}))(t)
@@ -107,7 +107,8 @@ func TestBootstrap_ConcurrentReplicasCreateOneAdministrator(t *testing.T) {
 	}
 }
 
-// blindStart answers every first question as if all had asked before any wrote.
+// blindStart reports that there is no administrator, as if all replicas asked before one
+// wrote.
 type blindStart struct{ *fakeStore }
 
 func (*blindStart) HasAdministrator(context.Context) (bool, error) { return false, nil }

@@ -14,8 +14,8 @@ import (
 	"extauthz/authz/keyring"
 )
 
-// fakeStore keeps everything in memory, by the contract of keyring.Store: one
-// mutation at a time, all of it or nothing.
+// fakeStore is a keyring.Store in memory. It makes one mutation at a time, as a whole or
+// not at all.
 type fakeStore struct {
 	mu      sync.Mutex
 	version uint64
@@ -89,7 +89,7 @@ func (f *fakeStore) Administration(context.Context) (authz.Administration, error
 	return f.administration(), nil
 }
 
-// administration is what a guard gets to see.
+// administration returns what a guard gets.
 func (f *fakeStore) administration() (a authz.Administration) {
 	for _, r := range f.roles {
 		if r.Scopes.Administers() {
@@ -104,7 +104,7 @@ func (f *fakeStore) administration() (a authz.Administration) {
 	return a
 }
 
-// check refuses what a database's constraints would.
+// check refuses what a database's constraints would refuse.
 func (f *fakeStore) check(m authz.Mutation) error {
 	if i := m.Idempotency; i != nil {
 		for _, r := range f.replays {

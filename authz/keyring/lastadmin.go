@@ -9,7 +9,7 @@ import (
 	"extauthz/authz"
 )
 
-// standing is how much a key can manage on its own, and for how long. Each one includes
+// standing is how much a key can manage on its own, and for how long. Each value includes
 // those before it.
 type standing int
 
@@ -21,12 +21,12 @@ const (
 )
 
 // guard refuses m if it would leave no administrator: the best standing among all keys
-// may not become lower than it is. Another administrator may be ended at the same time:
-// the store lets one guard run at a time, in the transaction that writes.
+// may not become lower. Two changes that each end another administrator can't pass it
+// together, since the store lets one guard run at a time, in the transaction that writes.
 //
-// So the caller that rotates the last one gets its successor, which counts from the
-// moment it is written; the answer carries its key. An expiry is refused at the last owner
-// that has none, because it takes effect later, unattended.
+// The last administrator can be rotated: its successor counts from the moment it is
+// written, and the answer holds the successor's key. But the last owner that does not
+// expire can't get an expiry, because that takes effect later, unattended.
 func (s *Service) guard(p Principal, m *authz.Mutation) {
 	if len(m.Update)+len(m.PutRoles)+len(m.DeleteRoles) == 0 {
 		return
@@ -45,7 +45,7 @@ func (s *Service) guard(p Principal, m *authz.Mutation) {
 	}
 }
 
-// best is the best standing of a key at now; those in unreached have none.
+// best returns the best standing of a key at now. Keys in unreached do not count.
 func (s *Service) best(a authz.Administration, now time.Time, unreached []string) standing {
 	best := powerless
 	for i := range a.Keys {
@@ -56,8 +56,8 @@ func (s *Service) best(a authz.Administration, now time.Time, unreached []string
 	return best
 }
 
-// standing of a key that can be used now: a digest whose pepper is gone, or a
-// prefix of another brand, makes none.
+// standing returns the standing of a key at now. A key that can't be used has none, for
+// example because its pepper is gone or its prefix has another brand.
 func (s *Service) standing(k *authz.NewKey, rights authz.Scopes, now time.Time) standing {
 	rec := &k.Record
 	everything := authz.Scopes{{Resource: "*", Actions: []string{"*"}}}
@@ -75,8 +75,8 @@ func (s *Service) standing(k *authz.NewKey, rights authz.Scopes, now time.Time) 
 	return lasting
 }
 
-// outOfReach returns the ids of keys whose networks change to some that the caller
-// is not in: such a key has never been seen to work.
+// outOfReach returns the ids of keys whose networks change to some that the caller is not
+// in: it is not certain that any client can use such a key.
 func (s *Service) outOfReach(p Principal, before authz.Administration, updated []authz.Record) (ids []string) {
 	caller, err := netip.ParseAddr(p.Source)
 	for _, rec := range updated {

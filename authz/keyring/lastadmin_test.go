@@ -8,8 +8,8 @@ import (
 	"extauthz/authz/keyring"
 )
 
-// TestGuard_NetworksOfTheLastOwner: it may be limited to networks that the caller is in,
-// and to no others.
+// TestGuard_NetworksOfTheLastOwner: the last owner may be limited only to networks that
+// the caller is in.
 func TestGuard_NetworksOfTheLastOwner(t *testing.T) {
 	for source, allowed := range map[string]bool{"192.0.2.1": true, "::ffff:192.0.2.1": true, "198.51.100.1": false, "2001:db8::1": false, "": false, "invalid IP": false} {
 		b := newBench(t)
@@ -19,7 +19,8 @@ func TestGuard_NetworksOfTheLastOwner(t *testing.T) {
 		_, err := b.keys.Update(t.Context(), p, last.Record.ID, keyring.Patch{AllowedCIDRs: &networks})
 		if allowed {
 			wantErr(t, err, nil)
-			// Limited already, it counts: another change is none of its networks.
+			// The limited key still counts as an owner when something other than its
+			// networks changes.
 			must(b.keys.Update(t.Context(), keyring.Principal{System: true}, last.Record.ID, keyring.Patch{Name: new("other")}))(t)
 			continue
 		}
@@ -27,8 +28,8 @@ func TestGuard_NetworksOfTheLastOwner(t *testing.T) {
 	}
 }
 
-// TestGuard_WithoutAnOwnerTheIssuerStays: where no key can do everything, those
-// that can create keys are protected.
+// TestGuard_WithoutAnOwnerTheIssuerStays: if no key can do everything, the last key that
+// can create keys is protected.
 func TestGuard_WithoutAnOwnerTheIssuerStays(t *testing.T) {
 	b := newBench(t)
 	issuer := b.create(keyring.CreateRequest{Scopes: scopes(t, "extauthz/keys:create")}).Record
@@ -40,7 +41,8 @@ func TestGuard_WithoutAnOwnerTheIssuerStays(t *testing.T) {
 	must(b.keys.Revoke(t.Context(), system, []string{issuer.ID}, keyring.RevokeOptions{}))(t)
 }
 
-// TestGuard_OneOfManyIsRefused: of several families, those are revoked that may be.
+// TestGuard_OneOfManyIsRefused: if one of several families can't be revoked, the others
+// still are.
 func TestGuard_OneOfManyIsRefused(t *testing.T) {
 	b := newBench(t)
 	last := must(must2(b.keys.Bootstrap(t.Context(), authz.Secret{})))(t).Record
@@ -52,8 +54,8 @@ func TestGuard_OneOfManyIsRefused(t *testing.T) {
 	}
 }
 
-// TestUnreadable_CanBeEndedAlone: revoked, disabled, and its family's others treated as
-// ever; but nothing is built on it.
+// TestUnreadable_CanBeEndedAlone: an unreadable key can be disabled and revoked, but not
+// updated, enabled or rotated.
 func TestUnreadable_CanBeEndedAlone(t *testing.T) {
 	b := newBench(t)
 	p := admin(t, "orders:*", "shop")
@@ -89,8 +91,8 @@ func TestUnreadable_CanBeEndedAlone(t *testing.T) {
 	wantErr(t, err, authz.ErrNotFound)
 }
 
-// TestUnreadable_RoleCanBeLeft: a damaged role does not prevent ending a key that has it,
-// or deleting the role.
+// TestUnreadable_RoleCanBeLeft: a key with a damaged role can still be revoked, and the
+// role can be deleted.
 func TestUnreadable_RoleCanBeLeft(t *testing.T) {
 	b := newBench(t)
 	must(b.keys.CreateRole(t.Context(), system, authz.Role{Name: "clerk", Scopes: scopes(t, "orders:read")}))(t)

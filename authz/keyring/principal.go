@@ -8,12 +8,12 @@ import (
 	"extauthz/authz"
 )
 
-// Permission is an operation that a principal may be allowed by its own scopes
-// on the reserved resource, in the text form of a scope: resource ":" action.
+// Permission names an operation that a principal's own scopes on the reserved resource
+// can allow. It has the text form of a scope: resource ":" action.
 type Permission string
 
-// The permissions. "extauthz/keys:*" holds all of its resource, "extauthz:*"
-// all there are.
+// The permissions. The scope "extauthz/keys:*" holds all of that resource, "extauthz:*"
+// holds all permissions.
 const (
 	CreateKeys Permission = "extauthz/keys:create"
 	ReadKeys   Permission = "extauthz/keys:read"   // get and list
@@ -26,14 +26,14 @@ const (
 	ShadowKeys Permission = "extauthz/shadow:update"
 
 	PurgeKeys  Permission = "extauthz/keys:purge"  // delete keys that ended long ago
-	PurgeAudit Permission = "extauthz/audit:purge" // delete old audit entries; beside PurgeKeys
+	PurgeAudit Permission = "extauthz/audit:purge" // delete old audit entries; needed in addition to PurgeKeys
 
 	CreateRoles Permission = "extauthz/roles:create"
 	ReadRoles   Permission = "extauthz/roles:read"
 	UpdateRoles Permission = "extauthz/roles:update"
 	DeleteRoles Permission = "extauthz/roles:delete"
 
-	ReadAudit Permission = "extauthz/audit:read" // who changed what
+	ReadAudit Permission = "extauthz/audit:read" // changes and their actors
 	ReadUsage Permission = "extauthz/usage:read" // counts and last use, in lists too
 
 	// The following guard operations of other packages, which call
@@ -57,10 +57,9 @@ type Principal struct {
 	Name   string       // of the key, for the audit
 	Scopes authz.Scopes // the key's own and those of its roles
 	Grants authz.Grants
-	// System may do everything: the process itself, never a caller from
-	// outside.
+	// System means the process itself, never a caller from outside. It may do everything.
 	System    bool
-	SystemAs  string // of a System principal, for the audit: which part of it; empty: "system"
+	SystemAs  string // of a System principal: which part of the system it is, for the audit; empty: "system"
 	Source    string // client address, for the audit
 	RequestID string // for the audit
 }
@@ -118,8 +117,8 @@ func (p Principal) coverScopes(scopes authz.Scopes) error {
 	return fmt.Errorf("%w: your key may not grant %s", ErrForbidden, strings.Join(missing.Strings(), " "))
 }
 
-// coverKey returns ErrForbidden unless the principal may grant all that the
-// key has: rights are its scopes and those of its roles.
+// coverKey returns ErrForbidden unless the principal may grant all that the key has.
+// rights are the key's own scopes and those of its roles.
 func (p Principal) coverKey(rec *authz.Record, rights authz.Scopes) error {
 	if !p.within(rec.Project) {
 		return fmt.Errorf("%w: your key may not act in the project %q", ErrForbidden, rec.Project)
@@ -139,8 +138,8 @@ func (p Principal) coverKey(rec *authz.Record, rights authz.Scopes) error {
 }
 
 // coverUsers returns ErrForbidden unless the principal may make keys for the record's
-// user, and for all users that the record may make keys for. A key without grants creates
-// none.
+// user, and for all users that the record may make keys for. A record without grants
+// can't make keys.
 func (p Principal) coverUsers(rec *authz.Record) error {
 	if p.System || len(p.Grants.Users) == 0 {
 		return nil

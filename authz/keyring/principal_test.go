@@ -8,7 +8,7 @@ import (
 	"extauthz/authz/keyring"
 )
 
-// operations is every method with the permission that it asks for.
+// operations lists every method with the permission that it requires.
 var operations = []struct {
 	name string
 	need keyring.Permission
@@ -93,7 +93,8 @@ func TestPermissions_EachOperationNeedsOnlyItsOwn(t *testing.T) {
 			}
 		}
 	}
-	// Alone, in an order in which each can succeed once its turn comes.
+	// Each permission alone is enough for its operation. The order lets each operation
+	// succeed after the ones before it.
 	for _, i := range []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15, 9} {
 		op := operations[i]
 		p.Scopes = scopes(t, string(op.need))
@@ -110,8 +111,8 @@ func TestPrincipal_ZeroMayDoNothing(t *testing.T) {
 	}
 }
 
-// TestGrants_BoundEveryOperation: each operation that puts rights on a key is refused
-// where the grants do not cover them, and by a stronger one allowed.
+// TestGrants_BoundEveryOperation: each operation that gives rights to a key is refused if
+// the grants do not cover the rights, and allowed with wider grants.
 func TestGrants_BoundEveryOperation(t *testing.T) {
 	type attempt = func(context.Context, *bench, keyring.Principal) error
 	create := func(r keyring.CreateRequest) attempt {
@@ -136,7 +137,7 @@ func TestGrants_BoundEveryOperation(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		try    attempt
-		enough string // grants that suffice, in all projects; empty: shop's own do
+		enough string // grants that suffice, in all projects; empty: those within shop do
 	}{
 		{"create within", create(keyring.CreateRequest{Scopes: orders}), ""},
 		{"create with other scopes", create(keyring.CreateRequest{Scopes: billing}), "*:*"},
@@ -176,7 +177,7 @@ func TestGrants_BoundEveryOperation(t *testing.T) {
 // the reserved resource can't change a key that has scopes on it.
 func TestGrants_AdministratorsAreOutOfReach(t *testing.T) {
 	for _, by := range []string{"own scope", "role"} {
-		for _, op := range operations[4:10] { // all that alter keys
+		for _, op := range operations[4:10] { // all operations that change keys
 			t.Run(by+", "+op.name, func(t *testing.T) {
 				b := newBench(t)
 				must(b.keys.CreateRole(t.Context(), system, authz.Role{Name: "reader", Scopes: scopes(t, "extauthz/keys:read")}))(t)
@@ -226,7 +227,7 @@ func TestGrants_OwnKeyCanBeEndedAndRotatedButNotWidened(t *testing.T) {
 
 	rotated := must(b.keys.Rotate(t.Context(), p, p.KeyID, keyring.RotateOptions{}))(t)
 	_, err = b.keys.Revoke(t.Context(), p, []string{rotated.Record.ID}, keyring.RevokeOptions{OnlyThis: true})
-	wantErr(t, err, keyring.ErrForbidden) // a sibling is not the own key
+	wantErr(t, err, keyring.ErrForbidden) // another key of the family is not the principal's own key
 	must(b.keys.Revoke(t.Context(), p, []string{p.KeyID}, keyring.RevokeOptions{}))(t)
 	if b.status(rotated.Record.ID) != authz.StatusRevoked {
 		t.Error("the own family outlived its own revocation")

@@ -10,18 +10,18 @@ import (
 // recoverActor names a recovery in the audit.
 const recoverActor = "admin recover"
 
-// Recovery is how an administrator is recovered.
+// Recovery defines how an administrator is recovered.
 type Recovery struct {
 	Key       authz.Secret // the new administrator's, a whole key of the configured form
 	By        string       // the caller's name for the audit, not verified
-	EndOthers bool         // revoke every other key that holds a scope on the reserved resource itself
+	EndOthers bool         // revoke every other key with a scope of its own on the reserved resource
 }
 
-// Recover makes another administrator, whatever administrators there are, and ends those
-// if the request sets it: all in one transaction. It checks no permission, so it is only
-// for people who could write to the database anyway, never for a caller from outside. It
-// returns the new key's record and the keys that it ended. A key that was used before is
-// authz.ErrConflict.
+// Recover makes another administrator, whatever administrators there are, and revokes
+// those if r.EndOthers is set, all in one transaction. It checks no permission, so it is
+// only for people who could write to the database anyway, never for a caller from
+// outside. It returns the new key's record and the keys that it revoked. If the new key
+// was used before, the error is authz.ErrConflict.
 func (s *Service) Recover(ctx context.Context, r Recovery) (made authz.Record, ended []authz.Record, err error) {
 	if r.Key.Len() == 0 {
 		return authz.Record{}, nil, fmt.Errorf("%w: there is no key for the new administrator", ErrInvalid)

@@ -90,7 +90,7 @@ func (v *problems) userRef(id string) {
 	switch {
 	case id == "":
 		v.add("user_id", "must not be empty")
-	case len(id) > 4*subject.MaxUserID: // its other forms are longer
+	case len(id) > 4*subject.MaxUserID: // other Unicode forms of an id are longer
 		v.add("user_id", "must have at most %d bytes", subject.MaxUserID)
 	}
 	v.noKey("user_id", id)
@@ -156,7 +156,7 @@ func misleads(r rune) bool {
 	return unicode.IsControl(r) || unicode.In(r, unicode.Bidi_Control, unicode.Zl, unicode.Zp)
 }
 
-// scopes returns them in canonical form.
+// scopes returns the scopes in canonical form.
 func (v *problems) scopes(field string, scopes authz.Scopes) authz.Scopes {
 	canonical, err := authz.NewScopes(scopes)
 	if err != nil {
@@ -222,7 +222,7 @@ func (v *problems) environment(environment string, known []string) {
 	}
 }
 
-// expiry returns it as it will be stored. The zero time means never.
+// expiry returns the expiry as it will be stored. The zero time means never.
 func (v *problems) expiry(at, now time.Time) time.Time {
 	at = storable(at)
 	if !at.IsZero() && !at.After(now) {

@@ -13,18 +13,18 @@ import (
 // Options defines how a document is read.
 type Options struct {
 	Name string // of the document, in rules and errors
-	// Sources are where keys may be. A security scheme that looks elsewhere
-	// can't be met by an API key.
+	// Sources are where keys may be. No API key can meet a security scheme that looks
+	// elsewhere.
 	Sources []authz.CredentialSource
 	// AllowAnonymous lets an explicit "security: []" make an operation anonymous;
 	// else it is denied.
 	AllowAnonymous bool
 }
 
-// Read returns a rule for each operation at each of its servers, ordered by path
-// and method, and notes on what is denied or anonymous by the document, one line
-// each. Its error joins one error a problem, each one line. References to other
-// documents are refused. It reads nothing but document.
+// Read returns a rule for each operation at each of its servers, ordered by path and
+// method. It also returns notes, one line each, on operations that are denied or
+// anonymous because of the document. Its error joins one error for each problem, each one
+// line. References to other documents are refused: Read reads nothing but document.
 func Read(document []byte, o Options) (rules []authz.RouteConfig, notes []string, err error) {
 	root, err := parse(document)
 	if err != nil {
@@ -75,7 +75,7 @@ func (r *reader) problem(format string, args ...any) {
 	r.problems = append(r.problems, fmt.Errorf(format, args...))
 }
 
-// note reports what applies to operations, a few of them by name.
+// note adds a note that applies to the operations, and names a few of them.
 func (r *reader) note(operations []string, what string) {
 	const named = 5
 	if len(operations) == 0 {
@@ -97,8 +97,8 @@ var (
 	methods         = []string{"delete", "get", "head", "options", "patch", "post", "put", "query", "trace"}
 )
 
-// known refuses fields that the specification doesn't have: a misspelt
-// "security" would leave an operation with the document's.
+// known refuses fields that the specification doesn't have: if "security" is misspelt in
+// an operation, the document's own would apply.
 func (r *reader) known(where string, o object, fields ...[]string) {
 	for _, name := range slices.Sorted(maps.Keys(o)) {
 		if !strings.HasPrefix(name, "x-") && !slices.Contains(slices.Concat(fields...), name) {
