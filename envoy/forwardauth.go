@@ -52,8 +52,8 @@ type forwarded struct {
 	host        string // "": the request's own
 }
 
-// read requires each of these headers exactly once: if one occurs twice, somebody else
-// than the proxy sent one of them.
+// read requires each of these headers exactly once: if one occurs twice, the client may
+// have sent one of the two.
 func (f forwarded) read(asked *authz.Request, r *http.Request) error {
 	asked.Host, asked.PathFixed = r.Host, true
 	asked.HeadersFixed, asked.Stripped = true, strippedByProxies
