@@ -67,10 +67,10 @@ func (c *purge) ended(k *endedKey) (revoked, ended bool) {
 	return revoked, kept > 0 && !at.IsZero() && !k.expires.unclear && !k.revoked.unclear && at.Before(c.before(kept))
 }
 
-// protected reports whether a key stays whatever its state is. Such is a key that has, or
-// may have, scopes on the reserved resource: without an administrator's key, the next
-// start would make one. Such is also a key that a file names, which would be made again
-// from that file.
+// protected reports whether a key stays whatever its state is. It is true for a key that
+// has, or may have, scopes on the reserved resource: without any such key, the next start
+// would make an administrator. It is also true for a key that a file names, since it
+// would be made again from that file.
 func (c *purge) protected(k *endedKey) bool {
 	return strings.Contains(k.scopes, `"`+authz.ReservedResource) || strings.Contains(k.scopes, `\`) || slices.Contains(c.Keep, k.prefix)
 }
