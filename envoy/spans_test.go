@@ -120,7 +120,7 @@ func TestSpans_ClientHeadersMakeNone(t *testing.T) {
 			t.Fatalf("%s from %s made a span", target, peer)
 		}
 	}
-	if ask("/check/", "127.0.0.1:1"); len(ended.Ended()) != 1 { // else the checks above would prove nothing
+	if ask("/check/", "127.0.0.1:1"); len(ended.Ended()) != 1 { // else the checks above would show nothing
 		t.Error("Envoy's own request made none")
 	}
 }
