@@ -28,7 +28,7 @@ import (
 	"extauthz/authz"
 )
 
-// askWire asks by bytes, which must not be read any more when it returns.
+// askWire sends a check as bytes. These must not be read any more after it has returned.
 func askWire(s *Service, data []byte) (*authv3.CheckResponse, error) {
 	c := takeCheck()
 	buffer := slices.Clone(data)
@@ -55,17 +55,17 @@ func checkedWire(t testing.TB, s *Service, data []byte) *authv3.CheckResponse {
 	return res
 }
 
-// ordered is res with the names to remove sorted: those that the client sent
-// come in the order of a map.
+// ordered returns res with the names to remove sorted. Names that the client sent come in
+// the random order of a map.
 func ordered(res *authv3.CheckResponse) *authv3.CheckResponse {
 	slices.Sort(res.GetOkResponse().GetHeadersToRemove())
 	return res
 }
 
-// unasked is a prefix that the validator has no answer about.
+// unasked is a prefix for which the validator has no answer.
 const unasked = "ak_live_00000000"
 
-// keyring knows one key of each kind by its prefix.
+// keyring is a validator that has one key of each kind, by prefix.
 type keyring map[string]authz.Entry
 
 func (k keyring) Lookup(_ context.Context, prefix string, _ *authz.Scratch) (authz.Entry, error) {
@@ -80,7 +80,7 @@ func (keyring) RoleScopes(context.Context, *authz.Record, authz.Need) (authz.Sco
 	return nil, nil
 }
 
-// decider is the real authorizer over keys whose texts are returned by name.
+// decider returns the real authorizer over some keys, and the keys' texts by name.
 func decider(t testing.TB) (*authz.Authorizer, map[string]string) {
 	t.Helper()
 	format, err := authz.NewKeyFormat(authz.KeyFormatConfig{})
@@ -133,7 +133,7 @@ func decider(t testing.TB) (*authz.Authorizer, map[string]string) {
 		t.Fatal(err)
 	}
 	texts["unasked"] = zeros.Reveal()
-	for _, name := range []string{"unknown", "wrong"} { // the latter with another one's prefix
+	for _, name := range []string{"unknown", "wrong"} { // "wrong" has the prefix of another key
 		key, prefix, err := format.Generate("live", rand.Reader)
 		if err != nil {
 			t.Fatal(err)
@@ -167,7 +167,7 @@ func deciding(t testing.TB, c EncoderConfig, a Checker) *Service {
 	return s
 }
 
-// same holds the two ways to one another, where protobuf takes the message.
+// same compares the results of both ways, if protobuf accepts the message.
 func same(t *testing.T, s *Service, data []byte) {
 	t.Helper()
 	wire, wireErr := askWire(s, data)
@@ -188,8 +188,9 @@ func same(t *testing.T, s *Service, data []byte) {
 	}
 }
 
-// sameRequest holds what is read of the bytes to what is read of the message: all
-// headers that decisions rest on, and all that hold a key.
+// sameRequest compares the request that is read from the bytes with the one that is read
+// from the message. It compares all headers that decisions depend on, and all that hold a
+// key.
 func sameRequest(t *testing.T, p *policy, req *authv3.CheckRequest, data []byte) {
 	t.Helper()
 	var want, got authz.Request
@@ -229,8 +230,8 @@ func TestService_BytesAreDecidedAsMessages(t *testing.T) {
 	}
 }
 
-// TestService_ManyHeadersTakeLinearTime: as many as a message can hold take as long
-// as they are many. Were it the square of that, this test would not end.
+// TestService_ManyHeadersTakeLinearTime: the time for as many headers as a message can
+// hold is linear in their number. If it were quadratic, this test would not end.
 func TestService_ManyHeadersTakeLinearTime(t *testing.T) {
 	a, texts := decider(t)
 	s := deciding(t, EncoderConfig{}, a)
@@ -287,8 +288,8 @@ func FuzzBytesAreDecidedAboutAsMessages(f *testing.F) {
 	})
 }
 
-// TestService_AnswerStaysAfterTheCheckIsReused: memory of one check is used again for others,
-// while gRPC has its answer still to send.
+// TestService_AnswerStaysAfterTheCheckIsReused: the memory of a check is reused for
+// others while gRPC still has to send its answer.
 func TestService_AnswerStaysAfterTheCheckIsReused(t *testing.T) {
 	a, texts := decider(t)
 	s := deciding(t, encoders["all"], a)
@@ -346,7 +347,7 @@ func TestService_ReadsNothingOfARequestAfterItsEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := requests(t, texts)
-	for name, data := range all { // the answers and lines were made before the bytes were overwritten
+	for name, data := range all { // answers and log lines were made before the bytes were overwritten
 		if name == "raw bytes that are no text" {
 			continue
 		}

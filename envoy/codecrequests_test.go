@@ -25,7 +25,7 @@ func marshalled(t testing.TB, m proto.Message) []byte {
 	return b
 }
 
-// gatewayRequest is what an Envoy sends of an ordinary request.
+// gatewayRequest returns the CheckRequest that Envoy sends for an ordinary request.
 func gatewayRequest(path string, headers ...string) *authv3.CheckRequest {
 	all := map[string]string{":authority": "api.example.com", ":method": "GET", ":path": path, ":scheme": "https",
 		"accept": "application/json, text/plain, */*", "accept-encoding": "gzip, deflate, br", "accept-language": "en-US,en;q=0.9",
@@ -44,7 +44,8 @@ func gatewayRequest(path string, headers ...string) *authv3.CheckRequest {
 		MetadataContext: &corev3.Metadata{}, RouteMetadataContext: &corev3.Metadata{}}}
 }
 
-// field is a field of a message, by hand: what no encoder would write.
+// field encodes one field of a message by hand, so that it can be one that no encoder
+// writes.
 func field(number protowire.Number, content ...[]byte) []byte {
 	return protowire.AppendBytes(protowire.AppendTag(nil, number, protowire.BytesType), bytes.Join(content, nil))
 }
@@ -53,7 +54,7 @@ func text(number protowire.Number, s string) []byte { return field(number, []byt
 
 func httpOf(fields ...[]byte) []byte { return field(1, field(4, field(2, fields...))) }
 
-// oddRequests are messages that protobuf takes and no encoder writes.
+// oddRequests are messages that protobuf accepts, but that no encoder writes.
 func oddRequests(key string) map[string][]byte {
 	good := httpOf(text(2, "GET"), text(4, "/orders/1"), text(5, "h"), field(3, text(1, "x-api-key"), text(2, key)))
 	varint := protowire.AppendVarint(protowire.AppendTag(nil, 4, protowire.VarintType), math.MaxUint64)
@@ -97,8 +98,8 @@ func oddRequests(key string) map[string][]byte {
 	}
 }
 
-// ambiguous reports whether a map has names that differ by case alone, which have
-// no order between them.
+// ambiguous reports whether a map has names that differ only in case. Such names come in
+// no defined order.
 func ambiguous(req *authv3.CheckRequest) bool {
 	seen := map[string]bool{}
 	for name := range req.GetAttributes().GetRequest().GetHttp().GetHeaders() {
@@ -111,8 +112,8 @@ func ambiguous(req *authv3.CheckRequest) bool {
 	return false
 }
 
-// requests are those that both ways are held to one another by, and that fuzzing
-// starts from.
+// requests are the requests for which both ways are compared, and from which fuzzing
+// starts.
 func requests(t testing.TB, texts map[string]string) map[string][]byte {
 	t.Helper()
 	all := oddRequests(texts["good"])

@@ -10,7 +10,8 @@ import (
 	"unicode/utf8"
 )
 
-// referenceFold is FoldName as its text says it, one character after the other.
+// referenceFold implements the description of FoldName literally, one character after the
+// other.
 func referenceFold(name string) string {
 	fold := ""
 	for _, c := range name {
@@ -68,7 +69,7 @@ func FuzzFoldAgreesWithReferenceAndExpressions(f *testing.F) {
 	})
 }
 
-// respelled writes a folded name as another one that folds to it.
+// respelled returns another name that folds to the given folded one.
 func respelled(r *rand.Rand, name string) string {
 	const separators = "-_.!#$%&'*+^`|~ :\x7f\x01\xff\u2013"
 	all := []rune(separators)

@@ -22,7 +22,7 @@ import (
 	"extauthz/authz"
 )
 
-// saying is a checker that answers by a function.
+// saying is a checker that decides by a function.
 type saying func(*authz.Request) (authz.Decision, error)
 
 func (saying) Headers() []string { return []string{"x-api-key", "authorization", "cookie"} }
@@ -68,13 +68,13 @@ func checked(t testing.TB, s *Service, req *authv3.CheckRequest) *authv3.CheckRe
 	return res
 }
 
-// sound holds a response to what Envoy takes without harm.
+// sound checks that Envoy can process a response without harm.
 func sound(t testing.TB, res *authv3.CheckResponse) {
 	t.Helper()
 	if _, err := proto.Marshal(res); err != nil {
 		t.Fatalf("the response can't be marshalled: %v", err)
 	}
-	if (res.GetStatus().GetCode() == 0) != (res.GetDeniedResponse() == nil) { // an answer that is neither is no answer
+	if (res.GetStatus().GetCode() == 0) != (res.GetDeniedResponse() == nil) { // a response must be either allowed or denied
 		t.Fatal("status and response disagree: code 0 allows")
 	}
 	seen := map[string]bool{}
@@ -109,8 +109,8 @@ func values(res *authv3.CheckResponse) map[string]string {
 	return out
 }
 
-// TestIdentity_ArrivesWholeWithBlankEdges: a reader of a header takes the blanks
-// around its value off, so those of the value are encoded.
+// TestIdentity_ArrivesWholeWithBlankEdges: a reader of a header removes spaces around the
+// value, so spaces that belong to the value are encoded.
 func TestIdentity_ArrivesWholeWithBlankEdges(t *testing.T) {
 	for text, want := range map[string]string{" alice": "%20alice", "alice ": "alice%20", "  a b  ": "%20 a b %20", " ": "%20", "  ": "%20%20", "a b": "a b", "\talice": "%09alice",
 		"\u00a0alice\u3000": "%C2%A0alice%E3%80%80", "acme": "acme", "%20alice": "%2520alice"} {
@@ -169,7 +169,8 @@ func TestService_RemovesCredentialsAndKeepsTheRest(t *testing.T) {
 	if got := values(res); got[":path"] != "/o?z=1&flag&a=%2f" || got["cookie"] != "a=1; b=2" {
 		t.Errorf("got %q", got)
 	}
-	// What is not ASCII goes back encoded in a query; a cookie can't, and the others stay.
+	// In a query, bytes outside ASCII go back percent-encoded. A cookie with such bytes
+	// can't go back; the other cookies stay.
 	res = checked(t, s, request("/o?q=caf\u00e9&api_key=K", map[string]string{"cookie": "a=caf\u00e9; key=K; b=2"}))
 	if got := values(res); got[":path"] != "/o?q=caf%C3%A9" || got["cookie"] != "b=2" {
 		t.Errorf("got %v", got)
@@ -180,8 +181,8 @@ func TestService_RemovesCredentialsAndKeepsTheRest(t *testing.T) {
 	}
 }
 
-// TestEncoder_KeysInUnlistedPlacesLeave: what holds a key is taken out, and the
-// rest stays byte for byte.
+// TestEncoder_KeysInUnlistedPlacesLeave: parameters and cookies that hold a key are
+// removed. The rest stays the same, byte for byte.
 func TestEncoder_KeysInUnlistedPlacesLeave(t *testing.T) {
 	s := service(t, EncoderConfig{}, allow(authz.Record{ID: "i"}, authz.CredentialSource{Kind: authz.SourceHeader, Name: "x-debug"},
 		authz.CredentialSource{Kind: authz.SourceHeader, Name: "x-debug"}, authz.CredentialSource{Kind: authz.SourceHeader, Name: "x-auth-key-id"},
@@ -324,7 +325,8 @@ func TestDecisionLog_LimitsDenialsPerSecond(t *testing.T) {
 	}
 }
 
-// TestDecisionLog_NamesTheAddressThatNetworksRefuse: the client's, or that none is known.
+// TestDecisionLog_NamesTheAddressThatNetworksRefuse: the line has the client's address,
+// or "unknown".
 func TestDecisionLog_NamesTheAddressThatNetworksRefuse(t *testing.T) {
 	for client, want := range map[netip.Addr]string{netip.MustParseAddr("192.0.2.7"): `"client":"192.0.2.7"`, {}: `"client":"unknown"`} {
 		var out bytes.Buffer

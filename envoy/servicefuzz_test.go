@@ -16,8 +16,8 @@ import (
 	"extauthz/authz"
 )
 
-// FuzzAnyCheckRequestIsAnswered: no bytes that Envoy or a client sends make
-// Check fail, panic, or answer with something that Envoy would choke on.
+// FuzzAnyCheckRequestIsAnswered: whatever bytes Envoy or a client sends, Check neither
+// fails nor panics, and its answer is valid for Envoy.
 func FuzzAnyCheckRequestIsAnswered(f *testing.F) {
 	seed, err := proto.Marshal(request("/o?key=x", map[string]string{"x-api-key": "ak_live_x", "x-auth-a": "b"}))
 	if err != nil {
@@ -40,7 +40,7 @@ func FuzzAnyCheckRequestIsAnswered(f *testing.F) {
 	})
 }
 
-// noKeys is a validator that knows no key.
+// noKeys is a validator without keys.
 type noKeys struct{}
 
 func (noKeys) Lookup(context.Context, string, *authz.Scratch) (authz.Entry, error) {
@@ -51,7 +51,7 @@ func (noKeys) RoleScopes(context.Context, *authz.Record, authz.Need) (authz.Scop
 	return nil, nil
 }
 
-// FuzzTheRealAuthorizerAnswersAnything is the same with what really decides.
+// FuzzTheRealAuthorizerAnswersAnything is the same with the real authorizer.
 func FuzzTheRealAuthorizerAnswersAnything(f *testing.F) {
 	format, err1 := authz.NewKeyFormat(authz.KeyFormatConfig{})
 	peppers, err2 := authz.NewPeppers(nil)

@@ -11,17 +11,17 @@ import (
 	"extauthz/authz"
 )
 
-// administrationLock is the advisory lock that a guard, and
-// Selection.Administrators, hold in Postgres; SQLite has one writer anyway. Rows of
-// keys are locked before it, then those of roles, and none after it.
+// administrationLock is the advisory lock that a guard and Selection.Administrators hold
+// in Postgres. SQLite needs none, since it has one writer. A transaction locks rows of
+// keys first, then rows of roles, then takes this lock, and locks no row after it.
 const administrationLock = 0x65787461757468
 
-// mayAdminister finds rows that may hold reserved scopes by their JSON. It is literally
-// the condition of the index api_keys_administrators: with a parameter, the database
-// would not use that index. The scopes themselves then decide.
+// mayAdminister finds rows that may hold reserved scopes by their JSON. It repeats the
+// condition of the index api_keys_administrators word for word: with a parameter, the
+// database would not use that index. The parsed scopes of the found rows then decide.
 const mayAdminister = `scopes LIKE '%"` + authz.ReservedResource + `%'`
 
-// roleAdministrators is how many keys that administer by a role are read.
+// roleAdministrators bounds how many keys that administer through a role are read.
 const roleAdministrators = 10_000
 
 // Administration returns the keys that manage keys at present.
@@ -29,8 +29,9 @@ func (db *DB) Administration(ctx context.Context) (authz.Administration, error) 
 	return db.administration(db.read.WithContext(ctx))
 }
 
-// guard calls m.Guard, where the mutation changes an administrator, under a
-// lock that is held until the transaction ends. selected are the keys as they are, locked.
+// guard calls m.Guard if the mutation changes an administrator, under a lock that is held
+// until the transaction ends. selected holds the keys before the mutation; their rows are
+// locked.
 func (db *DB) guard(tx *gorm.DB, selected []authz.Record, m *authz.Mutation) error {
 	if m.Guard == nil {
 		return nil
@@ -82,8 +83,8 @@ func (db *DB) lockAdministration(tx *gorm.DB) error {
 	return tx.Exec("SELECT pg_advisory_xact_lock(?)", administrationLock).Error
 }
 
-// administration reads the keys that hold reserved scopes themselves by an index. Only
-// where a role lends some all keys are looked through, for those that have it.
+// administration finds the keys that hold reserved scopes themselves by an index. Only if
+// a role grants reserved scopes does it search all keys for those that have the role.
 func (db *DB) administration(q *gorm.DB) (a authz.Administration, err error) {
 	q = q.Session(&gorm.Session{})
 	rows, err := findRoles(q.Where(mayAdminister))

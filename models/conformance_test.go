@@ -19,7 +19,7 @@ import (
 	"extauthz/e2e/parts"
 )
 
-var server *parts.Postgres // nil with -short, and where there is none outside of CI
+var server *parts.Postgres // nil with -short, and outside of CI if Postgres is not installed
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// each runs a test on every database, each time on an empty one.
+// each runs a test with every driver, each time on an empty database.
 func each(t *testing.T, test func(*testing.T, *DB)) {
 	t.Helper()
 	t.Run(SQLite, func(t *testing.T) { test(t, migrated(t, sqliteConfig(t))) })

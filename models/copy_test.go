@@ -14,8 +14,8 @@ import (
 	"extauthz/authz"
 )
 
-// eachWay runs a test for each direction of a copy: with a source that is
-// migrated, and a configuration of an empty target.
+// eachWay runs a test for each direction of a copy, with a migrated source and the
+// configuration of an empty target.
 func eachWay(t *testing.T, test func(t *testing.T, from *DB, to Config)) {
 	t.Helper()
 	databases := map[string]func(*testing.T) Config{SQLite: sqliteConfig, Postgres: postgresConfig,
@@ -27,7 +27,7 @@ func eachWay(t *testing.T, test func(t *testing.T, from *DB, to Config)) {
 	}
 }
 
-// openedToCopy opens a database as a copy reads it.
+// openedToCopy opens a database in the way a copy opens its source.
 func openedToCopy(t *testing.T, db *DB) *DB {
 	t.Helper()
 	if db.driver == Postgres {
@@ -61,7 +61,7 @@ func copied(t *testing.T, from, to *DB) map[string]CopiedTable {
 	return byName
 }
 
-// populate writes some of everything.
+// populate writes rows of every kind.
 func populate(t *testing.T, db *DB) (keys []authz.NewKey) {
 	t.Helper()
 	keys = []authz.NewKey{
@@ -79,7 +79,7 @@ func populate(t *testing.T, db *DB) (keys []authz.NewKey) {
 		}),
 		newKey(t, nil),
 	}
-	for i := range 40 { // more than ids in one order of letters and another
+	for i := range 40 { // enough ids that orders by language and by bytes differ
 		keys = append(keys, newKey(t, func(r *authz.Record) { r.ID = fmt.Sprintf("%c-%d_É", 'A'+i%26+32*(i%2), i) }))
 	}
 	insert(t, db, keys...)
@@ -160,8 +160,8 @@ func TestCopy_EverythingArrives(t *testing.T) {
 	})
 }
 
-// TestCopy_CanBeRepeatedUntilServed: each time the target becomes what the
-// source is; then it has a state of its own.
+// TestCopy_CanBeRepeatedUntilServed: each copy makes the target equal to the source. Once
+// the target is served, it has a state of its own.
 func TestCopy_CanBeRepeatedUntilServed(t *testing.T) {
 	eachWay(t, func(t *testing.T, from *DB, into Config) {
 		keys := populate(t, from)
@@ -174,7 +174,7 @@ func TestCopy_CanBeRepeatedUntilServed(t *testing.T) {
 		if presentFeed(t, to).Epoch == first {
 			t.Error("the second copy left the epoch as it was")
 		}
-		// One key goes, one comes, one changes, two exchange what is unique.
+		// One key is deleted, one is added, one changes, and two exchange a unique value.
 		run(t, from, "DELETE FROM api_keys WHERE id = ?", keys[2].Record.ID)
 		insert(t, from, newKey(t, nil))
 		run(t, from, "UPDATE api_keys SET name = 'changed' WHERE id = ?", keys[4].Record.ID)
@@ -204,7 +204,8 @@ func TestCopy_CanBeRepeatedUntilServed(t *testing.T) {
 	})
 }
 
-// TestCopy_InterruptedGoesOn: until it has succeeded, no service uses the target.
+// TestCopy_InterruptedGoesOn: an interrupted copy can be continued, and no service uses
+// the target until the copy has succeeded.
 func TestCopy_InterruptedGoesOn(t *testing.T) {
 	eachWay(t, func(t *testing.T, from *DB, into Config) {
 		keys := populate(t, from)

@@ -12,8 +12,8 @@ import (
 	"extauthz/authz"
 )
 
-// TestCopy_TakesEveryTableAndColumn: a table or column of a later release is
-// copied, or named as one database's own.
+// TestCopy_TakesEveryTableAndColumn: a table or column that a later release adds has to
+// be copied, or declared as belonging to one database.
 func TestCopy_TakesEveryTableAndColumn(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		query := "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
@@ -53,8 +53,8 @@ func TestCopy_TakesEveryTableAndColumn(t *testing.T) {
 	})
 }
 
-// TestCopy_RowsThatPostgresCannotKeep are named, each on one line, and keep the
-// copy from being finished; all others are copied.
+// TestCopy_RowsThatPostgresCannotKeep: the error names each such row on a line, and the
+// copy stays unfinished. All other rows are copied.
 func TestCopy_RowsThatPostgresCannotKeep(t *testing.T) {
 	from, to := migrated(t, sqliteConfig(t)), opened(t, postgresConfig(t))
 	values := map[string]string{
@@ -124,7 +124,7 @@ func TestCopy_RowsThatPostgresCannotKeep(t *testing.T) {
 	if err := to.StartServing(t.Context()); !errors.Is(err, ErrCopyUnfinished) {
 		t.Errorf("serving: %v", err)
 	}
-	for _, id := range ids { // they are corrected, and the next copy ends well
+	for _, id := range ids { // the rows are corrected, and the next copy succeeds
 		run(t, from, "DELETE FROM api_keys WHERE id = ?", id)
 	}
 	run(t, from, "DELETE FROM key_usage")
@@ -133,7 +133,8 @@ func TestCopy_RowsThatPostgresCannotKeep(t *testing.T) {
 	}
 }
 
-// TestCopy_BetweenDatabasesOfOneSort keeps what is stored, readable or not.
+// TestCopy_BetweenDatabasesOfOneSort: values are copied as they are stored, readable or
+// not.
 func TestCopy_BetweenDatabasesOfOneSort(t *testing.T) {
 	for driver, sets := range map[string][]string{
 		SQLite: {"name = 'a' || char(0) || 'b'", "name = CAST(x'ff' AS TEXT)", "name = x'6162'", "expires_at = 'soon'", "expires_at = 1.5", "expires_at = 4102444800",
@@ -195,8 +196,8 @@ func TestCopy_TimesBeyondSQLite(t *testing.T) {
 	}
 }
 
-// TestCopy_ColumnsOfAnotherSystem are reported: a table that was taken over may
-// have them.
+// TestCopy_ColumnsOfAnotherSystem: columns that only a table taken over from another
+// system has are reported.
 func TestCopy_ColumnsOfAnotherSystem(t *testing.T) {
 	from, to := migrated(t, postgresConfig(t)), opened(t, sqliteConfig(t))
 	run(t, from, "ALTER TABLE api_keys ADD COLUMN team TEXT, ADD COLUMN points JSONB")

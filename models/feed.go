@@ -11,24 +11,24 @@ import (
 	"extauthz/feed"
 )
 
-// maxFeedBytes bounds a page by size as well: hand-typed texts may be long. A page has
-// one change at least.
+// maxFeedBytes bounds a page by bytes as well as by rows: texts that were written by SQL
+// may be long. A page has at least one change, whatever its size.
 const maxFeedBytes = 1 << 20
 
-// feedDialect holds the SQL in which the databases differ. The position of a change is its
-// version in SQLite, which has one writer, and its transaction in Postgres.
+// feedDialect holds the SQL in which the databases differ. The position of a change is
+// its version in SQLite, which has one writer, and the id of its transaction in Postgres.
 type feedDialect struct {
-	epoch    string // of the row m of extauthz_meta
-	random   string // a new value for that row's own part of it
+	epoch    string // the epoch, from the row m of extauthz_meta
+	random   string // a new random value for m.epoch
 	now      string // the clock, read after the snapshot was taken
-	given    string // the last version that was given
-	snapshot string // of the statement, as parseSnapshot reads it
+	given    string // the last version that was assigned
+	snapshot string // the statement's snapshot, in the form that parseSnapshot reads
 	below    string // the position up to which the statement sees every change
-	marked   string // the snapshot of the mark k
-	position string // of the row o of outbox, as it is indexed
-	number   string // the same as a number
-	past     string // whether the row o has a position that this database has given already
-	from     string // a position as a parameter
+	marked   string // the snapshot of the row k of feed_marks
+	position string // the position of the row o of outbox, in the form that is indexed
+	number   string // the same position as a number
+	past     string // true if this database has already assigned the position of the row o
+	from     string // the placeholder for a position
 }
 
 var sqliteFeed = feedDialect{
@@ -45,16 +45,17 @@ var sqliteFeed = feedDialect{
 	from:     "?",
 }
 
-// postgresHistory names what transaction ids and versions belong to: the
-// timeline, which changes with a promotion, and the cluster, which changes
-// where a dump is loaded into another one. On a standby it fails.
+// postgresHistory identifies the history that transaction ids and versions belong to. It
+// holds the timeline, which changes with a promotion, and the cluster's identifier, which
+// changes if a dump is loaded into another cluster. On a standby it fails.
 const postgresHistory = `left(pg_walfile_name(pg_current_wal_lsn()), 8) || '/' || (SELECT system_identifier FROM pg_control_system())`
 
-// postgresFeed: in Postgres a change of a lower version may commit after one of a higher
-// version, so a reader keeps the snapshot of its last read, and reads what that did not
-// hold: nothing comes twice, however long a transaction stays open. The table's own id
-// identifies a dump that was loaded over it, whose rows may name transactions that have
-// not begun here.
+// postgresFeed returns the SQL for Postgres; history adds [postgresHistory] to the epoch.
+// In Postgres a change with a lower version may commit after one with a higher version.
+// So a reader keeps the snapshot of its last read, and reads the changes that this
+// snapshot did not include. No change comes twice, however long a transaction stays open.
+// The epoch includes the table's id (tableoid), which differs after a dump was loaded
+// over the database: the dump's rows may name transactions that have not begun here.
 func postgresFeed(history bool) feedDialect {
 	f := feedDialect{
 		epoch:    "m.epoch || '/' || m.tableoid",
@@ -76,7 +77,7 @@ func postgresFeed(history bool) feedDialect {
 }
 
 // ReadFeed returns the next page of the changes that the cursor has not seen: at most
-// this many rows, 1 to [feed.MaxRows], and about a MiB.
+// rows changes (1 to [feed.MaxRows]) and about 1 MiB.
 func (db *DB) ReadFeed(ctx context.Context, from feed.Cursor, rows int) (feed.Page, error) {
 	sql, args := db.pageOf(from, rows)
 	page, trimmed, err := db.readPage(ctx, from, rows, sql, args)
@@ -84,9 +85,9 @@ func (db *DB) ReadFeed(ctx context.Context, from feed.Cursor, rows int) (feed.Pa
 	return page, err
 }
 
-// FeedStart returns the present feed position, whatever was changed before. Past
-// begins at the newest mark that is as old as the window (see TrimOutbox); without one,
-// at the first change.
+// FeedStart returns the present feed position, without the changes before it. Past is the
+// cursor for reading those of the window: it begins at the newest mark that is at least
+// as old as the window (see TrimOutbox), or at the first change if there is no such mark.
 func (db *DB) FeedStart(ctx context.Context, window time.Duration) (feed.Start, error) {
 	now, err := db.Now(ctx)
 	if err != nil {
@@ -116,8 +117,9 @@ func (db *DB) noRows() string {
 	return fmt.Sprintf("SELECT "+feedColumns+" FROM outbox o WHERE FALSE", db.feed.number)
 }
 
-// pageOf is a query for the rows of a page, in their order. Each part of it reads the
-// index outbox_place from its start, and no further than the size of the page.
+// pageOf returns the query for the rows of a page, in their order. Each part of the query
+// reads a range of the index outbox_place from its start, and no more rows than a page
+// has.
 func (db *DB) pageOf(c feed.Cursor, rows int) (sql string, args []any) {
 	f := db.feed
 	within := f.past
@@ -156,8 +158,8 @@ func (db *DB) pageOf(c feed.Cursor, rows int) (sql string, args []any) {
 	return "(" + late + ") UNION ALL (" + sql + ")", append(lateArgs, args...)
 }
 
-// positionArg is a position as a parameter: a text in Postgres, whose type of it has no
-// counterpart in Go, and a number in SQLite, which orders texts in another way.
+// positionArg returns a position as a parameter: a text in Postgres, whose type xid8 has
+// no counterpart in Go, and a number in SQLite, which compares texts differently.
 func (db *DB) positionArg(position uint64) any {
 	if db.driver == Postgres {
 		return strconv.FormatUint(position, 10)
@@ -175,9 +177,9 @@ func positionsArg(positions []uint64) string {
 	return "{" + strings.Join(texts, ",") + "}"
 }
 
-// readPage reads in one statement, and so in one snapshot and one round trip: the
-// cursor must not pass changes that the rows did not show. trimmed are the changes that
-// may be gone.
+// readPage reads the feed's state and a page's rows by one statement, and so in one
+// snapshot and one round trip: the cursor must not pass changes that the rows did not
+// include. trimmed is the snapshot of the changes that may have been deleted.
 func (db *DB) readPage(ctx context.Context, from feed.Cursor, limit int, page string, args []any) (_ feed.Page, trimmed feed.Snapshot, err error) {
 	f := db.feed
 	rows, err := db.read.WithContext(ctx).Raw(fmt.Sprintf(`

@@ -61,7 +61,7 @@ func parsed(t *testing.T, texts ...string) authz.Scopes {
 	return s
 }
 
-// endings are the ways to take the management from a key.
+// endings returns the ways to make a key no longer an administrator.
 func endings(t *testing.T, keys *keyring.Service) map[string]func(admin authz.Record) error {
 	update := func(ref string, patch keyring.Patch) error {
 		_, err := keys.Update(t.Context(), system, ref, patch)
@@ -104,8 +104,8 @@ func endings(t *testing.T, keys *keyring.Service) map[string]func(admin authz.Re
 	}
 }
 
-// TestGuard_LastAdministratorStays: each way to end it is refused, writes nothing, and is
-// allowed as soon as there is another one.
+// TestGuard_LastAdministratorStays: each way to end the last administrator is refused and
+// writes nothing. It is allowed as soon as there is another administrator.
 func TestGuard_LastAdministratorStays(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		keys, format := keysOn(t, db)
@@ -120,7 +120,8 @@ func TestGuard_LastAdministratorStays(t *testing.T) {
 				t.Errorf("%s: the key was written", name)
 			}
 		}
-		// One that expires, is bound to a project, or has a pepper that is gone is no other one.
+		// A key that expires, is bound to a project or has a pepper that is gone does not
+		// count as another administrator.
 		weak := insert(t, db, newKey(t, func(r *authz.Record) {
 			r.Scopes, r.Grants, r.ExpiresAt = last.Scopes, last.Grants, time.Now().Add(time.Hour)
 		}), newKey(t, func(r *authz.Record) {
@@ -146,7 +147,8 @@ func TestGuard_LastAdministratorStays(t *testing.T) {
 	})
 }
 
-// TestGuard_RotationKeepsOne: the successor counts at once, and is the last one then.
+// TestGuard_RotationKeepsOne: the successor counts at once, and is then the last
+// administrator.
 func TestGuard_RotationKeepsOne(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		keys, format := keysOn(t, db)
@@ -170,7 +172,8 @@ func TestGuard_RotationKeepsOne(t *testing.T) {
 	})
 }
 
-// TestGuard_RolesThatLendIt: who manages by a role is ended by a change of the role.
+// TestGuard_RolesThatLendIt: a change of a role can end a key that is an administrator
+// through that role.
 func TestGuard_RolesThatLendIt(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		keys, format := keysOn(t, db)
@@ -206,8 +209,8 @@ func TestGuard_RolesThatLendIt(t *testing.T) {
 	})
 }
 
-// TestGuard_TwoEndEachOther: at the same time, by two replicas, in every pairing of
-// ways; one of them stays.
+// TestGuard_TwoEndEachOther: two administrators end each other at the same time, through
+// two replicas, by every pair of ways. One of them stays.
 func TestGuard_TwoEndEachOther(t *testing.T) {
 	configs := map[string]func(*testing.T) Config{SQLite: sqliteConfig, Postgres: postgresConfig,
 		"repeatable read": func(t *testing.T) Config {
@@ -251,7 +254,8 @@ func TestGuard_TwoEndEachOther(t *testing.T) {
 	}
 }
 
-// TestRecover_EndsTheOthers: those that can't be read too, each with its audit row.
+// TestRecover_EndsTheOthers: that includes keys whose rows can't be read. Each gets an
+// audit row.
 func TestRecover_EndsTheOthers(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		keys, format := keysOn(t, db)

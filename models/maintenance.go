@@ -10,10 +10,10 @@ import (
 )
 
 const (
-	maintenanceInterval = time.Second            // between two looks at settings and connections
-	maintenancePause    = 250 * time.Millisecond // at least, where something asks for one
-	// hangPause is how often, at most, unused connections are given up because a
-	// statement on another one was not answered.
+	maintenanceInterval = time.Second            // between two checks of settings and connections
+	maintenancePause    = 250 * time.Millisecond // between two checks at least, even if one is requested
+	// hangPause is the minimum time between two occasions on which unused connections are
+	// given up because a statement on another connection was not answered.
 	hangPause = 10 * time.Second
 )
 
@@ -41,7 +41,8 @@ func (c *connector) maintain() {
 	}
 }
 
-// expire marks old connections, and closes those that are ready and unused.
+// expire marks old connections as stale, and closes ready ones that no caller took in
+// time.
 func (c *connector) expire() {
 	if s := c.take(); s != nil {
 		c.ready <- s
@@ -64,14 +65,14 @@ func (c *connector) needsConnection() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.proven == 0 {
-		return false // Open has not come that far
+		return false // Open has not made its first connection yet
 	}
 	if c.refused || generation > c.proven {
 		return true
 	}
 	for s := range c.sessions {
 		if s.stale.Load() && len(c.ready) == 0 && time.Since(s.used) < 2*readyAge {
-			return true // one that is not used is closed by the pool
+			return true // a stale connection that is not used is closed by the pool
 		}
 	}
 	return false
@@ -100,7 +101,7 @@ func (c *connector) makeConnection() {
 	}
 }
 
-// succeeded takes in that a server accepted a connection.
+// succeeded records that a server accepted a connection.
 func (c *connector) succeeded(s *session) {
 	c.mu.Lock()
 	c.sessions[s] = struct{}{}
@@ -124,8 +125,9 @@ func (c *connector) succeeded(s *session) {
 	}
 }
 
-// failed records that no connection could be made, or none with new settings. Where a
-// server refuses it, no other connection is closed for being unused.
+// failed records that a server refused a connection, unless new settings were only being
+// tried. Other errors are ignored. While connections are refused, none is closed for
+// being unused.
 func (c *connector) failed(err error, try bool) {
 	var refused *pgconn.PgError
 	if !errors.As(err, &refused) {
@@ -155,9 +157,9 @@ func (c *connector) recordSettingsRead(err error) {
 	}
 }
 
-// resolveDoubts requests a new connection from the servers that did not answer a
-// statement, or refused it as read-only. One that gives none, while another host does,
-// loses all of its connections.
+// resolveDoubts requests a new connection from each server that did not answer a
+// statement or refused it as read-only. If such a server gives none, but another host
+// does, all connections to that server are given up.
 func (c *connector) resolveDoubts() {
 	c.mu.Lock()
 	if time.Since(c.unsolved) < maintenanceInterval {
@@ -179,8 +181,8 @@ func (c *connector) resolveDoubts() {
 	}
 }
 
-// replaced reports whether another server took over from the one at the address, or
-// whether that one answers again.
+// replaced makes a new connection, and reports whether that succeeded. If it leads to
+// another server, the connections to the address are given up.
 func (c *connector) replaced(address string) bool {
 	select {
 	case c.slots <- struct{}{}:
@@ -198,12 +200,12 @@ func (c *connector) replaced(address string) bool {
 	return true
 }
 
-// answers reports whether the server at an address gives a connection that satisfies
-// the settings. A server that refuses the credentials answers.
+// answers reports whether the server at an address gives a connection that satisfies the
+// settings. A server that refuses the login counts as answering.
 func (c *connector) answers(address string) bool {
 	route := c.settingsFor(address)
 	if route == nil {
-		return true // nothing depends on it
+		return true // no connection depends on it
 	}
 	config, _, _ := c.source.current(c.ctx)
 	if config == nil {
@@ -249,9 +251,9 @@ func (c *connector) abandon(address string) {
 	}
 }
 
-// clearDoubt records that a server in doubt answers. Connections that were not used
-// since a statement was not answered are given up: they may lead nowhere all the
-// same (an address that moved to another machine).
+// clearDoubt records that a server in doubt answers. Connections that were last used
+// before the unanswered statement are given up: they may still be dead, for example if
+// the address moved to another machine.
 func (c *connector) clearDoubt(address string, since time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

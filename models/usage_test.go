@@ -48,7 +48,7 @@ func TestUsage_BatchIsAddedOnce(t *testing.T) {
 		first := []authz.UsageBatch{batch("a", 1, 1), batch("b", 1, 10), batch("a", 2, 100), batch("a", 2, 100)}
 		var writers sync.WaitGroup
 		var counted atomic.Uint64
-		for range 4 { // replicas that take up the same batches
+		for range 4 { // several replicas write the same batches
 			writers.Go(func() {
 				added, err := db.AddUsage(t.Context(), first)
 				if err != nil {
@@ -76,8 +76,8 @@ func TestUsage_BatchIsAddedOnce(t *testing.T) {
 	})
 }
 
-// TestAddUsage_AddsEachBatchOnceInAnyOrder: writers that bring the batches of some
-// sources in random orders, sizes and repetitions, at the same time.
+// TestAddUsage_AddsEachBatchOnceInAnyOrder: concurrent writers add the batches of some
+// sources in random orders, sizes and repetitions.
 func TestAddUsage_AddsEachBatchOnceInAnyOrder(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		const sources, each, writers = 3, 30, 4

@@ -17,14 +17,15 @@ type writes struct {
 	mu          sync.Mutex
 	succeededAt time.Time // of the last write that was committed
 	failedAt    time.Time
-	fault       Fault // then
+	fault       Fault // of the last failure
 	failures    int   // since succeededAt
 }
 
-// Faults that concern every write end with the first success that follows them by
-// writesCalm, since a small write may still fit on a full disk. Others may be
-// one statement's bad luck: they count when some have failed for a while and none
-// succeeded.
+// A fault that concerns every write, such as a full disk, is reported until a write has
+// succeeded and the last failure is older than writesCalm: a small write may still fit on
+// a full disk. Any other fault may concern one statement only. It is reported when at
+// least minFailures writes have failed in a row, and none has succeeded for
+// writesPersist.
 const (
 	writesCalm    = 15 * time.Second
 	writesPersist = 10 * time.Second
@@ -48,8 +49,8 @@ func (db *DB) recordWrite(err error) {
 	}
 }
 
-// WritesFail reports whether, and why, writes fail now. A database that can't be
-// reached at all is not meant. Safe for concurrent use.
+// WritesFail reports whether writes fail now, and why. It does not report a database that
+// can't be used at all, for example because it is unreachable. Safe for concurrent use.
 func (db *DB) WritesFail(now time.Time) (Fault, bool) {
 	w := &db.writes
 	w.mu.Lock()
@@ -63,8 +64,9 @@ func (db *DB) WritesFail(now time.Time) (Fault, bool) {
 	return w.fault, w.failures >= minFailures && now.Sub(w.succeededAt) > writesPersist
 }
 
-// probeText takes several pages of an SQLite file, so that one that can't grow is
-// noticed; an index of Postgres takes no value of that size.
+// probeText returns the text that a probe writes. It takes several pages of an SQLite
+// file, so that a file that can't grow is detected. In Postgres it is short, since an
+// index there accepts no value of that size.
 func (db *DB) probeText() string {
 	if db.driver == Postgres {
 		return "write probe"
@@ -72,9 +74,9 @@ func (db *DB) probeText() string {
 	return "write probe " + strings.Repeat("x", 8<<10)
 }
 
-// ProbeWrite commits a write that leaves nothing behind, unless one has succeeded
-// within since; [DB.WritesFail] reports the outcome. Where replicas beat there is
-// always one.
+// ProbeWrite commits a write that leaves nothing behind, unless a write has succeeded
+// within since. [DB.WritesFail] reports the outcome. With Postgres, the replicas' beats
+// are such writes.
 func (db *DB) ProbeWrite(ctx context.Context, since time.Duration) (err error) {
 	if db.committedWithin(since) {
 		return nil

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Makes what the cluster of `make e2e-kube` runs, without an engine and a registry:
+# Makes the images and the chart for the cluster of `make e2e-kube`, without a container
+# engine or a registry:
 #   scripts/kube-images.sh FOLDER
-# The service's image and the chart are those of a release of this tree; the others
-# are stand-ins made of this machine's programs (scripts/stand-ins.sh) and programs of
-# `scripts/install-parts.sh nodes`. Below FOLDER: images/*.tar, extauthz.tgz.
+# The service's image and the chart are those of a release of this tree; the others are
+# stand-ins made of this machine's programs (scripts/stand-ins.sh) and programs of
+# `scripts/install-parts.sh nodes`. It writes images/*.tar and extauthz.tgz below FOLDER.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=$1
@@ -19,7 +20,7 @@ go run ./scripts/release -draft -o "$work/release"
 mv "$work"/release/*_image_linux_"$arch".tar "$out/images/extauthz.tar"
 mv "$work"/release/extauthz-*.tgz "$out/extauthz.tgz"
 
-# alone NAME FILE: an image of one static program.
+# alone NAME FILE: makes an image of one static program.
 alone() {
   mkdir -p "$work/root/usr/bin"
   cp "$2" "$work/root/usr/bin/${2##*/}"
