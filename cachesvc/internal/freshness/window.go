@@ -10,8 +10,9 @@ import (
 	"extauthz/authz"
 )
 
-// maxTopics bounds the window by number, to some 25 MiB. Beyond it the oldest are
-// dropped, and everything that was read before them is stale.
+// maxTopics bounds the number of changes in the window, and so its memory to some 25 MiB.
+// Beyond it the oldest changes are dropped, and every value that was read before them is
+// stale.
 const maxTopics = 100_000
 
 // Subject is what a change or a cached value is about.
@@ -30,49 +31,51 @@ type Topic struct {
 	ID      string
 }
 
-// Stamp is the state of the database that a cached value was read from.
+// Stamp describes the state of the database from which a cached value was read.
 type Stamp struct {
 	Found      bool
 	Version    uint64 // of the row; 0 if there is none
-	Seq        uint64 // of the window, before the read began
-	Generation uint64 // of the window; see [Window.Reset]
+	Seq        uint64 // seq of the window before the read began
+	Generation uint64 // generation of the window: see [Window.Reset]
 
-	// Shared: another replica read it, from the database as it was at AsOf.
+	// Shared: another replica read the value, from the database as it was at AsOf.
 	Shared bool
 	AsOf   time.Duration // when the read of the database began, monotonic
 
-	// OutsideLease: read while the lease was not fresh, and so from a state that the
-	// feed may never report: a database that is restored meanwhile need not be behind
-	// the cursor. Usable while the database is away, and no longer.
+	// OutsideLease: the value was read while the lease was not fresh. The feed may never
+	// report the state that it was read from, since a database that is restored meanwhile
+	// need not be behind the cursor. So the value may be used only while the database is
+	// unreachable.
 	OutsideLease bool
 
 	Expires     time.Duration // until then it may be used under a fresh lease
 	UsableUntil time.Duration // from then on it is never used
 
-	// Checked is the window's last seq at which the value was found fresh: as long as
-	// nothing is learned, asking again costs one atomic load. 0: never.
+	// Checked is the window's seq at which the value was last found fresh; 0 if it never
+	// was. While nothing new is learned, another test costs one atomic load.
 	Checked atomic.Uint64
 }
 
-// AsOfSlack is how exactly the moment of another replica's read is known: by the
-// database's clock, which both replicas measured by a round trip shorter than the lease.
+// AsOfSlack is how inexactly the moment of another replica's read is known. The moment is
+// a time of the database's clock, which each replica measures by a round trip shorter
+// than the lease.
 const AsOfSlack = time.Second
 
-// mark is what is known of the last change of a topic.
+// mark holds what is known of the last change of a topic.
 type mark struct {
 	version  uint64
 	learned  uint64 // the window's seq when the version was learned
-	reread   uint64 // what was read before this seq is stale whatever its version
-	received uint64 // the highest version that the feed has brought
+	reread   uint64 // values read before this seq are stale whatever their version
+	received uint64 // the highest version received from the feed
 
-	// position is the feed position of the last change that the feed has brought: for
-	// topics of users, whose lists have no version.
+	// position is the feed position of the last change received from the feed. It is only
+	// set for topics of users, whose lists have no version.
 	position uint64
-	// notReceived: the feed has not yet brought a change that this replica made, so its
-	// version, or position, is not known.
+	// notReceived: this replica made a change that the feed has not yet brought. So the
+	// version of the change, or its position, is not known.
 	notReceived bool
-	// ownUntil: what other replicas read before this moment is stale whatever its
-	// version, because of a change that this replica made.
+	// ownUntil: values that other replicas read before this moment are stale whatever
+	// their version, because of a change that this replica made.
 	ownUntil time.Duration
 }
 
