@@ -105,7 +105,7 @@ func TestReader_AMissJustAfterAFlightFindsItsValueInL1(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
-		// As one that missed L1 just before the flight above ended.
+		// This look-up missed L1, as if just before the flight above ended.
 		if _, layer, err := s.keys.readOrFallBack(t.Context(), "k", nil); err != nil || layer != authz.LayerLocal || db.KeyReads != 1 {
 			t.Errorf("answered by %v, %v, after %d queries", layer, err, db.KeyReads)
 		}
@@ -128,8 +128,9 @@ func TestReader_InAnOutageOneLookupWaitsAndTheOthersDoNot(t *testing.T) {
 	})
 }
 
-// TestReader_AClientThatLeavesEarlyIsNotAnOutage: who leaves after a few milliseconds has not found
-// out that the database is away, so nothing is served to others on its account.
+// TestReader_AClientThatLeavesEarlyIsNotAnOutage: a client that leaves after a few
+// milliseconds has not shown that the database is unreachable. So other clients must not
+// get old values because of it.
 func TestReader_AClientThatLeavesEarlyIsNotAnOutage(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
@@ -148,8 +149,8 @@ func TestReader_AClientThatLeavesEarlyIsNotAnOutage(t *testing.T) {
 	})
 }
 
-// TestReader_OneUnreadableRowIsNotAnOutage: else who can spoil one row, or one field of a backup,
-// would have revocations of all other keys wait.
+// TestReader_OneUnreadableRowIsNotAnOutage: otherwise one spoilt row, or one field of a
+// backup, would delay the revocation of all other keys.
 func TestReader_OneUnreadableRowIsNotAnOutage(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
@@ -390,8 +391,8 @@ func BenchmarkHit(b *testing.B) {
 	})
 }
 
-// TestLookup_EndsBeforeItsCaller: with time left to answer, and not after its own
-// wait.
+// TestLookup_EndsBeforeItsCaller: a look-up leaves its caller time to answer, and ends no
+// later than its own limit.
 func TestLookup_EndsBeforeItsCaller(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})

@@ -64,7 +64,7 @@ func (j *journal) available(ctx context.Context) bool {
 }
 
 // readPolicy reads whether the store would evict batches, and warns if so. It returns
-// true if the store is known not to.
+// true if the store is known to keep them.
 func (j *journal) readPolicy(ctx context.Context) bool {
 	var m store.Memory
 	err := j.remote.Do(ctx, remote.OpMemory, journalBudget, func(ctx context.Context) (err error) {

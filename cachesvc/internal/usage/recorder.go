@@ -24,8 +24,8 @@ const (
 	flushDeadline = 10 * time.Second
 	keepDeadline  = time.Second // for Redis, before the file is tried
 	// maxBatchAge is how old a batch may be when it is written to the database from Redis
-	// or a file. The database remembers a source for longer than that, so a batch that it
-	// has already is never added again.
+	// or a file. The database remembers a source for longer than that, so it never adds a
+	// batch that it already has.
 	maxBatchAge = 7 * 24 * time.Hour
 )
 
