@@ -41,7 +41,7 @@ type feedState struct {
 
 	// past reads the changes from before the start. Until all are read, values that other
 	// replicas cached before the start are not trusted. A cursor that is not partial
-	// means that the changes were read, or that they must not be.
+	// means that the changes were read, or will not be read.
 	past     feed.Cursor
 	pastRead int
 }

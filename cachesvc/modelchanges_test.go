@@ -104,7 +104,8 @@ func (m *model) commitFrom(ctx context.Context, r *rand.Rand, replica int, prefi
 	}
 }
 
-// bulk changes many keys in one statement, as if typed by hand in SQL, and ends some of them.
+// bulk changes many keys in one statement, as if typed by hand in SQL, and ends some of
+// them.
 func (m *model) bulk(ctx context.Context, r *rand.Rand, replica int) {
 	restores := m.restores
 	position := m.db.Begin()

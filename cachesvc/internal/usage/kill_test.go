@@ -133,8 +133,9 @@ func killAt(point string) func(step string) {
 }
 
 // TestRecorder_AKillLosesTwoTicksAtMostAndNothingCountsTwice kills a process at each step
-// of a batch's way: before, in and after an outage of the database, in which every second
-// write takes place without an answer. A tick is a second.
+// of a batch on its way to the database. It does so before, in and after an outage of the
+// database, in which every second write takes place without an answer. A tick is a
+// second.
 func TestRecorder_AKillLosesTwoTicksAtMostAndNothingCountsTwice(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Redis")
