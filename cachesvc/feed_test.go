@@ -117,7 +117,7 @@ func TestFeed_AnotherEpochAndAGapEmptyTheCache(t *testing.T) {
 				restore(restored)
 			} else {
 				db.Mu.Lock()
-				db.Keys["k"] = authz.Record{Prefix: "k", Version: 6} // of a change that is gone from the feed
+				db.Keys["k"] = authz.Record{Prefix: "k", Version: 6} // a change that is gone from the feed made this version
 				db.Trimmed = 100
 				db.Mu.Unlock()
 			}

@@ -45,7 +45,7 @@ func TestFeedStart_UsesRedisOnceThePastIsRead(t *testing.T) {
 		})
 		late := start(t, Config{Database: slow, Shared: w[1], Sealing: seal.Keys{sealingKey(t, 1)}})
 		wantEntry(t, late, "kept", true, authz.LayerDatabase)
-		time.Sleep(2 * time.Second) // the past is read by now
+		time.Sleep(2 * time.Second) // by now the changes from before the start are read
 		wantEntry(t, late, "k", false, authz.LayerDatabase)
 		late.keys.drop("kept")
 		late.keys.present.Drop("kept")
@@ -104,7 +104,7 @@ func TestFeed_ABacklogIsOneChange(t *testing.T) {
 		db.FinishAll(db.Begin(), edits)
 		time.Sleep(DefaultPoll)
 		synctest.Wait()
-		if got := s.Invalidations(1); len(got) != 1 || got[0].Target != "all" || got[0].Cause.Kind != CauseBulk || got[0].Dropped != 1 { // k was of the first page
+		if got := s.Invalidations(1); len(got) != 1 || got[0].Target != "all" || got[0].Cause.Kind != CauseBulk || got[0].Dropped != 1 { // one entry: k was dropped by the first page
 			t.Errorf("history %+v", got)
 		}
 		if st := s.Status(); st.RecentChanges != 0 || st.State != StateServing {

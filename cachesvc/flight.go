@@ -34,7 +34,7 @@ func newFlights[V any](budget time.Duration, clock *freshness.Clock) *flights[V]
 }
 
 type flight[V any] struct {
-	began time.Duration // monotonic
+	began time.Duration // when the flight began, monotonic
 	done  chan struct{}
 	value V
 	err   error

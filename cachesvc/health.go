@@ -72,7 +72,7 @@ type Finding struct {
 	OK      bool    `json:"ok"`
 	Value   float64 `json:"value"`  // -1: not known
 	Limit   float64 `json:"limit"`  // threshold of the warning
-	Detail  string  `json:"detail"` // for people
+	Detail  string  `json:"detail"` // text for people
 }
 
 // monitor keeps the results of the last run.

@@ -32,7 +32,7 @@ const (
 // dropped them.
 type Cause struct {
 	Kind CauseKind
-	By   string // an administrator's key id, or the part of the service
+	By   string // an administrator's key id, or a part of the service
 	Why  string
 }
 

@@ -98,7 +98,7 @@ func (m *model) commitFrom(ctx context.Context, r *rand.Rand, replica int, prefi
 	e.returned = true
 	m.mu.Unlock()
 	for i := range m.services {
-		if r.IntN(2) == 0 { // the other notifications are lost
+		if r.IntN(2) == 0 { // otherwise the notification is lost
 			m.service(i).Wake()
 		}
 	}

@@ -298,7 +298,8 @@ func (r *reader[T]) drop(id string) bool {
 	return present || absent
 }
 
-// dropWhere removes matching values; negative entries have no data and stay.
+// dropWhere removes values that match. Negative entries stay, since they have no data to
+// match.
 func (r *reader[T]) dropWhere(match func(data *T) bool) int {
 	return r.present.DropWhere(func(v *l1.Value[T]) bool { return match(&v.Data) })
 }

@@ -35,8 +35,8 @@ type sharedScopes struct {
 	Action   string            `json:"action"`
 	Allowed  bool              `json:"allowed"` // whether the roles allow it; the key's own scopes are tested on its record
 	Scopes   authz.Scopes      `json:"scopes"`
-	Version  uint64            `json:"version"` // of the key
-	Roles    map[string]uint64 `json:"roles"`   // versions; 0 for a role that does not exist
+	Version  uint64            `json:"version"` // version of the key
+	Roles    map[string]uint64 `json:"roles"`   // versions of the roles; 0 for a role that does not exist
 	source
 	seal.Sealed
 }

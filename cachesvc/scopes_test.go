@@ -33,7 +33,7 @@ func TestScopeAnswers_HoldWhatTheDatabaseHolds(t *testing.T) {
 		if _, found, _ := w[0].Store.Get(t.Context(), "apikey:scope:id-k:orders:read"); !found {
 			t.Error("no answer at apikey:scope:<key id>:<resource>:<action>")
 		}
-		want(1, orders, read, 2) // from the scope cache
+		want(1, orders, read, 2) // answered by the scope cache
 		want(1, authz.Need{Resource: "orders/7", Action: "read", Captured: true}, read, 4)
 		s[0].Changed(t.Context(), db.CommitRole("reader", nil))
 		want(0, invoices, nil, 5) // a denial is cached too

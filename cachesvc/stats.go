@@ -43,7 +43,7 @@ func (c *counts) database(found bool) {
 
 // sharedCounts are the outcomes of look-ups in the shared store.
 type sharedCounts struct {
-	hits, misses, errors   atomic.Uint64 // of keys
+	hits, misses, errors   atomic.Uint64 // look-ups of keys
 	refused                atomic.Uint64 // values whose seal does not open
 	scopeHits, scopeMisses atomic.Uint64
 }

@@ -6,7 +6,7 @@ import (
 	"extauthz/cachesvc/internal/freshness"
 )
 
-// trust decides whether a value may be used. All readers of a service share one.
+// trust decides whether a value may be used. All readers of a service share one trust.
 type trust struct {
 	clock  *freshness.Clock
 	window *freshness.Window

@@ -211,7 +211,7 @@ func TestReader_AFlightOverItsBudgetIsDiscarded(t *testing.T) {
 		var calls int
 		s.keys.database = loaderFunc(func(context.Context, string) (l1.Credential, uint64, error) {
 			if calls++; calls == 1 {
-				time.Sleep(DefaultFlightBudget + 1) // a frozen process: ctx is of no use
+				time.Sleep(DefaultFlightBudget + 1) // as if the process were frozen, in which case ctx does not end the read
 				return l1.Credential{}, 1, nil
 			}
 			return l1.Credential{}, 1, nil
@@ -237,7 +237,7 @@ func TestReader_ServesKnownKeysUntilMaxStale(t *testing.T) {
 					wantEntry(t, s, "k", true, authz.LayerLocal)
 					wantError(t, s, "cold")
 					if time.Since(away) > DefaultLease {
-						wantError(t, s, "none") // that can't be known now
+						wantError(t, s, "none") // that there is no such key can't be known now
 					}
 					time.Sleep(977 * time.Millisecond)
 				}
@@ -331,7 +331,7 @@ func TestReader_AValueStoredAfterItsChangeIsNotDelivered(t *testing.T) {
 			wantEntry(t, s, "k", true, authz.LayerDatabase)
 			late := s.keys.present.Get("k", nil)
 			announce(s, db.Commit("k", cachetest.Revoked))
-			for range 3 { // cold, and hot
+			for range 3 { // first cold, then hot
 				s.keys.present.Put("k", late)
 				s.keys.present.Get("k", nil)
 				s.keys.present.Get("k", nil)

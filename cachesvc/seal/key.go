@@ -53,8 +53,8 @@ type Keys []Key
 var ErrSeal = errors.New("not what was sealed")
 
 // seal encrypts secret so that it opens only under the same name and with the same public
-// part. Each name has a key of its own, so that random nonces of 96 bits never come near
-// their limit of 2^32 for one key.
+// part. Each name has a key of its own. So random nonces of 96 bits never come near the
+// limit of 2^32 for one key.
 func (k Keys) seal(name string, public, secret []byte) ([]byte, error) {
 	aead, err := k[0].aead(name)
 	if err != nil {

@@ -11,8 +11,9 @@ import (
 )
 
 // Store keeps bytes under keys. Implementations are safe for concurrent use, bounded in
-// size, and copy values on the way in; values that are returned must not be changed. A
-// miss is no error. Every error but ErrInvalid means that the store could not be reached.
+// size, and copy the values that they store. Returned values must not be changed. A miss
+// is no error. Every error but [ErrInvalid] means that the store did not serve the call:
+// mostly because it could not be reached, or because ctx ended.
 type Store interface {
 	// Get returns the value, and whether there is one.
 	Get(ctx context.Context, key string) (value []byte, found bool, err error)
@@ -45,7 +46,7 @@ type Store interface {
 type Item struct {
 	Key   string
 	Value []byte        // not nil; may be empty
-	TTL   time.Duration // the lifetime; 0 or less stores nothing and removes what was there
+	TTL   time.Duration // the lifetime; with 0 or less nothing is stored, and an existing item is removed
 	Tags  []string
 }
 
@@ -58,7 +59,7 @@ const Forever time.Duration = math.MaxInt64
 type Statistics struct {
 	Hits, Misses, Errors uint64
 	Entries              int
-	Bytes                int64 // of values; -1 where not known
+	Bytes                int64 // bytes of values; -1 if not known
 }
 
 // HitRate returns the share of look-ups that found something; 0 if there were none.

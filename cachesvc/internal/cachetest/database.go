@@ -59,7 +59,7 @@ func (d *Database) Begin() (version uint64) {
 	return d.Version
 }
 
-// Finish commits what Begin began.
+// Finish commits the transaction that Begin began.
 func (d *Database) Finish(position uint64, prefix string, edit func(*authz.Record)) []authz.Change {
 	d.Mu.Lock()
 	defer d.Mu.Unlock()
@@ -218,7 +218,7 @@ func (d *Database) Page(from feed.Cursor, rows int) feed.Page {
 	return p
 }
 
-// UsageOf returns what is stored of a key's usage.
+// UsageOf returns the usage that is stored for a key.
 func (d *Database) UsageOf(keyID string) authz.Usage {
 	d.Mu.Lock()
 	defer d.Mu.Unlock()

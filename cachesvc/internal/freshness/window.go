@@ -20,9 +20,9 @@ type Subject uint8
 
 // The subjects.
 const (
-	SubjectKey  Subject = iota + 1 // by prefix
-	SubjectRole                    // by name
-	subjectUser                    // by id: the list of a user's keys
+	SubjectKey  Subject = iota + 1 // named by prefix
+	SubjectRole                    // named by name
+	subjectUser                    // the list of a user's keys, named by the user's id
 )
 
 // Topic names one thing that can change.
@@ -34,7 +34,7 @@ type Topic struct {
 // Stamp describes the state of the database from which a cached value was read.
 type Stamp struct {
 	Found      bool
-	Version    uint64 // of the row; 0 if there is none
+	Version    uint64 // version of the row; 0 if there is none
 	Seq        uint64 // seq of the window before the read began
 	Generation uint64 // generation of the window: see [Window.Reset]
 
@@ -48,8 +48,8 @@ type Stamp struct {
 	// unreachable.
 	OutsideLease bool
 
-	Expires     time.Duration // until then it may be used under a fresh lease
-	UsableUntil time.Duration // from then on it is never used
+	Expires     time.Duration // until then the value may be used under a fresh lease
+	UsableUntil time.Duration // from then on the value is never used
 
 	// Checked is the window's seq at which the value was last found fresh; 0 if it never
 	// was. While nothing new is learned, another test costs one atomic load.
@@ -343,7 +343,7 @@ func (w *Window) SameGeneration(generation uint64) bool {
 	return generation == w.generation
 }
 
-// trim drops what was learned longer ago than the retention.
+// trim drops changes that were learned longer ago than the retention.
 func (w *Window) trim(now time.Duration) {
 	i := 0
 	for ; i < len(w.order) && w.order[i].at+w.Retention < now; i++ {

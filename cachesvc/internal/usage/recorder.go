@@ -72,11 +72,11 @@ type Config struct {
 	Remote       *remote.Client // nil: no copies in the shared store
 	Source       string         // names this process; no two may share it
 	FlushEvery   time.Duration  // all that is counted is written at least this often
-	CollectEvery time.Duration  // how often others' batches are searched for
+	CollectEvery time.Duration  // how often batches of other processes are searched for
 	Threshold    uint64         // a key with so many uses is written within a second
-	MaxKeys      int            // counters at most
+	MaxKeys      int            // number of counters, at most
 	SpoolDir     string         // a folder for files of usage; empty: none are written
-	SpoolBytes   int64          // in this process's files at most
+	SpoolBytes   int64          // size of this process's files, at most
 	Now          func() time.Time
 	Logger       *slog.Logger
 	// FailPoint is called at each step of a batch on its way to the database. Tests kill
@@ -114,7 +114,8 @@ func New(c Config) *Recorder {
 func (u *Recorder) Used(keyID string, at time.Time) { u.add(keyID, 1, at.UnixNano()) }
 
 // Run makes batches at each interval, and backs up those that the database does not take,
-// until ctx ends. Another goroutine writes them to the database, which may hang.
+// until ctx ends. Another goroutine writes the batches to the database, since the
+// database may hang.
 func (u *Recorder) Run(ctx context.Context) {
 	if u.spool != nil {
 		u.spool.prepare()
