@@ -51,8 +51,8 @@ type arena struct {
 }
 
 type segment struct {
-	data []byte // nil: none
-	used int    // bytes that were allocated
+	data []byte // nil: the segment has no data
+	used int    // bytes that were allocated, freed ones included
 	live int    // of these, bytes that are not freed
 }
 

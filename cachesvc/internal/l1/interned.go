@@ -26,10 +26,10 @@ type interned[V any] struct {
 
 	seed   maphash.Seed
 	mu     sync.Mutex
-	ids    map[string]uint32 // by the encoded value
+	ids    map[string]uint32 // ids by the encoded value
 	bytes  int               // length of the keys of ids
 	free   []uint32
-	seen   []uint32 // parts of hashes
+	seen   []uint32 // parts of the hashes of values that were seen once
 	values []internedValue[V]
 }
 

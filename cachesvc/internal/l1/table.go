@@ -20,7 +20,7 @@ const (
 	minShard         = 256     // entries worth a shard
 	minBytesPerShard = 2 << 20 // bytes worth a shard
 	shardMargin      = 64      // keeps the locks of two shards off one cache line
-	shardShift       = 58      // the bits of a hash above it choose the shard
+	shardShift       = 58      // the bits of a hash from here on choose the shard
 
 	hotShare   = 8    // at most one value in so many is hot
 	hotLargest = 1024 // bytes of the largest record that may be hot; decoded it takes up to three times that

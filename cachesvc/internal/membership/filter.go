@@ -101,7 +101,7 @@ func (m *Filter) Screen(ctx context.Context, prefix string) Verdict {
 	}
 }
 
-// Verdict is how a look-up of an id that is not in L1 proceeds.
+// Verdict decides how a look-up of an id that is not in L1 proceeds.
 type Verdict uint8
 
 // The verdicts.

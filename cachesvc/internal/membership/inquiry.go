@@ -12,7 +12,7 @@ const (
 	// InquiryPause is the least time between two feed reads for waiting checks: 40 a
 	// second, in addition to the usual four.
 	InquiryPause = 25 * time.Millisecond
-	// InquiryWait is how long such a read may take.
+	// InquiryWait is how long a feed read for waiting checks may take.
 	InquiryWait = 100 * time.Millisecond
 	// inquiryWaiters is how many checks may wait at the same time. A gateway allows a
 	// cluster some thousand requests at once, of which a flood of forgeries must hold
@@ -26,7 +26,7 @@ const (
 type Inquiry struct {
 	lease *freshness.Lease
 	clock *freshness.Clock
-	wake  func() // makes the feed be read at once
+	wake  func() // triggers a feed read at once
 
 	mu      sync.Mutex
 	next    *feedRound // the read for which new checks wait; nil if none waits

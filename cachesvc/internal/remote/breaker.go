@@ -28,7 +28,7 @@ const (
 type Breaker struct {
 	mu       sync.Mutex
 	state    State
-	failures int           // in a row
+	failures int           // number of failures in a row
 	quiet    time.Duration // no call is made before this time, monotonic
 }
 

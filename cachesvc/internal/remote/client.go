@@ -50,7 +50,7 @@ var (
 // for concurrent use.
 type Client struct {
 	Store   Store
-	Budget  time.Duration // of a call for which a check waits
+	Budget  time.Duration // budget of a call for which a check waits
 	Breaker *Breaker
 	Full    atomic.Bool   // the store refuses writes for lack of memory
 	Dropped atomic.Uint64 // values that could not be written

@@ -32,7 +32,7 @@ type batchQueue struct {
 
 type queuedBatch struct {
 	authz.UsageBatch
-	at   time.Time // when it was made
+	at   time.Time // when the batch was made
 	copy bool      // Redis has a copy
 }
 

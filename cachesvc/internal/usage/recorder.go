@@ -22,7 +22,7 @@ const (
 	tickInterval  = time.Second // a batch that the database has not taken by the next tick is backed up
 	writeBatches  = 20          // batches in one transaction, 20,000 rows at most
 	flushDeadline = 10 * time.Second
-	keepDeadline  = time.Second // for Redis, before the file is tried
+	keepDeadline  = time.Second // time for Redis, before the file is tried
 	// maxBatchAge is how old a batch may be when it is written to the database from Redis
 	// or a file. The database remembers a source for longer than that, so it never adds a
 	// batch that it already has.
@@ -47,10 +47,10 @@ type Recorder struct {
 	log          *slog.Logger
 	now          func() time.Time
 	sink         Sink
-	every        time.Duration // all that is counted is written this often
-	collectEvery time.Duration // others' batches are searched for this often
-	threshold    uint64        // a key with so many uses is written at the next tick
-	limit        int           // keys in a shard
+	every        time.Duration // how often all counts are written
+	collectEvery time.Duration // how often batches of other processes are searched for
+	threshold    uint64        // a key with this many uses is written at the next tick
+	limit        int           // counters in a shard, at most
 
 	seed   maphash.Seed
 	shards [counterShards]counterShard
@@ -66,14 +66,15 @@ type Recorder struct {
 	failPoint  func(step string)
 }
 
-// Config of a [Recorder]. All fields but Remote, SpoolDir and FailPoint are required.
+// Config is the configuration of a [Recorder]. All fields but Remote, SpoolDir and
+// FailPoint are required.
 type Config struct {
 	Sink         Sink
 	Remote       *remote.Client // nil: no copies in the shared store
-	Source       string         // names this process; no two may share it
-	FlushEvery   time.Duration  // all that is counted is written at least this often
+	Source       string         // name of this process; no two may share it
+	FlushEvery   time.Duration  // how often all counts are written, at least
 	CollectEvery time.Duration  // how often batches of other processes are searched for
-	Threshold    uint64         // a key with so many uses is written within a second
+	Threshold    uint64         // a key with this many uses is written within a second
 	MaxKeys      int            // number of counters, at most
 	SpoolDir     string         // a folder for files of usage; empty: none are written
 	SpoolBytes   int64          // size of this process's files, at most
@@ -84,8 +85,8 @@ type Config struct {
 	FailPoint func(step string)
 }
 
-// Sink is the database. A batch that was added before is skipped; added counts the
-// uses of the others.
+// Sink is the database. It skips batches that were added before; added counts the uses of
+// the others.
 type Sink interface {
 	AddUsage(ctx context.Context, batches []authz.UsageBatch) (added uint64, err error)
 }

@@ -22,7 +22,7 @@ import (
 
 const (
 	spoolSuffix = ".usage"
-	spoolSum    = 8 // hex digits before each record
+	spoolSum    = 8 // hex digits of the checksum before each record
 )
 
 var spoolTable = crc32.MakeTable(crc32.Castagnoli)
