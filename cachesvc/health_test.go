@@ -15,7 +15,7 @@ import (
 
 func TestLook_WarnsOnceWithTheReason(t *testing.T) {
 	var log bytes.Buffer
-	logger := slog.New(slog.NewTextHandler(&log, nil)) // one: the replicas take turns
+	logger := slog.New(slog.NewTextHandler(&log, nil)) // one logger for both: the replicas take turns
 	edit := func(c *Config) {
 		c.Logger = logger
 		c.Monitor = MonitorConfig{Lookups: 10, Entries: 5}

@@ -8,8 +8,8 @@ import (
 	"extauthz/cachesvc/internal/remote"
 )
 
-// metrics are the series of this package. Counters of the hot path are plain atomics
-// (stats.go), read at each scrape. No label holds a key or a user.
+// metrics are the metrics of this package. Counters of the hot path are plain atomics
+// (stats.go), which each scrape reads. No label holds a key or a user.
 type metrics struct {
 	service *Service
 

@@ -15,16 +15,18 @@ import (
 	"extauthz/cachesvc/seal"
 )
 
-// The model test: replicas check, fill, create, revoke, expire, delete and
-// restore, through the service, by transactions that stay open, in bulk and by hand,
-// and restart in the middle of it, while their connections to the database and to
-// the shared store are slow, fail, and lose writes and notifications, in simulated time.
-// Every answer is held against what was committed when.
+// The model test. In simulated time, replicas look up keys while keys are created,
+// revoked, expired and deleted and the database is restored: through the service, by
+// transactions that stay open, in bulk, and by SQL that is typed by hand. Replicas
+// restart in the middle of it. Their connections to the database and to the shared store
+// are slow, fail, and lose writes and notifications. Every answer is compared with what
+// was committed when.
 //
-// The invariant: a look-up that begins after a revocation returned on that
-// replica does not find the key alive, nor one on another replica after the
-// lease's term, or after MaxStale while the database is away. The same holds
-// for "no such key" after a creation, where an outage is no excuse.
+// The invariant: a look-up that begins after a revocation returned on the same replica
+// does not find the key alive. On another replica this holds for a look-up that begins
+// later than the lease's term after the revocation, or later than MaxStale while the
+// database is unreachable. The same holds for "no such key" after a creation, but there
+// the bound is the lease's term even in an outage.
 
 const (
 	modelReplicas = 2
@@ -33,38 +35,38 @@ const (
 	modelLease    = time.Second
 	modelMaxStale = 5 * time.Second
 	modelTTL      = 10 * time.Second
-	// modelWindow is how far back the window of recent changes reaches: just as
-	// long as a value can live, so that it is not the window's length that
-	// hides a value which lives longer.
+	// modelWindow is how far back the window of recent changes reaches. It is only just
+	// as long as a value can live. A longer window would hide a value that lives too
+	// long.
 	modelWindow = modelTTL + modelMaxStale + time.Second
 
-	// Every second key is not asked for between these moments, so that nothing
-	// takes the place of what the shared store holds of it: for so long that the
-	// window has forgotten most of what changed meanwhile, and only a value's age
-	// shows that it is of no use.
+	// Every second key is not looked up between these moments, so that nothing replaces
+	// its value in the shared store. By the end the window has forgotten most of what
+	// changed meanwhile, and only the value's age shows that it must not be used.
 	modelSleep = 8 * time.Second
 	modelWake  = modelSleep + 2*modelWindow
 
-	// Every fourth key is left alone for half of each of these, in which replicas begin
-	// again that have not seen it change and find what the shared store still holds of it.
+	// Every fourth key is not looked up in the second half of each such period. Replicas
+	// that begin again in it have not seen the key change, and find what the shared store
+	// still holds of it.
 	modelNap = 8 * time.Second
 
-	// Pages of the feed are short, so that most reads have several and something is
-	// committed between them. Every second run takes a backlog as one change.
+	// Pages of the feed are short, so that most reads have several pages, between which
+	// something is committed. Every second run applies a backlog as one change.
 	modelPage = 3
 	modelBulk = 8
 
-	// modelRecovery is how long after an outage a replica may take to notice:
-	// one flight's budget, one pause, one poll.
+	// modelRecovery is how long after an outage a replica may take to notice its end: the
+	// budget of one flight, one pause and one poll.
 	modelRecovery = DefaultFlightBudget + freshness.ProbePause + DefaultPoll
 )
 
-// event is a key's creation or end.
+// event is the creation or the end of a key.
 type event struct {
 	committed time.Time
-	from      time.Time // the moment from which it counts: an expiry is ahead
-	replica   int       // that made it; -1 for none
-	returned  bool      // Changed has returned there
+	from      time.Time // the moment from which it counts: an expiry is in the future
+	replica   int       // the replica that made it; -1 for none
+	returned  bool      // Changed has returned on that replica
 }
 
 type model struct {
@@ -75,18 +77,18 @@ type model struct {
 
 	mu        sync.Mutex
 	prefixes  [modelKeys]string
-	hot       int // the slot that is being written to: it is asked for most
+	hot       int // the slot that is being written to, which is looked up most
 	born      map[string]*event
 	died      map[string]*event
 	restores  int
-	away      [modelReplicas]time.Time // until when the database may count as away
+	away      [modelReplicas]time.Time // until when the database may count as unreachable
 	checks    int
 	answers   int
 	violation string
 }
 
-// runModel returns the first violation, or "". connect and broken change a
-// replica before it starts.
+// runModel runs the model and returns the first violation of the invariant, or "".
+// connect and broken change each replica before it starts.
 func runModel(t *testing.T, seed uint64, connect func(*cachetest.Connection) Database, broken option) string {
 	m := &model{db: cachetest.NewDatabase(), born: map[string]*event{}, died: map[string]*event{}}
 	synctest.Test(t, func(t *testing.T) {
@@ -160,7 +162,8 @@ func runModel(t *testing.T, seed uint64, connect func(*cachetest.Connection) Dat
 	return m.violation
 }
 
-// untilReplaced is mostly late in the next nap.
+// untilReplaced returns how long a replica runs until it is replaced: mostly until late
+// in the next nap.
 func (m *model) untilReplaced(r *rand.Rand) time.Duration {
 	if r.IntN(4) == 0 {
 		return millis(r, 8000)
@@ -173,7 +176,7 @@ func (m *model) untilReplaced(r *rand.Rand) time.Duration {
 	return wait
 }
 
-// service is the replica as it runs now.
+// service returns the service that runs as this replica at present.
 func (m *model) service(replica int) *Service {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -182,7 +185,7 @@ func (m *model) service(replica int) *Service {
 
 func millis(r *rand.Rand, n int) time.Duration { return time.Duration(r.IntN(n)) * time.Millisecond }
 
-// check looks keys up and holds the answers to the invariant.
+// check looks up keys and compares the answers with the invariant.
 func (m *model) check(ctx context.Context, r *rand.Rand, replica int) {
 	for cachetest.Pause(ctx, 1+millis(r, 15)) == nil {
 		m.mu.Lock()
@@ -222,7 +225,7 @@ func (m *model) check(ctx context.Context, r *rand.Rand, replica int) {
 	}
 }
 
-// awake returns the slot, or its neighbour while it is not asked for.
+// awake returns the slot, or one near it while the slot is not looked up.
 func (m *model) awake(now time.Time, slot int) int {
 	if m.sleeping(now) {
 		slot &^= 1
@@ -248,7 +251,7 @@ func (m *model) sleeping(now time.Time) bool {
 	return t > modelSleep && t < modelWake
 }
 
-// past copies what is known at the start of a look-up.
+// past copies an event as it is known at the start of a look-up.
 func past(e *event) *event {
 	if e == nil {
 		return nil
@@ -257,7 +260,7 @@ func past(e *event) *event {
 	return &known
 }
 
-// binds reports whether a look-up on replica that began then must know of e.
+// binds reports whether a look-up that began at this time on this replica must know of e.
 func (e *event) binds(replica int, began time.Time, bound time.Duration) bool {
 	return e != nil && !began.Before(e.from) && (e.returned && e.replica == replica || began.Sub(e.committed) > bound)
 }

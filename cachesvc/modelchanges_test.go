@@ -10,9 +10,9 @@ import (
 	"extauthz/cachesvc/internal/cachetest"
 )
 
-// write makes, changes and ends keys, and in every second run now and then
-// restores a backup: that also forgets all that is cached, so the others show
-// what happens to values that grow old.
+// write creates, changes and ends keys. In every second run it also restores a backup now
+// and then. A restore empties all caches, so only the other runs show what happens to
+// values that grow old.
 func (m *model) write(ctx context.Context, r *rand.Rand) {
 	var restore func(string)
 	var backed time.Time
@@ -28,21 +28,21 @@ func (m *model) write(ctx context.Context, r *rand.Rand) {
 			m.bulk(ctx, r, replica)
 		}
 		switch {
-		case dice < 2 && restore != nil && time.Since(backed) > 2*modelLease: // a restore takes its time
+		case dice < 2 && restore != nil && time.Since(backed) > 2*modelLease: // a restore takes some time
 			m.restore(ctx, r, restore)
 			restore = nil
 		case dice < 5 && restores && restore == nil:
 			restore, backed = m.db.Backup(), time.Now()
 		case m.born[prefix] == nil:
 			m.commit(ctx, r, replica, prefix, cachetest.Unchanged, m.born)
-		case m.died[prefix] != nil && (dice < 60 || m.sleeping(time.Now())): // is left to be checked a while
+		case m.died[prefix] != nil && (dice < 60 || m.sleeping(time.Now())): // the dead key stays for a while, so that it is looked up
 		case m.died[prefix] != nil:
 			m.mu.Lock()
 			m.prefixes[slot] = fmt.Sprint("ak_live_", next)
 			prefix = m.prefixes[slot]
 			m.mu.Unlock()
 			next++
-			// It is made while the first look-ups are on their way.
+			// The key is created while its first look-ups are under way.
 			if cachetest.Pause(ctx, millis(r, 30)) == nil {
 				m.commit(ctx, r, replica, prefix, cachetest.Unchanged, m.born)
 			}
@@ -58,7 +58,7 @@ func (m *model) write(ctx context.Context, r *rand.Rand) {
 	}
 }
 
-// expire sets a key's end, which is ahead.
+// expire sets the end of a key to a moment in the future.
 func (m *model) expire(ctx context.Context, r *rand.Rand, replica int, prefix string) {
 	end := time.Now().Add(millis(r, 3000))
 	m.commitFrom(ctx, r, replica, prefix, func(r *authz.Record) { r.ExpiresAt = end }, m.died, end)
@@ -87,7 +87,7 @@ func (m *model) commitFrom(ctx context.Context, r *rand.Rand, replica int, prefi
 		events[prefix] = e
 	}
 	m.mu.Unlock()
-	if r.IntN(3) == 0 || m.napping(prefix) { // typed by hand: no replica knows, and the shared store keeps what it has
+	if r.IntN(3) == 0 || m.napping(prefix) { // as if typed by hand in SQL: no replica is notified, and the shared store keeps what it has
 		return
 	}
 	if cachetest.Pause(ctx, millis(r, 20)) != nil {
@@ -98,13 +98,14 @@ func (m *model) commitFrom(ctx context.Context, r *rand.Rand, replica int, prefi
 	e.returned = true
 	m.mu.Unlock()
 	for i := range m.services {
-		if r.IntN(2) == 0 { // the other notifications are lost
+		if r.IntN(2) == 0 { // otherwise the notification is lost
 			m.service(i).Wake()
 		}
 	}
 }
 
-// bulk changes many keys in one statement, typed by hand, and ends some of them.
+// bulk changes many keys in one statement, as if typed by hand in SQL, and ends some of
+// them.
 func (m *model) bulk(ctx context.Context, r *rand.Rand, replica int) {
 	restores := m.restores
 	position := m.db.Begin()
@@ -126,8 +127,8 @@ func (m *model) bulk(ctx context.Context, r *rand.Rand, replica int) {
 	m.db.FinishAll(position, edits)
 }
 
-// restore brings an older state back; from now on that is the truth. Every
-// second time it is a copy of the files, which is not written to before a replica
+// restore restores an older state, which is the truth from then on. Every second time it
+// is restored as a copy of the files. Nothing is written to such a copy before a replica
 // has read from it.
 func (m *model) restore(ctx context.Context, r *rand.Rand, restore func(string)) {
 	copied := r.IntN(2) == 0
@@ -149,7 +150,8 @@ func (m *model) restored(restore func(string), copied bool) (epoch string) {
 	version := m.db.CurrentVersion()
 	restore(epoch)
 	epoch = m.db.CurrentEpoch()
-	// A new epoch is written to until no feed position distinguishes it from the old one.
+	// After a restore with a new epoch, keys are changed until the feed position is no
+	// longer behind the one before the restore. So only the epoch shows the restore.
 	for _, prefix := range m.db.Alive() {
 		for !copied && m.db.CurrentVersion() <= version {
 			m.db.Commit(prefix, cachetest.Renamed)
@@ -172,7 +174,7 @@ func (m *model) restored(restore func(string), copied bool) (epoch string) {
 	return epoch
 }
 
-// disturb makes the weather on one replica's connection.
+// disturb makes one replica's connection slow or fail, in changing ways.
 func (m *model) disturb(ctx context.Context, r *rand.Rand, replica int, c *cachetest.Connection) {
 	wind := rand.New(rand.NewPCG(r.Uint64(), 0)) // used under the connection's lock
 	weather := func(before, after int, err error) func() (time.Duration, time.Duration, error) {
@@ -203,8 +205,9 @@ func (m *model) disturb(ctx context.Context, r *rand.Rand, replica int, c *cache
 	c.Edit(func(c *cachetest.Connection) { c.Lookup, c.Feed = weather(1, 1, nil), weather(1, 1, nil) })
 }
 
-// disturbShared makes the weather on one replica's way to the shared store. Every
-// second one is cut off while keys sleep, so that what they leave there stays.
+// disturbShared makes one replica's connection to the shared store slow or fail, in
+// changing ways. Every second connection fails all the time while keys sleep, so that the
+// values of these keys stay in the shared store.
 func (m *model) disturbShared(ctx context.Context, r *rand.Rand, w *cachetest.Wire) {
 	wind := rand.New(rand.NewPCG(r.Uint64(), 0)) // used under the wire's lock
 	cut := r.IntN(2) == 0
@@ -219,7 +222,7 @@ func (m *model) disturbShared(ctx context.Context, r *rand.Rand, w *cachetest.Wi
 			weather = func() (time.Duration, error) { return millis(wind, 200), nil }
 		case 1:
 			weather = func() (time.Duration, error) { return 0, cachetest.ErrAway }
-		case 2: // loses every second call, writes and notifications among them
+		case 2: // every second call is lost, with writes and notifications among them
 			weather = func() (time.Duration, error) {
 				if wind.IntN(2) == 0 {
 					return 0, cachetest.ErrAway

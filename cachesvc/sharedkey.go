@@ -13,8 +13,8 @@ import (
 )
 
 // sharedKey is a key as it is stored in the shared store, under
-// apikey:validation:<prefix>. The digest is stored sealed or not at all; the seal also
-// covers everything else that is written here.
+// apikey:validation:<prefix>. Its digest is stored sealed or not at all. The seal covers
+// all other fields too.
 type sharedKey struct {
 	ID           string            `json:"id"`
 	UserID       string            `json:"user_id"`
@@ -51,7 +51,7 @@ type source struct {
 	AsOf  time.Time `json:"as_of"` // the database's time at the start of the read
 }
 
-// sealedVerifier is what is sealed.
+// sealedVerifier is the secret that is stored with a sharedKey, encrypted.
 type sealedVerifier struct {
 	Alg      authz.HashAlg `json:"alg"`
 	PepperID string        `json:"pepper_id,omitempty"`
@@ -92,8 +92,7 @@ func encodeKey(keys seal.Keys, c *l1.Credential, from source) ([]byte, error) {
 	return seal.Seal(keys, validationKeys+k.Prefix, k, &k.Sealed, secret)
 }
 
-// decodeKey reads what encodeKey wrote under this prefix, and refuses any value that
-// was sealed otherwise.
+// decodeKey decodes what encodeKey wrote under this prefix. Any other value is an error.
 func decodeKey(keys seal.Keys, prefix string, data []byte) (*l1.Credential, source, error) {
 	var k sharedKey
 	secret, err := seal.Open(keys, validationKeys+prefix, data, &k, &k.Sealed)

@@ -23,7 +23,7 @@ const (
 	testFlushAt      = 10
 )
 
-// newRecorder makes the recorder of another process, which does not run. shared may be
+// newRecorder makes the recorder of another process, and does not run it. shared may be
 // nil.
 func newRecorder(t testing.TB, sink Sink, shared remote.Store, edits ...func(*Config)) *Recorder {
 	t.Helper()
@@ -38,7 +38,7 @@ func newRecorder(t testing.TB, sink Sink, shared remote.Store, edits ...func(*Co
 	return New(c)
 }
 
-// runRecorder runs a recorder, and its way to the shared store, until the test ends.
+// runRecorder runs a recorder and its client of the shared store until the test ends.
 func runRecorder(t testing.TB, u *Recorder) *Recorder {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
@@ -63,7 +63,7 @@ func TestRecorder_FiftyConcurrentUsesAreFifty(t *testing.T) {
 	for i := range 50 {
 		users.Go(func() {
 			s.Used("a", time.Unix(int64(i), 0))
-			if i%10 == 0 { // flushes meanwhile neither lose nor double
+			if i%10 == 0 { // flushes meanwhile neither lose uses nor count them twice
 				if err := s.Flush(t.Context()); err != nil {
 					t.Error(err)
 				}

@@ -20,7 +20,7 @@ func (s *Store) Ping(ctx context.Context) error {
 	return nil
 }
 
-// Memory returns how full Redis is: of a Cluster, its fullest node.
+// Memory returns how full Redis is. For a Cluster it describes the fullest node.
 func (s *Store) Memory(ctx context.Context) (fullest store.Memory, err error) {
 	var mu sync.Mutex
 	err = s.eachNode(ctx, func(ctx context.Context, node goredis.Cmdable) error {
