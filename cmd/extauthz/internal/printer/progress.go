@@ -91,7 +91,7 @@ func (p *Progress) print(text string) {
 	_, _ = io.WriteString(p.w, "\r\x1b[K"+text)
 }
 
-// End removes the line, so that the next output stands alone.
+// End removes the line, so that the next output is alone.
 func (p *Progress) End() {
 	if p.quit != nil {
 		close(p.quit)
