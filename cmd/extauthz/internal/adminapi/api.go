@@ -94,7 +94,7 @@ type operation struct {
 func register[I, O any](a *api, h huma.API, method, path string, op operation, do func(context.Context, keyring.Principal, *I) (*O, error)) {
 	huma.Register(h, huma.Operation{Method: method, Path: path, Tags: []string{op.tag}, OperationID: op.id, Summary: op.summary,
 		Description: fmt.Sprintf("Needs the scope `%s`.", op.needs), DefaultStatus: op.status,
-		MaxBodyBytes: maxBody + 1, Responses: refusals(op.errors)}, // huma refuses a body as large as MaxBodyBytes already
+		MaxBodyBytes: maxBody + 1, Responses: refusals(op.errors)}, // huma refuses even a body of exactly MaxBodyBytes
 		func(ctx context.Context, in *I) (*O, error) {
 			c := callOf(ctx)
 			if c.principal == nil {

@@ -159,7 +159,7 @@ func RouteOf(r *authz.Rule) Route {
 	return Route{Match: r.Pattern, Resource: r.Resource, Action: r.Action, Anonymous: r.Anonymous, Project: r.Project, Requires: r.Requires(), Source: r.Source}
 }
 
-// AuditEntry is one change, with the key that made it.
+// AuditEntry is one change, with its actor: the key, or the part of the service, that made it.
 type AuditEntry struct {
 	ID        string            `json:"id"`
 	At        time.Time         `json:"at"`

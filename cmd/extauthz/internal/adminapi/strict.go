@@ -128,7 +128,7 @@ func markNulls(v any) any {
 // be well-formed.
 func noNameTwice(d *json.Decoder) error {
 	var open []map[string]bool // names in each enclosing object; nil for an array
-	name := false              // the next text is a name
+	name := false              // whether the next text is a name
 	for {
 		t, err := d.Token()
 		if errors.Is(err, io.EOF) {

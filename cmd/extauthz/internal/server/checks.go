@@ -15,7 +15,7 @@ import (
 
 // How often conditions are polled.
 const (
-	fastCheckInterval        = 500 * time.Millisecond // of state in memory: more often than a lease ends
+	fastCheckInterval        = 500 * time.Millisecond // of state in memory; shorter than the default lease
 	fileCheckInterval        = 2 * time.Second        // of certificates
 	slowCheckInterval        = 10 * time.Second       // of Redis, and a write if there was no other
 	rowCheckInterval         = 6 * time.Hour          // of every row of the table, which takes long

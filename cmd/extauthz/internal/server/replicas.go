@@ -50,7 +50,7 @@ func (r *replicas) run(ctx context.Context) error {
 		case <-ctx.Done():
 			gone, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 			defer cancel()
-			_ = r.db.Leave(gone, r.instance) // after an error, the replica stops counting when its last beat is too old
+			_ = r.db.Leave(gone, r.instance) // after an error, the others stop counting this replica when its last beat is too old
 			return nil
 		case <-tick.C:
 		}

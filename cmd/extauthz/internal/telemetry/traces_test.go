@@ -64,7 +64,7 @@ func TestTraces_QueuedSpansAreSentAtShutdown(t *testing.T) {
 // TestTraces_DoNotBlockWithoutACollector: spans do not block, and the shutdown respects
 // its deadline.
 func TestTraces_DoNotBlockWithoutACollector(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0") // accepts no connection
+	l, err := net.Listen("tcp", "127.0.0.1:0") // connections get no answer
 	if err != nil {
 		t.Fatal(err)
 	}
