@@ -70,17 +70,18 @@ read. The audit log holds a row by "admin recover", with the user of this machin
 	return group("admin", "Administrators, without the service", c)
 }
 
-// recoveredKey is the answer. Key is empty where it is in a file.
+// recoveredKey is what `admin recover` prints. Key is empty if the key was written to a
+// file.
 type recoveredKey struct {
 	ID      string   `json:"id"`
 	Prefix  string   `json:"prefix"`
 	Key     string   `json:"key,omitempty"`
 	File    string   `json:"file,omitempty"`
-	Revoked []string `json:"revoked"` // prefixes
+	Revoked []string `json:"revoked"` // prefixes of the keys that were revoked
 }
 
-// recoverAdministrator writes the key to the file before it is stored: a key that is
-// only in the database could not be recovered.
+// recoverAdministrator writes the key to the file before the database stores its digest:
+// the database alone could not give the key back.
 func recoverAdministrator(ctx context.Context, c *config.Config, file string, revokeOthers bool) (recoveredKey, error) {
 	db, err := openExisting(ctx, c)
 	if err != nil {
@@ -102,7 +103,7 @@ func recoverAdministrator(ctx context.Context, c *config.Config, file string, re
 	}
 	made, ended, err := keys.Recover(ctx, keyring.Recovery{Key: key, By: operator(), EndOthers: revokeOthers})
 	if err != nil {
-		if file != "" { // no stored key has this secret
+		if file != "" { // the database has not stored this key
 			err = errors.Join(err, os.Remove(file))
 		}
 		return recoveredKey{}, fmt.Errorf("no administrator was made: %w", err)
@@ -117,7 +118,8 @@ func recoverAdministrator(ctx context.Context, c *config.Config, file string, re
 	return out, nil
 }
 
-// openExisting opens the configured database as it is: it makes no file and no tables.
+// openExisting opens the configured database as it is: it creates neither a file nor
+// tables.
 func openExisting(ctx context.Context, c *config.Config) (*models.DB, error) {
 	m := server.DatabaseConfig(c)
 	if m.Driver == models.SQLite {
@@ -139,13 +141,14 @@ func openExisting(ctx context.Context, c *config.Config) (*models.DB, error) {
 	return db, nil
 }
 
-// noNotifier is for a process that caches nothing: replicas learn of changes from the
-// database.
+// noNotifier sends no change notifications. This process caches nothing, and replicas
+// read the change from the database.
 type noNotifier struct{}
 
 func (noNotifier) Changed(context.Context, []authz.Change) {}
 
-// offlineKeys is the keys service on the database alone, in the database's time.
+// offlineKeys returns the keys service over the database alone; the database's clock
+// counts.
 func offlineKeys(ctx context.Context, c *config.Config, db *models.DB) (*keyring.Service, *authz.KeyFormat, error) {
 	format, err := c.KeyFormat()
 	if err != nil {
@@ -164,7 +167,8 @@ func offlineKeys(ctx context.Context, c *config.Config, db *models.DB) (*keyring
 	return keys, format, err
 }
 
-// operator is the user of this machine, for the audit: it is a hint, not a proof.
+// operator returns the name of this machine's user for the audit. It is a hint, not a
+// proof.
 func operator() string {
 	name := "uid " + strconv.Itoa(os.Getuid())
 	if u, err := user.Current(); err == nil && u.Username != "" {

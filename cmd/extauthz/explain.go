@@ -53,8 +53,8 @@ func explainCommand(g *globals) *cobra.Command {
 	return c
 }
 
-// readPresentedKey reads EXTAUTHZ_KEY, or the first line of standard input where
-// that is a file or a pipe; empty where there is neither.
+// readPresentedKey reads the key from EXTAUTHZ_KEY, else from the first line of standard
+// input if that is a file or a pipe. It returns "" if there is neither.
 func readPresentedKey(c *cobra.Command) (string, error) {
 	if key := os.Getenv("EXTAUTHZ_KEY"); key != "" {
 		return key, nil

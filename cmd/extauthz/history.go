@@ -86,7 +86,7 @@ func auditListing(g *globals) *listing[adminapi.AuditEntry] {
 	}
 }
 
-// auditTarget is the key or the role that was changed.
+// auditTarget returns the key or the role that was changed.
 func auditTarget(e *adminapi.AuditEntry) string {
 	if e.Prefix == "" && e.Role != "" {
 		return "role " + e.Role
@@ -94,11 +94,11 @@ func auditTarget(e *adminapi.AuditEntry) string {
 	return e.Prefix
 }
 
-// important are the details that a reader looks for first.
+// important lists the details that readers look for first.
 var important = []string{"reason", "name", "scopes", "roles", "expires_at", "revoked_at", "rate"}
 
-// changes are the details of a change in a fixed order: rate=10/s -> 20/s. A field that
-// had no value before is left out: name=laptop.
+// changes lists the details of a change in a fixed order, such as rate=10/s -> 20/s. A
+// field that had no value before is written without the arrow: name=laptop.
 func changes(detail map[string]string) string {
 	names := slices.SortedFunc(maps.Keys(detail), func(a, b string) int {
 		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a, b))
@@ -109,7 +109,8 @@ func changes(detail map[string]string) string {
 	return strings.Join(names, ", ")
 }
 
-// rank is the place of a detail among the important ones, or after all of them.
+// rank returns a detail's position among the important ones; all other details come after
+// them.
 func rank(name string) int {
 	if i := slices.Index(important, name); i >= 0 {
 		return i

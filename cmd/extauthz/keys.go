@@ -84,7 +84,7 @@ func keysCreate(g *globals) *cobra.Command {
 	return c
 }
 
-// saveKey writes a created key to the file, where one is named, in place of the terminal.
+// saveKey writes a created key to the file, if one is named, so that it is not printed.
 func saveKey(file string, k *adminapi.Key) error {
 	if file == "" || k.Key == "" {
 		return nil
@@ -96,8 +96,8 @@ func saveKey(file string, k *adminapi.Key) error {
 	return nil
 }
 
-// expiry is --expires in one of the two forms of the API: a duration, which the
-// server counts from its own time, or a time.
+// expiry returns --expires in one of the two forms that the API accepts: a duration,
+// which the server counts from its own time, or a time.
 func expiry(text string) (in string, at *time.Time) {
 	if t, err := time.Parse(time.RFC3339Nano, text); err == nil {
 		return "", &t
@@ -167,7 +167,7 @@ func keysGet(g *globals) *cobra.Command {
 	})
 }
 
-// oneKey makes a call that returns a key, and prints it.
+// oneKey makes a call whose answer is a key, and prints that key.
 func (g *globals) oneKey(c *cobra.Command, method, path string, in any, headers ...string) error {
 	k, err := call[adminapi.Key](c, g, method, path, nil, in, headers...)
 	if err != nil {
@@ -176,7 +176,7 @@ func (g *globals) oneKey(c *cobra.Command, method, path string, in any, headers 
 	return g.showNamed(c, k, k.Prefix, func(w *tabwriter.Writer) { g.describeKey(w, &k) })
 }
 
-// keysSwitch is enable and disable.
+// keysSwitch makes the commands enable and disable.
 func keysSwitch(g *globals, verb, from string) *cobra.Command {
 	return named(&cobra.Command{
 		Use: verb + " ID", Short: strings.ToUpper(verb[:1]) + verb[1:] + " a key", Args: exactly(1), Example: "  extauthz keys " + verb + " ak_live_4fJ9xQ2b",

@@ -12,8 +12,8 @@ import (
 	"extauthz/cmd/extauthz/internal/printer"
 )
 
-// faultyKey is a key whose user id or name would be refused today, or stored in
-// another form, or whose row can't be read.
+// faultyKey is a key with a fault: its user id or name would be refused today or stored
+// in another form, or its row can't be read.
 type faultyKey struct {
 	ID     string `json:"id"`
 	Prefix string `json:"prefix"`
@@ -81,8 +81,8 @@ func (e errFaultyKeys) Error() string {
 	return fmt.Sprintf("%d user ids, names or rows would be refused or changed today: see above", int(e))
 }
 
-// faultsOf reports what is wrong with a key's user id and name. An id never
-// changes, so another key has to take the place of one with a wrong id.
+// faultsOf reports what is wrong with a key's user id, name and row. An id never changes,
+// so the remedy for a wrong one is a new key.
 func faultsOf(k *adminapi.Key) (odd []faultyKey) {
 	look := func(field, value, do string, stored string, err error) {
 		if err == nil && stored != value {

@@ -16,10 +16,10 @@ import (
 	"extauthz/models"
 )
 
-// copyEndpoint is one end of a copy: a database by its DSN, by a file that holds it, or,
-// where neither flag is given, the configured one.
+// copyEndpoint is the source or the target of a copy. A flag gives its DSN, or a file
+// that holds the DSN; without either flag it is the configured database.
 type copyEndpoint struct {
-	name      string // of the flag
+	name      string // of the flag that gives the DSN
 	dsn, file string
 }
 
@@ -28,11 +28,11 @@ func (e *copyEndpoint) flags(c *cobra.Command, what string) {
 	c.Flags().StringVar(&e.file, e.name+"-file", "", "file that holds that text instead, for a URL with a password")
 }
 
-// keywords finds Postgres' other form of a data source, keyword=value.
+// keywords recognises the other form of a Postgres data source, keyword=value.
 var keywords = regexp.MustCompile(`(?:^|\s)(?:host|port|dbname|service|user|password)\s*=`)
 
-// config reads the flags. The text of a data source may hold a password and gets
-// into no error.
+// config makes the database's configuration from the flags. Its errors do not hold the
+// text of a data source, which may contain a password.
 func (e *copyEndpoint) config(g *globals) (models.Config, error) {
 	text := e.dsn
 	switch {
@@ -56,7 +56,7 @@ func (e *copyEndpoint) config(g *globals) (models.Config, error) {
 	c := models.Config{Driver: models.SQLite, DSN: text}
 	if strings.HasPrefix(text, "postgres://") || strings.HasPrefix(text, "postgresql://") || keywords.MatchString(text) {
 		c.Driver = models.Postgres
-	} else if strings.Contains(text, "://") { // the text may hold a password
+	} else if strings.Contains(text, "://") { // the error does not quote it: it may hold a password
 		return models.Config{}, usageError{fmt.Errorf("--%s: it is a URL of something else than Postgres: write postgres://… or an SQLite file's path", e.name)}
 	}
 	return c, nil
@@ -128,7 +128,7 @@ func runCopy(c *cobra.Command, g *globals, a, b models.Config, verifyOnly bool) 
 	return err
 }
 
-// withFlagName names the flag instead of the setting that models knows.
+// withFlagName replaces, in an error, the name of the setting by the name of the flag.
 func withFlagName(flag string, err error) error {
 	return fmt.Errorf("%s: %s", flag, strings.ReplaceAll(err.Error(), "database.dsn", flag))
 }

@@ -29,8 +29,8 @@ func TestCopyEnd_DatabaseOfAText(t *testing.T) {
 	}
 }
 
-// TestMigrateCopy_RefusalsHoldNoPassword: what is wrong with a data source is reported
-// in one line, without its text.
+// TestMigrateCopy_RefusalsHoldNoPassword: a fault of a data source is reported in one
+// line that does not contain its text.
 func TestMigrateCopy_RefusalsHoldNoPassword(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "dsn")
 	if err := os.WriteFile(file, []byte("postgress://u:geheim@h/d\n"), 0o600); err != nil {

@@ -85,10 +85,10 @@ func healthcheckCommand(g *globals) *cobra.Command {
 	}
 }
 
-// queryOwn queries the service on this machine. Faults of its configuration do not count:
-// a running service that refused them has an earlier one, and one that is restarted for
-// them does not start again. Of a file that can't be parsed, the environment and the
-// defaults name the listener.
+// queryOwn queries the service on this machine, even if its configuration has faults. A
+// running service that refused the faulty configuration still uses the earlier one, and
+// it could not start again if a failed probe restarted it. If the section ops can't be
+// read, the environment and the defaults name the listener.
 func (g *globals) queryOwn(ctx context.Context) (doctor.Ready, error) {
 	settings, faults := g.load("ops")
 	if faults != nil {
@@ -116,7 +116,7 @@ func queryReady(ctx context.Context, settings *config.Config) (ready doctor.Read
 		if err != nil {
 			return ready, fmt.Errorf("ops.tls: %w", err)
 		}
-		// Nothing secret is sent to whatever answers there.
+		// The client sends no secret, so whatever answers there may be untrusted.
 		scheme, secure = "https", &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{own}}
 	}
 	ready, err = doctor.ReadReady(ctx, scheme+"://service", &http.Transport{TLSClientConfig: secure,
@@ -133,7 +133,7 @@ func queryReady(ctx context.Context, settings *config.Config) (ready doctor.Read
 	return ready, nil
 }
 
-// versionLine is what --version prints, and `version` as a table.
+// versionLine returns what --version prints. The table of `version` is the same.
 func versionLine() string { return fmt.Sprintf("extauthz  %s  %s\n", version, runtime.Version()) }
 
 func versionCommand(g *globals) *cobra.Command {

@@ -30,7 +30,7 @@ func (g *globals) describeRole(r *adminapi.Role) func(*tabwriter.Writer) {
 	}
 }
 
-// roleWrite is create and update.
+// roleWrite makes the commands create and update.
 func roleWrite(g *globals, method string) *cobra.Command {
 	var description string
 	var scopes []string
@@ -135,7 +135,7 @@ needs --yes where more than one key has it.`,
 	return c
 }
 
-// counting is how many keys are read at most to say how many have a role.
+// counting limits how many keys are read to count those that have a role.
 const counting = 10_000
 
 func (g *globals) confirmRoleDeletion(c *cobra.Command, leave *consent, role string) error {

@@ -58,14 +58,14 @@ func routesList(g *globals) *cobra.Command {
 	})
 }
 
-// routeRow is a line of the table.
+// routeRow is a row of the table.
 type routeRow struct{ match, requires, from string }
 
-// rowOf is the rule's own line.
+// rowOf returns the row of the rule itself.
 func rowOf(r listedRoute) routeRow { return routeRow{r.Match, r.Requires, cmp.Or(r.Source, "routes")} }
 
-// routeRows are the rules, their neighbours and the default route; only the rules where
-// names alone are printed.
+// routeRows returns rows for the rules, their neighbours and the default route, but only
+// those of the rules if -o name is given.
 func (g *globals) routeRows(routes []listedRoute, byDefault string) (rows []routeRow) {
 	for _, r := range routes {
 		rows = append(rows, rowOf(r))
@@ -85,7 +85,7 @@ func (g *globals) routeRows(routes []listedRoute, byDefault string) (rows []rout
 // listedRoute is a rule in `routes list`.
 type listedRoute struct {
 	adminapi.Route
-	Neighbours []neighbour `json:"neighbours,omitempty"` // for which less is required
+	Neighbours []neighbour `json:"neighbours,omitempty"` // requests close to the rule that require less
 }
 
 type neighbour struct {
@@ -103,14 +103,14 @@ func neighboursOf(n *authz.Neighbours, r *authz.Rule) (out []neighbour) {
 	return out
 }
 
-// match is what `routes match` prints.
+// match is the output of `routes match`.
 type match struct {
 	Path     string           `json:"path"`
 	Host     string           `json:"host"`
 	Outcome  string           `json:"outcome"`
 	Resource string           `json:"resource,omitempty"`
 	Action   string           `json:"action,omitempty"`
-	Rules    []adminapi.Route `json:"rules"` // all that match, the winner first
+	Rules    []adminapi.Route `json:"rules"` // all rules that match, the winner first
 }
 
 func routesMatch(g *globals) *cobra.Command {
@@ -181,7 +181,7 @@ func matchRoute(settings *config.Config, method, target string) (match, error) {
 	return m, nil
 }
 
-// outcomeOf returns what a request needs.
+// outcomeOf describes what a request needs.
 func outcomeOf(access authz.Access, rule *authz.Rule, byDefault authz.DefaultRoute) string {
 	switch {
 	case access == authz.AccessAnonymous:

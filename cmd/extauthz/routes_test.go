@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// TestRoutesList_NamesWhatIsBesideARule, as a table and as JSON.
+// TestRoutesList_NamesWhatIsBesideARule: the table and JSON list the requests close to a
+// rule.
 func TestRoutesList_NamesWhatIsBesideARule(t *testing.T) {
 	const rules = "routes: [{match: \"DELETE pay.example.com/pay/{id}\", resource: pay, action: purge}, {match: \"GET /orders/{id}\", resource: \"orders/{id}\"}]\n"
 	file := t.TempDir() + "/extauthz.yaml"
@@ -55,8 +56,8 @@ func TestRoutesList_NamesWhatIsBesideARule(t *testing.T) {
 	}
 }
 
-// TestRoutesList_LimitAndSort: both count and order rules; what is beside a rule
-// stays with it.
+// TestRoutesList_LimitAndSort: both flags apply to rules, and the requests close to a
+// rule stay with it.
 func TestRoutesList_LimitAndSort(t *testing.T) {
 	file := t.TempDir() + "/extauthz.yaml"
 	settings := "routes: [{match: \"GET /b\", resource: x}, {match: \"GET /a\", resource: z}, {match: \"GET /c\", resource: y}]\ndefault_route: map\n"

@@ -13,7 +13,7 @@ import (
 	"extauthz/cmd/extauthz/internal/config"
 )
 
-// run executes a command line as main does.
+// run executes a command line as main does, and returns its output.
 func run(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	root := newRoot()
@@ -153,7 +153,8 @@ func TestHealthcheck_ReadyNotReadyAndNoServer(t *testing.T) {
 	if said, err := run(t, "healthcheck"); err != nil || said != "serving\n" {
 		t.Errorf("%q %v", said, err)
 	}
-	// A service that refused a change of its file serves by the one before.
+	// A service that refused a change of its file goes on with the configuration before
+	// it.
 	for _, faulty := range []string{"routes: [{match: /x, scope: y}]", "routes: [", "ops: {listen: 1"} {
 		if err := os.WriteFile("extauthz.yaml", []byte(faulty), 0o600); err != nil {
 			t.Fatal(err)

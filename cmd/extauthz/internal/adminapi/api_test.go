@@ -24,7 +24,8 @@ import (
 	"extauthz/models"
 )
 
-// bench is the API over everything real, on an empty SQLite.
+// bench is an API with a real keys service, authorizer, cache and database (an empty
+// SQLite).
 type bench struct {
 	t     *testing.T
 	http  *httptest.Server
@@ -95,7 +96,7 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
-// call makes a call as the administrator and returns status, headers and body.
+// call makes a call as the administrator, and returns status, headers and body.
 func (b *bench) call(method, path, body string, headers ...string) (int, http.Header, string) {
 	b.t.Helper()
 	return b.callAs(b.admin, method, path, body, headers...)
@@ -132,7 +133,7 @@ func (b *bench) callAs(token, method, path, body string, headers ...string) (int
 	return res.StatusCode, res.Header, string(answer)
 }
 
-// newRecorder is the answer of a handler alone.
+// newRecorder calls a handler without a server, and returns its answer.
 func newRecorder(t *testing.T, h http.Handler, method, path string) *httptest.ResponseRecorder {
 	t.Helper()
 	w := httptest.NewRecorder()
@@ -140,7 +141,7 @@ func newRecorder(t *testing.T, h http.Handler, method, path string) *httptest.Re
 	return w
 }
 
-// want makes a call, checks its status, and reads the answer.
+// want makes a call, checks its status, and decodes the answer.
 func want[T any](b *bench, status int, method, path, body string, headers ...string) (out T) {
 	b.t.Helper()
 	got, _, answer := b.call(method, path, body, headers...)
@@ -298,8 +299,8 @@ func TestKeys_ListsHaveEveryKeyOnce(t *testing.T) {
 	}
 }
 
-// TestLists_ShowRowsThatCanNotBeRead: one of them does not fail a list, and a request
-// for it alone reports the column.
+// TestLists_ShowRowsThatCanNotBeRead: an unreadable row does not make a list fail, and a
+// request for that row reports the faulty column.
 func TestLists_ShowRowsThatCanNotBeRead(t *testing.T) {
 	b := newBench(t)
 	good := want[Key](b, 201, "POST", "/v1/keys", `{"user_id":"u","name":"good","scopes":["orders:read"]}`)
@@ -338,7 +339,8 @@ func TestLists_ShowRowsThatCanNotBeRead(t *testing.T) {
 	}
 }
 
-// TestLastAdministrator_IsAConflict: one line of what, why and what to do.
+// TestLastAdministrator_IsAConflict: the problem says in one line what failed, why, and
+// what to do.
 func TestLastAdministrator_IsAConflict(t *testing.T) {
 	b := newBench(t)
 	page := want[Page[Key]](b, 200, "GET", "/v1/users/administrator/keys", "")

@@ -66,8 +66,8 @@ func (a *api) explain(ctx context.Context, q ExplainRequest) (*explainOutput, er
 	return out, nil
 }
 
-// RequestOf makes the request that a question is about: as it would come from a
-// gateway, with the key in the first of the sources.
+// RequestOf makes the described request as a gateway would send it, with the key in the
+// first of the sources.
 func RequestOf(q ExplainRequest, sources []authz.CredentialSource) (*authz.Request, error) {
 	r := &authz.Request{Method: q.Method, Scheme: "https", Path: q.URL}
 	if scheme, rest, ok := strings.Cut(q.URL, "://"); ok {

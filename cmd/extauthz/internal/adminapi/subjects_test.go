@@ -17,8 +17,8 @@ func asJSON(t *testing.T, v any) string {
 	return string(b)
 }
 
-// TestSubjects_EveryIdThatIsMadeCanBeNamed: in each path, parameter and body that
-// takes a user id.
+// TestSubjects_EveryIdThatIsMadeCanBeNamed: every user id that a key can be created for
+// works in each path, parameter and body that takes a user id.
 func TestSubjects_EveryIdThatIsMadeCanBeNamed(t *testing.T) {
 	b := newBench(t)
 	for _, user := range []string{"a/b", "a//b", "/a", "a/", "%", "a%2Fb", "%2e%2e", "%252F", "?", "a?b=c", "#", "a&b", "a b", "a+b", ";", "a;b=c", "...", ".a", "a.", `a\b`, "keys", "revoke",
@@ -38,7 +38,7 @@ func TestSubjects_EveryIdThatIsMadeCanBeNamed(t *testing.T) {
 		if got := want[Page[Usage]](b, 200, "GET", "/v1/usage?user_id="+url.QueryEscape(user), ""); len(got.Items) != 1 {
 			t.Errorf("%q: usage %+v", user, got)
 		}
-		want[Explanation](b, 200, "POST", "/v1/explain", fmt.Sprintf(`{"method":"GET","url":"/orders","key":%q}`, k.Key)) // it is cached now
+		want[Explanation](b, 200, "POST", "/v1/explain", fmt.Sprintf(`{"method":"GET","url":"/orders","key":%q}`, k.Key)) // puts the key into the cache
 		if got := want[map[string]any](b, 200, "POST", "/v1/cache/invalidate", asJSON(t, map[string]string{"user": user})); got["dropped"].(float64) < 1 {
 			t.Errorf("%q: dropped %v", user, got)
 		}
@@ -58,7 +58,8 @@ func TestSubjects_WhatAPathResolvesIsRefusedWithTheReason(t *testing.T) {
 	}
 }
 
-// TestSubjects_OneUserInEveryForm: what was made as one can be named as the other.
+// TestSubjects_OneUserInEveryForm: a user whose id was sent in one form is found by the
+// other.
 func TestSubjects_OneUserInEveryForm(t *testing.T) {
 	const composed, decomposed = "caf\u00e9", "cafe\u0301"
 	b := newBench(t)
@@ -76,14 +77,14 @@ func TestSubjects_OneUserInEveryForm(t *testing.T) {
 	}
 }
 
-// TestGrants_UsersOfATenantsAdministrator: the identity is project and user, so
-// an administrator makes keys only for users of its own project.
+// TestGrants_UsersOfATenantsAdministrator: grants may list the users that a tenant's
+// administrator may create keys for. The list is checked, stored, and can be changed.
 func TestGrants_UsersOfATenantsAdministrator(t *testing.T) {
 	b := newBench(t)
 	grants := func(users ...string) *Grants {
 		return &Grants{Scopes: []string{"orders:*"}, Projects: []string{"tenant-a"}, Users: users}
 	}
-	want[Key](b, 201, "POST", "/v1/keys", asJSON(t, NewKey{UserID: "ops", Name: "n", Grants: grants()})) // as ever
+	want[Key](b, 201, "POST", "/v1/keys", asJSON(t, NewKey{UserID: "ops", Name: "n", Grants: grants()})) // without users: any user
 	k := want[Key](b, 201, "POST", "/v1/keys", asJSON(t, NewKey{UserID: "ops", Name: "n", Grants: grants("tenant-a-*")}))
 	if k.Grants == nil || len(k.Grants.Users) != 1 || k.Grants.Users[0] != "tenant-a-*" {
 		t.Errorf("got %+v", k.Grants)

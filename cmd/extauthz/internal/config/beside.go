@@ -9,11 +9,11 @@ import (
 	"extauthz/authz"
 )
 
-// maxBesideWarnings are the rules whose neighbours are warned of one by one.
+// maxBesideWarnings is the number of rules whose neighbours are each warned about.
 const maxBesideWarnings = 20
 
-// Neighbours returns the search for requests close to rules that something weaker
-// decides.
+// Neighbours returns the search for requests that are close to a rule but decided by
+// something weaker.
 func (c *Config) Neighbours() (*authz.Neighbours, error) {
 	routes, err := c.RouteTable()
 	if err != nil {
@@ -26,12 +26,12 @@ func (c *Config) Neighbours() (*authz.Neighbours, error) {
 	return authz.NewNeighbours(routes, authz.DefaultRoute(c.DefaultRoute), mapping), nil
 }
 
-// besideRules warns of each rule with such requests, in the order of the rules.
-// Ten thousand rules take less than a second.
+// besideRules warns about each rule that has such neighbours, in the order of the rules.
+// It takes less than a second for ten thousand rules.
 func (c *Config) besideRules(add func(setting, format string, args ...any)) {
 	n, err := c.Neighbours()
 	if err != nil {
-		return // it was refused
+		return // the rules are faulty, which was reported
 	}
 	rest := 0
 	named := 0
@@ -58,7 +58,7 @@ func besideRemedy(weaker []authz.Neighbour) string {
 	return "write a rule for each that the upstream serves"
 }
 
-// DescribeNeighbours names the requests in groups by what decides them.
+// DescribeNeighbours lists the requests, grouped by what decides them.
 func DescribeNeighbours(neighbours []authz.Neighbour) string {
 	var order []string
 	groups := map[string][]string{}
@@ -75,7 +75,7 @@ func DescribeNeighbours(neighbours []authz.Neighbour) string {
 	return strings.Join(order, "; ")
 }
 
-// NeighbourDecidedBy names what decides a request.
+// NeighbourDecidedBy names what decides a neighbouring request.
 func NeighbourDecidedBy(n authz.Neighbour) string {
 	if n.Rule != nil {
 		return fmt.Sprintf("rule %q", n.Rule.Pattern)
@@ -83,13 +83,13 @@ func NeighbourDecidedBy(n authz.Neighbour) string {
 	return "default_route: " + string(n.Default)
 }
 
-// NeighbourPath is the path as a client would send it.
+// NeighbourPath returns the path as a client would send it.
 func NeighbourPath(n authz.Neighbour) string {
 	return (&url.URL{Path: n.Path}).EscapedPath()
 }
 
-// Changes returns what this version decides differently from the one before, for an
-// unchanged configuration; one line each, with the setting that keeps the former
+// Changes returns, one a line, what this version decides differently from the version
+// before under an unchanged configuration, with the setting that restores the former
 // behaviour.
 func (c *Config) Changes() (changes []string) {
 	add := func(setting, why string) {

@@ -52,7 +52,8 @@ func TestWarnings_NameWhatIsBesideARule(t *testing.T) {
 	}
 }
 
-// TestWarnings_AboutNeighboursAreBounded in number and time.
+// TestWarnings_AboutNeighboursAreBounded: their number and the time to find them have
+// limits.
 func TestWarnings_AboutNeighboursAreBounded(t *testing.T) {
 	var text strings.Builder
 	text.WriteString("default_route: map\nroutes:\n")

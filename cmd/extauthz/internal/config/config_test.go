@@ -136,7 +136,7 @@ func TestDiff_NamesSettingsThatNeedARestart(t *testing.T) {
 			t.Errorf("got %v %v, want %v %v", reload, restart, c.reload, c.restart)
 		}
 	}
-	// Texts of one length and one first letter: an address comparison misses it.
+	// With the same length and first letter, reflect.DeepEqual would take them for equal.
 	a, b := Defaults(), Defaults()
 	a.Cache.Redis.Password, b.Cache.Redis.Password = NewSecret("secret-1"), NewSecret("secret-2")
 	if _, restart := Diff(a, b); !slices.Equal(restart, []string{"cache.redis.password"}) {
@@ -191,7 +191,7 @@ func TestSettings_HaveNameDescriptionAndValidDefault(t *testing.T) {
 	check(reflect.TypeFor[Config]())
 }
 
-// testNow is long before the end of any shadow mode in these tests.
+// testNow is long before any shadow mode in these tests ends.
 var testNow = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func TestWarnings_NameOpeningsWithTheirRules(t *testing.T) {

@@ -42,7 +42,7 @@ client_address: {trusted_hops: 17}
 	}
 }
 
-// Each configuration has one fault, and the one line about it holds the text.
+// Each configuration has one fault. The error is one line that contains want.
 func TestLoad_FaultIsOneLineWithARemedy(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{"databse: {dsn: x}", "x.yaml:1: unknown setting databse: did you mean database?"},

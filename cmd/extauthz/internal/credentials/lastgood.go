@@ -2,13 +2,13 @@ package credentials
 
 import "sync"
 
-// LastGood reads something again and again, and keeps the last good value for when
-// it can't be read: files are written one after the other, and are gone for a
-// moment. Safe for concurrent use.
+// LastGood reads a value again and again. If it can't be read, LastGood returns the last
+// good value, because files that belong together are replaced one after the other and may
+// be missing for a moment. Safe for concurrent use.
 type LastGood[T any] struct {
 	Read func() (T, error)
-	// Changed is called when reading begins to fail, with the error, and when it
-	// works again, with nil. It may be nil.
+	// Changed is called with the error when reading begins to fail, and with nil when it
+	// works again. It may be nil.
 	Changed func(error)
 
 	mu      sync.Mutex
@@ -17,8 +17,8 @@ type LastGood[T any] struct {
 	failing bool
 }
 
-// Current returns the present value, or the last valid one. The error is for when
-// there is none.
+// Current reads and returns the value, or returns the last good one. It returns an error
+// only if no read has ever succeeded.
 func (k *LastGood[T]) Current() (T, error) {
 	next, err := k.Read()
 	k.mu.Lock()

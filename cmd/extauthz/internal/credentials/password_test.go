@@ -13,7 +13,7 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// counting is a program that writes its run's number, with a line end.
+// counting returns a program that writes the number of its run, with a line end.
 func counting(t *testing.T) []string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "runs")

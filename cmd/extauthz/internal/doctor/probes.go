@@ -22,17 +22,17 @@ import (
 	"extauthz/cmd/extauthz/internal/config"
 )
 
-// Probe is a check whose answer is known beforehand.
+// Probe is a check with a known correct answer.
 type Probe struct {
-	Name    string // what is sent, such as "an unknown key"
+	Name    string // describes the check, such as "an unknown key"
 	Request *authv3.CheckRequest
 	Judge   func(Decision) (state State, text, remedy string)
 }
 
-// Decision is the decision of a replica.
+// Decision is a replica's answer to a check.
 type Decision struct {
 	Allowed        bool
-	Reason, Shadow string // as in its metrics; "" where there is none
+	Reason, Shadow string // as in the replica's metrics; "" if there is none
 }
 
 func (a Decision) String() string {
@@ -43,9 +43,9 @@ func (a Decision) String() string {
 	return fmt.Sprintf("%s (%s)", verdict, a.Reason)
 }
 
-// unanswered is what to do where a listener does not answer. With TLS 1.3 a client
-// learns of a refused certificate by a closed connection alone, so the error does not
-// distinguish the causes.
+// unanswered returns the remedy for a listener that does not answer. With TLS 1.3 a
+// client whose certificate is refused only sees a closed connection, so the error does
+// not show the cause.
 func (a *examination) unanswered() string {
 	if a.TLS == nil {
 		return "see /readyz and the log of the replica; where grpc.tls is on, name the authorities of its certificate by --tls-ca; a NetworkPolicy may refuse the connection too"
@@ -53,12 +53,12 @@ func (a *examination) unanswered() string {
 	return "see /readyz and the log of the replica; --tls-ca and --tls-name have to fit its certificate, and --tls-cert has to be of grpc.tls.client_ca_file and for a name in grpc.tls.allowed_sans"
 }
 
-// path is in no API, so that no rule but one for all paths is about it.
+// path exists in no API, so only a rule for all paths can match it.
 const path = "/extauthz-doctor"
 
-// Probes returns the checks that any installation answers alike: one with a
-// well-formed key that does not exist, and one without a key. They are made for the
-// keys and credentials of the settings.
+// Probes returns the checks that every installation answers alike: one with a well-formed
+// key that does not exist, and one without a key. Their form follows the settings of keys
+// and credentials.
 func Probes(settings *config.Config) ([]Probe, error) {
 	format, err := settings.KeyFormat()
 	if err != nil {
@@ -79,7 +79,7 @@ func Probes(settings *config.Config) ([]Probe, error) {
 	}, nil
 }
 
-// KeyProbe is a check with a key that exists, for a request that it allows.
+// KeyProbe returns a check with an existing key, for a request that the key allows.
 func KeyProbe(settings *config.Config, key authz.Secret, method, target string) (Probe, error) {
 	u, err := url.Parse(target)
 	if err != nil || u.Host == "" || !strings.HasPrefix(u.Path, "/") {
@@ -122,7 +122,8 @@ func judgeMissing(a Decision) (State, string, string) {
 	return Failed, a.String() + ", not denied (missing_key)", "see " + a.Reason + " in docs/troubleshooting.md, and the log of the replica"
 }
 
-// request is what Envoy sends for a request with a key in a place; "": no key.
+// request makes the message that Envoy sends for a request with key at place, or without
+// a key if key is "".
 func request(method string, u *url.URL, place config.Credential, key string) *authv3.CheckRequest {
 	headers, target := map[string]string{}, *u
 	switch {
@@ -148,11 +149,10 @@ func request(method string, u *url.URL, place config.Credential, key string) *au
 	}}
 }
 
-// checkClient asks one listener.
+// checkClient sends checks to one listener.
 type checkClient struct{ authv3.AuthorizationClient }
 
-// dialChecks makes a client for an address; nothing is connected before the first
-// question.
+// dialChecks makes a client for an address. It does not connect before the first check.
 func dialChecks(address string, secure *tls.Config) (client checkClient, closing func(), err error) {
 	transport := insecure.NewCredentials()
 	if secure != nil {

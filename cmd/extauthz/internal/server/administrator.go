@@ -17,16 +17,16 @@ import (
 	"extauthz/models"
 )
 
-// AdminKeyFile is where a first start leaves the first administrator's key,
-// below the data folder.
+// AdminKeyFile is the file, in the data folder, to which a first start writes the first
+// administrator's key.
 const AdminKeyFile = "admin.key"
 
-// administratorRemedy is what to do where no key manages keys.
+// administratorRemedy is the remedy if no key can manage keys.
 const administratorRemedy = "write a new key into admin.bootstrap_key_file, such as extauthz secrets create makes, and restart, or run: extauthz admin recover"
 
-// ensureAdministrator makes the first administrator where there is none. A failure is
-// logged and returned as no error: checks do not need an administrator. again reports a
-// fault of the database that may pass.
+// ensureAdministrator makes the first administrator if there is none. It logs a failure
+// instead of returning an error, because checks need no administrator. again reports that
+// a fault of the database, which may pass, prevented it.
 func ensureAdministrator(ctx context.Context, c *config.Config, db *models.DB, keys *keyring.Service, format *authz.KeyFormat, log *slog.Logger) (again bool) {
 	if err := makeAdministrator(ctx, c, db, keys, format, log); err != nil {
 		log.ErrorContext(ctx, "the first administrator was not made: checks are answered, keys can't be managed: "+administratorRemedy, "file", c.Admin.BootstrapKeyFile, "error", err)
@@ -39,10 +39,10 @@ func ensureAdministrator(ctx context.Context, c *config.Config, db *models.DB, k
 	return false
 }
 
-// makeAdministrator makes the first administrator with the configured key, else, on
-// SQLite, with one that is left in the data folder. With Postgres no replica
-// invents one: several may start at once, and their folders are not the operator's. A
-// revoked key in the data folder gives way to a new one.
+// makeAdministrator makes the first administrator with the configured key. Without one,
+// on SQLite, it uses a key that it writes to the data folder. A replica on Postgres
+// generates no key: several replicas may start at once, and the operator may not see
+// their folders. A revoked key in the data folder is replaced by a new one.
 func makeAdministrator(ctx context.Context, c *config.Config, db *models.DB, keys *keyring.Service, format *authz.KeyFormat, log *slog.Logger) error {
 	if there, err := db.HasAdministrator(ctx); err != nil || there {
 		return err
@@ -60,9 +60,9 @@ func makeAdministrator(ctx context.Context, c *config.Config, db *models.DB, key
 	return makeAdministratorFromFile(ctx, filepath.Join(c.DataDir, AdminKeyFile), keys, format, log)
 }
 
-// makeAdministratorFromFile makes the first administrator with the key in the file. The file
-// comes first: a key that was stored and then lost with the process would leave
-// no administrator.
+// makeAdministratorFromFile makes the first administrator with the key in the file. It
+// writes the file first: if the process ended after the key was stored but before the
+// file was written, the administrator's key would be lost.
 func makeAdministratorFromFile(ctx context.Context, path string, keys *keyring.Service, format *authz.KeyFormat, log *slog.Logger) error {
 	for {
 		given, err := readOrCreateKey(path, format)
@@ -84,7 +84,8 @@ func makeAdministratorFromFile(ctx context.Context, path string, keys *keyring.S
 	}
 }
 
-// readOrCreateKey returns the key in the file, which is created if it does not exist.
+// readOrCreateKey returns the key in the file. It creates the file if that does not
+// exist.
 func readOrCreateKey(path string, format *authz.KeyFormat) (authz.Secret, error) {
 	if key, err := readKey(path); !errors.Is(err, fs.ErrNotExist) {
 		return key, err
@@ -97,7 +98,7 @@ func readOrCreateKey(path string, format *authz.KeyFormat) (authz.Secret, error)
 		return authz.Secret{}, err
 	}
 	if err := config.KeepSecret(path, key.Reveal()+"\n", 0o600); errors.Is(err, fs.ErrExist) {
-		return readKey(path) // another process was sooner
+		return readKey(path) // another process was faster
 	} else if err != nil {
 		return authz.Secret{}, err
 	}
@@ -107,7 +108,7 @@ func readOrCreateKey(path string, format *authz.KeyFormat) (authz.Secret, error)
 func readKey(path string) (authz.Secret, error) {
 	text, err := os.ReadFile(path)
 	key := authz.NewSecret(strings.TrimSpace(string(text)))
-	if err == nil && key.Len() == 0 { // and a generated key would be in no file
+	if err == nil && key.Len() == 0 { // with an empty key, Bootstrap would generate one that no file has
 		err = errors.New("the file is empty: remove it, to have a key made")
 	}
 	return key, err

@@ -16,9 +16,9 @@ import (
 	"extauthz/envoy"
 )
 
-// assemble makes everything that needs the open database: from the stores to the
-// listeners, the reverse of a request's way. The caller holds s.reloading. On an error
-// what was opened stays open until close.
+// assemble makes everything that needs the open database, from the stores to the
+// listeners, the reverse of a request's way. The caller holds s.reloading. After an
+// error, what was opened stays open until close.
 func (s *Server) assemble(ctx context.Context) error {
 	s.c.Settings = s.settings
 	format, err := s.settings.KeyFormat()
@@ -47,7 +47,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	return nil
 }
 
-// assembleCache makes the validator of keys: the cache before Redis, if there is one, and
+// assembleCache makes the validator of keys: the cache, Redis if it is configured, and
 // the database.
 func (s *Server) assembleCache() error {
 	sealing, err := s.settings.SealingKeys()
@@ -72,8 +72,8 @@ func (s *Server) assembleCache() error {
 	return err
 }
 
-// assemblePolicies makes what decides about requests, by the settings as they are now, and
-// returns the first policy. A reload makes the next ones.
+// assemblePolicies makes the parts that decide about requests, and returns the first
+// policy, which follows the current settings. A reload makes the next ones.
 func (s *Server) assemblePolicies(format *authz.KeyFormat) (*policy, error) {
 	unpeppered := newUnpeppered(s.registry, s.log, s.db.CountUnpeppered)
 	s.stock = newInventory(s.registry, s.c.Version, s.db.CountKeys, s.cache.Now)
@@ -109,8 +109,8 @@ func (s *Server) assembleChecks(p *policy) (err error) {
 	return nil
 }
 
-// assembleManagement makes the keys service and the API in front of it. The bounds of its
-// listener are there already (assembleChecks).
+// assembleManagement makes the keys service, and the API in front of it. assembleChecks
+// has already made the bounds of the API's listener.
 func (s *Server) assembleManagement(format *authz.KeyFormat) (err error) {
 	s.retention = newRetention(s.registry, s.settings, s.replicas.instance, format, s.log, s.db.Purge)
 	peppers := func() *authz.Peppers { return s.policies.authorizer().Peppers }

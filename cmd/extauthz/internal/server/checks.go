@@ -15,29 +15,32 @@ import (
 
 // How often conditions are polled.
 const (
-	fastCheckInterval        = 500 * time.Millisecond // what is in memory: within the lease
-	fileCheckInterval        = 2 * time.Second        // certificates
-	slowCheckInterval        = 10 * time.Second       // Redis, and a write where none was made
-	rowCheckInterval         = 6 * time.Hour          // every row of the table, unhurriedly
-	rowRecheckInterval       = time.Minute            // while a check has met an unreadable one
+	fastCheckInterval        = 500 * time.Millisecond // of state in memory; shorter than the default lease
+	fileCheckInterval        = 2 * time.Second        // of certificates
+	slowCheckInterval        = 10 * time.Second       // of Redis, and a write if there was no other
+	rowCheckInterval         = 6 * time.Hour          // of every row of the table, which takes long
+	rowRecheckInterval       = time.Minute            // of every row, while there is an unreadable one
 	transactionCheckInterval = 30 * time.Second
-	// oldTransaction is how long a transaction may be open.
+	// oldTransaction is the age at which an open transaction becomes a condition.
 	oldTransaction = 5 * time.Minute
-	// namedTransactions are listed by name; a pool that leaks may have hundreds.
+	// namedTransactions limits how many are listed by name; a leaking pool may have
+	// hundreds.
 	namedTransactions = 5
-	// refusedFor is how long changed certificate files may not belong together: they
-	// are written one after the other.
+	// refusedFor is how long changed certificate files may not match without a condition.
+	// They are written one after the other.
 	refusedFor = 5 * time.Second
-	// ClockLimit is how far the local clock may be from the database's.
+	// ClockLimit is the largest accepted difference between the local clock and the
+	// database's.
 	ClockLimit = time.Second
 )
 
-// startChecks run from the first moment, whatever the state of the database.
+// startChecks returns the checks that run from the first moment, with or without a
+// database.
 func (s *Server) startChecks() []conditions.Check {
 	return []conditions.Check{{Every: fileCheckInterval, Run: s.checkCertificates}}
 }
 
-// checks run once there is a database.
+// checks returns the checks that run once there is a database.
 func (s *Server) checks() []conditions.Check {
 	return []conditions.Check{
 		{Every: fastCheckInterval, Run: s.checkFeed},
@@ -54,7 +57,7 @@ func (s *Server) checks() []conditions.Check {
 	}
 }
 
-// set makes a condition without a subject active or not.
+// set begins or ends a condition that has no subject.
 func set(r *conditions.Registry, name conditions.Name, active bool, text string) {
 	if active {
 		r.Set(name, "", text)
@@ -63,7 +66,7 @@ func set(r *conditions.Registry, name conditions.Name, active bool, text string)
 	}
 }
 
-// verdicts are the texts of certificates by state and setting.
+// verdicts holds texts about certificates that are ending or invalid, by setting.
 type verdicts struct{ ending, invalid map[string]string }
 
 func (v *verdicts) add(setting string, state validity.State, text string) {
@@ -75,7 +78,8 @@ func (v *verdicts) add(setting string, state validity.State, text string) {
 	}
 }
 
-// checkCertificates judges what listeners serve, and the files for Redis.
+// checkCertificates judges the certificates that listeners serve, and the files for
+// Redis.
 func (s *Server) checkCertificates(_ context.Context, r *conditions.Registry) {
 	now := time.Now()
 	own := verdicts{map[string]string{}, map[string]string{}}
@@ -104,8 +108,8 @@ func (s *Server) checkCertificates(_ context.Context, r *conditions.Registry) {
 	r.Replace(conditions.CertificateRefused, refused)
 }
 
-// judgeFiles checks certificates that no listener holds. A file that can't be read
-// was refused with the configuration, or is being exchanged.
+// judgeFiles judges certificates that no listener holds. It ignores files that can't be
+// read: they were refused with the configuration, or are being replaced.
 func judgeFiles(c *config.Config, now time.Time, own, peers *verdicts) {
 	for _, f := range c.CertificateFiles() {
 		state, text, err := f.Judge(now)
@@ -119,7 +123,7 @@ func judgeFiles(c *config.Config, now time.Time, own, peers *verdicts) {
 	}
 }
 
-// certificates returns those of the listeners.
+// certificates returns the listeners' certificates, by section.
 func (s *Server) certificates() map[string]*certificates {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
@@ -149,16 +153,16 @@ func (s *Server) checkFeed(ctx context.Context, r *conditions.Registry) {
 	set(r, conditions.ClockOff, off, fmt.Sprintf("the database's clock is %s from the local one (ahead, unless negative); keys expire by the database's while it answers", st.DatabaseAhead.Round(time.Millisecond)))
 }
 
-// checkWrites reports that writes fail, judged by the outcome of recent writes.
+// checkWrites reports whether writes to the database fail, judged by recent ones.
 func (s *Server) checkWrites(_ context.Context, r *conditions.Registry) {
 	f, fail := s.db.WritesFail(time.Now())
 	set(r, conditions.WritesFail, fail, f.String())
 }
 
-// probeWrites makes a write where no other caller has made one; Postgres is written to by
-// each replica's beat.
+// probeWrites makes a write if no other caller has made one. On Postgres the regular beat
+// of each replica is such a write.
 func (s *Server) probeWrites(ctx context.Context, _ *conditions.Registry) {
-	_ = s.db.ProbeWrite(ctx, slowCheckInterval) // checkWrites reports it
+	_ = s.db.ProbeWrite(ctx, slowCheckInterval) // checkWrites reports an error
 }
 
 func (s *Server) checkRedis(_ context.Context, r *conditions.Registry) {
@@ -176,7 +180,7 @@ func (s *Server) checkSealing(ctx context.Context, r *conditions.Registry) {
 func (s *Server) checkPeppers(ctx context.Context, r *conditions.Registry) {
 	counts, err := s.db.KeysByMissingPepper(ctx, s.policies.authorizer().Peppers.IDs(), s.cache.Now())
 	if err != nil {
-		return // other conditions show that the database is away
+		return // other conditions report that the database is away
 	}
 	texts := map[string]string{}
 	for id, n := range counts {
@@ -217,12 +221,12 @@ func (s *Server) recheckAdministrators(ctx context.Context, r *conditions.Regist
 
 func unreadable(n int, first error) string { return fmt.Sprintf("%d keys: the first is %v", n, first) }
 
-// checkTransactions names the transactions that have been open for long, the oldest
+// checkTransactions reports the transactions that have been open for long, the oldest
 // first.
 func (s *Server) checkTransactions(ctx context.Context, r *conditions.Registry) {
 	old, err := s.db.OldTransactions(ctx, oldTransaction)
 	if err != nil {
-		return // other conditions show that the database is away
+		return // other conditions report that the database is away
 	}
 	s.oldest.Set(0)
 	texts := map[string]string{}
@@ -237,8 +241,8 @@ func (s *Server) checkTransactions(ctx context.Context, r *conditions.Registry) 
 	r.Replace(conditions.TransactionOld, texts)
 }
 
-// checkAdministrators reports that no key manages keys any more, such as when the last
-// one has expired. Where a role lends management it reads the whole table.
+// checkAdministrators reports that no key can manage keys any more, for example since the
+// last one has expired. If a role grants management, it reads the whole table of keys.
 func (s *Server) checkAdministrators(ctx context.Context, r *conditions.Registry) {
 	if has, err := s.keys.HasOwner(ctx); err == nil {
 		set(r, conditions.NoAdministrator, !has, "no key that can manage all keys works just now: each is disabled, expired, limited, revoked or from before other peppers; checks are answered")

@@ -17,25 +17,26 @@ import (
 	"extauthz/cmd/extauthz/internal/config"
 )
 
-// reloads is what is known of loads of the configuration. Safe for concurrent use.
+// reloads records the results of loading the configuration. Safe for concurrent use.
 type reloads struct {
 	total    *prometheus.CounterVec
 	good     prometheus.Gauge // 1 if the last load went well
 	loadedAt prometheus.Gauge
 
 	mu     sync.Mutex
-	at     time.Time // of the configuration in effect
-	err    string    // of a later one that was not taken
+	at     time.Time // when the configuration in effect was read
+	err    string    // why a later configuration was refused; "" if none was
 	digest string    // of the file that was read last, in effect or not
 }
 
-// inlineSecret finds possible secrets in a configuration file: a setting that takes
-// one, or credentials in a URL.
+// inlineSecret matches what may be a secret in a configuration file: a setting for a
+// secret, or credentials in a URL.
 var inlineSecret = regexp.MustCompile(`(?i)(?:dsn|password)["']?\s*:|://[^/\s]*@`)
 
-// fileDigest returns the SHA-256 of a file, by which a deployment recognises the one
-// that it wrote; "" where it cannot be read. Every client of the ops listener reads
-// it, so a file that holds a secret has none: a guess of the secret could be tried on it.
+// fileDigest returns the SHA-256 of a file, by which a deployment recognises the file
+// that it wrote. It returns "" if the file can't be read, or may hold a secret: every
+// client of the ops listener can read the digest, and could test guesses of the secret
+// against it.
 func fileDigest(path string) string {
 	text, err := os.ReadFile(path)
 	if err != nil || inlineSecret.Match(text) {
@@ -51,7 +52,7 @@ func newReloads(registry prometheus.Registerer, digest string) *reloads {
 		loadedAt: prometheus.NewGauge(prometheus.GaugeOpts{Name: "extauthz_config_loaded_timestamp_seconds", Help: "When the configuration in effect was read."}),
 	}
 	registry.MustRegister(r.total, r.good, r.loadedAt)
-	for _, result := range []string{"ok", "failed"} { // there from the start, so that a rate can be taken
+	for _, result := range []string{"ok", "failed"} { // exist from the start, so that a rate can be computed
 		r.total.WithLabelValues(result)
 	}
 	r.recordLoaded(digest)
@@ -73,15 +74,15 @@ func (r *reloads) recordRefused(err error, digest string) {
 	r.good.Set(0)
 }
 
-// detail returns the part of /readyz.
+// detail returns this part of the answer of /readyz.
 func (r *reloads) detail() map[string]any {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return map[string]any{"loaded_at": r.at.UTC().Format(time.RFC3339), "error": r.err, "digest": r.digest}
 }
 
-// Reload reads the configuration again and exchanges what can be exchanged, as
-// one. A bad file changes nothing. Safe for concurrent use.
+// Reload reads the configuration again, and replaces everything that can be replaced, all
+// or nothing. A faulty file changes nothing. Safe for concurrent use.
 func (s *Server) Reload() {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
@@ -131,7 +132,7 @@ func (s *Server) load(known string) {
 }
 
 func (s *Server) exchange(next *config.Config) error {
-	if !s.started { // nothing is made of the settings yet but the listener for health
+	if !s.started { // of the settings, only the ops listener is in use yet
 		secure, err := newSecure(next, s.log)
 		if err != nil {
 			return err
@@ -176,7 +177,7 @@ func (s *Server) exchange(next *config.Config) error {
 	return nil
 }
 
-// LogLevel reads a configured level; config.Load refused all others.
+// LogLevel parses a configured level. config.Load has refused all others.
 func LogLevel(name string) slog.Level {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(name)); err != nil {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestFileDigest_IsWithheldWhereTheFileHoldsASecret: the ops listener asks for no key.
+// TestFileDigest_IsWithheldWhereTheFileHoldsASecret: the ops listener requires no key.
 func TestFileDigest_IsWithheldWhereTheFileHoldsASecret(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "extauthz.yaml")
 	for text, shown := range map[string]bool{
@@ -17,7 +17,7 @@ func TestFileDigest_IsWithheldWhereTheFileHoldsASecret(t *testing.T) {
 		"cache:\n  redis:\n    password: x\n":                   false,
 		"cache: {redis: {\"sentinel_password\" : x}}":           false,
 		"databse: {dns: \"postgres://extauthz:x@db/extauthz\"}": false,
-		"routes: [": true, // refused, and recognised all the same
+		"routes: [": true, // faulty, but a deployment has to recognise it
 	} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)

@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// watchEvery is how often files are checked. A check is one stat for each file. It sees
-// changes that a watch on the files would miss: the exchange of a symbolic link above
-// them (as Kubernetes updates ConfigMaps and Secrets), and a new file under the old name
-// (as editors write).
+// watchEvery is the time between two checks of the files. A check is one stat for each
+// file. It also sees changes that a watch on the files would miss: a replaced symbolic
+// link above them (as Kubernetes updates ConfigMaps and Secrets), and a new file under
+// the old name (as editors write).
 const watchEvery = time.Second
 
-// stampOf distinguishes states of files: by what is at the end of each
-// path now.
+// stampOf returns a text that changes when files change. It describes the file that each
+// path leads to now.
 func stampOf(paths []string) string {
 	var b strings.Builder
 	for _, path := range paths {
@@ -56,8 +56,7 @@ func (s *Server) watch(ctx context.Context) error {
 	}
 }
 
-// stamps are what the files are now, and what they were when they were read
-// last.
+// stamps returns the stamp of the files now, and their stamp when they were last read.
 func (s *Server) stamps() (now, loaded string) {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
