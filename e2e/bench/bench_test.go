@@ -13,7 +13,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "baseline" { // a test of this binary starts the baseline
+	if len(os.Args) > 1 && os.Args[1] == "baseline" { // a child process that a test has started
 		main()
 		return
 	}
