@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// TestReload_SeesAConfigMapsSwap: the file is a link to ..data/NAME, and ..data a link
-// to a folder that is exchanged, as Kubernetes updates ConfigMaps and Secrets.
-// No signal is sent.
+// TestReload_SeesAConfigMapsSwap: the file is a link to ..data/NAME, and ..data is a link
+// to a folder that is replaced, as Kubernetes updates ConfigMaps and Secrets. No signal
+// is sent.
 func TestReload_SeesAConfigMapsSwap(t *testing.T) {
 	s := service(t, ``)
 	check := reasonOf(checker(t, s))
@@ -68,8 +68,8 @@ func TestReload_SeesAConfigMapsSwap(t *testing.T) {
 	s.Stop()
 }
 
-// TestReload_IsCompleteOrReportsTheRest: what can be taken over is in effect, and of
-// what needs a restart nothing is.
+// TestReload_IsCompleteOrReportsTheRest: all settings that can be reloaded take effect,
+// and none of those that need a restart.
 func TestReload_IsCompleteOrReportsTheRest(t *testing.T) {
 	s := service(t, ``)
 	check := checker(t, s)
