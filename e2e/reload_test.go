@@ -13,9 +13,9 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// TestReload_SeesAConfigMapsSwap: the file is a link to ..data/NAME, and ..data a link
-// to a folder that is exchanged, as Kubernetes updates ConfigMaps and Secrets.
-// No signal is sent.
+// TestReload_SeesAConfigMapsSwap: the file is a link to ..data/NAME, and ..data is a link
+// to a folder that is replaced, as Kubernetes updates ConfigMaps and Secrets. No signal
+// is sent.
 func TestReload_SeesAConfigMapsSwap(t *testing.T) {
 	s := service(t, ``)
 	check := reasonOf(checker(t, s))

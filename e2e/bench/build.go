@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// profileTime is how long the CPU profile is that the compiler learns from.
+// profileTime is the length of the CPU profile from which the compiler learns.
 const profileTime = 30 * time.Second
 
-// pgo records a CPU profile of the service under the usual load into a file: for
-// the most part allowed checks, at times each kind of denial.
+// pgo records a CPU profile of the service under the usual load into a file: mostly
+// allowed checks, and sometimes each kind of denial.
 func (s *environment) pgo(file string) {
 	database := s.seeded(100_000, reference)
 	s.within(func(r *run) {
@@ -62,8 +62,8 @@ func record(ops, file string) (err error) {
 	return errors.Join(err, out.Close())
 }
 
-// compare takes turns between the build of this tree and another binary, with equal
-// keys and settings, each on a database of its own version.
+// compare alternates between the build of this tree and another binary, with equal keys
+// and settings, each on a database of its own version.
 func (s *environment) compare(binary string) {
 	database := s.seeded(100_000, reference)
 	table := newTable("This build beside "+filepath.Base(binary), "load", "CPU a check, µs: this", "other", "ratio", "p50 / p99 / p99.9, ms: this", "other")

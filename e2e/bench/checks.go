@@ -9,7 +9,7 @@ import (
 // scenario is one line of the table of checks.
 type scenario struct {
 	keys          int // in the database and in the cache
-	active        int // of them, that are used; at most keys
+	active        int // keys that are used; at most as many as keys
 	pick          string
 	kind          string
 	headers       string
@@ -17,7 +17,7 @@ type scenario struct {
 	redis, socket bool
 }
 
-// usual is what the goals are about.
+// usual is the scenario that the goals refer to.
 var usual = scenario{keys: 1_000_000, active: 100_000, pick: pickUniform, kind: "allow", headers: headersMap}
 
 func (s scenario) String() string {
@@ -41,13 +41,13 @@ func (s scenario) String() string {
 	return strings.Join(words, ", ")
 }
 
-// with is a scenario but for what edit changes.
+// with returns the scenario with the changes of edit.
 func (s scenario) with(edit func(*scenario)) scenario {
 	edit(&s)
 	return s
 }
 
-// headlineScenarios are those with goals, and the form of headers that our own
+// headlineScenarios are the scenarios with goals, with headers in the form that our own
 // configuration of Envoy sends.
 func headlineScenarios() []scenario {
 	return []scenario{
@@ -83,7 +83,7 @@ func allScenarios() []scenario {
 	)
 }
 
-// stack is what scenarios have in common that can run on the same servers.
+// stack holds what scenarios that run on the same servers have in common.
 type stack struct {
 	keys          int
 	redis, socket bool
@@ -91,8 +91,8 @@ type stack struct {
 
 func (s scenario) stack() stack { return stack{s.keys, s.redis, s.socket} }
 
-// checks plays scenarios, those of one stack after the other. after is called with
-// each stack's service, still warm and fresh from its load; it may be nil.
+// checks plays scenarios, grouped by stack. It calls after, which may be nil, with each
+// stack's service while that is still warm from its load.
 func (s *environment) checks(scenarios []scenario, after func(*environment, *service)) {
 	table := newTable("Checks", "load", "CPU a check, µs: service", "baseline", "raw baseline", "ratio to baseline", "ratio to raw baseline", "checks/s: service, baseline", "p50 / p99 / p99.9, ms: service", "baseline")
 	var stacks []stack
@@ -141,9 +141,9 @@ func (s *environment) play(scenario scenario, service *service, baselines []*tar
 	return cells
 }
 
-// lookups reports checks for which the database was queried, if many were: keys
-// that did not fit into L1, or a feed that was not read in time because of
-// what else ran on the machine.
+// lookups reports checks for which the database was queried, if there were many. The
+// cause is keys that did not fit into L1, or a feed that was not read in time because
+// other programs kept the machine busy.
 func lookups(asked float64, turns []turn) string {
 	checks := 0
 	for _, t := range turns {
@@ -155,7 +155,7 @@ func lookups(asked float64, turns []turn) string {
 	return fmt.Sprintf(" (the database was asked %s times in %s checks)", count(int(asked)), count(checks))
 }
 
-// failures reports checks that ended in an error, if any did.
+// failures reports checks that ended in an error, if there were any.
 func failures(turns []turn) string {
 	failed, checks := 0, 0
 	for _, t := range turns {
@@ -167,7 +167,7 @@ func failures(turns []turn) string {
 	return fmt.Sprintf(" (%s of %s checks failed: no decision in time)", count(failed), count(failed+checks))
 }
 
-// count writes 1,000,000.
+// count formats a number as in 1,000,000.
 func count(n int) string {
 	text := fmt.Sprint(n)
 	for i := len(text) - 3; i > 0; i -= 3 {

@@ -31,14 +31,14 @@ var (
 // use is read anew about so often, in the background.
 const keptFor = time.Hour
 
-// environment is the place where the servers of a run are.
+// environment is where the servers of a run are started.
 type environment struct {
 	*run
 	*sharedSetup
 }
 
 // sharedSetup holds what the parts of a run share: one Postgres, whose databases are
-// seeded when they are first wanted.
+// seeded at their first use.
 type sharedSetup struct {
 	options
 	whole         *run
@@ -48,11 +48,11 @@ type sharedSetup struct {
 	databases     map[string]*database
 }
 
-// database is a migrated one with keys in it.
+// database is a migrated database with keys in it.
 type database struct {
 	dsn    string
 	keys   []string
-	binary string // another build, whose version it has; "": this one's
+	binary string // another build, whose schema version it has; "": this build's
 }
 
 func newSite(r *run, o options) *environment {
@@ -63,12 +63,12 @@ func newSite(r *run, o options) *environment {
 	r.must(err)
 	s.administrator = key.Reveal()
 	s.keyFile = r.file("first.key", s.administrator)
-	r.must(os.Setenv("E2E_PLAIN_BUILD", "1")) // no figure is taken with the race detector
+	r.must(os.Setenv("E2E_PLAIN_BUILD", "1")) // no figure is taken under the race detector
 	r.Cleanup(parts.RemoveBuild)
 	return s
 }
 
-// on is the environment as seen by a part of its run.
+// on returns the environment for a part of its run.
 func (s *environment) on(r *run) *environment { return &environment{r, s.sharedSetup} }
 
 // seeded returns the database of n keys of a shape.
@@ -87,7 +87,7 @@ func (s *environment) seeded(n int, shape parts.Shape) *database {
 	return d
 }
 
-// seededBy returns a database as seeded does, of the version of another build.
+// seededBy is seeded for a database of another build's schema version.
 func (s *environment) seededBy(binary string, n int, shape parts.Shape) *database {
 	d := &database{dsn: s.postgres.NewDatabase(outlivingRun{s.run, s.whole}), binary: binary}
 	s.fill(d, n, shape)
@@ -113,13 +113,13 @@ func (s *environment) start(d *database, configuration string) *parts.Service {
 	return parts.StartService(s.run, configuration)
 }
 
-// cacheSettings of a service whose keys stay; more holds further settings of the
-// section.
+// cacheSettings returns the section cache for a service whose keys stay cached; more
+// holds further settings of that section.
 func cacheSettings(more string) string {
 	return fmt.Sprintf("cache: {ttl: {validation: %v}, feed: {retention: %v}, warm: {keys: 0}%s}", keptFor, 2*keptFor, more)
 }
 
-// service is one with all keys of its database in the process.
+// service is a running service that has all keys of its database in memory.
 type service struct {
 	*parts.Service
 	*target
@@ -155,8 +155,8 @@ func (s *environment) attach(running *parts.Service, d *database) *service {
 	return x
 }
 
-// awaitMembers waits until the service knows all prefixes, which it reads after
-// it is ready.
+// awaitMembers waits until the service knows all prefixes, which it reads after it has
+// become ready.
 func (s *environment) awaitMembers(x *service) {
 	ctx, cancel := context.WithTimeout(s.ctx, time.Minute)
 	defer cancel()
@@ -169,8 +169,8 @@ func (s *environment) awaitMembers(x *service) {
 		if err := getJSON("http://"+x.Ops+"/readyz", &state); err != nil {
 			return err
 		}
-		// It does not count keys that the filter takes for known already, one in some
-		// thousands.
+		// Members leaves out keys that the filter already seemed to contain, about one in
+		// some thousands.
 		if float64(state.Cache.Members) < .999*float64(len(x.keys)) {
 			return fmt.Errorf("%d of %d prefixes are known", state.Cache.Members, len(x.keys))
 		}
@@ -187,7 +187,7 @@ func getJSON(url string, into any) error {
 	return json.NewDecoder(res.Body).Decode(into)
 }
 
-// api speaks to the management API.
+// api calls the management API.
 type api struct {
 	client *http.Client
 	url    string
@@ -200,7 +200,7 @@ func newAPI(r *run, address, token string) *api {
 	return &api{client: &http.Client{Transport: transport, Timeout: 10 * time.Minute}, url: "http://" + address, token: token}
 }
 
-// call sends a value as JSON and reads the answer into another one; either may be nil.
+// call sends a value as JSON and decodes the answer into another one; either may be nil.
 func (a *api) call(method, path string, send, into any) error {
 	body, err := json.Marshal(send)
 	if err != nil {

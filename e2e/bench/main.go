@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// options are what is measured, and how long.
+// options determine what is measured, and for how long.
 type options struct {
 	rounds int
 	turn   time.Duration
@@ -31,7 +31,7 @@ func main() {
 	}
 }
 
-// known are the figures that there are.
+// known lists the measurements.
 const known = "headline, all, checks, memory, disturbed, cold, create, gateway, own, compare, pgo"
 
 // command is `bench WHAT [flags] [argument]`.
@@ -40,7 +40,7 @@ func command(ctx context.Context, args []string) error {
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		what, args = args[0], args[1:]
 	}
-	if what == "baseline" { // a process that this program starts
+	if what == "baseline" { // a child process of this program
 		if len(args) != 2 {
 			return errors.New("usage: bench baseline default|raw ADDRESS")
 		}
@@ -78,8 +78,7 @@ func command(ctx context.Context, args []string) error {
 	return errors.Join(err, write(*document, what, report.String()))
 }
 
-// each does parts of a run, whatever became of the one before, so that one that
-// can't be measured does not cost the others.
+// each runs parts of a run. If one part fails, it still runs the others.
 func (s *environment) each(parts ...func(*environment)) error {
 	var problems []error
 	for _, part := range parts {
@@ -140,7 +139,8 @@ func (s *environment) measure(what string, args []string, scenarios func() ([]sc
 	return nil
 }
 
-// goals are scenarios, and the memory of the service that played the usual ones.
+// goals plays scenarios, and measures the memory of the service that played the usual
+// ones.
 func goals(scenarios []scenario) func(*environment) {
 	return func(s *environment) {
 		empty, none := s.emptyMemory()
@@ -156,8 +156,8 @@ func goals(scenarios []scenario) func(*environment) {
 	}
 }
 
-// scenarioFlags are the dimensions of checks; all combinations of what they list
-// are played.
+// scenarioFlags defines a flag for each dimension of checks; all combinations of the
+// listed values are played.
 func scenarioFlags(flags *flag.FlagSet) func() ([]scenario, error) {
 	keys := flags.String("keys", strconv.Itoa(usual.keys), "checks: keys in the database and the cache, a list")
 	active := flags.Int("active", usual.active, "checks: how many of them are used")

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// table is one of the report's.
+// table is one table of the report.
 type table struct {
 	title string
 	lines []string
@@ -39,7 +39,7 @@ func (s *environment) report(t *table) {
 	*s.tables = append(*s.tables, t)
 }
 
-// conditions describes the machine that figures were taken on.
+// conditions describes the machine on which the figures were taken.
 func conditions(o options) string {
 	version, err := exec.Command("git", "describe", "--always", "--dirty").Output()
 	if err != nil {
@@ -49,8 +49,8 @@ func conditions(o options) string {
 		time.Now().UTC().Format("2006-01-02"), strings.TrimSpace(string(version)), runtime.NumCPU(), machine(), runtime.Version(), runtime.GOMAXPROCS(0), o.rounds, o.turn)
 }
 
-// write replaces the report in a document between
-// <!-- name --> and <!-- /name -->.
+// write replaces the part of a document between <!-- name --> and <!-- /name --> by the
+// report.
 func write(document, name, report string) error {
 	text, err := os.ReadFile(document)
 	if err != nil {

@@ -15,9 +15,9 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// calls begins calls on a connection, each with a message in frames of a size, and
-// waits until the connection is closed. Of each message the first part is sent, and
-// the rest once the service has had time to widen the stream's window for it.
+// calls begins calls on a connection, each with a message in frames of a size, and waits
+// until the connection is closed. It first sends a part of each message, and the rest
+// once the service has had time to widen the stream's window for it.
 func (f *field) calls(n int, message []byte, frame int) {
 	p := f.speak()
 	if p == nil {
@@ -46,7 +46,7 @@ func (f *field) calls(n int, message []byte, frame int) {
 	f.untilClosed(p)
 }
 
-// whole sends checks without a key as fast as they go, and reads the answers.
+// whole sends checks without a key as fast as possible, and reads the answers.
 func (f *field) whole(body, n int) {
 	request := checkRequest("none")
 	request.Attributes.Request.Http.Body = strings.Repeat("x", body)
@@ -197,7 +197,7 @@ func (f *field) pings() {
 	_ = p.Close()
 }
 
-// silent opens connections, sends each the same and then nothing.
+// silent opens connections, and sends the same text on each and then nothing.
 func (f *field) silent(address string, n int, text string) {
 	f.crowd(n, func() {
 		c := f.dial(address)
@@ -211,7 +211,7 @@ func (f *field) silent(address string, n int, text string) {
 	})
 }
 
-// wait waits until the other side closes, and takes a byte a second of its answer.
+// wait reads a byte a second of the answer until the other side closes.
 func wait(ctx context.Context, c net.Conn) {
 	for one := make([]byte, 1); ctx.Err() == nil; {
 		if _, err := c.Read(one); err != nil {

@@ -12,10 +12,10 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// flood is one way to take more than a client's due.
+// flood is one way to take more than a client's share.
 type flood struct {
 	name  string
-	quick bool // in every run; the others in the full one
+	quick bool // runs always; the others only in the full test
 	tls   bool
 	run   func(*field)
 }
@@ -104,8 +104,8 @@ var floods = []flood{
 	}},
 }
 
-// TestFloods_StayWithinMemoryAndStarveNoClient holds each flood to 2 × what the
-// service takes idle and 64 MiB, while clients of each listener are answered.
+// TestFloods_StayWithinMemoryAndStarveNoClient: under each flood the service stays within
+// 2 × its idle memory and 64 MiB, while clients of each listener are answered.
 func TestFloods_StayWithinMemoryAndStarveNoClient(t *testing.T) {
 	if testing.Short() {
 		t.Skip("floods a process of its own")
@@ -130,7 +130,7 @@ func newField(t *testing.T, secure bool) *field {
 	return f
 }
 
-// hold floods and measures.
+// hold runs a flood and measures.
 func (f *field) hold(t *testing.T, fl flood) {
 	idle := f.idle()
 	most := 2*idle + 64*mib

@@ -9,14 +9,14 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver that databases are made with
 )
 
-// RequirePassword makes the server ask a role for its password, and no longer
-// trust it, on every database.
+// RequirePassword makes the server require a password from a role on every database,
+// instead of trusting it.
 func (p *Postgres) RequirePassword(role string) error {
 	return p.firstRule("host all " + role + " 127.0.0.1/32 scram-sha-256")
 }
 
-// RequireCertificate makes the server speak TLS with the authority's certificate
-// and ask a role for a client certificate of the same authority, with the role as
+// RequireCertificate makes the server use TLS with a certificate of the authority. It
+// also requires from a role a client certificate of the same authority with the role as
 // its common name.
 func (p *Postgres) RequireCertificate(tb testing.TB, a *Authority, role string) error {
 	dir := filepath.Join(p.dir, "tls")
@@ -46,8 +46,9 @@ func (p *Postgres) RequireCertificate(tb testing.TB, a *Authority, role string) 
 	return p.firstRule("hostssl all " + role + " 127.0.0.1/32 cert")
 }
 
-// firstRule puts a line before all others of pg_hba.conf. Tests that share the server
-// do so at the same time: none loses another's line, and no reload reads half a file.
+// firstRule puts a line before all others of pg_hba.conf. Tests that share the server may
+// call it at the same time: no test loses another one's line, and no reload reads half a
+// file.
 func (p *Postgres) firstRule(line string) error {
 	p.rules.Lock()
 	defer p.rules.Unlock()
@@ -70,8 +71,7 @@ func (p *Postgres) firstRule(line string) error {
 	return p.sql("SELECT pg_reload_conf()")
 }
 
-// ReadOnly makes the server refuse writes, in running sessions too, or take them
-// again.
+// ReadOnly makes the server refuse writes, in running sessions too, or accept them again.
 func (p *Postgres) ReadOnly(on bool) error {
 	return p.sql(fmt.Sprintf("ALTER SYSTEM SET default_transaction_read_only = %t", on), "SELECT pg_reload_conf()")
 }
