@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Makes what the cluster of `make e2e-kube` runs, without an engine and a registry:
-#   scripts/kube-images.sh FOLDER
+#   scripts/kube-images.sh FOLDER [platforms]
 # The service's image and the chart are those of a release of this tree; the others
 # are stand-ins made of this machine's programs (scripts/stand-ins.sh) and programs of
-# `scripts/install-parts.sh nodes`. Below FOLDER: images/*.tar, extauthz.tgz. Where
-# `scripts/install-parts.sh kube` has built Istio and Envoy Gateway too, their images are
-# in gateways/*.tar; the Envoy in Istio's is the stock one.
+# `scripts/install-parts.sh nodes`. Below FOLDER: images/*.tar, extauthz.tgz; with
+# "platforms" also envoy-gateway/*.tar and istio/*.tar, of what `scripts/install-parts.sh
+# kube` has built. The Envoy in Istio's images is the stock one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=$1
@@ -34,13 +34,15 @@ alone localhost/pause:local "$programs/pause"
 alone localhost/coredns:local "$programs/coredns"
 scripts/stand-ins.sh redis postgres envoy
 
+[ "${2:-}" = platforms ] || exit 0
 if ! [ -e "$programs/charts" ]; then
   echo "kube-images: no images of Istio and Envoy Gateway: scripts/install-parts.sh kube builds them"
   exit
 fi
-mkdir -p "$out/gateways"
-export IMAGES=$out/gateways
+mkdir -p "$out/envoy-gateway" "$out/istio"
+export IMAGES=$out/envoy-gateway
 alone docker.io/envoyproxy/gateway:local "$programs/envoy-gateway" 65532:65532
+export IMAGES=$out/istio
 alone localhost/istio/pilot:local "$programs/pilot-discovery" 1337:1337
 # Istio's proxy is its agent, which starts an Envoy: here that of the image made before.
 # By iptables it sends a pod's traffic to that Envoy.

@@ -21,7 +21,7 @@ spec: {controllerName: gateway.envoyproxy.io/gatewayclass-controller}
 func envoyGateway(t *testing.T, s *site) {
 	const system = "envoy-gateway-system"
 	chart := platformChart(t, "gateway-helm")
-	s.loadPlatforms(t)
+	s.loadPlatform(t, "envoy-gateway")
 	s.configured(t, "envoy-gateway/extauthz.yaml")
 	s.namespace(t, "gateways")
 

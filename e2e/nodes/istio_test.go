@@ -24,7 +24,7 @@ const ingress = "istio-ingress"
 func istio(t *testing.T, s *site) {
 	const system = "istio-system"
 	base, istiod, gateway := platformChart(t, "base"), platformChart(t, "istio-discovery"), platformChart(t, "gateway")
-	s.loadPlatforms(t)
+	s.loadPlatform(t, "istio")
 	s.configured(t, "istio/extauthz.yaml")
 	mesh := s.meshValues(t)
 

@@ -55,7 +55,11 @@ func TestNodes(t *testing.T) {
 	images := os.Getenv(imagesVariable)
 	if images == "" {
 		images = t.TempDir()
-		if said, err := exec.Command("../../scripts/kube-images.sh", images).CombinedOutput(); err != nil {
+		wanted := []string{images}
+		if !testing.Short() {
+			wanted = append(wanted, "platforms")
+		}
+		if said, err := exec.Command("../../scripts/kube-images.sh", wanted...).CombinedOutput(); err != nil {
 			t.Fatalf("scripts/kube-images.sh: %v: %s", err, said)
 		}
 	}

@@ -62,12 +62,12 @@ func platformChart(t *testing.T, name string) string {
 	return folder
 }
 
-// loadPlatforms imports the images of control planes and their proxies.
-func (s *site) loadPlatforms(t *testing.T) {
+// loadPlatform imports the images of a control plane and its proxies.
+func (s *site) loadPlatform(t *testing.T, name string) {
 	t.Helper()
-	folder := filepath.Join(s.images, "gateways")
+	folder := filepath.Join(s.images, name)
 	if _, err := os.Stat(folder); err != nil {
-		parts.Missing(t, fmt.Errorf("no images of Istio and Envoy Gateway: run scripts/install-parts.sh kube, and scripts/kube-images.sh"))
+		parts.Missing(t, fmt.Errorf("no images of %s: run scripts/install-parts.sh kube, and scripts/kube-images.sh", name))
 	}
 	s.Load(folder)
 }
