@@ -58,10 +58,10 @@ for part in "$@"; do
       have docker-compose || docker compose version >/dev/null 2>&1 || packages+=(docker-compose) ;;
     prometheus) have prometheus && have promtool || packages+=(prometheus) ;;
     traefik=*) [ -x "$traefiks/${part#traefik=}/traefik" ] || traefik=${part#traefik=} ;;
-    kube) # the Kubernetes API, Istio's control plane and agent, Envoy Gateway, and their charts
+    kube) # the Kubernetes API, Istio's control plane, and Envoy Gateway with its chart
       have etcd || packages+=(etcd-server)
       [ -x /usr/sbin/ip ] || have ip || packages+=(iproute2)
-      build_kube kube-apiserver pilot-discovery envoy-gateway pilot-agent
+      build_kube kube-apiserver pilot-discovery envoy-gateway
       [ -e "$kube/complete" ] && [ -e "$kube/charts" ] || definitions=yes ;;
     nodes | nodes=built) # Kubernetes with nodes that run pods; "built": where its programs are built already, and else nothing
       if [ "$part" = nodes=built ] && [ ! -e "$kube/nodes" ]; then
@@ -204,15 +204,7 @@ fi
 for program in "${kube_programs[@]}"; do
   have go || fail "$program is built with Go, which is missing"
   [ ! -x "$kube/$program" ] || continue # named by two parts
-  modfile=()
   case $program in
-    pilot-agent) # it imports one module more than istiod does, which does not change what the others are built of
-      package=istio.io/istio/pilot/cmd/pilot-agent
-      work=$(mktemp -d)
-      cp "$tools/go.mod" "$work/agent.mod" && cp "$tools/go.sum" "$work/agent.sum"
-      plugins=$(cd "$tools" && sed -n 's#^\t\(github.com/containernetworking/plugins\) #\1@#p' "$(go list -m -f '{{.GoMod}}' istio.io/istio)")
-      (cd "$tools" && go mod edit -require="$plugins" "$work/agent.mod") || fail "istio.io/istio no longer names its CNI plugins"
-      modfile=(-mod=mod "-modfile=$work/agent.mod") ;;
     pilot-discovery) package=istio.io/istio/pilot/cmd/pilot-discovery ;;
     envoy-gateway) package=github.com/envoyproxy/gateway/cmd/envoy-gateway ;;
     metrics-server) package=sigs.k8s.io/metrics-server/cmd/metrics-server ;;
@@ -222,21 +214,21 @@ for program in "${kube_programs[@]}"; do
   mkdir -p "$kube"
   cd "$tools"
   echo "install-parts: building $program"
-  CGO_ENABLED=0 go build "${modfile[@]}" -ldflags="-s -w -X k8s.io/component-base/version.gitVersion=$kubernetes" -o "$kube/.$program" "$package" || fail "$program did not build"
+  CGO_ENABLED=0 go build -ldflags="-s -w -X k8s.io/component-base/version.gitVersion=$kubernetes" -o "$kube/.$program" "$package" || fail "$program did not build"
   mv "$kube/.$program" "$kube/$program"
   cd /
 done
 if [ -n "$definitions" ]; then
   cd "$tools"
-  istio=$(go list -m -f '{{.Dir}}' istio.io/istio)
+  istio=$(go list -m -f '{{.Dir}}' istio.io/istio)/manifests/charts/base/files
   gateway=$(go list -m -f '{{.Dir}}' github.com/envoyproxy/gateway)/charts
   # Of these charts only the conditions around a whole file are templates.
-  cat "$istio/manifests/charts/base/files/crd-all.gen.yaml" >"$kube/istio-crds.yaml"
+  cat "$istio/crd-all.gen.yaml" >"$kube/istio-crds.yaml"
   sed '/^{{-.*}}$/d' "$gateway/gateway-crds-helm/templates/standard-gatewayapi-crds.yaml" "$gateway/gateway-crds-helm"/templates/generated/*.yaml >"$kube/envoy-gateway-crds.yaml"
-  # The charts by which their users install them, and what Istio's image has beside programs.
+  # The chart by which its users install Envoy Gateway.
   rm -rf "$kube/.charts" "$kube/charts"
   mkdir "$kube/.charts"
-  cp -r "$istio/manifests/charts/base" "$istio/manifests/charts/gateway" "$istio/manifests/charts/istio-control/istio-discovery" "$istio/tools/packaging/common/envoy_bootstrap.json" "$gateway/gateway-helm" "$kube/.charts"
+  cp -r "$gateway/gateway-helm" "$kube/.charts"
   chmod -R u+w "$kube/.charts"
   # Its release sets these two.
   sed 's#${GatewayImage}#docker.io/envoyproxy/gateway:local#; s#${GatewayImagePullPolicy}#IfNotPresent#' "$kube/.charts/gateway-helm/values.tmpl.yaml" >"$kube/.charts/gateway-helm/values.yaml"

@@ -21,7 +21,16 @@ image_of() {
   esac
 }
 
-. scripts/take.sh
+# take PATH…: programs and libraries with all that they are linked to.
+take() {
+  local file
+  for file in "$@"; do
+    cp --parents -L "$file" "$root"
+    { ldd "$file" 2>/dev/null || true; } | grep -o '/[^ ]*' | sort -u | while read -r library; do
+      [ -e "$root$library" ] || cp --parents -L "$library" "$root"
+    done
+  done
+}
 
 # lay_out: an empty root with a shell and what scripts of ours need.
 lay_out() {

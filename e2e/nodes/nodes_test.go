@@ -41,7 +41,6 @@ var trials = []trial{
 	{"Sidecar", false, sidecar},
 	{"Certificates", false, certificates},
 	{"EnvoyGateway", false, envoyGateway},
-	{"Istio", false, istio},
 	{"Migrations", false, migrations},
 	{"EmptyDatabase", false, emptyDatabase},
 }

@@ -31,7 +31,7 @@ type Kubernetes struct {
 
 // KubernetesPart is the path of something that `scripts/install-parts.sh kube`
 // made: kube-apiserver, pilot-discovery, envoy-gateway, istio-crds.yaml,
-// envoy-gateway-crds.yaml, and below charts those of Istio and Envoy Gateway.
+// envoy-gateway-crds.yaml, and charts/gateway-helm, which is Envoy Gateway's.
 func KubernetesPart(tb testing.TB, name string) string {
 	tb.Helper()
 	return installedPart(tb, "kube", name, "tools/kube/go.mod")
