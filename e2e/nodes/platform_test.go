@@ -116,7 +116,7 @@ extauthz() { kubectl -n extauthz exec deployment/extauthz -- extauthz "$@"; }
 `+lines[0])
 }
 
-// example applies one of the examples as it stands.
+// example applies one of the examples unchanged.
 func (s *site) example(t *testing.T, name string) {
 	t.Helper()
 	text, err := os.ReadFile("../../envoy/examples/" + name)
