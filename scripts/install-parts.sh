@@ -60,12 +60,12 @@ for part in "$@"; do
       have docker-compose || docker compose version >/dev/null 2>&1 || packages+=(docker-compose) ;;
     prometheus) have prometheus && have promtool || packages+=(prometheus) ;;
     traefik=*) [ -x "$traefiks/${part#traefik=}/traefik" ] || traefik=${part#traefik=} ;;
-    kube) # the Kubernetes API, Istio's control plane and Envoy Gateway
+    kube) # the Kubernetes API, Istio's control plane, and Envoy Gateway with its chart
       have etcd || packages+=(etcd-server)
       [ -x /usr/sbin/ip ] || have ip || packages+=(iproute2)
       build_kube kube-apiserver pilot-discovery envoy-gateway
-      [ -e "$kube/complete" ] || definitions=yes ;;
-    nodes | nodes=built) # Kubernetes with nodes that run pods; nodes=built installs nothing if its programs are not built yet
+      [ -e "$kube/complete" ] && [ -e "$kube/charts" ] || definitions=yes ;;
+    nodes | nodes=built) # Kubernetes with nodes that run pods; "built": where its programs are built already, and else nothing
       if [ "$part" = nodes=built ] && [ ! -e "$kube/nodes" ]; then
         echo "install-parts: Kubernetes is not built here: scripts/install-parts.sh nodes takes 20 to 40 minutes, once"
         continue
@@ -225,10 +225,18 @@ done
 if [ -n "$definitions" ]; then
   cd "$tools"
   istio=$(go list -m -f '{{.Dir}}' istio.io/istio)/manifests/charts/base/files
-  gateway=$(go list -m -f '{{.Dir}}' github.com/envoyproxy/gateway)/charts/gateway-crds-helm/templates
-  # The only templates in these charts are conditions around a whole file.
+  gateway=$(go list -m -f '{{.Dir}}' github.com/envoyproxy/gateway)/charts
+  # Of these charts only the conditions around a whole file are templates.
   cat "$istio/crd-all.gen.yaml" >"$kube/istio-crds.yaml"
-  sed '/^{{-.*}}$/d' "$gateway/standard-gatewayapi-crds.yaml" "$gateway"/generated/*.yaml >"$kube/envoy-gateway-crds.yaml"
+  sed '/^{{-.*}}$/d' "$gateway/gateway-crds-helm/templates/standard-gatewayapi-crds.yaml" "$gateway/gateway-crds-helm"/templates/generated/*.yaml >"$kube/envoy-gateway-crds.yaml"
+  # The chart by which its users install Envoy Gateway.
+  rm -rf "$kube/.charts" "$kube/charts"
+  mkdir "$kube/.charts"
+  cp -r "$gateway/gateway-helm" "$kube/.charts"
+  chmod -R u+w "$kube/.charts"
+  # Its release sets these two.
+  sed 's#${GatewayImage}#docker.io/envoyproxy/gateway:local#; s#${GatewayImagePullPolicy}#IfNotPresent#' "$kube/.charts/gateway-helm/values.tmpl.yaml" >"$kube/.charts/gateway-helm/values.yaml"
+  mv "$kube/.charts" "$kube/charts"
   touch "$kube/complete"
   cd /
 fi

@@ -141,6 +141,22 @@ func (c *Cluster) startNodes(images string) {
 		}
 		n.startContainerd()
 	}
+	c.Load(images)
+	for _, n := range c.Nodes {
+		n.startKubelet()
+	}
+	for _, n := range c.Nodes {
+		c.await(n.Name+" is not ready", n.Name+"-kubelet", func() error {
+			_, err := c.Try("kubectl", "wait", "--for=condition=Ready", "node/"+n.Name, "--timeout=1s")
+			return err
+		})
+		n.run("netpol", c.program("netpol"), c.Kubeconfig, n.Name, serviceRange)
+	}
+}
+
+// Load imports the images in a folder of archives on all nodes.
+func (c *Cluster) Load(images string) {
+	c.tb.Helper()
 	archives, err := filepath.Glob(filepath.Join(images, "*.tar"))
 	if err != nil || len(archives) == 0 {
 		c.tb.Fatalf("no images in %s: run scripts/kube-images.sh (%v)", images, err)
@@ -153,16 +169,6 @@ func (c *Cluster) startNodes(images string) {
 		if err := <-done; err != nil {
 			c.tb.Fatal(err)
 		}
-	}
-	for _, n := range c.Nodes {
-		n.startKubelet()
-	}
-	for _, n := range c.Nodes {
-		c.await(n.Name+" is not ready", n.Name+"-kubelet", func() error {
-			_, err := c.Try("kubectl", "wait", "--for=condition=Ready", "node/"+n.Name, "--timeout=1s")
-			return err
-		})
-		n.run("netpol", c.program("netpol"), c.Kubeconfig, n.Name, serviceRange)
 	}
 }
 

@@ -29,9 +29,9 @@ type Kubernetes struct {
 	client *http.Client
 }
 
-// KubernetesPart returns the path of something that `scripts/install-parts.sh kube` made:
-// kube-apiserver, pilot-discovery, envoy-gateway, istio-crds.yaml,
-// envoy-gateway-crds.yaml.
+// KubernetesPart is the path of something that `scripts/install-parts.sh kube`
+// made: kube-apiserver, pilot-discovery, envoy-gateway, istio-crds.yaml,
+// envoy-gateway-crds.yaml, and charts/gateway-helm, which is Envoy Gateway's.
 func KubernetesPart(tb testing.TB, name string) string {
 	tb.Helper()
 	return installedPart(tb, "kube", name, "tools/kube/go.mod")
