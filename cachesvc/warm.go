@@ -23,7 +23,7 @@ type WarmConfig struct {
 	PerSecond int
 }
 
-// DefaultWarmRate, in keys a second, leaves a database most of its capacity.
+// DefaultWarmRate is in keys a second. It leaves a database most of its capacity.
 const DefaultWarmRate = 50_000
 
 func (c WarmConfig) withDefaults() WarmConfig {
