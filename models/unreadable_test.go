@@ -43,7 +43,7 @@ func TestLists_ShowRowsThatCanNotBeRead(t *testing.T) {
 	for column, text := range map[string]string{
 		"scopes":        `orders:read`,
 		"shadow_scopes": `["orders"]`,
-		"allowed_cidrs": `["10.0.0.0"]`,
+		"allowed_cidrs": `["10.0.0.0/33"]`,
 		"metadata":      `["a"]`,
 		"roles":         `"reader"`,
 		"grants":        `{"scopes":["UPPER:READ"]}`,
