@@ -65,17 +65,24 @@ func parseClient(text string) (netip.Addr, bool) {
 	return addr.Unmap(), true
 }
 
+// ParseNetwork reads a network, as it is written, or a single address as the network of
+// that address alone.
+func ParseNetwork(text string) (netip.Prefix, error) {
+	n, err := netip.ParsePrefix(text)
+	if addr, bare := netip.ParseAddr(text); err != nil && bare == nil && addr.Zone() == "" {
+		addr = addr.Unmap()
+		return netip.PrefixFrom(addr, addr.BitLen()), nil
+	}
+	return n, err
+}
+
 // ParseCIDRs reads networks ("10.0.0.0/8") and single addresses, and reports
 // every bad one at once.
 func ParseCIDRs(texts []string) ([]netip.Prefix, error) {
 	var problems []error
 	out := make([]netip.Prefix, 0, len(texts))
 	for _, text := range texts {
-		n, err := netip.ParsePrefix(text)
-		if addr, err2 := netip.ParseAddr(text); err != nil && err2 == nil && addr.Zone() == "" {
-			addr = addr.Unmap()
-			n, err = netip.PrefixFrom(addr, addr.BitLen()), nil
-		}
+		n, err := ParseNetwork(text)
 		switch {
 		case err != nil:
 			problems = append(problems, fmt.Errorf("network %q: write an address or a network, such as 10.0.0.0/8 or 2001:db8::/32", text))

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"extauthz/e2e/parts"
 )
@@ -105,7 +104,6 @@ func TestReload_TriesARefusedConfigurationAgain(t *testing.T) {
 		}
 		return nil
 	})
-	time.Sleep(6 * time.Second) // it is tried again, and refused for the same reason
 	put(second.CertFile, cert)
 	eventually(t, func() error {
 		if present() {

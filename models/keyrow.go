@@ -149,10 +149,7 @@ type storedNetwork netip.Prefix
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (n *storedNetwork) UnmarshalText(text []byte) error {
-	network, err := netip.ParsePrefix(string(text))
-	if address, bare := netip.ParseAddr(string(text)); err != nil && bare == nil && address.Zone() == "" {
-		network, err = netip.PrefixFrom(address, address.BitLen()), nil
-	}
+	network, err := authz.ParseNetwork(string(text))
 	*n = storedNetwork(network)
 	return err
 }

@@ -194,19 +194,20 @@ func missingPepper(id string, keys int64) string {
 }
 
 func (s *Server) checkRows(ctx context.Context, r *conditions.Registry) {
-	n, first, err := s.db.UnreadableKeys(ctx, true)
-	if err == nil {
-		set(r, conditions.RowsUnreadable, n > 0, unreadable(n, first))
-	}
+	s.inspectRows(ctx, r, true)
 }
 
 // recheckRows inspects the rows where a check of a request met an unreadable one since the
 // last time, and until all are readable again.
 func (s *Server) recheckRows(ctx context.Context, r *conditions.Registry) {
-	if !s.db.MetUnreadable() && !r.Present(conditions.RowsUnreadable) {
-		return
+	if s.db.MetUnreadable() || r.Present(conditions.RowsUnreadable) {
+		s.inspectRows(ctx, r, false)
 	}
-	n, first, err := s.db.UnreadableKeys(ctx, false)
+}
+
+// inspectRows reads every row, and leaves the condition as it is if that fails.
+func (s *Server) inspectRows(ctx context.Context, r *conditions.Registry, unhurried bool) {
+	n, first, err := s.db.UnreadableKeys(ctx, unhurried)
 	if err == nil {
 		set(r, conditions.RowsUnreadable, n > 0, unreadable(n, first))
 	}

@@ -74,6 +74,13 @@ func (r *reloads) recordRefused(err error, digest string) {
 	r.good.Set(0)
 }
 
+// refusal is why a later configuration than the one in effect was refused; "" if none was.
+func (r *reloads) refusal() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.err
+}
+
 // detail returns this part of the answer of /readyz.
 func (r *reloads) detail() map[string]any {
 	r.mu.Lock()
@@ -94,39 +101,31 @@ func (s *Server) Reload() {
 func (s *Server) reloadRefused() {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
-	if s.refusal != "" {
-		s.load(s.refusal)
+	if known := s.reloads.refusal(); known != "" {
+		s.load(known)
 	}
-}
-
-// lastLoad is when the configuration was last read.
-func (s *Server) lastLoad() time.Time {
-	s.reloading.Lock()
-	defer s.reloading.Unlock()
-	return s.loadedAt
 }
 
 // load reads the configuration and exchanges what can be exchanged. A refusal with the
 // text of known is not reported again. s.reloading is held.
 func (s *Server) load(known string) {
-	s.loaded, s.loadedAt = stampOf(s.settings.Files()), time.Now() // before they are read
+	s.loaded = stampOf(s.settings.Files()) // before they are read
 	digest := fileDigest(s.settings.File())
 	next, err := s.c.Load()
 	if err == nil {
 		err = s.exchange(next)
 	}
 	if err == nil {
-		s.refusal = ""
 		s.reloads.total.WithLabelValues("ok").Inc()
 		s.conditions.Clear(conditions.ConfigRefused, "")
 		s.reloads.recordLoaded(digest)
 		return
 	}
-	if s.refusal = err.Error(); s.refusal == known {
+	if err.Error() == known {
 		return
 	}
 	s.reloads.total.WithLabelValues("failed").Inc()
-	s.conditions.Set(conditions.ConfigRefused, "", strings.ReplaceAll(s.refusal, "\n", "; "))
+	s.conditions.Set(conditions.ConfigRefused, "", strings.ReplaceAll(err.Error(), "\n", "; "))
 	s.reloads.recordRefused(err, digest) // after the condition: a digest that is shown has its outcome beside it
 	s.log.Error("configuration was not reloaded: the old one stays", "error", err)
 }

@@ -52,10 +52,8 @@ type Server struct {
 	conditions *conditions.Registry
 	oldest     prometheus.Gauge // age of the oldest transaction that is too old; else 0
 
-	reloading sync.Mutex // one reload at a time; it guards settings, secure, loaded, loadedAt, refusal and started
+	reloading sync.Mutex // one reload at a time; it guards settings, secure, loaded and started
 	loaded    string     // stamp of the files when they were read last
-	loadedAt  time.Time  // when they were read last
-	refusal   string     // why the configuration was refused that was read last; empty: it is in effect
 	settings  *config.Config
 	secure    map[string]*certificates // by section; nil: plain text
 	started   bool                     // everything is assembled; before that, a reload only replaces the settings

@@ -39,6 +39,7 @@ func (s *Server) watch(ctx context.Context) error {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	before := ""
+	var tried time.Time // when the configuration was last loaded here
 	for {
 		select {
 		case <-ctx.Done():
@@ -46,11 +47,15 @@ func (s *Server) watch(ctx context.Context) error {
 		case <-tick.C:
 		}
 		now, loaded := s.stamps()
-		if now == before && now != loaded {
+		switch {
+		case now != before:
+		case now != loaded:
 			s.log.Info("the configuration's files have changed")
 			s.Reload()
-		} else if now == before && time.Since(s.lastLoad()) >= retryRefused {
+			tried = time.Now()
+		case time.Since(tried) >= retryRefused:
 			s.reloadRefused()
+			tried = time.Now()
 		}
 		before = now
 	}
