@@ -330,9 +330,10 @@ func (u *Recorder) Flush(ctx context.Context) error {
 	}
 	err := u.deliver(limited)
 	cancel()
-	if err != nil {
-		err = errors.Join(err, u.backUp(ctx))
+	if err == nil {
+		return nil // what waits now was counted after this call
 	}
+	err = errors.Join(err, u.backUp(ctx))
 	uses := u.queue.exposedUses()
 	switch {
 	case uses > 0:

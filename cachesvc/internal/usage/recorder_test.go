@@ -82,6 +82,27 @@ func TestRecorder_FiftyConcurrentUsesAreFifty(t *testing.T) {
 	}
 }
 
+// A call of Flush that wrote all it found has succeeded, though batches that were made
+// meanwhile wait.
+func TestRecorder_AFlushAnswersForWhatWasCountedBeforeIt(t *testing.T) {
+	db, wire := cachetest.NewDatabase(), cachetest.NewRedis(t, nil).Connect()
+	s := newRecorder(t, db.Connect(), wire)
+	wire.SetCondition(func() (time.Duration, error) { // Redis is read after the last batch is in the database
+		if s.queue.exposedUses() == 0 {
+			s.Used("later", time.Unix(2, 0))
+			s.queue.add(s.take(1), time.Unix(2, 0))
+		}
+		return 0, nil
+	})
+	s.Used("earlier", time.Unix(1, 0))
+	if err := s.Flush(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if earlier, pending := db.UsageOf("earlier").Count, s.Pending(); earlier != 1 || pending != 1 {
+		t.Errorf("stored %d uses, %d pending; want 1 and 1", earlier, pending)
+	}
+}
+
 func TestRecorder_WritesAtTheThresholdEachSecondAndAtTheInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := cachetest.NewDatabase()
