@@ -38,6 +38,7 @@ type Envoy struct{ *process }
 // envoyWith returns the path of an Envoy, and of a file with its configuration.
 func envoyWith(tb testing.TB, version, configuration string) (path, file string) {
 	tb.Helper()
+	NotShort(tb)
 	path, err := EnvoyPath(version)
 	if err != nil {
 		Missing(tb, err)
@@ -68,6 +69,15 @@ func ValidateEnvoy(tb testing.TB, version, configuration string) error {
 		return fmt.Errorf("envoy %s: %w: %s", version, err, said)
 	}
 	return nil
+}
+
+// NotShort skips a test of real programs, which takes long, with -short. It does not if CI
+// is set: there -short selects the short form of a suite, and nothing is skipped.
+func NotShort(tb testing.TB) {
+	tb.Helper()
+	if testing.Short() && os.Getenv("CI") == "" {
+		tb.Skip("-short: without other programs")
+	}
 }
 
 // Missing skips a test because a program is missing; if CI is set, it fails the test.

@@ -32,6 +32,7 @@ func repository(tb testing.TB, name string) string {
 // folder of the cache. The folder is named by the sum of the files that pin its versions.
 func installedPart(tb testing.TB, kind, name string, pins ...string) string {
 	tb.Helper()
+	NotShort(tb)
 	dir := installedFolder(tb, kind, pins...)
 	if _, err := os.Stat(filepath.Join(dir, "complete")); err != nil {
 		Missing(tb, errors.New("run scripts/install-parts.sh "+kind))
