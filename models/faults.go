@@ -82,6 +82,15 @@ var faultTexts = map[FaultKind]Fault{
 	FaultOther:         {What: "the database does not answer as it should", Do: "see the service's log for the database's own words"},
 }
 
+// sqliteRemedies replaces what faultTexts advises where that is about a server: SQLite is
+// a file that processes of one machine share.
+var sqliteRemedies = map[FaultKind]string{
+	FaultBusy:       "try again; find and end the other process that writes to the file if it goes on (fuser FILE lists those that have it open)",
+	FaultReadOnly:   "give the database file and its folder to the user that runs this, and mount their file system writable",
+	FaultPermission: "give the database file and its folder to the user that runs this",
+	FaultResources:  "give this process more memory",
+}
+
 // FaultOf returns why a database call failed; ok is false for nil. Errors that do not
 // come from a database are FaultOther.
 func FaultOf(err error) (f Fault, ok bool) {
@@ -91,10 +100,19 @@ func FaultOf(err error) (f Fault, ok bool) {
 	kind, why := classify(err)
 	f = faultTexts[kind]
 	f.Kind = kind
+	if remedy := sqliteRemedies[kind]; remedy != "" && isSQLite(err) {
+		f.Do = remedy
+	}
 	if why != "" {
 		f.What += " (" + why + ")"
 	}
 	return f, true
+}
+
+// isSQLite reports whether err is from SQLite, or from its file before SQLite opens it.
+func isSQLite(err error) bool {
+	var file *sqlite.Error
+	return errors.As(err, &file) || errors.Is(err, errFile)
 }
 
 // IsFault reports whether err is a fault of that kind.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"gorm.io/gorm"
 
 	"extauthz/authz"
 )
@@ -88,6 +89,42 @@ func TestFaultOf_Real(t *testing.T) {
 			t.Errorf("no folder: %v", err)
 		}
 	})
+}
+
+// TestFaultOf_AdviceFitsTheDatabase: a locked SQLite file has no pg_stat_activity, and a
+// locked row of Postgres no file.
+func TestFaultOf_AdviceFitsTheDatabase(t *testing.T) {
+	c := sqliteConfig(t)
+	db := migrated(t, c)
+	other := opened(t, c)
+	tx := other.gorm.Begin()
+	if tx.Error != nil {
+		t.Fatal(tx.Error)
+	}
+	defer tx.Rollback()
+	if err := tx.Exec("UPDATE roles SET name = name").Error; err != nil {
+		t.Fatal(err)
+	}
+	locked := db.gorm.Connection(func(tx *gorm.DB) error {
+		return errors.Join(tx.Exec("PRAGMA busy_timeout = 0").Error, tx.Exec("UPDATE roles SET name = name").Error)
+	})
+	if f, _ := FaultOf(locked); f.Kind != FaultBusy || strings.Contains(f.Do, "pg_") || !strings.Contains(f.Do, "the file") {
+		t.Errorf("a locked SQLite file: %+v (%v)", f, locked)
+	}
+	if f, _ := FaultOf(&pgconn.PgError{Code: "55P03"}); f.Kind != FaultBusy || !strings.Contains(f.Do, "pg_stat_activity") {
+		t.Errorf("a locked row of Postgres: %+v", f)
+	}
+	_, missing := Open(t.Context(), Config{Driver: SQLite, DSN: filepath.Join(t.TempDir(), "none", "x.db")})
+	if f, _ := FaultOf(missing); f.Kind != FaultPermission || strings.Contains(f.Do, "role") {
+		t.Errorf("no folder for a SQLite file: %+v (%v)", f, missing)
+	}
+	for kind, remedy := range sqliteRemedies {
+		for _, word := range []string{"pg_", "primary", "server", "role", "database.dsn"} {
+			if strings.Contains(remedy, word) {
+				t.Errorf("%s: %q is about a server: %s", kind, remedy, word)
+			}
+		}
+	}
 }
 
 // fillDisk makes the database accept no more rows until end is called.

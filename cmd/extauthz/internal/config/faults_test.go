@@ -76,6 +76,7 @@ func TestLoad_FaultIsOneLineWithARemedy(t *testing.T) {
 		{"grpc: {listen: ''}", "grpc.listen"},
 		{"grpc: {listen: 'unix:'}", "grpc.listen"},
 		{"admin: {listen: '127.0.0.1:9001'}", "admin.listen: 127.0.0.1:9001 is the address of grpc.listen too"},
+		{"admin: {listen: '0.0.0.0:9001'}", "admin.listen: 0.0.0.0:9001 overlaps grpc.listen, 127.0.0.1:9001: choose another port"},
 		{"http: {trusted_peers: [10.0.0.1/8]}", "http.trusted_peers[0]: network"},
 		{"grpc: {tls: {cert_file: a}}", "grpc.tls.key_file: is missing"},
 		{"grpc: {tls: {key_file: a}}", "grpc.tls.cert_file: is missing"},

@@ -83,13 +83,9 @@ func flatten(err error) []error {
 }
 
 func (v *validator) listeners() {
-	seen := map[string]string{}
-	for _, l := range v.Listeners() {
-		setting := l.Section + ".listen"
-		if other, taken := seen[l.Address]; taken && !strings.HasSuffix(l.Address, ":0") {
-			v.add(setting, "%s is the address of %s too: choose another port", l.Address, other)
-		}
-		seen[l.Address] = setting
+	all := v.Listeners()
+	for i, l := range all {
+		v.ownAddress(l, all[:i])
 		v.tls(l.Section+".tls", l.TLS)
 	}
 	// Twice the size: for the bytes received, and for the message that is made from them.
