@@ -158,7 +158,19 @@ func TestDoctor_NamesWhatIsBroken(t *testing.T) {
 	write(fmt.Sprintf("database: {driver: postgres, dsn: \"postgres://u:%s@127.0.0.1:%d/x?sslmode=disable\"}", secretWord, port))
 	wantExamined(t, doctor(t, s, false), "database", "failed", "cannot be reached (connection refused)")
 	write("database: {driver: oracle}")
-	wantExamined(t, doctor(t, s, false), "configuration", "failed", "database.driver")
+	results = doctor(t, s, false)
+	wantExamined(t, results, "configuration", "failed", "database.driver")
+	wantExamined(t, results, "database", "skipped", "its settings have faults")
+	// What does not depend on a fault is examined all the same.
+	write(fmt.Sprintf("log: {level: loud}\ncache: {redis: {addresses: [\"127.0.0.1:%d\"]}}", port))
+	results = doctor(t, s, false)
+	wantExamined(t, results, "configuration", "failed", "extauthz.yaml:1: log.level")
+	wantExamined(t, results, "rows", "warning", "1 rows of keys cannot be read")
+	wantExamined(t, results, "redis", "warning", "does not answer")
+	write("log:\n\tlevel: info")
+	results = doctor(t, s, false)
+	wantExamined(t, results, "configuration", "failed", "extauthz.yaml:2: not valid YAML")
+	wantExamined(t, results, "service", "failed", "")
 	if err := os.WriteFile(path, []byte(strings.Repeat("junk", 1000)), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,7 @@ func doctorCommand(g *globals) *cobra.Command {
 		Use: "doctor", Short: "Report what is wrong, and what to do", Args: noArguments,
 		Long: "Report what is wrong with the configuration, its certificates, the database, Redis and the running service, and what to do. " +
 			"The service is asked at ops.listen, or at --server where none answers there. Without a configuration, and with --server or EXTAUTHZ_SERVER, only that service is asked. " +
+			"Faults of the configuration are listed, and everything that does not depend on a faulty setting is still checked. " +
 			"Writes nothing that lasts. Exits with status 1 if something has failed; warnings do not count.",
 		Example: "  extauthz doctor\n  extauthz doctor --config extauthz.yaml -o json\n  extauthz doctor --server https://extauthz.example.com:9003 --token-file admin.key",
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -43,18 +44,40 @@ func doctorCommand(g *globals) *cobra.Command {
 // examine checks everything that the flags name.
 func (g *globals) examine(c *cobra.Command) []doctor.Result {
 	remote := c.Flags().Changed("server") || os.Getenv("EXTAUTHZ_SERVER") != ""
-	examined := doctor.Config{Remote: remote, Now: time.Now}
+	examined := doctor.Config{Remote: remote, Now: time.Now, Usable: func(...string) bool { return true }}
 	if _, err := os.Stat(config.DefaultFile); !remote || g.configFile != "" || !errors.Is(err, fs.ErrNotExist) {
-		settings, err := g.load()
-		if err != nil {
-			return configurationFaults(err)
-		}
-		examined.Settings = settings
+		g.readExamined(&examined)
 	}
 	examined.QueryService = func(ctx context.Context) (doctor.Service, error) {
-		return g.queryService(ctx, examined.Settings, remote)
+		settings := examined.Settings
+		switch {
+		case examined.Usable("ops"):
+		case remote:
+			settings = nil // only --server is asked
+		default:
+			return doctor.Service{}, errors.New("the configuration's faults hide where it listens; give --server to query a service")
+		}
+		return g.queryService(ctx, settings, remote)
 	}
 	return doctor.Examine(c.Context(), examined)
+}
+
+// readExamined reads the configuration to examine. If it has faults, the settings without
+// a fault are examined, unless the file can't be parsed at all.
+func (g *globals) readExamined(c *doctor.Config) {
+	var err error
+	if c.Settings, err = g.load(); err == nil {
+		return
+	}
+	c.Faults = configurationFaults(err)
+	c.Usable = func(settings ...string) bool {
+		_, err := g.load(settings...)
+		return err == nil
+	}
+	// An empty list, and not nil: no setting is needed.
+	if c.Settings, err = g.load([]string{}...); err != nil {
+		c.Settings = nil
+	}
 }
 
 // configurationFaults returns one result for each fault of a configuration.

@@ -162,9 +162,43 @@ func keysGet(g *globals) *cobra.Command {
 		Use: "get ID", Short: "Show a key, by id or prefix", Args: exactly(1), Example: "  extauthz keys get ak_live_4fJ9xQ2b",
 		ValidArgsFunction: g.completeKey(nil),
 		RunE: func(c *cobra.Command, args []string) error {
-			return g.oneKey(c, http.MethodGet, keyPath(args[0]), nil)
+			k, err := call[adminapi.Key](c, g, http.MethodGet, keyPath(args[0]), nil, nil)
+			if err != nil {
+				return err
+			}
+			var next *adminapi.Key
+			if g.form == printer.Table || g.form == printer.Wide {
+				if next, err = successor(c, g, &k); err != nil {
+					return err
+				}
+			}
+			return g.showNamed(c, k, k.Prefix, func(w *tabwriter.Writer) {
+				g.describeKey(w, &k)
+				if next != nil {
+					row(w, "rotated to", next.Prefix+", "+next.Status)
+				}
+			})
 		},
 	})
+}
+
+// successor returns the key that replaced k by rotation, the newest one if several did,
+// or nil. Records name only their predecessor, so it reads those of the user's keys that
+// are newer than k; lists begin with the newest, and ids sort by time.
+func successor(c *cobra.Command, g *globals, k *adminapi.Key) (next *adminapi.Key, err error) {
+	err = pages(c, g, "/v1/keys", url.Values{"user_id": {k.UserID}, "limit": {"1000"}}, func(keys []adminapi.Key) (more bool) {
+		for i := range keys {
+			if keys[i].ID <= k.ID {
+				return false
+			}
+			if keys[i].RotatedFrom == k.ID {
+				next = &keys[i]
+				return false
+			}
+		}
+		return true
+	})
+	return next, err
 }
 
 // oneKey makes a call whose answer is a key, and prints that key.

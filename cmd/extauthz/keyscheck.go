@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -18,7 +19,7 @@ type faultyKey struct {
 	ID     string `json:"id"`
 	Prefix string `json:"prefix"`
 	Status string `json:"status"`
-	Field  string `json:"field"` // user_id, name or row
+	Field  string `json:"field"` // user_id, name, or the column that can't be read
 	Value  string `json:"value"`
 	Reason string `json:"reason"`
 	Do     string `json:"do"`
@@ -43,7 +44,7 @@ func keysCheck(g *globals) *cobra.Command {
 	return named(&cobra.Command{
 		Use: "check", Short: "Report keys whose user id or name would be refused or changed today", Args: noArguments,
 		Long: "Report keys whose user id or name would be refused or changed today: with blanks at an edge, invisible characters, in another Unicode form. " +
-			"Such keys keep working. Keys whose row in the database can't be read are reported too; those are refused. Revoked keys are left out. Exits with status 1 if there are such keys.",
+			"Such keys keep working. Keys whose row in the database can't be read are reported too, with the column; those are refused. Revoked keys are left out. Exits with status 1 if there are such keys.",
 		Example: "  extauthz keys check\n  extauthz keys check -o json",
 		RunE: func(c *cobra.Command, _ []string) error {
 			odd, keys := []faultyKey{}, int64(0)
@@ -93,11 +94,24 @@ func faultsOf(k *adminapi.Key) (odd []faultyKey) {
 		}
 	}
 	if k.Unreadable != "" {
-		odd = append(odd, faultyKey{ID: k.ID, Prefix: k.Prefix, Status: k.Status, Field: "row", Reason: k.Unreadable, Do: "fix the key's row in the database"})
+		column, reason := unreadableColumn(k.Unreadable)
+		odd = append(odd, faultyKey{ID: k.ID, Prefix: k.Prefix, Status: k.Status, Field: column, Reason: reason, Do: "fix it in the key's row of the table api_keys"})
 	}
 	stored, err := subject.UserID(k.UserID)
 	look("user_id", k.UserID, "issue a key for the right user id, then extauthz keys revoke "+k.Prefix, stored, err)
 	stored, err = subject.Name(k.Name)
 	look("name", k.Name, "extauthz keys update "+k.Prefix+" --name NAME", stored, err)
 	return odd
+}
+
+// unreadableColumn splits what a server reports of an unreadable row, "column NAME:
+// REASON". Tables shorten reasons, so that the name would be lost in one. A text in
+// another form concerns the row as a whole.
+func unreadableColumn(text string) (column, reason string) {
+	if rest, ok := strings.CutPrefix(text, "column "); ok {
+		if column, reason, ok := strings.Cut(rest, ": "); ok && !strings.Contains(column, " ") {
+			return column, reason
+		}
+	}
+	return "row", text
 }

@@ -100,6 +100,26 @@ func TestListing_FitsEightyColumns(t *testing.T) {
 	}
 }
 
+// TestKeysCheck_NamesTheUnreadableColumn: also in a table that shortens reasons.
+func TestKeysCheck_NamesTheUnreadableColumn(t *testing.T) {
+	for text, want := range map[string][2]string{
+		"column allowed_cidrs: an entry is null":               {"allowed_cidrs", "an entry is null"},
+		"column scopes: invalid character 'o': in the literal": {"scopes", "invalid character 'o': in the literal"},
+		"scopes":               {"row", "scopes"},
+		"column of what: else": {"row", "column of what: else"},
+	} {
+		key := adminapi.Key{ID: "1", Prefix: "ak_live_7gK2yR5c", UserID: "bob", Name: "ci", Status: "unreadable", Unreadable: text}
+		found := faultsOf(&key)
+		if len(found) != 1 || found[0].Field != want[0] || found[0].Reason != want[1] {
+			t.Errorf("%q: got %+v", text, found)
+		}
+		g := &globals{color: "never", form: printer.Table}
+		if table := on80(t, func(c *cobra.Command) error { return faultyKeyListing().show(c, g, found) }); !strings.Contains(table, " "+want[0]+" ") {
+			t.Errorf("%q: the table does not name %s:\n%s", text, want[0], table)
+		}
+	}
+}
+
 func TestListing_OtherFormsHaveEverything(t *testing.T) {
 	keys := exampleKeys()
 	printed := func(form printer.Form) string {

@@ -16,7 +16,21 @@ import (
 )
 
 func routesCommand(g *globals) *cobra.Command {
-	return group("routes", "The configured rules (read from the configuration, no server needed)", routesList(g), routesMatch(g))
+	return group("routes", "The configured rules (read from the configuration, no server needed)", withoutServer(routesList(g)), withoutServer(routesMatch(g)))
+}
+
+// withoutServer refuses --server for a command that only reads the configuration: its
+// output would look like that of the server. EXTAUTHZ_SERVER is meant for other commands,
+// so it is ignored.
+func withoutServer(c *cobra.Command) *cobra.Command {
+	run := c.RunE
+	c.RunE = func(c *cobra.Command, args []string) error {
+		if c.Flags().Changed("server") {
+			return usage(c, errors.New("--server has no effect on "+c.CommandPath()+", which reads the rules from the configuration: leave it out, and name the server's configuration with --config"))
+		}
+		return run(c, args)
+	}
+	return c
 }
 
 func routesList(g *globals) *cobra.Command {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -86,6 +87,26 @@ func TestRoutesList_LimitAndSort(t *testing.T) {
 	for _, args := range [][]string{{"--limit", "0"}, {"--sort", "nothing"}} {
 		if _, err := list(args...); err == nil {
 			t.Errorf("%v was accepted", args)
+		}
+	}
+}
+
+// TestRoutes_RefuseAServer: the rules come from the configuration, so --server is an
+// error of the command line. The variable that other commands read is none.
+func TestRoutes_RefuseAServer(t *testing.T) {
+	file := t.TempDir() + "/extauthz.yaml"
+	if err := os.WriteFile(file, []byte("routes: [{match: \"GET /b\", resource: x}]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"list"}, {"match", "GET", "https://api.example.com/b"}} {
+		args = append([]string{"--config", file, "routes"}, args...)
+		var wrong usageError
+		if _, err := printed(t, append(args, "--server", "http://127.0.0.1:1")...); !errors.As(err, &wrong) || !strings.Contains(err.Error(), "--server has no effect on extauthz routes") {
+			t.Errorf("%v with --server: %v", args, err)
+		}
+		t.Setenv("EXTAUTHZ_SERVER", "http://127.0.0.1:1")
+		if _, err := printed(t, args...); err != nil {
+			t.Errorf("%v with EXTAUTHZ_SERVER: %v", args, err)
 		}
 	}
 }

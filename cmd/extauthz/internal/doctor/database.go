@@ -96,6 +96,20 @@ func (r *report) keys(ctx context.Context, db *models.DB) {
 	} else {
 		r.add("rows", OK, "", "every row of a key can be read")
 	}
+	if r.usable("peppers", "keys") {
+		r.peppers(ctx, db)
+	}
+	if there, err := db.HasAdministrator(ctx); err != nil {
+		r.fault("administrator", err)
+	} else if !there {
+		r.add("administrator", Warning, "set admin.bootstrap_key_file to a file with a whole key, and restart", "there is none: checks are answered, keys can't be managed")
+	} else {
+		r.add("administrator", OK, "", "there is one")
+	}
+}
+
+// peppers compares the peppers that keys were made with to those that are loaded.
+func (r *report) peppers(ctx context.Context, db *models.DB) {
 	peppers, err := r.c.Settings.Peppers()
 	if err != nil {
 		return // validation would have refused the configuration
@@ -114,12 +128,5 @@ func (r *report) keys(ctx context.Context, db *models.DB) {
 	}
 	if err == nil && len(missing) == 0 {
 		r.add("peppers", OK, "", "the peppers of all keys are loaded")
-	}
-	if there, err := db.HasAdministrator(ctx); err != nil {
-		r.fault("administrator", err)
-	} else if !there {
-		r.add("administrator", Warning, "set admin.bootstrap_key_file to a file with a whole key, and restart", "there is none: checks are answered, keys can't be managed")
-	} else {
-		r.add("administrator", OK, "", "there is one")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,8 +39,14 @@ type Service struct {
 
 // Config says what to examine.
 type Config struct {
-	// Settings is nil if only a service is to be queried.
+	// Settings is nil if only a service is to be queried, or if the configuration can't be
+	// parsed. Faulty settings have their defaults in it.
 	Settings *config.Config
+	// Faults are the faults of the configuration.
+	Faults []Result
+	// Usable reports whether none of the named sections and settings is faulty. What needs
+	// a faulty one is skipped.
+	Usable func(settings ...string) bool
 	// QueryService queries the running service; an error means that none answers.
 	QueryService func(context.Context) (Service, error)
 	// Remote: a service must answer. Otherwise it is no failure if none runs.
@@ -63,12 +70,18 @@ func (r *report) add(name string, state State, remedy, format string, args ...an
 
 // Examine examines everything. It returns a result after those that it depends on.
 func Examine(ctx context.Context, c Config) []Result {
-	r := &report{c: c}
+	r := &report{c: c, results: slices.Clone(c.Faults)}
 	if c.Settings != nil {
-		r.configuration()
+		if len(c.Faults) == 0 {
+			r.configuration()
+		}
 		r.certificates()
-		r.database(ctx)
-		r.redis(ctx)
+		if r.usable("database", "database", "data_dir") {
+			r.database(ctx)
+		}
+		if r.usable("redis", "cache") {
+			r.redis(ctx)
+		}
 	}
 	r.service(ctx)
 	return r.results
@@ -82,6 +95,16 @@ func Failures(results []Result) (n int) {
 		}
 	}
 	return n
+}
+
+// usable reports whether the examination of that name can be made, and that it is skipped
+// if one of the settings that it needs is faulty.
+func (r *report) usable(name string, settings ...string) bool {
+	if r.c.Usable(settings...) {
+		return true
+	}
+	r.add(name, Skipped, "", "not examined: its settings have faults, see configuration above")
+	return false
 }
 
 func (r *report) configuration() {
@@ -98,6 +121,9 @@ func (r *report) configuration() {
 func (r *report) certificates() {
 	files := r.c.Settings.CertificateFiles()
 	for _, f := range files {
+		if !r.c.Usable(f.Setting) {
+			continue // it is among the faults
+		}
 		state, text, err := f.Judge(r.c.Now())
 		remedy := "renew it; a listener uses new files without a restart"
 		switch {
