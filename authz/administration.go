@@ -1,52 +1,128 @@
 package authz
 
 import (
+	"net/netip"
 	"slices"
-	"strings"
+	"time"
 )
 
-// Administration is the state of the keys that manage keys: every active key that holds a scope on the
-// reserved resource, itself or by a role, and the roles that lend one. Keys whose row
-// can't be read are left out: they are refused everywhere.
-type Administration struct {
-	Keys  []NewKey
-	Roles []Role
+// Administrator is an identity that manages keys. What proves it is a rotation family of
+// keys, which carry no rights over keys themselves. No check reads an administrator.
+type Administrator struct {
+	ID          string // UUIDv7; never used again
+	Name        string // unique; it may change
+	Description string
+	Roles       []string       // names of management roles, sorted
+	Grants      Grants         // what it may put on keys
+	Networks    []netip.Prefix // none: every network
+	ExpiresAt   time.Time      // zero: never
+	Active      bool           // false: disabled
+	Family      string         // rotation family of its keys; empty: it has none
+	CreatedBy   string         // id of the administrator that made it, or the part of the system that did
+	CreatedAt   time.Time
+	UpdatedAt   time.Time
+	Version     uint64 // 1 for a new one; each change adds 1
+
+	// Unreadable describes what is wrong with a row that can't be read: someone wrote it by
+	// hand. It can be ended, and may do nothing.
+	Unreadable string
 }
 
-// Administers reports whether scopes reach into the reserved resource.
-func (s Scopes) Administers() bool {
-	return slices.ContainsFunc(s, func(scope Scope) bool {
-		return scope.Resource == ReservedResource || strings.HasPrefix(scope.Resource, ReservedResource+"/")
-	})
-}
-
-// Rights returns the scopes of a key, its own and those of its roles. Roles that
-// are not among a.Roles lend nothing.
-func (a Administration) Rights(rec *Record) Scopes {
-	rights := rec.Scopes
-	for _, role := range a.Roles {
-		if slices.Contains(rec.Roles, role.Name) {
-			rights = rights.Union(role.Scopes)
-		}
+// Status returns the administrator's state at now; it is never StatusRevoked, since one
+// that is removed is not there any more.
+func (a *Administrator) Status(now time.Time) Status {
+	switch {
+	case !a.Active:
+		return StatusDisabled
+	case !a.ExpiresAt.IsZero() && !now.Before(a.ExpiresAt):
+		return StatusExpired
+	default:
+		return StatusActive
 	}
-	return rights
 }
 
-// After returns the administration as m would leave it. a stays as it is.
-func (a Administration) After(m *Mutation) Administration {
-	next := Administration{Keys: slices.Concat(a.Keys, m.Create)}
-	for _, rec := range m.Update {
+// AdministratorRole is a named set of permissions that administrators share. Permissions
+// are scopes on the reserved resource and below it.
+type AdministratorRole struct {
+	Name        string
+	Description string
+	Permissions Scopes
+	CreatedAt   time.Time
+	UpdatedAt   time.Time
+	Version     uint64 // as of an Administrator; 0: the role is built in
+	// Unreadable is as in Administrator; such a role lends nothing.
+	Unreadable string
+}
+
+// Administration is everything that rights over keys rest on: all administrators, the
+// roles that are not built in, and every key of the administrators' families, ended ones
+// and unreadable ones too.
+type Administration struct {
+	Administrators []Administrator
+	Roles          []AdministratorRole
+	Keys           []NewKey
+}
+
+// AdministrationChange is what one call changes of an administration, in one transaction.
+type AdministrationChange struct {
+	Put         []Administrator // new ones, and changed ones by id
+	Delete      []string        // ids
+	PutRoles    []AdministratorRole
+	DeleteRoles []string // names
+	CreateKeys  []NewKey
+	UpdateKeys  []Record // by id
+	Audit       []AuditEntry
+}
+
+// Empty reports whether nothing is changed.
+func (c *AdministrationChange) Empty() bool {
+	return len(c.Put)+len(c.Delete)+len(c.PutRoles)+len(c.DeleteRoles)+len(c.CreateKeys)+len(c.UpdateKeys)+len(c.Audit) == 0
+}
+
+// After returns the administration as c would leave it. a stays as it is.
+func (a Administration) After(c *AdministrationChange) Administration {
+	next := Administration{Keys: slices.Concat(a.Keys, c.CreateKeys)}
+	next.Administrators = replaced(a.Administrators, c.Put, c.Delete, func(x *Administrator) string { return x.ID })
+	next.Roles = replaced(a.Roles, c.PutRoles, c.DeleteRoles, func(x *AdministratorRole) string { return x.Name })
+	for _, rec := range c.UpdateKeys {
 		i := slices.IndexFunc(next.Keys, func(k NewKey) bool { return k.Record.ID == rec.ID })
 		if i >= 0 {
 			next.Keys[i].Record = rec
 		}
 	}
-	for _, role := range a.Roles {
-		replaced := slices.ContainsFunc(m.PutRoles, func(r Role) bool { return r.Name == role.Name })
-		if !replaced && !slices.Contains(m.DeleteRoles, role.Name) {
-			next.Roles = append(next.Roles, role)
+	return next
+}
+
+// replaced returns items without the deleted ones, and with put in place of those of the
+// same name, or after them.
+func replaced[T any](items, put []T, deleted []string, name func(*T) string) []T {
+	next := make([]T, 0, len(items)+len(put))
+	for i := range items {
+		gone := slices.Contains(deleted, name(&items[i])) ||
+			slices.ContainsFunc(put, func(p T) bool { return name(&p) == name(&items[i]) })
+		if !gone {
+			next = append(next, items[i])
 		}
 	}
-	next.Roles = append(next.Roles, m.PutRoles...)
-	return next
+	return append(next, put...)
+}
+
+// Find returns the administrator with that id or name, or nil.
+func (a *Administration) Find(ref string) *Administrator {
+	for i := range a.Administrators {
+		if x := &a.Administrators[i]; x.ID == ref || x.Name == ref {
+			return x
+		}
+	}
+	return nil
+}
+
+// FamilyKeys returns the keys of a rotation family.
+func (a *Administration) FamilyKeys(family string) (keys []NewKey) {
+	for _, k := range a.Keys {
+		if family != "" && k.Record.Family == family {
+			keys = append(keys, k)
+		}
+	}
+	return keys
 }

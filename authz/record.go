@@ -18,7 +18,7 @@ type Record struct {
 
 	Scopes Scopes   // the key's own, canonical (see [Scopes])
 	Roles  []string // names of shared scope sets, sorted
-	Grants Grants   // what an administrator may hand on; empty on other keys
+	Grants Grants   // of releases without administrators; nothing rests on it
 
 	Active    bool      // false: disabled, or revoked where RevokedAt is set
 	ExpiresAt time.Time // zero: never; a rotated key's end of grace is here
@@ -62,8 +62,8 @@ type Rate struct {
 	Per   time.Duration
 }
 
-// Grants limits what an administrator's key may put on other keys (never its own
-// scopes: those define what it may do itself). The zero value grants nothing.
+// Grants limits what an administrator may put on keys (not what it may do itself: its
+// management roles define that). The zero value grants nothing.
 type Grants struct {
 	Scopes   Scopes   // may grant these and what is below them
 	Projects []string // may act within these; "*" means all

@@ -13,7 +13,7 @@ import (
 )
 
 // copiedTables are the tables that a copy takes along, in its order.
-var copiedTables = []string{"roles", "api_keys", "key_usage", "usage_marks", "idempotency_keys", "audit_log"}
+var copiedTables = []string{"roles", "api_keys", "key_usage", "usage_marks", "idempotency_keys", "audit_log", "administrator_roles", "administrators"}
 
 // ownTables are those that belong to one database, with the reason why a copy
 // leaves them out. Versions and epoch are the target's own: versions begin beyond

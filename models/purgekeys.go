@@ -65,8 +65,8 @@ func (c *purge) ended(k *endedKey) (revoked, ended bool) {
 }
 
 // protected reports that a key stays whatever its state: one that has, or may
-// have, scopes on the reserved resource, since whether there is an administrator
-// decides whether another one is made at the next start; and one that a file
+// have, scopes on the reserved resource, since releases before there were
+// administrators decide by it whether a start makes one; and one that a file
 // names, which would be made again from that file.
 func (c *purge) protected(k *endedKey) bool {
 	return strings.Contains(k.scopes, `"`+authz.ReservedResource) || strings.Contains(k.scopes, `\`) || slices.Contains(c.Keep, k.prefix)

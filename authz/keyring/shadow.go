@@ -2,7 +2,6 @@ package keyring
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"extauthz/authz"
@@ -13,16 +12,13 @@ var everything = authz.Scopes{{Resource: "*", Actions: []string{"*"}}}
 
 // shadow completes the shadow mode of next, whose end was set just now. An administrator
 // who sets it in effect grants what it softens. So it is limited to what that principal
-// may grant; it is never of its own key, nor of one that is its own by rotation; and the
+// may grant; it is never of an administrator's key, which no operation here changes; and the
 // end that was given first holds for the whole family: it may be moved to an earlier
 // time, and never to a later one, whatever was ended, set again or rotated meanwhile.
 func (f *family) shadow(p Principal, next *authz.Record) error {
 	if next.ShadowUntil.IsZero() {
 		next.ShadowScopes = nil
 		return nil
-	}
-	if slices.ContainsFunc(f.members, func(m authz.Record) bool { return p.is(&m) }) {
-		return fmt.Errorf("%w: a key may not put itself, or another one of its rotation family, into shadow mode: ask another administrator", ErrForbidden)
 	}
 	end := f.shadowEnd()
 	if end.IsZero() {
@@ -33,7 +29,7 @@ func (f *family) shadow(p Principal, next *authz.Record) error {
 			"must not be after %s, the end that was given when shadow mode was first set: it can't be moved, by rotation neither; give the key the scopes that it needs, or issue a new one", instant(end))}}}
 	}
 	if !p.System && len(p.Grants.Scopes) == 0 {
-		return fmt.Errorf("%w: your key may grant nothing, so its shadow mode would soften nothing", ErrForbidden)
+		return fmt.Errorf("%w: you may grant nothing, so the shadow mode would soften nothing", ErrForbidden)
 	}
 	next.ShadowEnd = end
 	if next.ShadowScopes = p.Grants.Scopes; p.System {

@@ -9,9 +9,10 @@ import (
 // So a cursor of another list, or an invented one, is refused and never read as
 // a position in this one.
 const (
-	keyCursor   = "key"
-	roleCursor  = "role"
-	auditCursor = "audit"
+	keyCursor           = "key"
+	roleCursor          = "role"
+	auditCursor         = "audit"
+	administratorCursor = "administrator"
 )
 
 func cursorOf(list, id string) string {

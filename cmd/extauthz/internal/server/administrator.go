@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"extauthz/authz"
+	"extauthz/authz/administrators"
 	"extauthz/authz/keyring"
 	"extauthz/cmd/extauthz/internal/config"
 	"extauthz/models"
@@ -22,19 +23,19 @@ import (
 const AdminKeyFile = "admin.key"
 
 // wayOut is what to do where no key manages keys.
-const wayOut = "write a new key into admin.bootstrap_key_file, such as extauthz secrets create makes, and restart, or run: extauthz admin recover"
+const wayOut = "run extauthz admin recover; where there is no administrator at all, a new key in admin.bootstrap_key_file, such as extauthz secrets create makes, and a restart do too"
 
 // ensureAdministrator makes the first administrator where there is none. A failure is
 // logged and returned as no error: checks do not need an administrator. again reports a
 // fault of the database that may pass.
-func ensureAdministrator(ctx context.Context, c *config.Config, db *models.DB, keys *keyring.Service, format *authz.KeyFormat, log *slog.Logger) (again bool) {
-	if err := makeAdministrator(ctx, c, db, keys, format, log); err != nil {
+func ensureAdministrator(ctx context.Context, c *config.Config, db *models.DB, admins *administrators.Service, format *authz.KeyFormat, log *slog.Logger) (again bool) {
+	if err := makeAdministrator(ctx, c, db, admins, format, log); err != nil {
 		log.ErrorContext(ctx, "the first administrator was not made: checks are answered, keys can't be managed: "+wayOut, "file", c.Admin.BootstrapKeyFile, "error", err)
 		f, _ := models.FaultOf(err)
 		return f.Passes()
 	}
-	if has, err := keys.HasOwner(ctx); err != nil || !has {
-		log.ErrorContext(ctx, "no key can manage all keys just now, since each such key is disabled, expired, limited or from before other peppers: checks are answered: "+wayOut, "error", err)
+	if has, err := admins.HasOwner(ctx); err != nil || !has {
+		log.ErrorContext(ctx, "no administrator can manage all keys just now, since each is disabled, expired, limited, or has no key that works: checks are answered: "+wayOut, "error", err)
 	}
 	return false
 }
@@ -43,7 +44,7 @@ func ensureAdministrator(ctx context.Context, c *config.Config, db *models.DB, k
 // SQLite, with one that is left in the data folder. With Postgres no replica
 // invents one: several may start at once, and their folders are not the operator's. A
 // revoked key in the data folder gives way to a new one.
-func makeAdministrator(ctx context.Context, c *config.Config, db *models.DB, keys *keyring.Service, format *authz.KeyFormat, log *slog.Logger) error {
+func makeAdministrator(ctx context.Context, c *config.Config, db *models.DB, admins *administrators.Service, format *authz.KeyFormat, log *slog.Logger) error {
 	if there, err := db.HasAdministrator(ctx); err != nil || there {
 		return err
 	}
@@ -52,24 +53,24 @@ func makeAdministrator(ctx context.Context, c *config.Config, db *models.DB, key
 	case err != nil:
 		return err
 	case given.Len() > 0:
-		_, _, err = keys.Bootstrap(ctx, given)
+		_, _, err = admins.Bootstrap(ctx, given)
 		return err
 	case c.Database.Driver != models.SQLite:
 		return errors.New("admin.bootstrap_key_file is not set, and a service on Postgres invents no key")
 	}
-	return leaveAdministrator(ctx, filepath.Join(c.DataDir, AdminKeyFile), keys, format, log)
+	return leaveAdministrator(ctx, filepath.Join(c.DataDir, AdminKeyFile), admins, format, log)
 }
 
 // leaveAdministrator makes the first administrator with the key in the file. The file
 // comes first: a key that was stored and then lost with the process would leave
 // no administrator.
-func leaveAdministrator(ctx context.Context, path string, keys *keyring.Service, format *authz.KeyFormat, log *slog.Logger) error {
+func leaveAdministrator(ctx context.Context, path string, admins *administrators.Service, format *authz.KeyFormat, log *slog.Logger) error {
 	for {
 		given, err := leaveKey(path, format)
 		if err != nil {
 			return fmt.Errorf("first administrator's key can't be left in %s: %w", path, err)
 		}
-		_, made, err := keys.Bootstrap(ctx, given)
+		_, made, err := admins.Bootstrap(ctx, given)
 		if errors.Is(err, keyring.ErrRevoked) {
 			log.WarnContext(ctx, "the administrator's key in the data folder was revoked: another one takes its place", "file", path)
 			if err := os.Remove(path); err != nil {

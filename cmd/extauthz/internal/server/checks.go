@@ -215,10 +215,10 @@ func (s *Server) lookAtTransactions(ctx context.Context, r *conditions.Registry)
 	r.Replace(conditions.TransactionOld, texts)
 }
 
-// lookAtAdministrators reports that no key manages keys any more, such as when the last
-// one has expired. Where a role lends management it reads the whole table.
+// lookAtAdministrators reports that no administrator can manage all keys any more, such as
+// when the last owner has expired.
 func (s *Server) lookAtAdministrators(ctx context.Context, r *conditions.Registry) {
-	if has, err := s.keys.HasOwner(ctx); err == nil {
-		set(r, conditions.NoAdministrator, !has, "no key that can manage all keys works just now: each is disabled, expired, limited, revoked or from before other peppers; checks are answered")
+	if has, err := s.administrators.HasOwner(ctx); err == nil {
+		set(r, conditions.NoAdministrator, !has, "no administrator can manage all keys just now: each is disabled, expired, limited, or has no key that works; checks are answered")
 	}
 }

@@ -134,7 +134,7 @@ func (s *Server) assembleForReloads(ctx context.Context) error {
 // back where the database does not let it now.
 func (s *Server) startAdministrator(ctx context.Context) {
 	attempt := func() (again bool) {
-		return ensureAdministrator(ctx, s.current(), s.db, s.keys, s.policies.format, s.log)
+		return ensureAdministrator(ctx, s.current(), s.db, s.administrators, s.policies.format, s.log)
 	}
 	if !attempt() {
 		return

@@ -1,0 +1,229 @@
+package administrators
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"extauthz/authz"
+	"extauthz/authz/keyring"
+)
+
+// keysUser is the user id of administrators' keys: all have the same one, so that an
+// administrator's name stands for no user of an upstream.
+const keysUser = "administrator"
+
+// newKey is a key with its secret for the owner.
+type newKey struct {
+	authz.NewKey
+	secret authz.Secret
+}
+
+// firstKey makes the first key of an administrator: the given one, or, if it is empty, a
+// new one.
+func (s *Service) firstKey(x *authz.Administrator, given authz.Secret, now time.Time) (newKey, error) {
+	rec := authz.Record{UserID: keysUser, Name: x.Name, Active: x.Active, ExpiresAt: x.ExpiresAt, AllowedCIDRs: x.Networks,
+		CreatedAt: now, UpdatedAt: now, Environment: s.format.Environments()[0]}
+	return s.mint(&rec, given)
+}
+
+// mint gives the record an id, a prefix, and a family unless it has one, and the key that
+// goes with it.
+func (s *Service) mint(rec *authz.Record, given authz.Secret) (newKey, error) {
+	key, prefix := given, ""
+	if given.Len() == 0 {
+		var err error
+		if key, prefix, err = s.format.Generate(rec.Environment, s.random); err != nil {
+			return newKey{}, fmt.Errorf("generate a key: %w", err)
+		}
+	} else {
+		parsed, ok := s.format.Parse(given)
+		if !ok {
+			return newKey{}, fmt.Errorf("%w: it is no whole key of the configured brand and environments with a right checksum", keyring.ErrInvalid)
+		}
+		prefix, rec.Environment = parsed.Prefix, strings.Clone(parsed.Environment)
+	}
+	id, err := s.newID()
+	if err != nil {
+		return newKey{}, err
+	}
+	made := *rec
+	made.ID, made.Prefix = id, strings.Clone(prefix)
+	if made.Family == "" {
+		made.Family = id
+	}
+	return newKey{authz.NewKey{Record: made, Verifier: s.peppers().Verifier(key)}, key}, nil
+}
+
+// derived returns a key with what a change of its administrator from was to is changes of
+// it: a key is out of service, and limited, as its administrator is, so that it ends where
+// a route asks for nothing but a valid key, too. Older keys of the family never come back.
+//
+// In releases in which keys themselves had rights over keys, it may have got such, which
+// replicas of these releases still trust: every change removes them.
+func derived(rec authz.Record, was, is *authz.Administrator, newest bool, now time.Time) (next authz.Record, changed bool) {
+	if !rec.RevokedAt.IsZero() || rec.Unreadable != "" {
+		return rec, false
+	}
+	next = rec
+	next.Scopes, next.Grants = rec.Scopes.Ordinary(), authz.Grants{}
+	if was.Name != is.Name {
+		next.Name = is.Name
+	}
+	if !reflect.DeepEqual(was.Networks, is.Networks) {
+		next.AllowedCIDRs = is.Networks
+	}
+	if was.Active != is.Active {
+		next.Active = is.Active && (newest || rec.Active)
+	}
+	if !was.ExpiresAt.Equal(is.ExpiresAt) {
+		if next.ExpiresAt = is.ExpiresAt; !newest {
+			next.ExpiresAt = earlier(rec.ExpiresAt, is.ExpiresAt)
+		}
+	}
+	if reflect.DeepEqual(rec, next) {
+		return rec, false
+	}
+	next.UpdatedAt = now
+	return next, true
+}
+
+// earlier returns the earlier of two ends; zero: none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// RotateOptions is how an administrator's key is replaced.
+type RotateOptions struct {
+	// Grace is how long the present key stays valid, 0 (it ends at once) to
+	// keyring.MaxGrace; nil: keyring.DefaultGrace.
+	Grace     *time.Duration
+	IfVersion uint64 // as in Patch
+}
+
+// Rotate issues another key for an administrator. The newest one that works ends with the
+// grace, older ones at once. An administrator rotates its own key without a permission.
+// Errors: keyring.ErrForbidden, authz.ErrNotFound, *keyring.ValidationError,
+// keyring.ErrDisabled, keyring.ErrExpired, authz.ErrPreconditionFailed.
+func (s *Service) Rotate(ctx context.Context, p keyring.Principal, ref string, o RotateOptions) (Made, error) {
+	grace := keyring.DefaultGrace
+	if o.Grace != nil {
+		grace = *o.Grace
+	}
+	if grace < 0 || grace > keyring.MaxGrace {
+		return Made{}, &keyring.ValidationError{Fields: []keyring.FieldError{{Field: "grace", Message: fmt.Sprintf("must be 0 to %s", keyring.MaxGrace)}}}
+	}
+	var id string
+	var key authz.Secret
+	after, err := s.change(ctx, p, func(d *draft) error {
+		x, err := d.own(ref, keyring.RotateAdministrators)
+		if err != nil {
+			return err
+		}
+		if err := atVersion(&x, o.IfVersion); err != nil {
+			return err
+		}
+		switch x.Status(d.now) {
+		case authz.StatusDisabled:
+			return fmt.Errorf("administrator %s: %w", x.Name, keyring.ErrDisabled)
+		case authz.StatusExpired:
+			return fmt.Errorf("administrator %s: %w", x.Name, keyring.ErrExpired)
+		}
+		id = x.ID
+		key, err = s.rotate(d, &x, grace)
+		return err
+	})
+	if err != nil {
+		return Made{}, err
+	}
+	return made(after, id, key), nil
+}
+
+// rotate adds a rotation to the change.
+func (s *Service) rotate(d *draft, x *authz.Administrator, grace time.Duration) (authz.Secret, error) {
+	family := records(d.before.FamilyKeys(x.Family))
+	var next newKey
+	var err error
+	if len(family) == 0 {
+		next, err = s.firstKey(x, authz.Secret{}, d.now)
+	} else {
+		next, err = s.successor(d, x, &family[0])
+	}
+	if err != nil {
+		return authz.Secret{}, err
+	}
+	x.Family = next.Record.Family
+	d.put(*x)
+	d.change.CreateKeys = append(d.change.CreateKeys, next.NewKey)
+	until, first := d.now.Add(grace), true
+	for _, old := range family {
+		if old.Unreadable != "" || old.Status(d.now) == authz.StatusRevoked || old.Status(d.now) == authz.StatusExpired {
+			continue
+		}
+		end := d.now
+		if first && old.Active {
+			end, first = until, false
+		}
+		old.ExpiresAt, old.UpdatedAt = earlier(old.ExpiresAt, end), d.now
+		d.change.UpdateKeys = append(d.change.UpdateKeys, old)
+	}
+	detail := map[string]string{"key": next.Record.Prefix, "grace": grace.String()}
+	return next.secret, s.record(d, actionRotate, x, x, detail)
+}
+
+// successor makes the key that follows last. A key that is from before there were
+// administrators may also serve traffic: its successor does too, so who has its secret
+// needs to be one who may grant that anyway.
+func (s *Service) successor(d *draft, x *authz.Administrator, last *authz.Record) (newKey, error) {
+	traffic := len(last.Scopes.Ordinary())+len(last.Roles) > 0
+	if traffic && !d.p.System && x.ID != d.p.AdministratorID && d.power().lacksRights(Power{Grants: owner().Grants}) != "" {
+		return newKey{}, fmt.Errorf("%w: the key of %s also serves traffic, so only an administrator who may grant everything rotates it", keyring.ErrForbidden, x.Name)
+	}
+	rec := *last
+	rec.Scopes, rec.Grants = last.Scopes.Ordinary(), authz.Grants{}
+	rec.Name, rec.Active, rec.ExpiresAt, rec.AllowedCIDRs = x.Name, true, x.ExpiresAt, x.Networks
+	rec.RotatedFrom, rec.RevokedAt, rec.CreatedAt, rec.UpdatedAt, rec.Version = last.ID, time.Time{}, d.now, d.now, 0
+	rec.ShadowUntil, rec.ShadowEnd, rec.ShadowScopes, rec.Unreadable = time.Time{}, time.Time{}, nil, ""
+	if !slices.Contains(s.format.Environments(), rec.Environment) {
+		rec.Environment = s.format.Environments()[0]
+	}
+	return s.mint(&rec, authz.Secret{})
+}
+
+// EndKey revokes one key of an administrator, such as the old one before its grace ends.
+// An administrator does it without a permission for its own keys. Errors:
+// keyring.ErrForbidden, authz.ErrNotFound, ErrLastOwner.
+func (s *Service) EndKey(ctx context.Context, p keyring.Principal, ref, keyRef string) (Made, error) {
+	var id string
+	after, err := s.change(ctx, p, func(d *draft) error {
+		x, err := d.own(ref, keyring.UpdateAdministrators)
+		if err != nil {
+			return err
+		}
+		id = x.ID
+		for _, k := range d.before.FamilyKeys(x.Family) {
+			if k.Record.ID != keyRef && k.Record.Prefix != keyRef {
+				continue
+			}
+			if k.Record.RevokedAt.IsZero() {
+				next := k.Record
+				next.Active, next.RevokedAt, next.UpdatedAt = false, d.now, d.now
+				d.change.UpdateKeys = append(d.change.UpdateKeys, next)
+				d.put(x)
+				return s.record(d, actionEndKey, &x, &x, map[string]string{"key": next.Prefix})
+			}
+			return nil
+		}
+		return fmt.Errorf("key: %w: the administrator %s has none of that id or prefix", authz.ErrNotFound, x.Name)
+	})
+	if err != nil {
+		return Made{}, err
+	}
+	return made(after, id, authz.Secret{}), nil
+}
