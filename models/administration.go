@@ -23,11 +23,11 @@ func (db *DB) Administration(ctx context.Context) (authz.Administration, error) 
 	return db.administration(db.read.WithContext(ctx), false)
 }
 
-// HasAdministrator reports whether there is one, in whatever state.
-func (db *DB) HasAdministrator(ctx context.Context) (bool, error) {
-	var n int64
-	err := db.read.WithContext(ctx).Model(&administratorRow{}).Limit(1).Count(&n).Error
-	return n > 0, err
+// HasAdministrator reports whether there is one with a key that is not revoked: a disabled
+// or expired one counts, so that waiting for its end makes no caller an administrator.
+func (db *DB) HasAdministrator(ctx context.Context) (has bool, err error) {
+	err = db.read.WithContext(ctx).Raw(`SELECT EXISTS (SELECT 1 FROM administrators a JOIN api_keys k ON k.family = a.family WHERE a.family <> '' AND k.revoked_at IS NULL)`).Row().Scan(&has)
+	return has, err
 }
 
 // AdministratorOf returns the administrator of a rotation family and those of its roles

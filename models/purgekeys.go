@@ -156,7 +156,8 @@ func (c *purge) referred(ctx context.Context) (map[string]bool, error) {
 				return err
 			}
 		}
-		return tx.Raw("SELECT k.id FROM api_keys m JOIN api_keys k ON k.id = m.rotated_from WHERE m.rotated_from <> '' AND k.family <> m.family").Scan(&ids).Error
+		return tx.Raw(`SELECT k.id FROM api_keys m JOIN api_keys k ON k.id = m.rotated_from WHERE m.rotated_from <> '' AND k.family <> m.family
+			UNION ALL SELECT k.id FROM administrators a JOIN api_keys k ON k.family = a.family WHERE a.family <> ''`).Scan(&ids).Error
 	})
 	found := make(map[string]bool, len(ids))
 	for _, id := range ids {

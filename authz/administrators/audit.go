@@ -23,6 +23,16 @@ const (
 	actionRoleDelete = "administrator_role.delete"
 )
 
+// recordKey is record for a change that concerns one of the administrator's keys.
+func (s *Service) recordKey(d *draft, action string, was, is *authz.Administrator, key *authz.Record, extra map[string]string) error {
+	if err := s.record(d, action, was, is, extra); err != nil {
+		return err
+	}
+	e := &d.change.Audit[len(d.change.Audit)-1]
+	e.KeyID, e.Prefix, e.UserID = key.ID, key.Prefix, key.UserID
+	return nil
+}
+
 // record adds the audit row of an administrator that changed.
 func (s *Service) record(d *draft, action string, was, is *authz.Administrator, extra map[string]string) error {
 	detail := differences(facts(was), facts(is))

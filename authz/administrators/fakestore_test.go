@@ -104,5 +104,7 @@ func (f *fakeStore) KeyByRef(_ context.Context, ref string) (authz.Record, error
 func (f *fakeStore) HasAdministrator(context.Context) (bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return len(f.a.Administrators) > 0, nil
+	return slices.ContainsFunc(f.a.Administrators, func(x authz.Administrator) bool {
+		return slices.ContainsFunc(f.a.FamilyKeys(x.Family), func(k authz.NewKey) bool { return k.Record.RevokedAt.IsZero() })
+	}), nil
 }

@@ -20,7 +20,9 @@ func anOwner(name string) CreateRequest {
 }
 
 // Bootstrap makes the first administrator, an owner, where there is none. made is false
-// where one exists, also a disabled or expired one, and then nothing is written.
+// where one exists, also a disabled or expired one, and then nothing is written; one whose
+// keys are all revoked does not count, so that losing them leads out of reach only until
+// the next start.
 //
 // given is the key to use, empty to have one generated. It must be a whole key of the
 // configured format. Calling again with the same key changes nothing; with one that was
@@ -31,9 +33,15 @@ func (s *Service) Bootstrap(ctx context.Context, given authz.Secret) (first Made
 		return Made{}, false, err
 	}
 	p := keyring.Principal{System: true, SystemAs: "bootstrap"}
-	first, err = s.create(ctx, p, anOwner("first-administrator"), p.SystemAs, given, func(d *draft) error {
-		if len(d.before.Administrators) > 0 {
-			return errAdministered
+	a, err := s.store.Administration(ctx)
+	if err != nil {
+		return Made{}, false, err
+	}
+	first, err = s.create(ctx, p, anOwner(freeName(&a, "first-administrator")), p.SystemAs, given, func(d *draft) error {
+		for i := range d.before.Administrators {
+			if administers(&d.before, &d.before.Administrators[i]) {
+				return errAdministered
+			}
 		}
 		return nil
 	})
@@ -47,6 +55,12 @@ func (s *Service) Bootstrap(ctx context.Context, given authz.Secret) (first Made
 	}
 	s.log.InfoContext(ctx, "first administrator made", "administrator", first.Administrator.Name, "key_id", first.Keys[0].ID, "prefix", first.Keys[0].Prefix)
 	return first, true, nil
+}
+
+// administers reports whether an administrator has a key that is not revoked, see
+// Store.HasAdministrator.
+func administers(a *authz.Administration, x *authz.Administrator) bool {
+	return slices.ContainsFunc(a.FamilyKeys(x.Family), func(k authz.NewKey) bool { return k.Record.RevokedAt.IsZero() })
 }
 
 // usedBefore is the error for a given key that exists already.

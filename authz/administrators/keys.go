@@ -173,8 +173,7 @@ func (s *Service) rotate(d *draft, x *authz.Administrator, grace time.Duration) 
 		old.ExpiresAt, old.UpdatedAt = earlier(old.ExpiresAt, end), d.now
 		d.change.UpdateKeys = append(d.change.UpdateKeys, old)
 	}
-	detail := map[string]string{"key": next.Record.Prefix, "grace": grace.String()}
-	return next.secret, s.record(d, actionRotate, x, x, detail)
+	return next.secret, s.recordKey(d, actionRotate, x, x, &next.Record, map[string]string{"grace": grace.String()})
 }
 
 // successor makes the key that follows last. A key that is from before there were
@@ -216,7 +215,7 @@ func (s *Service) EndKey(ctx context.Context, p keyring.Principal, ref, keyRef s
 				next.Active, next.RevokedAt, next.UpdatedAt = false, d.now, d.now
 				d.change.UpdateKeys = append(d.change.UpdateKeys, next)
 				d.put(x)
-				return s.record(d, actionEndKey, &x, &x, map[string]string{"key": next.Prefix})
+				return s.recordKey(d, actionEndKey, &x, &x, &next, nil)
 			}
 			return nil
 		}

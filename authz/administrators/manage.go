@@ -67,7 +67,7 @@ func (s *Service) create(ctx context.Context, p keyring.Principal, r CreateReque
 		id, key, x.Family = x.ID, made.secret, made.Record.Family
 		d.change.Put = append(d.change.Put, x)
 		d.change.CreateKeys = append(d.change.CreateKeys, made.NewKey)
-		return s.record(d, actionCreate, &authz.Administrator{}, &x, map[string]string{"key": made.Record.Prefix})
+		return s.recordKey(d, actionCreate, &authz.Administrator{}, &x, &made.Record, nil)
 	})
 	if err != nil {
 		return Made{}, err

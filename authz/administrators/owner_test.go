@@ -134,6 +134,14 @@ func TestBootstrap_MakesOneOwner(t *testing.T) {
 	if _, made, err = b.admins.Bootstrap(t.Context(), given); made || err != nil {
 		t.Errorf("beside a disabled one: %v %v", made, err)
 	}
+	// Its key revoked by SQL, another one is made beside it.
+	b.store.a.Keys[0].Record.RevokedAt = start
+	_, _, err = b.admins.Bootstrap(t.Context(), given)
+	wantErr(t, err, keyring.ErrRevoked)
+	if second, made, err := b.admins.Bootstrap(t.Context(), authz.Secret{}); !made || err != nil || second.Administrator.Name != "first-administrator-2" {
+		t.Errorf("beside one without a key: %+v %v %v", second, made, err)
+	}
+	b.store.a.Administrators, b.store.a.Keys = b.store.a.Administrators[:1], b.store.a.Keys[:1]
 	// Removed by SQL, with its key revoked.
 	b.store.a.Administrators = nil
 	b.store.others = append(b.store.others, b.store.a.Keys[0].Record)

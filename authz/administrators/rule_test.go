@@ -27,7 +27,7 @@ var (
 	someScopes   = []string{"", "orders:read", "orders:write", "billing:read"}
 	someProjects = []string{"", "shop", "bank"}
 	someUsers    = []string{"", "acme-1", "bob"}
-	someFrom     = []string{"192.0.2.7", "198.51.100.1", "2001:db8::1"}
+	someFrom     = []string{"192.0.2.7", "192.0.3.1", "198.51.100.1", "2001:db8::1"}
 	someAfter    = []time.Duration{24 * time.Hour, 20 * 24 * time.Hour, 200 * 24 * time.Hour}
 )
 
@@ -92,7 +92,7 @@ func randomGrants(t *testing.T, r *rand.Rand) authz.Grants {
 }
 
 func randomNetworks(r *rand.Rand) []netip.Prefix {
-	return some(r, []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("192.0.0.0/16"), netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("0.0.0.0/0")})
+	return some(r, []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("192.0.2.0/23"), netip.MustParsePrefix("192.0.0.0/16"), netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("0.0.0.0/0")})
 }
 
 func randomEnd(r *rand.Rand) time.Time {
@@ -310,6 +310,9 @@ func TestRule_Cases(t *testing.T) {
 		}), true, true},
 		"a wider network": {with(wide, func(r *administrators.CreateRequest) { r.Networks = office }), with(other, func(r *administrators.CreateRequest) {
 			r.Networks = []netip.Prefix{netip.MustParsePrefix("192.0.0.0/16")}
+		}), false, true},
+		"one that begins alike": {with(wide, func(r *administrators.CreateRequest) { r.Networks = office }), with(other, func(r *administrators.CreateRequest) {
+			r.Networks = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/23")}
 		}), false, true},
 		"no end":       {with(wide, func(r *administrators.CreateRequest) { r.ExpiresAt = soon }), other, false, true},
 		"a later end":  {with(wide, func(r *administrators.CreateRequest) { r.ExpiresAt = soon }), with(other, func(r *administrators.CreateRequest) { r.ExpiresAt = soon.Add(1000) }), false, true},

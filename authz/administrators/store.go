@@ -21,6 +21,7 @@ type Store interface {
 	AdministratorOf(ctx context.Context, family string) (authz.Administration, error)
 	// KeyByRef finds a key by its id or prefix, whatever its owner.
 	KeyByRef(ctx context.Context, ref string) (authz.Record, error)
-	// HasAdministrator reports whether there is one, in whatever state.
+	// HasAdministrator reports whether there is one with a key that is not revoked, in
+	// whatever state.
 	HasAdministrator(ctx context.Context) (bool, error)
 }

@@ -1,7 +1,6 @@
 // Package keyring is the keys service: it issues, lists, updates, enables, disables,
-// rotates and revokes API keys, keeps the roles that they share, and makes the first
-// administrator. The same rules apply to every caller: the management API, and the
-// command line through it.
+// rotates and revokes API keys, and keeps the roles that they share. The same rules apply
+// to every caller: the management API, and the command line through it.
 //
 // The contract: a change and its audit row are stored in one transaction, or
 // neither is; after the commit, and before the method returns, the [Notifier]
@@ -11,32 +10,33 @@
 //
 // # Who may do what
 //
-// A caller is a [Principal]. Its own scopes on the reserved resource define which
-// operations it may call (see [Permission]); its grants define on which keys:
+// A caller is a [Principal]: package administrators makes it of an administrator. Its
+// permissions define which operations it may call (see [Permission]); its grants define on
+// which keys:
 //
-//	operation        own scope         besides, of the key                        the caller's own key
-//	create           keys:create       rights covered, project within             -
-//	get, list        keys:read         project within                             get: always
-//	usage            usage:read        project within                             always
-//	update, enable   keys:update       rights before and after covered, projects  the same
+//	operation        permission        besides, of the key
+//	create           keys:create       rights covered, project within
+//	get, list        keys:read         project within; get of the caller's own key: always
+//	usage            usage:read        the same
+//	update, enable   keys:update       rights before and after covered, projects
 //	                                   before and after within
-//	disable          keys:update       reserved scopes covered, project within    always
-//	revoke           keys:revoke       the same, of each member of the family     always
-//	rotate           keys:rotate       rights covered, project within             always, for no
-//	                                                                              longer than before
+//	disable          keys:update       project within
+//	revoke           keys:revoke       project within, of each member of the family
+//	rotate           keys:rotate       rights covered, project within
 //	roles: change    roles:create, …   scopes before and after covered, all projects
 //	roles: get, list roles:read        -
 //	audit            audit:read        all projects, or one key within
 //
-// "Rights" are a key's scopes, the scopes of its roles, and what it may itself grant.
-// They are covered where the caller's grants allow all of them; scopes on the reserved
-// resource only where the grants name that resource literally, so "*:*" makes no
-// administrator. A project is within where the grants name it or hold "*"; a key of a
-// project that is not within does not exist for the caller. Rotation requires cover of
-// all rights because its answer is a secret that has them; an update, because it could
-// open to others what the caller does not have itself. Revoking and disabling only take
-// away, so they require cover of reserved scopes only: no administrator can lock out one
-// with wider grants. Roles reach into every project, hence the last rule on them.
+// "Rights" are a key's scopes and the scopes of its roles. They are covered where the
+// caller's grants allow all of them. A project is within where the grants name it or hold
+// "*"; a key of a project that is not within does not exist for the caller. Rotation
+// requires cover of all rights because its answer is a secret that has them; an update,
+// because it could open to others what the caller does not have itself. Revoking and
+// disabling only take away. Roles reach into every project, hence the last rule on them.
+//
+// Keys carry no rights over keys: scopes on the reserved resource are refused, and so is
+// every change of an administrator's key ([ErrAdministratorKey]). A key that has such
+// scopes from a former release can only be ended.
 //
 // # What it does not do
 //
