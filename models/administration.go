@@ -25,9 +25,19 @@ func (db *DB) Administration(ctx context.Context) (authz.Administration, error) 
 
 // HasAdministrator reports whether there is one with a key that is not revoked: a disabled
 // or expired one counts, so that waiting for its end makes no caller an administrator.
-func (db *DB) HasAdministrator(ctx context.Context) (has bool, err error) {
-	err = db.read.WithContext(ctx).Raw(`SELECT EXISTS (SELECT 1 FROM administrators a JOIN api_keys k ON k.family = a.family WHERE a.family <> '' AND k.revoked_at IS NULL)`).Row().Scan(&has)
-	return has, err
+func (db *DB) HasAdministrator(ctx context.Context) (bool, error) {
+	q := db.read.WithContext(ctx)
+	var families []string
+	if err := q.Model(&administratorRow{}).Where("family <> ''").Pluck("family", &families).Error; err != nil {
+		return false, err
+	}
+	for some := range slices.Chunk(families, rowsAtOnce) {
+		var found []string
+		if err := q.Model(&keyRow{}).Where("family IN ? AND revoked_at IS NULL", some).Limit(1).Pluck("id", &found).Error; err != nil || len(found) > 0 {
+			return len(found) > 0, err
+		}
+	}
+	return false, nil
 }
 
 // AdministratorOf returns the administrator of a rotation family and those of its roles
@@ -112,23 +122,40 @@ func (db *DB) administration(q *gorm.DB, lock bool) (a authz.Administration, err
 		return a, err
 	}
 	a.Roles = administratorRolesOf(roles)
-	ofThem := q.Where("family IN (SELECT family FROM administrators WHERE family <> '')").Order("id")
-	if lock && db.driver == Postgres {
-		ofThem = ofThem.Clauses(clause.Locking{Strength: "UPDATE"})
-	}
-	var keys []keyRow
-	if err := ofThem.Find(&keys).Error; err != nil {
-		return a, err
-	}
-	a.Keys = make([]authz.NewKey, len(keys))
-	for i := range keys {
-		k := authz.NewKey{Record: keys[i].listed()}
-		if k.Verifier, err = keys[i].verifier(); err != nil && k.Record.Unreadable == "" {
-			k.Record.Unreadable = "column key_hash: it is no digest"
+	var families []string
+	for i := range administrators {
+		if administrators[i].Family != "" {
+			families = append(families, administrators[i].Family)
 		}
-		a.Keys[i] = k
+	}
+	slices.Sort(families)
+	for some := range slices.Chunk(families, rowsAtOnce) { // a join might read all keys
+		if err := db.familyKeys(q, some, lock, &a); err != nil {
+			return a, err
+		}
 	}
 	return a, nil
+}
+
+// familyKeys adds the keys of the families.
+func (db *DB) familyKeys(q *gorm.DB, families []string, lock bool, a *authz.Administration) error {
+	q = q.Where("family IN ?", families).Order("id")
+	if lock && db.driver == Postgres {
+		q = q.Clauses(clause.Locking{Strength: "UPDATE"})
+	}
+	var rows []keyRow
+	if err := q.Find(&rows).Error; err != nil {
+		return err
+	}
+	for i := range rows {
+		verifier, err := rows[i].verifier()
+		k := authz.NewKey{Record: rows[i].listed(), Verifier: verifier}
+		if err != nil && k.Record.Unreadable == "" {
+			k.Record.Unreadable = "column key_hash: it is no digest"
+		}
+		a.Keys = append(a.Keys, k)
+	}
+	return nil
 }
 
 // writeAdministration writes the rows of administrators and management roles.

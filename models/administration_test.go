@@ -63,6 +63,11 @@ func parsed(t *testing.T, texts ...string) authz.Scopes {
 	return s
 }
 
+func digestOf(k authz.NewKey) [authz.DigestSize]byte {
+	digest, _ := k.Verifier.Digest.Bytes()
+	return digest
+}
+
 // TestAdministration_RoundTrip: what is written is what is read, by each way of reading it.
 func TestAdministration_RoundTrip(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
@@ -95,7 +100,7 @@ func TestAdministration_RoundTrip(t *testing.T) {
 		change(authz.AdministrationChange{Put: []authz.Administrator{one, two}, PutRoles: []authz.AdministratorRole{role}, CreateKeys: []authz.NewKey{key},
 			Audit: []authz.AuditEntry{{ID: "0198c0de-7a3b-7c1d-9e2f-5b6a7c8d9e11", At: testTime, Actor: "a", Action: "administrator.create", Administrator: one.ID}}})
 		a := see([]authz.Administrator{one, two}, []authz.AdministratorRole{role}, 1)
-		if k := a.Keys[0]; k.Record.Prefix != key.Record.Prefix || k.Verifier != key.Verifier || k.Record.Version == 0 {
+		if k := a.Keys[0]; k.Record.Prefix != key.Record.Prefix || digestOf(k) != digestOf(key) || k.Record.Version == 0 {
 			t.Errorf("key %+v", k)
 		}
 		of, err := db.AdministratorOf(t.Context(), key.Record.Family)

@@ -158,8 +158,10 @@ func plans(t *testing.T, db *DB, do func()) (plans []string) {
 func TestSearch_IsARangeOfAnIndex(t *testing.T) {
 	onEach := func(t *testing.T, db *DB) {
 		fill(t, db, 5_000)
+		run(t, db, "INSERT INTO administrators (id, name, family, created_at, updated_at) VALUES ('a', 'a', 'f', ?, ?), ('b', 'b', 'g', ?, ?)", testTime, testTime, testTime, testTime)
 		reads := map[string]func() error{
 			"administration": func() error { _, err := db.Administration(t.Context()); return err },
+			"administrators": func() error { _, err := db.HasAdministrator(t.Context()); return err },
 			"a key":          func() error { _, _, err := db.KeyByPrefix(t.Context(), "ak_live_00000007"); return err },
 			"a reference":    func() error { _, err := db.KeyByRef(t.Context(), "ak_live_00000007"); return err },
 			"a user": func() error {

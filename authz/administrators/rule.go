@@ -129,7 +129,7 @@ func stops(was, is *authz.Administrator, before, after authz.Administration) boo
 		return false
 	}
 	for i := range keys {
-		if !ends(&keys[i].Record, &left[i].Record) || !reflect.DeepEqual(keys[i].Verifier, left[i].Verifier) {
+		if !ends(&keys[i].Record, &left[i].Record) { // a verifier never changes
 			return false
 		}
 	}
