@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Administrator is an identity that manages keys. What proves it is a rotation family of
-// keys, which carry no rights over keys themselves. No check reads an administrator.
+// Administrator is an identity that manages keys. It is authenticated by a rotation family
+// of keys, which carry no rights over keys themselves. No check reads an administrator.
 type Administrator struct {
 	ID          string // UUIDv7; never used again
 	Name        string // unique; it may change

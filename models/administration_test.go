@@ -163,6 +163,14 @@ func TestAdministration_KeepsWhatCanNotBeRead(t *testing.T) {
 		if err := admins.Remove(t.Context(), system, second.Administrator.ID, "", 0); err != nil {
 			t.Error(err)
 		}
+		third, _ := recovered(t, admins, format, false) // with a key that can't be read: it is taken out of service too
+		run(t, db, `UPDATE api_keys SET scopes = '["orders:*"' WHERE id = ?`, third.Keys[0].ID)
+		if _, err := admins.Disable(t.Context(), system, third.Administrator.ID); err != nil {
+			t.Error(err)
+		}
+		if row := rowOf(t, db, third.Keys[0].ID); row.IsActive || row.Scopes != `["orders:*"` {
+			t.Errorf("the key of a disabled one: %+v", row)
+		}
 		run(t, db, `UPDATE api_keys SET scopes = '["orders:*"' WHERE id = ?`, first.Keys[0].ID)
 		if has, err := admins.HasOwner(t.Context()); has || err != nil {
 			t.Errorf("with a damaged key: %t, %v", has, err)

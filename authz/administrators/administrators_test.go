@@ -322,6 +322,12 @@ func TestUpdate_TakesFormerRightsFromKeys(t *testing.T) {
 		b.store.a.Keys[i].Record.Scopes = scopes(t, "extauthz:* orders:read")
 		b.store.a.Keys[i].Record.Grants = grants(t, "*:*", "*")
 	}
+	must(b.admins.Rotate(t.Context(), owner, "first-administrator", administrators.RotateOptions{}))(t)
+	for _, k := range b.get("first-administrator").Keys {
+		if len(k.Scopes.Reserved())+len(k.Grants.Scopes) > 0 {
+			t.Errorf("after a rotation: %v and %+v", k.Scopes, k.Grants)
+		}
+	}
 	must(b.admins.Update(t.Context(), owner, "carol", administrators.Patch{Roles: &[]string{"auditor"}}))(t)
 	if k := b.get("carol").Keys[0]; strings.Join(k.Scopes.Strings(), " ") != "orders:read" || len(k.Grants.Scopes) != 0 {
 		t.Errorf("the key has %v and %+v", k.Scopes, k.Grants)
@@ -424,6 +430,10 @@ func TestList_ShowsWhoIsWithinTheProjects(t *testing.T) {
 		if got := names(c.p, c.by, c.after, c.limit); got != c.want {
 			t.Errorf("got %s, want %s", got, c.want)
 		}
+	}
+	b.make(shop, administrators.CreateRequest{Name: "own-nowhere", Roles: []string{"auditor"}})
+	if got := names(shop, "", "", 100); got != "own-nowhere shop-owner shop-support" {
+		t.Errorf("with its own: %s", got)
 	}
 	for _, ref := range []string{"bank-owner", "both", "nowhere", "first-administrator", "absent"} {
 		_, err := b.admins.Get(t.Context(), shop, ref)

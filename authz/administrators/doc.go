@@ -5,7 +5,7 @@
 //
 // An administrator has management roles (sets of permissions, see [Roles]), grants (which
 // scopes, projects and users it may act on), networks, and an end. Its [Power] is all of
-// these together. What proves it is a rotation family of API keys. They carry no rights
+// these together. It is authenticated by a rotation family of API keys. They carry no rights
 // over keys; package keyring refuses to change them, and refuses scopes on the reserved
 // resource, so this package is the only place where power over keys changes.
 //

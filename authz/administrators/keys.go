@@ -65,10 +65,10 @@ func (s *Service) mint(rec *authz.Record, given authz.Secret) (newKey, error) {
 // In releases in which keys themselves had rights over keys, it may have got such, which
 // replicas of these releases still trust: every change removes them.
 func derived(rec authz.Record, was, is *authz.Administrator, newest bool, now time.Time) (next authz.Record, changed bool) {
-	if !rec.RevokedAt.IsZero() || rec.Unreadable != "" {
+	if !rec.RevokedAt.IsZero() {
 		return rec, false
 	}
-	next = rec
+	next = rec // of one that can't be read, a store writes the state alone
 	next.Scopes, next.Grants = rec.Scopes.Ordinary(), authz.Grants{}
 	if was.Name != is.Name {
 		next.Name = is.Name
@@ -163,14 +163,15 @@ func (s *Service) rotate(d *draft, x *authz.Administrator, grace time.Duration) 
 	d.change.CreateKeys = append(d.change.CreateKeys, next.NewKey)
 	until, first := d.now.Add(grace), true
 	for _, old := range family {
-		if old.Unreadable != "" || old.Status(d.now) == authz.StatusRevoked || old.Status(d.now) == authz.StatusExpired {
+		if old.Status(d.now) == authz.StatusRevoked || old.Status(d.now) == authz.StatusExpired {
 			continue
 		}
 		end := d.now
-		if first && old.Active {
+		if first && old.Active && old.Unreadable == "" {
 			end, first = until, false
 		}
 		old.ExpiresAt, old.UpdatedAt = earlier(old.ExpiresAt, end), d.now
+		old.Scopes, old.Grants = old.Scopes.Ordinary(), authz.Grants{} // see derived
 		d.change.UpdateKeys = append(d.change.UpdateKeys, old)
 	}
 	return next.secret, s.recordKey(d, actionRotate, x, x, &next.Record, map[string]string{"grace": grace.String()})

@@ -56,6 +56,9 @@ func (s *Service) create(ctx context.Context, p keyring.Principal, r CreateReque
 		if err := s.validate(d, &x, true); err != nil {
 			return err
 		}
+		if len(d.before.Administrators) >= MaxAdministrators && !p.System {
+			return nameTaken{fmt.Sprintf("there are %d administrators, as many as there can be: remove others first", MaxAdministrators)}
+		}
 		var err error
 		if x.ID, err = s.newID(); err != nil {
 			return err

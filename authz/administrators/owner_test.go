@@ -34,7 +34,7 @@ func endings(b *bench, p keyring.Principal, ref string) map[string]func() error 
 	}
 }
 
-// TestLastOwner_Stays: no way ends it, whoever calls, and nothing is written; with another
+// TestLastOwner_Stays: no way ends it, for no caller, and nothing is written; with another
 // one it can be ended in each way.
 func TestLastOwner_Stays(t *testing.T) {
 	for name := range endings(newBench(t), keyring.Principal{}, "first-administrator") {

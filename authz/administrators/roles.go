@@ -56,7 +56,7 @@ func (s *Service) CreateRole(ctx context.Context, p keyring.Principal, r authz.A
 	}
 	_, err := s.change(ctx, p, func(d *draft) error {
 		if ownRole(d, role.Name) != nil {
-			return nameTaken{"management role " + role.Name}
+			return nameTaken{fmt.Sprintf("management role %s: %v", role.Name, authz.ErrConflict)}
 		}
 		role.CreatedAt, role.UpdatedAt = d.now, d.now
 		d.change.PutRoles = append(d.change.PutRoles, role)

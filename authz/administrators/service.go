@@ -164,8 +164,8 @@ func (d *draft) own(ref string, permission keyring.Permission) (authz.Administra
 	return authz.Administrator{}, fmt.Errorf("administrator: %w: there is none of that id or name that you may see", authz.ErrNotFound)
 }
 
-// sees reports whether an administrator exists for the principal: itself, and those that
-// act in no project in which it may not act.
+// sees reports whether an administrator exists for the principal: itself, those that act
+// in projects in which it may act too, and those that it made and that act in none.
 func sees(p keyring.Principal, x *authz.Administrator) bool {
 	if p.System || p.AdministratorID == x.ID || slices.Contains(p.Grants.Projects, keyring.AllProjects) {
 		return true
@@ -175,7 +175,7 @@ func sees(p keyring.Principal, x *authz.Administrator) bool {
 			return false
 		}
 	}
-	return x.Unreadable == "" && len(x.Grants.Projects) > 0
+	return x.Unreadable == "" && (len(x.Grants.Projects) > 0 || x.CreatedBy == p.AdministratorID)
 }
 
 // put writes an administrator that was changed.

@@ -12,23 +12,27 @@ import (
 	"extauthz/authz/keyring"
 )
 
-// NameForm is the form of an administrator's name: it stands in commands and paths, and an
+// NameForm is the form of an administrator's name: it is used in commands and paths, and an
 // e-mail address is one. Capitals are left out, so that no two names look alike but for
 // their case.
 const NameForm = `^[a-z0-9][a-z0-9._@+-]{0,99}$`
 
-// MaxRoles is how many management roles an administrator may have.
-const MaxRoles = 32
+const (
+	// MaxRoles is how many management roles an administrator may have.
+	MaxRoles = 32
+	// MaxAdministrators bounds what a change of one has to read.
+	MaxAdministrators = 10_000
+)
 
 var (
 	nameForm = regexp.MustCompile(NameForm)
 	roleForm = regexp.MustCompile(keyring.RoleNameForm)
 )
 
-// nameTaken is authz.ErrConflict for a name; another key would not help.
+// nameTaken is authz.ErrConflict that another key would not help against.
 type nameTaken struct{ what string }
 
-func (e nameTaken) Error() string { return e.what + ": " + authz.ErrConflict.Error() }
+func (e nameTaken) Error() string { return e.what }
 
 // Unwrap makes errors.Is(err, authz.ErrConflict) true.
 func (e nameTaken) Unwrap() error { return authz.ErrConflict }
@@ -64,7 +68,7 @@ func (s *Service) validate(d *draft, x *authz.Administrator, newEnd bool) error 
 	}
 	for i := range d.before.Administrators {
 		if other := &d.before.Administrators[i]; other.Name == x.Name && other.ID != x.ID && !slices.Contains(d.change.Delete, other.ID) {
-			return nameTaken{fmt.Sprintf("administrator %s", x.Name)}
+			return nameTaken{fmt.Sprintf("administrator %s: %v", x.Name, authz.ErrConflict)}
 		}
 	}
 	return nil

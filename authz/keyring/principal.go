@@ -76,7 +76,7 @@ func Permissions() []Permission {
 // Principal is the caller: an administrator that was authenticated, or the system itself.
 type Principal struct {
 	AdministratorID string       // empty: a caller that is no stored administrator
-	KeyID           string       // that proved it
+	KeyID           string       // that authenticated it
 	Name            string       // the administrator's, for the audit
 	Permissions     authz.Scopes // of its management roles
 	Grants          authz.Grants

@@ -164,7 +164,7 @@ func TestGrants_BoundEveryOperation(t *testing.T) {
 }
 
 // TestAdministratorKeys_AreOutOfReach: no operation here changes an administrator's key,
-// or another one of its family, whoever calls.
+// or another one of its family, for any caller.
 func TestAdministratorKeys_AreOutOfReach(t *testing.T) {
 	for _, op := range operations[4:10] { // all that alter keys
 		t.Run(op.name, func(t *testing.T) {
