@@ -96,7 +96,7 @@ func TestAdministration_RoundTrip(t *testing.T) {
 			}
 			return a
 		}
-		insert(t, db, newKey(t, nil)) // of nobody
+		insert(t, db, newKey(t, nil)) // of no administrator
 		change(authz.AdministrationChange{Put: []authz.Administrator{one, two}, PutRoles: []authz.AdministratorRole{role}, CreateKeys: []authz.NewKey{key},
 			Audit: []authz.AuditEntry{{ID: "0198c0de-7a3b-7c1d-9e2f-5b6a7c8d9e11", At: testTime, Actor: "a", Action: "administrator.create", Administrator: one.ID}}})
 		a := see([]authz.Administrator{one, two}, []authz.AdministratorRole{role}, 1)

@@ -143,7 +143,7 @@ func sortedKeys(m map[string]authz.Scopes) (names []string) {
 
 // administrator makes one of the key; made is false for a key that could manage nothing. A
 // key whose row can't be read gets one that is disabled and has no roles: a start must not
-// take the database for one that nobody manages.
+// take the database for one without an administrator.
 func (m *administratorMigration) administrator(ctx context.Context, k *formerKey) (made bool, err error) {
 	may, grants, err := m.read(k)
 	roles, networks, active, description := []string{}, k.networks, k.active, "made of the key "+k.prefix+" by an upgrade"

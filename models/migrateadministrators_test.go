@@ -126,7 +126,7 @@ func TestMigrate_MakesAdministratorsOfKeys(t *testing.T) {
 		if rec, err := db.KeyByRef(t.Context(), bare.ID); err != nil || rec.Family != bare.ID {
 			t.Errorf("family %q, %v", rec.Family, err)
 		}
-		// The owner manages at once; nobody but owners may manage administrators.
+		// The owner manages at once; only owners may manage administrators.
 		admins, _ := administratorsOn(t, db)
 		if has, err := admins.HasOwner(t.Context()); !has || err != nil {
 			t.Errorf("an owner: %t, %v", has, err)

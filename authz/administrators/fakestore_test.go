@@ -15,7 +15,7 @@ import (
 type fakeStore struct {
 	mu      sync.Mutex
 	a       authz.Administration
-	others  []authz.Record // keys of nobody
+	others  []authz.Record // keys of no administrator
 	audit   []authz.AuditEntry
 	down    error // what every look-up of an administrator fails with
 	version uint64

@@ -110,7 +110,7 @@ func coversNetworks(have, want []netip.Prefix) bool {
 }
 
 // permissions are those of the named roles. An own role goes before a built-in one of its
-// name, so that a release that brings another built-in role widens nobody. A role that is
+// name, so that a release that brings another built-in role widens no administrator. A role that is
 // missing or unreadable lends nothing.
 func permissions(names []string, own []authz.AdministratorRole) (p authz.Scopes) {
 	for _, name := range names {

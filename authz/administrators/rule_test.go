@@ -208,10 +208,10 @@ func (a *attack) step(n int) {
 	a.log = append(a.log, fmt.Sprintf("%s by %s on %s: %v", name, p.Name, ref, err))
 }
 
-// TestRule_NobodyGetsBeyondItself: whatever sequence of calls an attacker makes, with all
+// TestRule_NoAdministratorGetsBeyondItself: whatever sequence of calls an attacker makes, with all
 // administrators whose keys it can get, none that it controls, and none that it changed,
 // can do what its first one could not; and an owner stays.
-func TestRule_NobodyGetsBeyondItself(t *testing.T) {
+func TestRule_NoAdministratorGetsBeyondItself(t *testing.T) {
 	sequences, steps := 200, 60
 	if testing.Short() {
 		sequences = 50
@@ -386,7 +386,7 @@ func TestRule_RolesReachTheirHolders(t *testing.T) {
 	wantErr(t, b.admins.Remove(t.Context(), owner, "everywhere", "", 0), nil)
 	b.make(owner, administrators.CreateRequest{Name: "within", Roles: []string{"shared"}, Grants: grants(t, "orders:*", "shop")})
 	wantErr(t, edit(shop), nil)
-	// A role that nobody has holds no more than its maker either: another one might assign it.
+	// A role that no administrator has holds no more than its maker either: another one might assign it.
 	must(b.admins.CreateRole(t.Context(), owner, authz.AdministratorRole{Name: "makers", Permissions: scopes(t, "extauthz/administrator-roles:* extauthz/keys:read")}))(t)
 	maker := b.make(owner, administrators.CreateRequest{Name: "maker", Roles: []string{"makers"}})
 	_, err := b.admins.CreateRole(t.Context(), maker, authz.AdministratorRole{Name: "more", Permissions: scopes(t, "extauthz/keys:create")})
