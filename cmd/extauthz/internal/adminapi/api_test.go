@@ -184,6 +184,7 @@ func TestKeys_SecretIsShownOnce(t *testing.T) {
 func TestAPI_RefusalNamesItsReason(t *testing.T) {
 	b := newBench(t)
 	weak := want[Key](b, 201, "POST", "/v1/keys", alice)
+	issuer := want[Administrator](b, 201, "POST", "/v1/administrators", `{"name":"issuer","roles":["issuer"]}`)
 	for name, c := range map[string]struct {
 		token, method, path, body string
 		status                    int
@@ -191,8 +192,8 @@ func TestAPI_RefusalNamesItsReason(t *testing.T) {
 	}{
 		"no token":         {"", "GET", "/v1/keys", "", 401, "Bearer"},
 		"no key":           {"nonsense", "GET", "/v1/keys", "", 401, "malformed_key"},
-		"no administrator": {weak.Key, "GET", "/v1/keys", "", 403, "extauthz/keys:read"},
-		"no explanations":  {weak.Key, "POST", "/v1/explain", `{"method":"GET","url":"/orders"}`, 403, "extauthz/explain:create"},
+		"no administrator": {weak.Key, "GET", "/v1/keys", "", 403, "belongs to no administrator"},
+		"no explanations":  {issuer.Key, "POST", "/v1/explain", `{"method":"GET","url":"/orders"}`, 403, "extauthz/explain:create"},
 		"not found":        {b.admin, "GET", "/v1/keys/unknown", "", 404, "not found"},
 		"no such path":     {b.admin, "GET", "/v1/nothing", "", 404, ""},
 		"bad scope":        {b.admin, "POST", "/v1/keys", `{"user_id":"a","name":"b","scopes":["orders"]}`, 422, "resource:action"},
