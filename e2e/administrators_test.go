@@ -42,7 +42,7 @@ func TestAdministrators_AChangeCountsOnEveryReplicaAtOnce(t *testing.T) {
 	if _, errOut, err := b.CLI("admins", "remove", "first-administrator", "--yes"); err == nil || !strings.Contains(errOut, "no working administrator would be left") {
 		t.Errorf("the last owner: %v: %s", err, errOut)
 	}
-	if out := b.Must("audit", "-o", "wide"); strings.Count(out, "administrator.") < 5 || !strings.Contains(out, "first-administrator") {
+	if out := b.Must("audit", "-o", "wide"); strings.Count(out, "admin.") < 5 || !strings.Contains(out, "first-administrator") {
 		t.Errorf("audit: %s", out)
 	}
 }

@@ -98,7 +98,7 @@ func TestAdministration_RoundTrip(t *testing.T) {
 		}
 		insert(t, db, newKey(t, nil)) // of no administrator
 		change(authz.AdministrationChange{Put: []authz.Administrator{one, two}, PutRoles: []authz.AdministratorRole{role}, CreateKeys: []authz.NewKey{key},
-			Audit: []authz.AuditEntry{{ID: "0198c0de-7a3b-7c1d-9e2f-5b6a7c8d9e11", At: testTime, Actor: "a", Action: "administrator.create", Administrator: one.ID}}})
+			Audit: []authz.AuditEntry{{ID: "0198c0de-7a3b-7c1d-9e2f-5b6a7c8d9e11", At: testTime, Actor: "a", Action: "admin.create", Administrator: one.ID}}})
 		a := see([]authz.Administrator{one, two}, []authz.AdministratorRole{role}, 1)
 		if k := a.Keys[0]; k.Record.Prefix != key.Record.Prefix || digestOf(k) != digestOf(key) || k.Record.Version == 0 {
 			t.Errorf("key %+v", k)
@@ -324,7 +324,7 @@ func TestRecover_EndsTheOthers(t *testing.T) {
 			}
 			seen[e.Administrator] = e.Action
 		}
-		if seen[made.Administrator.ID] != "administrator.create" || seen[lost.Administrator.ID] != "administrator.remove" || seen[damaged.Administrator.ID] != "administrator.remove" {
+		if seen[made.Administrator.ID] != "admin.create" || seen[lost.Administrator.ID] != "admin.remove" || seen[damaged.Administrator.ID] != "admin.remove" {
 			t.Errorf("audit of %v", seen)
 		}
 	})

@@ -117,7 +117,7 @@ func TestCreate_MakesAnAdministratorWithAKey(t *testing.T) {
 		t.Errorf("caller %+v", got)
 	}
 	e := b.lastAction()
-	if e.Action != "administrator.create" || e.Actor != p.AdministratorID || e.Administrator != x.ID || e.Detail["roles"] != " -> issuer support" || e.Prefix != key.Prefix || e.KeyID != key.ID || e.Detail["administrator"] != x.Name {
+	if e.Action != "admin.create" || e.Actor != p.AdministratorID || e.Administrator != x.ID || e.Detail["roles"] != " -> issuer support" || e.Prefix != key.Prefix || e.KeyID != key.ID || e.Detail["administrator"] != x.Name {
 		t.Errorf("audit %+v", e)
 	}
 	if len(b.notified) != 2 {

@@ -11,16 +11,16 @@ import (
 
 // The actions in audit rows.
 const (
-	actionCreate     = "administrator.create"
-	actionUpdate     = "administrator.update"
-	actionEnable     = "administrator.enable"
-	actionDisable    = "administrator.disable"
-	actionRemove     = "administrator.remove"
-	actionRotate     = "administrator.rotate"  // its key
-	actionEndKey     = "administrator.end_key" // one of its keys
-	actionRoleCreate = "administrator_role.create"
-	actionRoleUpdate = "administrator_role.update"
-	actionRoleDelete = "administrator_role.delete"
+	actionCreate     = "admin.create"
+	actionUpdate     = "admin.update"
+	actionEnable     = "admin.enable"
+	actionDisable    = "admin.disable"
+	actionRemove     = "admin.remove"
+	actionRotate     = "admin.rotate"  // its key
+	actionEndKey     = "admin.end_key" // one of its keys
+	actionRoleCreate = "admin_role.create"
+	actionRoleUpdate = "admin_role.update"
+	actionRoleDelete = "admin_role.delete"
 )
 
 // recordKey is record for a change that concerns one of the administrator's keys.

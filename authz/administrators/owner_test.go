@@ -123,7 +123,7 @@ func TestBootstrap_MakesOneOwner(t *testing.T) {
 	if err != nil || !made || first.Keys[0].Prefix != prefix || first.Keys[0].Environment != "test" || first.Administrator.Roles[0] != "owner" {
 		t.Fatalf("got %+v %v %v", first, made, err)
 	}
-	if e := b.lastAction(); e.Actor != "bootstrap" || e.Action != "administrator.create" {
+	if e := b.lastAction(); e.Actor != "bootstrap" || e.Action != "admin.create" {
 		t.Errorf("audit %+v", e)
 	}
 	_, made, err = b.admins.Bootstrap(t.Context(), authz.Secret{})

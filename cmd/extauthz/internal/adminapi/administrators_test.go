@@ -76,7 +76,7 @@ func TestAdministrators_WholeLife(t *testing.T) {
 	history := want[Page[AuditEntry]](b, 200, "GET", "/v1/audit?administrator="+made.ID, "")
 	var actions []string
 	for _, e := range history.Items {
-		actions = append(actions, strings.TrimPrefix(e.Action, "administrator.")+" by "+e.ActorName)
+		actions = append(actions, strings.TrimPrefix(e.Action, "admin.")+" by "+e.ActorName)
 	}
 	const want = "remove by first-administrator, rotate by first-administrator, enable by first-administrator, disable by first-administrator, end_key by first-administrator, rotate by carol@example.com, update by first-administrator, create by first-administrator"
 	if got := strings.Join(actions, ", "); got != want {
