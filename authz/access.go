@@ -2,7 +2,7 @@ package authz
 
 import "strings"
 
-// Access is what a request needs to be allowed, by its route.
+// Access is what the route of a request requires before the request is allowed.
 type Access uint8
 
 // The kinds of access.
@@ -13,9 +13,10 @@ const (
 	AccessAnonymous                   // no key
 )
 
-// Access returns what a request of a method needs for a canonical host and a path to
-// match ([JudgedPath.Match]), with rule, resource and action in the Decision. It needs no
-// key and none of the gateway's own configuration: for commands that show the rules.
+// Access returns what a request needs, given its method, a canonical host and a path to
+// match ([JudgedPath.Match]). The Decision holds rule, resource and action. Access
+// considers neither a key nor the gateway's own configuration. It is for commands that
+// show the rules.
 func (c *Config) Access(method, host, path string) (Access, Decision) {
 	var d Decision
 	access := c.access(&Request{Method: method}, host, path, &d, nil)
@@ -42,7 +43,7 @@ func (c *Config) access(r *Request, host, path string, d *Decision, t *trace) Ac
 	return c.defaultAccess(r.Method, path, d, t)
 }
 
-// access is what the rule requires of a request that it matches.
+// access returns what the rule requires of a request that it matches.
 func (r *Rule) access(method string, captures *Captures, d *Decision, t *trace) Access {
 	if r.Anonymous {
 		t.add("route", "anonymous", r.Pattern)
@@ -50,7 +51,7 @@ func (r *Rule) access(method string, captures *Captures, d *Decision, t *trace) 
 	}
 	if r.AnyOf != nil {
 		if t != nil {
-			t.add("route", "rule", r.Pattern+" asks for "+r.Asks())
+			t.add("route", "rule", r.Pattern+" requires "+r.Requires())
 		}
 		if len(r.AnyOf) == 0 {
 			return AccessDenied
@@ -66,7 +67,7 @@ func (r *Rule) access(method string, captures *Captures, d *Decision, t *trace) 
 	}
 	d.Captured = r.captures()
 	if t != nil {
-		t.add("route", "rule", r.Pattern+" asks for "+d.Resource+":"+d.Action)
+		t.add("route", "rule", r.Pattern+" requires "+d.Resource+":"+d.Action)
 	}
 	return AccessScoped
 }
@@ -93,14 +94,14 @@ func (c *Config) defaultAccess(method, path string, d *Decision, t *trace) Acces
 	return AccessDenied
 }
 
-// gatewayAccess takes resource and action as the gateway's configuration names them; an
-// empty action is by method.
+// gatewayAccess returns the access for a resource and an action that the gateway's
+// configuration names. An empty action stands for the one that the method implies.
 func gatewayAccess(method, by, resource, action string, d *Decision, t *trace) Access {
 	if action == "" {
 		action = MethodAction(method)
 	}
 	if !validTarget(resource, action) {
-		if isReserved(resource) { // kept, so that no shadow mode of a key softens it
+		if isReserved(resource) { // set, so that no shadow mode of a key softens the denial
 			d.Resource, d.Action = resource, action
 		}
 		if t != nil {

@@ -79,7 +79,7 @@ func (c *AdministrationChange) Empty() bool {
 	return len(c.Put)+len(c.Delete)+len(c.PutRoles)+len(c.DeleteRoles)+len(c.CreateKeys)+len(c.UpdateKeys)+len(c.Audit) == 0
 }
 
-// After returns the administration as c would leave it. a stays as it is.
+// After returns the administration that would result from c. a itself is not changed.
 func (a Administration) After(c *AdministrationChange) Administration {
 	next := Administration{Keys: slices.Concat(a.Keys, c.CreateKeys)}
 	next.Administrators = replaced(a.Administrators, c.Put, c.Delete, func(x *Administrator) string { return x.ID })

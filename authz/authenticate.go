@@ -32,8 +32,8 @@ func (a *Authorizer) Authenticate(ctx context.Context, key Secret, client netip.
 
 // verifyKey judges format, digest and status, in this order: a key that fails the format
 // costs neither the cache nor the database anything, and only a client that has the
-// secret learns the status. It returns why the key is not valid; ReasonUnspecified, with
-// the record in d, where it is.
+// secret learns the status. It returns why the key is not valid. For a valid key it
+// returns ReasonUnspecified and sets d.Record.
 func (a *Authorizer) verifyKey(ctx context.Context, key Secret, scratch *Scratch, d *Decision, t *trace) (Reason, error) {
 	parsed, ok := a.Format.Parse(key)
 	if !ok {
@@ -82,8 +82,8 @@ func (a *Authorizer) verifySecret(entry *Entry, prefix string, key Secret, t *tr
 	return ReasonWrongSecret
 }
 
-// statusReason returns why a key with the status is not valid; ReasonUnspecified if it
-// is.
+// statusReason returns why a key with this status is not valid, or ReasonUnspecified if
+// the key is valid.
 func statusReason(status Status, t *trace) Reason {
 	reason := ReasonUnspecified
 	switch status {
@@ -100,8 +100,8 @@ func statusReason(status Status, t *trace) Reason {
 	return reason
 }
 
-// inNetworks reports whether one of the networks contains an address; none contains the
-// zero Addr.
+// inNetworks reports whether one of the networks contains the address. No network
+// contains the zero Addr.
 func inNetworks(networks []netip.Prefix, addr netip.Addr) bool {
 	for _, n := range networks {
 		if n.Contains(addr) {

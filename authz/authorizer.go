@@ -35,8 +35,8 @@ type Config struct {
 	UseContextExtensions bool
 	// RouteMetadata lets the gateway's route metadata do the same.
 	RouteMetadata RouteMetadata
-	// AllowPreflights lets CORS preflights through without a key, which browsers
-	// never send with them; for gateways that send a check before they answer them.
+	// AllowPreflights lets CORS preflights through, which browsers send without a key. It
+	// is for gateways that send a check before they answer a preflight.
 	AllowPreflights bool
 	// ShadowUntil is the end of shadow mode for all requests; the zero time turns it
 	// off.
@@ -44,18 +44,18 @@ type Config struct {
 	Paths          PathPolicy
 	ClientAddress  ClientAddress
 	IdentityPrefix string // lower case, such as "x-auth-"
-	// ForwardCredential passes keys on to the upstream: they are searched only in the
-	// configured places.
+	// ForwardCredential passes keys on to the upstream: they are then searched only in
+	// the configured places.
 	ForwardCredential bool
 
 	Validator Validator
 	Limiter   *Limiter      // of keys' rates; nil: none is enforced
 	Usage     UsageRecorder // nil: uses are not counted
 	// Unpeppered is called with the prefix of a key whose stored digest was made without
-	// a pepper, and which Peppers therefore rejects. It must not block, and clones the
-	// prefix if it keeps it; nil: it is not counted.
+	// a pepper, and which Peppers therefore rejects. It must not block, and must clone
+	// the prefix to keep it. Nil: such keys are not counted.
 	Unpeppered func(prefix string)
-	Now        func() time.Time // the database's time (a key's expiry is in it)
+	Now        func() time.Time // the database's time, by which keys expire
 }
 
 // Authorizer decides about requests. It is immutable and safe for concurrent
@@ -123,8 +123,8 @@ func DecisionHeaders(sources []CredentialSource, address ClientAddress, prefligh
 	return slices.Compact(names)
 }
 
-// Headers returns the lower-case names of the headers that decisions rest on.
-// All others, but those under the identity prefix, may be left out of a Request.
+// Headers returns the lower-case names of the headers that decisions rest on. A Request
+// may leave out all others, except those under the identity prefix.
 func (a *Authorizer) Headers() []string { return a.headers }
 
 // Check decides about one request. A denial is a Decision; an error means that
@@ -152,7 +152,7 @@ func (a *Authorizer) Explain(ctx context.Context, r *Request) (Decision, []Step,
 }
 
 // decide runs the steps of a check, in the order of ARCHITECTURE.md ("One request's
-// way"). Each of them may end it.
+// way"). Each step may end the check.
 func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision, error) {
 	host, ok := CanonicalHost(r.Host)
 	if !ok {
@@ -218,12 +218,12 @@ func (a *Authorizer) decide(ctx context.Context, r *Request, t *trace) (Decision
 	return d, nil
 }
 
-// permit decides whether a valid key allows the request, one condition after the other:
-// its networks, the route, the rule's project, its scopes. Shadow mode may turn each
-// refusal into a report; the first one that it does not is left in d.Reason, and
-// permitted is false. The scopes are the key's own and those of its roles.
+// permit decides whether a valid key allows the request. It tests, in this order, the
+// key's networks, the route, the rule's project and the scopes. Shadow mode may turn a
+// refusal into a report. The first one that stays a refusal is in d.Reason, and permitted
+// is then false. The returned scopes are the key's own and those of its roles.
 func (a *Authorizer) permit(ctx context.Context, r *Request, access Access, d *Decision, t *trace) (scopes Scopes, permitted bool, err error) {
-	if !a.networkPermits(r, d.Record, t) && a.refuse(d, softening{reason: ReasonNetwork, access: access}, t) {
+	if !a.networkPermits(r, d, t) && a.refuse(d, softening{reason: ReasonNetwork, access: access}, t) {
 		return nil, false, nil
 	}
 	if access == AccessDenied && a.refuse(d, softening{reason: ReasonRoute, access: access}, t) {
@@ -244,8 +244,9 @@ func (a *Authorizer) permit(ctx context.Context, r *Request, access Access, d *D
 }
 
 // networkPermits reports whether the client's address is in the key's networks. It finds
-// the address only for keys that are limited to some.
-func (a *Authorizer) networkPermits(r *Request, rec *Record, t *trace) bool {
+// the address only if the key is limited to networks.
+func (a *Authorizer) networkPermits(r *Request, d *Decision, t *trace) bool {
+	rec := d.Record
 	if len(rec.AllowedCIDRs) == 0 {
 		return true
 	}
@@ -253,7 +254,14 @@ func (a *Authorizer) networkPermits(r *Request, rec *Record, t *trace) bool {
 	if known && inNetworks(rec.AllowedCIDRs, client) {
 		return true
 	}
-	t.add("network", "refused", "the client's address is unknown or outside the key's networks")
+	d.Client = client
+	switch {
+	case t == nil:
+	case known:
+		t.add("network", "refused", fmt.Sprintf("the client's address %s is in none of the key's networks: %v", client, rec.AllowedCIDRs))
+	default:
+		t.add("network", "refused", "the client's address is unknown: "+a.ClientAddress.unknown())
+	}
 	return false
 }
 
@@ -268,14 +276,14 @@ func projectPermits(d *Decision, t *trace) bool {
 	return false
 }
 
-// scopesPermit reports whether the scopes allow what the route requires. Of a rule with
-// alternatives it sets d.Resource and d.Action to the one that counted.
+// scopesPermit reports whether the scopes allow what the route requires. For a rule with
+// alternatives it sets d.Resource and d.Action as [Rule.meets] returns them.
 func scopesPermit(d *Decision, scopes Scopes, t *trace) bool {
 	permitted := scopes.Allows(d.Resource, d.Action)
 	if d.Rule != nil && d.Rule.AnyOf != nil {
-		var asked Need
-		asked, permitted = d.Rule.meets(scopes)
-		d.Resource, d.Action = asked.Resource, asked.Action
+		var required Need
+		required, permitted = d.Rule.meets(scopes)
+		d.Resource, d.Action = required.Resource, required.Action
 	}
 	switch {
 	case !permitted:
@@ -286,11 +294,11 @@ func scopesPermit(d *Decision, scopes Scopes, t *trace) bool {
 	return permitted
 }
 
-// withoutCredential decides where no source has a key in this service's format. A client
-// that sends another value there is denied as malformed. Under a scheme that others use
-// too, such as Bearer, the value may be meant for the upstream, so shadow mode lets it
-// through as it does a missing key; elsewhere it is a malformed key, which shadow mode
-// never softens.
+// withoutCredential decides a request if no source has a key in this service's format. A
+// client that sends another value there is denied as malformed. Under a scheme that other
+// services use too, such as Bearer, the value may be meant for the upstream, so shadow
+// mode lets it through like a missing key. Without a scheme it is a malformed key, which
+// shadow mode never softens.
 func (a *Authorizer) withoutCredential(d Decision, found *credentials, access Access, t *trace) Decision {
 	if t != nil {
 		outcome := "missing"
@@ -317,20 +325,20 @@ func isPreflight(r *Request) bool {
 	if r.Method != "OPTIONS" {
 		return false
 	}
-	origin, asks := false, false
+	origin, method := false, false
 	for i := range r.Headers {
 		switch r.Headers[i].Name {
 		case "origin":
 			origin = true
 		case preflightHeader:
-			asks = true
+			method = true
 		}
 	}
-	return origin && asks
+	return origin && method
 }
 
-// withinRate counts a request that would be allowed, unless it is only explained.
-// The whole family shares one rate: a rotation adds no second one.
+// withinRate reports whether the rate permits the request, and counts it unless it is
+// only explained. A family shares one rate, so a rotation adds no second one.
 func (a *Authorizer) withinRate(d *Decision, t *trace) bool {
 	rec := d.Record
 	if a.Limiter == nil || rec.Rate.IsZero() {
@@ -361,8 +369,8 @@ func denyPath(fault PathFault, t *trace) Decision {
 	return Decision{Reason: ReasonPath, PathFault: fault}
 }
 
-// judge returns the path to judge. CONNECT has none: it is judged by host and
-// method alone, as "/".
+// judge returns the path to judge. CONNECT has no path: it is judged by host and method
+// alone, as if for "/".
 func (a *Authorizer) judge(r *Request, host string) (JudgedPath, PathFault) {
 	if r.Method == "CONNECT" && r.Path == "" {
 		return JudgedPath{Path: "/", Match: "/"}, PathPlain

@@ -2,8 +2,8 @@ package authz
 
 import "testing"
 
-// BenchmarkAuthorize is the decision alone, digest included: no codec, no cache,
-// no transport.
+// BenchmarkAuthorize measures the decision alone, with the digest but without codec,
+// cache and transport.
 func BenchmarkAuthorize(b *testing.B) {
 	for _, c := range []struct {
 		want Reason

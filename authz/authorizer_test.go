@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// keys is a validator that knows what it was given.
+// keys is a validator that returns the entries and roles that it holds.
 type keys struct {
 	entries map[string]Entry
 	roles   map[string]Scopes
@@ -31,7 +31,8 @@ func (k *keys) RoleScopes(_ context.Context, rec *Record, _ Need) (s Scopes, err
 
 var testNow = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 
-// authorizer returns one with a key whose record edit changes, and the key.
+// authorizer returns an Authorizer that accepts one key, and that key. edit may change
+// the configuration and the key's record.
 func authorizer(t testing.TB, edit func(*Config, *Record, *keys)) (*Authorizer, string) {
 	t.Helper()
 	f, peppers := testFormat(t), testPeppers(t, 1)
@@ -96,8 +97,7 @@ func TestAuthenticate_KeyOfANetworkNeedsItsAddress(t *testing.T) {
 	}
 }
 
-// wrongSecret is a key under the same prefix, with another secret and a valid
-// checksum.
+// wrongSecret returns a key with the same prefix, another secret and a valid checksum.
 func wrongSecret(key string) string {
 	body := []byte(key[:len(key)-keyChecksumLength])
 	last := &body[len(body)-1]

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Change is one row of the change feed: something that decisions rest on has reached
-// Version. It names what to read again, not what is there now.
+// Change is one row of the change feed: a key or role that decisions rest on has reached
+// Version. The Change names what to read again; it does not contain the new state.
 type Change struct {
 	Version uint64
 	Kind    ChangeKind
@@ -15,12 +15,12 @@ type Change struct {
 	UserID  string // of the key, for ChangeKey
 	Role    string // name, for ChangeRole
 
-	// Position is where the change is in the feed, as the database counts it (package
-	// feed). 0 in a change that did not come from the feed.
+	// Position is the position of the change in the feed, as the database counts (package
+	// feed). It is 0 if the change did not come from the feed.
 	Position uint64
 
-	// At is when the database wrote the change, in its own time: it shows how late
-	// a replica learned of it. Zero if unknown.
+	// At is when the database wrote the change, by the database's clock. It shows how
+	// late a replica receives the change. Zero if unknown.
 	At time.Time
 }
 
@@ -53,12 +53,12 @@ type Selection struct {
 // all of it is stored, or nothing.
 type Mutation struct {
 	Create []NewKey
-	// Update changes keys by ID; every column but the verifier is written, and of an
-	// unreadable one its end alone.
+	// Update changes keys by ID. Every column but the verifier is written. Of an
+	// unreadable key only the columns that end it are written.
 	Update []Record
-	// PutRoles creates roles (Version 0; one of that name there already is
-	// ErrConflict) or replaces them (Version is the one that is replaced; if it
-	// is another by now, ErrPreconditionFailed).
+	// PutRoles creates or replaces roles. Version 0 creates a role; if one of that name
+	// exists, the error is ErrConflict. Any other Version is that of the role to replace;
+	// if the stored role has another version by now, the error is ErrPreconditionFailed.
 	PutRoles    []Role
 	DeleteRoles []string
 	Audit       []AuditEntry
@@ -101,9 +101,9 @@ type KeyFilter struct {
 	ActiveOnly  bool     // status active at Now
 	Now         time.Time
 	UnusedSince time.Time // last used before this or never, and created before this
-	Text        string    // what a prefix, name (in any case) or user id begins with; it orders the list too
+	Text        string    // the beginning of a prefix, name (in any case) or user id; it orders the list too
 	WithUsage   bool      // fill Usage in the answer
-	After       string    // id of the last key of the page before
+	After       string    // id of the last key of the previous page
 	Limit       int       // 1 to 1000
 }
 
@@ -120,8 +120,8 @@ type Usage struct {
 	LastUsedAt time.Time
 }
 
-// UsageBatch is usage that is added once, however often it is written; Source and
-// Sequence identify it.
+// UsageBatch is usage that the database adds once, however often the batch is written.
+// Source and Sequence identify the batch.
 type UsageBatch struct {
 	Source   string // of one process; new batches have higher sequences
 	Sequence uint64 // from 1 on
@@ -141,15 +141,15 @@ type AuditFilter struct {
 	KeyID, UserID, Actor, Action string
 	Administrator                string // the subject's id
 	Since                        time.Time
-	Before                       string // id of the last entry of the page before
+	Before                       string // id of the last entry of the previous page
 	Limit                        int    // 1 to 1000
 }
 
-// What a store answers when a mutation or a look-up can't be done. Each is wrapped with
-// its subject.
+// The errors of a store when a mutation or a look-up can't be done. Each is wrapped in an
+// error that names its subject.
 var (
 	ErrNotFound           = errors.New("not found")
-	ErrUnreadable         = errors.New("stored row can't be read") // the store answered, and one row is no good
+	ErrUnreadable         = errors.New("stored row can't be read") // the store answered, but one row is damaged
 	ErrConflict           = errors.New("already exists")
 	ErrPreconditionFailed = errors.New("changed in the meantime")
 	ErrIdempotencyReplay  = errors.New("already done under this idempotency key")

@@ -13,11 +13,10 @@ type ClientAddress struct {
 	Header      string // lower case, such as "x-forwarded-for"
 }
 
-// Find returns the client's address. With n trusted hops it is the nth entry
-// from the right over all lines of the header: each trusted proxy appended one,
-// and an entry further left was written by the client. Fewer than n
-// entries, or something else than an address there, is ok false, which refuses
-// keys that are limited to networks.
+// Find returns the client's address. With n trusted hops it is the nth entry from the
+// right, counted over all lines of the header: each trusted proxy appended one entry, and
+// the client wrote those further left. ok is false if there are fewer than n entries, or
+// if the nth is not an address. Keys that are limited to networks are then refused.
 func (c ClientAddress) Find(peer netip.Addr, headers []Header) (addr netip.Addr, ok bool) {
 	if c.TrustedHops == 0 {
 		return peer.Unmap(), peer.IsValid()
@@ -41,6 +40,14 @@ func (c ClientAddress) Find(peer netip.Addr, headers []Header) (addr netip.Addr,
 	return netip.Addr{}, false
 }
 
+// unknown explains why Find found no address.
+func (c ClientAddress) unknown() string {
+	if c.TrustedHops == 0 {
+		return "the gateway sent none"
+	}
+	return fmt.Sprintf("client_address.trusted_hops is %d, and %s has no address there", c.TrustedHops, c.Header)
+}
+
 // parseClient parses an address as proxies write it: bare, in brackets, or with a
 // port.
 func parseClient(text string) (netip.Addr, bool) {
@@ -58,17 +65,24 @@ func parseClient(text string) (netip.Addr, bool) {
 	return addr.Unmap(), true
 }
 
+// ParseNetwork reads a network, as it is written, or a single address as the network of
+// that address alone.
+func ParseNetwork(text string) (netip.Prefix, error) {
+	n, err := netip.ParsePrefix(text)
+	if addr, bare := netip.ParseAddr(text); err != nil && bare == nil && addr.Zone() == "" {
+		addr = addr.Unmap()
+		return netip.PrefixFrom(addr, addr.BitLen()), nil
+	}
+	return n, err
+}
+
 // ParseCIDRs reads networks ("10.0.0.0/8") and single addresses, and reports
 // every bad one at once.
 func ParseCIDRs(texts []string) ([]netip.Prefix, error) {
 	var problems []error
 	out := make([]netip.Prefix, 0, len(texts))
 	for _, text := range texts {
-		n, err := netip.ParsePrefix(text)
-		if addr, err2 := netip.ParseAddr(text); err != nil && err2 == nil && addr.Zone() == "" {
-			addr = addr.Unmap()
-			n, err = netip.PrefixFrom(addr, addr.BitLen()), nil
-		}
+		n, err := ParseNetwork(text)
 		switch {
 		case err != nil:
 			problems = append(problems, fmt.Errorf("network %q: write an address or a network, such as 10.0.0.0/8 or 2001:db8::/32", text))

@@ -11,7 +11,7 @@ import (
 type SourceKind uint8
 
 // The parts of a request that can hold a credential. The last three can't be configured
-// as a source; a key may be found there all the same.
+// as a source; a key may nevertheless be found there.
 const (
 	SourceHeader SourceKind = iota + 1
 	SourceQuery
@@ -58,33 +58,33 @@ func (s CredentialSource) String() string {
 // basic reports whether the source holds user and password, of which one is the key.
 func (s CredentialSource) basic() bool { return strings.EqualFold(s.Scheme, basicScheme) }
 
-// FoundCredential is a place in a request where one of this service's keys was seen. It
-// never holds the key itself. Of a query or cookies without a name it is each parameter
-// or cookie that holds a whole key.
+// FoundCredential names the part of a request where one of this service's keys was seen.
+// It never holds the key itself. A query or cookie source without a name stands for each
+// parameter or cookie that holds a whole key.
 type FoundCredential struct {
 	Source CredentialSource
 }
 
-// credentials is what the sources yield for one request. Only values that begin as
-// this service's keys do are counted: any other one, such as a token under Bearer, is
-// another party's, and passed on.
+// credentials holds what the sources yield for one request. Only values that begin like
+// this service's keys are counted. Any other value, such as a token under Bearer, belongs
+// to another party and is passed on.
 type credentials struct {
 	request *Request
 	format  *KeyFormat
 
 	count     int
 	value     string
-	ambiguous bool             // one line that may hold several, a damaged one, or a name that occurs twice
-	foreign   bool             // a source had a value that is none of ours
-	garbage   bool             // such a value where only a key of this service can be: without a scheme
-	source    CredentialSource // that is looked at
+	ambiguous bool             // a line may hold several values, a line is damaged, or a name occurs twice
+	foreign   bool             // a source had a value that does not begin like a key of this service
+	garbage   bool             // such a value was in a source without a scheme, where only a key can be
+	source    CredentialSource // the source that is being searched
 	found     []FoundCredential
 }
 
-// findCredentials looks in every source, not only until the first find: two keys, the
-// same one twice included, are refused (hazards: a gateway and an upstream could each
-// read another one). So is a key under a name that occurs twice, whatever the other value
-// is, since parties differ in which value they use.
+// findCredentials searches every source, also after it has found a key. Two keys are
+// refused, even if they are equal, since a gateway and an upstream could each read a
+// different one. A key under a name that occurs twice is refused too, whatever the other
+// value is, since parties differ in which value they use.
 func (a *Authorizer) findCredentials(r *Request, query string) credentials {
 	c := credentials{request: r, format: a.Format, found: r.found[:0]}
 	for _, s := range a.sources {
@@ -116,7 +116,7 @@ func (a *Authorizer) findCredentials(r *Request, query string) credentials {
 	return c
 }
 
-// add takes in the value of a source.
+// add records the value of a source.
 func (c *credentials) add(value string) {
 	if !c.format.Mentions(value) {
 		c.addForeign()
@@ -131,8 +131,9 @@ func (c *credentials) addForeign() {
 	c.garbage = c.garbage || c.source.Scheme == ""
 }
 
-// addLine adds the value of a header or cookie. Where it may be of several lines, or
-// damaged, it is another party's only if none of this service's keys can be in it.
+// addLine records the value of a header or cookie. A value that may be joined from
+// several lines, or damaged, counts as another party's only if it can't hold one of this
+// service's keys.
 func (c *credentials) addLine(value string, sanitised bool) {
 	if !joinedOrDamaged(value, sanitised) {
 		c.add(value)
@@ -169,8 +170,8 @@ func (c *credentials) header(s CredentialSource, h *Header) {
 	c.addLine(rest, h.Sanitised)
 }
 
-// basic adds the decoded value of the scheme Basic: the key is the user or the
-// password, and the other one may be anything but a key.
+// basic records the decoded value of the scheme Basic. The key is the user or the
+// password; the other of the two may be anything but a key.
 func (c *credentials) basic(encoded string) {
 	user, password, ok := c.request.decodeBasic(encoded)
 	switch {
@@ -185,14 +186,14 @@ func (c *credentials) basic(encoded string) {
 	}
 }
 
-// maxBasic is the longest value of the scheme Basic that is decoded, in base64: a key,
-// and much more than a user or password next to it needs.
+// maxBasic is the length, in bytes of base64, up to which a value of the scheme Basic is
+// decoded. It is enough for a key and a long user or password next to it.
 const maxBasic = 1 << 10
 
-// decodeBasic returns user and password, which are borrowed from the Request.
+// decodeBasic returns user and password. Both use memory of the Request.
 func (r *Request) decodeBasic(encoded string) (user, password string, ok bool) {
 	encoded = strings.TrimSuffix(strings.TrimSuffix(encoded, "="), "=")
-	if encoded == "" || len(encoded) > maxBasic || strings.ContainsAny(encoded, "\r\n") { // those, Go passes over
+	if encoded == "" || len(encoded) > maxBasic || strings.ContainsAny(encoded, "\r\n") { // Go's decoder would skip these
 		return "", "", false
 	}
 	size := base64.RawStdEncoding.DecodedLen(len(encoded))
@@ -205,8 +206,8 @@ func (r *Request) decodeBasic(encoded string) (user, password string, ok bool) {
 	return user, password, true
 }
 
-// mayHold reports whether a value that may be of several lines, or lacks bytes, may
-// have held one of this service's keys, under whichever scheme.
+// mayHold reports whether a value may hold one of this service's keys, under any scheme.
+// It is for values that may be joined from several lines or may lack bytes.
 func (c *credentials) mayHold(value string) bool {
 	for _, head := range c.format.heads {
 		if strings.Contains(value, head) {
@@ -228,9 +229,9 @@ func (c *credentials) mayHold(value string) bool {
 	return c.format.holdsInBasic(value)
 }
 
-// joinedOrDamaged reports whether a value may be of several lines (",", which Envoy
-// joins those of authorization with, raw ones too), or lacks bytes that are not
-// UTF-8 ("!" in a sanitised one).
+// joinedOrDamaged reports whether a value may be joined from several lines, or may lack
+// bytes. Envoy joins lines of authorization with ",", in its raw form too. In a sanitised
+// value, "!" stands for a byte that is not UTF-8.
 func joinedOrDamaged(value string, sanitised bool) bool {
 	for i := range len(value) {
 		if value[i] == ',' || sanitised && value[i] == '!' {

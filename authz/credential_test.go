@@ -15,15 +15,15 @@ func basicOf(user, password string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
 }
 
-// allSources are one source of each kind.
+// allSources configures one source of each kind.
 func allSources(c *Config, _ *Record, _ *keys) {
 	c.Sources = []CredentialSource{{SourceHeader, "x-api-key", ""}, {SourceHeader, "authorization", "Bearer"}, {SourceHeader, "authorization", "Basic"},
 		{SourceHeader, "authorization", "ApiKey"}, {SourceQuery, "api_key", ""}, {SourceCookie, "key", ""}}
 }
 
-// TestCredentials_OnlyOursCount: another party's value beside a key of ours is
-// none, and what may hold two of ours is ambiguous, in whichever form a gateway
-// sends it.
+// TestCredentials_OnlyOursCount: another party's value beside one of our keys does not
+// count, and a value that may hold two of our keys is ambiguous, in every form in which a
+// gateway sends it.
 func TestCredentials_OnlyOursCount(t *testing.T) {
 	h := func(name, value string) Header { return Header{Name: name, Value: value} }
 	joined := func(name, value string) Header { return Header{Name: name, Value: value, Sanitised: true} }
@@ -119,8 +119,8 @@ func TestCredentials_OnlyOursCount(t *testing.T) {
 	}
 }
 
-// TestCredentials_ShadowModeLetsForeignTokensThrough, and nothing that is where a
-// key of ours belongs.
+// TestCredentials_ShadowModeLetsForeignTokensThrough: but not a value in a source where
+// only one of our keys belongs.
 func TestCredentials_ShadowModeLetsForeignTokensThrough(t *testing.T) {
 	a, key := authorizer(t, func(c *Config, r *Record, k *keys) {
 		allSources(c, r, k)
@@ -136,8 +136,8 @@ func TestCredentials_ShadowModeLetsForeignTokensThrough(t *testing.T) {
 	}
 }
 
-// TestExposure_NoWholeKeyIsOverlooked on routes of each kind: every place that
-// holds one is named, and nothing else is.
+// TestExposure_NoWholeKeyIsOverlooked: on routes of each kind, every place that holds a
+// whole key is named, and no other place is.
 func TestExposure_NoWholeKeyIsOverlooked(t *testing.T) {
 	a, key := authorizer(t, func(c *Config, r *Record, k *keys) {
 		allSources(c, r, k)
@@ -149,7 +149,7 @@ func TestExposure_NoWholeKeyIsOverlooked(t *testing.T) {
 	for name, c := range map[string]struct {
 		header Header
 		query  string
-		want   string // of the place; "": nothing is found
+		want   string // the place that is named; "": none
 	}{
 		"another scheme":               {Header{Name: "authorization", Value: "Token " + key}, "", "header authorization"},
 		"a tab":                        {Header{Name: "authorization", Value: "Bearer\t" + key}, "", "header authorization"},
@@ -201,7 +201,8 @@ func TestExposure_NoWholeKeyIsOverlooked(t *testing.T) {
 	}
 }
 
-// TestExposure_WhatCannotBeRemovedIsRefused, unless keys are forwarded.
+// TestExposure_WhatCannotBeRemovedIsRefused: a request with a key that can't be removed
+// is refused, unless keys are forwarded.
 func TestExposure_WhatCannotBeRemovedIsRefused(t *testing.T) {
 	for name, c := range map[string]struct {
 		request func(r *Request, k string)
@@ -249,7 +250,7 @@ func TestExposure_WhatCannotBeRemovedIsRefused(t *testing.T) {
 					t.Errorf("forward %v: got %v at %v, %v", forward, d.Reason, d.Exposed, err)
 				}
 				_, steps, err := a.Explain(t.Context(), r)
-				if text := fmt.Sprint(steps); err != nil || name != "path" && strings.Contains(text, key) { // the path is what was asked about
+				if text := fmt.Sprint(steps); err != nil || name != "path" && strings.Contains(text, key) { // the path itself may appear, since the explanation is about it
 					t.Errorf("explained with the key: %v", err)
 				}
 			}

@@ -3,25 +3,26 @@ package authz
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"time"
 )
 
-// Decision is the answer to one request. The zero Decision denies. It is valid
-// as long as the Request that it came from, from which it borrows strings.
+// Decision is the answer to one request. The zero Decision denies. It borrows strings
+// from its Request, and is valid only as long as the Request is.
 type Decision struct {
 	Allowed bool
 	Reason  Reason
-	// Shadow is the reason for which the request would have been denied, were it
-	// not for shadow mode; else ReasonUnspecified. Where it is
-	// ReasonMissing there is no Record, as on an anonymous route.
+	// Shadow is the reason for which the request would have been denied without shadow
+	// mode; else ReasonUnspecified. If it is ReasonMissing there is no Record, as on an
+	// anonymous route.
 	Shadow Reason
 
-	// Record is the key, set only once its secret was verified: nil on
-	// anonymous routes and for unknown keys, wrong secrets and bad formats.
+	// Record is the key. It is set only after the secret was verified. So it is nil on
+	// anonymous routes, and for unknown keys, wrong secrets and malformed keys.
 	Record *Record
 	Scopes Scopes // own scopes and those of the roles; set with Record when allowed
 
-	Resource string // what the route asks for; "" where no key is needed
+	Resource string // what the route requires; "" where no key is needed
 	Action   string
 	Captured bool   // a rule's wildcard put a value of the request into Resource
 	Rule     *Rule  // the rule that won, nil for context extensions and defaults
@@ -29,25 +30,29 @@ type Decision struct {
 
 	PathFault PathFault // for ReasonPath: the part that is refused
 
-	// Target is the request target that has to be passed on instead of the
-	// request's, since that one was repaired before it was judged; else "".
+	// Target is the repaired request target, which has to be passed on instead of the
+	// original one; "" if nothing was repaired.
 	Target string
 
-	// Credentials names where keys were found, so that an adapter can
-	// remove them; on anonymous routes too. Of an allowed request it names every
-	// place that holds a whole key, unless keys are forwarded.
+	// Credentials names where keys were found, on anonymous routes too, so that an
+	// adapter can remove them. If the request is allowed, it names every place that holds
+	// a whole key, unless keys are forwarded.
 	Credentials []FoundCredential
-	// Exposed is the place of a key that the adapter could not remove, so that the
-	// request was refused (ReasonForwarding); else the zero value.
+	// Exposed is where a key was found that the adapter can't remove, for which the
+	// request was refused (ReasonForwarding). Otherwise it is the zero value.
 	Exposed CredentialSource
+
+	// Client is the client's address. It is set only if the key's networks refuse it; the
+	// zero value then means that the address is not known.
+	Client netip.Addr
 
 	Layer      Layer         // which layer knew the key
 	Limit      Limit         // what is left of the key's rate, where the service enforces it
 	RetryAfter time.Duration // for ReasonThrottled
 }
 
-// Detail is the public message of a denial: the reason's, or for a refused path
-// that of its fault.
+// Detail is the public message of a denial: for a refused path that of its fault, else
+// that of the reason.
 func (d *Decision) Detail() string {
 	if d.Reason == ReasonPath && d.PathFault != PathPlain {
 		return d.PathFault.Detail()
@@ -95,10 +100,10 @@ type Entry struct {
 // It never judges: the [Authorizer] tests status, digest and scopes on every check, on
 // hits too.
 type Validator interface {
-	// Lookup finds the key with this prefix. No such key is a nil Record, not an error;
-	// ErrThrottled means that look-ups of unknown keys exceed their limit; any other
-	// error means that no store could answer. The Entry may use the Scratch's memory; if
-	// that is nil, memory that is never written again.
+	// Lookup finds the key with this prefix. If there is no such key, the Record is nil
+	// and the error too. ErrThrottled means that look-ups of unknown keys exceed their
+	// limit. Any other error means that no store could answer. The Entry may use the
+	// Scratch's memory. If into is nil, the Entry's memory is never written again.
 	Lookup(ctx context.Context, prefix string, into *Scratch) (Entry, error)
 	// RoleScopes returns the scopes of all roles of the record together. A role that does
 	// not exist grants nothing. need is the permission in question, so that a cached
@@ -106,18 +111,18 @@ type Validator interface {
 	RoleScopes(ctx context.Context, rec *Record, need Need) (Scopes, error)
 }
 
-// Scratch is memory for one look-up at a time, so that it costs no allocation.
-// The zero Scratch is ready. Its maker owns it, and may use it again once nothing that was
-// read into it is in use any more, be it a single text.
+// Scratch is memory for one look-up at a time, so that it costs no allocation. The zero
+// Scratch is ready. The code that made it owns it, and may use it again once nothing that
+// was read into it is in use any more, not even a single text.
 type Scratch struct {
-	Held any // the Validator's own
+	Held any // belongs to the Validator
 }
 
 // Need is the permission that a request requires.
 type Need struct {
 	Resource, Action string // both "": no scope, or not known
-	// Captured: the resource holds a value that the client chose, so there may
-	// be any number of them.
+	// Captured means that the resource holds a value that the client chose, so there may
+	// be any number of such resources.
 	Captured bool
 }
 

@@ -26,14 +26,14 @@ func MethodAction(method string) string {
 // version, see [isAPIVersion].
 const VersionPlaceholder = "{version}"
 
-// DefaultMap derives a resource for requests that no rule matches: the path's first
-// segment, after prefixes that only locate the API; the service for gRPC calls. It
-// is immutable.
+// DefaultMap derives a resource for requests that no rule matches. It is the first
+// segment of the path, behind prefixes that only locate the API, or the service of a gRPC
+// call. It is immutable.
 //
-// Each segment that is dropped widens what a key may reach, since the segment
-// behind it becomes the resource. So a prefix matches whole segments by their
-// text, or an API version by its grammar, and no pattern that a resource's own
-// name could match.
+// Each segment that is dropped widens what a key may reach, since the segment behind it
+// becomes the resource. So a prefix matches whole segments by their text, or an API
+// version by its grammar. It can't be a pattern, which could match a resource's own name
+// too.
 type DefaultMap struct{ strip [][]string }
 
 // NewDefaultMap takes prefixes such as "/api" and "/{version}": whole literal
@@ -81,10 +81,9 @@ func stripPrefix(prefix string) ([]string, error) {
 // an action, for an empty or ambiguous segment, for the reserved resource, and for a gRPC
 // call behind a prefix.
 //
-// No prefix is stripped from a gRPC call: its first segment is the name of the
-// service. Nor is one stripped to find a call behind it (/api/pkg.Orders/Delete):
-// as an HTTP request it would ask for the action of POST, whatever the call
-// does, so it needs a rule.
+// No prefix is stripped from a gRPC call: its first segment is the name of the service. A
+// call behind a prefix (/api/pkg.Orders/Delete) is not judged as an HTTP request either:
+// it would then need the action of POST, whatever the call does. So it needs a rule.
 func (m *DefaultMap) Target(method, requestPath string) (resource, action string, ok bool) {
 	rest := strings.TrimPrefix(requestPath, "/")
 	if isGRPCPath(method, rest) {
@@ -100,7 +99,7 @@ func (m *DefaultMap) Target(method, requestPath string) (resource, action string
 		validSegment(resource) && resource != ReservedResource
 }
 
-// stripped returns a path without its leading slash and prefixes.
+// stripped removes the prefixes from a path whose leading slash was removed.
 func (m *DefaultMap) stripped(rest string) string {
 	for _, prefix := range m.strip {
 		rest = stripSegments(rest, prefix)
@@ -120,7 +119,7 @@ func stripSegments(rest string, prefix []string) string {
 	return after
 }
 
-// prefixMatches never takes the placeholder for a literal: a client may send it.
+// prefixMatches never compares the placeholder as a literal, since a client may send it.
 func prefixMatches(want, segment string) bool {
 	if want == VersionPlaceholder {
 		return isAPIVersion(segment)

@@ -21,7 +21,7 @@ func TestDefaultMap_NamesFirstSegmentAndMethod(t *testing.T) {
 		{"PATCH", "/v2/orders", "orders:update"}, {"DELETE", "/api/orders/1", "orders:delete"},
 		{"GET", "/", ""}, {"GET", "/v1/", ""}, {"OPTIONS", "/orders", ""}, {"GET", "/extauthz/keys", ""},
 		{"GET", "/a:b", ""}, {"GET", "/api", "api:read"}, {"GET", "/v1", "v1:read"}, {"GET", "/api/v1/extauthz", ""},
-		{"GET", "/api/v1/v2/orders", "v2:read"}, {"GET", "/v1/api/orders", "api:read"}, // each once, in their order
+		{"GET", "/api/v1/v2/orders", "v2:read"}, {"GET", "/v1/api/orders", "api:read"}, // each prefix is stripped once, in the given order
 		{"GET", "/API/orders", "API:read"}, {"GET", "/apis/orders", "apis:read"}, {"GET", "/V1/orders", "V1:read"},
 	} {
 		if got := mapped(m, c.method, c.path); got != c.want {
@@ -30,7 +30,7 @@ func TestDefaultMap_NamesFirstSegmentAndMethod(t *testing.T) {
 	}
 }
 
-// mapped is the scope that the mapping asks for, or "".
+// mapped returns the scope that the mapping requires, or "".
 func mapped(m *DefaultMap, method, path string) string {
 	resource, action, ok := m.Target(method, path)
 	if !ok {
@@ -61,8 +61,8 @@ func TestDefaultMap_StripsAPIVersionsOnly(t *testing.T) {
 	}
 }
 
-// TestDefaultMap_StripsNothingFromGRPC: the package of a call is part of the
-// service's name, and a prefix before a call names no service.
+// TestDefaultMap_StripsNothingFromGRPC: the package is part of the service's name, and a
+// call behind a prefix has no resource.
 func TestDefaultMap_StripsNothingFromGRPC(t *testing.T) {
 	long := strings.Repeat("CancelAllOf", 10)
 	for _, prefixes := range [][]string{{"/api", "/{version}"}, {"/visa.v1.Cards"}, {"/v1.Cards", "/api/{version}", "/{version}/{version}"}} {
@@ -73,8 +73,9 @@ func TestDefaultMap_StripsNothingFromGRPC(t *testing.T) {
 			"/pkg.v1.Orders/GetOrder": "pkg.v1.Orders:read", "/pkg.v1.Orders/List": "pkg.v1.Orders:read",
 			"/pkg.Orders/CancelOrder": "pkg.Orders:cancel_order", "/pkg.Orders/Getaway": "pkg.Orders:getaway",
 			"/pkg.Orders/BatchDeleteOrders": "pkg.Orders:delete", "/pkg.Orders/ExportCSV": "pkg.Orders:export_csv",
-			"/pkg.Orders/" + long: "", // no action has its name, and creating is not what it does
-			// No gRPC: a lower-case name, a third segment, a name that no method can have.
+			"/pkg.Orders/" + long: "", // the name is too long for an action, and the call does not create
+			// These are no gRPC calls: a lower-case name, a third segment, a name that no
+			// method can have.
 			"/pkg.orders/GetOrder": "pkg.orders:create", "/Orders/GetOrder": "Orders:create", "/pkg.Orders/getOrder": "pkg.Orders:create",
 			"/pkg.Orders/GetOrder/x": "pkg.Orders:create", "/pkg.Orders/Get-Order": "pkg.Orders:create",
 		} {

@@ -19,7 +19,7 @@ func (t *trace) add(name, outcome, detail string) {
 
 // target adds a step about what the route requires.
 func (t *trace) target(name, outcome string, d *Decision) {
-	if t != nil { // asked here, so that nothing is put together for ordinary checks
+	if t != nil { // tested here too, so that ordinary checks build no text
 		t.add(name, outcome, d.Resource+":"+d.Action)
 	}
 }

@@ -5,13 +5,13 @@ import (
 	"strings"
 )
 
-// A whole key never goes further than the gateway, wherever in a request its client put
-// it: a reader of an upstream's logs could use it. A place from
-// which the gateway removes it is added to Decision.Credentials; a request with a
-// key in any other place is refused. Config.ForwardCredential turns both off.
+// A whole key is never passed on to the upstream, wherever in the request its client put
+// it: a reader of the upstream's logs could use it. Places from which the gateway can
+// remove the key are added to Decision.Credentials. A request with a key in any other
+// place is refused. Config.ForwardCredential turns both off.
 
-// withoutKeys looks through an allowed request. A value that holds no key costs one
-// search for the brand and for "%".
+// withoutKeys searches an allowed request for keys. A value without a key costs one
+// search for the brand and one for "%".
 func (a *Authorizer) withoutKeys(r *Request, d *Decision, t *trace) {
 	if a.ForwardCredential {
 		return
@@ -29,13 +29,13 @@ func (a *Authorizer) withoutKeys(r *Request, d *Decision, t *trace) {
 		return
 	}
 	found := d.Credentials
-	presented := "" // the header of the key that was judged, which goes as a whole
+	presented := "" // the header of the key that was judged; it is removed as a whole
 	if len(found) > 0 && found[0].Source.Kind == SourceHeader {
 		presented = found[0].Source.Name
 	}
 	if a.Format.Holds(query) {
 		found = append(found, FoundCredential{Source: CredentialSource{Kind: SourceQuery}})
-		if r.PathFixed && a.strayIn(query, "&", SourceQuery) {
+		if r.PathFixed && a.strayPair(query, "&", SourceQuery) {
 			a.denyExposed(CredentialSource{Kind: SourceQuery}, d, t)
 			return
 		}
@@ -50,7 +50,7 @@ func (a *Authorizer) withoutKeys(r *Request, d *Decision, t *trace) {
 		if h.Name == "cookie" {
 			s = CredentialSource{Kind: SourceCookie}
 		}
-		if r.HeadersFixed && a.strayLine(r, h) {
+		if r.HeadersFixed && a.strayHeader(r, h) {
 			a.denyExposed(s, d, t)
 			return
 		}
@@ -63,18 +63,18 @@ func (a *Authorizer) withoutKeys(r *Request, d *Decision, t *trace) {
 	d.Credentials, r.found = found, found
 }
 
-// strayLine reports whether a header that holds a key is none that keys are
-// configured to be in, and none that the gateway strips by itself.
-func (a *Authorizer) strayLine(r *Request, h *Header) bool {
+// strayHeader reports whether a header that holds a key is neither configured as a source
+// of keys nor stripped by the gateway's own configuration.
+func (a *Authorizer) strayHeader(r *Request, h *Header) bool {
 	if h.Name == "cookie" {
-		return a.strayIn(h.Value, ";", SourceCookie)
+		return a.strayPair(h.Value, ";", SourceCookie)
 	}
 	return !slices.Contains(r.Stripped, h.Name) && !a.isSource(SourceHeader, h.Name)
 }
 
-// strayIn reports whether one of the parameters or cookies holds a key that is not
-// configured as a place for one.
-func (a *Authorizer) strayIn(pairs, separator string, kind SourceKind) bool {
+// strayPair reports whether a parameter or cookie holds a key although it is not
+// configured as a source of keys.
+func (a *Authorizer) strayPair(pairs, separator string, kind SourceKind) bool {
 	for pair := range strings.SplitSeq(pairs, separator) {
 		name, _, _ := strings.Cut(strings.Trim(pair, " \t"), "=")
 		if a.Format.HeaderHolds(pair) && !a.isSource(kind, name) {
@@ -99,5 +99,5 @@ func (a *Authorizer) denyExposed(at CredentialSource, d *Decision, t *trace) {
 }
 
 // HeaderHolds reports whether a header's value holds a whole key of this service, so that
-// an adapter may not leave it out of a Request.
+// an adapter must not leave it out of a Request.
 func (a *Authorizer) HeaderHolds(value string) bool { return a.Format.HeaderHolds(value) }

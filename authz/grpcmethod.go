@@ -2,20 +2,20 @@ package authz
 
 import "strings"
 
-// isGRPCPath recognises the path of a gRPC call, without its leading slash, as in POST
-// /pkg.v1.Service/Method: it is recognised by a package name and by capitalised names of
-// service and method. It goes by the path alone, never by content-type, which the client
-// chooses and the upstream may ignore.
+// isGRPCPath recognises a gRPC call such as POST /pkg.v1.Service/Method by its package
+// name and by the capitalised names of service and method. rest is the path without its
+// leading slash. Only method and path count, never content-type, which the client chooses
+// and the upstream may ignore.
 func isGRPCPath(method, rest string) bool {
 	service, name, two := strings.Cut(rest, "/")
 	dot := strings.LastIndexByte(service, '.')
 	return two && method == "POST" && dot > 0 && capital(service[dot+1:]) && capital(name) && isWord(name)
 }
 
-// grpcMethod derives what a gRPC call needs: the service is the resource, and the
-// action follows the standard methods of API design (Get, List, Search, Watch:
-// read; Create, Update, Delete), else it is the method's own name in lower case, as
-// in cancel_order. rest is a path that [isGRPCPath] recognised.
+// grpcMethod derives what a gRPC call needs. The service is the resource. The action
+// follows the standard methods of API design (Get, List, Search, Watch: read; Create,
+// Update, Delete); for any other method it is the method's name in snake case, such as
+// cancel_order. rest is a path that [isGRPCPath] recognised.
 func grpcMethod(rest string) (resource, action string) {
 	service, name, _ := strings.Cut(rest, "/")
 	for _, verb := range standardMethods {
@@ -34,7 +34,8 @@ var standardMethods = []struct{ prefix, action string }{
 
 func capital(s string) bool { return s != "" && 'A' <= s[0] && s[0] <= 'Z' }
 
-// isWord reports whether s is made of what identifiers of Protocol Buffers have.
+// isWord reports whether s has only characters that identifiers of Protocol Buffers may
+// have.
 func isWord(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; c != '_' && (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {

@@ -7,10 +7,10 @@ import (
 
 const maxHostLength = 253 // RFC 1035, 2.3.4, as text
 
-// CanonicalHost returns the authority as rules know it: lower case, without port and one
-// trailing dot. Anything but a plain host name or address is refused (ok false), since a
-// host that a rule misses would fall to a weaker rule. An empty authority (HTTP/1.0) is
-// the empty host.
+// CanonicalHost returns the authority in the form that rules use: lower case, without the
+// port and without one trailing dot. Anything but a plain host name or address is refused
+// (ok false): a rule for that host would not match it, and a weaker rule would decide. An
+// empty authority (HTTP/1.0) is the empty host.
 func CanonicalHost(authority string) (host string, ok bool) {
 	if authority == "" {
 		return "", true

@@ -67,7 +67,7 @@ func TestKeyFormat_ReportsEveryProblem(t *testing.T) {
 	}
 }
 
-// hidden nests what must not be printed where fmt can't call methods.
+// hidden holds secrets in unexported fields, on which fmt can't call methods.
 type hidden struct {
 	secret Secret
 	digest Digest
@@ -152,8 +152,8 @@ func TestPeppers_VerifyAcrossRotation(t *testing.T) {
 	}
 }
 
-// TestPeppers_RequiredRejectEveryOtherDigest: whatever an attacker that can write to
-// the database puts there for a key that he has.
+// TestPeppers_RequiredRejectEveryOtherDigest: an attacker who can write to the database
+// can't store a digest that makes the attacker's key valid.
 func TestPeppers_RequiredRejectEveryOtherDigest(t *testing.T) {
 	key, other := NewSecret("ak_live_some_key"), NewSecret("ak_live_another")
 	plain, gone := testPeppers(t), testPeppers(t, 3)
@@ -165,7 +165,7 @@ func TestPeppers_RequiredRejectEveryOtherDigest(t *testing.T) {
 	id := required.IDs()[0]
 	for name, c := range map[string]struct {
 		v       Verifier
-		rejects bool // reported to the operator: the others are wrong secrets
+		rejects bool // reported to the operator; the others count as wrong secrets
 	}{
 		"plain SHA-256":                 {plain.Verifier(key), true},
 		"plain under a pepper's id":     {Verifier{Alg: HashHMACSHA256, PepperID: id, Digest: digest}, false},
@@ -196,8 +196,8 @@ func TestPeppers_RequiredRejectEveryOtherDigest(t *testing.T) {
 	}
 }
 
-// TestCheck_RejectedDigestLooksLikeAWrongSecretAndIsReported: only for a decision,
-// and never for an explanation.
+// TestCheck_RejectedDigestLooksLikeAWrongSecretAndIsReported: a decision reports it, an
+// explanation does not.
 func TestCheck_RejectedDigestLooksLikeAWrongSecretAndIsReported(t *testing.T) {
 	var reported []string
 	a, key := authorizer(t, func(c *Config, _ *Record, _ *keys) {

@@ -12,7 +12,7 @@ import (
 
 // The parts of a key: brand_environment_id_secretchecksum.
 const (
-	keyIDLength       = 8  // base62: 47 bits, enough for millions of keys; a collision is tried again
+	keyIDLength       = 8  // base62: 47 bits, enough for millions of keys; after a collision another id is tried
 	keySecretLength   = 32 // base62: 190 bits
 	keyChecksumLength = 6  // base62 of a CRC-32
 	keyTailLength     = keyIDLength + 1 + keySecretLength + keyChecksumLength
@@ -26,7 +26,7 @@ const DefaultBrand = "ak"
 // KeyFormatConfig defines how keys of this installation begin.
 type KeyFormatConfig struct {
 	Brand        string   // [a-z][a-z0-9]{0,15}; "" is DefaultBrand
-	Environments []string // each [a-z][a-z0-9]{0,15}; none is live and test
+	Environments []string // each [a-z][a-z0-9]{0,15}; if empty: live and test
 }
 
 // KeyFormat generates and parses keys of the form ak_live_<8 base62 id>_<32 base62
@@ -35,15 +35,15 @@ type KeyFormatConfig struct {
 // is immutable.
 type KeyFormat struct {
 	environments []string
-	heads        []string  // "ak_live_", one an environment
+	heads        []string  // such as "ak_live_", one for each environment
 	stem         string    // "ak_": how all of them begin
 	shortest     int       // length of a key with the shortest head
-	inStem       [256]bool // by byte
+	inStem       [256]bool // whether a byte occurs in stem
 }
 
 var keyWord = regexp.MustCompile(`^[a-z][a-z0-9]{0,15}$`)
 
-// NewKeyFormat reports every problem at once.
+// NewKeyFormat returns the format, or an error that reports every problem at once.
 func NewKeyFormat(c KeyFormatConfig) (*KeyFormat, error) {
 	if c.Brand == "" {
 		c.Brand = DefaultBrand
@@ -139,7 +139,7 @@ func checksumDigits(c uint32) (sum [keyChecksumLength]byte) {
 }
 
 // Parse reads a key; ok is false if the form or the checksum is wrong. It allocates
-// nothing, and rejects input of the wrong length unread.
+// nothing, and rejects input of the wrong length without reading it.
 func (f *KeyFormat) Parse(key Secret) (p ParsedKey, ok bool) {
 	s := key.Reveal()
 	for i, head := range f.heads {
@@ -170,8 +170,8 @@ func (f *KeyFormat) ValidPrefix(prefix string) bool {
 	return false
 }
 
-// Mentions reports whether a text begins as keys of an environment do: one of this
-// service's keys, even a cut or mistyped one.
+// Mentions reports whether a text begins like the keys of one of the environments, and so
+// is a key of this service, even if it is cut or mistyped.
 func (f *KeyFormat) Mentions(value string) bool {
 	for _, head := range f.heads {
 		if strings.HasPrefix(value, head) {

@@ -10,12 +10,12 @@ import (
 // 16 characters each.
 const maxKeyLength = 16 + 1 + 16 + 1 + keyTailLength
 
-// Holds reports whether a whole key of this service is anywhere in a text: head, length,
-// alphabet and checksum are as [KeyFormat.Parse] wants them, whatever surrounds it. Any
-// of its characters may be percent-encoded, and that encoded again. Its time grows with
-// the text alone: a text without the beginning of a key costs a search for the brand and
-// one for each "%". It allocates only for a text in which parts of an encoding are
-// encoded themselves.
+// Holds reports whether a text contains a whole key of this service, whatever surrounds
+// the key: head, length, alphabet and checksum are as [KeyFormat.Parse] requires. Each
+// character of the key may be percent-encoded, and the encoding may be encoded again. The
+// time grows with the text alone: a text without the beginning of a key costs a search
+// for the brand and one for each "%". Holds allocates only if parts of an encoding in the
+// text are encoded themselves.
 func (f *KeyFormat) Holds(text string) bool {
 	if len(text) < f.shortest {
 		return false
@@ -35,9 +35,9 @@ func (f *KeyFormat) Holds(text string) bool {
 	return false
 }
 
-// encodesEncoding reports whether a text may have a percent-encoding once it is
-// decoded: it has an encoded "%", or one without two hexadecimal digits, which may
-// be encoded.
+// encodesEncoding reports whether a text may contain a percent-encoding once it is
+// decoded. That is so if it has an encoded "%", or a "%" without two hexadecimal digits,
+// since the digits may be encoded.
 func encodesEncoding(text string) bool {
 	for i := strings.IndexByte(text, '%'); i >= 0 && i < len(text); i++ {
 		if text[i] == '%' {
@@ -49,7 +49,7 @@ func encodesEncoding(text string) bool {
 	return false
 }
 
-// holdsOnce finds keys of which each character is plain or encoded by itself.
+// holdsOnce finds keys in which each character is plain or encoded on its own.
 func (f *KeyFormat) holdsOnce(text string) bool {
 	for rest := text; ; {
 		i := strings.Index(rest, f.stem)
@@ -73,9 +73,8 @@ func (f *KeyFormat) holdsOnce(text string) bool {
 	return false
 }
 
-// mayBeginEncoded reports whether two hexadecimal digits are a character of the
-// stem, or a "%" that more digits follow. Nearly all that a text encodes is
-// neither.
+// mayBeginEncoded reports whether two hexadecimal digits encode a character of the stem,
+// or a "%" that more digits follow. Nearly all encoded characters are neither.
 func (f *KeyFormat) mayBeginEncoded(high, low byte) bool {
 	b := hexValue[high]<<4 | hexValue[low]&15
 	return f.inStem[b] || b == '%'
@@ -98,9 +97,8 @@ func (f *KeyFormat) HeaderHolds(value string) bool {
 	return len(value) >= f.shortest && (f.Holds(value) || f.holdsInBasic(value))
 }
 
-// encodedStemAt reports whether the character that text[i:] encodes is the first
-// encoded one of a key, and is within its stem. Where the stem is plain, Holds
-// finds the key by it.
+// encodedStemAt reports whether text[i:] begins with the first encoded character of a
+// key, and that character is in the stem. Keys with a plain stem are found by the stem.
 func (f *KeyFormat) encodedStemAt(text string, i int) bool {
 	b, n := decodedByte(text[i:])
 	if n == 1 {
@@ -124,8 +122,10 @@ func (f *KeyFormat) keyAt(text string) bool {
 	return false
 }
 
-// keyWithHeadAt is Parse for the beginning of text. It decodes on the stack, which Parse
-// does not need: CRC-32 by the processor's own instructions lets its input escape.
+// keyWithHeadAt reports whether text begins with a whole key that has this head. It
+// decodes the key into memory on the stack. hash/crc32, which Parse uses, would move that
+// memory to the heap, since the CRC-32 by the processor's instructions lets its input
+// escape.
 func (f *KeyFormat) keyWithHeadAt(text, head string) bool {
 	var key [maxKeyLength]byte
 	whole := len(head) + keyTailLength
@@ -176,9 +176,9 @@ func decodedByte(text string) (b byte, length int) {
 	return b, length
 }
 
-// holdsInBasic searches the decoded value of the scheme Basic. A value may be of
-// several lines that a gateway joined with ",", and some upstreams pass over a ","
-// within base64: so the first is read to the end, each further one to its comma.
+// holdsInBasic searches the decoded value of the scheme Basic. A gateway may have joined
+// several lines with ",", and some upstreams skip a "," within base64. So the first part
+// is also read to the end of the value, each further part only to its comma.
 func (f *KeyFormat) holdsInBasic(value string) bool {
 	first := true
 	for value != "" {
@@ -205,18 +205,18 @@ func (f *KeyFormat) holdsInBasic(value string) bool {
 
 const basicScheme = "basic"
 
-// isBasic reports whether a value is of the scheme Basic, whatever character separates
-// the rest.
+// isBasic reports whether a value is of the scheme Basic, whatever character follows the
+// scheme.
 func isBasic(value string) bool {
 	return len(value) > len(basicScheme) && strings.EqualFold(value[:len(basicScheme)], basicScheme)
 }
 
-// holdsInBase64 decodes two texts, one behind the other, as the most lenient
-// upstream would: both alphabets, with or without padding, other characters are
-// passed over. It keeps only as much decoded text as a key needs.
+// holdsInBase64 decodes text, followed by more, as the most lenient upstream would: both
+// alphabets, with or without padding, other characters are skipped. It keeps only as much
+// decoded text as a key needs.
 func (f *KeyFormat) holdsInBase64(text, more string) bool {
-	// This much of the text is searched twice: a key could be on the border, with
-	// each of its characters encoded twice.
+	// This much decoded text is searched twice, since a key may lie across the border of
+	// two searches, with each of its characters encoded twice.
 	const overlap = 5 * maxKeyLength
 	var decoded [3 * overlap]byte
 	n, bits, have := 0, uint32(0), 0

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// holdsByHand is Holds without any of its short cuts.
+// holdsByHand does what Holds does, without any of its short cuts.
 func holdsByHand(f *KeyFormat, text string) bool {
 	for range maxDecodings + 1 {
 		if holdsOnceByHand(f, text) {
@@ -100,7 +100,7 @@ func TestKeyFormat_FindsAWholeKeyWhereverItIs(t *testing.T) {
 				t.Error("a cut key was found")
 			}
 		}
-		for n := range 1200 { // at each place of the window
+		for n := range 1200 { // the key is at each position of the decoder's window
 			for _, encoding := range []*base64.Encoding{base64.StdEncoding, base64.RawURLEncoding} {
 				if !f.HeaderHolds("basic " + encoding.EncodeToString([]byte(strings.Repeat("~", n)+":"+key+"~~~~"))) {
 					t.Fatalf("behind %d bytes in base64: not found", n)
@@ -119,7 +119,7 @@ func TestKeyFormat_HoldsAllocatesNothingAndEnds(t *testing.T) {
 			t.Errorf("%.10s: %v allocations", text, n)
 		}
 	}
-	// Were its time the square of the length, this would not end.
+	// If the time grew with the square of the length, this would not end.
 	const long = 4 << 20
 	for _, text := range []string{"aka_", "%61", "%2561", "aka_live_", "aka_live_00000000_", "%25", "basic,", "basic YWFh,", "aka_%25", "%61ka_live_AAAAAAAA_" + strings.Repeat("A", 37)} {
 		if f.HeaderHolds(strings.Repeat(text, long/len(text))) {

@@ -12,26 +12,26 @@ type allowedAt struct {
 	process int
 }
 
-// lifetime of one process with the limiter, and the least number of replicas that
-// it counted.
+// lifetime is that of one process with its limiter. counted is the smallest number of
+// replicas that the process counted.
 type lifetime struct {
 	from, to time.Duration
 	l        *Limiter
 	counted  int
 }
 
-// bound is the documented most that a process lets through in a time: whole
-// requests of the smallest size that one had, out of a budget of a period, or of
-// one request, and what is refilled.
+// bound is the documented bound of requests that a process lets through in a time. The
+// budget is one period (or one request, if that is more) plus the time; it is divided by
+// the smallest cost that a request had.
 func bound(rate Rate, counted int, in time.Duration) int {
 	each := max(rate.Per*time.Duration(counted)/time.Duration(rate.Count), 1)
 	return int((max(rate.Per, each) + in) / each)
 }
 
-// TestLimiter_LetsThroughWhatItsFormulaAllows plays random schedules: replicas start,
-// restart and are killed, counts are right, late and wrong, requests come evenly, in
-// bursts and all the time. In no time window does one process let through more than
-// its bound, nor do all together more than the sum.
+// TestLimiter_LetsThroughWhatItsFormulaAllows runs random schedules: replicas restart,
+// counts are right, late and wrong, requests arrive evenly, in bursts and all the time.
+// In no time window may one process let through more than its bound, nor all together
+// more than the sum of the bounds.
 func TestLimiter_LetsThroughWhatItsFormulaAllows(t *testing.T) {
 	tight := 0
 	for seed := range uint64(60) {

@@ -130,7 +130,8 @@ func TestLimiter_KnownKeyAllocatesNothing(t *testing.T) {
 	}
 }
 
-// TestLimiter_CountsOnlyAllowedRequests: through the authorizer, by family.
+// TestLimiter_CountsOnlyAllowedRequests: the authorizer counts allowed requests only, for
+// each family.
 func TestLimiter_CountsOnlyAllowedRequests(t *testing.T) {
 	l, _ := testLimiter(100, 1)
 	a, key := authorizer(t, func(c *Config, r *Record, _ *keys) {

@@ -8,27 +8,27 @@ import (
 // Neighbour is a concrete request close to those of a rule, and the rule or default
 // that decides it.
 type Neighbour struct {
-	Method  string
-	Host    string       // "": any
-	Path    string       // decoded
-	Rule    *Rule        // that decides it; nil: the default route
-	Default DefaultRoute // that decides it; "": a rule
-	Asks    string       // such as "pay:delete", "any valid key" or "no key"
+	Method   string
+	Host     string       // "": any
+	Path     string       // decoded
+	Rule     *Rule        // that decides it; nil: the default route
+	Default  DefaultRoute // that decides it; "": a rule
+	Requires string       // such as "pay:delete", "any valid key" or "no key"
 }
 
-// Neighbours finds requests close to a rule that a default route or a weaker rule lets
-// through. It is immutable and safe for concurrent use.
+// Neighbours finds requests that are close to a rule but are let through by the default
+// route or by a weaker rule. It is immutable and safe for concurrent use.
 //
 // A request is a neighbour of a rule if an upstream may serve the same thing for it, or
 // if the rule's author may have assumed that it was covered: a slash more or less at the
-// end, a longer path, another method, a prefix of the default mapping put before it or
-// taken off, another host. Route metadata and context extensions of the gateway are not
-// known here, so their decisions are not considered.
+// end, a longer path, another method, an added or removed prefix of the default mapping,
+// another host. Route metadata and context extensions of the gateway are not known here,
+// so their decisions are not considered.
 type Neighbours struct {
 	routes   *RouteTable
 	fallback DefaultRoute
 	mapping  *DefaultMap // nil: no prefixes
-	chains   []chain     // each choice of prefixes in their order, such as "", "/api", "/api/v1"
+	chains   []chain     // each combination of prefixes in their order, such as "", "/api", "/api/v1"
 	foreign  string      // a host that no rule names
 	weakest  strength    // of the rules
 }
@@ -43,24 +43,25 @@ func NewNeighbours(routes *RouteTable, fallback DefaultRoute, mapping *DefaultMa
 	if mapping != nil {
 		n.chains = mapping.chains()
 	}
-	n.weakest = asksScope
+	n.weakest = requiresScope
 	for _, r := range routes.rules {
 		n.weakest = min(n.weakest, r.strength())
 	}
 	return n
 }
 
-// chain is one choice of prefixes.
+// chain is one combination of prefixes.
 type chain struct {
 	text  string
-	other bool // it has a second version, which is only of interest beside a version
+	other bool // it has the second API version, which only matters if the rule's path has a version
 }
 
-// maxChained are the prefixes that are tried together: four make sixteen choices,
-// or some more with versions. Further ones are tried individually.
+// maxChained is how many prefixes are combined with one another: four make sixteen
+// combinations, or some more with versions. Further prefixes are tried alone.
 const maxChained = 4
 
-// chains returns every choice of prefixes in their order; of versions, two.
+// chains returns every combination of prefixes in their order, with two API versions in
+// place of the placeholder.
 func (m *DefaultMap) chains() []chain {
 	chains := []chain{{}}
 	for i, prefix := range m.strip {
@@ -83,19 +84,19 @@ func (m *DefaultMap) chains() []chain {
 type strength uint8
 
 const (
-	asksNothing strength = iota // anonymous
-	asksAnyKey
-	asksScope // or more than any key has
+	requiresNothing strength = iota // anonymous
+	requiresAnyKey
+	requiresScope // or more than any key has
 )
 
 func (r *Rule) strength() strength {
 	switch {
 	case r.Anonymous:
-		return asksNothing
+		return requiresNothing
 	case slices.ContainsFunc(r.AnyOf, func(needs []Need) bool { return len(needs) == 0 }):
-		return asksAnyKey
+		return requiresAnyKey
 	}
-	return asksScope
+	return requiresScope
 }
 
 // ownMethods are tried for a rule that is for all of them.
@@ -105,12 +106,13 @@ var ownMethods = []string{"GET", "POST", "PUT", "DELETE"}
 // one that implies none.
 var otherMethods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
-// Of returns the neighbours of one of the table's rules that are decided by less than the
-// rule requires: by the default mapping, unless its scope covers that of the rule; by any
-// valid key; by no key. An action that the rule's method implies is assumed to change
-// with the method. There are a few dozen at most, in a stable order.
+// Of returns the neighbours of one of the table's rules that require less than the rule
+// does: a scope of the default mapping (unless every key with that scope meets the rule),
+// any valid key, or no key. If the rule's action is the one that its method implies,
+// another method is assumed to change the action. There are a few dozen neighbours at
+// most, in a stable order.
 func (n *Neighbours) Of(r *Rule) (weaker []Neighbour) {
-	if r.strength() == asksNothing || n.fallback == DefaultRouteDeny && n.weakest >= r.strength() {
+	if r.strength() == requiresNothing || n.fallback == DefaultRouteDeny && n.weakest >= r.strength() {
 		return nil
 	}
 	own := ownMethods
@@ -143,8 +145,8 @@ func (n *Neighbours) Of(r *Rule) (weaker []Neighbour) {
 	return weaker
 }
 
-// sample makes a path that the rule decides, unless other rules take all of them,
-// and its captures.
+// sample returns the captures of a path that the rule decides. If other rules decide all
+// the paths that it tries, it returns those of the last one.
 func (n *Neighbours) sample(r *Rule, method string) *Captures {
 	c := &Captures{}
 	for _, word := range []string{"1", "x", "any", "1"} {
@@ -170,9 +172,9 @@ func (p *pattern) sample(word string) string {
 	return b.String()
 }
 
-// beside returns the neighbouring paths of one. With tail, its last segment stands for
-// the rest of a path; the path without that segment and its slash is then a neighbour
-// too.
+// beside returns the neighbours of the path base. tail means that the last segment of
+// base stands for the rest of a path. Then base without that segment and its slash is a
+// neighbour too.
 func (n *Neighbours) beside(base string, tail bool) []string {
 	bare := strings.TrimSuffix(base, "/")
 	paths := append(make([]string, 0, 4+2*len(n.chains)), bare, bare+"/", bare+"/1")
@@ -184,7 +186,7 @@ func (n *Neighbours) beside(base string, tail bool) []string {
 		versioned := slices.ContainsFunc(strings.Split(base[:len(base)-len(core)], "/"), isAPIVersion)
 		for _, c := range n.chains {
 			for _, path := range []string{c.text + "/" + core, c.text + base} {
-				// Two prefixes may be divided differently from how they were joined.
+				// Stripping may divide two joined prefixes in another way.
 				if (versioned || !c.other) && n.mapping.stripped(path[1:]) == core {
 					paths = append(paths, path)
 				}
@@ -200,7 +202,7 @@ func (n *Neighbours) beside(base string, tail bool) []string {
 	return seen
 }
 
-// weaker reports whether less than the rule requires decides a request.
+// weaker reports whether a request requires less than the rule does, and what decides it.
 func (n *Neighbours) weaker(r *Rule, base *Captures, method, host, path string) (Neighbour, bool) {
 	decided := Neighbour{Method: method, Host: host, Path: path}
 	var c Captures
@@ -208,37 +210,37 @@ func (n *Neighbours) weaker(r *Rule, base *Captures, method, host, path string) 
 		if decided.Rule.strength() >= r.strength() {
 			return decided, false
 		}
-		decided.Asks = decided.Rule.Asks()
+		decided.Requires = decided.Rule.Requires()
 		return decided, true
 	}
-	if r.strength() == asksAnyKey {
+	if r.strength() == requiresAnyKey {
 		return decided, false
 	}
 	switch decided.Default = n.fallback; n.fallback {
 	case DefaultRouteAuthenticated:
-		decided.Asks = "any valid key"
+		decided.Requires = "any valid key"
 		return decided, true
 	case DefaultRouteMap:
 		resource, action, ok := n.mapping.Target(method, path)
 		if !ok || r.covered(base, method, resource, action) {
 			return decided, false
 		}
-		decided.Asks = resource + ":" + action
+		decided.Requires = resource + ":" + action
 		return decided, true
 	}
 	return decided, false
 }
 
-// covered reports whether every key with a scope for resource and action meets the
-// rule, too, as it would be for the method.
+// covered reports whether every key with a scope for resource and action would also meet
+// the rule, if the rule were for the method.
 func (r *Rule) covered(base *Captures, method, resource, action string) bool {
 	alternatives := r.AnyOf
 	if alternatives == nil {
-		asked, _, ok := r.Target("GET", base) // of a method that means an action
+		required, _, ok := r.Target("GET", base) // GET stands for any method that implies an action
 		if !ok {
 			return false
 		}
-		alternatives = [][]Need{{{Resource: asked, Action: r.Action}}}
+		alternatives = [][]Need{{{Resource: required, Action: r.Action}}}
 	}
 	return slices.ContainsFunc(alternatives, func(needs []Need) bool {
 		return !slices.ContainsFunc(needs, func(need Need) bool {

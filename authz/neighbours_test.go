@@ -6,13 +6,14 @@ import (
 	"testing"
 )
 
-// besides lists the neighbours of the first rule, each as "METHOD HOST/PATH asks".
+// besides returns the neighbours of the first rule, each as "METHOD HOST/PATH
+// requirement".
 func besides(t *testing.T, fallback DefaultRoute, rules ...RouteConfig) []string {
 	t.Helper()
 	routes := table(t, rules...)
 	var out []string
 	for _, n := range NewNeighbours(routes, fallback, defaultMap(t, "/api", "/{version}")).Of(routes.Rules()[0]) {
-		out = append(out, n.Method+" "+n.Host+n.Path+" "+n.Asks)
+		out = append(out, n.Method+" "+n.Host+n.Path+" "+n.Requires)
 	}
 	return out
 }
@@ -51,9 +52,9 @@ func TestNeighbours_NamesWhatTheDefaultMappingDecides(t *testing.T) {
 	}
 }
 
-// TestNeighbours_LeavesOutWhatAsksForAsMuch: a mapping that asks for what the rule
-// asks for, or for more, opens nothing.
-func TestNeighbours_LeavesOutWhatAsksForAsMuch(t *testing.T) {
+// TestNeighbours_LeavesOutWhatRequiresAsMuch: a mapping that requires as much as the
+// rule, or more, weakens nothing.
+func TestNeighbours_LeavesOutWhatRequiresAsMuch(t *testing.T) {
 	for _, rule := range []RouteConfig{
 		{Match: "GET /orders/{id}", Resource: "orders/{id}"},
 		{Match: "GET /orders/{id}", Resource: "orders", Action: "read"},
@@ -68,9 +69,9 @@ func TestNeighbours_LeavesOutWhatAsksForAsMuch(t *testing.T) {
 		}
 	}
 	for _, rule := range []RouteConfig{
-		{Match: "GET /orders/{id}", Resource: "order/{id}"}, // no scope of orders
+		{Match: "GET /orders/{id}", Resource: "order/{id}"}, // a scope on orders is not enough
 		{Match: "GET /orders/{id}", AnyOf: [][]Need{{{Resource: "orders", Action: "read"}, {Resource: "stock", Action: "read"}}}},
-		{Match: "GET /orders/{id}", AnyOf: [][]Need{}}, // met by none
+		{Match: "GET /orders/{id}", AnyOf: [][]Need{}}, // no key meets it
 		{Match: "/orders/", Resource: "orders", Action: "read"},
 	} {
 		if got := besides(t, DefaultRouteMap, rule); len(got) == 0 {
@@ -87,7 +88,7 @@ func TestNeighbours_NamesWeakerRulesAndAnyKey(t *testing.T) {
 	got := besides(t, DefaultRouteDeny, purge,
 		RouteConfig{Match: "/pay/", Anonymous: true},
 		RouteConfig{Match: "/v1/", AnyOf: [][]Need{{}}},
-		RouteConfig{Match: "/api/", Resource: "api"}, // no less than the rule
+		RouteConfig{Match: "/api/", Resource: "api"}, // requires as much as the rule
 		RouteConfig{Match: "POST a.example.com/pay/{id}", Resource: "pay", Action: "approve"})
 	want := []string{"DELETE a.example.com/pay/1/ no key", "DELETE a.example.com/pay/1/1 no key", "DELETE a.example.com/v1/pay/1 any valid key",
 		"GET a.example.com/pay/1 no key", "HEAD a.example.com/pay/1 no key", "PUT a.example.com/pay/1 no key", "PATCH a.example.com/pay/1 no key", "OPTIONS a.example.com/pay/1 no key",
@@ -109,8 +110,8 @@ func TestNeighbours_NamesWeakerRulesAndAnyKey(t *testing.T) {
 	}
 }
 
-// TestNeighbours_StartFromARequestOfTheRule, whatever the pattern is made of and
-// whichever more specific rules there are.
+// TestNeighbours_StartFromARequestOfTheRule: for every kind of pattern, and whichever
+// more specific rules exist.
 func TestNeighbours_StartFromARequestOfTheRule(t *testing.T) {
 	for _, match := range []string{"/", "/{$}", "/a", "/a/", "/a/{$}", "/{x}", "/{x}/", "/{x...}", "/a/{x}/b/{y...}", "PURGE /a", "GET h/{a}/{b}/{$}", "/a%20b/{x}", "[::1]/a/{x}", "POST /a/{x}:cancel", "/{a}/{b}.json"} {
 		routes := table(t, RouteConfig{Match: match, Resource: "r", Action: "a"})
@@ -130,7 +131,7 @@ func TestNeighbours_StartFromARequestOfTheRule(t *testing.T) {
 	}
 }
 
-// TestNeighbours_AreReallyDecidedSo, by the authorizer itself.
+// TestNeighbours_AreReallyDecidedSo: the authorizer decides each neighbour as reported.
 func TestNeighbours_AreReallyDecidedSo(t *testing.T) {
 	mapping := defaultMap(t, "/api", "/{version}", "/shop/{version}", "/eu", "/x", "/y")
 	routes := table(t, RouteConfig{Match: "DELETE a.example.com/v1/pay/{id}", Resource: "pay", Action: "purge"}, RouteConfig{Match: "/pay/{id}", Anonymous: true})
@@ -148,14 +149,14 @@ func TestNeighbours_AreReallyDecidedSo(t *testing.T) {
 		access := a.access(&Request{Method: n.Method}, n.Host, n.Path, &d, nil)
 		switch {
 		case n.Rule != nil && (d.Rule != n.Rule || access != AccessAnonymous),
-			n.Rule == nil && (access != AccessScoped || d.Resource+":"+d.Action != n.Asks):
+			n.Rule == nil && (access != AccessScoped || d.Resource+":"+d.Action != n.Requires):
 			t.Errorf("%+v is decided by %v %v %s:%s", n, d.Rule, access, d.Resource, d.Action)
 		}
 	}
 }
 
-// BenchmarkNeighboursOfTenThousandRules is what `config check` does beside an
-// explicit map; bounded by a second.
+// BenchmarkNeighboursOfTenThousandRules measures what `config check` does if an explicit
+// default map is configured. It must take less than a second.
 func BenchmarkNeighboursOfTenThousandRules(b *testing.B) {
 	var rules []RouteConfig
 	for i := range 5000 {

@@ -19,8 +19,8 @@ type PathPolicy struct {
 	// encodings are undone, "\" becomes "/", dot segments are resolved, then slashes
 	// merged, as Envoy does. A path that needs no repair stays as it was sent.
 	Repair bool
-	// Encoded accepts encoded characters as data in paths that no rule matches;
-	// for defaults that do not take the resource from the path.
+	// Encoded accepts encoded characters as data in paths that no rule matches. It is for
+	// default routes that do not take the resource from the path.
 	Encoded bool
 
 	MaxPath, MaxQuery int // in bytes; 0 is the default
@@ -30,9 +30,9 @@ type PathPolicy struct {
 type JudgedPath struct {
 	Path  string // decoded; as it was sent where Match differs
 	Query string // raw
-	// Match is what rules are matched with: Path, where no encoded character is
-	// data. Else each segment that holds one begins with encodedMark, so that
-	// wildcards match it and no literal does.
+	// Match is the path that rules are compared with. It equals Path unless an encoded
+	// character is data. Then each segment that holds one begins with encodedMark, so
+	// that wildcards match it and literals do not.
 	Match string
 	// Target is the repaired target, to be passed on instead of the request's; "" if
 	// nothing was repaired.
@@ -50,12 +50,12 @@ const encodedMark = '\x00'
 // and of characters that need no encoding. Case is never folded.
 //
 // A rule of routes, or the policy where no rule matches, may accept parameters and these
-// encoded forms as data. They are then part of a wildcard's segment, and dot segments
-// stay refused in every reading of it.
+// encoded forms as data. They are then part of the segment that a wildcard matches. Dot
+// segments stay refused, however a server may read that segment.
 //
 // sanitised means that the gateway may have replaced bytes by "!"; a path with "!" is
-// then refused. For a target that needs neither data nor repair it allocates nothing but
-// the decoded path.
+// then refused. Judge allocates nothing but the decoded path, if the target has no such
+// data and needs no repair.
 func (p *PathPolicy) Judge(routes *RouteTable, method, host, target string, sanitised bool) (JudgedPath, PathFault) {
 	raw, query, hasQuery := strings.Cut(target, "?")
 	if fault := p.bounds(raw, query); fault != PathPlain {
@@ -124,9 +124,10 @@ func (p *PathPolicy) judge(routes *RouteTable, method, host, raw string, sanitis
 	return JudgedPath{Path: raw, Match: marked}, PathPlain
 }
 
-// dataFault returns PathPlain where encoded characters are data in this path: by
-// its rule, which must be the same one however a server decodes single segments;
-// or by the policy where no rule matches, however a server decodes the path.
+// dataFault returns PathPlain if encoded characters are data in this path, else the
+// fault. They are data if the path's rule says so, and the same rule matches however a
+// server decodes single segments. Without a rule they are data if the policy says so, and
+// no rule matches however a server decodes the whole path.
 func (p *PathPolicy) dataFault(routes *RouteTable, method, host, raw, marked string, fault PathFault) PathFault {
 	rule := routes.find(method, host, marked)
 	switch {
@@ -213,7 +214,7 @@ func unescape(s string) (c byte, ok bool) {
 	return byte(hi<<4 | lo), hi >= 0 && lo >= 0
 }
 
-// isUnreserved reports characters that never need encoding (RFC 3986, 2.3).
+// isUnreserved reports whether a character never needs encoding (RFC 3986, 2.3).
 func isUnreserved(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' ||
 		c == '-' || c == '.' || c == '_' || c == '~'

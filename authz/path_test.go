@@ -62,7 +62,7 @@ func TestPathPolicy_NamesTheFault(t *testing.T) {
 	}
 }
 
-// encodedRules take encoded characters as data in some places and not in others.
+// encodedRules are rules of which some accept encoded characters as data.
 func encodedRules(t testing.TB) *RouteTable {
 	return table(t,
 		RouteConfig{Match: "GET /projects/{id}", Resource: "projects", Encoded: true},
@@ -94,7 +94,7 @@ func TestPathPolicy_EncodedIsDataWhereARuleSaysSo(t *testing.T) {
 		{"POST", "/projects/group%2Fproject", "encoded_delimiter"}, // no rule for the method
 		{"GET", "/projects/special;x=1", "other_rule"},             // many servers serve /projects/special
 		{"GET", "/projects/special%3Bx=1", "other_rule"},
-		{"GET", "/projects/spe%63ial", "other_rule"}, // servers decode each segment and then compare
+		{"GET", "/projects/spe%63ial", "other_rule"}, // servers may decode each segment before they compare
 		{"GET", "/projects/spe%2563ial", "other_rule"},
 		{"GET", "/projects/spe%63ially", "GET /projects/{id}"},
 		{"GET", "/projects/a%2Fspecial", "GET /projects/{id}"},
@@ -113,7 +113,7 @@ func TestPathPolicy_EncodedIsDataWhereARuleSaysSo(t *testing.T) {
 		{"GET", "/%70rojects/1", "needless_encoding"},
 		{"GET", "/projects/;x", "other_rule"},
 		{"GET", "/orders/a%2Fb", "encoded_delimiter"},
-		{"POST", "/orders/42;x=:cancel", "other_rule"}, // without parameters it is another rule's
+		{"POST", "/orders/42;x=:cancel", "other_rule"}, // without parameters another rule matches
 		{"POST", "/orders/42%3Bx=:cancel", "other_rule"},
 		{"POST", "/orders/42%3Acancel", "encoded_end"},
 		{"GET", "/admin/a%2Fb", "encoded_delimiter"},
@@ -146,8 +146,8 @@ func TestPathPolicy_EncodedIsDataWhereARuleSaysSo(t *testing.T) {
 	}
 }
 
-// TestPathPolicy_EncodedNeverPassesARule: where encoded characters are data by
-// default, no way to decode such a path leads to a path that has a rule.
+// TestPathPolicy_EncodedNeverPassesARule: where no rule matches and encoded characters
+// are data, no way to decode the path may lead to a path that has a rule.
 func TestPathPolicy_EncodedNeverPassesARule(t *testing.T) {
 	rules, policy := table(t, RouteConfig{Match: "/admin/", Resource: "admin"}, RouteConfig{Match: "/pay", Resource: "pay"},
 		RouteConfig{Match: "/reports/{x}", Resource: "reports"}, RouteConfig{Match: "/search/{q}/export", Resource: "export"}), PathPolicy{Encoded: true}
@@ -215,8 +215,8 @@ func TestPathPolicy_RepairChangesOnlyWhatNeedsIt(t *testing.T) {
 	}
 }
 
-// FuzzPathPolicy_NoReadingOfAnEncodedPathLeavesItsRule holds what is accepted as
-// data to every way to decode it, by another decoder than ours.
+// FuzzPathPolicy_NoReadingOfAnEncodedPathLeavesItsRule tests each path that is accepted
+// as data against every way to decode it, with another decoder than ours.
 func FuzzPathPolicy_NoReadingOfAnEncodedPathLeavesItsRule(f *testing.F) {
 	rules := table(f, RouteConfig{Match: "/files/", Anonymous: true, Encoded: true}, RouteConfig{Match: "/admin/", Resource: "admin"},
 		RouteConfig{Match: "/files/a", Resource: "a"}, RouteConfig{Match: "/files/{x}.b", Resource: "b"}, RouteConfig{Match: "/files/{x}/a/{y}", Resource: "c", Encoded: true})
@@ -236,7 +236,7 @@ func FuzzPathPolicy_NoReadingOfAnEncodedPathLeavesItsRule(f *testing.F) {
 		if judged.Path != raw {
 			t.Fatalf("%q was judged as %q", raw, judged.Path)
 		}
-		// A server that divides the path and then decodes each segment.
+		// This is a server that divides the path and then decodes each segment.
 		segments := strings.Split(raw, "/")
 		for i, s := range segments {
 			s, _, _ = strings.Cut(s, ";")

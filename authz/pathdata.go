@@ -5,12 +5,12 @@ import (
 	"unicode/utf8"
 )
 
-// maxDecodings is how many times a part of a path may be encoded repeatedly.
+// maxDecodings is how many times a part of a path may be encoded.
 const maxDecodings = 4
 
-// markEncoded returns a path for matching whose parameters, encoded characters and
-// empty segments are data: each segment decoded where it is plain, and else as it
-// was sent, behind encodedMark. The fault is one that no rule can accept as data.
+// markEncoded returns a path to match whose parameters, encoded characters and empty
+// segments are data. A segment without them is decoded. Any other segment stays as it was
+// sent, behind encodedMark. A fault is returned only if no rule can accept it as data.
 func markEncoded(raw string, sanitised bool) (string, PathFault) {
 	var b strings.Builder
 	b.Grow(len(raw) + 8)
@@ -41,9 +41,9 @@ func markEncoded(raw string, sanitised bool) (string, PathFault) {
 	return b.String(), PathPlain
 }
 
-// neverData finds what is refused in a segment even where encoded characters are
-// data: what no server takes, and dot segments, however often a server decodes,
-// wherever it divides, and whether or not it drops parameters.
+// neverData finds what is refused in a segment even if encoded characters are data:
+// characters that no server accepts, and dot segments. It finds a dot segment however
+// often a server decodes, wherever it divides, and whether or not it drops parameters.
 func neverData(segment string, sanitised bool) PathFault {
 	for i := range len(segment) {
 		if c := segment[i]; c <= ' ' || c >= 0x7f || c == '\\' || c == '#' || c == '!' && sanitised {
@@ -106,9 +106,10 @@ func decodeOnce(text string) (string, PathFault) {
 // no rule has this byte otherwise.
 const hiddenSlash = '\x01'
 
-// anySegmentReading reports whether f is true for one of the paths that a marked path
-// becomes on servers that divide it first and then read single segments: with
-// parameters or without, decoded once or repeatedly, with empty segments or without.
+// anySegmentReading reports whether f is true for one of the paths that servers make of a
+// marked path, if they divide it first and then read single segments. They may keep or
+// drop parameters, decode not at all, once or repeatedly, and keep or drop empty
+// segments.
 func anySegmentReading(marked string, f func(path string) bool) bool {
 	for _, read := range [...]func(string) string{wholeSegment, beforeParameters, beforeAnyParameters} {
 		for depth := range maxDecodings + 1 {
@@ -123,7 +124,7 @@ func anySegmentReading(marked string, f func(path string) bool) bool {
 
 func wholeSegment(segment string) string { return segment }
 
-// beforeParameters is for servers to which an encoded ";" is data.
+// beforeParameters reads a segment like servers for which an encoded ";" is data.
 func beforeParameters(segment string) string { return before(segment, ";") }
 
 func beforeAnyParameters(segment string) string {
@@ -136,7 +137,8 @@ func beforeAnyParameters(segment string) string {
 }
 
 // readSegments reads each marked segment of a path and decodes it the given number of
-// times. merged is the path without empty segments but the last.
+// times. kept is the path with its empty segments. merged is the path without them,
+// except for an empty last one.
 func readSegments(marked string, read func(segment string) string, decodings int) (kept, merged string) {
 	var all, some strings.Builder
 	for rest, more := marked[1:], true; more; {
@@ -157,10 +159,10 @@ func readSegments(marked string, read func(segment string) string, decodings int
 	return all.String(), some.String()
 }
 
-// anyReading reports whether f is true for one of the paths that a server could
-// make of raw: decoded once or over and over, whole or ended at "?" or "#", divided
-// at "\" too or not, with parameters or without, with slashes merged or not, with a
-// slash at its end or not.
+// anyReading reports whether f is true for one of the paths that a server could make of
+// raw. Servers differ in how often they decode, whether they end the path at "?" or "#",
+// whether they divide at "\" too, and whether they keep parameters, doubled slashes and a
+// slash at the end.
 func anyReading(raw string, f func(path string) bool) bool {
 	text := raw
 	for range maxDecodings + 1 {
@@ -184,7 +186,7 @@ func anyReading(raw string, f func(path string) bool) bool {
 	return false
 }
 
-// eachSegment reads each segment of a path.
+// eachSegment returns the path with each segment as read returns it.
 func eachSegment(path string, read func(segment string) string) string {
 	var b strings.Builder
 	b.Grow(len(path))

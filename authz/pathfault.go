@@ -1,10 +1,10 @@
 package authz
 
-// PathFault is the part of a request target or host for which it is refused. The
-// set is closed: each fault has a name and a text of its own.
+// PathFault names the part of a request target or host for which the request is refused.
+// The set is closed: each fault has a name and a text of its own.
 type PathFault uint8
 
-// The faults. The zero PathFault is none.
+// The faults. The zero PathFault, PathPlain, means that there is none.
 const (
 	PathPlain PathFault = iota
 	PathMissing
@@ -48,7 +48,7 @@ var pathFaults = [pathFaultCount]struct{ name, detail string }{
 	PathNeedlessEncoding: {"needless_encoding", `The request's path holds an encoded letter, digit, "-", ".", "_" or "~", such as %7E. Send the character itself. The operator's settings for clients that can't: the gateway's path normalisation, encoded: allow on the rule, paths.encoded where no rule matches, or paths.repair.`},
 	PathEncodedControl:   {"encoded_control", "The request's path holds an encoded control character, such as %00. Send the path without it."},
 	PathBadEncoding:      {"bad_encoding", `The request's path holds a "%" without two hexadecimal digits behind it, encoded bytes that are not UTF-8, or characters that are encoded over and over. Percent-encode each byte of UTF-8 once.`},
-	PathEncodedEnd:       {"encoded_end", `The request's path ends as a rule asks for, but with encoded characters, such as %3Acancel for :cancel. Send them plain.`},
+	PathEncodedEnd:       {"encoded_end", `The request's path ends as a rule requires, but with encoded characters, such as %3Acancel for :cancel. Send them plain.`},
 	PathOtherRule:        {"other_rule", "The request's path holds encoded characters, parameters or doubled slashes, and servers that drop or decode them read it as a path for which another rule decides. Send the path that is meant, without them."},
 	HostNotPlain:         {"host", "The request's host is not a plain host name or address. Send it without user, path, or empty labels."},
 }
@@ -72,7 +72,7 @@ func (f PathFault) data() bool {
 	return f == PathParameter || f == PathEncodedDelimiter || f == PathNeedlessEncoding || f == PathEmptySegment
 }
 
-// PathFaults returns every fault, for texts that are made beforehand and for
+// PathFaults returns every fault. It is for texts that are prepared in advance and for
 // documentation.
 func PathFaults() []PathFault {
 	all := make([]PathFault, 0, pathFaultCount)

@@ -11,11 +11,11 @@ import (
 	"unicode/utf8"
 )
 
-// pattern is a rule's match in the form that net/http.ServeMux made known:
-// "[METHOD ][HOST]/[PATH]" with {name}, {name...} and {$}. What differs: the last
-// segment may be a wildcard with a literal end ({id}:cancel, {name}.json), a
-// request is never redirected or cleaned (its path comes canonical already), a
-// host has no port, and a pattern that could never match is always refused.
+// pattern is a rule's match in the form of net/http.ServeMux: "[METHOD ][HOST]/[PATH]"
+// with {name}, {name...} and {$}. It differs from ServeMux in four ways. The last segment
+// may be a wildcard with a literal end ({id}:cancel, {name}.json). A request is never
+// redirected or cleaned, since its path is canonical already. A host has no port. A
+// pattern that could never match is always refused.
 type pattern struct {
 	text     string
 	method   string // "" for all
@@ -25,13 +25,13 @@ type pattern struct {
 
 // segment is one element of a pattern's path.
 type segment struct {
-	text  string // literal, or a wildcard's name; "/" is the end that {$} asks for
+	text  string // literal, or a wildcard's name; "/" is the end that {$} requires
 	end   string // of a wildcard: the literal that follows it in its segment
 	wild  bool
-	multi bool // the rest of the path: {name...}, or "" for a trailing slash
+	multi bool // matches the rest of the path: {name...}, or a trailing slash, whose text is ""
 }
 
-// names returns the captures in order.
+// names returns the names of the wildcards in order.
 func (p *pattern) names() []string {
 	var out []string
 	for _, s := range p.segments {
@@ -136,7 +136,7 @@ func parsePattern(text string) (*pattern, error) {
 	return p, nil
 }
 
-// cleanPath is path.Clean that keeps a trailing slash, as ServeMux has it.
+// cleanPath is path.Clean, but keeps a trailing slash, as ServeMux does.
 func cleanPath(p string) string {
 	c := path.Clean(p)
 	if strings.HasSuffix(p, "/") && c != "/" {
@@ -145,13 +145,13 @@ func cleanPath(p string) string {
 	return c
 }
 
-// neverJudged finds characters that no decoded segment contains.
+// neverJudged reports whether a character is one that no decoded segment contains.
 func neverJudged(c rune) bool {
 	return c < ' ' || c == 0x7f || c == utf8.RuneError || strings.ContainsRune(`/\%;?#`, c)
 }
 
-// needsEncoding finds the characters that RFC 3986, 3.3, has encoded in a segment;
-// and ";", which is never judged.
+// needsEncoding reports whether a character must be encoded in a segment (RFC 3986, 3.3),
+// or is ";", which no judged path contains.
 func needsEncoding(c rune) bool {
 	return c >= 0x80 || !isUnreserved(byte(c)) && !strings.ContainsRune("!$&'()*+,=:@", c)
 }
@@ -284,18 +284,19 @@ func (s segment) compare(t segment) relation {
 	return disjoint
 }
 
-// takes reports whether a wildcard of one segment matches the text of one.
+// takes reports whether s, a wildcard for one segment, matches a segment with this text.
 func (s segment) takes(text string) bool {
 	return text != "/" && len(text) > len(s.end) && strings.HasSuffix(text, s.end)
 }
 
-// resourceTemplate is a rule's resource, with captures in whole segments.
+// resourceTemplate is a rule's resource, in which a capture is always a whole segment.
 type resourceTemplate []struct {
 	literal string
 	capture int // index into Captures, or -1
 }
 
-// within finds the resource in the path: "orders/42" is in /v1/orders/42.
+// within returns the resource as a substring of the path, such as "orders/42" of
+// /v1/orders/42; ok is false if the path does not contain it.
 func (t resourceTemplate) within(c *Captures) (resource string, ok bool) {
 	start := -1
 	before := 0 // bytes of the resource before its first capture
@@ -330,7 +331,7 @@ func (t resourceTemplate) within(c *Captures) (resource string, ok bool) {
 func parseResource(resource string, p *pattern) (resourceTemplate, error) {
 	names := p.names()
 	if p.multi() && len(names) > 0 && p.last().text != "" {
-		names = names[:len(names)-1] // the rest of a path is no one segment
+		names = names[:len(names)-1] // the rest of a path is not a single segment
 	}
 	var t resourceTemplate
 	plain := make([]string, 0, 4)

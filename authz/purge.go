@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// LeastRetention is the shortest retention that may be set: rows that ended a moment
+// MinRetention is the shortest retention that may be set: rows that ended a moment
 // ago may still be on their way to a person or a log.
-const LeastRetention = time.Hour
+const MinRetention = time.Hour
 
-// Purge selects the rows to delete: those that ended, or were written, at least so
-// long ago, in the database's time. A kind whose duration is 0 stays.
+// Purge selects the rows to delete: those that ended, or were written, at least the given
+// duration ago, by the database's clock. Rows of a kind whose duration is 0 stay.
 type Purge struct {
 	RevokedKeys     time.Duration // since their revocation
 	ExpiredKeys     time.Duration // since their expiry, or the end of their grace
@@ -41,7 +41,7 @@ type Purge struct {
 type Purged struct {
 	RevokedKeys, ExpiredKeys, AuditEntries, IdempotencyKeys, Usage int64
 
-	At    time.Time // the database's time that the bounds were counted from
+	At    time.Time // the database's time from which the durations were counted back
 	More  bool      // the budget ended first: call again with After
 	After string
 }

@@ -10,7 +10,8 @@ import (
 // IsZero reports whether there is no limit.
 func (r Rate) IsZero() bool { return r.Count == 0 }
 
-// maxRate keeps a rate within the range of a counter for a day.
+// maxRate is the highest count of a rate: at that many requests a second, one costs a
+// nanosecond, which is the unit of the Limiter's counters.
 const maxRate = 1_000_000_000
 
 var rateUnits = map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour, "d": 24 * time.Hour}

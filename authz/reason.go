@@ -8,7 +8,7 @@ type Reason uint8
 const (
 	ReasonUnspecified Reason = iota
 	ReasonGranted            // allowed: key verified, scopes hold
-	ReasonAnonymous          // allowed: the rule asks for no key
+	ReasonAnonymous          // allowed: the rule requires no key
 	ReasonMissing            // no credential
 	ReasonMalformed          // not the form of a key, or its checksum is wrong
 	ReasonUnknown            // well formed, but no such key
@@ -17,17 +17,17 @@ const (
 	ReasonRevoked
 	ReasonExpired
 	ReasonNetwork    // client address outside the key's networks, or not known for sure
-	ReasonScope      // the key lacks what the route asks for
+	ReasonScope      // the key lacks what the route requires
 	ReasonProject    // the rule is for keys of another project
 	ReasonRoute      // no rule and no mapping allows this request, whatever the key
 	ReasonPath       // path or host that two parties could read differently
 	ReasonAmbiguous  // more than one credential
 	ReasonThrottled  // over a limit
-	ReasonForwarding // a proxy did not forward the request as it has to, or what it forwards can't be distinguished from what it says itself
+	ReasonForwarding // a proxy did not forward the request in the required form, or the request has headers that can't be distinguished from the proxy's own, or a key that can't be removed
 	reasonCount
 )
 
-// reasonInfo is what the world sees of a reason.
+// reasonInfo is what clients and operators see of a reason.
 type reasonInfo struct {
 	label  string // metric label, and name in logs and dynamic metadata
 	code   string // "code" of the problem document
@@ -36,8 +36,9 @@ type reasonInfo struct {
 	detail string
 }
 
-// reasons: unknown keys and wrong secrets look identical from the outside, so that no
-// client learns which prefixes exist; label and code differ only there.
+// reasons describes each reason. Unknown keys and wrong secrets look identical from the
+// outside, so that no client learns which prefixes exist. Label and code differ only for
+// these two and for ReasonUnspecified.
 var reasons = [reasonCount]reasonInfo{
 	ReasonUnspecified: {"unspecified", "invalid_key", 403, "Forbidden", "The request is not allowed."},
 	ReasonGranted:     {"granted", "granted", 200, "OK", "The request is allowed."},
@@ -81,8 +82,8 @@ func (r Reason) Title() string { return r.info().title }
 // Detail is the public message: what happened and what to do.
 func (r Reason) Detail() string { return r.info().detail }
 
-// Reasons returns every reason that a Decision can have, for metrics that are
-// bound beforehand and for documentation.
+// Reasons returns every reason that a Decision can have. It is for metrics that are
+// created in advance and for documentation.
 func Reasons() []Reason {
 	rs := make([]Reason, 0, reasonCount)
 	for r := ReasonUnspecified; r < reasonCount; r++ {

@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// Record is what is known of one API key: all that a decision or a list needs,
-// and nothing that verifies the key ([Verifier] does). A Record that is returned is
-// shared between goroutines and must not be changed; a text of it that is kept
-// for long is cloned, or it keeps the whole record in memory.
+// Record is what is known of one API key: all that a decision or a list needs, and
+// nothing that verifies the key ([Verifier] does). A returned Record is shared between
+// goroutines and must not be changed. Code that keeps one of its texts for long must
+// clone the text, which otherwise keeps the whole record in memory.
 type Record struct {
 	ID     string // UUIDv7, as text
 	UserID string // the principal that the key belongs to
@@ -21,7 +21,7 @@ type Record struct {
 	Grants Grants   // of releases without administrators; nothing rests on it
 
 	Active    bool      // false: disabled, or revoked where RevokedAt is set
-	ExpiresAt time.Time // zero: never; a rotated key's end of grace is here
+	ExpiresAt time.Time // zero: never; of a rotated key, the end of its grace
 	RevokedAt time.Time // zero: not revoked; set once, never unset
 
 	CreatedAt time.Time
@@ -36,10 +36,10 @@ type Record struct {
 	Rate         Rate
 	// ShadowUntil is the end of the key's shadow mode, in which denials for scope,
 	// network and route are only reported; zero: there is none. ShadowScopes are the
-	// scopes that the administrator who set it could grant at that time: it softens
-	// nothing beyond them. ShadowEnd is the end that was given first and never moves, so
-	// that setting shadow mode again makes it no longer; all three have to be there for
-	// it to count.
+	// scopes that the administrator who set it could grant at that time; shadow mode
+	// softens nothing beyond them. ShadowEnd is the end that was given first. It never
+	// moves, so setting shadow mode again does not prolong it. Shadow mode counts only if
+	// all three are set.
 	ShadowUntil  time.Time
 	ShadowEnd    time.Time
 	ShadowScopes Scopes
@@ -49,9 +49,9 @@ type Record struct {
 	// else. 0 in a record that was not read from a database.
 	Version uint64
 
-	// Unreadable describes what is wrong with a row that can't be read: someone wrote it
-	// by hand. The record then lacks scopes, roles, limits and grants. It is in lists,
-	// and can be ended; no decision is made by it: the key is refused.
+	// Unreadable describes what is wrong with a row that can't be read, because someone
+	// wrote it by hand. The record then lacks scopes, roles, limits and grants. It is in
+	// lists, and the key can be ended. No decision is based on it: the key is refused.
 	Unreadable string
 }
 
@@ -62,8 +62,8 @@ type Rate struct {
 	Per   time.Duration
 }
 
-// Grants limits what an administrator may put on keys (not what it may do itself: its
-// management roles define that). The zero value grants nothing.
+// Grants limits what an administrator may put on keys. What it may do itself is defined by
+// its management roles. The zero value grants nothing.
 type Grants struct {
 	Scopes   Scopes   // may grant these and what is below them
 	Projects []string // may act within these; "*" means all
@@ -72,8 +72,8 @@ type Grants struct {
 	Users []string `json:",omitempty"`
 }
 
-// NamesUser reports whether the grants allow keys for the user: an entry is an id,
-// or the beginning of ids before a "*" at its end.
+// NamesUser reports whether the grants allow keys for the user. An entry of Users is an
+// id, or the beginning of ids followed by "*".
 func (g *Grants) NamesUser(id string) bool {
 	if len(g.Users) == 0 {
 		return true

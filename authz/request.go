@@ -14,15 +14,15 @@ type Request struct {
 	// PathSanitised is true where bytes that are not UTF-8 may have been
 	// replaced by '!' on the way here (Envoy does so in its plain form).
 	PathSanitised bool
-	// PathFixed is true where the gateway can't be given another path than the one
-	// that it passes on: such a path is refused instead of repaired.
+	// PathFixed is true if the adapter can't make the gateway pass on another path. A
+	// path that needs repair is then refused.
 	PathFixed bool
 	// HeadersFixed is true if the adapter can't make the gateway remove a header or a
-	// cookie: a key in one that the gateway's configuration does not strip is then
-	// refused.
+	// cookie. A request is then refused if it has a key in one that is neither a source
+	// of keys nor stripped by the gateway's configuration.
 	HeadersFixed bool
-	// Stripped names, in lower case, the headers that the gateway then strips by
-	// its own configuration.
+	// Stripped names, in lower case, the headers that the gateway strips by its own
+	// configuration. It counts only with HeadersFixed.
 	Stripped []string
 
 	// Headers holds the request's headers in lower case, duplicates separate. An
@@ -38,20 +38,20 @@ type Request struct {
 
 	Route GatewayRoute
 
-	// Scratch is where the key may be read into, and is then part of what the
-	// Decision borrows. Nil if parts of the Decision outlive the Request.
+	// Scratch is memory that the key may be read into, and that the Decision then
+	// borrows. It is nil if parts of the Decision outlive the Request.
 	Scratch *Scratch
 
 	found   []FoundCredential // scratch buffer of Decision.Credentials, used again with the Request
-	decoded []byte            // what values of the scheme Basic encode, used again too
+	decoded []byte            // decoded values of the scheme Basic, used again too
 }
 
-// maxDecodedKept bounds the memory that a Request keeps for another one, in bytes.
+// maxDecodedKept bounds the memory for decoded values that Reset keeps, in bytes.
 const maxDecodedKept = 8 << 10
 
-// Reset empties the Request and keeps its Scratch and the memory that its slices
-// have, so that it can be used for another one without allocation. What a
-// Decision borrowed from it ends.
+// Reset empties the Request, so that it can be used for another request without
+// allocation: its Scratch and the memory of its slices stay. What a Decision has borrowed
+// from it is no longer valid.
 func (r *Request) Reset() {
 	clear(r.Headers)
 	clear(r.found)
@@ -62,9 +62,9 @@ func (r *Request) Reset() {
 	*r = Request{Headers: r.Headers[:0], found: r.found[:0], decoded: r.decoded[:0], Scratch: r.Scratch}
 }
 
-// GatewayRoute is the gateway's own route that a request matched there, by its metadata;
-// the zero GatewayRoute if there is none. The authors of routes in the cluster write
-// this.
+// GatewayRoute is the gateway's own route that a request matched, as the gateway's route
+// metadata describes it; the zero GatewayRoute if there is none. The authors of the
+// routes in the cluster write it.
 type GatewayRoute struct {
 	Kind, Namespace, Name string // of the Kubernetes resource, such as HTTPRoute
 
@@ -76,7 +76,7 @@ type GatewayRoute struct {
 type Header struct {
 	Name  string // lower case
 	Value string
-	// Sanitised is true where duplicates were joined with "," and bytes that
-	// are not UTF-8 became "!": such a value with either can't be a credential.
+	// Sanitised is true if the gateway joined duplicates with "," and replaced bytes that
+	// are not UTF-8 by "!". A value with either character can then not be a credential.
 	Sanitised bool
 }

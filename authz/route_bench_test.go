@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// realisticRules are n rules as gateways have them: services on hosts of their
-// own and on any host, methods, parameters, whole subtrees, gRPC methods.
+// realisticRules returns n rules like those of gateways: services on their own hosts and
+// on any host, methods, parameters, whole subtrees, gRPC methods.
 func realisticRules(t testing.TB, n int) *RouteTable {
 	t.Helper()
 	configs := []RouteConfig{{Match: "/", Resource: "site"}}
@@ -31,7 +31,8 @@ func realisticRules(t testing.TB, n int) *RouteTable {
 	return table(t, configs[:n]...)
 }
 
-// judged is how a request's target becomes what its key is asked for.
+// judged derives what a request's key needs from the request's target, and reports
+// whether the scopes allow it.
 func judged(rt *RouteTable, has Scopes, method, authority, target string) (rule *Rule, allowed bool) {
 	host, okHost := CanonicalHost(authority)
 	var policy PathPolicy
@@ -47,8 +48,8 @@ func judged(rt *RouteTable, has Scopes, method, authority, target string) (rule 
 	return rule, ok && has.Allows(resource, action)
 }
 
-// realisticRequests are for the rules of the last service of 10,000 rules, each
-// with the pattern that it meets there, without its method and service.
+// realisticRequests match the rules of the last service among 10,000 rules. end is the
+// pattern that matches, without method and service.
 var realisticRequests = []struct{ name, method, host, path, end string }{
 	{"a parameter", "GET", "api-47.example.com:443", "/v3/service-1247/orders/42?expand=items", "/orders/{id}"},
 	{"two parameters", "GET", "api-47.example.com", "/v3/service-1247/orders/0198f2c4-77aa-7bd1-9c7e-0f3e5a2b1c4d/items/7", "/orders/{id}/items/{item}"},
@@ -59,8 +60,8 @@ var realisticRequests = []struct{ name, method, host, path, end string }{
 	{"no rule of its own", "GET", "api-47.example.com", "/v3/service-77777/unknown/path/of/five", "/"},
 }
 
-// TestRouteTable_JudgingAllocatesNothing, from its target to the scopes, however
-// many rules there are.
+// TestRouteTable_JudgingAllocatesNothing: from the target to the scopes, however many
+// rules there are.
 func TestRouteTable_JudgingAllocatesNothing(t *testing.T) {
 	has := scopes(t, "*:*")
 	for _, n := range []int{100, 10_000} {
@@ -76,8 +77,8 @@ func TestRouteTable_JudgingAllocatesNothing(t *testing.T) {
 	}
 }
 
-// TestDefaultMap_AllocatesNothing but the action of a gRPC method that is
-// none of the standard ones.
+// TestDefaultMap_AllocatesNothing: except for the action of a gRPC method that is not a
+// standard method.
 func TestDefaultMap_AllocatesNothing(t *testing.T) {
 	m, err := NewDefaultMap([]string{"/api", "/{version}"})
 	if err != nil {
@@ -99,8 +100,8 @@ func TestDefaultMap_AllocatesNothing(t *testing.T) {
 	}
 }
 
-// TestPathPolicy_PlainPathAllocatesNothing: a path that is canonical already, with
-// and without repair, and every way to write a host in lower case.
+// TestPathPolicy_PlainPathAllocatesNothing: for a canonical path, with and without
+// repair, and for every way to write a host in lower case.
 func TestPathPolicy_PlainPathAllocatesNothing(t *testing.T) {
 	for _, host := range []string{"api.example.com", "api.example.com.:443", "10.0.0.1:80", "[2001:db8::1]:443", "[::ffff:10.0.0.1]"} {
 		if got := testing.AllocsPerRun(100, func() {
@@ -124,7 +125,7 @@ func TestPathPolicy_PlainPathAllocatesNothing(t *testing.T) {
 	}
 }
 
-// TestScopes_AllowsAllocatesNothing, the last of many included.
+// TestScopes_AllowsAllocatesNothing: not even if the last of many scopes allows.
 func TestScopes_AllowsAllocatesNothing(t *testing.T) {
 	var texts []string
 	for i := range MaxScopes - 1 {
@@ -164,8 +165,8 @@ func BenchmarkRoute(b *testing.B) {
 	}
 }
 
-// BenchmarkRouteAnywhere spreads requests over all rules, so that what a match
-// looks at is seldom in the processor's cache.
+// BenchmarkRouteAnywhere spreads requests over all rules, so that the memory that a match
+// reads is seldom in the processor's cache.
 func BenchmarkRouteAnywhere(b *testing.B) {
 	rt := realisticRules(b, 10_000)
 	type request struct{ host, path string }

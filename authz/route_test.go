@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// judgedAs judges a target without rules.
+// judgedAs returns the path that a target is judged as without rules.
 func judgedAs(target string, sanitised, repair bool) (path string, ok bool) {
 	policy := PathPolicy{Repair: repair}
 	judged, fault := policy.Judge(nil, "GET", "", target, sanitised)
@@ -95,7 +95,8 @@ func TestPathPolicy_RepairsAsEnvoyDoes(t *testing.T) {
 	}
 }
 
-// TestAuthorizer_UpstreamGetsTheRepairedPath: judged and passed on are one.
+// TestAuthorizer_UpstreamGetsTheRepairedPath: the path that is judged is the path that is
+// passed on.
 func TestAuthorizer_UpstreamGetsTheRepairedPath(t *testing.T) {
 	a, key := authorizer(t, func(c *Config, _ *Record, _ *keys) { c.Paths.Repair = true })
 	for target, want := range map[string]string{
@@ -251,14 +252,15 @@ func muxAccepts(patterns []string) (mux *http.ServeMux, ok bool) {
 	return mux, true
 }
 
-// plainHead is method and host where the two agree by design: ports, unusual white
-// space, hosts and methods are refused here and taken there.
+// plainHead matches methods and hosts that ServeMux and this package treat alike by
+// design. Ports, unusual white space, hosts and methods are refused here and accepted by
+// ServeMux.
 var plainHead = regexp.MustCompile(`^([A-Z]{1,8} )?h?$`)
 
-// neverServed finds what patterns can't have here, since no path that is judged has it.
+// neverServed finds characters that no pattern can have, since no judged path has them.
 func neverServed(c rune) bool { return c != '/' && neverJudged(c) }
 
-// literalEnd finds the wildcards with a literal end, which ServeMux has not.
+// literalEnd finds wildcards with a literal end, which ServeMux does not know.
 var literalEnd = regexp.MustCompile(`/\{[^/}]*\}[^/]+$`)
 
 func FuzzRouteTableAgreesWithServeMux(f *testing.F) {
@@ -271,7 +273,7 @@ func FuzzRouteTableAgreesWithServeMux(f *testing.F) {
 		for _, p := range patterns {
 			head, tail, _ := strings.Cut(p, "/")
 			if cleanPath("/"+tail) != "/"+tail {
-				return // ServeMux takes such a pattern where it has no method
+				return // ServeMux accepts such a pattern if it has no method
 			}
 			if !plainHead.MatchString(head) || strings.ContainsFunc(p, neverServed) || literalEnd.MatchString(p) {
 				return
@@ -293,7 +295,7 @@ func FuzzRouteTableAgreesWithServeMux(f *testing.F) {
 		r := &http.Request{Method: method, Host: "h", URL: &url.URL{Path: canonical}}
 		handler, want := mux.Handler(r)
 		if fmt.Sprintf("%T", handler) == "*http.redirectHandler" {
-			return // /tree to /tree/: this service redirects no client
+			return // ServeMux redirects /tree to /tree/; this service redirects no client
 		}
 		got := ""
 		var caps Captures
@@ -306,18 +308,17 @@ func FuzzRouteTableAgreesWithServeMux(f *testing.F) {
 	})
 }
 
-// TestRule_AlternativesAreEnforced: of one alternative every need, of all
-// alternatives one.
+// TestRule_AlternativesAreEnforced: a key has to meet every need of one alternative.
 func TestRule_AlternativesAreEnforced(t *testing.T) {
 	rule := func(anyOf ...[]Need) *RouteTable {
 		return table(t, RouteConfig{Match: "/stock", AnyOf: append([][]Need{}, anyOf...)})
 	}
 	orders, stock, admin := Need{Resource: "orders", Action: "read"}, Need{Resource: "stock", Action: "read"}, Need{Resource: "admin", Action: "all"}
 	for name, c := range map[string]struct {
-		routes *RouteTable
-		has    []string
-		reason Reason
-		asked  string
+		routes   *RouteTable
+		has      []string
+		reason   Reason
+		required string
 	}{
 		"both":           {rule([]Need{orders, stock}, []Need{admin}), []string{"orders:read", "stock:*"}, ReasonGranted, "orders:read"},
 		"the other":      {rule([]Need{orders, stock}, []Need{admin}), []string{"orders:read", "admin:all"}, ReasonGranted, "admin:all"},
@@ -331,7 +332,7 @@ func TestRule_AlternativesAreEnforced(t *testing.T) {
 			config.Routes, r.Scopes = c.routes, scopes(t, c.has...)
 		})
 		d, err := a.Check(t.Context(), get("/stock", Header{Name: "x-api-key", Value: key}))
-		if err != nil || d.Reason != c.reason || d.Allowed != (c.reason == ReasonGranted) || d.Resource+":"+d.Action != c.asked {
+		if err != nil || d.Reason != c.reason || d.Allowed != (c.reason == ReasonGranted) || d.Resource+":"+d.Action != c.required {
 			t.Errorf("%s: got %v for %s:%s, %v", name, d.Reason, d.Resource, d.Action, err)
 		}
 		if d, _ := a.Check(t.Context(), get("/stock")); d.Allowed {
@@ -340,8 +341,8 @@ func TestRule_AlternativesAreEnforced(t *testing.T) {
 	}
 }
 
-// TestRouteTable_ConfiguredRuleReplacesADocuments, for the same requests
-// alone; two documents' rules conflict.
+// TestRouteTable_ConfiguredRuleReplacesADocuments: only a rule for the same requests is
+// replaced, and rules of two documents conflict.
 func TestRouteTable_ConfiguredRuleReplacesADocuments(t *testing.T) {
 	own := RouteConfig{Match: "GET /a/{x}", Resource: "own"}
 	document := func(match, source string) RouteConfig {

@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// routeEnds are the nodes of last segments that are a wildcard with a literal end,
-// such as {id}:cancel. Finding one costs a look-up for each length that the ends
-// have, however many ends there are.
+// routeEnds are the nodes of last segments that are a wildcard with a literal end, such
+// as {id}:cancel. A search costs one look-up for each different length of the ends,
+// however many ends there are.
 type routeEnds struct {
 	lengths []int // of the ends, each once, longest first
 	nodes   map[string]*routeNode
@@ -26,8 +26,8 @@ func (e *routeEnds) add(end string) *routeNode {
 	return n
 }
 
-// match returns the rule for the segment that ends the path, or nil; path begins
-// with the slash before it.
+// match returns the rule for the segment that ends the path, or nil; path begins with the
+// slash before that segment.
 func (e *routeEnds) match(method, segment, path string, c *Captures) *Rule {
 	for _, length := range e.lengths {
 		at := len(segment) - length
@@ -58,8 +58,8 @@ func (e *routeEnds) matching(method, segment string, out []*Rule) []*Rule {
 	return out
 }
 
-// overlapping calls f for every rule that may share requests with a last segment
-// that is no rest of a path.
+// overlapping calls f for every rule that may match the same requests as the last segment
+// s. s is not a wildcard for the rest of a path.
 func (e *routeEnds) overlapping(s segment, f func(*Rule)) {
 	if e == nil || s.text == "/" && !s.wild {
 		return

@@ -102,7 +102,8 @@ func TestRule_EncodedDataIsNoResource(t *testing.T) {
 	}
 }
 
-// TestRule_AnySegmentCanBeCaptured: what scopes can't hold is percent-encoded.
+// TestRule_AnySegmentCanBeCaptured: characters that scopes can't have are
+// percent-encoded.
 func TestRule_AnySegmentCanBeCaptured(t *testing.T) {
 	long := strings.Repeat("x", 300)
 	a, key := authorizer(t, func(c *Config, r *Record, _ *keys) {
@@ -148,7 +149,7 @@ func FuzzWriteSegment_IsInjectiveAndASegment(f *testing.F) {
 	})
 }
 
-// TestRouteEnds_AllocateNothing, however many ends a place has.
+// TestRouteEnds_AllocateNothing: however many ends one position of the path has.
 func TestRouteEnds_AllocateNothing(t *testing.T) {
 	rt := manyEnds(t, 10_000)
 	var c Captures
@@ -161,8 +162,8 @@ func TestRouteEnds_AllocateNothing(t *testing.T) {
 	}
 }
 
-// manyEnds is a table of n rules of one place with a literal end, beside the rule
-// without.
+// manyEnds returns a table of n rules that differ in the literal end of their last
+// wildcard, and one rule without such an end.
 func manyEnds(t testing.TB, n int) *RouteTable {
 	configs := []RouteConfig{{Match: "/v1/orders/{id}", Resource: "orders"}}
 	for i := range n {

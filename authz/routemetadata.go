@@ -7,9 +7,9 @@ import (
 )
 
 // RouteMetadata defines how far the gateway's route metadata is trusted. Under Envoy
-// Gateway tenants write the annotations, so they never weaken a rule, and make a route
-// anonymous only where the platform says so twice: in general, and for that namespace by
-// name. Settings of the platform for a named route take precedence over annotations.
+// Gateway tenants write the annotations, so annotations never weaken a rule. They make a
+// route anonymous only if the platform allows it in general and names the route's
+// namespace. Settings of the platform for a named route take precedence over annotations.
 type RouteMetadata struct {
 	Enabled        bool
 	AllowAnonymous bool                  // by annotations; needs Namespaces
@@ -23,11 +23,11 @@ type NamedRoute struct {
 	Anonymous        bool
 }
 
-// Validate returns every problem of it.
+// Validate returns the first problem of the route, or nil.
 func (n NamedRoute) Validate() error {
 	switch {
 	case n.Anonymous && n.Resource+n.Action != "":
-		return errors.New("anonymous goes without resource and action: no key is asked for")
+		return errors.New("anonymous goes without resource and action: no key is required")
 	case n.Anonymous:
 		return nil
 	case n.Resource == "":

@@ -23,7 +23,7 @@ type Captures struct {
 	n      int
 }
 
-// take adds the segment that begins rest, which ends the path, after its slash.
+// take adds a segment. rest is the end of the path from the slash before the segment on.
 func (c *Captures) take(segment, rest string) {
 	c.values[c.n], c.starts[c.n] = segment, len(c.path)-len(rest)+1
 	c.n++
@@ -34,20 +34,20 @@ type RouteConfig struct {
 	Match     string // "[METHOD ][HOST]/[PATH]"
 	Resource  string // such as "orders/{id}"
 	Action    string // "": by method, see MethodAction
-	Anonymous bool   // no key is asked for
-	Project   string // that keys have to belong to; "": any, and none
-	// AnyOf replaces Resource and Action: a key has to meet every need
-	// of one alternative. One without needs is met by any valid key; no
-	// alternatives at all (empty, not nil) are met by none.
+	Anonymous bool   // no key is required
+	Project   string // that keys have to belong to; "": any project or none
+	// AnyOf replaces Resource and Action: a key has to meet every need of one
+	// alternative. Any valid key meets an alternative without needs; no key meets an
+	// empty AnyOf (not nil).
 	AnyOf  [][]Need
 	Shadow bool // denials are only reported
 	Until  time.Time
-	// Encoded takes parameters and encoded characters in the part of a path that
-	// the wildcards match as data, which the upstream must do too. The resource
-	// can then hold no captured value.
+	// Encoded accepts parameters and encoded characters as data in the part of a path
+	// that wildcards match. The upstream must do so too. The resource then can't hold
+	// captured values.
 	Encoded bool
-	// Source is the document that the rule was read from; "": the configuration,
-	// whose rule counts where a document has one for the same requests.
+	// Source is the document that the rule was read from; "" is the configuration. If
+	// both have a rule for the same requests, that of the configuration counts.
 	Source string
 }
 
@@ -66,20 +66,21 @@ type Rule struct {
 
 	pattern  *pattern
 	template resourceTemplate
-	place    int // among the rules of its table
+	index    int // among the rules of its table
 }
 
-// Target returns the resource and action that the rule requires. A captured value's
-// characters that scopes can't have, and "%", are percent-encoded. ok is false where the
-// method means no action, or a captured value has more than maxCaptureLength bytes. It
-// allocates if the resource holds captured values and is not a substring of the path.
+// Target returns the resource and action that the rule requires. In captured values "%"
+// and characters that scopes can't have are percent-encoded. ok is false if the method
+// implies no action, or a captured value is too long (maxCaptureLength), "." or "..", or
+// no UTF-8. Target allocates if the resource holds captured values and is not a substring
+// of the path.
 func (r *Rule) Target(method string, c *Captures) (resource, action string, ok bool) {
 	if action = r.Action; action == "" {
 		if action = MethodAction(method); action == "" {
 			return "", "", false
 		}
 	}
-	captured, plain := 0, true // bytes; a value has at least one
+	captured, plain := 0, true // captured is in bytes; each value has at least one
 	for _, part := range r.template {
 		if part.capture < 0 {
 			continue
@@ -114,33 +115,34 @@ func (r *Rule) Target(method string, c *Captures) (resource, action string, ok b
 	return b.String(), action, true
 }
 
-// meets reports whether the scopes meet one of the rule's alternatives, and what
-// was asked for by it: where none is met, what is missing first of the first.
-func (r *Rule) meets(scopes Scopes) (asked Need, ok bool) {
+// meets reports whether the scopes meet one of the rule's alternatives. required is the
+// first need of that alternative, or else the first missing need of the first
+// alternative.
+func (r *Rule) meets(scopes Scopes) (required Need, ok bool) {
 	for i, needs := range r.AnyOf {
 		missing := slices.IndexFunc(needs, func(n Need) bool { return !scopes.Allows(n.Resource, n.Action) })
 		switch {
 		case missing >= 0 && i == 0:
-			asked = needs[missing]
+			required = needs[missing]
 		case missing < 0 && len(needs) == 0:
 			return Need{}, true
 		case missing < 0:
 			return needs[0], true
 		}
 	}
-	return asked, false
+	return required, false
 }
 
-// Asks returns the rule's requirements, such as "orders:read and stock:read, or
+// Requires returns the rule's requirements, such as "orders:read and stock:read, or
 // admin:read".
-func (r *Rule) Asks() string {
+func (r *Rule) Requires() string {
 	if r.Project != "" {
-		return r.asks() + ", of the project " + r.Project
+		return r.scopesText() + ", of the project " + r.Project
 	}
-	return r.asks()
+	return r.scopesText()
 }
 
-func (r *Rule) asks() string {
+func (r *Rule) scopesText() string {
 	switch {
 	case r.Anonymous:
 		return "no key"
@@ -190,8 +192,8 @@ func (r *Rule) captures() bool {
 	return false
 }
 
-// RouteTable finds the rule for a request: the most specific one wins, a rule
-// with a host before one without. It is immutable and safe for concurrent use.
+// RouteTable finds the rule for a request: the most specific one wins, and a rule with a
+// host wins over one without. It is immutable and safe for concurrent use.
 type RouteTable struct {
 	hosts map[string]*routeNode
 	rules []*Rule
@@ -228,7 +230,7 @@ func NewRouteTable(configs []RouteConfig) (*RouteTable, error) {
 		})
 		if !conflicts {
 			root.insert(rule.pattern.segments, rule)
-			rule.place = len(t.rules)
+			rule.index = len(t.rules)
 			t.rules = append(t.rules, rule)
 			t.ends = t.ends || rule.pattern.last().end != ""
 		}
@@ -316,10 +318,10 @@ func (t *RouteTable) Hosts() (hosts []string, all bool) {
 	return hosts, len(hosts) > 0 && t.hosts[""] == nil
 }
 
-// Opened returns the rules that need a key and lose requests to an anonymous one
-// in a way that is easily overlooked: it is for one host and goes before them for
-// all it matches there, or it has wildcards and they are not catch-alls. They
-// come in their configured order.
+// Opened returns the rules that need a key but lose requests to the given anonymous rule
+// in a way that is easily overlooked: the anonymous rule is for one host, where it
+// precedes rules for all hosts; or it has wildcards, and the other rule is no catch-all.
+// They are in their configured order.
 func (t *RouteTable) Opened(anonymous *Rule) (losing []*Rule) {
 	a := anonymous.pattern
 	look := func(r *Rule) {
@@ -336,13 +338,13 @@ func (t *RouteTable) Opened(anonymous *Rule) (losing []*Rule) {
 	if a.host != "" {
 		t.hosts[""].overlapping(a.segments, look)
 	}
-	slices.SortFunc(losing, func(r, s *Rule) int { return r.place - s.place })
+	slices.SortFunc(losing, func(r, s *Rule) int { return r.index - s.index })
 	return losing
 }
 
-// Match returns the rule for a canonical host and a path to match
-// ([JudgedPath.Match]), or nil. It fills c and
-// allocates nothing; its cost grows with the path, not with the number of rules.
+// Match returns the rule for a canonical host and a path to match ([JudgedPath.Match]),
+// or nil. It fills c and allocates nothing; its cost grows with the path, not with the
+// number of rules.
 func (t *RouteTable) Match(method, host, path string, c *Captures) *Rule {
 	if path == "" || path[0] != '/' {
 		return nil
@@ -372,9 +374,8 @@ func (t *RouteTable) find(method, host, path string) *Rule {
 	return t.Match(method, host, path, &c)
 }
 
-// endsEncoded reports whether the path matches a rule by its literal end that was
-// sent encoded: servers that look for the end before they decode find another
-// route.
+// endsEncoded reports whether the path matches a rule by a literal end that was sent
+// encoded. Servers that look for the end before they decode would find another route.
 func (t *RouteTable) endsEncoded(method, host, path, raw string) bool {
 	if t == nil || !t.ends {
 		return false

@@ -2,21 +2,21 @@ package authz
 
 import "strings"
 
-// routeNode is a node of the tree of path segments that one host's rules make.
-// Since conflicting rules are refused, trying a literal first, then a wildcard
-// with a literal end (the longest first), then one without, then the rest of the
-// path finds the most specific rule.
+// routeNode is a node of the tree of path segments that the rules of one host form. To
+// find the most specific rule, a search tries a literal first, then a wildcard with a
+// literal end (the longest end first), then a wildcard without one, then the rest of the
+// path. That suffices since conflicting rules are refused.
 type routeNode struct {
 	literals []literal
-	index    map[string]*routeNode // of literals, where they are more than fewLiterals
+	index    map[string]*routeNode // of literals, if there are more than fewLiterals
 	ends     *routeEnds            // nil: none
 	wild     *routeNode
 	multi    *routeNode
 	rules    []methodRule // that end here: few
 }
 
-// fewLiterals are found sooner one after the other than by a map, which is in
-// other places of the memory.
+// fewLiterals is the number of literals up to which a linear search is faster than a map,
+// whose entries are elsewhere in memory.
 const fewLiterals = 8
 
 type literal struct {
@@ -190,8 +190,8 @@ func (n *routeNode) appendMethods(method string, out []*Rule) []*Rule {
 	return out
 }
 
-// overlapping calls f for every rule whose path may share requests with
-// segments: those that a conflict is possible with.
+// overlapping calls f for every rule that may match the same paths as segments, so that
+// the two rules could conflict.
 func (n *routeNode) overlapping(segments []segment, f func(*Rule)) {
 	if n == nil {
 		return

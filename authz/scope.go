@@ -15,25 +15,25 @@ const ReservedResource = "extauthz"
 
 // The bounds of scopes.
 const (
-	MaxScopes         = 256 // resources a key or role
+	MaxScopes         = 256 // resources of a key or role
 	MaxResourceLength = 255 // bytes
 	MaxActionLength   = 64  // bytes
 )
 
-// Scope allows actions on a resource and on everything below it: "orders"
-// covers "orders/42". A whole segment "*" matches any one segment, and the
-// resource "*" for all but the reserved one.
+// Scope allows actions on a resource and on everything below it: "orders" covers
+// "orders/42". A segment "*" matches any one segment. The resource "*" covers all
+// resources but the reserved one.
 type Scope struct {
 	Resource string   `json:"resource"`
 	Actions  []string `json:"actions"` // sorted; "*" alone means all
 }
 
-// Scopes is a canonical set: one element a resource, sorted by resource. Make it
+// Scopes is a canonical set: one element for each resource, sorted by resource. Make it
 // with [NewScopes] or [ParseScopes], and don't change it afterwards.
 type Scopes []Scope
 
-// ParseScopes reads texts such as "orders:read", "orders:read,create",
-// "orders/eu:*" and "*:*", and reports every bad one at once.
+// ParseScopes reads texts such as "orders:read", "orders:read,create", "orders/eu:*" and
+// "*:*", and reports every invalid one at once.
 func ParseScopes(texts []string) (Scopes, error) {
 	var problems []error
 	scopes := make([]Scope, 0, len(texts))
@@ -122,8 +122,8 @@ func validResource(r string) bool {
 	return true
 }
 
-// validSegment holds a segment to printable characters that divide nothing in a
-// scope's text, in a list of scopes or in a path.
+// validSegment reports whether a segment has only printable characters, and none that is
+// a separator in a scope's text, in a list of scopes or in a path.
 func validSegment(segment string) bool {
 	if segment == "" {
 		return false
@@ -144,9 +144,9 @@ func segmentCharacter(c rune) bool {
 	return c > ' ' && !isFormatOrSpace(c)
 }
 
-// writeSegment writes a value as a segment of a resource: characters that a
-// segment can't have, and "%", are percent-encoded, so that two values never make
-// one segment.
+// writeSegment writes a value as a segment of a resource. It percent-encodes "%" and
+// characters that a segment can't have, so that two different values never become the
+// same segment.
 func writeSegment(b *strings.Builder, value string) {
 	const hex = "0123456789ABCDEF"
 	for _, c := range value {
@@ -207,8 +207,9 @@ func (s *Scope) allowsAction(action string) bool {
 	return false
 }
 
-// covers reports whether a scope on pattern reaches resource: segment by segment,
-// and then everything below. A "*" never matches the reserved first segment.
+// covers reports whether a scope on pattern covers resource. It compares segment by
+// segment; everything below the pattern is covered. A "*" never matches the reserved
+// first segment.
 func covers(pattern, resource string) bool {
 	for first := true; ; first = false {
 		p, pRest, pMore := strings.Cut(pattern, "/")
@@ -226,14 +227,14 @@ func covers(pattern, resource string) bool {
 	}
 }
 
-// Covers reports whether s allows everything that t allows: what an administrator with
-// the grants s may hand on. It may be false if several scopes of s cover one of t only
-// together; it is never true if s lacks something.
+// Covers reports whether s allows everything that t allows: an administrator with the
+// grants s may then grant t. It may return false if only several scopes of s together
+// cover one scope of t. It never returns true if s lacks something.
 func (s Scopes) Covers(t Scopes) bool {
 	for i := range t {
 		for _, action := range t[i].Actions {
-			// A "*" in t is met by a "*" in s alone: covers compares it as the
-			// literal that nothing else equals.
+			// Only a "*" in s covers a "*" in t: covers compares the latter as a literal,
+			// which no other segment equals.
 			if !s.Allows(t[i].Resource, action) {
 				return false
 			}
@@ -307,7 +308,7 @@ func (s Scopes) Equal(t Scopes) bool {
 	})
 }
 
-// Strings returns "resource:action", one an action, sorted.
+// Strings returns one "resource:action" for each action, sorted.
 func (s Scopes) Strings() []string {
 	out := make([]string, 0, len(s))
 	for _, scope := range s {

@@ -63,8 +63,8 @@ func TestScopes_AreCanonical(t *testing.T) {
 	}
 }
 
-// TestScopes_CoveredGrantNothingMore is a property: whatever t allows, s allows
-// where s covers t.
+// TestScopes_CoveredGrantNothingMore tests a property: if s covers t, then s allows
+// whatever t allows.
 func TestScopes_CoveredGrantNothingMore(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	words := []string{"a", "b", "*", "extauthz"}

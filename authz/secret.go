@@ -13,9 +13,9 @@ const redacted = "[redacted]"
 // encoding/json, not by any verb, and not from within a struct that hides it
 // in an unexported field. The zero Secret is empty.
 //
-// It holds the string as pointer and length, since fmt prints unexported
-// strings without asking their methods, and a pointer only as an address. It
-// costs no allocation, and keeps the string alive as the string itself would.
+// It holds the string as pointer and length, since fmt prints unexported strings without
+// calling their methods, but prints a pointer only as an address. It costs no allocation,
+// and keeps the string alive as the string itself would.
 type Secret struct {
 	p *byte
 	n int
@@ -51,9 +51,8 @@ const DigestSize = 32
 // Digest is the 32-byte digest of a key, and as unprintable as a [Secret]. The
 // zero Digest equals none.
 //
-// It points at its first byte: fmt writes out an array behind a pointer where a
-// verb does not fit ("%s" of a struct around it), but never more than an
-// address for a *byte.
+// It points at its first byte. If a verb does not fit ("%s" of a struct that holds it),
+// fmt prints an array behind a pointer in full, but prints only the address for a *byte.
 type Digest struct{ p *byte }
 
 // NewDigest hides b, which it copies.

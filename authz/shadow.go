@@ -9,12 +9,12 @@ type softening struct {
 	held   Scopes // what the key holds, for ReasonScope
 }
 
-// shadows reports whether shadow mode makes a denial a report. Only requirements of the
-// policy for a valid key are softened: scope, network, route and the project of a rule. A
-// route's shadow mode, and that of all requests, soften a missing key too; that of a key
-// can't, since there is no key. Everything that shows that a credential is not valid
-// (unknown, wrong, disabled, revoked, expired, ambiguous), a path that two parties may
-// read differently, and a limit, stay denials.
+// shadows reports whether shadow mode turns a denial into a report. It softens only what
+// the policy requires of a valid key: scope, network, route and the project of a rule.
+// The shadow mode of a route, and that of all requests, soften a missing key too; that of
+// a key can't, since there is no key. Other denials always stay: those for a credential
+// that is not valid (unknown, wrong, disabled, revoked, expired, ambiguous), for a path
+// that two parties may read differently, and for an exceeded limit.
 func (a *Authorizer) shadows(d *Decision, s softening) bool {
 	switch s.reason {
 	case ReasonScope, ReasonNetwork, ReasonRoute, ReasonMissing, ReasonProject:
@@ -29,17 +29,16 @@ func (a *Authorizer) shadows(d *Decision, s softening) bool {
 	return d.Record != nil && on(d.Record.ShadowUntil) && on(d.Record.ShadowEnd) && shadowedByKey(d, s)
 }
 
-// shadowedByKey reports whether the shadow mode of the key itself, while it runs, covers
-// a denial. An administrator sets it, so it allows what that administrator could have
-// granted to the key and no more ([Record.ShadowScopes]), and never anything on the
-// reserved resource. A project is no scope, and shadow mode gives no key access to
-// another project.
+// shadowedByKey reports whether the key's own shadow mode, while it runs, covers a
+// denial. An administrator sets it, so it allows no more than that administrator could
+// have granted to the key ([Record.ShadowScopes]), and never anything on the reserved
+// resource. It gives no key access to another project, since a project is no scope.
 func shadowedByKey(d *Decision, s softening) bool {
 	within := d.Record.ShadowScopes
 	if len(within) == 0 || isReserved(d.Resource) {
 		return false
 	}
-	if s.access == AccessDenied { // no administrator can grant it, so only one that may grant everything softens it
+	if s.access == AccessDenied { // no scope allows this, so only an administrator that may grant everything can soften it
 		return (s.reason == ReasonRoute || s.reason == ReasonNetwork) && within.Allows("*", "*")
 	}
 	switch s.reason {
@@ -55,9 +54,9 @@ func shadowedByKey(d *Decision, s softening) bool {
 	}
 }
 
-// allowsAll reports whether the scopes allow whatever the target of d may ask for:
-// of a rule with alternatives each, since it is not yet known which one the key
-// meets.
+// allowsAll reports whether the scopes allow everything that the route of d may require.
+// If the rule has alternatives, they have to allow each, since it is not yet known which
+// one the key meets.
 func (s Scopes) allowsAll(d *Decision) bool {
 	if d.Rule == nil || d.Rule.AnyOf == nil {
 		return s.Allows(d.Resource, d.Action)
@@ -79,9 +78,10 @@ func (s Scopes) allowsNeeds(needs []Need) bool {
 	return true
 }
 
-// shadowed reports whether within allows every need of one alternative of the rule,
-// also those that the key holds itself: the two together must not open what neither
-// opens. d then reports what the key lacks of that alternative.
+// shadowed reports whether within allows every need of one alternative of the rule, also
+// those needs that the key's own scopes, held, meet: the two together must not allow what
+// neither allows alone. d then names the first need of that alternative that the key
+// lacks.
 func (r *Rule) shadowed(d *Decision, within, held Scopes) bool {
 	for _, needs := range r.AnyOf {
 		if !within.allowsNeeds(needs) {
@@ -97,8 +97,9 @@ func (r *Rule) shadowed(d *Decision, within, held Scopes) bool {
 	return false
 }
 
-// refuse takes in a reason to deny, and reports whether that is the end: false
-// where shadow mode makes it a report. The first reason is the one reported.
+// refuse records a reason to deny, and reports whether the request is denied. It returns
+// false if shadow mode turns the denial into a report; of several reports the first is
+// kept.
 func (a *Authorizer) refuse(d *Decision, s softening, t *trace) bool {
 	if a.shadows(d, s) {
 		t.add("shadow", "would deny", s.reason.String())

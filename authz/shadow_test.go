@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// TestShadow_SoftensPolicyAndNeverABadCredential: every reason, under each kind
-// of shadow mode, on and over.
+// TestShadow_SoftensPolicyAndNeverABadCredential: for every reason, under each kind of
+// shadow mode, while it runs and after its end.
 func TestShadow_SoftensPolicyAndNeverABadCredential(t *testing.T) {
 	elsewhere := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 	for reason, c := range map[Reason]struct {
 		edit func(*Config, *Record, *keys)
 		req  func(key string) *Request
-		soft [3]bool // by shadow mode of the route, of everything, of the key
+		soft [3]bool // whether the shadow mode of the route, of all requests, of the key softens it
 	}{
 		ReasonScope:     {func(_ *Config, r *Record, _ *keys) { r.Scopes = nil }, nil, [3]bool{true, true, true}},
 		ReasonNetwork:   {func(_ *Config, r *Record, _ *keys) { r.AllowedCIDRs = elsewhere }, nil, [3]bool{true, true, true}},
@@ -76,7 +76,7 @@ func TestShadow_SoftensPolicyAndNeverABadCredential(t *testing.T) {
 	}
 }
 
-// ofAcme has the rules of c ask for keys of the project acme.
+// ofAcme makes the rules of c require keys of the project acme.
 func ofAcme(t *testing.T, c *Config) {
 	t.Helper()
 	var rules []RouteConfig
@@ -86,8 +86,8 @@ func ofAcme(t *testing.T, c *Config) {
 	c.Routes = table(t, rules...)
 }
 
-// TestShadow_OfAKeyStaysWithinWhatItsSetterMayGrant: each target, under grants
-// that cover it, and under each kind that does not.
+// TestShadow_OfAKeyStaysWithinWhatItsSetterMayGrant: for each target, with grants that
+// cover it and with each kind of grants that do not.
 func TestShadow_OfAKeyStaysWithinWhatItsSetterMayGrant(t *testing.T) {
 	elsewhere := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 	need := func(resource, action string) Need { return Need{Resource: resource, Action: action} }
@@ -100,13 +100,13 @@ func TestShadow_OfAKeyStaysWithinWhatItsSetterMayGrant(t *testing.T) {
 		{Match: "/none", AnyOf: [][]Need{}},
 	}
 	for name, c := range map[string]struct {
-		within  string // the setter's grants
-		method  string
-		path    string
-		network bool // the key is limited to another network
-		own     string
-		soft    bool
-		asks    string // what is reported, where it is not the rule's own
+		within   string // what the administrator who set shadow mode may grant
+		method   string
+		path     string
+		network  bool // the key is limited to another network
+		own      string
+		soft     bool
+		requires string // the requirement that is reported, if it is not the rule's own
 	}{
 		"scope, covered":                             {within: "payments:*", method: "DELETE", path: "/payments/1", soft: true},
 		"scope, covered below":                       {within: "payments/1:delete", method: "DELETE", path: "/payments/1", soft: true},
@@ -125,8 +125,8 @@ func TestShadow_OfAKeyStaysWithinWhatItsSetterMayGrant(t *testing.T) {
 		"all needs of an alternative":                {within: "orders:read stock:read", method: "GET", path: "/both", soft: true},
 		"one need of two":                            {within: "orders:read", method: "GET", path: "/both"},
 		"one need, and the key holds the other":      {within: "orders:read", method: "GET", path: "/both", own: "stock:read"},
-		"the second alternative":                     {within: "stock:*", method: "GET", path: "/either", soft: true, asks: "stock:read"},
-		"the second, half held":                      {within: "stock:*", method: "GET", path: "/either", own: "stock:read", soft: true, asks: "stock:count"},
+		"the second alternative":                     {within: "stock:*", method: "GET", path: "/either", soft: true, requires: "stock:read"},
+		"the second, half held":                      {within: "stock:*", method: "GET", path: "/either", own: "stock:read", soft: true, requires: "stock:count"},
 		"part of the second alternative":             {within: "stock:read", method: "GET", path: "/either"},
 		"rule for no key":                            {within: "orders:* secret:*", method: "GET", path: "/none"},
 		"rule for no key, everything":                {within: "*:*", method: "GET", path: "/none", soft: true},
@@ -157,8 +157,8 @@ func TestShadow_OfAKeyStaysWithinWhatItsSetterMayGrant(t *testing.T) {
 			if err != nil || d.Allowed != c.soft || (d.Shadow != ReasonUnspecified) != c.soft {
 				t.Errorf("got %+v, %v; want it softened: %v\n%+v", d, err, c.soft, steps)
 			}
-			if asked := d.Resource + ":" + d.Action; c.asks != "" && asked != c.asks {
-				t.Errorf("it reports %s, want %s", asked, c.asks)
+			if required := d.Resource + ":" + d.Action; c.requires != "" && required != c.requires {
+				t.Errorf("it reports %s, want %s", required, c.requires)
 			}
 			if plain, err := a.Check(t.Context(), req); err != nil || plain.Allowed != d.Allowed || plain.Reason != d.Reason {
 				t.Errorf("Check says %+v, %v", plain, err)
@@ -167,8 +167,8 @@ func TestShadow_OfAKeyStaysWithinWhatItsSetterMayGrant(t *testing.T) {
 	}
 }
 
-// TestShadow_OfAKeyNeedsAllThatTheServiceSets: a row that was written
-// by hand opens no more than it would otherwise.
+// TestShadow_OfAKeyNeedsAllThatTheServiceSets: a row that was written by hand, in which
+// one of the fields is missing or in the past, allows nothing more.
 func TestShadow_OfAKeyNeedsAllThatTheServiceSets(t *testing.T) {
 	later, all := testNow.Add(time.Hour), "*:*"
 	for name, edit := range map[string]func(*Record){
@@ -184,7 +184,8 @@ func TestShadow_OfAKeyNeedsAllThatTheServiceSets(t *testing.T) {
 	}
 }
 
-// TestProject_OfARuleRefusesKeysOfOthers: exactly the project, and before scopes.
+// TestProject_OfARuleRefusesKeysOfOthers: the project must be equal, and is tested before
+// the scopes.
 func TestProject_OfARuleRefusesKeysOfOthers(t *testing.T) {
 	for project, want := range map[string]Reason{"acme": ReasonGranted, "": ReasonProject, "Acme": ReasonProject, "acme-2": ReasonProject, "acm": ReasonProject, "*": ReasonProject} {
 		a, key := authorizer(t, func(c *Config, r *Record, _ *keys) {
@@ -210,7 +211,8 @@ func TestProject_OfARuleRefusesKeysOfOthers(t *testing.T) {
 	}
 }
 
-// TestShadow_OneReasonHidesNoOther: what is softened goes on to be judged.
+// TestShadow_OneReasonHidesNoOther: after a softened denial the request is judged
+// further.
 func TestShadow_OneReasonHidesNoOther(t *testing.T) {
 	a, key := authorizer(t, func(c *Config, r *Record, _ *keys) {
 		c.Routes = table(t, RouteConfig{Match: "/orders", Resource: "orders", Shadow: true, Until: testNow.Add(time.Hour)})

@@ -42,14 +42,16 @@ func ParseDigest(text string) (Digest, error) {
 // MinPepperLength is the shortest pepper in bytes: as long as the digest.
 const MinPepperLength = 32
 
-const maxStackMessage = 192 // longer keys are hashed all the same, with an allocation
+const maxStackMessage = 192 // longer keys are hashed too, with an allocation
 
-// Pepper is a secret mixed into every digest, kept outside of the database. So a reader
-// of the database learns nothing by which a guessed key could be tried. A writer is
-// another matter: without a pepper every writer can make a digest, so such a row is
-// accepted unless [Peppers.Required] is set. With that, a row still is what its other
-// columns say: its scopes can be raised, its revocation undone. Only its digest can't be
-// made, nor taken from another row, since the whole key, prefix included, is in it.
+// Pepper is a secret that is mixed into every digest and kept outside of the database. So
+// a reader of the database can't test guessed keys against the digests.
+//
+// A writer can do more. Digests without a pepper can be made by any writer, and such a
+// row is accepted unless [Peppers.Required] is set. Even then a writer can change the
+// other columns of a row, for example raise its scopes or undo its revocation. But a
+// writer can then neither make a digest nor take one from another row, since the digest
+// covers the whole key with its prefix.
 type Pepper struct {
 	ID           string // derived from the bytes: the same pepper has the same id everywhere
 	inner, outer *[sha256.BlockSize]byte
@@ -88,17 +90,17 @@ func (p *Pepper) mac(message string) [32]byte {
 	return sha256.Sum256(b)
 }
 
-// Peppers is the set in use. The first is current; the others still verify what was
-// stored under them. Without any, keys are stored as plain SHA-256, and such keys are
-// still verified once there is a pepper.
+// Peppers is the set of peppers in use. The first is current; the others still verify the
+// digests that were made with them. Without any pepper, keys are stored as plain SHA-256.
+// Such keys stay valid once there is a pepper, unless [Peppers.Required] is set.
 type Peppers struct {
 	all      []Pepper
 	required bool     // a digest that was made without one of them is rejected
-	decoy    Verifier // what a key is compared with that no record has
+	decoy    Verifier // what a key without a record is compared with
 }
 
-// Required returns the set as one that rejects every digest that was made
-// without one of its peppers. It needs at least one.
+// Required returns a copy of the set that rejects every digest that was made without one
+// of its peppers. The set needs at least one pepper.
 func (p *Peppers) Required() (*Peppers, error) {
 	if len(p.all) == 0 {
 		return nil, errors.New("peppers are required, and there is none: no key would be valid")
@@ -120,8 +122,8 @@ func (p *Peppers) IDs() []string {
 // RejectsOthers reports whether the peppers are required.
 func (p *Peppers) RejectsOthers() bool { return p.required }
 
-// Rejects reports whether no key is valid by this verifier since it was made
-// without a pepper that is required. A zero Verifier is not one that was made.
+// Rejects reports whether the verifier is rejected because it was made without a required
+// pepper. It is false for a zero Verifier, which was not made at all.
 func (p *Peppers) Rejects(v Verifier) bool {
 	return p.required && v.Alg != "" && p.find(v) == nil
 }
@@ -151,10 +153,9 @@ func (p *Peppers) Verifier(key Secret) Verifier {
 	return Verifier{Alg: HashHMACSHA256, PepperID: p.all[0].ID, Digest: NewDigest(p.all[0].mac(key.Reveal()))}
 }
 
-// Verify reports whether v was made from key. It compares in constant time, and a
-// zero Verifier, that of an unknown key, goes the same way as one of a known key,
-// and so does one that is rejected, or whose pepper is not here. It allocates
-// nothing.
+// Verify reports whether v was made from key. It compares in constant time. A zero
+// Verifier (that of an unknown key), a rejected one and one whose pepper is missing take
+// the same path as that of a known key. It allocates nothing.
 func (p *Peppers) Verify(v Verifier, key Secret) bool {
 	pepper := p.find(v)
 	known := pepper != nil || v.Alg == HashSHA256 && !p.required
@@ -195,8 +196,8 @@ func (p *Peppers) sum(message string) [32]byte {
 	return sha256.Sum256(append(stack[:0], message...))
 }
 
-// Current reports whether a new verifier would be of the same kind: false after a
-// new pepper came, until the key is stored again.
+// Current reports whether a verifier made now would have the same algorithm and pepper.
+// It is false after the current pepper changed, until the key is stored again.
 func (p *Peppers) Current(v Verifier) bool {
 	if len(p.all) == 0 {
 		return v.Alg == HashSHA256

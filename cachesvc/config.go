@@ -41,68 +41,72 @@ const (
 	DefaultSpoolBytes    = 32 << 20
 )
 
-// windowSlack is how much longer than the longest life of a value the window of recent
-// changes reaches back: the time that a value may be in transit.
+// windowSlack is the time that a value may be in transit. The window of recent changes
+// reaches back for the longest lifetime of a value, and for this time more.
 const windowSlack = time.Minute
 
-// Config of a [Service]. Zero fields but Database take their defaults.
+// Config is the configuration of a [Service]. Database is required; any other zero field
+// takes its default.
 type Config struct {
 	Database Database
-	// Members lets forged keys be refused without a look-up. Nil: each costs one.
+	// Members lists the prefixes of all keys, so that forged keys are refused without a
+	// look-up. Nil: each forged key costs a look-up.
 	Members Members
-	// MostUsed lets the cache be warmed. Nil: it is not.
+	// MostUsed lists the keys with which the cache is warmed. Nil: it is not warmed.
 	MostUsed MostUsed
 	// Shared is Redis. Nil: everything is kept in process.
 	Shared remote.Store
-	// Sealing lets keys and decisions in Shared be trusted. None: Shared holds lists and
-	// usage and carries change notifications, and checks go to the database. See
-	// [Service.SetSealing].
+	// Sealing holds the keys that make API keys and decisions in Shared trustworthy.
+	// Without any, checks go to the database; Shared only holds lists and usage, and
+	// carries change notifications. See [Service.SetSealing].
 	Sealing seal.Keys
 
-	ValidationTTL time.Duration // of keys and roles; up to a tenth is taken off at random
-	NegativeTTL   time.Duration // of "no such key"
-	ScopeTTL      time.Duration // of what a key's roles allow, in Shared
+	ValidationTTL time.Duration // lifetime of keys and roles; up to a tenth is subtracted at random
+	NegativeTTL   time.Duration // lifetime of "no such key"
+	ScopeTTL      time.Duration // lifetime, in Shared, of what a key's roles allow
 	UserListTTL   time.Duration
-	SharedBudget  time.Duration // the longest that a check waits for Shared, once
+	SharedBudget  time.Duration // the longest that a check waits for one call of Shared
 	LookupWait    time.Duration // the longest that a check waits for a look-up that L1 can't answer
 	MaxKeys       int           // entries in L1
-	MaxBytes      int           // that they take up at most, from l1.MinBytes to l1.MaxBytes; roles, and negative entries, as many again
-	MaxNegative   int           // entries for unknown keys, apart from MaxKeys
+	MaxBytes      int           // memory of these entries at most, from l1.MinBytes to l1.MaxBytes; the table of roles and each of the two of negative entries may take as much again
+	MaxNegative   int           // entries for unknown keys, and as many for unknown roles; not counted in MaxKeys
 	MaxRoles      int
 	MaxUserLists  int
 
-	// Lease is how long after the start of a complete feed read L1 answers without the
-	// database. It is the bound of a revocation on other replicas.
+	// Lease is how long L1 answers without the database, counted from the start of a
+	// complete feed read. It bounds how long another replica may serve a revoked key
+	// while the database can be reached.
 	Lease time.Duration
-	// MaxStale is how long after that start L1 answers while the database is
-	// unreachable.
+	// MaxStale is how long L1 answers while the database is unreachable, counted from the
+	// same moment as Lease.
 	MaxStale time.Duration
-	// Poll is the pause between two feed reads without a notification; under Lease.
+	// Poll is the pause between two feed reads if no notification arrives. It must be
+	// shorter than Lease.
 	Poll time.Duration
-	// Retention is how long the feed and the window of recent changes reach
-	// back: longer than anything cached can live.
+	// Retention is how far back the feed and the window of recent changes reach. It must
+	// be longer than anything cached can live: see [Config.MinRetention].
 	Retention time.Duration
-	// FlightBudget is how long one look-up in the database may take; at most
-	// Lease, since a caller that joins a flight may get what it read at its start.
-	// Its default is DefaultFlightBudget, or a shorter Lease.
+	// FlightBudget is how long one look-up in the database may take. It is at most Lease,
+	// since a caller that joins a flight may get the state that the flight read at its
+	// start. Its default is DefaultFlightBudget, or Lease if that is shorter.
 	FlightBudget time.Duration
 
-	FlushEvery time.Duration // usage goes to the database at least this often
-	// CollectEvery is how often Shared and SpoolDir are searched for usage that a
-	// process left there because the database did not take it.
+	FlushEvery time.Duration // usage is written to the database at least this often
+	// CollectEvery is how often Shared and SpoolDir are searched for usage that a process
+	// left there because the database did not accept it.
 	CollectEvery time.Duration
-	FlushAt      uint64 // a key with so many uses goes within a second
-	// SpoolDir is a folder for files of usage that neither the database nor Shared
-	// takes. Empty: such usage is in memory alone.
+	FlushAt      uint64 // usage of a key with this many uses is written within a second
+	// SpoolDir is a folder for files of usage that the database does not accept. Empty:
+	// such usage is in Shared, or else in memory alone.
 	SpoolDir   string
-	SpoolBytes int64  // most that this process keeps there
-	Instance   string // names this process; no two may share it. Empty: a random one
+	SpoolBytes int64  // size of this process's files in SpoolDir, at most
+	Instance   string // name of this process; no two may share it. Empty: a random one
 
 	Warm    WarmConfig
 	Monitor MonitorConfig
 
-	Now        func() time.Time // with a monotonic reading; time.Now
-	Jitter     func() float64   // [0,1); math/rand's
+	Now        func() time.Time // must return a monotonic reading; nil: time.Now
+	Jitter     func() float64   // returns values in [0,1); nil: that of math/rand
 	Logger     *slog.Logger     // nil: nothing is logged
 	Registerer prometheus.Registerer
 }
@@ -145,7 +149,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// usage returns the configuration of the recorder of uses.
+// usage returns the configuration of the recorder that counts uses.
 func (c Config) usage(shared *remote.Client) usage.Config {
 	return usage.Config{
 		Sink: c.Database, Remote: shared, Source: c.Instance,
@@ -161,14 +165,14 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
-// LeastRetention is what Retention may be at least, of a config without zeros: the
-// longest that anything cached can live, and time for it to be in transit. A record that
-// can't be compared with the database lives MaxStale beyond its own time.
-func (c Config) LeastRetention() time.Duration {
+// MinRetention returns the least valid Retention of a config without zero fields: the
+// longest that anything cached can live, plus the time that it may be in transit. While
+// the database is unreachable, a record may be used for MaxStale beyond its own lifetime.
+func (c Config) MinRetention() time.Duration {
 	return sum(max(sum(c.ValidationTTL, c.MaxStale), c.ScopeTTL, c.UserListTTL, c.NegativeTTL), windowSlack)
 }
 
-// sum is a+b, and the longest duration where that overflows.
+// sum returns a+b, or the longest duration if that overflows.
 func sum(a, b time.Duration) time.Duration {
 	if a > 0 && b > math.MaxInt64-a {
 		return math.MaxInt64
@@ -218,7 +222,7 @@ func (c Config) validate() error {
 	if c.MaxStale < c.Lease {
 		errs = append(errs, fmt.Errorf("cache: local.max_stale (%s) must not be shorter than local.lease (%s)", c.MaxStale, c.Lease))
 	}
-	if least := c.LeastRetention(); c.Retention < least {
+	if least := c.MinRetention(); c.Retention < least {
 		errs = append(errs, fmt.Errorf("cache: feed.retention (%s) must be at least %s: longer than anything cached can live", c.Retention, least))
 	}
 	return errors.Join(errs...)

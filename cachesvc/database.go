@@ -10,41 +10,41 @@ import (
 )
 
 // Keys finds a key by its public prefix. It reads the primary: a lagging replica would
-// return revoked keys as valid. No such key is authz.ErrNotFound.
+// return revoked keys as valid. If there is no such key, the error is authz.ErrNotFound.
 type Keys interface {
 	KeyByPrefix(ctx context.Context, prefix string) (authz.Record, authz.Verifier, error)
 }
 
-// Roles finds roles by name; those that do not exist are left out.
+// Roles finds roles by name. It leaves out names of roles that do not exist.
 type Roles interface {
 	Roles(ctx context.Context, names []string) ([]authz.Role, error)
 }
 
 // Feed reads the change feed.
 type Feed interface {
-	// FeedStart returns the present feed position, and how to read the changes of the
-	// last window of time.
+	// FeedStart returns the present feed position, and a cursor from which the changes of
+	// the given time before it can be read.
 	FeedStart(ctx context.Context, window time.Duration) (feed.Start, error)
-	// ReadFeed returns a page of at most this many committed changes that the cursor has
-	// not seen.
+	// ReadFeed returns a page of committed changes that the cursor has not seen, at most
+	// rows of them.
 	ReadFeed(ctx context.Context, from feed.Cursor, rows int) (feed.Page, error)
-	// EndEpoch gives the database a new epoch if it still has this one. It is called
-	// when the database holds an older state than was read from it before.
+	// EndEpoch gives the database a new epoch, unless its epoch is no longer the given
+	// one. It is called when the database holds an older state than was read from it
+	// before.
 	EndEpoch(ctx context.Context, epoch string) error
 }
 
-// UsageSink adds to what is stored of each key's usage. Count is an increment;
-// LastUsedAt moves forward only.
+// UsageSink adds to the usage that is stored for each key. Count is an increment;
+// LastUsedAt only moves forward.
 type UsageSink interface {
-	// Batches that were added before are left out; added counts the uses of the
-	// others.
+	// AddUsage skips batches that were added before; added counts the uses of the others.
 	AddUsage(ctx context.Context, batches []authz.UsageBatch) (added uint64, err error)
 }
 
 // MostUsed finds the keys that are worth reading in advance.
 type MostUsed interface {
-	// MostUsed calls yield with up to limit keys, the most used first; its error
-	// ends it.
+	// MostUsed calls yield with up to limit keys, the most used first. An error of yield
+	// ends the call.
 	MostUsed(ctx context.Context, limit int, yield func(authz.Record, authz.Verifier) error) error
 }
 
@@ -58,17 +58,19 @@ type Database interface {
 
 // Members lists the prefixes of all keys.
 type Members interface {
-	// Prefixes calls yield with each; its error ends it. It need be no snapshot,
-	// but what was there all the while must come.
+	// Prefixes calls yield with each prefix. An error of yield ends the call. The
+	// prefixes need not be a snapshot, but each one that exists during the whole call
+	// must be among them.
 	Prefixes(ctx context.Context, yield func(prefix string) error) error
 }
 
 // loader reads one kind of value from the database. Every look-up that neither L1 nor the
-// shared store answers goes through one: reading several ids with one statement would be
-// another loader, and nothing else would change.
+// shared store answers goes through a loader. So only a loader would have to change if
+// several ids were to be read with one statement.
 type loader[T any] interface {
-	// load returns what is stored under id: authz.ErrNotFound if there is nothing,
-	// authz.ErrUnreadable for a row that can't be read. Safe for concurrent use.
+	// load returns the data stored under id. The error is authz.ErrNotFound if there is
+	// none, and authz.ErrUnreadable for a row that can't be read. Safe for concurrent
+	// use.
 	load(ctx context.Context, id string) (data T, version uint64, err error)
 }
 

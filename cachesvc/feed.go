@@ -10,42 +10,43 @@ import (
 )
 
 const (
-	// startBudget is how long finding the present feed position may take. Each page of a
-	// read has the lease's term.
+	// startBudget is how long finding the present feed position may take. A page of a
+	// read may take as long as the lease's term.
 	startBudget = 10 * time.Second
 
-	// leastPageRows is how many changes a page has at least: one that was late is read
-	// again with fewer, so that a slow way to the database slows the reader down and
-	// never stops it.
-	leastPageRows = 50
+	// minPageRows is the least number of changes that a page may have room for. A page
+	// that is late is requested again with fewer rows, so that a slow connection to the
+	// database slows the reader down but never stops it.
+	minPageRows = 50
 
-	// bulkChanges is the size of a backlog above which it is applied as one change that
-	// may be about anything: reading the backlog would take more time and memory than
-	// reading the values in use again.
+	// bulkChanges is the size above which a backlog is applied as one change that may be
+	// about anything. Reading the backlog would take more time and memory than reading
+	// the values in use again.
 	bulkChanges = 50_000
 )
 
 // feedState is the state of the feed reader.
 type feedState struct {
 	mu         sync.Mutex
-	loaded     bool          // cursor and epoch mean something
-	loadedAt   time.Duration // since then
+	loaded     bool          // cursor and epoch are valid
+	loadedAt   time.Duration // when loaded was set
 	cursor     feed.Cursor
 	epoch      string
-	version    uint64        // the highest that the database has reported in this epoch
-	began      time.Duration // when the read that is under way began: it becomes the lease's start
-	read       int           // changes of that read so far
-	rows       int           // of the next page
-	endedEpoch string        // the epoch that ended here: the database gets another one before the feed is loaded
-	err        error         // of the last read
+	version    uint64        // the highest version that the database has reported in this epoch
+	began      time.Duration // when the present read began; it becomes the lease's start
+	read       int           // number of changes that the present read has returned so far
+	rows       int           // the largest number of rows in the next page
+	endedEpoch string        // the epoch of a lost history: the database gets another one before the feed is loaded
+	err        error         // error of the last read
 
-	// past is the window before the start. Until it is read, what others cached then is
-	// not trusted. Not partial: it was read, or must not be.
+	// past reads the changes from before the start. Until all are read, values that other
+	// replicas cached before the start are not trusted. A cursor that is not partial
+	// means that the changes were read, or will not be read.
 	past     feed.Cursor
 	pastRead int
 }
 
-// Wake makes the feed be read at once. It never blocks, may be called at any time, and
+// Wake triggers a read of the feed. It never blocks, may be called at any time, and
 // decides nothing. Safe for concurrent use.
 func (s *Service) Wake() {
 	select {
@@ -55,7 +56,7 @@ func (s *Service) Wake() {
 }
 
 // Ready is closed once the present feed position is known for the first time. Look-ups
-// before that are right, but all go to the database.
+// before that are correct, but all of them go to the database.
 func (s *Service) Ready() <-chan struct{} { return s.ready }
 
 // followFeed reads the feed until ctx ends.
@@ -79,8 +80,7 @@ func (s *Service) followFeed(ctx context.Context) {
 	}
 }
 
-// readFeed reads a page, or, where there is no position to continue from, starts the
-// feed.
+// readFeed reads a page. If there is no position to continue from, it starts the feed.
 func (s *Service) readFeed(ctx context.Context) {
 	s.feed.mu.Lock()
 	loaded, cursor, epoch, over := s.feed.loaded, s.feed.cursor, s.feed.epoch, s.feed.endedEpoch
@@ -94,8 +94,8 @@ func (s *Service) readFeed(ctx context.Context) {
 	page, err := s.readPage(ctx, cursor, rows)
 	end := s.trust.clock.Monotonic()
 	if cause := endOfHistory(&page, cursor, epoch, version); err == nil && cause.Kind != "" {
-		s.startAnew(cause, epoch, page.Epoch == epoch && cause.Kind == CauseEpoch)
-		if start-began >= s.poll { // else it did not help just now
+		s.restartHistory(cause, epoch, page.Epoch == epoch && cause.Kind == CauseEpoch)
+		if start-began >= s.poll { // otherwise the restart a moment ago did not help
 			s.Wake()
 		}
 		return
@@ -103,7 +103,7 @@ func (s *Service) readFeed(ctx context.Context) {
 	s.feed.mu.Lock()
 	defer s.feed.mu.Unlock()
 	if s.feed.err = err; err != nil {
-		s.feed.rows = max(rows/4, leastPageRows)
+		s.feed.rows = max(rows/4, minPageRows)
 		return
 	}
 	s.feed.rows = min(2*rows, feed.MaxRows)
@@ -111,9 +111,9 @@ func (s *Service) readFeed(ctx context.Context) {
 	s.takePage(&page, !cursor.Partial(), start, end)
 }
 
-// takePage applies a page's changes. With the last page of a read it renews the lease,
-// counted from the start of the first page: the changes must be known before the lease
-// is renewed.
+// takePage applies a page's changes. After the last page of a read it renews the lease,
+// which then runs from the start of the first page. The changes must be known before the
+// lease is renewed.
 func (s *Service) takePage(page *feed.Page, first bool, start, end time.Duration) {
 	f := &s.feed
 	if first {
@@ -128,7 +128,7 @@ func (s *Service) takePage(page *feed.Page, first bool, start, end time.Duration
 		f.cursor = feed.Cursor{Seen: page.Next.Target}
 	}
 	if f.cursor.Partial() || !first {
-		s.Wake() // the rest, or what came while this was read
+		s.Wake() // to read the rest, or what was committed during this read
 	}
 	if f.cursor.Partial() {
 		return
@@ -137,7 +137,7 @@ func (s *Service) takePage(page *feed.Page, first bool, start, end time.Duration
 	s.trust.renew(f.began)
 }
 
-// applyBulk takes a backlog as one change that may be about anything.
+// applyBulk applies a backlog as one change that may be about anything.
 func (s *Service) applyBulk() {
 	if s.members != nil {
 		s.members.ReloadLater()
@@ -146,8 +146,8 @@ func (s *Service) applyBulk() {
 	s.dropEverythingFor(Cause{Kind: CauseBulk, By: "feed", Why: fmt.Sprintf("more than %d changes at once are taken as one about everything", s.bulk)})
 }
 
-// beginFeed continues from the database's present state. Nothing is cached that is
-// older.
+// beginFeed starts the feed at the database's present state. Every value that was read
+// before is stale from then on.
 func (s *Service) beginFeed(ctx context.Context, over string) {
 	start := s.trust.clock.Monotonic()
 	began, err := s.startFeed(ctx, over)
@@ -157,20 +157,20 @@ func (s *Service) beginFeed(ctx context.Context, over string) {
 	if s.feed.err = err; err != nil {
 		return
 	}
-	// A page that was read meanwhile may be of yet another epoch.
+	// Values that were read since the last reset may be from yet another epoch.
 	s.trust.window.Reset()
 	if s.members != nil {
 		s.members.StartHistory()
 	}
 	f := &s.feed
-	if f.version = max(began.Version, f.version); began.Epoch != f.epoch { // else it is as before a gap in the feed
+	if f.version = max(began.Version, f.version); began.Epoch != f.epoch { // within an epoch, as after a gap in the feed, the version stays
 		f.version = began.Version
 	}
 	f.loaded, f.loadedAt, f.cursor, f.epoch, f.endedEpoch, f.rows = true, end, began.Next, began.Epoch, "", feed.MaxRows
 	if f.past, f.pastRead = (feed.Cursor{}), 0; s.shared != nil {
 		s.trust.window.DistrustPast(end)
 		f.past = began.Past
-		s.Wake() // to read it
+		s.Wake() // to read past
 	}
 	s.trust.clock.Observe(began.DBTime, start, end)
 	s.trust.renew(start)
@@ -200,9 +200,9 @@ func (s *Service) readPage(ctx context.Context, cursor feed.Cursor, rows int) (f
 	return s.db.ReadFeed(ctx, cursor, rows)
 }
 
-// readPast reads a page of the window before the start, once the feed has been read.
-// Where the window is longer than a backlog may be, or was trimmed, values that others
-// cached before the start are never trusted.
+// readPast reads a page of the changes from before the start, once the feed has been
+// read. If these changes are more than a backlog may hold, or some were trimmed, values
+// that other replicas cached before the start are never trusted.
 func (s *Service) readPast(ctx context.Context) {
 	s.feed.mu.Lock()
 	past, epoch := s.feed.past, s.feed.epoch
@@ -213,7 +213,7 @@ func (s *Service) readPast(ctx context.Context) {
 	}
 	page, err := s.readPage(ctx, past, feed.MaxRows)
 	if err != nil {
-		return // again with the next poll
+		return // it is tried again at the next poll
 	}
 	s.feed.mu.Lock()
 	defer s.feed.mu.Unlock()
@@ -237,11 +237,13 @@ func (s *Service) readPast(ctx context.Context) {
 	s.trust.window.TrustPast()
 }
 
-// endOfHistory returns why the cursor can't be continued: versions and cursor belong to
-// another history, or changes were trimmed away before they were read here. Its kind is
-// "" where there is. A database that was restored file by file has the old epoch, and is
-// recognised by a position behind the one that was read already. One whose versions were
-// set back is recognised by versions lower than those it gave before.
+// endOfHistory returns why reading can't continue from the cursor: the cursor and the
+// known versions belong to another history, or changes were trimmed before they were read
+// here. The Kind is "" if reading can continue.
+//
+// A database that was restored file by file has the old epoch. It is recognised by a
+// position behind the one that was read already. A database whose versions were set back
+// is recognised by versions lower than those that it reported before.
 func endOfHistory(page *feed.Page, cursor feed.Cursor, epoch string, version uint64) Cause {
 	end := func(kind CauseKind, why string, args ...any) Cause {
 		return Cause{Kind: kind, By: "feed", Why: fmt.Sprintf(why, args...)}
@@ -262,10 +264,10 @@ func endOfHistory(page *feed.Page, cursor feed.Cursor, epoch string, version uin
 	}
 }
 
-// startAnew forgets everything. Where over is true the database still bears the
-// epoch of what is lost: it is given another one, so that no replica trusts what is left
-// in the shared store.
-func (s *Service) startAnew(cause Cause, epoch string, over bool) {
+// restartHistory forgets everything. If over is true, the database still has the epoch of
+// the lost history. It then gets another epoch before the feed is loaded, so that no
+// replica trusts what the shared store still holds of the lost history.
+func (s *Service) restartHistory(cause Cause, epoch string, over bool) {
 	s.trust.lease.Void()
 	s.trust.window.Reset()
 	if s.members != nil {
@@ -280,8 +282,8 @@ func (s *Service) startAnew(cause Cause, epoch string, over bool) {
 	s.feed.mu.Unlock()
 }
 
-// Now is the database's time, by which keys expire. Before the first feed read,
-// and after MaxStale without one, it is the local clock's.
+// Now returns the database's time, by which keys expire. Before the first feed read, and
+// after MaxStale without one, it returns the local time.
 func (s *Service) Now() time.Time {
 	now := s.trust.clock.Monotonic()
 	if !s.trust.lease.WithinMaxStale(now) {

@@ -66,7 +66,7 @@ func TestReader_AFlightDuringAChangeIsReadAgain(t *testing.T) {
 				c.Lookup = func() (time.Duration, time.Duration, error) { return 0, 20 * time.Millisecond, nil }
 			})
 			go func() {
-				time.Sleep(10 * time.Millisecond) // the old state was read, and is in transit
+				time.Sleep(10 * time.Millisecond) // now the old state has been read and is in transit
 				db.Commit(prefix, edit)
 				s.Wake()
 			}()
@@ -101,7 +101,7 @@ func TestFeed_AnUnknownKindOfChangeIsAboutEverything(t *testing.T) {
 }
 
 func TestFeed_AnotherEpochAndAGapEmptyTheCache(t *testing.T) {
-	for _, restored := range []string{"two", "", "trimmed"} { // "": in the epoch that it was in
+	for _, restored := range []string{"two", "", "trimmed"} { // "": restored in the same epoch
 		cause := CauseEpoch
 		if restored == "trimmed" {
 			cause = CauseTrimmed
@@ -117,7 +117,7 @@ func TestFeed_AnotherEpochAndAGapEmptyTheCache(t *testing.T) {
 				restore(restored)
 			} else {
 				db.Mu.Lock()
-				db.Keys["k"] = authz.Record{Prefix: "k", Version: 6} // of a change that is gone from the feed
+				db.Keys["k"] = authz.Record{Prefix: "k", Version: 6} // a change that is gone from the feed made this version
 				db.Trimmed = 100
 				db.Mu.Unlock()
 			}
@@ -144,9 +144,10 @@ func TestReader_WhatWasReadBeforeTheFirstFeedReadIsNotKept(t *testing.T) {
 		db.Mu.Lock()
 		db.Epoch = "two"
 		db.Mu.Unlock()
-		// The reader saw "two", whose versions went on and were read, before the
-		// next restore, under which a lower version is the true one.
-		s.startAnew(Cause{Kind: CauseEpoch}, "one", false)
+		// The reader has seen epoch "two", in which versions go on and are read. The next
+		// restore follows before the feed starts again. After it a lower version is the
+		// true one.
+		s.restartHistory(Cause{Kind: CauseEpoch}, "one", false)
 		db.Commit("k", cachetest.Unchanged)
 		db.Commit("k", cachetest.Unchanged)
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
@@ -161,8 +162,8 @@ func TestReader_WhatWasReadBeforeTheFirstFeedReadIsNotKept(t *testing.T) {
 	})
 }
 
-// TestFeed_VersionsThatWentBackEndTheEpoch: the feed's places go on, as they do
-// in Postgres where only the sequence was set back, so nothing else shows it.
+// TestFeed_VersionsThatWentBackEndTheEpoch: feed positions go on while versions go back,
+// as in Postgres if only the sequence was set back. So nothing but the versions shows it.
 func TestFeed_VersionsThatWentBackEndTheEpoch(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		var out bytes.Buffer
@@ -174,7 +175,7 @@ func TestFeed_VersionsThatWentBackEndTheEpoch(t *testing.T) {
 		db.Mu.Lock()
 		db.Behind = 4
 		db.Mu.Unlock()
-		db.Commit("k", cachetest.Revoked) // as version 3
+		db.Commit("k", cachetest.Revoked) // its version is 3
 		time.Sleep(2 * DefaultPoll)
 		synctest.Wait()
 		wantEntry(t, s, "k", false, authz.LayerDatabase)

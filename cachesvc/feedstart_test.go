@@ -14,8 +14,8 @@ import (
 	"extauthz/cachesvc/seal"
 )
 
-// TestFeedStart_UsesRedisOnceThePastIsRead: what the other replica has cached is not
-// trusted by one that starts before that knows what has changed since.
+// TestFeedStart_UsesRedisOnceThePastIsRead: a replica that starts trusts what the other
+// replica has cached only once it knows what has changed since.
 func TestFeedStart_UsesRedisOnceThePastIsRead(t *testing.T) {
 	pair(t, nil, func(t *testing.T, db *cachetest.Database, c [2]*cachetest.Connection, w [2]*cachetest.Wire, s [2]*Service) {
 		db.Commit("kept", cachetest.Unchanged)
@@ -25,7 +25,7 @@ func TestFeedStart_UsesRedisOnceThePastIsRead(t *testing.T) {
 		wantEntry(t, s[0], "kept", true, authz.LayerDatabase)
 		synctest.Wait()
 		time.Sleep(5 * time.Second)
-		db.Commit("k", cachetest.Revoked) // by hand: Redis keeps the value
+		db.Commit("k", cachetest.Revoked) // as if typed by hand in SQL: Redis keeps the old value
 		for range 10 {
 			db.Commit("other", cachetest.Renamed)
 		}
@@ -45,7 +45,7 @@ func TestFeedStart_UsesRedisOnceThePastIsRead(t *testing.T) {
 		})
 		late := start(t, Config{Database: slow, Shared: w[1], Sealing: seal.Keys{sealingKey(t, 1)}})
 		wantEntry(t, late, "kept", true, authz.LayerDatabase)
-		time.Sleep(2 * time.Second) // the past is read by now
+		time.Sleep(2 * time.Second) // by now the changes from before the start are read
 		wantEntry(t, late, "k", false, authz.LayerDatabase)
 		late.keys.drop("kept")
 		late.keys.present.Drop("kept")
@@ -53,8 +53,9 @@ func TestFeedStart_UsesRedisOnceThePastIsRead(t *testing.T) {
 	})
 }
 
-// TestFeedStart_NeverUsesRedisAfterABulkChange: a window that is too long to be read,
-// or was trimmed, leaves what others cached before the start unused.
+// TestFeedStart_NeverUsesRedisAfterABulkChange: if the window before the start is too
+// long to be read, or was trimmed, what other replicas cached before the start stays
+// unused.
 func TestFeedStart_NeverUsesRedisAfterABulkChange(t *testing.T) {
 	for _, why := range []string{"bulk", "trimmed"} {
 		pair(t, nil, func(t *testing.T, db *cachetest.Database, c [2]*cachetest.Connection, w [2]*cachetest.Wire, s [2]*Service) {
@@ -83,8 +84,8 @@ func TestFeedStart_NeverUsesRedisAfterABulkChange(t *testing.T) {
 	}
 }
 
-// TestFeed_ABacklogIsOneChange: the reader learns of many changes at once that anything
-// may be another, keeps serving, and knows no old state.
+// TestFeed_ABacklogIsOneChange: from many changes at once the reader learns only that
+// anything may have changed. It keeps serving, and serves no old state.
 func TestFeed_ABacklogIsOneChange(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		var out bytes.Buffer
@@ -103,7 +104,7 @@ func TestFeed_ABacklogIsOneChange(t *testing.T) {
 		db.FinishAll(db.Begin(), edits)
 		time.Sleep(DefaultPoll)
 		synctest.Wait()
-		if got := s.Invalidations(1); len(got) != 1 || got[0].Target != "all" || got[0].Cause.Kind != CauseBulk || got[0].Dropped != 1 { // k was of the first page
+		if got := s.Invalidations(1); len(got) != 1 || got[0].Target != "all" || got[0].Cause.Kind != CauseBulk || got[0].Dropped != 1 { // one entry: k was dropped by the first page
 			t.Errorf("history %+v", got)
 		}
 		if st := s.Status(); st.RecentChanges != 0 || st.State != StateServing {
@@ -118,15 +119,15 @@ func TestFeed_ABacklogIsOneChange(t *testing.T) {
 	})
 }
 
-// TestFeed_ASlowConnectionHasShorterPages: a page that is late is asked for again with fewer
-// rows, so that a slow way slows the reader down and does not stop it.
+// TestFeed_ASlowConnectionHasShorterPages: a page that is late is requested again with
+// fewer rows, so that a slow connection slows the reader down but does not stop it.
 func TestFeed_ASlowConnectionHasShorterPages(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: slowRows{c, time.Millisecond}})
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
 		edits := map[string]func(*authz.Record){"k": cachetest.Revoked}
-		for i := range 6_000 { // six seconds
-			edits[fmt.Sprint("a", i)] = cachetest.Unchanged // all before k
+		for i := range 6_000 { // this many rows take six seconds
+			edits[fmt.Sprint("a", i)] = cachetest.Unchanged // all of them come before k
 		}
 		db.FinishAll(db.Begin(), edits)
 		time.Sleep(30 * time.Second)

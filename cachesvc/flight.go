@@ -9,14 +9,14 @@ import (
 	"extauthz/cachesvc/internal/freshness"
 )
 
-// errLate is a flight's end when it took longer than its budget: a process that
-// was frozen meanwhile may hold what has long changed.
+// errLate is the error of a flight that took longer than its budget. If the process was
+// frozen meanwhile, what the flight read may have changed long ago.
 var errLate = errors.New("the database's answer came after the look-up's budget")
 
-// flights allows one read of an id at a time, however many callers wait for it. It is not
-// x/sync/singleflight, since a flight here has a budget of its own, is waited for under
-// each waiter's ctx, looks into L1 once more before it starts, and can be made to store
-// nothing ([flights.forget]).
+// flights allows one read of an id at a time, however many callers wait for it. It does
+// not use x/sync/singleflight: here a flight has a budget of its own, each waiter waits
+// under its own ctx, L1 is searched once more before a flight starts, and a flight can be
+// made to store nothing ([flights.forget]).
 type flights[V any] struct {
 	budget time.Duration
 	clock  *freshness.Clock
@@ -24,7 +24,7 @@ type flights[V any] struct {
 	mu      sync.Mutex
 	ongoing map[string]*flight[V]
 	running int
-	idle    sync.Cond // on mu: running has become 0
+	idle    sync.Cond // uses mu; signals that running has become 0
 }
 
 func newFlights[V any](budget time.Duration, clock *freshness.Clock) *flights[V] {
@@ -34,16 +34,17 @@ func newFlights[V any](budget time.Duration, clock *freshness.Clock) *flights[V]
 }
 
 type flight[V any] struct {
-	began time.Duration // monotonic
+	began time.Duration // when the flight began, monotonic
 	done  chan struct{}
 	value V
 	err   error
 }
 
-// join returns the flight for id, starting one if there is none. known is called first,
-// while no flight can start or end: a flight that has just ended is found there, so that a
-// burst costs one read; if it answers, the flight is nil. keep is called at the end, unless
-// the flight was forgotten or failed.
+// join returns the flight for id, and starts one if there is none. Before it starts one
+// it calls known, while no flight can start or end. If known returns true, there is no
+// flight and join returns nil. known finds the value of a flight that has just ended, so
+// that a burst of look-ups costs one read. keep is called when the flight ends, unless
+// the flight failed or was forgotten.
 func (f *flights[V]) join(id string, known func() bool, read func(context.Context) (V, error), keep func(V)) *flight[V] {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -60,7 +61,8 @@ func (f *flights[V]) join(id string, known func() bool, read func(context.Contex
 	return fl
 }
 
-// fly belongs to no waiter: the caller that started it may leave, the others stay.
+// fly runs a flight under a context of its own. So the flight goes on for the other
+// waiters when the caller that started it leaves.
 func (f *flights[V]) fly(id string, fl *flight[V], read func(context.Context) (V, error), keep func(V)) {
 	defer close(fl.done)
 	ctx, cancel := context.WithTimeout(context.Background(), f.budget)
@@ -83,7 +85,7 @@ func (f *flights[V]) fly(id string, fl *flight[V], read func(context.Context) (V
 	delete(f.ongoing, id)
 }
 
-// wait returns the flight's outcome, or ctx's end if that comes first.
+// wait returns the flight's outcome, or ctx's error if ctx ends first.
 func (fl *flight[V]) wait(ctx context.Context) (V, error) {
 	select {
 	case <-fl.done:
@@ -101,8 +103,8 @@ func (f *flights[V]) forget() {
 	clear(f.ongoing)
 }
 
-// drain waits until all flights have ended: no longer than the budget, if no more are
-// started.
+// drain waits until all flights have ended. That takes no longer than the budget if no
+// more are started.
 func (f *flights[V]) drain() {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -18,11 +18,11 @@ import (
 // MonitorConfig holds the thresholds at which the cache's monitors warn. Zero fields take
 // their defaults.
 type MonitorConfig struct {
-	Every   time.Duration // between two looks
-	Memory  float64       // part of the shared store's memory that may be used
-	HitRate float64       // of L1, below which it warns
-	Lookups uint64        // the least in a window for its hit rate to mean anything
-	Entries int           // in one name space of the shared store, beyond which it warns
+	Every   time.Duration // time between two runs
+	Memory  float64       // used share of the shared store's memory above which it warns
+	HitRate float64       // hit rate of L1 below which it warns
+	Lookups uint64        // number of look-ups that are needed to judge a hit rate
+	Entries int           // entries in one name space of the shared store above which it warns
 	// StatsTTL is how long each replica's figures stay in the shared store.
 	StatsTTL time.Duration
 }
@@ -37,11 +37,11 @@ const (
 	DefaultStatsTTL       = time.Hour
 )
 
-// countBudget is how long counting the shared store's entries may take, by a scan in
-// steps that blocks no other client.
+// countBudget is how long counting the shared store's entries, or dropping entries there,
+// may take. Entries are counted by a scan in steps, which block no other client.
 const countBudget = 5 * time.Second
 
-// cleanEvery is how often a full store is cleaned at most.
+// cleanEvery is the least time between two cleanings of a store that is nearly full.
 const cleanEvery = 5 * time.Minute
 
 func (c MonitorConfig) withDefaults() MonitorConfig {
@@ -54,7 +54,8 @@ func (c MonitorConfig) withDefaults() MonitorConfig {
 	return c
 }
 
-// Name spaces of the shared store, with the first part of their keys.
+// sharedNamespaces maps the name spaces of the shared store to the first part of their
+// keys.
 var sharedNamespaces = map[string]string{
 	namespaceValidation: validationKeys, namespaceScope: scopeKeys, namespaceUserList: userListKeys,
 	namespaceUsage: usage.KeyPrefix, namespaceStats: statsKeys,
@@ -65,13 +66,13 @@ const (
 	tagStats  = "apikey-stats"
 )
 
-// Finding is what one monitor sees.
+// Finding is the result of one monitor.
 type Finding struct {
 	Monitor string  `json:"monitor"` // "memory", "hit_rate" or "entries"
 	OK      bool    `json:"ok"`
 	Value   float64 `json:"value"`  // -1: not known
-	Limit   float64 `json:"limit"`  // beyond which it warns
-	Detail  string  `json:"detail"` // for people
+	Limit   float64 `json:"limit"`  // threshold of the warning
+	Detail  string  `json:"detail"` // text for people
 }
 
 // monitor keeps the results of the last run.
@@ -79,13 +80,13 @@ type monitor struct {
 	MonitorConfig
 	mu       sync.Mutex
 	findings []Finding
-	counts   map[string]int // entries of the shared store by name space; -1: it did not answer
+	counts   map[string]int // entries of the shared store by name space; -1 if it did not answer
 	warned   map[string]bool
 	since    window
 	cleaned  time.Duration
 }
 
-// window is where a hit rate is counted from.
+// window is the start of the period over which a hit rate is counted.
 type window struct {
 	hits, lookups uint64
 	at            time.Time
@@ -104,23 +105,23 @@ func (s *Service) watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			s.Look(ctx)
+			s.RunMonitors(ctx)
 		}
 	}
 }
 
-// Findings returns what the last look has found.
+// Findings returns the results of the last run.
 func (s *Service) Findings() []Finding {
 	s.monitor.mu.Lock()
 	defer s.monitor.mu.Unlock()
 	return slices.Clone(s.monitor.findings)
 }
 
-// Look runs all monitors now, and logs each one that begins or stops warning.
-func (s *Service) Look(ctx context.Context) []Finding {
+// RunMonitors runs all monitors now, and logs each one that begins or stops warning.
+func (s *Service) RunMonitors(ctx context.Context) []Finding {
 	m := s.monitor
 	counts := s.countShared(ctx)
-	findings := []Finding{s.lookAtHitRate(), s.lookAtEntries(counts), s.lookAtMemory(ctx)}
+	findings := []Finding{s.checkHitRate(), s.checkEntries(counts), s.checkMemory(ctx)}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.findings, m.counts = findings, counts
@@ -139,8 +140,8 @@ func (s *Service) Look(ctx context.Context) []Finding {
 	return slices.Clone(findings)
 }
 
-// countShared counts the shared store's entries: 0 without one, -1 where it
-// does not answer.
+// countShared counts the entries of the shared store by name space. The numbers are 0 if
+// there is no shared store, and -1 where it does not answer.
 func (s *Service) countShared(ctx context.Context) map[string]int {
 	counts := make(map[string]int, len(sharedNamespaces))
 	if s.shared == nil {
@@ -161,7 +162,7 @@ func (s *Service) countShared(ctx context.Context) map[string]int {
 	return counts
 }
 
-func (s *Service) lookAtEntries(counts map[string]int) Finding {
+func (s *Service) checkEntries(counts map[string]int) Finding {
 	f := Finding{Monitor: "entries", OK: true, Limit: float64(s.monitor.Entries), Detail: "no name space of Redis holds too many entries"}
 	for _, name := range slices.Sorted(maps.Keys(counts)) {
 		n := counts[name]
@@ -176,9 +177,10 @@ func (s *Service) lookAtEntries(counts map[string]int) Finding {
 	return f
 }
 
-// lookAtHitRate judges the look-ups since the last judgement, once there are
-// enough of them. A low rate starts an audit: what was invalidated, and why.
-func (s *Service) lookAtHitRate() Finding {
+// checkHitRate judges the look-ups since the last judgement, once there are enough of
+// them. If the rate is low, the finding also reports what was invalidated meanwhile, and
+// why.
+func (s *Service) checkHitRate() Finding {
 	m := s.monitor
 	now := window{at: s.Now()}
 	now.hits, now.lookups = s.localLookups()
@@ -200,7 +202,7 @@ func (s *Service) lookAtHitRate() Finding {
 	return f
 }
 
-// auditSince describes on one line what was invalidated since then.
+// auditSince describes on one line what was invalidated after the given time.
 func (s *Service) auditSince(since time.Time) string {
 	causes := map[CauseKind]int{}
 	for _, i := range s.Invalidations(maxHistory) {
@@ -218,9 +220,9 @@ func (s *Service) auditSince(since time.Time) string {
 	return "invalidations meanwhile: " + strings.Join(parts, ", ") + " (cache audit shows each)"
 }
 
-// lookAtMemory warns of a store that is nearly full, and drops from it the entries that
+// checkMemory warns if the shared store is nearly full. It then drops the entries that
 // are cheapest to rebuild: the scope cache.
-func (s *Service) lookAtMemory(ctx context.Context) Finding {
+func (s *Service) checkMemory(ctx context.Context) Finding {
 	f := Finding{Monitor: "memory", OK: true, Value: -1, Limit: s.monitor.Memory, Detail: "there is no Redis"}
 	if s.shared == nil {
 		return f
@@ -268,8 +270,8 @@ func (s *Service) clean(ctx context.Context) {
 	}
 }
 
-// publishStats leaves this replica's figures in the shared store, for all to
-// see.
+// publishStats writes this replica's figures to the shared store, where all replicas can
+// read them.
 func (s *Service) publishStats(ctx context.Context) {
 	if s.shared == nil {
 		return
@@ -281,20 +283,21 @@ func (s *Service) publishStats(ctx context.Context) {
 	s.shared.WriteLater(store.Item{Key: statsKeys + store.Identifier(s.instance), Value: data, TTL: s.monitor.StatsTTL, Tags: []string{tagStats}})
 }
 
-// ReplicaStats are the figures that a replica has left in the shared store.
+// ReplicaStats are the figures that a replica has written to the shared store.
 type ReplicaStats struct {
 	Instance string       `json:"instance"`
 	At       time.Time    `json:"at"`
 	Layers   []LayerStats `json:"layers"`
 	HitRate  float64      `json:"hit_rate"`
-	Sealing  []string     `json:"sealing,omitempty"` // ids of its sealing keys, the one that seals first
+	Sealing  []string     `json:"sealing,omitempty"` // ids of its sealing keys; the first is the one that seals
 }
 
-// maxReplicas is how many replicas' figures are read.
+// maxReplicas is how many replicas' figures are read at most.
 const maxReplicas = 100
 
-// Replicas returns what all replicas have left within the last hour; nothing
-// without a shared store or where it does not answer.
+// Replicas returns the figures that replicas have written within the last
+// MonitorConfig.StatsTTL (an hour by default). It returns none if there is no shared
+// store or it does not answer.
 func (s *Service) Replicas(ctx context.Context) []ReplicaStats {
 	all, err := s.readReplicas(ctx)
 	if err != nil {

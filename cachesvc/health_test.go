@@ -15,7 +15,7 @@ import (
 
 func TestLook_WarnsOnceWithTheReason(t *testing.T) {
 	var log bytes.Buffer
-	logger := slog.New(slog.NewTextHandler(&log, nil)) // one: the replicas take turns
+	logger := slog.New(slog.NewTextHandler(&log, nil)) // one logger for both: the replicas take turns
 	edit := func(c *Config) {
 		c.Logger = logger
 		c.Monitor = MonitorConfig{Lookups: 10, Entries: 5}
@@ -32,7 +32,7 @@ func TestLook_WarnsOnceWithTheReason(t *testing.T) {
 		w[0].MemoryInfo = store.Memory{Used: 90, Max: 100, Policy: "allkeys-lru"}
 		w[0].Mu.Unlock()
 		for range 2 {
-			findings := s[0].Look(t.Context())
+			findings := s[0].RunMonitors(t.Context())
 			if len(findings) != 3 {
 				t.Fatalf("%+v", findings)
 			}
@@ -62,7 +62,7 @@ func TestLook_WarnsOnceWithTheReason(t *testing.T) {
 		}
 		w[0].SetCondition(func() (time.Duration, error) { return 0, cachetest.ErrAway })
 		time.Sleep(time.Second)
-		s[0].Look(t.Context())
+		s[0].RunMonitors(t.Context())
 		for _, e := range s[0].Stats().Entries {
 			if e.Layer == "redis" && e.Entries != -1 {
 				t.Errorf("%+v while the store fails, want -1", e)

@@ -13,7 +13,8 @@ import (
 	"extauthz/cachesvc/store"
 )
 
-// CauseKind is why entries were dropped: the label of cache_invalidations_total.
+// CauseKind is the kind of reason why entries were dropped: the label cause of
+// cache_invalidations_total.
 type CauseKind string
 
 // The kinds of cause.
@@ -23,14 +24,15 @@ const (
 	CauseRequested CauseKind = "requested" // an administrator requested it
 	CauseEpoch     CauseKind = "epoch"     // the database was restored or promoted
 	CauseTrimmed   CauseKind = "trimmed"   // the feed has a gap
-	CauseBulk      CauseKind = "bulk"      // more changes at once than are read one by one
+	CauseBulk      CauseKind = "bulk"      // a backlog of changes too large to be applied one by one
 	CauseMemory    CauseKind = "memory"    // the shared store was nearly full
 )
 
-// Cause is why entries were dropped, and by whom.
+// Cause describes why entries were dropped, and which person or part of the service
+// dropped them.
 type Cause struct {
 	Kind CauseKind
-	By   string // an administrator's key id, or the part of the service
+	By   string // an administrator's key id, or a part of the service
 	Why  string
 }
 
@@ -39,7 +41,7 @@ type Invalidation struct {
 	At      time.Time
 	Cause   Cause
 	Target  string // "key ak_live_…", "role …", "user …", "tag …" or "all"
-	Dropped int    // entries that were there
+	Dropped int    // number of entries that were dropped
 }
 
 // Target is what [Service.Invalidate] drops; exactly one field is set.
@@ -52,13 +54,13 @@ type Target struct {
 
 func (t Target) isZero() bool { return t == Target{} }
 
-// ErrTarget is returned for a target that names nothing, several things, or a tag that
+// ErrTarget is returned for a target that names nothing or several things, or a tag that
 // does not exist.
 var ErrTarget = errors.New("name exactly one of key, user, tag (apikey-user-<user>, apikey-<key id>, apikey-validation, apikey-scopes) and all")
 
-// Changed records what this replica has just committed. When it returns, no look-up that
-// begins on this replica sees what was there before; it does no I/O. A change with
-// Version 0 (unknown) counts too.
+// Changed records changes that this replica has just committed. No look-up that begins on
+// this replica after Changed has returned sees the state from before them. Changed does
+// no I/O. It also accepts changes whose Version is 0 (unknown).
 func (s *Service) Changed(_ context.Context, changes []authz.Change) {
 	s.apply(changes, Cause{Kind: CauseOwnWrite, By: "keyring"})
 	if s.notifier != nil {
@@ -66,9 +68,9 @@ func (s *Service) Changed(_ context.Context, changes []authz.Change) {
 	}
 }
 
-// apply learns changes and drops what they made stale. The order matters: once the
-// change is recorded, older values in L1 or in a flight are rejected at delivery;
-// dropping them only frees memory.
+// apply records changes and drops the values that they made stale. The order matters:
+// once a change is recorded, older values in L1 or in a flight are rejected at delivery.
+// Dropping them only frees memory.
 func (s *Service) apply(changes []authz.Change, cause Cause) {
 	own := cause.Kind == CauseOwnWrite
 	if s.members != nil {
@@ -104,11 +106,12 @@ func (s *Service) dropChanged(c authz.Change) (target string, dropped int) {
 	return target, dropped
 }
 
-// Invalidate drops entries here, in the shared store and, if that answers, on all
-// replicas, so that it is read again. It returns their number here and in the shared
-// store; a failure of the shared store is logged, not returned. It is never needed for
-// correctness; it is for an operator who changed the database behind its triggers.
-// Dropping by user, by id or by tag visits every entry in the process.
+// Invalidate drops entries in this process and in the shared store and, if the shared
+// store answers, on all other replicas. So they are read again. It returns the number of
+// entries dropped in this process and in the shared store. A failure of the shared store
+// is logged, not returned. Correctness never depends on Invalidate; it is for an operator
+// who changed the database while its triggers were off. Dropping by user, by id or by tag
+// visits every entry in the process.
 func (s *Service) Invalidate(ctx context.Context, t Target, by, why string) (int, error) {
 	dropped, name, err := s.invalidateHere(t)
 	if err != nil {
@@ -130,18 +133,19 @@ func (s *Service) invalidateHere(t Target) (dropped int, name string, err error)
 	if err != nil {
 		return 0, "", err
 	}
-	// Flights come first, or their values would be stored after the drop.
+	// Flights are forgotten first: otherwise they would store their values after the
+	// drop.
 	s.keys.flights.forget()
 	s.roles.flights.forget()
 	return drop(), name, nil
 }
 
-// invalidateShared drops from the shared store, then notifies the other replicas.
+// invalidateShared drops entries from the shared store, then notifies the other replicas.
 func (s *Service) invalidateShared(ctx context.Context, t Target) (dropped int, err error) {
 	var keys, tags []string
 	switch {
 	case t.Key != "":
-		id := store.Identifier(t.Key) // a prefix is its own
+		id := store.Identifier(t.Key) // a prefix is its own identifier
 		keys, tags = []string{validationKeys + id}, []string{tagKey + id}
 	case t.User != "":
 		tags = []string{tagUser + store.Identifier(t.User)}
@@ -165,8 +169,8 @@ func (s *Service) invalidateShared(ctx context.Context, t Target) (dropped int, 
 	return dropped, s.notifier.requestInvalidation(ctx, t)
 }
 
-// sharedTag is a tag as it is stored in the shared store, where users and ids that
-// can't be part of a name are hashed.
+// sharedTag returns a tag as it is stored in the shared store: users and ids that can't
+// be part of a name are hashed there.
 func sharedTag(tag string) string {
 	for _, head := range []string{tagUser, tagKey} {
 		if id, ok := strings.CutPrefix(tag, head); ok && tag != tagValidation && tag != tagScopes {
@@ -200,8 +204,8 @@ func (s *Service) target(t Target) (drop func() int, name string, err error) {
 	return drop, name, nil
 }
 
-// dropByTag is what drops the entries with this tag, nil if the tag is not one of the
-// cache's.
+// dropByTag returns a function that drops the entries with this tag, or nil if the cache
+// has no such tag.
 func (s *Service) dropByTag(tag string) func() int {
 	switch tag {
 	case tagValidation:
@@ -286,7 +290,7 @@ func (h *history) add(i Invalidation) {
 	h.next = (h.next + 1) % maxHistory
 }
 
-// Invalidations returns the last of them, newest first: at most limit, and at
+// Invalidations returns the latest invalidations, newest first: at most limit, and at
 // most 1,000.
 func (s *Service) Invalidations(limit int) []Invalidation {
 	h := &s.history

@@ -101,7 +101,7 @@ func TestRoleScopes_FollowTheSameRules(t *testing.T) {
 		time.Sleep(DefaultPoll)
 		synctest.Wait()
 		want(read, 4)
-		// A deletion whose version is not known.
+		// The role is deleted, in a change whose version is not known.
 		db.Mu.Lock()
 		delete(db.Roles, "reader")
 		db.Mu.Unlock()

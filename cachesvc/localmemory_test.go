@@ -15,7 +15,7 @@ import (
 	"extauthz/cachesvc/internal/cachetest"
 )
 
-// warmed is a service with all of a population in L1 and in its filter.
+// warmed returns a service with all keys of a population in L1 and in its filter.
 func warmed(t testing.TB, p cachetest.Population, limit int) *Service {
 	t.Helper()
 	s := start(t, Config{Database: p, Members: p, MostUsed: p, MaxKeys: limit, Warm: WarmConfig{PerSecond: 1 << 30}})
@@ -40,8 +40,8 @@ func resident(t testing.TB) int {
 	return pages * os.Getpagesize()
 }
 
-// BenchmarkMemory measures what a million keys cost: memory a key, of L1 and the
-// filter, and the work of a collection. Each figure needs a process of its own:
+// BenchmarkMemory measures what a million keys cost: the memory of L1 and the filter for
+// each key, and the work of a garbage collection. Each figure needs a process of its own:
 // go test -run '^$' -bench 'Memory/keys=1000000$/reference' -benchtime 1x ./cachesvc
 func BenchmarkMemory(b *testing.B) {
 	for _, n := range []int{100_000, 1_000_000} {
@@ -60,7 +60,7 @@ func measureMemory(b *testing.B, p cachetest.Population) {
 	runtime.GC()
 	runtime.ReadMemStats(&before)
 	s := warmed(b, p, p.N)
-	for range 3 { // as many as may be are kept as they were read
+	for range 3 { // until as many values are hot as may be
 		for i := range p.N / 10 {
 			if _, err := s.Lookup(b.Context(), p.Prefix(i*10), nil); err != nil {
 				b.Fatal(err)
@@ -83,8 +83,8 @@ func measureMemory(b *testing.B, p cachetest.Population) {
 	b.ReportMetric(float64(s.keys.present.Len()), "entries")
 }
 
-// BenchmarkLookup measures the processor time of a look-up in a million keys, by
-// how many of them are in use, at random.
+// BenchmarkLookup measures the processor time of a look-up in a million keys, of which a
+// given number are in use, at random.
 func BenchmarkLookup(b *testing.B) {
 	p := cachetest.Population{Connection: cachetest.NewDatabase().Connect(), N: 1_000_000, Kind: cachetest.KindReference}
 	prefixes := make([]string, 100_000)
@@ -115,7 +115,7 @@ func BenchmarkLookup(b *testing.B) {
 	}
 }
 
-// processorTime is all that this process has used.
+// processorTime returns the processor time that this process has used.
 func processorTime(t testing.TB) time.Duration {
 	t.Helper()
 	var used syscall.Rusage
@@ -138,7 +138,7 @@ func TestLookup_NoHitAllocatesWithAScratch(t *testing.T) {
 		for i := range prefixOf {
 			prefixOf[i] = p.Prefix(i)
 		}
-		for range 3 { // all that may be hot is
+		for range 3 { // until as many values are hot as may be
 			for i := range 20_000 {
 				lookup(i)
 			}
@@ -160,5 +160,5 @@ func TestLookup_NoHitAllocatesWithAScratch(t *testing.T) {
 	}
 }
 
-// prefixOf keeps the making of prefixes out of what is measured.
+// prefixOf holds the prefixes, so that making them is not measured.
 var prefixOf [70_000]string

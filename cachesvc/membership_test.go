@@ -14,7 +14,7 @@ import (
 	"extauthz/cachesvc/internal/membership"
 )
 
-// guarded starts a service that knows its members.
+// guarded starts a service that knows the prefixes of all keys.
 func guarded(t *testing.T, c *cachetest.Connection) *Service {
 	t.Helper()
 	s := start(t, Config{Database: c, Members: c})
@@ -22,8 +22,8 @@ func guarded(t *testing.T, c *cachetest.Connection) *Service {
 	return s
 }
 
-// flood looks up so many prefixes at once that are no key's, and returns how many
-// were throttled. None may be anything but unknown or throttled.
+// flood looks up n prefixes at once that no key has, and returns how many look-ups were
+// throttled. All others must return that the key is unknown.
 func flood(t *testing.T, s *Service, n int) (throttled int) {
 	t.Helper()
 	var mu sync.Mutex
@@ -58,15 +58,15 @@ func TestMembership_AFloodOfForgedKeysCostsABoundedNumberOfLookups(t *testing.T)
 		if s.Status().Members != 1 {
 			t.Errorf("%d members", s.Status().Members)
 		}
-		wantEntry(t, s, "k", true, authz.LayerDatabase) // a cold real key is looked up all the same
+		wantEntry(t, s, "k", true, authz.LayerDatabase) // a cold real key is looked up nevertheless
 		wantEntry(t, s, "k", true, authz.LayerLocal)
 	})
 }
 
-// TestMembership_ANewKeyIsNeverUnknown: another replica makes a key at any moment of
-// a flood that uses up the look-ups and, where it is heavy, the waiting checks too;
-// the feed is healthy, slow, or can't be read. The first check may be throttled, and
-// is right where there is room to wait.
+// TestMembership_ANewKeyIsNeverUnknown: another replica creates a key at any moment of a
+// flood. The flood uses up the budget of look-ups and, if it is heavy, all places for
+// waiting checks. The feed is healthy, slow, or can't be read. The key's first check may
+// be throttled, but must find the key if the feed is healthy and the flood is not heavy.
 func TestMembership_ANewKeyIsNeverUnknown(t *testing.T) {
 	for _, feed := range []struct {
 		name string
@@ -106,7 +106,7 @@ func TestMembership_ANewKeyIsNeverUnknown(t *testing.T) {
 							t.Fatalf("the first check of %s: %+v, %v", name, e, err)
 						}
 						storm.Wait()
-						time.Sleep(time.Second) // the budget is whole again
+						time.Sleep(time.Second) // until the whole budget is available again
 					}
 					if feed.well && !heavy && found != keys {
 						t.Errorf("%d of %d were found at once", found, keys)
@@ -148,19 +148,19 @@ func TestMembership_WithoutTheLeaseAFloodIsThrottled(t *testing.T) {
 		if reads := db.KeyReads - before; reads > membership.UnknownBurst || throttled+reads != 20_000 {
 			t.Errorf("%d look-ups, %d throttled of 20,000 forged keys", reads, throttled)
 		}
-		wantEntry(t, s, "k", true, authz.LayerDatabase) // cold and real
+		wantEntry(t, s, "k", true, authz.LayerDatabase) // a cold real key
 	})
 }
 
 func TestMembership_ARestoredDatabaseIsLoadedAgain(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		db.Commit("old", cachetest.Unchanged)
-		db.Log = nil // long ago: no window of the feed has it
+		db.Log = nil // it was created long ago: no window of the feed has it
 		restore := db.Backup()
 		db.Commit("old", nil)
 		db.Log = nil
 		s := guarded(t, c)
-		listing := 10 * time.Second // after the state was read
+		listing := 10 * time.Second // the list takes this long after the state was read
 		c.Edit(func(c *cachetest.Connection) {
 			c.List = func() (time.Duration, time.Duration, error) { return 0, listing, nil }
 		})
@@ -168,21 +168,21 @@ func TestMembership_ARestoredDatabaseIsLoadedAgain(t *testing.T) {
 		time.Sleep(2 * DefaultPoll)
 		synctest.Wait()
 		flood(t, s, 1000)
-		wantEntry(t, s, "old", true, authz.LayerDatabase) // before it is listed
+		wantEntry(t, s, "old", true, authz.LayerDatabase) // before the list contains it
 		time.Sleep(listing)
 		synctest.Wait()
 		if n := s.Status().Members; n != 2 {
 			t.Errorf("%d members", n)
 		}
 		flood(t, s, 1000)
-		s.Changed(t.Context(), db.Commit("k", cachetest.Renamed)) // nothing is in L1 on its account
+		s.Changed(t.Context(), db.Commit("k", cachetest.Renamed)) // so that L1 does not answer for it
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
 	})
 }
 
 func TestMembership_ChangesDuringALoadAreKnown(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
-		slow := 10 * time.Second // after the state was read
+		slow := 10 * time.Second // the list takes this long after the state was read
 		c.Edit(func(c *cachetest.Connection) {
 			c.List = func() (time.Duration, time.Duration, error) { return 0, slow, nil }
 		})

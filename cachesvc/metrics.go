@@ -8,14 +8,14 @@ import (
 	"extauthz/cachesvc/internal/remote"
 )
 
-// metrics are the series of this package. Counters of the hot path are plain atomics
-// (stats.go), read at each scrape. No label holds a key or a user.
+// metrics are the metrics of this package. Counters of the hot path are plain atomics
+// (stats.go), which each scrape reads. No label holds a key or a user.
 type metrics struct {
 	service *Service
 
 	requests, entries, pending, flushed, dropped *prometheus.Desc
 	feedAge, drift, breaker, refused, writes     *prometheus.Desc
-	warns, bytes                                 *prometheus.Desc
+	monitor, bytes                               *prometheus.Desc
 
 	causes        map[CauseKind]prometheus.Counter
 	vector        *prometheus.CounterVec
@@ -23,11 +23,11 @@ type metrics struct {
 	storeDuration *prometheus.HistogramVec
 }
 
-// tookBuckets reach from a store on the same machine to the longest budget.
-var tookBuckets = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5}
+// durationBuckets reach from a store on the same machine to the longest budget.
+var durationBuckets = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5}
 
-// lagBuckets: below 10 ms is the promise with everything available, below 1 s the one with
-// every notification lost, 300 s the outermost.
+// lagBuckets: 10 ms is the bound while everything works, 1 s the bound if every
+// notification is lost, 300 s the largest delay that the buckets distinguish.
 var lagBuckets = []float64{.001, .002, .005, .01, .02, .05, .1, .25, .5, 1, 2, 5, 30, 300}
 
 func newMetrics(s *Service) *metrics {
@@ -37,19 +37,19 @@ func newMetrics(s *Service) *metrics {
 	m := &metrics{
 		service:  s,
 		bytes:    desc("cache_local_bytes", "Memory of the entries in process and of what finds them; hot entries as they are used come on top."),
-		requests: desc("cache_requests_total", "Look-ups by the layer asked and what came of it.", "layer", "result"),
+		requests: desc("cache_requests_total", "Look-ups by layer and result.", "layer", "result"),
 		entries:  desc("cache_entries", "Entries held, by layer and name space; -1 where the store does not answer.", "layer", "namespace"),
-		pending:  desc("usage_pending", "Uses of keys that are counted but not yet written."),
+		pending:  desc("usage_pending_uses", "Uses of keys that are counted but not yet written."),
 		flushed:  desc("usage_flushed_total", "Uses of keys written to the database."),
 		dropped:  desc("usage_dropped_total", "Uses of keys not counted since too many keys were waiting to be written."),
 		feedAge:  desc("feed_age_seconds", "Time since the start of the last complete read of the change feed; -1 before the first."),
 		drift:    desc("database_clock_ahead_seconds", "How far the database's clock is ahead of the local one."),
-		breaker:  desc("breaker_state", "Whether a store is asked: 0 it is (closed), 1 one call tries (half open), 2 it is not asked (open).", "store"),
+		breaker:  desc("breaker_state", "Circuit breaker of a store: 0 closed (calls pass), 1 half open (one call tries), 2 open (no call passes).", "store"),
 		refused:  desc("cache_refused_total", "Values in Redis that were not what was sealed, and were rejected."),
 		writes:   desc("cache_writes_dropped_total", "Values that could not be written to Redis."),
-		warns:    desc("cache_monitor_warns", "1 while a monitor of the cache warns.", "monitor"),
+		monitor:  desc("cache_monitor_warning", "1 while the named monitor of the cache warns, else 0.", "monitor"),
 		storeDuration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "extauthz_store_duration_seconds", Help: "Time of calls to a store, by operation.", Buckets: tookBuckets,
+			Name: "extauthz_store_duration_seconds", Help: "Time of calls to a store, by operation.", Buckets: durationBuckets,
 		}, []string{"store", "op"}),
 		vector: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "extauthz_cache_invalidations_total", Help: "Invalidations by cause.",
@@ -77,7 +77,7 @@ func newMetrics(s *Service) *metrics {
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{m.requests, m.entries, m.bytes, m.pending, m.flushed, m.dropped, m.feedAge, m.drift,
-		m.breaker, m.refused, m.writes, m.warns} {
+		m.breaker, m.refused, m.writes, m.monitor} {
 		to <- d
 	}
 	m.vector.Describe(to)
@@ -122,7 +122,7 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	}
 	gauge(m.breaker, map[bool]float64{false: 2, true: 0}[status.DatabaseUp], "database")
 	for _, f := range s.Findings() {
-		gauge(m.warns, map[bool]float64{false: 1, true: 0}[f.OK], f.Monitor)
+		gauge(m.monitor, map[bool]float64{false: 1, true: 0}[f.OK], f.Monitor)
 	}
 	m.vector.Collect(to)
 	m.lag.Collect(to)

@@ -15,7 +15,8 @@ import (
 	"extauthz/feed"
 )
 
-// oneEpoch hides from a service that its database was restored.
+// oneEpoch is a connection that hides a restore of the database, since it always returns
+// the same epoch.
 type oneEpoch struct{ *cachetest.Connection }
 
 func (c oneEpoch) FeedStart(ctx context.Context, window time.Duration) (feed.Start, error) {
@@ -53,7 +54,7 @@ func (c altered) FeedStart(ctx context.Context, window time.Duration) (feed.Star
 	return s, err
 }
 
-// lastRead knows when the last read began.
+// lastRead records when the last read of the feed began.
 type lastRead struct {
 	Database
 	clock *freshness.Clock
@@ -74,8 +75,8 @@ func pages(alter func(from feed.Cursor, page *feed.Page)) func(*cachetest.Connec
 	return func(c *cachetest.Connection) Database { return altered{Connection: c, page: alter} }
 }
 
-// TestModel_SeesDeliberateFaults breaks one part of the promise at a time, so
-// that the test above is known to be worth something.
+// TestModel_SeesDeliberateFaults breaks one part of the promise at a time. The model test
+// has to detect each fault; otherwise its success would mean nothing.
 func TestModel_SeesDeliberateFaults(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes minutes")
@@ -85,7 +86,7 @@ func TestModel_SeesDeliberateFaults(t *testing.T) {
 		service option
 	}
 	for group, faults := range map[string]map[string]fault{
-		"each_run": { // by make test too
+		"each_run": { // make test runs these too
 			"staleness asked only at store": {asIs, func(s *Service) {
 				s.trust.fresh = func(freshness.Topic, *freshness.Stamp) bool { return true }
 			}},

@@ -14,19 +14,19 @@ import (
 
 const (
 	notifyChannel  = "apikey:changes"
-	notifyPrefixes = 100             // that one notification names at most
-	notifyQueue    = 1024            // changes that wait to be sent
-	notifyBudget   = 2 * time.Second // no check waits for it
+	notifyPrefixes = 100             // prefixes in one notification, at most
+	notifyQueue    = 1024            // changes that may wait to be sent
+	notifyBudget   = 2 * time.Second // for one call, which no check waits for
 )
 
-// notification is what is published: the prefixes of keys that have changed. It is a
-// hint. A replica that receives it drops them and reads the feed, and bases no decision
-// on it: any client of the shared store may be able to publish.
+// notification is the message between replicas: it names the prefixes of keys that have
+// changed. It is a hint: a replica that receives one drops these keys and reads the feed.
+// No decision depends on it, since any client of the shared store may be able to publish.
 type notification struct {
 	Prefixes []string `json:"prefixes,omitempty"`
-	// Invalidate is what an administrator wants to be dropped on all replicas.
+	// Invalidate is what all replicas drop at an administrator's request.
 	Invalidate Target `json:"invalidate,omitzero"`
-	From       string `json:"from"` // instance, so that it ignores its own
+	From       string `json:"from"` // the sender's instance, so that a replica ignores its own notifications
 }
 
 // notifier notifies the other replicas through the shared store, and drops changed
@@ -35,8 +35,8 @@ type notifier struct {
 	shared   *remote.Client
 	instance string
 	waiting  chan authz.Change
-	// requests bounds how often received notifications invalidate: a client that can
-	// publish could keep caches empty otherwise.
+	// requests limits how often received notifications may invalidate. Otherwise a client
+	// that can publish could keep caches empty.
 	requests *budget.Budget
 }
 
@@ -45,18 +45,18 @@ func newNotifier(s *remote.Client, instance string) *notifier {
 		requests: budget.New(time.Second, 10)}
 }
 
-// enqueue has changes sent soon. It never blocks.
+// enqueue queues changes to be sent. It never blocks.
 func (n *notifier) enqueue(changes []authz.Change) {
 	for _, c := range changes {
 		select {
 		case n.waiting <- c:
 		default:
-			return // the feed has them
+			return // the queue is full; other replicas find the rest in the feed
 		}
 	}
 }
 
-// run sends until ctx ends.
+// run sends queued changes until ctx ends.
 func (n *notifier) run(ctx context.Context) {
 	for {
 		select {
@@ -81,8 +81,8 @@ func (n *notifier) gather(c authz.Change) []authz.Change {
 	return changes
 }
 
-// send publishes first, since other replicas wait for that alone. The breaker logs a
-// failure.
+// send publishes a notification first, since other replicas wait for that alone. Then it
+// drops the values from the shared store. The breaker logs a failure.
 func (n *notifier) send(ctx context.Context, changes []authz.Change) {
 	m := notification{From: n.instance}
 	var keys, tags []string
@@ -112,7 +112,7 @@ func (n *notifier) send(ctx context.Context, changes []authz.Change) {
 	})
 }
 
-// requestInvalidation makes all replicas drop something.
+// requestInvalidation makes all other replicas drop what t names.
 func (n *notifier) requestInvalidation(ctx context.Context, t Target) error {
 	return n.publish(ctx, notification{From: n.instance, Invalidate: t})
 }
@@ -135,7 +135,7 @@ func (s *Service) listenForChanges(ctx context.Context) {
 	}
 }
 
-// receive handles a notification, from any client.
+// receive handles a notification. Any client of the shared store may have sent it.
 func (s *Service) receive(payload []byte) {
 	var m notification
 	if json.Unmarshal(payload, &m) != nil {

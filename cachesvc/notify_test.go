@@ -31,7 +31,7 @@ func TestInvalidate_ReachesAllReplicas(t *testing.T) {
 				synctest.Wait()
 			}
 			dropped, err := s[0].Invalidate(t.Context(), target, "me", "test")
-			if err != nil || dropped != 2 { // in the process and in the shared store
+			if err != nil || dropped != 2 { // one in the process and one in the shared store
 				t.Errorf("%+v: %d dropped, %v", target, dropped, err)
 			}
 			synctest.Wait()

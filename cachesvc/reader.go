@@ -14,61 +14,63 @@ import (
 )
 
 const (
-	// maxReads bounds how often one look-up repeats a read because its value was stale
-	// at delivery; each repetition needs another change in the meantime.
+	// maxReads bounds the reads of one look-up. A read is repeated if its value is stale
+	// at delivery, since something changed during the read, or if it took longer than a
+	// flight may.
 	maxReads = 4
 
-	// fallbackWait is how long a look-up that L1 could answer waits for a
-	// database that does not, before it counts as away.
+	// fallbackWait is how long a look-up that has a value in L1 to fall back on waits for
+	// the database. After that the database counts as unreachable.
 	fallbackWait = 75 * time.Millisecond
 
-	// outageWait is how long a flight must have lasted before a waiter that leaves counts
-	// as an outage. A waiter with less time than that learns nothing by leaving.
+	// outageWait is the age that a flight must have for a waiter that leaves it to count
+	// as evidence of an outage. A waiter that leaves sooner shows nothing about the
+	// database.
 	outageWait = fallbackWait * 2 / 3
 
-	// callerMargin is by how much a look-up ends before its caller's deadline, so
-	// that there is time to answer.
+	// callerMargin is the time between the end of a look-up and its caller's deadline.
+	// The caller needs it to answer.
 	callerMargin = 20 * time.Millisecond
 
-	// refreshShare is the last part of a value's lifetime in which its use makes
-	// it be read again in the background: a tenth.
+	// refreshShare sets the last part of a value's lifetime: a tenth. A use in that part
+	// makes the reader read the value again in the background.
 	refreshShare = 10
 )
 
 var errOutdated = errors.New("the database answers with an older state than was announced: check that it is the primary")
 
-// reader answers look-ups of one subject from L1, or by one flight to the database. The
-// promise of the package is kept here: no value is delivered without a test against the
-// window, and none from L1 without the lease.
+// reader answers look-ups of one subject from L1, or else by one flight to the database.
+// It keeps the promise of the package: it tests each value against the window before
+// delivery, and delivers a value from L1 only under the lease.
 type reader[T any] struct {
 	*trust
 	subject  freshness.Subject
 	present  *l1.Table[T]
-	negative *l1.Table[T] // apart, so that unknown ids can't push out known ones
+	negative *l1.Table[T] // a table of its own, so that unknown ids can't evict known ones
 	flights  *flights[*l1.Value[T]]
 	counts   counts
 
 	ttl, negativeTTL time.Duration
 	maxStale         time.Duration
-	wait             time.Duration // for what L1 can't answer; the others pay for no timer
+	wait             time.Duration // bounds look-ups that L1 can't answer; other look-ups set no timer
 	jitter           func() float64
 
-	// screen decides whether an id of which nothing is known is looked up; nil: every one
-	// is.
+	// screen decides whether an id that L1 does not know is looked up. Nil: every id is.
 	screen  func(ctx context.Context, id string) membership.Verdict
-	nothing l1.Value[T] // what is delivered for an id that does not exist
+	nothing l1.Value[T] // the answer when screen reports that an id does not exist
 
 	database loader[T]
 
-	observeLoad func(time.Duration) // of each load
+	observeLoad func(time.Duration) // receives the duration of each load
 	// fetch returns the value in the shared store, or nil, and share stores a value
-	// there. Both nil: values in the shared store are not used.
+	// there. Both are nil if values in the shared store are not used.
 	fetch func(ctx context.Context, id string) *l1.Value[T]
 	share func(v *l1.Value[T])
 }
 
-// get returns the value of id; Found is false if it does not exist. The id may be
-// borrowed; the value may be in into, where that is not nil.
+// get returns the value of id; its Found is false if the id does not exist. The id is not
+// kept, so its memory may be borrowed. If into is not nil, the value may be returned in
+// it.
 func (r *reader[T]) get(ctx context.Context, id string, into *l1.Value[T]) (*l1.Value[T], authz.Layer, error) {
 	now := r.clock.Monotonic()
 	v, valid := r.lookup(id, now, into)
@@ -87,11 +89,11 @@ func (r *reader[T]) get(ctx context.Context, id string, into *l1.Value[T]) (*l1.
 		}
 	}
 	r.counts.localMiss.Add(1)
-	return r.ask(ctx, strings.Clone(id), v)
+	return r.readOrFallBack(ctx, strings.Clone(id), v)
 }
 
-// lookup finds id in L1. It returns nil if the value may not be used at all; valid
-// means that it may be used without reading the database.
+// lookup finds id in L1. It returns nil if there is no value that may be used. valid
+// reports whether the value may be used without a read of the database.
 func (r *reader[T]) lookup(id string, now time.Duration, into *l1.Value[T]) (v *l1.Value[T], valid bool) {
 	if v = r.present.Get(id, into); v == nil {
 		v = r.negative.Get(id, into)
@@ -106,9 +108,10 @@ func (r *reader[T]) deliverable(id string, v *l1.Value[T]) bool {
 	return r.fresh(freshness.Topic{Subject: r.subject, ID: id}, &v.Stamp)
 }
 
-// ask reads from the database. known is the answer that L1 may give if the database is
-// unreachable.
-func (r *reader[T]) ask(ctx context.Context, id string, known *l1.Value[T]) (*l1.Value[T], authz.Layer, error) {
+// readOrFallBack reads from the shared store and the database. known is the value that L1
+// holds, or nil. It is the answer if the database is unreachable and it may still be
+// used.
+func (r *reader[T]) readOrFallBack(ctx context.Context, id string, known *l1.Value[T]) (*l1.Value[T], authz.Layer, error) {
 	wait := r.wait
 	if end, ok := ctx.Deadline(); ok {
 		wait = min(wait, time.Until(end)-callerMargin)
@@ -162,8 +165,8 @@ func (r *reader[T]) ask(ctx context.Context, id string, known *l1.Value[T]) (*l1
 	return nil, authz.LayerNone, failure
 }
 
-// countsAsOutage is called when a waiter left a flight. It reports whether the database
-// counts as away, and records that.
+// countsAsOutage is called when a waiter left a flight before its end. It reports whether
+// the database counts as unreachable, and if so records the failure.
 func (r *reader[T]) countsAsOutage(f *flight[*l1.Value[T]]) bool {
 	now := r.clock.Monotonic()
 	if now-f.began < outageWait && !r.outage.Down.Load() {
@@ -173,14 +176,14 @@ func (r *reader[T]) countsAsOutage(f *flight[*l1.Value[T]]) bool {
 	return true
 }
 
-// mayFallBack reports whether a value may be served with the database away: only what
-// exists, since "no such key" can't be known then.
+// mayFallBack reports whether a value may be served while the database is unreachable. A
+// negative entry may not, since "no such key" can't be known then.
 func (r *reader[T]) mayFallBack(id string, v *l1.Value[T]) bool {
 	now := r.clock.Monotonic()
 	return v.Found && now < v.UsableUntil && r.lease.WithinMaxStale(now) && r.deliverable(id, v)
 }
 
-// limitWait shortens ctx for one flight of a look-up that need not wait to the end.
+// limitWait shortens ctx for one flight of a look-up that has a value to fall back on.
 func (r *reader[T]) limitWait(ctx context.Context, known bool) (context.Context, context.CancelFunc) {
 	if !known {
 		return ctx, func() {}
@@ -192,7 +195,8 @@ func (r *reader[T]) limitWait(ctx context.Context, known bool) (context.Context,
 	return context.WithTimeout(ctx, wait)
 }
 
-// refreshAhead has a value that is near its end read again, once, in the background.
+// refreshAhead reads a value again in the background, once, when its lifetime is nearly
+// over.
 func (r *reader[T]) refreshAhead(id string, v *l1.Value[T], now time.Duration) {
 	if now < v.Expires-r.ttl/refreshShare || !v.Found || !v.Refreshing.CompareAndSwap(false, true) || !r.present.Claim(id, v) {
 		return
@@ -204,9 +208,9 @@ func (r *reader[T]) refreshAhead(id string, v *l1.Value[T], now time.Duration) {
 		func(v *l1.Value[T]) { r.keep(id, v) })
 }
 
-// read is one flight: to the shared store, then to the database. Under a fresh
-// lease, what the shared store returns and nothing newer is known of is enough;
-// without it, it is what remains if the database is away.
+// read is the work of one flight: it reads the shared store, then the database. Under a
+// fresh lease a value from the shared store is enough, if nothing newer is known. Without
+// a fresh lease such a value is used only if the database is unreachable.
 func (r *reader[T]) read(ctx context.Context, id string) (*l1.Value[T], error) {
 	now := r.clock.Monotonic()
 	if r.fetch == nil || !r.lease.WithinMaxStale(now) {
@@ -245,7 +249,7 @@ func (r *reader[T]) readDatabase(ctx context.Context, id string) (*l1.Value[T], 
 	case err == nil:
 		v.Found, v.Version, v.Data = true, version, data
 	case errors.Is(err, authz.ErrNotFound):
-	case errors.Is(err, authz.ErrUnreadable): // one row's fault, and no outage
+	case errors.Is(err, authz.ErrUnreadable): // one row's fault is no outage
 		r.counts.databaseError.Add(1)
 		r.outage.RecordAnswer()
 		return nil, err
@@ -260,8 +264,8 @@ func (r *reader[T]) readDatabase(ctx context.Context, id string) (*l1.Value[T], 
 	return v, nil
 }
 
-// setLifetime sets how long a value lives: counted from when the database was read,
-// whichever replica read it.
+// setLifetime sets how long a value lives. The lifetime starts when the database was
+// read, by this replica or by another one.
 func (r *reader[T]) setLifetime(v *l1.Value[T]) {
 	ttl := r.ttl
 	if !v.Found {
@@ -271,7 +275,7 @@ func (r *reader[T]) setLifetime(v *l1.Value[T]) {
 	v.UsableUntil = v.Expires + r.maxStale
 }
 
-// keep stores the result of a flight, unless that is stale already.
+// keep stores the result of a flight, unless it is stale already.
 func (r *reader[T]) keep(id string, v *l1.Value[T]) {
 	if !r.window.Fresh(freshness.Topic{Subject: r.subject, ID: id}, &v.Stamp) {
 		return
@@ -294,19 +298,20 @@ func (r *reader[T]) drop(id string) bool {
 	return present || absent
 }
 
-// dropWhere removes matching values; negative entries have no data and stay.
+// dropWhere removes values that match. Negative entries stay, since they have no data to
+// match.
 func (r *reader[T]) dropWhere(match func(data *T) bool) int {
 	return r.present.DropWhere(func(v *l1.Value[T]) bool { return match(&v.Data) })
 }
 
-// dropAll empties the name space.
+// dropAll removes all values and negative entries, and returns their number.
 func (r *reader[T]) dropAll() int {
 	all := func(*l1.Value[T]) bool { return true }
 	return r.present.DropWhere(all) + r.negative.DropWhere(all)
 }
 
-// jittered takes up to a tenth off a lifetime, so that values that were stored together
-// do not expire together, and none outlives its lifetime.
+// jittered shortens a lifetime by up to a tenth, so that values that were stored together
+// do not expire together. It never lengthens one.
 func jittered(ttl time.Duration, random float64) time.Duration {
 	return ttl - time.Duration(random*float64(ttl)/10)
 }

@@ -10,14 +10,14 @@ import (
 	"extauthz/cachesvc/store"
 )
 
-// sealsSeen is how many monitor intervals a replica's figures count for: it may
-// have ended since.
+// sealsSeen is the age, in monitor intervals, up to which a replica's figures count. A
+// replica with older ones may have ended.
 const sealsSeen = 3
 
-// SealingConflicts compares this replica's sealing keys with those of the others,
-// by the figures that each leaves in the shared store. It returns a text by
-// instance for those that can't open what this one seals, or the reverse; known is
-// false where the shared store does not answer or there is none.
+// SealingConflicts compares this replica's sealing keys with those of the other replicas,
+// by the figures that each writes to the shared store. It returns a text for each
+// instance that can't open what this replica seals, or the reverse. known is false if the
+// shared store does not answer or there is none.
 func (s *Service) SealingConflicts(ctx context.Context) (conflicts map[string]string, known bool) {
 	all, err := s.readReplicas(ctx)
 	if err != nil {
@@ -26,8 +26,8 @@ func (s *Service) SealingConflicts(ctx context.Context) (conflicts map[string]st
 	return conflictsOf(*s.sealing.Load(), s.instance, all, s.Now().Add(-sealsSeen*s.monitor.Every)), true
 }
 
-// SealingConflictsIn is [Service.SealingConflicts] for a program that is no replica
-// and has these keys. Figures older than since do not count.
+// SealingConflictsIn is [Service.SealingConflicts] for a program that is not a replica
+// and has the given keys. Figures older than since do not count.
 func SealingConflictsIn(ctx context.Context, shared store.Store, keys seal.Keys, since time.Time) (map[string]string, error) {
 	all, err := replicasIn(ctx, shared)
 	if err != nil {

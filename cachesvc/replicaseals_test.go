@@ -20,14 +20,14 @@ func sealingOf(t *testing.T, letters string) (keys seal.Keys) {
 	return keys
 }
 
-// TestSealingConflicts_ByTheKeysThatOthersHave: each has to open what the other one seals; old
-// figures are of replicas that are gone.
+// TestSealingConflicts_ByTheKeysThatOthersHave: each replica has to open what the other
+// one seals. Old figures do not count: their replicas are gone.
 func TestSealingConflicts_ByTheKeysThatOthersHave(t *testing.T) {
 	now := time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
 	for name, c := range map[string]struct {
 		own, other string
 		age        time.Duration
-		want       string // part of the text; "" for none
+		want       string // a part of the text; "" if there is none
 	}{
 		"the same":                     {"a", "a", 0, ""},
 		"none at all":                  {"", "", 0, ""},

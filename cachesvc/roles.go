@@ -7,17 +7,18 @@ import (
 	"extauthz/cachesvc/internal/l1"
 )
 
-// RoleScopes returns the scopes of all roles of the record together: from L1,
-// where each role is cached by itself, with its own version, so that one edit of
-// a role is one change, however many keys carry it; else from the scope cache
-// (scopes.go); else from the database. A role that does not exist grants
-// nothing. Safe for concurrent use; with one role, a hit does not allocate.
+// RoleScopes returns the union of the scopes of the record's roles. It takes them from
+// L1, else from the scope cache (scopes.go), else from the database. L1 holds each role
+// by itself, with its own version, so that an edit of a role is one change, however many
+// keys have the role. A role that does not exist grants nothing. Safe for concurrent use.
+// A hit in L1 does not allocate if there is one role.
 func (s *Service) RoleScopes(ctx context.Context, rec *authz.Record, need authz.Need) (authz.Scopes, error) {
 	scopes, _, err := s.RoleScopesFrom(ctx, rec, need)
 	return scopes, err
 }
 
-// RoleScopesFrom is RoleScopes, and also returns the farthest layer that was used.
+// RoleScopesFrom does what RoleScopes does, and also returns the farthest layer that was
+// used.
 func (s *Service) RoleScopesFrom(ctx context.Context, rec *authz.Record, need authz.Need) (authz.Scopes, authz.Layer, error) {
 	if scopes, ok := s.localRoleScopes(rec.Roles); ok {
 		return scopes, authz.LayerLocal, nil
@@ -44,7 +45,8 @@ func (s *Service) RoleScopesFrom(ctx context.Context, rec *authz.Record, need au
 	return scopes, farthest, nil
 }
 
-// localRoleScopes answers where all roles are in L1.
+// localRoleScopes returns the union of the roles' scopes; ok is false unless L1 holds all
+// of the roles.
 func (s *Service) localRoleScopes(roles []string) (all authz.Scopes, ok bool) {
 	now := s.trust.clock.Monotonic()
 	for i, name := range roles {

@@ -16,32 +16,34 @@ import (
 
 const (
 	// scopeKeys is the name space of the scope cache: what a key's roles allow, under
-	// apikey:scope:<key id>:<resource>:<action>. It answers where a role is not in L1,
-	// and denials too. Like everything that decides, it is trusted only if it is sealed.
+	// apikey:scope:<key id>:<resource>:<action>. The scope cache is read if L1 lacks one
+	// of the roles, and holds denials too. Like every value that decisions rest on, an
+	// answer is trusted only if it is sealed.
 	scopeKeys = "apikey:scope:"
 
-	// scopeLimit is how many answers are kept of one key: clients choose the
-	// resource where the default mapping takes it from the path.
+	// scopeLimit is how many answers are kept for one key. Without it a client could add
+	// any number, since the default mapping takes the resource from the path.
 	scopeLimit = 1000
 )
 
-// sharedScopes is an answer in the shared store. It carries the versions that
-// it came from, and is a miss as soon as a newer one of them is known.
+// sharedScopes is an answer in the shared store. It holds the versions of the key and the
+// roles that it was made from, and is a miss as soon as a newer version of one of them is
+// known.
 type sharedScopes struct {
 	KeyID    string            `json:"key_id"`
 	Resource string            `json:"resource"`
 	Action   string            `json:"action"`
-	Allowed  bool              `json:"allowed"` // by the roles; the key's own scopes are tested on its record
+	Allowed  bool              `json:"allowed"` // whether the roles allow it; the key's own scopes are tested on its record
 	Scopes   authz.Scopes      `json:"scopes"`
-	Version  uint64            `json:"version"` // of the key
-	Roles    map[string]uint64 `json:"roles"`   // versions; 0 for a role that does not exist
+	Version  uint64            `json:"version"` // version of the key
+	Roles    map[string]uint64 `json:"roles"`   // versions of the roles; 0 for a role that does not exist
 	source
 	seal.Sealed
 }
 
-// scopeKey returns the key of an answer; false where the scope cache can't hold it: the
-// shared store is not trusted, the key's own scopes are enough, or a resource contains
-// a value of the request, so that there may be any number of them.
+// scopeKey returns the key of an answer. It returns false if the scope cache is not used:
+// the shared store is not trusted, no lease is fresh, no scope is needed, or the resource
+// contains a value of the request, so that there may be any number of resources.
 func (s *Service) scopeKey(rec *authz.Record, need authz.Need) (string, bool) {
 	if s.shared == nil || need.Resource == "" || need.Captured || len(*s.sealing.Load()) == 0 || !s.trust.lease.Fresh(s.trust.clock.Monotonic()) {
 		return "", false
@@ -49,7 +51,8 @@ func (s *Service) scopeKey(rec *authz.Record, need authz.Need) (string, bool) {
 	return scopeKeys + store.Identifier(rec.ID) + ":" + store.Identifier(need.Resource) + ":" + store.Identifier(need.Action), true
 }
 
-// fetchScopes reads the scope cache.
+// fetchScopes reads an answer from the scope cache. It returns false if there is none
+// that may be used.
 func (s *Service) fetchScopes(ctx context.Context, key string, rec *authz.Record, need authz.Need) (authz.Scopes, bool) {
 	epoch := s.epoch()
 	_, generation := s.trust.window.Begin()
@@ -72,15 +75,15 @@ func (s *Service) fetchScopes(ctx context.Context, key string, rec *authz.Record
 	return v.Scopes, true
 }
 
-// answers reports whether the cached answer is for this question and this version of
-// the key.
+// answers reports whether the cached answer is for this need and this version of the key.
 func (v *sharedScopes) answers(rec *authz.Record, need authz.Need) bool {
 	return v.KeyID == rec.ID && v.Version == rec.Version && v.Resource == need.Resource && v.Action == need.Action &&
 		v.Allowed == v.Scopes.Allows(need.Resource, need.Action) &&
 		slices.Equal(slices.Sorted(maps.Keys(v.Roles)), slices.Compact(slices.Sorted(slices.Values(rec.Roles))))
 }
 
-// scopesFresh reports whether nothing newer is known of any of the roles.
+// scopesFresh reports whether the answer may be used: its lifetime is not over, a lease
+// is fresh, and nothing newer is known about any of the roles.
 func (s *Service) scopesFresh(v *sharedScopes, generation uint64) bool {
 	asOf, now := s.trust.readAt(v.AsOf), s.trust.clock.Monotonic()
 	if now >= asOf+s.scopeTTL || !s.trust.lease.Fresh(now) {
@@ -121,8 +124,8 @@ func (s *Service) shareScopes(key string, rec *authz.Record, need authz.Need, ro
 		Tags: []string{tagScopes, tagUser + store.Identifier(rec.UserID), tagKey + store.Identifier(rec.ID)}})
 }
 
-// underLimit drops answers for keys that have reached their limit. It calls the
-// shared store, in the background.
+// underLimit leaves out answers for keys that have reached scopeLimit, and returns the
+// other items. It calls the shared store, in the background.
 func (s *Service) underLimit(ctx context.Context, items []store.Item) []store.Item {
 	return slices.DeleteFunc(items, func(item store.Item) bool {
 		if !strings.HasPrefix(item.Key, scopeKeys) {

@@ -33,20 +33,20 @@ func TestScopeAnswers_HoldWhatTheDatabaseHolds(t *testing.T) {
 		if _, found, _ := w[0].Store.Get(t.Context(), "apikey:scope:id-k:orders:read"); !found {
 			t.Error("no answer at apikey:scope:<key id>:<resource>:<action>")
 		}
-		want(1, orders, read, 2) // from the scope cache
+		want(1, orders, read, 2) // answered by the scope cache
 		want(1, authz.Need{Resource: "orders/7", Action: "read", Captured: true}, read, 4)
 		s[0].Changed(t.Context(), db.CommitRole("reader", nil))
 		want(0, invoices, nil, 5) // a denial is cached too
 		want(1, invoices, nil, 5)
-		want(1, orders, nil, 6) // of an older version: not trusted
+		want(1, orders, nil, 6) // the cached answer is of an older version and is not trusted
 		rec = &authz.Record{ID: "id-k", UserID: "user-k", Version: 2, Roles: []string{"reader"}}
 		want(1, invoices, nil, 6)
 	})
 }
 
-// TestScopeAnswers_CachedAndUncachedDecideAlike: random roles and questions, asked of a
-// service that computes each answer and of one that takes it from the scope
-// cache, while roles change.
+// TestScopeAnswers_CachedAndUncachedDecideAlike: while roles change, both replicas are
+// asked whether random roles allow random needs. Each answer, computed or taken from the
+// scope cache, must be the same as that of the roles themselves.
 func TestScopeAnswers_CachedAndUncachedDecideAlike(t *testing.T) {
 	pair(t, nil, func(t *testing.T, db *cachetest.Database, _ [2]*cachetest.Connection, _ [2]*cachetest.Wire, s [2]*Service) {
 		r := rand.New(rand.NewPCG(1, 2))
@@ -64,7 +64,7 @@ func TestScopeAnswers_CachedAndUncachedDecideAlike(t *testing.T) {
 			}
 			now[name] = scopes
 			s[r.IntN(2)].Changed(t.Context(), db.CommitRole(name, scopes))
-			time.Sleep(DefaultLease) // the other replica knows
+			time.Sleep(DefaultLease) // until the other replica knows the change
 			synctest.Wait()
 		}
 		names := []string{"a", "b", "c"}
@@ -76,11 +76,11 @@ func TestScopeAnswers_CachedAndUncachedDecideAlike(t *testing.T) {
 			if r.IntN(40) == 0 {
 				change(any(names))
 			}
-			if r.IntN(3) == 0 { // so that the scope cache is asked, and not L1
+			if r.IntN(3) == 0 { // so that the scope cache answers, and not L1
 				s[r.IntN(2)].roles.dropAll()
 			}
 			rec := &authz.Record{ID: "id-" + any(names), UserID: "u", Version: 1, Roles: []string{any(names), any(names), "none"}}
-			rec.ID += rec.Roles[0] + rec.Roles[1] // a key's roles change with its version
+			rec.ID += rec.Roles[0] + rec.Roles[1] // each set of roles has an id of its own, since a key's roles change only with its version
 			need := authz.Need{Resource: any(resources[1:3]), Action: any(actions[1:])}
 			if r.IntN(3) == 0 {
 				need.Resource = "invoices/eu"

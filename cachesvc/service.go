@@ -30,7 +30,7 @@ type Service struct {
 
 	keys  *reader[l1.Credential]
 	roles *reader[authz.Role]
-	lists store.Store // lists of users' keys, where they are kept in process
+	lists store.Store // lists of users' keys; used if there is no shared store
 	usage *usage.Recorder
 	// shared and notifier are nil without Redis.
 	shared   *remote.Client
@@ -38,9 +38,9 @@ type Service struct {
 	sealing  atomic.Pointer[seal.Keys]
 	warm     *warmer
 	monitor  *monitor
-	// members is nil where the configuration names none.
+	// members is nil if the configuration has no Members.
 	members *membership.Filter
-	inquiry *membership.Inquiry // nil as members is
+	inquiry *membership.Inquiry // nil if members is nil
 
 	instance    string
 	maxKeys     int
@@ -52,7 +52,7 @@ type Service struct {
 	feed   feedState
 	wake   chan struct{}
 	ready  chan struct{}
-	bulk   int // bulkChanges, but in tests
+	bulk   int // bulkChanges, except in tests
 	states stateLog
 
 	listCounts   counts
@@ -130,9 +130,9 @@ func newReader[T any](c Config, t *trust, about freshness.Subject, limit int, by
 }
 
 // Run reads the change feed and writes usage until ctx ends, and then waits for running
-// look-ups. Without it every look-up goes to the database. ctx should end after the last
-// check was answered; call [Service.Flush] then. The error is always nil: whatever fails
-// is tried again, and Status shows it.
+// look-ups. Without Run every look-up goes to the database. ctx should end after the last
+// check was answered; call [Service.Flush] then. The error is always nil: every failure
+// is tried again, and [Service.Status] shows it.
 func (s *Service) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	running.Go(func() { s.followFeed(ctx) })
@@ -154,17 +154,18 @@ func (s *Service) Run(ctx context.Context) error {
 	return nil
 }
 
-// Used counts one use of a key. It does no I/O; a key that was used since the
-// last flush costs no allocation. Safe for concurrent use.
+// Used counts one use of a key. It does no I/O, and allocates nothing for a key that was
+// used since the last flush. Safe for concurrent use.
 func (s *Service) Used(keyID string, at time.Time) { s.usage.Used(keyID, at) }
 
-// Flush writes all that was counted to the database, and what it does not take to Redis
-// or a file, from where it is written later. Call it at shutdown, when no more checks
-// arrive. An error means that uses are in memory alone; the call may be repeated.
+// Flush writes all counted uses to the database. Uses that the database does not accept
+// go to Redis or a file, and are written to the database later. Call Flush at shutdown,
+// when no more checks arrive. An error means that some uses are in memory alone; the call
+// may be repeated.
 func (s *Service) Flush(ctx context.Context) error { return s.usage.Flush(ctx) }
 
-// SetSealing exchanges the keys by which values in the shared store are sealed.
-// Values that none of them opens are read from the database again.
+// SetSealing replaces the keys that seal values in the shared store. A value that none of
+// the new keys opens is read from the database again.
 func (s *Service) SetSealing(keys seal.Keys) {
 	keys = slices.Clone(keys)
 	s.sealing.Store(&keys)

@@ -36,7 +36,7 @@ func run(t testing.TB, s *Service) {
 	<-s.Ready()
 }
 
-// slowRows is a way on which each row takes its time.
+// slowRows is a connection on which each row of the feed takes the time row.
 type slowRows struct {
 	*cachetest.Connection
 	row time.Duration

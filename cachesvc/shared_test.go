@@ -21,8 +21,8 @@ import (
 	"extauthz/cachesvc/store"
 )
 
-// pair runs a test in simulated time, with two replicas on one database that
-// holds the key "k" and on one shared store.
+// pair runs a test in simulated time. Two replicas share one store, and one database that
+// holds the key "k".
 func pair(t *testing.T, edit func(*Config), test func(t *testing.T, db *cachetest.Database, c [2]*cachetest.Connection, w [2]*cachetest.Wire, s [2]*Service)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -53,7 +53,7 @@ func TestShared_OneReplicasReadIsTheOthersHit(t *testing.T) {
 		if db.KeyReads != 1 {
 			t.Errorf("%d queries, want 1", db.KeyReads)
 		}
-		// A name that no key has costs the shared store nothing that stays.
+		// A look-up of a prefix that no key has leaves nothing in the shared store.
 		wantEntry(t, s[0], "none", false, authz.LayerDatabase)
 		if n, err := w[0].Store.Count(t.Context(), ""); err != nil || n != 1 {
 			t.Errorf("%d values in the shared store, %v; want 1", n, err)
@@ -95,7 +95,7 @@ func TestShared_AnAgeIsCountedFromTheDatabaseThroughAllLayers(t *testing.T) {
 		time.Sleep(DefaultValidationTTL / 2)
 		wantEntry(t, s[1], "k", true, authz.LayerRedis)
 		time.Sleep(DefaultValidationTTL/2 - time.Second)
-		wantEntry(t, s[1], "k", true, authz.LayerLocal) // near its end: read ahead
+		wantEntry(t, s[1], "k", true, authz.LayerLocal) // its lifetime is nearly over: it is refreshed ahead
 		synctest.Wait()
 		if db.KeyReads != 2 {
 			t.Errorf("%d queries, want one more, ahead of the end", db.KeyReads)
@@ -116,8 +116,8 @@ func TestShared_AnUnsealedRedisIsNotTrusted(t *testing.T) {
 	})
 }
 
-// TestShared_EveryFieldOfAValueIsSealed alters one field after another, adds one, and
-// takes one away.
+// TestShared_EveryFieldOfAValueIsSealed alters one field after another, adds a field, and
+// removes one.
 func TestShared_EveryFieldOfAValueIsSealed(t *testing.T) {
 	keys := seal.Keys{sealingKey(t, 1)}
 	full := &l1.Credential{
@@ -148,7 +148,7 @@ func TestShared_EveryFieldOfAValueIsSealed(t *testing.T) {
 	if err := json.Unmarshal(data, &fields); err != nil {
 		t.Fatal(err)
 	}
-	if len(fields) != reflect.TypeFor[sharedKey]().NumField()+2 { // source and sealed are two fields each
+	if len(fields) != reflect.TypeFor[sharedKey]().NumField()+2 { // source and seal.Sealed have two fields each
 		t.Errorf("%d fields are written; a field that is empty here is not tested", len(fields))
 	}
 	refused := func(what string, prefix string, data []byte) {
@@ -263,7 +263,7 @@ func TestShared_ServesUntilTheLimitWithTheDatabaseAway(t *testing.T) {
 			c[i].Edit(func(c *cachetest.Connection) { c.Lookup, c.Feed = weather, weather })
 		}
 		time.Sleep(DefaultLease)
-		wantEntry(t, s[1], "k", true, authz.LayerRedis) // within a check's deadline, though the database swallows
+		wantEntry(t, s[1], "k", true, authz.LayerRedis) // within a check's deadline, although the database never answers
 		wantEntry(t, s[0], "k", true, authz.LayerLocal)
 		wantError(t, s[1], "unknown")
 		time.Sleep(DefaultMaxStale)
@@ -274,14 +274,14 @@ func TestShared_ServesUntilTheLimitWithTheDatabaseAway(t *testing.T) {
 
 func TestShared_ADeadRedisIsWaitedForOnce(t *testing.T) {
 	var log bytes.Buffer
-	logger := slog.New(slog.NewTextHandler(&log, nil)) // one: the replicas take turns
+	logger := slog.New(slog.NewTextHandler(&log, nil)) // one logger for both: the replicas take turns
 	quiet := func(c *Config) { c.Logger = logger }
 	pair(t, quiet, func(t *testing.T, db *cachetest.Database, _ [2]*cachetest.Connection, w [2]*cachetest.Wire, s [2]*Service) {
 		for i := range 100 {
 			db.Commit(string(rune('a'+i%26))+"x"+string(rune('a'+i/26)), cachetest.Unchanged)
 		}
 		time.Sleep(time.Second)
-		w[0].SetCondition(func() (time.Duration, error) { return time.Hour, nil }) // swallows
+		w[0].SetCondition(func() (time.Duration, error) { return time.Hour, nil }) // never answers
 		before, start := w[0].CallCount(), time.Now()
 		for range 3 {
 			s[0].keys.drop("axa")
@@ -337,7 +337,7 @@ func TestShared_AFullRedisGoesOnServing(t *testing.T) {
 			t.Errorf("%q while it refuses writes", got)
 		}
 		w[1].SetCondition(func() (time.Duration, error) { return 0, nil })
-		time.Sleep(time.Second) // no check comes, nothing is written
+		time.Sleep(time.Second) // meanwhile no check comes and nothing is written
 		if got := s[1].Status().Shared; got != "up" {
 			t.Errorf("still %q after it takes writes again", got)
 		}

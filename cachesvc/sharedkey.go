@@ -13,8 +13,8 @@ import (
 )
 
 // sharedKey is a key as it is stored in the shared store, under
-// apikey:validation:<prefix>. The digest is stored sealed or not at all; the seal also
-// covers everything else that is written here.
+// apikey:validation:<prefix>. Its digest is stored sealed or not at all. The seal covers
+// all other fields too.
 type sharedKey struct {
 	ID           string            `json:"id"`
 	UserID       string            `json:"user_id"`
@@ -51,8 +51,8 @@ type source struct {
 	AsOf  time.Time `json:"as_of"` // the database's time at the start of the read
 }
 
-// proof is what is sealed.
-type proof struct {
+// sealedVerifier is the secret that is stored with a sharedKey, encrypted.
+type sealedVerifier struct {
 	Alg      authz.HashAlg `json:"alg"`
 	PepperID string        `json:"pepper_id,omitempty"`
 	Digest   string        `json:"digest"`
@@ -85,22 +85,21 @@ func encodeKey(keys seal.Keys, c *l1.Credential, from source) ([]byte, error) {
 	if !ok {
 		return nil, fmt.Errorf("key %s has no digest", k.Prefix)
 	}
-	secret, err := json.Marshal(proof{c.Verifier.Alg, c.Verifier.PepperID, hex.EncodeToString(digest[:])})
+	secret, err := json.Marshal(sealedVerifier{c.Verifier.Alg, c.Verifier.PepperID, hex.EncodeToString(digest[:])})
 	if err != nil {
 		return nil, err
 	}
 	return seal.Seal(keys, validationKeys+k.Prefix, k, &k.Sealed, secret)
 }
 
-// decodeKey reads what encodeKey wrote under this prefix, and refuses any value that
-// was sealed otherwise.
+// decodeKey decodes what encodeKey wrote under this prefix. Any other value is an error.
 func decodeKey(keys seal.Keys, prefix string, data []byte) (*l1.Credential, source, error) {
 	var k sharedKey
 	secret, err := seal.Open(keys, validationKeys+prefix, data, &k, &k.Sealed)
 	if err != nil {
 		return nil, source{}, err
 	}
-	var p proof
+	var p sealedVerifier
 	if err := json.Unmarshal(secret, &p); err != nil {
 		return nil, source{}, seal.ErrSeal
 	}

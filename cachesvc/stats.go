@@ -7,7 +7,8 @@ import (
 	"sync/atomic"
 )
 
-// Name spaces of entries: the label namespace, and parts of cache keys.
+// Name spaces of entries. They are the values of the label namespace, and occur in the
+// keys of the shared store.
 const (
 	namespaceValidation = "validation"
 	namespaceUnknown    = "unknown" // prefixes and roles that do not exist
@@ -42,8 +43,8 @@ func (c *counts) database(found bool) {
 
 // sharedCounts are the outcomes of look-ups in the shared store.
 type sharedCounts struct {
-	hits, misses, errors   atomic.Uint64 // of keys
-	refused                atomic.Uint64 // values that are not what was sealed
+	hits, misses, errors   atomic.Uint64 // look-ups of keys
+	refused                atomic.Uint64 // values whose seal does not open
 	scopeHits, scopeMisses atomic.Uint64
 }
 
@@ -51,8 +52,9 @@ type sharedCounts struct {
 type Stats struct {
 	Layers  []LayerStats `json:"layers"`
 	Entries []EntryCount `json:"entries"`
-	HitRate float64      `json:"hit_rate"` // of all look-ups of keys and roles, the part that L1 answered; 0 with none
-	// Replicas are the figures of all replicas, at their last look.
+	HitRate float64      `json:"hit_rate"` // share of the look-ups of keys and roles that L1 answered; 0 with none
+	// Replicas holds the figures of all replicas, each as of its monitors' last run.
+	// [Service.Stats] leaves it empty; [Service.Replicas] reads them.
 	Replicas []ReplicaStats `json:"replicas"`
 }
 
@@ -60,20 +62,20 @@ type Stats struct {
 type LayerStats struct {
 	Layer     string `json:"layer"`     // "local", "redis" or "database"
 	Namespace string `json:"namespace"` // "validation", "role", "scope" or "user"
-	Hits      uint64 `json:"hits"`      // answered, "there is none" included
+	Hits      uint64 `json:"hits"`      // answers, including "there is none"
 	Misses    uint64 `json:"misses"`
 	Errors    uint64 `json:"errors"`
 }
 
-// EntryCount is how many entries a layer holds of a name space.
+// EntryCount is the number of entries that a layer holds in a name space.
 type EntryCount struct {
 	Layer     string `json:"layer"`
 	Namespace string `json:"namespace"`
 	Entries   int    `json:"entries"`
 }
 
-// Stats returns the figures of all layers and name spaces. Entries of the shared
-// store are those that the last look of the monitors has counted.
+// Stats returns the figures of all layers and name spaces. Entries of the shared store
+// were counted at the monitors' last run.
 func (s *Service) Stats() Stats {
 	return Stats{Layers: s.layers(), Entries: s.entries(), HitRate: s.hitRate(), Replicas: []ReplicaStats{}}
 }
@@ -98,7 +100,8 @@ func (s *Service) layers() (layers []LayerStats) {
 	return append(layers, lists)
 }
 
-// localLookups returns the look-ups of keys and roles, and those that L1 answered.
+// localLookups returns the number of look-ups of keys and roles (asked), and how many of
+// them L1 answered (hits).
 func (s *Service) localLookups() (hits, asked uint64) {
 	for _, c := range []*counts{&s.keys.counts, &s.roles.counts} {
 		n := c.localHit.Load() + c.localNegative.Load()
@@ -115,13 +118,13 @@ func (s *Service) hitRate() float64 {
 	return float64(hits) / float64(asked)
 }
 
-// LocalBytes is the memory that L1 takes up without a pointer in it: what a
-// collection neither looks at nor frees.
+// LocalBytes returns the memory of L1 that holds no pointers. A garbage collection
+// neither scans nor frees it.
 func (s *Service) LocalBytes() int {
 	return s.keys.present.Bytes() + s.keys.negative.Bytes() + s.roles.present.Bytes() + s.roles.negative.Bytes()
 }
 
-// entries counts the stored entries; -1 where a store did not answer.
+// entries counts the stored entries. The number is -1 where a store did not answer.
 func (s *Service) entries() []EntryCount {
 	entries := []EntryCount{
 		{"local", namespaceValidation, s.keys.present.Len()},

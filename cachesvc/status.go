@@ -7,35 +7,35 @@ import (
 	"time"
 )
 
-// State is how far the service can keep its promise at present. It serves in each
-// state but the first; none but the first makes a replica not ready.
+// State describes how far the service can keep its promise at present. Only StateStarting
+// makes a replica not ready.
 type State string
 
 // The states.
 const (
 	StateStarting     State = "starting"             // the feed was never read
 	StateServing      State = "serving"              // the lease is fresh
-	StateRevalidating State = "revalidating"         // the feed is behind: L1 is checked against the database
-	StateAway         State = "database_unreachable" // known keys go on from L1
-	StateExhausted    State = "stale_limit_reached"  // the database is away for longer than MaxStale: errors
+	StateRevalidating State = "revalidating"         // the feed is behind: values in L1 are read again from the database before use
+	StateAway         State = "database_unreachable" // known keys are served from L1
+	StateExhausted    State = "stale_limit_reached"  // the database has been unreachable for longer than MaxStale: look-ups are errors
 )
 
-// Status is the detail of readiness.
+// Status describes the state of the service in detail.
 type Status struct {
 	State         State
-	Ready         bool          // the feed was loaded once
-	FeedAge       time.Duration // since the start of the last complete read; -1: none, or nothing known since a gap
+	Ready         bool          // the feed was loaded at least once
+	FeedAge       time.Duration // since the start of the last complete read; -1 if there was none since the start or since a gap
 	LeaseFresh    bool
-	DatabaseUp    bool // no look-up has failed since the last answer
+	DatabaseUp    bool // no look-up has failed since the database last answered
 	DatabaseAhead time.Duration
 	Epoch         string
-	FeedError     string // of the last read; empty if it succeeded
+	FeedError     string // error of the last read; empty if it succeeded
 	RecentChanges int    // topics in the window
 	UsagePending  int64
-	UsageExposed  bool   // some of it is in memory alone: a kill loses it
-	Shared        string // Redis: none, up, full (takes no writes), open (not asked) or half_open (tried again)
-	Trusted       bool   // values in Redis are sealed, and count for checks
-	Members       int    // known prefixes, by which forged keys are recognised; -1: none are known yet
+	UsageExposed  bool   // some usage is in memory alone: it is lost if the process is killed
+	Shared        string // state of Redis: none, up, full (accepts no writes), open (not called) or half_open (one call tries)
+	Trusted       bool   // values in Redis are sealed, and checks use them
+	Members       int    // number of known prefixes, by which forged keys are recognised; -1 if they are not loaded
 }
 
 // Status returns the present state.

@@ -6,7 +6,7 @@ import (
 	"extauthz/cachesvc/internal/freshness"
 )
 
-// trust decides whether a value may be used. All readers of a service share one.
+// trust decides whether a value may be used. All readers of a service share one trust.
 type trust struct {
 	clock  *freshness.Clock
 	window *freshness.Window
@@ -15,13 +15,13 @@ type trust struct {
 	seams
 }
 
-// seams are the steps that the promise of this package rests on. They are fields so that
-// an option can exchange one: the model test breaks each in turn, and has to notice.
+// seams are the steps that the promise of this package depends on. They are fields so
+// that an option can replace one: the model test breaks each in turn, and must detect it.
 type seams struct {
-	fresh    func(freshness.Topic, *freshness.Stamp) bool // asked at each delivery
+	fresh    func(freshness.Topic, *freshness.Stamp) bool // called at each delivery
 	renew    func(start time.Duration)                    // extends the lease after a complete feed read
 	learnAll func(now time.Duration)                      // records a bulk change
-	readAt   func(database time.Time) (at time.Duration)  // of a value that another replica has read
+	readAt   func(database time.Time) (at time.Duration)  // when another replica read a value
 }
 
 func newTrust(c Config) *trust {

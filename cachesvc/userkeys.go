@@ -14,21 +14,22 @@ import (
 const (
 	// userListKeys is the name space of lists in the store.
 	userListKeys = "apikey:user:"
-	// userListLimit is the longest list that is kept.
+	// userListLimit is the length of the longest list that is cached.
 	userListLimit = 1000
 )
 
-// userList is a list of a user's keys as it is stored, in the process or in the
-// shared store. Lists are for people: no decision rests on them.
+// userList is a list of a user's keys as it is stored, in the process or in the shared
+// store. Lists are shown to people; no decision depends on them.
 type userList struct {
 	Keys     []*sharedKey `json:"keys"`
-	Position uint64       `json:"place"` // of the feed, before the list was read
+	Position uint64       `json:"place"` // feed position before the list was read
 	source
 }
 
-// UserKeys returns all keys of a user, newest first, from the cache or by load.
-// The list is dropped by any change of one of the user's keys, and not used
-// without a lease. A store that fails is a miss; the error is load's.
+// UserKeys returns all keys of a user, newest first. It takes them from the cache, or
+// else calls load. A cached list is used only under a fresh lease, and no longer once any
+// of the user's keys has changed. A store that fails counts as a miss; an error is always
+// load's.
 func (s *Service) UserKeys(ctx context.Context, user string, load func(context.Context) ([]authz.Record, error)) ([]authz.Record, error) {
 	key := userListKeys + store.Identifier(user)
 	if list, ok := s.cachedUserList(ctx, user, key); ok {
@@ -99,7 +100,8 @@ func (s *Service) keepUserList(ctx context.Context, user, key string, list *user
 	}
 }
 
-// onLists calls the store of lists: the shared one if there is one.
+// onLists calls the store that holds the lists: the shared store, or else the one in
+// process.
 func (s *Service) onLists(ctx context.Context, op string, call func(context.Context, store.Store) error) error {
 	if s.shared == nil {
 		return call(ctx, s.lists)
@@ -110,8 +112,8 @@ func (s *Service) onLists(ctx context.Context, op string, call func(context.Cont
 // tagUserList is on every list, so that all can be dropped.
 const tagUserList = "apikey-users"
 
-// dropUserList drops the list that this process keeps; staleness does not rest
-// on it. The shared one is dropped with the notification (notify.go).
+// dropUserList drops the list in this process. This only frees memory: a stale list is
+// never used. The list in the shared store is dropped with the notification (notify.go).
 func (s *Service) dropUserList(user string) int { return s.dropLists(tagUser + store.Identifier(user)) }
 func (s *Service) dropUserLists() int           { return s.dropLists(tagUserList) }
 
@@ -123,7 +125,8 @@ func (s *Service) dropLists(tag string) int {
 	return dropped
 }
 
-// feedPosition returns the feed position and its epoch; "" before the first read.
+// feedPosition returns the feed position and its epoch, which is "" before the first
+// read.
 func (s *Service) feedPosition() (epoch string, position uint64) {
 	s.feed.mu.Lock()
 	defer s.feed.mu.Unlock()

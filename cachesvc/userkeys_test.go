@@ -28,7 +28,7 @@ func TestUserKeys_AreSharedAndDroppedByAnyReplicasChange(t *testing.T) {
 		}
 		list(0, 1)
 		list(1, 1)
-		db.Commit("k", cachetest.Renamed) // typed by hand
+		db.Commit("k", cachetest.Renamed) // as if typed by hand in SQL: no replica is notified
 		time.Sleep(DefaultPoll)
 		synctest.Wait()
 		list(1, 2)

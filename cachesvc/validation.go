@@ -9,11 +9,13 @@ import (
 	"extauthz/cachesvc/store"
 )
 
-// Lookup finds the key with this prefix; a nil Record means that there is none. An error
-// means that no layer could answer, or ctx's end. The prefix may be borrowed. Safe for
-// concurrent use. With a scratch that was used before, a hit in L1 does not allocate;
-// without one, a hit for a key that is not hot allocates once or a few times, depending
-// on how much the key holds.
+// Lookup finds the key with this prefix. A nil Record means that there is no such key. An
+// error means that no layer could answer, that too many unknown keys are looked up
+// (authz.ErrThrottled), or that ctx ended. The prefix is not kept, so its memory may be
+// borrowed. Safe for concurrent use.
+//
+// A hit in L1 does not allocate if into was used before. Without into, a hit for a key
+// that is not hot allocates once or a few times, depending on how much the key holds.
 func (s *Service) Lookup(ctx context.Context, prefix string, into *authz.Scratch) (authz.Entry, error) {
 	v, layer, err := s.keys.get(ctx, prefix, scratchValue(into))
 	if err != nil {
@@ -25,7 +27,8 @@ func (s *Service) Lookup(ctx context.Context, prefix string, into *authz.Scratch
 	return authz.Entry{Record: &v.Data.Record, Verifier: v.Data.Verifier, Layer: layer}, nil
 }
 
-// scratchValue is what a scratch holds for this package; nil where there is none.
+// scratchValue returns the value that a scratch holds for this package, and makes it at
+// first use. It returns nil if there is no scratch.
 func scratchValue(s *authz.Scratch) *l1.Value[l1.Credential] {
 	if s == nil {
 		return nil
@@ -41,8 +44,8 @@ func scratchValue(s *authz.Scratch) *l1.Value[l1.Credential] {
 // validationKeys is the name space of keys in the shared store.
 const validationKeys = "apikey:validation:"
 
-// fetchKey reads a key from the shared store; nil if there is none that may be trusted.
-// The clock must have been set by the feed.
+// fetchKey reads a key from the shared store. It returns nil if there is none that may be
+// trusted. The feed must have set the clock before.
 func (s *Service) fetchKey(ctx context.Context, prefix string) *l1.Value[l1.Credential] {
 	keys := s.sealing.Load()
 	if len(*keys) == 0 {
@@ -78,16 +81,16 @@ func (s *Service) fetchKey(ctx context.Context, prefix string) *l1.Value[l1.Cred
 	return v
 }
 
-// shareKey writes a key that was read from the database for other replicas,
-// and for this one after a restart.
+// shareKey writes a key that was read from the database to the shared store, for other
+// replicas and for this one after a restart.
 func (s *Service) shareKey(v *l1.Value[l1.Credential]) {
 	if item, ok := s.sharedItem(v); ok {
 		s.shared.WriteLater(item)
 	}
 }
 
-// sharedItem encodes a key for the shared store; false if its age or its epoch is
-// unknown.
+// sharedItem encodes a key for the shared store. It returns false if the key's age or
+// epoch is unknown, if its lifetime is over, or if it can't be encoded.
 func (s *Service) sharedItem(v *l1.Value[l1.Credential]) (store.Item, bool) {
 	now := s.trust.clock.Monotonic()
 	epoch := s.epoch()
@@ -105,12 +108,12 @@ func (s *Service) sharedItem(v *l1.Value[l1.Credential]) (store.Item, bool) {
 }
 
 // recordRefusal counts and logs a value whose seal does not open: a client has changed
-// it, or a replica has another sealing key.
+// the value, or a replica has another sealing key.
 func (s *Service) recordRefusal(namespace, id string, err error) {
 	if s.sharedCounts.refused.Add(1)%refusalsLogged == 1 {
 		s.log.Warn("a value in Redis is not trusted", "namespace", namespace, "id", id, "error", err, "so_far", s.sharedCounts.refused.Load())
 	}
 }
 
-// refusalsLogged is how many refusals there are for each one that is logged.
+// refusalsLogged is the number of refusals of which one is logged.
 const refusalsLogged = 1000

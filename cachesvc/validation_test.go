@@ -105,8 +105,8 @@ func TestReader_AMissJustAfterAFlightFindsItsValueInL1(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
 		wantEntry(t, s, "k", true, authz.LayerDatabase)
-		// As one that missed L1 just before the flight above ended.
-		if _, layer, err := s.keys.ask(t.Context(), "k", nil); err != nil || layer != authz.LayerLocal || db.KeyReads != 1 {
+		// This look-up missed L1, as if just before the flight above ended.
+		if _, layer, err := s.keys.readOrFallBack(t.Context(), "k", nil); err != nil || layer != authz.LayerLocal || db.KeyReads != 1 {
 			t.Errorf("answered by %v, %v, after %d queries", layer, err, db.KeyReads)
 		}
 	})
@@ -128,8 +128,9 @@ func TestReader_InAnOutageOneLookupWaitsAndTheOthersDoNot(t *testing.T) {
 	})
 }
 
-// TestReader_AClientThatLeavesEarlyIsNotAnOutage: who leaves after a few milliseconds has not found
-// out that the database is away, so nothing is served to others on its account.
+// TestReader_AClientThatLeavesEarlyIsNotAnOutage: a client that leaves after a few
+// milliseconds has not shown that the database is unreachable. So other clients must not
+// get old values because of it.
 func TestReader_AClientThatLeavesEarlyIsNotAnOutage(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
@@ -148,8 +149,8 @@ func TestReader_AClientThatLeavesEarlyIsNotAnOutage(t *testing.T) {
 	})
 }
 
-// TestReader_OneUnreadableRowIsNotAnOutage: else who can spoil one row, or one field of a backup,
-// would have revocations of all other keys wait.
+// TestReader_OneUnreadableRowIsNotAnOutage: otherwise one spoilt row, or one field of a
+// backup, would delay the revocation of all other keys.
 func TestReader_OneUnreadableRowIsNotAnOutage(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})
@@ -210,7 +211,7 @@ func TestReader_AFlightOverItsBudgetIsDiscarded(t *testing.T) {
 		var calls int
 		s.keys.database = loaderFunc(func(context.Context, string) (l1.Credential, uint64, error) {
 			if calls++; calls == 1 {
-				time.Sleep(DefaultFlightBudget + 1) // a frozen process: ctx is of no use
+				time.Sleep(DefaultFlightBudget + 1) // as if the process were frozen, in which case ctx does not end the read
 				return l1.Credential{}, 1, nil
 			}
 			return l1.Credential{}, 1, nil
@@ -236,7 +237,7 @@ func TestReader_ServesKnownKeysUntilMaxStale(t *testing.T) {
 					wantEntry(t, s, "k", true, authz.LayerLocal)
 					wantError(t, s, "cold")
 					if time.Since(away) > DefaultLease {
-						wantError(t, s, "none") // that can't be known now
+						wantError(t, s, "none") // that there is no such key can't be known now
 					}
 					time.Sleep(977 * time.Millisecond)
 				}
@@ -330,7 +331,7 @@ func TestReader_AValueStoredAfterItsChangeIsNotDelivered(t *testing.T) {
 			wantEntry(t, s, "k", true, authz.LayerDatabase)
 			late := s.keys.present.Get("k", nil)
 			announce(s, db.Commit("k", cachetest.Revoked))
-			for range 3 { // cold, and hot
+			for range 3 { // first cold, then hot
 				s.keys.present.Put("k", late)
 				s.keys.present.Get("k", nil)
 				s.keys.present.Get("k", nil)
@@ -390,8 +391,8 @@ func BenchmarkHit(b *testing.B) {
 	})
 }
 
-// TestLookup_EndsBeforeItsCaller: with time left to answer, and not after its own
-// wait.
+// TestLookup_EndsBeforeItsCaller: a look-up leaves its caller time to answer, and ends no
+// later than its own limit.
 func TestLookup_EndsBeforeItsCaller(t *testing.T) {
 	bubble(t, func(t *testing.T, db *cachetest.Database, c *cachetest.Connection) {
 		s := start(t, Config{Database: c})

@@ -14,16 +14,16 @@ import (
 	"extauthz/cachesvc/store"
 )
 
-// WarmConfig selects the keys that are read before a check needs them. The zero value
-// warms nothing on its own.
+// WarmConfig selects the keys that are read before a check needs them. With the zero
+// value nothing is warmed unless [Service.Warm] is called.
 type WarmConfig struct {
-	Keys  int           // the most used keys, at the start and on schedule; 0: none
-	Every time.Duration // 0: at the start only
+	Keys  int           // how many of the most used keys to read, at the start and on schedule; 0: none
+	Every time.Duration // time between two warmings; 0: at the start only
 	// PerSecond bounds how many keys are read in a second; 0 is DefaultWarmRate.
 	PerSecond int
 }
 
-// DefaultWarmRate leaves a database most of its capacity.
+// DefaultWarmRate is in keys a second. It leaves a database most of its capacity.
 const DefaultWarmRate = 50_000
 
 func (c WarmConfig) withDefaults() WarmConfig {
@@ -31,11 +31,11 @@ func (c WarmConfig) withDefaults() WarmConfig {
 	return c
 }
 
-// Warmed is what a warming has done.
+// Warmed is the result of a warming.
 type Warmed struct {
-	Keys   int           // read and kept in the process
-	Shared int           // of them written to the shared store
-	Took   time.Duration // all of it
+	Keys   int           // keys read and kept in the process
+	Shared int           // keys also written to the shared store
+	Took   time.Duration // duration of the whole warming
 }
 
 // ErrNotWarmable is returned by a cache without a [Config.MostUsed].
@@ -47,18 +47,18 @@ type warmer struct {
 	only   sync.Mutex // one warming at a time
 	once   chan struct{}
 	first  sync.Once
-	wanted chan struct{} // everything was dropped
+	wanted chan struct{} // receives a value when everything was dropped
 }
 
 func newWarmer(c Config) *warmer {
 	return &warmer{WarmConfig: c.Warm, source: c.MostUsed, once: make(chan struct{}), wanted: make(chan struct{}, 1)}
 }
 
-// request schedules a read of the most used keys, after all cached values were dropped.
+// request schedules a warming, after all cached values were dropped.
 func (w *warmer) request() {
 	select {
 	case w.wanted <- struct{}{}:
-	default: // it is due already
+	default: // a warming is due already
 	}
 }
 
@@ -66,8 +66,8 @@ func (w *warmer) request() {
 // once if none is configured.
 func (s *Service) Warmed() <-chan struct{} { return s.warm.once }
 
-// keepWarm warms once the feed is loaded, on schedule, and after everything was
-// dropped, until ctx ends.
+// keepWarm warms the cache when the feed is loaded, on schedule, and whenever everything
+// was dropped, until ctx ends.
 func (s *Service) keepWarm(ctx context.Context) {
 	done := func() { s.warm.first.Do(func() { close(s.warm.once) }) }
 	defer done()
@@ -99,9 +99,9 @@ func (s *Service) keepWarm(ctx context.Context) {
 	}
 }
 
-// Warm reads up to limit of the most used keys and keeps those that are not kept already,
-// in the process and in the shared store, no faster than configured. It waits for another
-// warming.
+// Warm reads up to limit of the most used keys, no faster than configured. It keeps those
+// that L1 does not hold yet, in L1 and in the shared store. If another warming is
+// running, it waits for its end.
 func (s *Service) Warm(ctx context.Context, limit int) (Warmed, error) {
 	if s.warm.source == nil {
 		return Warmed{}, ErrNotWarmable
@@ -122,11 +122,11 @@ func (s *Service) Warm(ctx context.Context, limit int) (Warmed, error) {
 // warming is one call of Warm.
 type warming struct {
 	service         *Service
-	start           time.Duration // before the database was asked
+	start           time.Duration // before the database was read
 	seq, generation uint64
 	read            int
-	items           []store.Item            // that go to the shared store together
-	seen            l1.Value[l1.Credential] // what is kept already, one after the other
+	items           []store.Item            // to be written to the shared store together
+	seen            l1.Value[l1.Credential] // buffer for looking up whether L1 holds a key
 	done            Warmed
 }
 
@@ -160,7 +160,7 @@ func (w *warming) add(ctx context.Context, r authz.Record, verifier authz.Verifi
 	return nil
 }
 
-// pace holds the pace.
+// pace waits as long as the configured rate requires.
 func (w *warming) pace(ctx context.Context) error {
 	due := w.start + time.Duration(w.read)*time.Second/time.Duration(w.service.warm.PerSecond)
 	wait := due - w.service.trust.clock.Monotonic()
@@ -175,8 +175,8 @@ func (w *warming) pace(ctx context.Context) error {
 	}
 }
 
-// flush writes to the shared store in one pipeline; the breaker logs a
-// failure.
+// flush writes the collected items to the shared store in one pipeline. The breaker logs
+// a failure.
 func (w *warming) flush(ctx context.Context) {
 	if len(w.items) == 0 {
 		return

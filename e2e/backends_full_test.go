@@ -9,7 +9,7 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// moreFronts are those that take long to make: they are compiled.
+// moreFronts are the gateways that take long to build: they are compiled.
 func moreFronts() []front {
 	return []front{
 		exampleFront("caddy-"+parts.CaddyVersion, "Caddyfile", func(t *testing.T, configuration string, port int) { parts.StartNewCaddy(t, configuration, port) }),
@@ -21,5 +21,5 @@ func moreFronts() []front {
 	}
 }
 
-// share is all of them.
+// share returns all forgeries.
 func share(all []forgery, _, _ int) []forgery { return all }

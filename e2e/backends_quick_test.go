@@ -4,7 +4,8 @@ package e2e
 
 func moreFronts() []front { return nil }
 
-// share is a part of the forgeries, another one for each backend behind a gateway.
+// share returns a part of the forgeries, a different one for each backend behind a
+// gateway.
 func share(all []forgery, which, of int) (some []forgery) {
 	for i, f := range all {
 		if i%of == which%of {

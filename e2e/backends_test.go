@@ -20,19 +20,19 @@ import (
 	"extauthz/envoy"
 )
 
-// forgedValue is in everything that a client makes up: no backend may show it.
+// forgedValue is in every value that a client makes up: no backend may show it.
 const forgedValue = "/forged"
 
-// variants are how many requests a client tries its luck with.
+// variants is the number of requests with forged names that a client sends.
 const variants = 200
 
-// forgery is a request's header lines, and those behind its body.
+// forgery holds the header lines of a request, and its trailer lines after the body.
 type forgery struct{ headers, trailers []string }
 
 func (f forgery) String() string { return fmt.Sprintf("%q, trailers %q", f.headers, f.trailers) }
 
-// forgeries are spellings of names that no client may send on, always the same ones:
-// in any case, with any separators, in pairs, in trailers, named in Connection.
+// forgeries returns spellings of names that no client may send on, the same ones in each
+// run: in any case, with any separators, in pairs, in trailers, named in Connection.
 func forgeries() (all []forgery) {
 	r := rand.New(rand.NewPCG(12, 2026))
 	pick := func(of ...string) string { return of[r.IntN(len(of))] }

@@ -18,7 +18,7 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// statusOf is a command's exit status.
+// statusOf returns a command's exit status.
 func statusOf(err error) int {
 	var exit *exec.ExitError
 	switch {
@@ -30,8 +30,8 @@ func statusOf(err error) int {
 	return -1
 }
 
-// atTerminal runs a command on a terminal with 80 columns, types an answer where it
-// asks, and returns what was on the screen.
+// atTerminal runs a command on a terminal with 80 columns, types an answer when the
+// command asks, and returns what was on the screen.
 func atTerminal(t *testing.T, cmd *exec.Cmd, answer string) (screen string, status int) {
 	t.Helper()
 	cmd.Env = append(cmd.Env, "TERM=xterm")
@@ -43,7 +43,7 @@ func atTerminal(t *testing.T, cmd *exec.Cmd, answer string) (screen string, stat
 	var out bytes.Buffer
 	part := make([]byte, 4096)
 	for {
-		n, err := terminal.Read(part) // ends with EIO when the command has ended
+		n, err := terminal.Read(part) // returns EIO once the command has ended
 		out.Write(part[:n])
 		if err != nil {
 			break
@@ -154,7 +154,7 @@ func TestCLI_AsksBeforeWhatCannotBeUndone(t *testing.T) {
 	if screen, status := atTerminal(t, s.Command("keys", "rotate", one, "--grace", "0s"), "n\n"); status != 1 || !strings.Contains(screen, "ends at once") {
 		t.Errorf("a rotation without grace: %d, %s", status, screen)
 	}
-	s.Must("keys", "revoke", one) // one that is named needs no question
+	s.Must("keys", "revoke", one) // a key that is named needs no question
 	if screen, status := atTerminal(t, s.Command("roles", "delete", "reader"), "y\n"); status != 0 {
 		t.Errorf("the role, answered y: %d, %s", status, screen)
 	}

@@ -11,8 +11,9 @@ import (
 
 var update = flag.Bool("update", false, "write the configurations of compose.yaml anew")
 
-// TestCompose_EnvoysRunThePrintedConfiguration holds the two Envoys of compose.yaml to what
-// `envoy bootstrap` prints and to the rate-limit example, but for addresses.
+// TestCompose_EnvoysRunThePrintedConfiguration compares the two Envoys of compose.yaml
+// with what `envoy bootstrap` prints and with the rate-limit example; only addresses may
+// differ.
 func TestCompose_EnvoysRunThePrintedConfiguration(t *testing.T) {
 	gateway := parts.PrintBootstrap(t, "", "--listen", "0.0.0.0:10000", "--upstream", "echo:8080", "--service", "extauthz:9001", "--admin", "127.0.0.1:9901")
 	example, err := os.ReadFile("../envoy/examples/ratelimit.yaml")

@@ -23,8 +23,8 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// TestConditions_DatabaseIsReplacedByAnEmptyOne: noticed at once, migrated again, and
-// what the lost one held is refused.
+// TestConditions_DatabaseIsReplacedByAnEmptyOne: the service notices it at once, migrates
+// it again, and refuses the keys of the lost database.
 func TestConditions_DatabaseIsReplacedByAnEmptyOne(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Postgres")
@@ -97,7 +97,8 @@ func TestConditions_DatabaseIsReplacedByAnEmptyOne(t *testing.T) {
 	b.Stop()
 }
 
-// TestConditions_DatabaseThatCanNotBeMigratedAgain: not ready, until it is repaired.
+// TestConditions_DatabaseThatCanNotBeMigratedAgain: the replica is not ready until the
+// database is repaired.
 func TestConditions_DatabaseThatCanNotBeMigratedAgain(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Postgres")
@@ -111,7 +112,7 @@ func TestConditions_DatabaseThatCanNotBeMigratedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = db.Close() }()
-	if _, err := db.Exec("ALTER TABLE extauthz_meta RENAME TO elsewhere"); err != nil { // so some are there
+	if _, err := db.Exec("ALTER TABLE extauthz_meta RENAME TO elsewhere"); err != nil { // so only some tables exist
 		t.Fatal(err)
 	}
 	showsSoon(t, s, "schema_missing", "", "lacks extauthz's tables")
@@ -152,8 +153,8 @@ func servingStatus(t *testing.T, s *parts.Service) healthv1.HealthCheckResponse_
 	return res.GetStatus()
 }
 
-// TestConditions_SQLiteFileIsReplaced: after the file is removed or exchanged, the
-// service uses the new one.
+// TestConditions_SQLiteFileIsReplaced: after the file is removed or replaced, the service
+// uses the new one.
 func TestConditions_SQLiteFileIsReplaced(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds the binary")
@@ -200,10 +201,35 @@ func TestConditions_SQLiteFileIsReplaced(t *testing.T) {
 				return nil
 			})
 			s.Stop()
-			s.Restart() // the file is whole
+			s.Restart() // the file is complete
 			s.Stop()
 		})
 	}
+}
+
+// startsOnAFullDisk: a clean stop removes the files beside SQLite's, which a start has to
+// make again. The service waits, and reports why, until there is space.
+func startsOnAFullDisk(t *testing.T, s *parts.Service, filler string) {
+	t.Helper()
+	fillDisk(t, filler)
+	s.Launch()
+	soon(t, func() error {
+		_, body := opsAnswer(t, "http://"+s.Ops+"/readyz")
+		if !strings.Contains(body, "database_wait") || !strings.Contains(body, "the disk under the database is full") {
+			return fmt.Errorf("a start on a full disk: %s", body)
+		}
+		return nil
+	})
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	soon(t, func() error {
+		if status, body := opsAnswer(t, "http://"+s.Ops+"/readyz"); status != http.StatusOK {
+			return fmt.Errorf("with free space again: %d %s", status, body)
+		}
+		return nil
+	})
+	s.Stop()
 }
 
 // TestConditions_DiskIsFull: the error of a revocation names the cause and the remedy,
@@ -217,7 +243,7 @@ func TestConditions_DiskIsFull(t *testing.T) {
 	}
 	for _, driver := range []string{"sqlite", "postgres"} {
 		t.Run(driver, func(t *testing.T) {
-			t.Setenv("TMPDIR", "/tmp") // Postgres has a user of its own, who has to get there
+			t.Setenv("TMPDIR", "/tmp") // Postgres runs as another user, which must be able to reach it
 			dir, err := os.MkdirTemp("", "disk-")
 			if err != nil {
 				t.Fatal(err)
@@ -284,11 +310,15 @@ func TestConditions_DiskIsFull(t *testing.T) {
 			}
 			s.Must("keys", "revoke", k.ID)
 			s.Stop()
+			if driver == "sqlite" {
+				startsOnAFullDisk(t, s, filler)
+			}
 		})
 	}
 }
 
-// onSmallTablespace makes a database in a folder, and returns the configuration for it.
+// onSmallTablespace makes a database in a folder, and returns the service's configuration
+// for it.
 func onSmallTablespace(t *testing.T, dir string) string {
 	t.Helper()
 	postgres := parts.StartPostgres(t)
@@ -333,8 +363,8 @@ func fillDisk(t *testing.T, path string) {
 	_ = f.Close()
 }
 
-// TestConditions_SealingKeysDiffer: on both replicas, until one of them has the other's
-// key too.
+// TestConditions_SealingKeysDiffer: both replicas report it until one of them has the
+// other's key too.
 func TestConditions_SealingKeysDiffer(t *testing.T) {
 	redis := parts.StartRedis(t)
 	other := filepath.Join(t.TempDir(), "other.key")
@@ -373,7 +403,8 @@ func TestConditions_SealingKeysDiffer(t *testing.T) {
 	b.Stop()
 }
 
-// TestConditions_RowsCanNotBeRead: found at a start, without any use of the key.
+// TestConditions_RowsCanNotBeRead: the service finds them at a start, although the key is
+// not used.
 func TestConditions_RowsCanNotBeRead(t *testing.T) {
 	s := parts.StartService(t, "")
 	k := s.NewKey("--scope", "orders:read")

@@ -26,8 +26,8 @@ func conditionsOf(t *testing.T, s *parts.Service) []condition {
 	return ready.Conditions
 }
 
-// showsSoon waits until /readyz lists a condition about a subject, whose text holds
-// a word, the metric is 1, and it is logged once.
+// showsSoon waits until /readyz lists a condition about a subject whose text contains
+// word, the metric is 1, and the log has it once.
 func showsSoon(t *testing.T, s *parts.Service, name, subject, word string) {
 	t.Helper()
 	soon(t, func() error {
@@ -47,7 +47,7 @@ func showsSoon(t *testing.T, s *parts.Service, name, subject, word string) {
 	}
 }
 
-// endsSoon waits until /readyz lists a condition no more, and it is logged once.
+// endsSoon waits until /readyz no longer lists a condition, and the log has its end once.
 func endsSoon(t *testing.T, s *parts.Service, name, subject string) {
 	t.Helper()
 	soon(t, func() error {
@@ -72,7 +72,7 @@ func logged(s *parts.Service, what, name, subject string) (n int) {
 	return n
 }
 
-// soon waits for longer than anything here takes.
+// soon calls f until it succeeds, for longer than any event here takes.
 func soon(t *testing.T, f func() error) {
 	t.Helper()
 	var err error
@@ -84,8 +84,8 @@ func soon(t *testing.T, f func() error) {
 	t.Error(err)
 }
 
-// TestConditions_Certificates: each listener's certificate and authority, from the
-// start on and when files are exchanged.
+// TestConditions_Certificates tests each listener's certificate and authority, at the
+// start and when files are replaced.
 func TestConditions_Certificates(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds the binary")
@@ -122,7 +122,7 @@ func TestConditions_Certificates(t *testing.T) {
 	s.Stop()
 }
 
-// TestConditions_PepperOfStoredKeysIsMissing: at the start and after a reload.
+// TestConditions_PepperOfStoredKeysIsMissing: reported at the start and after a reload.
 func TestConditions_PepperOfStoredKeysIsMissing(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds the binary")

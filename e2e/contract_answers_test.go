@@ -18,9 +18,9 @@ const (
 	failOpen   = "failure_mode_allow: true"
 )
 
-// TestContract_EnvoyAnswers holds each fact of docs/envoy-contract.md, by its
-// number there, to a real Envoy. Where one changes with a release of Envoy, this
-// fails before a user is surprised.
+// TestContract_EnvoyAnswers tests each fact of docs/envoy-contract.md, by its number
+// there, on a real Envoy. If a release of Envoy changes one, this test fails before a
+// user is surprised.
 func TestContract_EnvoyAnswers(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		s, server, accessLog := gateway(t, version)
@@ -136,7 +136,7 @@ func TestContract_EnvoyAnswers(t *testing.T) {
 				t.Errorf("body %q", a.body)
 			}
 			reached(t, open.ask("GET", "/x"))
-			// That of a grpc-web call, as package envoy writes it.
+			// The denial of a grpc-web call, as package envoy writes it.
 			answer.GetErrorResponse().Status.Code, answer.GetErrorResponse().Body = 200, ""
 			answer.GetErrorResponse().Headers = []*corev3.HeaderValueOption{set("grpc-status", "14"), set("grpc-message", "later")}
 			server.will(answer, nil)

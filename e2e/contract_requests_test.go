@@ -9,8 +9,8 @@ import (
 
 const rawHeaders = "encode_raw_headers: true"
 
-// TestContract_EnvoyRequests holds what docs/envoy-contract.md says of CheckRequest to a
-// real Envoy, in both header forms.
+// TestContract_EnvoyRequests tests the statements of docs/envoy-contract.md about
+// CheckRequest on a real Envoy, in both header forms.
 func TestContract_EnvoyRequests(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		raw, rawServer, _ := gateway(t, version)

@@ -19,8 +19,8 @@ import (
 
 const creators = 16 // clients that make keys at once
 
-// TestCreate_AcknowledgedKeysSurviveAKill: the service, and the database's server
-// with it, die while 16 clients make keys.
+// TestCreate_AcknowledgedKeysSurviveAKill kills the service, together with the database's
+// server, while 16 clients make keys.
 func TestCreate_AcknowledgedKeysSurviveAKill(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs the service")
@@ -62,8 +62,8 @@ func localAdministrator(tb testing.TB, s *parts.Service) string {
 	return strings.TrimSpace(string(key))
 }
 
-// createUntil makes keys until end returns, which is called once enough are
-// made, and returns those that were acknowledged.
+// createUntil makes keys until end returns, and returns those that were acknowledged. It
+// calls end once enough keys have been made.
 func createUntil(tb testing.TB, s *parts.Service, administrator string, enough int, end func()) (keys []string) {
 	tb.Helper()
 	var mu sync.Mutex
@@ -92,8 +92,8 @@ func createUntil(tb testing.TB, s *parts.Service, administrator string, enough i
 	return keys
 }
 
-// creator is a client with a connection of its own, and little beside it: what
-// it costs is taken from what is measured.
+// creator is a client with a connection of its own. It does as little work as possible,
+// since its cost reduces the measured rate.
 type creator struct {
 	conn    net.Conn
 	answers *bufio.Reader

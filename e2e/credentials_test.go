@@ -28,10 +28,10 @@ func basic(user, password string) string {
 	return "authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
 }
 
-// headerForms are the two in which Envoy sends headers.
+// headerForms are the two forms in which Envoy sends headers.
 var headerForms = map[string]string{"raw headers": "true", "sanitised headers": "false"}
 
-// TestCredentials_ForeignValuesPass beside a key, and stay where they are.
+// TestCredentials_ForeignValuesPass: they may accompany a key, and are not removed.
 func TestCredentials_ForeignValuesPass(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		for form, raw := range headerForms {
@@ -63,7 +63,7 @@ func TestCredentials_ForeignValuesPass(t *testing.T) {
 	})
 }
 
-// TestCredentials_AnySchemeIsASource, Basic with the key as user or password.
+// TestCredentials_AnySchemeIsASource: including Basic, with the key as user or password.
 func TestCredentials_AnySchemeIsASource(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		for form, raw := range headerForms {
@@ -91,13 +91,13 @@ func TestCredentials_AnySchemeIsASource(t *testing.T) {
 	})
 }
 
-// TestCredentials_NoWholeKeyGoesFurther, on anonymous routes, in preflights and
-// beside a key, wherever it is and however it is written; the rest stays.
+// TestCredentials_NoWholeKeyGoesFurther: on anonymous routes, in preflights and next to
+// another key, wherever the key is and however it is written. All other values stay.
 func TestCredentials_NoWholeKeyGoesFurther(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		for form, raw := range headerForms {
 			t.Run(form, func(t *testing.T) {
-				// The default sources, and each kind of place that is none.
+				// The default sources, and each kind of place that is not a source.
 				s := newStack(t, version, "{routes: [{match: /healthz, anonymous: true}], default_route: map, cors: {allow_preflights: true}}", "encode_raw_headers: true", "encode_raw_headers: "+raw)
 				k, spare := s.NewKey("--scope", "orders:read"), s.NewKey("--scope", "orders:read")
 				key := spare.Key
@@ -150,13 +150,13 @@ func TestCredentials_NoWholeKeyGoesFurther(t *testing.T) {
 					}
 				}
 				s.denied(s.ask("GET", "/orders/"+key, "x-api-key: "+k.Key), 403, "forwarding_refused")
-				s.Stop() // holds the log to have no key in it
+				s.Stop() // checks that the log contains no key
 			})
 		}
 	})
 }
 
-// leaks says in which form a text holds a key.
+// leaks returns in which form a text contains a key.
 func leaks(text, key string) string {
 	plain, err := url.PathUnescape(text)
 	if err != nil {
@@ -178,7 +178,8 @@ func leaks(text, key string) string {
 	return ""
 }
 
-// TestCredentials_ForwardedWhereConfigured: then nothing is removed or refused.
+// TestCredentials_ForwardedWhereConfigured: with the setting, nothing is removed or
+// refused.
 func TestCredentials_ForwardedWhereConfigured(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		s := newStack(t, version, `{identity: {forward_credential: true}, routes: [{match: "/healthz/", anonymous: true}], default_route: map}`)
@@ -193,8 +194,8 @@ func TestCredentials_ForwardedWhereConfigured(t *testing.T) {
 	})
 }
 
-// TestProxies_AKeyThatStaysIsRefused: whichever proxy asks, the upstream gets no
-// whole key that extauthz has seen.
+// TestProxies_AKeyThatStaysIsRefused: with any proxy, the upstream gets no whole key that
+// extauthz has seen.
 func TestProxies_AKeyThatStaysIsRefused(t *testing.T) {
 	onEachProxy(t, func(t *testing.T, s *stack, p proxy) {
 		k, spare := s.NewKey("--scope", "orders:read"), s.NewKey("--scope", "orders:read").Key

@@ -35,7 +35,7 @@ func TestDecisions_ThroughEnvoy(t *testing.T) {
 		})
 		t.Run("3 an unknown key answers like a wrong secret", func(t *testing.T) {
 			s := s.on(t)
-			// Well-formed, with a right checksum, and not stored.
+			// The key is well-formed, has a valid checksum, and is not stored.
 			unknown := s.ask("GET", "/orders", "x-api-key: "+forged(t, "ak_live_00000000_"))
 			wrong := s.ask("GET", "/orders", "x-api-key: "+forged(t, k.Prefix+"_"))
 			s.denied(unknown, 401, "invalid_key")
@@ -61,7 +61,8 @@ func TestDecisions_ThroughEnvoy(t *testing.T) {
 			s := s.on(t)
 			end := time.Now().Add(4 * time.Second).Truncate(time.Second)
 			k := s.NewKey("--scope", "orders:read", "--expires", end.Format(time.RFC3339))
-			// The database's clock decides; the service knows it to within half of a round trip.
+			// The database's clock decides; the service knows it with an error of at most
+			// half a round trip.
 			const exact = 20 * time.Millisecond
 			before := 0
 			for time.Now().Before(end.Add(300 * time.Millisecond)) {
@@ -122,7 +123,8 @@ func TestDecisions_ThroughEnvoy(t *testing.T) {
 		})
 		t.Run("17 a path with dots is judged as the upstream sees it", func(t *testing.T) {
 			s := s.on(t)
-			// The gateway normalises: what is judged and what arrives is /admin.
+			// The gateway normalises the path: both the judged and the served path are
+			// /admin.
 			s.denied(s.ask("GET", "/public/../admin", key), 403, "scope_missing")
 			s.allowed(s.ask("GET", "/admin/../public", key))
 		})
@@ -145,10 +147,10 @@ func TestDecisions_ThroughEnvoy(t *testing.T) {
 	})
 }
 
-// on reports to a subtest.
+// on returns the stack for a subtest.
 func (s *stack) on(t *testing.T) *stack {
 	c := *s
-	if c.t = t; s.Service != nil { // some have a scripted one
+	if c.t = t; s.Service != nil { // some stacks have a scripted service
 		c.Service = s.On(t)
 	}
 	return &c

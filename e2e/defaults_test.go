@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestDefaultMap_DropsNoNameThatBeginsWithV: a key for one resource reaches no
-// other by what the path has in front of it.
+// TestDefaultMap_DropsNoNameThatBeginsWithV: no prefix in the path lets a key for one
+// resource reach another one.
 func TestDefaultMap_DropsNoNameThatBeginsWithV(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		s := newStack(t, version, ``)
@@ -30,8 +30,8 @@ func TestDefaultMap_DropsNoNameThatBeginsWithV(t *testing.T) {
 	})
 }
 
-// TestDefaultRoute_IsClosedBesideRules: what a rule misses by a slash, a prefix, a
-// method or a host is denied, unless the configuration says map.
+// TestDefaultRoute_IsClosedBesideRules: if a request differs from a rule by a slash, a
+// prefix, a method or a host, it is denied, unless the configuration says map.
 func TestDefaultRoute_IsClosedBesideRules(t *testing.T) {
 	const rules = `routes:
   - {match: "DELETE /pay/{id}", resource: pay, action: purge}
@@ -74,8 +74,8 @@ func TestDefaultRoute_IsClosedBesideRules(t *testing.T) {
 	})
 }
 
-// TestPrintedBootstrap_ServesTheHostsOfRules in every form that is theirs, and no
-// other.
+// TestPrintedBootstrap_ServesTheHostsOfRules: in every form of these hosts, and no other
+// host.
 func TestPrintedBootstrap_ServesTheHostsOfRules(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		s := newStack(t, version, `routes:
@@ -89,7 +89,7 @@ func TestPrintedBootstrap_ServesTheHostsOfRules(t *testing.T) {
 			s.denied(s.sendTo(host, "GET", "/vaults/1", "close"), 401, "missing_key")
 			s.denied(s.sendTo(host, "GET", "/vaults/1/", "close", key), 403, "route_denied")
 		}
-		s.allowed(s.sendTo("tenant-a.example.com", "GET", "http://tenant-b.example.com:80/vaults/1", "close", key)) // the target's host counts
+		s.allowed(s.sendTo("tenant-a.example.com", "GET", "http://tenant-b.example.com:80/vaults/1", "close", key)) // the host in the target counts
 		s.allowed(s.ask("GET", "/healthz"))
 		before := s.stat("cluster.extauthz.upstream_rq_total")
 		for _, host := range []string{"tenant-a.example.com", "example.com", "x.tenant-b.example.com", "tenant-b.example.com.evil.example", "127.0.0.1", "localhost:10000", "tenant-b.example.com:80:80", "tenant-b.example.com..", "*", "[::2]", "tenant-b.example.com@a.example"} {
@@ -106,7 +106,7 @@ func TestPrintedBootstrap_ServesTheHostsOfRules(t *testing.T) {
 		if after := s.stat("cluster.extauthz.upstream_rq_total"); after != before {
 			t.Errorf("the service was asked about hosts that no rule names: %s, then %s", before, after)
 		}
-		for _, host := range []string{"tenant-b.example.com:", "tenant-b.example.com:x"} { // Envoy drops whatever comes after the colon
+		for _, host := range []string{"tenant-b.example.com:", "tenant-b.example.com:x"} { // Envoy drops everything after the colon
 			s.denied(s.sendTo(host, "GET", "/vaults/1", "close", key), 400, "path_refused")
 		}
 	})

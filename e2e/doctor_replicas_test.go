@@ -11,7 +11,7 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// digestOf is the SHA-256 of a service's configuration file.
+// digestOf returns the SHA-256 of a service's configuration file.
 func digestOf(t *testing.T, s *parts.Service) string {
 	t.Helper()
 	text, err := os.ReadFile(s.Configuration)
@@ -27,7 +27,8 @@ func replicas(t *testing.T, s *parts.Service, healthy bool, flags ...string) []e
 	return doctor(t, s, healthy, append([]string{"replicas", "--ops", "http://" + s.Ops, "--grpc", s.GRPC}, flags...)...)
 }
 
-// TestDoctorReplicas_ChecksDecisions with keys where each configuration has them.
+// TestDoctorReplicas_ChecksDecisions: with keys in the places that each configuration
+// names.
 func TestDoctorReplicas_ChecksDecisions(t *testing.T) {
 	for name, of := range map[string]struct{ configuration, state, word string }{
 		"headers":     {"", "ok", "an unknown key: denied (unknown_key); no key: denied (missing_key)"},
@@ -49,7 +50,7 @@ func TestDoctorReplicas_ChecksDecisions(t *testing.T) {
 	}
 }
 
-// TestDoctorReplicas_AKeyThatExists: one that may, and one that may not.
+// TestDoctorReplicas_AKeyThatExists: one that is allowed, and one that is denied.
 func TestDoctorReplicas_AKeyThatExists(t *testing.T) {
 	s := parts.StartService(t, "")
 	file := filepath.Join(t.TempDir(), "api.key")
@@ -60,8 +61,8 @@ func TestDoctorReplicas_AKeyThatExists(t *testing.T) {
 	wantExamined(t, replicas(t, s, false, "--key-file", file, "--request", "DELETE https://api.example.com/orders/1"), "checks at "+s.GRPC, "failed", "the given key: denied (scope_missing)")
 }
 
-// TestDoctorReplicas_ARefusedReloadIsAFailure, seen as soon as the replica has read it,
-// wherever the fault is.
+// TestDoctorReplicas_ARefusedReloadIsAFailure: reported as soon as the replica has read
+// the configuration, whatever the fault.
 func TestDoctorReplicas_ARefusedReloadIsAFailure(t *testing.T) {
 	s := parts.StartService(t, "log: {level: info}")
 	good := digestOf(t, s)
@@ -73,7 +74,8 @@ func TestDoctorReplicas_ARefusedReloadIsAFailure(t *testing.T) {
 		wantExamined(t, results, "replica "+s.Ops, "ok", "it is serving")
 		wantExamined(t, results, "replica "+s.Ops+": configuration_refused", "failed", "")
 	}
-	// The log has the refusals, which the service's own check of it takes for errors.
+	// The log contains the refusals, which the fixture's check of the log would treat as
+	// errors.
 	if err := os.WriteFile(s.Configuration, []byte("log: {level: info}"), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ import (
 
 type examined struct{ Name, State, Text, Remedy string }
 
-// doctor runs the command in both forms and returns what it found.
+// doctor runs the command in both output forms and returns its findings.
 func doctor(t *testing.T, s *parts.Service, healthy bool, flags ...string) []examined {
 	t.Helper()
 	out, errOut, err := s.CLI(append([]string{"doctor", "-o", "json"}, flags...)...)
@@ -39,7 +39,7 @@ func doctor(t *testing.T, s *parts.Service, healthy bool, flags ...string) []exa
 	return results
 }
 
-// secretWord is in what must not be shown.
+// secretWord is part of every value that must not be shown.
 const secretWord = "s3cr3t-word"
 
 func wantExamined(t *testing.T, results []examined, name, state, word string) {
@@ -52,8 +52,8 @@ func wantExamined(t *testing.T, results []examined, name, state, word string) {
 	t.Errorf("no %s: %s with %q in %+v", name, state, word, results)
 }
 
-// TestDoctor_AHealthyServiceAndItsConfiguration: on both databases, and nothing is left
-// behind.
+// TestDoctor_AHealthyServiceAndItsConfiguration: on both databases, and the command
+// leaves nothing behind.
 func TestDoctor_AHealthyServiceAndItsConfiguration(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Postgres and Redis")
@@ -95,7 +95,8 @@ func TestDoctor_AHealthyServiceAndItsConfiguration(t *testing.T) {
 				return nil
 			})
 			s.Stop()
-			// Another sealing key than the replica's, whose figures are still there.
+			// The sealing key differs from the replica's, whose figures are still in
+			// Redis.
 			other := filepath.Join(t.TempDir(), "other.key")
 			if err := os.WriteFile(other, []byte(strings.Repeat("fedcba9876543210", 4)), 0o600); err != nil {
 				t.Fatal(err)
@@ -108,7 +109,7 @@ func TestDoctor_AHealthyServiceAndItsConfiguration(t *testing.T) {
 	}
 }
 
-// TestDoctor_NamesWhatIsBroken: by the configuration alone, with no service running.
+// TestDoctor_NamesWhatIsBroken: from the configuration alone, while no service runs.
 func TestDoctor_NamesWhatIsBroken(t *testing.T) {
 	s := service(t, `keys: {pepper_files: []}`)
 	s.NewKey("--scope", "orders:read")
@@ -165,7 +166,7 @@ func TestDoctor_NamesWhatIsBroken(t *testing.T) {
 	wantExamined(t, doctor(t, s, false), "configuration", "failed", "is a file of another kind")
 }
 
-// TestDoctor_AsksAServiceElsewhere: by its address and a key alone.
+// TestDoctor_AsksAServiceElsewhere: with only its address and a key.
 func TestDoctor_AsksAServiceElsewhere(t *testing.T) {
 	now := time.Now()
 	over := parts.NewAuthority(t).IssueFor(t.TempDir(), now.Add(-48*time.Hour), now.Add(-time.Minute), "localhost")

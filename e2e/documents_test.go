@@ -19,8 +19,8 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// TestDocuments_APIExamplesRun: its commands, as they stand, call every operation
-// that there is, and each is answered as it should be.
+// TestDocuments_APIExamplesRun: the unchanged commands of docs/api.md call every
+// operation of the API, and each gets the expected answer.
 func TestDocuments_APIExamplesRun(t *testing.T) {
 	s := service(t, ``)
 	target := &url.URL{Scheme: "http", Host: s.Admin}
@@ -113,7 +113,7 @@ func TestDocuments_EveryReasonHasARemedy(t *testing.T) {
 	}
 }
 
-// TestDocuments_ExplainedMessagesExist: those of a start and of the log.
+// TestDocuments_ExplainedMessagesExist: messages of a start and of the log.
 func TestDocuments_ExplainedMessagesExist(t *testing.T) {
 	var source strings.Builder
 	for _, folder := range []string{"../authz", "../cachesvc", "../cmd", "../envoy", "../models"} {

@@ -13,9 +13,8 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// placed puts a part of an Envoy configuration where it belongs in a whole one:
-// filters and clusters in place of those of the same name, fields into the
-// connection manager.
+// placed inserts a part of an Envoy configuration at its place in a whole one: filters
+// and clusters replace those of the same name, fields are set in the connection manager.
 func placed(t *testing.T, whole, part string) string {
 	t.Helper()
 	var w map[string]any
@@ -58,7 +57,7 @@ func placed(t *testing.T, whole, part string) string {
 	return string(text)
 }
 
-// TestDocuments_EnvoyConfigurationsLoad: each block of YAML for Envoy.
+// TestDocuments_EnvoyConfigurationsLoad loads each block of YAML for Envoy.
 func TestDocuments_EnvoyConfigurationsLoad(t *testing.T) {
 	whole := parts.PrintBootstrap(t, "", "--listen", "127.0.0.1:10000", "--upstream", "127.0.0.1:8080", "--service", "127.0.0.1:9001")
 	onEach(t, func(t *testing.T, version string) {
@@ -66,7 +65,7 @@ func TestDocuments_EnvoyConfigurationsLoad(t *testing.T) {
 		for _, document := range []string{"../docs/envoy.md", "../docs/tracing.md"} {
 			for _, block := range parts.Fenced(t, document, "yaml") {
 				if !strings.Contains(block, "envoy.") && !strings.Contains(block, "normalize_path") {
-					continue // the service's own
+					continue // the service's own configuration
 				}
 				blocks++
 				configuration := placed(t, whole, block)
@@ -84,7 +83,7 @@ func TestDocuments_EnvoyConfigurationsLoad(t *testing.T) {
 	})
 }
 
-// TestAccessLog_NamesCallerAndReason: the two formats of docs/envoy.md.
+// TestAccessLog_NamesCallerAndReason tests the two formats of docs/envoy.md.
 func TestAccessLog_NamesCallerAndReason(t *testing.T) {
 	var logs []string
 	for _, block := range parts.Fenced(t, "../docs/envoy.md", "yaml") {

@@ -15,7 +15,7 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// printedObject is as much of a printed object as is looked at.
+// printedObject has the fields of a printed object that these tests read.
 type printedObject struct {
 	Kind string
 	Data map[string]string
@@ -32,15 +32,15 @@ type printedObject struct {
 	}
 }
 
-// secretVolume is a folder as Kubernetes mounts a Secret: links to what is exchanged as
-// a whole.
+// secretVolume is a folder like the one that Kubernetes mounts for a Secret: links to
+// files that are replaced together.
 type secretVolume struct {
 	t   *testing.T
 	dir string
 	n   int
 }
 
-// hold makes the volume hold these files (name to the path of a file) from now on.
+// hold makes the volume contain these files (name to the path of a file) from now on.
 func (v *secretVolume) hold(files map[string]string) {
 	v.t.Helper()
 	v.n++
@@ -64,8 +64,9 @@ func (v *secretVolume) hold(files map[string]string) {
 	must(os.Rename(filepath.Join(v.dir, "..new"), filepath.Join(v.dir, "..data")))
 }
 
-// inPod is what `envoy kubernetes` prints, run as the pod would: the ConfigMap's files in
-// a folder, the Secret's in another, the ports free ones of this machine.
+// inPod runs what `envoy kubernetes` prints as the pod would: the ConfigMap's files are
+// in one folder, the Secret's in another. Ports are replaced by free ones of this
+// machine.
 func inPod(t *testing.T, s *stack, version string, secret *secretVolume, flags ...string) (ready string, preStop []string) {
 	t.Helper()
 	_, upstreamPort, _ := strings.Cut(s.upstream.Address, ":")
@@ -101,8 +102,9 @@ func inPod(t *testing.T, s *stack, version string, secret *secretVolume, flags .
 	return ready, preStop
 }
 
-// TestEnvoyKubernetes_TakesRenewedCertificates while it runs, as cert-manager renews
-// them: the service then takes those of another authority alone.
+// TestEnvoyKubernetes_TakesRenewedCertificates: certificates are renewed while Envoy
+// runs, as cert-manager does it. Afterwards the service accepts only those of another
+// authority.
 func TestEnvoyKubernetes_TakesRenewedCertificates(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		a, next, own := parts.NewAuthority(t), parts.NewAuthority(t), t.TempDir()
@@ -139,8 +141,8 @@ func TestEnvoyKubernetes_TakesRenewedCertificates(t *testing.T) {
 		renewed := next.Issue(t.TempDir(), "gateway.extauthz.extauthz")
 		secret.hold(map[string]string{"ca.crt": a.CAFile, "tls.crt": renewed.CertFile, "tls.key": renewed.KeyFile})
 		trust(next)
-		// Connections of before end by age within two seconds; then the old certificate
-		// would be refused.
+		// Connections from before the renewal end by their age within two seconds. After
+		// that the old certificate would be refused.
 		for until := time.Now().Add(4 * time.Second); time.Now().Before(until); {
 			_ = allowed()
 		}
@@ -154,7 +156,8 @@ func TestEnvoyKubernetes_TakesRenewedCertificates(t *testing.T) {
 }
 
 // TestEnvoyKubernetes_AnnouncesItsEnd: the command that Kubernetes runs before it ends a
-// pod makes it not ready, and its answers close their connections; requests go on.
+// pod makes the pod not ready. Its answers then close their connections, and requests are
+// still served.
 func TestEnvoyKubernetes_AnnouncesItsEnd(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		s := &stack{t: t, upstream: parts.StartUpstream(t), Service: parts.StartService(t, "")}

@@ -8,8 +8,8 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// TestSentinel_PromotionFailsNoCheck: Redis's master is killed for good and
-// its replica takes over, with whatever that had got by then.
+// TestSentinel_PromotionFailsNoCheck: Redis's master is killed for good and its replica
+// takes over, with the data that it had received until then.
 func TestSentinel_PromotionFailsNoCheck(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Redis and Postgres")
@@ -25,7 +25,7 @@ func TestSentinel_PromotionFailsNoCheck(t *testing.T) {
 	k, checkA, checkB := knownToBoth(t, a, b)
 	l := startLoad(t, live, revoked, a, b)
 	sentinel.Master.Kill()
-	time.Sleep(300 * time.Millisecond) // there is no master now
+	time.Sleep(300 * time.Millisecond) // there is no master at this time
 	a.Must("keys", "revoke", k.ID)
 	if got := checkA("/orders", k.Key); got != "key_revoked" {
 		t.Errorf("the replica that revoked: %s", got)
@@ -38,8 +38,8 @@ func TestSentinel_PromotionFailsNoCheck(t *testing.T) {
 		role, err := sentinel.Replica.Info("replication")
 		return contains(role, "role:master", err)
 	})
-	l.end(t) // the promise is about known keys, and now they are made unknown
-	// The new master is of use: what one replica reads there, the other has written.
+	l.end(t) // the guarantee is about known keys, and the next line makes them unknown
+	// The new master works: one replica reads there what the other has written.
 	a.Must("cache", "invalidate", "--all", "--reason", "test")
 	for _, check := range []func(string, string) string{checkA, checkB} {
 		if got := check("/orders", live[0]) + " " + check("/orders", k.Key); got != "granted key_revoked" {

@@ -23,8 +23,8 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// load is steady checks of known keys on two replicas. Whatever fails around
-// them, each has to be decided rightly and in time, and readiness must not
+// load is a steady stream of checks of known keys on two replicas. Whatever fails around
+// the replicas, each check has to get the right decision in time, and readiness must not
 // change.
 type load struct {
 	stop    context.CancelFunc
@@ -36,10 +36,10 @@ type load struct {
 }
 
 const (
-	// checkTime is a gateway's time-out: the service's own deadline is 150 ms.
+	// checkTime is the time-out of a gateway: the service's own deadline is 150 ms.
 	checkTime   = time.Second
 	checkPause  = 5 * time.Millisecond
-	faultLasts  = 3 * time.Second // longer than the lease, the breaker's pause and the flights' budget
+	faultLasts  = 3 * time.Second // longer than the lease, the breaker's pause and the budget of shared look-ups
 	recoverTime = 2 * time.Second
 )
 
@@ -59,7 +59,7 @@ func startLoad(t *testing.T, live, revoked []string, services ...*parts.Service)
 		l.running.Go(func() { l.watch(ctx, s.Ops) })
 	}
 	t.Cleanup(l.stop)
-	time.Sleep(time.Second) // until every key is known on every replica: the promise is about those
+	time.Sleep(time.Second) // until every replica knows every key: the guarantee is about known keys
 	return l
 }
 
@@ -102,7 +102,7 @@ func (l *load) watch(ctx context.Context, ops string) {
 	}
 }
 
-// end stops the load and reports what went wrong since.
+// end stops the load and reports what went wrong since it began.
 func (l *load) end(t *testing.T) {
 	t.Helper()
 	l.stop()
@@ -130,8 +130,8 @@ func sealingKeyFile(t testing.TB) string {
 	return path
 }
 
-// keysOf makes keys that live and keys that are revoked, all known to both
-// replicas.
+// keysOf makes keys that stay valid and keys that are revoked; both replicas know all of
+// them.
 func keysOf(t *testing.T, a, b *parts.Service) (live, revoked []string) {
 	t.Helper()
 	for i := range 6 {
@@ -184,7 +184,7 @@ func TestFaults_RedisChangesNoDecision(t *testing.T) {
 	for _, fault := range []struct {
 		name      string
 		does, end func()
-		state     string // of the breaker, meanwhile
+		state     string // the breaker's state meanwhile
 	}{
 		{"killed and restarted", redis.Kill, redis.Restart, `"redis":"open"`},
 		{"frozen", redis.Freeze, redis.Thaw, `"redis":"open"`},
@@ -217,7 +217,7 @@ func TestFaults_RedisChangesNoDecision(t *testing.T) {
 	b.Stop()
 }
 
-// fill writes until Redis refuses.
+// fill writes until Redis refuses to accept more.
 func fill(t *testing.T, redis *parts.Redis) {
 	t.Helper()
 	value := strings.Repeat("x", 30_000)
@@ -281,7 +281,7 @@ func TestFaults_PostgresChangesNoDecision(t *testing.T) {
 	b.Stop()
 }
 
-// exhaust takes every connection that is left.
+// exhaust opens all connections that Postgres still accepts.
 func exhaust(postgres *parts.Postgres, taken *[]*sql.DB) error {
 	for range 200 {
 		db, err := sql.Open("pgx", postgres.Superuser())
@@ -296,9 +296,8 @@ func exhaust(postgres *parts.Postgres, taken *[]*sql.DB) error {
 	return errors.New("postgres has connections without end")
 }
 
-// TestRedis_HoldsNoSecret captures what two replicas send to Redis while
-// keys are made, used, rotated, revoked and listed, and looks for every key,
-// secret and digest.
+// TestRedis_HoldsNoSecret records what two replicas send to Redis while keys are made,
+// used, rotated, revoked and listed. It searches this for every key, secret and digest.
 func TestRedis_HoldsNoSecret(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Redis and Postgres")
@@ -364,7 +363,7 @@ func TestRedis_HoldsNoSecret(t *testing.T) {
 	}
 }
 
-// tap is a proxy that keeps what clients send.
+// tap is a proxy that records what clients send.
 type tap struct {
 	address string
 	mu      sync.Mutex

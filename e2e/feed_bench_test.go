@@ -17,8 +17,8 @@ import (
 
 const (
 	bulkKeys   = 1_000_000
-	bulkKnown  = 2_000 // are checked all the time
-	bulkEnded  = 50    // of them are disabled by the statement
+	bulkKnown  = 2_000 // keys that are checked all the time
+	bulkEnded  = 50    // the part of them that the statement disables
 	bulkRate   = 200   // checks a second on each replica
 	bulkWatch  = 15 * time.Second
 	feedLease  = time.Second
@@ -41,7 +41,7 @@ func BenchmarkFeed(b *testing.B) {
 		for _, s := range replicas {
 			s.Stop()
 			s.Restart()
-			for range 2 { // cold ones may be late
+			for range 2 { // checks of keys that are not cached may be late
 				checkAll(b, s, keys[:bulkKnown], 2)
 			}
 		}
@@ -91,14 +91,14 @@ func executeSQL(tb testing.TB, db *sql.DB, statement string, args ...any) {
 	}
 }
 
-// checked is one check and its answer.
+// checked is a check and its answer.
 type checked struct {
 	began  time.Time
 	key    int
 	reason string
 }
 
-// bulkChange watches two replicas while one statement changes a million keys.
+// bulkChange observes two replicas while one statement changes a million keys.
 func bulkChange(b *testing.B, db *sql.DB, replicas []*parts.Service, keys []string) {
 	ctx, stop := context.WithCancel(b.Context())
 	var watching sync.WaitGroup
@@ -183,8 +183,8 @@ func checkSteadily(ctx context.Context, b *testing.B, s *parts.Service, keys []s
 	}
 }
 
-// stateWatch is when a replica last did not serve under its lease, and the most memory
-// that it had.
+// stateWatch records when a replica was last seen not serving under its lease, and its
+// largest resident memory.
 type stateWatch struct {
 	last   time.Time
 	memory float64
@@ -219,8 +219,8 @@ func startAfterBulk(b *testing.B, db *sql.DB, s *parts.Service) {
 		rows, ready.Round(10*time.Millisecond), counter(b, s, "process_resident_memory_bytes")/(1<<20))
 }
 
-// heldBacklog compares what an idle replica costs with and without a transaction in
-// another database that is open since before many changes.
+// heldBacklog compares the cost of an idle replica with and without a transaction in
+// another database that has been open since before many changes.
 func heldBacklog(b *testing.B, db *sql.DB, postgres *parts.Postgres, s *parts.Service) {
 	cpu := func() float64 {
 		before := counter(b, s, "process_cpu_seconds_total")

@@ -22,9 +22,9 @@ import (
 
 const floodLasts = 5 * time.Second
 
-// floodRate is how many checks a second go beside cold keys, unless the machine can't
-// carry them with the load on it: every check would queue, and that alone would be
-// measured. FLOOD_RATE sets another one to begin with.
+// floodRate is how many checks a second accompany the checks of uncached keys. If the
+// machine can't serve so many, every check queues, and the benchmark would measure only
+// that; see BenchmarkFlood. FLOOD_RATE sets another initial rate.
 func floodRate(tb testing.TB) int {
 	rate, err := strconv.Atoi(cmp.Or(os.Getenv("FLOOD_RATE"), "20000"))
 	if err != nil || rate <= 0 {
@@ -33,11 +33,11 @@ func floodRate(tb testing.TB) int {
 	return rate
 }
 
-// BenchmarkFlood measures how long cold real keys take: with nothing else going
-// on, beside a load of known keys, and beside as large a load of forged ones.
-// `make bench-flood` prints it. The two loads cost the machine the same, so
-// their difference is what forging brings. A rate of which the machine answers less than
-// 95 % with known keys is halved, four times at most.
+// BenchmarkFlood measures how long checks of uncached real keys take: alone, with a load
+// of known keys, and with an equal load of forged ones. `make bench-flood` prints it.
+// Both loads cost the machine the same, so the difference is the effect of forging. If
+// the machine answers less than 95 % of a rate with known keys, the rate is halved, at
+// most four times.
 func BenchmarkFlood(b *testing.B) {
 	const known, cold, halved = 1000, 3000, 4
 	for range b.N {
@@ -73,8 +73,8 @@ func percentile(sorted []time.Duration, p float64) time.Duration {
 	return sorted[min(int(p*float64(len(sorted))), len(sorted)-1)].Round(10 * time.Microsecond)
 }
 
-// coldChecks checks each key once, spread over the time of a flood, and returns
-// the times sorted, and how many checks ended without a decision.
+// coldChecks checks each key once, spread over the time of a flood. It returns the sorted
+// times, and how many checks ended without a decision.
 func coldChecks(tb testing.TB, s *parts.Service, keys []string) (took []time.Duration, undecided int) {
 	tb.Helper()
 	client := authv3.NewAuthorizationClient(dial(tb, s))
@@ -111,7 +111,7 @@ func dial(tb testing.TB, s *parts.Service) *grpc.ClientConn {
 	return c
 }
 
-// flood is a load at a fixed rate, as far as the machine can.
+// flood is a load at a fixed rate, or at the highest rate that the machine can send.
 type flood struct {
 	began   time.Time
 	stop    context.CancelFunc
@@ -145,7 +145,7 @@ func startFlood(tb testing.TB, s *parts.Service, keys []string, rate int) *flood
 			tb.Fatal(err)
 		}
 	}
-	const senders = 1000 // a forged check may wait, which must not slow the flood
+	const senders = 1000 // a forged check may wait, and this must not slow the flood
 	pause := time.Second * senders / time.Duration(rate)
 	c := dial(tb, s)
 	for n := range senders {
@@ -164,7 +164,7 @@ func startFlood(tb testing.TB, s *parts.Service, keys []string, rate int) *flood
 	return f
 }
 
-// end returns how many were answered a second.
+// end stops the flood and returns how many checks were answered a second.
 func (f *flood) end() float64 {
 	took := time.Since(f.began)
 	f.stop()

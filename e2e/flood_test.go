@@ -20,8 +20,8 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// counter is the sum of a service's metric over all series that hold each of
-// these labels, such as layer="redis".
+// counter returns the sum of a service's metric over all series that have each of these
+// labels, such as layer="redis".
 func counter(tb testing.TB, s *parts.Service, name string, labels ...string) (sum float64) {
 	tb.Helper()
 	res, err := http.Get("http://" + s.Ops + "/metrics")
@@ -53,8 +53,8 @@ series:
 	return sum
 }
 
-// guarded is a service on Postgres and a sealed Redis with so many seeded keys,
-// none of which it has in its cache.
+// guarded starts a service on Postgres and a sealed Redis, with a number of seeded keys
+// that it has not cached.
 func guarded(tb testing.TB, keys int) (s *parts.Service, seeded []string) {
 	tb.Helper()
 	if testing.Short() {
@@ -70,7 +70,7 @@ func guarded(tb testing.TB, keys int) (s *parts.Service, seeded []string) {
 	return s, seeded
 }
 
-// forgedKeys have the right form and a right checksum, and are not stored.
+// forgedKeys returns keys of valid form and with a valid checksum that are not stored.
 func forgedKeys(tb testing.TB, n int) []string {
 	tb.Helper()
 	format, err := authz.NewKeyFormat(authz.KeyFormatConfig{})
@@ -88,8 +88,8 @@ func forgedKeys(tb testing.TB, n int) []string {
 	return keys
 }
 
-// checkAll checks each key once, so many at a time, and returns how often each
-// reason came; an error counts as one.
+// checkAll checks each key once, atOnce keys at a time, and counts the answers by reason;
+// an error counts as one.
 func checkAll(tb testing.TB, s *parts.Service, keys []string, atOnce int) map[string]int {
 	tb.Helper()
 	c, err := grpc.NewClient("passthrough:///"+s.GRPC, grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -129,7 +129,7 @@ func want(tb testing.TB, got map[string]int, reason string, n int) {
 	}
 }
 
-// TestLookup_BurstOnAColdKeyIsOneQuery, in Redis and in Postgres.
+// TestLookup_BurstOnAColdKeyIsOneQuery: one in Redis and one in Postgres.
 func TestLookup_BurstOnAColdKeyIsOneQuery(t *testing.T) {
 	s, seeded := guarded(t, 1)
 	redis, database := counter(t, s, "extauthz_cache_requests_total", `layer="redis"`), counter(t, s, "extauthz_cache_requests_total", `layer="database"`)
@@ -179,14 +179,14 @@ func TestFlood_MalformedKeysCauseNoIO(t *testing.T) {
 	s.Stop()
 }
 
-// TestFlood_ForgedKeysDoNotSlowRealOnes: as many forgeries as the machine can send.
-// How fast cold keys are meanwhile is measured by `make bench-flood`.
+// TestFlood_ForgedKeysDoNotSlowRealOnes sends as many forgeries as the machine can. `make
+// bench-flood` measures how fast uncached keys are meanwhile.
 func TestFlood_ForgedKeysDoNotSlowRealOnes(t *testing.T) {
 	const known, cold = 20, 300
 	s, seeded := guarded(t, known+cold)
 	want(t, checkAll(t, s, seeded[:known], 4), "granted", known)
 	found := counter(t, s, "extauthz_cache_requests_total", `layer="database"`, `result="hit"`)
-	memory := counter(t, s, "go_memstats_sys_bytes") // what is resident holds the race detector's own too, several times as much
+	memory := counter(t, s, "go_memstats_sys_bytes") // resident memory would include the race detector's, which is several times as much
 
 	began := time.Now()
 	forged := forgedKeys(t, 20_000)
@@ -204,7 +204,7 @@ func TestFlood_ForgedKeysDoNotSlowRealOnes(t *testing.T) {
 		}
 		want(t, checkAll(t, s, seeded[:known], 2), "granted", known)
 		if rounds == 0 {
-			// None is denied. On a machine that is full a look-up may be too late.
+			// None is denied. On a busy machine a look-up may be too late.
 			got := checkAll(t, s, seeded[known:], 2)
 			if got["granted"]+got[undecided] != cold || got[undecided] > cold/100 {
 				t.Errorf("cold keys: got %v, want %d times granted", got, cold)
@@ -213,14 +213,14 @@ func TestFlood_ForgedKeysDoNotSlowRealOnes(t *testing.T) {
 	}
 	took := time.Since(began)
 
-	// Beyond the budget they wait for the feed, which may be late on a machine that is full.
+	// Beyond the budget they wait for the feed, which may be late on a busy machine.
 	if refused["unknown_key"]+refused["throttled"]+refused[undecided] != len(forged) || refused["unknown_key"] < len(forged)/2 {
 		t.Errorf("got %v", refused)
 	}
 	if n := counter(t, s, "extauthz_cache_requests_total", `layer="database"`, `result="hit"`) - found; n != cold {
 		t.Errorf("%v look-ups found a key, want one for each of the %d that were cold: the flood pushed known ones out", n, cold)
 	}
-	// 200 a second and a burst of as many, and what the filter takes for a key.
+	// 200 a second, a burst of 200, and the forgeries that the filter mistakes for keys.
 	most := 200*took.Seconds() + 200 + float64(len(forged))/500
 	if n := counter(t, s, "extauthz_cache_requests_total", `layer="database"`, `result="miss"`); n > most {
 		t.Errorf("%v look-ups for forged keys in %v, want at most %.0f", n, took, most)
@@ -235,13 +235,12 @@ func TestFlood_ForgedKeysDoNotSlowRealOnes(t *testing.T) {
 	s.Stop()
 }
 
-// undecided is what a check gets that no store answered in time, as on a machine
-// that is full.
+// undecided is the error of a check that no store answered in time, as on a busy machine.
 const undecided = "rpc error: code = Unavailable desc = no decision could be made: a store does not answer"
 
-// TestFlood_AKeyThatAnotherReplicaMadeIsNeverUnknown: forgeries come at one replica
-// at a rate beyond the budget while keys are made on another one. The first check
-// of a new key where the flood is may be throttled; it is never refused as unknown.
+// TestFlood_AKeyThatAnotherReplicaMadeIsNeverUnknown: one replica gets forgeries at a
+// rate beyond the budget while keys are made on another one. The flooded replica may
+// throttle the first check of a new key, but never refuses it as unknown.
 func TestFlood_AKeyThatAnotherReplicaMadeIsNeverUnknown(t *testing.T) {
 	a, b := twoReplicas(t, func(dsn string) string { return fmt.Sprintf("database: {driver: postgres, dsn: %q}", dsn) })
 	before := counter(t, b, "extauthz_cache_requests_total", `result="hit_unknown"`)

@@ -10,7 +10,7 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// alone is the service's HTTP listener without a proxy before it.
+// alone starts the service's HTTP listener without a proxy in front of it.
 func alone(t *testing.T, configuration string) *stack {
 	t.Helper()
 	s := &stack{Service: parts.StartService(t, configuration), t: t, upstream: parts.StartUpstream(t)}
@@ -18,8 +18,8 @@ func alone(t *testing.T, configuration string) *stack {
 	return s
 }
 
-// TestForwardAuth_AnswersTraefik: the requests of v3.7.13, sent by hand. The full
-// tests have Traefik itself.
+// TestForwardAuth_AnswersTraefik sends the requests of v3.7.13. The full tests run
+// Traefik itself.
 func TestForwardAuth_AnswersTraefik(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs the service")
@@ -41,8 +41,8 @@ func TestForwardAuth_AnswersTraefik(t *testing.T) {
 	s.denied(s.ask("GET", "/auth/nginx", sent("GET", "/orders")...), 403, "forwarding_refused")
 }
 
-// TestForwardAuth_RefusesPathsThatCannotBePassedOn: the proxy would pass on the one
-// that the client sent.
+// TestForwardAuth_RefusesPathsThatCannotBePassedOn: the proxy would pass on the path that
+// the client sent.
 func TestForwardAuth_RefusesPathsThatCannotBePassedOn(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs the service")
@@ -62,7 +62,7 @@ func TestHTTP_ListenerHasItsOwnTLSAndPeers(t *testing.T) {
 	}
 	c := parts.NewCertificates(t)
 	s := alone(t, fmt.Sprintf(`{routes: [{match: /healthz, anonymous: true}], http: {tls: {cert_file: %s, key_file: %s}}}`, c.CertFile, c.KeyFile))
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: c.Pool}, ForceAttemptHTTP2: true}} // which is not spoken
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: c.Pool}, ForceAttemptHTTP2: true}} // which the endpoint does not support
 	defer client.CloseIdleConnections()
 	for target, want := range map[string]int{"/check/healthz": 200, "/check/orders": 401, "/check//healthz": 400, "/check/orders/../healthz": 400} {
 		r, err := http.NewRequest("GET", "https://"+s.HTTP, nil)

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// forged is a whole key with a right checksum and a secret that was never issued.
+// forged returns a whole key with a valid checksum and a secret that was never issued.
 func forged(t *testing.T, head string) string {
 	t.Helper()
 	const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -77,7 +77,7 @@ func TestContextExtensions_ReplaceTheDefault(t *testing.T) { // 26
                               check_settings: {context_extensions: {resource: invoices, action: print}}`)
 		key := "x-api-key: " + s.NewKey("--scope", "invoices:print").Key
 		s.allowed(s.ask("GET", "/whatever", key))
-		s.denied(s.ask("GET", "/ruled", key), 403, "scope_missing") // never instead of a rule
+		s.denied(s.ask("GET", "/ruled", key), 403, "scope_missing") // only if no rule matches
 		s.denied(s.ask("GET", "/whatever", "x-api-key: "+s.NewKey("--scope", "whatever:read").Key), 403, "scope_missing")
 	})
 }
@@ -89,7 +89,7 @@ func TestFailureMode_DenialsStayDenials(t *testing.T) {
 			s.denied(s.ask("GET", "/orders"), 401, "missing_key") // 30
 			s.denied(s.ask("GET", "/orders", "x-api-key: no key"), 401, "malformed_key")
 			s.Kill()
-			s.allowed(s.ask("GET", "/orders")) // the operator's own choice
+			s.allowed(s.ask("GET", "/orders")) // the operator chose this
 		})
 		t.Run("28 fail closed", func(t *testing.T) {
 			s := newStack(t, version, ``)
@@ -101,15 +101,15 @@ func TestFailureMode_DenialsStayDenials(t *testing.T) {
 	})
 }
 
-// TestGRPC_KeepalivePingsDoNotEndConnections: Envoy pings oftener here than the
-// bootstrap configures, on a connection that is idle; by grpc-go's own
-// policy the third ping would end the connection.
+// TestGRPC_KeepalivePingsDoNotEndConnections: Envoy pings more often here than the
+// bootstrap configures, on an idle connection. By grpc-go's default policy the third ping
+// would end the connection.
 func TestGRPC_KeepalivePingsDoNotEndConnections(t *testing.T) { // 40
 	onEach(t, func(t *testing.T, version string) {
 		t.Parallel()
 		s := newStack(t, version, ``, "connection_keepalive: {interval: 10s, timeout: 2s}", "connection_keepalive: {interval: 1.5s, timeout: 1s}")
 		s.denied(s.ask("GET", "/orders"), 401, "missing_key")
-		<-time.After(9 * time.Second) // six pings; there is nothing to wait for but time
+		<-time.After(9 * time.Second) // six pings; only time has to pass
 		s.denied(s.ask("GET", "/orders"), 401, "missing_key")
 		for _, name := range []string{"upstream_cx_close_notify", "upstream_cx_destroy_remote", "http2.keepalive_timeout"} {
 			if n := s.stat("cluster.extauthz." + name); n != "0" {

@@ -10,7 +10,8 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// printedRoute is what NGINX Gateway Fabric and Cilium make their configurations of.
+// printedRoute has the fields from which NGINX Gateway Fabric and Cilium derive their
+// configurations.
 type printedRoute struct {
 	Spec struct {
 		Rules []struct {
@@ -28,10 +29,11 @@ type printedRoute struct {
 	}
 }
 
-// nginxOf is the nginx configuration of a printed route: auth_request with the headers
-// that NGINX Gateway Fabric sets for it (its pull request 5145), listed ones from the
-// client, listed ones of the answer, and removed ones emptied. all: the client's other
-// headers are passed to the service as well, which the pull request does not show.
+// nginxOf returns the nginx configuration of a printed route: auth_request with the
+// headers that NGINX Gateway Fabric sets for it (its pull request 5145), the listed
+// headers of the client and of the answer, and empty values for removed ones. all: the
+// client's other headers are passed to the service as well, which the pull request does
+// not show.
 func nginxOf(t *testing.T, printed, service, upstream string, port int, all bool) string {
 	t.Helper()
 	var route printedRoute
@@ -87,7 +89,8 @@ http {
 `, port, only, asked.String(), service, route.Spec.Rules[0].Filters[0].ExternalAuth.HTTP.Path, set.String(), served.String(), upstream)
 }
 
-// TestNGINXGatewayFabric_ServesWhatWasDecided: the nginx configuration of a printed route.
+// TestNGINXGatewayFabric_ServesWhatWasDecided runs the nginx configuration of a printed
+// route.
 func TestNGINXGatewayFabric_ServesWhatWasDecided(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs nginx")
@@ -121,7 +124,7 @@ func TestNGINXGatewayFabric_ServesWhatWasDecided(t *testing.T) {
 			if a := s.ask("GET", "/healthz", "x-auth-user-id: root", "x-auth-scopes: root"); !a.reached || strings.Contains(a.body, "root") {
 				t.Errorf("on an anonymous route: %d %s", a.status, a.body)
 			}
-			// What the document names as impossible.
+			// The document names these as impossible.
 			if a := s.ask("GET", "/orders", key, "x-auth-admin: root"); a.reached == all {
 				t.Errorf("another name under the prefix: reached: %v", a.reached)
 			}

@@ -16,9 +16,10 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// TestRequestsOfGateways_AreDecided: calls in the forms that gateways give them, by their
-// source, where the gateway itself is not run: no pseudo-headers, no peers, names in upper
-// case, bytes instead of text, metadata and context extensions of others.
+// TestRequestsOfGateways_AreDecided sends calls in the forms that gateways use by their
+// source, where the gateway itself is not run: without pseudo-headers or peers, with
+// names in upper case, bytes instead of text, and metadata and context extensions of
+// others.
 func TestRequestsOfGateways_AreDecided(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs the service")
@@ -57,8 +58,8 @@ func TestRequestsOfGateways_AreDecided(t *testing.T) {
 		set := map[string]string{}
 		for _, h := range ok.GetHeaders() {
 			set[h.GetHeader().GetKey()] = h.GetHeader().GetValue()
-			// Both ways in which a gateway may learn that a client's value is replaced.
-			if h.GetAppendAction() != corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD || h.GetAppend().GetValue() { //nolint:staticcheck // deprecated, and what some gateways read
+			// A gateway may learn in two ways that a client's value is replaced.
+			if h.GetAppendAction() != corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD || h.GetAppend().GetValue() { //nolint:staticcheck // deprecated, but some gateways read it
 				t.Errorf("%s: %s may be appended: %v", file, h.GetHeader().GetKey(), h)
 			}
 		}
@@ -66,7 +67,7 @@ func TestRequestsOfGateways_AreDecided(t *testing.T) {
 			t.Errorf("%s: the upstream gets %v", file, set)
 		}
 		removed := ok.GetHeadersToRemove()
-		for _, name := range removed { // gateways differ in which of the two comes first
+		for _, name := range removed { // gateways differ in the order of these two steps
 			if _, both := set[name]; both {
 				t.Errorf("%s: %s is set and removed", file, name)
 			}

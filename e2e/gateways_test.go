@@ -11,17 +11,17 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// envoyOf is how a gateway that is built on Envoy configures it, by the source of a
-// release (docs/gateways.md names it): without what our own configuration has Envoy
-// remove, refuse and repair. The gateways that can be built are run as well
-// (make e2e-kube); here the service meets what all of them send.
+// envoyOf is the configuration of Envoy by a gateway that is built on it, according to
+// the source of a release (docs/gateways.md names it). It lacks what our own
+// configuration lets Envoy remove, refuse and repair. The gateways that can be built are
+// also run (make e2e-kube); this test sends the service what all of them send.
 type envoyOf struct {
 	manager string   // fields of the connection manager, as YAML
 	filter  string   // the ext_authz filter, as YAML
-	http    bool     // it calls over HTTP
-	bare    bool     // a denial's headers are lost (Envoy 1.37.0 over HTTP)
-	onError int      // status where the service gives no answer
-	passes  []string // what a client made up and nothing removes
+	http    bool     // calls the service over HTTP
+	bare    bool     // the headers of a denial are lost (Envoy 1.37.0 over HTTP)
+	onError int      // the client's status if the service gives no answer
+	passes  []string // headers that a client made up and that stay
 }
 
 const managerDefaults = "use_remote_address: true\n"
@@ -76,7 +76,7 @@ decoder_header_mutation_rules: {disallow_expression: {regex: "^(:authority|host)
 allowed_headers: ` + exactly(http.AllowedHeaders)}
 }
 
-// as replaces what is ours in a printed configuration by what a gateway has.
+// as replaces our settings in a printed configuration by the gateway's.
 func (e envoyOf) as(t *testing.T, bootstrap string) string {
 	t.Helper()
 	var whole, manager, filter map[string]any
@@ -118,8 +118,8 @@ routes: [{match: /healthz, anonymous: true}]
 credentials: [{header: x-api-key}, {header: authorization, scheme: Bearer}, {query: api_key}]
 `
 
-// TestEnvoysOfGateways_ServeWhatWasDecided: the service alone removes what a client may
-// not send on, where the gateway does not.
+// TestEnvoysOfGateways_ServeWhatWasDecided: if the gateway does not remove what a client
+// may not send on, the service does.
 func TestEnvoysOfGateways_ServeWhatWasDecided(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		for _, name := range []string{"contour", "kgateway", "cilium", "cilium over HTTP", "emissary", "consul"} {
@@ -145,7 +145,7 @@ func (s *stack) servesWhatWasDecided(t *testing.T, e envoyOf) {
 	k := s.NewKey("--scope", "orders:read")
 	key := "x-api-key: " + k.Key
 	made := []string{"x-auth-user-id: made-up", "x-auth-key-id: made-up", "x-original-url: /made-up", "x-http-method-override: made-up", "x-forwarded-prefix: /made-up", "script-name: /made-up", "x-envoy-auth-failure-mode-allowed: made-up"}
-	if !e.http { // over HTTP the filter sends listed headers alone
+	if !e.http { // over HTTP the filter sends only listed headers
 		made = append(made, "x-auth-admin: made-up", "x_auth_user_id: made-up", "x.auth.user.id: made-up", "x_original_url: /made-up")
 	}
 	checkMade := func(a answer) {

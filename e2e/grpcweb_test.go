@@ -20,7 +20,7 @@ const (
 	healthWatch = "/grpc.health.v1.Health/Watch"
 )
 
-// startWebUpstream is an upstream that speaks gRPC and grpc-web.
+// startWebUpstream starts an upstream that speaks gRPC and grpc-web.
 func startWebUpstream(t *testing.T) (address string) {
 	t.Helper()
 	serving := &healthv1.HealthCheckResponse{Status: healthv1.HealthCheckResponse_SERVING}
@@ -43,7 +43,7 @@ func startWebUpstream(t *testing.T) (address string) {
 }
 
 // TestGRPCWeb_ClientsReadDenials: a real client of grpc-web gets code and text of a
-// denial, with Envoy's own filter before ours and without it.
+// denial, with and without Envoy's own filter before ours.
 func TestGRPCWeb_ClientsReadDenials(t *testing.T) {
 	const (
 		cluster = "    - name: upstream\n"
@@ -115,7 +115,7 @@ func TestGRPCWeb_ClientsReadDenials(t *testing.T) {
 	})
 }
 
-// TestGRPCWeb_OtherResponsesKeepTheirType, or have none.
+// TestGRPCWeb_OtherResponsesKeepTheirType: or they have none.
 func TestGRPCWeb_OtherResponsesKeepTheirType(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		s := newStack(t, version, `routes: [{match: "/healthz", anonymous: true}]`)

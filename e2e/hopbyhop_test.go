@@ -17,8 +17,9 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// TestEachProxy_KeepsIdentityThatConnectionNames: what a client names in Connection
-// is for the next hop alone, and a proxy drops it; not what the service has said.
+// TestEachProxy_KeepsIdentityThatConnectionNames: headers that a client names in
+// Connection are for the next hop only, and a proxy drops them. It must not drop the
+// headers that the service has set.
 func TestEachProxy_KeepsIdentityThatConnectionNames(t *testing.T) {
 	onEachProxy(t, func(t *testing.T, s *stack, _ proxy) {
 		k := s.NewKey("--scope", "orders:read")
@@ -39,8 +40,8 @@ func TestEachProxy_KeepsIdentityThatConnectionNames(t *testing.T) {
 	})
 }
 
-// websocketUpstream answers websocket handshakes, sends back what it gets, and keeps
-// the last handshake.
+// websocketUpstream answers websocket handshakes, returns what it receives, and keeps the
+// last handshake.
 type websocketUpstream struct {
 	mu   sync.Mutex
 	last http.Header
@@ -61,7 +62,7 @@ func (u *websocketUpstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer func() { _ = c.Close() }()
 	_, _ = fmt.Fprintf(stream, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n", websocketAccept(r.Header.Get("Sec-WebSocket-Key")))
 	_ = stream.Flush()
-	_, _ = io.Copy(c, stream) // frames as they come
+	_, _ = io.Copy(c, stream) // frames unchanged
 }
 
 func websocketAccept(key string) string {
@@ -69,8 +70,8 @@ func websocketAccept(key string) string {
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
-// TestCaddy_PassesWebsocketsWithIdentity: an upgrade is the one option of Connection
-// that stays, and only that of a websocket: through h2c requests would pass unasked.
+// TestCaddy_PassesWebsocketsWithIdentity: an upgrade is the only option of Connection
+// that stays, and only for a websocket: through h2c, requests would pass without a check.
 func TestCaddy_PassesWebsocketsWithIdentity(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Caddy")
@@ -112,7 +113,7 @@ func TestCaddy_PassesWebsocketsWithIdentity(t *testing.T) {
 				if status != http.StatusSwitchingProtocols || header.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" {
 					t.Fatalf("%s: got %d %v", connection, status, header)
 				}
-				frame := "\x81\x85\x00\x00\x00\x00hello" // text, masked by zeros
+				frame := "\x81\x85\x00\x00\x00\x00hello" // text, masked with zeros
 				if _, err := io.WriteString(c, frame); err != nil {
 					t.Fatal(err)
 				}
@@ -141,8 +142,8 @@ func TestCaddy_PassesWebsocketsWithIdentity(t *testing.T) {
 	}
 }
 
-// TestEnvoy_StripsTrailers: HTTP/2 has headers behind the body, which reach upstreams
-// that speak it, and which no check covers.
+// TestEnvoy_StripsTrailers: HTTP/2 allows headers after the body, which reach upstreams
+// that speak HTTP/2 and are not part of a check.
 func TestEnvoy_StripsTrailers(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		trailers := make(chan http.Header, 1)
@@ -180,7 +181,7 @@ func TestEnvoy_StripsTrailers(t *testing.T) {
 			t.Fatalf("got %d", res.StatusCode)
 		}
 		got := <-trailers
-		for name, values := range got { // those that were announced are there, empty
+		for name, values := range got { // trailers that were announced exist, with an empty value
 			if wanted := name == "X-Checksum"; wanted != (len(values) > 0) {
 				t.Errorf("the upstream got the trailer %s: %q", name, values)
 			}

@@ -9,8 +9,8 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// TestRecord_HostileValuesAreContained: whatever was written into the database, no
-// header or byte leaves us that Envoy refuses or an upstream reads as another
+// TestRecord_HostileValuesAreContained: whatever was written into the database, the
+// service sends no header or byte that Envoy refuses or that an upstream reads as another
 // header. Envoy checks it (validate_mutations).
 func TestRecord_HostileValuesAreContained(t *testing.T) {
 	if testing.Short() {
@@ -33,7 +33,7 @@ func TestRecord_HostileValuesAreContained(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	service.Stop() // keys that were written past the triggers are looked for at the start
+	service.Stop() // the service searches for keys that bypassed the triggers at its start
 	service.Restart()
 	for _, version := range parts.Versions() {
 		s := &stack{t: t, Service: service, upstream: parts.StartUpstream(t)}

@@ -14,12 +14,13 @@ import (
 
 const (
 	chart = "../helm/extauthz"
-	// On SQLite, with secrets that Helm makes: databases are tested elsewhere.
+	// The service runs on SQLite, with secrets that Helm makes; databases are tested
+	// elsewhere.
 	onItsOwn = "secrets.existingSecret=,secrets.generate=true,config.database.driver=sqlite,replicaCount=1,podDisruptionBudget.enabled=false"
 )
 
-// newInstalled installs a documented scenario of the chart and runs the service on
-// the ConfigMap and Secrets that the API then holds, where a pod has them.
+// newInstalled installs a documented scenario of the chart. It runs the service with the
+// ConfigMap and Secrets that the API then holds, at their paths in a pod.
 func newInstalled(t *testing.T, k *parts.Kubernetes, scenario string, files map[string]string) (s *stack, notes string) {
 	t.Helper()
 	s = newPlatformWithout(t, k)
@@ -68,7 +69,7 @@ func newInstalled(t *testing.T, k *parts.Kubernetes, scenario string, files map[
 	return s, notes
 }
 
-// testIstioChart: what `helm install` made, read by istiod; the mesh configuration is
+// testIstioChart: istiod reads the objects of `helm install`; the mesh configuration is
 // that of the notes.
 func testIstioChart(t *testing.T, k *parts.Kubernetes) {
 	s, notes := newInstalled(t, k, "istio", nil)
@@ -82,7 +83,7 @@ func testIstioChart(t *testing.T, k *parts.Kubernetes) {
 	s.preflights(t)
 }
 
-// testEnvoyGatewayChart: what `helm install` made, read by Envoy Gateway, with TLS
+// testEnvoyGatewayChart: Envoy Gateway reads the objects of `helm install`, with TLS
 // between Envoy and the service.
 func testEnvoyGatewayChart(t *testing.T, k *parts.Kubernetes) {
 	authority := parts.NewAuthority(t)

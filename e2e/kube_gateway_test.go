@@ -27,17 +27,17 @@ func testEnvoyGateway(t *testing.T, k *parts.Kubernetes) {
 		return "x-api-key: " + s.NewKey(flags...).Key
 	}
 	reader := key("orders:read")
-	// Annotations: what the route needs, with an action of its own.
+	// Annotations set what the route needs, with an action of its own.
 	s.allowed(s.ask("POST", "/search", reader, "content-length: 0"))
 	s.denied(s.ask("GET", "/search", key("orders:create")), 403, "scope_missing")
-	// Context extensions, of a policy of one route.
+	// Context extensions come from the policy of one route.
 	s.allowed(s.ask("GET", "/reports/1", key("reports:create")))
 	s.denied(s.ask("GET", "/reports/1", key("reports:read")), 403, "scope_missing")
 	s.denied(s.ask("GET", "/reports/1"), 401, "missing_key")
-	// A rule of ours comes before them.
+	// A rule of the service takes precedence over them.
 	s.denied(s.ask("DELETE", "/orders/1", key("orders:delete")), 403, "scope_missing")
 	s.allowed(s.ask("DELETE", "/orders/1", key("archive:delete")))
-	// Preflights are not answered by a gateway without CORS.
+	// A gateway without CORS does not answer preflights.
 	s.denied(s.ask("OPTIONS", "/orders", "origin: https://app.example.com", "access-control-request-method: GET"), 401, "missing_key")
 	if a := s.ask("GET", "/nowhere", reader); a.status != 404 || a.reached {
 		t.Errorf("where no route is: %d, upstream reached: %v", a.status, a.reached)
@@ -48,9 +48,10 @@ func testEnvoyGateway(t *testing.T, k *parts.Kubernetes) {
 	s.shutWithout(reader)
 }
 
-// opensWithout checks what documents say of policies: one of a route replaces the
-// gateway's, and what was asked for no more has no identity; one that is invalid
-// denies every request; with CORS in it preflights are answered without a check.
+// opensWithout checks what the documents state about policies. A route's policy replaces
+// the gateway's, and requests that are no longer checked have no identity. An invalid
+// policy denies every request. With CORS in a policy, preflights are answered without a
+// check.
 func (s *stack) opensWithout(t *testing.T, k *parts.Kubernetes) {
 	t.Helper()
 	becomes := func(what string, status int, reached bool) {
@@ -90,7 +91,7 @@ spec:
 	becomes("with CORS beside it", 401, false)
 }
 
-// testEnvoyGatewayPrinted: what `envoy gateway` prints for another configuration.
+// testEnvoyGatewayPrinted applies what `envoy gateway` prints for another configuration.
 func testEnvoyGatewayPrinted(t *testing.T, k *parts.Kubernetes) {
 	s := newPlatform(t, k, "identity: {header_prefix: x-id-}\ncredentials: [{header: x-key}]\nroutes: [{match: /healthz, anonymous: true}]\ndefault_route: map\n")
 	k.Apply(s.Must("envoy", "gateway"))
@@ -100,12 +101,12 @@ func testEnvoyGatewayPrinted(t *testing.T, k *parts.Kubernetes) {
 	key := "x-key: " + s.NewKey("--scope", "orders:read").Key
 	s.awaits(key)
 	s.renamed(key)
-	// Annotations count for nothing where route_metadata is not enabled.
+	// Annotations are ignored unless route_metadata is enabled.
 	s.denied(s.ask("POST", "/search", key, "content-length: 0"), 403, "scope_missing")
 }
 
 // testEnvoyGatewayTLS: the service and Envoy verify each other's certificates, and
-// requests are denied where the service's certificate has another name.
+// requests are denied if the service's certificate has another name.
 func testEnvoyGatewayTLS(t *testing.T, k *parts.Kubernetes) {
 	authority := parts.NewAuthority(t)
 	server, client := authority.Issue(t.TempDir(), "extauthz.extauthz.svc"), authority.Issue(t.TempDir(), "gateway")
@@ -128,10 +129,10 @@ func testEnvoyGatewayTLS(t *testing.T, k *parts.Kubernetes) {
 	s.denied(s.ask("GET", "/orders"), 401, "missing_key")
 	named("other.extauthz.svc")
 	s.becomes(503, key)
-	k.Delete(applied[len(applied)-1]) // the tests that follow speak plain text
+	k.Delete(applied[len(applied)-1]) // the tests that follow use plain text
 }
 
-// kept is a ConfigMap or a Secret.
+// kept returns a ConfigMap or a Secret.
 func kept(kind, namespace, name string, files map[string]string) string {
 	field := "data"
 	if kind == "Secret" {
@@ -154,8 +155,8 @@ func read(t *testing.T, file string) string {
 	return string(text)
 }
 
-// testEnvoyGatewayRates: each key is held to its own rate by Envoy Gateway's
-// rate-limit service, on all routes together.
+// testEnvoyGatewayRates: Envoy Gateway's rate-limit service enforces each key's own rate,
+// over all routes together.
 func testEnvoyGatewayRates(t *testing.T, k *parts.Kubernetes) {
 	s := newPlatform(t, k, kubeExample(t, "envoy-gateway/extauthz.yaml")+"limits: {mode: envoy}\n")
 	for _, name := range []string{"policy", "routes", "ratelimit"} {

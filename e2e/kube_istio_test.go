@@ -31,9 +31,10 @@ func testIstioGateway(t *testing.T, k *parts.Kubernetes) {
 	key := "x-api-key: " + s.NewKey("--scope", "*:*").Key
 	s.denied(s.ask("GET", "/other", key), 403, "route_denied")
 	s.denied(s.ask("GET", "/orders", key, key), 401, "ambiguous_credential")
-	s.denied(s.ask("GET", "/orders", "x-api-key: ak_live_\xff"), 401, "malformed_key") // the bytes arrive as they are
+	s.denied(s.ask("GET", "/orders", "x-api-key: ak_live_\xff"), 401, "malformed_key") // the bytes arrive unchanged
 
-	// Where a policy leaves requests out, what a client made up is removed all the same.
+	// If a policy leaves requests out, headers that a client made up are removed all the
+	// same.
 	policy := strings.SplitN(kubeExample(t, "istio/gateway.yaml"), "\n---\n", 2)[0]
 	k.Apply(strings.Replace(policy, "rules: [{}]", `rules: [{to: [{operation: {notPaths: ["/other"]}}]}]`, 1))
 	eventually(t, func() error {
@@ -57,7 +58,7 @@ func testIstioGateway(t *testing.T, k *parts.Kubernetes) {
 	s.shutWithout(key)
 }
 
-// testIstioPrinted: what `envoy istio` prints for another configuration, on the
+// testIstioPrinted applies what `envoy istio` prints for another configuration, on the
 // oldest Envoy.
 func testIstioPrinted(t *testing.T, k *parts.Kubernetes) {
 	s := newPlatform(t, k, "identity: {header_prefix: x-id-}\ncredentials: [{header: x-key}]\nroutes: [{match: /healthz, anonymous: true}]\ndefault_route: map\n")
@@ -71,7 +72,7 @@ func testIstioPrinted(t *testing.T, k *parts.Kubernetes) {
 
 func testIstioSidecar(t *testing.T, k *parts.Kubernetes) {
 	s := newPlatform(t, k, kubeExample(t, "istio/extauthz.yaml"))
-	waypoint := k.Apply(kubeExample(t, "istio/waypoint.yaml")) // taken by the API; no waypoint is run
+	waypoint := k.Apply(kubeExample(t, "istio/waypoint.yaml")) // the API accepts it; no waypoint is run
 	k.Delete(waypoint[0])
 	s.startSidecar(t, k, kubeExample(t, "istio/mesh.yaml"))
 	s.decides(t, "/healthz")
@@ -83,7 +84,7 @@ func testIstioSidecar(t *testing.T, k *parts.Kubernetes) {
 func (s *stack) startSidecar(t *testing.T, k *parts.Kubernetes, mesh string) {
 	t.Helper()
 	k.Apply(kubeExample(t, "istio/sidecar.yaml"))
-	// In place of the redirection of a pod's traffic, and of its certificates.
+	// This replaces the redirection of a pod's traffic, and its certificates.
 	k.Apply(fmt.Sprintf(`
 apiVersion: networking.istio.io/v1
 kind: Sidecar
@@ -103,7 +104,7 @@ spec: {mtls: {mode: DISABLE}}
 	parts.StartIstiod(t, k, mesh).StartProxy(t, "1.40.0", orders, admin)
 }
 
-// testIstioHeadless: why the examples want a Service with an address.
+// testIstioHeadless shows why the examples need a Service with an address.
 func testIstioHeadless(t *testing.T, k *parts.Kubernetes) {
 	s := newPlatform(t, k, kubeExample(t, "istio/extauthz.yaml"))
 	k.Apply(strings.Replace(pods("extauthz", "headless", "grpc", 9001, s.GRPC), "spec:\n", "spec:\n  clusterIP: None\n", 1))

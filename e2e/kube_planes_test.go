@@ -15,8 +15,8 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// TestControlPlanes: the objects that `extauthz envoy contour` prints, read from a
-// Kubernetes API by the real Contour, whose configuration a stock Envoy runs.
+// TestControlPlanes: the real Contour reads the objects that `extauthz envoy contour`
+// prints from a Kubernetes API, and a stock Envoy runs Contour's configuration.
 func TestControlPlanes(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs a Kubernetes API and Contour")
@@ -67,12 +67,12 @@ spec:
 
 	key := s.NewKey("--scope", "orders:read").Key
 	reader := "x-api-key: " + key
-	// Context extensions name what a route needs, where no rule matches.
+	// If no rule matches, context extensions name what a route needs.
 	s.allowed(s.ask("GET", "/reports", reader))
 	s.denied(s.ask("GET", "/reports", "x-api-key: "+s.NewKey("--scope", "reports:read").Key), 403, "scope_missing")
 	s.denied(s.ask("GET", "/orders", reader, reader), 401, "ambiguous_credential")
 
-	// Which hosts with TLS are protected.
+	// These hosts with TLS are protected, and those are not.
 	eventually(t, func() error {
 		if status, body := s.askTLS(t, "secure.example.com", "/orders", key); status != 200 || strings.Contains(body, key) {
 			return fmt.Errorf("an HTTPProxy with TLS: %d %s", status, body)
@@ -94,10 +94,10 @@ spec:
 	}
 }
 
-// askTLS asks at the gateway's port 443, with a key if there is one.
+// askTLS sends a request to the gateway's port 443, with a key unless it is empty.
 func (s *stack) askTLS(t *testing.T, host, path, key string) (status int, body string) {
 	t.Helper()
-	c, err := tls.Dial("tcp", podAddress+":443", &tls.Config{ServerName: host, InsecureSkipVerify: true}) // the gateway is this test's
+	c, err := tls.Dial("tcp", podAddress+":443", &tls.Config{ServerName: host, InsecureSkipVerify: true}) // the gateway belongs to this test
 	if err != nil {
 		return 0, err.Error()
 	}

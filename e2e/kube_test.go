@@ -14,12 +14,12 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// podAddress is where the pods of these tests are: Kubernetes takes no loopback
-// address for one.
+// podAddress is the address of the pods of these tests: Kubernetes does not accept a
+// loopback address for a pod.
 const podAddress = "10.77.0.1"
 
-// TestPlatforms: the examples as they stand, read by istiod and Envoy Gateway from
-// a Kubernetes API, run by a stock Envoy that asks the service.
+// TestPlatforms: istiod and Envoy Gateway read the unchanged examples from a Kubernetes
+// API, and a stock Envoy runs the result and calls the service.
 func TestPlatforms(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs a Kubernetes API, istiod and Envoy Gateway")
@@ -30,7 +30,8 @@ func TestPlatforms(t *testing.T) {
 	k := parts.StartKubernetes(t)
 	k.ApplyDefinitions("istio-crds.yaml")
 	k.ApplyDefinitions("envoy-gateway-crds.yaml")
-	// The chart's come first, and go: the others' objects have the same names.
+	// The chart's tests come first and remove their objects, since the others' objects
+	// have the same names.
 	t.Run("istio-chart", func(t *testing.T) { testIstioChart(t, k) })
 	t.Run("envoy-gateway-chart", func(t *testing.T) { testEnvoyGatewayChart(t, k) })
 	t.Run("istio-gateway", func(t *testing.T) { testIstioGateway(t, k) })
@@ -52,8 +53,8 @@ func kubeExample(t *testing.T, name string) string {
 	return string(text)
 }
 
-// newPlatform starts the service and an upstream and makes them known to the API
-// as the examples name them.
+// newPlatform starts the service and an upstream, and creates their objects in the API
+// under the names that the examples use.
 func newPlatform(t *testing.T, k *parts.Kubernetes, configuration string) *stack {
 	t.Helper()
 	s := newPlatformWithout(t, k)
@@ -77,7 +78,7 @@ func newPlatformWithout(t *testing.T, k *parts.Kubernetes) *stack {
 	return &stack{t: t, upstream: upstream}
 }
 
-// pods are a Service and the endpoint behind it.
+// pods returns a Service and the endpoint behind it.
 func pods(namespace, name, protocol string, port int, address string) string {
 	return fmt.Sprintf(`
 apiVersion: v1
@@ -89,7 +90,7 @@ spec:
 `, name, namespace, protocol, port, portNumber(address)) + endpoint(namespace, name, protocol, address)
 }
 
-// endpoint is what is behind a Service.
+// endpoint returns the endpoint behind a Service.
 func endpoint(namespace, name, protocol, address string) string {
 	return fmt.Sprintf(`
 apiVersion: discovery.k8s.io/v1
@@ -103,8 +104,8 @@ endpoints: [{addresses: [%[5]s], conditions: {ready: true}}]
 
 func portNumber(address string) string { return address[strings.LastIndexByte(address, ':')+1:] }
 
-// decides checks what every platform has to get right, for keys that may read
-// orders and with a path that needs no key, and that the gateway refuses names with
+// decides checks what every platform has to do right, with keys that may read orders and
+// a path that needs no key. It also checks that the gateway refuses names with
 // underscores.
 func (s *stack) decides(t *testing.T, open string) {
 	t.Helper()
@@ -117,7 +118,7 @@ func (s *stack) decides(t *testing.T, open string) {
 	}
 }
 
-// decidesAnyNames is decides for a gateway that passes names with underscores on: then
+// decidesAnyNames is decides for a gateway that passes on names with underscores: there
 // the service removes them.
 func (s *stack) decidesAnyNames(t *testing.T, open string) {
 	t.Helper()
@@ -159,7 +160,8 @@ func (s *stack) decidesAnyNames(t *testing.T, open string) {
 	}
 }
 
-// awaits waits until the platform has noticed its objects, and the gateway them.
+// awaits waits until the platform has read its objects, and the gateway has the resulting
+// configuration.
 func (s *stack) awaits(header string) {
 	s.t.Helper()
 	s.becomes(200, header)
@@ -185,8 +187,8 @@ func (s *stack) becomes(status int, header string) {
 	}
 }
 
-// shutWithout checks that requests are denied, with the status that the examples set,
-// once the service is gone.
+// shutWithout ends the service and checks that requests are denied then, with the status
+// that the examples set.
 func (s *stack) shutWithout(header string) {
 	s.t.Helper()
 	s.shutWithoutAs(503, header)

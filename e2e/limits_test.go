@@ -10,14 +10,14 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// TestRate_IsEnforcedByTheService: with rate-limit headers, for that key alone.
+// TestRate_IsEnforcedByTheService: with rate-limit headers, and only for that key.
 func TestRate_IsEnforcedByTheService(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		s := newStack(t, version, ``)
 		k := s.NewKey("--scope", "orders:read", "--rate", "5/h")
 		other := "x-api-key: " + s.NewKey("--scope", "orders:read").Key
 		for range 5 {
-			s.denied(s.ask("POST", "/orders", "x-api-key: "+k.Key), 403, "scope_missing") // costs nothing of it
+			s.denied(s.ask("POST", "/orders", "x-api-key: "+k.Key), 403, "scope_missing") // does not count against the rate
 			s.allowed(s.ask("GET", "/orders", "x-api-key: "+k.Key))
 		}
 		a := s.ask("GET", "/orders", "x-api-key: "+k.Key)
@@ -39,8 +39,8 @@ func TestRate_IsEnforcedByTheService(t *testing.T) {
 	})
 }
 
-// TestRate_IsSharedByReplicas: each lets through its part, and all of it when it is
-// alone again.
+// TestRate_IsSharedByReplicas: each allows its share of the rate, and all of it once it
+// is alone again.
 func TestRate_IsSharedByReplicas(t *testing.T) {
 	a, b := twoReplicas(t, func(dsn string) string { return fmt.Sprintf("database: {driver: postgres, dsn: %q}", dsn) })
 	checkA, checkB := reasonOf(checker(t, a)), reasonOf(checker(t, b))
@@ -52,7 +52,7 @@ func TestRate_IsSharedByReplicas(t *testing.T) {
 		}
 		return n
 	}
-	eventually(t, func() error { // both have counted both
+	eventually(t, func() error { // each replica has counted both
 		key := a.NewKey("--scope", "orders:read", "--rate", "10/d").Key
 		if first, second := passes(checkA, key), passes(checkB, key); first != 5 || second != 5 {
 			return fmt.Errorf("%d and %d of 10 passed", first, second)
@@ -69,8 +69,8 @@ func TestRate_IsSharedByReplicas(t *testing.T) {
 	a.Stop()
 }
 
-// TestRate_IsEnforcedByEnvoysRateLimitService: the example's configuration,
-// unchanged except for ports, with the real service behind it.
+// TestRate_IsEnforcedByEnvoysRateLimitService runs the example's configuration, unchanged
+// except for ports, with the real rate-limit service.
 func TestRate_IsEnforcedByEnvoysRateLimitService(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Envoy and Redis")
@@ -96,7 +96,7 @@ func TestRate_IsEnforcedByEnvoysRateLimitService(t *testing.T) {
 			parts.StartEnvoy(t, version, strings.ReplaceAll(text, "port_value: _", "port_value: "), admin)
 			few, more := s.NewKey("--scope", "orders:read", "--rate", "3/h"), s.NewKey("--scope", "orders:read", "--rate", "6/h")
 			free := s.NewKey("--scope", "orders:read")
-			if time.Now().Minute() == 59 && time.Now().Second() > 50 { // its windows begin with the hour
+			if time.Now().Minute() == 59 && time.Now().Second() > 50 { // its windows begin at the full hour
 				time.Sleep(11 * time.Second)
 			}
 			for key, want := range map[string]int{few.Key: 3, more.Key: 6, free.Key: 10} {

@@ -12,8 +12,8 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// TestLostReplica: three replicas behind a real Envoy with the printed configuration,
-// of which one is killed, and then two hang as those of a node that is cut off do.
+// TestLostReplica runs three replicas behind a real Envoy with the printed configuration.
+// One of them is killed; then two hang, like replicas on a node that is cut off.
 func TestLostReplica(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Postgres")
@@ -21,8 +21,8 @@ func TestLostReplica(t *testing.T) {
 	replicas, _ := replicasOn(t, parts.StartPostgres(t), 3, func(dsn string) string {
 		return fmt.Sprintf("database: {driver: postgres, dsn: %q}", dsn)
 	})
-	// Envoy leaves a replica that hangs out after its fifth check in a row without an
-	// answer; the test on nodes measures how long that takes.
+	// Envoy stops calling a hanging replica after its fifth check in a row without an
+	// answer. The test on nodes measures how long that takes.
 	const patience = 6 * time.Second
 	key := replicas[0].NewKey("--scope", "orders:read").Key
 	upstream := parts.StartUpstream(t)
@@ -34,7 +34,7 @@ func TestLostReplica(t *testing.T) {
 		listen := startGateway(t, version, replicas[0].GRPC, upstream.Address, endpoint(replicas[0]), endpoint(replicas[0])+", "+endpoint(replicas[1])+", "+endpoint(replicas[2]))
 		traffic := parts.StartStream("http://"+listen+"/orders/1", key, 100)
 		defer traffic.Stop()
-		traffic.Flow(200) // all replicas are known to be healthy
+		traffic.Flow(200) // Envoy knows that all replicas are healthy
 		healthy := len(traffic.Failures())
 
 		replicas[0].Kill()

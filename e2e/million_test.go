@@ -27,8 +27,8 @@ const (
 	zipfTries = 300_000
 )
 
-// TestAMillionKeys in Postgres: start-up, plans, pagination to the end, memory,
-// and whether the hit ratio that is reported is the one that clients see.
+// TestAMillionKeys in Postgres tests the start, query plans, pagination to the end,
+// memory, and whether the reported hit ratio is the one that clients see.
 func TestAMillionKeys(t *testing.T) {
 	postgres, redis := parts.StartPostgres(t), parts.StartRedis(t)
 	var dsn string
@@ -47,7 +47,8 @@ func TestAMillionKeys(t *testing.T) {
 	eventually(t, func() error {
 		_, rest, _ := strings.Cut(state(t, s), `"members":`)
 		n := 0
-		// What the filter takes for known already it does not count: one in some thousands.
+		// The number leaves out keys that the filter already seemed to contain, about one
+		// in some thousands.
 		if _, err := fmt.Sscan(strings.SplitN(rest, ",", 2)[0], &n); err != nil || n < million*.999 {
 			return fmt.Errorf("%d members (%w)", n, errors.Join(err, errors.New("too few")))
 		}
@@ -96,7 +97,7 @@ func TestAMillionKeys(t *testing.T) {
 	s.Stop()
 }
 
-// readsItsIndex takes both the plan and what Postgres counts as evidence.
+// readsItsIndex examines both the plan and the statistics of Postgres.
 func readsItsIndex(t *testing.T, s *parts.Service, db *sql.DB, keys []string) {
 	rows, err := db.Query("EXPLAIN SELECT * FROM api_keys WHERE key_prefix = 'ak_live_00000000' LIMIT 1")
 	if err != nil {
@@ -114,7 +115,7 @@ func readsItsIndex(t *testing.T, s *parts.Service, db *sql.DB, keys []string) {
 	if err := contains(plan, "Index Scan using api_keys_prefix", rows.Err()); err != nil {
 		t.Error(err)
 	}
-	// What Postgres itself counts of what the service asks.
+	// Postgres' own statistics of the service's queries.
 	scans := func() (whole, index int) {
 		t.Helper()
 		err := db.QueryRow(`SELECT (SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'api_keys'),
@@ -124,7 +125,7 @@ func readsItsIndex(t *testing.T, s *parts.Service, db *sql.DB, keys []string) {
 		}
 		return whole, index
 	}
-	time.Sleep(2 * time.Second) // until the figures of the start are in
+	time.Sleep(2 * time.Second) // until Postgres has added the statistics of the start
 	whole, index := scans()
 	want(t, checkAll(t, s, keys, 8), "granted", len(keys))
 	eventually(t, func() error {
@@ -133,7 +134,7 @@ func readsItsIndex(t *testing.T, s *parts.Service, db *sql.DB, keys []string) {
 		}
 		return nil
 	})
-	if now, _ := scans(); now-whole > 10 { // the count of keys for the metrics is one, now and then
+	if now, _ := scans(); now-whole > 10 { // the periodic count of keys for the metrics is such a scan
 		t.Errorf("%d scans of the whole table", now-whole)
 	}
 }
@@ -189,8 +190,8 @@ func listToTheEnd(t *testing.T, s *parts.Service, administrator string) {
 	t.Logf("%d pages of 1,000 keys: %v each for the first 50, %v for the last 50", len(pages), mean(pages[:50]), mean(pages[len(pages)-51:len(pages)-1]))
 }
 
-// hitRatio holds what the service counts against what each answer reported: HIT or
-// MISS in x-cache-status.
+// hitRatio compares the service's counts with the answers, which report HIT or MISS in
+// x-cache-status.
 func hitRatio(t *testing.T, s *parts.Service, keys []string) {
 	hits, misses := counter(t, s, "extauthz_cache_requests_total", `layer="local"`, `result="hit"`), counter(t, s, "extauthz_cache_requests_total", `layer="local"`, `result="miss"`)
 	client := authv3.NewAuthorizationClient(dial(t, s))
@@ -226,7 +227,8 @@ func hitRatio(t *testing.T, s *parts.Service, keys []string) {
 	}
 	workers.Wait()
 	hits, misses = counter(t, s, "extauthz_cache_requests_total", `layer="local"`, `result="hit"`)-hits, counter(t, s, "extauthz_cache_requests_total", `layer="local"`, `result="miss"`)-misses
-	// Who gave up on a cold key, on a machine that is busy, has missed as well.
+	// On a busy machine some checks of uncached keys end before the look-up: these were
+	// misses too.
 	if late := zipfTries - reported["HIT"] - reported["MISS"]; late > zipfTries/1000 || int(hits) != reported["HIT"] || int(misses) != reported["MISS"]+late {
 		t.Errorf("counted %v hits and %v misses; the answers reported %v", hits, misses, reported)
 	}

@@ -10,7 +10,7 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// TestMigrateCopy_DecisionsAreTheSameAfterAMove: from SQLite to Postgres and back,
+// TestMigrateCopy_DecisionsAreTheSameAfterAMove copies from SQLite to Postgres and back,
 // with keys in every state.
 func TestMigrateCopy_DecisionsAreTheSameAfterAMove(t *testing.T) {
 	if testing.Short() {
@@ -66,7 +66,7 @@ func TestMigrateCopy_DecisionsAreTheSameAfterAMove(t *testing.T) {
 		}
 	}
 	move("--from", sqlite, "--to-file", file)
-	move("--to-file", file, "--verify-only") // from the configured one
+	move("--to-file", file, "--verify-only") // from the database in the configuration
 	t.Setenv("EXTAUTHZ_TOKEN", administrator)
 	second := parts.StartService(t, onPostgres(dsn))
 	same := func(s *parts.Service) {
@@ -95,7 +95,8 @@ func TestMigrateCopy_DecisionsAreTheSameAfterAMove(t *testing.T) {
 	same(third)
 }
 
-// TestServe_RefusesAnUnfinishedCopy: it would know a part of the keys alone.
+// TestServe_RefusesAnUnfinishedCopy: with such a copy it would know only a part of the
+// keys.
 func TestServe_RefusesAnUnfinishedCopy(t *testing.T) {
 	databases(t, "", func(t *testing.T, s *parts.Service, run func(string, ...any)) {
 		s.Stop()

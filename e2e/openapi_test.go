@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// shop is an API's description; what stands for the orders' security is %s.
+// shop is an API's description; %s stands for the security of the orders.
 const shop = `{openapi: 3.1.0, info: {title: Shop, version: "1"}, servers: [{url: "https://api.example.com/v1"}],
 components: {securitySchemes: {key: {type: apiKey, in: header, name: X-API-Key}, partner: {type: http, scheme: basic}}},
 paths: {
@@ -22,7 +22,7 @@ paths: {
   /forgotten: {get: {}}}}
 `
 
-// TestOpenAPI_DescriptionIsThePolicy, and a change of it is seen.
+// TestOpenAPI_DescriptionIsThePolicy: and a change of it takes effect.
 func TestOpenAPI_DescriptionIsThePolicy(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		path := filepath.Join(t.TempDir(), "shop.yaml")
@@ -72,7 +72,7 @@ routes: [{match: "DELETE api.example.com/v1/orders/{id}", resource: platform, ac
 	})
 }
 
-// TestOpenAPI_ListsNameTheDocumentOfARule: in what the program prints of the policy.
+// TestOpenAPI_ListsNameTheDocumentOfARule: wherever the program prints the policy.
 func TestOpenAPI_ListsNameTheDocumentOfARule(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "shop.yaml")
 	if err := os.WriteFile(path, fmt.Appendf(nil, shop, `[{key: ["orders:read"]}]`), 0o600); err != nil {

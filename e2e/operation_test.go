@@ -22,7 +22,7 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// checker asks a service as Envoy does, with no Envoy between.
+// checker returns a function that calls a service as Envoy does, without an Envoy.
 func checker(t *testing.T, s *parts.Service) func(path, key string) *authv3.CheckResponse {
 	t.Helper()
 	c, err := grpc.NewClient("passthrough:///"+s.GRPC, grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -52,7 +52,7 @@ func reasonOf(check func(path, key string) *authv3.CheckResponse) func(path, key
 	return func(path, key string) string { return reason(check(path, key)) }
 }
 
-// service starts one for a test that needs a real binary, but no gateway.
+// service starts a service for a test that needs the real binary, but no gateway.
 func service(t *testing.T, configuration string) *parts.Service {
 	t.Helper()
 	if testing.Short() {
@@ -61,7 +61,7 @@ func service(t *testing.T, configuration string) *parts.Service {
 	return parts.StartService(t, configuration)
 }
 
-// eventually waits for a condition that the service reaches by itself.
+// eventually waits for a state that the service reaches by itself.
 func eventually(t *testing.T, f func() error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -132,7 +132,7 @@ func TestMetrics_AreExported(t *testing.T) {
 		got := get(t, "http://"+s.Ops+"/metrics")
 		for _, line := range []string{`extauthz_build_info{goversion="go`, `extauthz_keys{state="active"} 1`, `extauthz_decisions_total{decision="deny",reason="malformed_key"} 1`,
 			"extauthz_check_duration_seconds_bucket", "extauthz_cache_requests_total", "extauthz_cache_entries", "extauthz_invalidation_lag_seconds",
-			"extauthz_usage_pending", `extauthz_database_connections{state="in_use"} `, "extauthz_database_connections_max ", "extauthz_config_reloads_total", "go_goroutines", "process_resident_memory_bytes"} {
+			"extauthz_usage_pending_uses", `extauthz_database_connections{state="in_use"} `, "extauthz_database_connections_max ", "extauthz_config_reloads_total", "go_goroutines", "process_resident_memory_bytes"} {
 			if !strings.Contains(got, line) {
 				return errors.New(line + " is missing")
 			}
@@ -245,7 +245,7 @@ func TestStart_FailureIsOneLine(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			cmd := s.On(t).Command(c.args...)
-			if c.args[0] == "serve" { // beside the running one
+			if c.args[0] == "serve" { // while the other one runs
 				dir := t.TempDir()
 				cmd.Env = append(cmd.Env, "EXTAUTHZ_GRPC__LISTEN=unix:"+dir+"/g", "EXTAUTHZ_HTTP__LISTEN=unix:"+dir+"/h", "EXTAUTHZ_ADMIN__LISTEN=unix:"+dir+"/a", "EXTAUTHZ_OPS__LISTEN=unix:"+dir+"/o")
 			}
@@ -264,7 +264,8 @@ func TestStart_FailureIsOneLine(t *testing.T) {
 	}
 }
 
-// contains is an error unless text, or whatever came instead of it, holds part.
+// contains returns an error unless text contains part; err, if not nil, replaces the
+// text.
 func contains(text, part string, err error) error {
 	if err == nil && !strings.Contains(text, part) {
 		err = fmt.Errorf("no %q in %s", part, text)

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestOverrideHeaders_OnlyKeptOnesReachTheUpstream: with the printed filter, and by
-// the service alone.
+// TestOverrideHeaders_OnlyKeptOnesReachTheUpstream: with the printed filter, and without
+// it by the service alone.
 func TestOverrideHeaders_OnlyKeptOnesReachTheUpstream(t *testing.T) {
 	const policy = `
 routes: [{match: "/healthz", anonymous: true}]
@@ -33,7 +33,7 @@ headers: {keep_overrides: [X-Forwarded-Prefix, x-envoy-original-path, x-forwarde
 						if len(a.lines("x-forwarded-prefix")) != 1 || len(a.lines("x-forwarded-path")) != 1 {
 							t.Errorf("%s: what is kept did not reach the upstream: %s", target, a.body)
 						}
-						if strings.Contains(a.body, "/as-sent") { // Envoy's own to say, kept or not
+						if strings.Contains(a.body, "/as-sent") { // Envoy itself sets or removes it, kept or not
 							t.Errorf("%s: Envoy passed on %q", target, a.lines("x-envoy-original-path"))
 						}
 					}

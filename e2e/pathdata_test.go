@@ -6,7 +6,7 @@ import (
 )
 
 // encodedTargets are served byte for byte where encoded characters are data;
-// hostileTargets nowhere.
+// hostileTargets are never served.
 var (
 	encodedTargets = []string{"/objects/group%2Fproject", "/objects/@scope%2fpkg", "/objects/a;v=1/b", "/objects/a%3Bb", "/objects/100%25", "/objects/c%23",
 		"/objects/what%3F?x=%2F", "/objects/a%2Bb%40[0]", "/objects/https%3A%2F%2Fexample.com", "/objects/lib%2Fa", "/objects/2026-01-01T00:00:00Z"}
@@ -49,7 +49,7 @@ func TestEncodedData_IsServedAsSentThroughEachProxy(t *testing.T) {
 	})
 }
 
-// encodedPolicy also has a rule for what no rule of the usual kind takes.
+// encodedPolicy also has a rule for paths that no ordinary rule matches.
 const encodedPolicy = `
 routes:
   - {match: "/healthz", anonymous: true}
@@ -76,8 +76,8 @@ func TestEncodedData_IsServedAsSentThroughThePrintedEnvoy(t *testing.T) {
 	})
 }
 
-// TestEncodedData_OfTheDefaultPassesNoRule: any valid key may ask for encoded paths
-// that no rule matches, and for none that a server could read as one with a rule.
+// TestEncodedData_OfTheDefaultPassesNoRule: any valid key may request encoded paths that
+// no rule matches, but no path that a server could read as one with a rule.
 func TestEncodedData_OfTheDefaultPassesNoRule(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		s := newPrintedStack(t, version, `

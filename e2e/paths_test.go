@@ -27,8 +27,8 @@ import (
 	"extauthz/envoy"
 )
 
-// judge is our own service over an authorizer that lets everything through
-// whose path it can judge, and remembers the path it judged.
+// judge is our own service with an authorizer that allows every request whose path it can
+// judge, and remembers the judged path.
 type judge struct {
 	authorizer *authz.Authorizer
 	judged     atomic.Pointer[string]
@@ -46,7 +46,7 @@ func (j *judge) Headers() []string { return j.authorizer.Headers() }
 
 func (j *judge) HeaderHolds(value string) bool { return j.authorizer.HeaderHolds(value) }
 
-// startJudge starts one; data has encoded characters accepted as data.
+// startJudge starts a judge; with data, encoded characters are accepted as data.
 func startJudge(t *testing.T, repair, data bool) (j *judge, address string) {
 	t.Helper()
 	format, err := authz.NewKeyFormat(authz.KeyFormatConfig{})
@@ -101,15 +101,15 @@ const (
 	pathSeed  = 7
 )
 
-// TestPaths_JudgedPathIsTheServedPath sends ambiguous paths raw through real Envoys that
-// normalise and that do not, and holds the path that was judged to the bytes
-// that the upstream got.
+// TestPaths_JudgedPathIsTheServedPath sends ambiguous paths unchanged through real
+// Envoys, with and without normalisation. It compares the judged path with the bytes that
+// the upstream got.
 func TestPaths_JudgedPathIsTheServedPath(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		for _, setting := range []struct {
 			name         string
 			repair, data bool
-			raw          bool // Envoy passes every byte of a path on
+			raw          bool // Envoy passes on every byte of a path
 			edits        []string
 		}{
 			{name: "Envoy normalises"},
@@ -166,7 +166,7 @@ func TestPaths_JudgedPathIsTheServedPath(t *testing.T) {
 							t.Errorf("%q needed no repair and was served as %q", target, got)
 						}
 					}
-					if res.Close { // as after a request that Envoy could not parse
+					if res.Close { // as after a request that Envoy can't parse
 						_ = c.Close()
 						if c, err = net.Dial("tcp", listen); err != nil {
 							t.Fatal(err)
@@ -183,7 +183,7 @@ func TestPaths_JudgedPathIsTheServedPath(t *testing.T) {
 	})
 }
 
-// samePath holds what was judged to what the upstream got, read by another
+// samePath compares the judged path with the path that the upstream got, using another
 // decoder than ours.
 func samePath(t *testing.T, sent, got string, judged *string) {
 	t.Helper()
@@ -220,8 +220,8 @@ func needsRepair(target string) bool {
 
 var needlessEncoding = regexp.MustCompile(`%(2[dDeE]|3[0-9]|4[1-9a-fA-F]|5[0-9aAfF]|6[1-9a-fA-F]|7[0-9aAeE])`)
 
-// noReadingLeaves holds a path that was served as it was sent to everything that
-// servers could make of it.
+// noReadingLeaves checks a path that was served unchanged in every way in which servers
+// could read it.
 func noReadingLeaves(t *testing.T, sent, raw string) {
 	t.Helper()
 	for text := raw; ; {

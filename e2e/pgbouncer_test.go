@@ -11,8 +11,8 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// TestPgBouncer_ReplicasAgree: all goes through PgBouncer, with
-// fewer connections than the replicas open, or all but LISTEN.
+// TestPgBouncer_ReplicasAgree: everything goes through PgBouncer, or everything except
+// LISTEN. PgBouncer has fewer connections than the replicas open.
 func TestPgBouncer_ReplicasAgree(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Postgres and PgBouncer")
@@ -21,15 +21,15 @@ func TestPgBouncer_ReplicasAgree(t *testing.T) {
 	_, documented, _ := strings.Cut(parts.Fenced(t, "../docs/deployment.md", "ini")[0], "[pgbouncer]\n")
 	var settings []string
 	for line := range strings.Lines(documented) {
-		if !strings.HasPrefix(line, "listen_") && !strings.HasPrefix(line, "auth_") { // the test's own
+		if !strings.HasPrefix(line, "listen_") && !strings.HasPrefix(line, "auth_") { // the test sets these itself
 			settings = append(settings, strings.TrimSpace(line))
 		}
 	}
 	for name, c := range map[string]struct {
 		listen func(direct, through string) string // database.listen_dsn
-		how    string                              // changes come, as /readyz says
-		says   string                              // the log
-		killed bool                                // the pooler, under load
+		how    string                              // how changes arrive, by /readyz
+		says   string                              // a text in the log
+		killed bool                                // kills the pooler under load
 	}{
 		"all through it":    {func(_, _ string) string { return "" }, "polled", "", true},
 		"LISTEN round it":   {func(direct, _ string) string { return direct }, "listening", "listening for changes", false},
@@ -70,7 +70,7 @@ func TestPgBouncer_ReplicasAgree(t *testing.T) {
 	}
 }
 
-// TestPgBouncer_ConcurrentMigrations: more of them than the pooler has
+// TestPgBouncer_ConcurrentMigrations: there are more of them than the pooler has
 // connections.
 func TestPgBouncer_ConcurrentMigrations(t *testing.T) {
 	s := service(t, ``) // for its program

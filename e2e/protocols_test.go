@@ -17,8 +17,8 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// TestGRPC_DenialsAreReadable: a gRPC call through Envoy is mapped by service and
-// method, and a refusal is a gRPC status with a text for people.
+// TestGRPC_DenialsAreReadable: a gRPC call through Envoy is mapped by service and method,
+// and a denial is a gRPC status with a readable text.
 func TestGRPC_DenialsAreReadable(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -62,8 +62,8 @@ func TestGRPC_DenialsAreReadable(t *testing.T) {
 	})
 }
 
-// TestProtocols_UpgradesAndTunnelsAreChecked: websocket upgrades like any request, CONNECT
-// by host and method.
+// TestProtocols_UpgradesAndTunnelsAreChecked: websocket upgrades like any request,
+// CONNECT by host and method.
 func TestProtocols_UpgradesAndTunnelsAreChecked(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		const last = `                        - match: {prefix: "/"}`

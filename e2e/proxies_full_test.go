@@ -8,7 +8,7 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// moreProxies are those that take long to make: they are compiled.
+// moreProxies returns the proxies that take long to build: they are compiled.
 func moreProxies() map[string]proxy {
 	return map[string]proxy{"caddy-" + parts.CaddyVersion: {problems: true, start: func(t *testing.T, example func(string) string, port int) {
 		parts.StartNewCaddy(t, example("Caddyfile"), port)

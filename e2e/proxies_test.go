@@ -11,7 +11,7 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// proxiesPolicy: an open path, and a rule that holds for one host.
+// proxiesPolicy has an open path, and a rule for one host.
 const proxiesPolicy = `
 default_route: map
 routes:
@@ -21,16 +21,17 @@ routes:
 client_address: {trusted_hops: 1}
 `
 
-// proxy is a program that asks by HTTP, with what it makes of our answers.
+// proxy is a program that calls the service over HTTP, and how it treats our answers.
 type proxy struct {
 	start func(t *testing.T, example func(name string) string, port int)
 	// problems: the client gets the problem document and any status.
 	problems bool
-	// normalises: paths are made plain, or refused, before the service is asked.
+	// normalises: paths are made plain, or refused, before the check.
 	normalises bool
 	// bare: a denial's headers are lost, and an error is 403 (Envoy 1.37.0).
 	bare bool
-	// hides: only listed headers reach us, so that a key in another one is not seen.
+	// hides: only listed headers reach the service, so that a key in another one is not
+	// seen.
 	hides bool
 }
 
@@ -81,8 +82,7 @@ func portOf(t *testing.T, address string) string {
 	return port
 }
 
-// refused checks that a request did not pass, with a status that may be the
-// proxy's own word for it.
+// refused checks that a request did not pass. The status may be the proxy's own.
 func (s *stack) refused(p proxy, a answer, status int, code string) {
 	s.t.Helper()
 	if p.problems {
@@ -90,7 +90,7 @@ func (s *stack) refused(p proxy, a answer, status int, code string) {
 		return
 	}
 	if status != http.StatusUnauthorized {
-		status = http.StatusForbidden // nginx knows no other
+		status = http.StatusForbidden // nginx accepts no other status
 	}
 	if a.status != status || a.reached {
 		s.t.Errorf("got %d (upstream reached: %v) %s, want %d", a.status, a.reached, a.body, status)
@@ -107,7 +107,7 @@ func (a answer) lines(name string) (values []string) {
 	return values
 }
 
-// TestEachProxy_ServesWhatWasDecided, with the examples as they stand.
+// TestEachProxy_ServesWhatWasDecided: with the unchanged examples.
 func TestEachProxy_ServesWhatWasDecided(t *testing.T) {
 	onEachProxy(t, func(t *testing.T, s *stack, p proxy) {
 		k := s.NewKey("--scope", "orders:read", "--project", "acme")
@@ -160,8 +160,8 @@ func TestEachProxy_ServesWhatWasDecided(t *testing.T) {
 	})
 }
 
-// TestProxies_DoNotTrustTheirClients: neither for identity, nor for the request,
-// nor for the address.
+// TestProxies_DoNotTrustTheirClients: neither about the identity, nor about the request,
+// nor about the address.
 func TestProxies_DoNotTrustTheirClients(t *testing.T) {
 	onEachProxy(t, func(t *testing.T, s *stack, p proxy) {
 		k := s.NewKey("--scope", "orders:read")
@@ -184,7 +184,8 @@ func TestProxies_DoNotTrustTheirClients(t *testing.T) {
 					}
 				}
 			}
-			// Named as hop-by-hop, a header of ours may be lost, but not replaced.
+			// If a client names it in Connection, one of our headers may be lost, but not
+			// replaced.
 			if a := s.send("GET", "/orders", "close, x-auth-user-id", key, "x-auth-user-id: root"); a.reached && strings.Contains(a.body, "root") {
 				t.Errorf("a connection header brought %s", a.body)
 			}
@@ -214,7 +215,7 @@ func TestProxies_DoNotTrustTheirClients(t *testing.T) {
 		t.Run("address", func(t *testing.T) {
 			s := s.at(t)
 			here := []string{"--scope", "orders:read"}
-			addresses, err := net.InterfaceAddrs() // Envoy names its machine where a client is on loopback
+			addresses, err := net.InterfaceAddrs() // Envoy writes its machine's address if a client is on loopback
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -229,7 +230,7 @@ func TestProxies_DoNotTrustTheirClients(t *testing.T) {
 	})
 }
 
-// at is the stack as seen by a subtest.
+// at returns the stack for a subtest.
 func (s *stack) at(t *testing.T) *stack {
 	c := *s
 	c.Service, c.t = s.On(t), t

@@ -13,11 +13,11 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// grant is a check that was granted: it was decided between the two moments.
+// grant is an allowed check: the decision was made between the two moments.
 type grant struct{ sent, answered time.Time }
 
-// TestRates_ReplicasKeepToTheFormula holds the formula of docs/rate-limits.md against three replicas
-// on Postgres under steady load, one of which is killed and started again.
+// TestRates_ReplicasKeepToTheFormula tests the formula of docs/rate-limits.md with three
+// replicas on Postgres under steady load; one of them is killed and started again.
 func TestRates_ReplicasKeepToTheFormula(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Postgres")
@@ -35,7 +35,7 @@ func TestRates_ReplicasKeepToTheFormula(t *testing.T) {
 			return nil
 		})
 	}
-	granted := make([][]grant, replicas+1) // by process; the last one is the restarted one
+	granted := make([][]grant, replicas+1) // by process; the last one is the restarted replica
 	killed, stop := make(chan struct{}), make(chan struct{})
 	var load sync.WaitGroup
 	ask := func(process int, s *parts.Service, stop <-chan struct{}) {
@@ -66,12 +66,13 @@ func TestRates_ReplicasKeepToTheFormula(t *testing.T) {
 	close(stop)
 	load.Wait()
 
-	// No replica counted fewer than three: a killed replica counts for 15 s more.
+	// No replica counted fewer than three, since a killed replica is counted for 15 s
+	// more.
 	const share = float64(count) / replicas
 	var together []grant
 	for i, g := range granted {
 		within(t, fmt.Sprint("process ", i), g, 1, 1, share, per)
-		if least := count / (replicas + 1); len(g) < least { // the restarted one counts the killed one too
+		if least := count / (replicas + 1); len(g) < least { // the restarted replica counts the killed one too
 			t.Errorf("process %d: %d checks granted, at least %d are its budget at once", i, len(g), least)
 		}
 		together = append(together, g...)
@@ -82,8 +83,8 @@ func TestRates_ReplicasKeepToTheFormula(t *testing.T) {
 	}
 }
 
-// within holds each window of time to the formula: share at once for each process,
-// and share in each period for each one that runs.
+// within tests every window of time by the formula: one share at once for each process,
+// and one share in each period for each running process.
 func within(t *testing.T, name string, granted []grant, processes, running int, share float64, per time.Duration) {
 	t.Helper()
 	slices.SortFunc(granted, func(a, b grant) int { return a.sent.Compare(b.sent) })

@@ -12,9 +12,9 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// TestAdminRecover_OnBothDatabases: while the service runs and while it does not, with
-// peppers, and with a configuration whose other parts are broken. Until then the last
-// administrator can't end itself.
+// TestAdminRecover_OnBothDatabases runs the command while the service runs and while it
+// is stopped, with peppers, and with a configuration whose other parts are faulty. Before
+// that, the last administrator can't be revoked.
 func TestAdminRecover_OnBothDatabases(t *testing.T) {
 	for _, driver := range []string{"sqlite", "postgres"} {
 		t.Run(driver, func(t *testing.T) {
@@ -98,7 +98,7 @@ func TestAdminRecover_OnBothDatabases(t *testing.T) {
 	}
 }
 
-// TestAdminRecover_NeedsTheDatabase: it makes none.
+// TestAdminRecover_NeedsTheDatabase: the command does not create one.
 func TestAdminRecover_NeedsTheDatabase(t *testing.T) {
 	s := service(t, ``)
 	for configuration, want := range map[string]string{

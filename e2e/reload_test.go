@@ -5,13 +5,16 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"extauthz/e2e/parts"
 )
 
-// TestReload_SeesAConfigMapsSwap: the file is a link to ..data/NAME, and ..data a link
-// to a folder that is exchanged, as Kubernetes updates ConfigMaps and Secrets.
-// No signal is sent.
+// TestReload_SeesAConfigMapsSwap: the file is a link to ..data/NAME, and ..data is a link
+// to a folder that is replaced, as Kubernetes updates ConfigMaps and Secrets. No signal
+// is sent.
 func TestReload_SeesAConfigMapsSwap(t *testing.T) {
 	s := service(t, ``)
 	check := reasonOf(checker(t, s))
@@ -66,6 +69,54 @@ func TestReload_SeesAConfigMapsSwap(t *testing.T) {
 		t.Error(err)
 	}
 	s.Stop()
+}
+
+// TestReload_TriesARefusedConfigurationAgain: what it names, such as a certificate and its
+// key, may be written after it.
+func TestReload_TriesARefusedConfigurationAgain(t *testing.T) {
+	a := parts.NewAuthority(t)
+	dir := t.TempDir()
+	first, second := a.Issue(t.TempDir(), "localhost"), a.Issue(t.TempDir(), "localhost")
+	put := func(from, to string) {
+		text, err := os.ReadFile(from)
+		if err == nil {
+			err = os.WriteFile(to, text, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	cert, key := filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
+	put(first.CertFile, cert)
+	put(first.KeyFile, key)
+	text := fmt.Sprintf("http: {tls: {cert_file: %q, key_file: %q}}\n", cert, key)
+	s := service(t, text)
+	present := func() bool {
+		return slices.ContainsFunc(conditionsOf(t, s), func(c condition) bool { return c.Name == "configuration_refused" })
+	}
+	put(second.KeyFile, key)
+	if err := os.WriteFile(s.Configuration, []byte(text+"log: {level: debug}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		if !present() {
+			return errors.New("a pair that does not match is not refused")
+		}
+		return nil
+	})
+	put(second.CertFile, cert)
+	eventually(t, func() error {
+		if present() {
+			return errors.New("the configuration is not tried again")
+		}
+		return nil
+	})
+	if n := strings.Count(s.Log(), "configuration was not reloaded"); n != 1 {
+		t.Errorf("one refusal is logged %d times", n)
+	}
+	if !strings.Contains(s.Log(), `"changed":["log.level"]`) {
+		t.Error("what the refused file changed is not in effect")
+	}
 }
 
 // TestReload_IsCompleteOrReportsTheRest: what can be taken over is in effect, and of

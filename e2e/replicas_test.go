@@ -13,8 +13,8 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// twoReplicas are two services that start at once on one Postgres, with the same
-// first administrator's key.
+// twoReplicas starts two services at once on one Postgres, with the same first
+// administrator's key.
 func twoReplicas(t *testing.T, more func(dsn string) string) (a, b *parts.Service) {
 	t.Helper()
 	if testing.Short() {
@@ -29,7 +29,7 @@ func twoReplicasOn(t *testing.T, postgres *parts.Postgres, more func(dsn string)
 	return s[0], s[1]
 }
 
-// replicasOn starts n of them and returns the first administrator's key too.
+// replicasOn starts n services, and returns the first administrator's key too.
 func replicasOn(t testing.TB, postgres *parts.Postgres, n int, more func(dsn string) string) (s []*parts.Service, administrator string) {
 	t.Helper()
 	dsn := postgres.NewDatabase(t)
@@ -41,9 +41,8 @@ func replicasOn(t testing.TB, postgres *parts.Postgres, n int, more func(dsn str
 	return s, admin.Reveal()
 }
 
-// knownToBoth makes a key and has both replicas take it into their caches.
-// administratorFile holds a key that becomes the first administrator's, and that
-// commands use.
+// administratorFile writes a key to a file, for use as the first administrator's key and
+// by commands.
 func administratorFile(t testing.TB) (file string, key authz.Secret) {
 	t.Helper()
 	format, err := authz.NewKeyFormat(authz.KeyFormatConfig{})
@@ -84,7 +83,8 @@ func refusedSoon(t *testing.T, check func(path, key string) string, key string) 
 	})
 }
 
-// revokedInTime revokes on one replica and holds the other one to the bound.
+// revokedInTime revokes a key on one replica, and checks that the other one refuses it
+// within the bound.
 func revokedInTime(t *testing.T, a *parts.Service, k parts.Key, checkA, checkB func(path, key string) string) {
 	t.Helper()
 	a.Must("keys", "revoke", k.ID)
@@ -93,14 +93,14 @@ func revokedInTime(t *testing.T, a *parts.Service, k parts.Key, checkA, checkB f
 		t.Errorf("the replica that revoked: %s", got)
 	}
 	refusedSoon(t, checkB, k.Key)
-	// The bound is a second; the machine may be busy.
+	// The bound is one second; the rest is for a busy machine.
 	if took := time.Since(revoked); took > 3*time.Second {
 		t.Errorf("the other replica took %v", took)
 	}
 }
 
-// TestReplicas_OnOnePostgresAgree: what one replica changes, another one, with
-// the key in its cache, knows within the lease.
+// TestReplicas_OnOnePostgresAgree: a change on one replica takes effect within the lease
+// on another one that has cached the key.
 func TestReplicas_OnOnePostgresAgree(t *testing.T) {
 	a, b := twoReplicas(t, func(dsn string) string { return fmt.Sprintf("database: {driver: postgres, dsn: %q}", dsn) })
 	k, checkA, checkB := knownToBoth(t, a, b)
@@ -109,8 +109,8 @@ func TestReplicas_OnOnePostgresAgree(t *testing.T) {
 	b.Stop()
 }
 
-// TestReplicas_ListeningNeedsNoPoll: polls and lease are so long here that only
-// the database's notification can bring the change.
+// TestReplicas_ListeningNeedsNoPoll: polls and lease are so long here that only the
+// database's notification can deliver the change.
 func TestReplicas_ListeningNeedsNoPoll(t *testing.T) {
 	a, b := twoReplicas(t, func(dsn string) string {
 		return fmt.Sprintf("database: {driver: postgres, dsn: %q, listen_dsn: %q}\ncache: {local: {lease: 100s}, feed: {poll: 90s}}", dsn, dsn)

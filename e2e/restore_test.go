@@ -10,9 +10,8 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// TestRestore_OlderDatabaseRevivesNoRevokedKey: what replicas and Redis
-// know of the history that was lost is newer, by its version, than what happens
-// in the restored one.
+// TestRestore_OlderDatabaseRevivesNoRevokedKey: what replicas and Redis know of the lost
+// history has higher versions than what happens in the restored database.
 func TestRestore_OlderDatabaseRevivesNoRevokedKey(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Redis and Postgres")
@@ -50,13 +49,13 @@ func anOlderDatabase(t *testing.T, postgres *parts.Postgres, either func(dsn str
 	kept, checkA, checkB := knownToBoth(t, a, b)
 	gone, _, _ := knownToBoth(t, a, b)
 	a.Must("keys", "revoke", gone.ID)
-	time.Sleep(2 * time.Second) // all of it is at the standby
+	time.Sleep(2 * time.Second) // the standby has all of it
 	if err := keep(); err != nil {
 		t.Fatal(err)
 	}
 	serving(a)
 	serving(b)
-	// From here on everything is lost, and in caches.
+	// Everything from here on is lost in the restored database, but is in caches.
 	for i := range 4 {
 		a.Must("keys", "update", kept.ID, "--name", fmt.Sprint("name", i))
 	}
@@ -92,11 +91,11 @@ func anOlderDatabase(t *testing.T, postgres *parts.Postgres, either func(dsn str
 	}
 	refused(checkB, kept.Key, "key_revoked")
 	for _, check := range []func(string, string) string{checkA, checkB} {
-		refused(check, lost.Key, "unknown_key") // it was made in what was lost
+		refused(check, lost.Key, "unknown_key") // it was made in the lost history
 		refused(check, gone.Key, "key_revoked")
 	}
 	b.Kill()
-	b.Restart() // with nothing but what Redis holds
+	b.Restart() // it has only what Redis holds
 	serving(b)
 	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		for key, reason := range map[string]string{kept.Key: "key_revoked", gone.Key: "key_revoked", lost.Key: "unknown_key"} {

@@ -50,8 +50,8 @@ func databases(t *testing.T, configuration string, test func(t *testing.T, s *pa
 	})
 }
 
-// TestPurge_CommandCountsAndDeletes: what the dry run prints is what is deleted,
-// and deleted keys are unknown from then on.
+// TestPurge_CommandCountsAndDeletes: the command deletes what the dry run printed, and
+// deleted keys are unknown from then on.
 func TestPurge_CommandCountsAndDeletes(t *testing.T) {
 	databases(t, "", func(t *testing.T, s *parts.Service, run func(string, ...any)) {
 		old, lately, live := s.NewKey(), s.NewKey(), s.NewKey()
@@ -99,13 +99,13 @@ func TestPurge_CommandCountsAndDeletes(t *testing.T) {
 	})
 }
 
-// at is an instant so many days from now, as both databases read it.
+// at returns the instant a number of days from now, in a form that both databases read.
 func at(days int) string {
 	return time.Now().UTC().AddDate(0, 0, days).Format("2006-01-02 15:04:05+00:00")
 }
 
-// TestRetention_RunsByItself deletes what the settings say, says so in one line of
-// the log and in metrics, and keeps the rest.
+// TestRetention_RunsByItself: it deletes what the settings determine, reports it in one
+// log line and in metrics, and keeps the rest.
 func TestRetention_RunsByItself(t *testing.T) {
 	databases(t, "retention: {revoked_keys: 1h, expired_keys: 2160h, interval: 1s}\n", func(t *testing.T, s *parts.Service, run func(string, ...any)) {
 		old, lately := s.NewKey(), s.NewKey()

@@ -24,9 +24,9 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// BenchmarkRevocation measures, on three processes, the time from the API's
-// answer to a revocation until the last check that began and was still allowed
-// on each replica. `make bench-revocation` prints the distributions.
+// BenchmarkRevocation measures on three processes how long a revoked key is still
+// allowed. On each replica it takes the time from the API's answer until the last allowed
+// check began. `make bench-revocation` prints the distributions.
 func BenchmarkRevocation(b *testing.B) {
 	for _, s := range []struct {
 		name, cut string
@@ -132,10 +132,10 @@ func (m *revocations) revoke(k parts.Key) time.Time {
 	return time.Now()
 }
 
-// direct is what lets a key through by itself.
+// direct are the fields of a key that has the needed scope of its own.
 var direct = map[string]any{"scopes": []string{"orders:read"}}
 
-// others measures the other ways in which a key loses what it may.
+// others measures the other ways in which a key loses access.
 func (m *revocations) others(database string) {
 	for i := range 200 {
 		role := fmt.Sprint("reader-", i)
@@ -174,8 +174,8 @@ func (m *revocations) others(database string) {
 	m.print("a DELETE typed in SQL")
 }
 
-// one makes a key, checks it steadily on all replicas, and ends it on the first.
-// end returns the moment from which it counts.
+// one makes a key, checks it steadily on all replicas, and ends it on the first. end
+// returns the moment from which the time counts.
 func (m *revocations) one(with map[string]any, end func(parts.Key) time.Time) {
 	var k parts.Key
 	key := map[string]any{"user_id": "u", "name": "n"}
@@ -229,8 +229,8 @@ func (m *revocations) print(what string) {
 	}
 }
 
-// stallingProxy carries a Postgres connection until it is stalled: then its
-// connections stay open and bring nothing.
+// stallingProxy forwards a Postgres connection until it is stalled: then its connections
+// stay open, but deliver nothing.
 type stallingProxy struct {
 	dsn     string
 	stalled atomic.Bool

@@ -12,8 +12,9 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// TestRollout_RollingRestartFailsNoRequest: two replicas behind a real Envoy, each ended as
-// a platform does and started again, while clients send what the machine can.
+// TestRollout_RollingRestartFailsNoRequest: two replicas run behind a real Envoy. Each is
+// ended as a platform does it and started again, while clients send as many requests as
+// the machine can serve.
 func TestRollout_RollingRestartFailsNoRequest(t *testing.T) {
 	a, b := twoReplicas(t, func(dsn string) string {
 		return fmt.Sprintf("grpc: {drain_delay: 2s}\ndatabase: {driver: postgres, dsn: %q}", dsn)
@@ -60,12 +61,12 @@ func TestRollout_RollingRestartFailsNoRequest(t *testing.T) {
 					}
 				})
 			}
-			time.Sleep(2 * time.Second) // both are known to be healthy
+			time.Sleep(2 * time.Second) // Envoy knows that both are healthy
 			for range 2 {
 				for _, s := range []*parts.Service{a, b} {
 					s.Stop()
 					s.Restart()
-					time.Sleep(2 * time.Second) // Envoy has seen that it is back, as a platform waits for readiness
+					time.Sleep(2 * time.Second) // Envoy has noticed that it is back; a platform waits for readiness likewise
 				}
 			}
 			took := time.Since(began)

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// shadowed checks a request that shadow mode allowed: the upstream saw it, and
+// shadowed checks that shadow mode allowed a request: it reached the upstream, and
 // metrics and log have the reason for which it would have been refused.
 func (s *stack) shadowed(a answer, reason string) {
 	s.t.Helper()
@@ -19,8 +19,8 @@ func (s *stack) shadowed(a answer, reason string) {
 	}
 }
 
-// TestShadow_AllowsAndReports: shadow mode of a route, of a key and of
-// everything, through a real Envoy.
+// TestShadow_AllowsAndReports: shadow mode of a route, of a key and of everything,
+// through a real Envoy.
 func TestShadow_AllowsAndReports(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		until := time.Now().Add(24 * time.Hour).Format(time.RFC3339)
@@ -62,7 +62,7 @@ routes:
 	})
 }
 
-// TestRouteMetadata_OfEnvoyGateway: in the form that Envoy Gateway sends it.
+// TestRouteMetadata_OfEnvoyGateway: in the form in which Envoy Gateway sends it.
 func TestRouteMetadata_OfEnvoyGateway(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		const last = `                        - match: {prefix: "/"}`
@@ -89,14 +89,15 @@ routes: [{match: "/shop/strict", resource: strict, action: read}]`,
 		s.allowed(s.ask("GET", "/shop/x", key))
 		s.denied(s.ask("GET", "/shop/x"), 401, "missing_key")
 		s.allowed(s.ask("GET", "/shop/open"))
-		s.denied(s.ask("GET", "/shop/strict", key), 403, "scope_missing") // a rule comes first
+		s.denied(s.ask("GET", "/shop/strict", key), 403, "scope_missing") // a rule takes precedence
 		s.denied(s.ask("GET", "/evil"), 401, "missing_key")
-		s.denied(s.ask("GET", "/evil", key), 403, "scope_missing") // another namespace does not count
+		s.denied(s.ask("GET", "/evil", key), 403, "scope_missing") // other namespaces do not count
 		s.allowed(s.ask("GET", "/named", key))
 	})
 }
 
-// TestCORS_PreflightsPassOnlyWhereConfigured, and nothing that merely looks like one.
+// TestCORS_PreflightsPassOnlyWhereConfigured: and no request that merely looks like a
+// preflight passes.
 func TestCORS_PreflightsPassOnlyWhereConfigured(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		preflight := []string{"origin: https://example.com", "access-control-request-method: GET"}

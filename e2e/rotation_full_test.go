@@ -4,8 +4,8 @@ package e2e
 
 import "time"
 
-// How often credentials change in TestRotation, and how long each lives: for five
-// minutes, far faster than any tool does it.
+// How often credentials change in TestRotation, and how long each is valid: for five
+// minutes, far faster than with any tool.
 const (
 	rotations     = 15
 	rotationEvery = 20 * time.Second

@@ -12,10 +12,10 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// TestRotation_PasswordsChangeUnderLoad: the passwords of Postgres and Redis
-// change again and again, and no check, no change and no listener notices. The
-// password of Postgres is another one at once, as ALTER ROLE makes it; Redis
-// knows the old and the new one for a moment, as its ACLs can.
+// TestRotation_PasswordsChangeUnderLoad: the passwords of Postgres and Redis change again
+// and again, without effect on checks, changes and the listener. Postgres has only the
+// new password at once, as by ALTER ROLE. Redis accepts the old and the new one for a
+// moment, as its ACLs allow.
 func TestRotation_PasswordsChangeUnderLoad(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Redis and Postgres")
@@ -79,8 +79,8 @@ func TestRotation_PasswordsChangeUnderLoad(t *testing.T) {
 	for n := range rotations {
 		time.Sleep(rotationEvery)
 		rotate(n + 1)
-		// Made, and looked up cold, for which a check has 150 ms: on a machine that
-		// is too busy for that a second time.
+		// The key is made and checked before it is cached, for which a check has 150 ms.
+		// On a machine that is too busy for that, the check is repeated.
 		k := a.NewKey("--scope", "orders:read")
 		eventually(t, func() error {
 			if got := checkB("/orders", k.Key); got != "granted" {

@@ -22,8 +22,8 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// scripted answers Envoy's checks as a test says, so that what Envoy itself does
-// with an answer can be seen: the facts that package envoy rests on.
+// scripted answers Envoy's checks as a test determines, to show what Envoy itself does
+// with an answer: the facts that package envoy depends on.
 type scripted struct {
 	authv3.UnimplementedAuthorizationServer
 	mu     sync.Mutex
@@ -46,7 +46,7 @@ func (s *scripted) will(answer *authv3.CheckResponse, err error) {
 	s.answer, s.err = answer, err
 }
 
-// last returns what was asked last, and forgets it.
+// last returns the last CheckRequest, and forgets it.
 func (s *scripted) last() *authv3.CheckRequest {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -55,7 +55,7 @@ func (s *scripted) last() *authv3.CheckRequest {
 	return r
 }
 
-// gateway is an Envoy on our bootstrap, changed by edits, before a scripted
+// gateway starts an Envoy with our bootstrap, changed by edits, in front of a scripted
 // server; accessLog is its access log.
 func gateway(t *testing.T, version string, edits ...string) (s *stack, server *scripted, accessLog string) {
 	t.Helper()
@@ -78,14 +78,15 @@ func gateway(t *testing.T, version string, edits ...string) (s *stack, server *s
 	return s, server, accessLog
 }
 
-// startGateway runs an Envoy on our bootstrap, changed by edits, before a
+// startGateway starts an Envoy with our bootstrap, changed by edits, in front of a
 // service, and returns where it listens.
 func startGateway(t *testing.T, version, service, upstream string, edits ...string) (listen string) {
 	t.Helper()
 	return startPrintedGateway(t, version, "", []string{"--upstream", upstream, "--service", service}, edits...)
 }
 
-// startPrintedGateway is startGateway for what is printed for a configuration with flags.
+// startPrintedGateway is startGateway with the bootstrap that is printed for a
+// configuration with flags.
 func startPrintedGateway(t *testing.T, version, configuration string, flags []string, edits ...string) (listen string) {
 	t.Helper()
 	port, admin := freePort(t), freePort(t)
@@ -113,7 +114,7 @@ func denied(status int, body string, headers ...*corev3.HeaderValueOption) *auth
 	return &authv3.CheckResponse{Status: &rpcstatus.Status{Code: 7}, HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: d}}
 }
 
-// set is a header as package envoy writes it.
+// set returns a header as package envoy writes it.
 func set(name, value string) *corev3.HeaderValueOption {
 	return &corev3.HeaderValueOption{Header: &corev3.HeaderValue{Key: name, Value: value}, Append: wrapperspb.Bool(false), //nolint:staticcheck // what is tested
 		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD}

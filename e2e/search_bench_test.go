@@ -17,8 +17,8 @@ const (
 	searchRounds = 41
 )
 
-// BenchmarkSearch measures how long a page of a search takes among five million keys,
-// from the request to the last byte of its answer. `make bench-search` prints it.
+// BenchmarkSearch measures the time of one page of a search among five million keys, from
+// the request to the last byte of its answer. `make bench-search` prints it.
 func BenchmarkSearch(b *testing.B) {
 	for range b.N {
 		postgres := parts.StartPostgres(b)

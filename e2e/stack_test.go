@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// stack is a gateway with the service beside it and an upstream behind it.
+// stack is a gateway that calls the service, and an upstream behind it.
 type stack struct {
 	*parts.Service
 	t        testing.TB
@@ -31,7 +31,7 @@ type stack struct {
 	admin    string // Envoy's
 }
 
-// onEach runs a test on every Envoy.
+// onEach runs a test with every Envoy.
 func onEach(t *testing.T, test func(t *testing.T, version string)) {
 	t.Helper()
 	if testing.Short() {
@@ -42,8 +42,8 @@ func onEach(t *testing.T, test func(t *testing.T, version string)) {
 	}
 }
 
-// newStack starts everything. edits are pairs of old and new text in the
-// configuration that `envoy bootstrap` prints; each old text must be there.
+// newStack starts everything. edits are pairs of old and new text in the configuration
+// that `envoy bootstrap` prints; each old text must occur in it.
 func newStack(t *testing.T, version, configuration string, edits ...string) *stack {
 	t.Helper()
 	return newPrintedStack(t, version, configuration, nil, edits...)
@@ -75,21 +75,21 @@ func freePort(t *testing.T) int {
 	return port
 }
 
-// answer is what a client got, and what the upstream had got before.
+// answer is the client's answer, and the request that had reached the upstream.
 type answer struct {
 	status  int
 	header  http.Header
-	body    string // the upstream's own is what reached it
+	body    string // the upstream's body is the request that reached it
 	reached bool
 }
 
-// ask sends a request unchanged, so that no client library repairs it.
+// ask sends a request unchanged: a client library would repair it.
 func (s *stack) ask(method, target string, headers ...string) answer {
 	s.t.Helper()
 	return s.send(method, target, "close", headers...)
 }
 
-// upgrade is ask for a request that leaves HTTP behind.
+// upgrade is ask for a request that changes to another protocol.
 func (s *stack) upgrade(method, target string, headers ...string) answer {
 	s.t.Helper()
 	return s.send(method, target, "upgrade", headers...)
@@ -126,7 +126,7 @@ func (s *stack) sendTo(host, method, target, connection string, headers ...strin
 	return answer{res.StatusCode, res.Header, string(body), s.upstream.Count() > before}
 }
 
-// denied checks a denial: status, code, and that the upstream saw nothing.
+// denied checks a denial: status, code, and that nothing reached the upstream.
 func (s *stack) denied(a answer, status int, code string) {
 	s.t.Helper()
 	if a.status != status || !strings.Contains(a.body, `"code":"`+code+`"`) || a.reached {
@@ -134,7 +134,7 @@ func (s *stack) denied(a answer, status int, code string) {
 	}
 }
 
-// allowed checks that the upstream was reached.
+// allowed checks that the request reached the upstream.
 func (s *stack) allowed(a answer) {
 	s.t.Helper()
 	if a.status != http.StatusOK || !a.reached {

@@ -17,7 +17,7 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// opsAnswer returns status and body; 0 where no server answers.
+// opsAnswer returns status and body; status 0 if no server answers.
 func opsAnswer(t *testing.T, url string) (int, string) {
 	t.Helper()
 	client := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
@@ -59,7 +59,7 @@ func TestStart_ServesHealthWhileTheDatabaseIsWaitedFor(t *testing.T) {
 	}
 	s := parts.LaunchService(t, fmt.Sprintf("database: {driver: postgres, dsn: %q}", strings.Replace(dsn, "/test", "/later", 1)))
 	notReady(t, s, "waiting for the database: the database cannot be reached (connection refused)")
-	for _, address := range []string{s.GRPC, s.HTTP, s.Admin} { // bound and not served, clients would wait
+	for _, address := range []string{s.GRPC, s.HTTP, s.Admin} { // if they were bound and not served, clients would wait
 		if c, err := net.Dial("tcp", address); err == nil {
 			_ = c.Close()
 			t.Errorf("%s is bound and not served", address)
@@ -86,10 +86,10 @@ func TestStart_ServesHealthWhileTheDatabaseIsWaitedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.AwaitReady()
-	if got := strings.Count(s.Log(), "condition began: the start waits"); got != 2 { // one a fault
+	if got := strings.Count(s.Log(), "condition began: the start waits"); got != 2 { // one for each fault
 		t.Errorf("%d lines about what is waited for", got)
 	}
-	// It has no administrator: no file with a key is configured.
+	// There is no administrator, since no file with a key is configured.
 	if status, body := opsAnswer(t, "http://"+s.Ops+"/readyz"); status != http.StatusOK || strings.Contains(body, "database_wait") {
 		t.Errorf("/readyz answers %d: %s", status, body)
 	}
@@ -124,7 +124,7 @@ func TestStart_ReportsThatAMigrationIsWaitedFor(t *testing.T) {
 	}
 	s := parts.LaunchService(t, fmt.Sprintf("database: {driver: postgres, dsn: %q}", dsn))
 	notReady(t, s, "migrating the database from version 0")
-	if err := conn.Close(); err != nil { // back to the pool, which is closed next
+	if err := conn.Close(); err != nil { // returns it to the pool, which is closed next
 		t.Fatal(err)
 	}
 	_ = db.Close()
@@ -132,8 +132,8 @@ func TestStart_ReportsThatAMigrationIsWaitedFor(t *testing.T) {
 	s.Stop()
 }
 
-// TestStart_EndsCleanlyWhileItWaits: nothing answers, what answers says nothing, and
-// a limit that was set.
+// TestStart_EndsCleanlyWhileItWaits: for a database that does not accept connections, for
+// one that never answers, and with a limit of the wait.
 func TestStart_EndsCleanlyWhileItWaits(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds the binary")
@@ -170,8 +170,8 @@ func lastLine(text string) string {
 	return lines[len(lines)-1]
 }
 
-// TestStart_EndsAtOnceOnAWrongConfiguration: what waiting can't fix is no reason to
-// wait, whatever the database does.
+// TestStart_EndsAtOnceOnAWrongConfiguration: the service does not wait for what waiting
+// can't fix, whatever the database does.
 func TestStart_EndsAtOnceOnAWrongConfiguration(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds the binary")
@@ -198,7 +198,7 @@ func TestStart_EndsAtOnceOnAWrongConfiguration(t *testing.T) {
 	}
 }
 
-// shortFile holds too few bytes for a key.
+// shortFile returns a file with too few bytes for a key.
 func shortFile(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "short.key")
@@ -208,7 +208,7 @@ func shortFile(t *testing.T) string {
 	return path
 }
 
-// serveOnce runs serve with a configuration alone, until it ends or ctx does.
+// serveOnce runs serve with only a configuration, until it or ctx ends.
 func serveOnce(ctx context.Context, t *testing.T, configuration string) (stderr string, status int) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "extauthz.yaml")

@@ -17,7 +17,7 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// as is the command line in the hands of another administrator.
+// as returns the command line with another administrator's key.
 func (s *stack) as(t *testing.T, k parts.Key) func(args ...string) (said string, err error) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "key")
@@ -30,8 +30,8 @@ func (s *stack) as(t *testing.T, k parts.Key) func(args ...string) (said string,
 	}
 }
 
-// TestShadow_OfAKeyStaysWithinItsSettersGrants: an administrator for orders gets
-// nowhere else by shadow mode, and sees refusals reported where it may.
+// TestShadow_OfAKeyStaysWithinItsSettersGrants: with shadow mode an administrator for
+// orders gets no other access, and within its grants sees refusals reported.
 func TestShadow_OfAKeyStaysWithinItsSettersGrants(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		s := newStack(t, version, "")
@@ -53,7 +53,7 @@ func TestShadow_OfAKeyStaysWithinItsSettersGrants(t *testing.T) {
 			t.Fatalf("%v %s", err, said)
 		}
 		otherKey := "x-api-key: " + other.Key
-		eventually(t, func() error { // a first look-up may take longer than a gateway waits
+		eventually(t, func() error { // the first look-up may take longer than a gateway waits
 			if a := s.ask("GET", "/orders/1", otherKey); !a.reached {
 				return errors.New(a.body)
 			}
@@ -103,7 +103,7 @@ func (s *stack) administrator(t *testing.T, permissions string, flags ...string)
 	return made.Keys[0]
 }
 
-// TestProject_IsPartOfTheIdentity: the upstream receives it, a rule can require
+// TestProject_IsPartOfTheIdentity: the upstream receives the project, a rule can require
 // it, and no client can forge it.
 func TestProject_IsPartOfTheIdentity(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
@@ -138,7 +138,8 @@ default_route: map`)
 				t.Errorf("%v: %s", args, said)
 			}
 		}
-		// A key's shadow mode gives it no other project; a rule's own softens it.
+		// A key's shadow mode does not open another project to it; the rule's own shadow
+		// mode does.
 		s.Must("keys", "update", other.ID, "--shadow-until", "1h")
 		s.denied(s.ask("GET", "/acme/1", "x-api-key: "+other.Key), 403, "project_refused")
 		until := time.Now().Add(time.Hour).Format(time.RFC3339)
@@ -168,8 +169,8 @@ func execute(t *testing.T, dsn, statement string, args ...any) {
 	}
 }
 
-// TestVersions_SetBackKeepNoKeyAlive: the sequence is set back as by a cut-over of
-// logical replication, then a key is disabled on one replica.
+// TestVersions_SetBackKeepNoKeyAlive: the sequence is set back, as by a cut-over of
+// logical replication. Then a key is disabled on one replica.
 func TestVersions_SetBackKeepNoKeyAlive(t *testing.T) {
 	var dsn string
 	a, b := twoReplicas(t, func(d string) string {
@@ -206,7 +207,7 @@ func TestVersions_SetBackKeepNoKeyAlive(t *testing.T) {
 					return nil
 				})
 			}
-			if took := time.Since(changed); took > 3*time.Second { // the bound is a second; the machine may be busy
+			if took := time.Since(changed); took > 3*time.Second { // the bound is one second; the rest is for a busy machine
 				t.Errorf("it took %v", took)
 			}
 			for name, s := range map[string]*parts.Service{"a": a, "b": b} {
@@ -220,7 +221,7 @@ func TestVersions_SetBackKeepNoKeyAlive(t *testing.T) {
 			}
 		})
 	}
-	// Without any change after it.
+	// The sequence is set back without any later change.
 	execute(t, dsn, "SELECT setval('change_version', 1)")
 	eventually(t, func() error {
 		out, errOut, err := b.CLI("cache", "audit", "-o", "json")
@@ -229,7 +230,7 @@ func TestVersions_SetBackKeepNoKeyAlive(t *testing.T) {
 		}
 		return nil
 	})
-	// And while no replica ran.
+	// The sequence is set back while no replica runs.
 	a.Stop()
 	b.Stop()
 	execute(t, dsn, "SELECT setval('change_version', 1)")
@@ -240,8 +241,8 @@ func TestVersions_SetBackKeepNoKeyAlive(t *testing.T) {
 	a.Stop()
 }
 
-// TestSubjects_ThatExistAlreadyArriveWholeAndAreReported: ids that are no longer
-// made, as they were written to the database by hand.
+// TestSubjects_ThatExistAlreadyArriveWholeAndAreReported: ids that are refused today were
+// written to the database by hand.
 func TestSubjects_ThatExistAlreadyArriveWholeAndAreReported(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Postgres")
@@ -297,8 +298,8 @@ func TestSubjects_ThatExistAlreadyArriveWholeAndAreReported(t *testing.T) {
 	}
 }
 
-// TestPepper_RequiredRefusesADigestThatWasWrittenToTheDatabase: and an operator
-// finds it in log and metrics.
+// TestPepper_RequiredRefusesADigestThatWasWrittenToTheDatabase: and an operator finds it
+// in log and metrics.
 func TestPepper_RequiredRefusesADigestThatWasWrittenToTheDatabase(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Postgres")

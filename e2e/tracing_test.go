@@ -10,13 +10,13 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// tracer is how an Envoy traces.
+// tracer determines how an Envoy traces.
 type tracer struct {
-	provider string // of the connection manager
+	provider string // a part of the connection manager
 	collects func(*parts.Collector) string
-	protocol string // of the collector's cluster
-	// continued is what a client sends to have its trace continued, with the
-	// trace; foreign is what means nothing to this tracer.
+	protocol string // a part of the collector's cluster
+	// continued is a client's header that continues its trace; trace is the id of that
+	// trace. foreign is a header that this tracer does not understand.
 	continued, trace, foreign string
 }
 
@@ -32,7 +32,7 @@ var tracers = map[string]tracer{
 		collects: func(c *parts.Collector) string { return c.OTLP }, protocol: "http2_protocol_options: {}",
 		continued: clientW3C, trace: strings.Repeat("1", 32), foreign: clientB3,
 	},
-	"zipkin": { // B3 in several headers; in one where the client has it so
+	"zipkin": { // B3 in several headers; in one if the client sends it so
 		provider: `{name: envoy.tracers.zipkin, typed_config: {"@type": type.googleapis.com/envoy.config.trace.v3.ZipkinConfig,
                     collector_cluster: collector, collector_endpoint: /api/v2/spans, collector_endpoint_version: HTTP_JSON}}`,
 		collects: func(c *parts.Collector) string { return c.Zipkin }, protocol: "http_protocol_options: {}",
@@ -42,7 +42,7 @@ var tracers = map[string]tracer{
 
 const statPrefix = "stat_prefix: api"
 
-// edits bring a tracer into a configuration.
+// edits adds a tracer to a configuration.
 func (tr tracer) edits(t *testing.T, c *parts.Collector, sampled int) []string {
 	return []string{
 		"static_resources:\n", `layered_runtime: {layers: [{name: static, static_layer: {tracing.opentelemetry.flush_interval_ms: 100, tracing.zipkin.flush_interval_ms: 100}}]}
@@ -65,8 +65,8 @@ static_resources:
 `}
 }
 
-// ours waits for the span of a check with this decision and path, and for its
-// parent, which has to be Envoy's of the same trace.
+// ours waits for the span of a check with this decision and path, and for its parent,
+// which has to be Envoy's span of the same trace.
 func ours(t *testing.T, c *parts.Collector, decision, path, parentName string) (found parts.Span) {
 	t.Helper()
 	eventually(t, func() error {
@@ -87,8 +87,8 @@ func ours(t *testing.T, c *parts.Collector, decision, path, parentName string) (
 	return found
 }
 
-// TestTracing_SpansContinueEnvoysTrace, in each format that Envoy has, for what is
-// allowed and what is denied.
+// TestTracing_SpansContinueEnvoysTrace: in each format that Envoy has, for allowed and
+// for denied requests.
 func TestTracing_SpansContinueEnvoysTrace(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		for name, tr := range tracers {
@@ -145,7 +145,8 @@ func TestTracing_SpansContinueEnvoysTrace(t *testing.T) {
 	})
 }
 
-// TestTracing_UnreachableCollectorCostsAFewLogLines: checks go on, and the service ends well.
+// TestTracing_UnreachableCollectorCostsAFewLogLines: checks continue, and the service
+// ends cleanly.
 func TestTracing_UnreachableCollectorCostsAFewLogLines(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		c := parts.StartCollector(t)
@@ -160,7 +161,7 @@ func TestTracing_UnreachableCollectorCostsAFewLogLines(t *testing.T) {
 	})
 }
 
-// TestTracing_EnvoyDecidesTheSampling: it, and no client of an Envoy that does not trace.
+// TestTracing_EnvoyDecidesTheSampling: clients can't cause spans if Envoy does not trace.
 func TestTracing_EnvoyDecidesTheSampling(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		c := parts.StartCollector(t)
@@ -172,11 +173,11 @@ func TestTracing_EnvoyDecidesTheSampling(t *testing.T) {
 			s.denied(s.ask("GET", "/orders"), 401, "missing_key")
 			s.denied(s.ask("GET", "/orders", clientB3), 401, "missing_key")
 		}
-		never.denied(never.ask("GET", "/orders", clientW3C), 401, "missing_key") // seldom continues it, by its version
+		never.denied(never.ask("GET", "/orders", clientW3C), 401, "missing_key") // not seldom: depending on its version, that Envoy continues the trace
 		always.denied(always.ask("GET", "/orders", strings.TrimSuffix(clientW3C, "1")+"0"), 401, "missing_key")
 		always.denied(always.ask("GET", "/traced"), 401, "missing_key")
 		for _, s := range []*stack{never, seldom, always} {
-			s.Stop() // what waits is sent with its end
+			s.Stop() // spans that wait are sent when the service ends
 		}
 		received := 0
 		for _, s := range c.Spans() {

@@ -14,8 +14,8 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// mutual starts the service with client certificates asked for, and an Envoy that
-// shows the certificate of shows.
+// mutual starts the service with client certificates required, and an Envoy that presents
+// the certificate of shows.
 func mutual(t *testing.T, version string, a *parts.Authority, server, shows parts.Certificates) *stack {
 	t.Helper()
 	s := &stack{t: t, upstream: parts.StartUpstream(t), Service: parts.StartService(t, fmt.Sprintf(
@@ -27,8 +27,8 @@ func mutual(t *testing.T, version string, a *parts.Authority, server, shows part
 	return s
 }
 
-// TestTLS_EnvoyAndServiceVerifyEachOther, while the service's
-// certificate is exchanged under requests.
+// TestTLS_EnvoyAndServiceVerifyEachOther: while the service's certificate is replaced
+// under load.
 func TestTLS_EnvoyAndServiceVerifyEachOther(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		a, dir := parts.NewAuthority(t), t.TempDir()
@@ -55,7 +55,7 @@ func TestTLS_EnvoyAndServiceVerifyEachOther(t *testing.T) {
 			return c.ConnectionState().PeerCertificates[0].SerialNumber.String()
 		}
 		before, exchanged := serial(), time.Time{}
-		for n := 0; exchanged.IsZero() || time.Since(exchanged) < 2500*time.Millisecond; n++ { // over two connections of Envoy's
+		for n := 0; exchanged.IsZero() || time.Since(exchanged) < 2500*time.Millisecond; n++ { // over two of Envoy's connections
 			if n == 20 {
 				a.Issue(dir, "extauthz.example.com")
 				exchanged = time.Now()
@@ -70,8 +70,8 @@ func TestTLS_EnvoyAndServiceVerifyEachOther(t *testing.T) {
 	})
 }
 
-// TestTLS_RefusesClientsWithoutAValidCertificate: no certificate, another authority's,
-// another name, an old version of TLS, none at all.
+// TestTLS_RefusesClientsWithoutAValidCertificate: no certificate, one of another
+// authority, one with another name, an old version of TLS, no TLS.
 func TestTLS_RefusesClientsWithoutAValidCertificate(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Envoy")
@@ -113,8 +113,8 @@ func TestTLS_RefusesClientsWithoutAValidCertificate(t *testing.T) {
 	}
 }
 
-// handshakes reports whether a server takes a client, whose config is nil for plain
-// text: in TLS 1.3 it says no only after the client is done.
+// handshakes reports whether a server accepts a client; a nil config means plain text. In
+// TLS 1.3 the server refuses only after the client has finished its handshake.
 func handshakes(address string, c *tls.Config) bool {
 	conn, err := net.DialTimeout("tcp", address, 5*time.Second)
 	if err != nil {
@@ -133,7 +133,8 @@ func handshakes(address string, c *tls.Config) bool {
 	return err == nil && first[3] == 4
 }
 
-// TestTransport_UnixSocket, which outlives no process: a new one takes it over.
+// TestTransport_UnixSocket: the socket belongs to one process, and the next one replaces
+// it.
 func TestTransport_UnixSocket(t *testing.T) {
 	onEach(t, func(t *testing.T, version string) {
 		socket := filepath.Join(t.TempDir(), "s")
@@ -173,8 +174,8 @@ func TestBootstrap_RequiresTheFlagsOfTLS(t *testing.T) {
 	}
 }
 
-// TestTLS_EveryListenerRequiresItsClientCertificates: those over HTTP; that of gRPC
-// is tested above.
+// TestTLS_EveryListenerRequiresItsClientCertificates tests the HTTP listeners; the gRPC
+// listener is tested above.
 func TestTLS_EveryListenerRequiresItsClientCertificates(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs the service")

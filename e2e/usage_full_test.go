@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// TestUsage_RandomOutagesAndKills plays random ordeals, with Redis and without.
+// TestUsage_RandomOutagesAndKills runs random ordeals, with and without Redis.
 func TestUsage_RandomOutagesAndKills(t *testing.T) {
 	for _, with := range []string{"Redis", "no Redis"} {
 		t.Run(with, func(t *testing.T) {

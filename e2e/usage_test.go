@@ -15,20 +15,20 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// usageBound is what the documentation promises of a killed process.
+// usageBound is the documented limit of usage that a killed process loses.
 const usageBound = 5 * time.Second
 
-// uses is a load of checks of one key on some replicas, and what may be stored of
-// it.
+// uses is a load of checks of one key on some replicas, with the bounds of what may be
+// stored of it.
 type uses struct {
 	stop    context.CancelFunc
 	running sync.WaitGroup
 
 	mu     sync.Mutex
-	sure   map[*parts.Service][]time.Time // answered: counted
-	made   int                            // as sure, of processes that are gone
-	unsure int                            // no answer: counted or not
-	lost   int                            // sure ones that a kill may have taken along
+	sure   map[*parts.Service][]time.Time // answered checks: they are counted
+	made   int                            // the same, of processes that have ended
+	unsure int                            // checks without an answer: counted or not
+	lost   int                            // answered checks that a kill may have lost
 }
 
 func startUses(t *testing.T, key string, services ...*parts.Service) *uses {
@@ -69,7 +69,7 @@ func (u *uses) note(s *parts.Service, err error, res *authv3.CheckResponse) {
 	}
 }
 
-// kill ends a replica by SIGKILL: what it answered in the last seconds may be lost.
+// kill ends a replica by SIGKILL: the uses of the last seconds may be lost.
 func (u *uses) kill(s *parts.Service) {
 	from := time.Now().Add(-usageBound)
 	s.Kill()
@@ -93,8 +93,8 @@ func (u *uses) end() (sure, unsure, lost int) {
 	return u.made, u.unsure, u.lost
 }
 
-// ordeal is what befalls two replicas for some seconds: an outage of the database,
-// one of Redis, and in the middle of both the end of one replica.
+// ordeal is a sequence of events for two replicas within some seconds: an outage of the
+// database, one of Redis, and during both the end of one replica.
 type ordeal struct {
 	database, redis, replica string
 	lasts                    time.Duration
@@ -146,8 +146,8 @@ func (o ordeal) run(t *testing.T, u *uses, postgres *parts.Postgres, redis *part
 	s.Restart()
 }
 
-// usageUnder runs ordeals one after the other and compares what the load counted
-// with what is stored: never more than was made, and no more lost than kills may.
+// usageUnder runs ordeals one after the other and compares the load's counts with the
+// stored ones: never more than was used, and no more is lost than kills may lose.
 func usageUnder(t *testing.T, with string, all []ordeal) {
 	t.Helper()
 	if testing.Short() {
@@ -174,10 +174,10 @@ func usageUnder(t *testing.T, with string, all []ordeal) {
 	if err := db.QueryRow("SELECT current_database()").Scan(&name); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.Exec("ALTER DATABASE " + name + " SET synchronous_commit = on"); err != nil { // what is lost shall not be Postgres's doing
+	if _, err := db.Exec("ALTER DATABASE " + name + " SET synchronous_commit = on"); err != nil { // so that Postgres itself loses nothing
 		t.Fatal(err)
 	}
-	for _, s := range []*parts.Service{a, b} { // connections of before keep the old setting
+	for _, s := range []*parts.Service{a, b} { // existing connections keep the old setting
 		s.Stop()
 		s.Restart()
 	}
@@ -204,7 +204,8 @@ func usageUnder(t *testing.T, with string, all []ordeal) {
 	}
 }
 
-// TestUsage_OutagesAndKillsLoseTheLastSecondsAtMost: docs/cache.md#usage states it.
+// TestUsage_OutagesAndKillsLoseTheLastSecondsAtMost tests the statement of
+// docs/cache.md#usage.
 func TestUsage_OutagesAndKillsLoseTheLastSecondsAtMost(t *testing.T) {
 	usageUnder(t, "Redis", []ordeal{
 		{"frozen", "restarted empty", "killed", 7 * time.Second},

@@ -8,29 +8,29 @@ import (
 	"extauthz/authz"
 )
 
-// header is a name and a value that the answer gives to it.
+// header is a name with its value: a header or a fact of an answer.
 type header struct{ name, value string }
 
-// answer is what is sent of a decision, in no form yet: message makes a
-// CheckResponse of it, appendWire that message's bytes, a dialect a response in
-// HTTP. Its memory is used again, so it is valid until the next reset, and as
-// long as the request whose texts it borrows.
+// answer is the content of a response to a check, not yet in a form: message turns it
+// into a CheckResponse, appendWire into the bytes of that message, and a dialect into an
+// HTTP response. Its memory is reused, and it borrows texts from the request. So it is
+// valid until its next reset, and only as long as that request.
 type answer struct {
 	code  codes.Code // OK allows
 	error bool       // not a denial but an error response: failure_mode_allow decides
 
-	status  int      // of the client's response, where it is not allowed: never one that could mean "allowed"
+	status  int      // if not allowed: the status of the client's response, never one that could mean "allowed"
 	body    string   // the same
-	grpc    grpcForm // the same: the client's call, if it is one
-	headers []header // allowed: of the request, to overwrite; else of the client's response
-	remove  []string // from the allowed request; never a name that is in headers
-	client  []header // allowed: of the client's response
+	grpc    grpcForm // if not allowed: the form of the client's gRPC call, if it is one
+	headers []header // if allowed: to overwrite in the request; else of the client's response
+	remove  []string // if allowed: to remove from the request; never a name that is in headers
+	client  []header // if allowed: of the client's response
 
 	facts []header   // dynamic metadata
 	rate  authz.Rate // dynamic metadata too; zero: none
 
-	sent [identityMetadata]string // what the upstream gets of a key, by field: facts repeat it
-	text []byte                   // scratch buffer of values that are in no other memory
+	sent [identityMetadata]string // the identity values that the upstream gets, by field; facts repeat them
+	text []byte                   // scratch buffer for values that are stored nowhere else
 }
 
 func (a *answer) reset() {
@@ -41,7 +41,8 @@ func (a *answer) reset() {
 	*a = answer{headers: a.headers[:0], remove: a.remove[:0], client: a.client[:0], facts: a.facts[:0], text: a.text[:0]}
 }
 
-// wireStatus is the status over gRPC, where a denial is one by its kind and may have any status.
+// wireStatus returns the status of a denial over gRPC. There the kind of response makes
+// it a denial, so it may have any status.
 func (a *answer) wireStatus() int {
 	if a.grpc.trailersOnly() {
 		return 200
@@ -49,7 +50,7 @@ func (a *answer) wireStatus() int {
 	return a.status
 }
 
-// wireBody goes with wireStatus.
+// wireBody returns the body that belongs to wireStatus.
 func (a *answer) wireBody() string {
 	if a.grpc.trailersOnly() {
 		return ""
@@ -63,13 +64,13 @@ func (a *answer) set(name, value string) { a.headers = append(a.headers, header{
 
 func (a *answer) fact(name, value string) { a.facts = append(a.facts, header{name, value}) }
 
-// since returns what was put into a.text from start on. It stays as it is when
-// a.text grows.
+// since returns the text that was appended to a.text from start on. The string stays
+// valid when a.text grows.
 func (a *answer) since(start int) string { return borrowed(a.text[start:]) }
 
-// headerText percent-encodes what is not printable ASCII, "%" itself and a space
-// at either end, so that it can be read back, arrives whole and no value can break
-// a header.
+// headerText percent-encodes bytes that are not printable ASCII, "%" itself, and a space
+// at either end. So the value can be decoded again, arrives whole, and can't break a
+// header.
 func (a *answer) headerText(s string) string {
 	if plainText(s) && !blankEdge(s) {
 		return s
@@ -79,7 +80,7 @@ func (a *answer) headerText(s string) string {
 	return a.since(start)
 }
 
-// scopes is the list of scopes as a header's value.
+// scopes returns the list of scopes as a header's value.
 func (a *answer) scopes(scopes authz.Scopes) string {
 	start := len(a.text)
 	a.text = scopes.AppendText(a.text)

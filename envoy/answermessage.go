@@ -11,8 +11,8 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
-// message is the answer as Envoy's type has it. It shares no memory with a, nor
-// with what a borrows.
+// message returns the answer as a CheckResponse. It shares no memory with a, nor with the
+// texts that a borrows.
 func (a *answer) message() *authv3.CheckResponse {
 	res := &authv3.CheckResponse{Status: &rpcstatus.Status{Code: int32(a.code)}}
 	if len(a.facts) > 0 {

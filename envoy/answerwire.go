@@ -7,7 +7,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Field numbers of what an answer is made of: CheckResponse, its parts in
+// Field numbers of the messages that an answer consists of: CheckResponse, its parts in
 // envoy/service/auth/v3, and google.protobuf.Struct.
 const (
 	responseStatus, responseDenied, responseOK, responseMetadata, responseError = 1, 2, 3, 4, 5
@@ -20,14 +20,15 @@ const (
 
 	structFields                         = 1
 	valueNumber, valueText, valueStruct  = 2, 3, 5
-	statusCode, entryKey, entryValue     = 1, 1, 2 // of both kinds of status; of a map's entry, and of a HeaderValue
+	statusCode, entryKey, entryValue     = 1, 1, 2 // statusCode: in both kinds of status; the others: in a map's entry and in a HeaderValue
 	overwriteIfExistsOrAdd               = 2
 	optionTailSize                       = 4 // Append (an empty BoolValue: false) and AppendAction
 	oneByteTag, numberSize, highestShort = 1, 8, 0x7f
 )
 
-// appendWire appends the bytes of message, which Envoy can't distinguish from those
-// that protobuf makes. It allocates nothing beyond b. All tags have one byte.
+// appendWire appends the bytes of the message that a.message returns. Envoy can't
+// distinguish them from those that protobuf makes. It allocates nothing beyond b. All
+// tags have one byte.
 func (a *answer) appendWire(b []byte) []byte {
 	if a.code == 0 {
 		b = append(b, responseStatus<<3|2, 0)
@@ -81,7 +82,7 @@ func (a *answer) appendWire(b []byte) []byte {
 	return b
 }
 
-// textSize is the size of a field with so many bytes in it.
+// textSize is the size of a field with n bytes of content.
 func textSize(n int) int {
 	if n <= highestShort {
 		return oneByteTag + 1 + n
@@ -108,8 +109,7 @@ func appendText(b []byte, field byte, s string) []byte {
 	return append(appendHead(b, field, len(s)), s...)
 }
 
-// pairSize is the size of a HeaderValue, which protobuf writes without a value
-// where that is empty.
+// pairSize is the size of a HeaderValue. An empty value is left out, as protobuf does.
 func pairSize(h *header) int {
 	size := textSize(len(h.name))
 	if h.value != "" {
@@ -150,7 +150,8 @@ func appendFact(b []byte, f *header) []byte {
 	return appendText(b, valueText, f.value)
 }
 
-// The rate is a Struct of two entries, within a Value, within an entry.
+// The rate is a Struct of two entries. It is inside a Value, which is inside an entry of
+// the metadata.
 const rateCountSize = 2 + len(rateCount) + 2 + oneByteTag + numberSize
 
 func (a *answer) rateStructSize() int {

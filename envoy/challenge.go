@@ -6,10 +6,10 @@ import (
 	"extauthz/authz"
 )
 
-// challenges is WWW-Authenticate (RFC 9110, 11.6.1): one challenge for each scheme
-// that authorization may have here. Where it has none, since keys come in another
-// place, the header is needed all the same, and names a scheme that no client
-// takes for its own.
+// challenges returns the value of WWW-Authenticate (RFC 9110, 11.6.1): one challenge for
+// each scheme that clients may use in the header authorization. If there is none, since
+// keys come in other places, the header is needed all the same. It then names a scheme
+// that no client implements.
 func (e *encoder) challenges(credentialSent bool) string {
 	var all []string
 	for _, s := range e.config.Sources {

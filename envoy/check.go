@@ -10,21 +10,21 @@ import (
 	"extauthz/authz"
 )
 
-// check is the memory of one check, used again for others: what was asked, and
-// what is answered.
+// check is the memory of one check: the request and the answer. It is reused for other
+// checks.
 type check struct {
 	request authz.Request
-	scratch authz.Scratch // where the key is read into; what is sent of it is copied
+	scratch authz.Scratch // the key is read into it; the parts of it that are sent are copied
 	answer  answer
 
 	form    form
 	message *authv3.CheckRequest // formMessage
 	wire    wireRequest          // formBytes
-	data    mem.Buffer           // formBytes: the request's bytes, whose texts request borrows; nil: none
+	data    mem.Buffer           // formBytes: the bytes from which request borrows its texts; nil: none
 	call    httpCall             // formHTTP
 }
 
-// form is how a gateway forwards what is asked for.
+// form is the form in which a gateway forwards a request.
 type form uint8
 
 const (
@@ -33,8 +33,8 @@ const (
 	formHTTP                // a request over HTTP
 )
 
-// read brings what is asked for into c.request, from the form that it came in. It is false
-// where the gateway did not forward what has to be judged.
+// read reads the forwarded request into c.request. It returns false if the gateway
+// forwarded no request that can be judged.
 func (c *check) read(ctx context.Context, p *policy) bool {
 	switch c.form {
 	case formMessage:
@@ -55,11 +55,12 @@ func takeCheck() *check {
 	return c
 }
 
-// mostHeaders is for how many headers a check keeps memory: a message of 1 MiB can
-// hold 100,000.
-const mostHeaders = 1000
+// maxHeaders bounds the headers for which a released check keeps its memory: a message of
+// 1 MiB can hold 100,000.
+const maxHeaders = 1000
 
-// release ends whatever borrowed from the check.
+// release lets the check be reused. Texts that are borrowed from it are invalid from then
+// on.
 func (c *check) release() {
 	c.request.Reset()
 	c.answer.reset()
@@ -69,7 +70,7 @@ func (c *check) release() {
 		c.data.Free()
 		c.data = nil
 	}
-	if cap(c.request.Headers) <= mostHeaders && cap(c.wire.sent) <= mostHeaders {
+	if cap(c.request.Headers) <= maxHeaders && cap(c.wire.sent) <= maxHeaders {
 		checks.Put(c)
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"google.golang.org/grpc/mem"
 )
 
-// BenchmarkDecision is our own work in a check, all but the look-up's: bytes in,
-// bytes out.
+// BenchmarkDecision measures this service's own work in a check, without the look-up,
+// from the request's bytes to the answer's bytes.
 func BenchmarkDecision(b *testing.B) {
 	a, texts := decider(b)
 	s := deciding(b, EncoderConfig{}, a)
@@ -47,7 +47,7 @@ func benched(texts map[string]string) map[string]*authv3.CheckRequest {
 	}
 }
 
-// largeRequest has 30 headers and 4 KiB of cookies, none of which decisions rest on.
+// largeRequest has 30 headers and 4 KiB of cookies. Decisions depend on none of them.
 func largeRequest(key string) *authv3.CheckRequest {
 	headers := []string{"x-api-key", key, "cookie", strings.Repeat("session=c2Vzc2lvbi10b2tlbi0xMjM; ", 128)}
 	for i := range 20 {

@@ -11,9 +11,9 @@ import (
 	"google.golang.org/grpc/mem"
 )
 
-// wireCodec takes Check's messages as bytes, which Service reads and writes
-// itself, and leaves all others (health, reflection) to protobuf. Decoding and
-// encoding by protobuf is most of what an empty server spends on a check.
+// wireCodec passes Check's messages as bytes, which Service decodes and encodes itself.
+// It leaves all other messages (health, reflection) to protobuf. Decoding and encoding by
+// protobuf takes most of the CPU that an empty server spends on a check.
 type wireCodec struct{ encoding.CodecV2 }
 
 func newWireCodec() wireCodec { return wireCodec{encoding.GetCodecV2(proto.Name)} }
@@ -24,7 +24,7 @@ func (w wireCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	if !ok {
 		return w.CodecV2.Unmarshal(data, v)
 	}
-	if c.data != nil { // a second message where there may be one: gRPC ends the call
+	if c.data != nil { // a second message, although a call may have only one: gRPC ends the call
 		c.data.Free()
 	}
 	if data.Len() > largestBuffer {
@@ -35,11 +35,11 @@ func (w wireCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	return nil
 }
 
-// largestBuffer is the largest but one of gRPC's pool, whose largest is 1 MiB: a
-// message that is a little larger than this one would hold that.
+// largestBuffer is the second largest buffer size of gRPC's pool. The largest is 1 MiB: a
+// message that is a little larger than largestBuffer would hold such a buffer.
 const largestBuffer = 32 << 10
 
-// Marshal sends an answer's bytes, which then are gRPC's to free.
+// Marshal passes an answer's bytes to gRPC, which then frees them.
 func (w wireCodec) Marshal(v any) (mem.BufferSlice, error) {
 	if b, ok := v.(mem.Buffer); ok {
 		return mem.BufferSlice{b}, nil
@@ -75,13 +75,13 @@ func (s *Service) checkWire(ctx context.Context, c *check) (mem.Buffer, error) {
 	return mem.NewBuffer(b, answerBuffers), nil
 }
 
-// answerSize is what most answers fit in; over what gRPC takes for too
-// small to be used again (1 KiB).
+// answerSize is the size in bytes that most answers fit in. It is above the size up to
+// which gRPC does not reuse a buffer (1 KiB).
 const answerSize = 2 << 10
 
 var answerBuffers mem.BufferPool = &buffers{}
 
-// buffers are those of answers, used again. gRPC's own pool clears what it
+// buffers is a pool of buffers for answers. gRPC's own pool clears each buffer that it
 // returns, which is not needed here.
 type buffers struct{ sync.Pool }
 
@@ -93,7 +93,7 @@ func (p *buffers) Get(length int) *[]byte {
 	return &b
 }
 
-// Put forgets those that an unusual answer made large.
+// Put drops buffers that an unusual answer made large.
 func (p *buffers) Put(b *[]byte) {
 	if cap(*b) <= 4*answerSize {
 		p.Pool.Put(b)

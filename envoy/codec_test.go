@@ -8,11 +8,9 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"math"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -25,23 +23,12 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"extauthz/authz"
 )
 
-func marshalled(t testing.TB, m proto.Message) []byte {
-	t.Helper()
-	b, err := proto.Marshal(m)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
-// askWire asks by bytes, which must not be read any more when it returns.
+// askWire sends a check as bytes. These must not be read any more after it has returned.
 func askWire(s *Service, data []byte) (*authv3.CheckResponse, error) {
 	c := takeCheck()
 	buffer := slices.Clone(data)
@@ -68,17 +55,17 @@ func checkedWire(t testing.TB, s *Service, data []byte) *authv3.CheckResponse {
 	return res
 }
 
-// ordered is res with the names to remove sorted: those that the client sent
-// come in the order of a map.
+// ordered returns res with the names to remove sorted. Names that the client sent come in
+// the random order of a map.
 func ordered(res *authv3.CheckResponse) *authv3.CheckResponse {
 	slices.Sort(res.GetOkResponse().GetHeadersToRemove())
 	return res
 }
 
-// unasked is a prefix that the validator has no answer about.
+// unasked is a prefix for which the validator has no answer.
 const unasked = "ak_live_00000000"
 
-// keyring knows one key of each kind by its prefix.
+// keyring is a validator that has one key of each kind, by prefix.
 type keyring map[string]authz.Entry
 
 func (k keyring) Lookup(_ context.Context, prefix string, _ *authz.Scratch) (authz.Entry, error) {
@@ -93,7 +80,7 @@ func (keyring) RoleScopes(context.Context, *authz.Record, authz.Need) (authz.Sco
 	return nil, nil
 }
 
-// decider is the real authorizer over keys whose texts are returned by name.
+// decider returns the real authorizer over some keys, and the keys' texts by name.
 func decider(t testing.TB) (*authz.Authorizer, map[string]string) {
 	t.Helper()
 	format, err := authz.NewKeyFormat(authz.KeyFormatConfig{})
@@ -146,7 +133,7 @@ func decider(t testing.TB) (*authz.Authorizer, map[string]string) {
 		t.Fatal(err)
 	}
 	texts["unasked"] = zeros.Reveal()
-	for _, name := range []string{"unknown", "wrong"} { // the latter with another one's prefix
+	for _, name := range []string{"unknown", "wrong"} { // "wrong" has the prefix of another key
 		key, prefix, err := format.Generate("live", rand.Reader)
 		if err != nil {
 			t.Fatal(err)
@@ -180,79 +167,7 @@ func deciding(t testing.TB, c EncoderConfig, a Checker) *Service {
 	return s
 }
 
-// gatewayRequest is what an Envoy sends of an ordinary request.
-func gatewayRequest(path string, headers ...string) *authv3.CheckRequest {
-	all := map[string]string{":authority": "api.example.com", ":method": "GET", ":path": path, ":scheme": "https",
-		"accept": "application/json, text/plain, */*", "accept-encoding": "gzip, deflate, br", "accept-language": "en-US,en;q=0.9",
-		"user-agent":       "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36",
-		"x-envoy-internal": "true", "x-forwarded-for": "203.0.113.7", "x-forwarded-proto": "https", "x-request-id": "4f6c0f0e-3c53-9f6d-8a3e-000000000001"}
-	for i := 0; i+1 < len(headers); i += 2 {
-		all[headers[i]] = headers[i+1]
-	}
-	address := func(ip string) *authv3.AttributeContext_Peer {
-		return &authv3.AttributeContext_Peer{Address: &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
-			Address: ip, PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: 51744}}}}}
-	}
-	return &authv3.CheckRequest{Attributes: &authv3.AttributeContext{Source: address("203.0.113.7"), Destination: address("10.0.0.12"),
-		Request: &authv3.AttributeContext_Request{Http: &authv3.AttributeContext_HttpRequest{
-			Id: "1", Method: "GET", Headers: all, Path: path, Host: "api.example.com", Scheme: "https", Protocol: "HTTP/1.1", Size: -1}},
-		MetadataContext: &corev3.Metadata{}, RouteMetadataContext: &corev3.Metadata{}}}
-}
-
-// field is a field of a message, by hand: what no encoder would write.
-func field(number protowire.Number, content ...[]byte) []byte {
-	return protowire.AppendBytes(protowire.AppendTag(nil, number, protowire.BytesType), bytes.Join(content, nil))
-}
-
-func text(number protowire.Number, s string) []byte { return field(number, []byte(s)) }
-
-func httpOf(fields ...[]byte) []byte { return field(1, field(4, field(2, fields...))) }
-
-// oddRequests are messages that protobuf takes and no encoder writes.
-func oddRequests(key string) map[string][]byte {
-	good := httpOf(text(2, "GET"), text(4, "/orders/1"), text(5, "h"), field(3, text(1, "x-api-key"), text(2, key)))
-	varint := protowire.AppendVarint(protowire.AppendTag(nil, 4, protowire.VarintType), math.MaxUint64)
-	var many [][]byte
-	for i := range 2 * fewNames {
-		many = append(many, field(3, text(1, fmt.Sprint("x-auth-", i)), text(2, "first")))
-	}
-	many = append(many, field(3, text(1, "x-auth-3"), text(2, "second")), field(3, text(1, fmt.Sprint("x-auth-", 2*fewNames-1)), text(2, "second")),
-		field(13, field(1, text(1, "x-auth-5"), text(3, "raw"))), field(3, text(1, "x-auth-5"), text(2, "third")), text(4, "/public/a"), text(2, "GET"))
-	group := protowire.AppendTag(append(protowire.AppendTag(nil, 99, protowire.StartGroupType), text(3, "x")...), 99, protowire.EndGroupType)
-	return map[string][]byte{
-		"nothing":                          {},
-		"many headers, some of them twice": httpOf(many...),
-		"the last scalar counts":           httpOf(text(4, "/secret"), text(2, "DELETE"), text(2, "GET"), text(4, "/orders/1"), field(3, text(1, "x-api-key"), text(2, key))),
-		"messages add up":                  slices.Concat(good, httpOf(text(2, "POST")), field(1, field(4, field(2, text(4, "/orders/2"))))),
-		"an entry's key occurs twice":      httpOf(text(4, "/orders/1"), text(2, "GET"), field(3, text(1, "cookie"), text(2, "no"), text(1, "x-api-key"), text(2, key))),
-		"the last entry counts":            httpOf(text(4, "/orders/1"), text(2, "GET"), field(3, text(1, "x-api-key"), text(2, "bad")), field(3, text(1, "x-api-key"), text(2, key))),
-		"an entry without a value":         httpOf(text(4, "/orders/1"), text(2, "GET"), field(3, text(1, "x-api-key"), text(2, key)), field(3, text(1, "x-api-key"))),
-		"an entry without a key":           httpOf(text(4, "/orders/1"), text(2, "GET"), field(3, text(2, key))),
-		"another type is another field":    slices.Concat(httpOf(text(4, "/orders/1"), text(2, "GET"), varint, field(3, text(1, "x-api-key"), text(2, key)))),
-		"unknown fields":                   slices.Concat(group, httpOf(group, text(4, "/orders/1"), text(2, "GET"), text(500, "x"), field(3, text(1, "x-api-key"), text(2, key), text(9, "y"))), text(77, "z")),
-		"raw lines say more": httpOf(text(4, "/x"), text(2, "POST"), field(3, text(1, "x-api-key"), text(2, "a,b")),
-			field(13, field(1, text(1, ":path"), text(3, "/orders/1")), field(1, text(1, ":method"), text(2, "GET")), field(1, text(1, "X-Api-Key"), text(3, key)))),
-		"raw lines before plain ones": httpOf(field(13, field(1, text(1, "x-api-key"), text(3, key), text(2, "no"))), field(13, field(1, text(1, ":authority"), text(3, "other"))),
-			text(4, "/orders/1"), text(2, "GET"), field(3, text(1, "x-api-key"), text(2, "a,b"))),
-		"a raw line twice":           httpOf(text(4, "/orders/1"), text(2, "GET"), field(13, field(1, text(1, "x-api-key"), text(3, key)), field(1, text(1, "x-api-key"), text(3, key)))),
-		"raw bytes that are no text": httpOf(text(4, "/orders/1"), text(2, "GET"), field(13, field(1, text(1, "x-api-key"), text(3, "\xff")), field(1, text(1, ":path"), text(3, "/\xff")))),
-		"pseudo-headers alone":       httpOf(field(3, text(1, ":path"), text(2, "/orders/1")), field(3, text(1, ":method"), text(2, "GET")), field(3, text(1, "x-api-key"), text(2, key))),
-		"the address's last kind":    slices.Concat(good, field(1, field(1, field(1, field(1, text(2, "203.0.113.1")), field(2, text(1, "/pipe")))))),
-		"extensions name the target": slices.Concat(httpOf(text(4, "/a"), text(2, "GET"), field(3, text(1, "x-api-key"), text(2, key))),
-			field(1, field(10, text(1, "resource"), text(2, "none")), field(10, text(1, "resource"), text(2, "orders")), field(10, text(1, "action"), text(2, "read")))),
-		"a key in a header that is not read":       httpOf(text(4, "/public/a"), text(2, "GET"), field(3, text(1, "X-Debug"), text(2, "k="+key))),
-		"the last entry holds none":                httpOf(text(4, "/public/a"), text(2, "GET"), field(3, text(1, "x-debug"), text(2, key)), field(3, text(1, "x-debug"), text(2, "none"))),
-		"the last entry holds a key":               httpOf(text(4, "/public/a"), text(2, "GET"), field(3, text(1, "x-debug"), text(2, "none")), field(3, text(1, "x-debug"), text(2, key))),
-		"a raw line holds none, a plain does":      httpOf(text(4, "/public/a"), text(2, "GET"), field(3, text(1, "x-debug"), text(2, key)), field(13, field(1, text(1, "x-debug"), text(3, "none")))),
-		"two raw lines, one with a key":            httpOf(text(4, "/public/a"), text(2, "GET"), field(13, field(1, text(1, "x-debug"), text(3, "none")), field(1, text(1, "x-debug"), text(3, key)))),
-		"a plain line of no name after a raw line": httpOf(text(4, "/public/a"), text(2, "GET"), field(13, field(1, text(1, "x-debug"), text(3, key))), field(3, text(2, "a,b"))),
-		"an identity header with a key":            httpOf(text(4, "/orders/1"), text(2, "GET"), field(3, text(1, "x-api-key"), text(2, key)), field(3, text(1, "x-auth-user-id"), text(2, key)), field(3, text(1, "x-auth-a"), text(2, key))),
-		"a name that can't be removed, and a key":  httpOf(text(4, "/public/a"), text(2, "GET"), field(3, text(1, "a b"), text(2, key))),
-		"a tag longer than need be":                slices.Concat([]byte{0x8a, 0x80, 0x00, byte(len(good) - 2)}, good[2:]),
-	}
-}
-
-// same holds the two ways to one another, where protobuf takes the message.
+// same compares the results of both ways, if protobuf accepts the message.
 func same(t *testing.T, s *Service, data []byte) {
 	t.Helper()
 	wire, wireErr := askWire(s, data)
@@ -273,8 +188,9 @@ func same(t *testing.T, s *Service, data []byte) {
 	}
 }
 
-// sameRequest holds what is read of the bytes to what is read of the message: all
-// headers that decisions rest on, and all that hold a key.
+// sameRequest compares the request that is read from the bytes with the one that is read
+// from the message. It compares all headers that decisions depend on, and all that hold a
+// key.
 func sameRequest(t *testing.T, p *policy, req *authv3.CheckRequest, data []byte) {
 	t.Helper()
 	var want, got authz.Request
@@ -297,66 +213,6 @@ func sameRequest(t *testing.T, p *policy, req *authv3.CheckRequest, data []byte)
 	}
 }
 
-// ambiguous reports whether a map has names that differ by case alone, which have
-// no order between them.
-func ambiguous(req *authv3.CheckRequest) bool {
-	seen := map[string]bool{}
-	for name := range req.GetAttributes().GetRequest().GetHttp().GetHeaders() {
-		name = strings.ToLower(name)
-		if seen[name] {
-			return true
-		}
-		seen[name] = true
-	}
-	return false
-}
-
-// requests are those that both ways are held to one another by, and that fuzzing
-// starts from.
-func requests(t testing.TB, texts map[string]string) map[string][]byte {
-	t.Helper()
-	all := oddRequests(texts["good"])
-	for name, key := range texts {
-		all["key "+name] = marshalled(t, gatewayRequest("/orders/42?expand=items", "x-api-key", key))
-	}
-	for name, req := range map[string]*authv3.CheckRequest{
-		"bearer":          gatewayRequest("/users/7", "authorization", "Bearer "+texts["good"]),
-		"query":           gatewayRequest("/orders?a=1&api_key=" + texts["good"] + "&b=2"),
-		"cookie":          gatewayRequest("/orders", "cookie", "a=1; key="+texts["good"]+"; b=2"),
-		"two credentials": gatewayRequest("/orders", "x-api-key", texts["good"], "authorization", "Bearer "+texts["good"]),
-		"missing":         gatewayRequest("/orders"),
-		"malformed":       gatewayRequest("/orders", "x-api-key", "ak_live_123"),
-		"unknown":         gatewayRequest("/orders", "x-api-key", "ak_live_AAAAAAAA_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA0aaaaa"),
-		"anonymous":       gatewayRequest("/public/x", "x-auth-user-id", "root", "x_auth_admin", "1", "x-auth-Zz", "2"),
-		"path":            gatewayRequest("/a/../b", "x-api-key", texts["good"]),
-		"grpc denied":     gatewayRequest("/orders", "content-type", "application/grpc"),
-		"preflight":       gatewayRequest("/orders", "origin", "https://a", "access-control-request-method", "PUT"),
-		"long request id": gatewayRequest("/orders", "x-request-id", strings.Repeat(`"\<`, 5000)),
-		"a foreign token": gatewayRequest("/orders", "x-api-key", texts["good"], "authorization", "Bearer eyJhbGciOi.x.y"),
-		"keys everywhere": gatewayRequest("/orders?a="+texts["good"]+"&b=1&%61k_live_=2", "x-api-key", texts["good"], "authorization", "Token "+texts["good"],
-			"referer", "https://a/?"+texts["good"], "cookie", "a=1; b="+texts["good"]+"; c=3", "x-debug", texts["unknown"]),
-		"a key in the path": gatewayRequest("/orders/"+texts["good"], "x-api-key", texts["good"]),
-		"identity headers":  gatewayRequest("/orders", "x-api-key", texts["good"], "x-auth-admin", "1", "x-auth-key-id", "2"),
-		"other spellings":   gatewayRequest("/orders", "x-api-key", texts["good"], "X.Auth!User", "1", "x_http.method|override", "DELETE", "script_name", "/x", "x-forwarded-for", "1.2.3.4"),
-		"unremovable":       gatewayRequest("/public/x", "x\u00a0auth\u00a0user", "1", "content-type", "application/grpc"),
-		"unremovable too":   gatewayRequest("/orders", "x-api-key", texts["good"], "\u017fcript name", "1"),
-	} {
-		all[name] = marshalled(t, req)
-	}
-	for _, file := range []string{"testdata/envoy-gateway-1.9.1.json", "testdata/istiod-2026-08.json"} {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var req authv3.CheckRequest
-		if err := protojson.Unmarshal(text, &req); err != nil {
-			t.Fatal(err)
-		}
-		all[file] = marshalled(t, &req)
-	}
-	return all
-}
-
 var encoders = map[string]EncoderConfig{
 	"plain": {MetadataHeaders: []string{"tier"}},
 	"all": {MetadataHeaders: []string{"tier", "team"}, RequestID: true, DebugHeaders: true, RateMetadata: true, OnError: OnErrorResponse,
@@ -374,8 +230,8 @@ func TestService_BytesAreDecidedAsMessages(t *testing.T) {
 	}
 }
 
-// TestService_ManyHeadersTakeLinearTime: as many as a message can hold take as long
-// as they are many. Were it the square of that, this test would not end.
+// TestService_ManyHeadersTakeLinearTime: the time for as many headers as a message can
+// hold is linear in their number. If it were quadratic, this test would not end.
 func TestService_ManyHeadersTakeLinearTime(t *testing.T) {
 	a, texts := decider(t)
 	s := deciding(t, EncoderConfig{}, a)
@@ -432,8 +288,8 @@ func FuzzBytesAreDecidedAboutAsMessages(f *testing.F) {
 	})
 }
 
-// TestService_AnswerStaysAfterTheCheckIsReused: memory of one check is used again for others,
-// while gRPC has its answer still to send.
+// TestService_AnswerStaysAfterTheCheckIsReused: the memory of a check is reused for
+// others while gRPC still has to send its answer.
 func TestService_AnswerStaysAfterTheCheckIsReused(t *testing.T) {
 	a, texts := decider(t)
 	s := deciding(t, encoders["all"], a)
@@ -491,7 +347,7 @@ func TestService_ReadsNothingOfARequestAfterItsEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := requests(t, texts)
-	for name, data := range all { // the answers and lines were made before the bytes were overwritten
+	for name, data := range all { // answers and log lines were made before the bytes were overwritten
 		if name == "raw bytes that are no text" {
 			continue
 		}

@@ -7,11 +7,10 @@ import (
 	"extauthz/authz"
 )
 
-// withoutParameter takes every occurrence of a query parameter out of a request
-// target, however its name is encoded, and leaves the rest byte for byte. Without
-// a name it is every parameter that holds a key. (Envoy's
-// query_parameters_to_remove rewrites and sorts what remains, and misses encoded
-// names.)
+// withoutParameter removes every occurrence of a query parameter from a request target,
+// however its name is encoded. It leaves the rest unchanged, byte for byte. If name is
+// "", it removes every parameter that holds a key. (Envoy's query_parameters_to_remove
+// rewrites and sorts what remains, and misses encoded names.)
 func (e *encoder) withoutParameter(target, name string) string {
 	path, query, found := strings.Cut(target, "?")
 	if !found {
@@ -36,8 +35,8 @@ func isParameter(pair, name string) bool {
 	return key == name || err == nil && decoded == name
 }
 
-// withoutCookie takes a cookie out of the request's cookie lines and returns
-// what remains as one line. Without a name it is every cookie that holds a key.
+// withoutCookie removes a cookie from the request's cookie lines, and returns the
+// remaining cookies as one line. If name is "", it removes every cookie that holds a key.
 func (e *encoder) withoutCookie(headers []authz.Header, name string) string {
 	var kept []string
 	for i := range headers {
@@ -48,7 +47,7 @@ func (e *encoder) withoutCookie(headers []authz.Header, name string) string {
 			pair = strings.Trim(pair, " \t")
 			key, _, _ := strings.Cut(pair, "=")
 			if pair == "" || name != "" && key == name || name == "" && e.holds(pair) || !plainValue(pair) {
-				continue // one that is not ASCII can't go back
+				continue // a cookie that is not ASCII can't go back
 			}
 			kept = append(kept, pair)
 		}

@@ -11,26 +11,28 @@ import (
 	"extauthz/authz"
 )
 
-// denialsPerSecond is how many denials a second are logged, and how many checks
-// that could not be decided: enough to see what goes on, and no way to fill a
+// denialsPerSecond bounds how many denials are logged each second, and how many checks
+// that could not be decided. That is enough to see what goes on, and no client can fill a
 // disk by sending bad keys.
 const denialsPerSecond = 20
 
 const maxLoggedPath = 256 // bytes
 
-// decisionLog writes one line for a denial, and for the configured share of what
-// is allowed. A line holds no query, header, key or digest; a key is named by
-// its prefix, and only where its secret was verified.
+// decisionLog writes one line for each denial, up to a limit, and for the configured
+// share of allowed checks. A line holds no query, header, key or digest. It names a key
+// by its prefix, and only if the key's secret was verified.
 type decisionLog struct {
 	log *slog.Logger
 
 	denials, failures quota
 }
 
-// exposedKey is what is logged of a request that was refused for Decision.Exposed.
+// exposedKey is the reason that is logged for a request that was refused because of
+// Decision.Exposed.
 const exposedKey = "a whole key would have gone on to the upstream from where the gateway can't remove it: have the client send it where credentials names one, have the proxy strip this place before it asks, or set identity.forward_credential"
 
-// logDecision writes a decision, unless it is not sampled or rationed.
+// logDecision logs a decision, unless it is an allowed one outside the sample, or one
+// above the limit.
 func (l *decisionLog) logDecision(ctx context.Context, sample float64, d *authz.Decision, r *authz.Request) {
 	suppressed := 0
 	shadowed := d.Shadow != authz.ReasonUnspecified
@@ -62,6 +64,13 @@ func (l *decisionLog) logDecision(ctx context.Context, sample float64, d *authz.
 	if d.Record != nil {
 		attrs = append(attrs, slog.String("key", d.Record.Prefix), slog.String("user_id", d.Record.UserID))
 	}
+	if reason == authz.ReasonNetwork {
+		client := "unknown"
+		if d.Client.IsValid() {
+			client = d.Client.String()
+		}
+		attrs = append(attrs, slog.String("client", client))
+	}
 	if d.Exposed.Kind != 0 {
 		attrs = append(attrs, slog.String("key_in", clip(d.Exposed.String())), slog.String("why", exposedKey))
 	}
@@ -71,7 +80,7 @@ func (l *decisionLog) logDecision(ctx context.Context, sample float64, d *authz.
 	l.log.LogAttrs(ctx, slog.LevelInfo, message, attrs...)
 }
 
-// logUndecided writes why no decision could be made; it is rationed as denials are.
+// logUndecided logs why no decision could be made. It has the same limit as denials.
 func (l *decisionLog) logUndecided(ctx context.Context, err error, r *authz.Request) {
 	suppressed, ok := l.failures.admit(time.Now().Unix())
 	if !ok {
@@ -85,14 +94,15 @@ func (l *decisionLog) logUndecided(ctx context.Context, err error, r *authz.Requ
 	l.log.LogAttrs(ctx, slog.LevelWarn, "undecided", attrs...)
 }
 
-// logMisforwarded writes what is wrong with how a proxy asks; it is rationed too.
+// logMisforwarded logs what is wrong with a request as a proxy forwarded it. It shares
+// the limit of logUndecided.
 func (l *decisionLog) logMisforwarded(ctx context.Context, why, peer string) {
 	if _, ok := l.failures.admit(time.Now().Unix()); ok {
 		l.log.LogAttrs(ctx, slog.LevelWarn, "forwarding refused", slog.String("why", clip(why)), slog.String("peer", peer))
 	}
 }
 
-// quota lets through a number of lines in each second. Safe for concurrent use.
+// quota admits a limited number of lines in each second. Safe for concurrent use.
 type quota struct {
 	mu         sync.Mutex
 	second     int64
@@ -100,8 +110,8 @@ type quota struct {
 	suppressed int
 }
 
-// admit reports whether one more line may be written in this second, and how many
-// were not written before it.
+// admit reports whether one more line may be written in this second, and how many lines
+// were suppressed since the last one that was.
 func (q *quota) admit(second int64) (suppressed int, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -117,11 +127,11 @@ func (q *quota) admit(second int64) (suppressed int, ok bool) {
 	return suppressed, true
 }
 
-// secretLike is what a key's secret looks like, wherever a client put it.
+// secretLike matches text that looks like a key's secret, wherever a client put it.
 var secretLike = regexp.MustCompile(`[0-9A-Za-z]{32,}`)
 
-// clip makes what a client sent fit to be logged: short, and without anything
-// that may be a key in the wrong place.
+// clip makes a text that a client sent safe to log: it shortens the text, and redacts
+// anything that may be a key in the wrong place.
 func clip(s string) string {
 	s = secretLike.ReplaceAllString(s, "[redacted]")
 	if len(s) > maxLoggedPath {

@@ -10,8 +10,8 @@ import (
 )
 
 // decode reads a CheckRequest of any shape into an empty r. Envoy sends headers either
-// joined and sanitised (the map) or raw (header_map, with encode_raw_headers); where a
-// name is in both, the raw lines count, since they hold more.
+// joined and sanitised (the map) or raw (header_map, with encode_raw_headers); if a name
+// is in both, the raw lines count, since they hold more.
 func decode(r *authz.Request, req *authv3.CheckRequest) {
 	attributes := req.GetAttributes()
 	http := attributes.GetRequest().GetHttp()
@@ -60,9 +60,9 @@ func decode(r *authz.Request, req *authv3.CheckRequest) {
 	}
 }
 
-// gatewayRoute reads Envoy Gateway's metadata of the route (includeRouteMetadata):
-// the resource it came from, and of its annotations those that began with
-// gateway.envoyproxy.io/, without that.
+// gatewayRoute reads Envoy Gateway's metadata of the route (includeRouteMetadata): the
+// resource that the route comes from, and its annotations. Envoy Gateway sends only
+// annotations that begin with gateway.envoyproxy.io/, and removes that prefix.
 func gatewayRoute(metadata *corev3.Metadata) authz.GatewayRoute {
 	resources := metadata.GetFilterMetadata()["envoy-gateway"].GetFields()["resources"].GetListValue().GetValues()
 	if len(resources) == 0 {

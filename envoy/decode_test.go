@@ -11,8 +11,8 @@ import (
 	"extauthz/authz"
 )
 
-// TestDecode_ReadsWhatPlatformsSend: requests as Envoy Gateway and Istio's
-// control plane had an Envoy send them.
+// TestDecode_ReadsWhatPlatformsSend: the requests were recorded from an Envoy that Envoy
+// Gateway or Istio's control plane had configured.
 func TestDecode_ReadsWhatPlatformsSend(t *testing.T) {
 	for file, route := range map[string]authz.GatewayRoute{
 		"testdata/envoy-gateway-1.9.1.json": {Kind: "HTTPRoute", Namespace: "default", Name: "shop"},

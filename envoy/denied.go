@@ -20,7 +20,7 @@ type problem struct {
 	Status   int    `json:"status"`
 	Detail   string `json:"detail"`
 	Code     string `json:"code"`
-	Instance string `json:"instance,omitempty"` // put in for each request
+	Instance string `json:"instance,omitempty"` // set for each request
 }
 
 // denialCode is the gRPC code that belongs to an HTTP status. It is never OK: that
@@ -39,22 +39,23 @@ func denialCode(status int) codes.Code {
 	return codes.PermissionDenied
 }
 
-// refusal is what all denials for one reason have in common, made beforehand.
+// refusal is the part that all denials for one reason have in common. It is made in
+// advance.
 type refusal struct {
 	code     codes.Code
 	status   int
-	headers  []header // of both
-	http     []header // beside them, for all but gRPC clients
-	grpc     []header // beside them, for those: what a call's trailers say
+	headers  []header // for all clients
+	http     []header // in addition, for clients that don't use gRPC
+	grpc     []header // in addition, for gRPC clients: what a call's trailers contain
 	document string   // a problem document, without an instance
-	detail   string   // what gRPC clients get instead: text for people
+	detail   string   // the body for gRPC clients instead: text for people
 }
 
 func (e *encoder) refusal(reason authz.Reason) *refusal {
 	return e.refusalFor(reason, reason.Detail())
 }
 
-// refusalFor is refusal with a text of its own, unless an override has one.
+// refusalFor is refusal with the given detail, unless an override replaces it.
 func (e *encoder) refusalFor(reason authz.Reason, detail string) *refusal {
 	p := e.problem(reason, detail)
 	headers := map[string]string{"cache-control": "no-store"}
@@ -83,14 +84,14 @@ func (e *encoder) refusalOf(p problem, headers map[string]string) *refusal {
 		p.Type += p.Code
 	}
 	document, err := json.Marshal(p)
-	if err != nil { // can't be: plain strings and a number
+	if err != nil { // can't happen: plain strings and a number
 		document = nil
 	}
 	out.document = string(document)
 	return out
 }
 
-// encodeDenied puts together the answer that the client sees.
+// encodeDenied makes the answer of a denial, as the client sees it.
 func (e *encoder) encodeDenied(a *answer, d *authz.Decision, r *authz.Request) {
 	reason := d.Reason
 	if int(reason) >= len(e.refusals) {
@@ -110,7 +111,7 @@ func (e *encoder) encodeDenied(a *answer, d *authz.Decision, r *authz.Request) {
 	}
 }
 
-// orElse sets a header that no override sets.
+// orElse sets a header, unless an override has set it.
 func (a *answer) orElse(name, value string) {
 	if !named(a.headers, name) {
 		a.set(name, value)
@@ -137,7 +138,7 @@ func (e *encoder) refuse(a *answer, f *refusal, r *authz.Request) {
 	}
 }
 
-// withInstance is the document with one field more, its last.
+// withInstance returns the document with the field instance added at its end.
 func (a *answer) withInstance(document, instance string) string {
 	start := len(a.text)
 	a.text = append(append(a.text, document[:len(document)-1]...), `,"instance":"`...)
@@ -153,7 +154,7 @@ func (a *answer) withInstance(document, instance string) string {
 	return a.since(start)
 }
 
-// encodeUndecided puts together the answer where no decision could be made.
+// encodeUndecided makes the answer if no decision could be made.
 func (e *encoder) encodeUndecided(a *answer, r *authz.Request) {
 	a.reset()
 	e.refuse(a, e.noDecision, r)

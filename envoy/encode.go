@@ -11,36 +11,36 @@ import (
 // EncoderConfig defines how decisions are encoded.
 type EncoderConfig struct {
 	HeaderPrefix      string                   // of identity headers, lower case; "" is "x-auth-"
-	MetadataHeaders   []string                 // names of a key's metadata that the upstream sees
-	KeepOverrides     []string                 // of OverrideHeaders, those that clients may send on
+	MetadataHeaders   []string                 // entries of a key's metadata that the upstream gets
+	KeepOverrides     []string                 // those of OverrideHeaders that clients may send on
 	ForwardCredential bool                     // leave the key in the request
 	Realm             string                   // of WWW-Authenticate; "" is "api"
-	Sources           []authz.CredentialSource // whose schemes WWW-Authenticate names
+	Sources           []authz.CredentialSource // where keys may be; WWW-Authenticate names their schemes
 	ProblemTypeBase   string                   // "" is "about:blank"
 	RequestID         bool                     // problem documents carry the request's id
-	DebugHeaders      bool                     // x-cache-status to the client
+	DebugHeaders      bool                     // the client gets x-cache-status
 	Overrides         map[string]Override      // by public code
 	OnError           OnError                  // "" is OnErrorUnavailable
-	SampleAllowed     float64                  // share of allowed checks that is logged, 0 to 1; denials are, within a limit
-	RateMetadata      bool                     // a key's rate goes out as dynamic metadata, for Envoy's rate limits
+	SampleAllowed     float64                  // share of allowed checks that is logged, 0 to 1; denials are always logged, up to a limit
+	RateMetadata      bool                     // a key's rate is sent as dynamic metadata, for Envoy's rate limits
 }
 
-// OnError is Envoy's answer where no decision could be made.
+// OnError defines the answer that Envoy gets if no decision could be made.
 type OnError string
 
 // The modes.
 const (
 	OnErrorUnavailable OnError = "unavailable"    // a gRPC error: failure_mode_allow decides
-	OnErrorDeny        OnError = "deny"           // a 503 denial, whatever failure_mode_allow says
-	OnErrorResponse    OnError = "error_response" // Envoy 1.37 and later: a 503 of ours, and failure_mode_allow decides
+	OnErrorDeny        OnError = "deny"           // a 503 denial, whatever failure_mode_allow is
+	OnErrorResponse    OnError = "error_response" // Envoy 1.37 and later: this service's 503, and failure_mode_allow decides
 )
 
 type encoder struct {
-	identity   []identityHeader // the complete set, by name
+	identity   []identityHeader // the complete set, sorted by name
 	names      []string         // their names
-	own        ownNames         // what clients may not send on
+	own        ownNames         // names that clients may not send on
 	refusals   []*refusal       // by reason
-	paths      []*refusal       // by the fault of a path
+	paths      []*refusal       // by path fault
 	noDecision *refusal         // where no decision could be made
 	config     EncoderConfig
 	holds      func(text string) bool // whether a parameter or cookie holds a key
@@ -103,7 +103,7 @@ func newEncoder(c EncoderConfig) (*encoder, error) {
 	return e, nil
 }
 
-// encode puts into a what is sent of a decision about r.
+// encode puts the answer for the decision d about r into a.
 func (e *encoder) encode(a *answer, d *authz.Decision, r *authz.Request) {
 	a.reset()
 	if !d.Allowed {
@@ -135,8 +135,9 @@ func (e *encoder) encodeAllowed(a *answer, d *authz.Decision, r *authz.Request) 
 	}
 }
 
-// hideCredentials removes what carried a key, and returns the target without
-// keys. A name is never in both lists: Envoy removes last.
+// hideCredentials removes headers and cookies that carried a key, and returns the target
+// without keys. A name is never in both a.headers and a.remove: Envoy would remove it
+// last.
 func (e *encoder) hideCredentials(a *answer, d *authz.Decision, r *authz.Request, target string) string {
 	var gone places
 	cookie, cookies := r.Headers, false
@@ -163,8 +164,8 @@ func (e *encoder) hideCredentials(a *answer, d *authz.Decision, r *authz.Request
 	return target
 }
 
-// encodedTarget percent-encodes what can't go back as it is: bytes outside ASCII, in
-// a query, which mean the same encoded.
+// encodedTarget percent-encodes bytes that can't go back as they are: those outside ASCII
+// in a query. Encoded, they mean the same.
 func encodedTarget(target string) string {
 	const hex = "0123456789ABCDEF"
 	var b strings.Builder
@@ -197,7 +198,7 @@ func cacheStatus(d *authz.Decision) string {
 	return "MISS"
 }
 
-// facts are for access logs and rate limits, on denials too.
+// facts adds the dynamic metadata for access logs and rate limits, for denials too.
 func (e *encoder) facts(a *answer, d *authz.Decision) {
 	a.fact("reason", d.Reason.String())
 	if d.Shadow != authz.ReasonUnspecified {

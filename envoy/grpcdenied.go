@@ -6,12 +6,12 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// A denied gRPC call is answered as gRPC answers: with 200, and headers that say
-// what the trailers of a call say (trailers only). Envoy makes the same of any
-// denial where it sees a gRPC call. It sees none in grpc-web, though, nor does its
-// grpc_web filter, which has called the request a gRPC call, make more of one than
-// its status; so we write that form ourselves, over gRPC. Over HTTP it is a denial
-// by its status, and 200 would allow.
+// A denied gRPC call gets the response that gRPC defines: status 200, and headers that
+// hold what a call's trailers hold (trailers only). Envoy converts any denial to this
+// form if it recognises a gRPC call. It does not recognise grpc-web. Its grpc_web filter,
+// which turns such a request into a gRPC call, converts no more of a denial than its
+// status. So over gRPC this package writes that form itself. Over HTTP the status is what
+// makes a denial, and 200 would allow the request.
 
 // grpcForm is how a denied call is answered.
 type grpcForm uint8
@@ -20,16 +20,16 @@ const (
 	notGRPC   grpcForm = iota
 	grpcCall           // a gRPC call, or one that Envoy's grpc_web filter made of grpc-web
 	grpcWeb            // grpc-web, binary or text
-	grpcOther          // what begins like gRPC and is none to Envoy
+	grpcOther          // a content type that begins like gRPC's, but is not gRPC to Envoy
 )
 
 const (
 	grpcType    = "application/grpc"
 	grpcWebType = "application/grpc-web"
 
-	// webTypeHeader brings the content type of a denied grpc-web call past Envoy,
-	// which drops that of a response without a body. Our configurations make
-	// content-type of it; a client that gets it as it is passes over it.
+	// webTypeHeader carries the content type of a denied grpc-web call through Envoy,
+	// which drops the content type of a response without a body. Our configurations copy
+	// it to content-type. A client that gets this header ignores it.
 	webTypeHeader = "x-extauthz-content-type"
 )
 
@@ -42,7 +42,7 @@ func grpcFormOf(contentType string) grpcForm {
 	switch {
 	case hasPrefixFold(contentType, grpcWebType):
 		return grpcWeb
-	case contentType == grpcType || strings.HasPrefix(contentType, grpcType+"+"): // as Envoy asks
+	case contentType == grpcType || strings.HasPrefix(contentType, grpcType+"+"): // Envoy's own test
 		return grpcCall
 	}
 	return grpcOther
@@ -52,8 +52,8 @@ func hasPrefixFold(s, prefix string) bool {
 	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
 }
 
-// webType is the content type of the answer to a grpc-web call: that of the call,
-// without parameters, where it is one.
+// webType returns the content type of the answer to a grpc-web call: the call's own,
+// without parameters, if it is valid.
 func webType(contentType string) string {
 	kind, _, _ := strings.Cut(contentType, ";")
 	kind = lowerName(strings.TrimSpace(kind))
@@ -64,11 +64,11 @@ func webType(contentType string) string {
 	return grpcWebType
 }
 
-// maxCodecName is the longest name of a codec that is said back, in bytes.
+// maxCodecName is the maximum length in bytes of a codec's name that an answer repeats.
 const maxCodecName = 32
 
-// grpcStatus is the code that clients of gRPC get for an HTTP status, as Envoy has
-// it, but for 429, which it has as UNAVAILABLE.
+// grpcStatus returns the code that gRPC clients get for an HTTP status. It is the code
+// that Envoy uses, except for 429, for which Envoy uses UNAVAILABLE.
 func grpcStatus(status int) codes.Code {
 	switch status {
 	case 400:

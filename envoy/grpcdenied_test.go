@@ -9,8 +9,8 @@ import (
 	"extauthz/authz"
 )
 
-// TestDenied_GRPCStatusIsInHeaders over gRPC with 200 and no body, over HTTP with a
-// status that no caller takes for "allowed".
+// TestDenied_GRPCStatusIsInHeaders: over gRPC the denial has status 200 and no body. Over
+// HTTP it has a status that no caller treats as "allowed".
 func TestDenied_GRPCStatusIsInHeaders(t *testing.T) {
 	c := EncoderConfig{Overrides: map[string]Override{"scope_missing": {Status: 404, Detail: "Nicht da: 100 % \u00fcber"}}}
 	for reason, want := range map[authz.Reason][2]string{
@@ -62,7 +62,7 @@ func TestDenied_GRPCStatusIsInHeaders(t *testing.T) {
 	}
 }
 
-// TestChallenges_NameTheConfiguredSchemes and no other.
+// TestChallenges_NameTheConfiguredSchemes: they name no other scheme.
 func TestChallenges_NameTheConfiguredSchemes(t *testing.T) {
 	header := func(name, scheme string) authz.CredentialSource {
 		return authz.CredentialSource{Kind: authz.SourceHeader, Name: name, Scheme: scheme}

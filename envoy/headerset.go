@@ -2,15 +2,15 @@ package envoy
 
 import "slices"
 
-// headerSet is which of a request's headers are read: those that decisions rest
-// on, those that are sent on in answers and logs, and those that no client may send on.
+// headerSet defines which of a request's headers are read: those that decisions depend
+// on, those that answers and logs use, and those that no client may send on.
 type headerSet struct {
-	lengths uint64 // bit n: a name of n bytes is among names; the last one: of that many or more
+	lengths uint64 // bit n: names has one of n bytes; the last bit: one of that many bytes or more
 	names   []string
 	own     *ownNames
 }
 
-// AnswerHeaders returns the lower-case names of the headers that answers and logs rest on:
+// AnswerHeaders returns the lower-case names of the headers that answers and logs use:
 // the content type, by which gRPC clients are known, and the request's id.
 func AnswerHeaders() []string { return []string{"content-type", "x-request-id"} }
 
@@ -24,8 +24,8 @@ func newHeaderSet(names []string, own *ownNames) headerSet {
 	return s
 }
 
-// find returns the name in lower case of a header that is read. It does not
-// allocate for names in lower case, and mostly looks at the length alone.
+// find reports whether a header is read, and returns its name in lower case. It does not
+// allocate for names in lower case, and usually compares only the length.
 func (s *headerSet) find(sent string) (name string, ok bool) {
 	if s.lengths>>min(len(sent), longName)&1 != 0 {
 		name = lowerName(sent)
@@ -48,8 +48,8 @@ func lowerByte(c byte) byte {
 	return c
 }
 
-// lowerName is a header's name in lower case, as HTTP has it: letters of ASCII
-// alone, so that no other one becomes one of them.
+// lowerName returns a header's name in lower case, as HTTP defines it. It converts ASCII
+// letters only, so that no other letter becomes an ASCII one.
 func lowerName(name string) string {
 	for i := range len(name) {
 		if lowerByte(name[i]) != name[i] {

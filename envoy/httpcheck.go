@@ -16,8 +16,9 @@ import (
 	"extauthz/authz"
 )
 
-// How long an HTTP connection may take. An idle one is kept longer than any
-// caller keeps it (Envoy: an hour): the side that ends it first ends a check with it.
+// Time limits of an HTTP connection. An idle connection is kept longer than any caller
+// keeps it (Envoy: an hour): if this side closed it first, a check that is on its way
+// would be lost.
 const (
 	httpReadTimeout = 10 * time.Second
 	httpIdleTimeout = 65 * time.Minute
@@ -29,13 +30,14 @@ const (
 	removalsHeader = "x-envoy-auth-headers-to-remove"
 )
 
-// HTTPConfig is how the HTTP flavour and forward-auth are set up.
+// HTTPConfig configures the HTTP flavour and forward-auth.
 type HTTPConfig struct {
 	TLS *tls.Config // nil: plain text
-	// TrustedPeers are the networks of the proxies that are answered; none: this
-	// machine alone. Every process that can open a Unix socket is trusted.
+	// TrustedPeers are the networks of the proxies whose checks are answered. If there
+	// are none, only this machine is trusted. Every process that can open a Unix socket
+	// is trusted.
 	TrustedPeers []netip.Prefix
-	// MaxHeaderBytes is of a request line with its headers; 0: net/http's.
+	// MaxHeaderBytes bounds a request line with its headers; 0: net/http's default.
 	MaxHeaderBytes int
 }
 
@@ -44,10 +46,11 @@ type HTTPConfig struct {
 // /auth/traefik. The Service decides, counts and logs.
 func NewHTTPServer(c HTTPConfig, s *Service) *http.Server {
 	return &http.Server{
-		// No http.ServeMux: it redirects "//admin", and the raw target is judged.
+		// No http.ServeMux: it would redirect "//admin", but the raw target has to be
+		// judged.
 		Handler:   &httpHandler{service: s, trusted: c.TrustedPeers},
 		TLSConfig: c.TLS, MaxHeaderBytes: c.MaxHeaderBytes, ReadTimeout: httpReadTimeout, WriteTimeout: httpReadTimeout, IdleTimeout: httpIdleTimeout,
-		// It answers "OPTIONS *" with 200, which allows.
+		// That handler would answer "OPTIONS *" with 200, which allows the request.
 		DisableGeneralOptionsHandler: true,
 	}
 }
@@ -55,26 +58,27 @@ func NewHTTPServer(c HTTPConfig, s *Service) *http.Server {
 // dialect describes the requests of one kind of caller, and the answers that it
 // understands.
 type dialect struct {
-	// read brings what is asked about, or returns why it can't.
+	// read reads the forwarded request, or returns why it can't.
 	read func(*authz.Request, *http.Request) error
-	// status is a denial's, in what the caller takes for a denial.
+	// status converts a denial's status to one that the caller treats as a denial.
 	status func(int) int
-	// removes: the caller removes request headers that an answer names. Of others,
-	// requests are refused that carry names that no client may send on, but for those
-	// that an answer overwrites and the caller's own.
+	// removes: the caller removes request headers that an answer names. From any other
+	// caller, a request is refused if it has a header that no client may send on, unless
+	// an answer overwrites that header or the caller itself sets it.
 	removes bool
-	// own are the headers, in lower case, of the names that no client may send on
-	// which the caller itself sets.
+	// own lists, in lower case, the headers that the caller itself sets although no
+	// client may send them.
 	own []string
-	// traces: the trace's headers are the caller's own, no client's.
+	// traces: the tracing headers are the caller's own, not a client's.
 	traces bool
 	// blanks: an allowing answer needs every identity header, empty ones too.
 	blanks bool
 }
 
-// envoyDialect is the HTTP flavour of ext_authz: request line and headers are
-// the original's, headers joined and sanitised as in the plain CheckRequest. A
-// 5xx is an error to it, which failure_mode_allow lets in, and so no denial.
+// envoyDialect is for the HTTP flavour of ext_authz. Request line and headers are those
+// of the original request, with headers joined and sanitised as in the plain
+// CheckRequest. Envoy treats a 5xx as an error, on which failure_mode_allow lets the
+// request in. So no denial may have one.
 var envoyDialect = dialect{removes: true, traces: true,
 	status: func(status int) int {
 		if status >= 500 {
@@ -130,15 +134,15 @@ func (h *httpHandler) answer(ctx context.Context, caller *dialect, w http.Respon
 	return status
 }
 
-// httpCall is a request over HTTP that a check was forwarded by.
+// httpCall is the HTTP request by which a check was forwarded.
 type httpCall struct {
 	handler *httpHandler
 	caller  *dialect
 	request *http.Request
 }
 
-// read brings what is asked for into asked, and reports whether the caller forwarded it;
-// why it did not is in the log.
+// read reads the forwarded request into asked, and reports whether the caller forwarded
+// one that can be judged. If not, it logs why.
 func (c *httpCall) read(ctx context.Context, p *policy, asked *authz.Request) bool {
 	err := c.handler.read(c.caller, p.encoder, asked, c.request)
 	if err == nil {
@@ -149,7 +153,8 @@ func (c *httpCall) read(ctx context.Context, p *policy, asked *authz.Request) bo
 	return false
 }
 
-// dialectOf returns nil for a path that is no endpoint.
+// dialectOf returns the dialect of the endpoint that the target names, or nil if it names
+// none.
 func dialectOf(target string) *dialect {
 	if strings.HasPrefix(target, checkPrefix) {
 		return &envoyDialect
@@ -186,8 +191,8 @@ func (h *httpHandler) read(caller *dialect, e *encoder, asked *authz.Request, r 
 	return nil
 }
 
-// trusts reports whether the peer may send checks. The decision rests on what it
-// forwards, so no other peer is trusted as a proxy.
+// trusts reports whether the peer may send checks. A decision depends on what the peer
+// forwards, so only configured peers may.
 func (h *httpHandler) trusts(r *http.Request) bool {
 	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && local.Network() == "unix" {
 		return true
@@ -203,7 +208,7 @@ func (h *httpHandler) trusts(r *http.Request) bool {
 	return slices.ContainsFunc(h.trusted, func(n netip.Prefix) bool { return n.Contains(addr) })
 }
 
-// addHeaders brings headers into the authorizer's form.
+// addHeaders adds headers to asked in the authorizer's form.
 func addHeaders(asked *authz.Request, headers http.Header, sanitised bool) {
 	for name, lines := range headers {
 		name = strings.ToLower(name)
@@ -223,10 +228,10 @@ func (d *dialect) allow(w http.ResponseWriter, a *answer, e *encoder) {
 	}
 	for _, h := range slices.Concat(a.headers, a.client) {
 		switch {
-		case h.name == ":path": // there is no way to send another path
+		case h.name == ":path": // such an answer can't change the path
 		case h.name == "cookie" && !d.removes:
 		default:
-			out.Set(h.name, strings.Clone(h.value)) // written when a's memory is another check's
+			out.Set(h.name, strings.Clone(h.value)) // net/http may write it after a's memory is reused
 		}
 	}
 	if d.removes && len(a.remove) > 0 {
@@ -237,10 +242,10 @@ func (d *dialect) allow(w http.ResponseWriter, a *answer, e *encoder) {
 
 func (d *dialect) refuse(w http.ResponseWriter, a *answer, status int) {
 	out := w.Header()
-	out["Content-Type"] = nil // none is guessed for gRPC clients, whose content type stays
+	out["Content-Type"] = nil // keeps net/http from guessing one: gRPC clients get none
 	for _, h := range a.headers {
 		out.Set(h.name, strings.Clone(h.value))
 	}
 	w.WriteHeader(status)
-	_, _ = io.WriteString(w, a.body) // the caller has left
+	_, _ = io.WriteString(w, a.body) // an error means that the caller has left
 }

@@ -23,7 +23,7 @@ import (
 	"extauthz/authz"
 )
 
-// httpAnswer is what a proxy would get.
+// httpAnswer is the answer that a proxy gets.
 type httpAnswer struct {
 	status int
 	header http.Header
@@ -79,12 +79,12 @@ var forwardedRequests = map[string][]string{
 	"/auth/nginx":                {"x-original-method: GET", "x-original-uri: /orders?a=b"},
 	"/auth/nginx-gateway-fabric": {"method: GET", "path: /orders?a=b"},
 	"/auth/caddy":                {"x-forwarded-method: GET", "x-forwarded-uri: /orders?a=b", "x-forwarded-host: api.example.com", "x-forwarded-proto: http", "x-forwarded-for: 192.0.2.1"},
-	// As v3.7.13 sends them.
+	// As Traefik v3.7.13 sends them.
 	"/auth/traefik": {"x-forwarded-method: GET", "x-forwarded-uri: /orders?a=b", "x-forwarded-host: api.example.com", "x-forwarded-proto: http", "x-forwarded-for: 192.0.2.1",
 		"x-forwarded-port: 80", "x-forwarded-server: edge", "x-real-ip: 192.0.2.1", "accept-encoding: gzip"},
 }
 
-// kept is a request that stays when its check is over.
+// kept is a copy of a request that stays valid after its check.
 func kept(r *authz.Request) *authz.Request {
 	own := *r
 	own.Headers = slices.Clone(r.Headers)
@@ -115,7 +115,7 @@ func TestHTTP_EachDialectReadsItsOwnHeadersAlone(t *testing.T) {
 		if a := askHTTP(t, "tcp", strict, "GET "+endpoint, headers...); a.status != 200 || len(asked) != 1 {
 			t.Errorf("%s, with its own headers alone: got %d", endpoint, a.status)
 		}
-		// Upstreams heed them, and no caller can be made to remove them.
+		// Upstreams obey these headers, and these callers can't be made to remove them.
 		for _, lie := range forgeries[endpoint] {
 			if a := askHTTP(t, "tcp", strict, "GET "+endpoint, append(slices.Clone(headers), lie)...); a.status != 403 || len(asked) != 1 || !strings.Contains(a.body, `"forwarding_refused"`) {
 				t.Errorf("%s with %s: got %d %s", endpoint, lie, a.status, a.body)
@@ -244,7 +244,8 @@ func TestHTTP_AllowedAnswerCarriesIdentityInEachDialect(t *testing.T) {
 				t.Errorf("%s: %s is %q", endpoint, name, lines)
 			}
 		}
-		// What no answer overwrites and no caller can be made to remove is refused.
+		// A header is refused if no answer overwrites it and the caller can't be made to
+		// remove it.
 		for _, name := range []string{"x-auth-admin", "x_auth_user_id", "X-Auth_User-Id", "x-auth-meta-team", "X.Auth.User.Id", "x!auth~user|id", "X-Http_Method.Override", "script_name"} {
 			if a := askHTTP(t, "tcp", address, "GET "+endpoint, append(slices.Clone(headers), name+": root")...); a.status != 403 || !strings.Contains(a.body, `"forwarding_refused"`) {
 				t.Errorf("%s with %s: got %d", endpoint, name, a.status)
@@ -284,7 +285,7 @@ func TestHTTP_DenialsHaveTheCallersStatus(t *testing.T) {
 			check(endpoint, want, askHTTP(t, "tcp", address, "GET "+endpoint, headers...))
 		}
 		want := own
-		if want >= 500 { // an error to Envoy, which failure_mode_allow lets in
+		if want >= 500 { // Envoy treats it as an error, on which failure_mode_allow lets the request in
 			want = 403
 		}
 		check("/check", want, askHTTP(t, "tcp", address, "GET /check/orders"))
@@ -314,8 +315,8 @@ func TestHTTP_UndecidedIsAnError(t *testing.T) {
 	}
 }
 
-// TestHTTP_SharesPolicyAndCountsWithGRPC: a check is exchanged and counted whichever
-// way it came.
+// TestHTTP_SharesPolicyAndCountsWithGRPC: a reload and the counters cover checks over
+// HTTP and over gRPC alike.
 func TestHTTP_SharesPolicyAndCountsWithGRPC(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	s, err := New(Config{Checker: allow(authz.Record{ID: "i"}), Logger: slog.New(slog.DiscardHandler), Registerer: registry})
@@ -355,8 +356,8 @@ func TestHTTP_SharesPolicyAndCountsWithGRPC(t *testing.T) {
 	}
 }
 
-// TestHTTP_AKeyThatStaysIsRefused: forward-auth has no way to have it removed, and
-// the log says what to do without saying the key.
+// TestHTTP_AKeyThatStaysIsRefused: forward-auth can't make the proxy remove such a key.
+// The log line describes what to do, without the key itself.
 func TestHTTP_AKeyThatStaysIsRefused(t *testing.T) {
 	a, texts := decider(t)
 	key := texts["good"]

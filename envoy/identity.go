@@ -7,11 +7,11 @@ import (
 	"extauthz/authz"
 )
 
-// identityHeader is one of the headers by which the upstream learns of the key.
+// identityHeader is one of the headers that describe the key to the upstream.
 type identityHeader struct {
 	name  string
 	field identityField
-	entry string // of the key's metadata, for identityMetadata
+	entry string // for identityMetadata: the entry of the key's metadata
 }
 
 type identityField uint8
@@ -27,17 +27,17 @@ const (
 	identityMetadata
 )
 
-// identityNames are the parts that follow the prefix; metadata headers come in
-// addition.
+// identityNames maps the part of a header's name that follows the prefix to its field.
+// Headers for metadata come in addition.
 var identityNames = map[string]identityField{"key-id": identityKeyID, "key-prefix": identityPrefix, "user-id": identityUserID,
 	"key-name": identityName, "scopes": identityScopes, "environment": identityEnvironment, "project": identityProject}
 
-// maxIdentityValue is the longest value of an identity header in bytes: what
-// common upstreams take of one header. A longer one is left out, never cut: half
-// a list of scopes is another list.
+// maxIdentityValue is the maximum size in bytes of an identity header's value, which
+// common upstreams accept in one header. A longer value is left out, never cut: half a
+// list of scopes is another list.
 const maxIdentityValue = 8 << 10
 
-// identityHeaders is the complete set, sorted by name.
+// identityHeaders returns the complete set, sorted by name.
 func identityHeaders(prefix string, metadata []string) []identityHeader {
 	var all []identityHeader
 	for name, field := range identityNames {
@@ -50,8 +50,8 @@ func identityHeaders(prefix string, metadata []string) []identityHeader {
 	return slices.CompactFunc(all, func(a, b identityHeader) bool { return a.name == b.name })
 }
 
-// IdentityHeaders returns the names of all identity headers, sorted: prefix is what they
-// begin with, metadata the entries of a key's metadata that have one.
+// IdentityHeaders returns the names of all identity headers, sorted. All begin with
+// prefix. metadata names the entries of a key's metadata that have a header.
 func IdentityHeaders(prefix string, metadata []string) (names []string) {
 	for _, h := range identityHeaders(prefix, metadata) {
 		names = append(names, h.name)
@@ -59,9 +59,10 @@ func IdentityHeaders(prefix string, metadata []string) (names []string) {
 	return names
 }
 
-// identify sets what the upstream gets of the key, all of it safe values
-// whatever is in the record, and removes the rest of the set, seen or not:
-// the gateway may hide headers from us. On anonymous routes all of it is removed.
+// identify sets the identity headers for the key, with values that are safe whatever the
+// record contains. It removes all other headers of the set, even if the request seems to
+// lack them: the gateway may hide headers from this service. On anonymous routes it
+// removes the whole set.
 func (e *encoder) identify(a *answer, d *authz.Decision) {
 	for i := range e.identity {
 		h := &e.identity[i]
@@ -71,7 +72,7 @@ func (e *encoder) identify(a *answer, d *authz.Decision) {
 				a.sent[h.field] = value
 			}
 		}
-		if value == "" || len(value) > maxIdentityValue { // an empty header would be none to some upstreams
+		if value == "" || len(value) > maxIdentityValue { // some upstreams treat an empty header as absent
 			a.remove = append(a.remove, h.name)
 		} else {
 			a.set(h.name, value)
@@ -101,9 +102,9 @@ func (a *answer) identity(h *identityHeader, d *authz.Decision) string {
 	}
 }
 
-// removeOthers removes what the client sent under names that it may not send on,
-// but for the identity headers, which are set or removed already. A name that can't
-// be removed was refused before (unremovable).
+// removeOthers removes the headers that the client sent but may not send on, except the
+// identity headers, which are already set or removed. A request with a name that can't be
+// removed was refused before (unremovable).
 func (e *encoder) removeOthers(a *answer, r *authz.Request) {
 	var gone places
 	for i := range r.Headers {
@@ -115,9 +116,9 @@ func (e *encoder) removeOthers(a *answer, r *authz.Request) {
 	}
 }
 
-// unremovable reports whether a request carries a header that no client may send on,
-// by its name or since a key is in it, and that Envoy can't be made to remove, since
-// its name is no token.
+// unremovable reports whether a request carries a header that must not reach the
+// upstream, but that Envoy can't remove because its name is not a token. Such a header
+// has a name that no client may send on, or its value holds a key.
 func (e *encoder) unremovable(r *authz.Request) bool {
 	for i := range r.Headers {
 		h := &r.Headers[i]
@@ -138,8 +139,8 @@ func plainText(s string) bool {
 	return true
 }
 
-// blankEdge reports whether s begins or ends with a space, which a reader of the
-// header takes off: another value then arrives.
+// blankEdge reports whether s begins or ends with a space. A reader of the header removes
+// such a space, so that another value would arrive.
 func blankEdge(s string) bool {
 	return s != "" && (s[0] == ' ' || s[len(s)-1] == ' ')
 }
@@ -166,7 +167,7 @@ func ValidHeaderName(name string) bool {
 	return name != ""
 }
 
-// lowerToken is which bytes a lower-case token has (RFC 9110, 5.6.2).
+// lowerToken marks the bytes that a lower-case token may have (RFC 9110, 5.6.2).
 var lowerToken = func() (token [256]bool) {
 	for c := byte('!'); c < 0x7f; c++ {
 		token[c] = (c < 'A' || c > 'Z') && strings.IndexByte(`"(),/:;<=>?@[\]{}`, c) < 0

@@ -5,20 +5,21 @@ import (
 	"unicode/utf8"
 )
 
-// A header's name reaches a program as something else than what was sent. CGI and
-// WSGI write "_" for "-", PHP for "." too, lighttpd and old Apaches for every byte
-// that is no letter or digit, and all of them drop the case. So two names are one
-// where they fold to the same: letters without their case, digits as they are, and
-// each other character a separator, whichever it is. Two letters beyond ASCII have
-// one of ASCII as their other case and count as it, for parsers that let them pass:
-// U+212A (Kelvin) is k, U+017F (long s) is s.
+// A program may see another header name than the one that was sent. CGI and WSGI replace
+// "-" by "_". PHP also replaces ".", and lighttpd and old versions of Apache replace
+// every byte that is not a letter or digit. All of them ignore case. So two names count
+// as one if they fold to the same text: letters lose their case, digits stay as they are,
+// and every other character becomes the same separator. Two letters outside ASCII have an
+// ASCII letter as their other case. They count as that letter, since some parsers let
+// them pass: U+212A (Kelvin) is k, U+017F (long s) is s.
 const (
 	separator = '-'
 	kelvin    = '\u212a'
 	longS     = '\u017f'
 )
 
-// folded is what a byte of ASCII folds to. Others are looked at as runes.
+// folded maps each ASCII byte to the byte that it folds to. Other characters are folded
+// as runes.
 var folded = func() (to [utf8.RuneSelf]byte) {
 	for c := range to {
 		switch b := lowerByte(byte(c)); {
@@ -31,8 +32,8 @@ var folded = func() (to [utf8.RuneSelf]byte) {
 	return to
 }()
 
-// FoldName returns what a header's name folds to: lower-case letters, digits and
-// "-", one for each character. Names that fold to the same are one name.
+// FoldName returns what a header's name folds to: lower-case letters, digits and "-", one
+// for each character. Names that fold to the same text count as one name.
 func FoldName(name string) string {
 	var b strings.Builder
 	for _, c := range name { // a byte that is no UTF-8 is a character of its own
@@ -50,7 +51,7 @@ func FoldName(name string) string {
 	return b.String()
 }
 
-// FoldsUnder reports whether what a name folds to begins with a prefix that is folded
+// FoldsUnder reports whether a name, once folded, begins with prefix, which is folded
 // already. It does not allocate for names in ASCII.
 func FoldsUnder(name, prefix string) bool {
 	if len(name) < len(prefix) { // no character folds to more bytes than it has
@@ -68,28 +69,28 @@ func FoldsUnder(name, prefix string) bool {
 	return true
 }
 
-// In a regular expression a separator is ASCII's punctuation, which is what a token may
-// have besides letters and digits: no supported gateway lets another name pass, and "not
-// a letter or digit" is so large an expression that Envoy, which takes 100 instructions,
-// would need one for each name.
+// In a regular expression a separator is any ASCII punctuation: a token has nothing else
+// besides letters and digits, and no supported gateway lets another name pass. "Not a
+// letter or digit" would be too large: Envoy accepts 100 instructions in one expression,
+// so each name would need an expression of its own.
 const (
 	separatorClass       = "[[:punct:]]"
 	maxExpression        = 100
-	separatorInstruction = 5 // at most, beside its own character
+	separatorInstruction = 5 // at most, in addition to its own character
 )
 
 // PrefixTooLong reports whether the expression for names under a prefix is larger than
-// Envoy takes.
+// Envoy accepts.
 func PrefixTooLong(prefix string) bool {
 	longest := grpcGatewayPrefix + prefix
 	return len(longest)+separatorInstruction*strings.Count(FoldName(longest), string(separator)) > maxExpression
 }
 
-// prefixExpression is a regular expression for the whole of every token, in lower case,
-// that folds to a name under a folded prefix.
+// prefixExpression returns a regular expression that matches, as a whole, every
+// lower-case token that folds to a name under the folded prefix.
 func prefixExpression(prefix string) string { return "^" + spelled(prefix) + ".*" }
 
-// namesExpression is the same for those that fold to one of some folded names.
+// namesExpression returns the same for tokens that fold to one of the folded names.
 func namesExpression(names []string) string {
 	return "^(?:" + spelled(strings.Join(names, "|")) + ")$"
 }

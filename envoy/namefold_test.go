@@ -10,7 +10,8 @@ import (
 	"unicode/utf8"
 )
 
-// referenceFold is FoldName as its text says it, one character after the other.
+// referenceFold implements the description of FoldName literally, one character after the
+// other.
 func referenceFold(name string) string {
 	fold := ""
 	for _, c := range name {
@@ -60,14 +61,15 @@ func FuzzFoldAgreesWithReferenceAndExpressions(f *testing.F) {
 		f.Add(name, "x-bac\u212a-")
 	}
 	f.Fuzz(func(t *testing.T, name, prefix string) {
-		if len(name) > 200 || len(prefix) > 50 || strings.ContainsAny(prefix, "\n") || !utf8.ValidString(prefix) {
+		// An empty prefix is refused by the configuration: every header would be under it.
+		if len(name) > 200 || prefix == "" || len(prefix) > 50 || strings.ContainsAny(prefix, "\n") || !utf8.ValidString(prefix) {
 			return
 		}
 		checkFold(t, name, prefix)
 	})
 }
 
-// respelled writes a folded name as another one that folds to it.
+// respelled returns another name that folds to the given folded one.
 func respelled(r *rand.Rand, name string) string {
 	const separators = "-_.!#$%&'*+^`|~ :\x7f\x01\xff\u2013"
 	all := []rune(separators)

@@ -15,16 +15,15 @@ type Override struct {
 	Status  int // 400 to 599
 	Title   string
 	Detail  string
-	Headers map[string]string // added, or instead of ours; names in lower case
+	Headers map[string]string // added, or replacing the service's own; names in lower case
 }
 
-// reservedHeaders are Envoy's or the connection's own.
+// reservedHeaders are set by Envoy or this service, or belong to the connection.
 var reservedHeaders = []string{"connection", "content-length", "content-type", "grpc-message", "grpc-status", "host",
 	"keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
 
-// validate holds an override to what Envoy passes on without harm: it sends any
-// status it gets, 200 too, and without validate_mutations CR LF in a header
-// really ends a line.
+// validate accepts only what Envoy passes on without harm. Envoy sends any status that it
+// gets, even 200. Without validate_mutations, CR LF in a header really ends a line.
 func (o Override) validate(code string) (problems []error) {
 	fail := func(format string, args ...any) {
 		problems = append(problems, fmt.Errorf("denial override %s: %w", code, fmt.Errorf(format, args...)))
@@ -46,7 +45,7 @@ func (o Override) validate(code string) (problems []error) {
 	return problems
 }
 
-// CheckOverrideHeader returns why a denial can't have a header; nil: it can.
+// CheckOverrideHeader returns why a denial can't have this header, or nil if it can.
 func CheckOverrideHeader(name, value string) error {
 	switch {
 	case !ValidHeaderName(name):
@@ -59,7 +58,7 @@ func CheckOverrideHeader(name, value string) error {
 	return nil
 }
 
-// CheckRealm returns why a WWW-Authenticate can't have a realm; nil: it can.
+// CheckRealm returns why WWW-Authenticate can't have this realm, or nil if it can.
 func CheckRealm(realm string) error {
 	if strings.ContainsAny(realm, "\"\\") || !plainText(realm) {
 		return errors.New("write printable ASCII without quotes, backslashes and %")

@@ -6,11 +6,11 @@ import (
 	"unicode/utf8"
 )
 
-// overrideHeaders are those by which upstreams let a client replace what was
-// judged: the method, the path or the host. They are removed from what clients
-// send, but for those that an operator keeps. Folded, in groups by what they replace.
-// A group becomes one regular expression, which Envoy limits in size: names that begin
-// alike are next to one another.
+// overrideHeaders are the headers by which upstreams let a client replace what was
+// judged: the method, the path or the host. They are removed from what clients send,
+// except those that an operator keeps. The names are folded, and in groups by what they
+// replace. A group becomes one regular expression, whose size Envoy limits, so names that
+// begin alike are next to one another.
 var overrideHeaders = [][]string{
 	// The method: Rack, Symfony, Laravel, Express, ASP.NET Core, Jersey, grpc-gateway;
 	// OData; IBM; what nginx, Caddy and Traefik set for forward-auth.
@@ -33,7 +33,7 @@ var overrideHeaders = [][]string{
 }
 
 // OverrideHeaderGroups returns the names of OverrideHeaders in groups by what they
-// replace, in the order in which a gateway that takes only some of them gets them.
+// replace. A gateway that accepts only some of them gets the first ones of this order.
 func OverrideHeaderGroups() [][]string { return cloneGroups(overrideHeaders) }
 
 // PathOverrideHeaders returns those of OverrideHeaders that replace the path or a part of it.
@@ -54,15 +54,15 @@ func OverrideHeaders() []string {
 	return slices.Sorted(slices.Values(slices.Concat(overrideHeaders...)))
 }
 
-// ownNames are those that no client may send on: what folds to a name under the
-// identity prefix, or to an override header that is not kept.
+// ownNames defines the names that no client may send on: those that fold to a name under
+// the identity prefix, or to an override header that is not kept.
 type ownNames struct {
 	prefix    string   // of identity headers, folded
-	gateway   string   // behind which grpc-gateway takes a header for metadata of a name under prefix, folded
+	gateway   string   // prefix behind grpcGatewayPrefix, folded: grpc-gateway turns such a header into metadata under prefix
 	overrides []string // folded
-	// Most names are passed over by a look at their first and last byte and length:
-	begins  [utf8.RuneSelf]bool   // one that is claimed begins with this byte, folded or not
-	lengths [utf8.RuneSelf]uint64 // by last byte, folded; bit n: one that ends so has n bytes
+	// The first byte, the last byte and the length rule most names out:
+	begins  [utf8.RuneSelf]bool   // by first byte, as sent: a claimed name folds to one that begins so
+	lengths [utf8.RuneSelf]uint64 // by last byte, folded; bit n: an override header that ends so has n bytes
 }
 
 func newOwnNames(prefix string, kept []string) (ownNames, error) {
@@ -86,7 +86,7 @@ func newOwnNames(prefix string, kept []string) (ownNames, error) {
 	return n, nil
 }
 
-// claim reports whether a client may not send a header of this name on.
+// claim reports whether the name is one that no client may send on.
 func (n *ownNames) claim(name string) bool {
 	if name == "" || name[0] < utf8.RuneSelf && !n.begins[name[0]] {
 		return false
@@ -100,8 +100,8 @@ func (n *ownNames) identity(name string) bool {
 	return FoldsUnder(name, n.prefix) || FoldsUnder(name, n.gateway)
 }
 
-// grpcGatewayPrefix is cut off by grpc-gateway, which makes gRPC metadata of what is
-// behind it.
+// grpcGatewayPrefix is removed by grpc-gateway, which turns the rest of the name into a
+// name of gRPC metadata.
 const grpcGatewayPrefix = "grpc-metadata-"
 
 // override returns which of the override headers a name folds to; "" for none. It
@@ -133,8 +133,8 @@ func ascii(name string) bool {
 }
 
 // RemovedExpressions returns regular expressions for the names, in lower case, that a
-// gateway has to remove from what clients send: what is under the identity prefix, and
-// the override headers but for those that are kept. The first one is for the prefix. It
+// gateway has to remove from what clients send: names under the identity prefix, and
+// override headers except those that are kept. The first expression is for the prefix. It
 // fails for a kept name that is no override header.
 func RemovedExpressions(prefix string, kept []string) ([]string, error) {
 	own, err := newOwnNames(prefix, kept)

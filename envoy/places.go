@@ -2,16 +2,16 @@ package envoy
 
 import "slices"
 
-// fewNames is up to how many names are looked through one by one: more than
-// ordinary requests have of those that are read.
+// fewNames is the number of names up to which a list is searched one by one. Of an
+// ordinary request, fewer headers are read.
 const fewNames = 32
 
-// places finds the position of a name in a list that grows, so that the time for any
-// number of names grows with that number alone. The zero places is ready, and
-// allocates nothing for a few names.
+// places finds the index of a name in a list that grows. The time for all names is linear
+// in their number. The zero value is ready for use, and allocates nothing for a few
+// names.
 type places struct{ many map[string]int }
 
-// find returns the place of name in names; -1 for none.
+// find returns the index of name in names, or -1 if it is not there.
 func (p *places) find(names []string, name string) int {
 	if p.many == nil {
 		return slices.Index(names, name)
@@ -22,7 +22,7 @@ func (p *places) find(names []string, name string) int {
 	return -1
 }
 
-// add records that the last of names is new.
+// add records the last of names, which the caller has just appended.
 func (p *places) add(names []string) {
 	if p.many == nil {
 		if len(names) <= fewNames {

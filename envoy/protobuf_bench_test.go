@@ -15,7 +15,7 @@ import (
 	"extauthz/authz"
 )
 
-// oneKey is a validator that knows one key.
+// oneKey is a validator that has one key.
 type oneKey struct {
 	prefix string
 	entry  authz.Entry
@@ -32,8 +32,8 @@ func (oneKey) RoleScopes(context.Context, *authz.Record, authz.Need) (authz.Scop
 	return nil, nil
 }
 
-// BenchmarkDecisionByProtobuf is what a check costs without transport where
-// messages are decoded and encoded by protobuf: bytes in, bytes out.
+// BenchmarkDecisionByProtobuf measures a check without transport, if protobuf decodes and
+// encodes the messages, from the request's bytes to the answer's bytes.
 func BenchmarkDecisionByProtobuf(b *testing.B) {
 	must := func(err error) {
 		b.Helper()

@@ -17,13 +17,14 @@ func rateHeaders(l *authz.Limit, a *answer) {
 	a.orElse("ratelimit", fmt.Sprintf(`"key";r=%d;t=%d`, l.Remaining, seconds(l.Reset)))
 }
 
-// seconds rounds up: a client that comes back after them does not come too early.
+// seconds rounds up, so that a client that waits so many seconds does not come back too
+// early.
 func seconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
 
 // rateUnits are the names of Envoy's RateLimitUnit.
 var rateUnits = map[time.Duration]string{time.Second: "SECOND", time.Minute: "MINUTE", time.Hour: "HOUR", 24 * time.Hour: "DAY"}
 
-// A rate as a fact has the form that a rate limit's override reads
+// In the dynamic metadata, a rate has the form that a rate limit's override reads
 // (config.route.v3.RateLimit.Override.DynamicMetadata).
 const (
 	rateFact  = "rate_limit"

@@ -12,7 +12,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the chart's list of override headers")
 
-// TestChart_HasTheOverrideHeaders: templates can't ask the service.
+// TestChart_HasTheOverrideHeaders: the chart has a copy of the list, since templates
+// can't call the service.
 func TestChart_HasTheOverrideHeaders(t *testing.T) {
 	const path = "../helm/extauthz/files/override-headers.yaml"
 	want := "# The headers by which upstreams let a client replace what was judged, in groups of\n# one expression each. The list is the service's own: go test ./envoy -run Chart -update\n"
@@ -29,8 +30,8 @@ func TestChart_HasTheOverrideHeaders(t *testing.T) {
 	}
 }
 
-// TestService_RemovesEverySpelling over gRPC, on every allowed request, and denies
-// one with a name that Envoy can't be made to remove.
+// TestService_RemovesEverySpelling: over gRPC, every allowed request loses these headers.
+// A request with a name that Envoy can't remove is denied.
 func TestService_RemovesEverySpelling(t *testing.T) {
 	anonymous := saying(func(*authz.Request) (authz.Decision, error) {
 		return authz.Decision{Allowed: true, Reason: authz.ReasonAnonymous}, nil

@@ -17,22 +17,23 @@ import (
 )
 
 const (
-	// minPingInterval is at or under what Envoy is set to: pings that come
-	// oftener are answered by GOAWAY, which costs a client a request.
+	// minPingInterval must not exceed the interval of Envoy's pings: the server answers
+	// more frequent pings by GOAWAY, which costs a client a request.
 	minPingInterval = time.Second
-	// After pingAfter without a word a gateway is asked whether it is still there, and
-	// its connection is closed where it is not within pingTimeout.
+	// After pingAfter without traffic the server pings the gateway, and closes the
+	// connection if no answer comes within pingTimeout.
 	pingAfter, pingTimeout = time.Minute, 20 * time.Second
-	// streamWorkers keep the stacks that handling a call grew: 0.54 of an empty
-	// server's CPU a check with 64 of them, 0.63 with none, the same with 256. Calls
-	// beyond them have a goroutine each, so that none waits for another. Larger
-	// buffers (128 KiB), a shared write buffer and windows of a fixed size changed
-	// nothing beyond what was noise.
+	// streamWorkers keep the stacks that grew while handling calls. A check takes 0.54 of
+	// an empty server's CPU with 64 workers, 0.63 with none, and the same as with 64 with
+	// 256. Calls beyond that number get a goroutine each, so that no call waits for
+	// another. Larger buffers (128 KiB), a shared write buffer and windows of a fixed
+	// size changed nothing beyond noise.
 	streamWorkers = 64
-	// Windows of a fixed size: grpc-go would let a busy connection's grow to 16 MiB for
-	// each stream. A stream's is the least there is; a larger message gets its own.
+	// Flow-control windows have a fixed size: grpc-go would otherwise let those of a busy
+	// connection grow to 16 MiB for each stream. A stream's window is the smallest
+	// possible; grpc-go enlarges it for a larger message.
 	streamWindow, connectionWindow = 64 << 10, 1 << 20
-	// readBuffer is a connection's, for as long as it is open.
+	// readBuffer is the size of the buffer that each open connection holds.
 	readBuffer = 16 << 10
 )
 
@@ -44,28 +45,27 @@ const (
 	DefaultRequestTimeout = 5 * time.Second
 )
 
-// ServerConfig is how a gRPC server for Envoy is set up. A limit that is 0 has its
-// default.
+// ServerConfig configures a gRPC server for Envoy. A limit of 0 means its default.
 type ServerConfig struct {
 	TLS                   *tls.Config   // nil: plain text
-	MaxConnectionAge      time.Duration // 0: for ever; else connections spread over new replicas
+	MaxConnectionAge      time.Duration // 0: unlimited; a limit makes connections spread over new replicas
 	MaxConnectionAgeGrace time.Duration
 	Reflection            bool
-	// Protobuf has Check's messages decoded and encoded by protobuf: the plain way,
-	// which costs more than the decision itself.
+	// Protobuf makes protobuf decode and encode Check's messages. That is the usual way,
+	// and costs more than the decision itself.
 	Protobuf bool
 
 	MaxStreams uint32 // calls at once on a connection
-	// MaxMessage is the size of a CheckRequest in bytes. A larger one is a gRPC error,
-	// which failure_mode_allow lets in, so it has to exceed the gateway's own limits of
-	// headers and bodies.
+	// MaxMessage is the size of a CheckRequest in bytes. A larger one is a gRPC error, on
+	// which failure_mode_allow lets the request in. So this limit has to exceed the
+	// gateway's own limits of headers and bodies.
 	MaxMessage int
-	MaxHeaders uint32 // size of a call's metadata in bytes, uncompressed, and 32 for each
-	// RequestTimeout is how long a connection may take to be set up, and a call until
+	MaxHeaders uint32 // size of a call's metadata in bytes, uncompressed, plus 32 for each entry
+	// RequestTimeout is the time limit for setting up a connection, and for a call until
 	// its message is complete and answered.
 	RequestTimeout time.Duration
-	// Inbound bounds what all connections take together, which are to be accepted from
-	// it; nil: nothing does.
+	// Inbound bounds what all connections use together; they have to be accepted from it.
+	// If it is nil, nothing bounds them.
 	Inbound *inbound.Listener
 }
 
@@ -75,7 +75,8 @@ type Server struct {
 	health *health.Server
 }
 
-// Options are those of the transport: whatever the server answers with.
+// Options returns the options of the transport, which don't depend on how messages are
+// encoded.
 func (c ServerConfig) Options() []grpc.ServerOption {
 	options := []grpc.ServerOption{
 		grpc.MaxConcurrentStreams(cmp.Or(c.MaxStreams, DefaultMaxStreams)),
@@ -86,7 +87,7 @@ func (c ServerConfig) Options() []grpc.ServerOption {
 		grpc.ReadBufferSize(readBuffer),
 		grpc.StaticStreamWindowSize(streamWindow),
 		grpc.StaticConnWindowSize(connectionWindow),
-		// An idle connection's pings are permitted too: Envoy keeps one open.
+		// Pings on an idle connection are permitted too: Envoy keeps one open.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPingInterval, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: c.MaxConnectionAge, MaxConnectionAgeGrace: c.MaxConnectionAgeGrace,
 			Time: pingAfter, Timeout: pingTimeout}),
@@ -101,8 +102,8 @@ func (c ServerConfig) requestTimeout() time.Duration {
 	return cmp.Or(c.RequestTimeout, DefaultRequestTimeout)
 }
 
-// NewServer makes a server that answers Check and health; it is not serving by
-// its own word until SetServing.
+// NewServer makes a server that answers Check and health. Its health is NOT_SERVING until
+// SetServing.
 func NewServer(c ServerConfig, s *Service) *Server {
 	options := c.Options()
 	if !c.Protobuf {

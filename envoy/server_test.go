@@ -39,7 +39,8 @@ func dial(t *testing.T, s *Server) *grpc.ClientConn {
 	return c
 }
 
-// TestNewServer_ARequestWithinTheLimitIsDecidedAbout, and a larger one ends alone.
+// TestNewServer_ARequestWithinTheLimitIsDecidedAbout: a larger request fails without
+// affecting others.
 func TestNewServer_ARequestWithinTheLimitIsDecidedAbout(t *testing.T) {
 	for name, config := range map[string]ServerConfig{"wire": {Reflection: true}, "protobuf": {Protobuf: true}, "a higher limit": {MaxMessage: 8 << 20}} {
 		t.Run(name, func(t *testing.T) {
@@ -59,7 +60,7 @@ func TestNewServer_ARequestWithinTheLimitIsDecidedAbout(t *testing.T) {
 	}
 }
 
-// TestNewServer_LargeMetadataIsRefused with the call alone, not the connection.
+// TestNewServer_LargeMetadataIsRefused: only the call fails, not the connection.
 func TestNewServer_LargeMetadataIsRefused(t *testing.T) {
 	s := NewServer(ServerConfig{}, service(t, EncoderConfig{}, allow(authz.Record{})))
 	c := authv3.NewAuthorizationClient(dial(t, s))

@@ -18,35 +18,36 @@ import (
 	"extauthz/authz"
 )
 
-// Checker decides about requests; *authz.Authorizer does. How long it may take
-// is its own to know, and its caller's, by ctx.
+// Checker decides about requests; *authz.Authorizer implements it. It sets its own time
+// limit, within that of ctx.
 type Checker interface {
 	Check(ctx context.Context, r *authz.Request) (authz.Decision, error)
-	// Headers are the lower-case names of headers that decisions rest on.
+	// Headers returns the lower-case names of the headers that decisions depend on.
 	Headers() []string
-	// HeaderHolds reports whether a header's value holds a whole key. A Request may
-	// not lack such a header, whatever its name.
+	// HeaderHolds reports whether a header's value holds a whole key. A Request must
+	// include such a header, whatever its name is.
 	HeaderHolds(value string) bool
 }
 
-// Config is what a Service is made of.
+// Config configures a Service.
 type Config struct {
 	Checker    Checker
 	Encoder    EncoderConfig
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
-	// Tracer makes a span of each check, below the one that Propagator finds in
-	// what the gateway sends; both nil: no spans, at no cost.
+	// Tracer makes a span for each check. Its parent is the span that Propagator finds in
+	// what the gateway sends. If both are nil, there are no spans, at no cost.
 	Tracer     trace.Tracer
 	Propagator propagation.TextMapPropagator
 }
 
-// policy is what a reload exchanges, as one: a check sees the old or the new.
+// policy is everything that a reload exchanges. It is exchanged as a whole, so a check
+// sees either the old one or the new one.
 type policy struct {
 	checker Checker
 	encoder *encoder
-	headers headerSet // what the wire form is searched for
-	sample  float64   // of allowed checks, for the log
+	headers headerSet // the headers to read from a request's bytes
+	sample  float64   // share of allowed checks that is logged
 }
 
 // Service answers Envoy's Check. It is safe for concurrent use.
@@ -56,7 +57,7 @@ type Service struct {
 	log      *slog.Logger
 	decision decisionLog
 	spans    *spans                  // nil: none
-	decided  [256]prometheus.Counter // by reason, bound beforehand
+	decided  [256]prometheus.Counter // by reason; made in advance
 	shadowed [256]prometheus.Counter // by the reason that shadow mode softened
 	failed   prometheus.Counter
 	duration prometheus.Histogram
@@ -64,7 +65,7 @@ type Service struct {
 
 var _ authv3.AuthorizationServer = (*Service)(nil)
 
-// New reports every problem of the configuration at once.
+// New makes a Service. It reports every problem of the encoder's configuration at once.
 func New(c Config) (*Service, error) {
 	if c.Logger == nil || c.Registerer == nil {
 		return nil, errors.New("envoy: a logger and a metrics registerer are needed")
@@ -83,7 +84,7 @@ func New(c Config) (*Service, error) {
 		Help: "Checks answered, by decision (allow, deny, shadow: allowed in shadow mode, error) and reason."}, []string{"decision", "reason"})
 	s.duration = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "extauthz_check_duration_seconds",
 		Help: "Time spent on a check inside the service.",
-		// From what a cache hit takes to just over the deadline.
+		// From the time of a cache hit to just over the deadline.
 		Buckets: []float64{50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 200e-3}})
 	for _, m := range []prometheus.Collector{decisions, s.duration} {
 		if err := c.Registerer.Register(m); err != nil {
@@ -102,7 +103,8 @@ func New(c Config) (*Service, error) {
 	return s, nil
 }
 
-// SetPolicy exchanges what decides and how it is answered. An error changes nothing.
+// SetPolicy exchanges the checker, and how its decisions are answered. If it returns an
+// error, nothing has changed.
 func (s *Service) SetPolicy(checker Checker, c EncoderConfig) error {
 	if checker == nil {
 		return errors.New("envoy: a checker is needed")
@@ -128,11 +130,11 @@ func (s *Service) Check(ctx context.Context, req *authv3.CheckRequest) (*authv3.
 	return c.answer.message(), nil
 }
 
-// errUndecided is what Envoy gets instead of an answer, by the operator's choice.
+// errUndecided is what Envoy gets instead of an answer, if the operator has chosen that.
 var errUndecided = status.Error(codes.Unavailable, "no decision could be made: a store does not answer")
 
-// handleRPC answers a check that came over gRPC, within a span where there are spans, and
-// leaves the answer in c. Its error is the call's.
+// handleRPC answers a check that came over gRPC, in a span if tracing is on, and leaves
+// the answer in c. Its error is the error of the call.
 func (s *Service) handleRPC(ctx context.Context, c *check) (err error) {
 	var span trace.Span
 	if s.spans != nil {
@@ -148,12 +150,12 @@ func (s *Service) handleRPC(ctx context.Context, c *check) (err error) {
 	return err
 }
 
-// decide takes a check from its form to its answer, in c: read and judge, count and log,
-// encode. It is false where no decision could be made.
+// decide does all steps of the check c: it reads and judges the request, counts and logs
+// the decision, and encodes the answer. It returns false if no decision could be made.
 func (s *Service) decide(ctx context.Context, p *policy, c *check) (decided bool) {
 	start := time.Now()
 	defer func() {
-		if recover() != nil { // a bug here: never an open door, never a dead process
+		if recover() != nil { // a bug here must neither allow a request nor end the process
 			s.log.ErrorContext(ctx, "check panicked", "stack", string(debug.Stack()))
 			s.answerUndecided(ctx, p, c)
 			decided = false
@@ -171,8 +173,8 @@ func (s *Service) decide(ctx context.Context, p *policy, c *check) (decided bool
 	return true
 }
 
-// judge reads what is asked for and has it decided. A request that can't be judged in
-// the form in which the gateway forwarded it is denied.
+// judge reads the request, and lets the checker decide about it. A request that can't be
+// judged in the form in which the gateway forwarded it is denied.
 func (s *Service) judge(ctx context.Context, p *policy, c *check) (authz.Decision, error) {
 	if !c.read(ctx, p) {
 		return authz.Decision{Reason: authz.ReasonForwarding}, nil
@@ -195,7 +197,8 @@ func (s *Service) report(ctx context.Context, p *policy, d *authz.Decision, r *a
 	s.spans.recordDecision(ctx, d, r)
 }
 
-// answerUndecided answers by the operator's choice where no decision could be made.
+// answerUndecided makes the answer that the operator has chosen for checks without a
+// decision.
 func (s *Service) answerUndecided(ctx context.Context, p *policy, c *check) {
 	s.failed.Inc()
 	s.spans.recordUndecided(ctx)

@@ -24,17 +24,17 @@ var rpcMethod = strings.TrimPrefix(authv3.Authorization_Check_FullMethodName, "/
 // httpMethods are those that the semantic conventions know by name.
 var httpMethods = []string{"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"}
 
-// spans makes a span of each check, under the gateway's own. A nil *spans makes
-// none, and costs nothing. Safe for concurrent use.
+// spans makes a span for each check, under the gateway's own. A nil *spans makes none,
+// and costs nothing. Safe for concurrent use.
 //
-// The parent is what Envoy itself sends with a CheckRequest, in the call's metadata.
-// The headers inside of it are the client's, and so no parent.
+// The parent span is the one that Envoy itself names in the metadata of the call. The
+// headers inside the CheckRequest are the client's, so they name no parent.
 type spans struct {
 	tracer     trace.Tracer
 	propagator propagation.TextMapPropagator
 }
 
-// startRPC begins the span of a gRPC call; the one that it returns has to be ended.
+// startRPC begins the span of a gRPC call. The caller has to end it by endRPC.
 func (s *spans) startRPC(ctx context.Context) (context.Context, trace.Span) {
 	ctx = s.propagator.Extract(ctx, metadataCarrier{ctx})
 	return s.tracer.Start(ctx, rpcMethod, trace.WithSpanKind(trace.SpanKindServer),
@@ -44,7 +44,7 @@ func (s *spans) startRPC(ctx context.Context) (context.Context, trace.Span) {
 // endRPC ends the span with the status of a gRPC call.
 func (s *spans) endRPC(span trace.Span, code codes.Code) {
 	name := "OK"
-	if code != codes.OK { // there is one that Check returns
+	if code != codes.OK { // Check returns no other error
 		name = "UNAVAILABLE"
 	}
 	span.SetAttributes(semconv.RPCResponseStatusCode(name))
@@ -67,8 +67,8 @@ func (s *spans) endHTTP(span trace.Span, status int) {
 	span.End()
 }
 
-// recordDecision puts the decision on the span in ctx, with what the decision log
-// shows of the request, and nothing of the key's user.
+// recordDecision adds the decision to the span in ctx, with the facts about the request
+// that the decision log shows, but without the key's user.
 func (s *spans) recordDecision(ctx context.Context, d *authz.Decision, r *authz.Request) {
 	if s == nil {
 		return
@@ -94,7 +94,7 @@ func (s *spans) recordDecision(ctx context.Context, d *authz.Decision, r *authz.
 	}
 }
 
-// recordUndecided marks the span in ctx as failed. Why is the reason for the log, which
+// recordUndecided marks the span in ctx as failed. The reason is only in the log, which
 // limits its rate.
 func (s *spans) recordUndecided(ctx context.Context) {
 	if s == nil {
@@ -105,14 +105,15 @@ func (s *spans) recordUndecided(ctx context.Context) {
 	span.SetStatus(otelcodes.Error, "no decision could be made")
 }
 
-// clientText is a text that a client may have chosen, as it may be logged, and a copy
-// of it, since spans outlive the request. One that is not UTF-8 would keep all
-// spans of its batch from being sent.
+// clientText returns a text that a client may have chosen, in the form in which it may be
+// logged. It is a copy, since spans outlive the request. It is valid UTF-8: another text
+// would keep all spans of its batch from being sent.
 func clientText(name, value string) attribute.KeyValue {
 	return attribute.String(name, strings.Clone(strings.ToValidUTF8(clip(value), "\uFFFD")))
 }
 
-// metadataCarrier reads the metadata of a gRPC call, one value a name.
+// metadataCarrier reads the metadata of a gRPC call. A name with several values counts as
+// absent.
 type metadataCarrier struct{ ctx context.Context }
 
 var _ propagation.TextMapCarrier = metadataCarrier{}
@@ -124,7 +125,7 @@ func (c metadataCarrier) Get(name string) string {
 	return ""
 }
 
-// Set does nothing: what came in is only read.
+// Set does nothing: the metadata is only read.
 func (c metadataCarrier) Set(string, string) {}
 
 func (c metadataCarrier) Keys() []string {

@@ -28,8 +28,8 @@ const (
 	clientTrace  = "11111111111111111111111111111111"
 )
 
-// traced is a service and the spans that it ends. It samples what its gateway
-// does, as the program does.
+// traced returns a service and the recorder of its finished spans. It samples a check if
+// its gateway does, as the program does.
 func traced(t testing.TB, c EncoderConfig, a saying) (*Service, *tracetest.SpanRecorder) {
 	t.Helper()
 	ended := tracetest.NewSpanRecorder()
@@ -42,7 +42,7 @@ func traced(t testing.TB, c EncoderConfig, a saying) (*Service, *tracetest.SpanR
 	return s, ended
 }
 
-// only returns the one span that there has to be, and its attributes.
+// only returns the single span, which has to exist, and its attributes.
 func only(t *testing.T, ended *tracetest.SpanRecorder) (sdktrace.ReadOnlySpan, map[string]string) {
 	t.Helper()
 	if n := len(ended.Ended()); n != 1 {
@@ -91,8 +91,8 @@ func TestSpans_ContinueTheGatewaysTrace(t *testing.T) {
 	}
 }
 
-// TestSpans_ClientHeadersMakeNone: what it sends is inside of the CheckRequest, or in
-// the headers that forward-auth passes on.
+// TestSpans_ClientHeadersMakeNone: a client's headers are inside the CheckRequest, or in
+// what forward-auth passes on.
 func TestSpans_ClientHeadersMakeNone(t *testing.T) {
 	client := map[string]string{"traceparent": "00-" + clientTrace + "-2222222222222222-01", "b3": clientTrace + "-2222222222222222-1"}
 	s, ended := traced(t, EncoderConfig{}, allow(authz.Record{ID: "i"}))
@@ -120,7 +120,7 @@ func TestSpans_ClientHeadersMakeNone(t *testing.T) {
 			t.Fatalf("%s from %s made a span", target, peer)
 		}
 	}
-	if ask("/check/", "127.0.0.1:1"); len(ended.Ended()) != 1 { // or nothing above were shown
+	if ask("/check/", "127.0.0.1:1"); len(ended.Ended()) != 1 { // else the checks above would show nothing
 		t.Error("Envoy's own request made none")
 	}
 }
@@ -167,7 +167,8 @@ func TestSpans_ShowWhyThereIsNoDecision(t *testing.T) {
 	}
 }
 
-// TestSpans_HoldNoSecretAndAreUTF8: one text that is not would lose its batch.
+// TestSpans_HoldNoSecretAndAreUTF8: one text that is not UTF-8 would make its whole batch
+// be lost.
 func TestSpans_HoldNoSecretAndAreUTF8(t *testing.T) {
 	const key = "ak_live_12345678_abcdefghijklmnopqrstuvwxyz0123456789ABCD"
 	s, ended := traced(t, EncoderConfig{}, func(*authz.Request) (authz.Decision, error) {
@@ -221,7 +222,7 @@ func BenchmarkCheck(b *testing.B) {
 	off := service(b, EncoderConfig{}, allow(authz.Record{ID: "i"}))
 	on, _ := traced(b, EncoderConfig{}, allow(authz.Record{ID: "i"}))
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.NeverSample())))
-	on.spans.tracer = provider.Tracer("b") // keeps no span
+	on.spans.tracer = provider.Tracer("b") // has no processor, so no span is kept
 	of := func(flags string) context.Context {
 		return metadata.NewIncomingContext(context.Background(), metadata.Pairs("traceparent", "00-"+gatewayTrace+"-"+gatewaySpan+"-"+flags))
 	}

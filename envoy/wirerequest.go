@@ -11,7 +11,7 @@ import (
 )
 
 // Numbers of the CheckRequest fields that are read (envoy/service/auth/v3 and
-// config/core/v3). A map's entry and a HeaderValue have the same first two.
+// config/core/v3). A map's entry and a HeaderValue have the same first two fields.
 const (
 	checkAttributes = 1
 
@@ -28,32 +28,34 @@ const (
 	socketAddress                              = 2
 )
 
-// wireRequest reads a CheckRequest from its bytes, as decode reads one that
-// protobuf has decoded: repeated fields and messages add up, of a scalar and of
-// a map's key the last one counts, unknown fields are passed over. It looks for
-// what decisions need and copies nothing.
+// wireRequest reads a CheckRequest from its bytes, with the same result as decode for one
+// that protobuf has decoded. Repeated fields and messages are merged. Of a scalar and of
+// a map's key, the last occurrence counts. Unknown fields are skipped. It reads only what
+// decisions need, and copies nothing.
 //
-// Where protobuf refuses a message for something that is not read here, or for
-// texts that are not UTF-8, this one is decided about all the same.
+// Protobuf refuses some messages because of fields that are not read here, or because of
+// texts that are not UTF-8. Such messages are decided about here all the same.
 type wireRequest struct {
 	request *authz.Request
 	headers *headerSet
 	holds   func(value string) bool // whether a header's value holds a key
-	held    bool                    // one that is not read does
+	held    bool                    // a header that is not read holds a key
 	all     bool                    // every header is read
-	sent    []string                // the plain headers' names as they were sent, beside request.Headers; rawLine for raw ones
-	places  places                  // of them
+	sent    []string                // parallel to request.Headers: a plain header's name as it was sent, or rawLine
+	places  places                  // index of sent
 
 	path, method, authority pseudo
 	peer                    string
 	metadata                *corev3.Metadata
 }
 
-// rawLine is the name of a raw line, of which there may be several of one
-// name. No plain header is taken for one: names that begin with ":" are pseudo's.
+// rawLine stands for a raw line in wireRequest.sent: several raw lines may have the same
+// name. No plain header is mistaken for one, since names that begin with ":" are
+// pseudo-headers.
 const rawLine = ":"
 
-// pseudo is a pseudo-header: the last raw line, or the plain one.
+// pseudo holds the values of a pseudo-header: that of its last raw line, and the plain
+// one.
 type pseudo struct {
 	raw, plain string
 	isRaw      bool
@@ -64,9 +66,9 @@ func (w *wireRequest) reset() {
 	*w = wireRequest{sent: w.sent[:0]}
 }
 
-// read reads data into an empty r, whose texts are borrowed from it. It is false
-// where data is no CheckRequest. Where a header that decisions do not rest on
-// holds a key, all are read: which of a name's values counts is then known.
+// read reads data into an empty r, which borrows its texts from data. It returns false if
+// data is not a CheckRequest. If a header that decisions do not depend on holds a key, it
+// reads all headers, so that it knows which of a name's values counts.
 func (w *wireRequest) read(r *authz.Request, headers *headerSet, holds func(string) bool, data []byte) bool {
 	w.headers, w.holds = headers, holds
 	ok := w.readInto(r, data)
@@ -136,7 +138,7 @@ func (w *wireRequest) attributes(data []byte) bool {
 				}
 			}
 		case attributesRouteMetadata:
-			if len(s.value) > 0 { // only where the gateway is set up for it; not worth reading by hand
+			if len(s.value) > 0 { // sent only by gateways that are configured for it, so not worth decoding by hand
 				if w.metadata == nil {
 					w.metadata = &corev3.Metadata{}
 				}
@@ -150,7 +152,7 @@ func (w *wireRequest) attributes(data []byte) bool {
 	return !s.bad
 }
 
-// source reads the peer's address: a oneof, of which the last member counts.
+// source reads the peer's address. It is a oneof, of which the last member counts.
 func (w *wireRequest) source(data []byte) bool {
 	s := scanner{rest: data}
 	for s.next() {
@@ -281,14 +283,15 @@ func (w *wireRequest) pseudo(name, value string, raw bool) {
 	}
 }
 
-// preferRaw drops plain headers of names that have raw lines, which hold more.
+// preferRaw drops plain headers whose names have raw lines too, since raw lines hold
+// more.
 func (w *wireRequest) preferRaw() {
 	headers := w.request.Headers
 	raw, plain := false, false
 	for i := range headers {
 		raw, plain = raw || !headers[i].Sanitised, plain || headers[i].Sanitised
 	}
-	if !raw || !plain { // Envoy sends either
+	if !raw || !plain { // Envoy sends only one of the two kinds
 		return
 	}
 	lines := map[string]bool{}
@@ -302,7 +305,7 @@ func (w *wireRequest) preferRaw() {
 
 // pair reads an entry of a map of texts, or a HeaderValue.
 func pair(data []byte) (key, value, raw []byte, ok bool) {
-	// The form of nearly all entries: a key and a value of less than 128 bytes.
+	// Nearly all entries have this form: a key and a value of less than 128 bytes each.
 	if len(data) >= 2 && data[0] == entryKey<<3|2 && data[1] < 0x80 {
 		if at := 2 + int(data[1]); len(data) >= at+2 && data[at+1] < 0x80 && len(data) == at+2+int(data[at+1]) {
 			switch data[at] {
@@ -327,16 +330,15 @@ func pair(data []byte) (key, value, raw []byte, ok bool) {
 	return key, value, raw, !s.bad
 }
 
-// scanner goes through the fields of a message that have a length, and passes
-// over all others.
+// scanner iterates over the length-delimited fields of a message, and skips all others.
 type scanner struct {
 	rest  []byte
 	field protowire.Number
 	value []byte // within the message's bytes
-	bad   bool   // these are not a message's bytes
+	bad   bool   // the bytes are not a valid message
 }
 
-// next is false at the end, and where the bytes are bad.
+// next goes to the next field. It returns false at the end, and if the bytes are bad.
 func (s *scanner) next() bool {
 	for len(s.rest) > 0 {
 		var kind protowire.Type

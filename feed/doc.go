@@ -1,17 +1,19 @@
-// Package feed is what a database and a cache agree on about the change feed: a reader's
-// [Cursor], the [Page] that a read brings, and the [Snapshot] that both rest on.
+// Package feed defines what a database and a cache share about the change feed: a
+// reader's [Cursor], the [Page] that a read returns, and the [Snapshot] that both are
+// based on.
 //
-// The contract: a cursor that goes on from page to page ([Page.Next]) brings each
-// committed change once, whatever commits in between and however long a transaction stays
-// open. Only the database that gave a cursor can read it, and only in the epoch that it
-// was given in. What a reader does with the changes is the cache's concern.
+// The contract: a reader that continues from page to page ([Page.Next]) gets each
+// committed change once, whatever is committed in between and however long a transaction
+// stays open. A cursor is valid only for the database that issued it, and only in the
+// epoch in which it was issued. What a reader does with the changes is the cache's
+// concern.
 //
-// It is beside the packages that use it and below neither: package models writes pages and
-// package cachesvc reads them, and the two do not import one another. Below cachesvc it
-// would make the database's package depend on the cache's tree. It is not in package
-// authz, since no decision needs it: what a change is about ([authz.Change]) stays there,
-// because management reports its own changes in the same form, without a feed.
+// Two packages use it: models writes pages and cachesvc reads them. They do not import
+// one another, so this package is below neither. Below cachesvc it would make the
+// database's package depend on the cache's tree. It is not in package authz either, since
+// no decision needs it. Only [authz.Change], what a change is about, is there, because
+// management reports its own changes in the same form, without a feed.
 //
-// The package has no I/O and no state. Its values are copied freely; the positions in
-// [Snapshot.Open] are shared by the copies and must not be changed.
+// The package has no I/O and no state. Its values may be copied. The copies share the
+// positions in [Snapshot.Open], which must not be changed.
 package feed

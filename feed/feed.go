@@ -9,17 +9,17 @@ import (
 
 // Snapshot describes which changes a state of the database contains. It has the meaning
 // of a snapshot in Postgres: changes of transactions that had not begun, or were open,
-// are not in it. SQLite has one writer and so no open transactions: there a position is a
-// version. The zero Snapshot holds no change.
+// are not in it. SQLite has one writer and so no open transactions. There, a position is
+// a version. The zero Snapshot holds no change.
 type Snapshot struct {
 	Next uint64   // changes whose position is this or higher are not in it
-	Open []uint64 // nor are those of these positions, all lower than Next, ascending
+	Open []uint64 // nor are changes with these positions, which are ascending and lower than Next
 }
 
 // IsZero reports whether no change is in it.
 func (s Snapshot) IsZero() bool { return s.Next == 0 }
 
-// Below is the position up to which, itself not included, every change is in it.
+// Below returns the position below which every change is in the snapshot.
 func (s Snapshot) Below() uint64 {
 	if len(s.Open) > 0 {
 		return s.Open[0]
@@ -27,8 +27,8 @@ func (s Snapshot) Below() uint64 {
 	return s.Next
 }
 
-// Covers reports whether all changes that are in other are in s. It may be false
-// where the transactions that s lacks have changed nothing.
+// Covers reports whether all changes in other are also in s. It may return false although
+// no change is missing, if the transactions that s lacks have changed nothing.
 func (s Snapshot) Covers(other Snapshot) bool {
 	if s.Next < other.Next {
 		return false
@@ -43,13 +43,13 @@ func (s Snapshot) Covers(other Snapshot) bool {
 	return true
 }
 
-// Cursor is where a reader of the change feed is. Only the database that gave it can read
-// it; the zero Cursor is before the first change.
+// Cursor is a reader's position in the change feed. Only the database that issued it can
+// use it. The zero Cursor is before the first change.
 type Cursor struct {
 	Seen Snapshot // what was read completely
-	// Target is the state that a read of several pages brings the reader to. It stays
-	// the same from the first page to the last, so that all pages are one read of one
-	// state, whatever is committed meanwhile. Zero: no read is in progress.
+	// Target is the state that a reader has reached after a read of several pages. It
+	// stays the same from the first page to the last, so that all pages are one read of
+	// one state, whatever is committed meanwhile. Zero: no read is in progress.
 	Target Snapshot
 	After  Row // the last row of the pages so far
 }
@@ -63,26 +63,26 @@ type Row struct{ Position, ID uint64 }
 // Partial reports whether a read is in progress: more pages remain.
 func (c Cursor) Partial() bool { return !c.Target.IsZero() }
 
-// Page is what one read of the change feed brings: committed changes that the
-// cursor has not seen, each once.
+// Page is what one read of the change feed returns: committed changes that the cursor has
+// not seen, each once.
 type Page struct {
-	Epoch    string    // another one: versions and cursors from before mean nothing
+	Epoch    string    // if it has changed, earlier versions and cursors are invalid
 	DBTime   time.Time // the database's clock during the read
 	Snapshot Snapshot  // the database's state during the read
 	Changes  []authz.Change
-	Next     Cursor // Partial: there are more pages
-	// Version is the highest version that was given; 0 if unknown. One that is
-	// lower than before in the same epoch shows that they began again from
-	// somewhere before, so that the epoch has to end.
+	Next     Cursor // if it is Partial, there are more pages
+	// Version is the highest version that the database has given; 0 if unknown. If it is
+	// lower than before in the same epoch, the database gives earlier versions again, so
+	// the epoch has to end.
 	Version uint64
-	Why     string // the epoch began, for the log; "" where that is not known
-	Trimmed bool   // changes that the cursor has not seen may be gone: begin anew
+	Why     string // why the epoch began, for the log; "" if not known
+	Trimmed bool   // changes that the cursor has not seen may be gone: the reader has to begin anew
 }
 
 // Start is where a reader with an empty cache begins: it needs no earlier change.
 type Start struct {
 	Page
-	// Past reads the changes of the window before Next, for a reader that is about to use
-	// what others have cached meanwhile.
+	// Past is a cursor that reads the changes of the window before Next. It is for a
+	// reader that is about to use what other replicas have cached.
 	Past Cursor
 }

@@ -7,20 +7,21 @@ import (
 	"time"
 )
 
-// pauseForMemory is how often a connection looks whether it may read on.
+// pauseForMemory is the time between two tests of whether a connection may read on.
 const pauseForMemory = 20 * time.Millisecond
 
-// Conn is one connection of a Listener. What is known of it is kept as its bytes
-// pass; nothing is changed in them.
+// Conn is one connection of a Listener. It counts bytes as they pass, and never changes
+// them.
 type Conn struct {
 	net.Conn
-	l *Listener
+	l    *Listener
+	from *network // set when it is admitted
 
 	activity atomic.Int64 // clock of the last read
 	writing  atomic.Int64 // clock of the beginning of a write that has not returned; 0: none
 	spoke    atomic.Bool  // it sent something
-	used     atomic.Bool  // it asked something complete and was answered
-	gone     atomic.Bool  // it counts no longer, and reads nothing; set with mu held
+	used     atomic.Bool  // it sent a complete request and was answered
+	gone     atomic.Bool  // it is not counted any more, and reads nothing; set with mu held
 	portions portions     // of HTTP/1
 
 	mu      sync.Mutex
@@ -30,9 +31,9 @@ type Conn struct {
 	http1   http1
 }
 
-// Read reads, and accounts for the bytes. It passes them on once all connections do not
-// hold too much, or this one has no more than its share. A connection that was ended passes
-// on nothing: nothing would count it.
+// Read reads and counts bytes. It waits to pass them on while all connections together
+// hold too much and this one holds more than its share. A connection that was ended
+// passes on nothing, since nothing would count it.
 func (c *Conn) Read(p []byte) (int, error) {
 	n, err := c.portions.read(p, c.Conn, c.passable)
 	if c.gone.Load() {
@@ -44,8 +45,8 @@ func (c *Conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// passable is how many of the bytes that were read may be passed on now, and waits until
-// it is more than none.
+// passable waits until bytes may be passed on, and returns how many of those that were
+// read.
 func (c *Conn) passable(bytes int) int {
 	c.activity.Store(c.l.clock.Load())
 	if !c.spoke.Load() {
@@ -60,13 +61,14 @@ func (c *Conn) passable(bytes int) int {
 
 func (c *Conn) awaitMemory() {
 	for c.l.occupied() > c.l.c.Pending && c.overShare() {
-		time.Sleep(pauseForMemory) // connections are closed meanwhile, this one too if it has to be
+		time.Sleep(pauseForMemory) // shed closes connections meanwhile, perhaps this one
 	}
 }
 
 func (c *Conn) overShare() bool { return c.holds() > c.l.share() }
 
-// Write writes, and lets sweeps see a client that does not read.
+// Write writes, and records since when, so that a sweep detects a client that does not
+// read.
 func (c *Conn) Write(p []byte) (int, error) {
 	c.writing.Store(c.l.clock.Load())
 	n, err := c.Conn.Write(p)
@@ -74,7 +76,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Close closes the connection; what it held counts no longer. Its server calls it, once
+// Close closes the connection and stops counting what it held. Its server calls it after
 // it has given up the connection's calls.
 func (c *Conn) Close() error {
 	c.release()
@@ -85,8 +87,8 @@ func (c *Conn) Close() error {
 	return c.Conn.Close()
 }
 
-// release has the connection count no longer, and reports whether it did. The bytes it
-// held count as leaving until its server has closed it.
+// release stops counting the connection, and reports whether it was counted before. The
+// bytes that it held count as leaving until its server has closed it.
 func (c *Conn) release() bool {
 	c.mu.Lock()
 	counted := !c.gone.Load()
@@ -103,7 +105,7 @@ func (c *Conn) release() bool {
 	return counted
 }
 
-// hold counts bytes that are held for the connection; less than 0: no longer.
+// hold counts bytes that are held for the connection; a negative number releases bytes.
 func (c *Conn) hold(bytes int64) {
 	c.mu.Lock()
 	c.add(bytes)
@@ -111,7 +113,7 @@ func (c *Conn) hold(bytes int64) {
 	c.l.bound(bytes)
 }
 
-// add is hold under c.mu.
+// add counts bytes for hold. c.mu is held.
 func (c *Conn) add(bytes int64) {
 	if c.gone.Load() || bytes == 0 {
 		return
@@ -127,11 +129,11 @@ func (c *Conn) add(bytes int64) {
 	}
 }
 
-// How much use a connection has been of.
+// How useful a connection has been.
 const (
 	silentUse = iota // it has sent nothing
 	speaking
-	useful // it asked something complete and was answered
+	useful // it sent a complete request and was answered
 )
 
 func (c *Conn) use() int {
@@ -164,8 +166,8 @@ func (c *Conn) sweep(now, stall int64) bool {
 	return writing != 0 && now-writing > stall
 }
 
-// weigh returns the bytes that are held by the client's doing, since when the first
-// of them are, and all bytes held.
+// weigh returns the bytes that are held because of the client, since when the oldest of
+// them are held, and all bytes that are held.
 func (c *Conn) weigh(now int64) (stuck, since, held int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

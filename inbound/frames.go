@@ -13,24 +13,24 @@ const (
 
 // The cost of a stream in memory. Measured with grpc-go 1.85 (docs/limits.md).
 const (
-	// streamCost is that of a call whose headers are there: its state, contexts and
+	// streamCost is that of a call whose headers were received: its state, contexts and
 	// timers, the goroutine and its stack.
 	streamCost = 16 << 10
-	// dataCost is the cost of a DATA frame in addition to its bytes: they are a buffer
-	// each.
+	// dataCost is the cost of a DATA frame in addition to its bytes, since each frame is
+	// a buffer of its own.
 	dataCost = 128
 	// blockCost is the memory that a byte of headers can take while the block is
-	// incomplete: an indexed field of one byte becomes a field of two strings;
-	// blockMost is the most that the limit of a header list allows.
-	blockCost, blockMost = 128, 512 << 10
+	// incomplete: an indexed field of one byte becomes a field of two strings. maxBlock
+	// is the most memory that the limit of a header list allows for one block.
+	blockCost, maxBlock = 128, 512 << 10
 )
 
 // frames splits one direction of a connection into frames, and keeps only their
 // headers.
 type frames struct {
-	skip   int // bytes to leave out: the preface, the rest of a frame
+	skip   int // bytes to skip: the preface, or the rest of a frame
 	header [frameHeaderSize]byte
-	have   int // bytes of the header
+	have   int // how many bytes of the header have been read
 }
 
 type frame struct {
@@ -39,7 +39,8 @@ type frame struct {
 	stream      uint32
 }
 
-// next returns the next frame that begins in p, and what is behind its header.
+// next returns the next frame that begins in p, and the bytes behind its header. ok is
+// false if p has no complete header.
 func (f *frames) next(p []byte) (fr frame, rest []byte, ok bool) {
 	n := min(f.skip, len(p))
 	f.skip -= n
@@ -69,7 +70,7 @@ type stream struct {
 	since    int64 // clock of its headers
 	held     int64 // bytes
 	complete bool  // the client has sent all of it
-	reset    bool  // by the client: what it began may still be running
+	reset    bool  // by the client; the handler may still be running
 }
 
 // streams are the open calls of a connection. Its Conn's mu guards them.
@@ -78,10 +79,10 @@ type streams struct {
 	open    map[uint32]stream
 	last    uint32 // highest id that the client has used
 
-	block      uint32 // the stream whose headers are not complete; 0: none
-	blockHeld  int64  // for them
+	block      uint32 // the stream whose headers are incomplete; 0: none
+	blockHeld  int64  // bytes held for these headers
 	blockSince int64
-	partial    int64 // clock of the beginning of a frame that is not complete; 0: none
+	partial    int64 // clock of the beginning of an incomplete frame; 0: none
 }
 
 func newStreams() *streams {
@@ -92,7 +93,7 @@ func newStreams() *streams {
 func (s *streams) received(p []byte, now int64) (more int64) {
 	began := false
 	for len(p) > 0 {
-		began = began || s.in.skip > 0 && s.in.skip <= len(p) // one ends, and the next begins
+		began = began || s.in.skip > 0 && s.in.skip <= len(p) // a frame ends, and the next one begins
 		f, rest, ok := s.in.next(p)
 		if !ok {
 			break
@@ -120,7 +121,7 @@ func (s *streams) takes(f frame, now int64) (more int64) {
 			s.last, st.since = f.stream, now
 			more = streamCost + int64(f.length)
 		default:
-			return 0 // no stream: gRPC ends the connection
+			return 0 // no valid stream: gRPC ends the connection
 		}
 		st.held += more
 		st.complete = st.complete || f.flags&flagEndStream != 0
@@ -154,13 +155,13 @@ func (s *streams) headers(f frame) (more int64) {
 		s.block, s.blockHeld = 0, 0
 		return more
 	}
-	more = min(int64(f.length)*blockCost, blockMost-s.blockHeld)
+	more = min(int64(f.length)*blockCost, maxBlock-s.blockHeld)
 	s.blockHeld += more
 	return more
 }
 
-// bufferOf is the memory of a DATA frame: grpc-go's buffer, whose sizes these are, and
-// its part of the whole message, which is assembled from them.
+// bufferOf returns the memory of a DATA frame: a buffer, in one of grpc-go's sizes, and
+// the frame's part of the message that is assembled from the buffers.
 func bufferOf(length int) int64 {
 	switch {
 	case length <= 1<<10:
@@ -172,8 +173,8 @@ func bufferOf(length int) int64 {
 	}
 }
 
-// sent takes in what the client is sent. used reports whether an answer's message is in
-// it.
+// sent processes bytes to the client, and returns how many held bytes are freed. used
+// reports whether the message of an answer is among them.
 func (s *streams) sent(p []byte) (freed int64, used bool) {
 	for len(p) > 0 {
 		f, rest, ok := s.out.next(p)
@@ -195,9 +196,9 @@ func (s *streams) end(id uint32) (freed int64) {
 	return held
 }
 
-// sweep forgets the streams that their client has reset: until then they count, so that
-// a client that resets calls at once can't have more of them than one that lets them
-// run.
+// sweep forgets the streams that the client has reset. Until then they count, so that a
+// client that resets its calls at once can't have more running than one that lets them
+// end.
 func (s *streams) sweep() (freed int64) {
 	for id, st := range s.open {
 		if st.reset {
@@ -207,8 +208,8 @@ func (s *streams) sweep() (freed int64) {
 	return freed
 }
 
-// unfinished is the clock of the beginning of a frame or block of headers that the
-// client has not completed; 0: there is none.
+// unfinished returns the clock of the beginning of a frame or block of headers that the
+// client has not completed; 0 if there is none.
 func (s *streams) unfinished() int64 {
 	if s.block != 0 {
 		return s.blockSince
@@ -216,8 +217,8 @@ func (s *streams) unfinished() int64 {
 	return s.partial
 }
 
-// stuck returns the bytes that are held because of the client, and since when: those of
-// incomplete calls, and of answered calls whose answer it has not read.
+// stuck returns the bytes that are held because of the client, and since when. They are
+// those of incomplete calls, and of calls whose answer the client has not read.
 func (s *streams) stuck(now int64) (bytes, since int64) {
 	since = now
 	if s.blockHeld > 0 {

@@ -16,17 +16,17 @@ import (
 	"google.golang.org/grpc/tap"
 )
 
-// metadataFree is how much a call's metadata may be without being counted: what
-// gateways send is a quarter of it. What is over it is counted as metadataCost times
-// its size, since it is kept as texts, lists and a map.
+// metadataFree is the size, in bytes, up to which a call's metadata is not counted;
+// gateways send a quarter of that. Larger metadata is counted as metadataCost times its
+// size, since it is kept as texts, lists and a map.
 const metadataFree, metadataCost = 2 << 10, 4
 
 var errCrowded = status.Error(codes.Unavailable, "too much is under way on this connection: try again")
 
-// Options make a gRPC server count its connections. They must come from l; others are not
-// counted. A call has within for its request and its answer; a call that streams has it
-// for its first message. streams names the methods that stream, and is called once the
-// server is serving.
+// Options makes a gRPC server count what its connections hold. Connections that do not
+// come from l are not counted. A call has the time within for its request and its answer;
+// a call that streams has it for its first message. streams reports whether a method
+// streams; it is called only while the server is serving.
 func (l *Listener) Options(secure *tls.Config, within time.Duration, streams func(method string) bool) []grpc.ServerOption {
 	inner := insecure.NewCredentials()
 	if secure != nil {
@@ -35,18 +35,18 @@ func (l *Listener) Options(secure *tls.Config, within time.Duration, streams fun
 	return []grpc.ServerOption{grpc.Creds(transport{inner}), grpc.InTapHandle(l.begin(within, streams)), grpc.StreamInterceptor(firstMessage(within))}
 }
 
-// transport reads the frames of connections that it has made.
+// transport makes connections whose frames it reads.
 type transport struct {
 	credentials.TransportCredentials
 }
 
-// identity is a connection's authentication state, with the connection itself.
+// identity is a connection's authentication state together with the connection itself.
 type identity struct {
 	credentials.AuthInfo
 	conn *Conn
 }
 
-// ServerHandshake is that of TLS or plain text.
+// ServerHandshake does the handshake of TLS or plain text, and begins to read frames.
 func (t transport) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	conn, info, err := t.TransportCredentials.ServerHandshake(raw)
 	c, ok := raw.(*Conn)
@@ -64,7 +64,7 @@ func (t transport) Clone() credentials.TransportCredentials {
 	return transport{t.TransportCredentials.Clone()}
 }
 
-// framed is a connection whose plain text passes as frames.
+// framed is a connection whose decrypted bytes are read as frames.
 type framed struct {
 	net.Conn
 	c        *Conn
@@ -87,7 +87,8 @@ func (f *framed) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// passable is that of the connection below for what it has passed on before.
+// passable waits for memory, and returns how many decrypted bytes may be passed on now.
+// The connection below does not limit them.
 func (f *framed) passable(bytes int) int {
 	f.c.awaitMemory()
 	return f.c.l.passable(bytes)
@@ -107,8 +108,8 @@ func (f *framed) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// begin refuses calls of connections that have more than their share running, and
-// gives all others a deadline. It runs for each call, on its connection's reader.
+// begin refuses calls of connections that hold more than their share, and gives all
+// others a deadline. It runs for each call, on its connection's reader.
 func (l *Listener) begin(within time.Duration, streams func(string) bool) tap.ServerInHandle {
 	return func(ctx context.Context, call *tap.Info) (context.Context, error) {
 		deadline, limited := ctx.Deadline()
@@ -117,7 +118,7 @@ func (l *Listener) begin(within time.Duration, streams func(string) bool) tap.Se
 			if client, ok := p.AuthInfo.(*identity); ok {
 				if l.crowded(client.conn) {
 					l.c.Metrics.refused.Inc()
-					if far { // grpc-go keeps the timer of a call that is refused here
+					if far { // grpc-go would keep the timer of the refused call until its own deadline
 						l.end(client.conn, reasonMemory)
 					}
 					return ctx, errCrowded
@@ -134,8 +135,8 @@ func (l *Listener) begin(within time.Duration, streams func(string) bool) tap.Se
 	}
 }
 
-// keepMetadata counts unusually large metadata until the call ends: by HPACK a few
-// bytes of a frame can encode all that a header list may be.
+// keepMetadata counts unusually large metadata until the call ends: with HPACK, a few
+// bytes of a frame can encode a header list of the maximum size.
 func (c *Conn) keepMetadata(ctx context.Context, call *tap.Info) {
 	size := 0
 	for name, values := range call.Header {
@@ -151,7 +152,7 @@ func (c *Conn) keepMetadata(ctx context.Context, call *tap.Info) {
 	context.AfterFunc(ctx, func() { c.hold(-held) })
 }
 
-// firstMessage ends a streaming call whose first message does not come in time.
+// firstMessage ends a streaming call whose first message does not arrive in time.
 func firstMessage(within time.Duration) grpc.StreamServerInterceptor {
 	return func(srv any, s grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 		return handler(srv, &awaited{ServerStream: s, within: within})
@@ -164,8 +165,8 @@ type awaited struct {
 	once   sync.Once
 }
 
-// RecvMsg has a time for the first message. After an error the handler ends, and
-// with it the stream and the receiving.
+// RecvMsg limits the time for the first message. After an error the handler ends, and
+// with it the stream and the goroutine that receives.
 func (a *awaited) RecvMsg(m any) (err error) {
 	first := false
 	a.once.Do(func() { first = true })

@@ -24,7 +24,7 @@ const (
 	healthWatch = "/grpc.health.v1.Health/Watch"
 )
 
-// serveGRPC serves health.
+// serveGRPC serves the gRPC health service.
 func serveGRPC(t *testing.T, l *Listener, within time.Duration) {
 	t.Helper()
 	s := grpc.NewServer(append(l.Options(nil, within, func(method string) bool { return method == healthWatch }),
@@ -57,7 +57,7 @@ func healthy(t *testing.T, c healthv1.HealthClient) error {
 	return err
 }
 
-// raw speaks frames.
+// raw is a client that writes frames of HTTP/2 itself.
 type raw struct {
 	net.Conn
 	*http2.Framer
@@ -93,7 +93,7 @@ func (r *raw) call(id uint32, method string, more ...hpack.HeaderField) {
 	_ = r.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: r.headers(method, more...), EndHeaders: true})
 }
 
-// await waits until so many streams have ended.
+// await waits until the wanted number of streams have ended.
 func (r *raw) await(want int) error {
 	_ = r.SetReadDeadline(time.Now().Add(patience))
 	for len(r.over) < want {
@@ -108,7 +108,8 @@ func (r *raw) await(want int) error {
 	return nil
 }
 
-// TestOptions_ACallThatIsNotCompleteEnds, each kind of it, and the connection goes on.
+// TestOptions_ACallThatIsNotCompleteEnds: each kind of incomplete call ends, and its
+// connection stays usable.
 func TestOptions_ACallThatIsNotCompleteEnds(t *testing.T) {
 	l := listen(t, Config{Connections: 10, Pending: 4 << 20, Stall: time.Minute})
 	serveGRPC(t, l, 300*time.Millisecond)
@@ -132,7 +133,7 @@ func TestOptions_ACallThatIsNotCompleteEnds(t *testing.T) {
 	eventually(t, "nothing is held in the end", func() bool { return l.pending.Load() == 0 })
 }
 
-// TestOptions_AWatchLasts: only its first message has a time.
+// TestOptions_AWatchLasts: only its first message has a time limit.
 func TestOptions_AWatchLasts(t *testing.T) {
 	l := listen(t, Config{Connections: 10, Pending: 4 << 20, Stall: time.Minute})
 	serveGRPC(t, l, 200*time.Millisecond)
@@ -152,8 +153,8 @@ func TestOptions_AWatchLasts(t *testing.T) {
 	}
 }
 
-// TestOptions_WhatIsHeldIsBounded for each way to hold something, while a client
-// with a connection of its own is answered; in the end nothing is held.
+// TestOptions_WhatIsHeldIsBounded: for each way to hold memory, while a client on a
+// connection of its own is answered. In the end nothing is held.
 func TestOptions_WhatIsHeldIsBounded(t *testing.T) {
 	if testing.Short() {
 		t.Skip("floods for seconds")
@@ -220,7 +221,7 @@ func TestOptions_WhatIsHeldIsBounded(t *testing.T) {
 				go func() { _, _ = io.Copy(io.Discard, r.Conn) }()
 				go flooding(r)
 			}
-			// One read of 32 KiB may bring this much more for each connection.
+			// One read of 32 KiB on each connection may add this much in total.
 			const more = 20 * (32 << 10 / 20) * (streamCost + 1024) / 20
 			for end := time.Now().Add(500 * time.Millisecond); time.Now().Before(end); {
 				if held := l.pending.Load(); held > budget+more {
@@ -238,14 +239,14 @@ func TestOptions_WhatIsHeldIsBounded(t *testing.T) {
 	}
 }
 
-// TestOptions_ACrowdedConnectionIsRefusedNotClosed: whole calls over the share are
-// refused with a reason, and others are answered.
+// TestOptions_ACrowdedConnectionIsRefusedNotClosed: complete calls of a connection over
+// its share are refused with a reason, and those of other connections are answered.
 func TestOptions_ACrowdedConnectionIsRefusedNotClosed(t *testing.T) {
 	l := listen(t, Config{Connections: 10, Pending: 64 * streamCost, Stall: time.Minute})
 	serveGRPC(t, l, time.Minute)
 	busy, other := client(t, l), client(t, l)
 	var refused bool
-	for range 60 { // each Watch stays
+	for range 60 { // each Watch stays open
 		w, err := busy.Watch(t.Context(), &healthv1.HealthCheckRequest{})
 		if err == nil {
 			_, err = w.Recv()
@@ -263,7 +264,8 @@ func TestOptions_ACrowdedConnectionIsRefusedNotClosed(t *testing.T) {
 	}
 }
 
-// TestStreams_CountAlikeHoweverBytesArrive: one by one, in pieces or at once.
+// TestStreams_CountAlikeHoweverBytesArrive: the counts are equal if bytes arrive one by
+// one, in pieces or at once.
 func TestStreams_CountAlikeHoweverBytesArrive(t *testing.T) {
 	var b bytes.Buffer
 	b.WriteString(http2.ClientPreface)
@@ -314,8 +316,8 @@ func TestStreams_CountAlikeHoweverBytesArrive(t *testing.T) {
 	}
 }
 
-// TestStreams_AFrameThatIsNotCompleteIsFound, and one that follows another is not
-// taken for it.
+// TestStreams_AFrameThatIsNotCompleteIsFound: an incomplete frame is detected, and the
+// next one counts from its own beginning.
 func TestStreams_AFrameThatIsNotCompleteIsFound(t *testing.T) {
 	var b bytes.Buffer
 	b.WriteString(http2.ClientPreface)

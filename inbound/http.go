@@ -8,15 +8,15 @@ import (
 	"sync/atomic"
 )
 
-// HeadCost is how many bytes net/http holds for one of a request's head, at the
-// most: of many lines of a few bytes each, every one becomes two strings and an
-// entry of a map.
+// HeadCost is the most memory, in bytes, that net/http holds for one byte of a request's
+// head. The worst case is a head of many short lines, each of which becomes two strings
+// and an entry of a map.
 const HeadCost = 32
 
-// http1 is what is known of a connection that speaks HTTP/1. Its counts are guarded
-// by the connection's mu.
+// http1 is the state of a connection that speaks HTTP/1. Its counts are guarded by the
+// connection's mu.
 type http1 struct {
-	reading atomic.Bool // a request's head, which is counted; not a body
+	reading atomic.Bool // whether a request's head is being read, which is counted; a body is not
 	since   int64       // clock of the head's first byte
 	bytes   int64       // held for the head
 }
@@ -33,7 +33,7 @@ func (h *http1) received(c *Conn, n int) {
 	c.l.bound(more)
 }
 
-// next begins to count a head; done ends it.
+// next begins to count a head; done ends the count.
 func (h *http1) next(c *Conn) {
 	h.done(c)
 	h.reading.Store(true)
@@ -49,9 +49,10 @@ func (h *http1) done(c *Conn) {
 
 type connKey struct{}
 
-// Guard makes the server, whose listener is l, count its connections and speak only
-// HTTP/1.1: over HTTP/2 one connection could make as many requests as a thousand.
-// Handler, ConnState and ConnContext of the server are set, and must not be after.
+// Guard makes a server, whose listener is l, count what its connections hold, and speak
+// only HTTP/1.1: over HTTP/2 one connection could make as many requests as a thousand.
+// Guard sets Handler, ConnState and ConnContext of the server, which must not be set
+// afterwards.
 func (l *Listener) Guard(s *http.Server) {
 	s.Protocols = new(http.Protocols)
 	s.Protocols.SetHTTP1(true)

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,7 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// patience is how long a test waits for what has to happen at once.
+// patience is how long a test waits for something that has to happen soon.
 const patience = time.Minute
 
 func listen(t *testing.T, c Config) *Listener {
@@ -30,7 +31,8 @@ func listen(t *testing.T, c Config) *Listener {
 	return in
 }
 
-// total is a counter's value, of the series with this label's value where one is given.
+// total returns a counter's value: the sum of all its series, or of those with the label
+// value, if one is given.
 func total(t *testing.T, l *Listener, name, value string) (sum float64) {
 	t.Helper()
 	families, err := l.c.Metrics.registerer.(*prometheus.Registry).Gather()
@@ -55,7 +57,7 @@ func total(t *testing.T, l *Listener, name, value string) (sum float64) {
 	return sum
 }
 
-// serve answers every request over HTTP/1 with ok.
+// serve answers every HTTP/1 request with ok.
 func serve(t *testing.T, l *Listener) {
 	t.Helper()
 	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }),
@@ -108,6 +110,56 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	}
 }
 
+// from is a connection with the given remote address.
+type from struct {
+	net.Conn
+	address string
+}
+
+func (f from) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.ParseIP(f.address)} }
+
+// TestListener_AFloodTakesItsOwnConnections: a connection that a gateway just opened
+// stays, although it has sent nothing and the flood's connections have.
+func TestListener_AFloodTakesItsOwnConnections(t *testing.T) {
+	l := listen(t, Config{Connections: 4, Pending: 1 << 20, Stall: time.Minute})
+	conn := func(address string, use int, quiet int64) *Conn {
+		c := &Conn{Conn: from{endless{}, address}, l: l}
+		c.spoke.Store(use >= speaking)
+		c.used.Store(use == useful)
+		c.activity.Store(l.clock.Load() - quiet)
+		return c
+	}
+	for _, c := range []struct {
+		name   string
+		conns  []*Conn
+		victim int // index; -1: none
+	}{
+		{"a flood's connection before a gateway's new one", []*Conn{conn("10.0.0.1", silentUse, 9), conn("10.0.0.2", speaking, 1), conn("10.0.0.2", speaking, 2), conn("10.0.0.2", speaking, 1)}, 2},
+		{"a flood by IPv6, from each address of a network", []*Conn{conn("fd00::1", silentUse, 9), conn("fd00:0:0:1::1", speaking, 1), conn("fd00:0:0:1::2", speaking, 2), conn("fd00:0:0:1::3", speaking, 1)}, 2},
+		{"never one of use before one of none", []*Conn{conn("10.0.0.1", silentUse, 1), conn("10.0.0.2", useful, 9), conn("10.0.0.2", useful, 9), conn("10.0.0.2", useful, 9)}, 0},
+		{"from as many places the silent one", []*Conn{conn("10.0.0.1", speaking, 9), conn("10.0.0.2", speaking, 8), conn("10.0.0.3", silentUse, 1), conn("10.0.0.4", speaking, 1)}, 2},
+		{"a gateway with many connections of use keeps them", []*Conn{conn("10.0.0.2", useful, 1), conn("10.0.0.2", useful, 2), conn("10.0.0.2", useful, 2), conn("10.0.0.2", useful, 1)}, -1},
+	} {
+		for _, conn := range c.conns {
+			if victim, ok := l.enter(conn); victim != nil || !ok {
+				t.Fatalf("%s: not admitted", c.name)
+			}
+		}
+		l.mu.Lock()
+		got := l.leastUseful()
+		l.mu.Unlock()
+		if want := append(c.conns, nil)[(c.victim+5)%5]; got != want {
+			t.Errorf("%s: number %d gives way, want %d", c.name, slices.Index(c.conns, got), c.victim)
+		}
+		for _, conn := range c.conns {
+			conn.release()
+		}
+		if len(l.networks) != 0 || len(l.conns) != 0 {
+			t.Errorf("%s: %d networks and %d connections are left", c.name, len(l.networks), len(l.conns))
+		}
+	}
+}
+
 func TestListener_SilentConnectionsGiveWayBeforeUsefulOnes(t *testing.T) {
 	l := listen(t, Config{Connections: 3, Pending: 1 << 20, Stall: time.Minute})
 	serve(t, l)
@@ -134,7 +186,7 @@ func TestListener_SilentConnectionsGiveWayBeforeUsefulOnes(t *testing.T) {
 	if !ask(dial(t, l)) || !closed(speaking) {
 		t.Error("a new connection was not served in place of the one that began a request")
 	}
-	// All three have been of use just now: they stay.
+	// All three have just been useful, so they stay.
 	if late := dial(t, l); !closed(late) || !ask(useful) {
 		t.Error("a useful connection gave way")
 	}
@@ -153,7 +205,7 @@ func TestListener_AQuietConnectionGivesWay(t *testing.T) {
 	eventually(t, "a new connection takes its place", func() bool {
 		l.mu.Lock()
 		for c := range l.conns {
-			c.activity.Store(l.clock.Load() - int64(quietTime) - 1) // a read may end behind the answer
+			c.activity.Store(l.clock.Load() - int64(quietTime) - 1) // a read may end after the answer, so this is repeated
 		}
 		l.mu.Unlock()
 		return ask(dial(t, l))

@@ -2,14 +2,14 @@ package inbound
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// Metrics are those of all listeners.
+// Metrics holds the metrics of all listeners.
 type Metrics struct {
 	ended      *prometheus.CounterVec
 	refused    prometheus.Counter
 	registerer prometheus.Registerer
 }
 
-// NewMetrics registers them.
+// NewMetrics makes the metrics and registers them.
 func NewMetrics(r prometheus.Registerer) *Metrics {
 	m := &Metrics{registerer: r,
 		ended: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "extauthz_listener_closed_total",

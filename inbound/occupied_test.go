@@ -10,13 +10,13 @@ import (
 	"testing/iotest"
 )
 
-// endless is a connection whose client always has something sent.
+// endless is a connection whose client never stops sending.
 type endless struct{ net.Conn }
 
 func (endless) Read(p []byte) (int, error) { return len(p), nil }
 func (endless) Close() error               { return nil }
 
-// late is a connection whose client has nothing sent until wait returns.
+// late is a connection whose client sends nothing until wait returns.
 type late struct {
 	endless
 	wait func()
@@ -27,8 +27,8 @@ func (l late) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// wantRead checks how many bytes one read takes, of a gRPC connection and of the head of
-// an HTTP/1 request.
+// wantRead checks how many bytes one read returns: of a gRPC connection, and of the head
+// of an HTTP/1 request.
 func wantRead(t *testing.T, l *Listener, want int) {
 	t.Helper()
 	calls := &Conn{Conn: endless{}, l: l, streams: newStreams()}
@@ -46,8 +46,8 @@ func wantRead(t *testing.T, l *Listener, want int) {
 	}
 }
 
-// TestListener_ReadsLittleWhileMuchIsHeld: else each of a thousand connections begins a
-// thousand calls before the first of them is counted.
+// TestListener_ReadsLittleWhileMuchIsHeld: otherwise each of a thousand connections could
+// begin a thousand calls before the first one is counted.
 func TestListener_ReadsLittleWhileMuchIsHeld(t *testing.T) {
 	l := listen(t, Config{Connections: 9, Pending: 2 << 20, Stall: patience})
 	wantRead(t, l, 16<<10)
@@ -58,8 +58,8 @@ func TestListener_ReadsLittleWhileMuchIsHeld(t *testing.T) {
 	wantRead(t, l, 16<<10)
 }
 
-// TestListener_PassesOnLittleOfWhatWaitingReadsBring: the reads began while nothing was
-// held.
+// TestListener_PassesOnLittleOfWhatWaitingReadsBring: little is passed on even if the
+// read began while nothing was held.
 func TestListener_PassesOnLittleOfWhatWaitingReadsBring(t *testing.T) {
 	l := listen(t, Config{Connections: 9, Pending: 2 << 20, Stall: patience})
 	other := &Conn{Conn: endless{}, l: l}
@@ -78,8 +78,8 @@ func TestListener_PassesOnLittleOfWhatWaitingReadsBring(t *testing.T) {
 	}
 }
 
-// TestConn_PassesOnNothingOnceEnded: nothing would count it, and closing can take longer
-// than reading what its client has sent.
+// TestConn_PassesOnNothingOnceEnded: its bytes would not be counted, and closing can take
+// longer than reading what the client has sent.
 func TestConn_PassesOnNothingOnceEnded(t *testing.T) {
 	l := listen(t, Config{Connections: 9, Pending: 2 << 20, Stall: patience})
 	for name, left := range map[string]bool{"with bytes that were read": true, "with bytes to be read": false} {
@@ -104,7 +104,8 @@ func TestConn_PassesOnNothingOnceEnded(t *testing.T) {
 	}
 }
 
-// TestPortions_LoseNothing: each byte comes once, in order, and the error behind the last.
+// TestPortions_LoseNothing: each byte is returned once and in order, and the error after
+// the last byte.
 func TestPortions_LoseNothing(t *testing.T) {
 	want := strings.Repeat("abcdefg", 1000)
 	for most := 1; most < 9000; most = most*3 + 1 {
@@ -124,8 +125,8 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// TestConn_EndedConnectionsCountUntilTheyAreClosed: what a connection held is given back
-// once its server has noticed the end, and others must not take as much before.
+// TestConn_EndedConnectionsCountUntilTheyAreClosed: the memory of an ended connection is
+// free only after its server has noticed the end, so others must not use it before.
 func TestConn_EndedConnectionsCountUntilTheyAreClosed(t *testing.T) {
 	l := listen(t, Config{Connections: 9, Pending: 1 << 20, Stall: patience})
 	c := &Conn{Conn: endless{}, l: l}

@@ -5,19 +5,19 @@ import (
 	"io"
 )
 
-// portions passes on what a reader brings, in portions. Its reads are made by one goroutine
-// at a time.
+// portions passes on, in portions, what a reader returns. Only one goroutine may read at
+// a time.
 //
-// How large a portion may be is asked after the read and not before, since a read waits: a
-// thousand connections that began to wait while nothing was held may bring 16 KiB each at
-// the same moment.
+// The size of a portion is determined after the read and not before it, since a read
+// waits: a thousand connections that began to wait while nothing was held may receive 16
+// KiB each at the same moment.
 type portions struct {
 	rest []byte // read, and not passed on yet
-	err  error  // of the read that brought the rest
+	err  error  // of the read that returned the rest
 }
 
-// read is from's Read. Of the bytes that are there, most says how many are passed on now,
-// at least 1.
+// read does a Read on from. most returns how many of the available bytes are passed on
+// now, at least 1.
 func (r *portions) read(p []byte, from io.Reader, most func(int) int) (int, error) {
 	if len(r.rest) == 0 {
 		n, err := from.Read(p)

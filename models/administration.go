@@ -13,9 +13,9 @@ import (
 )
 
 // administrationLock is the advisory lock that a change of the administration holds in
-// Postgres; SQLite has one writer anyway. It comes before the locks of rows. (Replicas of
-// releases without administrators lock rows first; where both wait for each other
-// Postgres ends one, and its caller tries again.)
+// Postgres. SQLite needs none, since it has one writer. It comes before the locks of rows.
+// (Replicas of releases without administrators lock rows first. If both wait for each
+// other, Postgres ends one, and its caller tries again.)
 const administrationLock = 0x65787461757468
 
 // Administration returns all administrators, their own roles and their keys.

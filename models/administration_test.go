@@ -17,9 +17,9 @@ import (
 	"extauthz/authz/keyring"
 )
 
-type unnotified struct{}
+type noNotifier struct{}
 
-func (unnotified) Changed(context.Context, []authz.Change) {}
+func (noNotifier) Changed(context.Context, []authz.Change) {}
 
 var system = keyring.Principal{System: true, Source: "192.0.2.7"}
 
@@ -34,7 +34,7 @@ func administratorsOn(t *testing.T, db *DB) (*administrators.Service, *authz.Key
 		t.Fatal(err)
 	}
 	admins, err := administrators.New(administrators.Config{Format: format, Peppers: func() *authz.Peppers { return peppers }, Random: rand.Reader,
-		Now: time.Now, Store: db, Notifier: unnotified{}, Logger: slog.New(slog.DiscardHandler)})
+		Now: time.Now, Store: db, Notifier: noNotifier{}, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -159,13 +159,16 @@ func readGrants(text string) (authz.Grants, error) {
 }
 
 // readNetworks reads the column allowed_cidrs.
-func readNetworks(text string) ([]netip.Prefix, error) {
-	var networks []netip.Prefix
-	if err := json.Unmarshal([]byte(text), &networks); err != nil {
+func readNetworks(text string) (networks []netip.Prefix, err error) {
+	var stored []storedNetwork
+	if err := json.Unmarshal([]byte(text), &stored); err != nil {
 		return nil, err
 	}
-	if slices.ContainsFunc(networks, func(n netip.Prefix) bool { return !n.IsValid() }) {
-		return nil, errors.New("an entry is empty")
+	for _, n := range stored {
+		if !netip.Prefix(n).IsValid() {
+			return nil, errors.New("an entry is null")
+		}
+		networks = append(networks, netip.Prefix(n))
 	}
 	return networks, nil
 }

@@ -12,7 +12,7 @@ import (
 	"extauthz/authz/subject"
 )
 
-// auditRow is a row of audit_log; as JSON it has the names of the columns.
+// auditRow is a row of audit_log. Its fields' names in JSON are those of the columns.
 type auditRow struct {
 	ID        string    `gorm:"primaryKey" json:"id"`
 	At        time.Time `gorm:"serializer:typed" json:"at"`
@@ -32,7 +32,7 @@ type auditRow struct {
 
 const auditColumns = "id, at, actor, actor_name, action, key_id, prefix, user_id, role, administrator, request_id, source, detail"
 
-// TableName is GORM's way of naming the table.
+// TableName returns the table's name to GORM.
 func (auditRow) TableName() string { return "audit_log" }
 
 // auditRows never fails: characters that Postgres can't store are replaced, since a
@@ -79,7 +79,7 @@ func (db *DB) ListAudit(ctx context.Context, f authz.AuditFilter) ([]authz.Audit
 	for i, r := range rows {
 		out[i] = authz.AuditEntry{ID: r.ID, At: r.At.UTC(), Actor: r.Actor, ActorName: r.ActorName, Action: r.Action, KeyID: r.KeyID,
 			Prefix: r.Prefix, UserID: r.UserID, Role: r.Role, Administrator: r.Administrator, RequestID: r.RequestID, Source: r.Source}
-		if err := json.Unmarshal([]byte(r.Detail), &out[i].Detail); err != nil { // someone wrote it by hand; it hides no other entry
+		if err := json.Unmarshal([]byte(r.Detail), &out[i].Detail); err != nil { // someone wrote it by hand; it must not hide the other entries
 			out[i].Detail = map[string]string{"unreadable": "column detail: " + err.Error()}
 		}
 	}

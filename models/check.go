@@ -6,17 +6,21 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 )
 
-// Check returns what [Open] would refuse of the configuration itself: a data source
-// that can't be read, or no file that could be a database. It connects to nothing and makes
-// nothing, so that what may change by itself, such as a server that is away, is no error.
+// Check returns an error if [Open] would refuse the configuration itself: a DSN that
+// can't be parsed, or a path that can't be a database file. It makes no connection and no
+// file. So a state that may change by itself, such as a server that is down, is no error.
 func (c Config) Check() error {
 	switch c.Driver {
 	case Postgres:
 		_, err := postgresSettings(c)
 		return err
 	case SQLite:
+		if c.DSN == ":memory:" || strings.HasPrefix(c.DSN, "file:") {
+			return fmt.Errorf("%q is no path: name a file, such as /var/lib/extauthz/extauthz.db", c.DSN)
+		}
 		info, err := os.Stat(c.DSN)
 		switch {
 		case err == nil && info.IsDir():
@@ -34,7 +38,8 @@ func (c Config) Check() error {
 	return fmt.Errorf("database driver %q: write sqlite or postgres", c.Driver)
 }
 
-// beginsAsSQLite reports whether a file has SQLite's header; one that can't be read does.
+// beginsAsSQLite reports whether a file has SQLite's header. It also reports true for a
+// file that can't be read.
 func beginsAsSQLite(path string) bool {
 	const header = "SQLite format 3\x00"
 	f, err := os.Open(path)

@@ -17,30 +17,30 @@ import (
 )
 
 const (
-	connectionIdle = 5 * time.Minute // after which an unused connection is closed
-	readyAge       = 5 * time.Second // likewise of one that no caller took
-	goodbye        = 2 * time.Second // for a server to close its end
-	// shareEvery is how often a caller that waits for another's connection looks
-	// for an unused one, and whether it has to wait.
+	connectionIdle = 5 * time.Minute // an unused connection is closed after this
+	readyAge       = 5 * time.Second // a ready connection that no caller has taken is closed after this
+	goodbye        = 2 * time.Second // how long a server has to close its end
+	// shareEvery is how often a caller that waits for another caller's connection checks
+	// whether one is unused, and whether it still has to wait.
 	shareEvery = 20 * time.Millisecond
-	// readOnlyTransaction is the code of a write that a read-only server refused.
+	// readOnlyTransaction is the SQLSTATE with which a read-only server refuses a write.
 	readOnlyTransaction = "25006"
 )
 
 // connector makes and keeps the connections of a pool of database/sql.
 //
 //   - Each new connection reads the settings anew ([source]).
-//   - A connection is made in the background. A caller whose time ends before a
-//     host that hangs is passed over leaves its connection to the next caller,
-//     so that many callers with little time still get to the next host.
-//   - A connection to be replaced (its credentials are no longer the current
-//     ones, it is old, its server is read-only now) is used until a new one is
-//     there to take its place. No caller waits for that.
-//   - A statement that is not answered in time, or that a server refuses because
-//     it is read-only, makes the connector try that server again, and the other
-//     hosts. Where another one takes its place, its connections are given up.
-//   - Where a server refuses new connections (credentials, too many connections)
-//     callers share the existing ones.
+//   - A connection is made in the background. If the caller's time ends while a host
+//     hangs, the attempt goes on to the next host, and the connection is for the next
+//     caller. So even callers with little time get past a host that hangs.
+//   - A connection is replaced if its credentials are no longer current, if it is old, or
+//     if its server has become read-only. It is used until a new one is ready to take its
+//     place. No caller waits for that.
+//   - If a server does not answer a statement in time, or refuses it because it is
+//     read-only, the connector tries that server again, then the other hosts. If another
+//     host takes its place, the connections to that server are given up.
+//   - While a server refuses new connections (credentials, too many connections), callers
+//     share the existing ones.
 //
 // Safe for concurrent use.
 type connector struct {
@@ -48,24 +48,24 @@ type connector struct {
 	log    *slog.Logger
 	pool   *sql.DB
 
-	slots chan struct{} // one for each connection that is made or being made
-	ready chan *session // made, and not yet taken
+	slots chan struct{} // one for each connection that exists or is being made
+	ready chan *session // connections that no caller has taken yet
 	wake  chan struct{}
 	ctx   context.Context
 	stop  context.CancelFunc
 	work  sync.WaitGroup
 
-	releasing atomic.Bool // one at a time
+	releasing atomic.Bool // true while release runs: one run at a time
 
 	mu       sync.Mutex
 	sessions map[*session]struct{}
-	waiting  int                  // callers that wait for one of the pool's
+	waiting  int                  // number of callers that wait for a connection of the pool
 	proven   int                  // newest generation of settings that a server accepted; 0: none
-	accepted *pgx.ConnConfig      // these
+	accepted *pgx.ConnConfig      // the settings of that generation
 	warned   int                  // newest generation that was logged as not accepted
-	doubts   map[string]time.Time // addresses to ask again; since when a statement was not answered, or zero
-	unsolved time.Time            // when one of these was not resolved last
-	gaveUp   time.Time            // when unused connections were given up last
+	doubts   map[string]time.Time // addresses to try again, each with the time of an unanswered statement; zero if a write was refused
+	unsolved time.Time            // when a doubt was last left unresolved
+	gaveUp   time.Time            // when unused connections were last given up
 	refused  bool                 // new connections are refused
 	unread   bool                 // the settings can't be read
 	closed   bool
@@ -73,14 +73,14 @@ type connector struct {
 
 func newConnector(s *source, open, idle int, log *slog.Logger) *connector {
 	c := &connector{source: s, log: log, sessions: map[*session]struct{}{}, doubts: map[string]time.Time{},
-		// One more than the pool may have, for the one that takes another's place.
+		// One more than the pool may have: the new connection that replaces another one.
 		slots: make(chan struct{}, open+1), ready: make(chan *session, open+1), wake: make(chan struct{}, 1)}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	c.pool = sql.OpenDB(c)
 	c.pool.SetMaxOpenConns(open)
 	c.pool.SetMaxIdleConns(idle)
 	c.pool.SetConnMaxIdleTime(connectionIdle)
-	c.work.Go(c.tend)
+	c.work.Go(c.maintain)
 	return c
 }
 
@@ -105,8 +105,8 @@ func (c *connector) Close() error {
 	}
 }
 
-// background runs f concurrently with its caller. Close waits for what was started
-// before.
+// background runs f concurrently with its caller. Close waits for every f that was
+// started before it.
 func (c *connector) background(f func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -138,8 +138,8 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	}
 }
 
-// obtain makes a connection, and returns it or one that was ready sooner; nil
-// where the server refuses new ones and there are others to share.
+// obtain makes a connection, and returns it or another one that is ready sooner. It
+// returns nil if the server refuses new connections and there are others to share.
 func (c *connector) obtain(ctx context.Context) (*session, error) {
 	select {
 	case c.slots <- struct{}{}:
@@ -157,7 +157,7 @@ func (c *connector) obtain(ctx context.Context) (*session, error) {
 		s, err := c.open(false)
 		result <- outcome{s, err}
 	})
-	leave := func() { // what this caller does not wait for is another's
+	leave := func() { // the connection is for another caller, since this one no longer waits
 		c.background(func() {
 			if o := <-result; o.s != nil {
 				c.put(o.s)
@@ -179,15 +179,16 @@ func (c *connector) obtain(ctx context.Context) (*session, error) {
 	}
 }
 
-// sharing reports whether new connections are refused while there are others.
+// sharing reports whether new connections are refused while there are existing ones to
+// share.
 func (c *connector) sharing() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.refused && len(c.sessions) > 0
 }
 
-// await waits for a connection that another caller returns ([pooledConn.Close]);
-// nil where new ones are accepted again, or none is left.
+// await waits for a connection that another caller returns ([pooledConn.Close]). It
+// returns nil if new connections are accepted again, or if none is left to share.
 func (c *connector) await(ctx context.Context) (*session, error) {
 	c.wait(1)
 	defer c.wait(-1)
@@ -216,7 +217,7 @@ func (c *connector) wait(n int) {
 	c.waiting += n
 }
 
-// release makes the pool give up an unused connection, for a caller that waits.
+// release makes the pool give up an unused connection, which a waiting caller then gets.
 func (c *connector) release() {
 	if !c.releasing.CompareAndSwap(false, true) {
 		return
@@ -232,7 +233,7 @@ func (c *connector) release() {
 	}
 }
 
-// open makes a connection, for which the caller has taken a slot.
+// open makes a connection. The caller must have taken a slot for it.
 func (c *connector) open(try bool) (*session, error) {
 	s, err := c.dial(try)
 	if err != nil {
@@ -244,7 +245,8 @@ func (c *connector) open(try bool) (*session, error) {
 	return s, nil
 }
 
-// put makes a connection ready. Its capacity is the number of slots.
+// put makes a connection ready for any caller. It never blocks: c.ready holds as many
+// connections as there are slots.
 func (c *connector) put(s *session) {
 	s.readied = time.Now()
 	c.ready <- s
@@ -265,7 +267,7 @@ func (c *connector) take() *session {
 	}
 }
 
-// adopt makes a connection one of the pool's.
+// adopt makes a connection part of the pool.
 func (c *connector) adopt(s *session) *pooledConn {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -282,12 +284,12 @@ func (c *connector) drop(s *session) {
 	c.background(func() { discard(s.Conn.Conn()) })
 }
 
-// dial makes a connection. Settings that no server has accepted so far are for
-// the one that tries them; all others first use those that were accepted last,
-// until these are refused.
+// dial makes a connection. If try is set, it uses the current settings, even if no server
+// has accepted them so far. Otherwise it first uses the settings that were accepted last,
+// and the current ones only if that fails.
 func (c *connector) dial(try bool) (*session, error) {
 	config, generation, err := c.source.current(c.ctx)
-	c.readable(err)
+	c.recordSettingsRead(err)
 	c.mu.Lock()
 	accepted, proven := c.accepted, c.proven
 	c.mu.Unlock()
@@ -318,7 +320,7 @@ func (c *connector) dialWith(settings *pgx.ConnConfig, generation int) (*session
 	standard := config.OnPgError
 	config.OnPgError = func(conn *pgconn.PgConn, refused *pgconn.PgError) bool {
 		if refused.Code == readOnlyTransaction {
-			c.doubt(addressOf(conn), time.Time{})
+			c.suspect(addressOf(conn), time.Time{})
 		}
 		return standard(conn, refused)
 	}
@@ -329,8 +331,8 @@ func (c *connector) dialWith(settings *pgx.ConnConfig, generation int) (*session
 	return newSession(conn, settings, generation), nil
 }
 
-// unanswered notices that a statement's time ended. That the caller left is no
-// sign of anything.
+// unanswered reports a server to the connector when a statement's deadline passes. A call
+// that is cancelled is no evidence against the server.
 type unanswered struct {
 	pgconn.DeadlineContextWatcherHandler
 	owner *connector
@@ -339,18 +341,18 @@ type unanswered struct {
 // HandleCancel implements ctxwatch.Handler.
 func (u *unanswered) HandleCancel(ctx context.Context) {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		u.owner.doubt(u.Conn.RemoteAddr().String(), time.Now())
+		u.owner.suspect(u.Conn.RemoteAddr().String(), time.Now())
 	}
 	u.DeadlineContextWatcherHandler.HandleCancel(ctx)
 }
 
-// doubt has a server tried again soon.
-func (c *connector) doubt(address string, unanswered time.Time) {
-	c.note(address, unanswered)
-	c.hurry()
+// suspect makes maintenance try a server again soon.
+func (c *connector) suspect(address string, unanswered time.Time) {
+	c.recordDoubt(address, unanswered)
+	c.wakeMaintenance()
 }
 
-func (c *connector) note(address string, unanswered time.Time) {
+func (c *connector) recordDoubt(address string, unanswered time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if before, known := c.doubts[address]; !known || before.IsZero() {
@@ -358,7 +360,7 @@ func (c *connector) note(address string, unanswered time.Time) {
 	}
 }
 
-func (c *connector) hurry() {
+func (c *connector) wakeMaintenance() {
 	select {
 	case c.wake <- struct{}{}:
 	default:

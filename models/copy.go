@@ -12,40 +12,41 @@ import (
 )
 
 const (
-	// copyMark is the table that marks a copy in a database that no service has
-	// used yet.
+	// copyMark is the table that marks a database as a copy that no service has used yet.
 	copyMark = "extauthz_copy"
 	copyLock = 0x657874636F7079
-	// The most that one transaction of a copy writes, unless a single row is larger.
+	// One transaction of a copy writes at most so many rows and bytes, unless a single
+	// row is larger.
 	copyRows  = rowsAtOnce
 	copyBytes = 4 << 20
-	// copyMargin is how far beyond the source's versions the target's begin: the
-	// source may give some more meanwhile.
+	// copyMargin is the distance between the source's last version and the target's first
+	// one: the source may assign more versions during the copy.
 	copyMargin = 100_000
-	// problemsShown bounds how many rows that can't be copied are named.
+	// problemsShown bounds how many of the rows that can't be copied are named in an
+	// error.
 	problemsShown = 50
 )
 
-// ErrCopyUnfinished reports that a database holds a part of another one.
+// ErrCopyUnfinished reports that a database holds only a part of another one.
 var ErrCopyUnfinished = errors.New("the database holds an unfinished copy of another one: run extauthz migrate copy again until it ends well")
 
-// CopiedTable is the report of a copy about one table.
+// CopiedTable reports what a copy found and did in one table.
 type CopiedTable struct {
 	Table            string `json:"table"`
 	Rows             int64  `json:"rows"`    // in the source
 	Written          int64  `json:"written"` // to the target
-	Removed          int64  `json:"removed"` // from the target: from an earlier copy, and changed or gone since
+	Removed          int64  `json:"removed"` // from the target: rows of an earlier copy that have since changed or gone in the source
 	TargetRows       int64  `json:"target_rows"`
 	SourceSHA256     string `json:"source_sha256"` // over all rows
 	TargetSHA256     string `json:"target_sha256"`
-	NotCopiedColumns string `json:"not_copied_columns,omitempty"` // those that are not extauthz's
+	NotCopiedColumns string `json:"not_copied_columns,omitempty"` // columns that are not extauthz's
 }
 
 // Same reports whether both databases hold the same rows.
 func (t CopiedTable) Same() bool { return t.Rows == t.TargetRows && t.SourceSHA256 == t.TargetSHA256 }
 
-// OpenSource opens a database to be copied, for reading alone. An SQLite file has
-// to be there.
+// OpenSource opens a database that is to be copied and only read. An SQLite file must
+// exist.
 func OpenSource(ctx context.Context, c Config) (*DB, error) {
 	if c.Driver == Postgres {
 		return Open(ctx, c)
@@ -66,7 +67,7 @@ func OpenSource(ctx context.Context, c Config) (*DB, error) {
 // copying is one call of [Copy] or [Verify].
 type copying struct {
 	from, to *DB
-	rows     int     // that one transaction writes
+	rows     int     // that one transaction writes at most
 	source   *sql.Tx // one snapshot
 	progress func(table string, rows, of int64)
 	tables   []CopiedTable
@@ -74,14 +75,15 @@ type copying struct {
 	more     int // problems that are not shown
 }
 
-// Copy makes the target hold what one snapshot of the source holds, and verifies it row
-// by row. The target is empty, or holds a copy that no service has used yet, which is
-// then brought to the source's state. So a copy can be interrupted and run again, and
-// repeated to catch up. The source is not written to. progress is called now and then.
+// Copy makes the target equal to one snapshot of the source, and verifies the result row
+// by row. The target must be empty, or hold a copy that no service has used yet. Such a
+// copy is brought up to date. So an interrupted copy can be run again, and a finished one
+// can be repeated to catch up. The source is not written to. progress is called from time
+// to time, unless it is nil.
 //
-// The target's versions begin beyond the source's, and its epoch is a new one.
-// Rows that can't be stored are named in the error, each on a line, and the
-// others are copied all the same; the copy is then unfinished.
+// The target's versions begin beyond the source's, and its epoch is a new one. If some
+// rows can't be stored, the others are copied, and the copy stays unfinished. The error
+// names these rows, each on a line.
 func Copy(ctx context.Context, from, to *DB, progress func(table string, rows, of int64)) ([]CopiedTable, error) {
 	return newCopying(from, to, progress).copy(ctx)
 }
@@ -151,7 +153,7 @@ func Verify(ctx context.Context, from, to *DB, progress func(table string, rows,
 	return c.tables, err
 }
 
-// verdict is the error of an incomplete copy.
+// verdict returns the error of an incomplete copy, or nil for a complete one.
 func (c *copying) verdict() error {
 	var errs []error
 	for _, p := range c.problems {
@@ -176,7 +178,8 @@ func (c *copying) bad(p problem) {
 	c.problems = append(c.problems, p)
 }
 
-// checkSource refuses what this program can't read as it reads its own.
+// checkSource refuses a source that is not a complete database with this program's
+// schema.
 func (c *copying) checkSource(ctx context.Context) error {
 	current, newest, err := c.from.MigrationStatus(ctx)
 	switch {
@@ -195,7 +198,8 @@ func (c *copying) checkSource(ctx context.Context) error {
 	return nil
 }
 
-// copyState reports whether there is the mark of a copy, and whether it is finished.
+// copyState reports whether the database has the mark of a copy (there), and whether that
+// copy is finished.
 func (db *DB) copyState(ctx context.Context) (finished, there bool, err error) {
 	q := db.read.WithContext(ctx)
 	if !q.Migrator().HasTable(copyMark) {
@@ -208,8 +212,9 @@ func (db *DB) copyState(ctx context.Context) (finished, there bool, err error) {
 	return finished, true, err
 }
 
-// StartServing refuses a database with an unfinished copy, and ends the period in which a
-// finished one can be repeated: from now on the database has changes of its own.
+// StartServing refuses a database with an unfinished copy. It removes the mark of a
+// finished copy, so that the copy can't be repeated: from now on the database has changes
+// of its own.
 func (db *DB) StartServing(ctx context.Context) error {
 	finished, there, err := db.copyState(ctx)
 	if err != nil || !there {
@@ -221,7 +226,7 @@ func (db *DB) StartServing(ctx context.Context) error {
 	return db.gorm.WithContext(ctx).Exec("DROP TABLE IF EXISTS " + copyMark).Error
 }
 
-// lock keeps a second copy away from a Postgres target.
+// lock keeps a second, concurrent copy away from a Postgres target.
 func (c *copying) lock(ctx context.Context) (release func(), err error) {
 	if c.to.driver == SQLite {
 		return func() {}, nil
@@ -244,7 +249,8 @@ func (c *copying) lock(ctx context.Context) (release func(), err error) {
 	return func() { _ = tx.Rollback() }, nil
 }
 
-// begin refuses a target with rows that are not of a copy, and marks it.
+// begin marks the target as an unfinished copy. It refuses a target that holds rows which
+// no copy wrote.
 func (c *copying) begin(ctx context.Context) error {
 	var epochs [2]string
 	for i, db := range []*DB{c.from, c.to} {
@@ -320,8 +326,8 @@ func (c *copying) raiseVersions(ctx context.Context) error {
 	return nil
 }
 
-// finish begins the target's own epoch: whatever a cache holds of either database
-// is stale, and the changes that the copy made belong to an ended epoch.
+// finish begins an epoch of the target's own. So everything that a cache holds from
+// either database is stale, and the changes that the copy made belong to an ended epoch.
 func (c *copying) finish(ctx context.Context) error {
 	err := c.to.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		statements := []string{"DELETE FROM outbox", "DELETE FROM feed_marks",
@@ -340,7 +346,7 @@ func (c *copying) finish(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("target: the copy can't be finished: %w: run it again", oneLine(err))
 	}
-	if c.to.driver == Postgres { // for its plans; it would come to it by itself
+	if c.to.driver == Postgres { // so that its plans are good at once; Postgres would do so later by itself
 		_ = c.to.gorm.WithContext(ctx).Exec("ANALYZE " + strings.Join(copiedTables, ", ")).Error
 	}
 	return nil

@@ -11,7 +11,8 @@ import (
 	"strings"
 )
 
-// inSnapshot runs do while c.source sees one state of the source.
+// inSnapshot runs do with c.source set to a transaction that sees one state of the
+// source.
 func (c *copying) inSnapshot(ctx context.Context, do func() error) (err error) {
 	c.source, err = beginReading(ctx, c.from)
 	if err != nil {
@@ -21,7 +22,8 @@ func (c *copying) inSnapshot(ctx context.Context, do func() error) (err error) {
 	return do()
 }
 
-// beginReading begins a transaction that reads one state, however long it takes.
+// beginReading begins a transaction that sees one state of the database and has no time
+// limit.
 func beginReading(ctx context.Context, db *DB) (*sql.Tx, error) {
 	pool := db.pools[len(db.pools)-1]
 	if db.driver == SQLite {
@@ -40,7 +42,7 @@ func beginReading(ctx context.Context, db *DB) (*sql.Tx, error) {
 	return tx, nil
 }
 
-// table copies a table, or only compares it.
+// table copies a table if write is set, and compares its rows in any case.
 func (c *copying) table(ctx context.Context, name string, write bool) error {
 	table, lost, err := copiedColumns(ctx, c.from, c.to, name)
 	if err != nil {
@@ -52,8 +54,8 @@ func (c *copying) table(ctx context.Context, name string, write bool) error {
 	}
 	if write {
 		w := &copyWriter{copying: c, table: &table}
-		// Rows that were removed or replaced go first: a new row may have a unique
-		// value of an old one.
+		// Rows that have gone or changed in the source are removed first: a new row may
+		// have the unique value of an old one.
 		if err := c.merge(ctx, &table, out.Rows, false, func(source, target *row) error {
 			if target == nil || source != nil && bytes.Equal(source.bytes, target.bytes) {
 				return nil
@@ -94,9 +96,10 @@ func (c *copying) table(ctx context.Context, name string, write bool) error {
 	return err
 }
 
-// merge reads both databases in the order of keys, and calls each with the rows
-// of one key: nil where one has none. Of the passes over a table, one reports
-// progress and the rows that can't be copied.
+// merge reads the table in both databases, in the order of its primary key. For each
+// primary key it calls each with the row of the source and the row of the target; a row
+// that does not exist is nil. Several passes go over a table: only the one with reports
+// set reports progress and the rows that can't be copied.
 func (c *copying) merge(ctx context.Context, t *copiedTable, total int64, reports bool, each func(source, target *row) error) error {
 	reading, err := beginReading(ctx, c.to)
 	if err != nil {
@@ -153,7 +156,7 @@ func (c *copying) merge(ctx context.Context, t *copiedTable, total int64, report
 		if reports && now[0] != nil && seen%int64(c.rows) == 0 {
 			c.progress(t.name, seen, total)
 		}
-		if heads[1] == nil { // an open transaction would keep SQLite from using its log again
+		if heads[1] == nil { // an open read transaction would keep SQLite from reusing its write-ahead log
 			_ = reading.Rollback()
 		}
 	}

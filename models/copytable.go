@@ -12,13 +12,13 @@ import (
 	"unicode/utf8"
 )
 
-// copiedTables are the tables that a copy takes along, in its order.
+// copiedTables lists the tables that are copied, in the order of copying.
 var copiedTables = []string{"roles", "api_keys", "key_usage", "usage_marks", "idempotency_keys", "audit_log", "administrator_roles", "administrators"}
 
-// ownTables are those that belong to one database, with the reason why a copy
-// leaves them out. Versions and epoch are the target's own: versions begin beyond
-// all of the source, and a new epoch makes everything stale that was cached of
-// either.
+// ownTables lists the tables that are not copied, since what they hold belongs to one
+// database. The target has versions and an epoch of its own: its versions begin beyond
+// all of the source's, and its new epoch makes everything stale that was cached from
+// either database.
 var ownTables = map[string]string{
 	migrationsTable: "the schema's version",
 	"extauthz_meta": "the epoch",
@@ -29,7 +29,7 @@ var ownTables = map[string]string{
 	copyMark:        "the copy's own mark",
 }
 
-// kind is what a column holds, in both databases.
+// kind is the type of a column's values, the same for both databases.
 type kind uint8
 
 const (
@@ -40,7 +40,7 @@ const (
 	kindBytes
 )
 
-// kinds are the declared types of columns.
+// kinds maps each driver's declared types of columns to their kinds.
 var kinds = map[string]map[string]kind{
 	SQLite:   {"TEXT": kindText, "BOOLEAN": kindBool, "BIGINT": kindInt, "INTEGER": kindInt, "DATETIME": kindTime, "BLOB": kindBytes},
 	Postgres: {"text": kindText, "varchar": kindText, "bool": kindBool, "int2": kindInt, "int4": kindInt, "int8": kindInt, "timestamptz": kindTime, "bytea": kindBytes},
@@ -52,20 +52,20 @@ type column struct {
 	kind           kind
 }
 
-// copiedTable is a table in both databases. Postgres's timestamptz and SQLite's DATETIME
-// are one kind; between databases of the same sort values are copied as they are stored,
-// readable or not.
+// copiedTable is a table that both databases have. Postgres's timestamptz and SQLite's
+// DATETIME are of the same kind. Between two databases with the same driver, values are
+// copied as they are stored, whether the service can read them or not.
 type copiedTable struct {
 	name    string
 	columns []column // in the order of the source
 	key     []int    // the primary key, as indexes of columns
-	raw     bool     // both databases are of the same sort
-	target  string   // driver
+	raw     bool     // both databases have the same driver
+	target  string   // the driver of the target
 }
 
-// copiedColumns finds the columns that both databases have. The version is not
-// among them: triggers give it. lost are columns of the source that the target
-// does not have: a table that was taken over from another system may have some.
+// copiedColumns finds the columns that both databases have. The version is not among
+// them, since triggers assign it. lost lists the columns that only the source has: a
+// table that was taken over from another system may have some.
 func copiedColumns(ctx context.Context, from, to *DB, name string) (t copiedTable, lost []string, err error) {
 	t = copiedTable{name: name, raw: from.driver == to.driver, target: to.driver}
 	source, _, err := from.columnsOf(ctx, name)
@@ -104,8 +104,8 @@ func copiedColumns(ctx context.Context, from, to *DB, name string) (t copiedTabl
 	return t, lost, nil
 }
 
-// columnsOf returns name and declared type of a table's columns, and the names of
-// its primary key's.
+// columnsOf returns the name and declared type of each of a table's columns, and the
+// names of the primary key's columns.
 func (db *DB) columnsOf(ctx context.Context, table string) (columns [][2]string, key []string, err error) {
 	query := "SELECT name, upper(type), pk FROM pragma_table_info(?) ORDER BY cid"
 	if db.driver == Postgres {
@@ -139,13 +139,14 @@ func (db *DB) columnsOf(ctx context.Context, table string) (columns [][2]string,
 	return columns, key, errors.Join(err, rows.Err())
 }
 
-// selection reads all rows in the order of the key's bytes, the same in both.
+// selection returns the query for all rows, in the byte order of the primary key, which
+// is the same in both databases.
 func (t *copiedTable) selection(driver string) string {
 	expressions := make([]string, len(t.columns))
 	for i, c := range t.columns {
 		switch {
 		case driver == SQLite && (t.raw || c.kind != kindTime):
-			expressions[i] = "+" + quoted(c.name) // as it is stored: the driver reads nothing into it
+			expressions[i] = "+" + quoted(c.name) // the + hides the declared type, so that the driver returns the value as it is stored
 		case driver == Postgres && t.raw:
 			expressions[i] = quoted(c.name) + "::text"
 		default:
@@ -162,7 +163,8 @@ func (t *copiedTable) selection(driver string) string {
 	return "SELECT " + strings.Join(expressions, ", ") + " FROM " + t.name + " ORDER BY " + strings.Join(order, ", ")
 }
 
-// insertion writes n rows, and deletion deletes n rows by their keys.
+// insertion returns the statement that writes n rows; deletion returns the one that
+// deletes n rows by their primary keys.
 func (t *copiedTable) insertion(n int) string {
 	names, all := make([]string, len(t.columns)), make([]int, len(t.columns))
 	for i, c := range t.columns {
@@ -179,7 +181,7 @@ func (t *copiedTable) deletion(n int) string {
 	return "DELETE FROM " + t.name + " WHERE (" + strings.Join(names, ", ") + ") IN (VALUES " + t.tuples(n, t.key) + ")"
 }
 
-// tuples are n lists of placeholders.
+// tuples returns n lists of placeholders, each with one for every column.
 func (t *copiedTable) tuples(n int, columns []int) string {
 	var b strings.Builder
 	for i := range n * len(columns) {
@@ -208,7 +210,7 @@ func quoted(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""
 // row is one row of a copied table.
 type row struct {
 	values []any
-	bytes  []byte // all of them; rows with the same bytes are the same
+	bytes  []byte // the encoded values; rows with the same bytes are equal
 }
 
 // problem is a row that can't be copied, and why.
@@ -229,7 +231,8 @@ func (t *copiedTable) identity(values []any) string {
 	return strings.Join(parts, " ")
 }
 
-// normal brings values into the form that both databases share.
+// normal converts a row's values into the form that both databases share. The error is a
+// [problem] for a row that can't be copied.
 func (t *copiedTable) normal(values []any) (row, error) {
 	for _, k := range t.key {
 		if values[k] == nil {
@@ -249,8 +252,8 @@ func (t *copiedTable) normal(values []any) (row, error) {
 	return r, nil
 }
 
-// shared is a value that is not NULL as the other sort of database keeps it, or
-// what is wrong with it.
+// shared converts a value that is not NULL into the form that databases of both drivers
+// can store. The text is "", or why the value can't be converted.
 func (t *copiedTable) shared(c column, value any) (any, string) {
 	switch c.kind {
 	case kindText:
@@ -265,7 +268,7 @@ func (t *copiedTable) shared(c column, value any) (any, string) {
 		}
 		return text, ""
 	case kindBool:
-		if b, err := driver.Bool.ConvertValue(value); err == nil { // as the service reads it
+		if b, err := driver.Bool.ConvertValue(value); err == nil { // the service reads it in the same way
 			return b, ""
 		}
 		return value, "is neither true nor false"
@@ -275,6 +278,9 @@ func (t *copiedTable) shared(c column, value any) (any, string) {
 		}
 		return value, "is not a whole number"
 	case kindTime:
+		if c.name == "expires_at" && isNever(value) {
+			return nil, ""
+		}
 		at, ok := value.(time.Time)
 		if ok && at.Year() >= 0 && at.Year() <= 9999 {
 			return instant(at), ""
@@ -288,8 +294,8 @@ func (t *copiedTable) shared(c column, value any) (any, string) {
 	}
 }
 
-// appendValue is injective: different values have different bytes, and none is the
-// beginning of another's.
+// appendValue appends an encoding of the value. Different values have different
+// encodings, and no encoding is the beginning of another one.
 func appendValue(b []byte, value any) []byte {
 	var tag byte
 	var text string
@@ -308,8 +314,8 @@ func appendValue(b []byte, value any) []byte {
 	return append(fmt.Appendf(append(b, tag), "%d:", len(text)), text...)
 }
 
-// compareKeys orders rows as the databases do: text by its bytes, and in SQLite
-// bytes after all text.
+// compareKeys orders rows as the databases do: texts by their bytes, and in SQLite blobs
+// after all texts.
 func (t *copiedTable) compareKeys(a, b row) int {
 	for _, k := range t.key {
 		x, y := keyText(a.values[k]), keyText(b.values[k])
@@ -335,10 +341,10 @@ func keyText(value any) string {
 type rowReader struct {
 	table *copiedTable
 	rows  *sql.Rows
-	bad   func(problem) // a row that can't be copied is left out
+	bad   func(problem) // is called for a row that can't be copied, which is then left out
 }
 
-// next returns nil at the end.
+// next returns the next row that can be copied, or nil at the end.
 func (r *rowReader) next() (*row, error) {
 	for r.rows.Next() {
 		values, targets := make([]any, len(r.table.columns)), make([]any, len(r.table.columns))

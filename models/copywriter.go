@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// copyWriter writes to the target in transactions of some rows.
+// copyWriter gathers rows, and writes many of them to the target in one transaction.
 type copyWriter struct {
 	*copying
 	table            *copiedTable
@@ -35,8 +35,8 @@ func (w *copyWriter) flushFull(ctx context.Context) error {
 	return w.flush(ctx)
 }
 
-// flush writes the gathered rows. Where the target refuses a row, each is written
-// by itself, so that only that one is missing.
+// flush writes the gathered rows. If the target refuses one of them, each is written in a
+// transaction of its own, so that only the refused rows are missing.
 func (w *copyWriter) flush(ctx context.Context) error {
 	inserts, removes := w.inserts, w.removes
 	w.inserts, w.removes, w.size = nil, nil, 0
@@ -102,7 +102,8 @@ func (w *copyWriter) write(ctx context.Context, inserts, removes []*row) error {
 	return nil
 }
 
-// refusesRow distinguishes an error about a row's values from one of the database.
+// refusesRow reports whether the error is about a row's values, and not about the
+// database.
 func refusesRow(err error) bool {
 	if answer := (*pgconn.PgError)(nil); errors.As(err, &answer) {
 		switch answer.Code[:2] { // data exception, constraint, program limit

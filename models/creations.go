@@ -18,17 +18,17 @@ const uniqueViolation = "23505"
 
 const (
 	creationsAtOnce = 64               // in one transaction, at most
-	creationTime    = 10 * time.Second // that writing them may take
+	creationTime    = 10 * time.Second // the time that writing them may take
 )
 
-// errNotWritten is what all get whose transaction ended by a panic.
+// errNotWritten is the error of all creations whose transaction ended in a panic.
 var errNotWritten = errors.New("the key was not written")
 
-// creation makes keys and depends on nothing that is stored.
+// creation is a mutation that only creates keys and depends on nothing that is stored.
 type creation struct {
 	keys     []*keyRow // with their versions, once they are written
 	audit    []auditRow
-	answered chan struct{} // closed when keys and err stand
+	answered chan struct{} // closed when keys and err are final
 	err      error
 }
 
@@ -36,8 +36,8 @@ type creation struct {
 // transaction waits for the disk, the next creations gather. The creation that gets the
 // turn writes for all that wait. Each is answered after the commit.
 type creations struct {
-	// commit writes rows, all or none, and gives the keys their versions. It
-	// reports whether an error means that certainly none was written.
+	// commit writes all rows or none, and sets the keys' versions. With an error, refused
+	// reports that certainly nothing was written.
 	commit  func(ctx context.Context, keys []*keyRow, audit []auditRow) (refused bool, err error)
 	turn    chan struct{} // holds one element while a caller writes
 	mu      sync.Mutex
@@ -51,7 +51,7 @@ func newCreations(db *DB) *creations {
 	}
 	commit := func(ctx context.Context, keys []*keyRow, audit []auditRow) (refused bool, err error) {
 		refused, err = insert(ctx, keys, audit)
-		db.wrote(err)
+		db.recordWrite(err)
 		return refused, err
 	}
 	return &creations{commit: commit, turn: make(chan struct{}, 1)}
@@ -104,8 +104,8 @@ func (c *creations) withdraw(own *creation) bool {
 	return true
 }
 
-// lead writes those that wait longest, unless own was written meanwhile, and
-// gives the turn back.
+// lead writes the creations that have waited longest, unless own was written meanwhile.
+// Then it releases the turn.
 func (c *creations) lead(ctx context.Context, own *creation) {
 	defer func() { <-c.turn }()
 	select {
@@ -129,9 +129,9 @@ func (c *creations) lead(ctx context.Context, own *creation) {
 	c.write(ctx, some)
 }
 
-// write writes them together, and each by itself where that is refused, so that
-// none fails because of another one. A commit that failed is not tried again:
-// it may have been done.
+// write writes the creations in one transaction. If that is refused, it writes each by
+// itself, so that none fails because of another one. After any other error it tries
+// nothing again, since the commit may have taken effect.
 func (c *creations) write(ctx context.Context, some []*creation) {
 	var keys []*keyRow
 	var audit []auditRow
@@ -146,7 +146,8 @@ func (c *creations) write(ctx context.Context, some []*creation) {
 	}
 }
 
-// insertByParts is a statement for each thing that has to be done.
+// insertByParts writes keys and audit entries, and reads the versions, by separate
+// statements in one transaction.
 func (db *DB) insertByParts(ctx context.Context, keys []*keyRow, audit []auditRow) (refused bool, err error) {
 	err = db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		err := errors.Join(insertKeys(tx, keys), insertAudit(tx, audit))
@@ -184,8 +185,8 @@ func setVersions(keys []*keyRow, from []keyRow) {
 	}
 }
 
-// insertAtOnce is one statement and so one round trip, for Postgres. Columns of
-// api_keys that are not the service's get their defaults.
+// insertAtOnce does all of that by one statement, and so in one round trip, for Postgres.
+// Columns of api_keys that are not the service's get their defaults.
 func (db *DB) insertAtOnce(ctx context.Context, keys []*keyRow, audit []auditRow) (refused bool, err error) {
 	rows, err := db.query(ctx, `WITH audited AS (INSERT INTO audit_log (`+auditColumns+`)
 			SELECT `+auditColumns+` FROM json_populate_recordset(NULL::audit_log, $1))
@@ -193,7 +194,7 @@ func (db *DB) insertAtOnce(ctx context.Context, keys []*keyRow, audit []auditRow
 		RETURNING id, version`, asJSON(audit, "[]"), asJSON(keys, "[]"))
 	setVersions(keys, rows)
 	if answer := (*pgconn.PgError)(nil); errors.As(err, &answer) && answer.SeverityUnlocalized == "ERROR" {
-		refused = true // and so rolled back
+		refused = true // the server has rolled it back
 		if answer.Code == uniqueViolation {
 			err = errTaken(keys)
 		}
@@ -201,7 +202,7 @@ func (db *DB) insertAtOnce(ctx context.Context, keys []*keyRow, audit []auditRow
 	return refused, err
 }
 
-// query reads ids and versions.
+// query runs a statement that returns the ids and versions of keys.
 func (db *DB) query(ctx context.Context, statement string, args ...any) (found []keyRow, err error) {
 	rows, err := db.pools[0].QueryContext(ctx, statement, args...)
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 	"extauthz/feed"
 )
 
-// gathered holds the turn while the calls of create line up, n in all, so that
-// one transaction takes them; it returns their errors.
+// gathered holds the turn until all calls wait, so that one transaction writes them. It
+// returns their errors.
 func gathered(t *testing.T, db *DB, calls []func() error) []error {
 	t.Helper()
 	db.creations.turn <- struct{}{}
@@ -54,8 +54,8 @@ func create(ctx context.Context, db *DB, k authz.NewKey) (authz.Record, error) {
 	return after[0], nil
 }
 
-// TestCreations_ConcurrentOnesShareATransaction, and each gets its own key, version,
-// change and audit row.
+// TestCreations_ConcurrentOnesShareATransaction: each of them still gets its own key,
+// version, change and audit row.
 func TestCreations_ConcurrentOnesShareATransaction(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		const n = creationsAtOnce + 3 // more than one transaction takes
@@ -117,8 +117,8 @@ func TestCreations_ConcurrentOnesShareATransaction(t *testing.T) {
 	})
 }
 
-// TestCreations_InvalidOneFailsAlone: neither a prefix that is taken nor a caller that
-// goes away while it writes for all fails the others.
+// TestCreations_InvalidOneFailsAlone: the others don't fail because of a prefix that
+// exists already, or because the caller that writes for all goes away.
 func TestCreations_InvalidOneFailsAlone(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		there := newKey(t, nil)
@@ -147,7 +147,8 @@ func TestCreations_InvalidOneFailsAlone(t *testing.T) {
 	})
 }
 
-// TestCreations_CancelledBeforeTheWriteIsNotWritten, and is not waited for.
+// TestCreations_CancelledBeforeTheWriteIsNotWritten: the cancelled call also returns at
+// once.
 func TestCreations_CancelledBeforeTheWriteIsNotWritten(t *testing.T) {
 	db := migrated(t, sqliteConfig(t))
 	db.creations.turn <- struct{}{}
@@ -160,13 +161,13 @@ func TestCreations_CancelledBeforeTheWriteIsNotWritten(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	<-db.creations.turn
-	insert(t, db, newKey(t, nil)) // would write all that wait
+	insert(t, db, newKey(t, nil)) // would write all waiting creations
 	if _, err := db.KeyByRef(t.Context(), k.Record.ID); !errors.Is(err, authz.ErrNotFound) {
 		t.Errorf("its key: %v", err)
 	}
 }
 
-// TestCreations_UncertainCommitIsNotRetried: else one call would make two keys.
+// TestCreations_UncertainCommitIsNotRetried: a retry could make two keys of one call.
 func TestCreations_UncertainCommitIsNotRetried(t *testing.T) {
 	db := migrated(t, sqliteConfig(t))
 	lost, commits := errors.New("connection lost"), 0

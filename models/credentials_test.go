@@ -14,8 +14,8 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// rotation is a role whose password changes, and a place where the service
-// reads it.
+// rotation is a role whose password changes, and the place from which the service reads
+// the password.
 type rotation struct {
 	role    string
 	n       int
@@ -25,15 +25,15 @@ type rotation struct {
 
 func (r *rotation) password() string { return fmt.Sprintf("secret-%d", r.n) }
 
-// rotate gives the role another password and writes it where it is read: the
-// server first, so that for a moment what is read is the old one.
+// rotate gives the role another password on the server, and then writes it to the place.
+// In between, the service still reads the old password.
 func (r *rotation) rotate(t *testing.T) {
 	t.Helper()
 	r.n++
 	if err := server.Exec(fmt.Sprintf("ALTER ROLE %s PASSWORD '%s'", r.role, r.password())); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(50 * time.Millisecond) // as a secret is on its way
+	time.Sleep(50 * time.Millisecond) // a mounted secret takes time to arrive too
 	r.publish(r.password())
 }
 
@@ -54,7 +54,7 @@ func (p passwordIn) Password(context.Context) (string, error) {
 
 func (passwordIn) Rejected() {}
 
-// rotations are the places where a password can be.
+// rotations lists the places where a password can be.
 var rotations = map[string]func(t *testing.T, r *rotation){
 	"dsn_file": func(t *testing.T, r *rotation) {
 		path := filepath.Join(t.TempDir(), "dsn")
@@ -92,8 +92,8 @@ func newRotation(t *testing.T, place string) *rotation {
 	return r
 }
 
-// load asks from many callers, in waves so that the pool shrinks and grows, and
-// counts errors until stop is called.
+// load sends queries from many callers until stop is called, and counts errors. It does
+// so in waves, so that the pool shrinks and grows.
 func load(t *testing.T, db *DB) (stop func() (asked, failed int, last error)) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -194,8 +194,8 @@ func TestConnector_WrongSettingsKeepWhatWorks(t *testing.T) {
 	}
 }
 
-// TestConnector_CallersShareWhatThereIs: the server has another password, which
-// did not come here yet.
+// TestConnector_CallersShareWhatThereIs: callers share the existing connections while the
+// server has a new password that the service can't read yet.
 func TestConnector_CallersShareWhatThereIs(t *testing.T) {
 	r := newRotation(t, "password source")
 	admin, db := superuser(t), connections(t, r.config, 6)

@@ -30,7 +30,7 @@ func connect(ctx context.Context, config *pgx.ConnConfig) (*stdlib.Conn, error) 
 	}
 	conn, err := race(ctx, hosts)
 	if notPreferred := (*pgconn.NotPreferredError)(nil); errors.As(err, &notPreferred) && ctx.Err() == nil {
-		return connectOne(ctx, config) // prefer-standby without a standby: pgx then takes what there is
+		return connectOne(ctx, config) // prefer-standby without a standby: pgx then accepts any server
 	}
 	return conn, err
 }
@@ -83,9 +83,9 @@ func connectHost(ctx context.Context, config *pgx.ConnConfig) (*stdlib.Conn, err
 
 type attempt func(context.Context) (*stdlib.Conn, error)
 
-// race starts the attempts one after the other, the next one when the last one
-// failed or took [nextHostAfter], and returns the first connection. Connections
-// that come later are closed.
+// race starts the attempts one after the other: the next one when the last one has failed
+// or has taken [nextHostAfter]. It returns the first connection, and closes those that
+// come later.
 func race(ctx context.Context, attempts []attempt) (*stdlib.Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends the attempts that lost
@@ -130,14 +130,14 @@ func race(ctx context.Context, attempts []attempt) (*stdlib.Conn, error) {
 	return nil, errors.Join(errs...)
 }
 
-// discard closes a connection whose host may not answer; it does not wait long.
+// discard closes a connection whose host may not answer. It waits for [goodbye] at most.
 func discard(conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
 	defer cancel()
 	_ = conn.Close(ctx)
 }
 
-// dialer notices a peer that is gone: the default is five minutes.
+// dialer detects a peer that is gone sooner than by default, which takes five minutes.
 func dialer() pgconn.DialFunc {
 	return (&net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: keepAliveIdle, Interval: keepAliveEvery, Count: 3}}).DialContext
 }

@@ -1,10 +1,9 @@
-// Package models keeps keys, roles, audit, usage and the change feed in a
-// database through GORM: SQLite, embedded, or Postgres. Both pass one
-// conformance suite.
+// Package models stores keys, roles, audit entries, usage and the change feed, through
+// GORM, in embedded SQLite or in Postgres. Both pass the same conformance suite.
 //
-// Triggers, not this package, give every decision-relevant change its version and
-// its row in the outbox, so that SQL typed by hand counts too. Times are UTC with
-// microseconds. Errors name the subject of a row, never its contents.
+// Triggers in the database, not this package, give every change that matters to decisions
+// its version and its row in the outbox. So changes by hand-written SQL count too. Times
+// are UTC with microseconds. Errors name the subject of a row, never its contents.
 //
-// It judges nothing and caches nothing.
+// The package makes no decisions and caches nothing.
 package models

@@ -14,7 +14,8 @@ var (
 	sqlSpan  = regexp.MustCompile("`((?:UPDATE|INSERT INTO|DELETE FROM|SELECT|VACUUM) [^`]+)`")
 )
 
-// documentedSQL are the statements about the service's tables in documents for people.
+// documentedSQL returns the SQL statements about the service's tables that the
+// documentation contains.
 func documentedSQL(t *testing.T) (statements []string) {
 	t.Helper()
 	err := filepath.WalkDir("..", func(path string, entry os.DirEntry, err error) error {
@@ -47,8 +48,8 @@ func documentedSQL(t *testing.T) (statements []string) {
 	return slices.Compact(statements)
 }
 
-// TestDocuments_SQLRunsOnBothDatabases: an operator who types a documented statement has a
-// damaged row before them, on whichever database. A repaired row can be read.
+// TestDocuments_SQLRunsOnBothDatabases: an operator runs a documented statement to repair
+// a damaged row, on either database. Afterwards the row can be read.
 func TestDocuments_SQLRunsOnBothDatabases(t *testing.T) {
 	statements := documentedSQL(t)
 	repairs := 0
@@ -56,7 +57,7 @@ func TestDocuments_SQLRunsOnBothDatabases(t *testing.T) {
 		for _, statement := range statements {
 			rec := insert(t, db, newKey(t, nil))[0]
 			if db.driver == SQLite && strings.HasPrefix(statement, "VACUUM (") {
-				continue // Postgres' own, and documented for it
+				continue // exists in Postgres only, and is documented for it
 			}
 			if err := db.gorm.Exec("UPDATE api_keys SET scopes = 'damaged'").Error; err != nil {
 				t.Fatal(err)

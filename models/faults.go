@@ -21,18 +21,18 @@ type FaultKind string
 
 // The kinds.
 const (
-	FaultUnreachable   FaultKind = "unreachable"    // nothing answers as a database there
+	FaultUnreachable   FaultKind = "unreachable"    // no database answers at the address
 	FaultStarting      FaultKind = "starting"       // the server starts, stops or ends connections on request
-	FaultStandby       FaultKind = "standby"        // what answers is no primary
-	FaultRefused       FaultKind = "refused"        // the server does not let us in
+	FaultStandby       FaultKind = "standby"        // the server is not a primary
+	FaultRefused       FaultKind = "refused"        // the server refuses the login, or its certificate is not accepted
 	FaultNoDatabase    FaultKind = "no_database"    // the server has no database of this name
 	FaultSchemaMissing FaultKind = "schema_missing" // tables, columns or the schema are not there
 	FaultDiskFull      FaultKind = "disk_full"
 	FaultReadOnly      FaultKind = "read_only"
-	FaultPermission    FaultKind = "permission"  // the role, or the file's owner, may not
-	FaultConnections   FaultKind = "connections" // too many
+	FaultPermission    FaultKind = "permission"  // the role, or the user that opens the file, lacks a right
+	FaultConnections   FaultKind = "connections" // there are too many
 	FaultResources     FaultKind = "resources"   // memory, or a limit of the server
-	FaultBusy          FaultKind = "busy"        // locks or conflicts of others
+	FaultBusy          FaultKind = "busy"        // locks or conflicts of other transactions
 	FaultTimeout       FaultKind = "timeout"
 	FaultIO            FaultKind = "io" // the disk under the database fails
 	FaultCorrupt       FaultKind = "corrupt"
@@ -49,11 +49,11 @@ type Fault struct {
 	Do   string // what to do
 }
 
-// String is one line of cause and remedy.
+// String returns the cause and what to do, on one line.
 func (f Fault) String() string { return f.What + ": " + f.Do }
 
-// Passes reports whether time, or the database's operator, may end the fault without a
-// change here: a start waits for that.
+// Passes reports whether the fault may pass with time, or by an action of the database's
+// operator, without a change to this service. A start waits for such a fault to pass.
 func (f Fault) Passes() bool {
 	switch f.Kind {
 	case FaultSchemaMissing, FaultCorrupt, FaultData, FaultOther:
@@ -103,8 +103,8 @@ func IsFault(err error, kind FaultKind) bool {
 	return ok && f.Kind == kind
 }
 
-// classify returns the kind and, in a few words, what the database or the system
-// calls it.
+// classify returns the kind and, in a few words, the name that the database or the system
+// gives the error.
 func classify(err error) (kind FaultKind, why string) {
 	var postgres *pgconn.PgError
 	var file *sqlite.Error
@@ -121,7 +121,8 @@ func classify(err error) (kind FaultKind, why string) {
 	return connectionKind(err)
 }
 
-// postgresKind goes by the code: messages are translated.
+// postgresKind classifies by the code (SQLSTATE), since the server may translate its
+// messages.
 func postgresKind(code string) FaultKind {
 	switch code {
 	case "53100":
@@ -165,12 +166,18 @@ func postgresKind(code string) FaultKind {
 	return FaultOther
 }
 
-// sqliteKind classifies by the primary code. The meaning of its general code is only in
-// the message, which the library does not translate.
+// sqliteKind classifies by the primary code. For the general code (SQLITE_ERROR), only
+// the message has the meaning; the library does not translate it.
 func sqliteKind(err *sqlite.Error) (FaultKind, string) {
 	name := strings.TrimSpace(sqlite.ErrorCodeString[err.Code()&0xff])
 	if open := strings.LastIndex(name, "("); open >= 0 {
 		name = strings.Trim(name[open:], "()")
+	}
+	// A file that can't be made larger, or not be mapped beyond its end, is what a full disk
+	// looks like when the database is opened.
+	switch err.Code() {
+	case sqlitecodes.SQLITE_IOERR_SHMSIZE, sqlitecodes.SQLITE_IOERR_SHMMAP, sqlitecodes.SQLITE_IOERR_SHMOPEN:
+		return FaultDiskFull, name
 	}
 	switch err.Code() & 0xff {
 	case sqlitecodes.SQLITE_FULL:
@@ -200,7 +207,7 @@ func sqliteKind(err *sqlite.Error) (FaultKind, string) {
 	return FaultOther, name
 }
 
-// fileKind is for the database file before SQLite opens it.
+// fileKind classifies errors of the database file from before SQLite opens it.
 func fileKind(err error) (FaultKind, string) {
 	var number syscall.Errno
 	if !errors.As(err, &number) {
@@ -217,8 +224,8 @@ func fileKind(err error) (FaultKind, string) {
 	return FaultPermission, number.Error()
 }
 
-// connectionKind is for what comes from the network or the pool. It comes last:
-// an answer of the server is more precise than the connection's end that follows it.
+// connectionKind classifies errors of the network and of the pool. It is called last: an
+// error from the server is more precise than the end of the connection that follows it.
 func connectionKind(err error) (FaultKind, string) {
 	var name *net.DNSError
 	var socket *net.OpError

@@ -45,7 +45,7 @@ func TestFaultOf_PostgresCodes(t *testing.T) {
 	}
 }
 
-// TestFaultOf_Real: what each database really answers.
+// TestFaultOf_Real: errors of real databases are classified.
 func TestFaultOf_Real(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		if got := kindOf(db.gorm.Exec("SELECT 1 FROM nowhere").Error); got != FaultSchemaMissing {
@@ -90,7 +90,7 @@ func TestFaultOf_Real(t *testing.T) {
 	})
 }
 
-// fillDisk makes the database take no more rows, and returns what ends that.
+// fillDisk makes the database accept no more rows until end is called.
 func fillDisk(t *testing.T, db *DB) (end func()) {
 	t.Helper()
 	if db.driver == SQLite {
@@ -112,8 +112,8 @@ func fillDisk(t *testing.T, db *DB) (end func()) {
 	}
 }
 
-// TestWrites_FailAndRecover: known by the writes themselves, whichever it is, and
-// by the probe where there are none.
+// TestWrites_FailAndRecover: any kind of write detects both, and so does the probe if
+// there are no writes.
 func TestWrites_FailAndRecover(t *testing.T) {
 	for _, write := range []string{"create", "change", "usage", "probe"} {
 		t.Run(write, func(t *testing.T) {
@@ -171,7 +171,8 @@ func TestWrites_FailAndRecover(t *testing.T) {
 	}
 }
 
-// TestWrites_ReadOnlyDatabaseIsNoticedByTheBeat: without any change of a key.
+// TestWrites_ReadOnlyDatabaseIsNoticedByTheBeat: the beat is enough, without any change
+// of a key.
 func TestWrites_ReadOnlyDatabaseIsNoticedByTheBeat(t *testing.T) {
 	c := postgresConfig(t)
 	c.DSN += "&default_transaction_read_only=off"
@@ -189,29 +190,29 @@ func TestWrites_ReadOnlyDatabaseIsNoticedByTheBeat(t *testing.T) {
 	}
 }
 
-// TestWrites_OneStatementsBadLuckIsNoCondition: locks and time-outs count only when
-// they last; what is refused for its content never does.
+// TestWrites_OneStatementsBadLuckIsNoCondition: locks and time-outs are reported only
+// when they last. A statement that is refused for its content is never reported.
 func TestWrites_OneStatementsBadLuckIsNoCondition(t *testing.T) {
 	db := &DB{}
 	later := func() time.Time { return time.Now().Add(writesPersist + time.Second) }
 	for range 10 {
 		for _, err := range []error{authz.ErrConflict, context.Canceled, errors.New("something"), &pgconn.PgError{Code: "23505"}} {
-			db.wrote(err)
+			db.recordWrite(err)
 		}
 	}
 	if f, fail := db.WritesFail(later()); fail {
 		t.Errorf("%+v", f)
 	}
-	for i := range leastFailures {
+	for i := range minFailures {
 		if _, fail := db.WritesFail(later()); fail {
 			t.Errorf("after %d failures", i)
 		}
-		db.wrote(context.DeadlineExceeded)
+		db.recordWrite(context.DeadlineExceeded)
 	}
 	if _, fail := db.WritesFail(later()); !fail {
 		t.Error("what lasts is not noticed")
 	}
-	db.wrote(nil)
+	db.recordWrite(nil)
 	if _, fail := db.WritesFail(later()); fail {
 		t.Error("a write went well")
 	}

@@ -11,24 +11,24 @@ import (
 	"extauthz/feed"
 )
 
-// maxFeedBytes bounds a page by size as well: hand-typed texts may be long. A page has
-// one change at least.
+// maxFeedBytes bounds a page by bytes as well as by rows: texts that were written by SQL
+// may be long. A page has at least one change, whatever its size.
 const maxFeedBytes = 1 << 20
 
-// feedDialect holds the SQL in which the databases differ. The place of a change is its
-// version in SQLite, which has one writer, and its transaction in Postgres.
+// feedDialect holds the SQL in which the databases differ. The position of a change is
+// its version in SQLite, which has one writer, and the id of its transaction in Postgres.
 type feedDialect struct {
-	epoch    string // of the row m of extauthz_meta
-	random   string // a new value for that row's own part of it
+	epoch    string // the epoch, from the row m of extauthz_meta
+	random   string // a new random value for m.epoch
 	now      string // the clock, read after the snapshot was taken
-	given    string // the last version that was given
-	snapshot string // of the statement, as parseSnapshot reads it
-	below    string // the place up to which the statement sees every change
-	marked   string // the snapshot of the mark k
-	place    string // of the row o of outbox, as it is indexed
-	number   string // the same as a number
-	past     string // whether the row o has a place that this database has given already
-	from     string // a place as a parameter
+	given    string // the last version that was assigned
+	snapshot string // the statement's snapshot, in the form that parseSnapshot reads
+	below    string // the position up to which the statement sees every change
+	marked   string // the snapshot of the row k of feed_marks
+	position string // the position of the row o of outbox, in the form that is indexed
+	number   string // the same position as a number
+	past     string // true if this database has already assigned the position of the row o
+	from     string // the placeholder for a position
 }
 
 var sqliteFeed = feedDialect{
@@ -39,22 +39,23 @@ var sqliteFeed = feedDialect{
 	snapshot: "(SELECT (value + 1) || ':' || (value + 1) || ':' FROM change_seq)",
 	below:    "(SELECT value FROM change_seq)",
 	marked:   "CASE k.snapshot WHEN '' THEN (k.place + 1) || ':' || (k.place + 1) || ':' ELSE k.snapshot END",
-	place:    "o.version",
+	position: "o.version",
 	number:   "o.version",
 	past:     "TRUE",
 	from:     "?",
 }
 
-// postgresHistory names what transaction ids and versions belong to: the
-// timeline, which changes with a promotion, and the cluster, which changes
-// where a dump is loaded into another one. On a standby it fails.
+// postgresHistory identifies the history that transaction ids and versions belong to. It
+// holds the timeline, which changes with a promotion, and the cluster's identifier, which
+// changes if a dump is loaded into another cluster. On a standby it fails.
 const postgresHistory = `left(pg_walfile_name(pg_current_wal_lsn()), 8) || '/' || (SELECT system_identifier FROM pg_control_system())`
 
-// postgresFeed: in Postgres a change of a lower version may commit after one of a higher
-// version, so a reader keeps the snapshot of its last read, and reads what that did not
-// hold: nothing comes twice, however long a transaction stays open. The table's own id
-// identifies a dump that was loaded over it, whose rows may name transactions that have
-// not begun here.
+// postgresFeed returns the SQL for Postgres; history adds [postgresHistory] to the epoch.
+// In Postgres a change with a lower version may commit after one with a higher version.
+// So a reader keeps the snapshot of its last read, and reads the changes that this
+// snapshot did not include. No change comes twice, however long a transaction stays open.
+// The epoch includes the table's id (tableoid), which differs after a dump was loaded
+// over the database: the dump's rows may name transactions that have not begun here.
 func postgresFeed(history bool) feedDialect {
 	f := feedDialect{
 		epoch:    "m.epoch || '/' || m.tableoid",
@@ -64,7 +65,7 @@ func postgresFeed(history bool) feedDialect {
 		snapshot: "pg_current_snapshot()::text",
 		below:    "pg_snapshot_xmin(pg_current_snapshot())::text::bigint",
 		marked:   "CASE k.snapshot WHEN '' THEN k.place || ':' || k.place || ':' ELSE k.snapshot END",
-		place:    "o.xid",
+		position: "o.xid",
 		number:   "o.xid::text::bigint",
 		past:     "o.xid < pg_snapshot_xmax(pg_current_snapshot())",
 		from:     "?::text::xid8",
@@ -76,7 +77,7 @@ func postgresFeed(history bool) feedDialect {
 }
 
 // ReadFeed returns the next page of the changes that the cursor has not seen: at most
-// this many rows, 1 to [feed.MaxRows], and about a MiB.
+// rows changes (1 to [feed.MaxRows]) and about 1 MiB.
 func (db *DB) ReadFeed(ctx context.Context, from feed.Cursor, rows int) (feed.Page, error) {
 	sql, args := db.pageOf(from, rows)
 	page, trimmed, err := db.readPage(ctx, from, rows, sql, args)
@@ -84,9 +85,9 @@ func (db *DB) ReadFeed(ctx context.Context, from feed.Cursor, rows int) (feed.Pa
 	return page, err
 }
 
-// FeedStart returns the present feed position, whatever was changed before. Past
-// begins at the newest mark that is as old as the window (see TrimOutbox); without one,
-// at the first change.
+// FeedStart returns the present feed position, without the changes before it. Past is the
+// cursor for reading those of the window: it begins at the newest mark that is at least
+// as old as the window (see TrimOutbox), or at the first change if there is no such mark.
 func (db *DB) FeedStart(ctx context.Context, window time.Duration) (feed.Start, error) {
 	now, err := db.Now(ctx)
 	if err != nil {
@@ -116,31 +117,32 @@ func (db *DB) noRows() string {
 	return fmt.Sprintf("SELECT "+feedColumns+" FROM outbox o WHERE FALSE", db.feed.number)
 }
 
-// pageOf is a query for the rows of a page, in their order. Each part of it reads the
-// index outbox_place from its start, and no further than the size of the page.
+// pageOf returns the query for the rows of a page, in their order. Each part of the query
+// reads a range of the index outbox_place from its start, and no more rows than a page
+// has.
 func (db *DB) pageOf(c feed.Cursor, rows int) (sql string, args []any) {
 	f := db.feed
 	within := f.past
 	var target []any
 	if c.Partial() {
-		within = f.place + " < " + f.from
-		target = []any{db.placeArg(c.Target.Next)}
+		within = f.position + " < " + f.from
+		target = []any{db.positionArg(c.Target.Next)}
 		if len(c.Target.Open) > 0 {
 			within += " AND o.xid <> ALL (?::text::xid8[])"
-			target = append(target, placesArg(c.Target.Open))
+			target = append(target, positionsArg(c.Target.Open))
 		}
 	}
-	limit := " ORDER BY " + f.place + ", o.id LIMIT " + strconv.Itoa(rows)
+	limit := " ORDER BY " + f.position + ", o.id LIMIT " + strconv.Itoa(rows)
 	selected := fmt.Sprintf("SELECT "+feedColumns+" FROM outbox o WHERE ", f.number)
 
 	from, after := c.Seen.Next, feed.Row{}
 	if c.After.Position >= from {
 		from, after = c.After.Position, c.After
 	}
-	sql, args = selected+f.place+" >= "+f.from, []any{db.placeArg(from)}
+	sql, args = selected+f.position+" >= "+f.from, []any{db.positionArg(from)}
 	if after != (feed.Row{}) {
-		sql += " AND (" + f.place + ", o.id) > (" + f.from + ", ?)"
-		args = append(args, db.placeArg(after.Position), rowArg(after.ID))
+		sql += " AND (" + f.position + ", o.id) > (" + f.from + ", ?)"
+		args = append(args, db.positionArg(after.Position), rowArg(after.ID))
 	}
 	sql, args = sql+" AND "+within+limit, append(args, target...)
 
@@ -152,32 +154,32 @@ func (db *DB) pageOf(c feed.Cursor, rows int) (sql string, args []any) {
 		return sql, args
 	}
 	late := "SELECT o.* FROM unnest(?::text::xid8[]) AS x CROSS JOIN LATERAL (" + selected + "o.xid = x AND (o.xid, o.id) > (" + f.from + ", ?) AND " + within + limit + ") o"
-	lateArgs := append([]any{placesArg(open), db.placeArg(c.After.Position), rowArg(c.After.ID)}, target...)
+	lateArgs := append([]any{positionsArg(open), db.positionArg(c.After.Position), rowArg(c.After.ID)}, target...)
 	return "(" + late + ") UNION ALL (" + sql + ")", append(lateArgs, args...)
 }
 
-// placeArg is a place as a parameter: a text in Postgres, whose type of it has no
-// counterpart in Go, and a number in SQLite, which orders texts in another way.
-func (db *DB) placeArg(place uint64) any {
+// positionArg returns a position as a parameter: a text in Postgres, whose type xid8 has
+// no counterpart in Go, and a number in SQLite, which compares texts differently.
+func (db *DB) positionArg(position uint64) any {
 	if db.driver == Postgres {
-		return strconv.FormatUint(place, 10)
+		return strconv.FormatUint(position, 10)
 	}
-	return int64(place) // stays far below 2^63
+	return int64(position) // stays far below 2^63
 }
 
 func rowArg(id uint64) int64 { return int64(id) } // stays far below 2^63
 
-func placesArg(places []uint64) string {
-	texts := make([]string, len(places))
-	for i, p := range places {
+func positionsArg(positions []uint64) string {
+	texts := make([]string, len(positions))
+	for i, p := range positions {
 		texts[i] = strconv.FormatUint(p, 10)
 	}
 	return "{" + strings.Join(texts, ",") + "}"
 }
 
-// readPage reads in one statement, and so in one snapshot and one round trip: the
-// cursor must not pass changes that the rows did not show. trimmed are the changes that
-// may be gone.
+// readPage reads the feed's state and a page's rows by one statement, and so in one
+// snapshot and one round trip: the cursor must not pass changes that the rows did not
+// include. trimmed is the snapshot of the changes that may have been deleted.
 func (db *DB) readPage(ctx context.Context, from feed.Cursor, limit int, page string, args []any) (_ feed.Page, trimmed feed.Snapshot, err error) {
 	f := db.feed
 	rows, err := db.read.WithContext(ctx).Raw(fmt.Sprintf(`

@@ -38,8 +38,8 @@ func TestFeed_ContinuesFromItsCursor(t *testing.T) {
 	})
 }
 
-// TestFeed_ALateCommitIsReadOnce: a transaction took the lower version, another one
-// commits the higher version first, and the feed is read in between.
+// TestFeed_ALateCommitIsReadOnce: one transaction gets the lower version, another one
+// commits a higher version first, and the feed is read in between.
 func TestFeed_ALateCommitIsReadOnce(t *testing.T) {
 	db := migrated(t, postgresConfig(t))
 	a, b := insert(t, db, newKey(t, nil))[0], insert(t, db, newKey(t, nil))[0]
@@ -63,8 +63,8 @@ func TestFeed_ALateCommitIsReadOnce(t *testing.T) {
 	}
 }
 
-// TestFeed_PagesAreOneState: what is committed between two pages of a read, with
-// places before and after those of the page, comes with the next read.
+// TestFeed_PagesAreOneState: changes that are committed between two pages of a read, at
+// positions before and after those of the page, come with the next read.
 func TestFeed_PagesAreOneState(t *testing.T) {
 	db := migrated(t, postgresConfig(t))
 	var ids, names []string
@@ -122,8 +122,8 @@ func TestFeed_PagesAreOneState(t *testing.T) {
 	}
 }
 
-// TestFeed_AnotherDatabasesTransactionHoldsNothingBack: one with a transaction id,
-// wherever in the cluster, keeps its own rows from being read and dropped, and no others.
+// TestFeed_AnotherDatabasesTransactionHoldsNothingBack: an open transaction with an id,
+// in any database of the cluster, keeps only its own rows from being read and deleted.
 func TestFeed_AnotherDatabasesTransactionHoldsNothingBack(t *testing.T) {
 	db, other := migrated(t, postgresConfig(t)), migrated(t, postgresConfig(t))
 	idle := other.gorm.Begin()
@@ -151,7 +151,7 @@ func TestFeed_AnotherDatabasesTransactionHoldsNothingBack(t *testing.T) {
 	}
 }
 
-// TestFeed_PagesAreBoundedByBytes: texts that someone typed may be long.
+// TestFeed_PagesAreBoundedByBytes: texts that were written by hand may be long.
 func TestFeed_PagesAreBoundedByBytes(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		cursor := presentFeed(t, db).Next
@@ -163,7 +163,7 @@ func TestFeed_PagesAreBoundedByBytes(t *testing.T) {
 				run(t, db, "INSERT INTO outbox (version, kind, prefix, user_id) VALUES (1, 1, ?, ?)", fmt.Sprint(i), long)
 			}
 		}
-		if db.driver == SQLite { // as the trigger of a change does
+		if db.driver == SQLite { // the trigger of a change does so too
 			cursor.Seen.Next = 0
 		}
 		page, err := db.ReadFeed(t.Context(), cursor, feed.MaxRows)
@@ -220,7 +220,7 @@ func TestTakeOver_TableOfTenColumns(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			for range 2 { // a second time changes nothing
+			for range 2 { // the second migration changes nothing
 				if err := db.Migrate(t.Context()); err != nil {
 					t.Fatal(err)
 				}
@@ -247,7 +247,7 @@ func TestKeyByPrefix_UsesItsIndex(t *testing.T) {
 			if db.driver == SQLite {
 				return tx.Raw("EXPLAIN QUERY PLAN " + query).Scan(&plan).Error
 			}
-			// An empty table is read whole for less.
+			// For an empty table, the planner prefers to read it whole.
 			if err := tx.Exec("SET LOCAL enable_seqscan = off").Error; err != nil {
 				return err
 			}
@@ -305,7 +305,7 @@ func TestEpoch_EndsOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for range 2 { // the second time as by another replica, which saw the same
+		for range 2 { // the second call stands for another replica, which saw the same epoch
 			if err := db.EndEpoch(t.Context(), start.Epoch); err != nil {
 				t.Fatal(err)
 			}

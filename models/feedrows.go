@@ -23,7 +23,7 @@ type feedReader struct {
 	last    feed.Row
 }
 
-// full reports whether the page is full, and sets where to continue.
+// full reports whether the page is full, and sets the cursor for the next page.
 func (r *feedReader) full() bool {
 	if r.rows == 0 {
 		return false
@@ -42,7 +42,7 @@ func (r *feedReader) full() bool {
 }
 
 func (r *feedReader) row(rows *sql.Rows) error {
-	var head [6]sql.RawBytes // not read again after the first row, and copied by none
+	var head [6]sql.RawBytes // the same in each row: parsed in the first one only, and skipped here without a copy
 	columns := []any{&head[0], &head[1], &head[2], &head[3], &head[4], &head[5]}
 	var first struct {
 		epoch, why, snapshot, trimmed string
@@ -106,8 +106,8 @@ func parseSnapshot(text string) (s feed.Snapshot, err error) {
 	return s, nil
 }
 
-// feedTime is a time as either database gives it: SQLite has no type for it, and
-// returns a text for a computed one. NULL is the zero time.
+// feedTime reads a time from either database. SQLite has no type for times, and returns a
+// computed one as a text. NULL is the zero time.
 type feedTime time.Time
 
 // Scan implements [sql.Scanner].

@@ -6,20 +6,20 @@ import (
 	"sync"
 )
 
-// file is the SQLite file that the connections have open: its path may come to lead
-// to another one, or to none, while they still use the unlinked one.
+// file is the SQLite file that the connections have open. Its path may later lead to
+// another file, or to none, while the connections still use the unlinked file.
 type file struct {
-	mu       sync.Mutex
-	path     string
-	info     os.FileInfo   // nil: not known
-	beside   []os.FileInfo // of journal and index, which belong to info
-	dropping bool          // connections into the old file may still be open
+	mu         sync.Mutex
+	path       string
+	info       os.FileInfo   // nil: not known
+	companions []os.FileInfo // the journal and the index that belong to info
+	dropping   bool          // connections into the old file may still be open
 }
 
-// FollowFile reports whether another file is at the database's path than the one
-// that is open. If so it makes one where there is none and ends every connection, so
-// that the next ones lead to the new file. With Postgres it is always false. Safe
-// for concurrent use.
+// FollowFile reports whether the database's path no longer leads to the file that is
+// open. If so, it makes a file if there is none, and ends every connection, so that new
+// connections use the file at the path. With Postgres it always returns false. Safe for
+// concurrent use.
 func (db *DB) FollowFile() (replaced bool) {
 	if db.driver != SQLite {
 		return false
@@ -35,41 +35,41 @@ func (db *DB) FollowFile() (replaced bool) {
 	}
 	info, err := os.Stat(f.path)
 	if err == nil && f.info != nil && os.SameFile(info, f.info) {
-		f.beside = f.statBeside()
+		f.companions = f.statCompanions()
 		return false
 	}
 	replaced = f.info != nil
-	f.removeBeside()
+	f.removeCompanions()
 	f.info, f.dropping = nil, true
 	for _, p := range db.pools {
-		p.SetMaxIdleConns(0) // idle ones end now, others when they are given back
+		p.SetMaxIdleConns(0) // idle connections end now, the others when they are returned
 	}
-	if makeFile(f.path) == nil { // else opening it fails with the reason
+	if makeFile(f.path) == nil { // if not, opening the file fails with the reason
 		f.info, _ = os.Stat(f.path)
 	}
 	return replaced
 }
 
-// besides are the suffixes of the names of journal and index.
-var besides = []string{"-wal", "-shm"}
+// companionSuffixes are the suffixes of the names of journal and index.
+var companionSuffixes = []string{"-wal", "-shm"}
 
-func (f *file) statBeside() []os.FileInfo {
-	infos := make([]os.FileInfo, len(besides))
-	for i, end := range besides {
+func (f *file) statCompanions() []os.FileInfo {
+	infos := make([]os.FileInfo, len(companionSuffixes))
+	for i, end := range companionSuffixes {
 		infos[i], _ = os.Stat(f.path + end)
 	}
 	return infos
 }
 
-// removeBeside removes the journal and the index of the file that is gone: applied to
-// another file, they would make a mixture of both.
-func (f *file) removeBeside() {
-	for i, info := range f.statBeside() {
-		if i < len(f.beside) && info != nil && f.beside[i] != nil && os.SameFile(info, f.beside[i]) {
-			_ = os.Remove(f.path + besides[i])
+// removeCompanions removes the journal and the index of the file that is gone. SQLite
+// would apply them to the new file, and make a mixture of both.
+func (f *file) removeCompanions() {
+	for i, info := range f.statCompanions() {
+		if i < len(f.companions) && info != nil && f.companions[i] != nil && os.SameFile(info, f.companions[i]) {
+			_ = os.Remove(f.path + companionSuffixes[i])
 		}
 	}
-	f.beside = nil
+	f.companions = nil
 }
 
 func inUse(pools []*sql.DB) bool {

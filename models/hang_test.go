@@ -14,11 +14,11 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// patience is how long a test waits for what takes a second or three on a quiet
-// machine.
+// patience is how long a test waits for an event that takes one to three seconds on an
+// idle machine.
 const patience = 20 * time.Second
 
-// impatient is about what a check waits for a look-up.
+// impatient is about as long as a check waits for a look-up.
 const impatient = 150 * time.Millisecond
 
 func needsPostgres(t *testing.T) {
@@ -34,7 +34,8 @@ var (
 	stopSecond = func() {}
 )
 
-// secondServer is another server, for all tests of hosts that hang or are demoted.
+// secondServer returns another server, which all tests of hosts that hang or are demoted
+// share.
 func secondServer(t *testing.T) *parts.Postgres {
 	t.Helper()
 	needsPostgres(t)
@@ -65,8 +66,8 @@ func demoted(t *testing.T, p *parts.Postgres) {
 	})
 }
 
-// hosts is a DSN that names these addresses in this order. The connect timeout
-// is far beyond what the tests wait, so that it is not what ends a wait.
+// hosts is a configuration whose DSN names these addresses in this order. Its connect
+// timeout is much longer than the tests wait, so no wait ends because of it.
 func hosts(addresses ...string) Config {
 	return Config{Driver: Postgres, DSN: "postgres://postgres@" + strings.Join(addresses, ",") + "/postgres?sslmode=disable", ConnectTimeout: time.Minute}
 }
@@ -83,7 +84,8 @@ func eventually(t *testing.T, what string, f func(context.Context) error) {
 	}
 }
 
-// connections opens a pool without the schema, of which so many stay open unused.
+// connections opens a pool without the schema. It keeps up to idle unused connections
+// open.
 func connections(t *testing.T, c Config, idle int) *DB {
 	t.Helper()
 	source := newSource(c)
@@ -95,7 +97,7 @@ func connections(t *testing.T, c Config, idle int) *DB {
 	return &DB{driver: Postgres, pools: []*sql.DB{connector.pool}}
 }
 
-// servedBy returns the port of the server that answers within the time.
+// servedBy returns the port of the server that answers within the limit.
 func servedBy(ctx context.Context, db *DB, limit time.Duration) (port int, err error) {
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -103,8 +105,8 @@ func servedBy(ctx context.Context, db *DB, limit time.Duration) (port int, err e
 	return port, err
 }
 
-// all asks from several callers at once and returns how many were not served by
-// the port.
+// all sends queries from several callers at once, and returns how many were not answered
+// by the server at the port.
 func all(t *testing.T, db *DB, port int, limit time.Duration) (failed int) {
 	t.Helper()
 	var group sync.WaitGroup

@@ -20,7 +20,7 @@ type idempotencyRow struct {
 	At          time.Time
 }
 
-// TableName is GORM's way of naming the table.
+// TableName returns the table's name to GORM.
 func (idempotencyRow) TableName() string { return "idempotency_keys" }
 
 func newIdempotencyRow(i *authz.Idempotency) (*idempotencyRow, error) {
@@ -33,10 +33,10 @@ func newIdempotencyRow(i *authz.Idempotency) (*idempotencyRow, error) {
 	return &idempotencyRow{Principal: i.Principal, Key: i.Key, Fingerprint: i.Fingerprint, KeyID: i.KeyID, At: instant(i.At)}, nil
 }
 
-// claimIdempotency takes the idempotency key for this transaction. Another
-// transaction that has it is waited for, so exactly one creates; the others get
-// *authz.IdempotencyError with the key that was made, or, if their request was
-// another one, authz.ErrIdempotencyReuse.
+// claimIdempotency claims the idempotency key for this transaction. It waits for another
+// transaction that has claimed it, so that exactly one creates a key. The others get
+// *authz.IdempotencyError with the id of that key or, if their request was a different
+// one, authz.ErrIdempotencyReuse.
 func claimIdempotency(tx *gorm.DB, row *idempotencyRow) error {
 	if row == nil {
 		return nil

@@ -8,11 +8,12 @@ import (
 	"extauthz/authz"
 )
 
-// mostPeppers is how many peppers are named at most.
-const mostPeppers = 10
+// maxPeppers bounds how many pepper ids are returned.
+const maxPeppers = 10
 
-// KeysByMissingPepper counts the keys that would be usable at now, but whose pepper is
-// none of these ids, by pepper id: the ten most frequent ones. It reads the whole table.
+// KeysByMissingPepper counts the keys that are neither revoked nor expired at now, but
+// whose pepper is none of ids. It returns the counts for the ten most frequent pepper
+// ids. It reads the whole table.
 func (db *DB) KeysByMissingPepper(ctx context.Context, ids []string, now time.Time) (map[string]int64, error) {
 	var rows []struct {
 		PepperID string
@@ -20,7 +21,7 @@ func (db *DB) KeysByMissingPepper(ctx context.Context, ids []string, now time.Ti
 	}
 	err := db.read.WithContext(ctx).Model(&keyRow{}).Select("pepper_id, count(*) AS n").
 		Where("revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?) AND hash_alg = ? AND pepper_id NOT IN ?", now.UTC(), string(authz.HashHMACSHA256), append([]string{""}, ids...)).
-		Group("pepper_id").Order("n DESC, pepper_id").Limit(mostPeppers).Scan(&rows).Error
+		Group("pepper_id").Order("n DESC, pepper_id").Limit(maxPeppers).Scan(&rows).Error
 	if err != nil {
 		return nil, fmt.Errorf("keys can't be counted by their peppers: %w", err)
 	}
@@ -31,17 +32,17 @@ func (db *DB) KeysByMissingPepper(ctx context.Context, ids []string, now time.Ti
 	return counts, nil
 }
 
-// inspectPage is how many rows one statement of [DB.UnreadableKeys] returns;
-// inspectShare is how many times as long as a page took it then pauses, so that reading
-// a million rows, some ten seconds of work, is not seen beside checks.
+// inspectPage is how many rows one statement of [DB.UnreadableKeys] returns. The pause
+// after a page is inspectShare times as long as the page took: reading a million rows is
+// some ten seconds of work, which must not slow down checks.
 const (
 	inspectPage  = 500
 	inspectShare = 19
 )
 
-// UnreadableKeys counts the keys that are not revoked and whose row can't be read,
-// and returns the error of the first. It reads the whole table, page by page, and
-// pauses after each for inspectShare times as long as it took if unhurried.
+// UnreadableKeys counts the keys that are not revoked and whose row can't be read, and
+// returns the error of the first. It reads the whole table, page by page. If unhurried,
+// it pauses after each page for inspectShare times as long as the page took.
 func (db *DB) UnreadableKeys(ctx context.Context, unhurried bool) (n int, first error, err error) {
 	for last := ""; ; {
 		start := time.Now()

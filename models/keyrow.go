@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -14,7 +15,7 @@ import (
 	"extauthz/authz"
 )
 
-// keyRow is a row of api_keys; as JSON it has the names of the columns.
+// keyRow is a row of api_keys. Its fields' names in JSON are those of the columns.
 type keyRow struct {
 	ID           string     `gorm:"primaryKey" json:"id"`
 	UserID       string     `json:"user_id"`
@@ -43,7 +44,7 @@ type keyRow struct {
 	ShadowEnd    *time.Time `gorm:"serializer:typed" json:"shadow_end"`
 	ShadowScopes string     `json:"shadow_scopes"` // JSON, as Scopes
 
-	damage       error // what a column holds that is of another type
+	damage       error // why a column can't be read: its value is of another type
 	damageColumn string
 }
 
@@ -58,11 +59,11 @@ func (r *keyRow) damaged(column string, err error) {
 const keyColumns = `id, user_id, name, key_prefix, key_hash, scopes, is_active, expires_at, created_at, updated_at, hash_alg, pepper_id,
 	environment, revoked_at, rotated_from, allowed_cidrs, metadata, rate, project, roles, family, grants, shadow_until, shadow_end, shadow_scopes`
 
-// TableName is GORM's way of naming the table.
+// TableName returns the table's name to GORM.
 func (keyRow) TableName() string { return "api_keys" }
 
-// record reads a row. A row that can't be read is an error and not a key with
-// fewer limits: someone wrote it by hand.
+// record reads a row for decisions. Someone may have written the row by hand: if it can't
+// be read, the result is an error, not a key with fewer limits.
 func (r *keyRow) record() (authz.Record, error) {
 	rec, column, err := r.read()
 	if err != nil {
@@ -71,8 +72,8 @@ func (r *keyRow) record() (authz.Record, error) {
 	return rec, nil
 }
 
-// listed is a row for people: an unreadable one shows its plain columns, so that it
-// hides no other row in a list, and can be ended.
+// listed reads a row for lists. An unreadable row shows its plain columns, so that it
+// hides no other row, and its key can be ended.
 func (r *keyRow) listed() authz.Record {
 	rec, column, err := r.read()
 	if err != nil {
@@ -82,7 +83,8 @@ func (r *keyRow) listed() authz.Record {
 	return rec
 }
 
-// plain is the record with the columns that need no parsing; it limits nothing.
+// plain returns a record with only the columns that need no parsing. It lacks limits of
+// the key, so it must not be used for decisions.
 func (r *keyRow) plain() authz.Record {
 	return authz.Record{ID: r.ID, UserID: r.UserID, Name: r.Name, Prefix: r.KeyPrefix, Active: r.IsActive,
 		ExpiresAt: fromNull(r.ExpiresAt), RevokedAt: fromNull(r.RevokedAt), CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(),
@@ -127,7 +129,20 @@ func (r *keyRow) verifier() (authz.Verifier, error) {
 	if err != nil {
 		return authz.Verifier{}, fmt.Errorf("%w: key %s: column key_hash", authz.ErrUnreadable, r.KeyPrefix)
 	}
+	if alg := authz.HashAlg(r.HashAlg); alg != authz.HashSHA256 && alg != authz.HashHMACSHA256 {
+		return authz.Verifier{}, fmt.Errorf("%w: key %s: column hash_alg is neither %s nor %s", authz.ErrUnreadable, r.KeyPrefix, authz.HashSHA256, authz.HashHMACSHA256)
+	}
 	return authz.Verifier{Alg: authz.HashAlg(r.HashAlg), PepperID: r.PepperID, Digest: digest}, nil
+}
+
+// storedNetwork is a network of allowed_cidrs, or a single address, as people type it.
+type storedNetwork netip.Prefix
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (n *storedNetwork) UnmarshalText(text []byte) error {
+	network, err := authz.ParseNetwork(string(text))
+	*n = storedNetwork(network)
+	return err
 }
 
 func newRow(k *authz.NewKey) (*keyRow, error) {
@@ -177,10 +192,11 @@ func readAll[Row, T any](rows []Row, read func(*Row) (T, error)) ([]T, error) {
 	return out, nil
 }
 
-// errUnstorable: both databases refuse what one of them can't keep.
+// errUnstorable is the error, with either database, for a text that one of them can't
+// store.
 var errUnstorable = errors.New("a text holds a NUL byte or is not UTF-8, which can't be stored: leave it out")
 
-// storable reports whether Postgres can keep and compare the texts.
+// storable reports whether Postgres can store and compare the texts.
 func storable(texts ...string) bool {
 	return !slices.ContainsFunc(texts, func(s string) bool { return strings.ContainsRune(s, 0) || !utf8.ValidString(s) })
 }
@@ -189,7 +205,7 @@ func storable(texts ...string) bool {
 // the text that people write, such as "orders:read,create".
 type storedScope authz.Scope
 
-// UnmarshalJSON takes either form.
+// UnmarshalJSON accepts either form.
 func (s *storedScope) UnmarshalJSON(b []byte) error {
 	if b[0] != '"' {
 		return json.Unmarshal(b, (*authz.Scope)(s))
@@ -222,8 +238,8 @@ func newScopes(stored []storedScope) (authz.Scopes, error) {
 	return authz.NewScopes(scopes)
 }
 
-// asJSON encodes a value that can always be encoded; nil slices and maps become
-// empty ones.
+// asJSON encodes a value of a type that can always be encoded. For nil slices and maps it
+// returns empty.
 func asJSON(v any, empty string) string {
 	b, err := json.Marshal(v)
 	if err != nil || string(b) == "null" {
@@ -240,7 +256,7 @@ func toNull(t time.Time) *time.Time {
 	return &t
 }
 
-// instant is t in the precision of both databases.
+// instant returns t in UTC, in microseconds, the precision of both databases.
 func instant(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
 
 func fromNull(t *time.Time) time.Time {

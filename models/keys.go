@@ -20,16 +20,23 @@ func (db *DB) KeyByPrefix(ctx context.Context, prefix string) (authz.Record, aut
 		return authz.Record{}, authz.Verifier{}, err
 	}
 	rec, err := row.record()
+	var v authz.Verifier
+	if err == nil {
+		v, err = row.verifier()
+	}
 	if err != nil {
+		db.unreadable.Store(true)
 		return authz.Record{}, authz.Verifier{}, err
 	}
-	v, err := row.verifier()
-	return rec, v, err
+	return rec, v, nil
 }
 
-// KeysByPrefixes calls yield with each of the keys that exist, in any order;
-// yield's error ends it. Rows that can't be read are left out and reported
-// at the end, so that one of them does not prevent reading the others.
+// MetUnreadable reports whether a look-up met a row that can't be read since the last call.
+func (db *DB) MetUnreadable() bool { return db.unreadable.Swap(false) }
+
+// KeysByPrefixes calls yield with each key that has one of the prefixes, in any order. An
+// error from yield ends it. Rows that can't be read are left out and reported at the end,
+// so that one of them does not prevent reading the others.
 func (db *DB) KeysByPrefixes(ctx context.Context, prefixes []string, yield func(authz.Record, authz.Verifier) error) error {
 	var unreadable []error
 	for some := range slices.Chunk(prefixes, rowsAtOnce) {
@@ -55,17 +62,17 @@ func (db *DB) KeysByPrefixes(ctx context.Context, prefixes []string, yield func(
 	return errors.Join(unreadable...)
 }
 
-// warmAtOnce is how many keys one statement of [DB.MostUsed] returns: on a busy
-// machine each statement waits, and with all the metadata that keys may have these
-// are 70 MB.
+// warmAtOnce is how many keys one statement of [DB.MostUsed] returns. Fewer would mean
+// more statements, each of which waits on a busy machine. More would take more memory:
+// with all the metadata that keys may have, these are 70 MB already.
 const warmAtOnce = 2000
 
-// MostUsed calls yield with up to limit keys that are active: the most used
-// ones first, then those made last. Its error ends it, and a row that can't be
-// read is left out.
+// MostUsed calls yield with up to limit active keys: first the used ones, the most used
+// first, then the others, the newest first. An error from yield ends it. Rows that can't
+// be read are left out.
 func (db *DB) MostUsed(ctx context.Context, limit int, yield func(authz.Record, authz.Verifier) error) error {
 	active := db.read.WithContext(ctx).Model(&keyRow{}).Where("is_active AND revoked_at IS NULL").Session(&gorm.Session{})
-	// Ids first and alone, so that what is sorted is small.
+	// Only ids are read and sorted first, so that sorting needs little memory.
 	var ids []string
 	if err := active.Joins("JOIN key_usage u ON u.key_id = api_keys.id").Order("u.count DESC, api_keys.id DESC").Limit(limit).Pluck("api_keys.id", &ids).Error; err != nil {
 		return fmt.Errorf("the most used keys can't be read: %w", err)
@@ -104,7 +111,7 @@ func (db *DB) MostUsed(ctx context.Context, limit int, yield func(authz.Record, 
 	return nil
 }
 
-// yieldReadable leaves out rows that can't be read.
+// yieldReadable calls yield with each row, and leaves out rows that can't be read.
 func yieldReadable(rows []keyRow, yield func(authz.Record, authz.Verifier) error) error {
 	for i := range rows {
 		rec, err := rows[i].record()
@@ -122,15 +129,15 @@ func yieldReadable(rows []keyRow, yield func(authz.Record, authz.Verifier) error
 	return nil
 }
 
-// prefixesAtOnce is how many prefixes one statement of [DB.Prefixes] brings.
+// prefixesAtOnce is how many prefixes one statement of [DB.Prefixes] returns.
 const prefixesAtOnce = 10_000
 
-// Prefixes calls yield with the prefix of every key; its error ends it. It is
-// no snapshot: a reader of the feed from a cursor taken before misses no
-// change.
+// Prefixes calls yield with the prefix of every key. An error from yield ends it. The
+// prefixes are not of one snapshot. A caller that takes a feed cursor first, and then
+// reads the feed from there, misses no change.
 func (db *DB) Prefixes(ctx context.Context, yield func(prefix string) error) error {
 	next, order := "key_prefix > ?", "key_prefix"
-	if db.driver == Postgres { // as its index does: by bytes
+	if db.driver == Postgres { // in the order of its index: by bytes
 		next, order = "key_prefix ~>~ ?", "key_prefix USING ~<~"
 	}
 	for last := ""; ; {
@@ -151,7 +158,7 @@ func (db *DB) Prefixes(ctx context.Context, yield func(prefix string) error) err
 	}
 }
 
-// KeyByRef finds a key by its id or its prefix, also one that can't be read.
+// KeyByRef finds a key by its id or its prefix, even if its row can't be read.
 func (db *DB) KeyByRef(ctx context.Context, ref string) (authz.Record, error) {
 	row, err := db.one(ctx, "id = ? OR key_prefix = ?", ref, ref)
 	if err != nil {
@@ -172,9 +179,9 @@ func (db *DB) one(ctx context.Context, where, ref string, more ...any) (*keyRow,
 	return &row, err
 }
 
-// ListKeys returns keys newest first: ids are UUIDv7, which sort by time. The
-// page after a key begins with the next older one. With f.Text they come in another
-// order: see [DB.search].
+// ListKeys returns keys newest first: ids are UUIDv7, which sort by time. With f.After,
+// the page begins with the next older key. With f.Text, the keys come in another order:
+// see [DB.search].
 func (db *DB) ListKeys(ctx context.Context, f authz.KeyFilter) ([]authz.Listed, error) {
 	if err := checkPage(f.Limit, append([]string{f.UserID, f.Project, f.Text, f.After}, f.Projects...)...); err != nil {
 		return nil, err
@@ -235,7 +242,7 @@ func (db *DB) listRows(q *gorm.DB, f authz.KeyFilter) (rows []keyRow, err error)
 	return rows, err
 }
 
-// checkPage refuses page sizes outside of the contract, and filters that nothing can
+// checkPage refuses page sizes outside of 1 to 1000, and filters that no stored text can
 // match.
 func checkPage(limit int, filters ...string) error {
 	if limit < 1 || limit > 1000 {
@@ -247,8 +254,8 @@ func checkPage(limit int, filters ...string) error {
 	return nil
 }
 
-// CountUnpeppered counts the keys that are not revoked and whose digest was made
-// without one of these peppers, named by their ids.
+// CountUnpeppered counts the keys that are not revoked and whose digest was made without
+// any of these peppers, given by their ids.
 func (db *DB) CountUnpeppered(ctx context.Context, peppers []string) (n int64, err error) {
 	err = db.read.WithContext(ctx).Model(&keyRow{}).
 		Where("revoked_at IS NULL AND NOT (hash_alg = ? AND pepper_id IN ?)", string(authz.HashHMACSHA256), append([]string{""}, peppers...)).Count(&n).Error

@@ -11,14 +11,15 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// changesChannel is notified by the triggers; the outbox has the changes.
+// changesChannel is the channel that the triggers notify. The changes themselves are in
+// the outbox.
 const changesChannel = "extauthz_changes"
 
 const (
-	listenPause = time.Second            // before a connection is tried again
-	listenQuiet = time.Second            // without a notification, after which the connection is asked whether it lives
-	listenReply = 750 * time.Millisecond // for its answer
-	listenReads = 5 * time.Second        // between two looks whether the connection settings have changed
+	listenPause = time.Second            // before the next attempt to connect
+	listenQuiet = time.Second            // after this time without a notification, the connection is pinged
+	listenReply = 750 * time.Millisecond // how long to wait for the answer to a ping
+	listenReads = 5 * time.Second        // between two checks for changed connection settings
 )
 
 // errPooled means that LISTEN was accepted and has no effect.
@@ -27,22 +28,21 @@ var errPooled = errors.New("it is behind a connection pooler that gives each tra
 // errReadOnly ends a connection whose server takes no more writes.
 var errReadOnly = errors.New("the server is read-only now")
 
-// ListenConfig is the database to listen to, and what to call.
+// ListenConfig defines the database to listen to, and the functions to call.
 type ListenConfig struct {
-	// Database is where to connect: DSN or ReadDSN, which must not go through a
-	// transaction pooler, Password and ConnectTimeout count.
+	// Database defines the connection. DSN or ReadDSN, Password and ConnectTimeout are
+	// used. The connection must not go through a pooler in transaction mode.
 	Database  Config
 	Notify    func()     // called for each change; must not block
 	Listening func(bool) // called when notifications begin and end; must not block
 	Logger    *slog.Logger
 }
 
-// Listen calls Notify for each change notification of the database, and once after
-// each connection, since earlier notifications were lost. It holds a
-// connection of its own and makes it anew whenever it is lost, until ctx ends;
-// where the connection settings have changed, a new one takes its place once the
-// server accepts it. Notifications are hints: a lost one costs time (the feed is
-// polled) and nothing else.
+// Listen calls Notify for each change notification of the database, and once after each
+// time it has connected, since earlier notifications were lost. Until ctx ends it holds a
+// connection of its own, and makes a new one whenever that is lost. If the connection
+// settings change, a new connection takes its place once the server accepts it.
+// Notifications are hints: a lost one costs only time, since the feed is polled too.
 func Listen(ctx context.Context, c ListenConfig) error {
 	l := &listener{ListenConfig: c, source: newSource(c.Database)}
 	if _, _, err := l.source.current(ctx); err != nil && !l.source.changes() {
@@ -59,7 +59,7 @@ func Listen(ctx context.Context, c ListenConfig) error {
 			break
 		}
 		c.Listening(false)
-		if connected { // one line a change of state, and another host may be there at once
+		if connected { // one log line for each change of state; no pause, since another host may accept at once
 			connected = false
 			c.Logger.WarnContext(ctx, "no change notifications: changes are polled for", "error", oneLine(err))
 			continue
@@ -100,7 +100,7 @@ func (l *listener) once(ctx context.Context, connected func()) error {
 		if time.Since(asked) < listenQuiet {
 			continue
 		}
-		// A dead connection is as quiet as one without changes.
+		// A dead connection is as silent as a living one without changes.
 		if err := alive(ctx, conn); err != nil {
 			return err
 		}
@@ -147,7 +147,7 @@ func (l *listener) open(ctx context.Context) (*pgx.Conn, int, error) {
 func (l *listener) subscribe(ctx context.Context, conn *pgx.Conn) error {
 	limited, cancel := context.WithTimeout(ctx, 2*listenReply)
 	defer cancel()
-	// A pooler has numbers of its own for processes.
+	// Behind a pooler, the process id from the login is the pooler's, not the server's.
 	var process uint32
 	if err := conn.QueryRow(limited, "SELECT pg_backend_pid()").Scan(&process); err != nil {
 		return err
@@ -161,8 +161,8 @@ func (l *listener) subscribe(ctx context.Context, conn *pgx.Conn) error {
 	return l.checkDelivery(ctx, conn)
 }
 
-// connect leaves out the limits of statements: this connection runs none that need
-// them, and poolers refuse them.
+// connect leaves out the time limits: this connection runs no statements that need them,
+// and poolers refuse such parameters.
 func (l *listener) connect(ctx context.Context) (*pgx.Conn, int, error) {
 	config, generation, err := l.source.current(ctx)
 	if config == nil {
@@ -180,8 +180,9 @@ func (l *listener) connect(ctx context.Context) (*pgx.Conn, int, error) {
 	return conn.Conn(), generation, nil
 }
 
-// leave closes a connection. The call waits for it only at the end: a host that hangs
-// would keep the listener from trying the next one.
+// leave closes a connection. It waits for that only after ctx has ended. Until then it
+// closes in the background: a host that hangs would keep the listener from trying the
+// next one.
 func leave(ctx context.Context, conn *pgx.Conn) {
 	if ctx.Err() != nil {
 		discard(conn)
@@ -190,8 +191,8 @@ func leave(ctx context.Context, conn *pgx.Conn) {
 	go discard(conn)
 }
 
-// checkDelivery sends a notification by another connection: a pooler in transaction
-// mode accepts LISTEN, and no notification ever arrives.
+// checkDelivery sends a notification over another connection and waits for it: a pooler
+// in transaction mode accepts LISTEN, but no notification ever arrives.
 func (l *listener) checkDelivery(ctx context.Context, conn *pgx.Conn) error {
 	other, _, err := l.connect(ctx)
 	if err != nil {

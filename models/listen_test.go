@@ -27,7 +27,7 @@ func TestListen_NotifiesOfEveryChangeAndConnection(t *testing.T) {
 		case <-time.After(10 * time.Second):
 			t.Fatalf("no notification after %s", what)
 		}
-		for len(notified) > 0 { // several for one change are as good
+		for len(notified) > 0 { // several notifications for one change are allowed
 			<-notified
 		}
 	}
@@ -52,8 +52,8 @@ func TestListen_NotifiesOfEveryChangeAndConnection(t *testing.T) {
 	}
 }
 
-// TestListen_DetectsPoolersWithoutNotifications: PgBouncer accepts LISTEN in both
-// modes, and delivers notifications in one.
+// TestListen_DetectsPoolersWithoutNotifications: PgBouncer accepts LISTEN in both modes,
+// but delivers notifications in only one of them.
 func TestListen_DetectsPoolersWithoutNotifications(t *testing.T) {
 	for mode, delivers := range map[string]bool{"session": true, "transaction": false} {
 		t.Run(mode, func(t *testing.T) {

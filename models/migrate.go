@@ -15,15 +15,16 @@ import (
 var migrations embed.FS
 
 const (
-	// migrationsTable is not goose's usual one: the application that
-	// made a table api_keys that is taken over may use goose too.
+	// migrationsTable is not goose's default: if a table api_keys is taken over, the
+	// application that made it may use goose too.
 	migrationsTable = "extauthz_migrations"
 	// migrationLock is the advisory lock of a migration in Postgres.
 	migrationLock = 0x6578746D6967
-	// migrationPause is how long another process's migration is waited for before
-	// the lock is requested again.
+	// migrationPause is the pause before the lock is requested again while another
+	// process migrates.
 	migrationPause = 100 * time.Millisecond
-	// secondConnection is how long a pooler has to give another connection.
+	// secondConnection is how long to wait for a second connection, which a pooler may
+	// not give.
 	secondConnection = 5 * time.Second
 )
 
@@ -45,8 +46,8 @@ func (db *DB) Migrate(ctx context.Context) error {
 }
 
 // migratePostgres polls for the lock while another process holds it. Waiting for it
-// inside a transaction would hold a connection of a pooler, and many that start at once
-// would hold all those that the one with the lock needs.
+// inside a transaction would hold a connection of a pooler. Many replicas that start at
+// once would hold all connections that the owner of the lock needs.
 func (db *DB) migratePostgres(ctx context.Context) error {
 	for {
 		current, newest, err := db.MigrationStatus(ctx)
@@ -64,8 +65,8 @@ func (db *DB) migratePostgres(ctx context.Context) error {
 	}
 }
 
-// migrateAlone migrates unless another process does, and holds the lock by a second
-// transaction: a session's lock would be lost in a pooler that gives each transaction
+// migrateAlone migrates unless another process does. It holds the lock in a transaction
+// of its own: a session's lock would be lost behind a pooler that gives each transaction
 // another session.
 func (db *DB) migrateAlone(ctx context.Context) (alone bool, err error) {
 	err = db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
@@ -73,9 +74,9 @@ func (db *DB) migrateAlone(ctx context.Context) (alone bool, err error) {
 		if err != nil || !alone {
 			return err
 		}
-		// After the query, which holds its snapshot until the next statement: an index
-		// that is built meanwhile would wait for that snapshot until the transaction
-		// ends.
+		// These statements come after the query, which holds its snapshot until the next
+		// statement. An index that the migration builds would otherwise wait for that
+		// snapshot until this transaction ends.
 		for _, sql := range []string{"SET LOCAL statement_timeout = 0", "SET LOCAL idle_in_transaction_session_timeout = 0"} {
 			if err := tx.Exec(sql).Error; err != nil {
 				return err
@@ -91,9 +92,9 @@ func (db *DB) migrateAlone(ctx context.Context) (alone bool, err error) {
 	return alone, err
 }
 
-// migrateSQLite: each step is a transaction that has the write lock from its beginning.
-// If another process makes a step first, this one fails, and the remaining steps are
-// tried again.
+// migrateSQLite makes each step in a transaction that has the write lock from its
+// beginning. If another process makes a step first, the step fails here, and the
+// remaining steps are tried again.
 func (db *DB) migrateSQLite(ctx context.Context) error {
 	for before := int64(-1); ; {
 		err := db.up(ctx)

@@ -15,15 +15,16 @@ import (
 	"extauthz/authz/subject"
 )
 
-// Mutate selects and locks keys in the order of their ids, calls fn for what to write,
-// and writes it in one transaction. It returns the created keys, then the updated ones,
+// Mutate selects and locks keys in the order of their ids, calls fn, and writes what fn
+// returns, all in one transaction. It returns the created keys, then the updated ones,
 // with the versions that the triggers gave. fn's error rolls everything back and is
 // returned as it is. A mutation that only creates keys and needs nothing that is stored
 // may share its transaction with others like it: see [creations].
 //
-// A Ref, or one of Refs, that matches nothing is authz.ErrNotFound, and fn is
-// not called; a taken prefix is authz.ErrConflict. See [claimIdempotency] for
-// Mutation.Idempotency. fn must not use the DB: SQLite has one writer.
+// If sel.Ref, or one of sel.Refs, matches no key, fn is not called and the error is
+// authz.ErrNotFound. If a created key's prefix exists already, the error is
+// authz.ErrConflict. See [claimIdempotency] for Mutation.Idempotency. fn must not use the
+// DB, since SQLite has one writer.
 func (db *DB) Mutate(ctx context.Context, sel authz.Selection, fn func(selected []authz.Record) (authz.Mutation, error)) ([]authz.Record, error) {
 	if !selectsNothing(sel) {
 		return db.writeDecided(ctx, func(tx *gorm.DB) (writing, error) {
@@ -52,11 +53,11 @@ func (db *DB) Mutate(ctx context.Context, sel authz.Selection, fn func(selected 
 	return db.writeDecided(ctx, func(*gorm.DB) (writing, error) { return w, nil })
 }
 
-// writeDecided decides and writes in one transaction. In Postgres each statement
-// sees what others have committed until then, whatever the server's default is:
-// what is decided under a lock rests on that.
+// writeDecided calls decide and writes its result in one transaction. In Postgres each
+// statement sees what others have committed until then, whatever the server's default
+// isolation is. Decisions under a lock depend on that.
 func (db *DB) writeDecided(ctx context.Context, decide func(tx *gorm.DB) (writing, error)) (after []authz.Record, err error) {
-	defer func() { db.wrote(err) }()
+	defer func() { db.recordWrite(err) }()
 	err = db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		w, err := decide(tx)
 		if err != nil {
@@ -102,9 +103,10 @@ func (db *DB) selectForUpdate(tx *gorm.DB, sel authz.Selection) ([]authz.Record,
 	}
 	q = q.Session(&gorm.Session{})
 	if db.driver == Postgres {
-		// Waiting for a lock shows the locked rows as they are then, but not the
-		// rows that the other transaction added, such as a new member of the
-		// family. So the locks come first, then the rows.
+		// A statement that waits for a lock returns the locked rows as they are
+		// afterwards, but not the rows that the other transaction added, such as a new
+		// member of the family. So one statement takes the locks, and the next one reads
+		// the rows.
 		q = q.Clauses(clause.Locking{Strength: "UPDATE"}).Session(&gorm.Session{})
 		var locked []string
 		if err := q.Model(&keyRow{}).Pluck("id", &locked).Error; err != nil {
@@ -124,10 +126,10 @@ func (db *DB) selectForUpdate(tx *gorm.DB, sel authz.Selection) ([]authz.Record,
 	return records, nil
 }
 
-// writing is a mutation as rows.
+// writing is a mutation in the form of rows.
 type writing struct {
 	create, update []*keyRow
-	end            []*keyRow // of rows that can't be read: nothing else of them is written
+	end            []*keyRow // rows that can't be read: only the end of the key is written
 	order          []string  // ids of created, then updated keys
 	roles          []*roleRow
 	deleteRoles    []string
@@ -155,7 +157,7 @@ func prepare(m authz.Mutation) (w writing, err error) {
 		}
 		w.update = append(w.update, row)
 	}
-	// In the order of locking, whatever fn's order was.
+	// Rows are written in the order of locking, whatever fn's order was.
 	sort.Slice(w.update, func(i, j int) bool { return w.update[i].ID < w.update[j].ID })
 	for i := range m.PutRoles {
 		row, err := newRoleRow(&m.PutRoles[i])
@@ -224,7 +226,7 @@ func endKey(tx *gorm.DB, row *keyRow) error {
 	return res.Error
 }
 
-// insertKeys writes rows that are not there yet, else it is authz.ErrConflict.
+// insertKeys writes new rows. If one exists already, the error is authz.ErrConflict.
 func insertKeys(tx *gorm.DB, rows []*keyRow) error {
 	if len(rows) == 0 {
 		return nil
@@ -236,7 +238,7 @@ func insertKeys(tx *gorm.DB, rows []*keyRow) error {
 	return err
 }
 
-// errTaken is the error for keys if one of them exists already.
+// errTaken returns the error for rows of which one exists already.
 func errTaken(rows []*keyRow) error {
 	if len(rows) > 1 {
 		return fmt.Errorf("one of %d key prefixes: %w", len(rows), authz.ErrConflict)

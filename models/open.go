@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"gorm.io/gorm"
@@ -21,7 +22,7 @@ const (
 // Defaults of [Config].
 const (
 	DefaultMaxOpen          = 20
-	DefaultMaxIdle          = DefaultMaxOpen // fewer would be made anew under load, which costs look-ups 50 ms and more
+	DefaultMaxIdle          = DefaultMaxOpen // with fewer, connections are made anew under load, which costs look-ups 50 ms and more
 	DefaultStatementTimeout = 5 * time.Second
 	DefaultConnectTimeout   = 2 * time.Second
 )
@@ -30,15 +31,15 @@ const (
 type Config struct {
 	Driver string // SQLite or Postgres
 	DSN    string // a file's path, or postgres://…
-	// ReadDSN returns the current DSN, for each new connection; nil: DSN, which
-	// does not change. Postgres only, as is Password.
+	// ReadDSN returns the current DSN, and is called for each new connection. If it is
+	// nil, DSN is used for all. ReadDSN and Password are for Postgres only.
 	ReadDSN  func() (string, error)
-	Password PasswordSource // of the password, instead of the DSN's; nil: the DSN's
+	Password PasswordSource // gives the password instead of the DSN; nil: the DSN's password is used
 	// ConnectTimeout is how long to wait for one host, unless the DSN sets it; 0 is
 	// DefaultConnectTimeout. Postgres only.
 	ConnectTimeout time.Duration
-	MaxOpen        int // connections at most, two at least; Postgres only, 0 is DefaultMaxOpen
-	MaxIdle        int // kept open; Postgres only, 0 is DefaultMaxIdle
+	MaxOpen        int // maximum number of connections, at least two; Postgres only, 0 is DefaultMaxOpen
+	MaxIdle        int // unused connections that are kept open; Postgres only, 0 is DefaultMaxIdle
 	// StatementTimeout ends a statement, and a wait for a lock, in Postgres,
 	// unless the DSN sets another; 0 is DefaultStatementTimeout.
 	StatementTimeout time.Duration
@@ -56,11 +57,13 @@ type DB struct {
 	creations *creations
 	writes    writes
 	file      file // of SQLite
+
+	unreadable atomic.Bool // a look-up met a row that can't be read
 }
 
-// Open connects, only to a primary, and checks that the database answers and is not
-// of a newer version of this program. It makes an SQLite file that is not there;
-// the tables are made by [DB.Migrate].
+// Open connects, to a primary only, and checks that the database answers and was not made
+// by a newer version of this program. It makes a missing SQLite file. [DB.Migrate] makes
+// the tables.
 func Open(ctx context.Context, c Config) (*DB, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -86,8 +89,8 @@ func Open(ctx context.Context, c Config) (*DB, error) {
 	return db, nil
 }
 
-// gormConfig: silent, since GORM's logger would write values; errors come back
-// to the caller.
+// gormConfig turns GORM's logger off, since it would log values. Errors are returned to
+// the caller.
 func gormConfig() *gorm.Config {
 	schema.RegisterSerializer(typedColumns, typed{})
 	return &gorm.Config{Logger: logger.Discard, TranslateError: true, DisableAutomaticPing: true,

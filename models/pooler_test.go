@@ -11,8 +11,8 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// pooledConfig is an empty database behind a PgBouncer in transaction mode with
-// so many connections to it.
+// pooledConfig is the configuration of an empty database behind a PgBouncer in
+// transaction mode, which opens at most so many connections to it.
 func pooledConfig(t *testing.T, connections int) Config {
 	t.Helper()
 	c := postgresConfig(t)

@@ -15,13 +15,13 @@ import (
 	"gorm.io/gorm"
 )
 
-const minOpen = 2 // a migration's lock, and its work
+const minOpen = 2 // a migration needs one for its lock and one for its work
 
-// startingClass is how the codes of errors begin that a server sends while it
-// starts or stops.
+// startingClass is the class (first two characters) of the error codes that a server
+// sends while it starts or stops.
 const startingClass = "57"
 
-// ErrUnreachable means that no database answers there; it may do so later.
+// ErrUnreachable means that no database answers at the address. One may do so later.
 var ErrUnreachable = errors.New("database can't be reached")
 
 func openPostgres(ctx context.Context, c Config) (*DB, error) {
@@ -34,7 +34,7 @@ func openPostgres(ctx context.Context, c Config) (*DB, error) {
 	db := &DB{driver: Postgres, feed: postgresFeed(true), pools: []*sql.DB{connector.pool}}
 	err := connector.pool.PingContext(ctx)
 	if refused := (*pgconn.PgError)(nil); errors.As(err, &refused) && strings.Contains(refused.Message, "unsupported startup parameter") {
-		// PgBouncer, unless its ignore_startup_parameters names them.
+		// PgBouncer does so, unless its ignore_startup_parameters names them.
 		c.Logger.WarnContext(ctx, "the connection pooler accepts no statement_timeout and lock_timeout: set them by ALTER ROLE … SET")
 		source.withoutLimits()
 		err = connector.pool.PingContext(ctx)
@@ -42,7 +42,7 @@ func openPostgres(ctx context.Context, c Config) (*DB, error) {
 	if err != nil {
 		_ = db.Close()
 		if refused := (*pgconn.PgError)(nil); errors.As(err, &refused) && !strings.HasPrefix(refused.Code, startingClass) &&
-			(!refusedCredentials(err) || !source.changes()) { // those may be others in a moment
+			(!refusedCredentials(err) || !source.changes()) { // refused credentials may be replaced in a moment
 			return nil, fmt.Errorf("database refuses the connection: %w: check database.dsn", oneLine(err))
 		}
 		return nil, fmt.Errorf("%w: %w: check database.dsn and that Postgres is up", ErrUnreachable, oneLine(err))
@@ -59,8 +59,8 @@ func openPostgres(ctx context.Context, c Config) (*DB, error) {
 	return db, nil
 }
 
-// postgresSettings reads the DSN, a URL or a list of settings, and adds limits
-// where it names none.
+// postgresSettings parses the DSN, which is a URL or a list of settings, and adds the
+// time limits that the DSN does not set.
 func postgresSettings(c Config) (*pgx.ConnConfig, error) {
 	config, err := pgx.ParseConfig(c.DSN)
 	if file := (*fs.PathError)(nil); errors.As(err, &file) {
@@ -81,9 +81,9 @@ func postgresSettings(c Config) (*pgx.ConnConfig, error) {
 		}
 	}
 	config.RuntimeParams["timezone"] = "UTC"
-	// Without named prepared statements, so that a pooler in transaction mode
-	// may stand between; and not by the simple protocol, whose statements hold
-	// their values, which the server writes to its log where one fails.
+	// This mode needs no named prepared statements, so a pooler in transaction mode may
+	// be in between. It is not the simple protocol, whose statements contain their
+	// values: the server would write them to its log when a statement fails.
 	config.DefaultQueryExecMode = pgx.QueryExecModeExec
 	// A standby lags: a key revoked on the primary is still valid there.
 	if config.ValidateConnect == nil {
@@ -92,13 +92,13 @@ func postgresSettings(c Config) (*pgx.ConnConfig, error) {
 	return config, nil
 }
 
-// flat is an error whose text is on one line: pgx and goose write several.
-type flat struct{ error }
+// oneLineError puts an error's text on one line: pgx and goose write several.
+type oneLineError struct{ error }
 
-func oneLine(err error) error { return flat{err} }
+func oneLine(err error) error { return oneLineError{err} }
 
 // Error replaces any white space by a single space.
-func (e flat) Error() string { return strings.Join(strings.Fields(e.error.Error()), " ") }
+func (e oneLineError) Error() string { return strings.Join(strings.Fields(e.error.Error()), " ") }
 
 // Unwrap returns the error as it was.
-func (e flat) Unwrap() error { return e.error }
+func (e oneLineError) Unwrap() error { return e.error }

@@ -14,12 +14,12 @@ import (
 )
 
 const (
-	// purgeLock is the advisory lock of a transaction that purges, in Postgres:
-	// one at a time.
+	// purgeLock is the advisory lock that lets only one transaction at a time purge, in
+	// Postgres.
 	purgeLock = 0x65787470757267
-	// purgeRest is the longest pause after a page; otherwise it is as long as the
+	// maxPurgePause is the longest pause after a page; otherwise it is as long as the
 	// page took.
-	purgeRest = time.Second
+	maxPurgePause = time.Second
 	// purgeClockError is how far the database's clock and this machine's may be
 	// apart. With a clock that is ahead, valid keys would look expired.
 	purgeClockError = 10 * time.Minute
@@ -31,13 +31,13 @@ const auditPurge = "purge"
 // errNotInCharge ends a purge that belongs to another replica.
 var errNotInCharge = errors.New("another replica purges")
 
-// purgeSizes bounds what one statement reads and one transaction deletes: little
-// enough that no other transaction waits for long.
+// purgeSizes bounds what one statement reads and one transaction deletes: so little that
+// no other transaction waits for long.
 type purgeSizes struct {
-	page     int // rows that one statement looks at
+	page     int // rows that one statement examines
 	batch    int // rows that one transaction deletes
 	keys     int // keys that one transaction deletes
-	families int // rotation families of which it deletes keys
+	families int // rotation families from which one transaction deletes keys
 }
 
 // purge is one call of [DB.Purge].
@@ -57,15 +57,14 @@ func newPurge(db *DB, p authz.Purge) *purge {
 	return c
 }
 
-// Purge deletes what p covers, oldest tables first and keys last, in transactions
-// of few rows with pauses between them, so that no writer waits long. Each
-// transaction that deletes keys or audit entries writes an audit entry of its own.
-// The counts that are returned with an error were deleted.
+// Purge deletes what p covers: idempotency keys, usage without a key, audit entries, and
+// keys last. It works in transactions of few rows, with pauses between them, so that no
+// writer waits long. Each transaction that deletes keys or audit entries writes an audit
+// entry of its own. Counts that are returned with an error are of rows that were deleted.
 //
-// A key stays, and with it all of its rotation family, while a member of the
-// family has not ended long enough ago, has scopes on the reserved resource, is
-// in p.Keep, has a column that can't be read, or is named as predecessor by a key
-// of another family.
+// A rotation family stays as a whole while any of its keys has not ended long enough ago,
+// has scopes on the reserved resource, is in p.Keep, has a column that can't be read, or
+// is named as predecessor by a key of another family.
 func (db *DB) Purge(ctx context.Context, p authz.Purge) (authz.Purged, error) {
 	return newPurge(db, p).do(ctx)
 }
@@ -112,16 +111,18 @@ func sameTime(database, here time.Time) error {
 	return nil
 }
 
-// before is the instant that a kind's rows have to be older than.
+// before returns the cut-off for rows that are kept for this long: older ones are
+// deleted.
 func (c *purge) before(kept time.Duration) time.Time { return instant(c.purged.At.Add(-kept)) }
 
-// late reports that the budget is used up.
+// late reports whether the time budget is used up, and records it in purged.More.
 func (c *purge) late() bool {
 	c.purged.More = !c.ends.IsZero() && time.Now().After(c.ends)
 	return c.purged.More
 }
 
-// inTransaction runs do alone among all that purge.
+// inTransaction runs do in a transaction, while no other transaction purges, and only if
+// this replica is still in charge.
 func (c *purge) inTransaction(ctx context.Context, do func(tx *gorm.DB) error) error {
 	return c.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		if c.driver == SQLite {
@@ -188,8 +189,8 @@ func (c *purge) idempotencyKeys(ctx context.Context) error {
 
 const orphaned = "last_used_at < ? AND NOT EXISTS (SELECT 1 FROM api_keys k WHERE k.id = key_usage.key_id)"
 
-// orphanedUsage deletes usage of keys that were deleted by hand, or that was counted
-// when its key was purged already.
+// orphanedUsage deletes usage whose key does not exist: the key was deleted by hand, or
+// the usage was written after the key had been purged.
 func (c *purge) orphanedUsage(ctx context.Context) error {
 	if c.Purge.Usage == 0 {
 		return nil
@@ -251,8 +252,9 @@ func (c *purge) deleteSome(ctx context.Context, ids []string, count *int64, do f
 }
 
 // pages calls do for one part of a table after the other: the rows whose column is
-// beyond from and not beyond to, or, where to is "", all that are left. It rests
-// as long as it works, and ends early when the budget is used up.
+// greater than from and at most to. If to is "", they are all that are left. After each
+// part it pauses for as long as the part took, at most maxPurgePause. It ends early when
+// the budget is used up.
 func (c *purge) pages(ctx context.Context, table, column, from string, do func(from, to string) error) error {
 	for !c.late() {
 		began := time.Now()
@@ -268,14 +270,14 @@ func (c *purge) pages(ctx context.Context, table, column, from string, do func(f
 			return err
 		}
 		from = to
-		if err := pause(ctx, min(time.Since(began), purgeRest)); err != nil {
+		if err := pause(ctx, min(time.Since(began), maxPurgePause)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// page is the part of a table that [purge.pages] is at.
+// page selects the part of a table that [purge.pages] passes to its do.
 func (c *purge) page(ctx context.Context, table, column, from, to string) *gorm.DB {
 	q := c.read.WithContext(ctx).Table(table).Where(table+"."+column+" > ?", from)
 	if to != "" {
@@ -289,7 +291,7 @@ func (c *purge) pageIDs(ctx context.Context, table, column, from, to, where stri
 	return ids, err
 }
 
-// audit writes that rows were deleted, in their transaction.
+// audit writes an audit entry about deleted rows, in the transaction that deletes them.
 func (c *purge) audit(tx *gorm.DB, detail map[string]string) error {
 	id, err := uuid.NewV7()
 	if err != nil {

@@ -13,20 +13,20 @@ import (
 
 const day = 24 * time.Hour
 
-// purgeAll is what the tests purge: what ended or was written 30 days ago.
+// purgeAll covers everything that ended or was written more than 30 days ago.
 func purgeAll() authz.Purge {
 	return authz.Purge{RevokedKeys: 30 * day, ExpiredKeys: 30 * day, AuditEntries: 30 * day, IdempotencyKeys: 30 * day, Usage: 30 * day,
 		By: authz.AuditEntry{Actor: "retention"}}
 }
 
-// purged runs a dry run, which must change nothing, then a run with the same
-// counts, and returns them.
+// purged makes a dry run, which must change nothing, and then a real run, which must
+// return the same counts. It returns these counts.
 func purged(t *testing.T, db *DB, p authz.Purge) authz.Purged {
 	t.Helper()
 	return purgedBy(t, db, newPurge(db, p))
 }
 
-// purgedBy is purged with the sizes of c.
+// purgedBy does the same as purged, with the sizes of c.
 func purgedBy(t *testing.T, db *DB, c *purge) authz.Purged {
 	t.Helper()
 	before := contents(t, db)
@@ -50,7 +50,7 @@ func purgedBy(t *testing.T, db *DB, c *purge) authz.Purged {
 	return run
 }
 
-// contents is a text of all that a purge might change.
+// contents returns all rows that a purge might change, as a text.
 func contents(t *testing.T, db *DB) string {
 	t.Helper()
 	var b strings.Builder
@@ -78,8 +78,8 @@ func names(t *testing.T, db *DB) map[string]bool {
 	return set
 }
 
-// ended makes a key whose revocation and expiry lie so long back; 0 is never, a
-// negative one is ahead.
+// ended makes a key that was revoked and that expired so long ago. 0 means never, a
+// negative duration means in the future.
 func ended(t *testing.T, name string, revoked, expired time.Duration, edit func(*authz.Record)) authz.NewKey {
 	t.Helper()
 	return newKey(t, func(r *authz.Record) {
@@ -218,8 +218,8 @@ func TestPurge_KindsThatAreOffStay(t *testing.T) {
 	})
 }
 
-// TestPurge_LargeTablesInSmallTransactions has more of everything than a page and
-// a transaction take, families larger than a transaction among them.
+// TestPurge_LargeTablesInSmallTransactions: every table has more rows than a page and a
+// transaction take. Some families are larger than a transaction.
 func TestPurge_LargeTablesInSmallTransactions(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		const n = 217
@@ -289,8 +289,8 @@ func TestPurge_BudgetEndsACallAndTheNextGoesOn(t *testing.T) {
 	})
 }
 
-// TestPurge_TimesThatPeopleTyped: a time in a form that is none keeps its key and
-// no other one.
+// TestPurge_TimesThatPeopleTyped: a time in an invalid form keeps its own key from being
+// deleted, and no other key.
 func TestPurge_TimesThatPeopleTyped(t *testing.T) {
 	typed := map[string][]string{
 		SQLite:   {"'soon'", "''", "'2019'", "4102444800", "1.5", "x'00'", "'2999-13-45'", "'2999-01-01T00:00:00Z'", "'9999-12-31'"},
@@ -311,7 +311,7 @@ func TestPurge_TimesThatPeopleTyped(t *testing.T) {
 	})
 }
 
-// TestPurge_ForeignKeys: what another program's table refers to stays, and keeps no
+// TestPurge_ForeignKeys: a key that another program's table refers to stays, and keeps no
 // other key from being deleted.
 func TestPurge_ForeignKeys(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
@@ -329,8 +329,8 @@ func TestPurge_ForeignKeys(t *testing.T) {
 	})
 }
 
-// TestPurge_WaitsForNoWriter: a family that another transaction changes is left out,
-// and the next run sees the result.
+// TestPurge_WaitsForNoWriter: a family that another transaction is changing is left out.
+// The next run sees the result of that change.
 func TestPurge_WaitsForNoWriter(t *testing.T) {
 	db := migrated(t, postgresConfig(t))
 	keys := []authz.NewKey{
@@ -355,7 +355,7 @@ func TestPurge_WaitsForNoWriter(t *testing.T) {
 	}
 }
 
-// TestPurge_OneReplicaIsInCharge: the living one with the lowest name.
+// TestPurge_OneReplicaIsInCharge: the living replica with the lowest name purges.
 func TestPurge_OneReplicaIsInCharge(t *testing.T) {
 	db := migrated(t, postgresConfig(t))
 	for _, instance := range []string{"b", "c"} {
@@ -386,8 +386,8 @@ func TestPurge_ClocksThatDifferDeleteNothing(t *testing.T) {
 	}
 }
 
-// pacer counts, and, where it holds, lets nothing be deleted after the first
-// transaction as long as ctx lasts.
+// pacer counts deleted keys. If it holds, it lets nothing be deleted after the first
+// transaction until ctx ends.
 type pacer struct {
 	holds                       bool
 	deleted, transactions, most int

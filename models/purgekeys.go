@@ -14,28 +14,31 @@ import (
 	"extauthz/authz"
 )
 
-// forUpdateSkipLocked locks rows without another lock, and leaves out the others.
+// forUpdateSkipLocked locks the rows that no other transaction has locked, and leaves out
+// the others.
 var forUpdateSkipLocked = clause.Locking{Strength: "UPDATE", Options: "SKIP LOCKED"}
 
-// endedKey is what of a row of api_keys decides whether the key may be deleted.
+// endedKey holds the columns of a row of api_keys that decide whether the key may be
+// deleted.
 type endedKey struct {
 	id, prefix, family string
 	scopes             string
-	expires, revoked   looseTime
+	expires, revoked   lenientTime
 }
 
 const endedColumns = "id, key_prefix, family, scopes, expires_at, revoked_at"
 
-// looseTime is a column with a time that a person may have written in an invalid form.
-// It is then marked unclear, and is no error that keeps other rows from being read.
-type looseTime struct {
+// lenientTime is a column with a time that a person may have written in an invalid form.
+// Such a value is marked as unclear. It is not an error, which would keep the other rows
+// from being read.
+type lenientTime struct {
 	time    time.Time // zero for NULL
 	unclear bool
 }
 
-// Scan takes in what the driver makes of the column.
-func (t *looseTime) Scan(value any) error {
-	*t = looseTime{}
+// Scan accepts whatever the driver returns for the column.
+func (t *lenientTime) Scan(value any) error {
+	*t = lenientTime{}
 	switch v := value.(type) {
 	case nil:
 	case time.Time:
@@ -46,7 +49,7 @@ func (t *looseTime) Scan(value any) error {
 	return nil
 }
 
-// group is the rotation family; a key without one is alone.
+// group identifies the rotation family. A key without a family is a group of its own.
 func (k *endedKey) group() string {
 	if k.family != "" {
 		return k.family
@@ -54,8 +57,8 @@ func (k *endedKey) group() string {
 	return k.id
 }
 
-// ended reports that the key ended long enough ago, and by what. A revoked key counts
-// only as revoked, whenever it expires.
+// ended reports whether the key ended long enough ago, and whether it was revoked. A
+// revoked key is judged by its revocation only, whenever it expires.
 func (c *purge) ended(k *endedKey) (revoked, ended bool) {
 	at, kept := k.expires.time, c.ExpiredKeys
 	if revoked = !k.revoked.time.IsZero(); revoked {
@@ -64,15 +67,15 @@ func (c *purge) ended(k *endedKey) (revoked, ended bool) {
 	return revoked, kept > 0 && !at.IsZero() && !k.expires.unclear && !k.revoked.unclear && at.Before(c.before(kept))
 }
 
-// protected reports that a key stays whatever its state: one that has, or may
-// have, scopes on the reserved resource, since releases before there were
-// administrators decide by it whether a start makes one; and one that a file
-// names, which would be made again from that file.
+// protected reports whether a key stays whatever its state is. It is true for a key that
+// has, or may have, scopes on the reserved resource: by such keys, releases before there
+// were administrators decide whether a start makes one. It is also true for a key that a
+// file names, since it would be made again from that file.
 func (c *purge) protected(k *endedKey) bool {
 	return strings.Contains(k.scopes, `"`+authz.ReservedResource) || strings.Contains(k.scopes, `\`) || slices.Contains(c.Keep, k.prefix)
 }
 
-// keys deletes keys by families.
+// keys deletes ended keys, by whole rotation families.
 func (c *purge) keys(ctx context.Context) error {
 	if c.RevokedKeys == 0 && c.ExpiredKeys == 0 {
 		return nil
@@ -100,9 +103,9 @@ func (c *purge) keys(ctx context.Context) error {
 	})
 }
 
-// wholly deletes all that can be deleted of these keys' families; done is false where the
-// budget was used up before. A table of another program may refer to api_keys by a
-// foreign key: the families that it refers to stay, without keeping others from being
+// wholly deletes all of the candidates' families that can be deleted. done is false if
+// the budget was used up before that. A table of another program may refer to api_keys by
+// a foreign key. The families that it refers to stay, but don't keep others from being
 // deleted.
 func (c *purge) wholly(ctx context.Context, candidates []endedKey, referred map[string]bool) (done bool, err error) {
 	for rest := true; rest; {
@@ -142,12 +145,12 @@ func (c *purge) pace(ctx context.Context) error {
 	if err := c.Pace.Wait(limited); limited.Err() == nil || ctx.Err() != nil {
 		return err
 	}
-	return nil // late
+	return nil // the budget is used up; the caller calls late
 }
 
-// referred are the ids of keys that a key of another family names as its predecessor,
-// which happens only by hand-written SQL. No index finds them: it is one statement for
-// the whole table.
+// referred returns the ids of the keys that a key of another family names as its
+// predecessor. Only hand-written SQL makes such keys. No index finds them, so one
+// statement reads the whole table.
 func (c *purge) referred(ctx context.Context) (map[string]bool, error) {
 	var ids []string
 	err := c.read.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
@@ -166,7 +169,7 @@ func (c *purge) referred(ctx context.Context) (map[string]bool, error) {
 	return found, err
 }
 
-// candidates are the keys of a page that each ended long enough ago.
+// candidates returns the keys of a page that ended long enough ago and are not protected.
 func (c *purge) candidates(ctx context.Context, from, to string) (found []endedKey, err error) {
 	keys, err := readEnded(c.page(ctx, "api_keys", "id", from, to).Where("revoked_at IS NOT NULL OR expires_at IS NOT NULL").Order("id"))
 	if err != nil {
@@ -196,9 +199,10 @@ func readEnded(q *gorm.DB) (keys []endedKey, err error) {
 	return keys, rows.Err()
 }
 
-// families deletes those families of these keys that have ended completely, each at
-// the candidate with the lowest id, so that none is counted twice. rest: there are
-// more keys in them than one transaction deletes.
+// families deletes those of the candidates' families of which every member has ended. It
+// deletes a family only if the member with the lowest id is among the candidates, so that
+// none is counted twice. rest reports that these families have more keys than one
+// transaction deletes.
 func (c *purge) families(ctx context.Context, candidates []endedKey, referred map[string]bool) (rest bool, err error) {
 	var ended endedKeys
 	var usage int64
@@ -253,9 +257,10 @@ func (c *purge) inFamilies(tx *gorm.DB, candidates []endedKey) *gorm.DB {
 	return tx.Table("api_keys").Where("family IN ? OR family = '' AND id IN ?", families, alone)
 }
 
-// lockFamilies locks the members without another lock: a rotation or a change locks
-// all members of a family. What is read afterwards does not change
-// until the transaction ends. nil: all are locked, or none need be.
+// lockFamilies locks those members that no other transaction has locked, and returns
+// their ids. A rotation or a change locks all members of a family, so rows that are read
+// afterwards don't change until the transaction ends. It returns nil if no locks are
+// needed.
 func (c *purge) lockFamilies(tx *gorm.DB, candidates []endedKey) (map[string]bool, error) {
 	if c.driver == SQLite || c.DryRun {
 		return nil, nil
@@ -275,13 +280,13 @@ func (c *purge) lockFamilies(tx *gorm.DB, candidates []endedKey) (map[string]boo
 type endedKeys struct {
 	ids              []string
 	revoked, expired int64
-	rest             bool // there are more
+	rest             bool // there are more keys to delete
 }
 
-// wholeFamilies chooses the members of those families that have ended as a whole
-// and whose first member is among the candidates. A family that is larger than
-// one transaction is taken from its end, so that its first member stays until
-// the last transaction.
+// wholeFamilies chooses the members of those families that have ended as a whole and
+// whose first member is among the candidates. If a family is larger than one transaction,
+// its last members are chosen first, so that its first member stays until the last
+// transaction.
 func (c *purge) wholeFamilies(candidates, members []endedKey, may func(*endedKey) bool) (chosen endedKeys) {
 	first := map[string]bool{}
 	for i := range candidates {
@@ -320,8 +325,8 @@ func (c *purge) wholeFamilies(candidates, members []endedKey, may func(*endedKey
 	return chosen
 }
 
-// deleteKeys deletes keys and their usage, or counts the usage in a dry run. Usage
-// that is being written meanwhile is left to [purge.orphanedUsage].
+// deleteKeys deletes keys and their usage, or counts the usage in a dry run. Usage that
+// another transaction has locked is left to [purge.orphanedUsage].
 func (c *purge) deleteKeys(tx *gorm.DB, ids []string) (usage int64, err error) {
 	for some := range slices.Chunk(ids, rowsAtOnce) {
 		var used []string

@@ -9,12 +9,13 @@ import (
 // ReplicaTerm is how long after its last beat a replica counts as living.
 const ReplicaTerm = 15 * time.Second
 
-// Beat records that this replica lives, and returns how many do. SQLite has one.
+// Beat records that this replica is alive, and returns the number of living replicas,
+// which is 1 with SQLite.
 func (db *DB) Beat(ctx context.Context, instance string) (living int, err error) {
 	if db.driver == SQLite {
 		return 1, nil
 	}
-	defer func() { db.wrote(err) }()
+	defer func() { db.recordWrite(err) }()
 	err = db.gorm.WithContext(ctx).Raw(`
 		WITH gone AS (DELETE FROM replicas WHERE at < clock_timestamp() - make_interval(secs => @kept) AND instance <> @instance),
 		mine AS (INSERT INTO replicas (instance, at) VALUES (@instance, clock_timestamp()) ON CONFLICT (instance) DO UPDATE SET at = excluded.at)

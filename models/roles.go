@@ -21,7 +21,7 @@ type roleRow struct {
 	UpdatedAt   time.Time `gorm:"autoUpdateTime:false;serializer:typed"`
 	Version     uint64    `gorm:"serializer:typed"`
 
-	damage string // what a column holds that is of another type
+	damage string // why a column can't be read: its value is of another type
 }
 
 // damaged records the first column with an invalid value.
@@ -31,10 +31,10 @@ func (r *roleRow) damaged(column string, err error) {
 	}
 }
 
-// TableName is GORM's way of naming the table.
+// TableName returns the table's name to GORM.
 func (roleRow) TableName() string { return "roles" }
 
-// role reads a row; for decisions.
+// role reads a row for decisions: an unreadable one is an error.
 func (r *roleRow) role() (authz.Role, error) {
 	role := r.listed()
 	if role.Unreadable != "" {
@@ -79,9 +79,9 @@ func (db *DB) NamedRoles(ctx context.Context, names []string) ([]authz.Role, err
 	return listedRoles(rows), err
 }
 
-// ListRoles returns at most limit roles, 1 to 1000, whose names come after
-// after, in the order of their bytes. One that can't be read is marked, and hides no
-// other one.
+// ListRoles returns the roles whose names are greater than after, in byte order, and at
+// most limit (1 to 1000) of them. A role that can't be read is marked, and hides no other
+// one.
 func (db *DB) ListRoles(ctx context.Context, after string, limit int) ([]authz.Role, error) {
 	if err := checkPage(limit, after); err != nil {
 		return nil, err
@@ -114,8 +114,8 @@ func newRoleRow(r *authz.Role) (*roleRow, error) {
 		CreatedAt: instant(r.CreatedAt), UpdatedAt: instant(r.UpdatedAt), Version: r.Version}, nil
 }
 
-// writeRoles creates those of version 0 and replaces the others, if they still
-// have the version that they name.
+// writeRoles creates the roles of put that have version 0, and replaces the others if the
+// stored role still has the same version. It deletes the roles named in remove.
 func writeRoles(tx *gorm.DB, put []*roleRow, remove []string) error {
 	for _, row := range put {
 		if row.Version == 0 {

@@ -11,35 +11,38 @@ import (
 	"extauthz/authz"
 )
 
-// searched is what keys are found by the beginning of. Its conditions are a range of an
-// index in that index's order, so that the cost of a page depends on its rows, however
-// many keys match. Finding the newest of all matching keys would cost more.
-type searched struct {
-	begins string // the value begins with the text; its parameters are [DB.beginning]
-	after  string // the row comes after another one; its parameters are [DB.place]
+// prefixSearch finds keys by the beginning of one of their values. Its conditions select
+// a range of an index, in that index's order. So the cost of a page depends on the page's
+// rows, not on how many keys match. Finding the newest of all matching keys would cost
+// more.
+type prefixSearch struct {
+	begins string // condition: the value begins with the text; [DB.beginning] returns its parameters
+	after  string // condition: the row comes after another one; [DB.afterArgs] returns its parameters
 	order  string
 }
 
-// searches are gone through one after the other: a key that one finds is left out by
-// those after it. Names match in any case; prefixes and users match exactly.
-func (db *DB) searches() []searched {
+// searches returns the searches in the order in which they are run. Each leaves out the
+// keys that an earlier one finds. Names match in upper and lower case; prefixes and users
+// match exactly.
+func (db *DB) searches() []prefixSearch {
 	values := []string{"key_prefix", "lower(name)", "user_id"}
-	all := make([]searched, len(values))
+	all := make([]prefixSearch, len(values))
 	for i, v := range values {
 		given := strings.NewReplacer("key_prefix", "?", "name", "?", "user_id", "?").Replace(v)
 		if db.driver == Postgres { // the operators with a tilde are those of text_pattern_ops
-			all[i] = searched{v + " LIKE " + given, v + " ~>=~ ? AND (" + v + " ~>~ ? OR id > ?)", v + " USING ~<~, id"}
+			all[i] = prefixSearch{v + " LIKE " + given, v + " ~>=~ ? AND (" + v + " ~>~ ? OR id > ?)", v + " USING ~<~, id"}
 			continue
 		}
-		// No character begins with the byte FF: the bound is above all that begin so.
-		all[i] = searched{v + " >= " + given + " AND " + v + " < " + given + " || x'ff'", "(" + v + ", id) > (?, ?)", v + ", id"}
+		// No character begins with the byte FF, so the bound is above all values that
+		// begin with the text.
+		all[i] = prefixSearch{v + " >= " + given + " AND " + v + " < " + given + " || x'ff'", "(" + v + ", id) > (?, ?)", v + ", id"}
 	}
 	all[0].order = strings.TrimSuffix(all[0].order, ", id") // prefixes are unique, and their index has no id
 	return all
 }
 
-// beginning are the parameters of searched.begins. Postgres makes a range of the pattern
-// when it plans the statement, in any encoding.
+// beginning returns the parameters of prefixSearch.begins. Postgres turns the pattern
+// into a range of the index when it plans the statement, in any encoding.
 func (db *DB) beginning(text string) []any {
 	if db.driver == Postgres {
 		return []any{strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(text) + "%"}
@@ -47,17 +50,17 @@ func (db *DB) beginning(text string) []any {
 	return []any{text, text}
 }
 
-// place are the parameters of searched.after.
-func (db *DB) place(value, id string) []any {
+// afterArgs returns the parameters of prefixSearch.after.
+func (db *DB) afterArgs(value, id string) []any {
 	if db.driver == Postgres {
 		return []any{value, value, id}
 	}
 	return []any{value, id}
 }
 
-// search finds up to f.Limit of q's keys that begin with f.Text: by their prefixes, then by
-// their names, then by their users, each in the order of bytes; after the key f.After
-// of the page before.
+// search finds up to f.Limit of q's keys of which a value begins with f.Text: first the
+// prefix, then the name, then the user, each in byte order. f.After is the last key of
+// the page before.
 func (db *DB) search(q *gorm.DB, f authz.KeyFilter) (rows []keyRow, err error) {
 	searches, begins := db.searches(), db.beginning(f.Text)
 	first, value := 0, ""
@@ -72,7 +75,7 @@ func (db *DB) search(q *gorm.DB, f authz.KeyFilter) (rows []keyRow, err error) {
 			page = page.Where("NOT ("+before.begins+")", begins...)
 		}
 		if i == first && f.After != "" {
-			page = page.Where(searches[i].after, db.place(value, f.After)...)
+			page = page.Where(searches[i].after, db.afterArgs(value, f.After)...)
 		}
 		var some []keyRow
 		if err := page.Order(searches[i].order).Limit(f.Limit - len(rows)).Find(&some).Error; err != nil {
@@ -83,8 +86,9 @@ func (db *DB) search(q *gorm.DB, f authz.KeyFilter) (rows []keyRow, err error) {
 	return rows, nil
 }
 
-// foundAt returns which search the last key of the page before was found by, and its
-// place there. A key that is gone, or was renamed, is authz.ErrNotFound.
+// foundAt returns which search found the last key of the page before, and the value by
+// which it was found. If that key is gone, or was renamed, the error is
+// authz.ErrNotFound.
 func (db *DB) foundAt(q *gorm.DB, f authz.KeyFilter) (search int, value string, err error) {
 	found, args := "SELECT CASE", []any{}
 	for i, s := range db.searches() {

@@ -13,7 +13,7 @@ import (
 	"extauthz/authz"
 )
 
-// found searches page by page and returns the names of keys.
+// found searches page by page, and returns the names of the keys that it finds.
 func found(t *testing.T, db *DB, f authz.KeyFilter) (names []string) {
 	t.Helper()
 	for {
@@ -31,8 +31,8 @@ func found(t *testing.T, db *DB, f authz.KeyFilter) (names []string) {
 	}
 }
 
-// TestSearch_FindsWhatBegins: by prefix, name and user, each key once, whatever the size of
-// the pages, with wildcards as the characters that they are.
+// TestSearch_FindsWhatBegins: a search finds keys by prefix, name and user, each key
+// once, whatever the page size is. Wildcards are ordinary characters.
 func TestSearch_FindsWhatBegins(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		made := map[string]authz.Record{}
@@ -69,7 +69,7 @@ func TestSearch_FindsWhatBegins(t *testing.T) {
 
 func sorted(s []string) []string { return slices.Sorted(slices.Values(s)) }
 
-// fill makes many keys as SQL does.
+// fill makes many keys by SQL.
 func fill(t testing.TB, db *DB, n int) {
 	t.Helper()
 	statements := []string{`INSERT INTO api_keys (id, user_id, name, key_prefix, key_hash, scopes, is_active, created_at, updated_at, family)
@@ -99,7 +99,7 @@ func fill(t testing.TB, db *DB, n int) {
 	}
 }
 
-// plans calls do and returns the plan of each statement that it read by.
+// plans calls do, and returns the plan of each statement with which do read.
 func plans(t *testing.T, db *DB, do func()) (plans []string) {
 	t.Helper()
 	type statement struct {
@@ -153,8 +153,8 @@ func plans(t *testing.T, db *DB, do func()) (plans []string) {
 	return plans
 }
 
-// TestSearch_IsARangeOfAnIndex: nothing is scanned or sorted, for any text and
-// filter, and so for those that look for administrators.
+// TestSearch_IsARangeOfAnIndex: no statement scans or sorts, for any text and filter. The
+// same holds for the statements that find administrators.
 func TestSearch_IsARangeOfAnIndex(t *testing.T) {
 	onEach := func(t *testing.T, db *DB) {
 		fill(t, db, 5_000)
@@ -200,7 +200,7 @@ func TestSearch_IsARangeOfAnIndex(t *testing.T) {
 	t.Run(Postgres, func(t *testing.T) { onEach(t, migrated(t, postgresConfig(t))) })
 }
 
-// TestMigrate_SearchIndexesAreMadeAnew where an earlier attempt was cut off.
+// TestMigrate_SearchIndexesAreMadeAnew: an earlier attempt to make them was cut off.
 func TestMigrate_SearchIndexesAreMadeAnew(t *testing.T) {
 	db := migrated(t, postgresConfig(t))
 	run(t, db, `DROP INDEX api_keys_name`)

@@ -13,26 +13,27 @@ import (
 )
 
 const (
-	// connectionLife is how old a connection gets, up to a third less, so that
-	// connections spread over what a balancer or a name has behind it by then.
+	// connectionLife is the age at which a connection is replaced, less a random part of
+	// up to a third. So connections spread over the servers that are behind a load
+	// balancer or a host name by then.
 	connectionLife = 30 * time.Minute
-	pingReply      = 250 * time.Millisecond // for a connection that was unused for a second
+	pingReply      = 250 * time.Millisecond // how long a connection that was unused for a second may take to answer a ping
 )
 
 // session is one connection to a server.
 type session struct {
 	*stdlib.Conn
 	address    string
-	settings   *pgx.ConnConfig // that it was made with
-	generation int             // of these
+	settings   *pgx.ConnConfig // the settings that it was made with
+	generation int             // of these settings
 	made       time.Time
-	readied    time.Time // when it came to be ready
+	readied    time.Time // when it became ready
 	life       time.Duration
-	used       time.Time // when it was taken last; guarded by connector.mu
+	used       time.Time // when it was last taken; guarded by connector.mu
 
-	stale   atomic.Bool // is to be replaced, and usable until then
+	stale   atomic.Bool // is to be replaced, but usable until then
 	dead    atomic.Bool // is not to be used any more
-	settled atomic.Bool // that its server is read-only is as the settings ask for
+	settled atomic.Bool // its server is read-only, and the settings allow that
 }
 
 func newSession(conn *stdlib.Conn, settings *pgx.ConnConfig, generation int) *session {
@@ -50,12 +51,12 @@ func readOnly(conn *pgconn.PgConn) bool {
 	return conn.ParameterStatus("default_transaction_read_only") == "on" || conn.ParameterStatus("in_hot_standby") == "on"
 }
 
-// pooledConn is what database/sql holds: a connection that can be replaced
+// pooledConn is the connection that database/sql holds. Its session can be replaced
 // between two uses. database/sql calls its methods one at a time.
 type pooledConn struct {
 	*session
 	owner  *connector
-	passed bool // to a caller that waits, when it is closed
+	passed bool // when it is closed, it is passed to a waiting caller
 }
 
 var (
@@ -90,17 +91,18 @@ func (p *pooledConn) ResetSession(ctx context.Context) error {
 	return nil
 }
 
-// IsValid implements driver.Validator: it is called when a connection was used.
+// IsValid implements driver.Validator: it is called after a connection was used.
 func (p *pooledConn) IsValid() bool {
 	if readOnly(p.Conn.Conn().PgConn()) && !p.settled.Load() {
-		p.owner.doubt(p.address, time.Time{})
+		p.owner.suspect(p.address, time.Time{})
 	}
 	p.owner.mu.Lock()
 	defer p.owner.mu.Unlock()
 	return p.usable() && p.owner.waiting == 0
 }
 
-// Close implements driver.Conn. A connection that a caller waits for is passed on.
+// Close implements driver.Conn. If a caller waits, the connection is passed on instead of
+// being closed.
 func (p *pooledConn) Close() error {
 	p.owner.mu.Lock()
 	wanted := p.passed || p.owner.waiting > 0
@@ -119,11 +121,11 @@ func (c *connector) touch(s *session) {
 	s.used = time.Now()
 }
 
-// exchange puts another connection in the place of one of the pool's.
+// exchange replaces a connection of the pool by another one.
 func (c *connector) exchange(p *pooledConn, next *session) {
 	old := p.session
 	p.session = next
 	c.touch(next)
 	c.drop(old)
-	c.hurry() // there may be more
+	c.wakeMaintenance() // there may be more to replace
 }

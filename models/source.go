@@ -17,28 +17,28 @@ import (
 type PasswordSource interface {
 	// Password returns the current password.
 	Password(ctx context.Context) (string, error)
-	// Rejected reports that the server refused the password that was returned
-	// last, so that a kept one is not returned again.
+	// Rejected reports that the server refused the password that was returned last, so
+	// that a cached password is not returned again.
 	Rejected()
 }
 
-// source reads how to connect, anew for each connection: the DSN, the password,
-// and whatever files the DSN names (passfile, certificates, the service file),
-// which pgx reads while it parses. Safe for concurrent use.
+// source reads the connection settings anew for each connection: the DSN, the password,
+// and whatever files the DSN names (passfile, certificates, the service file), which pgx
+// reads while it parses. Safe for concurrent use.
 type source struct {
 	config   Config
 	noLimits bool // startup parameters that poolers refuse are left out
 
 	mu         sync.Mutex
 	last       *pgx.ConnConfig
-	generation int // counts the settings that differed from those before
+	generation int // counts how often the settings that were read differed from those before
 }
 
 func newSource(c Config) *source { return &source{config: c} }
 
-// current returns the settings as they are now and their generation. Where they
-// can't be read (a certificate and its key are written one after the other), it
-// returns the last valid ones with the error; nil if there are none.
+// current returns the settings as they are now and their generation. If they can't be
+// read (a certificate and its key are written one after the other), it returns the last
+// valid settings with the error, or nil if there are none.
 func (s *source) current(ctx context.Context) (*pgx.ConnConfig, int, error) {
 	next, err := s.read(ctx)
 	s.mu.Lock()
@@ -85,14 +85,14 @@ func (s *source) read(ctx context.Context) (*pgx.ConnConfig, error) {
 	return config, nil
 }
 
-// rejected passes on that the server refused the credentials.
+// rejected reports to the source of the password that the server refused the credentials.
 func (s *source) rejected() {
 	if s.config.Password != nil {
 		s.config.Password.Rejected()
 	}
 }
 
-// changes reports whether another attempt may find other credentials.
+// changes reports whether another reading may return other credentials.
 func (s *source) changes() bool { return s.config.ReadDSN != nil || s.config.Password != nil }
 
 // sameSettings compares the parts of two settings that a server sees: hosts, user,

@@ -20,17 +20,17 @@ var sqliteConnections = []int{1, sqliteReaders}
 
 const (
 	sqliteSettings = "?_timezone=UTC&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)"
-	// A transaction that may write takes the lock when it begins: one that took
-	// it later would fail without waiting if another one wrote in between.
+	// A transaction that may write takes the lock when it begins. If it took the lock
+	// later, and another one wrote in between, it would fail without waiting.
 	sqliteWriting = sqliteSettings + "&_txlock=immediate"
 	sqliteReading = sqliteSettings + "&_pragma=query_only(1)"
-	// A database that is only copied: nothing of it is set.
+	// For a database that is only copied: none of its own settings is changed.
 	sqliteSource = "?mode=ro&_timezone=UTC&_pragma=busy_timeout(5000)&_pragma=query_only(1)"
 )
 
-// openSQLite opens the file by one connection that writes, since waiting in the
-// pool is fairer than SQLite's busy loop, and some that read, which no
-// writer blocks (WAL) and which see every commit.
+// openSQLite opens the file with one connection that writes and some that read. With one
+// writer, the others wait in the pool, which is fairer than SQLite's busy loop. No writer
+// blocks the readers (WAL), and they see every commit.
 func openSQLite(ctx context.Context, c Config) (*DB, error) {
 	if err := makeFile(c.DSN); err != nil {
 		return nil, err
@@ -45,8 +45,8 @@ func openSQLite(ctx context.Context, c Config) (*DB, error) {
 		return nil, fmt.Errorf("database file %s can't be opened: %w", c.DSN, err)
 	}
 	db.file.path = c.DSN
-	db.file.info, _ = os.Stat(c.DSN) // it was opened a moment ago
-	db.file.beside = db.file.statBeside()
+	db.file.info, _ = os.Stat(c.DSN) // can't fail: it was opened a moment ago
+	db.file.companions = db.file.statCompanions()
 	return db, nil
 }
 

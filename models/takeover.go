@@ -11,18 +11,18 @@ import (
 	"github.com/pressly/goose/v3"
 )
 
-// foreignColumns are what a table api_keys of another system has.
+// foreignColumns are the columns that a table api_keys of another system must have.
 var foreignColumns = []string{"id", "user_id", "name", "key_prefix", "key_hash", "scopes", "is_active", "expires_at", "created_at", "updated_at"}
 
-// takeOver makes the migrations around 00002_keys.sql that take over a table
-// api_keys of another system, with its rows: it must have the ten columns of
-// foreignColumns, key_hash in hexadecimal SHA-256 and scopes as the JSON
+// takeOver returns the migrations before and after 00002_keys.sql, which take over a
+// table api_keys of another system, with its rows. The table must have the ten columns of
+// foreignColumns, with key_hash as SHA-256 in hexadecimal and scopes as the JSON
 // [{"resource":…,"actions":[…]}].
 //
-// Postgres: types are changed where they are others (uuid, jsonb, timestamp,
-// which is taken for UTC), and further columns stay as they are. SQLite can't
-// change a type, so there the table is made anew, and further columns are
-// refused since they would be lost.
+// In Postgres, columns of other types (uuid, jsonb, timestamp, which is read as UTC) are
+// converted, and additional columns stay as they are. SQLite can't change a type, so the
+// table is made anew. Additional columns would be lost, so a table that has some is
+// refused.
 func takeOver(driver string) []*goose.Migration {
 	before, after := setAside, moveRows
 	if driver == Postgres {
@@ -90,8 +90,8 @@ func adaptColumns(ctx context.Context, tx *sql.Tx) error {
 		WHERE name IS NULL OR NULLIF(scopes, '') IS NULL OR is_active IS NULL OR created_at IS NULL OR updated_at IS NULL`)
 }
 
-// completeRows gives rows that were taken over a family of their own, and so,
-// by the trigger, a version.
+// completeRows gives each row that was taken over a family of its own. The trigger on
+// that update assigns a version.
 func completeRows(ctx context.Context, tx *sql.Tx) error {
 	return execAll(ctx, tx, "SET LOCAL statement_timeout = 0", "UPDATE api_keys SET family = id WHERE family = ''")
 }
@@ -128,8 +128,8 @@ func moveRows(ctx context.Context, tx *sql.Tx) error {
 	if err != nil || len(there) == 0 {
 		return err
 	}
-	// Instants in our own form; a number is seconds since 1970, and what SQLite
-	// does not understand stays for the driver, which knows more forms.
+	// Times are written in this program's form. A number is read as seconds since 1970. A
+	// form that SQLite does not know stays as it is: the driver knows more forms.
 	instant := func(column string) string {
 		const form = "'%Y-%m-%d %H:%M:%f+00:00'"
 		return fmt.Sprintf("CASE typeof(%[1]s) WHEN 'integer' THEN strftime(%[2]s, %[1]s, 'unixepoch') ELSE COALESCE(strftime(%[2]s, %[1]s), %[1]s) END", column, form)

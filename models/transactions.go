@@ -12,13 +12,13 @@ import (
 
 // OpenTransaction is a transaction that has written, or is about to, and is not over.
 type OpenTransaction struct {
-	PID         int // 0 of a prepared transaction, which no process holds
+	PID         int // 0 for a prepared transaction, which no process holds
 	Database    string
 	User        string
-	Application string // "prepared transaction NAME" of a prepared one
-	State       string // such as "idle in transaction"; "" where it is hidden
-	// Age is how long it is open. Where the database hides that, which it does from roles
-	// without pg_read_all_stats for others' sessions, it is at least that long.
+	Application string // "prepared transaction NAME" for a prepared one
+	State       string // such as "idle in transaction"; "" if the database hides it
+	// Age is how long it has been open. From roles without pg_read_all_stats the database
+	// hides this for sessions of other roles. Age is then a lower bound.
 	Age time.Duration
 }
 
@@ -62,7 +62,7 @@ func oldTransactions(q *gorm.DB, age time.Duration) (old []OpenTransaction, err 
 		Database, User, Application, State string
 		Since                              *time.Time
 		Now                                time.Time
-		Marked                             *time.Time // the newest mark that is old enough and knows it as open
+		Marked                             *time.Time // time of the newest mark that is old enough, if this transaction was open then
 	}
 	// A mark shows that a transaction was open then, even if the session's details are hidden.
 	// xid is the transaction's number without its epoch, as sessions show it.

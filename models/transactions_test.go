@@ -9,8 +9,8 @@ import (
 	"gorm.io/gorm"
 )
 
-// TestOldTransactions_NamesWhoHoldsThem: in another database, prepared, and where the
-// session hides since when it is open.
+// TestOldTransactions_NamesWhoHoldsThem: the transaction may be in another database, be
+// prepared, or be in a session that hides its start time.
 func TestOldTransactions_NamesWhoHoldsThem(t *testing.T) {
 	config := postgresConfig(t)
 	db := migrated(t, config)
@@ -40,8 +40,8 @@ func TestOldTransactions_NamesWhoHoldsThem(t *testing.T) {
 	if got := names(db.read, time.Hour); got != "[]" {
 		t.Errorf("a young transaction counts as old: %s", got)
 	}
-	// A role that may not see what sessions of others do knows the age by a mark, which
-	// names transactions that were open while others ended.
+	// A role that may not see the details of other roles' sessions gets the age from a
+	// mark, which lists the transactions that were open then.
 	insert(t, db, newKey(t, nil))
 	if err := db.TrimOutbox(t.Context(), time.Hour); err != nil {
 		t.Fatal(err)

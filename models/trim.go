@@ -12,43 +12,44 @@ import (
 )
 
 const (
-	// trimBatch is how many rows one statement drops, so that none takes long.
+	// trimBatch is how many rows one statement deletes, so that none takes long.
 	trimBatch = 10_000
-	// MaxOutboxRows is how many changes are kept for readers that are behind by more
-	// than [LeastOutboxAge]. Dropping all entries is less work for such a
-	// reader than reading more changes.
+	// MaxOutboxRows is how many changes are kept for readers that are behind by more than
+	// [MinOutboxAge]. For a reader further behind, dropping all its cached entries is
+	// less work than reading more changes.
 	MaxOutboxRows = 100_000
-	// LeastOutboxAge is how long a change is kept at least.
-	LeastOutboxAge = 5 * time.Minute
+	// MinOutboxAge is how long a change is kept at least.
+	MinOutboxAge = 5 * time.Minute
 )
 
-// TrimOutbox marks the feed's present state, and drops the changes that were in the
-// newest mark that is older than age, or than [LeastOutboxAge] where there are more than
-// [MaxOutboxRows]; a reader that has not seen them gets feed.Page.Trimmed. It has to
-// be called every few minutes: the past of [DB.FeedStart] reaches beyond its window by
-// the time between two calls. Replicas may all call it.
+// TrimOutbox sets a mark at the feed's present state, and deletes the changes that the
+// newest mark older than age includes. If there are more than [MaxOutboxRows] changes,
+// age is [MinOutboxAge] at most. A reader that has not seen the deleted changes gets
+// feed.Page.Trimmed. TrimOutbox has to be called every few minutes: the past of
+// [DB.FeedStart] reaches beyond its window by up to the time between two calls. All
+// replicas may call it.
 //
-// Marks, and not a row's own time, define what is old: a row's time is that of the
-// change, and the row is seen when its transaction is committed, which may be much later.
-// A mark is a snapshot, so a transaction that stays open holds back its own rows and no
-// others.
+// Marks define which changes are old, not a row's own time. A row's time is that of the
+// change, but readers see the row only when its transaction has been committed, which may
+// be much later. A mark is a snapshot, so a transaction that stays open keeps only its
+// own rows from being deleted.
 func (db *DB) TrimOutbox(ctx context.Context, age time.Duration) error {
 	many, err := db.manyChanges(ctx)
 	if err != nil {
 		return fmt.Errorf("change feed can't be trimmed: %w", err)
 	}
 	if many {
-		age = min(age, LeastOutboxAge)
+		age = min(age, MinOutboxAge)
 	}
 	seen, err := db.mark(ctx, age)
 	if err != nil {
 		return fmt.Errorf("change feed can't be trimmed: %w", err)
 	}
 	f := db.feed
-	where, args := f.place+" < "+f.from, []any{db.placeArg(seen.Next)}
+	where, args := f.position+" < "+f.from, []any{db.positionArg(seen.Next)}
 	if len(seen.Open) > 0 {
 		where += " AND o.xid <> ALL (?::text::xid8[])"
-		args = append(args, placesArg(seen.Open))
+		args = append(args, positionsArg(seen.Open))
 	}
 	drop := fmt.Sprintf("DELETE FROM outbox WHERE id IN (SELECT o.id FROM outbox o WHERE %s OR NOT (%s) LIMIT %d)", where, f.past, trimBatch)
 	for {
@@ -63,20 +64,20 @@ func (db *DB) TrimOutbox(ctx context.Context, age time.Duration) error {
 }
 
 func (db *DB) manyChanges(ctx context.Context) (many bool, err error) {
-	err = db.read.WithContext(ctx).Raw("SELECT EXISTS (SELECT 1 FROM outbox o ORDER BY " + db.feed.place + fmt.Sprintf(" LIMIT 1 OFFSET %d)", MaxOutboxRows)).Row().Scan(&many)
+	err = db.read.WithContext(ctx).Raw("SELECT EXISTS (SELECT 1 FROM outbox o ORDER BY " + db.feed.position + fmt.Sprintf(" LIMIT 1 OFFSET %d)", MaxOutboxRows)).Row().Scan(&many)
 	return many, err
 }
 
-// insertMark sets a mark at the present state, with the last version that was given.
+// insertMark sets a mark at the present state, with the last version that was assigned.
 func (db *DB) insertMark(tx *gorm.DB) error {
 	f := db.feed
 	return tx.Exec(fmt.Sprintf(`INSERT INTO feed_marks (epoch, place, snapshot, at, trimmed, version)
 		SELECT %s, %s, %s, %s, FALSE, %s FROM extauthz_meta m WHERE m.id = 1`, f.epoch, f.below, f.snapshot, f.now, f.given)).Error
 }
 
-// mark sets a mark at the present state and returns that of the newest one older than
-// age, which from now on counts as trimmed: before anything is dropped. It holds
-// nothing if no mark is so old.
+// mark sets a mark at the present state. It returns the snapshot of the newest mark older
+// than age, and records that mark as trimmed, before any change is deleted. The snapshot
+// is empty if no mark is so old.
 func (db *DB) mark(ctx context.Context, age time.Duration) (seen feed.Snapshot, err error) {
 	f := db.feed
 	now, err := db.Now(ctx)

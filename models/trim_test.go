@@ -7,8 +7,9 @@ import (
 	"extauthz/feed"
 )
 
-// TestTrimOutbox_ManyChangesAreKeptForLess: past MaxOutboxRows the outbox keeps what is
-// younger than LeastOutboxAge, and a reader that begins then learns that the window has a gap.
+// TestTrimOutbox_ManyChangesAreKeptForLess: with more than MaxOutboxRows changes, the
+// outbox keeps only those younger than MinOutboxAge. A reader that begins then is
+// informed that the window has a gap.
 func TestTrimOutbox_ManyChangesAreKeptForLess(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		insert(t, db, newKey(t, nil))
@@ -39,14 +40,14 @@ func TestTrimOutbox_ManyChangesAreKeptForLess(t *testing.T) {
 			t.Fatalf("%d changes are kept of one that is younger than the window", kept())
 		}
 		if db.driver == SQLite {
-			run(t, db, "UPDATE change_seq SET value = value + 1") // as a trigger does
+			run(t, db, "UPDATE change_seq SET value = value + 1") // a trigger does the same
 			run(t, db, `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
 				INSERT INTO outbox (version, kind, prefix, at) SELECT (SELECT value FROM change_seq), 1, 'many', '2026-01-01 00:00:00+00:00' FROM n`, MaxOutboxRows+1)
 		} else {
 			run(t, db, "INSERT INTO outbox (version, kind, prefix) SELECT 1, 1, 'many' FROM generate_series(1, ?)", MaxOutboxRows+1)
 		}
 		if trim(); kept() != MaxOutboxRows+1 {
-			t.Errorf("%d changes are kept: what is younger than %s stays", kept(), LeastOutboxAge)
+			t.Errorf("%d changes are kept: what is younger than %s stays", kept(), MinOutboxAge)
 		}
 		older()
 		if trim(); kept() != 0 {

@@ -15,11 +15,11 @@ import (
 // typedColumns is the name of [typed] in the tags of rows.
 const typedColumns = "typed"
 
-// typed reads columns that are not texts, whatever is stored in them: SQLite keeps
-// whatever a person types into a column of any type, and Postgres has times that no Go
-// program can hold (infinity, year 20000). Without it such a value would fail the whole
-// statement, and all the other rows with it. A row that has the method damaged gets to
-// know the column; its field is zero then.
+// typed reads columns that are not texts, whatever is stored in them: SQLite stores any
+// value in a column of any type, and Postgres has times that Go can't represent
+// (infinity, year 20000). Without typed, one such value would fail the whole statement,
+// and the reading of all other rows. The field of such a column is set to zero. If the
+// row has the method damaged, it is called with the column and the reason.
 type typed struct{}
 
 // damaged is a row that records its unreadable columns.
@@ -31,7 +31,7 @@ type damaged interface {
 func (typed) Scan(ctx context.Context, field *schema.Field, dst reflect.Value, stored any) error {
 	target := field.ReflectValueOf(ctx, dst)
 	target.SetZero()
-	if stored == nil || stored == "infinity" && field.DBName == "expires_at" { // Postgres' way of saying never
+	if stored == nil || field.DBName == "expires_at" && isNever(stored) {
 		return nil
 	}
 	value, err := readTyped(target.Interface(), stored)
@@ -46,6 +46,12 @@ func (typed) Scan(ctx context.Context, field *schema.Field, dst reflect.Value, s
 		row.damaged(field.DBName, err)
 	}
 	return nil
+}
+
+// isNever reports whether a stored time is the way in which Postgres says never.
+func isNever(stored any) bool {
+	text, ok := stored.([]byte)
+	return stored == "infinity" || ok && string(text) == "infinity"
 }
 
 // Value returns the value to store.
@@ -65,7 +71,7 @@ func (typed) Value(_ context.Context, _ *schema.Field, _ reflect.Value, value an
 	return value, nil
 }
 
-// readTyped returns stored as the type of field.
+// readTyped converts stored to the type of field.
 func readTyped(field, stored any) (any, error) {
 	if text, ok := stored.([]byte); ok {
 		stored = string(text)
@@ -114,8 +120,8 @@ func readCount(stored any) (uint64, error) {
 	return 0, errors.New("is not a whole number from 0 on")
 }
 
-// readTime accepts the years that RFC 3339 can express: answers hold times in that
-// form.
+// readTime accepts the years that RFC 3339 can express, since responses hold times in
+// that form.
 func readTime(stored any) (time.Time, error) {
 	at, ok := stored.(time.Time)
 	if !ok {

@@ -1,6 +1,7 @@
 package models
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -9,8 +10,8 @@ import (
 	"extauthz/authz"
 )
 
-// typedByHand is what people write into columns that are no texts, by driver, as SQL.
-// Each makes the row unreadable.
+// typedByHand lists, for each driver, changes that people make by SQL to columns that are
+// not texts. Each makes the row unreadable.
 var typedByHand = map[string][]string{
 	SQLite: {`is_active = 'yes'`, `is_active = 2`, `is_active = x'00ff'`, `expires_at = 'tomorrow'`, `expires_at = '31.12.2027'`, `expires_at = ''`, `expires_at = 'infinity '`,
 		`revoked_at = 'no'`, `created_at = 'today'`, `created_at = 1.5`, `updated_at = x'00'`, `shadow_until = 'soon'`, `shadow_end = 'later'`},
@@ -18,13 +19,13 @@ var typedByHand = map[string][]string{
 		`updated_at = '4000-01-01 BC'`, `shadow_until = '-infinity'`, `shadow_end = '12345-01-01'`},
 }
 
-// textsByHand is what people write into texts and JSON, in either database.
+// textsByHand lists changes that people make to texts and JSON, in either database.
 var textsByHand = []string{`scopes = 'orders:read'`, `scopes = ''`, `scopes = '{"resource":"orders"}'`, `scopes = '[null]'`, `scopes = '["extauthz"'`, `scopes = '[1]'`,
-	`metadata = '{"a":1}'`, `metadata = '{"a":'`, `metadata = '[]'`, `allowed_cidrs = '"10.0.0.0/8"'`, `allowed_cidrs = '["10.0.0.1"]'`, `allowed_cidrs = '[""]'`, `allowed_cidrs = '[null]'`,
+	`metadata = '{"a":1}'`, `metadata = '{"a":'`, `metadata = '[]'`, `allowed_cidrs = '"10.0.0.0/8"'`, `allowed_cidrs = '[""]'`, `allowed_cidrs = '[null]'`,
 	`roles = 'reader'`, `roles = '[7]'`, `grants = '[]'`, `grants = '{"scopes":"orders:read"}'`, `rate = '100'`, `rate = 'fast'`, `shadow_scopes = 'x'`}
 
-// TestUnreadable_FailsNoOtherRow: whatever one row holds, every statement that reads
-// many goes on without it, and the key can be ended.
+// TestUnreadable_FailsNoOtherRow: whatever one row contains, every statement that reads
+// many rows still reads the others, and the row's key can be ended.
 func TestUnreadable_FailsNoOtherRow(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		keys := insert(t, db, newKey(t, nil), newKey(t, nil), newKey(t, nil))
@@ -46,6 +47,41 @@ func TestUnreadable_FailsNoOtherRow(t *testing.T) {
 	})
 }
 
+// TestUnreadable_DigestOfAnUnknownKind: a mistyped hash_alg is a fault of the row, and not a
+// client's wrong secret; the row is met by the look-up, which asks for an inspection.
+func TestUnreadable_DigestOfAnUnknownKind(t *testing.T) {
+	each(t, func(t *testing.T, db *DB) {
+		k := insert(t, db, newKey(t, nil))[0]
+		if _, _, err := db.KeyByPrefix(t.Context(), k.Prefix); err != nil || db.MetUnreadable() {
+			t.Fatalf("before: %v", err)
+		}
+		for _, alg := range []string{"SHA256", "", "md5"} {
+			run(t, db, `UPDATE api_keys SET hash_alg = ?`, alg)
+			if _, _, err := db.KeyByPrefix(t.Context(), k.Prefix); !errors.Is(err, authz.ErrUnreadable) || !strings.Contains(err.Error(), "hash_alg") {
+				t.Errorf("%q: %v", alg, err)
+			}
+			if !db.MetUnreadable() || db.MetUnreadable() {
+				t.Errorf("%q: the look-up is not reported once", alg)
+			}
+			if n, first, err := db.UnreadableKeys(t.Context(), false); n != 1 || err != nil {
+				t.Errorf("%q: %d unreadable keys, %v, %v", alg, n, first, err)
+			}
+		}
+	})
+}
+
+// TestKeyRow_AddressesAreNetworks: a single address, as people type it and as commands take it.
+func TestKeyRow_AddressesAreNetworks(t *testing.T) {
+	each(t, func(t *testing.T, db *DB) {
+		k := insert(t, db, newKey(t, nil))[0]
+		run(t, db, `UPDATE api_keys SET allowed_cidrs = '["10.0.0.1", "192.0.2.0/24", "2001:db8::1"]'`)
+		got, _, err := db.KeyByPrefix(t.Context(), k.Prefix)
+		if want := "[10.0.0.1/32 192.0.2.0/24 2001:db8::1/128]"; err != nil || fmt.Sprint(got.AllowedCIDRs) != want {
+			t.Errorf("got %v, %v; want %s", got.AllowedCIDRs, err, want)
+		}
+	})
+}
+
 // TestUnreadable_InfinityIsNever: a key that never expires in Postgres never does.
 func TestUnreadable_InfinityIsNever(t *testing.T) {
 	db := migrated(t, postgresConfig(t))
@@ -57,7 +93,8 @@ func TestUnreadable_InfinityIsNever(t *testing.T) {
 	}
 }
 
-// TestTyped_OtherTablesGoOn: rows of roles, usage and audit that hold anything.
+// TestTyped_OtherTablesGoOn: rows of roles, usage and audit with arbitrary values don't
+// fail the others.
 func TestTyped_OtherTablesGoOn(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		k := insert(t, db, newKey(t, nil))[0]
@@ -129,7 +166,7 @@ func othersGoOn(t *testing.T, db *DB, change string, bad authz.Record) {
 	}
 }
 
-// ends revokes the key as the keys service does, and sees that nothing else was
+// ends revokes the key in the way the keys service does, and checks that nothing else was
 // written.
 func ends(t *testing.T, db *DB, change string, bad authz.Record) {
 	t.Helper()

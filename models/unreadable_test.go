@@ -9,7 +9,8 @@ import (
 	"extauthz/authz"
 )
 
-// TestScopes_AreReadAsPeopleWriteThem: with SQL, texts are the natural form.
+// TestScopes_AreReadAsPeopleWriteThem: people who write scopes by SQL write them as
+// texts.
 func TestScopes_AreReadAsPeopleWriteThem(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		k := insert(t, db, newKey(t, nil))[0]
@@ -36,13 +37,13 @@ func TestScopes_AreReadAsPeopleWriteThem(t *testing.T) {
 	})
 }
 
-// TestLists_ShowRowsThatCanNotBeRead: one row that someone wrote by hand hides no
-// other one, and is no key with fewer limits.
+// TestLists_ShowRowsThatCanNotBeRead: an unreadable row that someone wrote by hand hides
+// no other row, and does not count as a key with fewer limits.
 func TestLists_ShowRowsThatCanNotBeRead(t *testing.T) {
 	for column, text := range map[string]string{
 		"scopes":        `orders:read`,
 		"shadow_scopes": `["orders"]`,
-		"allowed_cidrs": `["10.0.0.0"]`,
+		"allowed_cidrs": `["10.0.0.0/33"]`,
 		"metadata":      `["a"]`,
 		"roles":         `"reader"`,
 		"grants":        `{"scopes":["UPPER:READ"]}`,
@@ -105,8 +106,8 @@ func TestLists_ShowRolesThatCanNotBeRead(t *testing.T) {
 	})
 }
 
-// TestUnreadableKeys_LeavesOutWhatIsRevoked: a revocation that can't be read is none, so
-// its key is counted; a revoked key is refused anyway.
+// TestUnreadableKeys_LeavesOutWhatIsRevoked: a revoked key is refused anyway, so it is
+// left out. A revocation that can't be read revokes nothing, so its key is counted.
 func TestUnreadableKeys_LeavesOutWhatIsRevoked(t *testing.T) {
 	db := migrated(t, sqliteConfig(t))
 	odd := insert(t, db, newKey(t, nil))[0]

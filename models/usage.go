@@ -24,8 +24,8 @@ type usageRow struct {
 // TableName is GORM's way of naming the table.
 func (usageRow) TableName() string { return "key_usage" }
 
-// rowsAtOnce is how many rows or ids one statement takes: under both databases'
-// limit of parameters.
+// rowsAtOnce is how many rows or ids one statement takes. It is below both databases'
+// limits of parameters.
 const rowsAtOnce = 500
 
 // usageMark records the added batches of one source: those up to Sequence, and those in
@@ -40,15 +40,15 @@ type usageMark struct {
 // TableName is GORM's way of naming the table.
 func (usageMark) TableName() string { return "usage_marks" }
 
-// AddUsage adds the batches that were not added before, each known by source and
-// sequence, in whatever order they come; so any replica may repeat a batch whose outcome
-// is unknown. last_used_at moves forward only. All of it is written, or nothing. It
-// returns how many uses were added.
+// AddUsage adds those batches that were not added before. A batch is identified by its
+// source and sequence. Batches may come in any order, so any replica may repeat one whose
+// outcome is unknown. last_used_at moves forward only. Either everything is written or
+// nothing. AddUsage returns how many uses were added.
 func (db *DB) AddUsage(ctx context.Context, batches []authz.UsageBatch) (added uint64, err error) {
 	if len(batches) == 0 {
 		return 0, nil
 	}
-	defer func() { db.wrote(err) }()
+	defer func() { db.recordWrite(err) }()
 	err = db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		fresh, err := db.claimUsage(tx, batches)
 		if err != nil {
@@ -121,8 +121,9 @@ func (db *DB) claimUsage(tx *gorm.DB, batches []authz.UsageBatch) (fresh []authz
 	return fresh, nil
 }
 
-// usageRows sums batches up: a key once, as one statement demands, and in the
-// order of ids, so that writers wait for one another and don't deadlock.
+// usageRows sums batches up to one row for each key, since one statement can't change a
+// row twice. The rows are in the order of ids, so that writers wait for one another and
+// don't deadlock.
 func usageRows(batches []authz.UsageBatch) []usageRow {
 	sum := make(map[string]usageRow)
 	for _, b := range batches {
@@ -142,13 +143,14 @@ func usageRows(batches []authz.UsageBatch) []usageRow {
 	return rows
 }
 
-// TrimUsageMarks forgets sources that wrote nothing since the given time. No batch of
-// such a process may still exist that could be added later.
+// TrimUsageMarks deletes the marks of sources that wrote nothing since the given time. No
+// batch of such a source may still be added later: without the mark it could be counted
+// twice.
 func (db *DB) TrimUsageMarks(ctx context.Context, before time.Time) error {
 	return db.gorm.WithContext(ctx).Delete(&usageMark{}, "at < ?", before.UTC()).Error
 }
 
-// Usage leaves out keys that were never used.
+// Usage returns the usage of these keys. It leaves out keys that were never used.
 func (db *DB) Usage(ctx context.Context, keyIDs []string) ([]authz.Usage, error) {
 	var out []authz.Usage
 	for some := range slices.Chunk(keyIDs, rowsAtOnce) {

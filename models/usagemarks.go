@@ -8,13 +8,13 @@ import (
 	"strings"
 )
 
-// sequences is a set of batch numbers of one source: all from 1 to low, and the
-// spans beyond it. Batches of a source reach the database in any order: its
-// process, Redis and its file each bring their part. The set is small: a source
-// numbers without gaps, so every batch that arrives closes one.
+// sequences is a set of batch numbers of one source: all from 1 to low, and the spans
+// beyond it. Batches of a source reach the database in any order: from its process, from
+// Redis and from its file. The set stays small: a source numbers its batches without
+// gaps, so each batch that arrives late fills a gap between spans.
 type sequences struct {
 	low    uint64
-	beyond []span // ascending, apart from one another and from low
+	beyond []span // ascending; none touches another one or low
 }
 
 // span holds the numbers from first to last.

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestSequences_HoldWhatWasAdded compares the set with a plain map, over random
-// orders with repetitions, and through its stored form at each step.
+// TestSequences_HoldWhatWasAdded compares the set with a plain map. Numbers are added in
+// random order with repetitions, and each step goes through the stored form.
 func TestSequences_HoldWhatWasAdded(t *testing.T) {
 	for seed := range uint64(200) {
 		r := rand.New(rand.NewPCG(seed, 1))
@@ -49,7 +49,7 @@ func TestSequences_ReadWhatAnOlderReleaseLeft(t *testing.T) {
 		want   sequences
 	}{
 		{9, "", sequences{low: 9}},
-		{9, "3,5-7", sequences{low: 9}}, // the older release moved low over the spans
+		{9, "3,5-7", sequences{low: 9}}, // the older release moved low past these spans
 		{9, "8-12,14", sequences{low: 12, beyond: []span{{14, 14}}}},
 	} {
 		if s, err := parseSequences(c.low, c.beyond); err != nil || s.low != c.want.low || !slices.Equal(s.beyond, c.want.beyond) {

@@ -7,17 +7,17 @@ import (
 	"gorm.io/gorm"
 )
 
-// Versions order the states of a key or a role, so they
-// must never begin again from somewhere before. In Postgres they come from a
-// sequence, which a replication that leaves sequences out, a restored dump or a
-// setval can put back. Three things hold them: the triggers give a row no version
-// that is not higher than the one it had; a reader of the feed or a start that finds
-// the sequence behind brings it beyond all that was given; and the database gets
-// another epoch then, since what was compared in between may be wrong. In SQLite the
-// sequence is a row, and a trigger does all of it where that row is set back.
+// Versions order the states of a key or a role, so they must never go back. In Postgres
+// they come from a sequence, which a replication that leaves sequences out, a restored
+// dump or a setval can set back. Three mechanisms protect against that. The triggers give
+// a row only a version that is higher than its last one. A feed reader or a start that
+// finds the sequence behind moves it beyond all versions that were assigned. Then the
+// database also begins another epoch, since versions that were compared in between may
+// have misled. In SQLite the sequence is a row, and a trigger does all of this if that
+// row is set back.
 
-// EndEpoch begins another epoch if the database is still in this one; of many
-// callers at once one does it. Versions that were set back are moved forward.
+// EndEpoch begins another epoch if the database is still in the given one. Of many
+// concurrent callers, only one does so. Versions that were set back are moved forward.
 func (db *DB) EndEpoch(ctx context.Context, epoch string) error {
 	f := db.feed
 	err := db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
@@ -35,13 +35,13 @@ func (db *DB) EndEpoch(ctx context.Context, epoch string) error {
 	return nil
 }
 
-// RepairVersions moves versions forward, and begins another epoch, if the next version
-// would not be higher than all that were given; repaired reports whether it did so. The
-// versions that were given are known from the feed's last mark and the changes since,
-// whatever the number of keys: the newest of them, so that a start does not wait for an
-// outbox of millions. Where there is no mark yet, the versions of all keys are read, and
-// a mark is set: right after a statement that changed a million keys this takes more than
-// a second.
+// RepairVersions moves versions forward and begins another epoch if the next version
+// would not be higher than all that were assigned; repaired reports whether it did so.
+// The assigned versions are known from the feed's marks and its newest changes, so the
+// number of keys does not matter. Older changes are not read, so that a start does not
+// wait for an outbox of millions. If there is no mark yet, the versions of all keys are
+// read and a mark is set. Right after a statement that changed a million keys, this takes
+// more than a second.
 func (db *DB) RepairVersions(ctx context.Context) (repaired bool, err error) {
 	var unmarked bool
 	err = db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
@@ -66,20 +66,21 @@ func (db *DB) RepairVersions(ctx context.Context) (repaired bool, err error) {
 		return false, fmt.Errorf("versions can't be compared with those of the rows: %w", oneLine(err))
 	}
 	if unmarked {
-		// A database that accepts no writes at present can still be served from; the
-		// next start reads the keys again.
+		// The error is ignored: a replica can serve from a database that accepts no
+		// writes at present. The next start then reads the keys again.
 		_ = db.insertMark(db.gorm.WithContext(ctx))
 	}
 	return repaired, nil
 }
 
-// forward leaves the last version that was given at or beyond all others. Where it had to,
-// the outbox is empty now, so a mark keeps what was given.
+// forward moves the last assigned version to or beyond all versions that are stored, if
+// it is behind. The outbox is empty after such a move, so a mark records the last
+// assigned version.
 func (db *DB) forward(tx *gorm.DB) (moved bool, err error) {
 	if db.driver == Postgres {
 		err = tx.Raw("SELECT extauthz_versions_forward()").Row().Scan(&moved)
 	} else {
-		// The row is set to the version that is behind, so that its trigger does the rest.
+		// This sets the row back, so that its trigger does the rest.
 		res := tx.Exec(`UPDATE change_seq SET value = value - 1
 			WHERE value < (SELECT max(version) FROM (SELECT max(version) AS version FROM api_keys UNION ALL SELECT max(version) FROM roles UNION ALL SELECT max(version) FROM outbox UNION ALL SELECT max(version) FROM feed_marks))`)
 		moved, err = res.RowsAffected > 0, res.Error

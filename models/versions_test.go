@@ -8,7 +8,8 @@ import (
 	"extauthz/feed"
 )
 
-// setBack is what a replication that leaves sequences out, or a slip, does.
+// setBack sets the last version back, as a replication without sequences or an operator's
+// mistake does.
 func setBack(t *testing.T, db *DB, to int) {
 	t.Helper()
 	sql := "UPDATE change_seq SET value = ?"
@@ -20,7 +21,7 @@ func setBack(t *testing.T, db *DB, to int) {
 	}
 }
 
-// presentFeed is the feed at its present position, with all changes that are kept.
+// presentFeed returns the feed's present state, with all changes of the last hour.
 func presentFeed(t *testing.T, db *DB) feed.Page {
 	t.Helper()
 	start, err := db.FeedStart(t.Context(), time.Hour)
@@ -31,7 +32,7 @@ func presentFeed(t *testing.T, db *DB) feed.Page {
 	return start.Page
 }
 
-// whole reads to the end in pages of so many rows.
+// whole reads the feed to its end, in pages of so many rows.
 func whole(t *testing.T, db *DB, from feed.Cursor, rows int) (all feed.Page) {
 	t.Helper()
 	for {
@@ -58,14 +59,14 @@ func run(t *testing.T, db *DB, sql string, args ...any) {
 	}
 }
 
-// TestVersions_NeverGoBack: after each way of setting them back, each kind of
-// change gets a version higher than all that its row had, in another epoch.
+// TestVersions_NeverGoBack: after each way of setting versions back, each kind of change
+// gets a version higher than all earlier ones of its row, in another epoch.
 func TestVersions_NeverGoBack(t *testing.T) {
 	const at = "'2026-01-01 00:00:00+00:00'"
 	for name, change := range map[string]struct {
 		sql   string
-		about string // prefix or role; "": of the key
-		anew  bool   // what changes has had no version
+		about string // prefix or role; "": the key's prefix
+		anew  bool   // the changed row has had no version before
 	}{
 		"disable":          {"UPDATE api_keys SET is_active = FALSE", "", false},
 		"rename a prefix":  {"UPDATE api_keys SET key_prefix = 'other'", "other", false},
@@ -110,7 +111,7 @@ func TestVersions_NeverGoBack(t *testing.T) {
 				if got := last(after, about); got <= had && (!change.anew || db.driver != Postgres) {
 					t.Errorf("version %d after %d: %+v", got, had, after.Changes)
 				}
-				if db.driver == Postgres { // a reader has to see it
+				if db.driver == Postgres { // here a reader has to detect it
 					if after.Version >= highest || after.Epoch != before.Epoch {
 						t.Fatalf("version %d after %d in the epochs %s and %s: a reader would not see it", after.Version, highest, before.Epoch, after.Epoch)
 					}
@@ -125,7 +126,7 @@ func TestVersions_NeverGoBack(t *testing.T) {
 				if after.Version <= highest {
 					t.Errorf("the next version would be after %d, and %d was given", after.Version, highest)
 				}
-				next := after.Epoch // and once is enough
+				next := after.Epoch // and detecting it once is enough
 				run(t, db, "UPDATE api_keys SET name = 'y'")
 				run(t, db, "UPDATE roles SET description = 'y'")
 				if again := presentFeed(t, db); again.Epoch != next {
@@ -136,8 +137,8 @@ func TestVersions_NeverGoBack(t *testing.T) {
 	}
 }
 
-// TestVersions_AreRepairedAtAStart: rows without their sequence, as a logical
-// replication brings them.
+// TestVersions_AreRepairedAtAStart: a logical replication copies rows without their
+// sequence.
 func TestVersions_AreRepairedAtAStart(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		rec := insert(t, db, newKey(t, nil), newKey(t, nil), newKey(t, nil))[2]
@@ -163,14 +164,14 @@ func TestVersions_AreRepairedAtAStart(t *testing.T) {
 	})
 }
 
-// setBackUnseen sets the last version to 1 as a replication or a copied file does,
-// which no trigger sees.
+// setBackUnseen sets the last version to 1 without any trigger, as a replication or a
+// copied file does.
 func setBackUnseen(t *testing.T, db *DB) {
 	t.Helper()
 	if db.driver == SQLite {
 		run(t, db, "DROP TRIGGER change_seq_set_back")
 		run(t, db, "UPDATE change_seq SET value = 1")
-		// As the migration makes it.
+		// The trigger is made again as the migration makes it.
 		migration, err := migrations.ReadFile("migrations/sqlite/00007_shadow_and_versions.sql")
 		if err != nil {
 			t.Fatal(err)
@@ -183,8 +184,8 @@ func setBackUnseen(t *testing.T, db *DB) {
 	}
 }
 
-// TestVersions_AStartReadsTheMarkAndNotAllKeys: what was given is known although
-// the rows that had it are gone.
+// TestVersions_AStartReadsTheMarkAndNotAllKeys: the last assigned version is known
+// although the rows that had it are gone.
 func TestVersions_AStartReadsTheMarkAndNotAllKeys(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		rec := insert(t, db, newKey(t, nil), newKey(t, nil), newKey(t, nil))[2]
@@ -204,8 +205,8 @@ func TestVersions_AStartReadsTheMarkAndNotAllKeys(t *testing.T) {
 	})
 }
 
-// TestVersions_AStartReadsAllKeysOnce: the first start leaves a mark, by which the
-// next one sees that versions went back without the rows that had them.
+// TestVersions_AStartReadsAllKeysOnce: the first start sets a mark. By that mark the next
+// start detects that versions went back, although the rows that had them are gone.
 func TestVersions_AStartReadsAllKeysOnce(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		insert(t, db, newKey(t, nil), newKey(t, nil))
@@ -225,8 +226,8 @@ func TestVersions_AStartReadsAllKeysOnce(t *testing.T) {
 	})
 }
 
-// TestVersions_AreRepairedAgain: a repair empties the outbox, and what was given is known
-// afterwards too. The mark is from a start before there were keys.
+// TestVersions_AreRepairedAgain: a repair empties the outbox, but the last assigned
+// version is still known afterwards. The mark is from a start before there were keys.
 func TestVersions_AreRepairedAgain(t *testing.T) {
 	each(t, func(t *testing.T, db *DB) {
 		if repaired, err := db.RepairVersions(t.Context()); err != nil || repaired {
@@ -246,7 +247,8 @@ func TestVersions_AreRepairedAgain(t *testing.T) {
 	})
 }
 
-// TestVersions_ManyThatMeetItBeginOneEpoch: writers and readers at once.
+// TestVersions_ManyThatMeetItBeginOneEpoch: writers and readers that detect it at the
+// same time begin one epoch.
 func TestVersions_ManyThatMeetItBeginOneEpoch(t *testing.T) {
 	db := migrated(t, postgresConfig(t))
 	had := map[string]uint64{}
@@ -287,8 +289,8 @@ func TestVersions_SQLiteKeepsTheirRow(t *testing.T) {
 	}
 }
 
-// TestMigration_ClosesShadowModeOfUnknownGrants: a row that was in shadow mode
-// before its grants were kept has an end that holds, and softens nothing.
+// TestMigration_ClosesShadowModeOfUnknownGrants: a row may have been in shadow mode since
+// before the setter's grants were stored. Its end stays, and it softens nothing.
 func TestMigration_ClosesShadowModeOfUnknownGrants(t *testing.T) {
 	for _, driver := range []string{SQLite, Postgres} {
 		t.Run(driver, func(t *testing.T) {

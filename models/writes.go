@@ -14,26 +14,27 @@ import (
 
 // writes holds the outcomes of recent writes. Safe for concurrent use.
 type writes struct {
-	mu       sync.Mutex
-	wellAt   time.Time // of the last write that was committed
-	failedAt time.Time
-	fault    Fault // then
-	failures int   // since wellAt
+	mu          sync.Mutex
+	succeededAt time.Time // of the last write that was committed
+	failedAt    time.Time
+	fault       Fault // of the last failure
+	failures    int   // since succeededAt
 }
 
-// Faults that concern every write end with the first success that follows them by
-// writesCalm, since a small write may still fit on a full disk. Others may be
-// one statement's bad luck: they count when some have failed for a while and none
-// succeeded.
+// A fault that concerns every write, such as a full disk, is reported until a write has
+// succeeded and the last failure is older than writesCalm: a small write may still fit on
+// a full disk. Any other fault may concern one statement only. It is reported when at
+// least minFailures writes have failed in a row, and none has succeeded for
+// writesPersist.
 const (
 	writesCalm    = 15 * time.Second
 	writesPersist = 10 * time.Second
-	leastFailures = 3
+	minFailures   = 3
 )
 
-// wrote records how a write ended. A call that the caller cancelled, or that was
+// recordWrite records how a write ended. A call that the caller cancelled, or that was
 // refused for its content, is no fault of the database.
-func (db *DB) wrote(err error) {
+func (db *DB) recordWrite(err error) {
 	w := &db.writes
 	f, failed := FaultOf(err)
 	if failed && (errors.Is(err, context.Canceled) || f.Kind == FaultData || f.Kind == FaultOther) {
@@ -44,12 +45,12 @@ func (db *DB) wrote(err error) {
 	if failed {
 		w.failedAt, w.fault, w.failures = time.Now(), f, w.failures+1
 	} else {
-		w.wellAt, w.failures = time.Now(), 0
+		w.succeededAt, w.failures = time.Now(), 0
 	}
 }
 
-// WritesFail reports whether, and why, writes fail now. A database that can't be
-// reached at all is not meant. Safe for concurrent use.
+// WritesFail reports whether writes fail now, and why. It does not report a database that
+// can't be used at all, for example because it is unreachable. Safe for concurrent use.
 func (db *DB) WritesFail(now time.Time) (Fault, bool) {
 	w := &db.writes
 	w.mu.Lock()
@@ -60,11 +61,12 @@ func (db *DB) WritesFail(now time.Time) (Fault, bool) {
 	case FaultDiskFull, FaultReadOnly, FaultPermission, FaultIO, FaultCorrupt, FaultStandby:
 		return w.fault, w.failures > 0 || now.Sub(w.failedAt) < writesCalm
 	}
-	return w.fault, w.failures >= leastFailures && now.Sub(w.wellAt) > writesPersist
+	return w.fault, w.failures >= minFailures && now.Sub(w.succeededAt) > writesPersist
 }
 
-// probeText takes several pages of an SQLite file, so that one that can't grow is
-// noticed; an index of Postgres takes no value of that size.
+// probeText returns the text that a probe writes. It takes several pages of an SQLite
+// file, so that a file that can't grow is detected. In Postgres it is short, since an
+// index there accepts no value of that size.
 func (db *DB) probeText() string {
 	if db.driver == Postgres {
 		return "write probe"
@@ -72,14 +74,14 @@ func (db *DB) probeText() string {
 	return "write probe " + strings.Repeat("x", 8<<10)
 }
 
-// ProbeWrite commits a write that leaves nothing behind, unless one has succeeded
-// within since; [DB.WritesFail] reports the outcome. Where replicas beat there is
-// always one.
+// ProbeWrite commits a write that leaves nothing behind, unless a write has succeeded
+// within since. [DB.WritesFail] reports the outcome. With Postgres, the replicas' beats
+// are such writes.
 func (db *DB) ProbeWrite(ctx context.Context, since time.Duration) (err error) {
-	if db.wroteWithin(since) {
+	if db.committedWithin(since) {
 		return nil
 	}
-	defer func() { db.wrote(err) }()
+	defer func() { db.recordWrite(err) }()
 	text := db.probeText() + rand.Text() // several processes may probe at once
 	err = db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		if err := tx.Exec("INSERT INTO usage_marks (source, sequence, at) VALUES (?, 0, ?)", text, time.Now().UTC()).Error; err != nil {
@@ -93,8 +95,8 @@ func (db *DB) ProbeWrite(ctx context.Context, since time.Duration) (err error) {
 	return nil
 }
 
-func (db *DB) wroteWithin(d time.Duration) bool {
+func (db *DB) committedWithin(d time.Duration) bool {
 	db.writes.mu.Lock()
 	defer db.writes.mu.Unlock()
-	return db.writes.failures == 0 && time.Since(db.writes.wellAt) < d
+	return db.writes.failures == 0 && time.Since(db.writes.succeededAt) < d
 }

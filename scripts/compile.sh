@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
 # Compiles a program as it is released:
 #   VERSION=1.2.3 scripts/compile.sh OS ARCH FILE PACKAGE
-# static, without symbols, paths and dates of this machine: the same bytes for the
-# same sources, VERSION and Go.
+# The program is static, without symbols, paths and dates of this machine. The same
+# sources, VERSION and Go give the same bytes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# Others' packages that no cached check runs through are compiled without inlining:
-# 3 MB less. GORM looks methods up by name, so the linker keeps every exported
-# method, such as go-redis's hundreds of commands (inlined into each of its seven
-# clients 2.2 MB) of which we use a dozen. What reads and writes Redis's protocol,
-# and Envoy's messages, stay as they are.
+# Packages of other projects that a cached check does not use are compiled without
+# inlining, which saves 3 MB. GORM looks methods up by name, so the linker keeps every
+# exported method, such as go-redis's hundreds of commands, of which we use a dozen
+# (inlined into each of its seven clients, they take 2.2 MB). Packages for Redis's
+# protocol and for Envoy's messages are inlined as usual.
 small=()
 for packages in github.com/... gorm.io/... go.yaml.in/... golang.org/x/text/... encoding/gob encoding/xml text/template/... internal/profile; do
   small+=("-gcflags=$packages=-l")

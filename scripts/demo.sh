@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
-# The main job at work: a real Envoy, the service on SQLite, an upstream that
-# echoes what reached it, and a tour of requests with their real answers.
-# Stays up until Ctrl-C; with DEMO_ONCE=1 it ends after the tour, and fails if
+# Shows the service at its main task: a real Envoy, the service on SQLite, an upstream
+# that returns the request that reached it, and a series of requests with their real
+# answers. Stays up until Ctrl-C; with DEMO_ONCE=1 it ends after the tour, and fails if
 # any answer was not the expected one.
 #
-# A slow machine must not make it fail. So it waits for answers, never for a time:
-# first for a denial and an allowed request through Envoy, then, during the tour, for
-# an answer of the service where Envoy got none in time and sent its own 503. A wait
-# reports what it is for, and ends early where a process has ended. The limit is there
-# for what will never work.
+# It must not fail on a slow machine. So it waits for answers, never for a fixed time:
+# first for a denial and an allowed request through Envoy, then, during the tour, for an
+# answer of the service if Envoy got none in time and sent its own 503. Each wait prints
+# what it waits for, and ends early if a process has ended. The limit is for conditions
+# that will never come true.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 version=${ENVOY_VERSION:-1.40.0}
 limit=600 # seconds a wait may take
 
-# Configuration of another installation is not meant for this one.
+# Settings of another installation must not apply here.
 for variable in "${!EXTAUTHZ_@}"; do unset "$variable"; done
 
 work=$(mktemp -d)
@@ -44,8 +44,8 @@ fail() {
   exit 1
 }
 
-# say TEXT: one line that is written again and again on a terminal, and elsewhere a
-# line every five seconds.
+# say TEXT: prints a status line. On a terminal each call overwrites the line; elsewhere a
+# line is printed at most every five seconds.
 said_at=0
 say() {
   if [ -t 1 ]; then
@@ -62,8 +62,8 @@ end_line() {
   if [ -t 1 ]; then said_at=0; fi
 }
 
-# patiently TITLE STATE COMMAND…: runs a command without a limit of time and shows
-# what STATE prints of its log meanwhile.
+# patiently TITLE STATE COMMAND…: runs a command without a time limit. Meanwhile it shows
+# what STATE prints about the command's log.
 patiently() {
   local title=$1 state=$2 start=$SECONDS
   shift 2
@@ -123,9 +123,9 @@ mkdir "$work/bin"
 patiently "Building the service and an echo upstream (the first time several minutes)" compiling go build -v -buildvcs=false -o "$work/bin/" ./cmd/extauthz ./e2e/echo
 extauthz=$work/bin/extauthz
 envoy=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/envoy/$version/envoy/_bin/envoy
-cd "$work" # an extauthz.yaml in the source is not meant for the demo
+cd "$work" # an extauthz.yaml in the source folder must not apply to the demo
 
-# A port without a listener: the nice one, else the next that is free.
+# free PORT: prints this port if nothing listens on it, else the next free one.
 free() {
   local port=$1
   while (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$((port + 1)); done
@@ -142,7 +142,8 @@ start upstream "$work/bin/echo" "$upstream"
 "$extauthz" envoy bootstrap --upstream "$upstream" --listen "$gateway" >"$work/envoy.yaml"
 start envoy "$envoy" -c "$work/envoy.yaml" --use-dynamic-base-id --log-level warn
 
-# ask CURL-ARGUMENTS…: sets status, and leaves the answer in a file. 000 is no answer.
+# ask CURL-ARGUMENTS…: sets status, and writes the answer to a file. Status 000 means no
+# answer.
 ask() {
   status=$(curl -q --noproxy '*' -s --max-time 60 -o "$work/answer" -w '%{http_code}' "$@") || status=000
 }

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The end-to-end suite of compose.yaml on a real Docker Engine: the one that
-# answers, else one of its own (as root), which is stopped in the end and whose
-# network settings are undone. Images are pulled or made on this machine.
-# DOCKER and COMPOSE name the programs ("docker compose" or "docker-compose").
+# Runs the end-to-end suite of compose.yaml on a real Docker Engine. If none answers, it
+# starts one (as root), stops it in the end and undoes its network settings. Images are
+# pulled or made on this machine. DOCKER and COMPOSE name the programs ("docker compose"
+# or "docker-compose").
 set -euo pipefail
 cd "$(dirname "$0")/.."
 fail() { echo "e2e-compose: $*" >&2; exit 1; }

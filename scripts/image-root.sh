@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Compiles and lays out what goes into the image:
+# Compiles the programs and lays out the files of the image:
 #   scripts/image-root.sh ARCH FOLDER
-# below FOLDER: root/ (the image's files), data/ (the data folder, which belongs
-# to the image's user), echo/ (the upstream for trials). The same bytes for the
-# same sources, Go and roots of trust: VERSION is given, and every time is
+# Below FOLDER are root/ (the image's files), data/ (the data folder, which belongs to the
+# image's user) and echo/ (the upstream for trials). The same sources, Go and roots of
+# trust give the same bytes: VERSION is an input, and every timestamp is
 # SOURCE_DATE_EPOCH.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Builds the images extauthz and extauthz-echo (an upstream for trials):
 #   scripts/image.sh [ARCH]     amd64 or arm64; this machine's by default
-# In Go's image where that is here or can be pulled, else with the Go of this
-# machine. IMAGE_BUILD=image or IMAGE_BUILD=machine chooses. TAG is "local".
+# Compiles in Go's image if that is present or can be pulled, else with the Go of this
+# machine. IMAGE_BUILD=image or IMAGE_BUILD=machine forces one of the two. TAG is "local"
+# by default.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 arch=${1:-$(uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/')}
@@ -14,7 +15,8 @@ export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/n
 fail() { echo "image: $*" >&2; exit 1; }
 "$docker" version >/dev/null 2>&1 || fail "no Docker Engine answers: start one, or set DOCKER_HOST"
 
-# BuildKit is built into clients before 23 and a plugin (buildx) of later ones.
+# BuildKit is built into Docker clients before version 23. For later ones it is a plugin
+# (buildx).
 kit=0
 if [ "$("$docker" version -f '{{.Client.Version}}' | cut -d. -f1)" -lt 23 ] || "$docker" buildx version >/dev/null 2>&1; then kit=1; fi
 where=${IMAGE_BUILD:-}

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Installs or finds the real parts that tests run against, on Debian 12 and later.
+# Finds or installs the real programs that tests run against, on Debian 12 and later.
 #   scripts/install-parts.sh [gcc] [curl] [openssl] [postgres] [pgbouncer] [redis] [nginx] [caddy] [docker] [prometheus] [envoy=VERSION …] [traefik=VERSION] [caddy=VERSION] [backends] [kube] [nodes] [contour] [chart] [api] [docs] [cosign]
-# Skips what is there, asks nothing, starts no service. Run as root or with sudo.
+# Skips programs that are installed, asks no questions, starts no service. Run as root or
+# with sudo.
 set -euo pipefail
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/envoy
@@ -21,15 +22,16 @@ caddy_tools=$(cd "$(dirname "$0")/../tools/caddy" && pwd)
 packages=() envoys=() traefik= caddy= build_contour= build_chart= build_api= build_docs= build_cosign=
 cosign_tools=$(cd "$(dirname "$0")/../tools/cosign" && pwd)
 cosign=${XDG_CACHE_HOME:-$HOME/.cache}/extauthz/cosign/$(sha256sum "$cosign_tools/go.mod" | cut -c1-12)
-kube_programs=() definitions= # what is missing of kube and nodes
+kube_programs=() definitions= # programs of kube and nodes that are missing
 
 fail() { echo "install-parts: $*" >&2; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# build_kube PROGRAM…: notes those that tools/kube/go.mod names and that are not built yet.
+# build_kube PROGRAM…: records the programs, of those that tools/kube/go.mod names, that
+# are not built yet.
 build_kube() {
   local program
-  # Helm judges a chart by the API's version.
+  # Helm checks a chart against the API's version, so another version is built again.
   kubernetes=$(sed -n 's#.*k8s.io/kubernetes \(v[^ ]*\).*#\1#p' "$tools/go.mod")
   "$kube/kube-apiserver" --version 2>/dev/null | grep -qF "$kubernetes" || rm -f "$kube/kube-apiserver"
   for program in "$@"; do
@@ -48,7 +50,7 @@ for part in "$@"; do
     nginx) [ -x /usr/sbin/nginx ] || have nginx || packages+=(nginx) ;;
     caddy) have caddy || packages+=(caddy) ;;
     caddy=*) [ -x "$caddies/${part#caddy=}/caddy" ] || caddy=${part#caddy=} ;;
-    backends) # what applications run in: PHP, WSGI, Rack, CGI
+    backends) # runtimes of applications: PHP, WSGI, Rack, CGI
       have php || packages+=(php-cli)
       [ -x /usr/bin/gunicorn ] || packages+=(gunicorn)
       have puma || packages+=(puma ruby-rack)
@@ -58,11 +60,11 @@ for part in "$@"; do
       have docker-compose || docker compose version >/dev/null 2>&1 || packages+=(docker-compose) ;;
     prometheus) have prometheus && have promtool || packages+=(prometheus) ;;
     traefik=*) [ -x "$traefiks/${part#traefik=}/traefik" ] || traefik=${part#traefik=} ;;
-    kube) # the Kubernetes API, Istio's control plane and Envoy Gateway
+    kube) # the Kubernetes API, Istio's control plane, and Envoy Gateway with its chart
       have etcd || packages+=(etcd-server)
       [ -x /usr/sbin/ip ] || have ip || packages+=(iproute2)
       build_kube kube-apiserver pilot-discovery envoy-gateway
-      [ -e "$kube/complete" ] || definitions=yes ;;
+      [ -e "$kube/complete" ] && [ -e "$kube/charts" ] || definitions=yes ;;
     nodes | nodes=built) # Kubernetes with nodes that run pods; "built": where its programs are built already, and else nothing
       if [ "$part" = nodes=built ] && [ ! -e "$kube/nodes" ]; then
         echo "install-parts: Kubernetes is not built here: scripts/install-parts.sh nodes takes 20 to 40 minutes, once"
@@ -72,21 +74,22 @@ for part in "$@"; do
         PATH=$PATH:/usr/sbin have "${package%%:*}" || packages+=("${package#*:}")
       done
       [ -x /usr/lib/cni/bridge ] || packages+=(containernetworking-plugins)
-      # In the order in which something can be tried.
+      # Ordered so that the first programs can be tried while the others are still being
+      # built.
       build_kube kube-apiserver kubelet kube-controller-manager kube-scheduler kube-proxy kubectl coredns pause metrics-server netpol ;;
     contour) [ -e "$contour/complete" ] || build_contour=yes ;; # its control plane
-    chart) # Helm, its unit tests and documentation, and what Kubernetes' objects look like
+    chart) # Helm, its tools for unit tests and documentation, and the schemas of Kubernetes' objects
       if [ ! -e "$chart/complete" ]; then
         build_chart=yes
         python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
         have unzip || packages+=(unzip)
       fi ;;
-    api) # what reads the management API's document, calls by it and makes clients of it
+    api) # tools that read the management API's document, send requests by it, and generate clients from it
       if [ ! -e "$api/complete" ]; then
         build_api=yes
         python3 -c 'import ensurepip' >/dev/null 2>&1 || packages+=(python3-venv)
       fi ;;
-    docs) # what builds the documentation's site and reads its diagrams
+    docs) # tools that build the documentation's site and parse its diagrams
       if [ ! -e "$docs/complete" ]; then
         build_docs=yes
         python3 -c 'import ensurepip' >/dev/null 2>&1 || packages+=(python3-venv)
@@ -144,10 +147,10 @@ for version in "${envoys[@]}"; do
   rm -rf "$work"
 done
 
-# Traefik is compiled from its Go module (some minutes). What it has outside of
-# that is replaced: an internal module that can't be downloaded, and what needs
-# modules that not every proxy has, DNS providers and a fork for digests. None of
-# it has to do with ForwardAuth.
+# Traefik is compiled from its Go module (some minutes). Code outside of that module is
+# replaced: an internal module that can't be downloaded, and two parts (DNS providers, a
+# fork for digests) that need modules which not every module proxy has. None of these
+# concern ForwardAuth.
 if [ -n "$traefik" ]; then
   have go || fail "Traefik is built with Go, which is missing"
   echo "install-parts: building Traefik $traefik"
@@ -186,7 +189,7 @@ GO
   cd / && rm -rf "$work"
 fi
 
-# The Caddy of another version than Debian's is compiled from the module that
+# If another version than Debian's is requested, Caddy is compiled from the module that
 # tools/caddy/go.mod names (some minutes).
 if [ -n "$caddy" ]; then
   have go || fail "Caddy is built with Go, which is missing"
@@ -199,11 +202,12 @@ if [ -n "$caddy" ]; then
   cd / # the next part has its own
 fi
 
-# Programs and definitions of objects come from the modules that tools/kube/go.mod
-# names (20 to 40 minutes where nothing is compiled yet). Another go.mod is another folder.
+# Programs and definitions of objects come from the modules that tools/kube/go.mod names
+# (20 to 40 minutes if nothing is compiled yet). Each version of go.mod has a folder of
+# its own.
 for program in "${kube_programs[@]}"; do
   have go || fail "$program is built with Go, which is missing"
-  [ ! -x "$kube/$program" ] || continue # named by two parts
+  [ ! -x "$kube/$program" ] || continue # two parts may name the same program
   case $program in
     pilot-discovery) package=istio.io/istio/pilot/cmd/pilot-discovery ;;
     envoy-gateway) package=github.com/envoyproxy/gateway/cmd/envoy-gateway ;;
@@ -221,17 +225,26 @@ done
 if [ -n "$definitions" ]; then
   cd "$tools"
   istio=$(go list -m -f '{{.Dir}}' istio.io/istio)/manifests/charts/base/files
-  gateway=$(go list -m -f '{{.Dir}}' github.com/envoyproxy/gateway)/charts/gateway-crds-helm/templates
+  gateway=$(go list -m -f '{{.Dir}}' github.com/envoyproxy/gateway)/charts
   # Of these charts only the conditions around a whole file are templates.
   cat "$istio/crd-all.gen.yaml" >"$kube/istio-crds.yaml"
-  sed '/^{{-.*}}$/d' "$gateway/standard-gatewayapi-crds.yaml" "$gateway"/generated/*.yaml >"$kube/envoy-gateway-crds.yaml"
+  sed '/^{{-.*}}$/d' "$gateway/gateway-crds-helm/templates/standard-gatewayapi-crds.yaml" "$gateway/gateway-crds-helm"/templates/generated/*.yaml >"$kube/envoy-gateway-crds.yaml"
+  # The chart by which its users install Envoy Gateway.
+  rm -rf "$kube/.charts" "$kube/charts"
+  mkdir "$kube/.charts"
+  cp -r "$gateway/gateway-helm" "$kube/.charts"
+  chmod -R u+w "$kube/.charts"
+  # Its release sets these two.
+  sed 's#${GatewayImage}#docker.io/envoyproxy/gateway:local#; s#${GatewayImagePullPolicy}#IfNotPresent#' "$kube/.charts/gateway-helm/values.tmpl.yaml" >"$kube/.charts/gateway-helm/values.yaml"
+  mv "$kube/.charts" "$kube/charts"
   touch "$kube/complete"
   cd /
 fi
 if [ -x "$kube/netpol" ] && [ -x "$kube/metrics-server" ]; then touch "$kube/nodes"; fi
 
-# Contour is compiled from the module that tools/contour/go.mod names, unoptimised, which
-# takes less time (some minutes). Its definitions of objects come along.
+# Contour is compiled from the module that tools/contour/go.mod names, without
+# optimisation, which takes less time (some minutes). The module has its definitions of
+# objects too.
 if [ -n "$build_contour" ]; then
   have go || fail "Contour is built with Go, which is missing"
   mkdir -p "$contour"
@@ -244,8 +257,8 @@ if [ -n "$build_contour" ]; then
   cd / # the next part has its own
 fi
 
-# cosign is compiled from the module that tools/cosign/go.mod names, unoptimised: it runs
-# for a moment, and has a thousand packages of clouds' key stores.
+# cosign is compiled from the module that tools/cosign/go.mod names, without optimisation:
+# it runs only briefly, and has a thousand packages for the key stores of cloud providers.
 if [ -n "$build_cosign" ]; then
   have go || fail "cosign is built with Go, which is missing"
   mkdir -p "$cosign"
@@ -256,10 +269,10 @@ if [ -n "$build_cosign" ]; then
   cd / # the next part has its own
 fi
 
-# What `make test-chart` runs is compiled from the modules in tools/chart/go.mod (two
-# minutes where nothing is compiled yet). tools/chart/schemas.txt names where the
-# descriptions of objects come from: Kubernetes' own from a Python package, those of
-# custom kinds from their projects' modules.
+# The programs that `make test-chart` runs are compiled from the modules in
+# tools/chart/go.mod (two minutes if nothing is compiled yet). tools/chart/schemas.txt
+# names the sources of the objects' schemas: a Python package for Kubernetes' own objects,
+# and the projects' modules for custom ones.
 if [ -n "$build_chart" ]; then
   have go || fail "Helm is built with Go, which is missing"
   mkdir -p "$chart"
@@ -268,7 +281,7 @@ if [ -n "$build_chart" ]; then
     program=${package##*/}
     [ ! -x "$chart/$program" ] || continue
     echo "install-parts: building $program"
-    # Unoptimised, which halves the time: they run for a moment.
+    # Without optimisation, which halves the time: the programs run only briefly.
     CGO_ENABLED=0 go build -gcflags='all=-N -l' -ldflags='-s -w' -o "$chart/.$program" "$package" || fail "$program did not build"
     mv "$chart/.$program" "$chart/$program"
   done
@@ -281,7 +294,8 @@ if [ -n "$build_chart" ]; then
           unzip -qo "$work"/*.whl "*/v$version.0-local-strict/*" -d "$work"
           rm -rf "$chart/kubernetes-$version"
           mv "$work"/*/*/"v$version.0-local-strict" "$chart/kubernetes-$version"
-          # They name one another by an address on the web: by file here.
+          # The schemas refer to one another by web addresses. Here these become file
+          # names.
           python3 - "$chart/kubernetes-$version" <<'PY'
 import json, pathlib, sys
 
@@ -321,7 +335,7 @@ if [ -n "$build_api" ]; then
   rm -f "$log"
   CGO_ENABLED=0 go build -gcflags='all=-N -l' -ldflags='-s -w' -o "$api/.oapi-codegen" github.com/oapi-codegen/oapi-codegen/v2/cmd/oapi-codegen || fail "oapi-codegen did not build"
   mv "$api/.oapi-codegen" "$api/oapi-codegen"
-  go mod download # what generated clients import
+  go mod download # modules that generated clients import
   touch "$api/complete"
 fi
 

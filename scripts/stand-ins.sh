@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Sees to it that the images which compose.yaml names are in the engine: pulls
-# them, and where no registry answers makes stand-ins under their names from this
-# machine's own Envoy, Postgres, Redis, Prometheus and Envoy's rate-limit service.
-# Stand-ins test our wiring and our image, not the published ones.
+# Makes sure that the Docker Engine has the images that compose.yaml names. It pulls them.
+# If no registry answers, it makes stand-ins under their names from this machine's own
+# Envoy, Postgres, Redis, Prometheus and Envoy's rate-limit service. Stand-ins test our
+# wiring and our image, not the published ones.
 #   scripts/stand-ins.sh SERVICE…
-# prints a line for each image, and fails where there is neither.
+# It prints a line for each image, and fails if one can't be pulled and has no stand-in.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 docker=${DOCKER:-docker}
@@ -13,7 +13,8 @@ envoy_version=$(sed -n 's/.*envoyproxy\/envoy:v\([0-9.]*\).*/\1/p' compose.yaml)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# image_of SERVICE: the image's name as compose.yaml has it, unless a variable overrides it.
+# image_of SERVICE: prints the image's name that compose.yaml has if no variable overrides
+# it.
 image_of() {
   case $1 in
     envoy) sed -n 's/^  image: ${ENVOY_IMAGE:-\(.*\)}$/\1/p' compose.yaml ;;
@@ -21,7 +22,8 @@ image_of() {
   esac
 }
 
-# take PATH…: programs and libraries with all that they are linked to.
+# take PATH…: copies programs and libraries, and all libraries that they are linked to, to
+# the root.
 take() {
   local file
   for file in "$@"; do
@@ -32,7 +34,7 @@ take() {
   done
 }
 
-# lay_out: an empty root with a shell and what scripts of ours need.
+# lay_out NAME: makes an empty root, with a shell and the programs that our scripts need.
 lay_out() {
   root=$work/$1
   mkdir -p "$root"/{usr/bin,usr/sbin,usr/lib,usr/lib64,tmp,etc,var/run,data}
@@ -43,7 +45,7 @@ lay_out() {
   take /bin/sh /bin/bash /bin/cat /bin/grep /bin/sleep
 }
 
-# keep NAME CHANGE…: the root as an image.
+# keep NAME CHANGE…: imports the root as an image.
 keep() {
   local name=$1 change arguments=()
   shift
@@ -74,7 +76,7 @@ stand_in() {
       chown -R 998:998 "$root/var/lib/postgresql" && chmod 700 "$root/var/lib/postgresql/data"
       cp scripts/compose/stand-in-postgres.sh "$root/usr/bin/entrypoint"
       local stop=()
-      [ "${docker##*/}" = docker ] || stop=('STOPSIGNAL SIGINT') # which Docker Engine 20.10 can't import with
+      [ "${docker##*/}" = docker ] || stop=('STOPSIGNAL SIGINT') # Docker Engine 20.10 can't import with this
       keep "$name" 'ENTRYPOINT ["entrypoint"]' "ENV PATH=$home/bin:/usr/bin:/bin" 'ENV PGDATA=/var/lib/postgresql/data' 'VOLUME /var/lib/postgresql/data' "${stop[@]}" ;;
     envoy)
       scripts/install-parts.sh "envoy=$envoy_version" >&2

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Prints the version of this tree, in SemVer and without "v". Its one source are
-# git's tags: 1.2.3 on the commit that v1.2.3 names, and on others, in the form of
-# Go's pseudo-versions, 1.2.4-0.20270131093000-8f2d3abc0def (0.0.0-… before the
-# first tag): it depends on the commit and its tags, not on how much was cloned.
-# Changed files show at the end. Without git it is "dev".
+# Prints the version of this tree, in SemVer and without "v". It comes from git's tags
+# alone. On the commit that the tag v1.2.3 names, it is 1.2.3. On other commits it has the
+# form of Go's pseudo-versions: 1.2.4-0.20270131093000-8f2d3abc0def (0.0.0-… before the
+# first tag). So it depends on the commit and its tags, not on how much was cloned. Files
+# with changes that are not committed add "changed" at the end. Without git it is "dev".
 set -euo pipefail
 cd "$(dirname "$0")/.."
 commit=$(git rev-parse --short=12 HEAD 2>/dev/null) || { echo dev; exit; }

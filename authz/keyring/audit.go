@@ -28,9 +28,9 @@ const (
 	actionRoleDelete = "role.delete"
 )
 
-// ListAudit returns audit rows, newest first. Rows belong to no project, so a
-// principal that does not act in all of them has to name one key of its own
-// projects in the filter (id or prefix). filter.Limit 0 means DefaultLimit.
+// ListAudit returns audit rows, newest first. Audit rows have no project. A principal that
+// may not act in all projects must therefore name, in the filter, one key (id or prefix)
+// of a project of its own. A filter.Limit of 0 means DefaultLimit.
 func (s *Service) ListAudit(ctx context.Context, p Principal, filter authz.AuditFilter) ([]authz.AuditEntry, error) {
 	if err := p.Require(ReadAudit); err != nil {
 		return nil, err
@@ -44,7 +44,7 @@ func (s *Service) ListAudit(ctx context.Context, p Principal, filter authz.Audit
 	case filter.KeyID == "":
 		return nil, fmt.Errorf("%w: you may read the audit of single keys alone: name one", ErrForbidden)
 	case p.everywhere() && uuid.Validate(filter.KeyID) == nil:
-		// The audit outlives a key that was deleted from the database.
+		// Audit entries stay when their key is deleted from the database.
 	default:
 		rec, err := s.find(ctx, p, filter.KeyID)
 		if err != nil {
@@ -55,7 +55,7 @@ func (s *Service) ListAudit(ctx context.Context, p Principal, filter authz.Audit
 	return s.store.ListAudit(ctx, filter)
 }
 
-// entry is an audit row of the principal's doing, at t.
+// entry returns an audit row for an action of the principal at t.
 func (s *Service) entry(p Principal, t time.Time, action string, detail map[string]string) (authz.AuditEntry, error) {
 	id, err := s.newID()
 	if err != nil {
@@ -111,8 +111,8 @@ func differences(before, after map[string]string) map[string]string {
 	return changed
 }
 
-// keyFacts is all of a record that people change, as text. Keys with equal facts are
-// equal: an update without a difference is no update.
+// keyFacts returns, as text, everything in a record that people can change. Keys with
+// equal facts count as equal, so an update that changes no fact is no update.
 func keyFacts(rec *authz.Record) map[string]string {
 	facts := map[string]string{
 		"name":            rec.Name,

@@ -27,8 +27,8 @@ type CreateRequest struct {
 	Metadata     map[string]string
 	Rate         authz.Rate // zero: none of its own
 
-	// IdempotencyKey, 1 to 255 bytes, makes calls of one principal with the same
-	// request one call; empty: every call makes a key.
+	// IdempotencyKey, 1 to 255 bytes, makes repeated calls of a principal with the same
+	// request count as one call. Empty: every call makes a key.
 	IdempotencyKey string `json:"-"`
 }
 
@@ -134,8 +134,8 @@ type minted struct {
 	secret authz.Secret
 }
 
-// mint gives the record an id, a prefix, and a family (its own if family is
-// empty), and makes the key that goes with it.
+// mint generates a key for the record. The record gets an id, a prefix, and a family (a
+// new one if family is empty).
 func (s *Service) mint(rec *authz.Record, family string) (minted, error) {
 	key, prefix, err := s.format.Generate(rec.Environment, s.random)
 	if err != nil {
@@ -184,7 +184,7 @@ func (s *Service) insert(ctx context.Context, p Principal, key authz.NewKey, r C
 
 // fingerprint is the same for equal requests in canonical form.
 func (r *CreateRequest) fingerprint() ([]byte, error) {
-	text, err := json.Marshal(r) // maps come sorted
+	text, err := json.Marshal(r) // json sorts maps
 	if err != nil {
 		return nil, fmt.Errorf("encode the request for its idempotency key: %w", err)
 	}

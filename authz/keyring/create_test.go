@@ -97,7 +97,8 @@ func TestCreate_SameIdempotencyKeyIsOneCreation(t *testing.T) {
 	}
 }
 
-// colliding refuses the first n creations as if their prefixes were taken.
+// colliding is a store that refuses the first n creations as if their prefixes were
+// taken.
 type colliding struct {
 	*fakeStore
 	n        int
@@ -136,7 +137,7 @@ func TestNotifier_IsCalledAfterTheCallerCancelled(t *testing.T) {
 	store := newFakeStore()
 	b := newBenchOn(t, store)
 	ctx, cancel := context.WithCancel(t.Context())
-	cancel() // the store of this test does not look at it: as if after the commit
+	cancel() // the store of this test ignores ctx, as if the caller left after the commit
 	must(b.keys.Create(ctx, system, keyring.CreateRequest{UserID: "u", Name: "n"}))(t)
 	if len(b.notified.take()) != 1 || b.notified.ctxErr != nil {
 		t.Errorf("not called, or with a cancelled context: %v", b.notified.ctxErr)

@@ -2,11 +2,11 @@
 // rotates and revokes API keys, and keeps the roles that they share. The same rules apply
 // to every caller: the management API, and the command line through it.
 //
-// The contract: a change and its audit row are stored in one transaction, or
-// neither is; after the commit, and before the method returns, the [Notifier]
-// is called, so that the next check on this replica uses it. A call that changes
-// nothing writes nothing. A key leaves this package once, in [Created], and
-// is part of no error, log line or audit row.
+// The contract: a change and its audit row are stored in one transaction, or neither is.
+// After the commit, and before the method returns, the [Notifier] is called, so that the
+// next check on this replica uses the new state. A call that changes nothing writes
+// nothing. A key leaves this package once, in [Created], and is part of no error, log
+// line or audit row.
 //
 // # Who may do what
 //
@@ -27,12 +27,14 @@
 //	roles: get, list roles:read        -
 //	audit            audit:read        all projects, or one key within
 //
-// "Rights" are a key's scopes and the scopes of its roles. They are covered where the
-// caller's grants allow all of them. A project is within where the grants name it or hold
-// "*"; a key of a project that is not within does not exist for the caller. Rotation
-// requires cover of all rights because its answer is a secret that has them; an update,
-// because it could open to others what the caller does not have itself. Revoking and
-// disabling only take away. Roles reach into every project, hence the last rule on them.
+// "Rights" are a key's scopes and the scopes of its roles. They are covered if the caller's
+// grants allow all of them. A project is within if the grants name it or hold "*". A key of
+// any other project does not exist for the caller.
+//
+// Rotation requires that all rights are covered, because its answer is a secret that has
+// them. An update requires it, because it could give others what the caller does not have
+// itself. Revoking and disabling only take away. Roles affect every project, so a change of
+// a role requires all projects.
 //
 // Keys carry no rights over keys: scopes on the reserved resource are refused, and so is
 // every change of an administrator's key ([ErrAdministratorKey]). A key that has such

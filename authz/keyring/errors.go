@@ -13,7 +13,7 @@ var (
 	ErrForbidden = errors.New("not allowed")
 	// ErrInvalid is found in every [*ValidationError].
 	ErrInvalid = errors.New("invalid request")
-	// ErrRevoked: revocation is final; neither update nor rotation follows it.
+	// ErrRevoked: revocation is final, so the key can be neither updated nor rotated.
 	ErrRevoked = errors.New("the key is revoked, which is final: issue a new one")
 	// ErrDisabled: a disabled key can't be rotated.
 	ErrDisabled = errors.New("the key is disabled: enable it first")

@@ -13,8 +13,8 @@ import (
 	"extauthz/authz/keyring"
 )
 
-// fakeStore keeps everything in memory, by the contract of keyring.Store: one
-// mutation at a time, all of it or nothing.
+// fakeStore is a keyring.Store in memory. It makes one mutation at a time, as a whole or
+// not at all.
 type fakeStore struct {
 	mu      sync.Mutex
 	version uint64
@@ -79,7 +79,7 @@ func (f *fakeStore) Mutate(_ context.Context, sel authz.Selection, fn func([]aut
 	return written, nil
 }
 
-// check refuses what a database's constraints would.
+// check refuses what a database's constraints would refuse.
 func (f *fakeStore) check(m authz.Mutation) error {
 	if i := m.Idempotency; i != nil {
 		for _, r := range f.replays {

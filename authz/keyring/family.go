@@ -9,12 +9,12 @@ import (
 	"extauthz/authz"
 )
 
-// maxLive is how many keys of one rotation family may be live at once
-// (hazards of rotation: a new one, and the one before in its grace).
+// maxLive is how many keys of one rotation family may be live at once (a new one, and its
+// predecessor in its grace).
 const maxLive = 2
 
-// family is a key among all keys that came from the same one by rotation, as
-// they stand, locked, in a transaction.
+// family is a key and all keys that came from the same one by rotation, as read and
+// locked in a transaction.
 type family struct {
 	target  authz.Record
 	members []authz.Record // target included
@@ -82,9 +82,9 @@ func mayHave(rec *authz.Record, rights authz.Scopes) error {
 	return nil
 }
 
-// find returns the key that ref, an id or a prefix, names. One that the
-// principal does not see is not found. A whole key given by mistake never
-// reaches the store, nor any error text.
+// find returns the key that ref, an id or a prefix, names. A key that the principal may
+// not see is authz.ErrNotFound. A whole key that was given by mistake reaches neither the
+// store nor an error text.
 func (s *Service) find(ctx context.Context, p Principal, ref string) (authz.Record, error) {
 	if ref == "" || len(ref) > MaxRef || s.format.Mentions(ref) && !s.format.ValidPrefix(ref) {
 		return authz.Record{}, fmt.Errorf("key: %w: give its id or its prefix, not the key itself", authz.ErrNotFound)
@@ -122,7 +122,8 @@ func (f *family) newest() *authz.Record {
 }
 
 // roomFor returns ErrFamilyFull if the target, changed to next, would become live in
-// addition to maxLive others. A key that was ended by a rotation could come back so.
+// addition to maxLive others. Otherwise a key that a rotation has ended could become live
+// again.
 func (f *family) roomFor(next *authz.Record) error {
 	if f.target.Status(f.now) == authz.StatusActive || next.Status(f.now) != authz.StatusActive {
 		return nil

@@ -54,7 +54,7 @@ func (b *bench) fake() *fakeStore { return b.store.(*fakeStore) }
 
 func (b *bench) later(d time.Duration) { b.now = b.now.Add(d) }
 
-// create makes a key as the system does.
+// create makes a key as the system principal.
 func (b *bench) create(r keyring.CreateRequest) keyring.Created {
 	b.Helper()
 	if r.UserID == "" {
@@ -77,7 +77,7 @@ func (b *bench) status(ref string) authz.Status {
 	return rec.Status(b.now)
 }
 
-// audit returns all rows, oldest first.
+// audit returns all audit rows, oldest first.
 func (b *bench) audit() []authz.AuditEntry {
 	b.Helper()
 	rows := must(b.keys.ListAudit(b.Context(), system, authz.AuditFilter{Limit: keyring.MaxLimit}))(b.T)
@@ -110,7 +110,7 @@ func (b *bench) former(rec authz.Record, texts string) authz.Record {
 	return rec
 }
 
-// admin may do every operation, and grant what grants covers.
+// admin returns a principal that may do every operation and grant the scopes in grants.
 func admin(t *testing.T, grants string, projects ...string) keyring.Principal {
 	t.Helper()
 	p := keyring.Principal{AdministratorID: "admin", KeyID: "admin-key", Name: "the admin", Permissions: scopes(t, "extauthz:*"), Source: "192.0.2.1", RequestID: "r-1"}

@@ -10,8 +10,8 @@ import (
 	"extauthz/authz/subject"
 )
 
-// Get returns the key that ref, an id or a prefix, names; authz.ErrNotFound
-// also where the principal does not see it.
+// Get returns the key that ref, an id or a prefix, names. The error is authz.ErrNotFound
+// also if the principal may not see the key.
 func (s *Service) Get(ctx context.Context, p Principal, ref string) (authz.Record, error) {
 	if err := p.Require(ReadKeys); err != nil {
 		return authz.Record{}, err
@@ -19,9 +19,9 @@ func (s *Service) Get(ctx context.Context, p Principal, ref string) (authz.Recor
 	return s.find(ctx, p, ref)
 }
 
-// List returns a page of the keys that the principal sees and filter chooses.
-// filter.Projects and filter.Now are set here; filter.Limit 0 means
-// DefaultLimit. filter.WithUsage and filter.UnusedSince ask for ReadUsage too.
+// List returns a page of the keys that filter selects and the principal may see. It sets
+// filter.Projects and filter.Now itself. A filter.Limit of 0 means DefaultLimit.
+// filter.WithUsage and filter.UnusedSince require ReadUsage too.
 func (s *Service) List(ctx context.Context, p Principal, filter authz.KeyFilter) ([]authz.Listed, error) {
 	if err := p.Require(ReadKeys); err != nil {
 		return nil, err
@@ -39,7 +39,7 @@ func (s *Service) List(ctx context.Context, p Principal, filter authz.KeyFilter)
 	filter.Projects = nil
 	if !p.everywhere() {
 		filter.Projects = slices.DeleteFunc(slices.Clone(p.Grants.Projects), func(project string) bool { return !p.within(project) })
-		// No project must not become the filter's nil, which means every project.
+		// An empty list must not reach the filter as nil, which means every project.
 		if len(filter.Projects) == 0 {
 			return nil, nil
 		}
@@ -50,19 +50,19 @@ func (s *Service) List(ctx context.Context, p Principal, filter authz.KeyFilter)
 	return s.store.ListKeys(ctx, filter)
 }
 
-// wholeUser reports whether a filter selects nothing but a page of a user's keys.
-// With usage it does not: that is never cached. Nor is the list of a user whose id
-// may be stored in several forms, since changes name one of them.
+// wholeUser reports whether a filter selects just a page of a user's keys, so that the
+// cached list can answer it. Usage is never cached. The list of a user whose id may be
+// stored in several forms is not cached either, since a change names only one of them.
 func wholeUser(f authz.KeyFilter) bool {
 	return f.UserID != "" && len(subject.Forms(f.UserID)) == 1 && f.Project == "" && !f.ActiveOnly && f.UnusedSince.IsZero() && f.Text == "" && !f.WithUsage
 }
 
-// errNotCached: a list with a key whose row can't be read is not kept, so that it is
-// right as soon as the row is repaired.
+// errNotCached keeps a list from being cached if the row of one of its keys can't be
+// read. So the list is right as soon as the row is repaired.
 var errNotCached = errors.New("a key of the user can't be read")
 
-// listUser takes the page from the cached list of all keys of the user. A user
-// with more than fit in one is read from the store.
+// listUser takes the page from the cached list of all keys of the user. If the user has
+// MaxLimit keys or more, the page is read from the store.
 func (s *Service) listUser(ctx context.Context, p Principal, filter authz.KeyFilter) ([]authz.Listed, error) {
 	all, err := s.lists.UserKeys(ctx, filter.UserID, func(ctx context.Context) ([]authz.Record, error) {
 		listed, err := s.store.ListKeys(ctx, authz.KeyFilter{UserID: filter.UserID, Limit: MaxLimit, Now: filter.Now})
@@ -92,8 +92,8 @@ func (s *Service) listUser(ctx context.Context, p Principal, filter authz.KeyFil
 	return page, nil
 }
 
-// Usage returns the usage of each named key (id or prefix), in that order; one
-// that was never used has a count of 0. At most MaxLimit keys.
+// Usage returns the usage of each named key (id or prefix), in that order. A key that was
+// never used has a count of 0. At most MaxLimit keys may be named.
 func (s *Service) Usage(ctx context.Context, p Principal, refs []string) ([]authz.Usage, error) {
 	if err := p.Require(ReadUsage); err != nil {
 		return nil, err

@@ -8,12 +8,12 @@ import (
 	"extauthz/authz"
 )
 
-// Permission is an operation that a principal may be allowed by its management roles, in
-// the text form of a scope on the reserved resource: resource ":" action.
+// Permission names an operation that a principal's management roles can allow. It has the
+// text form of a scope on the reserved resource: resource ":" action.
 type Permission string
 
-// The permissions. "extauthz/keys:*" holds all of its resource, "extauthz:*"
-// all there are.
+// The permissions. The scope "extauthz/keys:*" holds all of that resource, "extauthz:*"
+// holds all permissions.
 const (
 	CreateKeys Permission = "extauthz/keys:create"
 	ReadKeys   Permission = "extauthz/keys:read"   // get and list
@@ -26,7 +26,7 @@ const (
 	ShadowKeys Permission = "extauthz/shadow:update"
 
 	PurgeKeys  Permission = "extauthz/keys:purge"  // delete keys that ended long ago
-	PurgeAudit Permission = "extauthz/audit:purge" // delete old audit entries; beside PurgeKeys
+	PurgeAudit Permission = "extauthz/audit:purge" // delete old audit entries; needed in addition to PurgeKeys
 
 	CreateRoles Permission = "extauthz/roles:create"
 	ReadRoles   Permission = "extauthz/roles:read"
@@ -43,7 +43,7 @@ const (
 	UpdateAdministratorRoles Permission = "extauthz/administrator-roles:update"
 	DeleteAdministratorRoles Permission = "extauthz/administrator-roles:delete"
 
-	ReadAudit Permission = "extauthz/audit:read" // who changed what
+	ReadAudit Permission = "extauthz/audit:read" // changes and their actors
 	ReadUsage Permission = "extauthz/usage:read" // counts and last use, in lists too
 
 	// The following guard operations of other packages, which call
@@ -80,10 +80,9 @@ type Principal struct {
 	Name            string       // the administrator's, for the audit
 	Permissions     authz.Scopes // of its management roles
 	Grants          authz.Grants
-	// System may do everything: the process itself, never a caller from
-	// outside.
+	// System means the process itself, never a caller from outside. It may do everything.
 	System    bool
-	SystemAs  string // of a System principal, for the audit: which part of it; empty: "system"
+	SystemAs  string // of a System principal: which part of the system it is, for the audit; empty: "system"
 	Source    string // client address, for the audit
 	RequestID string // for the audit
 }
@@ -143,8 +142,8 @@ func (p Principal) coverScopes(scopes authz.Scopes) error {
 	return fmt.Errorf("%w: you may not grant %s", ErrForbidden, strings.Join(missing.Strings(), " "))
 }
 
-// coverKey returns ErrForbidden unless the principal may grant all that the
-// key has: rights are its scopes and those of its roles.
+// coverKey returns ErrForbidden unless the principal may grant all that the key has.
+// rights are the key's own scopes and those of its roles.
 func (p Principal) coverKey(rec *authz.Record, rights authz.Scopes) error {
 	if !p.within(rec.Project) {
 		return fmt.Errorf("%w: you may not act in the project %q", ErrForbidden, rec.Project)

@@ -8,7 +8,7 @@ import (
 	"extauthz/authz/keyring"
 )
 
-// operations is every method with the permission that it asks for.
+// operations lists every method with the permission that it requires.
 var operations = []struct {
 	name string
 	need keyring.Permission
@@ -93,7 +93,8 @@ func TestPermissions_EachOperationNeedsOnlyItsOwn(t *testing.T) {
 			}
 		}
 	}
-	// Alone, in an order in which each can succeed once its turn comes.
+	// Each permission alone is enough for its operation. The order lets each operation
+	// succeed after the ones before it.
 	for _, i := range []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15, 9} {
 		op := operations[i]
 		p.Permissions = scopes(t, string(op.need))
@@ -110,8 +111,8 @@ func TestPrincipal_ZeroMayDoNothing(t *testing.T) {
 	}
 }
 
-// TestGrants_BoundEveryOperation: each operation that puts rights on a key is refused
-// where the grants do not cover them, and by a stronger one allowed.
+// TestGrants_BoundEveryOperation: each operation that gives rights to a key is refused if
+// the grants do not cover the rights, and allowed with wider grants.
 func TestGrants_BoundEveryOperation(t *testing.T) {
 	type attempt = func(context.Context, *bench, keyring.Principal) error
 	create := func(r keyring.CreateRequest) attempt {
@@ -135,7 +136,7 @@ func TestGrants_BoundEveryOperation(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		try    attempt
-		enough string // grants that suffice, in all projects; empty: shop's own do
+		enough string // grants that suffice, in all projects; empty: those within shop do
 	}{
 		{"create within", create(keyring.CreateRequest{Scopes: orders}), ""},
 		{"create with other scopes", create(keyring.CreateRequest{Scopes: billing}), "*:*"},
@@ -166,7 +167,7 @@ func TestGrants_BoundEveryOperation(t *testing.T) {
 // TestAdministratorKeys_AreOutOfReach: no operation here changes an administrator's key,
 // or another one of its family, for any caller.
 func TestAdministratorKeys_AreOutOfReach(t *testing.T) {
-	for _, op := range operations[4:10] { // all that alter keys
+	for _, op := range operations[4:10] { // all operations that change keys
 		t.Run(op.name, func(t *testing.T) {
 			b := newBench(t)
 			key := b.create(keyring.CreateRequest{}).Record

@@ -11,33 +11,33 @@ import (
 
 // Purger deletes rows that have no more use.
 type Purger interface {
-	// Configured is what the service deletes by itself.
+	// Configured returns what the service deletes by itself.
 	Configured() authz.Purge
 	Purge(ctx context.Context, p authz.Purge) (authz.Purged, error)
 }
 
 const (
-	// leastAudit is how long audit entries are kept at least if the service is
-	// configured to keep them for ever, so that no caller erases recent actions.
-	leastAudit = 30 * 24 * time.Hour
-	// mostRetention is the longest retention that may be set.
-	mostRetention = 100 * 365 * 24 * time.Hour
+	// minAuditRetention is the least age of the audit entries that a request can delete
+	// if the service itself keeps them for ever. So no caller can erase recent actions.
+	minAuditRetention = 30 * 24 * time.Hour
+	// maxRetention is the longest retention that may be set.
+	maxRetention = 100 * 365 * 24 * time.Hour
 )
 
-// PurgeRequest selects the rows to delete: kinds with a duration or, if none has one,
-// those that the service is configured to delete.
+// PurgeRequest selects the rows to delete: the kinds whose duration is set. If none is
+// set, it selects what the service is configured to delete.
 type PurgeRequest struct {
 	RevokedFor, ExpiredFor, AuditOlderThan time.Duration
 
 	DryRun bool
-	After  string        // of the call before
+	After  string        // Purged.After of the previous call
 	Budget time.Duration // after which the call returns with what it has done so far
 }
 
-// Purge deletes rows that have no more use, or counts them. The principal has to act in
-// all projects. Audit entries are kept at least as long as the service itself keeps them,
-// and 30 days where it keeps them for ever. The counts that are returned with an error
-// were deleted.
+// Purge deletes rows that have no more use, or counts them. The principal has to be
+// allowed to act in all projects. Audit entries are kept at least as long as the service
+// itself keeps them, or 30 days if it keeps them for ever. Counts that are returned with
+// an error are those of rows that were deleted.
 func (s *Service) Purge(ctx context.Context, p Principal, r PurgeRequest) (authz.Purged, error) {
 	if err := p.Require(PurgeKeys); err != nil {
 		return authz.Purged{}, err
@@ -67,16 +67,16 @@ func (r PurgeRequest) purge(configured authz.Purge) (authz.Purge, error) {
 	if r.RevokedFor == 0 && r.ExpiredFor == 0 && r.AuditOlderThan == 0 {
 		purge = configured
 	} else {
-		audit := max(configured.AuditEntries, authz.LeastRetention)
+		audit := max(configured.AuditEntries, authz.MinRetention)
 		if configured.AuditEntries == 0 {
-			audit = leastAudit
+			audit = minAuditRetention
 		}
 		v := &Problems{}
 		for _, f := range []struct {
 			name        string
 			kept, least time.Duration
-		}{{"revoked_for", r.RevokedFor, authz.LeastRetention}, {"expired_for", r.ExpiredFor, authz.LeastRetention}, {"audit_older_than", r.AuditOlderThan, audit}} {
-			if f.kept != 0 && (f.kept < f.least || f.kept > mostRetention) {
+		}{{"revoked_for", r.RevokedFor, authz.MinRetention}, {"expired_for", r.ExpiredFor, authz.MinRetention}, {"audit_older_than", r.AuditOlderThan, audit}} {
+			if f.kept != 0 && (f.kept < f.least || f.kept > maxRetention) {
 				v.Add(f.name, "must be at least %v, and at most 100 years", f.least)
 			}
 		}

@@ -10,7 +10,7 @@ import (
 	"extauthz/authz/keyring"
 )
 
-// purger records what it is asked for.
+// purger records the purge that it is asked for.
 type purger struct {
 	configured authz.Purge
 	asked      *authz.Purge

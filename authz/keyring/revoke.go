@@ -7,7 +7,7 @@ import (
 	"extauthz/authz"
 )
 
-// RevokeOptions is how keys are revoked. The zero value is the safe choice.
+// RevokeOptions defines how keys are revoked. The zero value is the safe choice.
 type RevokeOptions struct {
 	// OnlyThis leaves the other members of the key's rotation family as they are.
 	// Otherwise they are revoked too: an attacker with one key of a family may have got
@@ -18,9 +18,9 @@ type RevokeOptions struct {
 
 // Revoke ends the named keys (ids or prefixes), and their families, for ever. It returns
 // the new state of every key concerned, including keys that were revoked before, which
-// stay unchanged. Each family is one transaction, and one that can't be revoked does not
-// save the others: keys are returned together with an error that joins all there were
-// (ErrForbidden, authz.ErrNotFound, *ValidationError).
+// stay unchanged. Each family is one transaction. If one can't be revoked, the others are
+// still revoked. The keys are then returned together with an error that joins all
+// failures (ErrForbidden, authz.ErrNotFound, *ValidationError).
 func (s *Service) Revoke(ctx context.Context, p Principal, refs []string, o RevokeOptions) ([]authz.Record, error) {
 	if err := s.mayRevoke(p, o); err != nil {
 		return nil, err
@@ -61,9 +61,9 @@ func (s *Service) Revoke(ctx context.Context, p Principal, refs []string, o Revo
 	return revoked, errors.Join(failures...)
 }
 
-// RevokeUser ends all keys of a user, in one transaction, for ever: all that the
-// principal sees or, if it may not revoke one of them, none (ErrForbidden). It returns
-// them as they are afterwards. A user without keys is no error.
+// RevokeUser ends for ever, in one transaction, all keys of a user that the principal may
+// see. If it may not revoke one of them, none is revoked (ErrForbidden). It returns the
+// keys in their new state. A user without keys is no error.
 func (s *Service) RevokeUser(ctx context.Context, p Principal, userID string, o RevokeOptions) ([]authz.Record, error) {
 	if err := s.mayRevoke(p, o); err != nil {
 		return nil, err
@@ -118,7 +118,7 @@ func (s *Service) mayRevoke(p Principal, o RevokeOptions) error {
 	return v.Err()
 }
 
-// revocation revokes those of the keys that are not revoked yet.
+// revocation returns what revokes those keys that are not revoked yet.
 func (s *Service) revocation(p Principal, keys []authz.Record, o RevokeOptions) (authz.Mutation, error) {
 	var m authz.Mutation
 	now := s.now()

@@ -15,9 +15,9 @@ type RolePatch struct {
 	IfVersion   uint64        // as in Patch
 }
 
-// CreateRole creates a role from name, description and scopes of the given one. Keys
-// that carry the name of a role deleted earlier get its scopes. Errors:
-// ErrForbidden, *ValidationError, authz.ErrConflict.
+// CreateRole creates a role with the name, description and scopes of r. If keys still
+// carry the name, from a role that was deleted earlier, they get the new role's scopes.
+// Errors: ErrForbidden, *ValidationError, authz.ErrConflict.
 func (s *Service) CreateRole(ctx context.Context, p Principal, r authz.Role) (authz.Role, error) {
 	if err := p.Require(CreateRoles); err != nil {
 		return authz.Role{}, err
@@ -54,8 +54,8 @@ func (s *Service) GetRole(ctx context.Context, p Principal, name string) (authz.
 	return s.role(ctx, name)
 }
 
-// ListRoles returns a page of roles by name, those after after; limit 0 means
-// DefaultLimit.
+// ListRoles returns a page of roles, sorted by name: those whose names are greater than
+// after. A limit of 0 means DefaultLimit.
 func (s *Service) ListRoles(ctx context.Context, p Principal, after string, limit int) ([]authz.Role, error) {
 	if err := p.Require(ReadRoles); err != nil {
 		return nil, err
@@ -100,8 +100,8 @@ func (s *Service) UpdateRole(ctx context.Context, p Principal, name string, patc
 		return before, nil
 	}
 	role.UpdatedAt = s.now()
-	// The version is still the old one: the store refuses to overwrite any other
-	// version, which was not judged here.
+	// role has the old version still. The store refuses to overwrite any other version,
+	// since that one was not judged here.
 	m := authz.Mutation{PutRoles: []authz.Role{role}}
 	if err := s.recordRole(&m, p, role.UpdatedAt, actionRoleUpdate, name, before, role); err != nil {
 		return authz.Role{}, err
@@ -134,8 +134,8 @@ func (s *Service) DeleteRole(ctx context.Context, p Principal, name string, ifVe
 	return nil
 }
 
-// coverRole returns ErrForbidden unless the principal may have keys of every
-// project get or lose the scopes.
+// coverRole returns ErrForbidden unless the principal may give the scopes to keys of
+// every project and take them away.
 func (p Principal) coverRole(scopes authz.Scopes) error {
 	if !p.everywhere() {
 		return fmt.Errorf("%w: roles reach into every project, and you may not act in all", ErrForbidden)
@@ -155,8 +155,8 @@ func (s *Service) writeRole(ctx context.Context, p Principal, role authz.Role, m
 	if err == nil {
 		role, change.Version = stored, stored.Version
 	} else {
-		// The change is made; only its version could not be read. The notifier
-		// reads the feed then.
+		// The role is written; only its version could not be read. The notifier reads the
+		// feed then.
 		s.log.WarnContext(ctx, "role was written but could not be read again", "role", role.Name, "error", err)
 		role.Version = 0
 	}

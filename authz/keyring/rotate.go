@@ -15,13 +15,13 @@ const (
 	MaxGrace     = 30 * 24 * time.Hour
 )
 
-// RotateOptions is how a key is rotated. The zero value is the usual choice.
+// RotateOptions defines how a key is rotated. The zero value is the usual choice.
 type RotateOptions struct {
 	// Grace is how long the old key stays valid, 0 (it ends at once) to MaxGrace;
 	// nil: DefaultGrace.
 	Grace *time.Duration
-	// ExpiresAt is the new key's end, zero for never; nil: it gets the lifetime that
-	// the old one was issued with, counted from now.
+	// ExpiresAt is the new key's end; zero: never; nil: the new key gets the lifetime
+	// that the old one was issued with, counted from now.
 	ExpiresAt *time.Time
 	// IfVersion is as in Patch.
 	IfVersion uint64
@@ -33,12 +33,12 @@ type Rotated struct {
 	Old authz.Record // ends at its ExpiresAt
 }
 
-// Rotate issues a key with all that the named one has, in the same family. The
-// named key ends at the earlier of its own expiry and the grace; older members
-// of the family end at once, so that no more than two are live. Only a live
-// key can be rotated, and only the newest live one of its family.
-// Errors: ErrForbidden, authz.ErrNotFound, *ValidationError, ErrRevoked,
-// ErrDisabled, ErrExpired, ErrSuperseded, authz.ErrPreconditionFailed.
+// Rotate issues a key with all that the named one has, in the same family. The named key
+// ends with the grace, or at its own expiry if that is earlier. Older members of the
+// family end at once, so that no more than two are live. Only a live key can be rotated,
+// and only the newest live one of its family. Errors: ErrForbidden, authz.ErrNotFound,
+// *ValidationError, ErrRevoked, ErrDisabled, ErrExpired, ErrSuperseded,
+// authz.ErrPreconditionFailed.
 func (s *Service) Rotate(ctx context.Context, p Principal, ref string, o RotateOptions) (Rotated, error) {
 	if err := p.Require(RotateKeys); err != nil {
 		return Rotated{}, err
@@ -79,11 +79,13 @@ func (s *Service) Rotate(ctx context.Context, p Principal, ref string, o RotateO
 	if err != nil {
 		return Rotated{}, err
 	}
-	// The successor was created; the rotated key is the first that was updated.
+	// Created keys come first, so written[0] is the successor. written[1] is the rotated
+	// key, which is the first that was updated.
 	return Rotated{Created: Created{Record: written[0], Key: key}, Old: written[1]}, nil
 }
 
-// mayRotate reports whether the target is in a state to be rotated, and by p.
+// mayRotate returns an error unless the target's state allows a rotation and p may rotate
+// it.
 func (f *family) mayRotate(p Principal) error {
 	if err := f.roles.readable(&f.target); err != nil {
 		return err
@@ -120,9 +122,9 @@ func (f *family) mayRotate(p Principal) error {
 	return nil
 }
 
-// successorExpiry is now plus the lifetime that the family's keys are issued with.
-// It is the newest member's: the target's own expiry may be the end of a grace, if
-// its successor was revoked alone.
+// successorExpiry returns now plus the lifetime that the family's keys are issued with;
+// zero if they never expire. It is the lifetime of the newest member. The target's own
+// expiry may be the end of a grace, if its successor was revoked alone.
 func (f *family) successorExpiry() time.Time {
 	last := f.newest()
 	if last.ExpiresAt.IsZero() {
@@ -138,8 +140,8 @@ func (s *Service) mintSuccessor(f *family, expiresAt *time.Time) (minted, error)
 	next.ExpiresAt = f.successorExpiry()
 	set(&next.ExpiresAt, expiresAt)
 	next.CreatedAt, next.UpdatedAt, next.Version = f.now, f.now, 0
-	// Shadow mode is of one key, and its end is that of the family: a rotation
-	// must not be a way to begin again.
+	// The successor does not inherit shadow mode, but it keeps the family's end of it: a
+	// rotation must not be a way to begin again.
 	next.ShadowUntil, next.ShadowScopes, next.ShadowEnd = time.Time{}, nil, f.shadowEnd()
 	name := f.target.Family
 	if name == "" {
@@ -148,9 +150,9 @@ func (s *Service) mintSuccessor(f *family, expiresAt *time.Time) (minted, error)
 	return s.mint(&next, name)
 }
 
-// rotation is what a rotation writes: the successor, the target with its end, and,
-// ended at once, every older member that has not ended yet. Disabled ones too:
-// enabled again, they would be a third.
+// rotation returns what a rotation writes: the successor, the target with its end, and
+// every other member that has not ended yet, which ends at once. This includes disabled
+// members: one that is enabled again would be a third live key.
 func (s *Service) rotation(p Principal, f *family, successor authz.NewKey, grace time.Duration) (authz.Mutation, error) {
 	m := authz.Mutation{Create: []authz.NewKey{successor}}
 	err := s.recordKey(&m, p, f.now, actionKeyCreate, &authz.Record{}, &successor.Record, nil)

@@ -9,7 +9,7 @@ import (
 	"extauthz/authz/keyring"
 )
 
-// rotate rotates as the system does; grace nil is the default.
+// rotate rotates as the system principal; a nil grace is the default.
 func (b *bench) rotate(ref string, grace *time.Duration) keyring.Rotated {
 	b.Helper()
 	return must(b.keys.Rotate(b.Context(), system, ref, keyring.RotateOptions{Grace: grace}))(b.T)
@@ -81,8 +81,8 @@ func TestRotate_NewKeyHasTheLifetimeOfTheOldOne(t *testing.T) {
 	if !second.ExpiresAt.Equal(b.now.Add(100 * time.Hour)) {
 		t.Errorf("ends at %s", second.ExpiresAt)
 	}
-	// The new key was lost: revoked alone, and the old one, whose expiry is the
-	// end of its grace by now, rotated again.
+	// The new key was lost. It is revoked alone, and the old key, whose expiry is now the
+	// end of its grace, is rotated again.
 	must(b.keys.Revoke(t.Context(), system, []string{second.ID}, keyring.RevokeOptions{OnlyThis: true}))(t)
 	b.later(time.Hour)
 	if third := b.rotate(key.ID, nil).Record; !third.ExpiresAt.Equal(b.now.Add(100 * time.Hour)) {
@@ -126,7 +126,7 @@ func TestRotate_AtMostTwoOfAFamilyAreLive(t *testing.T) {
 	if got := b.actions(); got != "key.create key.create key.rotate key.create key.rotate key.expire" {
 		t.Errorf("audit: %s", got)
 	}
-	// Nor does one come back beside two others.
+	// An ended key does not become live again beside two others either.
 	_, err := b.keys.Update(t.Context(), system, first.ID, keyring.Patch{ExpiresAt: &time.Time{}})
 	wantErr(t, err, keyring.ErrFamilyFull)
 	must(b.keys.Disable(t.Context(), system, second.ID))(t)

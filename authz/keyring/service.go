@@ -14,14 +14,14 @@ import (
 	"extauthz/authz"
 )
 
-// Config is what the service is made of. Every field is required.
+// Config is what the service is made of. Every field but Lists and Purger is required.
 type Config struct {
-	Format *authz.KeyFormat // a key asked for without environment gets its first
-	// Peppers returns the peppers of this moment, so that they can be rotated
-	// while the service runs.
+	Format *authz.KeyFormat // a key that is requested without an environment gets the first one
+	// Peppers returns the current peppers, so that they can be rotated while the service
+	// runs.
 	Peppers func() *authz.Peppers
-	// Random gives keys their secrets and records their ids; it must be fit for
-	// secrets and for concurrent use (crypto/rand.Reader).
+	// Random is the source of the keys' secrets and the records' ids. It must be fit for
+	// secrets and safe for concurrent use (crypto/rand.Reader).
 	Random io.Reader
 	// Now is the database's time, by which keys expire.
 	Now      func() time.Time
@@ -64,7 +64,7 @@ type Service struct {
 	log          *slog.Logger
 }
 
-// New returns a service, or all that is missing in c.
+// New returns a service, or an error that names every missing field.
 func New(c Config) (*Service, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
@@ -75,11 +75,12 @@ func New(c Config) (*Service, error) {
 	}, nil
 }
 
-// maxAttempts bounds how often a call begins anew: after a collision of
-// prefixes (one in 62^8) or roles that changed while they were read.
+// maxAttempts bounds how often a call is tried. It is tried again after a collision of
+// prefixes (one in 62^8), or if roles changed while they were read.
 const maxAttempts = 5
 
-// now is cut to what databases keep, so that an answer equals what is stored.
+// now returns the time in the precision that databases store, so that an answer equals
+// what is stored.
 func (s *Service) now() time.Time { return storable(s.clock()) }
 
 func storable(t time.Time) time.Time {
@@ -97,7 +98,7 @@ func (s *Service) newID() (string, error) {
 	return id.String(), nil
 }
 
-// mutate writes, and calls the notifier with the keys that were written.
+// mutate writes what fn returns, and calls the notifier with the keys that were written.
 func (s *Service) mutate(ctx context.Context, sel authz.Selection, fn func([]authz.Record) (authz.Mutation, error)) ([]authz.Record, error) {
 	written, err := s.store.Mutate(ctx, sel, fn)
 	if err != nil {
@@ -111,14 +112,14 @@ func (s *Service) mutate(ctx context.Context, sel authz.Selection, fn func([]aut
 				Prefix: rec.Prefix, KeyID: rec.ID, UserID: rec.UserID,
 			}
 		}
-		// The change is committed, so a caller that has gone must not keep this replica
-		// from applying it.
+		// The change is committed, so this replica must apply it even if the caller has
+		// gone.
 		s.notifier.Changed(context.WithoutCancel(ctx), changes)
 	}
 	return written, nil
 }
 
-// retryCollision calls f again while it meets a prefix that is taken.
+// retryCollision calls f again, up to maxAttempts times, while a prefix is taken.
 func retryCollision(f func() error) error {
 	var err error
 	for range maxAttempts {
@@ -129,12 +130,12 @@ func retryCollision(f func() error) error {
 	return err
 }
 
-// roleSet holds the roles that were read before a transaction, by name; nil
-// scopes where there is no such role.
+// roleSet holds the roles that were read before a transaction, by name; nil if there is
+// no such role.
 type roleSet map[string]*authz.Role
 
-// unreadRoles is a transaction's word that it met roles that were not read
-// before it. They are not read within it, because a store may have a single
+// unreadRoles is the error of a transaction that needs roles which were not read before
+// it. They are not read within the transaction, because a store may have a single
 // connection.
 type unreadRoles []string
 
@@ -159,8 +160,8 @@ func (s *Service) readRoles(ctx context.Context, names []string) (roleSet, error
 }
 
 // readable returns authz.ErrUnreadable for a key whose rights are not known, since its
-// row or a role's was damaged. Such a key can be ended, but not extended: once repaired,
-// it might hold more than its administrator may grant.
+// row or that of a role is damaged. Such a key can be ended, but not extended: once
+// repaired, it might hold more than the caller may grant.
 func (r roleSet) readable(rec *authz.Record) error {
 	if rec.Unreadable != "" {
 		return fmt.Errorf("%w: key %s: %s", authz.ErrUnreadable, rec.Prefix, rec.Unreadable)
@@ -173,8 +174,8 @@ func (r roleSet) readable(rec *authz.Record) error {
 	return nil
 }
 
-// rights are the scopes that a key has of its own and by its roles. A role
-// that does not exist, or that can't be read, grants nothing.
+// rights returns the scopes of a key, its own and those of its roles. A role that does
+// not exist, or that can't be read, grants nothing.
 func (r roleSet) rights(rec *authz.Record) (authz.Scopes, error) {
 	rights := rec.Scopes
 	var unread unreadRoles
@@ -193,8 +194,8 @@ func (r roleSet) rights(rec *authz.Record) (authz.Scopes, error) {
 	return rights, nil
 }
 
-// mutateKnowing is mutate for a fn that needs to know roles: the named ones,
-// and those of the selected keys.
+// mutateKnowing is mutate for an fn that needs roles: those in names, and those of the
+// selected keys.
 func (s *Service) mutateKnowing(ctx context.Context, names []string, sel authz.Selection, fn func([]authz.Record, roleSet) (authz.Mutation, error)) ([]authz.Record, error) {
 	names = slices.Clone(names)
 	for attempt := 1; ; attempt++ {

@@ -10,11 +10,12 @@ import (
 // everything holds the scopes that the system may grant: all but the reserved resource.
 var everything = authz.Scopes{{Resource: "*", Actions: []string{"*"}}}
 
-// shadow completes the shadow mode of next, whose end was set just now. An administrator
-// who sets it in effect grants what it softens. So it is limited to what that principal
-// may grant; it is never of an administrator's key, which no operation here changes; and the
-// end that was given first holds for the whole family: it may be moved to an earlier
-// time, and never to a later one, whatever was ended, set again or rotated meanwhile.
+// shadow completes the shadow mode of next, whose end was just set. An administrator who
+// sets shadow mode in effect grants what it softens, so three limits apply. It softens no
+// more than the administrator may grant. It can't be set on an administrator's key, which
+// no operation of this package changes. The end that was given first holds for the whole
+// family: an earlier end may be set, but never a later one, whatever was ended, set again
+// or rotated meanwhile.
 func (f *family) shadow(p Principal, next *authz.Record) error {
 	if next.ShadowUntil.IsZero() {
 		next.ShadowScopes = nil
@@ -38,8 +39,8 @@ func (f *family) shadow(p Principal, next *authz.Record) error {
 	return nil
 }
 
-// shadowEnd is the end of shadow mode that holds for the family: the first that
-// was given to any of its members. Zero: none was.
+// shadowEnd returns the end of shadow mode that holds for the family: the earliest
+// ShadowEnd of its members, or zero if none has one.
 func (f *family) shadowEnd() (end time.Time) {
 	for i := range f.members {
 		if e := f.members[i].ShadowEnd; !e.IsZero() && (end.IsZero() || e.Before(end)) {

@@ -36,7 +36,7 @@ func TestShadow_KeepsWhatItsSetterMayGrant(t *testing.T) {
 	}
 }
 
-// TestShadow_EndNeverMovesLater: whatever is done between two settings.
+// TestShadow_EndNeverMovesLater: whatever happens between two settings of the end.
 func TestShadow_EndNeverMovesLater(t *testing.T) {
 	end := start.Add(time.Hour)
 	for name, between := range map[string]func(*bench, string) string{
@@ -93,7 +93,7 @@ func TestShadow_EndNeverMovesLater(t *testing.T) {
 	}
 }
 
-// TestShadow_SetOnTheSuccessorHoldsForTheOldKey: the end is the family's.
+// TestShadow_SetOnTheSuccessorHoldsForTheOldKey: the end holds for the whole family.
 func TestShadow_SetOnTheSuccessorHoldsForTheOldKey(t *testing.T) {
 	b := newBench(t)
 	old := b.create(keyring.CreateRequest{}).Record
@@ -122,8 +122,8 @@ func TestShadow_NeedsWhatUpdatesNeed(t *testing.T) {
 	_, err = b.keys.Update(t.Context(), nothing, key.ID, end)
 	wantErr(t, err, keyring.ErrForbidden)
 
-	// What runs within wider grants can't be changed with narrower ones, except
-	// to end or stop it.
+	// A key whose shadow mode was set with wider grants can't be changed with narrower
+	// ones, except to end its shadow mode or disable it.
 	must(b.keys.Update(t.Context(), system, key.ID, end))(t)
 	_, err = b.keys.Update(t.Context(), p, key.ID, keyring.Patch{AllowedCIDRs: nil, Name: new("other")})
 	wantErr(t, err, keyring.ErrForbidden)

@@ -36,8 +36,8 @@ func TestCreate_StoresOneFormOfASubject(t *testing.T) {
 	}
 }
 
-// TestRevokeUser_TakesIdsThatAreNoLongerMade: what was stored before must not be
-// out of reach.
+// TestRevokeUser_TakesIdsThatAreNoLongerMade: keys under ids that are refused today must
+// still be revocable.
 func TestRevokeUser_TakesIdsThatAreNoLongerMade(t *testing.T) {
 	b := newBench(t)
 	for _, user := range []string{" alice", "alice ", "..", "a\u200b"} {
@@ -73,13 +73,13 @@ func TestGrants_UsersLimitForWhomKeysAreMade(t *testing.T) {
 		t.Errorf("an administrator from before there were limits: %v", err)
 	}
 
-	// A new secret for another user's key is equal to creating a key for that user.
+	// A new secret for another user's key is equivalent to a new key for that user.
 	carol := b.create(keyring.CreateRequest{UserID: "carol", Project: "shop"}).Record
 	_, err := b.keys.Rotate(t.Context(), p, carol.ID, keyring.RotateOptions{})
 	wantErr(t, err, keyring.ErrForbidden)
 	_, err = b.keys.Update(t.Context(), p, carol.ID, keyring.Patch{Scopes: new(scopes(t, "orders:*"))})
 	wantErr(t, err, keyring.ErrForbidden)
-	must(b.keys.Disable(t.Context(), p, carol.ID))(t) // ends are limited by project alone
+	must(b.keys.Disable(t.Context(), p, carol.ID))(t) // disabling and revoking are limited by project alone
 	if revoked := must(b.keys.RevokeUser(t.Context(), p, "carol", keyring.RevokeOptions{}))(t); len(revoked) != 2 {
 		t.Errorf("revoked %d keys", len(revoked))
 	}

@@ -7,10 +7,8 @@ import (
 	"extauthz/authz/keyring"
 )
 
-// TestUnreadable_CanBeEndedAlone: revoked, disabled, and its family's others treated as
-// ever; but nothing is built on it.
-// TestUnreadable_CanBeEndedAlone: revoked, disabled, and its family's others treated as
-// ever; but nothing is built on it.
+// TestUnreadable_CanBeEndedAlone: an unreadable key can be disabled and revoked, but not
+// updated, enabled or rotated.
 func TestUnreadable_CanBeEndedAlone(t *testing.T) {
 	b := newBench(t)
 	p := admin(t, "orders:*", "shop")
@@ -46,8 +44,8 @@ func TestUnreadable_CanBeEndedAlone(t *testing.T) {
 	wantErr(t, err, authz.ErrNotFound)
 }
 
-// TestUnreadable_RoleCanBeLeft: a damaged role does not prevent ending a key that has it,
-// or deleting the role.
+// TestUnreadable_RoleCanBeLeft: a key with a damaged role can still be revoked, and the
+// role can be deleted.
 func TestUnreadable_RoleCanBeLeft(t *testing.T) {
 	b := newBench(t)
 	must(b.keys.CreateRole(t.Context(), system, authz.Role{Name: "clerk", Scopes: scopes(t, "orders:read")}))(t)

@@ -10,8 +10,8 @@ import (
 	"extauthz/authz"
 )
 
-// Patch changes a key; nil fields stay. User, environment
-// and prefix never change.
+// Patch changes a key; nil fields stay as they are. User, environment and prefix never
+// change.
 type Patch struct {
 	Name         *string
 	Scopes       *authz.Scopes // in place of all scopes; need not be canonical
@@ -21,14 +21,14 @@ type Patch struct {
 	AllowedCIDRs *[]netip.Prefix
 	Metadata     *map[string]string // in place of all entries
 	Rate         *authz.Rate
-	// ShadowUntil is the end of the key's shadow mode, or zero to end it now; it needs
-	// ShadowKeys. Set for the first time it may be at most MaxShadow ahead; from then on
-	// it may be moved to an earlier time, also after it was ended, and never to a later
-	// one. It softens no more than the principal may grant (see [shadowed]).
+	// ShadowUntil is the end of the key's shadow mode; zero ends it now. It needs
+	// ShadowKeys. The first end may be at most MaxShadow ahead. From then on, even after
+	// shadow mode was ended, an earlier end may be set, but none later than the first.
+	// Shadow mode softens no more than the principal may grant (see [family.shadow]).
 	ShadowUntil *time.Time
 
-	// IfVersion is the version that the caller has seen; any other one is
-	// authz.ErrPreconditionFailed. 0: any version.
+	// IfVersion is the version that the caller has seen. If the key has another one, the
+	// error is authz.ErrPreconditionFailed. 0: any version.
 	IfVersion uint64
 }
 
@@ -96,7 +96,7 @@ func (s *Service) Disable(ctx context.Context, p Principal, ref string) (authz.R
 	})
 }
 
-// change writes what becomes returns for one key that is not revoked.
+// change writes the record that becomes returns, for one key that is not revoked.
 func (s *Service) change(ctx context.Context, p Principal, ref string, roles []string, action string, becomes func(*family) (authz.Record, error)) (authz.Record, error) {
 	var unchanged authz.Record
 	written, err := s.alter(ctx, p, ref, roles, func(f family) (authz.Mutation, error) {
@@ -129,7 +129,8 @@ func (s *Service) change(ctx context.Context, p Principal, ref string, roles []s
 }
 
 // mayWiden returns ErrForbidden unless the principal may grant all that the target has,
-// and all that it will have: in effect its shadow mode grants what it softens.
+// and all that it will have. This includes what its shadow mode softens, since shadow
+// mode in effect grants that.
 func (f *family) mayWiden(p Principal, next *authz.Record) error {
 	for _, rec := range []*authz.Record{&f.target, next} {
 		if err := f.roles.readable(rec); err != nil {

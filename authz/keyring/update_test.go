@@ -123,7 +123,7 @@ func TestUpdate_KeyThatLeftTheProjectMeanwhileIsNotFound(t *testing.T) {
 	wantErr(t, err, authz.ErrNotFound)
 }
 
-// staleRead answers look-ups with keys as they were before the latest change.
+// staleRead is a store whose look-ups return keys as they were before the latest change.
 type staleRead struct {
 	*fakeStore
 	before func(*authz.Record)

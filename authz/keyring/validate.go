@@ -95,7 +95,7 @@ func (v *Problems) userRef(id string) {
 	switch {
 	case id == "":
 		v.Add("user_id", "must not be empty")
-	case len(id) > 4*subject.MaxUserID: // its other forms are longer
+	case len(id) > 4*subject.MaxUserID: // other Unicode forms of an id are longer
 		v.Add("user_id", "must have at most %d bytes", subject.MaxUserID)
 	}
 	v.NoKey("user_id", id)
@@ -161,7 +161,7 @@ func misleads(r rune) bool {
 	return unicode.IsControl(r) || unicode.In(r, unicode.Bidi_Control, unicode.Zl, unicode.Zp)
 }
 
-// Scopes returns them in canonical form.
+// Scopes returns the scopes in canonical form.
 func (v *Problems) Scopes(field string, scopes authz.Scopes) authz.Scopes {
 	canonical, err := authz.NewScopes(scopes)
 	if err != nil {
@@ -231,7 +231,7 @@ func (v *Problems) environment(environment string, known []string) {
 	}
 }
 
-// Expiry returns it as it will be stored. The zero time means never.
+// Expiry returns the expiry as it will be stored. The zero time means never.
 func (v *Problems) Expiry(at, now time.Time) time.Time {
 	at = storable(at)
 	if !at.IsZero() && !at.After(now) {

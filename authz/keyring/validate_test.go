@@ -43,7 +43,7 @@ func TestFields_HaveLimits(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		r    request
-		bad  string // the field that is wrong, if any
+		bad  string // the invalid field, if there is one
 	}{
 		{"user of 256 bytes", request{UserID: strings.Repeat("x", 256)}, ""},
 		{"user of 257 bytes", request{UserID: strings.Repeat("x", 257)}, "user_id"},

@@ -13,18 +13,18 @@ import (
 // Options defines how a document is read.
 type Options struct {
 	Name string // of the document, in rules and errors
-	// Sources are where keys may be. A security scheme that looks elsewhere
-	// can't be met by an API key.
+	// Sources are where keys may be. No API key can meet a security scheme that looks
+	// elsewhere.
 	Sources []authz.CredentialSource
 	// AllowAnonymous lets an explicit "security: []" make an operation anonymous;
 	// else it is denied.
 	AllowAnonymous bool
 }
 
-// Read returns a rule for each operation at each of its servers, ordered by path
-// and method, and notes on what is denied or anonymous by the document, one line
-// each. Its error joins one error a problem, each one line. References to other
-// documents are refused. It reads nothing but document.
+// Read returns a rule for each operation at each of its servers, ordered by path and
+// method. It also returns notes, one line each, on operations that are denied or
+// anonymous because of the document. Its error joins one error for each problem, each one
+// line. References to other documents are refused: Read reads nothing but document.
 func Read(document []byte, o Options) (rules []authz.RouteConfig, notes []string, err error) {
 	root, err := parse(document)
 	if err != nil {
@@ -48,9 +48,9 @@ func Read(document []byte, o Options) (rules []authz.RouteConfig, notes []string
 			r.item(path, paths[path])
 		}
 	}
-	r.note(r.unsaid, "denied, since nothing is said of their security")
+	r.note(r.unspecified, "denied, since nothing is said of their security")
 	r.note(r.unmet, "denied, since no API key can meet what they ask for")
-	r.note(r.optional, "a key is asked for, though their security is optional ({})")
+	r.note(r.optional, "a key is required, though their security is optional ({})")
 	if o.AllowAnonymous {
 		r.note(r.open, "anonymous (security: [])")
 	} else {
@@ -68,14 +68,14 @@ type reader struct {
 	notes    []string
 	problems []error
 
-	unsaid, unmet, optional, open []string // operations
+	unspecified, unmet, optional, open []string // operations
 }
 
 func (r *reader) problem(format string, args ...any) {
 	r.problems = append(r.problems, fmt.Errorf(format, args...))
 }
 
-// note reports what applies to operations, a few of them by name.
+// note adds a note that applies to the operations, and names a few of them.
 func (r *reader) note(operations []string, what string) {
 	const named = 5
 	if len(operations) == 0 {
@@ -97,8 +97,8 @@ var (
 	methods         = []string{"delete", "get", "head", "options", "patch", "post", "put", "query", "trace"}
 )
 
-// known refuses fields that the specification doesn't have: a misspelt
-// "security" would leave an operation with the document's.
+// known refuses fields that the specification doesn't have: if "security" is misspelt in
+// an operation, the document's own would apply.
 func (r *reader) known(where string, o object, fields ...[]string) {
 	for _, name := range slices.Sorted(maps.Keys(o)) {
 		if !strings.HasPrefix(name, "x-") && !slices.Contains(slices.Concat(fields...), name) {
@@ -169,16 +169,16 @@ func (r *reader) operation(method, path, template string, item object, value any
 		r.problem("%s: %w", name, err)
 		return
 	}
-	asks, ok := r.asks(name, operation)
+	rule, ok := r.securityRule(name, operation)
 	if !ok {
 		return
 	}
-	if asks.Encoded, err = encodedAllowed(operation, item); err != nil {
+	if rule.Encoded, err = encodedAllowed(operation, item); err != nil {
 		r.problem("%s: %w", name, err)
 		return
 	}
 	for _, base := range bases {
-		asks.Match = method + " " + base + template
-		r.rules = append(r.rules, asks)
+		rule.Match = method + " " + base + template
+		r.rules = append(r.rules, rule)
 	}
 }

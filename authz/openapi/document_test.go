@@ -11,7 +11,7 @@ import (
 
 var sources = []authz.CredentialSource{{Kind: authz.SourceHeader, Name: "x-api-key"}, {Kind: authz.SourceHeader, Name: "authorization", Scheme: "Bearer"}}
 
-// document is a description with these paths; more goes to its top level.
+// document returns a description with the paths; more is added at its top level.
 func document(paths, more string) []byte {
 	return []byte(`openapi: 3.1.0
 info: {title: Shop, version: "1"}
@@ -26,7 +26,7 @@ components:
 ` + more + "\npaths:\n" + paths)
 }
 
-// said returns the rules in words, one line each.
+// said returns the rules of a document as text, one line each, and the notes.
 func said(t *testing.T, document []byte, o Options) ([]string, []string) {
 	t.Helper()
 	o.Sources = sources
@@ -40,7 +40,7 @@ func said(t *testing.T, document []byte, o Options) ([]string, []string) {
 	}
 	var lines []string
 	for _, r := range table.Rules() {
-		lines = append(lines, r.Pattern+" -> "+r.Asks())
+		lines = append(lines, r.Pattern+" -> "+r.Requires())
 	}
 	return lines, notes
 }
@@ -72,7 +72,8 @@ func TestDocument_SecurityRequirementsBecomeNeeds(t *testing.T) {
 	}
 }
 
-// TestDocument_OnlyAnExplicitEmptyListIsAnonymous: and where it is allowed.
+// TestDocument_OnlyAnExplicitEmptyListIsAnonymous: and only if anonymous operations are
+// allowed.
 func TestDocument_OnlyAnExplicitEmptyListIsAnonymous(t *testing.T) {
 	paths := `
   /inherits: {get: {}}
@@ -209,7 +210,8 @@ GET /projects/{id} -> orders:read`; got != want {
 	}
 }
 
-// TestDocument_FollowsReferences: and what schemas refer to does not.
+// TestDocument_FollowsReferences: references in schemas, which may lead to other
+// documents, do not matter.
 func TestDocument_FollowsReferences(t *testing.T) {
 	got, _ := said(t, []byte(`openapi: 3.2.0
 security: [{again: ["orders:read"]}]
@@ -261,7 +263,7 @@ func FuzzNoDocumentOpensWhatIsNotAllowed(f *testing.F) {
 		}
 		for _, r := range rules {
 			if r.Anonymous || r.AnyOf == nil && (r.Resource == "" || r.Action == "") {
-				t.Errorf("%+v asks for nothing", r)
+				t.Errorf("%+v requires nothing", r)
 			}
 		}
 	})

@@ -9,17 +9,17 @@ import (
 	"extauthz/authz"
 )
 
-// asks turns an operation's security requirements into a rule without a match: one
-// requirement of the list has to be met, with all of its schemes, and with all scopes
-// of each scheme. It reports false where a rule can't express that.
-func (r *reader) asks(name string, operation object) (authz.RouteConfig, bool) {
+// securityRule turns an operation's security requirements into a rule without a match. A
+// key has to meet one requirement of the list: all of its schemes, and all scopes of each
+// scheme. It returns false if a problem was reported.
+func (r *reader) securityRule(name string, operation object) (authz.RouteConfig, bool) {
 	rule := authz.RouteConfig{Source: r.Name, AnyOf: [][]authz.Need{}}
 	said := operation["security"]
 	if said == nil {
 		said = r.root["security"]
 	}
 	if said == nil {
-		r.unsaid = append(r.unsaid, name)
+		r.unspecified = append(r.unspecified, name)
 		return rule, true
 	}
 	requirements, isList := said.([]any)
@@ -60,8 +60,8 @@ func (r *reader) asks(name string, operation object) (authz.RouteConfig, bool) {
 	return rule, good
 }
 
-// needs returns what one requirement needs of a key. met is false where it has a
-// scheme that no API key meets; ok is false where a problem was reported.
+// needs returns what one requirement needs of a key. met is false if it has a scheme that
+// no API key meets; ok is false if a problem was reported.
 func (r *reader) needs(name string, requirement object) (needs []authz.Need, met, ok bool) {
 	met, ok = true, true
 	for _, scheme := range slices.Sorted(maps.Keys(requirement)) {
@@ -71,7 +71,7 @@ func (r *reader) needs(name string, requirement object) (needs []authz.Need, met
 			ok = false
 			continue
 		}
-		asked, isTexts := texts(requirement[scheme])
+		scopeTexts, isTexts := texts(requirement[scheme])
 		if !isTexts {
 			r.problem("%s: the scopes of %s have to be a list of texts, [] for none", name, scheme)
 			ok = false
@@ -81,7 +81,7 @@ func (r *reader) needs(name string, requirement object) (needs []authz.Need, met
 			met = false
 			continue
 		}
-		scopes, err := authz.ParseScopes(asked)
+		scopes, err := authz.ParseScopes(scopeTexts)
 		if err != nil {
 			r.problem("%s: %w", name, err)
 			ok = false
@@ -110,10 +110,10 @@ func texts(value any) ([]string, bool) {
 	return said, true
 }
 
-// reads reports whether a key can be where the scheme looks for it. HTTP's own
-// schemes (basic, bearer and others) are in authorization; OAuth 2 and OpenID
-// Connect send bearer tokens (RFC 6750, 2.1): where keys are read from there,
-// their scopes are those of keys.
+// reads reports whether keys are read from where the security scheme looks. HTTP's own
+// schemes (basic, bearer and others) use the header authorization. OAuth 2 and OpenID
+// Connect send bearer tokens there too (RFC 6750, 2.1). If keys are read from there, the
+// scopes of such a scheme are those of keys.
 func (r *reader) reads(where string, value any) bool {
 	scheme, _ := r.follow(where, value)
 	place, name := authz.SourceHeader, "authorization"

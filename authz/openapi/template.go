@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// pathPattern turns a path template into a rule's pattern. A template is matched
-// exactly or not at all: one that is part of a segment is refused, but for the last
-// segment, which may end in a literal, such as {id}:cancel.
+// pathPattern turns a path template into a rule's pattern. A template is matched exactly
+// or refused: a parameter has to be a whole segment. Only the last segment may be a
+// parameter that ends in a literal, such as {id}:cancel.
 func pathPattern(path string) (string, error) {
 	fail := func(why string) (string, error) { return "", fmt.Errorf("path %q: %s", path, why) }
 	rest, ok := strings.CutPrefix(path, "/")
@@ -39,7 +39,8 @@ func pathPattern(path string) (string, error) {
 	return "/" + strings.Join(segments, "/"), nil
 }
 
-// parameterName keeps a name that rules can have.
+// parameterName returns the name if rules can have it, and otherwise one made from its
+// position.
 func parameterName(name string, position int) string {
 	for i, c := range name {
 		if c != '_' && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (i == 0 || c < '0' || c > '9') {
@@ -49,7 +50,7 @@ func parameterName(name string, position int) string {
 	return name
 }
 
-// maxServers bounds the expansion of the variables of servers.
+// maxServers bounds the servers of an operation, after the variables are expanded.
 const maxServers = 64
 
 // basesOf returns host and base path of each server. A server without a host stands for
@@ -93,8 +94,8 @@ func baseOf(text string) (string, error) {
 	return strings.ToLower(u.Hostname()) + path, nil
 }
 
-// expand returns a server's URL with each value of each of its variables: those
-// listed, or the default.
+// expand returns a server's URL for every combination of its variables' values. The
+// values of a variable are those in its enum, or the default.
 func (r *reader) expand(name string, server object) ([]string, error) {
 	url := r.text(name+": a server's url", server["url"])
 	urls := []string{url}

@@ -15,8 +15,8 @@ import (
 // object is a mapping of a document.
 type object map[string]any
 
-// parse reads JSON or YAML, in which no member may occur twice: parsers differ in which
-// of two security lists was meant. Its error is one line.
+// parse reads JSON or YAML. No member may occur twice: parsers differ in which of two
+// security lists they use. Its error is one line.
 func parse(document []byte) (object, error) {
 	var root any
 	if json.Valid(document) {
@@ -71,7 +71,8 @@ func unique(d *json.Decoder, where string) error {
 	return err
 }
 
-// objectOf returns a mapping, nil for null or nothing. YAML's names may be numbers.
+// objectOf returns value as a mapping; nil if it is null or missing. In YAML, names may
+// be numbers.
 func objectOf(value any) (object, bool) {
 	switch v := value.(type) {
 	case nil:
@@ -88,8 +89,8 @@ func objectOf(value any) (object, bool) {
 	return nil, false
 }
 
-// object, list and text return what is at a place, their zero value for null
-// or nothing, and for anything else with a problem.
+// object, list and text return value as the type that they are named after, or the zero
+// value if it is null or missing. They report a problem if it is anything else.
 func (r *reader) object(where string, value any) object {
 	o, ok := objectOf(value)
 	if !ok {
@@ -118,7 +119,7 @@ func (r *reader) text(where string, value any) string {
 const maxReferences = 16
 
 // follow returns the mapping at a place, or the one that it refers to within the
-// document; ok is false where a problem was reported.
+// document; ok is false if a problem was reported.
 func (r *reader) follow(where string, value any) (o object, ok bool) {
 	for range maxReferences {
 		if o, ok = objectOf(value); !ok {

@@ -4,6 +4,7 @@
 // read differently is refused, and texts that Unicode calls equivalent are stored in one
 // form (NFC).
 //
-// It decides nothing about the use of an id, and changes no stored id: look-ups find such
-// ids by [Forms], and `extauthz keys check` reports them.
+// It decides nothing about the use of an id, and changes no stored id. Look-ups find ids
+// that were stored in another form by [Forms], and `extauthz keys check` reports those
+// that would be refused or changed today.
 package subject

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// The longest that can be stored.
+// The longest id and name that can be stored.
 const (
 	MaxUserID = 256 // bytes
 	MaxName   = 200 // characters
@@ -69,10 +69,10 @@ func Name(name string) (string, error) {
 	return name, nil
 }
 
-// Forms returns the ways in which the id may be stored: as it is, and as it is
-// stored today; and decomposed, as some systems write it, from when ids were
-// stored as they came. It is a single one for ASCII. Unicode calls all of them
-// the same text, so they are one user.
+// Forms returns the forms in which the id may be stored. The first is the composed one
+// (NFC), in which ids are stored today. The others are from when ids were stored as they
+// were sent: as it is given, and decomposed (NFD), as some systems write it. An ASCII id
+// has a single form. Unicode calls all forms the same text, so they are one user.
 func Forms(id string) []string {
 	forms := []string{norm.NFC.String(id)}
 	for _, other := range []string{id, norm.NFD.String(id)} {
@@ -91,14 +91,14 @@ func visible(c rune) bool {
 		!unicode.In(c, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
-const brailleBlank = '\u2800' // a symbol by its category, and nothing to see
+const brailleBlank = '\u2800' // its category is symbol, but nothing is visible
 
 func blank(c rune) bool { return unicode.IsSpace(c) || unicode.Is(unicode.Z, c) || c == brailleBlank }
 
 func blankEdge(s string) bool { return strings.TrimFunc(s, blank) != s }
 
-// dotSegment reports whether a client, a proxy or a library that resolves paths
-// would change the id in one, also where they take "\" for "/".
+// dotSegment reports whether a client, a proxy or a library that resolves paths would
+// change a path with the id in it, also if it treats "\" as "/".
 func dotSegment(id string) bool {
 	return slices.ContainsFunc(strings.FieldsFunc(id, func(c rune) bool { return c == '/' || c == '\\' }),
 		func(segment string) bool { return segment == "." || segment == ".." })
@@ -118,9 +118,9 @@ var joined = []*unicode.RangeTable{
 	unicode.Kannada, unicode.Malayalam, unicode.Sinhala, unicode.Khmer, unicode.Myanmar, unicode.Tibetan, unicode.Balinese, unicode.Javanese,
 }
 
-// joins reports whether the character at i is one without which the text
-// around it would be written wrongly: a joiner within a script that has them, or
-// within an emoji. Between other letters it would be invisible.
+// joins reports whether the text would be written wrongly without the character at i: a
+// joiner within a script that has joiners, or within an emoji. Between other letters the
+// character would be invisible.
 func joins(all []rune, i int) bool {
 	if i == 0 {
 		return false

@@ -47,8 +47,8 @@ func TestUserID_TakesEveryScriptInOneForm(t *testing.T) {
 	}
 }
 
-// TestUserID_WhatIsTakenStays: what was taken is taken again as it is, for every
-// character there is.
+// TestUserID_WhatIsTakenStays: for every character, an accepted id is accepted again and
+// stays unchanged.
 func TestUserID_WhatIsTakenStays(t *testing.T) {
 	taken := 0
 	for c := rune(0); c <= unicode.MaxRune; c++ {

@@ -11,8 +11,8 @@ type Sealed struct {
 	Seal    []byte `json:"seal,omitempty"`
 }
 
-// Seal encodes value with a seal over all of it and over secret, which is encrypted. part
-// points at value's own Sealed, and is set. keys must not be empty.
+// Seal encodes value with a seal that covers all of value and secret. secret is
+// encrypted. part points to the Sealed within value, and is set. keys must not be empty.
 func Seal(keys Keys, name string, value any, part *Sealed, secret []byte) ([]byte, error) {
 	*part = Sealed{SealKey: keys[0].id}
 	public, err := json.Marshal(value)
@@ -25,9 +25,9 @@ func Seal(keys Keys, name string, value any, part *Sealed, secret []byte) ([]byt
 	return json.Marshal(value)
 }
 
-// Open decodes into value what [Seal] wrote under name, and returns the secret. It accepts
-// only bytes identical to those that Seal writes: another spelling, or a field that is not
-// known, is [ErrSeal].
+// Open decodes into value what [Seal] wrote under name, and returns the secret. It
+// accepts only bytes identical to those that Seal writes: for another spelling, or a
+// field that is not known, the error is [ErrSeal].
 func Open(keys Keys, name string, data []byte, value any, part *Sealed) ([]byte, error) {
 	if err := json.Unmarshal(data, value); err != nil {
 		return nil, ErrSeal

@@ -11,29 +11,30 @@ import (
 )
 
 // Store keeps bytes under keys. Implementations are safe for concurrent use, bounded in
-// size, and copy values on the way in; values that are returned must not be changed. A
-// miss is no error. Every error but ErrInvalid means that the store could not be reached.
+// size, and copy the values that they store. Returned values must not be changed. A miss
+// is no error. Every error but [ErrInvalid] means that the store did not serve the call:
+// mostly because it could not be reached, or because ctx ended.
 type Store interface {
 	// Get returns the value, and whether there is one.
 	Get(ctx context.Context, key string) (value []byte, found bool, err error)
 	// MGet returns the values in the order of keys, nil for a miss.
 	MGet(ctx context.Context, keys ...string) ([][]byte, error)
-	// Set stores the item in place of what was there. A tag that only the replaced item
-	// had may still remove the new one, which does no harm.
+	// Set stores the item, in place of an item with the same key. A tag that only the
+	// replaced item had may still remove the new one, which does no harm.
 	Set(ctx context.Context, item Item) error
-	// MSet stores each item as Set does; not in one transaction.
+	// MSet stores each item as Set does, but not in one transaction.
 	MSet(ctx context.Context, items ...Item) error
 	// Delete removes entries and returns their number.
 	Delete(ctx context.Context, keys ...string) (int, error)
-	// Tag adds tags to an entry; a miss is left alone.
+	// Tag adds tags to an entry. It does nothing if there is no such entry.
 	Tag(ctx context.Context, key string, tags ...string) error
-	// Untag takes a tag off entries, whether they are there or not.
+	// Untag removes a tag from entries, whether they still exist or not.
 	Untag(ctx context.Context, tag string, keys ...string) error
 	// InvalidateTags removes every entry that carries one of the tags and returns their
 	// number.
 	InvalidateTags(ctx context.Context, tags ...string) (int, error)
-	// Tagged returns up to limit keys that carry the tag, in no order. Those that
-	// have expired may be among them.
+	// Tagged returns up to limit keys that carry the tag, in no order. Keys of expired
+	// entries may be among them.
 	Tagged(ctx context.Context, tag string, limit int) ([]string, error)
 	// Count returns how many entries have a key that begins with namespace.
 	Count(ctx context.Context, namespace string) (int, error)
@@ -41,16 +42,16 @@ type Store interface {
 	Statistics(ctx context.Context) (Statistics, error)
 }
 
-// Item is what is stored.
+// Item is an entry to be stored.
 type Item struct {
 	Key   string
 	Value []byte        // not nil; may be empty
-	TTL   time.Duration // the lifetime; 0 or less stores nothing and removes what was there
+	TTL   time.Duration // the lifetime; with 0 or less nothing is stored, and an existing item is removed
 	Tags  []string
 }
 
-// Forever is the TTL of an item that does not expire; a store that is full does
-// not evict it to make room for another. Items with and without it must not
+// Forever is the TTL of an item that does not expire. A full store does not evict such an
+// item to make room for another. Items with this TTL and items with another one must not
 // share a tag.
 const Forever time.Duration = math.MaxInt64
 
@@ -58,10 +59,10 @@ const Forever time.Duration = math.MaxInt64
 type Statistics struct {
 	Hits, Misses, Errors uint64
 	Entries              int
-	Bytes                int64 // of values; -1 where not known
+	Bytes                int64 // bytes of values; -1 if not known
 }
 
-// HitRate is the part of look-ups that found something; 0 with none.
+// HitRate returns the share of look-ups that found something; 0 if there were none.
 func (s Statistics) HitRate() float64 {
 	if s.Hits+s.Misses == 0 {
 		return 0
@@ -69,15 +70,15 @@ func (s Statistics) HitRate() float64 {
 	return float64(s.Hits) / float64(s.Hits+s.Misses)
 }
 
-// ErrInvalid is a key or tag that no store takes: see [CheckName].
+// ErrInvalid is the error for a key or tag that no store accepts: see [CheckName].
 var ErrInvalid = errors.New("name is not valid")
 
 // maxName is the longest key or tag, in bytes.
 const maxName = 512
 
-// CheckName refuses keys and tags that are empty, over 512 bytes, or hold anything but
-// letters, digits and "_-:.". They are refused, not stripped: two names must never become
-// one.
+// CheckName refuses keys and tags that are empty, longer than 512 bytes, or contain
+// anything but ASCII letters, digits and "_-:.". Other characters are refused, not
+// removed: two names must never become one.
 func CheckName(name string) error {
 	if name == "" || len(name) > maxName {
 		return fmt.Errorf("%w: %d bytes; 1 to %d are", ErrInvalid, len(name), maxName)
@@ -90,12 +91,12 @@ func CheckName(name string) error {
 	return nil
 }
 
-// longestPlain is the longest identifier that is part of a name unchanged.
+// longestPlain is the length of the longest text that [Identifier] returns unchanged.
 const longestPlain = 128
 
-// Identifier makes a part of a key or tag out of any text: the text itself if
-// it is short and made of letters, digits, "_" and "-", else its hash after a
-// ".", which no plain one begins with, so that no two texts get one identifier.
+// Identifier turns any text into a part of a key or tag. A short text of ASCII letters,
+// digits, "_" and "-" stays as it is. Any other text becomes a "." and its hash. No
+// unchanged text begins with ".", so no two texts get the same identifier.
 func Identifier(text string) string {
 	plain := text != "" && len(text) <= longestPlain
 	for i := 0; plain && i < len(text); i++ {
@@ -112,8 +113,9 @@ func identifierByte(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '-'
 }
 
-// Memory is how full a store is: of several nodes, the fullest one.
+// Memory describes how full a store is. If it has several nodes, it describes the fullest
+// one.
 type Memory struct {
-	Used, Max int64  // bytes; Max 0 is no limit
+	Used, Max int64  // bytes; Max 0 means no limit
 	Policy    string // what is evicted when it is full, such as "volatile-lru"
 }

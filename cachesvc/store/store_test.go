@@ -10,7 +10,7 @@ import (
 func TestIdentifier_IsDifferentForEachText(t *testing.T) {
 	texts := []string{"", "a", "A", "a b", "ab", "a-b", "a/b", "a:b", "ü", "u", strings.Repeat("x", 128), strings.Repeat("x", 129), "x"}
 	for _, text := range texts {
-		texts = append(texts, store.Identifier(text)) // an identifier as a text
+		texts = append(texts, store.Identifier(text)) // the identifier is tested as a text too
 	}
 	seen := map[string]string{}
 	for _, text := range texts {

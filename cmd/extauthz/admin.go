@@ -71,7 +71,8 @@ read. The audit log holds a row by "admin recover", with the user of this machin
 	return c
 }
 
-// recoveredKey is the answer. Key is empty where it is in a file.
+// recoveredKey is what `admin recover` prints. Key is empty if the key was written to a
+// file.
 type recoveredKey struct {
 	Administrator string   `json:"administrator"` // its name
 	ID            string   `json:"id"`
@@ -81,8 +82,8 @@ type recoveredKey struct {
 	Removed       []string `json:"removed"` // names of administrators
 }
 
-// recoverAdministrator writes the key to the file before it is stored: a key that is
-// only in the database could not be recovered.
+// recoverAdministrator writes the key to the file before the database stores its digest:
+// the database alone could not give the key back.
 func recoverAdministrator(ctx context.Context, c *config.Config, file string, revokeOthers bool) (recoveredKey, error) {
 	db, err := openExisting(ctx, c)
 	if err != nil {
@@ -104,7 +105,7 @@ func recoverAdministrator(ctx context.Context, c *config.Config, file string, re
 	}
 	made, ended, err := admins.Recover(ctx, administrators.Recovery{Key: key, By: operator(), EndOthers: revokeOthers})
 	if err != nil {
-		if file != "" { // no stored key has this secret
+		if file != "" { // the database has not stored this key
 			err = errors.Join(err, os.Remove(file))
 		}
 		return recoveredKey{}, fmt.Errorf("no administrator was made: %w", err)
@@ -116,7 +117,8 @@ func recoverAdministrator(ctx context.Context, c *config.Config, file string, re
 	return out, nil
 }
 
-// openExisting opens the configured database as it is: it makes no file and no tables.
+// openExisting opens the configured database as it is: it creates neither a file nor
+// tables.
 func openExisting(ctx context.Context, c *config.Config) (*models.DB, error) {
 	m := server.DatabaseConfig(c)
 	if m.Driver == models.SQLite {
@@ -138,14 +140,14 @@ func openExisting(ctx context.Context, c *config.Config) (*models.DB, error) {
 	return db, nil
 }
 
-// unnotified is for a process that caches nothing: replicas learn of changes from the
-// database.
-type unnotified struct{}
+// noNotifier sends no change notifications. This process caches nothing, and replicas
+// read the change from the database.
+type noNotifier struct{}
 
-func (unnotified) Changed(context.Context, []authz.Change) {}
+func (noNotifier) Changed(context.Context, []authz.Change) {}
 
-// offlineAdministrators is the service of administrators on the database alone, in the
-// database's time.
+// offlineAdministrators returns the service of administrators over the database alone; the
+// database's clock counts.
 func offlineAdministrators(ctx context.Context, c *config.Config, db *models.DB) (*administrators.Service, *authz.KeyFormat, error) {
 	format, err := c.KeyFormat()
 	if err != nil {
@@ -160,11 +162,12 @@ func offlineAdministrators(ctx context.Context, c *config.Config, db *models.DB)
 		return nil, nil, fmt.Errorf("the database's time can't be read: %w", err)
 	}
 	admins, err := administrators.New(administrators.Config{Format: format, Peppers: func() *authz.Peppers { return peppers }, Random: rand.Reader,
-		Now: func() time.Time { return now }, Store: db, Notifier: unnotified{}, Logger: slog.New(slog.DiscardHandler)})
+		Now: func() time.Time { return now }, Store: db, Notifier: noNotifier{}, Logger: slog.New(slog.DiscardHandler)})
 	return admins, format, err
 }
 
-// operator is the user of this machine, for the audit: it is a hint, not a proof.
+// operator returns the name of this machine's user for the audit. It is a hint, not a
+// proof.
 func operator() string {
 	name := "uid " + strconv.Itoa(os.Getuid())
 	if u, err := user.Current(); err == nil && u.Username != "" {

@@ -35,15 +35,15 @@ func adminRolesList(g *globals) *cobra.Command {
 	l := &listing[role]{
 		name: func(r *role) string { return r.Name },
 		columns: []printer.Column[role]{
-			{Name: "name", Least: 12, Text: func(r *role) string { return r.Name }},
-			{Name: "permissions", Least: 24, Text: func(r *role) string { return strings.Join(r.Permissions, " ") }},
-			{Name: "description", Least: 16, Text: func(r *role) string { return r.Description }},
+			{Name: "name", MinWidth: 12, Text: func(r *role) string { return r.Name }},
+			{Name: "permissions", MinWidth: 24, Text: func(r *role) string { return strings.Join(r.Permissions, " ") }},
+			{Name: "description", MinWidth: 16, Text: func(r *role) string { return r.Description }},
 		},
 	}
 	return l.flags(&cobra.Command{
 		Use: "list", Short: "List management roles", Args: noArguments, Example: "  extauthz admins roles list -o wide",
 		RunE: func(c *cobra.Command, _ []string) error {
-			page, err := ask[adminapi.Page[role]](c, g, http.MethodGet, "/v1/administrator-roles", nil, nil)
+			page, err := call[adminapi.Page[role]](c, g, http.MethodGet, "/v1/administrator-roles", nil, nil)
 			if err != nil {
 				return err
 			}
@@ -56,7 +56,7 @@ func adminRoleGet(g *globals) *cobra.Command {
 	return named(&cobra.Command{
 		Use: "get NAME", Short: "Show a management role", Args: exactly(1), Example: "  extauthz admins roles get support", ValidArgsFunction: g.completeAdminRole,
 		RunE: func(c *cobra.Command, args []string) error {
-			r, err := ask[adminapi.AdministratorRole](c, g, http.MethodGet, adminRolePath(args[0]), nil, nil)
+			r, err := call[adminapi.AdministratorRole](c, g, http.MethodGet, adminRolePath(args[0]), nil, nil)
 			if err != nil {
 				return err
 			}
@@ -72,7 +72,7 @@ func adminRoleCreate(g *globals) *cobra.Command {
 		Example: "  extauthz admins roles create revoker --permission extauthz/keys:read --permission extauthz/keys:revoke",
 		RunE: func(c *cobra.Command, args []string) error {
 			in.Name = args[0]
-			r, err := ask[adminapi.AdministratorRole](c, g, http.MethodPost, "/v1/administrator-roles", nil, in)
+			r, err := call[adminapi.AdministratorRole](c, g, http.MethodPost, "/v1/administrator-roles", nil, in)
 			if err != nil {
 				return err
 			}
@@ -98,7 +98,7 @@ func adminRoleUpdate(g *globals) *cobra.Command {
 			if patch == (adminapi.AdministratorRolePatch{}) {
 				return usage(c, errors.New("nothing to change: give at least one flag"))
 			}
-			r, err := ask[adminapi.AdministratorRole](c, g, http.MethodPatch, adminRolePath(args[0]), nil, patch)
+			r, err := call[adminapi.AdministratorRole](c, g, http.MethodPatch, adminRolePath(args[0]), nil, patch)
 			if err != nil {
 				return err
 			}

@@ -56,7 +56,7 @@ func adminsCreate(g *globals) *cobra.Command {
 			a.Name = args[0]
 			a.ExpiresIn, a.ExpiresAt = expiry(expires)
 			a.Grants = &grants
-			made, err := ask[adminapi.Administrator](c, g, http.MethodPost, "/v1/administrators", nil, a)
+			made, err := call[adminapi.Administrator](c, g, http.MethodPost, "/v1/administrators", nil, a)
 			if err != nil {
 				return err
 			}
@@ -130,7 +130,7 @@ func (g *globals) describeAdmin(w *tabwriter.Writer, a *adminapi.Administrator) 
 }
 
 func (g *globals) oneAdmin(c *cobra.Command, method, path string, in any, headers ...string) error {
-	a, err := ask[adminapi.Administrator](c, g, method, path, nil, in, headers...)
+	a, err := call[adminapi.Administrator](c, g, method, path, nil, in, headers...)
 	if err != nil {
 		return err
 	}
@@ -142,10 +142,10 @@ func adminsList(g *globals) *cobra.Command {
 	l := &listing[admin]{
 		name: func(a *admin) string { return a.Name },
 		columns: []printer.Column[admin]{
-			{Name: "name", Least: 16, Text: func(a *admin) string { return a.Name }},
+			{Name: "name", MinWidth: 16, Text: func(a *admin) string { return a.Name }},
 			{Name: "status", Text: func(a *admin) string { return a.Status }},
-			{Name: "roles", Least: 12, Text: func(a *admin) string { return strings.Join(a.Roles, " ") }},
-			{Name: "projects", Least: 8, Text: func(a *admin) string { return strings.Join(a.Grants.Projects, " ") }},
+			{Name: "roles", MinWidth: 12, Text: func(a *admin) string { return strings.Join(a.Roles, " ") }},
+			{Name: "projects", MinWidth: 8, Text: func(a *admin) string { return strings.Join(a.Grants.Projects, " ") }},
 			timeColumn(g, "expires", "never", false, func(a *admin) *time.Time { return a.ExpiresAt }),
 			timeColumn(g, "created", "-", true, func(a *admin) *time.Time { return &a.CreatedAt }),
 		},
@@ -183,7 +183,7 @@ func adminsWho(g *globals) *cobra.Command {
 	return &cobra.Command{
 		Use: "whoami", Short: "Show whose key this command line uses, and what it may do", Args: noArguments, Example: "  extauthz admins whoami",
 		RunE: func(c *cobra.Command, _ []string) error {
-			who, err := ask[adminapi.Caller](c, g, http.MethodGet, "/v1/caller", nil, nil)
+			who, err := call[adminapi.Caller](c, g, http.MethodGet, "/v1/caller", nil, nil)
 			if err != nil {
 				return err
 			}
@@ -218,7 +218,7 @@ grants, those stay that no flag names.`,
 			set(changed("expires"), &patch.ExpiresAt, expires)
 			var headers []string
 			if changed("grant-scope") || changed("grant-project") || changed("grant-user") {
-				now, err := ask[adminapi.Administrator](c, g, http.MethodGet, adminPath(args[0]), nil, nil)
+				now, err := call[adminapi.Administrator](c, g, http.MethodGet, adminPath(args[0]), nil, nil)
 				if err != nil {
 					return err
 				}
@@ -288,7 +288,7 @@ it sooner. Your own key you rotate without a permission.`,
 					return err
 				}
 			}
-			made, err := ask[adminapi.Administrator](c, g, http.MethodPost, adminPath(args[0], "rotate"), nil, adminapi.AdministratorRotation{Grace: grace})
+			made, err := call[adminapi.Administrator](c, g, http.MethodPost, adminPath(args[0], "rotate"), nil, adminapi.AdministratorRotation{Grace: grace})
 			if err != nil {
 				return err
 			}

@@ -10,9 +10,10 @@ import (
 	"extauthz/cmd/extauthz/internal/config"
 )
 
-// adminServer returns where the management API is: --server or EXTAUTHZ_SERVER, else
-// admin.listen of the configuration that a local serve reads, whatever else in it is
-// faulty. secure is nil where system roots decide, or without TLS.
+// adminServer returns the address of the management API: --server or EXTAUTHZ_SERVER if
+// one is set, else admin.listen of the configuration that a local serve reads. Faults in
+// other sections of that configuration do not matter. secure is nil without TLS, and if
+// the system's roots are to be trusted.
 func (g *globals) adminServer() (address string, secure *tls.Config, err error) {
 	if g.server != "" {
 		return g.server, nil, nil
@@ -40,8 +41,8 @@ func (g *globals) adminServer() (address string, secure *tls.Config, err error) 
 	}
 }
 
-// dialable is the address to call for one to listen on: one that means every
-// interface becomes loopback.
+// dialable turns an address to listen on into one to call: an address that stands for
+// every interface becomes loopback.
 func dialable(listen string) string {
 	host, port, err := net.SplitHostPort(listen)
 	if err != nil {
@@ -56,10 +57,10 @@ func dialable(listen string) string {
 	return net.JoinHostPort(host, port)
 }
 
-// ownCertificate trusts exactly the certificate that the configuration names: its names
-// are those of the gateway's network, not of loopback, and the administrator's key must
-// not go to anything else that listens there. It is also presented as the client's own
-// certificate.
+// ownCertificate trusts exactly the certificate that the configuration names. The names
+// in that certificate belong to the gateway's network, not to loopback, so they cannot be
+// checked; and the administrator's key must not reach any other program that listens on
+// the address. The same certificate is presented as the client's.
 func ownCertificate(t config.TLS) (*tls.Config, error) {
 	own, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
 	if err != nil {
@@ -68,8 +69,9 @@ func ownCertificate(t config.TLS) (*tls.Config, error) {
 	return &tls.Config{
 		MinVersion:   tls.VersionTLS12,
 		Certificates: []tls.Certificate{own},
-		// Only the check against roots and names is left out: VerifyConnection compares
-		// the certificate, and the handshake verifies that the server has its key.
+		// This leaves out only the check against roots and names. VerifyConnection
+		// compares the certificate, and the handshake verifies that the server has its
+		// private key.
 		InsecureSkipVerify: true,
 		VerifyConnection: func(s tls.ConnectionState) error {
 			if len(s.PeerCertificates) == 0 || !bytes.Equal(s.PeerCertificates[0].Raw, own.Certificate[0]) {

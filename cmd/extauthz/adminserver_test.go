@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// roleServer answers every call as an empty list of roles, on a listener of its own.
+// roleServer starts a server on l that answers every call with an empty list of roles.
 func roleServer(t *testing.T, l net.Listener, secure bool) *httptest.Server {
 	t.Helper()
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -39,8 +39,9 @@ func roleServer(t *testing.T, l net.Listener, secure bool) *httptest.Server {
 	return s
 }
 
-// TestAdminServer_IsTheServersOwnListener: the command line finds the API where the
-// configuration of serve has it, in the file or the environment, also as a socket.
+// TestAdminServer_IsTheServersOwnListener: the command line finds the API at the address
+// in serve's own configuration, whether a file or the environment sets it, and whether it
+// is a port or a socket.
 func TestAdminServer_IsTheServersOwnListener(t *testing.T) {
 	t.Setenv("EXTAUTHZ_TOKEN", "token")
 	t.Setenv("EXTAUTHZ_SERVER", "")
@@ -110,8 +111,8 @@ func TestAdminServer_IsTheServersOwnListener(t *testing.T) {
 	})
 }
 
-// TestAdminServer_TrustsOnlyItsOwnCertificate: the administrator's key is not sent to
-// another server that listens at the configured address.
+// TestAdminServer_TrustsOnlyItsOwnCertificate: another server that listens on the
+// configured address does not get the administrator's key.
 func TestAdminServer_TrustsOnlyItsOwnCertificate(t *testing.T) {
 	t.Setenv("EXTAUTHZ_TOKEN", "token")
 	t.Setenv("EXTAUTHZ_SERVER", "")
@@ -140,7 +141,7 @@ func TestAdminServer_TrustsOnlyItsOwnCertificate(t *testing.T) {
 	}
 }
 
-// writePair writes a certificate and its key.
+// writePair writes a certificate and its private key.
 func writePair(t *testing.T, der []byte, private any) {
 	t.Helper()
 	key, err := x509.MarshalPKCS8PrivateKey(private)

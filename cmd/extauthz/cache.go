@@ -24,7 +24,7 @@ func cacheStats(g *globals) *cobra.Command {
 	return &cobra.Command{
 		Use: "stats", Short: "Show the cache's statistics", Args: noArguments, Example: "  extauthz cache stats",
 		RunE: func(c *cobra.Command, _ []string) error {
-			f, err := ask[adminapi.CacheFigures](c, g, http.MethodGet, "/v1/cache", nil, nil)
+			f, err := call[adminapi.CacheFigures](c, g, http.MethodGet, "/v1/cache", nil, nil)
 			if err != nil {
 				return err
 			}
@@ -86,7 +86,7 @@ func cacheMonitor(g *globals) *cobra.Command {
 		Use: "monitor", Short: "Look at memory, hit rate and leaks", Args: noArguments, Example: "  extauthz cache monitor",
 		Long: "Run the cache's monitors now. Exits with status 1 if one of them warns.",
 		RunE: func(c *cobra.Command, _ []string) error {
-			out, err := ask[adminapi.Monitors](c, g, http.MethodGet, "/v1/cache/monitors", nil, nil)
+			out, err := call[adminapi.Monitors](c, g, http.MethodGet, "/v1/cache/monitors", nil, nil)
 			if err != nil {
 				return err
 			}
@@ -137,7 +137,7 @@ func cacheInvalidate(g *globals) *cobra.Command {
 			type dropped struct {
 				Dropped int `json:"dropped"`
 			}
-			out, err := ask[dropped](c, g, http.MethodPost, "/v1/cache/invalidate", nil, in)
+			out, err := call[dropped](c, g, http.MethodPost, "/v1/cache/invalidate", nil, in)
 			if err != nil {
 				return err
 			}
@@ -156,7 +156,7 @@ func cacheInvalidate(g *globals) *cobra.Command {
 func cacheAudit(g *globals) *cobra.Command {
 	type dropped = adminapi.Invalidation
 	text := func(name string, least int, read func(*dropped) string) printer.Column[dropped] {
-		return printer.Column[dropped]{Name: name, Least: least, Text: read}
+		return printer.Column[dropped]{Name: name, MinWidth: least, Text: read}
 	}
 	l := &listing[dropped]{columns: []printer.Column[dropped]{
 		timeColumn(g, "time", "-", false, func(i *dropped) *time.Time { return &i.At }),

@@ -20,8 +20,8 @@ import (
 	"extauthz/cmd/extauthz/internal/server"
 )
 
-// client finds the server (adminServer) and the key for it: EXTAUTHZ_TOKEN,
-// --token-file, or the file that a local serve left.
+// client returns the API client. It finds the server by adminServer, and takes the key
+// from EXTAUTHZ_TOKEN, from --token-file, or from the file that a local serve wrote.
 func (g *globals) client() (*adminclient.Client, error) {
 	if g.api != nil {
 		return g.api, nil
@@ -38,8 +38,8 @@ func (g *globals) client() (*adminclient.Client, error) {
 	return g.api, err
 }
 
-// ask makes a call that returns a T.
-func ask[T any](c *cobra.Command, g *globals, method, path string, query url.Values, in any, headers ...string) (answer T, err error) {
+// call makes a call whose answer is a T.
+func call[T any](c *cobra.Command, g *globals, method, path string, query url.Values, in any, headers ...string) (answer T, err error) {
 	client, err := g.client()
 	if err != nil {
 		return answer, err
@@ -48,10 +48,10 @@ func ask[T any](c *cobra.Command, g *globals, method, path string, query url.Val
 	return answer, err
 }
 
-// pages reads a list page by page, until take returns false.
+// pages reads a list page by page until its end, or until take returns false.
 func pages[T any](c *cobra.Command, g *globals, path string, query url.Values, take func(items []T) (more bool)) error {
 	for {
-		page, err := ask[adminapi.Page[T]](c, g, http.MethodGet, path, query, nil)
+		page, err := call[adminapi.Page[T]](c, g, http.MethodGet, path, query, nil)
 		if err != nil {
 			return err
 		}
@@ -62,8 +62,8 @@ func pages[T any](c *cobra.Command, g *globals, path string, query url.Values, t
 	}
 }
 
-// now is the server's time where one was called, since its clock decides when keys
-// end; else this machine's.
+// now returns the server's time once a server was called, because the server's clock
+// decides when keys end. Before that it returns this machine's time.
 func (g *globals) now() time.Time {
 	if g.api != nil {
 		return g.api.Now()
@@ -89,8 +89,8 @@ func (g *globals) token() (authz.Secret, error) {
 	return authz.NewSecret(strings.TrimSpace(string(b))), nil
 }
 
-// dataFolder is where a local serve keeps its files. Faults elsewhere in the
-// configuration do not matter here.
+// dataFolder returns the folder in which a local serve keeps its files. A configuration
+// that can't be loaded is not reported here: then the default folder is returned.
 func (g *globals) dataFolder() string {
 	if g.dataDir != "" {
 		return g.dataDir

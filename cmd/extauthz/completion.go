@@ -14,23 +14,23 @@ import (
 	"extauthz/cmd/extauthz/internal/printer"
 )
 
-// completer returns what an argument or a flag can be.
+// completer returns the possible values of an argument or a flag that begin with begun.
 type completer = func(c *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective)
 
 const (
-	completeTime  = time.Second // a shell waits for it
+	completeTime  = time.Second // the shell waits meanwhile
 	completeItems = 50
 )
 
-// complete gives a flag of a command a completer. It fails for none of this program's
-// flags.
+// complete attaches a completer to a flag of a command. It panics for a flag that the
+// command does not have.
 func complete(c *cobra.Command, flag string, f completer) {
 	if err := c.RegisterFlagCompletionFunc(flag, f); err != nil {
 		panic(err)
 	}
 }
 
-// fixed completes from a list of words.
+// fixed returns a completer for a fixed list of words.
 func fixed(words []string) completer {
 	return func(_ *cobra.Command, _ []string, begun string) (out []cobra.Completion, _ cobra.ShellCompDirective) {
 		for _, word := range words {
@@ -42,8 +42,8 @@ func fixed(words []string) completer {
 	}
 }
 
-// completeRoot completes the flags that all commands have, and keeps file names out of
-// arguments that are not files.
+// completeRoot completes the flags that all commands have. It also stops shells from
+// offering file names for arguments that are not files.
 func completeRoot(root *cobra.Command) {
 	words := func(forms []printer.Form) (out []string) {
 		for _, f := range forms {
@@ -65,8 +65,8 @@ func completeRoot(root *cobra.Command) {
 	visit(root)
 }
 
-// fromServer asks for one page of a list. Where the server does not answer in time,
-// or refuses, there is nothing to complete: an error would be printed into the command line.
+// fromServer reads one page of a list. If the server refuses, or does not answer in time,
+// it returns nothing: an error message would be printed into the command line.
 func fromServer[T any](c *cobra.Command, g *globals, path string, query url.Values) []T {
 	ctx := c.Context()
 	if ctx == nil {
@@ -85,12 +85,12 @@ func fromServer[T any](c *cobra.Command, g *globals, path string, query url.Valu
 	return page.Items
 }
 
-// completeKeys completes prefixes, and ids where one was begun, of the selected keys,
-// with their users.
+// completeKeys completes keys that wanted selects, with their users as descriptions. It
+// offers prefixes, or ids if the user has begun to write an id.
 func (g *globals) completeKeys(wanted func(*adminapi.Key) bool) completer {
 	return func(c *cobra.Command, args []string, begun string) (out []cobra.Completion, _ cobra.ShellCompDirective) {
 		query := url.Values{"limit": {"1000"}}
-		if strings.Contains(begun, "_") { // ids have none
+		if strings.Contains(begun, "_") { // ids contain no "_"
 			query = url.Values{"limit": {"100"}, "q": {begun}}
 		}
 		for _, k := range fromServer[adminapi.Key](c, g, "/v1/keys", query) {
@@ -106,7 +106,7 @@ func (g *globals) completeKeys(wanted func(*adminapi.Key) bool) completer {
 	}
 }
 
-// completeKey completes the only argument of a command.
+// completeKey is completeKeys for a command with exactly one argument.
 func (g *globals) completeKey(wanted func(*adminapi.Key) bool) completer {
 	keys := g.completeKeys(wanted)
 	return func(c *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {

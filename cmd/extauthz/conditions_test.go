@@ -10,7 +10,7 @@ import (
 	"extauthz/cmd/extauthz/internal/conditions"
 )
 
-// TestConditions_EachHasARunbookAndAnAlert: a condition that is added needs both.
+// TestConditions_EachHasARunbookAndAnAlert: every condition has both, new ones too.
 func TestConditions_EachHasARunbookAndAnAlert(t *testing.T) {
 	runbooks, err := os.ReadFile(filepath.Join(root, "docs/troubleshooting.md"))
 	if err != nil {
@@ -20,11 +20,11 @@ func TestConditions_EachHasARunbookAndAnAlert(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	excluded := map[string]*regexp.Regexp{} // by severity: names with an alert of their own
+	excluded := map[string]*regexp.Regexp{} // by severity: the names that the common alert leaves out
 	for _, found := range regexp.MustCompile(`extauthz_condition\{severity="(\w+)", name![=~]"([^"]+)"\}`).FindAllStringSubmatch(string(rules), -1) {
 		excluded[found[1]] = regexp.MustCompile("^(" + found[2] + ")$")
 	}
-	own := map[conditions.Name]string{ // the metric or label of the alert that covers it
+	own := map[conditions.Name]string{ // the metric or label in the expression of the condition's own alert
 		conditions.DatabaseDown: `name="database_unreachable"`, conditions.RedisDown: `store="redis"`,
 		conditions.FeedBehind: "extauthz_feed_age_seconds", conditions.ClockOff: "extauthz_database_clock_ahead_seconds",
 		conditions.ConfigRefused: "extauthz_config_last_reload_successful",

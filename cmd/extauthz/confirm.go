@@ -11,7 +11,7 @@ import (
 	"extauthz/cmd/extauthz/internal/printer"
 )
 
-// consent is the leave to do what cannot be undone.
+// consent is the user's permission to do what cannot be undone.
 type consent struct{ yes bool }
 
 func (a *consent) flag(c *cobra.Command) {
@@ -20,13 +20,14 @@ func (a *consent) flag(c *cobra.Command) {
 
 var errDeclined = errors.New("declined: nothing was changed")
 
-// interactive reports whether the terminal can prompt a person.
+// interactive reports whether a person can be asked on the terminal.
 func interactive(c *cobra.Command) bool {
 	return printer.Terminal(c.InOrStdin()) && printer.Terminal(c.ErrOrStderr())
 }
 
-// confirm asks on a terminal. Elsewhere only one thing that was named, so not many,
-// may be done without --yes. what is a sentence that describes what will be done.
+// confirm asks on a terminal. Without a terminal and without --yes, only a single item
+// that the command line names may be changed, so many must be false. what is a sentence
+// about what will be done.
 func (a *consent) confirm(c *cobra.Command, many bool, what string) error {
 	switch {
 	case a.yes:
@@ -39,7 +40,8 @@ func (a *consent) confirm(c *cobra.Command, many bool, what string) error {
 	return nil
 }
 
-// question waits for an answer or for Ctrl-C, which ends the context and no read.
+// question waits for an answer or for Ctrl-C. Ctrl-C ends the context; it does not
+// interrupt the read.
 func question(c *cobra.Command, what string) error {
 	c.PrintErr(what + ". Go on? [y/N] ")
 	answers := make(chan string, 1)
@@ -63,10 +65,10 @@ func question(c *cobra.Command, what string) error {
 	return errDeclined
 }
 
-// sample is how many names a question lists.
+// sample is the number of names that a question lists.
 const sample = 5
 
-// some lists names, and the number of those left out.
+// some lists the first names, and how many more there are.
 func some(names []string) string {
 	if len(names) <= sample {
 		return strings.Join(names, ", ")
@@ -74,7 +76,7 @@ func some(names []string) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(names[:sample], ", "), len(names)-sample)
 }
 
-// counted is a number with its unit: 1 key, 2 keys.
+// counted writes a number with its unit: 1 key, 2 keys.
 func counted[N int | int64](n N, unit string) string {
 	if n == 1 {
 		return "1 " + unit

@@ -51,11 +51,13 @@ func (g *globals) examine(c *cobra.Command) []doctor.Result {
 		}
 		examined.Settings = settings
 	}
-	examined.Ask = func(ctx context.Context) (doctor.Service, error) { return g.askService(ctx, examined.Settings, remote) }
+	examined.QueryService = func(ctx context.Context) (doctor.Service, error) {
+		return g.queryService(ctx, examined.Settings, remote)
+	}
 	return doctor.Examine(c.Context(), examined)
 }
 
-// configurationFaults are the faults of a configuration, a result for each.
+// configurationFaults returns one result for each fault of a configuration.
 func configurationFaults(err error) (results []doctor.Result) {
 	for line := range strings.SplitSeq(err.Error(), "\n") {
 		results = append(results, doctor.Result{Name: "configuration", State: doctor.Failed, Text: line, Remedy: "correct the setting"})
@@ -63,11 +65,12 @@ func configurationFaults(err error) (results []doctor.Result) {
 	return results
 }
 
-// askService asks at ops.listen, and where nothing answers there, the management API.
-func (g *globals) askService(ctx context.Context, settings *config.Config, remote bool) (doctor.Service, error) {
+// queryService queries ops.listen. If nothing answers there, it queries the management
+// API of a remote server.
+func (g *globals) queryService(ctx context.Context, settings *config.Config, remote bool) (doctor.Service, error) {
 	var err error
 	if settings != nil {
-		ready, local := askReady(ctx, settings)
+		ready, local := queryReady(ctx, settings)
 		if local == nil || !remote {
 			return doctor.Service{State: ready.State, Conditions: ready.Conditions}, local
 		}
@@ -85,7 +88,7 @@ func (g *globals) askService(ctx context.Context, settings *config.Config, remot
 	return doctor.Service{State: "serving", Conditions: out.Items}, nil
 }
 
-// printResults writes a line for each result, and the remedy below it.
+// printResults writes a line for each result, with the remedy on the line below.
 func printResults(w *tabwriter.Writer, results []doctor.Result) {
 	for _, r := range results {
 		row(w, r.State, r.Name, r.Text)

@@ -18,7 +18,7 @@ import (
 	"extauthz/cmd/extauthz/internal/doctor"
 )
 
-// replicasFlags are the flags of doctor replicas.
+// replicasFlags holds the flags of `doctor replicas`.
 type replicasFlags struct {
 	ops, grpc                              []string
 	digest, authorities, name, certificate string
@@ -66,11 +66,12 @@ func doctorReplicasCommand(g *globals) *cobra.Command {
 	return c
 }
 
-// needed are the settings that questions are made of.
+// needed lists the settings that the probes are made from.
 var needed = []string{"keys.brand", "keys.environments", "credentials"}
 
-// replicas reads the flags. Where the configuration cannot be read, replicas are
-// queried all the same: they have refused the same configuration.
+// replicas makes the examination from the flags. If the configuration can't be read, the
+// ops listeners are queried all the same, because the replicas have refused that
+// configuration too. No checks are sent then: the probes could not be made.
 func (f replicasFlags) replicas(g *globals) (r doctor.Replicas, faults []doctor.Result, err error) {
 	switch {
 	case len(f.ops)+len(f.grpc) == 0:
@@ -87,29 +88,29 @@ func (f replicasFlags) replicas(g *globals) (r doctor.Replicas, faults []doctor.
 		r.GRPC = nil
 		return r, configurationFaults(err), nil
 	}
-	if r.Questions, err = doctor.Questions(settings); err != nil {
+	if r.Probes, err = doctor.Probes(settings); err != nil {
 		return r, nil, err
 	}
 	if f.keyFile != "" {
-		q, err := f.keyQuestion(settings)
+		q, err := f.keyProbe(settings)
 		if err != nil {
 			return r, nil, err
 		}
-		r.Questions = append(r.Questions, q)
+		r.Probes = append(r.Probes, q)
 	}
 	return r, nil, nil
 }
 
-func (f replicasFlags) keyQuestion(settings *config.Config) (doctor.Question, error) {
+func (f replicasFlags) keyProbe(settings *config.Config) (doctor.Probe, error) {
 	text, err := os.ReadFile(f.keyFile)
 	if err != nil {
-		return doctor.Question{}, fmt.Errorf("--key-file can't be read: %w", err)
+		return doctor.Probe{}, fmt.Errorf("--key-file can't be read: %w", err)
 	}
 	method, target, _ := strings.Cut(f.request, " ")
-	return doctor.KeyQuestion(settings, authz.NewSecret(strings.TrimSpace(string(text))), method, target)
+	return doctor.KeyProbe(settings, authz.NewSecret(strings.TrimSpace(string(text))), method, target)
 }
 
-// tls is how checks are sent; nil for plain text.
+// tls returns the TLS configuration for checks; nil stands for plain text.
 func (f replicasFlags) tls() (*tls.Config, error) {
 	switch {
 	case (f.certificate == "") != (f.certificateKey == ""):
@@ -131,7 +132,7 @@ func (f replicasFlags) tls() (*tls.Config, error) {
 		}
 		secure.Certificates = []tls.Certificate{pair}
 	}
-	if f.name == "" { // any name in a certificate of these authorities
+	if f.name == "" { // accept any name in a certificate that these authorities signed
 		secure.InsecureSkipVerify = true // #nosec G402 -- verified here
 		secure.VerifyConnection = func(s tls.ConnectionState) error {
 			intermediates := x509.NewCertPool()

@@ -16,7 +16,7 @@ import (
 
 const root = "../.."
 
-// documents are the texts for people, by their path from the root.
+// documents returns the texts for people, by their path from the root of the repository.
 func documents(t *testing.T) map[string]string {
 	t.Helper()
 	texts := map[string]string{}
@@ -46,17 +46,18 @@ func documents(t *testing.T) map[string]string {
 var (
 	fenced = regexp.MustCompile("(?ms)^```([a-z]*)\n(.*?)^```")
 	inline = regexp.MustCompile("`([^`\n]+)`")
-	// command finds the binary at the beginning of a command, behind variables,
-	// another command's pipe or a container's door.
+	// command finds the binary at the beginning of a command. Variables, a pipe from
+	// another command, or a command that runs it inside a container may come before it.
 	command = regexp.MustCompile(`(?:^|[|;&(] ?|\bexec (?:-[a-zA-Z]+ )*\S+ | -- )(?:[A-Z_]+=\S* )*(?:bin/)?extauthz ([^|&<>#);]*)`)
 	word    = regexp.MustCompile(`'[^']*'|"[^"]*"|\S+`)
-	// notSetting is what looks like one: files, and attributes of spans.
+	// notSetting matches texts that look like settings: names of files, and attributes of
+	// spans.
 	notSetting = regexp.MustCompile(`^(admin\.key|database\.pgpass|http\.(request|response|route)\b.*)$`)
 	setting    = regexp.MustCompile(`^[a-z_]+(\.[a-z_]+)+$`)
 )
 
-// commandsIn are the command lines of ours in a text, without the program's
-// name; named are those within a sentence, which need not have their arguments.
+// commandsIn returns this program's command lines in a text, without the program's name.
+// named are those in the middle of a sentence, which may lack arguments.
 func commandsIn(text string) (lines, named []string) {
 	var candidates, spans []string
 	for _, block := range fenced.FindAllStringSubmatch(text, -1) {
@@ -74,7 +75,7 @@ func commandsIn(text string) (lines, named []string) {
 
 func commandsOf(candidates []string) (lines []string) {
 	for _, line := range candidates {
-		if strings.HasPrefix(line, "docker") && !strings.Contains(line, "exec") { // the image's or the service's name
+		if strings.HasPrefix(line, "docker") && !strings.Contains(line, "exec") { // here extauthz is the name of the image or the service
 			continue
 		}
 		for _, found := range command.FindAllStringSubmatch(line, -1) {
@@ -84,8 +85,8 @@ func commandsOf(candidates []string) (lines []string) {
 	return lines
 }
 
-// TestDocuments_CommandsExist: each is a command, and has its flags and
-// arguments. What they do is tested elsewhere.
+// TestDocuments_CommandsExist: each command in the documents exists, with its flags and
+// its number of arguments. Other tests cover what the commands do.
 func TestDocuments_CommandsExist(t *testing.T) {
 	commands := 0
 	for name, text := range documents(t) {
@@ -112,8 +113,8 @@ func TestDocuments_CommandsExist(t *testing.T) {
 	}
 }
 
-// TestDocuments_ConfigurationsAreValid: whatever YAML has only names of ours is
-// a configuration, and is taken but for the files that it names.
+// TestDocuments_ConfigurationsAreValid: a YAML block whose names are all settings is a
+// configuration, and it must load, except that the files it names need not exist.
 func TestDocuments_ConfigurationsAreValid(t *testing.T) {
 	var known schemaPart
 	if err := json.Unmarshal(config.Schema(), &known); err != nil {
@@ -122,7 +123,7 @@ func TestDocuments_ConfigurationsAreValid(t *testing.T) {
 	values := chartValues(t)
 	configurations, settings := 0, 0
 	for name, text := range documents(t) {
-		if strings.HasPrefix(name, "helm") { // a chart's values have names of their own
+		if strings.HasPrefix(name, "helm") { // a chart's values have other names
 			continue
 		}
 		var candidates []string
@@ -174,7 +175,7 @@ func TestDocuments_ConfigurationsAreValid(t *testing.T) {
 	}
 }
 
-// schemaPart is the part of a JSON schema that holds names.
+// schemaPart is the part of a JSON schema that defines names.
 type schemaPart struct {
 	Properties map[string]*schemaPart `json:"properties"`
 	Items      *schemaPart            `json:"items"`
@@ -191,7 +192,7 @@ func (s *schemaPart) has(path []string) bool {
 	return ok && next.has(path[1:])
 }
 
-// chartValues are the values of all charts, by name.
+// chartValues returns the values of all charts, by the chart's name.
 func chartValues(t *testing.T) map[string]any {
 	t.Helper()
 	paths, err := filepath.Glob(filepath.Join(root, "helm/*/values.yaml"))
@@ -227,7 +228,7 @@ func hasValue(values map[string]any, path []string) bool {
 
 var link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 
-// TestDocuments_LinksResolve: to files that are there, and to their headings.
+// TestDocuments_LinksResolve: linked files exist, and so do the linked headings in them.
 func TestDocuments_LinksResolve(t *testing.T) {
 	texts := documents(t)
 	links := 0
@@ -256,7 +257,7 @@ func TestDocuments_LinksResolve(t *testing.T) {
 
 var heading = regexp.MustCompile(`(?m)^#{1,6} (.+)$`)
 
-// headings are the anchors of a text, as GitHub makes them.
+// headings returns the anchors that GitHub makes for a text's headings.
 func headings(text string) map[string]bool {
 	anchors := map[string]bool{}
 	for _, found := range heading.FindAllStringSubmatch(fenced.ReplaceAllString(text, ""), -1) {

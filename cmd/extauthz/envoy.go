@@ -51,7 +51,8 @@ func rawPathsFlag(c *cobra.Command, raw *bool) {
 	c.Flags().BoolVar(raw, "raw-paths", false, "pass paths on as they were sent, for upstreams that need every byte of them, such as object stores")
 }
 
-// gatewaySettings loads the configuration, and fills in what a gateway's takes from it.
+// gatewaySettings loads the configuration, and copies what a gateway's configuration
+// needs from it into s.
 func (g *globals) gatewaySettings(c *cobra.Command, s *gatewayconfig.Settings, rawPaths bool) (*config.Config, error) {
 	settings, err := g.load()
 	if err != nil {
@@ -62,7 +63,7 @@ func (g *globals) gatewaySettings(c *cobra.Command, s *gatewayconfig.Settings, r
 	return settings, err
 }
 
-// pathHandling is how the gateway has to treat paths for the configured rules.
+// pathHandling returns how the gateway has to treat paths under the configured rules.
 func pathHandling(c *cobra.Command, settings *config.Config, raw bool) gatewayconfig.PathHandling {
 	switch encoded := settings.TakesEncodedPaths(); {
 	case raw && !encoded:
@@ -76,7 +77,7 @@ func pathHandling(c *cobra.Command, settings *config.Config, raw bool) gatewayco
 	return gatewayconfig.PathsNormalised
 }
 
-// onlyHosts returns the hosts that the rules name where all of them do, else none.
+// onlyHosts returns the hosts that the rules name if every rule names one, else none.
 func onlyHosts(settings *config.Config) ([]string, error) {
 	routes, err := settings.RouteTable()
 	if err != nil {
@@ -89,7 +90,7 @@ func onlyHosts(settings *config.Config) ([]string, error) {
 	return hosts, nil
 }
 
-// defaultService is where the chart puts the service.
+// defaultService is the address that the Helm chart gives the service.
 const defaultService = "extauthz/extauthz:9001"
 
 func istioCommand(g *globals) *cobra.Command {
@@ -158,7 +159,7 @@ func envoyGatewayCommand(g *globals) *cobra.Command {
 				c.PrintErrln("warning: grpc.tls.client_ca_file requires a client certificate: name Envoy's in the EnvoyProxy of the Gateway, backendTLS.clientCertificateRef")
 			}
 			e.AllowedHeaders = config.AllowedHeaders(settings)
-			if settings.RouteMetadata.Enabled { // annotations are rules too, for hosts that are not known here
+			if settings.RouteMetadata.Enabled { // annotations are rules too, and their hosts are not known here
 				e.Hosts = nil
 			}
 			return gatewayconfig.WriteEnvoyGateway(c.OutOrStdout(), e)

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// printed is what a command writes to standard output.
+// printed runs a command and returns what it writes to standard output.
 func printed(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	var out bytes.Buffer
@@ -19,8 +19,8 @@ func printed(t *testing.T, args ...string) (string, error) {
 	return out.String(), err
 }
 
-// TestExamples_AreWhatTheCommandsPrint: so what is tested of the examples holds for
-// the commands (make e2e-kube).
+// TestExamples_AreWhatTheCommandsPrint: the tests of the examples (make e2e-kube) thus
+// hold for the commands' output too.
 func TestExamples_AreWhatTheCommandsPrint(t *testing.T) {
 	const examples = "../../envoy/examples/"
 	for name, args := range map[string]string{
@@ -67,8 +67,8 @@ func TestPlatformObjects_AreForTheLoadedConfiguration(t *testing.T) {
 	}
 }
 
-// TestEnvoyCommands_PathHandlingFollowsTheRules: what encoded: allow accepts is not
-// refused by the gateway first.
+// TestEnvoyCommands_PathHandlingFollowsTheRules: the printed gateway does not refuse
+// paths that a rule with encoded: allow accepts.
 func TestEnvoyCommands_PathHandlingFollowsTheRules(t *testing.T) {
 	file := t.TempDir() + "/extauthz.yaml"
 	for configuration, words := range map[string]map[string]string{
@@ -93,7 +93,7 @@ func TestEnvoyCommands_PathHandlingFollowsTheRules(t *testing.T) {
 	}
 }
 
-// TestPrintedConfigurations_NameTheHostsOfRules where every rule names one.
+// TestPrintedConfigurations_NameTheHostsOfRules: they do so if every rule names a host.
 func TestPrintedConfigurations_NameTheHostsOfRules(t *testing.T) {
 	folder := t.TempDir()
 	document := folder + "/shop.yaml"
@@ -144,7 +144,8 @@ func TestPlatformObjects_RefuseImpossibleNames(t *testing.T) {
 	}
 }
 
-// TestEnvoyCommands_ObjectsAreForTheLoadedConfiguration for the gateways of docs/gateways.md.
+// TestEnvoyCommands_ObjectsAreForTheLoadedConfiguration covers the gateways of
+// docs/gateways.md.
 func TestEnvoyCommands_ObjectsAreForTheLoadedConfiguration(t *testing.T) {
 	file := t.TempDir() + "/extauthz.yaml"
 	if err := os.WriteFile(file, []byte("identity: {header_prefix: x-id-, metadata_headers: [team]}\ncredentials: [{header: x-key}, {cookie: session}]\n"+
@@ -181,8 +182,8 @@ func TestEnvoyCommands_ObjectsAreForTheLoadedConfiguration(t *testing.T) {
 	}
 }
 
-// TestEnvoyCommands_ListenersThatNoGatewayReachesAreRefused: TLS on one side alone, and
-// HTTP without its listener.
+// TestEnvoyCommands_ListenersThatNoGatewayReachesAreRefused: neither TLS on one side
+// alone nor calls over HTTP without http.listen are printed.
 func TestEnvoyCommands_ListenersThatNoGatewayReachesAreRefused(t *testing.T) {
 	file := t.TempDir() + "/extauthz.yaml"
 	if err := os.WriteFile(file, []byte("http: {listen: \"\"}\n"), 0o600); err != nil {

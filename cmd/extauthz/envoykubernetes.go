@@ -8,7 +8,8 @@ import (
 	"extauthz/cmd/extauthz/internal/gatewayconfig"
 )
 
-// defaultHeadless is where the chart puts the service for an Envoy that resolves names.
+// defaultHeadless is the address that the Helm chart gives the service for an Envoy that
+// resolves names itself.
 const defaultHeadless = "extauthz-headless.extauthz.svc.cluster.local:9001"
 
 func envoyKubernetesCommand(g *globals) *cobra.Command {

@@ -23,12 +23,12 @@ func explainCommand(g *globals) *cobra.Command {
 		Example: "  EXTAUTHZ_KEY=$KEY extauthz explain GET https://api.example.com/orders/42\n  extauthz explain GET /orders/42 --header 'x-forwarded-for: 192.0.2.1' <key.txt",
 		Args:    exactly(2),
 		RunE: func(c *cobra.Command, args []string) error {
-			key, err := keyFromOutside(c)
+			key, err := readPresentedKey(c)
 			if err != nil {
 				return err
 			}
-			q := adminapi.Question{Method: args[0], URL: args[1], Headers: headers, From: from, Key: key}
-			a, err := ask[adminapi.Answer](c, g, http.MethodPost, "/v1/explain", nil, q)
+			q := adminapi.ExplainRequest{Method: args[0], URL: args[1], Headers: headers, From: from, Key: key}
+			a, err := call[adminapi.Explanation](c, g, http.MethodPost, "/v1/explain", nil, q)
 			if err != nil {
 				return err
 			}
@@ -53,9 +53,9 @@ func explainCommand(g *globals) *cobra.Command {
 	return c
 }
 
-// keyFromOutside reads EXTAUTHZ_KEY, or the first line of standard input where
-// that is a file or a pipe; empty where there is neither.
-func keyFromOutside(c *cobra.Command) (string, error) {
+// readPresentedKey reads the key from EXTAUTHZ_KEY, else from the first line of standard
+// input if that is a file or a pipe. It returns "" if there is neither.
+func readPresentedKey(c *cobra.Command) (string, error) {
 	if key := os.Getenv("EXTAUTHZ_KEY"); key != "" {
 		return key, nil
 	}

@@ -9,16 +9,16 @@ import (
 	"extauthz/cmd/extauthz/internal/duration"
 )
 
-// checked is a flag whose text is checked when it is parsed, and passed on unchanged:
-// the server counts durations from its own time.
+// checked is a flag whose text is checked when it is parsed, but is passed on unchanged,
+// because durations have to count from the server's own time.
 type checked struct {
 	text  *string
-	kind  string // in the help
+	kind  string // the type's name in the help
 	check func(text string) error
 }
 
 func (f *checked) String() string {
-	if f.text == nil { // of pflag's zero value
+	if f.text == nil { // the zero value, which pflag makes itself
 		return ""
 	}
 	return *f.text
@@ -34,7 +34,7 @@ func (f *checked) Set(text string) error {
 	return nil
 }
 
-// durationFlag takes a duration over zero.
+// durationFlag accepts a duration over zero.
 func durationFlag(f *pflag.FlagSet, text *string, name, help string) {
 	f.Var(&checked{text, "duration", func(s string) error {
 		_, err := duration.Positive(s)
@@ -42,7 +42,7 @@ func durationFlag(f *pflag.FlagSet, text *string, name, help string) {
 	}}, name, help)
 }
 
-// timeFlag accepts a duration, a time, or one of the words.
+// timeFlag accepts a duration, a time, or one of words.
 func timeFlag(f *pflag.FlagSet, text *string, name, help string, words ...string) {
 	f.Var(&checked{text, "time", func(s string) error {
 		for _, w := range words {
@@ -55,7 +55,7 @@ func timeFlag(f *pflag.FlagSet, text *string, name, help string, words ...string
 	}}, name, help)
 }
 
-// userFlag and the others have values that the server can complete.
+// userFlag, keyFlag and roleFlag define flags whose values the server can complete.
 func userFlag(c *cobra.Command, g *globals, user *string, help string) {
 	c.Flags().StringVar(user, "user", "", help)
 	complete(c, "user", g.completeUsers)
@@ -71,7 +71,7 @@ func roleFlag(c *cobra.Command, g *globals, roles *[]string, help string) {
 	complete(c, "role", g.completeRoles)
 }
 
-// required marks flags: without one, the command line is wrong.
+// required marks flags without which the command line is wrong.
 func required(c *cobra.Command, names ...string) {
 	run := c.RunE
 	c.RunE = func(c *cobra.Command, args []string) error {

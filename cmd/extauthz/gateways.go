@@ -10,18 +10,18 @@ import (
 	"extauthz/cmd/extauthz/internal/gatewayconfig"
 )
 
-// objectsFor is one of the gateways that a command prints objects for.
+// objectsFor describes one of the gateways that a command prints objects for.
 type objectsFor struct {
 	name, short, example string
 	namespace, gateway   string // defaults of the flags
-	named                string // what the two name
+	named                string // the object that namespace and gateway name
 	service              string // default of --service; "": defaultService
 	backend              string // default of --backend; "": no route is printed
-	http                 bool   // the gateway can call over HTTP as well, by --http
+	http                 bool   // the gateway can also call over HTTP, with --http
 	onlyHTTP             bool
 	tls                  string // the kind of object that --tls-ca names; "": TLS is not printed
 	noContext            bool   // no context extensions are sent
-	rawPaths             bool   // it can leave slashes as they are
+	rawPaths             bool   // the gateway can leave slashes as they are
 }
 
 var objectsForGateways = []objectsFor{
@@ -43,7 +43,7 @@ var objectsForGateways = []objectsFor{
 		namespace: "shop", gateway: "orders", named: "called service", noContext: true},
 }
 
-// defaultHTTPService is http.listen where the chart puts the service.
+// defaultHTTPService is the address that the Helm chart gives http.listen.
 const defaultHTTPService = "extauthz/extauthz:9002"
 
 func objectsCommands(g *globals) (all []*cobra.Command) {
@@ -113,8 +113,8 @@ func objectsCommand(g *globals, kind objectsFor) *cobra.Command {
 	return c
 }
 
-// checkListener refuses what would have every request refused: TLS on one side alone, or
-// a listener that serves no gateway.
+// checkListener refuses a configuration under which the gateway would refuse every
+// request: TLS on one side alone, or a listener that is off.
 func checkListener(c *cobra.Command, kind objectsFor, o gatewayconfig.Objects, settings *config.Config) error {
 	name, tls := "grpc.tls", settings.GRPC.TLS
 	if o.HTTP {
@@ -137,7 +137,7 @@ func checkListener(c *cobra.Command, kind objectsFor, o gatewayconfig.Objects, s
 	return nil
 }
 
-// credentialHeaders are the headers in which keys may be sent.
+// credentialHeaders returns the headers in which keys may be sent.
 func credentialHeaders(settings *config.Config) (names []string) {
 	for _, s := range settings.CredentialSources() {
 		if s.Kind == authz.SourceHeader {

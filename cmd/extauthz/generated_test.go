@@ -19,8 +19,8 @@ import (
 	"extauthz/authz"
 )
 
-// generated compares the part of a page below a mark with what it should be, and writes
-// it with -update.
+// generated compares the part of a page below a mark with want. With -update it writes
+// want there instead.
 func generated(t *testing.T, page, want string) {
 	t.Helper()
 	const mark = "<!-- generated: go test ./cmd/extauthz -run TestGenerated -update -->\n"
@@ -43,7 +43,7 @@ func generated(t *testing.T, page, want string) {
 	}
 }
 
-// TestGenerated_ReasonsAreThoseOfTheCode holds docs/reasons.md.
+// TestGenerated_ReasonsAreThoseOfTheCode compares docs/reasons.md with the code.
 func TestGenerated_ReasonsAreThoseOfTheCode(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("\n| reason | code | status | title | text for the client |\n|---|---|---|---|---|\n")
@@ -53,7 +53,7 @@ func TestGenerated_ReasonsAreThoseOfTheCode(t *testing.T) {
 	generated(t, "docs/reasons.md", b.String())
 }
 
-// TestGenerated_MetricsAreThoseOfTheCode holds docs/metrics.md.
+// TestGenerated_MetricsAreThoseOfTheCode compares docs/metrics.md with the code.
 func TestGenerated_MetricsAreThoseOfTheCode(t *testing.T) {
 	metrics := metricsInSource(t)
 	if len(metrics) < 35 {
@@ -182,7 +182,8 @@ func kindBySuffix(name string) string {
 	return "gauge"
 }
 
-// textOf returns a literal, a sum of literals or a constant of the file; else "".
+// textOf returns the text of a literal, a sum of literals or a constant of the file, else
+// "".
 func textOf(e ast.Expr, named map[string]ast.Expr) string {
 	switch e := e.(type) {
 	case *ast.BasicLit:
@@ -221,7 +222,7 @@ func keysOf(e ast.Expr, named map[string]ast.Expr) (keys []string) {
 	return keys
 }
 
-// namedTexts are a file's constants and variables that hold a literal text.
+// namedTexts returns the constants and variables of a file that hold a literal text.
 func namedTexts(file *ast.File) map[string]ast.Expr {
 	return literals(file, func(e ast.Expr) bool {
 		literal, ok := e.(*ast.BasicLit)
@@ -229,7 +230,8 @@ func namedTexts(file *ast.File) map[string]ast.Expr {
 	})
 }
 
-// namedLabels are a file's variables that hold prometheus.Labels or a list of names.
+// namedLabels returns the variables of a file that hold prometheus.Labels or a list of
+// names.
 func namedLabels(file *ast.File) map[string]ast.Expr {
 	return literals(file, func(e ast.Expr) bool { _, ok := e.(*ast.CompositeLit); return ok })
 }
@@ -257,7 +259,8 @@ func literals(file *ast.File, wanted func(ast.Expr) bool) map[string]ast.Expr {
 	return values
 }
 
-// alertsByMetric names the alerts whose expression uses a metric, with links to what to do.
+// alertsByMetric returns, for each metric, the alerts whose expression uses it, as links
+// to their runbooks.
 func alertsByMetric(t *testing.T, metrics []metric) map[string][]string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(root, "helm/extauthz/files/alerts.yaml"))
@@ -286,13 +289,13 @@ func alertsByMetric(t *testing.T, metrics []metric) map[string][]string {
 	return used
 }
 
-// TestDocuments_TheReadmesFiguresAreMeasured: each is the one on the page with the
-// measurement, so that a new measurement changes both.
+// TestDocuments_TheReadmesFiguresAreMeasured: each figure in the README is also on the
+// page with the measurement, so a new measurement has to change both.
 func TestDocuments_TheReadmesFiguresAreMeasured(t *testing.T) {
 	texts := documents(t)
 	for _, c := range []struct {
-		page, row string // an expression whose groups are the figures
-		want      string // what the README makes of them
+		page, row string // row: an expression whose groups are the figures
+		want      string // the text of the README, with %s for each figure
 	}{
 		{"docs/benchmarks.md", `\| 1,000,000 keys, allow, saturated, uniform \|[^*]*\*\*([0-9.]+) `, "%s of the CPU of an empty grpc-go server"},
 		{"docs/benchmarks.md", `\| 1,000,000: 36-byte user, 20-byte name, 3 scopes \| \*\*([0-9]+)\*\*`, "a million keys in %s MiB"},

@@ -55,7 +55,7 @@ func auditCommand(g *globals) *cobra.Command {
 		},
 	}
 	userFlag(c, g, &user, "only about this user's keys")
-	keyFlag(c, g, &key, "only about this key, by id")
+	keyFlag(c, g, &key, "only about this key, by id or prefix")
 	c.Flags().Var(&checked{&since, "time", func(text string) error {
 		_, err := duration.Ago(text, time.Now())
 		return err
@@ -66,7 +66,7 @@ func auditCommand(g *globals) *cobra.Command {
 func auditListing(g *globals) *listing[adminapi.AuditEntry] {
 	type entry = adminapi.AuditEntry
 	text := func(name string, wide bool, least int, read func(*entry) string) printer.Column[entry] {
-		return printer.Column[entry]{Name: name, Wide: wide, Least: least, Text: read}
+		return printer.Column[entry]{Name: name, Wide: wide, MinWidth: least, Text: read}
 	}
 	return &listing[entry]{
 		name: func(e *entry) string { return e.ID },
@@ -86,7 +86,7 @@ func auditListing(g *globals) *listing[adminapi.AuditEntry] {
 	}
 }
 
-// auditTarget is the key, the role or the administrator that was changed.
+// auditTarget returns the key, the role or the administrator that was changed.
 func auditTarget(e *adminapi.AuditEntry) string {
 	switch {
 	case e.Administrator != "":
@@ -97,11 +97,11 @@ func auditTarget(e *adminapi.AuditEntry) string {
 	return e.Prefix
 }
 
-// important are the details that a reader looks for first.
+// important lists the details that readers look for first.
 var important = []string{"reason", "name", "scopes", "roles", "expires_at", "revoked_at", "rate"}
 
-// changes are the details of a change in a fixed order: rate=10/s -> 20/s. A field that
-// had no value before is left out: name=laptop.
+// changes lists the details of a change in a fixed order, such as rate=10/s -> 20/s. A
+// field that had no value before is written without the arrow: name=laptop.
 func changes(detail map[string]string) string {
 	names := slices.SortedFunc(maps.Keys(detail), func(a, b string) int {
 		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a, b))
@@ -112,7 +112,8 @@ func changes(detail map[string]string) string {
 	return strings.Join(names, ", ")
 }
 
-// rank is the place of a detail among the important ones, or after all of them.
+// rank returns a detail's position among the important ones; all other details come after
+// them.
 func rank(name string) int {
 	if i := slices.Index(important, name); i >= 0 {
 		return i

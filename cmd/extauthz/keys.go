@@ -40,7 +40,7 @@ func keysCreate(g *globals) *cobra.Command {
 			}
 			if save != "" {
 				if _, err := os.Lstat(save); err == nil {
-					_, err = fmt.Fprintf(c.OutOrStdout(), "%s is there: no key is made\n", save)
+					_, err = fmt.Fprintf(c.OutOrStdout(), "%s exists, so no key was created: delete the file, or name another one\n", save)
 					return err
 				}
 			}
@@ -49,15 +49,12 @@ func keysCreate(g *globals) *cobra.Command {
 			if idempotency != "" {
 				headers = append(headers, "Idempotency-Key: "+idempotency)
 			}
-			made, err := ask[adminapi.Key](c, g, http.MethodPost, "/v1/keys", nil, k, headers...)
+			made, err := call[adminapi.Key](c, g, http.MethodPost, "/v1/keys", nil, k, headers...)
 			if err != nil {
 				return err
 			}
-			if save != "" && made.Key != "" {
-				if err := config.KeepSecret(save, made.Key+"\n", ownSecret); err != nil {
-					return fmt.Errorf("key %s was made and is lost, revoke it: %w", made.ID, err)
-				}
-				made.Key = ""
+			if err := saveKey(save, &made); err != nil {
+				return err
 			}
 			return g.showNamed(c, made, made.Prefix, func(w *tabwriter.Writer) { g.describeKey(w, &made) })
 		},
@@ -80,8 +77,20 @@ func keysCreate(g *globals) *cobra.Command {
 	return c
 }
 
-// expiry is --expires in one of the two forms of the API: a duration, which the
-// server counts from its own time, or a time.
+// saveKey writes a created key to the file, if one is named, so that it is not printed.
+func saveKey(file string, k *adminapi.Key) error {
+	if file == "" || k.Key == "" {
+		return nil
+	}
+	if err := config.KeepSecret(file, k.Key+"\n", ownSecret); err != nil {
+		return fmt.Errorf("key %s was created and is lost, revoke it: %w", k.ID, err)
+	}
+	k.Key = ""
+	return nil
+}
+
+// expiry returns --expires in one of the two forms that the API accepts: a duration,
+// which the server counts from its own time, or a time.
 func expiry(text string) (in string, at *time.Time) {
 	if t, err := time.Parse(time.RFC3339Nano, text); err == nil {
 		return "", &t
@@ -146,16 +155,16 @@ func keysGet(g *globals) *cobra.Command {
 	})
 }
 
-// oneKey makes a call that returns a key, and prints it.
+// oneKey makes a call whose answer is a key, and prints that key.
 func (g *globals) oneKey(c *cobra.Command, method, path string, in any, headers ...string) error {
-	k, err := ask[adminapi.Key](c, g, method, path, nil, in, headers...)
+	k, err := call[adminapi.Key](c, g, method, path, nil, in, headers...)
 	if err != nil {
 		return err
 	}
 	return g.showNamed(c, k, k.Prefix, func(w *tabwriter.Writer) { g.describeKey(w, &k) })
 }
 
-// keysSwitch is enable and disable.
+// keysSwitch makes the commands enable and disable.
 func keysSwitch(g *globals, verb, from string) *cobra.Command {
 	return named(&cobra.Command{
 		Use: verb + " ID", Short: strings.ToUpper(verb[:1]) + verb[1:] + " a key", Args: exactly(1), Example: "  extauthz keys " + verb + " ak_live_4fJ9xQ2b",

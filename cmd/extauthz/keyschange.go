@@ -2,7 +2,9 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
+	"os"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -62,13 +64,18 @@ func set[T any](given bool, field **T, value T) {
 }
 
 func keysRotate(g *globals) *cobra.Command {
-	grace, expires := "24h", ""
+	grace, expires, save := "24h", "", ""
 	var leave consent
 	c := &cobra.Command{
 		Use: "rotate ID", Short: "Replace a key by a new one; it is printed only once", Args: exactly(1),
 		Example:           "  extauthz keys rotate ak_live_4fJ9xQ2b --grace 7d",
 		ValidArgsFunction: g.completeKey(func(k *adminapi.Key) bool { return k.Status == "active" }),
 		RunE: func(c *cobra.Command, args []string) error {
+			if save != "" {
+				if _, err := os.Lstat(save); err == nil {
+					return usage(c, fmt.Errorf("%s exists, so no key was rotated: name another file", save))
+				}
+			}
 			if d, err := duration.Parse(grace); err == nil && d == 0 {
 				if err := leave.confirm(c, false, args[0]+" ends at once, since --grace is "+grace); err != nil {
 					return err
@@ -76,8 +83,11 @@ func keysRotate(g *globals) *cobra.Command {
 			}
 			r := adminapi.Rotation{Grace: grace}
 			r.ExpiresIn, r.ExpiresAt = expiry(expires)
-			rotated, err := ask[adminapi.Rotated](c, g, http.MethodPost, keyPath(args[0], "rotate"), nil, r)
+			rotated, err := call[adminapi.Rotated](c, g, http.MethodPost, keyPath(args[0], "rotate"), nil, r)
 			if err != nil {
+				return err
+			}
+			if err := saveKey(save, &rotated.Key); err != nil {
 				return err
 			}
 			return g.show(c, rotated, func(w *tabwriter.Writer) {
@@ -87,6 +97,7 @@ func keysRotate(g *globals) *cobra.Command {
 		},
 	}
 	c.Flags().Var(&checked{&grace, "duration", notNegative}, "grace", "how long the old key stays valid, such as 12h or 7d; 0s ends it at once")
+	c.Flags().StringVar(&save, "save", "", "file for the new key (mode 0600), which then is not printed; it must not exist")
 	timeFlag(c.Flags(), &expires, "expires", "when the new key ends: a duration such as 12h or 30d, or RFC 3339; by default it lives as long as the old one was made to")
 	leave.flag(c)
 	return c

@@ -14,15 +14,15 @@ import (
 	"extauthz/cmd/extauthz/internal/printer"
 )
 
-// keyListing is the table of keys. The columns that are not wide fit 80 columns of
-// a terminal.
+// keyListing describes the table of keys. Without its wide columns the table fits a
+// terminal of 80 columns.
 func keyListing(g *globals) *listing[adminapi.Key] {
 	type key = adminapi.Key
 	text := func(name string, read func(*key) string) printer.Column[key] {
 		return printer.Column[key]{Name: name, Wide: true, Text: read}
 	}
 	short := func(name string, least int, read func(*key) string) printer.Column[key] {
-		return printer.Column[key]{Name: name, Least: least, Text: read}
+		return printer.Column[key]{Name: name, MinWidth: least, Text: read}
 	}
 	status := short("status", 0, func(k *key) string { return k.Status })
 	status.Color = func(k *key) printer.Color { return statusColor(k.Status) }
@@ -60,7 +60,7 @@ func keyListing(g *globals) *listing[adminapi.Key] {
 	}
 }
 
-// uses is how often a key was used, 0 where that was not asked for.
+// uses returns how often a key was used, or 0 if the usage was not requested.
 func uses(k *adminapi.Key) uint64 {
 	if k.Usage == nil {
 		return 0
@@ -110,13 +110,13 @@ func keysList(g *globals) *cobra.Command {
 	return l.flags(c)
 }
 
-// sortedByUse reports whether an order needs to know the usage.
+// sortedByUse reports whether an order needs the keys' usage.
 func sortedByUse(by string) bool {
 	name := strings.TrimPrefix(by, "-")
 	return name == "used" || name == "last-used"
 }
 
-// given returns a query with the parameters that have a value.
+// given returns a query of those parameters that have a value.
 func given(parameters map[string]string) url.Values {
 	q := url.Values{}
 	for name, value := range parameters {

@@ -36,7 +36,7 @@ has more than one key, are asked about on a terminal, and need --yes elsewhere.`
 			revoked := []adminapi.Key{}
 			var problems []error
 			call := func(method, path string) {
-				page, err := ask[adminapi.Page[adminapi.Key]](c, g, method, path, q, nil)
+				page, err := call[adminapi.Page[adminapi.Key]](c, g, method, path, q, nil)
 				if err != nil {
 					problems = append(problems, err)
 				}
@@ -60,8 +60,8 @@ has more than one key, are asked about on a terminal, and need --yes elsewhere.`
 
 func userPath(user string) string { return "/v1/users/" + url.PathEscape(user) }
 
-// confirmRevocation asks about more than one key. With --yes the number of a user's
-// keys is printed as well, if the caller may read it.
+// confirmRevocation asks before more than one key is revoked. With --yes it only prints
+// how many keys of the user are revoked, if the caller may list them.
 func (g *globals) confirmRevocation(c *cobra.Command, leave *consent, user string, refs []string) error {
 	if user == "" {
 		if len(refs) == 1 {
@@ -88,7 +88,7 @@ func (g *globals) confirmRevocation(c *cobra.Command, leave *consent, user strin
 	return leave.confirm(c, true, "this revokes "+what)
 }
 
-// liveKeys are the prefixes of a user's keys that are not revoked.
+// liveKeys returns the prefixes of those keys of a user that are not revoked.
 func (g *globals) liveKeys(c *cobra.Command, user string) (prefixes []string, err error) {
 	err = pages(c, g, userPath(user)+"/keys", url.Values{"limit": {"1000"}}, func(keys []adminapi.Key) bool {
 		for i := range keys {

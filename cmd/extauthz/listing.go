@@ -14,15 +14,15 @@ import (
 	"extauthz/cmd/extauthz/internal/printer"
 )
 
-// listing is how a list of T is read and printed.
+// listing describes how a list of T is read and printed.
 type listing[T any] struct {
 	columns []printer.Column[T]
-	name    func(*T) string // for -o name; nil where there is none
+	name    func(*T) string // for -o name; nil: the items have no names
 	limit   int
 	sort    string
 }
 
-// flags gives a command --limit and --sort.
+// flags adds --limit and --sort to a command.
 func (l *listing[T]) flags(c *cobra.Command) *cobra.Command {
 	c.Flags().IntVar(&l.limit, "limit", 0, "list at most this many (default all)")
 	c.Flags().StringVar(&l.sort, "sort", "", "order by a column: "+printer.Choice(printer.SortNames(l.columns))+"; the other way round after a -, such as -"+l.columns[0].Name)
@@ -33,11 +33,11 @@ func (l *listing[T]) flags(c *cobra.Command) *cobra.Command {
 	return c
 }
 
-// pageSize is how many the API returns at most.
+// pageSize is the largest page that the API returns.
 const pageSize = 1000
 
-// read reads a list by the flags. Without --sort it reads no more pages than
-// --limit needs; with it, everything has to be read.
+// read reads a list as the flags demand. Without --sort it reads only the pages that
+// --limit needs. With --sort it reads the whole list.
 func (l *listing[T]) read(c *cobra.Command, g *globals, path string, query url.Values) ([]T, error) {
 	compare, err := l.order(c)
 	if err != nil {
@@ -65,8 +65,8 @@ func (l *listing[T]) read(c *cobra.Command, g *globals, path string, query url.V
 	return head(items, l.limit), nil
 }
 
-// order checks --limit and --sort, and returns how --sort orders rows; nil where
-// it is not given.
+// order checks --limit and --sort, and returns the comparison that --sort names; nil
+// without --sort.
 func (l *listing[T]) order(c *cobra.Command) (func(a, b *T) int, error) {
 	if l.limit < 0 || c.Flags().Changed("limit") && l.limit == 0 {
 		return nil, usage(c, errors.New("--limit is a number over zero"))
@@ -81,7 +81,7 @@ func (l *listing[T]) order(c *cobra.Command) (func(a, b *T) int, error) {
 	return compare, nil
 }
 
-// head returns the first items, up to --limit; 0 is all of them.
+// head returns the first limit items, or all of them if limit is 0.
 func head[T any](items []T, limit int) []T {
 	if limit > 0 && len(items) > limit {
 		return items[:limit]
@@ -94,7 +94,8 @@ func (l *listing[T]) show(c *cobra.Command, g *globals, items []T) error {
 	return l.showAs(c, g, items, items)
 }
 
-// showAs is show where the data of JSON and YAML is another than the rows.
+// showAs is show for a list whose JSON and YAML have other data than the rows of the
+// table.
 func (l *listing[T]) showAs(c *cobra.Command, g *globals, data any, rows []T) error {
 	out := c.OutOrStdout()
 	switch g.form {
@@ -117,7 +118,7 @@ func (l *listing[T]) showAs(c *cobra.Command, g *globals, data any, rows []T) er
 	return printer.WriteTable(out, l.columns, rows, g.form == printer.Wide, color)
 }
 
-// timeColumn shows the distance to a time, and in the wide form the time too.
+// timeColumn shows how far off a time is. The wide form shows the time too.
 func timeColumn[T any](g *globals, name, none string, wide bool, read func(*T) *time.Time) printer.Column[T] {
 	return printer.Column[T]{Name: name, Wide: wide,
 		Text:    func(v *T) string { return printer.Off(read(v), g.now(), none) },

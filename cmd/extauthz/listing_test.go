@@ -39,7 +39,7 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-// on80 returns what is printed on a terminal with 80 columns.
+// on80 returns what show prints on a terminal of 80 columns.
 func on80(t *testing.T, show func(c *cobra.Command) error) string {
 	t.Helper()
 	return parts.OnTerminal(t, 80, func(tty *os.File) {
@@ -51,7 +51,7 @@ func on80(t *testing.T, show func(c *cobra.Command) error) string {
 	})
 }
 
-// fromNow is so many days from now, and a few hours that rounding takes away.
+// fromNow returns the time in so many days and a few hours, which the output rounds away.
 func fromNow(days int) *time.Time {
 	t := time.Now().AddDate(0, 0, days).Add(2 * time.Hour)
 	return &t
@@ -85,7 +85,7 @@ func TestListing_FitsEightyColumns(t *testing.T) {
 		},
 		"odd.txt": func(c *cobra.Command) error {
 			key := exampleKeys()[2]
-			return oddListing().show(c, g, oddities(&key))
+			return faultyKeyListing().show(c, g, faultsOf(&key))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -22,7 +22,7 @@ func main() {
 	os.Exit(status)
 }
 
-// The exit statuses, for scripts. The root command's help and docs/cli.md have them.
+// The exit statuses, for scripts. The root command's help and docs/cli.md list them.
 const (
 	exitDone   = 0
 	exitFailed = 1
@@ -30,8 +30,8 @@ const (
 	exitDenied = 3
 )
 
-// errDenied is the outcome of a request that explain has decided about: it was
-// printed already.
+// errDenied ends the process with the status of a denied request. explain has printed the
+// decision already.
 var errDenied = errors.New("denied")
 
 // report prints one line for each problem, and returns the exit status.

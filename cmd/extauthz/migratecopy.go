@@ -16,24 +16,24 @@ import (
 	"extauthz/models"
 )
 
-// copyEnd is one end of a copy: a database by its DSN, by a file that holds it, or,
-// where neither flag is given, the configured one.
-type copyEnd struct {
-	name      string // of the flag
+// copyEndpoint is the source or the target of a copy. A flag gives its DSN, or a file
+// that holds the DSN; without either flag it is the configured database.
+type copyEndpoint struct {
+	name      string // of the flag that gives the DSN
 	dsn, file string
 }
 
-func (e *copyEnd) flags(c *cobra.Command, what string) {
+func (e *copyEndpoint) flags(c *cobra.Command, what string) {
 	c.Flags().StringVar(&e.dsn, e.name, "", what+": an SQLite file or a postgres:// URL (default the configured database)")
 	c.Flags().StringVar(&e.file, e.name+"-file", "", "file that holds that text instead, for a URL with a password")
 }
 
-// keywords finds Postgres' other form of a data source, keyword=value.
+// keywords recognises the other form of a Postgres data source, keyword=value.
 var keywords = regexp.MustCompile(`(?:^|\s)(?:host|port|dbname|service|user|password)\s*=`)
 
-// config reads the flags. The text of a data source may hold a password and gets
-// into no error.
-func (e *copyEnd) config(g *globals) (models.Config, error) {
+// config makes the database's configuration from the flags. Its errors do not hold the
+// text of a data source, which may contain a password.
+func (e *copyEndpoint) config(g *globals) (models.Config, error) {
 	text := e.dsn
 	switch {
 	case e.dsn != "" && e.file != "":
@@ -56,14 +56,14 @@ func (e *copyEnd) config(g *globals) (models.Config, error) {
 	c := models.Config{Driver: models.SQLite, DSN: text}
 	if strings.HasPrefix(text, "postgres://") || strings.HasPrefix(text, "postgresql://") || keywords.MatchString(text) {
 		c.Driver = models.Postgres
-	} else if strings.Contains(text, "://") { // the text may hold a password
+	} else if strings.Contains(text, "://") { // the error does not quote it: it may hold a password
 		return models.Config{}, usageError{fmt.Errorf("--%s: it is a URL of something else than Postgres: write postgres://… or an SQLite file's path", e.name)}
 	}
 	return c, nil
 }
 
 func migrateCopyCommand(g *globals) *cobra.Command {
-	from, to := copyEnd{name: "from"}, copyEnd{name: "to"}
+	from, to := copyEndpoint{name: "from"}, copyEndpoint{name: "to"}
 	var verifyOnly bool
 	c := &cobra.Command{
 		Use: "copy", Short: "Copy everything from one database to another, and verify it", Args: noArguments,
@@ -99,7 +99,7 @@ func runCopy(c *cobra.Command, g *globals, a, b models.Config, verifyOnly bool) 
 	}
 	source, err := models.OpenSource(ctx, a)
 	if err != nil {
-		return ofEnd("--from", err)
+		return withFlagName("--from", err)
 	}
 	defer func() { err = errors.Join(err, source.Close()) }()
 	open, do := models.Open, models.Copy
@@ -108,7 +108,7 @@ func runCopy(c *cobra.Command, g *globals, a, b models.Config, verifyOnly bool) 
 	}
 	target, err := open(ctx, b)
 	if err != nil {
-		return ofEnd("--to", err)
+		return withFlagName("--to", err)
 	}
 	defer func() { err = errors.Join(err, target.Close()) }()
 	progress := printer.NewProgress(c.ErrOrStderr(), "rows")
@@ -128,8 +128,8 @@ func runCopy(c *cobra.Command, g *globals, a, b models.Config, verifyOnly bool) 
 	return err
 }
 
-// ofEnd names the flag instead of the setting that models knows.
-func ofEnd(flag string, err error) error {
+// withFlagName replaces, in an error, the name of the setting by the name of the flag.
+func withFlagName(flag string, err error) error {
 	return fmt.Errorf("%s: %s", flag, strings.ReplaceAll(err.Error(), "database.dsn", flag))
 }
 

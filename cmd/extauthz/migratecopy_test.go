@@ -14,7 +14,7 @@ func TestCopyEnd_DatabaseOfAText(t *testing.T) {
 		"extauthz-data/extauthz.db": models.SQLite, "/var/lib/a b=c.db": models.SQLite, "host.db": models.SQLite,
 		"postgres://u:p@h/d": models.Postgres, "postgresql://h/d": models.Postgres, "host=h user=u password=p": models.Postgres, "dbname = d": models.Postgres,
 	} {
-		e := copyEnd{name: "to", dsn: text}
+		e := copyEndpoint{name: "to", dsn: text}
 		if c, err := e.config(&globals{}); err != nil || c.Driver != want || c.DSN != text {
 			t.Errorf("%s: got %s, %v", text, c.Driver, err)
 		}
@@ -22,15 +22,15 @@ func TestCopyEnd_DatabaseOfAText(t *testing.T) {
 		if err := os.WriteFile(file, []byte(text+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		e = copyEnd{name: "to", file: file}
+		e = copyEndpoint{name: "to", file: file}
 		if c, err := e.config(&globals{}); err != nil || c.Driver != want || c.DSN != text {
 			t.Errorf("%s in a file: got %s, %v", text, c.Driver, err)
 		}
 	}
 }
 
-// TestMigrateCopy_RefusalsHoldNoPassword: what is wrong with a data source is reported
-// in one line, without its text.
+// TestMigrateCopy_RefusalsHoldNoPassword: a fault of a data source is reported in one
+// line that does not contain its text.
 func TestMigrateCopy_RefusalsHoldNoPassword(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "dsn")
 	if err := os.WriteFile(file, []byte("postgress://u:geheim@h/d\n"), 0o600); err != nil {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"runtime"
 	"strings"
 	"text/tabwriter"
@@ -67,11 +68,7 @@ func healthcheckCommand(g *globals) *cobra.Command {
 	return &cobra.Command{
 		Use: "healthcheck", Short: "Check whether the local service is ready: exit status 0 or 1, and one line", Args: noArguments, Example: "  extauthz healthcheck",
 		RunE: func(c *cobra.Command, _ []string) error {
-			settings, err := g.load()
-			if err != nil {
-				return err
-			}
-			ready, err := askReady(c.Context(), settings)
+			ready, err := g.queryOwn(c.Context())
 			if err != nil {
 				return err
 			}
@@ -88,8 +85,27 @@ func healthcheckCommand(g *globals) *cobra.Command {
 	}
 }
 
-// askReady queries the service on this machine, at ops.listen.
-func askReady(ctx context.Context, settings *config.Config) (ready doctor.Ready, err error) {
+// queryOwn queries the service on this machine, even if its configuration has faults. A
+// running service that refused the faulty configuration still uses the earlier one, and
+// it could not start again if a failed probe restarted it. If the section ops can't be
+// read, the environment and the defaults name the listener.
+func (g *globals) queryOwn(ctx context.Context) (doctor.Ready, error) {
+	settings, faults := g.load("ops")
+	if faults != nil {
+		var err error
+		if settings, err = config.Load(config.Options{Path: os.DevNull, Environ: os.Environ(), Needs: []string{"ops"}}); err != nil {
+			return doctor.Ready{}, faults
+		}
+	}
+	ready, err := queryReady(ctx, settings)
+	if err != nil && faults != nil {
+		err = faults
+	}
+	return ready, err
+}
+
+// queryReady queries the service on this machine, at ops.listen.
+func queryReady(ctx context.Context, settings *config.Config) (ready doctor.Ready, err error) {
 	network, address, err := config.ListenAddress(settings.Ops.Listen)
 	if err != nil {
 		return ready, err
@@ -100,7 +116,7 @@ func askReady(ctx context.Context, settings *config.Config) (ready doctor.Ready,
 		if err != nil {
 			return ready, fmt.Errorf("ops.tls: %w", err)
 		}
-		// Nothing secret is sent to whatever answers there.
+		// The client sends no secret, so whatever answers there may be untrusted.
 		scheme, secure = "https", &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{own}}
 	}
 	ready, err = doctor.ReadReady(ctx, scheme+"://service", &http.Transport{TLSClientConfig: secure,
@@ -117,7 +133,7 @@ func askReady(ctx context.Context, settings *config.Config) (ready doctor.Ready,
 	return ready, nil
 }
 
-// versionLine is what --version prints, and `version` as a table.
+// versionLine returns what --version prints. The table of `version` is the same.
 func versionLine() string { return fmt.Sprintf("extauthz  %s  %s\n", version, runtime.Version()) }
 
 func versionCommand(g *globals) *cobra.Command {

@@ -12,7 +12,7 @@ import (
 	"extauthz/cmd/extauthz/internal/printer"
 )
 
-// show prints data in the form that was asked for; table writes it for people.
+// show prints data in the form that --output names; table writes the form for people.
 func (g *globals) show(c *cobra.Command, data any, table func(w *tabwriter.Writer)) error {
 	switch g.form {
 	case printer.JSON:
@@ -25,7 +25,7 @@ func (g *globals) show(c *cobra.Command, data any, table func(w *tabwriter.Write
 	return w.Flush()
 }
 
-// showNamed is show for something with a name.
+// showNamed is show for data with a name, which -o name prints.
 func (g *globals) showNamed(c *cobra.Command, data any, name string, table func(w *tabwriter.Writer)) error {
 	if g.form == printer.Name {
 		_, err := fmt.Fprintln(c.OutOrStdout(), printer.Clean(name))
@@ -43,5 +43,5 @@ func row(w io.Writer, cells ...any) {
 	_, _ = fmt.Fprintln(w, strings.Join(texts, "\t")) // Flush returns the error of a broken pipe
 }
 
-// when shows a time as people read it, and how far off it is by the server's clock.
+// when writes a time for people, and how far off it is by the server's clock.
 func (g *globals) when(t *time.Time, none string) string { return printer.When(t, g.now(), none) }

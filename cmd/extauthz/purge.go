@@ -68,7 +68,7 @@ func (g *globals) confirmPurge(c *cobra.Command, leave *consent, in adminapi.Pur
 		counted(counts.ExpiredKeys, "expired key"), counted(counts.AuditEntries+counts.IdempotencyKeys+counts.Usage, "other row")))
 }
 
-// purge calls until nothing is left.
+// purge calls the API again and again until nothing is left to delete.
 func (g *globals) purge(c *cobra.Command, in adminapi.Purge) (total adminapi.Purged, err error) {
 	title := "deleted"
 	if in.DryRun {
@@ -77,7 +77,7 @@ func (g *globals) purge(c *cobra.Command, in adminapi.Purge) (total adminapi.Pur
 	progress := printer.NewProgress(c.ErrOrStderr(), "rows")
 	defer progress.End()
 	for more := true; more; {
-		out, err := ask[adminapi.Purged](c, g, http.MethodPost, "/v1/purge", nil, in)
+		out, err := call[adminapi.Purged](c, g, http.MethodPost, "/v1/purge", nil, in)
 		if err != nil {
 			if n := sum(total); n > 0 && !in.DryRun {
 				return total, fmt.Errorf("%s were deleted before: %w", counted(n, "row"), err)
@@ -92,7 +92,7 @@ func (g *globals) purge(c *cobra.Command, in adminapi.Purge) (total adminapi.Pur
 	return total, nil
 }
 
-// added is the sum of two calls.
+// added returns the sum of the counts of two calls.
 func added(a, b adminapi.Purged) adminapi.Purged {
 	b.RevokedKeys += a.RevokedKeys
 	b.ExpiredKeys += a.ExpiredKeys

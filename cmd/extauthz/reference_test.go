@@ -13,14 +13,15 @@ import (
 // reference is docs/cli.md.
 const reference = root + "/docs/cli.md"
 
-// referenceEnd is the line of the hand-written part below which commands are listed.
+// referenceEnd is the last line of the hand-written part; the list of commands follows
+// it.
 const referenceEnd = "## Commands\n"
 
-// TestReference_IsWhatTheCommandsSay: the list of commands in docs/cli.md is made of
-// their own help. Run with -update to write it anew.
+// TestReference_IsWhatTheCommandsSay: the list of commands in docs/cli.md is made from
+// their own help. Run it with -update to write the list anew.
 func TestReference_IsWhatTheCommandsSay(t *testing.T) {
 	for _, name := range []string{"EXTAUTHZ_CONFIG", "EXTAUTHZ_SERVER", "EXTAUTHZ_TOKEN_FILE"} {
-		t.Setenv(name, "") // they are defaults of flags
+		t.Setenv(name, "") // these variables are defaults of flags
 	}
 	text, err := os.ReadFile(reference)
 	if err != nil {
@@ -45,7 +46,8 @@ func TestReference_IsWhatTheCommandsSay(t *testing.T) {
 	}
 }
 
-// commandReference is a section for each command, and one for the flags of all.
+// commandReference writes a section for each command, and one for the flags that all
+// have.
 func commandReference() string {
 	var b strings.Builder
 	top := newRoot()
@@ -104,7 +106,7 @@ func flagTable(flags *pflag.FlagSet) string {
 	return b.String()
 }
 
-// escaped keeps Markdown from interpreting a help text.
+// escaped stops Markdown from interpreting a help text.
 func escaped(text string) string {
 	return strings.NewReplacer("|", `\|`, "*", `\*`, "<", `\<`, "_", `\_`).Replace(text)
 }

@@ -30,7 +30,7 @@ func (g *globals) describeRole(r *adminapi.Role) func(*tabwriter.Writer) {
 	}
 }
 
-// roleWrite is create and update.
+// roleWrite makes the commands create and update.
 func roleWrite(g *globals, method string) *cobra.Command {
 	var description string
 	var scopes []string
@@ -51,7 +51,7 @@ func roleWrite(g *globals, method string) *cobra.Command {
 			if c.Flags().Changed("description") {
 				in["description"] = description
 			}
-			r, err := ask[adminapi.Role](c, g, method, path(args[0]), nil, in)
+			r, err := call[adminapi.Role](c, g, method, path(args[0]), nil, in)
 			if err != nil {
 				return err
 			}
@@ -77,9 +77,9 @@ func roleListing(g *globals) *listing[adminapi.Role] {
 	return &listing[role]{
 		name: func(r *role) string { return r.Name },
 		columns: []printer.Column[role]{
-			{Name: "name", Least: 16, Text: func(r *role) string { return r.Name }},
-			{Name: "scopes", Least: 24, Text: scopes},
-			{Name: "description", Least: 16, Text: func(r *role) string { return r.Description }},
+			{Name: "name", MinWidth: 16, Text: func(r *role) string { return r.Name }},
+			{Name: "scopes", MinWidth: 24, Text: scopes},
+			{Name: "description", MinWidth: 16, Text: func(r *role) string { return r.Description }},
 			timeColumn(g, "created", "-", true, func(r *role) *time.Time { return &r.CreatedAt }),
 			timeColumn(g, "updated", "-", false, func(r *role) *time.Time { return &r.UpdatedAt }),
 		},
@@ -104,7 +104,7 @@ func roleGet(g *globals) *cobra.Command {
 	return named(&cobra.Command{
 		Use: "get NAME", Short: "Show a role", Args: exactly(1), Example: "  extauthz roles get reader", ValidArgsFunction: g.completeRole,
 		RunE: func(c *cobra.Command, args []string) error {
-			r, err := ask[adminapi.Role](c, g, http.MethodGet, rolePath(args[0]), nil, nil)
+			r, err := call[adminapi.Role](c, g, http.MethodGet, rolePath(args[0]), nil, nil)
 			if err != nil {
 				return err
 			}
@@ -135,14 +135,14 @@ needs --yes where more than one key has it.`,
 	return c
 }
 
-// counting is how many keys are read at most to say how many have a role.
+// counting limits how many keys are read to count those that have a role.
 const counting = 10_000
 
 func (g *globals) confirmRoleDeletion(c *cobra.Command, leave *consent, role string) error {
 	if leave.yes {
 		return nil
 	}
-	if _, err := ask[adminapi.Role](c, g, http.MethodGet, rolePath(role), nil, nil); err != nil {
+	if _, err := call[adminapi.Role](c, g, http.MethodGet, rolePath(role), nil, nil); err != nil {
 		return err
 	}
 	having, read := 0, 0

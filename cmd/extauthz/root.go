@@ -13,12 +13,12 @@ import (
 	"extauthz/cmd/extauthz/internal/printer"
 )
 
-// usageError is a command line that can't be understood: exit status 2.
+// usageError reports a command line that can't be understood: exit status 2.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// globals are the flags that every command has.
+// globals holds the flags that every command has.
 type globals struct {
 	configFile string
 	dataDir    string
@@ -26,8 +26,8 @@ type globals struct {
 	tokenFile  string
 	output     string
 	color      string
-	form       printer.Form        // output, read before a command runs
-	api        *adminclient.Client // made by the first call
+	form       printer.Form        // --output, parsed before a command runs
+	api        *adminclient.Client // created by the first call
 }
 
 func newRoot() *cobra.Command {
@@ -62,7 +62,7 @@ func newRoot() *cobra.Command {
 	return root
 }
 
-// rootHelp is where the exit statuses are promised.
+// rootHelp is the help that documents the exit statuses.
 const rootHelp = `External authorization for Envoy by API keys.
 
 Durations take d and w besides h, m and s: 30d, 2w, 1d12h. Tables fit the terminal;
@@ -73,7 +73,7 @@ needs --yes elsewhere.
 Exit status: 0 done; 1 failed, or a check found something; 2 the command line is
 wrong, or --yes is missing; 3 explain decided that the request is denied.`
 
-// readForm reads the flags of what is printed, before anything is done.
+// readForm parses the flags about output, before a command does anything.
 func (g *globals) readForm(c *cobra.Command) (err error) {
 	if g.form, err = printer.ParseForm(g.output); err != nil {
 		return err
@@ -89,7 +89,7 @@ func (g *globals) colored(c *cobra.Command) (bool, error) {
 	return printer.ColorWhen(g.color).Colored(c.OutOrStdout(), os.Getenv)
 }
 
-// hasNames marks commands whose output has names for -o name.
+// hasNames annotates commands whose output has names, so that -o name can print them.
 const hasNames = "names"
 
 func named(c *cobra.Command) *cobra.Command {
@@ -97,7 +97,7 @@ func named(c *cobra.Command) *cobra.Command {
 	return c
 }
 
-// flagError is a usage error with the flag that may have been meant.
+// flagError makes a usage error that suggests the flag that may have been meant.
 func flagError(c *cobra.Command, err error) error {
 	if name, unknown := strings.CutPrefix(err.Error(), "unknown flag: --"); unknown {
 		var known []string
@@ -109,8 +109,8 @@ func flagError(c *cobra.Command, err error) error {
 	return usage(c, err)
 }
 
-// load reads the configuration that the flags name. With needs, faults of other sections
-// do not count.
+// load reads the configuration that the flags name. With needs, it ignores faults of all
+// other sections and settings.
 func (g *globals) load(needs ...string) (*config.Config, error) {
 	flags := map[string]any{}
 	if g.dataDir != "" {
@@ -119,7 +119,7 @@ func (g *globals) load(needs ...string) (*config.Config, error) {
 	return config.Load(config.Options{Path: g.configFile, Explicit: g.configFile != "", Environ: os.Environ(), Flags: flags, Needs: needs})
 }
 
-// noArguments and exactly are cobra's, as usage errors.
+// noArguments and exactly are cobra's checks, with usage errors.
 func noArguments(c *cobra.Command, args []string) error { return usage(c, cobra.NoArgs(c, args)) }
 
 func exactly(n int) cobra.PositionalArgs {
@@ -133,7 +133,7 @@ func usage(c *cobra.Command, err error) error {
 	return usageError{fmt.Errorf("%w: see `%s --help`", err, c.CommandPath())}
 }
 
-// aCommand refuses a word that is no command, with those that may have been meant.
+// aCommand refuses an argument that is not a subcommand, and suggests similar ones.
 func aCommand(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -146,7 +146,7 @@ func aCommand(c *cobra.Command, args []string) error {
 	return usage(c, err)
 }
 
-// group is a command that only holds others.
+// group makes a command that only contains other commands.
 func group(use, short string, children ...*cobra.Command) *cobra.Command {
 	c := &cobra.Command{Use: use, Short: short, Args: aCommand, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	c.AddCommand(children...)

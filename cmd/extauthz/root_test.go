@@ -19,7 +19,7 @@ func TestRoot_EveryCommandHasAnExample(t *testing.T) {
 			t.Errorf("%s does not say what it does, or takes any argument", c.CommandPath())
 		}
 		for _, child := range c.Commands() {
-			if child.Name() != "completion" { // is cobra's
+			if child.Name() != "completion" { // cobra's own command
 				visit(child)
 			}
 		}

@@ -21,9 +21,9 @@ func routesCommand(g *globals) *cobra.Command {
 
 func routesList(g *globals) *cobra.Command {
 	l := &listing[routeRow]{name: func(r *routeRow) string { return r.match }, columns: []printer.Column[routeRow]{
-		{Name: "match", Least: 28, Text: func(r *routeRow) string { return r.match }},
-		{Name: "asks-for", Least: 20, Text: func(r *routeRow) string { return r.asks }},
-		{Name: "from", Least: 12, Text: func(r *routeRow) string { return r.from }},
+		{Name: "match", MinWidth: 28, Text: func(r *routeRow) string { return r.match }},
+		{Name: "requires", MinWidth: 20, Text: func(r *routeRow) string { return r.requires }},
+		{Name: "from", MinWidth: 12, Text: func(r *routeRow) string { return r.from }},
 	}}
 	return l.flags(&cobra.Command{
 		Use: "list", Short: "List the rules, in their configured order", Args: noArguments,
@@ -58,14 +58,14 @@ func routesList(g *globals) *cobra.Command {
 	})
 }
 
-// routeRow is a line of the table.
-type routeRow struct{ match, asks, from string }
+// routeRow is a row of the table.
+type routeRow struct{ match, requires, from string }
 
-// rowOf is the rule's own line.
-func rowOf(r listedRoute) routeRow { return routeRow{r.Match, r.Asks, cmp.Or(r.Source, "routes")} }
+// rowOf returns the row of the rule itself.
+func rowOf(r listedRoute) routeRow { return routeRow{r.Match, r.Requires, cmp.Or(r.Source, "routes")} }
 
-// routeRows are the rules, their neighbours and the default route; only the rules where
-// names alone are printed.
+// routeRows returns rows for the rules, their neighbours and the default route, but only
+// those of the rules if -o name is given.
 func (g *globals) routeRows(routes []listedRoute, byDefault string) (rows []routeRow) {
 	for _, r := range routes {
 		rows = append(rows, rowOf(r))
@@ -73,7 +73,7 @@ func (g *globals) routeRows(routes []listedRoute, byDefault string) (rows []rout
 			continue
 		}
 		for _, n := range r.Neighbours {
-			rows = append(rows, routeRow{"  beside it: " + n.Method + " " + n.Host + n.Path, n.Asks, n.DecidedBy})
+			rows = append(rows, routeRow{"  beside it: " + n.Method + " " + n.Host + n.Path, n.Requires, n.DecidedBy})
 		}
 	}
 	if g.form != printer.Name {
@@ -85,32 +85,32 @@ func (g *globals) routeRows(routes []listedRoute, byDefault string) (rows []rout
 // listedRoute is a rule in `routes list`.
 type listedRoute struct {
 	adminapi.Route
-	Neighbours []neighbour `json:"neighbours,omitempty"` // for which less is asked
+	Neighbours []neighbour `json:"neighbours,omitempty"` // requests close to the rule that require less
 }
 
 type neighbour struct {
 	Method    string `json:"method"`
 	Host      string `json:"host,omitempty"`
 	Path      string `json:"path"`
-	Asks      string `json:"asks"`
+	Requires  string `json:"requires"`
 	DecidedBy string `json:"decided_by"`
 }
 
 func neighboursOf(n *authz.Neighbours, r *authz.Rule) (out []neighbour) {
 	for _, b := range n.Of(r) {
-		out = append(out, neighbour{b.Method, b.Host, config.NeighbourPath(b), b.Asks, config.NeighbourDecidedBy(b)})
+		out = append(out, neighbour{b.Method, b.Host, config.NeighbourPath(b), b.Requires, config.NeighbourDecidedBy(b)})
 	}
 	return out
 }
 
-// match is what `routes match` prints.
+// match is the output of `routes match`.
 type match struct {
 	Path     string           `json:"path"`
 	Host     string           `json:"host"`
 	Outcome  string           `json:"outcome"`
 	Resource string           `json:"resource,omitempty"`
 	Action   string           `json:"action,omitempty"`
-	Rules    []adminapi.Route `json:"rules"` // all that match, the winner first
+	Rules    []adminapi.Route `json:"rules"` // all rules that match, the winner first
 }
 
 func routesMatch(g *globals) *cobra.Command {
@@ -128,7 +128,7 @@ func routesMatch(g *globals) *cobra.Command {
 			}
 			return g.show(c, m, func(w *tabwriter.Writer) {
 				row(w, "outcome", m.Outcome)
-				row(w, "asks for", asksFor(m))
+				row(w, "requires", requiredScope(m))
 				row(w, "judged path", m.Path)
 				row(w, "judged host", m.Host)
 				for i, r := range m.Rules {
@@ -143,7 +143,7 @@ func routesMatch(g *globals) *cobra.Command {
 	}
 }
 
-func asksFor(m match) string {
+func requiredScope(m match) string {
 	if m.Resource == "" {
 		return ""
 	}
@@ -151,7 +151,7 @@ func asksFor(m match) string {
 }
 
 func matchRoute(settings *config.Config, method, target string) (match, error) {
-	r, err := adminapi.RequestOf(adminapi.Question{Method: method, URL: target}, nil)
+	r, err := adminapi.RequestOf(adminapi.ExplainRequest{Method: method, URL: target}, nil)
 	if err != nil {
 		return match{}, err
 	}
@@ -181,7 +181,7 @@ func matchRoute(settings *config.Config, method, target string) (match, error) {
 	return m, nil
 }
 
-// outcomeOf returns what a request needs.
+// outcomeOf describes what a request needs.
 func outcomeOf(access authz.Access, rule *authz.Rule, byDefault authz.DefaultRoute) string {
 	switch {
 	case access == authz.AccessAnonymous:
@@ -189,7 +189,7 @@ func outcomeOf(access authz.Access, rule *authz.Rule, byDefault authz.DefaultRou
 	case access == authz.AccessAuthenticated:
 		return "no rule matches: any valid key will do"
 	case rule != nil && rule.AnyOf != nil:
-		return "a key is needed for " + rule.Asks()
+		return "a key is needed for " + rule.Requires()
 	case rule != nil && access == authz.AccessDenied:
 		return "denied: the rule can't name a resource and an action for this request"
 	case rule != nil && rule.Project != "":
@@ -197,7 +197,7 @@ func outcomeOf(access authz.Access, rule *authz.Rule, byDefault authz.DefaultRou
 	case rule != nil:
 		return "a key with the scope is needed"
 	case access == authz.AccessScoped:
-		return "no rule matches: the default mapping asks for a scope"
+		return "no rule matches: the default mapping requires a scope"
 	case byDefault == authz.DefaultRouteMap:
 		return "denied: no rule matches and the default mapping names nothing"
 	default:

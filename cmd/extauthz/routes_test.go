@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// TestRoutesList_NamesWhatIsBesideARule, as a table and as JSON.
+// TestRoutesList_NamesWhatIsBesideARule: the table and JSON list the requests close to a
+// rule.
 func TestRoutesList_NamesWhatIsBesideARule(t *testing.T) {
 	const rules = "routes: [{match: \"DELETE pay.example.com/pay/{id}\", resource: pay, action: purge}, {match: \"GET /orders/{id}\", resource: \"orders/{id}\"}]\n"
 	file := t.TempDir() + "/extauthz.yaml"
@@ -31,8 +32,8 @@ func TestRoutesList_NamesWhatIsBesideARule(t *testing.T) {
 	var listed []struct {
 		Match      string
 		Neighbours []struct {
-			Method, Host, Path, Asks string
-			DecidedBy                string `json:"decided_by"`
+			Method, Host, Path, Requires string
+			DecidedBy                    string `json:"decided_by"`
 		}
 	}
 	if err := json.Unmarshal([]byte(list(rules+"default_route: map\n", "list", "-o", "json")), &listed); err != nil {
@@ -41,7 +42,7 @@ func TestRoutesList_NamesWhatIsBesideARule(t *testing.T) {
 	if len(listed) != 2 || len(listed[1].Neighbours) != 0 || len(listed[0].Neighbours) < 10 {
 		t.Fatalf("got %+v", listed)
 	}
-	if n := listed[0].Neighbours[0]; n.Method != "DELETE" || n.Host != "pay.example.com" || n.Path != "/pay/1/" || n.Asks != "pay:delete" || n.DecidedBy != "default_route: map" {
+	if n := listed[0].Neighbours[0]; n.Method != "DELETE" || n.Host != "pay.example.com" || n.Path != "/pay/1/" || n.Requires != "pay:delete" || n.DecidedBy != "default_route: map" {
 		t.Errorf("got %+v", n)
 	}
 	if text := list(rules, "list"); strings.Contains(text, "beside it") || !strings.Contains(text, "default_route: deny") {
@@ -55,8 +56,8 @@ func TestRoutesList_NamesWhatIsBesideARule(t *testing.T) {
 	}
 }
 
-// TestRoutesList_LimitAndSort: both count and order rules; what is beside a rule
-// stays with it.
+// TestRoutesList_LimitAndSort: both flags apply to rules, and the requests close to a
+// rule stay with it.
 func TestRoutesList_LimitAndSort(t *testing.T) {
 	file := t.TempDir() + "/extauthz.yaml"
 	settings := "routes: [{match: \"GET /b\", resource: x}, {match: \"GET /a\", resource: z}, {match: \"GET /c\", resource: y}]\ndefault_route: map\n"
@@ -71,7 +72,7 @@ func TestRoutesList_LimitAndSort(t *testing.T) {
 		"--limit 2":                 "GET /b|GET /a",
 		"--sort match":              "GET /a|GET /b|GET /c",
 		"--sort -match":             "GET /c|GET /b|GET /a",
-		"--sort asks-for --limit 2": "GET /b|GET /c",
+		"--sort requires --limit 2": "GET /b|GET /c",
 	} {
 		text, err := list(append(strings.Fields(args), "-o", "name")...)
 		if got := strings.ReplaceAll(strings.TrimSpace(text), "\n", "|"); err != nil || got != want {

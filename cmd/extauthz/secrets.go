@@ -16,12 +16,13 @@ import (
 	"extauthz/cmd/extauthz/internal/config"
 )
 
-// randomSecretLength is the entropy of generated secrets, in bytes. A pepper and a
-// sealing key need 32.
+// randomSecretLength is the length of a generated secret before its encoding, in random
+// bytes. A pepper and a sealing key need at least 32.
 const randomSecretLength = 36
 
-// The modes of secrets' files: the service's own, and what a neighbour has to
-// read too (by the group), such as the database's server.
+// The modes of files with secrets: for secrets that only this service reads, and for
+// those that another program, such as the database's server, reads as a member of the
+// group.
 const (
 	ownSecret    fs.FileMode = 0o600
 	sharedSecret fs.FileMode = 0o640
@@ -67,7 +68,7 @@ by its owner alone.`,
 	return group("secrets", "What a new installation keeps secret", create)
 }
 
-// secretState is the result for one file.
+// secretState is what became of one file.
 type secretState struct {
 	File  string `json:"file"`
 	State string `json:"state"`

@@ -13,7 +13,7 @@ import (
 	"extauthz/cmd/extauthz/internal/config"
 )
 
-// run executes a command line as main does.
+// run executes a command line as main does, and returns its output.
 func run(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	root := newRoot()
@@ -118,6 +118,27 @@ func TestKeysCreate_SavedKeyIsNotPrinted(t *testing.T) {
 	}
 }
 
+func TestKeysRotate_SavedKeyIsNotPrinted(t *testing.T) {
+	calls := 0
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		calls++
+		_, _ = w.Write([]byte(`{"id":"2","key":"ak_live_12345678_secret","prefix":"ak_live_12345678","old":{"id":"1"}}`))
+	}))
+	defer api.Close()
+	t.Setenv("EXTAUTHZ_TOKEN", authz.NewSecret("token").Reveal())
+	file := filepath.Join(t.TempDir(), "new.key")
+	said, err := run(t, "--server", api.URL, "keys", "rotate", "ak_live_abcdefgh", "--save", file)
+	if err != nil || strings.Contains(said, "_secret") {
+		t.Fatal(said, err)
+	}
+	if text, err := os.ReadFile(file); err != nil || string(text) != "ak_live_12345678_secret\n" {
+		t.Errorf("%q: %v", text, err)
+	}
+	if _, err := run(t, "--server", api.URL, "keys", "rotate", "ak_live_abcdefgh", "--save", file); err == nil || !strings.Contains(err.Error(), "exists") || calls != 1 {
+		t.Errorf("a file that exists: %v after %d calls, want an error and no second call", err, calls)
+	}
+}
+
 func TestHealthcheck_ReadyNotReadyAndNoServer(t *testing.T) {
 	t.Chdir(t.TempDir())
 	status, body := http.StatusOK, `{"state":"serving","cache":{"state":"fresh"}}`
@@ -131,6 +152,19 @@ func TestHealthcheck_ReadyNotReadyAndNoServer(t *testing.T) {
 	t.Setenv("EXTAUTHZ_OPS__LISTEN", strings.TrimPrefix(ops.URL, "http://"))
 	if said, err := run(t, "healthcheck"); err != nil || said != "serving\n" {
 		t.Errorf("%q %v", said, err)
+	}
+	// A service that refused a change of its file goes on with the configuration before
+	// it.
+	for _, faulty := range []string{"routes: [{match: /x, scope: y}]", "routes: [", "ops: {listen: 1"} {
+		if err := os.WriteFile("extauthz.yaml", []byte(faulty), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if said, err := run(t, "healthcheck"); err != nil || said != "serving\n" {
+			t.Errorf("with %q as configuration: %q %v", faulty, said, err)
+		}
+	}
+	if err := os.Remove("extauthz.yaml"); err != nil {
+		t.Fatal(err)
 	}
 	status, body = http.StatusServiceUnavailable, `{"state":"draining"}`
 	if _, err := run(t, "healthcheck"); err == nil || !strings.Contains(err.Error(), "draining") {

@@ -58,8 +58,8 @@ func serve(ctx context.Context, g *globals) error {
 	}
 }
 
-// onOneLine joins several problems into one line, the last of the log: platforms show
-// that line as the reason why a container has ended.
+// onOneLine joins several problems into one line. It is the last line of the log, and
+// platforms show that line as the reason why a container ended.
 func onOneLine(err error) error {
 	if err == nil || !strings.Contains(err.Error(), "\n") {
 		return err

@@ -20,7 +20,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// TestDocument_HoldsForOtherTools runs each of them on one service.
+// TestDocument_HoldsForOtherTools runs each of the tools on one service.
 func TestDocument_HoldsForOtherTools(t *testing.T) {
 	tools := parts.APITools(t)
 	s := parts.StartService(t, "")
@@ -74,9 +74,10 @@ func TestDocument_HoldsForOtherTools(t *testing.T) {
 		}
 		run(t, client, []string{"KEY=" + strings.TrimSpace(string(key))}, "go", "run", ".", server)
 	})
-	// Whatever violates the document is refused, and every answer is one that the
-	// document has. The other direction is left out: a document can't say that an expiry
-	// is in the future, so what keeps to it may be refused with 422.
+	// Every request that violates the document is refused, and the document describes
+	// every answer. The other direction is left out: a document can't express that an
+	// expiry is in the future, so a request that conforms to it may still be refused with
+	// 422.
 	t.Run("Schemathesis", func(t *testing.T) {
 		run(t, dir, nil, filepath.Join(tools, "venv/bin/schemathesis"), "--config-file", fixture("schemathesis.toml"), "run", "openapi.json", "--url", server, "-H", "Authorization: Bearer "+strings.TrimSpace(string(key)),
 			"--checks", "all", "--exclude-checks", "positive_data_acceptance", "--phases", "examples,coverage,fuzzing", "--max-examples", "3", "--seed", "1",

@@ -22,10 +22,10 @@ import (
 	"extauthz/envoy"
 )
 
-// The baselines: servers that allow everything without looking.
+// The baselines are servers that allow everything without examining the request.
 const (
-	baselineDefault = "default" // grpc-go as it comes, which decodes each CheckRequest
-	baselineRaw     = "raw"     // decodes and encodes nothing, with the options that suit the service
+	baselineDefault = "default" // grpc-go with its defaults, which decodes each CheckRequest
+	baselineRaw     = "raw"     // decodes and encodes nothing, with the options that the service uses
 )
 
 // empty allows everything.
@@ -38,7 +38,7 @@ func (e *empty) Check(context.Context, *authv3.CheckRequest) (*authv3.CheckRespo
 	return e.answer, nil
 }
 
-// allowed is of the size that an allowing answer has.
+// allowed returns an answer of the size that the service's allowing answers have.
 func allowed() *authv3.CheckResponse {
 	set := func(name, value string) *corev3.HeaderValueOption {
 		return &corev3.HeaderValueOption{Header: &corev3.HeaderValue{Key: name, Value: value}, AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD}
@@ -50,7 +50,7 @@ func allowed() *authv3.CheckResponse {
 	}}}
 }
 
-// serveBaseline is a baseline's process; it ends on an interrupt.
+// serveBaseline runs a baseline in this process until it is interrupted.
 func serveBaseline(kind, address string) error {
 	network := "tcp"
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
@@ -70,7 +70,7 @@ func serveBaseline(kind, address string) error {
 		if err != nil {
 			return err
 		}
-		service := envoy.ServerConfig{MaxConnectionAge: 10 * time.Minute, MaxConnectionAgeGrace: 30 * time.Second} // as it is by default
+		service := envoy.ServerConfig{MaxConnectionAge: 10 * time.Minute, MaxConnectionAgeGrace: 30 * time.Second} // grpc-go's default
 		server = grpc.NewServer(append(service.Options(), grpc.ForceServerCodecV2(frames{}))...)
 		server.RegisterService(&grpc.ServiceDesc{ServiceName: authv3.Authorization_ServiceDesc.ServiceName, HandlerType: (*any)(nil), Methods: []grpc.MethodDesc{{
 			MethodName: "Check",
@@ -104,7 +104,7 @@ func startBaseline(r *run, kind string, socket bool) *target {
 	cmd.Stderr = os.Stderr
 	r.must(cmd.Start())
 	r.Cleanup(func() {
-		_ = cmd.Process.Kill() // it may have ended
+		_ = cmd.Process.Kill() // the process may have ended already
 		_ = cmd.Wait()
 	})
 	return dial(r, "baseline, "+kind, address, cmd.Process.Pid)
@@ -117,15 +117,15 @@ type frames struct{}
 // unread is a message that is not decoded.
 type unread struct{}
 
-// Name is the one that Envoy's messages are sent under.
+// Name returns the codec name under which Envoy sends its messages.
 func (frames) Name() string { return "proto" }
 
-// Marshal takes a *[]byte.
+// Marshal accepts a *[]byte.
 func (frames) Marshal(v any) (mem.BufferSlice, error) {
 	return mem.BufferSlice{mem.SliceBuffer(*v.(*[]byte))}, nil
 }
 
-// Unmarshal fills a *[]byte, or nothing for unread.
+// Unmarshal fills a *[]byte, or ignores the data for unread.
 func (frames) Unmarshal(data mem.BufferSlice, v any) error {
 	if out, ok := v.(*[]byte); ok {
 		n := data.Len()

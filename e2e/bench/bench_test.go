@@ -13,7 +13,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "baseline" { // started by a test of this binary
+	if len(os.Args) > 1 && os.Args[1] == "baseline" { // a child process that a test has started
 		main()
 		return
 	}
@@ -22,12 +22,12 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// TestRun_GivesFigures: the real servers, a moment long.
+// TestRun_GivesFigures: the real servers run for a moment.
 func TestRun_GivesFigures(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Postgres")
 	}
-	parts.StartPostgres(t) // or there is none, and this is skipped
+	parts.StartPostgres(t) // without Postgres this test is skipped
 	document := filepath.Join(t.TempDir(), "page.md")
 	if err := os.WriteFile(document, []byte("before\n<!-- checks -->\nold\n<!-- /checks -->\nafter\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -49,7 +49,7 @@ func TestRun_GivesFigures(t *testing.T) {
 	}
 }
 
-// TestRun_WrongAnswerIsAnError: what is fast and wrong ends the run.
+// TestRun_WrongAnswerIsAnError: a fast but wrong answer ends the run.
 func TestRun_WrongAnswerIsAnError(t *testing.T) {
 	err := within(t.Context(), func(r *run) {
 		baseline := startBaseline(r, baselineRaw, true)
@@ -73,7 +73,8 @@ func TestLoad_OpenLoopCountsFromTheDueTime(t *testing.T) {
 		baseline := startBaseline(r, baselineRaw, true)
 		requests, err := requests([]string{"ak_live_0000000000000000"}, "missing", headersMap)
 		r.must(err)
-		// Far more than it can: the last check was due long before it was sent.
+		// The rate is far more than the baseline can serve: the last check was due long
+		// before it was sent.
 		turn, err := baseline.drive(r.ctx, load{requests: requests, rate: 1e6, lasts: 20 * time.Millisecond, looks: 1})
 		r.must(err)
 		if turn.checks != 20_000 {
@@ -93,7 +94,7 @@ func TestCredential_IsOfItsKind(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const good = "unknown" // that kind is a well-formed key that is not stored
+	const good = "unknown" // the kind "unknown" is a well-formed key that is not stored
 	key, err := credential(good, "")
 	if err != nil {
 		t.Fatal(err)

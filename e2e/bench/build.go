@@ -10,12 +10,12 @@ import (
 	"time"
 )
 
-// profileTime is how long the CPU profile is that the compiler learns from.
+// profileTime is the length of the CPU profile from which the compiler learns.
 const profileTime = 30 * time.Second
 
-// pgo records a CPU profile of the service under the usual load into a file: for
-// the most part allowed checks, at times each kind of denial.
-func (s *site) pgo(file string) {
+// pgo records a CPU profile of the service under the usual load into a file: mostly
+// allowed checks, and sometimes each kind of denial.
+func (s *environment) pgo(file string) {
 	database := s.seeded(100_000, reference)
 	s.within(func(r *run) {
 		x := s.on(r).warm(database, false, false, "")
@@ -62,9 +62,9 @@ func record(ops, file string) (err error) {
 	return errors.Join(err, out.Close())
 }
 
-// compare takes turns between the build of this tree and another binary, with equal
-// keys and settings, each on a database of its own version.
-func (s *site) compare(binary string) {
+// compare alternates between the build of this tree and another binary, with equal keys
+// and settings, each on a database of its own version.
+func (s *environment) compare(binary string) {
 	database := s.seeded(100_000, reference)
 	table := newTable("This build beside "+filepath.Base(binary), "load", "CPU a check, µs: this", "other", "ratio", "p50 / p99 / p99.9, ms: this", "other")
 	s.within(func(r *run) {
@@ -72,15 +72,15 @@ func (s *site) compare(binary string) {
 		this := here.warm(database, false, false, "")
 		theirs := here.seededBy(binary, len(database.keys), reference)
 		other := here.warm(theirs, false, false, "")
-		for _, scene := range []scene{usual, usual.with(func(s *scene) { s.headers = headersRaw }), usual.with(func(s *scene) { s.kind = "malformed" }), usual.with(func(s *scene) { s.kind = "scope" })} {
-			scene.keys = len(database.keys)
-			ours, err := requests(database.keys, scene.kind, scene.headers)
+		for _, scenario := range []scenario{usual, usual.with(func(s *scenario) { s.headers = headersRaw }), usual.with(func(s *scenario) { s.kind = "malformed" }), usual.with(func(s *scenario) { s.kind = "scope" })} {
+			scenario.keys = len(database.keys)
+			ours, err := requests(database.keys, scenario.kind, scenario.headers)
 			r.must(err)
-			others, err := requests(theirs.keys, scene.kind, scene.headers)
+			others, err := requests(theirs.keys, scenario.kind, scenario.headers)
 			r.must(err)
-			t := takeTurns(r, s.rounds, load{requests: ours, pick: scene.pick, lasts: s.turn}, contender{target: this.target, reason: kinds[scene.kind]}, contender{target: other.target, reason: kinds[scene.kind], requests: others})
-			table.add(scene.String(), fmt.Sprintf("%.1f", median(t[0], cpu)), fmt.Sprintf("%.1f", median(t[1], cpu)), "**"+ratio(t[0], t[1], cpu).String()+"**", latencies(t[0]), latencies(t[1]))
-			s.say("%s: ratio %s", scene, ratio(t[0], t[1], cpu))
+			t := takeTurns(r, s.rounds, load{requests: ours, pick: scenario.pick, lasts: s.turn}, participant{target: this.target, reason: kinds[scenario.kind]}, participant{target: other.target, reason: kinds[scenario.kind], requests: others})
+			table.add(scenario.String(), fmt.Sprintf("%.1f", median(t[0], cpu)), fmt.Sprintf("%.1f", median(t[1], cpu)), "**"+ratio(t[0], t[1], cpu).String()+"**", latencies(t[0]), latencies(t[1]))
+			s.say("%s: ratio %s", scenario, ratio(t[0], t[1], cpu))
 		}
 		this.Stop()
 		other.Stop()

@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// scene is one line of the table of checks.
-type scene struct {
+// scenario is one line of the table of checks.
+type scenario struct {
 	keys          int // in the database and in the cache
-	active        int // of them, that are used; at most keys
+	active        int // keys that are used; at most as many as keys
 	pick          string
 	kind          string
 	headers       string
@@ -17,10 +17,10 @@ type scene struct {
 	redis, socket bool
 }
 
-// usual is what the goals are about.
-var usual = scene{keys: 1_000_000, active: 100_000, pick: pickUniform, kind: "allow", headers: headersMap}
+// usual is the scenario that the goals refer to.
+var usual = scenario{keys: 1_000_000, active: 100_000, pick: pickUniform, kind: "allow", headers: headersMap}
 
-func (s scene) String() string {
+func (s scenario) String() string {
 	load := "saturated"
 	if s.rate > 0 {
 		load = fmt.Sprintf("%s a second", count(int(s.rate)))
@@ -41,64 +41,64 @@ func (s scene) String() string {
 	return strings.Join(words, ", ")
 }
 
-// with is a scene but for what edit changes.
-func (s scene) with(edit func(*scene)) scene {
+// with returns the scenario with the changes of edit.
+func (s scenario) with(edit func(*scenario)) scenario {
 	edit(&s)
 	return s
 }
 
-// headlineScenes are those with goals, and the form of headers that our own
+// headlineScenarios are the scenarios with goals, with headers in the form that our own
 // configuration of Envoy sends.
-func headlineScenes() []scene {
-	return []scene{
+func headlineScenarios() []scenario {
+	return []scenario{
 		usual,
-		usual.with(func(s *scene) { s.headers = headersRaw }),
-		usual.with(func(s *scene) { s.rate = 5000 }),
-		usual.with(func(s *scene) { s.kind = "malformed" }),
+		usual.with(func(s *scenario) { s.headers = headersRaw }),
+		usual.with(func(s *scenario) { s.rate = 5000 }),
+		usual.with(func(s *scenario) { s.kind = "malformed" }),
 	}
 }
 
-// allScenes vary each dimension by itself.
-func allScenes() []scene {
-	scenes := headlineScenes()
+// allScenarios vary each dimension by itself.
+func allScenarios() []scenario {
+	scenarios := headlineScenarios()
 	for _, kind := range []string{"missing", "checksum", "unknown", "secret", "scope"} {
-		scenes = append(scenes, usual.with(func(s *scene) { s.kind = kind }))
+		scenarios = append(scenarios, usual.with(func(s *scenario) { s.kind = kind }))
 	}
 	for _, rate := range []float64{1000, 2000} {
-		scenes = append(scenes, usual.with(func(s *scene) { s.rate = rate }))
+		scenarios = append(scenarios, usual.with(func(s *scenario) { s.rate = rate }))
 	}
-	scenes = append(scenes, usual.with(func(s *scene) { s.pick = pickZipf }))
+	scenarios = append(scenarios, usual.with(func(s *scenario) { s.pick = pickZipf }))
 	for _, keys := range []int{1, 1000, 100_000} {
-		scenes = append(scenes, usual.with(func(s *scene) { s.keys = keys }))
+		scenarios = append(scenarios, usual.with(func(s *scenario) { s.keys = keys }))
 		if keys > 1 {
-			scenes = append(scenes, usual.with(func(s *scene) { s.keys, s.pick = keys, pickZipf }))
+			scenarios = append(scenarios, usual.with(func(s *scenario) { s.keys, s.pick = keys, pickZipf }))
 		}
 	}
-	hundred := usual.with(func(s *scene) { s.keys = 100_000 })
-	return append(scenes,
-		hundred.with(func(s *scene) { s.redis = true }),
-		hundred.with(func(s *scene) { s.redis, s.kind = true, "unknown" }),
-		hundred.with(func(s *scene) { s.socket = true }),
-		hundred.with(func(s *scene) { s.socket, s.rate = true, 5000 }),
+	hundred := usual.with(func(s *scenario) { s.keys = 100_000 })
+	return append(scenarios,
+		hundred.with(func(s *scenario) { s.redis = true }),
+		hundred.with(func(s *scenario) { s.redis, s.kind = true, "unknown" }),
+		hundred.with(func(s *scenario) { s.socket = true }),
+		hundred.with(func(s *scenario) { s.socket, s.rate = true, 5000 }),
 	)
 }
 
-// stack is what scenes have in common that can run on the same servers.
+// stack holds what scenarios that run on the same servers have in common.
 type stack struct {
 	keys          int
 	redis, socket bool
 }
 
-func (s scene) stack() stack { return stack{s.keys, s.redis, s.socket} }
+func (s scenario) stack() stack { return stack{s.keys, s.redis, s.socket} }
 
-// checks plays scenes, those of one stack after the other. after is called with
-// each stack's service, still warm and fresh from its load; it may be nil.
-func (s *site) checks(scenes []scene, after func(*site, *service)) {
+// checks plays scenarios, grouped by stack. It calls after, which may be nil, with each
+// stack's service while that is still warm from its load.
+func (s *environment) checks(scenarios []scenario, after func(*environment, *service)) {
 	table := newTable("Checks", "load", "CPU a check, µs: service", "baseline", "raw baseline", "ratio to baseline", "ratio to raw baseline", "checks/s: service, baseline", "p50 / p99 / p99.9, ms: service", "baseline")
 	var stacks []stack
-	for _, scene := range scenes {
-		if !slices.Contains(stacks, scene.stack()) {
-			stacks = append(stacks, scene.stack())
+	for _, scenario := range scenarios {
+		if !slices.Contains(stacks, scenario.stack()) {
+			stacks = append(stacks, scenario.stack())
 		}
 	}
 	for _, stack := range stacks {
@@ -107,9 +107,9 @@ func (s *site) checks(scenes []scene, after func(*site, *service)) {
 			here := s.on(r)
 			service := here.warm(database, stack.redis, stack.socket, "")
 			baselines := []*target{startBaseline(r, baselineDefault, stack.socket), startBaseline(r, baselineRaw, stack.socket)}
-			for _, scene := range scenes {
-				if scene.stack() == stack {
-					table.add(here.play(scene, service, baselines)...)
+			for _, scenario := range scenarios {
+				if scenario.stack() == stack {
+					table.add(here.play(scenario, service, baselines)...)
 				}
 			}
 			if after != nil {
@@ -121,19 +121,19 @@ func (s *site) checks(scenes []scene, after func(*site, *service)) {
 	s.report(table)
 }
 
-// play returns the cells of a scene.
-func (s *site) play(scene scene, service *service, baselines []*target) []string {
-	requests, err := requests(service.keys[:min(scene.active, len(service.keys))], scene.kind, scene.headers)
+// play returns the cells of a scenario.
+func (s *environment) play(scenario scenario, service *service, baselines []*target) []string {
+	requests, err := requests(service.keys[:min(scenario.active, len(service.keys))], scenario.kind, scenario.headers)
 	s.must(err)
 	asked := func() float64 {
 		return s.metric(service.Service, `extauthz_cache_requests_total{layer="database"`)
 	}
 	before := asked()
-	t := takeTurns(s.run, s.rounds, load{requests: requests, pick: scene.pick, rate: scene.rate, lasts: s.turn},
-		contender{target: baselines[0]}, contender{target: baselines[1]}, contender{target: service.target, reason: kinds[scene.kind]})
+	t := takeTurns(s.run, s.rounds, load{requests: requests, pick: scenario.pick, rate: scenario.rate, lasts: s.turn},
+		participant{target: baselines[0]}, participant{target: baselines[1]}, participant{target: service.target, reason: kinds[scenario.kind]})
 	baseline, raw, ours := t[0], t[1], t[2]
 	perSecond := func(t turn) float64 { return t.perSecond }
-	cells := []string{scene.String() + failures(ours) + lookups(asked()-before, ours),
+	cells := []string{scenario.String() + failures(ours) + lookups(asked()-before, ours),
 		fmt.Sprintf("%.1f", median(ours, cpu)), fmt.Sprintf("%.1f", median(baseline, cpu)), fmt.Sprintf("%.1f", median(raw, cpu)),
 		"**" + ratio(ours, baseline, cpu).String() + "**", ratio(ours, raw, cpu).String(),
 		count(int(median(ours, perSecond))) + ", " + count(int(median(baseline, perSecond))), latencies(ours), latencies(baseline)}
@@ -141,9 +141,9 @@ func (s *site) play(scene scene, service *service, baselines []*target) []string
 	return cells
 }
 
-// lookups reports checks for which the database was queried, if many were: keys
-// that did not fit into L1, or a feed that was not read in time because of
-// what else ran on the machine.
+// lookups reports checks for which the database was queried, if there were many. The
+// cause is keys that did not fit into L1, or a feed that was not read in time because
+// other programs kept the machine busy.
 func lookups(asked float64, turns []turn) string {
 	checks := 0
 	for _, t := range turns {
@@ -155,7 +155,7 @@ func lookups(asked float64, turns []turn) string {
 	return fmt.Sprintf(" (the database was asked %s times in %s checks)", count(int(asked)), count(checks))
 }
 
-// failures reports checks that ended in an error, if any did.
+// failures reports checks that ended in an error, if there were any.
 func failures(turns []turn) string {
 	failed, checks := 0, 0
 	for _, t := range turns {
@@ -167,7 +167,7 @@ func failures(turns []turn) string {
 	return fmt.Sprintf(" (%s of %s checks failed: no decision in time)", count(failed), count(failed+checks))
 }
 
-// count writes 1,000,000.
+// count formats a number as in 1,000,000.
 func count(n int) string {
 	text := fmt.Sprint(n)
 	for i := len(text) - 3; i > 0; i -= 3 {

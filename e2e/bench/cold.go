@@ -7,9 +7,9 @@ import (
 
 const coldKeys = 100_000
 
-// cold measures how long the service takes from its start until it is ready, with
-// keys warmed before.
-func (s *site) cold() {
+// cold measures the time from the start of the service until it is ready. Keys are warmed
+// before that.
+func (s *environment) cold() {
 	database := s.seeded(usual.keys, reference)
 	table := newTable("Cold start to ready", "warmed, of "+count(usual.keys)+" in Postgres", "seconds, median (range)")
 	s.within(func(r *run) {

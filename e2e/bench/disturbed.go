@@ -9,20 +9,20 @@ import (
 	"time"
 )
 
-// The work that runs during the checks: far more than on a usual day.
+// The work that runs during the checks is far more than on a usual day.
 const (
 	disturbedRate   = 2000 // checks a second
 	revokeEvery     = 50 * time.Millisecond
 	warmEvery       = time.Second
-	warmedEach      = 10_000 // cache.warm.keys by default
+	warmedEach      = 10_000 // the default of cache.warm.keys
 	disturbedFlush  = "usage: {flush_interval: 5s}"
-	disturbedFactor = 2 // a turn is longer here: two flushes fall into it
+	disturbedFactor = 2 // a turn takes longer here, so that two flushes fall into it
 )
 
-// disturbed measures latencies while keys are revoked, usage is written and keys
-// are warmed, beside the baseline's: alone on the machine, and beside the same work,
-// since Postgres and the load share the processors here.
-func (s *site) disturbed() {
+// disturbed measures latencies while keys are revoked, usage is written and keys are
+// warmed. It also measures the baseline's latencies, once alone on the machine, and once
+// during the same work, since Postgres and the load share the processors here.
+func (s *environment) disturbed() {
 	database := s.seeded(usual.keys, reference)
 	s.within(func(r *run) {
 		here := s.on(r)
@@ -31,9 +31,10 @@ func (s *site) disturbed() {
 		r.must(err)
 		baseline := startBaseline(r, baselineDefault, false)
 		beside := func(r *run) func() { return disturb(r, x.api) }
-		// The baseline's turns beside it write no usage: the service has no checks then.
+		// During the baseline's turns no usage is written, since the service has no
+		// checks then.
 		t := takeTurns(r, s.rounds, load{requests: requests, pick: pickUniform, rate: disturbedRate, lasts: disturbedFactor * s.turn},
-			contender{target: baseline}, contender{target: x.target, reason: kinds["allow"], beside: beside}, contender{target: baseline, beside: beside})
+			participant{target: baseline}, participant{target: x.target, reason: kinds["allow"], beside: beside}, participant{target: baseline, beside: beside})
 		table := newTable(fmt.Sprintf("Latency at %s checks a second while keys are made, revoked and warmed and usage is written", count(disturbedRate)),
 			"who", "p50 / p99 / p99.9, ms", "service's p99, ratio to it")
 		table.add("service"+failures(t[1]), latencies(t[1]), "")

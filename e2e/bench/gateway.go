@@ -24,9 +24,9 @@ const (
 	gatewayRate        = 1000 // requests a second, for latencies
 )
 
-// gateway measures what the hop costs in all: an Envoy that calls the service, compared
-// with one that does not, the configuration otherwise the same.
-func (s *site) gateway() {
+// gateway measures the total cost of the hop: an Envoy that calls the service is compared
+// with one that does not; otherwise their configurations are equal.
+func (s *environment) gateway() {
 	database := s.seeded(100_000, reference)
 	s.within(func(r *run) {
 		here := s.on(r)
@@ -60,10 +60,10 @@ func (s *site) gateway() {
 	})
 }
 
-// hop is a turn through an Envoy.
+// hop is the result of a turn through an Envoy.
 type hop struct {
-	turn                  // cpu is Envoy's
-	service time.Duration // CPU of the service a request
+	turn                  // its cpu is Envoy's
+	service time.Duration // CPU time of the service for each request
 }
 
 func hopLine(rate float64, with, without []hop) []string {
@@ -93,15 +93,15 @@ func hopLine(rate float64, with, without []hop) []string {
 		fmt.Sprintf("**%.0f** (%.0f–%.0f)", a.median, a.low, a.high), latencies(turns(with)), latencies(turns(without)), spreadOf(slower).String()}
 }
 
-// gate is a running Envoy.
-type gate struct {
+// runningEnvoy is a running Envoy.
+type runningEnvoy struct {
 	address string
 	pid     int
 }
 
-// startEnvoy runs one with the configuration that `extauthz envoy bootstrap`
-// prints, without the filter unless it asks.
-func (s *site) startEnvoy(x *service, upstream string, asks bool) gate {
+// startEnvoy runs an Envoy with the configuration that `extauthz envoy bootstrap` prints,
+// without the filter unless asks is true.
+func (s *environment) startEnvoy(x *service, upstream string, asks bool) runningEnvoy {
 	listen, err := parts.FreePort()
 	s.must(err)
 	admin, err := parts.FreePort()
@@ -118,10 +118,10 @@ func (s *site) startEnvoy(x *service, upstream string, asks bool) gate {
 		s.must(err)
 		bootstrap = string(text)
 	}
-	return gate{address, parts.StartEnvoy(s.run, s.envoy, bootstrap, admin).PID()}
+	return runningEnvoy{address, parts.StartEnvoy(s.run, s.envoy, bootstrap, admin).PID()}
 }
 
-// removeFilter takes the ext_authz filter out of wherever it is in a tree.
+// removeFilter removes the ext_authz filter wherever it is in a tree.
 func removeFilter(tree any) (removed bool) {
 	switch node := tree.(type) {
 	case map[string]any:
@@ -149,7 +149,7 @@ func startUpstream(r *run) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	r.must(err)
 	r.Cleanup(func() { _ = l.Close() })
-	go func() { // ends with the listener; its connections with Envoy
+	go func() { // ends with the listener; its connections end with Envoy
 		for {
 			c, err := l.Accept()
 			if err != nil {
@@ -173,8 +173,8 @@ func startUpstream(r *run) string {
 	return l.Addr().String()
 }
 
-// send drives an Envoy as [target.drive] does a service.
-func (s *site) send(g gate, service int, requests []string, rate float64, lasts time.Duration) hop {
+// send drives an Envoy as [target.drive] drives a service.
+func (s *environment) send(g runningEnvoy, service int, requests []string, rate float64, lasts time.Duration) hop {
 	clock := func(pid int) time.Duration {
 		t, err := cpuTime(pid)
 		s.must(err)
@@ -219,7 +219,7 @@ func (s *site) send(g gate, service int, requests []string, rate float64, lasts 
 	return h
 }
 
-// client sends what next says on one connection, one request after the other.
+// client sends the requests that next returns on one connection, one after the other.
 func client(ctx context.Context, address string, next func() (request string, due time.Time, more bool), took *[]time.Duration, refused *atomic.Int64) error {
 	c, err := net.Dial("tcp", address)
 	if err != nil {

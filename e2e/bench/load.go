@@ -18,13 +18,13 @@ import (
 
 const (
 	streams     = 64 // checks in flight, over all connections
-	connections = 2  // Envoy keeps one a worker thread
+	connections = 2  // Envoy keeps one for each worker thread
 	checkWithin = 5 * time.Second
-	// lookEvery is how rarely an answer is looked into while time is taken; in
-	// the load that comes before, each is.
+	// lookEvery: while time is measured, one in so many answers is checked. In the load
+	// before that, each answer is.
 	lookEvery = 64
-	// mayFail is the part of checks that may end in an error, since a busy machine
-	// keeps some waiting for longer than their deadline; they are reported.
+	// mayFail is the fraction of checks that may end in an error, since on a busy machine
+	// some checks wait for longer than their deadline. Errors are reported.
 	mayFail = .05
 )
 
@@ -63,33 +63,33 @@ func dial(r *run, name, address string, pid int) *target {
 	return t
 }
 
-// load is what a target is to do in a turn.
+// load describes the requests that a target gets in a turn.
 type load struct {
 	requests [][]byte
 	pick     string
 	rate     float64 // checks a second; 0: as many as it can
 	lasts    time.Duration
-	reason   string // that answers give; "": none, they allow
-	looks    int    // at one in so many answers
+	reason   string // the reason that answers must have; "": they allow, without one
+	looks    int    // one in so many answers is checked
 }
 
-// turn is what one target did in one turn.
+// turn is the result of one turn of one target.
 type turn struct {
 	checks    int // answered
-	failed    int // ended by an error: no decision in time
+	failed    int // ended in an error: no decision in time
 	perSecond float64
-	cpu       time.Duration // of the server, a check
+	cpu       time.Duration // CPU time of the server for each check
 	latencies []time.Duration
 }
 
-// at is the latency that a part p of the checks did not exceed.
+// at returns the latency that a fraction p of the checks did not exceed.
 func (t turn) at(p float64) time.Duration {
 	return t.latencies[min(int(p*float64(len(t.latencies))), len(t.latencies)-1)]
 }
 
-// drive loads the target. At a fixed rate the loop is open: a latency counts from
-// the moment that the check was due, so that a server that stalls is not spared
-// the checks that would have come meanwhile.
+// drive loads the target. At a fixed rate the loop is open: a latency counts from the
+// moment at which the check was due. So a server that stalls is charged for the checks
+// that were due meanwhile.
 func (t *target) drive(ctx context.Context, l load) (turn, error) {
 	var (
 		workers sync.WaitGroup
@@ -162,7 +162,7 @@ func (t *target) drive(ctx context.Context, l load) (turn, error) {
 	return result, ctx.Err()
 }
 
-// look checks that an answer is the right one: what is fast and wrong is no figure.
+// look checks that an answer is right: the speed of a wrong answer is no figure.
 func (l load) look(answer []byte) error {
 	var res authv3.CheckResponse
 	if err := proto.Unmarshal(answer, &res); err != nil {

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// options are what is measured, and how long.
+// options determine what is measured, and for how long.
 type options struct {
 	rounds int
 	turn   time.Duration
@@ -31,7 +31,7 @@ func main() {
 	}
 }
 
-// known are the figures that there are.
+// known lists the measurements.
 const known = "headline, all, checks, memory, disturbed, cold, create, gateway, own, compare, pgo"
 
 // command is `bench WHAT [flags] [argument]`.
@@ -40,7 +40,7 @@ func command(ctx context.Context, args []string) error {
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		what, args = args[0], args[1:]
 	}
-	if what == "baseline" { // a process that this program starts
+	if what == "baseline" { // a child process of this program
 		if len(args) != 2 {
 			return errors.New("usage: bench baseline default|raw ADDRESS")
 		}
@@ -48,11 +48,11 @@ func command(ctx context.Context, args []string) error {
 	}
 	o := options{tables: new([]*table)}
 	flags := flag.NewFlagSet("bench "+what, flag.ContinueOnError)
-	flags.IntVar(&o.rounds, "rounds", 5, "rounds in which each contender is on turn once")
+	flags.IntVar(&o.rounds, "rounds", 5, "rounds in which each participant is on turn once")
 	flags.DurationVar(&o.turn, "turn", 3*time.Second, "how long a turn is")
 	flags.StringVar(&o.envoy, "envoy", "1.40.0", "the Envoy of gateway")
 	document := flags.String("o", "", "the document that the report is put into, between <!-- WHAT --> and <!-- /WHAT -->")
-	scenes := sceneFlags(flags)
+	scenarios := scenarioFlags(flags)
 	flags.Usage = func() {
 		_, _ = fmt.Fprintf(flags.Output(), "usage: bench WHAT [flags] [FILE]\nWHAT: %s\n", known)
 		flags.PrintDefaults()
@@ -65,7 +65,7 @@ func command(ctx context.Context, args []string) error {
 	}
 	err := within(ctx, func(r *run) {
 		s := newSite(r, o)
-		r.must(s.measure(what, flags.Args(), scenes))
+		r.must(s.measure(what, flags.Args(), scenarios))
 	})
 	if ctx.Err() != nil || len(*o.tables) == 0 || *document == "" {
 		return err
@@ -78,9 +78,8 @@ func command(ctx context.Context, args []string) error {
 	return errors.Join(err, write(*document, what, report.String()))
 }
 
-// each does parts of a run, whatever became of the one before, so that one that
-// can't be measured does not cost the others.
-func (s *site) each(parts ...func(*site)) error {
+// each runs parts of a run. If one part fails, it still runs the others.
+func (s *environment) each(parts ...func(*environment)) error {
 	var problems []error
 	for _, part := range parts {
 		if err := within(s.ctx, func(r *run) { part(s.on(r)) }); err != nil {
@@ -92,14 +91,14 @@ func (s *site) each(parts ...func(*site)) error {
 }
 
 // measure runs the measurement that the first word names.
-func (s *site) measure(what string, args []string, scenes func() ([]scene, error)) error {
+func (s *environment) measure(what string, args []string, scenarios func() ([]scenario, error)) error {
 	switch what {
 	case "headline":
-		return s.each(goals(headlineScenes()), (*site).disturbed, (*site).cold, (*site).create, (*site).own)
+		return s.each(goals(headlineScenarios()), (*environment).disturbed, (*environment).cold, (*environment).create, (*environment).own)
 	case "all":
-		return s.each(goals(allScenes()), (*site).disturbed, (*site).cold, (*site).create, (*site).gateway, (*site).own)
+		return s.each(goals(allScenarios()), (*environment).disturbed, (*environment).cold, (*environment).create, (*environment).gateway, (*environment).own)
 	case "checks":
-		all, err := scenes()
+		all, err := scenarios()
 		if err != nil {
 			return err
 		}
@@ -140,13 +139,14 @@ func (s *site) measure(what string, args []string, scenes func() ([]scene, error
 	return nil
 }
 
-// goals are scenes, and the memory of the service that played the usual ones.
-func goals(scenes []scene) func(*site) {
-	return func(s *site) {
+// goals plays scenarios, and measures the memory of the service that played the usual
+// ones.
+func goals(scenarios []scenario) func(*environment) {
+	return func(s *environment) {
 		empty, none := s.emptyMemory()
 		memory := memoryTable()
 		memory.add(none...)
-		s.checks(scenes, func(here *site, x *service) {
+		s.checks(scenarios, func(here *environment, x *service) {
 			if len(x.keys) == usual.keys {
 				memory.add(here.memoryLine(x, referenceShape, empty)...)
 			}
@@ -156,9 +156,9 @@ func goals(scenes []scene) func(*site) {
 	}
 }
 
-// sceneFlags are the dimensions of checks; all combinations of what they list
-// are played.
-func sceneFlags(flags *flag.FlagSet) func() ([]scene, error) {
+// scenarioFlags defines a flag for each dimension of checks; all combinations of the
+// listed values are played.
+func scenarioFlags(flags *flag.FlagSet) func() ([]scenario, error) {
 	keys := flags.String("keys", strconv.Itoa(usual.keys), "checks: keys in the database and the cache, a list")
 	active := flags.Int("active", usual.active, "checks: how many of them are used")
 	picks := flags.String("pick", usual.pick, "checks: how a key is picked: uniform, zipf")
@@ -167,18 +167,18 @@ func sceneFlags(flags *flag.FlagSet) func() ([]scene, error) {
 	rates := flags.String("rate", "0", "checks: checks a second; 0: as many as possible")
 	redis := flags.String("redis", "false", "checks: whether Redis is there")
 	socket := flags.String("socket", "false", "checks: whether gRPC is on a Unix socket")
-	return func() ([]scene, error) {
-		scenes := []scene{{active: *active}}
+	return func() ([]scenario, error) {
+		scenarios := []scenario{{active: *active}}
 		var problems []error
-		each := func(list string, set func(*scene, string) error) {
-			var more []scene
-			for _, s := range scenes {
+		each := func(list string, set func(*scenario, string) error) {
+			var more []scenario
+			for _, s := range scenarios {
 				for value := range strings.SplitSeq(list, ",") {
 					problems = append(problems, set(&s, strings.TrimSpace(value)))
 					more = append(more, s)
 				}
 			}
-			scenes = more
+			scenarios = more
 		}
 		among := func(into *string, value string, known ...string) error {
 			*into = value
@@ -189,15 +189,15 @@ func sceneFlags(flags *flag.FlagSet) func() ([]scene, error) {
 			}
 			return fmt.Errorf("%q is none of %s", value, strings.Join(known, ", "))
 		}
-		each(*keys, func(s *scene, v string) (err error) { s.keys, err = strconv.Atoi(v); return err })
-		each(*picks, func(s *scene, v string) error { return among(&s.pick, v, pickUniform, pickZipf) })
-		each(*which, func(s *scene, v string) error {
+		each(*keys, func(s *scenario, v string) (err error) { s.keys, err = strconv.Atoi(v); return err })
+		each(*picks, func(s *scenario, v string) error { return among(&s.pick, v, pickUniform, pickZipf) })
+		each(*which, func(s *scenario, v string) error {
 			return among(&s.kind, v, "allow", "missing", "malformed", "checksum", "unknown", "secret", "scope")
 		})
-		each(*forms, func(s *scene, v string) error { return among(&s.headers, v, headersMap, headersRaw) })
-		each(*rates, func(s *scene, v string) (err error) { s.rate, err = strconv.ParseFloat(v, 64); return err })
-		each(*redis, func(s *scene, v string) (err error) { s.redis, err = strconv.ParseBool(v); return err })
-		each(*socket, func(s *scene, v string) (err error) { s.socket, err = strconv.ParseBool(v); return err })
-		return scenes, errors.Join(problems...)
+		each(*forms, func(s *scenario, v string) error { return among(&s.headers, v, headersMap, headersRaw) })
+		each(*rates, func(s *scenario, v string) (err error) { s.rate, err = strconv.ParseFloat(v, 64); return err })
+		each(*redis, func(s *scenario, v string) (err error) { s.redis, err = strconv.ParseBool(v); return err })
+		each(*socket, func(s *scenario, v string) (err error) { s.socket, err = strconv.ParseBool(v); return err })
+		return scenarios, errors.Join(problems...)
 	}
 }

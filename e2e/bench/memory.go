@@ -12,14 +12,14 @@ import (
 
 const mib = 1 << 20
 
-// memoryTable is what keys in the process cost.
+// memoryTable is the table with the memory that cached keys take.
 func memoryTable() *table {
 	return newTable("Memory", "keys in the process", "resident, MiB", "live heap after a collection, MiB", "resident bytes a key")
 }
 
-// memoryLine measures a service that has all its keys warm and comes from a load.
-// empty is the memory of one with no keys.
-func (s *site) memoryLine(x *service, what string, empty float64) []string {
+// memoryLine measures a service that has all its keys warm and has just served a load.
+// empty is the memory of a service without keys.
+func (s *environment) memoryLine(x *service, what string, empty float64) []string {
 	resident, err := resident(x.PID())
 	s.must(err)
 	res, err := http.Get("http://" + x.Ops + "/debug/pprof/heap?gc=1")
@@ -36,8 +36,8 @@ func (s *site) memoryLine(x *service, what string, empty float64) []string {
 	return cells
 }
 
-// emptyMemory is a service's with no keys, and its line.
-func (s *site) emptyMemory() (bytes float64, line []string) {
+// emptyMemory measures a service without keys, and returns its line too.
+func (s *environment) emptyMemory() (bytes float64, line []string) {
 	s.within(func(r *run) {
 		here := s.on(r)
 		x := here.warm(s.seeded(0, reference), false, false, "")
@@ -50,8 +50,8 @@ func (s *site) emptyMemory() (bytes float64, line []string) {
 	return bytes, line
 }
 
-// memory measures keys of one shape.
-func (s *site) memory(keys int, shape parts.Shape, what string, empty float64) (line []string) {
+// memory measures the memory for keys of one shape.
+func (s *environment) memory(keys int, shape parts.Shape, what string, empty float64) (line []string) {
 	database := s.seeded(keys, shape)
 	s.within(func(r *run) {
 		here := s.on(r)
@@ -71,9 +71,9 @@ const (
 	heavyShape     = "1,000,000: the same with 10 scopes and 3 metadata values"
 )
 
-// metric is the sum of a service's metrics whose line begins so; there has to be
-// one.
-func (s *site) metric(x *parts.Service, begin string) (sum float64) {
+// metric returns the sum of a service's metrics whose lines begin with begin; at least
+// one has to exist.
+func (s *environment) metric(x *parts.Service, begin string) (sum float64) {
 	res, err := http.Get("http://" + x.Ops + "/metrics")
 	s.must(err)
 	defer func() { _ = res.Body.Close() }()

@@ -13,12 +13,12 @@ var ownBenchmarks = []struct{ pkg, pattern string }{
 	{"extauthz/cachesvc", "^BenchmarkHit$"},
 }
 
-// ownRepeats is how often each is run; the fastest counts, since whatever else
-// runs on the machine can only make one slower.
+// ownRepeats is how often each benchmark is run. The fastest run counts, since other
+// programs on the machine can only slow it down.
 const ownRepeats = 3
 
-// own runs them.
-func (s *site) own() {
+// own runs these benchmarks.
+func (s *environment) own() {
 	table := newTable("Our own work in a check, by `go test -bench`", "benchmark", "ns", "bytes", "allocations")
 	for _, b := range ownBenchmarks {
 		out, err := exec.CommandContext(s.ctx, "go", "test", "-run", "^$", "-bench", b.pattern, "-benchmem", "-benchtime", "0.5s", "-count", strconv.Itoa(ownRepeats), b.pkg).CombinedOutput()
@@ -32,8 +32,8 @@ func (s *site) own() {
 	s.report(table)
 }
 
-// fastest reads what benchmarks print: name, ns, bytes and allocations of each
-// one's fastest run, in their order.
+// fastest parses the output of benchmarks. It returns name, ns, bytes and allocations of
+// the fastest run of each, in the order of the output.
 func fastest(output string) (all [][]string) {
 	place := map[string]int{}
 	for line := range strings.Lines(output) {

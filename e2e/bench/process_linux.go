@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cpuTime is what a process, all its threads, has used so far. It reads the
-// process's own clock (clock_getcpuclockid), since /proc counts in hundredths of
-// a second.
+// cpuTime returns the CPU time that all threads of a process have used so far. It reads
+// the process's own clock (clock_getcpuclockid), since /proc counts in hundredths of a
+// second.
 func cpuTime(pid int) (time.Duration, error) {
 	const scheduled = 2 // CPUCLOCK_SCHED
 	var t unix.Timespec
@@ -21,7 +21,7 @@ func cpuTime(pid int) (time.Duration, error) {
 	return time.Duration(t.Nano()), nil
 }
 
-// resident is a process's memory in bytes.
+// resident returns a process's resident memory in bytes.
 func resident(pid int) (float64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -35,8 +35,8 @@ func resident(pid int) (float64, error) {
 	return kib * 1024, nil
 }
 
-// onDisk is an error where files of a folder are in memory, so that nothing that
-// is written there is durable.
+// onDisk returns an error if a folder is on a file system in memory, where nothing is
+// durable.
 func onDisk(dir string) error {
 	var s unix.Statfs_t
 	if err := unix.Statfs(dir, &s); err != nil {
@@ -48,7 +48,7 @@ func onDisk(dir string) error {
 	return nil
 }
 
-// machine describes what the figures hold for.
+// machine describes the machine for which the figures hold.
 func machine() string {
 	model := "unknown CPU"
 	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {

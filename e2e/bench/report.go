@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// table is one of the report's.
+// table is one table of the report.
 type table struct {
 	title string
 	lines []string
@@ -29,28 +29,28 @@ func (t *table) add(cells ...string) {
 func (t *table) String() string { return "### " + t.title + "\n" + strings.Join(t.lines, "\n") + "\n" }
 
 // say prints the progress.
-func (s *site) say(format string, args ...any) {
+func (s *environment) say(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, time.Now().Format("15:04:05 ")+format+"\n", args...)
 }
 
 // report prints a table and keeps it for the document.
-func (s *site) report(t *table) {
+func (s *environment) report(t *table) {
 	fmt.Println(t)
 	*s.tables = append(*s.tables, t)
 }
 
-// conditions describes the machine that figures were taken on.
+// conditions describes the machine on which the figures were taken.
 func conditions(o options) string {
 	version, err := exec.Command("git", "describe", "--always", "--dirty").Output()
 	if err != nil {
 		version = []byte("an unknown commit")
 	}
-	return fmt.Sprintf("%s, commit %s. %d cores, shared by servers and load; %s; %s, GOMAXPROCS %d. %d rounds of %v a contender.\n",
+	return fmt.Sprintf("%s, commit %s. %d cores, shared by servers and load; %s; %s, GOMAXPROCS %d. %d rounds of %v a participant.\n",
 		time.Now().UTC().Format("2006-01-02"), strings.TrimSpace(string(version)), runtime.NumCPU(), machine(), runtime.Version(), runtime.GOMAXPROCS(0), o.rounds, o.turn)
 }
 
-// write replaces the report in a document between
-// <!-- name --> and <!-- /name -->.
+// write replaces the part of a document between <!-- name --> and <!-- /name --> by the
+// report.
 func write(document, name, report string) error {
 	text, err := os.ReadFile(document)
 	if err != nil {

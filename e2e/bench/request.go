@@ -24,12 +24,12 @@ var kinds = map[string]string{
 // The forms in which Envoy sends headers.
 const (
 	headersMap = "map" // joined and sanitised, Envoy's default
-	headersRaw = "raw" // as they came, with encode_raw_headers, as `extauthz envoy bootstrap` sets it
+	headersRaw = "raw" // unchanged, with encode_raw_headers, as `extauthz envoy bootstrap` sets it
 )
 
 const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
-// credential returns what a request of a kind carries, made from a valid key.
+// credential returns the credential of a request of a kind, made from a valid key.
 func credential(kind, key string) (string, error) {
 	switch kind {
 	case "missing":
@@ -45,7 +45,7 @@ func credential(kind, key string) (string, error) {
 		}
 		forged, _, err := format.Generate("live", rand.Reader)
 		return forged.Reveal(), err
-	case "secret": // under the same prefix, with a right checksum
+	case "secret": // the same prefix and a valid checksum
 		body := key[:len(key)-7] + otherDigit(key[len(key)-7])
 		sum := crc32.ChecksumIEEE([]byte(body))
 		digits := make([]byte, 6)
@@ -65,7 +65,7 @@ func otherDigit(digit byte) string {
 	return "a"
 }
 
-// requests are CheckRequests on the wire, one for each of the keys.
+// requests returns encoded CheckRequests, one for each key.
 func requests(keys []string, kind, form string) ([][]byte, error) {
 	path := "/orders/42?expand=items"
 	if kind == "scope" {
@@ -84,7 +84,7 @@ func requests(keys []string, kind, form string) ([][]byte, error) {
 	return all, nil
 }
 
-// request is shaped like what Envoy sends for a browser's call of an API.
+// request resembles what Envoy sends for a browser's call of an API.
 func request(key, path, form string, i int) ([]byte, error) {
 	headers := [][2]string{
 		{":authority", "api.example.com"}, {":method", "GET"}, {":path", path}, {":scheme", "https"},

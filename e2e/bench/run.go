@@ -9,22 +9,22 @@ import (
 	"testing"
 )
 
-// run is the [testing.TB] that package parts wants, for a program: what is
-// started in it ends with it.
+// run implements [testing.TB] for a program that uses package parts: whatever is started
+// in a run ends with it.
 type run struct {
-	testing.TB // nil: what is not here is not used
+	testing.TB // nil: what is missing is not used
 	ctx        context.Context
-	dir        string // of all its folders, removed last: what ended may still be read
+	dir        string // contains all folders of the run, removed last: an ended program's files may still be read
 	cleanups   []func()
 	failure    string
 }
 
-// within calls f, which may end early by Fatal, and ends all that f started. The
-// error is what went wrong first.
+// within calls f, which may end early by Fatal, and ends all that f started. It returns
+// the first error.
 func within(ctx context.Context, f func(*run)) error {
 	r := &run{ctx: ctx}
 	done := make(chan struct{})
-	go func() { // Fatal ends this goroutine alone
+	go func() { // Fatal ends only this goroutine
 		defer close(done)
 		defer func() {
 			for i := len(r.cleanups) - 1; i >= 0; i-- {
@@ -43,7 +43,7 @@ func within(ctx context.Context, f func(*run)) error {
 	return ctx.Err()
 }
 
-// within is a part of a run that ends before it; its failure is the run's.
+// within runs f in a part of the run that ends first; if the part fails, so does the run.
 func (r *run) within(f func(*run)) {
 	if err := within(r.ctx, f); err != nil {
 		r.Fatal(err)
@@ -66,16 +66,16 @@ func (r *run) TempDir() string {
 	return dir
 }
 
-// lasting is a run in which what is started lasts as long as another one.
-type lasting struct {
+// outlivingRun is a run whose programs live as long as another run.
+type outlivingRun struct {
 	*run
 	as *run
 }
 
-func (l lasting) Cleanup(f func()) { l.as.Cleanup(f) }
-func (l lasting) TempDir() string  { return l.as.TempDir() }
+func (l outlivingRun) Cleanup(f func()) { l.as.Cleanup(f) }
+func (l outlivingRun) TempDir() string  { return l.as.TempDir() }
 
-// logged is how much of a program's last words is shown, in bytes.
+// logged is how many bytes of the end of a program's output are shown.
 const logged = 2000
 
 func (r *run) Logf(format string, args ...any) {
@@ -98,7 +98,7 @@ func (r *run) Fatal(args ...any) {
 
 func (r *run) Fatalf(format string, args ...any) { r.Fatal(fmt.Sprintf(format, args...)) }
 
-// Skip is for want of a part, which a figure can't be without.
+// Skip is called if a part is missing; without it there is no figure, so the run fails.
 func (r *run) Skip(args ...any) { r.Fatal(args...) }
 
 func (r *run) must(err error) {

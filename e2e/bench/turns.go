@@ -7,26 +7,28 @@ import (
 	"time"
 )
 
-// contender is one of those who take turns.
-type contender struct {
+// participant is one of the servers that take turns.
+type participant struct {
 	*target
-	reason string            // that its answers give
-	beside func(*run) func() // begins what goes on during its turns and returns what ends it; nil: nothing
-	// requests are its own, where it has other keys than the rest; nil: the load's.
+	reason string            // the reason that its answers must have
+	beside func(*run) func() // begins work in the background of its turns, and returns what ends it; nil: none
+	// requests are the participant's own requests, if its keys differ from the others';
+	// nil: the load's.
 	requests [][]byte
 }
 
-// takeTurns has every contender do the same load, one after the other, so many rounds.
-// Every other round goes backwards, so that what comes first has no advantage. A round
-// before these is not counted: it warms, and each of its answers is checked.
-func takeTurns(r *run, rounds int, l load, contenders ...contender) [][]turn {
-	turns := make([][]turn, len(contenders))
+// takeTurns lets every participant serve the same load, one after the other, for a number
+// of rounds. Every other round has the reverse order, so that the first one has no
+// advantage. A round before these does not count: it warms the participants, and each of
+// its answers is checked.
+func takeTurns(r *run, rounds int, l load, participants ...participant) [][]turn {
+	turns := make([][]turn, len(participants))
 	for round := range rounds + 1 {
-		for i := range contenders {
+		for i := range participants {
 			if round%2 == 1 {
-				i = len(contenders) - 1 - i
+				i = len(participants) - 1 - i
 			}
-			c, now := contenders[i], l
+			c, now := participants[i], l
 			now.reason, now.looks = c.reason, lookEvery
 			if c.requests != nil {
 				now.requests = c.requests
@@ -57,10 +59,10 @@ func spreadOf(values []float64) spread {
 	return spread{middle(values), values[0], values[len(values)-1]}
 }
 
-// String is for ratios.
+// String formats ratios.
 func (s spread) String() string { return fmt.Sprintf("%.2f (%.2f–%.2f)", s.median, s.low, s.high) }
 
-// ratio compares two contenders round by round.
+// ratio compares two participants round by round.
 func ratio(a, b []turn, of func(turn) float64) spread {
 	values := make([]float64, len(a))
 	for i := range a {
@@ -69,7 +71,7 @@ func ratio(a, b []turn, of func(turn) float64) spread {
 	return spreadOf(values)
 }
 
-// median of a contender's turns.
+// median of a participant's turns.
 func median[T cmp.Ordered](turns []turn, of func(turn) T) T {
 	values := make([]T, len(turns))
 	for i, t := range turns {
@@ -84,7 +86,7 @@ func cpu(t turn) float64 { return float64(t.cpu) / float64(time.Microsecond) }
 
 func p99(t turn) float64 { return float64(t.at(.99)) }
 
-// latencies are p50, p99 and p99.9 of a contender, each the median of its turns.
+// latencies returns p50, p99 and p99.9 of a participant, each the median of its turns.
 func latencies(turns []turn) string {
 	at := func(p float64) string {
 		return milliseconds(median(turns, func(t turn) time.Duration { return t.at(p) }))

@@ -9,8 +9,8 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// conforms holds documents in a folder to the schemas of the oldest and the newest
-// Kubernetes that the chart is for.
+// conforms validates the documents in a folder by the schemas of the oldest and the
+// newest Kubernetes that the chart supports.
 func conforms(t *testing.T, folder, custom string) {
 	t.Helper()
 	for _, version := range []string{"1.30", "1.37"} {
@@ -23,8 +23,8 @@ func conforms(t *testing.T, folder, custom string) {
 	}
 }
 
-// TestEnvoyKubernetes_IsWhatKubernetesAndEnvoyTake, and a changed configuration replaces
-// the pods.
+// TestEnvoyKubernetes_IsWhatKubernetesAndEnvoyTake: both accept the printed objects, and
+// a changed configuration replaces the pods.
 func TestEnvoyKubernetes_IsWhatKubernetesAndEnvoyTake(t *testing.T) {
 	folder, sums := t.TempDir(), map[string]bool{}
 	p := parts.NewPod(t)
@@ -62,7 +62,7 @@ func TestEnvoyKubernetes_IsWhatKubernetesAndEnvoyTake(t *testing.T) {
 	}
 	conforms(t, folder, folder)
 
-	// A service that asks for no client certificate: none has to be in the Secret.
+	// If the service requires no client certificate, the Secret need not contain one.
 	certificates := parts.NewCertificates(t)
 	for path, file := range map[string]string{"/tls/crt": certificates.CertFile, "/tls/key": certificates.KeyFile} {
 		text, err := os.ReadFile(file)
@@ -87,7 +87,8 @@ func TestEnvoyKubernetes_IsWhatKubernetesAndEnvoyTake(t *testing.T) {
 	}
 }
 
-// TestDocuments_TheSidecarIsWhatKubernetesTakes: the manifest of docs/deployment.md.
+// TestDocuments_TheSidecarIsWhatKubernetesTakes: Kubernetes accepts the manifest of
+// docs/deployment.md.
 func TestDocuments_TheSidecarIsWhatKubernetesTakes(t *testing.T) {
 	text, err := os.ReadFile("../../docs/deployment.md")
 	if err != nil {

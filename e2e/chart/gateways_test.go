@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// same compares an object of the chart with one that a command prints: labels are
-// the chart's own.
+// same compares an object of the chart with one that a command prints, without the
+// labels, which are the chart's own.
 func same(t *testing.T, chart []object, printed object) {
 	t.Helper()
 	o := find(t, chart, printed.kind(), printed.name())

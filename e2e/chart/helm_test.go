@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// scenarios are the documented ones, by name.
+// scenarios returns the names of the documented installations.
 func scenarios(tb testing.TB) (names []string) {
 	tb.Helper()
 	files, err := filepath.Glob(chartDir + "/ci/*-values.yaml")
@@ -54,13 +54,13 @@ func render(tb testing.TB, chart string, args ...string) string {
 	return out
 }
 
-// object is a Kubernetes object as YAML has it.
+// object is a Kubernetes object, decoded from YAML.
 type object map[string]any
 
 func (o object) kind() string { return o.text("kind") }
 func (o object) name() string { return o.text("metadata", "name") }
 
-// at finds a value by the names of fields; nil for what is not there.
+// at returns the value at a path of field names; nil if it does not exist.
 func (o object) at(path ...string) any {
 	var v any = map[string]any(o)
 	for _, name := range path {
@@ -75,7 +75,7 @@ func (o object) text(path ...string) string {
 	return s
 }
 
-// items is a list of objects in an object.
+// items returns a list of objects within an object.
 func (o object) items(path ...string) (all []object) {
 	list, _ := o.at(path...).([]any)
 	for _, e := range list {
@@ -103,7 +103,7 @@ func objects(tb testing.TB, documents string) (all []object) {
 	}
 }
 
-// find is the object of a kind and name.
+// find returns the object of a kind and name.
 func find(tb testing.TB, all []object, kind, name string) object {
 	tb.Helper()
 	for _, o := range all {

@@ -10,8 +10,8 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// testPod is the pod that `helm test` would run, laid out as Kubernetes does, and the
-// command in it with the addresses of a service on this machine.
+// testPod returns the pod that `helm test` would run, laid out as Kubernetes does it, and
+// its command with the addresses of a service on this machine.
 func testPod(t *testing.T, c cluster, all []object, service *parts.Pod) (*parts.Pod, []string) {
 	t.Helper()
 	o := find(t, all, "Pod", "extauthz-test")
@@ -33,8 +33,8 @@ func testPod(t *testing.T, c cluster, all []object, service *parts.Pod) (*parts.
 	return pod, args
 }
 
-// TestHelmTest_TheDigestIsOfTheConfigMap that the release installs, byte by byte: else
-// the test would wait for a configuration that never comes.
+// TestHelmTest_TheDigestIsOfTheConfigMap: the digest is that of the installed ConfigMap,
+// byte for byte. Otherwise the test would wait for a configuration that never comes.
 func TestHelmTest_TheDigestIsOfTheConfigMap(t *testing.T) {
 	for _, scenario := range scenarios(t) {
 		t.Run(scenario, func(t *testing.T) {
@@ -64,8 +64,8 @@ func TestHelmTest_TheDigestIsOfTheConfigMap(t *testing.T) {
 	}
 }
 
-// TestHelmTest_ChecksTheInstalledService as its pod has it: on SQLite, and with mTLS on
-// Postgres, where it shows the gateways' certificate.
+// TestHelmTest_ChecksTheInstalledService runs the test as its pod would: on SQLite, and
+// with mTLS on Postgres, where it shows the gateways' certificate.
 func TestHelmTest_ChecksTheInstalledService(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts the service")
@@ -87,7 +87,8 @@ func TestHelmTest_ChecksTheInstalledService(t *testing.T) {
 				t.Fatalf("%v: %s%s", err, out, errOut)
 			}
 
-			// An upgrade with a value that the service refuses; the release's next test.
+			// The release is upgraded with a value that the service refuses; its next
+			// test fails.
 			all = objects(t, render(t, chartDir, "-f", valuesFile(scenario), "--set", "config.routes[0].match=GET orders{,config.routes[0].resource=orders"))
 			c.add(t, all)
 			pod, args = testPod(t, c, all, service)

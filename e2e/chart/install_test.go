@@ -74,9 +74,9 @@ func (k *api) put(in, object string, entries map[string]string) {
 	k.Apply(string(text))
 }
 
-// TestChart_InstallsUpgradesAndRollsBack each documented installation on a real
-// Kubernetes API: from the chart before this one to this one, and back. Hooks, which
-// no controller runs there, are left out. Secrets that the chart made stay what they were.
+// TestChart_InstallsUpgradesAndRollsBack runs each documented installation on a real
+// Kubernetes API, from the previous chart to this one and back. Hooks are left out, since
+// no controller runs there. Secrets that the chart made do not change.
 func TestChart_InstallsUpgradesAndRollsBack(t *testing.T) {
 	k := newAPI(t)
 	for i, scenario := range scenarios(t) {
@@ -84,7 +84,7 @@ func TestChart_InstallsUpgradesAndRollsBack(t *testing.T) {
 			k := &api{k.Kubernetes, t}
 			in := fmt.Sprintf("ns-%d", i)
 			k.Apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: " + in + "}\n")
-			if scenario == "production" { // it names the gateway's namespace alone
+			if scenario == "production" { // it names only the gateway's namespace
 				k.Apply("apiVersion: scheduling.k8s.io/v1\nkind: PriorityClass\nmetadata: {name: tests}\nvalue: 1\n")
 			}
 			args := []string{"extauthz", chartDir, "-n", in, "-f", valuesFile(scenario), "--no-hooks"}
@@ -128,7 +128,7 @@ func TestChart_InstallsUpgradesAndRollsBack(t *testing.T) {
 	}
 }
 
-// admits has the API judge the pods of a namespace's Deployments by its strictest
+// admits lets the API judge the pods of a namespace's Deployments by its strictest
 // standard for pods (Pod Security Standards, restricted).
 func (k *api) admits(in string) {
 	k.t.Helper()
@@ -149,7 +149,8 @@ func (k *api) admits(in string) {
 	}
 }
 
-// installedOn is a cluster with what an API has of a release's ConfigMaps and Secrets.
+// installedOn returns a cluster with the ConfigMaps and Secrets of a release that the API
+// holds.
 func (k *api) installedOn(in string, names ...string) cluster {
 	k.t.Helper()
 	c := cluster{}
@@ -162,9 +163,9 @@ func (k *api) installedOn(in string, names ...string) cluster {
 	return c
 }
 
-// TestChart_ServiceRunsOnWhatTheAPIHolds: ConfigMap, Secrets and Deployment are read from
-// the API after `helm install`, laid out as a kubelet would, and run; a setting that
-// needs no restart is upgraded under the running service.
+// TestChart_ServiceRunsOnWhatTheAPIHolds: after `helm install`, ConfigMap, Secrets and
+// Deployment are read from the API, laid out as a kubelet would do it, and run. Then a
+// setting that needs no restart is upgraded while the service runs.
 func TestChart_ServiceRunsOnWhatTheAPIHolds(t *testing.T) {
 	k := newAPI(t)
 	k.Apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: extauthz}\n")
@@ -173,7 +174,7 @@ func TestChart_ServiceRunsOnWhatTheAPIHolds(t *testing.T) {
 	secret := prepared["Secret/extauthz-secrets"]
 	redis := parts.StartRedis(t, "--requirepass", secret["redis.password"])
 	k.put(namespace, "Secret/extauthz-secrets", secret)
-	k.put(namespace, "Secret/extauthz-tls", prepared["Secret/extauthz-tls"]) // cert-manager would
+	k.put(namespace, "Secret/extauthz-tls", prepared["Secret/extauthz-tls"]) // what cert-manager would put there
 	k.put(namespace, "Secret/gateway-ca", prepared["Secret/gateway-ca"])
 	notes := k.helm("install", "extauthz", chartDir, "-n", namespace, "-f", valuesFile("production"))
 	if !strings.Contains(notes, "kubectl -n extauthz rollout status deployment/extauthz") {
@@ -198,8 +199,8 @@ func TestChart_ServiceRunsOnWhatTheAPIHolds(t *testing.T) {
 	p.Awaits(`"msg":"configuration reloaded","changed":["log.level"]`)
 }
 
-// TestChart_MigrationHookComesFirst: Helm waits for the job, which is run here as a kubelet
-// would, on what the API holds of it. One that fails leaves all else uninstalled.
+// TestChart_MigrationHookComesFirst: Helm waits for the job. The job is run here from the
+// objects of the API, as a kubelet would do it. If it fails, nothing else is installed.
 func TestChart_MigrationHookComesFirst(t *testing.T) {
 	k := newAPI(t)
 	dsn := parts.StartPostgres(t).NewDatabase(t)

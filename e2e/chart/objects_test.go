@@ -10,12 +10,13 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// withMore has what the printed objects depend on besides.
+// withMore sets what else the printed objects depend on.
 const withMore = "identity: {header_prefix: x-id-, metadata_headers: [team, plan]}\ncredentials: [{header: x-key}, {cookie: session}]\nclient_address: {trusted_hops: 1}\n" +
 	"headers: {keep_overrides: [x-forwarded-prefix]}\nhttp: {trusted_peers: [10.0.0.0/8]}\nroutes: [{match: 'api.example.com/objects/{id}', resource: objects, action: read, encoded: allow}]\n"
 
-// TestPrintedObjects_AreWhatTheGatewaysTake: strictly by the definitions of the gateways'
-// own releases. Emissary and Consul publish theirs in no module: see docs/gateways.md.
+// TestPrintedObjects_AreWhatTheGatewaysTake validates them strictly by the definitions of
+// the gateways' own releases. Emissary and Consul do not publish theirs in a Go module:
+// see docs/gateways.md.
 func TestPrintedObjects_AreWhatTheGatewaysTake(t *testing.T) {
 	custom, dir, printed := customSchemas(t), t.TempDir(), t.TempDir()
 	certificate := parts.NewAuthority(t).Issue(t.TempDir(), "extauthz.extauthz.svc")

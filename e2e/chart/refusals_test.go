@@ -7,11 +7,11 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// TestValues_MistakesAreRefused, each with a message that names the value and says
-// what to set.
+// TestValues_MistakesAreRefused: each with a message that names the value and what to set
+// instead.
 func TestValues_MistakesAreRefused(t *testing.T) {
 	for name, mistake := range map[string]struct {
-		set  []string // onto an installation that is right
+		set  []string // added to a valid installation
 		want string
 	}{
 		"a wrong type":                    {[]string{"replicaCount=two"}, `at '/replicaCount': got string, want integer`},

@@ -12,11 +12,12 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// randomValue is what a Secret that the chart makes holds: another text each time.
+// randomValue matches the value of a Secret that the chart makes, which differs each
+// time.
 var randomValue = regexp.MustCompile(`(?m)^(  (?:admin\.key|pepper|sealing\.key|database\.password|database\.dsn|redis\.password): )[A-Za-z0-9+/=]{40,}$`)
 
-// TestScenarios_RenderAsBefore: what a change of the chart does to each
-// documented installation is seen in its golden file (-update writes it).
+// TestScenarios_RenderAsBefore: the golden file of each documented installation shows the
+// effect of a change of the chart (-update writes it).
 func TestScenarios_RenderAsBefore(t *testing.T) {
 	for _, scenario := range scenarios(t) {
 		t.Run(scenario, func(t *testing.T) {
@@ -30,7 +31,7 @@ func TestScenarios_RenderAsBefore(t *testing.T) {
 	}
 }
 
-// indented is a file as a template puts it into an object.
+// indented returns a file as a template indents it in an object.
 func indented(t *testing.T, path, indent string) string {
 	t.Helper()
 	text, err := os.ReadFile(path)
@@ -63,8 +64,8 @@ func golden(t *testing.T, path, got string) {
 	t.Errorf("%s is not what is rendered (go test ./e2e/chart -update writes it):\n%.4000s", path, diff)
 }
 
-// TestScenarios_AreValidInKubernetes: by the schemas of the oldest and the newest
-// release that the chart is for, and those of the custom kinds, strictly.
+// TestScenarios_AreValidInKubernetes validates strictly, by the schemas of the oldest and
+// the newest supported release, and those of the custom kinds.
 func TestScenarios_AreValidInKubernetes(t *testing.T) {
 	custom := customSchemas(t)
 	rendered := t.TempDir()
@@ -96,7 +97,7 @@ func customSchemas(t *testing.T) string {
 				continue
 			}
 			properties, _ := schema["properties"].(map[string]any)
-			for _, name := range []string{"apiVersion", "kind", "metadata"} { // some leave out what every object has
+			for _, name := range []string{"apiVersion", "kind", "metadata"} { // some definitions leave out what every object has
 				properties[name] = map[string]any{}
 			}
 			strict(schema)
@@ -113,8 +114,8 @@ func customSchemas(t *testing.T) string {
 	return dir
 }
 
-// strict refuses unknown fields, as the API does when it is asked to, and takes
-// Kubernetes' own words out of a schema.
+// strict makes a schema refuse unknown fields, as the API does on request, and removes
+// Kubernetes' own keywords from it.
 func strict(schema map[string]any) {
 	properties, _ := schema["properties"].(map[string]any)
 	if free, _ := schema["x-kubernetes-preserve-unknown-fields"].(bool); len(properties) > 0 && !free && schema["additionalProperties"] == nil {
@@ -135,8 +136,8 @@ func strict(schema map[string]any) {
 	}
 }
 
-// TestChart_LintAndItsOwnTestsPass: helm lint for each scenario, and
-// helm-unittest for the suites beside the chart.
+// TestChart_LintAndItsOwnTestsPass runs helm lint for each scenario, and helm-unittest
+// for the suites in the chart's folder.
 func TestChart_LintAndItsOwnTestsPass(t *testing.T) {
 	for _, scenario := range scenarios(t) {
 		t.Run(scenario, func(t *testing.T) {
@@ -156,11 +157,11 @@ func TestChart_LintAndItsOwnTestsPass(t *testing.T) {
 	})
 }
 
-// undocumented is a row of README.md whose last cell is empty.
+// undocumented matches a row of README.md whose last cell is empty.
 var undocumented = regexp.MustCompile(`(?m)^\| [A-Za-z.]+ \|.*\|  \|$`)
 
 // TestValues_AreDocumented: README.md is what helm-docs makes of the comments in
-// values.yaml, none is missing, and the schema knows each value and no other.
+// values.yaml, every value has a comment, and the schema has each value and no other.
 func TestValues_AreDocumented(t *testing.T) {
 	made := filepath.Join(t.TempDir(), "extauthz")
 	if err := os.CopyFS(made, os.DirFS(chartDir)); err != nil {
@@ -180,8 +181,8 @@ func TestValues_AreDocumented(t *testing.T) {
 	golden(t, chartDir+"/README.md", string(readme))
 }
 
-// TestSchema_IsTheServicesOwn: values under config are checked as the service checks
-// them, and no level of the values accepts an unknown name.
+// TestSchema_IsTheServicesOwn: values under config are validated by the service's schema,
+// and no level of the values accepts an unknown name.
 func TestSchema_IsTheServicesOwn(t *testing.T) {
 	text, err := os.ReadFile(chartDir + "/values.schema.json")
 	if err != nil {
@@ -209,11 +210,11 @@ func TestSchema_IsTheServicesOwn(t *testing.T) {
 	closed(t, "values", schema)
 }
 
-// closed fails where a schema with named properties takes others too.
+// closed fails if a schema with named properties accepts others too.
 func closed(t *testing.T, path string, schema map[string]any) {
 	t.Helper()
 	properties, ok := schema["properties"].(map[string]any)
-	if ok && schema["additionalProperties"] != false && path != "values.global" { // other charts' too
+	if ok && schema["additionalProperties"] != false && path != "values.global" { // other charts use it too
 		t.Errorf("%s takes unknown names", path)
 	}
 	for name, p := range properties {

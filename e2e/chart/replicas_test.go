@@ -15,9 +15,9 @@ const (
 	byAutoscaler = "kube-controller-manager"
 )
 
-// TestReplicas_AnUpgradeHoldsWhatWasScaled on a real API, in the order in which an
-// installation would go through it: by hand, by a new replicaCount, by an autoscaler
-// that is switched on and off.
+// TestReplicas_AnUpgradeHoldsWhatWasScaled runs on a real API, in the order of an
+// installation's life: replicas are set by hand, by a new replicaCount, and by an
+// autoscaler that is switched on and off.
 func TestReplicas_AnUpgradeHoldsWhatWasScaled(t *testing.T) {
 	k := newAPI(t)
 	const in = "scaled"
@@ -35,7 +35,7 @@ func TestReplicas_AnUpgradeHoldsWhatWasScaled(t *testing.T) {
 		return notes
 	}
 
-	k.helm(args("install", previous)...) // which recorded nothing
+	k.helm(args("install", previous)...) // which did not record the number
 	k.Scale(name, 4, byHand)
 	if notes := upgrade(4); !strings.Contains(notes, "4 replicas run, as they were scaled, and stay; replicaCount is 2.") {
 		t.Errorf("the notes do not say why there are 4: %s", notes)
@@ -45,13 +45,14 @@ func TestReplicas_AnUpgradeHoldsWhatWasScaled(t *testing.T) {
 	k.Scale(name, 1, byHand)
 	upgrade(1)
 
-	// A new wish is another value than the one that was scaled to: Helm 4 asks first.
+	// The new replicaCount differs from the number that was scaled to, so Helm 4 refuses
+	// without --force-conflicts.
 	_, errOut, err := parts.Helm(t, k.Kubeconfig, args("upgrade", chartDir, "--set", "replicaCount=3")...)
 	if err == nil || !strings.Contains(errOut, ".spec.replicas") {
 		t.Errorf("a new replicaCount after kubectl scale: %v: %s", err, errOut)
 	}
 	upgrade(3, "--set", "replicaCount=3", "--force-conflicts")
-	upgrade(6, "--set", "replicaCount=6") // not scaled meanwhile
+	upgrade(6, "--set", "replicaCount=6") // not scaled since the last release
 
 	autoscaled := []string{"--set", "replicaCount=2,autoscaling.enabled=true"}
 	upgrade(6, autoscaled...)
@@ -62,7 +63,8 @@ func TestReplicas_AnUpgradeHoldsWhatWasScaled(t *testing.T) {
 	upgrade(7, "--set", "replicaCount=2")
 	upgrade(7, "--set", "replicaCount=2")
 
-	// A rollback applies the number of its revision: Helm 4 asks first.
+	// A rollback applies the number of its revision, which Helm 4 refuses without
+	// --force-conflicts.
 	k.Scale(name, 5, byHand)
 	back := []string{"rollback", "extauthz", "-n", in}
 	if _, errOut, err := parts.Helm(t, k.Kubeconfig, back...); err == nil || !strings.Contains(errOut, ".spec.replicas") {
@@ -74,8 +76,8 @@ func TestReplicas_AnUpgradeHoldsWhatWasScaled(t *testing.T) {
 	}
 }
 
-// TestReplicas_AnAutoscalerHoldsThemFromTheFirst: neither an upgrade nor a rollback
-// touches the number of a release that was installed with autoscaling.
+// TestReplicas_AnAutoscalerHoldsThemFromTheFirst: if a release was installed with
+// autoscaling, neither an upgrade nor a rollback changes the number.
 func TestReplicas_AnAutoscalerHoldsThemFromTheFirst(t *testing.T) {
 	k := newAPI(t)
 	const in = "autoscaled"

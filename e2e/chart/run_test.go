@@ -12,11 +12,11 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// cluster is what is in the namespace: ConfigMaps and Secrets by KIND/NAME, their
-// entries by key.
+// cluster holds the ConfigMaps and Secrets of a namespace by KIND/NAME, and their entries
+// by key.
 type cluster map[string]map[string]string
 
-// add takes rendered objects in.
+// add takes the ConfigMaps and Secrets of rendered objects in.
 func (c cluster) add(t *testing.T, all []object) {
 	t.Helper()
 	for _, o := range all {
@@ -39,7 +39,8 @@ func (c cluster) add(t *testing.T, all []object) {
 	}
 }
 
-// entry is one entry of a ConfigMap or Secret; a pod does not start without it.
+// entry returns one entry of a ConfigMap or Secret, and fails the test if it is missing:
+// a pod would not start.
 func (c cluster) entry(t *testing.T, object, key string) string {
 	t.Helper()
 	text, ok := c[object][key]
@@ -49,8 +50,8 @@ func (c cluster) entry(t *testing.T, object, key string) string {
 	return text
 }
 
-// newCluster is a cluster as its owner has prepared it for the scenarios: with the
-// Secrets that they name, made by the service's own command.
+// newCluster returns a cluster as its owner has prepared it for the scenarios, with the
+// Secrets that they name. The service's own command makes these.
 func newCluster(t *testing.T, dsn string) cluster {
 	t.Helper()
 	made := parts.NewPod(t)
@@ -84,17 +85,17 @@ func newCluster(t *testing.T, dsn string) cluster {
 		"Secret/extauthz-db-app":      {"uri": dsn},
 		"Secret/extauthz-postgres":    {"pooled": dsn, "direct": dsn},
 		"Secret/extauthz-redis":       {"password": "of-redis", "sentinel-password": "of-sentinels"},
-		"Secret/extauthz-tls":         pair, // by cert-manager
+		"Secret/extauthz-tls":         pair, // made by cert-manager
 		"Secret/extauthz-certificate": pair,
 		"Secret/gateway-ca":           authority,
 		"ConfigMap/redis-ca":          authority,
-		// By the External Secrets Operator.
+		// The External Secrets Operator makes this one.
 		"Secret/extauthz": {"admin.key": own["admin.key"], "pepper": own["pepper"], "pepper.old": own["sealing.key"], "sealing.key": own["sealing.key"], "database.dsn": dsn},
 	}
 }
 
-// newPod lays out the pod of a Deployment or Job as Kubernetes does: each file where
-// it is mounted, read-only, with the environment of its container.
+// newPod lays out the pod of a Deployment or Job as Kubernetes does: each file at its
+// mount path, read-only, with the environment of the container.
 func newPod(t *testing.T, c cluster, workload object, env ...string) *parts.Pod {
 	t.Helper()
 	spec := object(workload.at("spec", "template", "spec").(map[string]any))
@@ -139,7 +140,7 @@ func mountVolume(t *testing.T, p *parts.Pod, c cluster, volume object, at string
 	}
 }
 
-// modeOf reads a file's mode, as YAML or as JSON has it.
+// modeOf parses a file mode, in the form of YAML or JSON.
 func modeOf(t *testing.T, v any) os.FileMode {
 	t.Helper()
 	switch n := v.(type) {
@@ -165,15 +166,15 @@ func installed(t *testing.T, c cluster, scenario string, args ...string) object 
 	return find(t, all, "Deployment", name)
 }
 
-// TestScenarios_ServiceAcceptsTheConfiguration: `config check` in the pod, with the
-// very files and by the user that Kubernetes would run it with.
+// TestScenarios_ServiceAcceptsTheConfiguration runs `config check` in the pod, with the
+// same files and as the same user as Kubernetes would.
 func TestScenarios_ServiceAcceptsTheConfiguration(t *testing.T) {
 	for _, scenario := range scenarios(t) {
 		t.Run(scenario, func(t *testing.T) {
 			t.Parallel()
 			c := newCluster(t, "postgres://extauthz@127.0.0.1:1/extauthz")
 			p := newPod(t, c, installed(t, c, scenario))
-			if scenario == "restricted" { // by the injector
+			if scenario == "restricted" { // written by the injector
 				for name, key := range map[string]string{"dsn": "database.dsn", "pepper": "pepper", "admin": "admin.key"} {
 					p.Write("/vault/secrets/"+name, c["Secret/extauthz-secrets"][key], 0o440)
 				}
@@ -189,7 +190,7 @@ func TestScenarios_ServiceAcceptsTheConfiguration(t *testing.T) {
 	}
 }
 
-// serves makes a key by the command line in the pod and has it explained.
+// serves makes a key by the command line in the pod and runs explain with it.
 func serves(t *testing.T, p *parts.Pod) {
 	t.Helper()
 	p.Serve()
@@ -213,8 +214,8 @@ func serves(t *testing.T, p *parts.Pod) {
 	}
 }
 
-// TestChart_ServiceRunsOnSQLite, with the secrets that the chart made; the
-// first administrator's key among them.
+// TestChart_ServiceRunsOnSQLite: with the secrets that the chart made, including the
+// first administrator's key.
 func TestChart_ServiceRunsOnSQLite(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts the service")
@@ -227,9 +228,8 @@ func TestChart_ServiceRunsOnSQLite(t *testing.T) {
 	}
 }
 
-// TestChart_ServiceRunsOnPostgresAndRedis: two replicas of the production
-// scenario, but for the addresses, which are this machine's. A key that one makes is
-// known to the other.
+// TestChart_ServiceRunsOnPostgresAndRedis runs two replicas of the production scenario,
+// with addresses of this machine. A key that one replica makes is known to the other.
 func TestChart_ServiceRunsOnPostgresAndRedis(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Postgres and Redis")
@@ -253,8 +253,8 @@ func TestChart_ServiceRunsOnPostgresAndRedis(t *testing.T) {
 	}
 }
 
-// TestChart_MigrationJobMigrates: the hook, on a database that the service then finds
-// at its version.
+// TestChart_MigrationJobMigrates: after the hook the service finds the database at its
+// version.
 func TestChart_MigrationJobMigrates(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Postgres")
@@ -274,8 +274,8 @@ func TestChart_MigrationJobMigrates(t *testing.T) {
 	}
 }
 
-// TestChart_PodWithAnInvalidConfigurationReportsWhy: in the last lines of its log, which become
-// its termination message.
+// TestChart_PodWithAnInvalidConfigurationReportsWhy: the reason is in the last lines of
+// its log, which become its termination message.
 func TestChart_PodWithAnInvalidConfigurationReportsWhy(t *testing.T) {
 	c := newCluster(t, "postgres://extauthz@127.0.0.1:1/extauthz")
 	deployment := installed(t, c, "istio")

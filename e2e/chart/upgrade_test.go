@@ -14,17 +14,17 @@ var fixed = map[string][][]string{
 	"Secret":                {{"type"}},
 }
 
-// The chart before this one: after a release its package takes the place of this
+// previous is the chart before this one. After a release, its package replaces this file
 // (helm package helm/extauthz -d e2e/testdata/chart). No release has been made yet, so
 // 0.1.0 is the chart's first state in this repository.
 const previous = goldenDir + "/extauthz-0.1.0.tgz"
 
-// TestChart_UpgradeChangesNoImmutableField: each scenario by the
-// chart before this one (its package is kept beside the golden files) and by this one.
-// What was there is still there by name, so that no Secret, claim or address is lost.
+// TestChart_UpgradeChangesNoImmutableField renders each scenario with the previous chart
+// (its package is among the golden files) and with this one. All earlier objects still
+// exist by name, so that no Secret, claim or address is lost.
 func TestChart_UpgradeChangesNoImmutableField(t *testing.T) {
 	for _, scenario := range scenarios(t) {
-		if scenario == "mtls" { // new: the chart before does not know how
+		if scenario == "mtls" { // new: the previous chart does not support it
 			continue
 		}
 		t.Run(scenario, func(t *testing.T) {
@@ -49,7 +49,7 @@ func TestChart_UpgradeChangesNoImmutableField(t *testing.T) {
 	}
 }
 
-// checksum is the annotation by which pods are replaced.
+// checksum returns the annotation whose change replaces pods.
 func checksum(t *testing.T, args ...string) string {
 	t.Helper()
 	all := objects(t, render(t, chartDir, append([]string{"-f", valuesFile("production")}, args...)...))

@@ -16,7 +16,7 @@ import (
 	"testing"
 )
 
-// TestCompose starts compose.yaml once; its parts run in this order.
+// TestCompose starts compose.yaml once; its subtests run in this order.
 func TestCompose(t *testing.T) {
 	s := start(t)
 	key := s.demoKey()
@@ -36,7 +36,7 @@ func TestCompose(t *testing.T) {
 		{"Envoy's rate-limit service holds a key to its rate", rateLimited},
 	} {
 		if !t.Run(part.guarantee, func(t *testing.T) { part.test(s.on(t), key) }) {
-			break // what follows builds on it
+			break // the subtests that follow depend on it
 		}
 	}
 }
@@ -124,7 +124,7 @@ func secrets(s *stack, key string) {
 			}
 		}
 	}
-	// The database's server and Redis read their own password and nothing else.
+	// Postgres and Redis each read only their own password.
 	for _, service := range []string{"postgres", "redis"} {
 		if got := s.run("exec", "-T", service, "sh", "-c", "cd /run/extauthz && for f in *; do test -r $f && echo $f; done; true"); got != "database.password\nredis.password" {
 			s.t.Errorf("%s reads %q", service, got)
@@ -134,7 +134,7 @@ func secrets(s *stack, key string) {
 
 func revocation(s *stack, _ string) {
 	key, id := s.newKey()
-	for range 20 { // both replicas have it in their caches
+	for range 20 { // both replicas have the key in their caches
 		s.want(http.StatusOK, "GET", "/orders/42", key)
 	}
 	s.extauthz(1, "keys", "revoke", id)
@@ -167,7 +167,7 @@ func replicaStops(s *stack, key string) {
 }
 
 func redisRestarts(s *stack, key string) {
-	fresh, _ := s.newKey() // in no cache yet
+	fresh, _ := s.newKey() // not in any cache yet
 	if err := during(key, func() {
 		s.run("stop", "-t", "2", "redis")
 		s.want(http.StatusOK, "GET", "/orders/42", fresh)
@@ -194,7 +194,7 @@ func secondStart(s *stack, key string) {
 	s.want(http.StatusOK, "GET", "/orders/42", key)
 }
 
-// rateLimited runs last: the replicas start anew with LIMITS_MODE.
+// rateLimited runs last, since the replicas are restarted with LIMITS_MODE.
 func rateLimited(s *stack, _ string) {
 	s.env = append(s.env, "LIMITS_MODE=envoy")
 	s.run("--profile", "ratelimit", "up", "-d")
@@ -219,8 +219,8 @@ func rateLimited(s *stack, _ string) {
 	}
 }
 
-// observed runs the alert rules, and each of the dashboard's queries, in the
-// Prometheus of the profile observe. Grafana itself is started where its image is.
+// observed runs the alert rules, and each query of the dashboard, in the Prometheus of
+// the profile observe. Grafana itself is started only if its image is available.
 func observed(s *stack, key string) {
 	services := []string{"prometheus"}
 	if os.Getenv("WITH_GRAFANA") != "" {
@@ -270,7 +270,7 @@ func observed(s *stack, key string) {
 		s.t.Fatal(err)
 	}
 	for _, metric := range regexp.MustCompile(`\bextauthz_\w+`).FindAllString(string(alerts), -1) {
-		s.eventually(func() error { // what the cache's monitors find comes after half a minute
+		s.eventually(func() error { // the cache's monitors report after half a minute
 			_, err := query("count(" + metric + ")")
 			return err
 		})
@@ -303,7 +303,7 @@ func observed(s *stack, key string) {
 	}
 }
 
-// query asks Prometheus, and returns the first value; no value is an error.
+// query runs a query in Prometheus and returns the first value; no value is an error.
 func query(promql string) (string, error) {
 	var answer struct {
 		Error string

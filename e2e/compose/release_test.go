@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// TestRelease_ImageMatchesTheDockerfile: what `make release` packs without an engine
-// loads into one, is configured as the image that the Dockerfile makes, and serves
+// TestRelease_ImageMatchesTheDockerfile: an engine can load the image that `make release`
+// packs without one. It is configured like the image of the Dockerfile, and serves
 // unprivileged, without network, on a read-only root.
 func TestRelease_ImageMatchesTheDockerfile(t *testing.T) {
 	s := &stack{t: t, docker: first(os.Getenv("DOCKER"), "docker")}

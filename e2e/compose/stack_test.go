@@ -17,13 +17,13 @@ import (
 	"time"
 )
 
-// gateway is where compose.yaml publishes Envoy.
+// gateway is the address at which compose.yaml publishes Envoy.
 const gateway = "http://127.0.0.1:10000"
 
 // stack is compose.yaml, running under a project name of its own.
 type stack struct {
 	t       *testing.T
-	compose []string // the program: docker-compose, or docker compose
+	compose []string // docker-compose, or docker compose
 	docker  string
 	env     []string
 }
@@ -48,7 +48,7 @@ func first(texts ...string) string {
 	return texts[i]
 }
 
-// on is the stack as seen by a subtest.
+// on returns the stack for a subtest.
 func (s *stack) on(t *testing.T) *stack {
 	c := *s
 	c.t = t
@@ -61,7 +61,7 @@ func (s *stack) run(args ...string) string { s.t.Helper(); return s.call(s.compo
 // engine calls docker.
 func (s *stack) engine(args ...string) string { s.t.Helper(); return s.call([]string{s.docker}, args) }
 
-// logs are what a container has said, on both of its outputs.
+// logs returns what a container has written to both of its outputs.
 func (s *stack) logs(c container) string {
 	s.t.Helper()
 	said, err := exec.Command(s.docker, "logs", c.ID).CombinedOutput()
@@ -80,7 +80,7 @@ func (s *stack) call(program, args []string) string {
 	return out
 }
 
-// try is call for what may end with another status than 0.
+// try is call for commands that may end with another status than 0.
 func (s *stack) try(program, args []string) (stdout, stderr string, err error) {
 	c := exec.Command(program[0], append(program[1:len(program):len(program)], args...)...)
 	c.Dir, c.Env = "../..", append(os.Environ(), s.env...)
@@ -90,7 +90,7 @@ func (s *stack) try(program, args []string) (stdout, stderr string, err error) {
 	return strings.TrimSpace(out.String()), complaints.String(), err
 }
 
-// extauthz runs a command in a replica (from 1 on).
+// extauthz runs a command in a replica; they are numbered from 1.
 func (s *stack) extauthz(replica int, args ...string) string {
 	s.t.Helper()
 	return s.run(append([]string{"exec", "-T", fmt.Sprint("--index=", replica), "extauthz", "extauthz"}, args...)...)
@@ -107,10 +107,10 @@ func (s *stack) newKey(args ...string) (key, id string) {
 	return k.Key, k.ID
 }
 
-// demoKey is had as README.md says.
+// demoKey makes a key as README.md describes.
 func (s *stack) demoKey() string { s.t.Helper(); return s.run("run", "--rm", "-T", "demo-key") }
 
-// container is what the engine reports of one.
+// container is what the engine reports of a container.
 type container struct {
 	ID, Name string
 	State    struct {
@@ -132,7 +132,7 @@ type container struct {
 
 func (c container) service() string { return c.Config.Labels["com.docker.compose.service"] }
 
-// containers are those of the project, ended ones too.
+// containers returns those of the project, including ended ones.
 func (s *stack) containers() []container {
 	s.t.Helper()
 	project := strings.TrimPrefix(s.env[0], "COMPOSE_PROJECT_NAME=")
@@ -144,8 +144,8 @@ func (s *stack) containers() []container {
 	return found
 }
 
-// awaitHealthy waits until every container that has a health check is healthy,
-// the others run, and those that make something have ended well.
+// awaitHealthy waits until every container with a health check is healthy, the other
+// services run, and the one-time jobs have succeeded.
 func (s *stack) awaitHealthy() {
 	s.t.Helper()
 	s.eventually(func() error {
@@ -163,7 +163,7 @@ func (s *stack) awaitHealthy() {
 	})
 }
 
-// eventually tries until it succeeds, for two minutes.
+// eventually calls try until it succeeds, for at most two minutes.
 func (s *stack) eventually(try func() error) {
 	s.t.Helper()
 	var err error
@@ -177,7 +177,7 @@ func (s *stack) eventually(try func() error) {
 
 var client = &http.Client{Timeout: 10 * time.Second}
 
-// ask makes a request through a gateway.
+// ask sends a request through a gateway.
 func ask(method, url, key string) (status int, body string, err error) {
 	req, err := http.NewRequest(method, url, nil)
 	if err != nil {
@@ -195,7 +195,7 @@ func ask(method, url, key string) (status int, body string, err error) {
 	return res.StatusCode, string(text), err
 }
 
-// want asks and reports another status than the one expected.
+// want sends a request and fails the test if the status is not the expected one.
 func (s *stack) want(status int, method, path, key string) string {
 	s.t.Helper()
 	got, body, err := ask(method, gateway+path, key)
@@ -205,8 +205,8 @@ func (s *stack) want(status int, method, path, key string) string {
 	return body
 }
 
-// during asks some fifty times a second while something happens, and for a while
-// after, and returns an error for the first answer that is not 200.
+// during sends some fifty requests a second while happens runs, and for a while after it.
+// It returns an error for the first answer that is not 200.
 func during(key string, happens func()) error {
 	stop, done := make(chan struct{}), make(chan error, 1)
 	go func() {
@@ -224,7 +224,7 @@ func during(key string, happens func()) error {
 		}
 	}()
 	happens()
-	time.Sleep(2 * time.Second) // what happened has consequences
+	time.Sleep(2 * time.Second) // the event may have later consequences
 	close(stop)
 	return <-done
 }

@@ -1,3 +1,3 @@
 // Command echo is an upstream for tests: it answers every request with exactly the
-// request it received. It decides nothing and keeps nothing.
+// request that it received. It decides nothing and keeps nothing.
 package main

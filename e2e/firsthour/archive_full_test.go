@@ -10,8 +10,9 @@ import (
 	"testing"
 )
 
-// TestFirstHour_ArchiveRunsWithoutGo: a draft of a release is made of this tree, and the
-// document's commands run in a folder that has its archive alone, on a machine without Go.
+// TestFirstHour_ArchiveRunsWithoutGo makes a draft of a release from this tree. Then it
+// runs the document's commands on a machine without Go, in a folder that contains only
+// the archive.
 func TestFirstHour_ArchiveRunsWithoutGo(t *testing.T) {
 	folder := t.TempDir()
 	release := filepath.Join(t.TempDir(), "release")
@@ -32,7 +33,7 @@ func TestFirstHour_ArchiveRunsWithoutGo(t *testing.T) {
 		[]string{"\nextauthz ", "\nserving\n", "alice", "allowed  ", "denied  ", "scope_missing"})
 }
 
-// withoutGo is a PATH on which no compiler is found.
+// withoutGo returns a PATH without a compiler.
 func withoutGo(t *testing.T) string {
 	t.Helper()
 	var folders []string

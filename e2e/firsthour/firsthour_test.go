@@ -17,15 +17,15 @@ const root = "../.."
 // quickstartEnvoy is the version that `make quickstart` fetches.
 const quickstartEnvoy = "1.40.0"
 
-// allowed are failures that a document has on purpose: the beginning of a command, and
-// its status.
+// allowed are failures that a document intends: the beginning of a command, and its
+// status.
 var allowed = []failure{
 	{"extauthz explain ", 3}, // the request is denied
-	{"wait ", 143},           // for what was just ended by SIGTERM
+	{"wait ", 143},           // of programs that were just ended by SIGTERM
 }
 
-// TestFirstHour_DocumentsRunAsPasted: on a machine with a copy of the source, Go and
-// make. What is expected are texts that must be shown in this order.
+// TestFirstHour_DocumentsRunAsPasted runs on a machine with a copy of the source, Go and
+// make. The expected texts must be shown in this order.
 func TestFirstHour_DocumentsRunAsPasted(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it compiles the service and runs Envoy")
@@ -50,7 +50,7 @@ func TestFirstHour_DocumentsRunAsPasted(t *testing.T) {
 	}
 }
 
-// run pastes each block of a document.
+// run pastes each block of a document into a terminal.
 func run(t *testing.T, document string, s *terminal, expected []string) {
 	t.Helper()
 	blocks := parts.Fenced(t, filepath.Join(root, document), "sh")
@@ -85,7 +85,8 @@ func isAllowed(f failure) bool {
 	return false
 }
 
-// workingCopy is the tree as a clone has it, changes included.
+// workingCopy copies the tree as a clone would have it, including changes that are not
+// committed.
 func workingCopy(t *testing.T) string {
 	t.Helper()
 	folder := t.TempDir()
@@ -109,8 +110,8 @@ func workingCopy(t *testing.T) string {
 	return folder
 }
 
-// withGo is the environment of a bare machine with Go. What was downloaded and compiled
-// before may be used, since the test is about the commands and not about a network.
+// withGo returns the environment of a bare machine with Go. Earlier downloads and builds
+// may be used, since the test is about the commands and not about a network.
 func withGo(t *testing.T) []string {
 	t.Helper()
 	cache, err := os.UserCacheDir()
@@ -133,7 +134,7 @@ func withGo(t *testing.T) []string {
 	return env
 }
 
-// bare is the environment of a bare machine; PATH comes first.
+// bare returns the environment of a bare machine; PATH is its first element.
 func bare(t *testing.T) []string {
 	t.Helper()
 	return []string{"PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + t.TempDir(), "LANG=C.UTF-8"}

@@ -20,13 +20,14 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// inside is set in the process that becomes the shell of a terminal.
+// inside is set in the process that becomes the shell in a terminal.
 const inside = "FIRSTHOUR_INSIDE"
 
-// patience is how long one block may take: on a slow machine one of them compiles.
+// patience is how long one block may take: one of them compiles, which is slow on some
+// machines.
 const patience = 15 * time.Minute
 
-// becomeShell brings up loopback of the new network and becomes an interactive bash.
+// becomeShell brings up loopback in the new network and becomes an interactive bash.
 func becomeShell() error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -47,8 +48,8 @@ func becomeShell() error {
 	if err := os.Unsetenv(inside); err != nil {
 		return err
 	}
-	// Without line editing what is pasted waits in the terminal, and a command that reads
-	// the terminal takes it, as in a terminal that does not bracket what is pasted.
+	// Without line editing, pasted text waits in the terminal. A command that reads from
+	// the terminal then gets this text, as in a terminal without bracketed paste.
 	return syscall.Exec(bash, []string{"bash", "--noprofile", "--norc", "--noediting", "-i"}, os.Environ())
 }
 
@@ -67,7 +68,7 @@ type failure struct {
 	status  int
 }
 
-// openTerminal starts a shell in folder with env alone.
+// openTerminal starts a shell in folder; env is its whole environment.
 func openTerminal(t *testing.T, folder string, env []string) *terminal {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
@@ -92,13 +93,13 @@ func openTerminal(t *testing.T, folder string, env []string) *terminal {
 			s.mu.Lock()
 			s.output.Write(piece[:n])
 			s.mu.Unlock()
-			if err != nil { // EIO when the shell has ended
+			if err != nil { // EIO once the shell has ended
 				return
 			}
 		}
 	}()
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // the first process there: all others end with it
+		_ = cmd.Process.Kill() // the first process in its namespace: all others end with it
 		_ = cmd.Wait()
 		_ = master.Close()
 		<-s.ended
@@ -113,7 +114,7 @@ var (
 	failed = regexp.MustCompile("\036(\\d+) ([^\036]*)\036")
 )
 
-// paste types text, waits until the shell has done all of it, and returns what was
+// paste types text, and waits until the shell has executed all of it. It returns what was
 // shown meanwhile, and the commands that failed.
 func (s *terminal) paste(text string) (shown string, failures []failure) {
 	s.t.Helper()
@@ -150,13 +151,14 @@ func (s *terminal) shown() string {
 	return strings.ReplaceAll(s.output.String(), "\r\n", "\n")
 }
 
-// TestTerminal_ReportsWhatAPersonWouldSee: else a document's test would show nothing.
+// TestTerminal_ReportsWhatAPersonWouldSee: otherwise the tests of documents would test
+// nothing.
 func TestTerminal_ReportsWhatAPersonWouldSee(t *testing.T) {
 	s := openTerminal(t, t.TempDir(), []string{"PATH=/usr/bin:/bin"})
 	if shown, failures := s.paste("echo $((6*7))\nfalse\ntrue\nsh -c 'exit 3'"); !strings.Contains(shown, "\n42\n") || len(failures) != 2 || failures[0] != (failure{"false", 1}) || failures[1].status != 3 {
 		t.Errorf("%+v in %q", failures, shown)
 	}
-	// A question takes the line that was meant for the next command.
+	// A question reads the line that was meant as the next command.
 	if shown, _ := s.paste("read -r answer\necho next\necho \"answer=$answer\""); !strings.Contains(shown, "\nanswer=echo next\n") {
 		t.Errorf("%q", shown)
 	}

@@ -1,4 +1,4 @@
-// Package floods attacks each listener of the real binary, in a process without the race
-// detector, and measures its memory while clients of the same and of the other listeners
-// continue.
+// Package floods attacks each listener of the real binary, which is built without the
+// race detector. It measures the binary's memory while clients of the same and of the
+// other listeners continue.
 package floods

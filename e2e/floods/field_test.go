@@ -24,7 +24,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	must(os.Setenv("E2E_PLAIN_BUILD", "1")) // memory is not the race detector's
+	must(os.Setenv("E2E_PLAIN_BUILD", "1")) // memory would include the race detector's
 	code := m.Run()
 	parts.RemoveBuild()
 	os.Exit(code)
@@ -38,8 +38,8 @@ func must(err error) {
 
 const (
 	mib = 1 << 20
-	// patience is for one answer to a client that does nothing wrong. The machine is
-	// shared with the flood.
+	// patience is how long a well-behaved client waits for one answer, since it shares
+	// the machine with the flood.
 	patience = 15 * time.Second
 )
 
@@ -48,13 +48,13 @@ type field struct {
 	*parts.Service
 	t   *testing.T
 	key string
-	tls *parts.Certificates // of the gRPC listener; nil: plain text
-	ctx context.Context     // of the flood
+	tls *parts.Certificates // for the gRPC listener; nil: plain text
+	ctx context.Context     // ends the flood
 
-	attempts, refused atomic.Int64 // connections that the flood opened, or that were closed on it
+	attempts, refused atomic.Int64 // connections that the flood opened, and those that the service closed
 }
 
-// rss is what the kernel holds for the service now, in bytes.
+// rss returns the service's present resident memory in bytes.
 func (f *field) rss() int64 {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", f.PID()))
 	if err != nil {
@@ -68,7 +68,8 @@ func (f *field) rss() int64 {
 	return kib << 10
 }
 
-// idle is what the service takes while only its clients ask.
+// idle returns the most memory that the service takes while only the well-behaved clients
+// send requests.
 func (f *field) idle() (most int64) {
 	clients := f.startClients()
 	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
@@ -78,7 +79,7 @@ func (f *field) idle() (most int64) {
 	return most
 }
 
-// clients are those that do nothing wrong, each on a connection of its own.
+// clients are the well-behaved clients, each on a connection of its own.
 type clients struct {
 	f      *field
 	cancel context.CancelFunc
@@ -93,7 +94,7 @@ func (f *field) startClients() *clients {
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &clients{f: f, cancel: cancel, asked: map[string]int{}, failed: map[string][]error{}, worst: map[string]time.Duration{}}
 	lasting := f.dialGRPC()
-	must(f.check(context.Background(), lasting)) // it is there before the flood
+	must(f.check(context.Background(), lasting)) // it exists before the flood
 	c.ask(ctx, "gRPC", 20*time.Millisecond, func(ctx context.Context) error { return f.check(ctx, lasting) })
 	c.ask(ctx, "gRPC, a new connection", 200*time.Millisecond, func(ctx context.Context) error {
 		return parts.Eventually(ctx, func() error { // as a gateway does
@@ -129,7 +130,7 @@ func (f *field) startClients() *clients {
 	return c
 }
 
-// ask asks again and again until ctx ends.
+// ask sends requests again and again until ctx ends.
 func (c *clients) ask(ctx context.Context, name string, pause time.Duration, once func(context.Context) error) {
 	c.wait.Go(func() {
 		for ctx.Err() == nil {
@@ -152,10 +153,10 @@ func (c *clients) ask(ctx context.Context, name string, pause time.Duration, onc
 	})
 }
 
-// kinds are those of clients, and leastAsked how often each asks at least.
+// kinds is the number of kinds of clients, and leastAsked how often each sends at least.
 const kinds, leastAsked = 6, 2
 
-// allAsked reports whether each client has been answered often enough to judge.
+// allAsked reports whether each client has been answered often enough for a verdict.
 func (c *clients) allAsked() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -172,7 +173,7 @@ func (c *clients) stop() {
 	c.wait.Wait()
 }
 
-// listenerOf is the listener that a client uses, as floods name it.
+// listenerOf returns the listener that a client uses, by its name in floods.
 func listenerOf(client string) string {
 	if client == "metrics" {
 		return "ops"
@@ -181,9 +182,9 @@ func listenerOf(client string) string {
 	return listener
 }
 
-// answered fails the test for clients that were not answered in time: those of other
-// listeners than the flooded one always, and those of the flooded one, which share it with
-// the flood, once in several tries.
+// answered fails the test for clients that were not answered in time. Clients of other
+// listeners have to be answered always. Clients of the flooded listener share it with the
+// flood, so one of several tries is enough.
 func (c *clients) answered(flooded string) {
 	t := c.f.t
 	t.Helper()
@@ -221,19 +222,24 @@ func checkRequest(key string) *authv3.CheckRequest {
 		Method: "GET", Host: "api.example.com", Path: "/orders", Headers: map[string]string{"x-api-key": key}}}}}
 }
 
-// dial opens a connection of the flood's, which ends with it; nil where it can't.
+// flooder is the address of floods. It differs from the clients' address, as the address
+// of another pod would.
+var flooder = &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}
+
+// dial opens a connection of the flood, which ends with the flood. It returns nil if that
+// fails.
 func (f *field) dial(address string) net.Conn {
 	f.attempts.Add(1)
-	c, err := (&net.Dialer{Timeout: patience}).DialContext(f.ctx, "tcp", address)
+	c, err := (&net.Dialer{Timeout: patience, LocalAddr: flooder}).DialContext(f.ctx, "tcp", address)
 	if err != nil {
-		time.Sleep(50 * time.Millisecond) // there are too many, or the service is busy
+		time.Sleep(50 * time.Millisecond) // there are too many connections, or the service is busy
 		return nil
 	}
 	context.AfterFunc(f.ctx, func() { _ = c.Close() })
 	return c
 }
 
-// crowd runs so many at once, each again and again until the flood ends.
+// crowd runs n goroutines that call once again and again until the flood ends.
 func (f *field) crowd(n int, once func()) {
 	var all sync.WaitGroup
 	for range n {

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// peer speaks HTTP/2 frames as it likes.
+// peer sends any HTTP/2 frames.
 type peer struct {
 	net.Conn
 	*http2.Framer
@@ -24,7 +24,7 @@ func (f *field) clientTLS() *tls.Config {
 	return &tls.Config{RootCAs: f.tls.Pool, ServerName: "localhost", Certificates: []tls.Certificate{pair}, NextProtos: []string{"h2"}}
 }
 
-// speak opens a connection to gRPC and greets; nil where it can't.
+// speak opens a connection to gRPC and exchanges prefaces. It returns nil if that fails.
 func (f *field) speak(settings ...http2.Setting) *peer {
 	c := f.dial(f.GRPC)
 	if c == nil {
@@ -44,7 +44,7 @@ func (f *field) speak(settings ...http2.Setting) *peer {
 
 const checkMethod = "/envoy.service.auth.v3.Authorization/Check"
 
-// headers are a call's, with more fields behind them.
+// headers encodes the headers of a call, followed by more fields.
 func (p *peer) headers(method string, more ...hpack.HeaderField) []byte {
 	p.block.Reset()
 	for _, h := range append([]hpack.HeaderField{{Name: ":method", Value: "POST"}, {Name: ":scheme", Value: "http"}, {Name: ":path", Value: method},
@@ -61,7 +61,8 @@ func (p *peer) call(block []byte, end bool) (uint32, error) {
 	return id, p.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block, EndHeaders: true, EndStream: end})
 }
 
-// message is a gRPC message's beginning with this many bytes of it.
+// message returns the beginning of a gRPC message: its prefix with the length, and this
+// many bytes of it.
 func message(length, there int) []byte {
 	b := make([]byte, 5+there)
 	b[1], b[2], b[3], b[4] = byte(length>>24), byte(length>>16), byte(length>>8), byte(length)

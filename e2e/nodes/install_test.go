@@ -81,13 +81,22 @@ func (s *site) startGateway(t *testing.T, flags ...string) {
 		t.Fatal("the printed configuration has no catch-all")
 	}
 	s.configureGateway(t, strings.Replace(printed, catchAll, unchecked+catchAll, 1))
+	s.Apply(strings.NewReplacer("SHOP", s.shop, "NODE", s.stays.Name, "ENVOY_IMAGE", s.envoyImage(t)).Replace(gateway))
+	s.awaitGateway(t)
+}
+
+// envoyImage is the name of the Envoy image on the nodes.
+func (s *site) envoyImage(t *testing.T) string {
+	t.Helper()
 	compose, err := os.ReadFile("../../compose.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	image := regexp.MustCompile(`envoyproxy/envoy:v[0-9.]+`).Find(compose)
-	s.Apply(strings.NewReplacer("SHOP", s.shop, "NODE", s.stays.Name, "ENVOY_IMAGE", string(image)).Replace(gateway))
-	s.awaitGateway(t)
+	image := regexp.MustCompile(`envoyproxy/envoy:v[0-9.]+`).FindString(string(compose))
+	if image == "" {
+		t.Fatal("compose.yaml names no image of Envoy")
+	}
+	return image
 }
 
 // configureGateway writes Envoy's configuration.

@@ -40,6 +40,7 @@ var trials = []trial{
 	{"Restricted", false, restricted},
 	{"Sidecar", false, sidecar},
 	{"Certificates", false, certificates},
+	{"EnvoyGateway", false, envoyGateway},
 	{"Migrations", false, migrations},
 	{"EmptyDatabase", false, emptyDatabase},
 }
@@ -53,7 +54,11 @@ func TestNodes(t *testing.T) {
 	images := os.Getenv(imagesVariable)
 	if images == "" {
 		images = t.TempDir()
-		if said, err := exec.Command("../../scripts/kube-images.sh", images).CombinedOutput(); err != nil {
+		wanted := []string{images}
+		if !testing.Short() {
+			wanted = append(wanted, "platforms")
+		}
+		if said, err := exec.Command("../../scripts/kube-images.sh", wanted...).CombinedOutput(); err != nil {
 			t.Fatalf("scripts/kube-images.sh: %v: %s", err, said)
 		}
 	}
@@ -61,7 +66,7 @@ func TestNodes(t *testing.T) {
 		return
 	}
 	cluster := parts.StartCluster(t, filepath.Join(images, "images"), 2)
-	s := &site{Cluster: cluster, chart: filepath.Join(images, "extauthz.tgz"), release: "extauthz", shop: "shop"}
+	s := &site{Cluster: cluster, images: images, chart: filepath.Join(images, "extauthz.tgz"), release: "extauthz", shop: "shop"}
 	nameImage(t, cluster)
 	if !testing.Short() {
 		t.Run("FirstHour", func(t *testing.T) { firstHour(t, cluster) })
@@ -79,6 +84,7 @@ func TestNodes(t *testing.T) {
 // site is a cluster with a release of the chart, an upstream and an Envoy.
 type site struct {
 	*parts.Cluster
+	images  string // the folder that scripts/kube-images.sh filled
 	chart   string
 	release string      // namespace of the release
 	shop    string      // namespace of upstream and Envoy

@@ -9,13 +9,13 @@ import (
 	"testing"
 )
 
-// Backend is a program of the kind that applications run in. It answers with what it
-// takes the request for: NAME=VALUE lines, HTTP_ before the headers' names.
+// Backend is a program of the kind in which applications run. It answers with the request
+// as it reads it: NAME=VALUE lines, with HTTP_ before the names of headers.
 type Backend struct {
 	Name string
-	// Folds is a name by which it also accepts X-Auth-User-Id.
+	// Folds is another name that it reads as X-Auth-User-Id.
 	Folds   string
-	Address string // once it is started
+	Address string // set by Start
 	start   func(tb testing.TB, dir string, port int) *process
 }
 
@@ -51,7 +51,7 @@ cgi.assign = (".cgi" => "")
 	}
 }
 
-// debianPython is the Python that Debian's packages are for.
+// debianPython returns the Python for which Debian's packages are built.
 func debianPython(tb testing.TB) string {
 	tb.Helper()
 	if _, err := os.Stat("/usr/bin/gunicorn"); err != nil {

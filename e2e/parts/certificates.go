@@ -26,13 +26,13 @@ type Authority struct {
 	n    int64
 }
 
-// NewAuthority makes one that is valid for a day.
+// NewAuthority makes an authority that is valid for a day.
 func NewAuthority(tb testing.TB) *Authority {
 	tb.Helper()
 	return NewAuthorityFor(tb, time.Now().Add(-time.Hour), time.Now().Add(24*time.Hour))
 }
 
-// NewAuthorityFor makes one that is valid for a time.
+// NewAuthorityFor makes an authority that is valid from one time to another.
 func NewAuthorityFor(tb testing.TB, from, to time.Time) *Authority {
 	tb.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -54,15 +54,15 @@ func NewAuthorityFor(tb testing.TB, from, to time.Time) *Authority {
 	return a
 }
 
-// Issue writes a new certificate for 127.0.0.1 and these DNS names, good for
-// servers and clients, and its key into a folder, each by a rename. The serial
-// number is one more than the last.
+// Issue writes a new certificate for 127.0.0.1 and these DNS names, valid for servers and
+// clients, and its key into a folder, each by a rename. The serial number is one more
+// than the last.
 func (a *Authority) Issue(dir string, names ...string) Certificates {
 	a.tb.Helper()
 	return a.IssueFor(dir, a.cert.NotBefore, a.cert.NotAfter, names...)
 }
 
-// IssueFor is Issue with the time in which the certificate is valid.
+// IssueFor is Issue with the time range in which the certificate is valid.
 func (a *Authority) IssueFor(dir string, from, to time.Time, names ...string) Certificates {
 	a.tb.Helper()
 	return a.issue(dir, x509.Certificate{Subject: pkix.Name{CommonName: "test"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: names, NotBefore: from, NotAfter: to})

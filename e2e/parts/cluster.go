@@ -21,7 +21,7 @@ import (
 
 // Addresses of a cluster. They are in networks of the test's own.
 const (
-	ClusterAddress = "10.99.0.1" // of the control plane, where the test is
+	ClusterAddress = "10.99.0.1" // of the control plane, which runs beside the test
 	serviceRange   = "10.96.0.0/16"
 	podRange       = "10.244.0.0/16"
 	clusterURL     = "https://" + ClusterAddress + ":6443"
@@ -38,7 +38,7 @@ var clusterMetrics string
 // networks, mounts and processes of their own, all of them plain processes of one
 // machine.
 type Cluster struct {
-	Kubeconfig string // a file, of an administrator
+	Kubeconfig string // the path of a file, for an administrator
 	Nodes      []*Node
 
 	tb        testing.TB
@@ -49,7 +49,8 @@ type Cluster struct {
 	commands  []*exec.Cmd
 }
 
-// nodesFolder is where `scripts/install-parts.sh nodes` put Kubernetes' programs.
+// nodesFolder returns the folder where `scripts/install-parts.sh nodes` put Kubernetes'
+// programs.
 func nodesFolder(tb testing.TB) string {
 	tb.Helper()
 	return installedFolder(tb, "kube", "tools/kube/go.mod")
@@ -62,17 +63,17 @@ func HasClusterParts(tb testing.TB) bool {
 	return err == nil
 }
 
-// cgroupsVariable names the prefix of the nodes' control groups, which outlive the
-// processes in them and are removed from outside.
+// cgroupsVariable names the prefix of the nodes' control groups. These outlive the
+// processes in them, so they are removed from outside.
 const cgroupsVariable, cgroupsPrefix = "E2E_CGROUPS", "extauthz-kube-"
 
-// IsolatedCluster is Isolated for a test that starts a cluster. Control groups that a
-// killed cluster left behind are removed first; nothing else is ever left.
+// IsolatedCluster is Isolated for a test that starts a cluster. It first removes control
+// groups that a killed cluster left behind; nothing else is ever left.
 func IsolatedCluster(t *testing.T, env ...string) bool {
 	t.Helper()
 	if isolated() {
 		enter(t)
-		// Processes have other numbers here than outside.
+		// Processes have other numbers in here than outside.
 		if err := syscall.Mount("proc", "/proc", "proc", 0, ""); err != nil {
 			t.Fatal(err)
 		}
@@ -86,8 +87,8 @@ func IsolatedCluster(t *testing.T, env ...string) bool {
 	return false
 }
 
-// StartCluster starts a cluster whose nodes have the images in a folder of archives,
-// and waits until its DNS and metrics answer. It has to be in IsolatedCluster.
+// StartCluster starts a cluster whose nodes have the images from a folder of archives,
+// and waits until its DNS and metrics answer. It has to be called within IsolatedCluster.
 func StartCluster(tb testing.TB, images string, nodes int) *Cluster {
 	tb.Helper()
 	if !HasClusterParts(tb) {
@@ -108,11 +109,11 @@ func StartCluster(tb testing.TB, images string, nodes int) *Cluster {
 	return c
 }
 
-// stop ends what was started. All processes of a node end with its first one.
+// stop ends what was started. All processes of a node end with its first process.
 func (c *Cluster) stop() {
 	for _, n := range c.Nodes {
 		_ = n.init.Process.Kill()
-		_ = n.init.Wait() // returns when all others have ended
+		_ = n.init.Wait() // returns once all others have ended
 	}
 	for _, cmd := range c.commands {
 		_ = cmd.Process.Kill()
@@ -145,8 +146,8 @@ func (c *Cluster) run(name, program string, args ...string) {
 
 func (c *Cluster) logFile(name string) string { return filepath.Join(c.dir, name+".log") }
 
-// await waits until f returns nil; else the test ends with the last lines of a
-// program's output.
+// await calls f until it returns nil. If that takes too long, the test ends with the last
+// lines of a program's output.
 func (c *Cluster) await(what, program string, f func() error) {
 	c.tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), clusterStart)
@@ -157,7 +158,8 @@ func (c *Cluster) await(what, program string, f func() error) {
 	}
 }
 
-// certificate issues one for a subject and for names and addresses of a server.
+// certificate issues a certificate for a subject, and for names and addresses of a
+// server.
 func (c *Cluster) certificate(name string, subject pkix.Name, names []string, addresses ...string) {
 	c.tb.Helper()
 	template := x509.Certificate{Subject: subject, DNSNames: names, NotBefore: c.authority.cert.NotBefore, NotAfter: c.authority.cert.NotAfter}
@@ -222,7 +224,7 @@ func (c *Cluster) startControlPlane() {
 	c.run("kube-scheduler", c.program("kube-scheduler"), "--kubeconfig", scheduler, "--authentication-kubeconfig", scheduler, "--authorization-kubeconfig", scheduler, "--leader-elect=false", "--bind-address", "127.0.0.1")
 }
 
-// startAddons starts what every cluster also has: DNS, and what pods use.
+// startAddons starts what every cluster also has: DNS, and the programs that pods need.
 func (c *Cluster) startAddons() {
 	c.tb.Helper()
 	c.Apply(clusterDNS)
@@ -239,11 +241,11 @@ func (c *Cluster) startAddons() {
 	})
 }
 
-// Command is a command of an administrator of the cluster: kubectl and helm are in
-// its path.
+// Command returns a command that runs as an administrator of the cluster: kubectl and
+// helm are in its path.
 func (c *Cluster) Command(name string, args ...string) *exec.Cmd {
 	helm := ChartPart(c.tb, "helm")
-	home := filepath.Join(c.dir, "helm") // neither repositories nor plugins of the user
+	home := filepath.Join(c.dir, "helm") // without the user's repositories and plugins
 	path := nodesFolder(c.tb) + ":" + filepath.Dir(helm) + ":" + os.Getenv("PATH")
 	switch name {
 	case "kubectl":

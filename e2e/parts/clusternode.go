@@ -11,11 +11,12 @@ import (
 	"syscall"
 )
 
-// controlGroups is where control groups are: version 1 has a folder for each controller.
+// controlGroups is the mount point of control groups: version 1 has a folder for each
+// controller.
 const controlGroups = "/sys/fs/cgroup"
 
-// Node is a node of a Cluster: a kubelet with containerd, a kube-proxy, and what
-// enforces NetworkPolicies.
+// Node is a node of a Cluster: a kubelet with containerd, a kube-proxy, and a program
+// that enforces NetworkPolicies.
 type Node struct {
 	Name    string
 	Address string
@@ -26,7 +27,7 @@ type Node struct {
 	dir    string
 }
 
-// newNode makes the node's networks, mounts and processes.
+// newNode makes a node's networks, mounts and processes.
 func (c *Cluster) newNode(number int) *Node {
 	c.tb.Helper()
 	n := &Node{Name: fmt.Sprintf("n%d", number), Address: fmt.Sprintf("10.99.0.%d", 10+number), c: c, number: number}
@@ -43,7 +44,8 @@ func (c *Cluster) newNode(number int) *Node {
 	ip(c.tb, "link", "add", "eth0", "netns", pid, "type", "veth", "peer", "name", n.link())
 	ip(c.tb, "link", "set", n.link(), "master", "br0", "up")
 	ip(c.tb, "route", "add", n.pods(), "via", n.Address, "dev", "br0", "onlink")
-	// A kubelet sets some of the whole machine's settings: here it sets files.
+	// A kubelet changes some settings of the whole machine: here it changes files
+	// instead.
 	script := fmt.Sprintf(`hostname %[1]s
 mount -t proc proc /proc
 for folder in /run /var/lib /var/log; do mount -t tmpfs tmpfs $folder; done
@@ -71,7 +73,7 @@ echo 1 >/proc/sys/net/bridge/bridge-nf-call-iptables
 // link is the node's cable, in the control plane's network.
 func (n *Node) link() string { return "cable-" + n.Name }
 
-// pods is the range of the node's pods.
+// pods is the address range of the node's pods.
 func (n *Node) pods() string { return fmt.Sprintf("10.244.%d.0/24", n.number) }
 
 // group is the node's control group.
@@ -95,13 +97,13 @@ func (n *Node) Disconnect() { ip(n.c.tb, "link", "set", n.link(), "down") }
 // Connect undoes Disconnect.
 func (n *Node) Connect() {
 	ip(n.c.tb, "link", "set", n.link(), "up")
-	// Routes went with the link.
+	// The routes were removed with the link.
 	if said, err := exec.Command("ip", "route", "replace", n.pods(), "via", n.Address, "dev", "br0", "onlink").CombinedOutput(); err != nil {
 		n.c.tb.Errorf("%s: %v: %s", n.Name, err, said)
 	}
 }
 
-// Processes are the process numbers of the node's containers in which a program runs.
+// Processes returns the process numbers of the node's containers in which a program runs.
 func (n *Node) Processes(program string) (found []int) {
 	n.c.tb.Helper()
 	said, err := n.Command("pidof", program).Output()
@@ -139,6 +141,22 @@ func (c *Cluster) startNodes(images string) {
 		}
 		n.startContainerd()
 	}
+	c.Load(images)
+	for _, n := range c.Nodes {
+		n.startKubelet()
+	}
+	for _, n := range c.Nodes {
+		c.await(n.Name+" is not ready", n.Name+"-kubelet", func() error {
+			_, err := c.Try("kubectl", "wait", "--for=condition=Ready", "node/"+n.Name, "--timeout=1s")
+			return err
+		})
+		n.run("netpol", c.program("netpol"), c.Kubeconfig, n.Name, serviceRange)
+	}
+}
+
+// Load imports the images in a folder of archives on all nodes.
+func (c *Cluster) Load(images string) {
+	c.tb.Helper()
 	archives, err := filepath.Glob(filepath.Join(images, "*.tar"))
 	if err != nil || len(archives) == 0 {
 		c.tb.Fatalf("no images in %s: run scripts/kube-images.sh (%v)", images, err)
@@ -151,16 +169,6 @@ func (c *Cluster) startNodes(images string) {
 		if err := <-done; err != nil {
 			c.tb.Fatal(err)
 		}
-	}
-	for _, n := range c.Nodes {
-		n.startKubelet()
-	}
-	for _, n := range c.Nodes {
-		c.await(n.Name+" is not ready", n.Name+"-kubelet", func() error {
-			_, err := c.Try("kubectl", "wait", "--for=condition=Ready", "node/"+n.Name, "--timeout=1s")
-			return err
-		})
-		n.run("netpol", c.program("netpol"), c.Kubeconfig, n.Name, serviceRange)
 	}
 }
 
@@ -230,14 +238,14 @@ enforceNodeAllocatable: [pods]
 syncFrequency: 10s # how long a changed ConfigMap or Secret may take; a minute elsewhere
 maxPods: 60
 `, n.Address, n.c.authority.CAFile, n.group(), filepath.Join(n.dir, "resolv.conf")))
-	// Its limits are the whole machine's where it is to set them.
+	// Its limits would apply to the whole machine if it could set them.
 	n.run("kube-proxy", n.c.program("kube-proxy"), "--kubeconfig", n.c.kubeconfig("proxy"), "--hostname-override", n.Name, "--proxy-mode", "iptables", "--cluster-cidr", podRange,
 		"--conntrack-max-per-core", "0", "--conntrack-tcp-timeout-established", "0", "--conntrack-tcp-timeout-close-wait", "0", "--healthz-bind-address", "0.0.0.0:10256")
 	n.run("kubelet", n.c.program("kubelet"), "--config", filepath.Join(n.dir, "kubelet.yaml"), "--kubeconfig", n.c.kubeconfig(n.Name), "--hostname-override", n.Name, "--node-ip", n.Address,
 		"--root-dir", "/var/lib/kubelet", "--node-labels", "topology.kubernetes.io/zone="+n.Name)
 }
 
-// makeControlGroups makes the node's group, below which a kubelet makes those of pods.
+// makeControlGroups makes the node's group; the kubelet makes those of pods below it.
 func (n *Node) makeControlGroups() {
 	n.c.tb.Helper()
 	hierarchies, _ := filepath.Glob(controlGroups + "/*/cgroup.procs")
@@ -253,7 +261,7 @@ func (n *Node) makeControlGroups() {
 		if err := os.Mkdir(group, 0o755); err != nil {
 			n.c.tb.Fatal(err)
 		}
-		for _, name := range []string{"cpuset.cpus", "cpuset.mems"} { // version 1 has them empty
+		for _, name := range []string{"cpuset.cpus", "cpuset.mems"} { // in version 1 they are empty at first
 			if value, err := os.ReadFile(filepath.Join(above, name)); err == nil {
 				if err := os.WriteFile(filepath.Join(group, name), value, 0o644); err != nil {
 					n.c.tb.Fatal(err)
@@ -263,8 +271,8 @@ func (n *Node) makeControlGroups() {
 	}
 }
 
-// removeControlGroups removes what is left of a cluster that has ended, or of all that
-// have: the kernel lets no group go in which something runs.
+// removeControlGroups removes the groups of a cluster that has ended, or of all such
+// clusters. The kernel refuses to remove a group in which a process runs.
 func removeControlGroups(prefix string) {
 	if prefix == "" {
 		prefix = cgroupsPrefix

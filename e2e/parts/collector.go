@@ -16,16 +16,16 @@ import (
 	"google.golang.org/grpc"
 )
 
-// Span is one received span, over either protocol.
+// Span is a received span, over either protocol.
 type Span struct {
 	Trace, ID, Parent string // hexadecimal; a trace has 32 digits
 	Name              string
-	Service           string // service.name; "" where it came by Zipkin's way
+	Service           string // service.name; "" if the span came by Zipkin's protocol
 	Failed            bool
-	Attributes        map[string]string // texts only
+	Attributes        map[string]string // only those with text values
 }
 
-// Collector takes spans by OTLP over gRPC, and in Zipkin's JSON over HTTP.
+// Collector receives spans by OTLP over gRPC, and in Zipkin's JSON over HTTP.
 type Collector struct {
 	OTLP, Zipkin string // host:port
 
@@ -34,8 +34,8 @@ type Collector struct {
 	spans []Span
 }
 
-// StartCollector listens on free ports until the test ends; options are the gRPC
-// server's.
+// StartCollector listens on free ports until the test ends; options are those of its gRPC
+// server.
 func StartCollector(tb testing.TB, options ...grpc.ServerOption) *Collector {
 	tb.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -57,7 +57,7 @@ func StartCollector(tb testing.TB, options ...grpc.ServerOption) *Collector {
 	return c
 }
 
-// Export is OTLP's.
+// Export implements OTLP's service.
 func (c *Collector) Export(_ context.Context, r *tracev1.ExportTraceServiceRequest) (*tracev1.ExportTraceServiceResponse, error) {
 	for _, resource := range r.GetResourceSpans() {
 		service := ""
@@ -93,7 +93,7 @@ func (c *Collector) zipkin(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	for _, s := range spans {
-		s.Trace = strings.Repeat("0", max(32-len(s.Trace), 0)) + s.Trace // 64 bits are the lower half
+		s.Trace = strings.Repeat("0", max(32-len(s.Trace), 0)) + s.Trace // an id of 64 bits is the lower half
 		c.add(Span{Trace: s.Trace, ID: s.ID, Parent: s.Parent, Name: s.Name, Attributes: s.Attributes})
 	}
 	w.WriteHeader(http.StatusAccepted)
@@ -105,7 +105,7 @@ func (c *Collector) add(s Span) {
 	c.spans = append(c.spans, s)
 }
 
-// Spans are those that have come so far.
+// Spans returns those that have arrived so far.
 func (c *Collector) Spans() []Span {
 	c.mu.Lock()
 	defer c.mu.Unlock()

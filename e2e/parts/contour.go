@@ -10,16 +10,17 @@ import (
 	"testing"
 )
 
-// ContourPart is the path of something that `scripts/install-parts.sh contour` made:
+// ContourPart returns the path of something that `scripts/install-parts.sh contour` made:
 // contour, crds.yaml.
 func ContourPart(tb testing.TB, name string) string {
 	tb.Helper()
 	return installedPart(tb, "contour", name, "tools/contour/go.mod")
 }
 
-// StartContour runs Contour on a Kubernetes API with the ContourConfiguration contour of
-// projectcontour, whose spec it completes with ports of this machine, and an Envoy that
-// takes its configuration from it and listens on an address, at port 80 and 443.
+// StartContour runs Contour on a Kubernetes API. It uses the ContourConfiguration contour
+// of projectcontour, to whose spec it adds ports of this machine. It also runs an Envoy
+// that takes its configuration from Contour and listens on an address, at port 80 and
+// 443.
 func StartContour(tb testing.TB, k *Kubernetes, configuration, envoyVersion, address string, admin int) {
 	tb.Helper()
 	program, xds, health, metrics := ContourPart(tb, "contour"), freePort(tb), freePort(tb), freePort(tb)

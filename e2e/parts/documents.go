@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Fenced returns the blocks of a document that are in a language, in their order.
+// Fenced returns the code blocks of a document in a language, in their order.
 func Fenced(tb testing.TB, path, language string) (blocks []string) {
 	tb.Helper()
 	text, err := os.ReadFile(path)

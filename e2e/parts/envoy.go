@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// Versions are the Envoys that tests run on: E2E_ENVOYS, or the oldest and
-// the newest of those that are supported.
+// Versions returns the Envoys on which tests run: E2E_ENVOYS, or the oldest and the
+// newest supported one.
 func Versions() []string {
 	if v := os.Getenv("E2E_ENVOYS"); v != "" {
 		return strings.Fields(v)
@@ -19,7 +19,7 @@ func Versions() []string {
 	return []string{"1.36.4", "1.40.0"}
 }
 
-// EnvoyPath is where scripts/install-parts.sh puts an Envoy.
+// EnvoyPath returns where scripts/install-parts.sh puts an Envoy.
 func EnvoyPath(version string) (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -35,9 +35,10 @@ func EnvoyPath(version string) (string, error) {
 // Envoy is a running gateway.
 type Envoy struct{ *process }
 
-// envoyWith returns the path of an Envoy and of a file with its configuration.
+// envoyWith returns the path of an Envoy, and of a file with its configuration.
 func envoyWith(tb testing.TB, version, configuration string) (path, file string) {
 	tb.Helper()
+	NotShort(tb)
 	path, err := EnvoyPath(version)
 	if err != nil {
 		Missing(tb, err)
@@ -60,7 +61,7 @@ func StartEnvoy(tb testing.TB, version, configuration string, adminPort int) *En
 	return &Envoy{p}
 }
 
-// ValidateEnvoy has an Envoy validate a configuration without running it.
+// ValidateEnvoy lets an Envoy validate a configuration without running it.
 func ValidateEnvoy(tb testing.TB, version, configuration string) error {
 	tb.Helper()
 	path, file := envoyWith(tb, version, configuration)
@@ -70,7 +71,16 @@ func ValidateEnvoy(tb testing.TB, version, configuration string) error {
 	return nil
 }
 
-// Missing skips a test that lacks a program; if CI is set, it fails the test.
+// NotShort skips a test of real programs, which takes long, with -short. It does not if CI
+// is set: there -short selects the short form of a suite, and nothing is skipped.
+func NotShort(tb testing.TB) {
+	tb.Helper()
+	if testing.Short() && os.Getenv("CI") == "" {
+		tb.Skip("-short: without other programs")
+	}
+}
+
+// Missing skips a test because a program is missing; if CI is set, it fails the test.
 func Missing(tb testing.TB, err error) {
 	tb.Helper()
 	if os.Getenv("CI") != "" {

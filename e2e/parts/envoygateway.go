@@ -9,17 +9,17 @@ import (
 	"testing"
 )
 
-// StartEnvoyGateway runs Envoy Gateway on a Kubernetes API, with the GatewayClass
-// eg, whose Gateways it runs as Envoys of a version on this machine. Its ports are
+// StartEnvoyGateway runs Envoy Gateway on a Kubernetes API, with the GatewayClass eg. It
+// runs the Gateways of this class as Envoys of a version on this machine. Its ports are
 // fixed, so it has to be alone in a network; see Isolated.
 func StartEnvoyGateway(tb testing.TB, k *Kubernetes, envoyVersion string) {
 	tb.Helper()
 	startEnvoyGateway(tb, k, envoyVersion, "")
 }
 
-// StartEnvoyGatewayWithRates runs its rate-limit service beside it, on a Redis,
-// with a port of 127.0.0.1: the one that it has in a cluster, in a pod of its own,
-// is Envoy Gateway's here. The Gateway of the given name gets the address.
+// StartEnvoyGatewayWithRates also runs its rate-limit service, on a Redis, at a port of
+// 127.0.0.1. In a cluster Envoy Gateway runs this service in a pod of its own. The
+// Gateway of the given name gets the address.
 func StartEnvoyGatewayWithRates(tb testing.TB, k *Kubernetes, envoyVersion string, redis *Redis, gateway Metadata) {
 	tb.Helper()
 	limiter, err := buildRateLimit()
@@ -47,14 +47,14 @@ spec:
         value: {address: 127.0.0.1, port_value: %d}
 `, gateway.Namespace, gateway.Name, port))
 	certificate, key, authority := filepath.Join(proof, "tls.crt"), filepath.Join(proof, "tls.key"), filepath.Join(proof, "ca.crt")
-	runRateLimit(tb, limiter, redis, port, // as Envoy Gateway runs it in a cluster
+	runRateLimit(tb, limiter, redis, port, // as Envoy Gateway does in a cluster
 		"CONFIG_TYPE=GRPC_XDS_SOTW", "CONFIG_GRPC_XDS_NODE_ID=envoy-ratelimit", "CONFIG_GRPC_XDS_SERVER_URL=127.0.0.1:18001", "FORCE_START_WITHOUT_INITIAL_CONFIG=true",
 		"CONFIG_GRPC_XDS_SERVER_USE_TLS=true", "CONFIG_GRPC_XDS_CLIENT_TLS_CERT="+certificate, "CONFIG_GRPC_XDS_CLIENT_TLS_KEY="+key, "CONFIG_GRPC_XDS_SERVER_TLS_CACERT="+authority, "CONFIG_GRPC_XDS_SERVER_TLS_SAN=envoy-gateway",
 		"GRPC_SERVER_USE_TLS=true", "GRPC_SERVER_TLS_CERT="+certificate, "GRPC_SERVER_TLS_KEY="+key, "GRPC_CLIENT_TLS_CACERT="+authority)
 }
 
-// startEnvoyGateway runs it with more in its own configuration, and returns where
-// it has the certificates that it made for a part.
+// startEnvoyGateway runs it with additions to its own configuration. It returns the
+// folder of the certificates that it made for a part.
 func startEnvoyGateway(tb testing.TB, k *Kubernetes, envoyVersion, more string) (certificates func(name string) (folder string)) {
 	tb.Helper()
 	program, dir := KubernetesPart(tb, "envoy-gateway"), tb.TempDir()
@@ -62,7 +62,7 @@ func startEnvoyGateway(tb testing.TB, k *Kubernetes, envoyVersion, more string) 
 	if err != nil {
 		Missing(tb, err)
 	}
-	// It uses an Envoy that is there, and would fetch one otherwise.
+	// It uses an Envoy that exists here, and would otherwise download one.
 	bin := filepath.Join(dir, "data", "envoy-versions", envoyVersion, "bin")
 	if err := os.MkdirAll(bin, 0o700); err != nil {
 		tb.Fatal(err)
@@ -93,7 +93,7 @@ spec:
 	if said, err := certgen.CombinedOutput(); err != nil {
 		tb.Fatalf("certgen: %v: %s", err, said)
 	}
-	certificates = func(name string) (folder string) { // where it looks outside of a cluster
+	certificates = func(name string) (folder string) { // where it searches outside a cluster
 		folder = filepath.Join(dir, "config", "certs", name)
 		var secret struct{ Data map[string][]byte }
 		if err := k.Get(Object{APIVersion: "v1", Kind: "Secret", Metadata: Metadata{name, "envoy-gateway-system"}}, &secret); err != nil {
@@ -123,11 +123,11 @@ logging: {level: {default: warn}}
 	return certificates
 }
 
-// rootWith is the root folder with one folder more, for a program that reads
-// what can't be named otherwise. It is put together from mounts that only this
-// process and its children see (Isolated). Nothing below it may be removed here,
-// where that would remove the real thing: its folder is left to Isolated, outside,
-// where nothing is mounted.
+// rootWith makes a root folder that has one more folder than the real one, for a program
+// with fixed paths. It consists of mounts that only this process and its children see
+// (Isolated). Nothing below it may be removed here, since that would remove the real
+// files. So its folder is left to Isolated, which removes it from outside, where nothing
+// is mounted.
 func rootWith(tb testing.TB, source, name string) string {
 	tb.Helper()
 	must := func(err error) {

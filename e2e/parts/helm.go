@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// repository is the path of a file of this repository.
+// repository returns the path of a file in this repository.
 func repository(tb testing.TB, name string) string {
 	tb.Helper()
 	dir, err := os.Getwd()
@@ -28,10 +28,11 @@ func repository(tb testing.TB, name string) string {
 	return ""
 }
 
-// installedPart is the path of something that scripts/install-parts.sh keeps in a
-// folder of the cache which is named by the sum of the files that pin it.
+// installedPart returns the path of something that scripts/install-parts.sh keeps in a
+// folder of the cache. The folder is named by the sum of the files that pin its versions.
 func installedPart(tb testing.TB, kind, name string, pins ...string) string {
 	tb.Helper()
+	NotShort(tb)
 	dir := installedFolder(tb, kind, pins...)
 	if _, err := os.Stat(filepath.Join(dir, "complete")); err != nil {
 		Missing(tb, errors.New("run scripts/install-parts.sh "+kind))
@@ -39,7 +40,7 @@ func installedPart(tb testing.TB, kind, name string, pins ...string) string {
 	return filepath.Join(dir, name)
 }
 
-// installedFolder is that folder, which may not be there.
+// installedFolder returns that folder, which may not exist.
 func installedFolder(tb testing.TB, kind string, pins ...string) string {
 	tb.Helper()
 	cache, err := os.UserCacheDir()
@@ -57,19 +58,19 @@ func installedFolder(tb testing.TB, kind string, pins ...string) string {
 	return filepath.Join(cache, "extauthz", kind, fmt.Sprintf("%x", sha256.Sum256(text))[:12])
 }
 
-// ChartPart is the path of something that `scripts/install-parts.sh chart` made: helm,
-// helm-unittest, helm-docs, kubeconform, kubernetes-VERSION (a folder of schemas),
+// ChartPart returns the path of something that `scripts/install-parts.sh chart` made:
+// helm, helm-unittest, helm-docs, kubeconform, kubernetes-VERSION (a folder of schemas),
 // custom.yaml (definitions of custom kinds).
 func ChartPart(tb testing.TB, name string) string {
 	tb.Helper()
 	return installedPart(tb, "chart", name, "tools/chart/go.mod", "tools/chart/schemas.txt")
 }
 
-// Helm runs Helm on the API of a kubeconfig file; "" is none.
+// Helm runs Helm on the API of a kubeconfig file; with "" it has no API.
 func Helm(tb testing.TB, kubeconfig string, args ...string) (stdout, stderr string, err error) {
 	tb.Helper()
 	cmd := exec.Command(ChartPart(tb, "helm"), args...)
-	home := tb.TempDir() // neither repositories nor plugins of the user
+	home := tb.TempDir() // without the user's repositories and plugins
 	if kubeconfig == "" {
 		kubeconfig = filepath.Join(home, "none")
 	}

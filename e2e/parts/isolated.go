@@ -13,14 +13,14 @@ import (
 	"testing"
 )
 
-// isolatedVariable marks the test binary that runs inside, and holds the
-// folder of what was built outside, where modules can be had.
+// isolatedVariable marks the test binary that runs inside. Its value is the folder with
+// what was built outside, where modules are available.
 const isolatedVariable = "E2E_ISOLATED"
 
-// Isolated is true in a test that has networks, mounts and processes of its own:
-// loopback with the given addresses, every port free, and all that it started
-// ends with it. Outside, it runs the same test there, by the binary that it is
-// in, passes on how that went, and is false. It needs root.
+// Isolated returns true in a test that has networks, mounts and processes of its own:
+// loopback has the given addresses, every port is free, and all that it started ends with
+// it. Outside, it runs the same test inside, with the same binary, passes on the result,
+// and returns false. It needs root.
 func Isolated(t *testing.T, addresses ...string) bool {
 	t.Helper()
 	if isolated() {
@@ -37,7 +37,7 @@ func Isolated(t *testing.T, addresses ...string) bool {
 	return false
 }
 
-// isolated reports whether this process is the one inside, the first of its own.
+// isolated reports whether this process is the one inside, the first of its namespace.
 func isolated() bool { return os.Getenv(isolatedVariable) != "" && os.Getpid() == 1 }
 
 func needRoot(t *testing.T) {
@@ -50,7 +50,7 @@ func needRoot(t *testing.T) {
 // enter is the first step inside.
 func enter(t *testing.T, addresses ...string) {
 	t.Helper()
-	// No mount made here is seen outside.
+	// Mounts that are made here are not seen outside.
 	if err := syscall.Mount("none", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func enter(t *testing.T, addresses ...string) {
 	}
 }
 
-// runInside runs this test inside, and passes on what it prints as it comes.
+// runInside runs this test inside, and passes on its output as it arrives.
 func runInside(t *testing.T, env ...string) {
 	t.Helper()
 	run := "^" + t.Name() + "$"
@@ -77,7 +77,7 @@ func runInside(t *testing.T, env ...string) {
 		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWPID | syscall.CLONE_NEWNS,
 		Pdeathsig:  syscall.SIGKILL, // it is process 1 there: all others end with it
 	}
-	runtime.LockOSThread() // the signal comes when the thread ends
+	runtime.LockOSThread() // the signal is sent when the thread ends
 	defer runtime.UnlockOSThread()
 	var printed bytes.Buffer
 	cmd.Stdout = io.MultiWriter(&printed, t.Output())
@@ -97,7 +97,7 @@ func runInside(t *testing.T, env ...string) {
 func ip(t testing.TB, args ...string) {
 	t.Helper()
 	program, err := exec.LookPath("ip")
-	if err != nil { // Debian puts it where only root looks
+	if err != nil { // Debian installs it where only root's PATH leads
 		program = "/usr/sbin/ip"
 	}
 	if said, err := exec.Command(program, args...).CombinedOutput(); err != nil {

@@ -10,12 +10,12 @@ import (
 // Istiod is Istio's control plane.
 type Istiod struct {
 	tb   testing.TB
-	port int // of xDS in plain text
+	port int // for xDS in plain text
 }
 
-// StartIstiod runs istiod on a Kubernetes API, with a mesh configuration, to
-// which that is added by which a stock Envoy can run what it makes: Istio's own
-// filters and certificates are left out.
+// StartIstiod runs istiod on a Kubernetes API, with a mesh configuration. It adds
+// settings with which a stock Envoy can run istiod's output: Istio's own filters and
+// certificates are left out.
 func StartIstiod(tb testing.TB, k *Kubernetes, mesh string) *Istiod {
 	tb.Helper()
 	k.Apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: istio-system}\n")
@@ -35,7 +35,7 @@ func StartIstiod(tb testing.TB, k *Kubernetes, mesh string) *Istiod {
 
 // Workload is a pod as Istio sees it.
 type Workload struct {
-	Kind               string // router (a gateway) or sidecar
+	Kind               string // router (for a gateway) or sidecar
 	Address, Namespace string
 	Label, Value       string
 }

@@ -20,9 +20,9 @@ import (
 
 const kubernetesToken = "tests"
 
-// Kubernetes is a Kubernetes API: objects are checked and kept, nothing runs.
+// Kubernetes is a Kubernetes API: it validates and stores objects, but runs nothing.
 type Kubernetes struct {
-	Kubeconfig string // a file
+	Kubeconfig string // the path of a file
 
 	tb     testing.TB
 	url    string
@@ -31,7 +31,7 @@ type Kubernetes struct {
 
 // KubernetesPart is the path of something that `scripts/install-parts.sh kube`
 // made: kube-apiserver, pilot-discovery, envoy-gateway, istio-crds.yaml,
-// envoy-gateway-crds.yaml.
+// envoy-gateway-crds.yaml, and charts/gateway-helm, which is Envoy Gateway's.
 func KubernetesPart(tb testing.TB, name string) string {
 	tb.Helper()
 	return installedPart(tb, "kube", name, "tools/kube/go.mod")
@@ -81,8 +81,8 @@ contexts: [{name: tests, context: {cluster: tests, user: tests}}]
 	return k
 }
 
-// ApplyDefinitions makes the custom kinds of a platform known (istio-crds.yaml,
-// envoy-gateway-crds.yaml) and waits until objects of them are taken.
+// ApplyDefinitions defines the custom kinds of a platform (istio-crds.yaml,
+// envoy-gateway-crds.yaml) and waits until the API accepts objects of them.
 func (k *Kubernetes) ApplyDefinitions(name string) {
 	k.tb.Helper()
 	text, err := os.ReadFile(KubernetesPart(k.tb, name))
@@ -133,11 +133,11 @@ type Object struct {
 	Metadata   Metadata
 }
 
-// Metadata is the name of an object; its namespace is empty where it has none.
+// Metadata is the name of an object; Namespace is empty if the object has none.
 type Metadata struct{ Name, Namespace string }
 
-// Apply applies documents in their order, as `kubectl apply --server-side` does,
-// and returns what they were. A field that the API does not know fails the test.
+// Apply applies documents in their order, as `kubectl apply --server-side` does, and
+// returns the applied objects. A field that the API does not know fails the test.
 func (k *Kubernetes) Apply(documents string) (applied []Object) {
 	k.tb.Helper()
 	for decoder := yaml.NewDecoder(strings.NewReader(documents)); ; {

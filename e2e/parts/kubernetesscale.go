@@ -7,7 +7,7 @@ import (
 )
 
 // Scale sets the number of replicas as `kubectl scale` and autoscalers do: by the
-// subresource, in the name of a field manager of its own.
+// subresource, under the name of another field manager.
 func (k *Kubernetes) Scale(o Object, replicas int, manager string) {
 	k.tb.Helper()
 	text, err := json.Marshal(map[string]any{"spec": map[string]any{"replicas": replicas}})

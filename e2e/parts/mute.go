@@ -34,11 +34,11 @@ type Relay struct {
 	Address string
 
 	mu     sync.Mutex
-	frozen chan struct{} // of the connections that were made since the last Strand
+	frozen chan struct{} // the connections that were made since the last Strand
 	conns  conns
 }
 
-// StartRelay starts one that ends with the test.
+// StartRelay starts a relay that ends with the test.
 func StartRelay(tb testing.TB, server string) *Relay {
 	tb.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// PgBouncer is a connection pooler on loopback in front of a [Postgres], in
-// transaction mode: between two transactions a client has no session.
+// PgBouncer is a connection pooler on loopback in front of a [Postgres], in transaction
+// mode: between two transactions a client has no session.
 type PgBouncer struct {
 	*process
 	tb       testing.TB
@@ -22,9 +22,9 @@ type PgBouncer struct {
 	postgres *Postgres
 }
 
-// StartPgBouncer starts one that ends with the test; settings are lines of its
-// section [pgbouncer], such as default_pool_size = 2, over its own defaults.
-// Without PgBouncer the test is skipped, and fails if CI is set.
+// StartPgBouncer starts a pooler that ends with the test; settings are lines of its
+// section [pgbouncer], such as default_pool_size = 2, which replace the defaults here.
+// Without PgBouncer the test is skipped; if CI is set, it fails.
 func StartPgBouncer(tb testing.TB, postgres *Postgres, settings ...string) *PgBouncer {
 	tb.Helper()
 	b := &PgBouncer{tb: tb, program: installed(tb, "pgbouncer"), file: filepath.Join(tb.TempDir(), "pgbouncer.ini"), port: freePort(tb), postgres: postgres}
@@ -37,12 +37,12 @@ func StartPgBouncer(tb testing.TB, postgres *Postgres, settings ...string) *PgBo
 	return b
 }
 
-// Through is a connection string of the server's own as it is by way of the pooler.
+// Through returns a connection string of the server, changed to lead through the pooler.
 func (b *PgBouncer) Through(dsn string) string {
 	return strings.Replace(dsn, fmt.Sprintf(":%d/", b.postgres.port), fmt.Sprintf(":%d/", b.port), 1)
 }
 
-// Restart starts it again on its port, after [PgBouncer.Kill].
+// Restart starts the pooler again on its port, after [PgBouncer.Kill].
 func (b *PgBouncer) Restart() {
 	b.tb.Helper()
 	args := []string{b.file}
@@ -64,5 +64,5 @@ func (b *PgBouncer) Restart() {
 	}
 }
 
-// Kill ends it and with it the connections on both of its sides.
+// Kill ends the pooler and the connections on both of its sides.
 func (b *PgBouncer) Kill() { b.end(syscall.SIGKILL) }

@@ -27,7 +27,7 @@ type Pod struct {
 	*process
 }
 
-// buildStatic compiles the binary of the image once a test process.
+// buildStatic compiles the binary of the image once in each test process.
 var buildStatic = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(buildDir, "static", "extauthz")
 	cmd := exec.Command("go", "build", "-o", path, "extauthz/cmd/extauthz")
@@ -38,8 +38,8 @@ var buildStatic = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
-// NewPod makes the root folder. It listens on loopback, on ports that are free,
-// whatever its configuration says; env is the rest of its environment.
+// NewPod makes the root folder. The service listens on free ports of loopback, whatever
+// its configuration sets; env is the rest of its environment.
 func NewPod(tb testing.TB, env ...string) *Pod {
 	tb.Helper()
 	binary, err := buildStatic()
@@ -59,8 +59,8 @@ func NewPod(tb testing.TB, env ...string) *Pod {
 	return p
 }
 
-// Write puts a file of a volume into the root folder: read-only, for the pod's
-// group where it is secret.
+// Write puts a file of a volume into the root folder, with a mode. It belongs to root and
+// the pod's group, so that a secret file can be readable for that group only.
 func (p *Pod) Write(path, text string, mode os.FileMode) {
 	p.tb.Helper()
 	full := filepath.Join(p.Root, path)
@@ -74,7 +74,7 @@ func (p *Pod) Write(path, text string, mode os.FileMode) {
 	p.must(os.Chmod(full, mode))
 }
 
-// ancestors are the folders above a path, outermost first.
+// ancestors returns the folders above a path, outermost first.
 func ancestors(path string) (dirs []string) {
 	for dir := filepath.Dir(path); dir != "/" && dir != "."; dir = filepath.Dir(dir) {
 		dirs = append([]string{dir}, dirs...)
@@ -82,7 +82,7 @@ func ancestors(path string) (dirs []string) {
 	return dirs
 }
 
-// own gives a file to a user and the pod's group, where we may.
+// own gives a file to a user and the pod's group, if this process may do so.
 func (p *Pod) own(path string, user int) {
 	p.tb.Helper()
 	if os.Getuid() == 0 {
@@ -97,14 +97,14 @@ func (p *Pod) must(err error) {
 	}
 }
 
-// Command is a command in the pod, not yet run.
+// Command returns a command in the pod that does not run yet.
 func (p *Pod) Command(args ...string) *exec.Cmd {
 	cmd := exec.Command("/usr/bin/extauthz", args...)
 	cmd.Env, cmd.Dir = p.env, "/var/lib/extauthz"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: p.Root}
 	if os.Getuid() == 0 {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: podUser, Gid: podUser}
-	} else { // only root can change the root folder, other than in a name space of its own
+	} else { // only root can change the root folder, except in a namespace of its own
 		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWUSER
 		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: podUser, HostID: os.Getuid(), Size: 1}}
 		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: podUser, HostID: os.Getgid(), Size: 1}}
@@ -138,7 +138,7 @@ func (p *Pod) Ends() string {
 	return said
 }
 
-// Status asks a probe of the running service.
+// Status calls a probe of the running service and returns the status.
 func (p *Pod) Status(path string) int {
 	p.tb.Helper()
 	res, err := http.Get("http://" + p.Ops + path)

@@ -13,7 +13,7 @@ import (
 const (
 	firstPort = 20_000
 	portCount = 12_000
-	portSteps = 331 // between the beginnings of processes that follow one another
+	portSteps = 331 // the distance between the first ports of consecutive processes
 )
 
 var ports = struct {
@@ -21,9 +21,9 @@ var ports = struct {
 	given int
 }{}
 
-// FreePort returns a TCP port of loopback without a listener. It gives
-// none twice in a process before all were given, and processes that run at the same
-// time begin at different ones.
+// FreePort returns a TCP port of loopback without a listener. Within a process it returns
+// no port twice until it has returned all of them. Processes that run at the same time
+// begin at different ports.
 func FreePort() (int, error) {
 	ports.Lock()
 	defer ports.Unlock()

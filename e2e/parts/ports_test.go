@@ -2,7 +2,7 @@ package parts
 
 import "testing"
 
-// TestFreePort_GivesNoneTwice: a program that is given three of them listens on three.
+// TestFreePort_GivesNoneTwice: a program that gets three ports listens on three.
 func TestFreePort_GivesNoneTwice(t *testing.T) {
 	given := map[int]bool{}
 	for range 1000 {

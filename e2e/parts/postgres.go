@@ -20,34 +20,34 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver that databases are made with
 )
 
-// ErrNoPostgres means that none is installed, which a test may skip for, unless
+// ErrNoPostgres means that no Postgres is installed. A test may be skipped for it, unless
 // the environment variable CI is set.
 var ErrNoPostgres = errors.New("no Postgres is installed: run scripts/install-parts.sh postgres")
 
-// portTries is how often a server is started anew because another process
-// took its port just before.
+// portTries is how often the start of a server is tried again because another process
+// took its port.
 const portTries = 3
 
-// Postgres is a throw-away server on loopback, with durability off but by
+// Postgres is a throw-away server on loopback. Durability is off, except for
 // [StartDurablePostgres].
 type Postgres struct {
 	dir, bin string
 	durable  bool
 	port     int
-	owner    *syscall.SysProcAttr // nil: ourselves
+	owner    *syscall.SysProcAttr // nil: this process's user
 	next     atomic.Int64
-	rules    sync.Mutex // of pg_hba.conf
+	rules    sync.Mutex // guards pg_hba.conf
 }
 
-// StartPostgres starts a server that ends with the test. Without Postgres the
-// test is skipped, and fails if CI is set.
+// StartPostgres starts a server that ends with the test. Without Postgres the test is
+// skipped; if CI is set, it fails.
 func StartPostgres(tb testing.TB) *Postgres {
 	tb.Helper()
 	return startPostgres(tb, false)
 }
 
-// StartDurablePostgres is StartPostgres with fsync, synchronous commits and full
-// page writes on, as figures about writing need.
+// StartDurablePostgres is StartPostgres with fsync, synchronous commits and full page
+// writes on, as measurements of writes need.
 func StartDurablePostgres(tb testing.TB) *Postgres {
 	tb.Helper()
 	return startPostgres(tb, true)
@@ -116,8 +116,8 @@ func (p *Postgres) Start() error {
 	return p.run("pg_ctl", "-D", p.data(), "-w", "-l", filepath.Join(p.dir, "log"), "-o", options, "start")
 }
 
-// Stop ends the server at once and with it all connections; databases stay. A
-// server that does not run is no error.
+// Stop ends the server and all connections at once; databases stay. It is no error if the
+// server does not run.
 func (p *Postgres) Stop() error {
 	if p.run("pg_ctl", "-D", p.data(), "status") != nil {
 		return nil
@@ -125,8 +125,8 @@ func (p *Postgres) Stop() error {
 	return p.run("pg_ctl", "-D", p.data(), "-m", "immediate", "stop")
 }
 
-// PID is the server's process, the parent of one process a connection: what
-// freezes or kills it has to reach them as well.
+// PID returns the server's process, which has one child for each connection. To freeze or
+// kill the server, signal the children too.
 func (p *Postgres) PID() (int, error) {
 	file, err := os.ReadFile(filepath.Join(p.data(), "postmaster.pid"))
 	if err != nil {
@@ -136,7 +136,7 @@ func (p *Postgres) PID() (int, error) {
 	return strconv.Atoi(first)
 }
 
-// Kill ends the server and all its processes without a word; Start recovers it.
+// Kill ends the server and all its processes with SIGKILL; Start recovers it.
 func (p *Postgres) Kill() error {
 	if err := p.signal(syscall.SIGKILL); err != nil {
 		return err
@@ -151,14 +151,14 @@ func (p *Postgres) Kill() error {
 	return nil
 }
 
-// Freeze stops the server and all its processes where they stand; connections stay
-// open. Thaw resumes them.
+// Freeze suspends the server and all its processes; connections stay open. Thaw resumes
+// them.
 func (p *Postgres) Freeze() error { return p.signal(syscall.SIGSTOP) }
 
-// Thaw is the end of Freeze.
+// Thaw undoes Freeze.
 func (p *Postgres) Thaw() error { return p.signal(syscall.SIGCONT) }
 
-// signal reaches the server and its children.
+// signal sends a signal to the server and its children.
 func (p *Postgres) signal(signal syscall.Signal) error {
 	pid, err := p.PID()
 	if err != nil {
@@ -177,9 +177,9 @@ func (p *Postgres) signal(signal syscall.Signal) error {
 	return errors.Join(errs...)
 }
 
-// Backup copies the server's files, as a snapshot of its volume would, and
-// returns what brings them back in place of the present ones. The server is
-// down meanwhile.
+// Backup copies the server's files, as a snapshot of its volume would. It returns a
+// function that puts the copy in place of the present files. The server is down
+// meanwhile.
 func (p *Postgres) Backup() (restore func() error, err error) {
 	kept := filepath.Join(p.dir, fmt.Sprintf("backup%d", p.next.Add(1)))
 	if err := errors.Join(p.Stop(), p.copyFiles(p.data(), kept), p.Start()); err != nil {
@@ -257,13 +257,13 @@ func (p *Postgres) sql(statements ...string) error {
 	return nil
 }
 
-// Or is the connection string of a database that is on this server or, once it
-// is promoted, on another one.
+// Or returns the connection string of a database that is on this server or, once the
+// other one is promoted, on that one.
 func (p *Postgres) Or(other *Postgres, dsn string) string {
 	return strings.Replace(dsn, fmt.Sprintf(":%d/", p.port), fmt.Sprintf(":%d,127.0.0.1:%d/", p.port, other.port), 1) + "&target_session_attrs=read-write"
 }
 
-// Superuser is a connection string to the server itself.
+// Superuser returns a connection string to the server as superuser.
 func (p *Postgres) Superuser() string { return p.dsn("postgres") }
 
 // NewDatabase makes an empty database that is dropped with the test.
@@ -286,7 +286,7 @@ func (p *Postgres) NewDatabase(tb testing.TB) (dsn string) {
 	return p.dsn(name)
 }
 
-// Own gives a folder to the server's user.
+// Own makes the server's user the owner of a folder.
 func (p *Postgres) Own(dir string) error {
 	if p.owner == nil {
 		return nil
@@ -319,7 +319,8 @@ func (p *Postgres) run(name string, args ...string) error {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(p.bin, name), args...)
 	cmd.Dir, cmd.SysProcAttr = p.dir, p.owner
-	// A file, not a pipe: the server keeps it open and Wait would wait for it.
+	// The output goes to a file, not a pipe: the server keeps it open, and Wait would
+	// wait for it.
 	out, err := os.CreateTemp(p.dir, name+"-")
 	if err != nil {
 		return err
@@ -334,8 +335,8 @@ func (p *Postgres) run(name string, args ...string) error {
 	return nil
 }
 
-// postgresBin finds the newest server's own folder of programs: what is in
-// PATH may be a wrapper.
+// postgresBin finds the program folder of the newest server: programs in PATH may be
+// wrappers.
 func postgresBin() (string, error) {
 	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
 	if err != nil {
@@ -356,73 +357,6 @@ func postgresBin() (string, error) {
 		return "", ErrNoPostgres
 	}
 	return filepath.Dir(path), nil
-}
-
-// RequirePassword makes the server ask a role for its password, and no longer
-// trust it, on every database.
-func (p *Postgres) RequirePassword(role string) error {
-	return p.firstRule("host all " + role + " 127.0.0.1/32 scram-sha-256")
-}
-
-// RequireCertificate makes the server speak TLS with the authority's certificate
-// and ask a role for a client certificate of the same authority, with the role as
-// its common name.
-func (p *Postgres) RequireCertificate(tb testing.TB, a *Authority, role string) error {
-	dir := filepath.Join(p.dir, "tls")
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return err
-	}
-	c := a.Issue(dir, "localhost")
-	authorities, err := os.ReadFile(c.CAFile)
-	if err != nil {
-		return err
-	}
-	ca := filepath.Join(dir, "ca.pem")
-	if err := os.WriteFile(ca, authorities, 0o600); err != nil {
-		return err
-	}
-	if p.owner != nil {
-		for _, path := range []string{dir, ca, c.CertFile, c.KeyFile} {
-			if err := os.Chown(path, int(p.owner.Credential.Uid), int(p.owner.Credential.Gid)); err != nil {
-				return err
-			}
-		}
-	}
-	if err := p.sql("ALTER SYSTEM SET ssl_cert_file = '"+c.CertFile+"'", "ALTER SYSTEM SET ssl_key_file = '"+c.KeyFile+"'",
-		"ALTER SYSTEM SET ssl_ca_file = '"+ca+"'", "ALTER SYSTEM SET ssl = on"); err != nil {
-		return err
-	}
-	return p.firstRule("hostssl all " + role + " 127.0.0.1/32 cert")
-}
-
-// firstRule puts a line before all others of pg_hba.conf. Tests that share the server
-// do so at the same time: none loses another's line, and no reload reads half a file.
-func (p *Postgres) firstRule(line string) error {
-	p.rules.Lock()
-	defer p.rules.Unlock()
-	path := filepath.Join(p.data(), "pg_hba.conf")
-	rules, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(path+".new", append([]byte(line+"\n"), rules...), 0o600); err != nil {
-		return err
-	}
-	if p.owner != nil {
-		if err := os.Chown(path+".new", int(p.owner.Credential.Uid), int(p.owner.Credential.Gid)); err != nil {
-			return err
-		}
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return err
-	}
-	return p.sql("SELECT pg_reload_conf()")
-}
-
-// ReadOnly makes the server refuse writes, in running sessions too, or take them
-// again.
-func (p *Postgres) ReadOnly(on bool) error {
-	return p.sql(fmt.Sprintf("ALTER SYSTEM SET default_transaction_read_only = %t", on), "SELECT pg_reload_conf()")
 }
 
 // Exec runs statements as the superuser.

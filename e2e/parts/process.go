@@ -19,14 +19,14 @@ const (
 	stopTime  = 20 * time.Second
 )
 
-// process is a program that a test started. Its output goes to a file, which is
-// printed where the test failed.
+// process is a program that a test started. Its output goes to a file, which is printed
+// if the test fails.
 type process struct {
 	tb   testing.TB
 	cmd  *exec.Cmd
 	log  string
 	done chan struct{} // closed when it has ended
-	err  error         // then
+	err  error         // set once it has ended
 }
 
 func start(tb testing.TB, name string, env []string, program string, args ...string) *process {
@@ -75,9 +75,9 @@ func startCommand(tb testing.TB, name string, cmd *exec.Cmd) *process {
 // PID is the running program's process id.
 func (p *process) PID() int { return p.cmd.Process.Pid }
 
-// end sends a signal, waits, and kills what does not go.
+// end sends a signal, waits, and kills the process if it does not end.
 func (p *process) end(signal syscall.Signal) {
-	_ = p.cmd.Process.Signal(signal) // it may have ended
+	_ = p.cmd.Process.Signal(signal) // it may have ended already
 	select {
 	case <-p.done:
 	case <-time.After(stopTime):

@@ -15,7 +15,7 @@ import (
 // The versions that scripts/install-parts.sh builds.
 const (
 	TraefikVersion = "3.7.13"
-	CaddyVersion   = "2.11.9" // beside Debian's
+	CaddyVersion   = "2.11.9" // in addition to Debian's
 )
 
 // StartNginx runs an nginx with a configuration that listens on a port.
@@ -38,7 +38,7 @@ func StartCaddy(tb testing.TB, configuration string, port int) {
 	startCaddy(tb, installed(tb, "caddy"), configuration, port)
 }
 
-// StartNewCaddy is StartCaddy with the one that is built.
+// StartNewCaddy is StartCaddy with the newer Caddy that install-parts.sh builds.
 func StartNewCaddy(tb testing.TB, configuration string, port int) {
 	tb.Helper()
 	startCaddy(tb, built(tb, "caddy", CaddyVersion), configuration, port)
@@ -81,7 +81,7 @@ func built(tb testing.TB, name, version string) string {
 func installed(tb testing.TB, name string) string {
 	tb.Helper()
 	program, err := exec.LookPath(name)
-	if err != nil { // Debian puts nginx where only root looks
+	if err != nil { // Debian installs nginx where only root's PATH leads
 		program, err = exec.LookPath("/usr/sbin/" + name)
 	}
 	if err != nil {
@@ -111,7 +111,7 @@ func startProxy(tb testing.TB, name, program, file, configuration string, port i
 			return err
 		}
 		_ = res.Body.Close()
-		if res.StatusCode == http.StatusNotFound { // Traefik listens before it has its routes
+		if res.StatusCode == http.StatusNotFound { // Traefik listens before it has loaded its routes
 			return errors.New("no route yet")
 		}
 		return nil

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// buildRateLimit compiles Envoy's rate-limit service once a test process.
+// buildRateLimit compiles Envoy's rate-limit service once in each test process.
 var buildRateLimit = sync.OnceValues(func() (string, error) {
 	if isolated() {
 		return filepath.Join(os.Getenv(isolatedVariable), "ratelimit"), nil

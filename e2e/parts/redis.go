@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// ErrNoRedis means that none is installed.
+// ErrNoRedis means that no Redis is installed.
 var ErrNoRedis = errors.New("no Redis is installed: run scripts/install-parts.sh redis")
 
 // Redis is a throw-away server on loopback that keeps nothing on disk.
@@ -29,9 +29,9 @@ type Redis struct {
 	address string
 }
 
-// StartRedis starts a server that ends with the test; args are more of
-// redis-server's, such as --maxmemory 2mb. Without Redis the test is skipped,
-// and fails if CI is set.
+// StartRedis starts a server that ends with the test; args are additional arguments of
+// redis-server, such as --maxmemory 2mb. Without Redis the test is skipped; if CI is set,
+// it fails.
 func StartRedis(tb testing.TB, args ...string) *Redis {
 	tb.Helper()
 	port := freePort(tb)
@@ -85,7 +85,7 @@ func (r *Redis) awaitPort() {
 	}
 }
 
-// Kill ends the server without a word.
+// Kill ends the server with SIGKILL.
 func (r *Redis) Kill() { r.end(syscall.SIGKILL) }
 
 // Freeze suspends the server; its connections stay open.
@@ -109,19 +109,19 @@ func (r *Redis) Do(words ...string) (string, error) {
 	return strings.TrimSpace(line), err
 }
 
-// Info returns a section of the server's own figures.
+// Info returns a section of the server's INFO.
 func (r *Redis) Info(section string) (string, error) {
 	out, err := exec.Command("redis-cli", "-h", "127.0.0.1", "-p", fmt.Sprint(r.port), "info", section).Output()
 	return string(out), err
 }
 
-// RedisTLS is a server that speaks TLS alone.
+// RedisTLS is a server that accepts only TLS.
 type RedisTLS struct {
 	*Redis
 	Certificates
 }
 
-// StartRedisTLS starts one, with a certificate for 127.0.0.1.
+// StartRedisTLS starts such a server, with a certificate for 127.0.0.1.
 func StartRedisTLS(tb testing.TB) RedisTLS {
 	tb.Helper()
 	c := NewCertificates(tb)
@@ -130,8 +130,8 @@ func StartRedisTLS(tb testing.TB) RedisTLS {
 		"--tls-key-file", c.KeyFile, "--tls-ca-cert-file", c.CAFile, "--tls-auth-clients", "no"), c}
 }
 
-// StartRedisMutualTLS starts a server that speaks TLS alone, with certificates of
-// the authority on both sides.
+// StartRedisMutualTLS starts a server that accepts only TLS, with certificates of the
+// authority on both sides.
 func StartRedisMutualTLS(tb testing.TB, a *Authority) *Redis {
 	tb.Helper()
 	c := a.Issue(tb.TempDir(), "localhost")
@@ -146,7 +146,7 @@ func StartRedisCluster(tb testing.TB) []*Redis {
 	var nodes []*Redis
 	args := []string{"--cluster", "create"}
 	for range 3 {
-		// Without a setting the bus of a node is on its port + 10000, among the ports of
+		// By default, the bus of a node is on its port + 10000, among the ports of
 		// outgoing connections.
 		port, bus := freePort(tb), freePort(tb)
 		n := startRedis(tb, port, "--port", fmt.Sprint(port), "--cluster-port", fmt.Sprint(bus),
@@ -176,8 +176,8 @@ func StartRedisCluster(tb testing.TB) []*Redis {
 // Sentinel is a master and a replica, watched by three Sentinels.
 type Sentinel struct {
 	Master, Replica *Redis
-	Name            string   // of the master, for the Sentinels
-	Addresses       []string // of the Sentinels
+	Name            string   // the master's name for the Sentinels
+	Addresses       []string // the Sentinels' addresses
 
 	processes []*process
 }
@@ -193,14 +193,14 @@ func (s *Sentinel) Freeze(tb testing.TB, n int) {
 	tb.Cleanup(func() { _ = p.Signal(syscall.SIGCONT) })
 }
 
-// StartRedisSentinel starts them and waits until a failover would work.
+// StartRedisSentinel starts them and waits until a failover would succeed.
 func StartRedisSentinel(tb testing.TB) *Sentinel {
 	tb.Helper()
 	return StartSecuredSentinel(tb, "", "")
 }
 
-// StartSecuredSentinel is StartRedisSentinel with a password of the default user
-// of the Sentinels, and one of the servers, unless they are empty.
+// StartSecuredSentinel is StartRedisSentinel with a password for the default user of the
+// Sentinels and one for the servers, unless they are empty.
 func StartSecuredSentinel(tb testing.TB, sentinelPassword, password string) *Sentinel {
 	tb.Helper()
 	var secured []string

@@ -19,16 +19,16 @@ import (
 	"extauthz/authz"
 )
 
-// Shape is what seeded keys look like.
+// Shape determines the sizes and contents of seeded keys.
 type Shape struct {
-	User             string // a format with the number of the user
+	User             string // a format for the number of the user
 	Name             string // # stands for the number of the key
-	Scopes, Metadata string // JSON, as the columns hold them
+	Scopes, Metadata string // JSON, as in the columns
 }
 
-// SeedKeys writes n keys into a migrated database as if they had been made long
-// ago, past triggers and feed, and returns them. Each may read orders; they are
-// 10 to a user.
+// SeedKeys writes n keys into a migrated database as if they had been made long ago,
+// without triggers and feed, and returns them. Each may read orders; each user has 10 of
+// them.
 func SeedKeys(tb testing.TB, dsn string, n int) []string {
 	tb.Helper()
 	return SeedKeysOf(tb, dsn, n, Shape{"user-%d", "seeded", `[{"resource":"orders","actions":["read"]}]`, "{}"})

@@ -22,7 +22,7 @@ var buildDir = filepath.Join(os.TempDir(), fmt.Sprintf("extauthz-build-%d", os.G
 // RemoveBuild removes the binary; TestMain calls it last.
 func RemoveBuild() { _ = os.RemoveAll(buildDir) }
 
-// build compiles the binary once a test process, with the race detector.
+// build compiles the binary once in each test process, with the race detector.
 var build = sync.OnceValues(func() (string, error) {
 	if isolated() {
 		return filepath.Join(os.Getenv(isolatedVariable), "extauthz"), nil
@@ -54,18 +54,18 @@ type Service struct {
 	*process
 	Binary, DataDir, GRPC string
 	HTTP                  string // host:port of the HTTP flavour and forward-auth
-	Configuration         string // its file
+	Configuration         string // the path of its configuration file
 	Admin, Ops            string // host:port
 	env                   []string
 	opsScheme             string
-	secrets               *[]string // keys that it made: they must not stand in its log
+	secrets               *[]string // keys that it made: its log must not contain them
 }
 
 // unixListener finds the socket for gRPC that a configuration names.
 var unixListener = regexp.MustCompile(`grpc: {listen: "(unix:[^"]+)"`)
 
-// StartService runs the service with a configuration (YAML, without listeners but for a Unix socket for gRPC)
-// and waits until it is ready.
+// StartService runs the service with a configuration (YAML) and waits until it is ready.
+// The configuration sets no listeners, except a Unix socket for gRPC.
 func StartService(tb testing.TB, configuration string) *Service {
 	tb.Helper()
 	return StartServiceOn(tb, "127.0.0.1", configuration)
@@ -75,7 +75,7 @@ func StartService(tb testing.TB, configuration string) *Service {
 func LaunchService(tb testing.TB, configuration string) *Service {
 	tb.Helper()
 	s := newService(tb, "127.0.0.1", configuration)
-	s.launch()
+	s.Launch()
 	return s
 }
 
@@ -88,7 +88,7 @@ func StartBinary(tb testing.TB, binary, configuration string) *Service {
 	return s
 }
 
-// StartServiceOn is StartService with the gRPC listener on an address of this
+// StartServiceOn is StartService with the gRPC listener on another address of this
 // machine.
 func StartServiceOn(tb testing.TB, address, configuration string) *Service {
 	tb.Helper()
@@ -125,10 +125,10 @@ func newService(tb testing.TB, address, configuration string) *Service {
 		tb.Fatal(err)
 	}
 	if !strings.Contains(configuration, "drain_delay") {
-		s.env = []string{"EXTAUTHZ_GRPC__DRAIN_DELAY=0s"} // no gateway has to see the end coming
+		s.env = []string{"EXTAUTHZ_GRPC__DRAIN_DELAY=0s"} // no gateway has to notice the end
 	}
 	s.env = append(s.env,
-		"GORACE=atexit_sleep_ms=50", // a second by default, which each command would wait
+		"GORACE=atexit_sleep_ms=50", // by default a second, for which each command would wait
 		"EXTAUTHZ_CONFIG="+file, "EXTAUTHZ_DATA_DIR="+s.DataDir, "EXTAUTHZ_GRPC__LISTEN="+s.GRPC,
 		"EXTAUTHZ_ADMIN__LISTEN="+s.Admin, "EXTAUTHZ_SERVER=http://"+s.Admin,
 		"EXTAUTHZ_OPS__LISTEN="+s.Ops, "EXTAUTHZ_HTTP__LISTEN="+s.HTTP,
@@ -138,11 +138,12 @@ func newService(tb testing.TB, address, configuration string) *Service {
 
 func (s *Service) run() {
 	s.tb.Helper()
-	s.launch()
+	s.Launch()
 	s.AwaitReady()
 }
 
-func (s *Service) launch() {
+// Launch starts the service on the same data after Stop or Kill, and waits for nothing.
+func (s *Service) Launch() {
 	s.tb.Helper()
 	s.process = start(s.tb, "extauthz", s.env, s.Binary, "serve")
 	s.tb.Cleanup(s.checkLog) // runs before the process is ended
@@ -186,7 +187,7 @@ func (s *Service) Signal(signal syscall.Signal) {
 	}
 }
 
-// On is the service as seen by a subtest, which what fails is reported to.
+// On returns the service for a subtest, to which failures are then reported.
 func (s *Service) On(tb testing.TB) *Service {
 	p := *s.process
 	p.tb = tb
@@ -204,7 +205,7 @@ func (s *Service) CLI(args ...string) (stdout, stderr string, err error) {
 	return out.String(), errOut.String(), err
 }
 
-// Command is a command against the service, not yet run.
+// Command returns a command against the service that does not run yet.
 func (s *Service) Command(args ...string) *exec.Cmd {
 	cmd := exec.Command(s.Binary, args...)
 	cmd.Env, cmd.Dir = append(os.Environ(), s.env...), s.tb.TempDir()
@@ -244,8 +245,8 @@ func (s *Service) Must(args ...string) string {
 	return out
 }
 
-// Stop ends the service as a platform does, and fails the test unless it ended
-// well.
+// Stop ends the service as a platform does, and fails the test unless it ended without an
+// error.
 func (s *Service) Stop() {
 	s.tb.Helper()
 	s.end(syscall.SIGTERM)

@@ -10,10 +10,11 @@ import (
 	"time"
 )
 
-// Stream is an open loop of requests: one that takes long holds up no other. Its methods
-// are safe for concurrent use.
+// Stream is an open loop of requests: a slow request does not delay the others. Its
+// methods are safe for concurrent use.
 type Stream struct {
-	// Stop ends the stream and waits for its last answers. It may be called again.
+	// Stop ends the stream and waits for its last answers. It may be called more than
+	// once.
 	Stop func()
 
 	client *http.Client
@@ -32,7 +33,7 @@ type Failure struct {
 	Why string
 }
 
-// StartStream sends so many requests a second, with a key unless it is empty.
+// StartStream sends rate requests a second, with a key unless it is empty.
 func StartStream(url, key string, rate int) *Stream {
 	stop := make(chan struct{})
 	s := &Stream{url: url, key: key, client: &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 500}}}
@@ -100,7 +101,7 @@ func (s *Stream) Sent() int {
 	return len(s.took)
 }
 
-// Flow waits until so many more requests have ended.
+// Flow waits until a number of further requests have ended.
 func (s *Stream) Flow(requests int) {
 	for target := s.Sent() + requests; s.Sent() < target; {
 		time.Sleep(10 * time.Millisecond)

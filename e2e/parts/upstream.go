@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// Upstream is an HTTP/1.1 server that keeps exactly what reached it, byte for
-// byte, and answers 200 with it.
+// Upstream is an HTTP/1.1 server that records exactly what reached it, byte for byte, and
+// answers 200 with it.
 type Upstream struct {
 	Address string
 

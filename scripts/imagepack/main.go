@@ -1,6 +1,7 @@
-// Command imagepack makes images without an engine. It is as much of `docker` as
-// scripts/stand-ins.sh needs: `DOCKER=imagepack IMAGES=FOLDER scripts/stand-ins.sh redis`
-// leaves an archive in FOLDER that `docker load` and `ctr images import` read.
+// Command imagepack makes images without a container engine. It implements the part of
+// `docker` that scripts/stand-ins.sh needs: `DOCKER=imagepack IMAGES=FOLDER
+// scripts/stand-ins.sh redis` leaves an archive in FOLDER that `docker load` and `ctr
+// images import` read.
 package main
 
 import (
@@ -40,12 +41,12 @@ func run(folder string, args []string, layer io.Reader) error {
 	return fmt.Errorf("%q: write image inspect NAME, or import [--change LINE]… - NAME", args)
 }
 
-// archiveOf is the file of an image.
+// archiveOf returns the path of an image's archive.
 func archiveOf(folder, name string) string {
 	return filepath.Join(folder, regexp.MustCompile(`[^A-Za-z0-9._-]`).ReplaceAllString(name, "_")+".tar")
 }
 
-// settings are those of an image's configuration.
+// settings are the fields of an image's configuration that changes can set.
 type settings struct {
 	Env        []string
 	Labels     map[string]string
@@ -57,7 +58,7 @@ type settings struct {
 	StopSignal string   `json:",omitempty"`
 }
 
-// change is one line of a Dockerfile, as `docker import --change` takes it.
+// change applies one line of a Dockerfile, as `docker import --change` does.
 func (s *settings) change(line string) error {
 	word, value, _ := strings.Cut(line, " ")
 	switch word {
@@ -91,7 +92,7 @@ func (s *settings) change(line string) error {
 	return nil
 }
 
-// pack writes the archive of an image with one layer.
+// pack writes the archive of an image that has one layer.
 func pack(folder string, args []string, layer io.Reader) error {
 	s := settings{Labels: map[string]string{}, Volumes: map[string]struct{}{}}
 	var names []string
@@ -129,7 +130,7 @@ func pack(folder string, args []string, layer io.Reader) error {
 	return write(archiveOf(folder, name), name, s, fmt.Sprintf("%x", sum.Sum(nil)), kept, size)
 }
 
-// write writes it next to its final path, and renames it when it is complete.
+// write writes an archive next to its final path, and renames it when it is complete.
 func write(path, name string, s settings, digest string, layer io.Reader, size int64) error {
 	config, err := json.Marshal(map[string]any{"architecture": runtime.GOARCH, "os": "linux", "config": s,
 		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + digest}}})

@@ -16,14 +16,14 @@ import (
 // file is a member of an archive: a folder, or a file with a given text or the contents
 // of another file.
 type file struct {
-	name  string // in the archive; of a folder it ends with "/"
-	from  string // path of the bytes, else text
+	name  string // in the archive; the name of a folder ends with "/"
+	from  string // path of the file with the contents; "": text has them
 	text  []byte
 	mode  fs.FileMode
-	owner int // user and group
+	owner int // id of the user and of the group
 }
 
-// writeTar writes the files in the order of their names, with one time.
+// writeTar writes the files in the order of their names, all with the same time.
 func writeTar(w io.Writer, files []file, at time.Time) error {
 	t := tar.NewWriter(w)
 	for _, f := range slices.SortedFunc(slices.Values(files), func(a, b file) int { return cmp.Compare(a.name, b.name) }) {
@@ -63,7 +63,8 @@ func add(t *tar.Writer, f file, at time.Time) error {
 	return err
 }
 
-// zipped compresses what write writes, with neither time nor name.
+// zipped compresses the bytes that write writes. Its header has neither a time nor a
+// name.
 func zipped(w io.Writer, write func(io.Writer) error) error {
 	z, err := gzip.NewWriterLevel(w, gzip.BestCompression)
 	if err != nil {
@@ -75,7 +76,7 @@ func zipped(w io.Writer, write func(io.Writer) error) error {
 	return z.Close()
 }
 
-// pack makes the archive name of files, each below prefix.
+// pack makes an archive called name of the files, each below prefix.
 func (b *builder) pack(name, prefix string, files []file) error {
 	below := slices.Clone(files)
 	for i := range below {
@@ -89,7 +90,7 @@ func (b *builder) pack(name, prefix string, files []file) error {
 	return cmp.Or(err, out.Close())
 }
 
-// tree lists what is below folder, with its modes, as files of an owner.
+// tree lists everything below folder, with its modes, as files of the owner.
 func tree(folder, prefix string, owner int) (files []file, err error) {
 	err = filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || path == folder {

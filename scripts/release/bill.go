@@ -13,7 +13,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// component is CycloneDX's.
+// component is a component in CycloneDX's format.
 type component struct {
 	Type    string `json:"type"`
 	Ref     string `json:"bom-ref"`
@@ -33,15 +33,15 @@ type dependency struct {
 	DependsOn []string `json:"dependsOn,omitempty"`
 }
 
-// imageFacts are what an image's SBOM has in addition to its binary's.
+// imageFacts are the facts that an image's SBOM has in addition to its binary's.
 type imageFacts struct {
 	digest string // of the manifest
 	roots  string // path of the roots of trust
 }
 
-// bill writes the SBOM of a binary, CycloneDX 1.6, from what Go's linker put into
-// it: each module with version and checksum, and the standard library. With image
-// it is that of the image with this binary.
+// bill writes the SBOM of a binary, CycloneDX 1.6, from the build information that Go's
+// linker put into it: each module with version and checksum, and the standard library. If
+// image is given, it writes the SBOM of the image with this binary.
 func (b *builder) bill(name, binary string, image *imageFacts) error {
 	info, err := buildinfo.ReadFile(binary)
 	if err != nil {
@@ -54,7 +54,7 @@ func (b *builder) bill(name, binary string, image *imageFacts) error {
 	subject := module("extauthz", "v"+b.version)
 	subject.Type, subject.Hashes = "application", []hash{{"SHA-256", sum}}
 	std := module("stdlib", "v"+strings.TrimPrefix(strings.Fields(info.GoVersion)[0], "go"))
-	std.PURL = strings.Replace(std.PURL, "@v", "@", 1) // as advisories have it
+	std.PURL = strings.Replace(std.PURL, "@v", "@", 1) // the form in which advisories name it
 	std.Ref = std.PURL
 	components := []component{std}
 	for _, m := range info.Deps {
@@ -96,7 +96,7 @@ func (b *builder) bill(name, binary string, image *imageFacts) error {
 	return os.WriteFile(filepath.Join(b.out, name), append(text, '\n'), 0o644)
 }
 
-// module is a Go module as a component.
+// module returns a Go module as a component.
 func module(path, version string) component {
 	purl := "pkg:golang/" + path + "@" + strings.ReplaceAll(version, "+", "%2B")
 	return component{Type: "library", Ref: purl, Name: path, Version: version, PURL: purl}

@@ -17,8 +17,8 @@ const chartFolder = "helm/extauthz"
 // versions are the lines of Chart.yaml that a release replaces.
 var versions = regexp.MustCompile(`(?m)^(version|appVersion):.*$`)
 
-// chart packs the chart as `helm package --version V --app-version V` does: what
-// git knows of it, without what .helmignore names, Chart.yaml with the version.
+// chart packs the chart as `helm package --version V --app-version V` does: the files
+// that git tracks, except those that .helmignore names, with the version in Chart.yaml.
 func (b *builder) chart(ctx context.Context) error {
 	about, err := os.ReadFile(filepath.Join(b.root, chartFolder, "Chart.yaml"))
 	if err != nil {
@@ -48,8 +48,8 @@ func (b *builder) chart(ctx context.Context) error {
 	return b.pack("extauthz-"+b.version+".tgz", "extauthz/", files)
 }
 
-// ignoredOf reads the part of .helmignore's form that needs no order: names and
-// patterns of files, and of folders with "/" at the end, at any depth.
+// ignoredOf reads those entries of .helmignore whose order does not matter: names and
+// patterns of files, and of folders (with "/" at the end), at any depth.
 func ignoredOf(name string) (func(string) bool, error) {
 	text, err := os.ReadFile(name)
 	if err != nil {

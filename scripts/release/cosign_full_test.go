@@ -13,7 +13,8 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// cosignPath is where scripts/install-parts.sh puts it: another go.mod is another folder.
+// cosignPath returns the path where scripts/install-parts.sh puts cosign. Each version of
+// its go.mod has a folder of its own.
 func cosignPath(t *testing.T) string {
 	t.Helper()
 	module, err := os.ReadFile("../../tools/cosign/go.mod")
@@ -31,7 +32,8 @@ func cosignPath(t *testing.T) string {
 	return path
 }
 
-// TestCosign_VerifiesARelease: by the command in docs/releasing.md, without a network.
+// TestCosign_VerifiesARelease: the command in docs/releasing.md verifies a release,
+// without a network.
 func TestCosign_VerifiesARelease(t *testing.T) {
 	cosign := cosignPath(t)
 	folder, publicKey, _ := signedRelease(t)

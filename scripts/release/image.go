@@ -11,14 +11,14 @@ import (
 	"time"
 )
 
-// owner is the image's user and group; the data folder is theirs.
+// owner is the id of the image's user and group, which own the data folder.
 const owner = 65532
 
 // dataFolder is the volume of the image.
 const dataFolder = "/var/lib/extauthz"
 
-// imageConfig is what the Dockerfile defines in addition to files: make e2e-compose
-// compares the two.
+// imageConfig returns the image's configuration, which the Dockerfile defines too: make
+// e2e-compose compares the two.
 func (b *builder) imageConfig() map[string]any {
 	nothing := struct{}{}
 	return map[string]any{
@@ -66,9 +66,9 @@ func encoded(v any) []byte {
 	return text
 }
 
-// image packs what image-root.sh laid out below root, as an OCI layout that has the
-// manifest of `docker save` too: `docker load`, `podman load` and `ctr images
-// import` read it. Its SBOM is written next to it.
+// image packs the files that image-root.sh laid out below root. The result is an OCI
+// layout that has the manifest of `docker save` too: `docker load`, `podman load` and
+// `ctr images import` read it. Its SBOM is written next to it.
 func (b *builder) image(arch, root string) error {
 	files, err := tree(filepath.Join(root, "root"), "", 0)
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 	"syscall"
 )
 
-// platform is a system that a binary is made for.
+// platform is an operating system and architecture for which a binary is made.
 type platform struct{ os, arch string }
 
 func (p platform) String() string { return p.os + "_" + p.arch }
@@ -43,7 +43,7 @@ func run(ctx context.Context, out string, draft bool, keyFile string) error {
 	var key *ecdsa.PrivateKey
 	if keyFile != "" {
 		var err error
-		if key, err = signingKey(keyFile); err != nil { // before minutes of compiling
+		if key, err = signingKey(keyFile); err != nil { // a bad key is reported before minutes of compiling
 			return err
 		}
 	}
@@ -101,10 +101,11 @@ func run(ctx context.Context, out string, draft bool, keyFile string) error {
 type builder struct {
 	*source
 	work, out   string
-	completions []file // the same for every platform; made with the first
+	completions []file // the same for every platform; made for the first one
 }
 
-// platform makes archive and SBOM, and for Linux the image with its own.
+// platform makes the archive and the SBOM of a platform. For Linux it also makes the
+// image and the image's SBOM.
 func (b *builder) platform(ctx context.Context, p platform) error {
 	binary := filepath.Join(b.work, p.String())
 	if p.os == "linux" {
@@ -131,7 +132,7 @@ func (b *builder) platform(ctx context.Context, p platform) error {
 	return b.bill(name+".cdx.json", binary, nil)
 }
 
-// archive packs binary, texts and completions.
+// archive packs the binary, the texts and the completions.
 func (b *builder) archive(name, binary string) error {
 	files := []file{{name: "extauthz", from: binary, mode: 0o755}}
 	for _, text := range []string{"README.md", "CHANGELOG.md", "LICENSE"} {
@@ -142,8 +143,8 @@ func (b *builder) archive(name, binary string) error {
 	return b.pack(name+".tar.gz", name+"/", append(files, b.completions...))
 }
 
-// complete lets the binary, or this machine's own where it is for another one,
-// write its completions.
+// complete makes the binary write its completions. If the binary is for another platform,
+// one for this machine does it.
 func (b *builder) complete(ctx context.Context, p platform, binary string) error {
 	if p.os != runtime.GOOS || p.arch != runtime.GOARCH {
 		binary = filepath.Join(b.work, "own")
@@ -173,9 +174,9 @@ func (b *builder) script(ctx context.Context, name string, args ...string) error
 	return nil
 }
 
-// checksums writes SHA256SUMS, as sha256sum reads it.
+// checksums writes SHA256SUMS in the form that sha256sum reads.
 func checksums(folder string) error {
-	entries, err := os.ReadDir(folder) // by name
+	entries, err := os.ReadDir(folder) // sorted by name
 	if err != nil {
 		return err
 	}

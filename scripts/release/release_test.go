@@ -131,13 +131,13 @@ func TestSource_WhatIsNoCommitIsRefusedInOneLine(t *testing.T) {
 	}
 }
 
-// builderOf builds into a new folder.
+// builderOf returns a builder that writes to a new folder.
 func builderOf(t *testing.T, root string) *builder {
 	t.Helper()
 	return &builder{source: &source{root: root, version: "1.2.3", commit: strings.Repeat("ab", 20), time: at}, work: t.TempDir(), out: t.TempDir()}
 }
 
-// members reads an archive, by name, in which no name may stand twice.
+// members returns an archive's members by name. No name may occur twice.
 func members(t *testing.T, r io.Reader) (map[string]*tar.Header, map[string][]byte) {
 	t.Helper()
 	headers, texts := map[string]*tar.Header{}, map[string][]byte{}
@@ -185,7 +185,8 @@ func into(t *testing.T, text []byte, v any) {
 	}
 }
 
-// imageRoot is what image-root.sh lays out, with this test as the binary.
+// imageRoot returns a folder as image-root.sh lays it out, with this test program as the
+// binary.
 func imageRoot(t *testing.T) string {
 	t.Helper()
 	root := t.TempDir()
@@ -213,8 +214,8 @@ func imageRoot(t *testing.T) string {
 	return root
 }
 
-// TestImage_NamesItsPartsByTheirDigests: those of the OCI layout, and those that
-// `docker load` reads.
+// TestImage_NamesItsPartsByTheirDigests: that holds for the parts of the OCI layout, and
+// for those that `docker load` reads.
 func TestImage_NamesItsPartsByTheirDigests(t *testing.T) {
 	b := builderOf(t, "")
 	if err := b.image("arm64", imageRoot(t)); err != nil {
@@ -280,7 +281,8 @@ func TestImage_NamesItsPartsByTheirDigests(t *testing.T) {
 	}
 }
 
-// TestSBOM_NamesEveryModule that Go's linker put into the binary.
+// TestSBOM_NamesEveryModule: the SBOM has every module that Go's linker put into the
+// binary.
 func TestSBOM_NamesEveryModule(t *testing.T) {
 	b := builderOf(t, "")
 	root := imageRoot(t)

@@ -11,9 +11,9 @@ import (
 	"testing"
 )
 
-// TestRelease_IsTheSameBytesTwice: made of this tree's files, committed, in two
-// folders, the second time with another umask, time zone and language, and without
-// network; once more for one platform with an empty build cache.
+// TestRelease_IsTheSameBytesTwice: this tree's files are committed and released in two
+// folders. The second release has another umask, time zone and language. A third one, for
+// one platform, has an empty build cache. None of them has a network.
 func TestRelease_IsTheSameBytesTwice(t *testing.T) {
 	r := &repository{t: t, folder: filepath.Join(t.TempDir(), "first")}
 	listed, err := exec.Command("git", "-C", "../..", "ls-files", "-co", "--exclude-standard", "--deduplicate").Output()
@@ -25,7 +25,7 @@ func TestRelease_IsTheSameBytesTwice(t *testing.T) {
 		from := filepath.Join("../..", name)
 		text, err := os.ReadFile(from)
 		if os.IsNotExist(err) {
-			continue // removed, and not yet committed
+			continue // the file was removed, which is not committed yet
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -91,7 +91,7 @@ func TestRelease_IsTheSameBytesTwice(t *testing.T) {
 		same(e, a, b)
 	}
 	for _, e := range drafted {
-		if e.Name() != "SHA256SUMS" { // it has fewer lines
+		if e.Name() != "SHA256SUMS" { // the release for one platform has fewer lines in it
 			same(e, draft, a)
 		}
 	}

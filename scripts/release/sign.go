@@ -16,15 +16,16 @@ import (
 
 const (
 	sumsFile      = "SHA256SUMS"
-	signatureFile = sumsFile + ".sig"           // DER, as openssl reads it
-	bundleFile    = sumsFile + ".sigstore.json" // as cosign reads it
+	signatureFile = sumsFile + ".sig"           // in DER, the form that openssl reads
+	bundleFile    = sumsFile + ".sigstore.json" // the form that cosign reads
 )
 
-// bundleType is the form of a sigstore bundle, without a transparency log.
+// bundleType is the media type of a sigstore bundle. Ours has no entry of a transparency
+// log.
 const bundleType = "application/vnd.dev.sigstore.bundle.v0.3+json"
 
 // signingKey reads an unencrypted key on P-256 from a PEM file, in the form of PKCS #8 or
-// SEC 1. It is the kind of key that cosign makes by default. A pipe is a file too, so that
+// SEC 1. It is the kind of key that cosign makes by default. The file may be a pipe, so
 // an encrypted key need not be on a disk without its encryption.
 func signingKey(path string) (*ecdsa.PrivateKey, error) {
 	text, err := os.ReadFile(path)
@@ -59,9 +60,9 @@ func signingKey(path string) (*ecdsa.PrivateKey, error) {
 	}
 }
 
-// sign writes two forms of one signature of the checksums, which stand for all other
-// files. It is a deterministic one (RFC 6979): a release that is made again has the same
-// bytes here too.
+// sign signs the checksums, which cover all other files, and writes the signature in two
+// forms. The signature is deterministic (RFC 6979), so a release that is made again has
+// the same signature too.
 func sign(folder string, key *ecdsa.PrivateKey) error {
 	sums, err := os.ReadFile(filepath.Join(folder, sumsFile))
 	if err != nil {
@@ -79,8 +80,8 @@ func sign(folder string, key *ecdsa.PrivateKey) error {
 	if err != nil {
 		return err
 	}
-	fingerprint := sha256.Sum256(public) // by which cosign names a key
-	// Slices of bytes become base64, as the form has them.
+	fingerprint := sha256.Sum256(public) // cosign identifies a key by it
+	// Byte slices become base64 in JSON, as the format requires.
 	bundle, err := json.MarshalIndent(map[string]any{
 		"mediaType":            bundleType,
 		"verificationMaterial": map[string]any{"publicKey": map[string]any{"hint": fingerprint[:]}},

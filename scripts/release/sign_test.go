@@ -16,8 +16,8 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// signedRelease is a folder with one file, its checksums and their signatures, and the
-// public key for them.
+// signedRelease returns a folder with one file, its checksums and their signatures. It
+// also returns the path of the public key, and the key.
 func signedRelease(t *testing.T) (folder, publicKey string, key *ecdsa.PrivateKey) {
 	t.Helper()
 	folder = t.TempDir()
@@ -48,8 +48,9 @@ func writeFile(t *testing.T, path string, text []byte) {
 	}
 }
 
-// verifies runs a documented check in a release's folder, as a user would, and then once
-// more for each file in which one byte was changed: then it must fail.
+// verifies runs a documented check in a release's folder, as a user does: it must
+// succeed. Then it changes one byte in each of the files in turn, and the check must
+// fail.
 func verifies(t *testing.T, folder string, changed []string, program string, args ...string) {
 	t.Helper()
 	check := func() ([]byte, error) {
@@ -91,7 +92,7 @@ func TestSign_OpensslVerifiesAndSeesAChangedByte(t *testing.T) {
 	}
 }
 
-// TestSign_SameKeySameBytes: a release that is made again can be compared whole.
+// TestSign_SameKeySameBytes: so a release that is made again can be compared as a whole.
 func TestSign_SameKeySameBytes(t *testing.T) {
 	folder, _, key := signedRelease(t)
 	for _, name := range []string{signatureFile, bundleFile} {

@@ -20,11 +20,12 @@ type source struct {
 	time    time.Time // of the commit
 }
 
-// final is a version without "-": it was tagged, and it is no candidate.
+// final matches a version without "-": its commit has a tag, and it is not a release
+// candidate.
 var final = regexp.MustCompile(`^\d+\.\d+\.\d+$`)
 
-// openSource inspects the tree of the working folder. Files that no commit has are
-// refused, but for a draft, and so is a final version that CHANGELOG.md lacks.
+// openSource inspects the tree of the working folder. It refuses a final version that
+// CHANGELOG.md lacks and, unless the release is a draft, changes that are not committed.
 func openSource(ctx context.Context, draft bool) (*source, error) {
 	root, err := output(ctx, "", "git", "rev-parse", "--show-toplevel")
 	if err != nil {
@@ -60,7 +61,7 @@ func openSource(ctx context.Context, draft bool) (*source, error) {
 	return s, nil
 }
 
-// output returns what a program wrote, without the last line's end.
+// output returns a program's output, without the newline at its end.
 func output(ctx context.Context, folder, program string, args ...string) (string, error) {
 	c := exec.CommandContext(ctx, program, args...)
 	c.Dir = folder

@@ -5,7 +5,8 @@
 //	go run ./scripts/words cmd models    # these directories
 //	go run ./scripts/words .             # everything
 //
-// It exits 1 where it finds a word. A rule is one entry of rules.
+// It exits with status 1 if it finds a word. Each rule is one entry of the variable
+// rules.
 package main
 
 import (
@@ -18,11 +19,11 @@ import (
 	"strings"
 )
 
-// checked are the names of files that people read. Generated checksums,
-// data and licences are left out.
+// checked matches the names of files that people read. Generated checksums, data and
+// licences are left out.
 var checked = regexp.MustCompile(`(\.(go|md|ya?ml|sh|tmpl|tpl|sql|proto|conf)|Makefile|Dockerfile|NOTES\.txt|dashboard\.json|values\.schema\.json)$`)
 
-// leftOut are this program, and the pages that have to name what was renamed.
+// leftOut matches this program, and the pages that have to name what was renamed.
 var leftOut = regexp.MustCompile(`^scripts/words/|^CHANGELOG\.md$|/upgrading\.md$`)
 
 // names splits Go's compound names into words: keyWasTold → key Was Told.
@@ -86,8 +87,8 @@ func checkFile(file string) (int, error) {
 	return count, lines.Err()
 }
 
-// checkLine returns the findings in one line. An allowed phrase hides the
-// words in it from its own rule alone.
+// checkLine returns the findings in one line. An allowed phrase exempts the words in it
+// from its own rule only.
 func checkLine(file, line string) []finding {
 	if filepath.Ext(file) == ".go" {
 		line = names.ReplaceAllString(line, "$1 $2")

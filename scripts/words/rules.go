@@ -2,7 +2,8 @@ package main
 
 import "regexp"
 
-// rule is a word, or several of one meaning, with its replacement.
+// rule is a pattern for one word, or for several with the same meaning, with the
+// replacement.
 type rule struct {
 	word   *regexp.Regexp
 	allow  *regexp.Regexp // phrases in which the word is plain English, or nil
@@ -12,11 +13,11 @@ type rule struct {
 
 func words(pattern string) *regexp.Regexp { return regexp.MustCompile(`(?i)\b(` + pattern + `)\b`) }
 
-// trialInstallation are the files about the chart's installation for a trial, with a
-// throw-away database: the plain meaning of the word.
+// trialInstallation matches the files about an installation for a trial, with a
+// throw-away database. There "trial" has its plain meaning.
 var trialInstallation = regexp.MustCompile(`^(helm/|e2e/(chart|nodes|testdata|compose)/|docs/(kubernetes|deployment)|README\.md|compose\.yaml|scripts/(image|stand-ins)|Dockerfile|e2e/echo/)`)
 
-// rules are applied to names, comments and texts without regard to case.
+// rules apply to names, comments and texts, in upper and lower case.
 var rules = []rule{
 	{words(`told|tells?|telling`), nil, `"returns", "reports", "logs", "prints", "sends"; "distinguishes" for "tells apart"`, nil},
 	{words(`proved|proves?|proving`), nil, `"verified", "verifies" (keys), "shows", "tested" (facts)`, nil},

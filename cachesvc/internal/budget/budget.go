@@ -5,14 +5,14 @@ import (
 	"time"
 )
 
-// Budget is a rate with a burst, without a lock (the generic cell rate algorithm): next
+// Budget is a rate with a burst, without a lock (the generic cell rate algorithm). next
 // is when the whole burst is available again.
 type Budget struct {
 	interval, burst time.Duration
 	next            atomic.Int64
 }
 
-// Take reports whether one more is within the budget, and takes it.
+// Take takes one from the budget, and reports whether it was available.
 func (b *Budget) Take(now time.Duration) bool {
 	for {
 		before := b.next.Load()
@@ -26,7 +26,8 @@ func (b *Budget) Take(now time.Duration) bool {
 	}
 }
 
-// New returns a full budget: one in each interval, and burst at once.
+// New returns a full budget, from which burst can be taken at once and then one in each
+// interval.
 func New(interval time.Duration, burst int) *Budget {
 	return &Budget{interval: interval, burst: time.Duration(burst) * interval}
 }

@@ -1,3 +1,3 @@
-// Package budget limits a rate with a burst, without a lock, so that look-ups that
-// spend from one budget do not wait for one another. Time is the caller's.
+// Package budget limits a rate and allows a burst, without a lock, so that look-ups that
+// spend from one budget do not wait for one another. The caller passes the time.
 package budget

@@ -118,14 +118,14 @@ func (c *Connection) ReadFeed(ctx context.Context, from feed.Cursor, rows int) (
 	return query(ctx, c, &c.Feed, func() feed.Page { return c.Page(from, rows) })
 }
 
-// EndEpoch begins another epoch, unless another one did already.
+// EndEpoch begins another epoch, unless that has happened already.
 func (c *Connection) EndEpoch(ctx context.Context, epoch string) error {
 	_, err := query(ctx, c, &c.Feed, func() struct{} {
 		c.Mu.Lock()
 		defer c.Mu.Unlock()
 		if c.Epoch == epoch {
 			c.Epoch += "'"
-			if c.Behind > 0 { // versions go on beyond all that were given, and what bears them is over
+			if c.Behind > 0 { // versions continue above all that were given, and the log with the low ones ends
 				c.Behind, c.Log = 0, nil
 			}
 		}
@@ -172,7 +172,7 @@ func (c *Connection) AddUsage(ctx context.Context, batches []authz.UsageBatch) (
 	return added, nil
 }
 
-// SetAway makes a database take no usage, or take it again.
+// SetAway makes the database refuse usage, or accept it again.
 func (c *Connection) SetAway(away bool) {
 	c.Edit(func(c *Connection) {
 		c.Sink = func() (error, error) {

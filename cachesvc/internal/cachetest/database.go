@@ -11,7 +11,7 @@ import (
 	"extauthz/feed"
 )
 
-// ErrAway is what a connection returns that is set to fail.
+// ErrAway is the error of a connection that is set to fail.
 var ErrAway = errors.New("the database is away")
 
 // Database is a database in memory, with versions and a change feed.
@@ -19,22 +19,22 @@ type Database struct {
 	Mu         sync.Mutex
 	Epoch      string
 	Version    uint64
-	Behind     uint64 // by how much versions are lower than positions, since they were set back
+	Behind     uint64 // by how much versions are lower than feed positions, since the versions were set back
 	Keys       map[string]authz.Record
 	Roles      map[string]authz.Role
-	Log        []authz.Change  // by feed position
+	Log        []authz.Change  // in the order of feed positions
 	open       map[uint64]bool // transactions that are not over, by the first of their versions
 	Trimmed    uint64          // changes of transactions before this one are gone from the log
-	Pages      int             // rows of a page of the feed at most; 0 is as many as are asked for
+	Pages      int             // rows of a page of the feed, at most; 0: as many as the reader requests
 	marks      []feedMark
 	usage      map[string]authz.Usage
 	usageMarks map[batchID]bool
-	Ahead      time.Duration // of the local clock
+	Ahead      time.Duration // how far the database's clock is ahead of the local one
 
 	KeyReads, RoleReads int
 }
 
-// feedMark is the state at a moment.
+// feedMark is the feed's snapshot at a moment.
 type feedMark struct {
 	at   time.Time
 	seen feed.Snapshot
@@ -59,7 +59,7 @@ func (d *Database) Begin() (version uint64) {
 	return d.Version
 }
 
-// Finish commits what Begin began.
+// Finish commits the transaction that Begin began.
 func (d *Database) Finish(position uint64, prefix string, edit func(*authz.Record)) []authz.Change {
 	d.Mu.Lock()
 	defer d.Mu.Unlock()
@@ -95,7 +95,8 @@ func (d *Database) change(position, version uint64, prefix string, edit func(*au
 	return c
 }
 
-// append keeps the log by position, as the feed is read.
+// append inserts a change into the log, which is in the order of positions, as the feed
+// is read.
 func (d *Database) append(c authz.Change) {
 	i := len(d.Log)
 	for i > 0 && d.Log[i-1].Position > c.Position {
@@ -127,8 +128,8 @@ func Renamed(r *authz.Record) { r.Name += "x" }
 // IsLive reports whether there is a record that may be used now.
 func IsLive(r *authz.Record) bool { return r != nil && r.Status(time.Now()) == authz.StatusActive }
 
-// Backup returns a function that restores what is there now, under another epoch
-// or, as a copy of the files would, under the one it was in.
+// Backup returns a function that restores the present state under another epoch. If that
+// epoch is "", the present one is restored too, as by a copy of the files.
 func (d *Database) Backup() (restore func(epoch string)) {
 	d.Mu.Lock()
 	defer d.Mu.Unlock()
@@ -158,7 +159,7 @@ func (d *Database) CurrentVersion() (version uint64) {
 	return d.Version
 }
 
-// Alive returns the prefixes of the keys that are, sorted.
+// Alive returns the prefixes of the keys that may be used now, sorted.
 func (d *Database) Alive() (prefixes []string) {
 	d.Mu.Lock()
 	defer d.Mu.Unlock()
@@ -217,7 +218,7 @@ func (d *Database) Page(from feed.Cursor, rows int) feed.Page {
 	return p
 }
 
-// UsageOf returns what is stored of a key's usage.
+// UsageOf returns the usage that is stored for a key.
 func (d *Database) UsageOf(keyID string) authz.Usage {
 	d.Mu.Lock()
 	defer d.Mu.Unlock()

@@ -11,7 +11,7 @@ import (
 	"extauthz/authz"
 )
 
-// Population is a database of so many keys that holds none of them in memory.
+// Population is a database of N keys, of which it holds none in memory.
 type Population struct {
 	*Connection
 	N    int
@@ -23,8 +23,8 @@ type KeyKind string
 
 // The kinds of keys.
 const (
-	// KindReference: 36-byte user id, 20-byte name, 3 scopes of which there are a
-	// hundred sets, no metadata.
+	// KindReference: 36-byte user id, 20-byte name, 3 scopes (one of a hundred sets), no
+	// metadata.
 	KindReference KeyKind = "reference"
 	KindOwnScopes KeyKind = "own_scopes" // each key's scopes are its own
 	KindLarge     KeyKind = "large"      // 10 scopes, and metadata of 60 bytes

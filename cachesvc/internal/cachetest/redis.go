@@ -29,7 +29,7 @@ func NewRedis(t testing.TB, now func() time.Time) *Redis {
 	return &Redis{Store: s, subscribers: map[int]func([]byte){}, MemoryInfo: store.Memory{Policy: "volatile-lru"}}
 }
 
-// Wire is one replica's connection to it. Its effect on each call can be set.
+// Wire is one replica's connection to a [Redis]. Its effect on each call can be set.
 type Wire struct {
 	*Redis
 	conditionMu sync.Mutex // guards the fields below; Mu guards the store

@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// Clock has two times: the monotonic one, which measures ages, and the
-// database's, by which keys expire, so that all replicas agree on the moment.
-// The latter is monotonic time and an offset measured at each feed read.
+// Clock gives two times. Monotonic time measures ages. Keys expire by the database's
+// time, so that all replicas agree on the moment. The database's time is monotonic time
+// plus an offset that each feed read measures.
 type Clock struct {
 	Now    func() time.Time // the local wall clock, with a monotonic reading
 	origin time.Time
@@ -16,8 +16,8 @@ type Clock struct {
 	Drift  atomic.Int64 // database time - local wall clock, at the last read
 }
 
-// NewClock returns a clock that counts from now. Until the first [Clock.Observe] the
-// database's time is the local one.
+// NewClock returns a clock whose monotonic time begins at 0. Until the first
+// [Clock.Observe] the database's time is the local one.
 func NewClock(now func() time.Time) *Clock { return &Clock{Now: now, origin: now()} }
 
 // Monotonic returns the time since the clock was made; steps of the wall clock do not

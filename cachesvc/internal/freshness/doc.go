@@ -2,9 +2,9 @@
 //
 // It depends on three things, and every look-up tests all of them:
 //
-//   - [Window] knows the last change of everything that changed lately, for longer than a
+//   - [Window] holds the last change of everything that changed lately, for longer than a
 //     value can live. A value is stale if a newer version is known.
-//   - [Lease] is how long the window counts as complete: from the start of the last
+//   - [Lease] limits how long the window counts as complete, from the start of the last
 //     complete read of the change feed.
 //   - The value's own [Stamp] holds when it was read, from which state, and when it expires.
 //

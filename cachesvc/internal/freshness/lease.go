@@ -5,14 +5,14 @@ import (
 	"time"
 )
 
-// Lease is how long the window of recent changes counts as complete. It runs from the
-// start of the last complete feed read, not from its end: what was committed during the
-// read may be missing from it. Safe for concurrent use.
+// Lease is the time for which the window of recent changes counts as complete. It runs
+// from the start of the last complete feed read, not from its end: a change that was
+// committed during the read may be missing from it. Safe for concurrent use.
 type Lease struct {
 	Term     time.Duration // how long L1 may answer by itself
 	maxStale time.Duration // how long L1 may answer while the database is away
 
-	start   atomic.Int64  // of the last complete read, monotonic; noRead for none
+	start   atomic.Int64  // when the last complete read began, monotonic; noRead if there is none
 	Renewed chan struct{} // receives a value at each renewal; one goroutine may wait
 }
 
@@ -25,7 +25,8 @@ func NewLease(term, maxStale time.Duration) *Lease {
 	return l
 }
 
-// Renew makes the lease run from start, when a read that is now complete began.
+// Renew makes the lease run from start: the moment at which a read began that is now
+// complete.
 func (l *Lease) Renew(start time.Duration) {
 	l.start.Store(int64(start))
 	select {
@@ -34,19 +35,20 @@ func (l *Lease) Renew(start time.Duration) {
 	}
 }
 
-// StartedSince reports whether the last complete read began at now or later.
+// StartedSince reports whether the last complete read began at the given time or later.
 func (l *Lease) StartedSince(now time.Duration) bool {
 	start := l.start.Load()
 	return start != noRead && time.Duration(start) >= now
 }
 
-// Void ends the lease: nothing is known any more.
+// Void ends the lease. The window counts as incomplete until the next complete read.
 func (l *Lease) Void() { l.start.Store(noRead) }
 
-// Fresh reports whether the window is complete as of a term ago.
+// Fresh reports whether the last complete read began less than a term ago.
 func (l *Lease) Fresh(now time.Duration) bool { return l.within(now, l.Term) }
 
-// WithinMaxStale reports whether known keys may be served while the database is away.
+// WithinMaxStale reports whether known keys may be served while the database is
+// unreachable.
 func (l *Lease) WithinMaxStale(now time.Duration) bool { return l.within(now, l.maxStale) }
 
 func (l *Lease) within(now, term time.Duration) bool {
@@ -54,7 +56,7 @@ func (l *Lease) within(now, term time.Duration) bool {
 	return start != noRead && now < time.Duration(start)+term
 }
 
-// Age returns the time since the start of the last complete read; false for none.
+// Age returns the time since the start of the last complete read; false if there is none.
 func (l *Lease) Age(now time.Duration) (time.Duration, bool) {
 	start := l.start.Load()
 	return now - time.Duration(start), start != noRead

@@ -5,18 +5,19 @@ import (
 	"sync/atomic"
 )
 
-// markFilter answers for topics of which a [Window] has no mark, which are nearly all,
-// without its lock: so look-ups neither contend for one lock nor wait while a long list of
-// changes is learned. Each topic has one of its bits. The bit is set before a change of
-// the topic counts as learned, and stays set at least as long as there is a mark.
+// markFilter recognises topics of which a [Window] has no mark, without the window's
+// lock. Nearly all topics are such. So look-ups neither contend for one lock nor wait
+// while a long list of changes is learned. Each topic belongs to one bit of the filter.
+// The bit is set before a change of the topic counts as learned, and stays set at least
+// as long as there is a mark.
 type markFilter struct {
 	generation uint64
 	all        allTopics
 	bits       [markedBits / 64]atomic.Uint64
 }
 
-// markedBits is so large that with a thousand marks one look-up in sixty takes the lock
-// without need. They take 8 KiB.
+// markedBits is the size of the filter in bits, which take 8 KiB. With a thousand marks,
+// one look-up in sixty takes the lock needlessly.
 const markedBits = 1 << 16
 
 func (f *markFilter) bit(hash uint64) (word *atomic.Uint64, mask uint64) {
@@ -26,7 +27,8 @@ func (f *markFilter) bit(hash uint64) (word *atomic.Uint64, mask uint64) {
 
 func (w *Window) hash(t Topic) uint64 { return maphash.String(w.seed, t.ID) + uint64(t.Subject) }
 
-// mayContain reports whether there may be a mark, so that the lock is needed.
+// mayContain reports whether the window may have a mark of the topic, so that the lock is
+// needed.
 func (f *markFilter) mayContain(hash uint64) bool {
 	word, mask := f.bit(hash)
 	return word.Load()&mask != 0
@@ -37,8 +39,9 @@ func (f *markFilter) add(hash uint64) {
 	word.Or(mask)
 }
 
-// publishFilter replaces the filter: after a change of what it holds beside the bits, and
-// when most bits belong to marks that are gone. The caller holds the lock.
+// publishFilter replaces the filter. It is called when a field other than the bits
+// changes, and when most bits belong to marks that no longer exist. The caller holds the
+// lock.
 func (w *Window) publishFilter() {
 	f := &markFilter{generation: w.generation, all: w.all}
 	for t := range w.marks {

@@ -10,11 +10,11 @@ import (
 const ProbePause = 250 * time.Millisecond
 
 // Outage remembers that the database did not answer, so that not every look-up of a known
-// key waits to find out again: one look-up tries it in each pause. The zero value is no
-// outage. Safe for concurrent use.
+// key waits to find out again. One look-up in each [ProbePause] tries the database. The
+// zero value is no outage. Safe for concurrent use.
 type Outage struct {
 	Down atomic.Bool
-	next atomic.Int64 // when to ask again, monotonic
+	next atomic.Int64 // when to try the database again, monotonic
 }
 
 // RecordFailure begins or prolongs an outage.

@@ -10,8 +10,9 @@ import (
 	"extauthz/authz"
 )
 
-// maxTopics bounds the window by number, to some 25 MiB. Beyond it the oldest are
-// dropped, and everything that was read before them is stale.
+// maxTopics bounds the number of changes in the window, and so its memory to some 25 MiB.
+// Beyond it the oldest changes are dropped, and every value that was read before them is
+// stale.
 const maxTopics = 100_000
 
 // Subject is what a change or a cached value is about.
@@ -19,9 +20,9 @@ type Subject uint8
 
 // The subjects.
 const (
-	SubjectKey  Subject = iota + 1 // by prefix
-	SubjectRole                    // by name
-	subjectUser                    // by id: the list of a user's keys
+	SubjectKey  Subject = iota + 1 // named by prefix
+	SubjectRole                    // named by name
+	subjectUser                    // the list of a user's keys, named by the user's id
 )
 
 // Topic names one thing that can change.
@@ -30,59 +31,61 @@ type Topic struct {
 	ID      string
 }
 
-// Stamp is the state of the database that a cached value was read from.
+// Stamp describes the state of the database from which a cached value was read.
 type Stamp struct {
 	Found      bool
-	Version    uint64 // of the row; 0 if there is none
-	Seq        uint64 // of the window, before the read began
-	Generation uint64 // of the window; see [Window.Reset]
+	Version    uint64 // version of the row; 0 if there is none
+	Seq        uint64 // seq of the window before the read began
+	Generation uint64 // generation of the window: see [Window.Reset]
 
-	// Shared: another replica read it, from the database as it was at AsOf.
+	// Shared: another replica read the value, from the database as it was at AsOf.
 	Shared bool
 	AsOf   time.Duration // when the read of the database began, monotonic
 
-	// OutsideLease: read while the lease was not fresh, and so from a state that the
-	// feed may never report: a database that is restored meanwhile need not be behind
-	// the cursor. Usable while the database is away, and no longer.
+	// OutsideLease: the value was read while the lease was not fresh. The feed may never
+	// report the state that it was read from, since a database that is restored meanwhile
+	// need not be behind the cursor. So the value may be used only while the database is
+	// unreachable.
 	OutsideLease bool
 
-	Expires     time.Duration // until then it may be used under a fresh lease
-	UsableUntil time.Duration // from then on it is never used
+	Expires     time.Duration // until then the value may be used under a fresh lease
+	UsableUntil time.Duration // from then on the value is never used
 
-	// Checked is the window's last seq at which the value was found fresh: as long as
-	// nothing is learned, asking again costs one atomic load. 0: never.
+	// Checked is the window's seq at which the value was last found fresh; 0 if it never
+	// was. While nothing new is learned, another test costs one atomic load.
 	Checked atomic.Uint64
 }
 
-// AsOfSlack is how exactly the moment of another replica's read is known: by the
-// database's clock, which both replicas measured by a round trip shorter than the lease.
+// AsOfSlack is how inexactly the moment of another replica's read is known. The moment is
+// a time of the database's clock, which each replica measures by a round trip shorter
+// than the lease.
 const AsOfSlack = time.Second
 
-// mark is what is known of the last change of a topic.
+// mark holds what is known of the last change of a topic.
 type mark struct {
 	version  uint64
 	learned  uint64 // the window's seq when the version was learned
-	reread   uint64 // what was read before this seq is stale whatever its version
-	received uint64 // the highest version that the feed has brought
+	reread   uint64 // values read before this seq are stale whatever their version
+	received uint64 // the highest version received from the feed
 
-	// position is the feed position of the last change that the feed has brought: for
-	// topics of users, whose lists have no version.
+	// position is the feed position of the last change received from the feed. It is only
+	// set for topics of users, whose lists have no version.
 	position uint64
-	// notReceived: the feed has not yet brought a change that this replica made, so its
-	// version, or position, is not known.
+	// notReceived: this replica made a change that the feed has not yet brought. So the
+	// version of the change, or its position, is not known.
 	notReceived bool
-	// ownUntil: what other replicas read before this moment is stale whatever its
-	// version, because of a change that this replica made.
+	// ownUntil: values that other replicas read before this moment are stale whatever
+	// their version, because of a change that this replica made.
 	ownUntil time.Duration
 }
 
 // allTopics holds state that concerns all topics.
 type allTopics struct {
-	version uint64 // of the last change that may be about anything
-	reread  uint64 // what was read before this seq is stale whatever its version
-	// What other replicas read before these moments is stale: because of changes that
-	// were dropped or may be about anything, and, until the window before the start is
-	// learned, because of the start.
+	version uint64 // version of the last change that may be about anything
+	reread  uint64 // values read before this seq are stale whatever their version
+	// Values that other replicas read before these moments are stale. at is set by
+	// changes that were dropped or may be about anything. pastUntil is set by the start,
+	// until the changes from before it are learned.
 	at, pastUntil time.Duration
 }
 
@@ -92,14 +95,14 @@ func (e *allTopics) sharedFrom() time.Duration { return max(e.at, e.pastUntil) }
 // cached value can live. It alone decides whether a value is stale. Safe for concurrent
 // use.
 type Window struct {
-	seq atomic.Uint64 // grows with everything that is learned
+	seq atomic.Uint64 // grows whenever something is learned
 
 	Retention time.Duration // not to be changed once the window is in use
 	limit     int
 
 	seed    maphash.Seed
-	filter  atomic.Pointer[markFilter] // asked first; changed under mu
-	bitsSet int                        // in the filter, at most; under mu
+	filter  atomic.Pointer[markFilter] // tested before the marks; changed under mu
+	bitsSet int                        // number of bits set in the filter, at most; under mu
 
 	mu         sync.RWMutex
 	generation uint64
@@ -119,11 +122,11 @@ type entry struct {
 func NewWindow(retention time.Duration) *Window {
 	w := &Window{Retention: retention, limit: maxTopics, marks: make(map[Topic]mark), seed: maphash.MakeSeed()}
 	w.publishFilter()
-	w.seq.Store(1) // so that no stamp is born checked
+	w.seq.Store(1) // 0 is the Checked of a stamp that was never found fresh
 	return w
 }
 
-// Begin returns what the stamp of a read that begins now carries.
+// Begin returns the Seq and Generation for the stamp of a read that begins now.
 func (w *Window) Begin() (seq, generation uint64) {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
@@ -135,7 +138,7 @@ func (w *Window) Begin() (seq, generation uint64) {
 // old one again. A negative entry has no version, so it is stale if anything about its
 // topic was learned after its read began.
 func (w *Window) Fresh(t Topic, s *Stamp) bool {
-	seq := w.seq.Load() // before the question, so that the answer holds for it
+	seq := w.seq.Load() // loaded before the test, so that the result holds for this seq
 	if s.Checked.Load() == seq {
 		return true
 	}
@@ -155,13 +158,14 @@ func (w *Window) stale(t Topic, s *Stamp) bool {
 	return s.stale(w.generation, &w.all, w.marks[t])
 }
 
-// stale compares a stamp with what is known of its topic and of all topics.
+// stale compares a stamp with what is known of its topic (m) and of all topics.
 func (s *Stamp) stale(generation uint64, all *allTopics, m mark) bool {
 	if s.Generation != generation {
 		return true
 	}
 	if s.Shared {
-		// The replica that read it had learned other changes, so Seq means nothing.
+		// Seq means nothing here: the replica that read the value had learned other
+		// changes than this one.
 		return s.Version < m.version || m.notReceived || s.AsOf < max(m.ownUntil, all.sharedFrom())
 	}
 	if s.Seq < all.reread || s.Seq < m.reread {
@@ -173,9 +177,9 @@ func (s *Stamp) stale(generation uint64, all *allTopics, m mark) bool {
 	return s.Seq < m.learned
 }
 
-// Learn records changes and returns those that are new. own: this replica made them. Then
-// whatever was read before is stale without a look at versions, which a restored database
-// may have begun again.
+// Learn records changes and returns those that are new. own means that this replica made
+// them. Values of their topics that were read before are then stale whatever their
+// version, since a restored database may have begun its versions again.
 func (w *Window) Learn(changes []authz.Change, own bool, now time.Duration) (fresh []authz.Change) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -197,7 +201,8 @@ func (w *Window) Learn(changes []authz.Change, own bool, now time.Duration) (fre
 	return fresh
 }
 
-// LearnAll records that anything may have changed: whatever was read before is stale.
+// LearnAll records that anything may have changed: every value that was read before is
+// stale.
 func (w *Window) LearnAll(now time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -209,8 +214,9 @@ func (w *Window) LearnAll(now time.Duration) {
 	w.seq.Store(seq)
 }
 
-// dropOldest drops the n oldest changes. A read from before they were learned may have
-// returned the state before them, so it is stale; later reads have seen them.
+// dropOldest drops the n oldest changes. A value that was read before they were learned
+// may have the state from before them, so it becomes stale. Later reads have seen the
+// changes.
 func (w *Window) dropOldest(n int) {
 	last := w.order[n-1]
 	for _, o := range w.order[:n] {
@@ -223,11 +229,11 @@ func (w *Window) dropOldest(n int) {
 	w.publishFilter()
 }
 
-// DistrustPast makes what other replicas read before now stale, until [Window.TrustPast]:
-// the changes from before now were not learned.
+// DistrustPast makes values stale that other replicas read before now, since changes from
+// before now were not learned. [Window.TrustPast] ends this.
 func (w *Window) DistrustPast(now time.Duration) { w.setPastUntil(now + AsOfSlack) }
 
-// TrustPast records that the changes from before the start are known.
+// TrustPast records that the changes from before the start are learned.
 func (w *Window) TrustPast() { w.setPastUntil(0) }
 
 func (w *Window) setPastUntil(until time.Duration) {
@@ -238,14 +244,14 @@ func (w *Window) setPastUntil(until time.Duration) {
 	w.seq.Add(1)
 }
 
-// record reports whether the change is new.
+// record records a change and reports whether it is new.
 func (w *Window) record(c authz.Change, own bool, seq uint64, now time.Duration) bool {
 	t := Topic{Subject: SubjectKey, ID: c.Prefix}
 	switch {
 	case c.Kind == authz.ChangeKey && c.Prefix != "":
 	case c.Kind == authz.ChangeRole && c.Role != "":
 		t = Topic{Subject: SubjectRole, ID: c.Role}
-	default: // a kind that is not known here may be about anything
+	default: // a change of an unknown kind may be about anything
 		if c.Version <= w.all.version && !own {
 			return false
 		}
@@ -258,13 +264,13 @@ func (w *Window) record(c authz.Change, own bool, seq uint64, now time.Duration)
 	if c.Version > m.version {
 		m.version, m.learned = c.Version, seq
 	}
-	first := !own && c.Version > m.received // the feed brings it for the first time
+	first := !own && c.Version > m.received // the feed brings the change for the first time
 	if first {
 		m.received, m.notReceived = c.Version, false
 	}
 	if own {
 		m.reread, m.ownUntil = seq, now+AsOfSlack
-		// For a key or a role a known version is enough.
+		// For a key or a role it is enough that the version is known.
 		m.notReceived = c.Version == 0 || m.notReceived
 	}
 	if !fresh && !first {
@@ -277,7 +283,8 @@ func (w *Window) record(c authz.Change, own bool, seq uint64, now time.Duration)
 	return fresh
 }
 
-// recordUser records a change of a key for the list of its user's keys.
+// recordUser records a change of a key for the list of its user's keys. received means
+// that the feed has brought the change.
 func (w *Window) recordUser(c authz.Change, own, received, first bool, seq uint64, now time.Duration) {
 	t := Topic{Subject: subjectUser, ID: c.UserID}
 	m := w.marks[t]
@@ -292,8 +299,8 @@ func (w *Window) recordUser(c authz.Change, own, received, first bool, seq uint6
 	w.store(t, m, seq, now)
 }
 
-// ListStale reports whether a list of a user's keys may lack a change. position is the
-// feed position before the list was read.
+// ListStale reports whether a list of a user's keys may lack a change. The list was read
+// at asOf; position is the feed position before that.
 func (w *Window) ListStale(user string, position uint64, asOf time.Duration) bool {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
@@ -308,10 +315,10 @@ func (w *Window) store(t Topic, m mark, seq uint64, now time.Duration) {
 	w.order = append(w.order, entry{t, seq, now})
 }
 
-// Reset forgets all changes from the feed, and makes every value stale that was read
-// until now: the versions of another epoch can't be compared, and after a gap in the feed
-// nothing is known of what changed. Changes that this replica made stay known by their
-// moment, which means the same in every epoch.
+// Reset forgets all changes from the feed and makes every value stale that was read until
+// now. The versions of different epochs can't be compared, and after a gap in the feed it
+// is unknown what changed. Of the changes that this replica made, Reset keeps the moment,
+// which means the same in every epoch.
 func (w *Window) Reset() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -336,7 +343,7 @@ func (w *Window) SameGeneration(generation uint64) bool {
 	return generation == w.generation
 }
 
-// trim drops what was learned longer ago than the retention.
+// trim drops changes that were learned longer ago than the retention.
 func (w *Window) trim(now time.Duration) {
 	i := 0
 	for ; i < len(w.order) && w.order[i].at+w.Retention < now; i++ {

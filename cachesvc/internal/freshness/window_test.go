@@ -30,8 +30,9 @@ func TestWindow_DropsByAgeAndIsBounded(t *testing.T) {
 	}
 }
 
-// TestWindow_DropsTheOldestFirst: past the limit, what was read before a change that
-// is dropped is stale, and what was read since is as fresh as it was.
+// TestWindow_DropsTheOldestFirst: beyond the limit the oldest changes are dropped. A
+// value that was read before a dropped change is stale; a value that was read later is as
+// fresh as before.
 func TestWindow_DropsTheOldestFirst(t *testing.T) {
 	w := NewWindow(time.Hour)
 	w.limit = 100

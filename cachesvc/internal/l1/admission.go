@@ -2,29 +2,30 @@ package l1
 
 import "hash/maphash"
 
-// admission decides what a full shard drops, in the manner of S3-FIFO (Yang and others,
-// SOSP 2023). New records are on probation in a queue of a tenth of the shard: those that
-// are not used before they reach its end are dropped, and only a note of their hash
-// remains; those that are used, or come back while there is a note, are established.
-// Established ones go by the clock algorithm, by how often they were used since the hand
-// last passed. So a scan of keys that are each used once passes through the tenth and
-// leaves the rest as it is. Not safe for concurrent use.
+// admission decides which records a full shard drops, in the manner of S3-FIFO (Yang and
+// others, SOSP 2023). New records are on probation in a queue of a tenth of the shard. A
+// record that is not used before it reaches the end of the queue is dropped, and only a
+// note of its hash remains. A record that is used, or that comes back while there is a
+// note of it, is established. Established records are dropped by the clock algorithm, by
+// how often each was used since the hand last passed it. So a scan of keys that are each
+// used once passes through the tenth and leaves the other records as they are. Not safe
+// for concurrent use.
 type admission struct {
-	limit          int      // records in the shard
-	bytes          int      // of them
-	probationLimit int      // records on probation
-	probation      int      // records on probation
-	queue          []uint32 // a circular buffer of their tags, oldest first, and of some that were dropped
+	limit          int      // records in the shard, at most
+	bytes          int      // bytes of these records, at most
+	probationLimit int      // records on probation, at most
+	probation      int      // records on probation at present
+	queue          []uint32 // a circular buffer of tags, oldest first: of the records on probation, and of some that were dropped
 	first          int
-	waiting        int      // in the queue
-	hand           int      // of the clock, on the index's slots
-	notes          []uint16 // of records that were dropped at the end of their probation, by hash; 0: none
+	waiting        int      // number of tags in the queue
+	hand           int      // the clock's hand: an index into the index's slots
+	notes          []uint16 // notes of records that were dropped at the end of their probation, by hash; 0: none
 }
 
 const (
 	probationShare = 10
-	// sweepRounds are enough for the hand to count down all uses and to pass what is hot
-	// once.
+	// sweepRounds is how many rounds the hand needs to count down all uses and to pass
+	// each hot record once.
 	sweepRounds = int(headUses) + 2
 	noteBits    = shardShift - tagBits
 )
@@ -33,18 +34,19 @@ func newAdmission(limit, bytes int) admission {
 	return admission{limit: limit, bytes: bytes, probationLimit: max(limit/probationShare, 1)}
 }
 
-// onProbation reports whether a new record is on probation: not while there is plenty of
-// space, nor if it was here a while ago.
+// onProbation reports whether a new record begins on probation. It does not while there
+// is plenty of space, or if a note shows that the record was here a while ago.
 func (a *admission) onProbation(count, bytes int, hash uint64) bool {
 	return (count >= a.limit-a.probationLimit || bytes >= a.bytes-a.bytes/probationShare) && !a.noted(hash)
 }
 
-// full reports whether one more record of this size is too much.
+// full reports whether the shard has no space for one more record of this size.
 func (a *admission) full(count, bytes, size int) bool {
 	return count >= a.limit || count > 0 && bytes+size > a.bytes
 }
 
-// noteOf finds the note by bits of the hash that do not choose the shard.
+// noteOf returns the element of notes that belongs to a hash, and the note itself. Bits
+// of the hash that do not choose the shard choose the element.
 func (a *admission) noteOf(hash uint64) (*uint16, uint16) {
 	return &a.notes[(hash>>tagBits&(1<<noteBits-1))*uint64(len(a.notes))>>noteBits], uint16(hash) | 1
 }
@@ -57,7 +59,7 @@ func (a *admission) note(hash uint64) {
 	*at = note
 }
 
-// noted reports whether there is a note, and removes it.
+// noted reports whether there is a note of the hash, and removes it.
 func (a *admission) noted(hash uint64) bool {
 	if a.notes == nil {
 		return false
@@ -89,7 +91,7 @@ func (a *admission) pop() (tag uint64) {
 
 // startProbation puts a new record on probation.
 func (sh *shard[T]) startProbation(tag uint64, p location) {
-	if sh.admission.queueFull() { // with some that were dropped
+	if sh.admission.queueFull() { // tags of dropped records count too
 		sh.endProbation()
 	}
 	sh.admission.push(tag)
@@ -108,13 +110,14 @@ func (sh *shard[T]) makeSpace(size int) {
 	}
 }
 
-// endProbation ends the oldest probation: a record that was not used is dropped.
+// endProbation ends the probation of the oldest record. If the record was not used, it is
+// dropped.
 func (sh *shard[T]) endProbation() {
 	a := &sh.admission
 	tag := a.pop()
 	i := sh.index.find(tag, func(p location) bool { return head(sh.arena.head(p).Load())&headProbation != 0 })
 	if i < 0 {
-		return // it was dropped
+		return // the record was dropped before
 	}
 	p := slotLocation(sh.index.slots[i])
 	hash, used := sh.usage(p)
@@ -127,16 +130,17 @@ func (sh *shard[T]) endProbation() {
 	a.probation--
 }
 
-// usage reports whether the record at p was used lately.
+// usage returns the hash of the record at p, and reports whether the record was used
+// lately.
 func (sh *shard[T]) usage(p location) (hash uint64, used bool) {
 	id := recordID(sh.arena.payload(p))
 	hash = maphash.String(sh.seed, id)
 	return hash, sh.hot.recentlyUsed(hash, id) || head(sh.arena.head(p).Load())&headUses != 0
 }
 
-// sweep removes the first established record that was not used as often as the hand
-// passed. Other callers may use what is hot meanwhile, so it ends after some rounds
-// whatever they do.
+// sweep moves the hand and counts down the uses of each record that it passes. It removes
+// the first established record without any uses left. Other callers may use hot records
+// meanwhile, so after some rounds it removes a hot one as well.
 func (sh *shard[T]) sweep() {
 	a := &sh.admission
 	for most := sweepRounds * len(sh.index.slots); ; a.hand++ {

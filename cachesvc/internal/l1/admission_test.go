@@ -11,7 +11,7 @@ func TestAdmission_AScanDoesNotDisplaceAHotSet(t *testing.T) {
 	table := NewTable(limit, testBytes, 64, NewKeyCodec())
 	e := keyValue(rand.New(rand.NewPCG(1, 1)), "")
 	put := func(i int) { table.Put(prefix(i), e) }
-	for i := range limit { // the hot ones are among others
+	for i := range limit { // the hot keys are among these
 		put(i)
 	}
 	r, misses, uses := rand.New(rand.NewPCG(1, 2)), 0, 0
@@ -30,7 +30,7 @@ func TestAdmission_AScanDoesNotDisplaceAHotSet(t *testing.T) {
 	if testing.Short() {
 		scanned = 100_000
 	}
-	for i := range scanned { // ten cold ones for each use of a hot one
+	for i := range scanned { // ten cold keys for each use of a hot one
 		if cold := limit + i; table.Get(prefix(cold), nil) == nil {
 			put(cold)
 		}

@@ -7,75 +7,74 @@ import (
 
 const (
 	segmentSize = 64 << 10
-	// largeBlock and more have a segment to themselves, so that at most a
+	// A block of largeBlock bytes or more has a segment to itself, so that at most a
 	// sixteenth of a segment is left over at its end.
 	largeBlock = segmentSize / 16
-	blockUnit  = 4 // bytes: blocks begin and end at multiples
+	blockUnit  = 4 // bytes: blocks begin and end at multiples of it
 
 	// An arena is compacted when more than an eighth of it is waste, beyond what a few
 	// segments always waste.
 	wasteShare     = 8
 	wasteAllowance = 2 * segmentSize
-	// Between two steps of compaction it may hold so much more: the segment that is filled,
-	// the one that is moved, the spare one and a large block.
+	// Between two steps of compaction an arena may hold this much more: the segment that
+	// is being filled, the one that is being moved, the spare one and a large block.
 	compactionSlack = 4 * segmentSize
 )
 
-// arenaCapacity is how many bytes of blocks an arena may hold if it is to take up so
-// much in all.
+// arenaCapacity returns how many bytes of blocks an arena may hold so that it takes up no
+// more than these bytes in all.
 func arenaCapacity(bytes int) int {
 	return (bytes - wasteAllowance - compactionSlack) / (wasteShare + 1) * wasteShare
 }
 
-// location is where a block is in an arena: the segment above offsetBits, and the offset
-// in units below.
+// location is the position of a block in an arena. The bits above offsetBits are the
+// segment, the bits below are the offset within it, in units of blockUnit.
 type location uint64
 
 const (
-	offsetBits   = 16 // of the offset: a segment has fewer units
+	offsetBits   = 16 // a segment has fewer units than 1<<offsetBits
 	segmentBits  = 20
 	locationBits = offsetBits + segmentBits
 )
 
-// arena keeps blocks of bytes without a pointer to any of them, so that a garbage
-// collection has as little to do for a million as for one: it sees segments.
-// Blocks are written one after the other; what is freed is waste until the rest
-// of its segment is moved elsewhere. Not safe for concurrent use, but for the
-// heads of blocks.
+// arena keeps blocks of bytes without a pointer to any of them. A garbage collection sees
+// segments only, so a million blocks cost it no more than one. Blocks are written one
+// after the other. A freed block is waste until the other blocks of its segment are moved
+// elsewhere. Not safe for concurrent use, except for the heads of blocks.
 type arena struct {
 	segments []segment
 	empty    []uint32 // indices of segments that have no data
-	current  int      // the segment that is being filled; meaningless without any
-	live     int      // bytes in blocks
+	current  int      // the segment that is being filled; meaningless if there is none
+	live     int      // bytes in blocks that are not freed
 	held     int      // bytes in segments
 	spare    []byte   // the last segment of the usual size that was freed
 }
 
 type segment struct {
-	data []byte // nil: none
-	used int    // bytes that were allocated
-	live int    // of them not freed
+	data []byte // nil: the segment has no data
+	used int    // bytes that were allocated, freed ones included
+	live int    // of these, bytes that are not freed
 }
 
-// head is the first word of a block: its length in units, and what is noted of
-// its record, which changes while others read the record.
+// head is the first word of a block. It holds the block's length in units, and notes
+// about the block's record that change while others read the record.
 type head uint32
 
 const (
-	headUses       head = 3      // how often it was used of late, up to 3
-	headRefreshing head = 1 << 2 // it was claimed
-	headProbation  head = 1 << 3 // it is new, and dropped unless it is used
+	headUses       head = 3      // how often the record was used lately, up to 3
+	headRefreshing head = 1 << 2 // the record was claimed, see [Table.Claim]
+	headProbation  head = 1 << 3 // the record is new, and is dropped unless it is used
 	headFreed      head = 1 << 4
 	headUnitsShift      = 5
 	headSize            = 4
 )
 
-// blockSize is the size of a block with so many bytes in it.
+// blockSize returns the size of a block with a payload of this many bytes.
 func blockSize(payload int) int {
 	return (payload + headSize + blockUnit - 1) / blockUnit * blockUnit
 }
 
-// alloc returns a block for so many bytes.
+// alloc returns a new block for a payload of this many bytes.
 func (a *arena) alloc(payload int) location {
 	size := blockSize(payload)
 	var at int
@@ -142,7 +141,7 @@ func (a *arena) close(at int) {
 	a.empty = append(a.empty, uint32(at))
 }
 
-// head is the first word of the block at p.
+// head returns the first word of the block at p.
 func (a *arena) head(p location) *atomic.Uint32 {
 	data := a.segments[p>>offsetBits].data
 	at := int(p&(1<<offsetBits-1)) * blockUnit
@@ -150,7 +149,7 @@ func (a *arena) head(p location) *atomic.Uint32 {
 	return (*atomic.Uint32)(unsafe.Pointer(&word[0])) // segments and units are aligned
 }
 
-// payload is the content of the block at p, up to the end of the block.
+// payload returns the content of the block at p, up to the end of the block.
 func (a *arena) payload(p location) []byte {
 	data := a.segments[p>>offsetBits].data
 	at := int(p&(1<<offsetBits-1)) * blockUnit
@@ -161,8 +160,8 @@ func (a *arena) payload(p location) []byte {
 // needsCompaction reports whether a step of compaction is due.
 func (a *arena) needsCompaction() bool { return a.held-a.live > wasteAllowance+a.live/wasteShare }
 
-// compact moves the blocks of the segment that wastes most, and so frees it. moved is
-// called for each.
+// compact moves the blocks of the segment that wastes most elsewhere, and so frees the
+// segment. It calls moved for each block.
 func (a *arena) compact(moved func(from, to location)) {
 	worst := -1
 	for i := range a.segments {

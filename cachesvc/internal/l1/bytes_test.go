@@ -37,10 +37,10 @@ func TestTable_LargeKeysStayWithinItsBytes(t *testing.T) {
 	table := NewTable(testKeys, bytes, HotValues, NewKeyCodec())
 	scratch := &Value[Credential]{}
 	for round := range 2 {
-		for i := range 150_000 { // 30 MB of small ones
+		for i := range 150_000 { // 30 MB of small keys
 			table.Put(fmt.Sprint("small_", round, "_", i), small)
 		}
-		for i := range 4_000 { // then 130 MB of large ones, each used so that it might be hot
+		for i := range 4_000 { // then 130 MB of large keys, each used often enough to become hot
 			id := fmt.Sprint("large_", round, "_", i)
 			table.Put(id, largestKey(i))
 			for range 4 {
@@ -49,7 +49,7 @@ func TestTable_LargeKeysStayWithinItsBytes(t *testing.T) {
 			if i%10 > 0 {
 				continue
 			}
-			// And some that were small before.
+			// Some keys that were small become large.
 			table.Put(fmt.Sprint("small_", round, "_", 149_999-i), largestKey(i))
 			for i := range table.shards {
 				if sh := &table.shards[i]; sh.arena.held > bytes/len(table.shards) || sh.arena.live > sh.admission.bytes {
@@ -61,7 +61,7 @@ func TestTable_LargeKeysStayWithinItsBytes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// Index, queue and notes come on top: they grow with the records that there were.
+	// Index, queue and notes come on top. They grow with the largest number of records.
 	if took := heap() - before; took > bytes+bytes/4 {
 		t.Errorf("the table takes %d MiB, want %d and what finds them", took>>20, bytes>>20)
 	}
@@ -76,7 +76,7 @@ func TestTable_AScanOfLargeKeysDoesNotDisplaceAHotSet(t *testing.T) {
 	}
 	for i := range 10_000 {
 		table.Put(fmt.Sprint("cold_", i), largestKey(i))
-		if i%10 == 0 { // so a hot one is used once while the table is filled twice over
+		if i%10 == 0 { // each hot key is used once while the table is filled twice over
 			table.Get(hot(i/10%100), nil)
 		}
 	}
@@ -98,7 +98,7 @@ func TestInterned_IsBoundedByBytes(t *testing.T) {
 		if id, ok := c.take(written(i)); ok {
 			return id, ok
 		}
-		// It is added when it is seen again.
+		// A value is added when it is seen a second time.
 		return c.take(written(i))
 	}
 	var ids []uint32

@@ -8,7 +8,8 @@ import (
 	"extauthz/cachesvc/internal/freshness"
 )
 
-// decoder reads what the append functions wrote. Texts are parts of rest.
+// decoder reads what the append functions wrote. Texts that it returns are parts of rest,
+// unless they are copied into a scratch buffer.
 type decoder struct{ rest string }
 
 func (f *decoder) text(n int) string {
@@ -37,7 +38,7 @@ func (f *decoder) varint() int64 {
 
 func (f *decoder) plainText() string { return f.text(int(f.uvarint())) }
 
-// textIn returns a text in r, or, where r is nil, in rest.
+// textIn reads a text and copies it into r. If r is nil, the text is a part of rest.
 func (f *decoder) textIn(r *scratch) string {
 	if r == nil {
 		return f.plainText()
@@ -81,11 +82,11 @@ func (f *decoder) id(r *scratch) string {
 
 const hexDigits = "0123456789abcdef"
 
-// uuidGroups are the parts of a UUID's text: so many bytes of the UUID, beginning with
-// from, written at at.
+// uuidGroups are the groups of digits in a UUID's text. Each has this many bytes of the
+// UUID, beginning at byte from, and begins at position at of the text.
 var uuidGroups = [...]struct{ from, bytes, at int }{{0, 4, 0}, {4, 2, 9}, {6, 2, 14}, {8, 2, 19}, {10, 6, 24}}
 
-// parseUUID reads the form that [fields.id] writes, and no other.
+// parseUUID reads the form that [decoder.id] writes, and no other.
 func parseUUID(id *[16]byte, s string) bool {
 	if len(s) != 36 {
 		return false
@@ -110,9 +111,9 @@ func parseUUID(id *[16]byte, s string) bool {
 	return true
 }
 
-// Times are kept to the nanosecond, whatever their year, and are read as UTC.
-// Seconds count from a day that makes those of today short, and nanoseconds that
-// are whole microseconds, as databases keep them, are written as such.
+// Times are kept to the nanosecond, whatever their year, and are read as UTC. Seconds
+// count from a recent day, so that present times are short. Nanoseconds that are whole
+// microseconds, as databases keep them, are written as microseconds.
 const timesFrom = 1_735_689_600 // 2025-01-01
 
 func appendTime(b []byte, t time.Time) []byte {
@@ -140,7 +141,7 @@ const (
 	stampOutsideLease
 )
 
-// appendStamp leaves out Checked: it starts again for what is read.
+// appendStamp writes a stamp without Checked, which is 0 again in a value that is read.
 func appendStamp(b []byte, s *freshness.Stamp) []byte {
 	b = append(b, bit(s.Found, stampFound)|bit(s.Shared, stampShared)|bit(s.OutsideLease, stampOutsideLease))
 	b = binary.AppendUvarint(b, s.Version)

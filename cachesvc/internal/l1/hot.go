@@ -5,11 +5,11 @@ import (
 	"sync/atomic"
 )
 
-// hot keeps the values of the most used records as they were read from the bytes of a
-// table, so that using them again costs no decoding and no lock. It holds nothing that the
-// table does not hold: the table clears a value under its lock before it changes or drops
-// the record, and offers one only while that lock keeps the record unchanged.
-type hot[T any] struct{ sets []hotSet[T] } // a power of two, or none
+// hot keeps the values of the most used records decoded, so that using them again costs
+// no decoding and no lock. It holds nothing that the table does not hold. The table
+// clears a value under its lock before it changes or drops the record. It offers a value
+// only while that lock keeps the record unchanged.
+type hot[T any] struct{ sets []hotSet[T] } // the number of sets is a power of two, or 0
 
 const (
 	hotWays = 8 // values in a set at most
@@ -17,14 +17,14 @@ const (
 )
 
 type hotSet[T any] struct {
-	tags    atomic.Uint64 // a part of each value's hash, a byte each
-	touched atomic.Uint32 // bits of the ways that were used since they were last considered
+	tags    atomic.Uint64 // a part of each value's hash, one byte a way
+	touched atomic.Uint32 // one bit a way: set if it was used since it was last considered for replacement
 	busy    atomic.Bool   // one offer at a time; others are dropped
-	next    uint8         // the way that is considered next; under busy
+	next    uint8         // the way to consider next; under busy
 	ways    [hotWays]atomic.Pointer[Value[T]]
 }
 
-// newHot returns one for so many values, a multiple of hotWays and a power of two.
+// newHot returns a hot for this many values, a multiple of hotWays and a power of two.
 func newHot[T any](values int) hot[T] { return hot[T]{make([]hotSet[T], values/hotWays)} }
 
 func (h *hot[T]) set(hash uint64) *hotSet[T] {
@@ -41,13 +41,14 @@ const (
 	wayTops = 0x8080808080808080
 )
 
-// zeros has the top bit of the lowest byte that is 0, and of all others that
-// are; of some that are not, too, above that. It is 0 if no byte is.
+// zeros sets the top bit of each byte that is 0. Above the lowest such byte it may also
+// set the top bits of bytes that are not 0. The result is 0 if no byte is 0.
 func zeros(bytes uint64) uint64 { return (bytes - wayOnes) &^ bytes & wayTops }
 
 // find returns the value and its way; nil for none. It does not allocate.
 func (s *hotSet[T]) find(hash uint64, id string) (*Value[T], int) {
-	// Some ways that differ are compared too, which costs a look.
+	// zeros may also return ways whose tags differ. They are compared in vain, which does
+	// no harm.
 	for same := zeros(s.tags.Load() ^ wayTag(hash)*wayOnes); same != 0; same &= same - 1 {
 		way := bits.TrailingZeros64(same) / wayBits
 		if v := s.ways[way].Load(); v != nil && v.id == id {
@@ -69,11 +70,12 @@ func (h *hot[T]) get(hash uint64, id string) *Value[T] {
 	return v
 }
 
-// offerEvery keeps hot values there when many more are used as often: where a set is full,
-// one in so many uses of the others is an offer.
+// offerEvery keeps hot values in a full set when many other values are used as often:
+// only one in so many uses of the others is an offer.
 const offerEvery = 32
 
-// worthOffering reports whether a value is worth an offer; turn counts the candidates.
+// worthOffering reports whether to offer a value. turn counts the candidates for full
+// sets.
 func (h *hot[T]) worthOffering(hash uint64, turn *atomic.Uint32) bool {
 	s := h.set(hash)
 	return s != nil && (zeros(s.tags.Load()) != 0 || turn.Add(1)%offerEvery == 0)

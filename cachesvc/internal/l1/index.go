@@ -1,28 +1,29 @@
 package l1
 
-// index finds records by their hash: a hash table with open addressing whose
-// slots hold no pointers. Not safe for concurrent use.
+// index finds records by their hash. It is a hash table with open addressing, whose slots
+// hold no pointers. Not safe for concurrent use.
 //
-// A slot is 0, or a tag above locationBits and a location below. Invariants:
-//  1. A tag's home is tag*len(slots)>>tagBits. Between it and the slot that holds
-//     the tag no slot is empty, going upwards and round the end; so a search may end
-//     at the first empty one.
+// A slot is 0 (empty), or a tag in the bits above locationBits and a location in the bits
+// below. Invariants:
+//  1. The home of a tag is slot tag*len(slots)>>tagBits. A search goes upwards from
+//     there, and from the last slot on to the first. No slot on its way is empty
+//     before the one that holds the tag; so a search may end at the first empty slot.
 //  2. At most four slots in five are in use, so there is an empty one.
 //
-// Two records may have one tag: the caller compares the records.
+// Two records may have the same tag: the caller compares the records.
 type index struct {
 	slots []uint64
 	count int
-	limit int // of records
+	limit int // the largest number of records
 }
 
 const (
-	tagBits    = 64 - locationBits
-	leastSlots = 16
+	tagBits  = 64 - locationBits
+	minSlots = 16
 )
 
-// tagOf is the part of a hash that is kept. Shards are chosen by other bits. It is never
-// 0, so a slot in use is never 0.
+// tagOf returns the part of a hash that a slot keeps. Other bits of the hash choose the
+// shard. A tag is never 0, so a slot in use is never 0.
 func tagOf(hash uint64) uint64 { return hash&(1<<tagBits-1) | 1 }
 
 func slotOf(tag uint64, p location) uint64 { return tag<<locationBits | uint64(p) }
@@ -39,7 +40,8 @@ func (x *index) next(i int) int {
 	return 0
 }
 
-// find returns the slot of this tag for whose location is is true, or -1.
+// find returns the slot that has this tag and a location for which the function is
+// returns true, or -1 if there is none.
 func (x *index) find(tag uint64, is func(location) bool) int {
 	if len(x.slots) == 0 {
 		return -1
@@ -68,9 +70,9 @@ func (x *index) insert(slot uint64) {
 	x.slots[i] = slot
 }
 
-// grow adds half as many slots, and no more than will ever be needed.
+// grow adds half as many slots, but no more than limit records need.
 func (x *index) grow() {
-	n := min(max(leastSlots, len(x.slots)*3/2), x.limit*5/4+2)
+	n := min(max(minSlots, len(x.slots)*3/2), x.limit*5/4+2)
 	n = max(n, (x.count+1)*5/4+1)
 	old := x.slots
 	x.slots = make([]uint64, n)
@@ -81,7 +83,7 @@ func (x *index) grow() {
 	}
 }
 
-// remove empties slot i, and moves back the slots that would not be found any more.
+// remove empties slot i, and moves back the slots that a search would no longer find.
 func (x *index) remove(i int) {
 	x.count--
 	for j := x.next(i); x.slots[j] != 0; j = x.next(j) {

@@ -10,42 +10,42 @@ import (
 )
 
 const (
-	internedMost  = 4096    // values that are held
-	internedBytes = 4 << 20 // of them as they are encoded; decoded they take a few times that
-	internedSeen  = 8192    // values that were seen once are remembered, by hash
+	maxInterned   = 4096    // values held, at most
+	internedBytes = 4 << 20 // encoded size of these values, at most; decoded they take a few times that
+	internedSeen  = 8192    // entries that remember, by hash, values that were seen once
 )
 
-// interned holds values that many records have in common, such as sets of scopes, once,
-// and decoded. A value is added when it is seen a second time, while there is space; so
-// what each record has for itself stays with the record.
-// Safe for concurrent use.
+// interned holds values that many records have in common, such as sets of scopes: each
+// value once, and decoded. A value is added when it is seen a second time, if there is
+// space. So a value that only one record has stays within that record. Safe for
+// concurrent use.
 type interned[V any] struct {
-	// read decodes a value. Its texts are in the scratch buffer, or, without one, in what
-	// they are read from.
+	// read decodes a value. The value's texts are copied into the scratch buffer, or, if
+	// that is nil, are parts of written.
 	read func(written string, into *scratch) V
 
 	seed   maphash.Seed
 	mu     sync.Mutex
-	ids    map[string]uint32 // by the encoded value
-	bytes  int               // in ids
+	ids    map[string]uint32 // ids by the encoded value
+	bytes  int               // length of the keys of ids
 	free   []uint32
-	seen   []uint32 // parts of hashes
+	seen   []uint32 // parts of the hashes of values that were seen once
 	values []internedValue[V]
 }
 
 type internedValue[V any] struct {
 	value   atomic.Pointer[V]
 	encoded string
-	records uint32 // that hold it; under interned.mu
+	records uint32 // number of records that hold the value; under interned.mu
 }
 
 func newInterned[V any](read func(written string, into *scratch) V) *interned[V] {
 	return &interned[V]{read: read, seed: maphash.MakeSeed(), ids: make(map[string]uint32),
-		seen: make([]uint32, internedSeen), values: make([]internedValue[V], internedMost)}
+		seen: make([]uint32, internedSeen), values: make([]internedValue[V], maxInterned)}
 }
 
-// take returns the number of the value that is encoded so, for one more record; ok is
-// false if the record has to hold it itself.
+// take returns the id of the value with this encoding, and counts one more record that
+// holds it. ok is false if the record has to store the value itself.
 func (c *interned[V]) take(written []byte) (id uint32, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -68,7 +68,7 @@ func (c *interned[V]) take(written []byte) (id uint32, ok bool) {
 	if n := len(c.free); n > 0 {
 		id = c.free[n-1]
 		c.free = c.free[:n-1]
-	} else if id = uint32(len(c.ids)); id == internedMost {
+	} else if id = uint32(len(c.ids)); id == maxInterned {
 		return 0, false
 	}
 	h := &c.values[id]
@@ -80,10 +80,10 @@ func (c *interned[V]) take(written []byte) (id uint32, ok bool) {
 	return id, true
 }
 
-// get returns a value that some record holds.
+// get returns the value with this id, which some record must hold.
 func (c *interned[V]) get(id uint32) *V { return c.values[id].value.Load() }
 
-// release is called for a record that is dropped.
+// release is called when a record that holds the value is dropped.
 func (c *interned[V]) release(id uint32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -98,8 +98,8 @@ func (c *interned[V]) release(id uint32) {
 	c.free = append(c.free, id)
 }
 
-// appendCommon writes a value's number, or, if it is not held in common, its
-// length and itself.
+// appendCommon writes the id of a value if it is interned, else the value's length and
+// the value. held reports whether it is interned.
 func appendCommon[V any](b []byte, c *interned[V], write func([]byte) []byte) (out []byte, held bool) {
 	at := len(b)
 	b = write(b)

@@ -9,15 +9,15 @@ import (
 	"extauthz/authz"
 )
 
-// KeyCodec encodes keys. A nil or empty field is nil when it is read. Scopes, roles and
-// settings are stored beside the bytes, once for all keys that share them.
+// KeyCodec encodes keys. A field that was nil or empty is nil when it is read. Scopes,
+// roles and settings are stored apart from the bytes, once for all keys that share them.
 type KeyCodec struct {
 	scopes   *interned[authz.Scopes]
 	roles    *interned[[]string]
 	settings *interned[setting]
 }
 
-// setting is what the keys of an organisation mostly have in common.
+// setting holds the fields that most keys of an organisation have in common.
 type setting struct {
 	environment, project string
 	alg                  authz.HashAlg
@@ -33,7 +33,7 @@ func NewKeyCodec() *KeyCodec {
 	return &KeyCodec{newInterned(readScopes), newInterned(readTexts), newInterned(readSetting)}
 }
 
-// What a key's bytes begin with: which fields follow, and how.
+// Flags at the start of a key's bytes. They show which fields follow, and in which form.
 const (
 	keyActive = uint32(1) << iota
 	keyScopes
@@ -42,9 +42,9 @@ const (
 	keyRolesCommon
 	keySettingCommon
 	keyDigest
-	keyOwnPrefix // not the id under which it is stored
+	keyOwnPrefix // the prefix is not the id under which the key is stored
 	keyOwnVersion
-	keyUpdated // not when it was made
+	keyUpdated // the time of the update is not that of the creation
 	keyExpires
 	keyRevoked
 	keyShadow
@@ -100,7 +100,7 @@ func (k *KeyCodec) append(b []byte, id string, v *Value[Credential]) []byte {
 			b = appendTime(b, *t.at)
 		}
 	}
-	if flags&keyShadowScopes != 0 { // of few keys, for a while: not worth keeping in common
+	if flags&keyShadowScopes != 0 { // few keys have them, and only for a while: interning is not worth it
 		b = appendScopes(b, r.ShadowScopes)
 	}
 	if flags&keyRotated != 0 {
@@ -206,7 +206,7 @@ func appendNetworks(b []byte, networks []netip.Prefix) []byte {
 	b = binary.AppendUvarint(b, uint64(len(networks)))
 	for _, n := range networks {
 		raw, err := n.MarshalBinary()
-		if err != nil { // as of this Go there is none
+		if err != nil { // this Go version returns none
 			raw = nil
 		}
 		b = appendText(b, string(raw))
@@ -214,7 +214,8 @@ func appendNetworks(b []byte, networks []netip.Prefix) []byte {
 	return b
 }
 
-// networks leaves what can't be read invalid: it contains no address.
+// networks reads networks. One that can't be read becomes an invalid prefix, which
+// contains no address.
 func (f *decoder) networks(r *scratch) []netip.Prefix {
 	networks := r.networks(int(f.uvarint()))
 	for i := range networks {

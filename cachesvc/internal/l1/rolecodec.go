@@ -7,7 +7,7 @@ import (
 	"extauthz/authz"
 )
 
-// RoleCodec encodes roles. Roles are few, and have nothing in common.
+// RoleCodec encodes roles. There are few roles, so none of their values are interned.
 type RoleCodec struct{}
 
 var _ Codec[authz.Role] = RoleCodec{}
@@ -47,7 +47,8 @@ func readScopes(written string, r *scratch) authz.Scopes {
 	return f.scopes(r)
 }
 
-// scopes returns scopes in r; where r is nil, their texts are parts of f's.
+// scopes reads scopes into r. If r is nil it allocates them, and their texts are parts of
+// f.rest.
 func (f *decoder) scopes(r *scratch) authz.Scopes {
 	n, actions := int(f.uvarint()), int(f.uvarint())
 	if n == 0 {
@@ -84,7 +85,8 @@ func readTexts(written string, r *scratch) []string {
 	return f.texts(r)
 }
 
-// texts returns texts in r; where r is nil, they are parts of f's.
+// texts reads texts into r. If r is nil it allocates the slice, and the texts are parts
+// of f.rest.
 func (f *decoder) texts(r *scratch) (texts []string) {
 	n := int(f.uvarint())
 	switch {

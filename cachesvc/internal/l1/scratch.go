@@ -7,13 +7,13 @@ import (
 	"extauthz/authz"
 )
 
-// scratch is the buffer in which a value that was read from bytes keeps what it points at,
-// so that this costs no allocation each. A value of the caller's own is read into again and
-// again: its buffer is then as large as what was read before needed.
+// scratch is the buffer for everything that a value points to once it is read from bytes,
+// so that the single parts cost no allocation. A caller may read into the same value
+// again and again: the buffer then has the size that earlier reads needed.
 type scratch struct {
 	used     uint8
 	bytes    [scratchSize]byte
-	overflow *overflow // of those that need it; nil: none yet
+	overflow *overflow // holds what does not fit into bytes; nil until it is needed
 }
 
 const (
@@ -32,7 +32,7 @@ type overflow struct {
 	metadata map[string]string
 }
 
-// reset frees all of it. The texts that were kept there must no longer be in use.
+// reset frees the whole buffer. Texts in it must no longer be in use.
 func (r *scratch) reset() {
 	r.used = 0
 	m := r.overflow
@@ -50,8 +50,8 @@ func emptyPool[E any](pool []E) []E {
 	return pool[:0]
 }
 
-// takeFrom returns n elements of a pool, which is replaced where it is used up: what was
-// taken before stays as it is.
+// takeFrom returns n elements of a pool. If too few are left, it replaces the pool by a
+// larger one; elements that were taken before stay as they are.
 func takeFrom[E any](pool *[]E, n int) []E {
 	if n > cap(*pool)-len(*pool) {
 		*pool = make([]E, 0, max(n, 2*cap(*pool)))
@@ -77,7 +77,7 @@ func (r *scratch) bytesOf(n int) []byte {
 	return b
 }
 
-// copyString copies a text.
+// copyString copies a text into the buffer.
 func (r *scratch) copyString(s string) string {
 	if s == "" {
 		return ""
@@ -91,7 +91,7 @@ func (r *scratch) texts(n int) []string          { return takeFrom(&r.overflowBu
 func (r *scratch) scopes(n int) authz.Scopes     { return takeFrom(&r.overflowBuffers().scopes, n) }
 func (r *scratch) networks(n int) []netip.Prefix { return takeFrom(&r.overflowBuffers().networks, n) }
 
-// metadata is an empty map, for one key.
+// metadata returns an empty map, for one key.
 func (r *scratch) metadata(n int) map[string]string {
 	m := r.overflowBuffers()
 	if m.metadata == nil {
@@ -100,6 +100,6 @@ func (r *scratch) metadata(n int) map[string]string {
 	return m.metadata
 }
 
-// textOf returns the bytes as a string without copying: they must not change as long as it
-// is used.
+// textOf returns the bytes as a string without copying. They must not change while the
+// string is in use.
 func textOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

@@ -16,14 +16,14 @@ const (
 )
 
 const (
-	maxShards   = 64
-	leastShard  = 256     // entries worth a shard
-	leastBytes  = 2 << 20 // and bytes
-	shardMargin = 64      // keeps the locks of two shards off one cache line
-	shardShift  = 58      // the bits of a hash above it choose the shard
+	maxShards        = 64
+	minShard         = 256     // entries worth a shard
+	minBytesPerShard = 2 << 20 // bytes worth a shard
+	shardMargin      = 64      // keeps the locks of two shards off one cache line
+	shardShift       = 58      // the bits of a hash from here on choose the shard
 
 	hotShare   = 8    // at most one value in so many is hot
-	hotLargest = 1024 // bytes of a record that may be hot: as a value it takes up to three times that
+	hotLargest = 1024 // bytes of the largest record that may be hot; decoded it takes up to three times that
 
 	// A record larger than this part of a shard's bytes, or than largestRecord, is not
 	// kept.
@@ -31,8 +31,8 @@ const (
 	largestRecord = 1 << 20
 )
 
-// How many values are hot at most, in a table of what exists and in one of negative
-// entries: a garbage collection looks at each, for a microsecond.
+// The largest number of hot values, in a table of what exists and in one of negative
+// entries. A garbage collection visits each of them, for a microsecond.
 const (
 	HotValues         = 1024
 	HotNegativeValues = 512
@@ -40,32 +40,34 @@ const (
 
 // Codec writes the data of a value into the bytes that a table keeps.
 type Codec[T any] interface {
-	// append writes the data of v, which is stored under id. What it takes of the values
-	// that records have in common belongs to these bytes.
+	// append writes the data of v, which is stored under id. It may take interned values,
+	// which these bytes then hold.
 	append(to []byte, id string, v *Value[T]) []byte
-	// read sets v.Data, which is empty; id, stamp and an empty scratch buffer are set.
+	// read sets v.Data, which is empty. v's id, stamp and empty scratch buffer are set
+	// already.
 	read(from string, v *Value[T])
-	// release returns what append took for these bytes.
+	// release releases the interned values that append took for these bytes.
 	release(from string)
 }
 
-// Table is L1: values as bytes, without a pointer to any of them, so that
-// neither memory nor collections suffer from a million. Its shards each have a
-// read lock, an [index] into an [arena], [admission] and what is [hot].
+// Table is L1: values as bytes, without a pointer to any of them, so that neither memory
+// nor collections suffer from a million. Each of its shards has a read-write lock, an
+// [index] into an [arena], an [admission] and a [hot].
 //
 // Invariants, under a shard's lock:
-//  1. Each block of the arena that was not freed is the record of one id, and
-//     one slot of the index, under the tag of the id's hash, holds its location.
+//  1. Each block of the arena that was not freed is the record of one id. One slot of
+//     the index holds the block's location, under the tag of the id's hash.
 //  2. There are at most admission.limit records, in blocks of at most
 //     admission.bytes; the arena holds no more than its share of the table's bytes.
-//  3. What hot holds under an id was read from the record that is there now.
-//  4. What a codec took for a record is returned once, when its bytes are freed.
+//  3. A value that hot holds under an id was read from the present record of that id.
+//  4. Interned values that a codec took for a record are released once, when the
+//     record's bytes are freed.
 //  5. admission.probation records are marked as on probation, and the tag of each
 //     is in the queue.
 //
-// A value that was returned is independent of all that, and does not change; one that was
-// read into the caller's own holds nothing of what that held before. A table keeps neither
-// an id nor a value that it is given. Safe for concurrent use.
+// A returned value does not depend on the table, and does not change. If it was read into
+// the caller's value, it holds nothing that was there before. A table keeps neither an id
+// nor a value that it is given. Safe for concurrent use.
 type Table[T any] struct {
 	seed   maphash.Seed
 	shards []shard[T]
@@ -79,17 +81,17 @@ type shard[T any] struct {
 	index     index
 	arena     arena
 	admission admission
-	buffer    []byte // for writing records
+	buffer    []byte // the record that is being written
 	hot       hot[T]
-	turn      atomic.Uint32 // of records that were used and are not hot
+	turn      atomic.Uint32 // counts uses of records that are hot candidates but whose set is full
 	_         [shardMargin]byte
 }
 
-// NewTable returns a table for limit values in so many bytes, of which up to hotLimit are
-// kept as they were read.
+// NewTable returns a table for limit values in this many bytes, of which up to hotLimit
+// are also kept decoded.
 func NewTable[T any](limit, bytes, hotLimit int, c Codec[T]) *Table[T] {
 	n := 1
-	for n < maxShards && limit/(2*n) >= leastShard && bytes/(2*n) >= leastBytes {
+	for n < maxShards && limit/(2*n) >= minShard && bytes/(2*n) >= minBytesPerShard {
 		n *= 2
 	}
 	hotEach := hotWays
@@ -112,10 +114,11 @@ func (t *Table[T]) of(id string) (*shard[T], uint64) {
 	return &t.shards[hash>>shardShift&uint64(len(t.shards)-1)], hash
 }
 
-// Get returns a value that other callers share, or one of the caller's own: into, or a new
-// one where that is nil; nil where there is none. into holds nothing that is still in use.
-// It does not allocate for a value that is hot, nor where into had a value of this size
-// before; except for one in offerEvery of those that could be hot.
+// Get returns the value of id, or nil if there is none. A hot value is shared with other
+// callers. Any other value is read into into, or into a new value if into is nil. The
+// caller must no longer use what into held before. Get allocates nothing for a hot value,
+// or if into held a value of this size before. The exception is one use in offerEvery of
+// a value that could be hot.
 func (t *Table[T]) Get(id string, into *Value[T]) *Value[T] {
 	sh, hash := t.of(id)
 	if v := sh.hot.get(hash, id); v != nil {
@@ -145,7 +148,7 @@ func (t *Table[T]) Get(id string, into *Value[T]) *Value[T] {
 	return v
 }
 
-// read sets v to the record at p. An earlier result about v does not apply to it.
+// read sets v to the record at p, and resets the state that belongs to v's former record.
 func (sh *shard[T]) read(p location, v *Value[T]) {
 	v.Checked.Store(0)
 	v.Refreshing.Store(false)
@@ -159,7 +162,8 @@ func (sh *shard[T]) read(p location, v *Value[T]) {
 	}
 }
 
-// recordID is the id that a record begins with. It is valid as long as the bytes are.
+// recordID returns the id that a record begins with. It is valid as long as the bytes
+// are.
 func recordID(payload []byte) string {
 	f := decoder{textOf(payload)}
 	return f.text(int(f.uvarint()))
@@ -191,7 +195,7 @@ func (t *Table[T]) Put(id string, v *Value[T]) {
 	if cap(sh.buffer) > largeBlock {
 		sh.buffer = nil
 	}
-	for range 1 + size/largeBlock { // what a large record displaced is spread over many segments
+	for range 1 + size/largeBlock { // the records that a large one displaced are spread over many segments
 		sh.compact()
 	}
 }
@@ -200,13 +204,13 @@ func (t *Table[T]) Put(id string, v *Value[T]) {
 func (sh *shard[T]) largest() int { return min(sh.admission.bytes/recordShare, largestRecord) }
 
 // fitsInPlace reports whether a record of this size may replace the one in slot i without
-// another record being dropped.
+// displacing another record.
 func (sh *shard[T]) fitsInPlace(i, size int) bool {
 	had := blockSize(len(sh.arena.payload(slotLocation(sh.index.slots[i]))))
 	return size <= had || size <= sh.largest() && sh.arena.live-had+size <= sh.admission.bytes
 }
 
-// write sets the buffer to the record.
+// write encodes the record into the buffer.
 func (sh *shard[T]) write(id string, v *Value[T]) {
 	b := appendText(sh.buffer[:0], id)
 	b = appendStamp(b, &v.Stamp)
@@ -229,8 +233,8 @@ func (sh *shard[T]) insert(hash uint64) {
 	}
 }
 
-// replace replaces the record in slot i by the one in the buffer, in the same block if it
-// fits well.
+// replace replaces the record in slot i by the one in the buffer. It uses the same block,
+// unless that is too small or more than twice as large as needed.
 func (sh *shard[T]) replace(i int, hash uint64, id string) {
 	p := slotLocation(sh.index.slots[i])
 	sh.release(p)
@@ -246,10 +250,10 @@ func (sh *shard[T]) replace(i int, hash uint64, id string) {
 	copy(sh.arena.payload(p), sh.buffer)
 }
 
-// release returns what the record at p has in common with others.
+// release releases the interned values of the record at p.
 func (sh *shard[T]) release(p location) { sh.discard(sh.arena.payload(p)) }
 
-// discard returns what written bytes have in common with others.
+// discard releases the interned values of an encoded record.
 func (sh *shard[T]) discard(written []byte) {
 	var s freshness.Stamp
 	f := decoder{textOf(written)}
@@ -271,7 +275,7 @@ func (sh *shard[T]) remove(i int, hash uint64) {
 	sh.index.remove(i)
 }
 
-// compact makes one step towards little waste, so that no caller waits long.
+// compact makes one step of compaction if one is due, so that no caller waits long.
 func (sh *shard[T]) compact() {
 	if !sh.arena.needsCompaction() {
 		return
@@ -296,8 +300,8 @@ func (t *Table[T]) Drop(id string) bool {
 	return true
 }
 
-// DropWhere removes what match, which must not keep the value, is true for, and returns
-// how many that were.
+// DropWhere removes the values for which match returns true, and returns their number.
+// match must not keep the value.
 func (t *Table[T]) DropWhere(match func(*Value[T]) bool) (dropped int) {
 	v := new(Value[T])
 	for i := range t.shards {
@@ -321,8 +325,8 @@ func (sh *shard[T]) holds(match func(*Value[T]) bool, v *Value[T]) bool {
 	return false
 }
 
-// dropWhere reads each record into v. It takes some milliseconds, in which other callers
-// go on reading unless there is something to drop.
+// dropWhere reads each record into v. It takes some milliseconds. Meanwhile other callers
+// go on reading, unless there is something to drop.
 func (sh *shard[T]) dropWhere(match func(*Value[T]) bool, v *Value[T]) (dropped int) {
 	if !sh.holds(match, v) {
 		return 0
@@ -339,7 +343,7 @@ func (sh *shard[T]) dropWhere(match func(*Value[T]) bool, v *Value[T]) (dropped 
 			i++
 			continue
 		}
-		sh.remove(i, maphash.String(sh.seed, v.id)) // another one may be there now
+		sh.remove(i, maphash.String(sh.seed, v.id)) // another record may be in this slot now
 		dropped++
 	}
 	for range sh.arena.segments {
@@ -348,8 +352,7 @@ func (sh *shard[T]) dropWhere(match func(*Value[T]) bool, v *Value[T]) (dropped 
 	return dropped
 }
 
-// Claim reports whether v is still what is held under id, and no caller has claimed it
-// before.
+// Claim reports whether v is still the value of id, and no caller has claimed it before.
 func (t *Table[T]) Claim(id string, v *Value[T]) bool {
 	sh, hash := t.of(id)
 	sh.mu.RLock()
@@ -380,7 +383,7 @@ func (t *Table[T]) Len() (n int) {
 	return n
 }
 
-// Bytes returns the memory that the table takes up without a pointer in it.
+// Bytes returns the memory of the table that holds no pointers.
 func (t *Table[T]) Bytes() (n int) {
 	for i := range t.shards {
 		sh := &t.shards[i]

@@ -16,7 +16,7 @@ import (
 	"extauthz/cachesvc/internal/freshness"
 )
 
-// Bounds of a table as large as the service's.
+// The bounds of a table that is as large as the service's.
 const (
 	testKeys  = 1_000_000
 	testBytes = 512 << 20
@@ -24,7 +24,7 @@ const (
 
 func prefix(i int) string { return fmt.Sprintf("ak_live_%08d", i) }
 
-// tooLarge is a text that makes a key too large for a table of leastTableBytes.
+// tooLarge is the length of a text that makes a key too large for a table of MinBytes.
 const tooLarge = 200_000
 
 // keyValue makes a value of a key whose fields come from r.
@@ -95,7 +95,8 @@ func keyValue(r *rand.Rand, id string) *Value[Credential] {
 	return v
 }
 
-// differs returns how a value that was read differs from the one that was put.
+// differs describes how a value that was read differs from the one that was put; "" if it
+// does not.
 func differs(got, put *Value[Credential]) string {
 	type plain struct {
 		found, shared, outsideLease bool
@@ -120,7 +121,7 @@ func differs(got, put *Value[Credential]) string {
 	return ""
 }
 
-// check holds a table to its invariants.
+// check tests the invariants of a table.
 func (t *Table[T]) check() error {
 	for n := range t.shards {
 		sh := &t.shards[n]
@@ -172,7 +173,8 @@ func (t *Table[T]) check() error {
 	return nil
 }
 
-// check compares the number of records that hold scopes in common with what is counted.
+// check compares the counts of interned scopes with the numbers of records that hold
+// them.
 func (k *KeyCodec) check(t *Table[Credential]) error {
 	want := map[uint32]uint32{}
 	for n := range t.shards {
@@ -205,8 +207,8 @@ func (k *KeyCodec) check(t *Table[Credential]) error {
 }
 
 // playTable applies steps to a table and to a plain map, and returns how they differ. The
-// table may drop what it has no space for, and nothing else; what it holds is what was put
-// last.
+// table may only lack values for which it had no space. What it holds must be what was
+// put last.
 func playTable(seed uint64, limit int, steps []byte) error {
 	codec := NewKeyCodec()
 	bytes := testBytes
@@ -254,7 +256,7 @@ func playTable(seed uint64, limit int, steps []byte) error {
 				claimed[id] = true
 			}
 		default:
-			for range 3 { // it becomes hot
+			for range 3 { // often enough to become hot
 				got, want := table.Get(id, scratch), model[id]
 				if got == nil {
 					continue
@@ -329,7 +331,8 @@ func TestTable_OfManyShardsIsAMap(t *testing.T) {
 	}
 }
 
-// TestTable_AReturnedValueDoesNotChange while others change the table.
+// TestTable_AReturnedValueDoesNotChange: a value stays as it is while other goroutines
+// change the table.
 func TestTable_AReturnedValueDoesNotChange(t *testing.T) {
 	table := NewTable(512, testBytes, 64, NewKeyCodec())
 	values := make([]*Value[Credential], 64)
@@ -376,7 +379,7 @@ func fingerprint(v *Value[Credential]) *string {
 	return &s
 }
 
-// sameValue compares what was put under another id.
+// sameValue compares a value with one that was put, whose own id does not matter.
 func sameValue(got, put *Value[Credential]) bool {
 	other := Value[Credential]{Data: put.Data}
 	other.Found, other.Shared, other.OutsideLease = put.Found, put.Shared, put.OutsideLease

@@ -2,9 +2,9 @@ package membership
 
 import "sync/atomic"
 
-// bloomFilter is a Bloom filter: what was added is always found, and of the
-// rest about one in two thousand while no more was added than its
-// capacity. It may be read and added to at once.
+// bloomFilter is a Bloom filter. A hash that was added is always found. Another hash is
+// found with a probability of one in two thousand, as long as no more hashes were added
+// than the capacity. Safe for concurrent use.
 type bloomFilter struct {
 	bits     []atomic.Uint64
 	added    atomic.Int64
@@ -20,7 +20,7 @@ func newBloomFilter(capacity int) *bloomFilter {
 	return &bloomFilter{bits: make([]atomic.Uint64, capacity*filterBitsPerKey/64+1), capacity: int64(capacity)}
 }
 
-// probe calls f with the bits of a hash until it returns false.
+// probe calls f with each bit of a hash until f returns false.
 func (p *bloomFilter) probe(h uint64, f func(word *atomic.Uint64, bit uint64) bool) {
 	step := h>>32 | 1 // odd: all bits are reached (Kirsch and Mitzenmacher)
 	n := uint64(len(p.bits)) * 64

@@ -12,9 +12,10 @@ import (
 	"extauthz/cachesvc/internal/freshness"
 )
 
-// Look-ups of prefixes that the filter does not know and that go to the database all the
-// same, since another replica may have made the key a moment ago: enough for every new
-// key's first use, and little for a flood of forgeries. Beyond it they wait for the feed.
+// Prefixes that the filter does not know are looked up in the database at this rate at
+// most, since another replica may have made the key a moment ago. That is enough for
+// every new key's first use, and little for a flood of forgeries. Checks beyond it wait
+// for the feed.
 const (
 	UnknownPerSecond = 200
 	UnknownBurst     = 200
@@ -24,43 +25,44 @@ const (
 const Retry = time.Second
 
 const (
-	// bulkPause is how long the prefixes are not read from a database that has just
-	// committed a bulk change: it is busy with that change, and with reads of the
-	// values in use.
+	// bulkPause is how long the filter waits after a bulk change before it reads the
+	// prefixes. The database is still busy with that change, and with reads of the values
+	// in use.
 	bulkPause = 3 * time.Second
-	headroom  = 2       // how much may be added before the filter is built again
-	leastKeys = 1 << 16 // that a filter is made for
+	headroom  = 2       // times the present number of keys: the capacity of a new filter
+	minKeys   = 1 << 16 // the least capacity of a filter
 )
 
-// Filter knows which prefixes can't be a key's: forged keys of the right form
-// cost no look-up of their own then. It is loaded from the database and fed by
-// every change. It answers "no such key" only after a complete feed read that began
-// after the check came (inquiry.go), since another replica may have made the key
-// a moment before; where that can't be had, the check is throttled. Its only
-// answer is "no such key", so it can't admit a client.
+// Filter knows which prefixes no key has, so that forged keys of the right form cost no
+// look-up of their own. It is loaded from the database and fed by every change. It
+// answers "no such key" only after a complete feed read that began after the check
+// arrived (inquiry.go), since another replica may have made the key a moment before. If
+// no such read is possible, the check is throttled. Its only answer is "no such key", so
+// it can't admit a client.
 type Filter struct {
 	Config
 	budget *budget.Budget
 
 	seed   maphash.Seed
-	filter atomic.Pointer[bloomFilter] // nil: nothing is known
-	// incomplete: the filter lacks prefixes, so that one that it does not know may be a
-	// key's. Known prefixes are looked up as usual.
+	filter atomic.Pointer[bloomFilter] // nil: it is not loaded
+	// incomplete: the filter may lack prefixes of keys, so a prefix that it does not know
+	// is throttled beyond the budget. Known prefixes are looked up as usual.
 	incomplete atomic.Bool
 
 	mu        sync.Mutex
-	meanwhile []uint64 // hashes of what was learned during a load; nil: none is on
-	history   uint64   // grows when what was loaded means nothing any more
+	meanwhile []uint64 // hashes of prefixes that were learned during a load; nil if none is running
+	history   uint64   // grows when what a load has read becomes invalid
 	wanted    chan struct{}
 }
 
-// Config of a [Filter]. All fields are required.
+// Config is the configuration of a [Filter]. All fields are required.
 type Config struct {
 	Source Source
 	Lease  *freshness.Lease
 	Clock  *freshness.Clock
 	Logger *slog.Logger
-	// Await reports whether a complete feed read began after the call.
+	// Await waits for a complete feed read that began after the call, and reports whether
+	// there was one.
 	Await func(ctx context.Context) bool
 }
 
@@ -69,7 +71,7 @@ type Source interface {
 	Prefixes(ctx context.Context, yield func(prefix string) error) error
 }
 
-// New returns a filter of which nothing is known. It does no I/O.
+// New returns a filter that is not loaded. It does no I/O.
 func New(c Config) *Filter {
 	return &Filter{Config: c, seed: maphash.MakeSeed(), wanted: make(chan struct{}, 1),
 		budget: budget.New(time.Second/UnknownPerSecond, UnknownBurst)}
@@ -77,10 +79,10 @@ func New(c Config) *Filter {
 
 func (m *Filter) hash(prefix string) uint64 { return maphash.String(m.seed, prefix) }
 
-// Screen decides whether a prefix is looked up. Look-ups of prefixes that no key had a
-// moment ago are limited by a budget, so that a flood of them leaves the database to real
-// keys. Beyond it a check waits, for ctx or some 150 ms at most, for a feed read that all
-// such checks share.
+// Screen decides whether a prefix is looked up. Prefixes that no key had a moment ago are
+// looked up within a budget, so that a flood of them leaves the database to real keys.
+// Beyond the budget a check waits for a feed read, which all such checks share, until ctx
+// ends or for about 225 ms at most: one read under way, the pause and its own read.
 func (m *Filter) Screen(ctx context.Context, prefix string) Verdict {
 	f, now := m.filter.Load(), m.Clock.Monotonic()
 	if f == nil || f.has(m.hash(prefix)) || m.budget.Take(now) {
@@ -90,7 +92,7 @@ func (m *Filter) Screen(ctx context.Context, prefix string) Verdict {
 		return Throttled
 	}
 	switch f = m.filter.Load(); {
-	case f == nil || m.incomplete.Load(): // the history that it knew has ended
+	case f == nil || m.incomplete.Load(): // the filter's history has ended meanwhile
 		return Throttled
 	case f.has(m.hash(prefix)):
 		return LookUp
@@ -99,18 +101,18 @@ func (m *Filter) Screen(ctx context.Context, prefix string) Verdict {
 	}
 }
 
-// Verdict is how a look-up of an id that is not in L1 proceeds.
+// Verdict decides how a look-up of an id that is not in L1 proceeds.
 type Verdict uint8
 
 // The verdicts.
 const (
 	LookUp    Verdict = iota
 	Unknown           // there is no such id
-	Throttled         // too many ids that probably do not exist are looked up now
+	Throttled         // too many ids that probably do not exist are looked up at present
 )
 
-// Learn adds a prefix that may be new. Call it before the read that returned it renews
-// the lease.
+// Learn adds a prefix that may be new. The caller must add the prefixes that a feed read
+// returned before that read renews the lease.
 func (m *Filter) Learn(prefix string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -125,8 +127,8 @@ func (m *Filter) Learn(prefix string) {
 	}
 }
 
-// Discard drops everything: what was learned belongs to another history. Until
-// startHistory every prefix may be a key's.
+// Discard empties the filter, since what it learned belongs to another history. Until it
+// is loaded again every prefix is looked up.
 func (m *Filter) Discard() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -134,14 +136,15 @@ func (m *Filter) Discard() {
 	m.filter.Store(nil)
 }
 
-// StartHistory begins a history, whose first change is learned from now on.
+// StartHistory empties the filter and requests a load. Changes of the new history are
+// learned from now on.
 func (m *Filter) StartHistory() {
 	m.Discard()
 	m.requestLoad()
 }
 
-// ReloadLater is for a bulk change, which may have created any number of keys that the
-// feed does not list one by one. It has to be called before the lease is renewed.
+// ReloadLater is called for a bulk change, which may have created any number of keys that
+// the feed does not list one by one. It must be called before the lease is renewed.
 func (m *Filter) ReloadLater() {
 	m.mu.Lock()
 	m.history++
@@ -153,7 +156,7 @@ func (m *Filter) ReloadLater() {
 func (m *Filter) requestLoad() {
 	select {
 	case m.wanted <- struct{}{}:
-	default: // one is due already
+	default: // a load is due already
 	}
 }
 
@@ -165,7 +168,7 @@ func (m *Filter) Count() int {
 	return -1
 }
 
-// Run loads whenever a load is due, until ctx ends.
+// Run loads the filter whenever a load is due, until ctx ends.
 func (m *Filter) Run(ctx context.Context) {
 	for {
 		select {
@@ -186,8 +189,8 @@ func (m *Filter) Run(ctx context.Context) {
 	}
 }
 
-// load reads all prefixes into a new filter. Changes that arrive meanwhile get into it
-// as well; if its history ended meanwhile, it is discarded.
+// load reads all prefixes into a new filter. Prefixes that are learned meanwhile are
+// added too. If the history ends meanwhile, the new filter is discarded.
 func (m *Filter) load(ctx context.Context) error {
 	m.mu.Lock()
 	history := m.history
@@ -198,7 +201,7 @@ func (m *Filter) load(ctx context.Context) error {
 		hashes = append(hashes, m.hash(prefix))
 		return nil
 	})
-	f := newBloomFilter(max(leastKeys, len(hashes)*headroom))
+	f := newBloomFilter(max(minKeys, len(hashes)*headroom))
 	for _, h := range hashes {
 		f.add(h)
 	}

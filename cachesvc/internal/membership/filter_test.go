@@ -27,7 +27,7 @@ func TestFilter_AFullOneIsReplaced(t *testing.T) {
 		m.StartHistory()
 		synctest.Wait()
 		before := m.filter.Load().capacity
-		for i := range before + before/50 { // some are taken for members, and not counted
+		for i := range before + before/50 { // the filter takes some for known ones, and does not count them
 			prefix := fmt.Sprint("k", i)
 			db.Commit(prefix, cachetest.Unchanged)
 			m.Learn(prefix)

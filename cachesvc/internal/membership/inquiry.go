@@ -12,24 +12,24 @@ const (
 	// InquiryPause is the least time between two feed reads for waiting checks: 40 a
 	// second, in addition to the usual four.
 	InquiryPause = 25 * time.Millisecond
-	// InquiryWait is how long such a read may take.
+	// InquiryWait is how long a feed read for waiting checks may take.
 	InquiryWait = 100 * time.Millisecond
-	// inquiryWaiters is how many checks wait at once. A gateway allows a cluster some
-	// thousand requests at once, so a flood of forgeries must not hold more than a part
-	// of them.
+	// inquiryWaiters is how many checks may wait at the same time. A gateway allows a
+	// cluster some thousand requests at once, of which a flood of forgeries must hold
+	// only a part.
 	inquiryWaiters = 256
 )
 
-// Inquiry lets checks wait for a complete feed read that began after they arrived: all
-// keys committed before are then known, so "no such key" is certain. All that come while
-// one read is under way share the next one. Safe for concurrent use.
+// Inquiry lets checks wait for a complete feed read that began after they arrived. All
+// keys that were committed before are known then, so "no such key" is certain. All checks
+// that arrive while one read is under way share the next one. Safe for concurrent use.
 type Inquiry struct {
 	lease *freshness.Lease
 	clock *freshness.Clock
-	wake  func() // makes the feed be read at once
+	wake  func() // triggers a feed read at once
 
 	mu      sync.Mutex
-	next    *feedRound // nil: no check waits for it
+	next    *feedRound // the read for which new checks wait; nil if none waits
 	waiting int
 	asked   chan struct{}
 }
@@ -37,7 +37,7 @@ type Inquiry struct {
 // feedRound is one feed read that checks wait for.
 type feedRound struct {
 	done     chan struct{}
-	complete bool // to be read after done is closed
+	complete bool // may be read once done is closed
 }
 
 // NewInquiry returns an inquiry that no check waits for. wake triggers a feed read at
@@ -46,8 +46,9 @@ func NewInquiry(lease *freshness.Lease, clock *freshness.Clock, wake func()) *In
 	return &Inquiry{lease: lease, clock: clock, wake: wake, asked: make(chan struct{}, 1)}
 }
 
-// Await reports whether a complete feed read began after the call. It is false if
-// ctx ends, if the feed can't be read in time, and at once where too many wait.
+// Await waits for a complete feed read that began after the call, and reports whether
+// there was one. It returns false if ctx ends or the feed can't be read in time, and at
+// once if too many checks wait already.
 func (q *Inquiry) Await(ctx context.Context) bool {
 	q.mu.Lock()
 	if q.waiting >= inquiryWaiters {
@@ -77,7 +78,7 @@ func (q *Inquiry) Await(ctx context.Context) bool {
 	}
 }
 
-// Run serves the checks that wait, until ctx ends.
+// Run triggers a feed read for the waiting checks whenever there are any, until ctx ends.
 func (q *Inquiry) Run(ctx context.Context) {
 	pause := time.NewTimer(0)
 	defer pause.Stop()
@@ -102,7 +103,7 @@ func (q *Inquiry) Run(ctx context.Context) {
 	}
 }
 
-// read reports whether a feed read that begins from now on is complete in time.
+// read reports whether a feed read that begins from now on completes in time.
 func (q *Inquiry) read(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, InquiryWait)
 	defer cancel()

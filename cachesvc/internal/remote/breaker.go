@@ -6,21 +6,21 @@ import (
 )
 
 const (
-	failureLimit = 3           // in a row, after which the breaker opens
-	openPause    = time.Second // before one call tries again
+	failureLimit = 3           // number of failures in a row that opens the breaker
+	openPause    = time.Second // how long an open breaker waits before one call tries again
 	// FailurePause is how long the store is not called after one failure, so that a check
 	// waits for a dead store once, however many values it needs.
 	FailurePause = 100 * time.Millisecond
 )
 
-// State is whether a store is called.
+// State is the state of a breaker: it decides which calls of the store are made.
 type State string
 
 // The states of a breaker.
 const (
 	Closed   State = "closed"    // all calls go through
-	Open     State = "open"      // none does
-	HalfOpen State = "half_open" // one does, and decides
+	Open     State = "open"      // no call goes through
+	HalfOpen State = "half_open" // one call goes through, and its outcome opens or closes the breaker
 )
 
 // Breaker keeps calls away from a store that does not answer. Safe for
@@ -28,14 +28,14 @@ const (
 type Breaker struct {
 	mu       sync.Mutex
 	state    State
-	failures int           // in a row
-	quiet    time.Duration // until then nothing is asked, monotonic
+	failures int           // number of failures in a row
+	quiet    time.Duration // no call is made before this time, monotonic
 }
 
 func newBreaker() *Breaker { return &Breaker{state: Closed} }
 
-// allow reports whether a call may be made now. Each true needs one call of record or of
-// cancel.
+// allow reports whether a call may be made now. If so, the caller must call record or
+// cancel once.
 func (b *Breaker) allow(now time.Duration) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -48,8 +48,8 @@ func (b *Breaker) allow(now time.Duration) bool {
 	return true
 }
 
-// record takes in the outcome of a call, and reports whether the breaker opened or closed by
-// it.
+// record records the outcome of a call, and reports whether this opened or closed the
+// breaker.
 func (b *Breaker) record(now time.Duration, failed bool) (changed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -66,7 +66,7 @@ func (b *Breaker) record(now time.Duration, failed bool) (changed bool) {
 	return before == Closed && b.state == Open
 }
 
-// cancel revokes an allowed call that had no outcome.
+// cancel ends an allowed call that had no outcome.
 func (b *Breaker) cancel() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

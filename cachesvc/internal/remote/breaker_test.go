@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// TestBreaker_TriesAgainWhenDocumentsSay: the breaker decides, not how often its state is
-// looked at.
+// TestBreaker_TriesAgainWhenDocumentsSay: the time of the next try depends on the breaker
+// alone, not on how often its state is read.
 func TestBreaker_TriesAgainWhenDocumentsSay(t *testing.T) {
 	b := newBreaker()
 	for range failureLimit {

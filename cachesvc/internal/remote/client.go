@@ -22,8 +22,8 @@ type Store interface {
 	Memory(ctx context.Context) (store.Memory, error)
 	// Publish sends the payload to all present subscribers of the channel.
 	Publish(ctx context.Context, channel string, payload []byte) error
-	// Subscribe calls connected whenever a subscription begins and receive with each
-	// payload, until ctx ends; a lost connection is made again.
+	// Subscribe calls connected whenever a subscription begins, and receive with each
+	// payload, until ctx ends. It replaces a lost connection.
 	Subscribe(ctx context.Context, channel string, connected func(), receive func(payload []byte)) error
 }
 
@@ -50,18 +50,18 @@ var (
 // for concurrent use.
 type Client struct {
 	Store   Store
-	Budget  time.Duration // of a call for which a check waits
+	Budget  time.Duration // budget of a call for which a check waits
 	Breaker *Breaker
 	Full    atomic.Bool   // the store refuses writes for lack of memory
 	Dropped atomic.Uint64 // values that could not be written
 	// Observe receives the duration of each call.
 	Observe func(op string, took time.Duration)
-	// Filter leaves out what is not to be written; nil: nothing is left out.
+	// Filter returns the items that are to be written. Nil: all are.
 	Filter func(context.Context, []store.Item) []store.Item
 
 	clock  *freshness.Clock
 	log    *slog.Logger
-	writes chan store.Item // that wait to be written
+	writes chan store.Item // items that wait to be written
 }
 
 // NewClient returns a client of s; nil if s is nil.
@@ -73,7 +73,8 @@ func NewClient(s Store, clock *freshness.Clock, log *slog.Logger, budget time.Du
 		writes: make(chan store.Item, queueSize), Observe: func(string, time.Duration) {}}
 }
 
-// Do makes one call within a budget. An error is the store's or the breaker's.
+// Do makes one call within a budget. An error is [ErrNotConfigured], [ErrBreakerOpen],
+// [ErrStore] or ctx's.
 func (s *Client) Do(ctx context.Context, op string, budget time.Duration, call func(context.Context) error) error {
 	if s == nil {
 		return ErrNotConfigured
@@ -123,7 +124,7 @@ func isFull(err error) bool {
 
 func isWrite(op string) bool { return op == OpSet || op == OpUsage }
 
-// Operations: the label op of store_duration_seconds.
+// Operations: the values of the label op of store_duration_seconds.
 const (
 	OpGet        = "get"
 	OpSet        = "set"
@@ -144,8 +145,8 @@ func (s *Client) Get(ctx context.Context, key string) (value []byte, found bool,
 	return value, found, err
 }
 
-// WriteLater writes an item in the background. It never blocks: where too many wait, the
-// item is dropped.
+// WriteLater writes an item in the background. It never blocks: if too many items wait,
+// the item is dropped.
 func (s *Client) WriteLater(item store.Item) {
 	select {
 	case s.writes <- item:
@@ -154,8 +155,8 @@ func (s *Client) WriteLater(item store.Item) {
 	}
 }
 
-// Run writes what waits, and finds out whether a store that failed is away, and
-// when it is back, until ctx ends.
+// Run writes the items that wait, until ctx ends. It also probes a store that failed or
+// was full, to find out whether it is unreachable and when it has recovered.
 func (s *Client) Run(ctx context.Context) {
 	probe := time.NewTicker(probeEvery)
 	defer probe.Stop()
@@ -196,8 +197,8 @@ func (s *Client) gather(item store.Item) []store.Item {
 	return items
 }
 
-// write writes items. The breaker logs a failure; a value that is not in the shared
-// store is a miss.
+// write writes items. The breaker logs a failure. A value that the shared store lacks is
+// a miss later, and costs only time.
 func (s *Client) write(ctx context.Context, items []store.Item) {
 	if s.Filter != nil {
 		items = s.Filter(ctx, items)

@@ -15,28 +15,28 @@ import (
 	"extauthz/authz"
 )
 
-// queueLimit is how many batches wait in memory. Beyond it those with a copy in Redis
-// are dropped, and where none has a copy, no more is taken from the counters.
+// queueLimit is how many batches wait in memory. Beyond it, batches with a copy in Redis
+// are dropped. If no batch has a copy, no more counts are taken from the counters.
 const queueLimit = 200
 
-// batchQueue are the batches that are not known to be in the database. A batch keeps
+// batchQueue holds the batches that are not known to be in the database. A batch keeps
 // its source and sequence wherever it goes. Safe for concurrent use.
 type batchQueue struct {
 	source string
 
 	mu      sync.Mutex
-	last    uint64 // sequence
+	last    uint64 // sequence of the last batch
 	batches []*queuedBatch
-	uses    atomic.Int64 // in batches
+	uses    atomic.Int64 // sum of the uses in batches
 }
 
 type queuedBatch struct {
 	authz.UsageBatch
-	at   time.Time // when it was made
-	copy bool      // there is a copy in Redis
+	at   time.Time // when the batch was made
+	copy bool      // Redis has a copy
 }
 
-// add makes batches of usage.
+// add makes usage into batches.
 func (h *batchQueue) add(usage []authz.Usage, at time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -109,8 +109,9 @@ func (h *batchQueue) exposedUses() (n uint64) {
 	return n
 }
 
-// copied records that Redis has a copy. The batch stays here as well, since Redis may lose it,
-// as long as there are not too many.
+// copied records that Redis has a copy of the batch. The batch stays here as well, since
+// Redis may lose its copy. If too many batches wait, the oldest one with a copy is
+// dropped.
 func (h *batchQueue) copied(b *queuedBatch) {
 	h.mu.Lock()
 	b.copy = true
@@ -152,11 +153,11 @@ func encodeBatch(b *queuedBatch) ([]byte, error) {
 	return data, nil
 }
 
-// mostUses bounds a count, so that a damaged or forged one does not reach the database,
-// which would refuse the whole transaction for ever.
-const mostUses = 1 << 40
+// maxUses bounds a count. A larger one is damaged or forged, and must not reach the
+// database, which would refuse the whole transaction for ever.
+const maxUses = 1 << 40
 
-// storable reports whether both databases take a text as an id.
+// storable reports whether both Postgres and SQLite accept a text as an id.
 func storable(id string) bool {
 	return id != "" && len(id) <= 200 && utf8.ValidString(id) && !strings.ContainsRune(id, 0)
 }
@@ -174,7 +175,7 @@ func decodeBatch(data []byte, now time.Time) (authz.UsageBatch, error) {
 		return b, fmt.Errorf("it is older than %s", maxBatchAge)
 	}
 	for _, u := range v.Usage {
-		if !storable(u.KeyID) || u.Count == 0 || u.Count > mostUses {
+		if !storable(u.KeyID) || u.Count == 0 || u.Count > maxUses {
 			return b, errors.New("it holds an id or a count that no replica writes")
 		}
 		b.Usage = append(b.Usage, authz.Usage{KeyID: u.KeyID, Count: u.Count, LastUsedAt: u.Last})

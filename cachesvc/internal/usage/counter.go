@@ -11,7 +11,7 @@ import (
 )
 
 type counterShard struct {
-	mu       sync.RWMutex // read-held while a counter is increased, so that none is increased after it was taken
+	mu       sync.RWMutex // held for reading while a counter is increased, so that no counter is increased after it was taken
 	counters map[string]*counter
 	// pending is the sum of all counters.
 	pending atomic.Int64
@@ -49,7 +49,7 @@ func (u *Recorder) add(keyID string, n uint64, last int64) {
 	sh.pending.Add(int64(n))
 }
 
-// add moves the last use forward only.
+// add counts n uses. The time of the last use only moves forward.
 func (c *counter) add(n uint64, last int64) {
 	c.count.Add(n)
 	for {
@@ -60,8 +60,8 @@ func (c *counter) add(n uint64, last int64) {
 	}
 }
 
-// take removes the counts that are at least as high, with their keys. Counters that were
-// not used since the last time are dropped.
+// take returns the counts that are least or higher, with their keys, and sets them to 0.
+// If least is 1, it drops counters that were not used since the last call.
 func (u *Recorder) take(least uint64) (taken []authz.Usage) {
 	for i := range u.shards {
 		sh := &u.shards[i]

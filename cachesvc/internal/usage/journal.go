@@ -17,29 +17,29 @@ import (
 	"extauthz/cachesvc/store"
 )
 
-// KeyPrefix is what the names of batches in the shared store begin with; source and
+// KeyPrefix is the first part of the names of batches in the shared store. Source and
 // sequence follow.
 const KeyPrefix = "apikey:usage:"
 
 const (
-	tag = "apikey-usage" // on every batch that waits
+	tag = "apikey-usage" // tag of every batch that waits
 
-	// journalLimit is how many batches may wait in the shared store, while the database
-	// is away, before usage is kept in the process instead.
+	// journalLimit is how many batches may wait in the shared store while the database is
+	// away. Beyond it, usage is kept in the process.
 	journalLimit = 5000
-	// journalRead is how many names one collection reads: more than ever wait.
+	// journalRead is how many names one collection reads, which is more than ever wait.
 	journalRead = 4 * journalLimit
-	// journalMissing is how long a name may lack its batch before it is dropped: by
-	// then its writer has received an answer, or has written both again.
+	// journalMissing is how long a name may lack its batch before the name is dropped. By
+	// then the batch's writer has received an answer, or has written both again.
 	journalMissing = 30 * time.Second
-	journalBudget  = 500 * time.Millisecond // one call
+	journalBudget  = 500 * time.Millisecond // for one call
 )
 
-// journal keeps batches in Redis, one a value, while the database does not take them, and
-// writes them to the database from there, whichever replica comes first. Both steps may be
-// repeated any number of times: writing a batch again changes nothing, and the database
-// adds a batch once. So the order of each step is: write, wait for the answer, only then
-// forget.
+// journal keeps batches in Redis, one in each value, while the database does not take
+// them. The first replica that can writes them to the database from there. Both steps may
+// be repeated any number of times: writing a batch again changes nothing, and the
+// database adds a batch once. So the order of each step is: write, wait for the answer,
+// only then forget.
 type journal struct {
 	remote  *remote.Client
 	sink    Sink
@@ -47,9 +47,9 @@ type journal struct {
 	written *atomic.Uint64
 	now     func() time.Time
 
-	safe    atomic.Bool  // the store is known not to evict what must be kept
-	unsafe  atomic.Bool  // it is known to evict it
-	backlog atomic.Int64 // batches that wait, as of the last collection, and those written since
+	safe    atomic.Bool  // the store is known not to evict batches
+	unsafe  atomic.Bool  // the store is known to evict batches
+	backlog atomic.Int64 // number of batches that wait: as of the last collection, and those written since
 	missing map[string]time.Time
 
 	failPoint func(step string)
@@ -60,11 +60,12 @@ func (j *journal) available(ctx context.Context) bool {
 	if j.remote == nil || j.remote.Breaker.State() != remote.Closed || j.remote.Full.Load() {
 		return false
 	}
-	return (j.safe.Load() || j.askPolicy(ctx)) && j.backlog.Load() < journalLimit
+	return (j.safe.Load() || j.readPolicy(ctx)) && j.backlog.Load() < journalLimit
 }
 
-// askPolicy reads once whether the store would evict batches, and warns if so.
-func (j *journal) askPolicy(ctx context.Context) bool {
+// readPolicy reads whether the store would evict batches, and warns if so. It returns
+// true if the store is known to keep them.
+func (j *journal) readPolicy(ctx context.Context) bool {
 	var m store.Memory
 	err := j.remote.Do(ctx, remote.OpMemory, journalBudget, func(ctx context.Context) (err error) {
 		m, err = j.remote.Store.Memory(ctx)
@@ -140,7 +141,8 @@ func (j *journal) deliver(ctx context.Context) error {
 	return j.forget(ctx, done)
 }
 
-// read returns the existing batches, and the names without one.
+// read returns the batches with these names. It also returns the names that can be
+// forgotten: those whose batch is missing for long or can't be read.
 func (j *journal) read(ctx context.Context, keys []string) (batches []authz.UsageBatch, useless []string, err error) {
 	named := make(map[string]bool, len(keys))
 	for some := range slices.Chunk(keys, remote.BatchSize) {
@@ -199,7 +201,8 @@ func (j *journal) missingLong(key string) bool {
 	return j.now().Sub(since) > journalMissing
 }
 
-// forget removes batches, values first: a name without a value is found again later.
+// forget removes batches, each value before its name: a name without a value is found
+// again later.
 func (j *journal) forget(ctx context.Context, keys []string) error {
 	for some := range slices.Chunk(keys, remote.BatchSize) {
 		err := j.remote.Do(ctx, remote.OpInvalidate, journalBudget, func(ctx context.Context) error {

@@ -24,13 +24,14 @@ import (
 	"extauthz/models"
 )
 
-// The test binary is also the process that is killed.
+// The test binary also runs as the process that is killed. It is controlled by these
+// variables of its environment.
 const (
-	childPoint = "CACHESVC_TEST_KILL_AT" // the fail point, and at which passing of it: "name/3"; "none"
+	childPoint = "CACHESVC_TEST_KILL_AT" // the fail point, and the number of the passing at which the process is killed: "name/3"; or "none"
 	childFile  = "CACHESVC_TEST_DATABASE"
 	childRedis = "CACHESVC_TEST_REDIS"
 	childSpool = "CACHESVC_TEST_SPOOL"
-	childAway  = "CACHESVC_TEST_AWAY" // from which round the database is away, and from which it is back: "2-6"
+	childAway  = "CACHESVC_TEST_AWAY" // the round from which the database is unreachable, and the one from which it is back: "2-6"
 
 	roundUses = 7
 	rounds    = 8
@@ -48,8 +49,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// lossy is a database that is away for some rounds. Every second write of that
-// time takes place all the same, and its answer is lost.
+// lossy is a database that is unreachable in some rounds. Every second write in them
+// takes place nevertheless, but its answer is lost.
 type lossy struct {
 	*models.DB
 	away  bool
@@ -70,8 +71,8 @@ func (l *lossy) AddUsage(ctx context.Context, batches []authz.UsageBatch) (uint6
 	return 0, errLost
 }
 
-// countUses counts some uses in each round, and is killed at the fail point. It
-// prints what it has counted.
+// countUses counts some uses in each round, and prints each round that it has counted. It
+// is killed at the fail point.
 func countUses(point string) error {
 	ctx := context.Background()
 	db, err := models.Open(ctx, models.Config{Driver: models.SQLite, DSN: os.Getenv(childFile)})
@@ -131,9 +132,10 @@ func killAt(point string) func(step string) {
 	}
 }
 
-// TestRecorder_AKillLosesTwoTicksAtMostAndNothingCountsTwice kills a process at
-// each step of a batch's way, before, in and after an outage of the database in
-// which every second write takes place without an answer. A tick is a second.
+// TestRecorder_AKillLosesTwoTicksAtMostAndNothingCountsTwice kills a process at each step
+// of a batch on its way to the database. It does so before, in and after an outage of the
+// database, in which every second write takes place without an answer. A tick is a
+// second.
 func TestRecorder_AKillLosesTwoTicksAtMostAndNothingCountsTwice(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs Redis")
@@ -158,7 +160,7 @@ func TestRecorder_AKillLosesTwoTicksAtMostAndNothingCountsTwice(t *testing.T) {
 						c.spool = filepath.Join(t.TempDir(), "usage")
 					}
 					first := c.run(t, fmt.Sprintf("%s/%d", point, nth), "2-6")
-					c.run(t, cleaning+"/1", "3-5") // the next one dies while it cleans up
+					c.run(t, cleaning+"/1", "3-5") // the next process is killed while it cleans up
 					if c.run(t, "none", "3-5") {
 						t.Error("the last process was killed")
 					}
@@ -166,7 +168,7 @@ func TestRecorder_AKillLosesTwoTicksAtMostAndNothingCountsTwice(t *testing.T) {
 					c.check(t)
 				})
 			}
-			if !everKilled && point != "before a file is removed" { // which only the next process passes
+			if !everKilled && point != "before a file is removed" { // only the next process passes this point
 				t.Errorf("%s, %s: nothing was killed there", kind, point)
 			}
 		}
@@ -198,7 +200,7 @@ func (c *child) run(t *testing.T, point, away string) (killed bool) {
 	return false
 }
 
-// check compares what is stored with what was made.
+// check compares the stored uses with those that were made.
 func (c *child) check(t *testing.T) {
 	t.Helper()
 	db, err := models.Open(t.Context(), models.Config{Driver: models.SQLite, DSN: c.file})

@@ -4,5 +4,5 @@ package usage
 
 import "os"
 
-// tryLock locks nothing on this system: a data folder is one process's.
+// tryLock locks nothing on this system: two processes must not share a data folder.
 func tryLock(*os.File) (bool, error) { return true, nil }

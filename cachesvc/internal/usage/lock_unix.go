@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// tryLock locks a file for as long as this process has it open. It reports false
-// where another process has.
+// tryLock locks a file for as long as this process has it open. It reports false if
+// another process has locked it.
 func tryLock(f *os.File) (bool, error) {
 	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {

@@ -18,7 +18,7 @@ import (
 	"extauthz/cachesvc/store"
 )
 
-// second does what run does in a second.
+// second does what Run does in a second.
 func second(t *testing.T, s *Recorder) {
 	t.Helper()
 	s.tick(t.Context(), 1)
@@ -43,9 +43,10 @@ func pairOfRecorders(t *testing.T, test func(t *testing.T, db *cachetest.Databas
 	})
 }
 
-// TestRecorder_CountsABatchInDoubtOnce: whether the write to Redis, or the one to the
-// database, took place without an answer, and whether another replica writes the copy from
-// Redis before the writer does, after it or never.
+// TestRecorder_CountsABatchInDoubtOnce: the write to Redis, or that to the database,
+// takes place or not, but has no answer. Another replica writes the copy in Redis to the
+// database before the writer does, after it, or never. Each use is counted once in all
+// cases.
 func TestRecorder_CountsABatchInDoubtOnce(t *testing.T) {
 	for _, redisTook := range []bool{false, true} {
 		for _, databaseTook := range []bool{false, true} {
@@ -61,16 +62,16 @@ func TestRecorder_CountsABatchInDoubtOnce(t *testing.T) {
 							}
 						})
 						s[0].Used("id-k", time.Now())
-						time.Sleep(testFlushEvery) // the batch goes to the database, outcome unknown
+						time.Sleep(testFlushEvery) // the batch is written to the database, with an unknown outcome
 						synctest.Wait()
 						if redisTook {
-							time.Sleep(2 * tickInterval) // and to Redis
+							time.Sleep(2 * tickInterval) // the batch is written to Redis too
 						} else {
 							w[0].SetCondition(func() (time.Duration, error) { return 0, cachetest.ErrAway })
 							time.Sleep(2 * tickInterval)
 						}
 						synctest.Wait()
-						w[0].SetCondition(func() (time.Duration, error) { return 0, cachetest.ErrAway }) // Redis dies for the writer
+						w[0].SetCondition(func() (time.Duration, error) { return 0, cachetest.ErrAway }) // the writer can no longer reach Redis
 						if otherFirst {
 							time.Sleep(2 * testCollectEvery)
 							synctest.Wait()
@@ -97,15 +98,15 @@ func TestRecorder_CountsABatchInDoubtOnce(t *testing.T) {
 	}
 }
 
-// TestRecorder_ARestoredRedisAddsNothing: restored from a
-// snapshot, it holds batches that the database has.
+// TestRecorder_ARestoredRedisAddsNothing: a Redis that was restored from a snapshot holds
+// batches that the database already has.
 func TestRecorder_ARestoredRedisAddsNothing(t *testing.T) {
 	for _, late := range []time.Duration{time.Minute, 24 * time.Hour, maxBatchAge - time.Hour, maxBatchAge + time.Hour} {
 		t.Run(late.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				db, r := cachetest.NewDatabase(), cachetest.NewRedis(t, nil)
 				c, w := db.Connect(), r.Connect()
-				s := newRecorder(t, c, w) // it is stepped by hand: days would take long
+				s := newRecorder(t, c, w) // the test makes its steps by hand: it would take too long to run for days
 				other := newRecorder(t, db.Connect(), r.Connect())
 				c.SetAway(true)
 				s.Used("id-k", time.Now())
@@ -138,8 +139,9 @@ func TestRecorder_ARestoredRedisAddsNothing(t *testing.T) {
 	}
 }
 
-// TestRecorder_ALongOutageLosesTheLastTicksOfAKilledProcess, with Redis and without,
-// for one outage after the other, and memory stays bounded.
+// TestRecorder_ALongOutageLosesTheLastTicksOfAKilledProcess: a process is killed in each
+// of several outages, with Redis and without. Only the uses of its last ticks are lost,
+// and memory stays bounded.
 func TestRecorder_ALongOutageLosesTheLastTicksOfAKilledProcess(t *testing.T) {
 	for _, with := range []string{"Redis", "file"} {
 		t.Run(with, func(t *testing.T) {
@@ -159,7 +161,7 @@ func TestRecorder_ALongOutageLosesTheLastTicksOfAKilledProcess(t *testing.T) {
 					c.SetAway(true)
 					ticks := 3 * queueLimit
 					if with == "file" {
-						ticks = 30 // each waits for the disk
+						ticks = 30 // each tick waits for the disk
 					}
 					for range ticks {
 						s.Used("id-k", time.Now())
@@ -170,7 +172,7 @@ func TestRecorder_ALongOutageLosesTheLastTicksOfAKilledProcess(t *testing.T) {
 					if n := len(s.queue.batches); n > queueLimit {
 						t.Errorf("%d batches in memory", n)
 					}
-					if s.spool != nil { // the kernel lets go of a killed process's locks
+					if s.spool != nil { // the kernel releases the locks of a killed process
 						_ = s.spool.file.Close()
 					}
 				}
@@ -186,8 +188,8 @@ func TestRecorder_ALongOutageLosesTheLastTicksOfAKilledProcess(t *testing.T) {
 	}
 }
 
-// TestRecorder_TheLastFlushLosesNothing: what the database does not take goes to Redis
-// or a file, and the error reports what could go nowhere.
+// TestRecorder_TheLastFlushLosesNothing: usage that the database does not take goes to
+// Redis or a file. The error reports usage that could be written nowhere.
 func TestRecorder_TheLastFlushLosesNothing(t *testing.T) {
 	for _, c := range []struct {
 		name                  string
@@ -209,11 +211,11 @@ func TestRecorder_TheLastFlushLosesNothing(t *testing.T) {
 					folder = filepath.Join(t.TempDir(), "not", "yet")
 				}
 				s := newRecorder(t, connection, wire, spoolIn(folder))
-				second(t, s) // Redis was healthy once
+				second(t, s) // Redis has been healthy once
 				for range 3 {
 					s.Used("id-k", time.Now())
 				}
-				hang := func() (time.Duration, error) { return time.Hour, nil } // frozen rather than dead
+				hang := func() (time.Duration, error) { return time.Hour, nil } // Redis is frozen rather than dead
 				if !c.redis {
 					wire.SetCondition(hang)
 				}
@@ -248,8 +250,8 @@ func TestRecorder_TheLastFlushLosesNothing(t *testing.T) {
 	}
 }
 
-// TestDecodeBatch_RefusesWhatNoReplicaWrites: a client that writes to Redis must not be able to
-// stop the counting with a value that the database refuses.
+// TestDecodeBatch_RefusesWhatNoReplicaWrites: a client that writes to Redis must not be
+// able to stop the counting by a value that the database refuses.
 func TestDecodeBatch_RefusesWhatNoReplicaWrites(t *testing.T) {
 	now := time.Now().UTC().Format(time.RFC3339)
 	for _, usage := range []string{`{"key_id":"a\u0000b","count":1}`, `{"key_id":"","count":1}`, `{"key_id":"k","count":0}`,
@@ -265,7 +267,7 @@ func TestDecodeBatch_RefusesWhatNoReplicaWrites(t *testing.T) {
 	}
 }
 
-// TestSpool_LeavesOutDamagedRecords cuts and damages a file at every place.
+// TestSpool_LeavesOutDamagedRecords cuts and damages a file in all its parts.
 func TestSpool_LeavesOutDamagedRecords(t *testing.T) {
 	dir := t.TempDir()
 	now := time.Now()
@@ -307,7 +309,7 @@ func TestSpool_LeavesOutDamagedRecords(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(damaged) == len(whole) && len(seen) < n-2 { // a newline that is gone joins two
+			if len(damaged) == len(whole) && len(seen) < n-2 { // if a newline is damaged, two records are read as one
 				t.Errorf("one byte damaged at %d: only %v are read", at, seen)
 			}
 			if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
@@ -317,8 +319,8 @@ func TestSpool_LeavesOutDamagedRecords(t *testing.T) {
 	}
 }
 
-// TestSpool_KeepsToItsLimitAndToItsOwnFiles: what does not fit stays in memory, and the
-// file of a process that is alive is not touched.
+// TestSpool_KeepsToItsLimitAndToItsOwnFiles: batches that do not fit stay in memory. The
+// file of a process that is alive is left alone.
 func TestSpool_KeepsToItsLimitAndToItsOwnFiles(t *testing.T) {
 	dir := t.TempDir()
 	log := slog.New(slog.DiscardHandler)

@@ -22,18 +22,18 @@ const (
 	tickInterval  = time.Second // a batch that the database has not taken by the next tick is backed up
 	writeBatches  = 20          // batches in one transaction, 20,000 rows at most
 	flushDeadline = 10 * time.Second
-	keepDeadline  = time.Second // for Redis, before the file is tried
+	keepDeadline  = time.Second // time for Redis, before the file is tried
 	// maxBatchAge is how old a batch may be when it is written to the database from Redis
-	// or a file. The database remembers a source for longer than that, so a batch that it
-	// has already is never added again.
+	// or a file. The database remembers a source for longer than that, so it never adds a
+	// batch that it already has.
 	maxBatchAge = 7 * 24 * time.Hour
 )
 
 // Recorder counts the uses of keys in process and writes them to the database:
 //
-//   - Each interval what was counted becomes batches, each named by a source and a
-//     sequence (batch.go). The database adds a batch once, so one whose outcome is
-//     unknown is written again, by any replica and in any order.
+//   - At each interval the counts become batches, each named by a source and a
+//     sequence (batch.go). The database adds a batch once. So a batch whose outcome
+//     is unknown is written again, by any replica and in any order.
 //   - A batch that the database has not taken by the next tick is copied to Redis
 //     (journal.go) and moved to a file (spool.go), so that a killed process loses no
 //     more than the last few seconds, however long the database is away.
@@ -47,10 +47,10 @@ type Recorder struct {
 	log          *slog.Logger
 	now          func() time.Time
 	sink         Sink
-	every        time.Duration // all that is counted is written this often
-	collectEvery time.Duration // others' batches are searched for this often
-	threshold    uint64        // a key with so many uses is written at the next tick
-	limit        int           // keys in a shard
+	every        time.Duration // how often all counts are written
+	collectEvery time.Duration // how often batches of other processes are searched for
+	threshold    uint64        // a key with this many uses is written at the next tick
+	limit        int           // counters in a shard, at most
 
 	seed   maphash.Seed
 	shards [counterShards]counterShard
@@ -66,26 +66,27 @@ type Recorder struct {
 	failPoint  func(step string)
 }
 
-// Config of a [Recorder]. All fields but Remote, SpoolDir and FailPoint are required.
+// Config is the configuration of a [Recorder]. All fields but Remote, SpoolDir and
+// FailPoint are required.
 type Config struct {
 	Sink         Sink
 	Remote       *remote.Client // nil: no copies in the shared store
-	Source       string         // names this process; no two may share it
-	FlushEvery   time.Duration  // all that is counted is written at least this often
-	CollectEvery time.Duration  // how often others' batches are searched for
-	Threshold    uint64         // a key with so many uses is written within a second
-	MaxKeys      int            // counters at most
+	Source       string         // name of this process; no two may share it
+	FlushEvery   time.Duration  // how often all counts are written, at least
+	CollectEvery time.Duration  // how often batches of other processes are searched for
+	Threshold    uint64         // a key with this many uses is written within a second
+	MaxKeys      int            // number of counters, at most
 	SpoolDir     string         // a folder for files of usage; empty: none are written
-	SpoolBytes   int64          // in this process's files at most
+	SpoolBytes   int64          // size of this process's files, at most
 	Now          func() time.Time
 	Logger       *slog.Logger
-	// FailPoint is called at each step of a batch on its way to the database.
-	// Tests kill the process there.
+	// FailPoint is called at each step of a batch on its way to the database. Tests kill
+	// the process at such a step.
 	FailPoint func(step string)
 }
 
-// Sink is the database. A batch that was added before is skipped; added counts the
-// uses of the others.
+// Sink is the database. It skips batches that were added before; added counts the uses of
+// the others.
 type Sink interface {
 	AddUsage(ctx context.Context, batches []authz.UsageBatch) (added uint64, err error)
 }
@@ -109,12 +110,13 @@ func New(c Config) *Recorder {
 	return u
 }
 
-// Used counts one use of a key. It does no I/O; a key that was used since the last
-// interval costs no allocation.
+// Used counts one use of a key. It does no I/O, and allocates nothing for a key that was
+// used since the last interval.
 func (u *Recorder) Used(keyID string, at time.Time) { u.add(keyID, 1, at.UnixNano()) }
 
 // Run makes batches at each interval, and backs up those that the database does not take,
-// until ctx ends. Another goroutine writes them to the database, which may hang.
+// until ctx ends. Another goroutine writes the batches to the database, since the
+// database may hang.
 func (u *Recorder) Run(ctx context.Context) {
 	if u.spool != nil {
 		u.spool.prepare()
@@ -125,7 +127,7 @@ func (u *Recorder) Run(ctx context.Context) {
 	tick := min(tickInterval, u.every)
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
-	var flushed, collected time.Duration // since
+	var flushed, collected time.Duration // time since the last flush and the last collection
 	for {
 		select {
 		case <-ctx.Done():
@@ -143,14 +145,15 @@ func (u *Recorder) Run(ctx context.Context) {
 		u.tick(ctx, least)
 		select {
 		case u.wake <- struct{}{}:
-		default: // it is running, and finds this too
+		default: // the writer is running, and finds these batches too
 		}
 	}
 }
 
-// tick does one interval: what the database has not taken since the last one is backed
-// up, and what was counted becomes batches. While too many batches wait already, counters
-// keep counting by key, so their number is bounded.
+// tick does the work of one interval. It backs up the batches that the database has not
+// taken since the last interval, and turns counts into new batches. While too many
+// batches wait already, the counters go on counting, so that the number of batches is
+// bounded.
 func (u *Recorder) tick(ctx context.Context, least uint64) {
 	if err := u.backUp(ctx); ctx.Err() == nil {
 		u.reportBackUp(err)
@@ -160,7 +163,7 @@ func (u *Recorder) tick(ctx context.Context, least uint64) {
 	}
 }
 
-// write writes what waits to the database whenever there is something, until ctx ends.
+// write writes waiting batches to the database whenever there are any, until ctx ends.
 func (u *Recorder) write(ctx context.Context) {
 	for {
 		select {
@@ -174,7 +177,8 @@ func (u *Recorder) write(ctx context.Context) {
 	}
 }
 
-// reportDelivery logs a change from working to failing and back, not each failure.
+// reportDelivery logs when writing begins to fail and when it works again, not each
+// failure.
 func (u *Recorder) reportDelivery(err error) {
 	switch failing := err != nil; {
 	case failing == u.failing.Swap(failing):
@@ -195,9 +199,9 @@ func (u *Recorder) reportBackUp(err error) {
 	}
 }
 
-// deliver writes to the database the batches in memory, then those in this process's
-// files and, where a collection is due, those in Redis and in files of other processes.
-// It returns the first error: the rest would fail too.
+// deliver writes batches to the database: first those in memory, then those in this
+// process's files and, if a collection is due, those in Redis and in files of other
+// processes. It returns the first error: the rest would fail too.
 func (u *Recorder) deliver(ctx context.Context) error {
 	select {
 	case u.writing <- struct{}{}:
@@ -253,7 +257,8 @@ func (u *Recorder) collect(ctx context.Context, send func([]authz.UsageBatch) er
 	return err
 }
 
-// addUsage is one transaction. On an error it is unknown whether it took place.
+// addUsage writes batches in one transaction. After an error it is unknown whether the
+// transaction took place.
 func (u *Recorder) addUsage(ctx context.Context, some []authz.UsageBatch) error {
 	limited, cancel := context.WithTimeout(ctx, flushDeadline)
 	defer cancel()
@@ -267,9 +272,9 @@ func (u *Recorder) addUsage(ctx context.Context, some []authz.UsageBatch) error 
 	return nil
 }
 
-// backUp copies batches that wait for the database to Redis, in case this machine is lost, and
-// moves them to a file, in case Redis is. Either is enough. The error is why some are still
-// in memory alone.
+// backUp copies batches that wait for the database to Redis, in case this machine is
+// lost, and moves them to a file, in case Redis is lost. Either is enough. The error is
+// the reason why some batches are still in memory alone.
 func (u *Recorder) backUp(ctx context.Context) error {
 	left := u.queue.exposed()
 	if len(left) == 0 {
@@ -293,7 +298,7 @@ func (u *Recorder) copyToRedis(ctx context.Context, batches []*queuedBatch) erro
 			return err
 		}
 		u.queue.copied(b)
-		u.collecting.Store(true) // as soon as the database is back
+		u.collecting.Store(true) // so that the copy is removed as soon as the database is back
 	}
 	return nil
 }
@@ -313,9 +318,9 @@ var (
 )
 
 // Flush writes all counts to the database. It backs up those that the database does not
-// accept; they are written later. It is called at shutdown, when no more checks come, and
-// leaves some time for Redis and the file. An error means that uses are in memory alone;
-// the call may be repeated.
+// accept; they are written later. Call it at shutdown, when no more checks arrive. It
+// keeps two fifths of the time until ctx's deadline for Redis and the file. An error
+// means that uses are in memory alone; the call may be repeated.
 func (u *Recorder) Flush(ctx context.Context) error {
 	u.queue.add(u.take(1), u.now())
 	u.collecting.Store(true)
@@ -325,9 +330,10 @@ func (u *Recorder) Flush(ctx context.Context) error {
 	}
 	err := u.deliver(limited)
 	cancel()
-	if err != nil {
-		err = errors.Join(err, u.backUp(ctx))
+	if err == nil {
+		return nil // what waits now was counted after this call
 	}
+	err = errors.Join(err, u.backUp(ctx))
 	uses := u.queue.exposedUses()
 	switch {
 	case uses > 0:
@@ -338,8 +344,8 @@ func (u *Recorder) Flush(ctx context.Context) error {
 	return nil
 }
 
-// SetPolicy takes in what the shared store reports of its memory: usage is not kept there
-// while it may be evicted.
+// SetPolicy takes what the shared store reports of its memory. Usage is not kept there
+// while the store may evict it.
 func (u *Recorder) SetPolicy(m store.Memory) { u.journal.setPolicy(m) }
 
 // Pending returns the number of uses that are not known to be in the database.

@@ -23,7 +23,7 @@ const (
 	testFlushAt      = 10
 )
 
-// newRecorder makes the recorder of another process, which does not run. shared may be
+// newRecorder makes the recorder of another process, and does not run it. shared may be
 // nil.
 func newRecorder(t testing.TB, sink Sink, shared remote.Store, edits ...func(*Config)) *Recorder {
 	t.Helper()
@@ -38,7 +38,7 @@ func newRecorder(t testing.TB, sink Sink, shared remote.Store, edits ...func(*Co
 	return New(c)
 }
 
-// runRecorder runs a recorder, and its way to the shared store, until the test ends.
+// runRecorder runs a recorder and its client of the shared store until the test ends.
 func runRecorder(t testing.TB, u *Recorder) *Recorder {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
@@ -63,7 +63,7 @@ func TestRecorder_FiftyConcurrentUsesAreFifty(t *testing.T) {
 	for i := range 50 {
 		users.Go(func() {
 			s.Used("a", time.Unix(int64(i), 0))
-			if i%10 == 0 { // flushes meanwhile neither lose nor double
+			if i%10 == 0 { // flushes meanwhile neither lose uses nor count them twice
 				if err := s.Flush(t.Context()); err != nil {
 					t.Error(err)
 				}
@@ -79,6 +79,27 @@ func TestRecorder_FiftyConcurrentUsesAreFifty(t *testing.T) {
 	}
 	if n := s.Pending(); n != 0 {
 		t.Errorf("%d uses pending after the flush", n)
+	}
+}
+
+// A call of Flush that wrote all it found has succeeded, though batches that were made
+// meanwhile wait.
+func TestRecorder_AFlushAnswersForWhatWasCountedBeforeIt(t *testing.T) {
+	db, wire := cachetest.NewDatabase(), cachetest.NewRedis(t, nil).Connect()
+	s := newRecorder(t, db.Connect(), wire)
+	wire.SetCondition(func() (time.Duration, error) { // Redis is read after the last batch is in the database
+		if s.queue.exposedUses() == 0 {
+			s.Used("later", time.Unix(2, 0))
+			s.queue.add(s.take(1), time.Unix(2, 0))
+		}
+		return 0, nil
+	})
+	s.Used("earlier", time.Unix(1, 0))
+	if err := s.Flush(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if earlier, pending := db.UsageOf("earlier").Count, s.Pending(); earlier != 1 || pending != 1 {
+		t.Errorf("stored %d uses, %d pending; want 1 and 1", earlier, pending)
 	}
 }
 

@@ -22,30 +22,30 @@ import (
 
 const (
 	spoolSuffix = ".usage"
-	spoolSum    = 8 // hex digits before each record
+	spoolSum    = 8 // hex digits of the checksum before each record
 )
 
 var spoolTable = crc32.MakeTable(crc32.Castagnoli)
 
-// spool keeps batches of usage in files while neither the database nor Redis takes them. A
-// file is only ever appended to: a line is a checksum and a batch. It is removed when the
-// database has all of it. A process locks the files that it has open, so that another one
-// adopts only files of processes that are gone.
-// Reading a file twice is harmless: the database adds a batch once. Safe for
-// concurrent use, but drain and adopt by one goroutine at a time.
+// spool keeps batches of usage in files while the database does not take them. A file is
+// only ever appended to: each line is a checksum and a batch. A file is removed when the
+// database has all of it. A process locks the files that it has open, so that another
+// process adopts only files of processes that are gone. Reading a file twice is harmless:
+// the database adds a batch once. Safe for concurrent use, except that drain and adopt
+// are for one goroutine at a time.
 type spool struct {
 	dir, source string
-	limit       int64 // bytes in own files
+	limit       int64 // bytes in this process's files, at most
 	log         *slog.Logger
 	now         func() time.Time
 	failPoint   func(step string)
 
-	mu     sync.Mutex
-	number int
-	file   *spoolFile   // that is appended to; nil: none
-	aside  []*spoolFile // that are written to the database
-	size   int64        // bytes in both
-	uses   atomic.Int64 // in both
+	mu       sync.Mutex
+	number   int
+	file     *spoolFile   // the file that is appended to; nil: none
+	draining []*spoolFile // the files that are being written to the database
+	size     int64        // bytes in file and draining
+	uses     atomic.Int64 // uses in file and draining
 }
 
 type spoolFile struct {
@@ -53,7 +53,7 @@ type spoolFile struct {
 	size, uses int64
 }
 
-// prepare logs a warning at the start where no file can be written.
+// prepare logs a warning at the start if no file can be written.
 func (s *spool) prepare() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -86,8 +86,8 @@ func (s *spool) create() (*spoolFile, error) {
 	return &spoolFile{File: f}, nil
 }
 
-// keep appends batches and returns how many of them, from the first on, are on the
-// disk.
+// keep appends batches to the file. It returns how many of them, counted from the first
+// one, are on the disk.
 func (s *spool) keep(batches []*queuedBatch) (kept int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -136,24 +136,24 @@ func (s *spool) append(data []byte, uses int64) (err error) {
 		s.failPoint("after a batch is in the file")
 		return nil
 	}
-	if f.Truncate(f.size) != nil { // what follows half a record could not be read
-		s.aside, s.file = append(s.aside, f), nil
+	if f.Truncate(f.size) != nil { // a record that follows half a record could not be read
+		s.draining, s.file = append(s.draining, f), nil
 	}
 	return err
 }
 
-// drain sends what the own files hold, and removes them.
+// drain sends the batches in this process's files, and removes the files.
 func (s *spool) drain(send func([]authz.UsageBatch) error) error {
 	for {
 		s.mu.Lock()
-		if s.file != nil && len(s.aside) == 0 {
-			s.aside, s.file = append(s.aside, s.file), nil
+		if s.file != nil && len(s.draining) == 0 {
+			s.draining, s.file = append(s.draining, s.file), nil
 		}
-		if len(s.aside) == 0 {
+		if len(s.draining) == 0 {
 			s.mu.Unlock()
 			return nil
 		}
-		f := s.aside[0]
+		f := s.draining[0]
 		s.mu.Unlock()
 		if err := s.send(f.File, f.size, send); err != nil {
 			return err
@@ -162,15 +162,16 @@ func (s *spool) drain(send func([]authz.UsageBatch) error) error {
 			s.log.Warn("a file of usage that the database has can't be removed", "error", err)
 		}
 		s.mu.Lock()
-		s.aside = s.aside[1:]
+		s.draining = s.draining[1:]
 		s.size -= f.size
 		s.uses.Add(-f.uses)
 		s.mu.Unlock()
 	}
 }
 
-// adopt sends what processes that are gone have left, and removes it. A file that can't
-// be read is left for an operator. An error is that of send.
+// adopt sends the batches in files that processes have left which are gone, and removes
+// these files. A file that can't be read is left for an operator. An error is that of
+// send.
 func (s *spool) adopt(send func([]authz.UsageBatch) error) error {
 	entries, err := os.ReadDir(s.dir)
 	if errors.Is(err, os.ErrNotExist) {
@@ -207,7 +208,7 @@ func (s *spool) adoptFile(path string, send func([]authz.UsageBatch) error) erro
 	}
 	defer func() { _ = f.Close() }()
 	if locked, err := tryLock(f); err != nil || !locked {
-		return err // its process is alive
+		return err // nil if the file's process is alive
 	}
 	info, err := f.Stat()
 	if err != nil {

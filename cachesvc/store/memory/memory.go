@@ -11,7 +11,7 @@ import (
 	"extauthz/cachesvc/store"
 )
 
-// Config of a [Store].
+// Config is the configuration of a [Store].
 type Config struct {
 	MaxEntries int              // at least 1
 	Now        func() time.Time // time.Now if nil
@@ -116,7 +116,7 @@ func (s *Store) MSet(ctx context.Context, items ...store.Item) error {
 	return nil
 }
 
-// makeRoom evicts what was not used for longest, but for what is kept for ever.
+// makeRoom evicts the least recently used entries, except those that are kept for ever.
 func (s *Store) makeRoom() error {
 	for element := s.recency.Back(); len(s.entries) >= s.max; {
 		if element == nil {
@@ -206,8 +206,8 @@ func (s *Store) Tagged(ctx context.Context, tag string, limit int) (keys []strin
 	return keys, nil
 }
 
-// Count implements store.Store. It looks at every entry, and drops what has
-// expired on the way.
+// Count implements store.Store. It visits every entry, and drops entries that have
+// expired.
 func (s *Store) Count(ctx context.Context, namespace string) (n int, err error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
@@ -247,7 +247,8 @@ func check(ctx context.Context, names ...[]string) error {
 	return nil
 }
 
-// live returns the entry unless there is none or it has expired.
+// live returns the entry under key. It returns nil if there is none, or if it has
+// expired.
 func (s *Store) live(key string) *entry {
 	element, ok := s.entries[key]
 	if !ok {
@@ -280,7 +281,8 @@ func (s *Store) removeLive(keys []string) (n int) {
 	return n
 }
 
-// remove takes the entry out of the tag sets too, and empty sets away.
+// remove drops the entry, also from the sets of its tags, and drops sets that become
+// empty.
 func (s *Store) remove(key string) {
 	element, ok := s.entries[key]
 	if !ok {

@@ -14,11 +14,11 @@ import (
 
 const (
 	subscribePause = 500 * time.Millisecond // before a subscription is tried again
-	subscribeQuiet = 3 * time.Second        // without a message, after which the connection is asked whether it lives
-	subscribeReply = 2 * time.Second        // and has so long to say so
+	subscribeQuiet = 3 * time.Second        // after this time without a message the connection is tested by a ping
+	subscribeReply = 2 * time.Second        // time for the answer to that ping
 )
 
-// Publish sends payload to all who are subscribed to the channel just now.
+// Publish sends payload to all present subscribers of the channel.
 func (s *Store) Publish(ctx context.Context, channel string, payload []byte) error {
 	if err := check(ctx, []string{channel}); err != nil {
 		return err
@@ -29,15 +29,16 @@ func (s *Store) Publish(ctx context.Context, channel string, payload []byte) err
 	return nil
 }
 
-// Subscribe calls connected whenever a subscription begins, since messages that came
-// before were not received, and receive with each payload. A connection that is lost, or
-// that nothing answers on, is made anew, until ctx ends; then it returns nil.
+// Subscribe calls receive with each payload until ctx ends; then it returns nil. It calls
+// connected whenever a subscription begins, since earlier messages were not received. It
+// replaces a connection that is lost or does not answer. An error means that the
+// channel's name is not valid.
 func (s *Store) Subscribe(ctx context.Context, channel string, connected func(), receive func(payload []byte)) error {
 	if err := store.CheckName(channel); err != nil {
 		return err
 	}
 	for ctx.Err() == nil {
-		_ = s.subscribeOnce(ctx, channel, connected, receive) // calls of the store report that Redis is away
+		_ = s.subscribeOnce(ctx, channel, connected, receive) // other calls of the store report that Redis is away
 		select {
 		case <-ctx.Done():
 		case <-time.After(subscribePause):

@@ -17,7 +17,7 @@ const (
 	ModeCluster  = "cluster"
 )
 
-// A call's context is shorter than these for all that a check waits for.
+// The context of a call for which a check waits is shorter than these times.
 const (
 	dialTimeout = time.Second
 	ioTimeout   = 3 * time.Second
@@ -26,31 +26,33 @@ const (
 	redirects   = 3
 )
 
-// connectionLife is the lifetime of a connection, give or take a fifth: it also ends
-// connections that were made with older credentials. Clouds end older ones themselves
-// after hours.
+// connectionLife is the lifetime of a connection, give or take a fifth. Its end also ends
+// connections that were made with older credentials. Clouds end such connections
+// themselves, but only after hours.
 const connectionLife = 5 * time.Minute
 
 // Connection holds the address of Redis and how to log in. The functions are called for
 // each new connection.
 type Connection struct {
-	Addresses      []string // one, the Sentinels', or some of the Cluster's; host:port
+	Addresses      []string // host:port of the server, of the Sentinels, or of some of the Cluster's nodes
 	Mode           string   // ModeSingle if empty
 	SentinelMaster string
 	Username       string
-	// Passwords; nil: none. [FixedPassword] is one that does not change.
+	// Sources of the passwords; nil: no password. [FixedPassword] is a source of one that
+	// does not change.
 	Password         PasswordSource
 	SentinelPassword PasswordSource
 	DB               int
 	TLS              func() (*tls.Config, error) // nil: plain text
 }
 
-// FixedPassword is a password that does not change; none if it is empty.
+// FixedPassword returns a source of a password that does not change. An empty text is no
+// password.
 func FixedPassword(password string) PasswordSource { return fixed(password) }
 
 // Connect makes a client. It does no I/O.
 func Connect(c Connection) (goredis.UniversalClient, error) {
-	goredis.SetLogger(quiet{})
+	goredis.SetLogger(silentLogger{})
 	if len(c.Addresses) == 0 {
 		return nil, fmt.Errorf("no address of Redis is given")
 	}
@@ -69,8 +71,9 @@ func Connect(c Connection) (goredis.UniversalClient, error) {
 		return goredis.NewFailoverClient(o.Failover()), nil
 	case ModeCluster:
 		cluster := o.Cluster()
-		// To route commands it would first ask a node for the list of them, with
-		// no regard to the caller's time; ours all have their key in first place.
+		// To route commands the client would first request the list of commands from a
+		// node, with no regard to the caller's deadline. The list is not needed: all
+		// commands here have their key in first place.
 		cluster.DisableRoutingPolicies = true
 		return goredis.NewClusterClient(cluster), nil
 	}
@@ -90,8 +93,8 @@ func newDialer(c Connection) *dialer {
 	return d
 }
 
-// quiet drops what the client would print by itself: every failure is an error
-// of a call, which its caller reports.
-type quiet struct{}
+// silentLogger drops what the client would print by itself. Every failure is also the
+// error of a call, which the caller reports.
+type silentLogger struct{}
 
-func (quiet) Printf(context.Context, string, ...any) {}
+func (silentLogger) Printf(context.Context, string, ...any) {}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -30,7 +31,7 @@ func (s *secret) set(text string)                          { s.text.Store(&text)
 func (s *secret) Password(context.Context) (string, error) { return *s.text.Load(), nil }
 func (s *secret) Rejected()                                {}
 
-// allow gives the user app these passwords, and no others, on each server.
+// allow sets the passwords of the user app on each server, and removes all others.
 func allow(t *testing.T, servers []*parts.Redis, passwords ...string) {
 	t.Helper()
 	words := []string{"ACL", "SETUSER", "app", "on", "resetpass", "~*", "&*", "+@all"}
@@ -44,20 +45,62 @@ func allow(t *testing.T, servers []*parts.Redis, passwords ...string) {
 	}
 }
 
-// wave reads from so many callers at once, each of which needs a connection.
-func wave(t *testing.T, s *redis.Store, callers int) {
+// wave writes from this many callers at once. Each needs a connection of its own, since
+// the servers answer no write until all callers have arrived.
+func wave(t *testing.T, s *redis.Store, servers []*parts.Redis, callers int) {
 	t.Helper()
+	for _, r := range servers {
+		if line, err := r.Do("CLIENT", "PAUSE", "60000", "WRITE"); err != nil || line != "+OK" {
+			t.Fatalf("CLIENT PAUSE: %s, %v", line, err)
+		}
+	}
 	var group sync.WaitGroup
+	var failed atomic.Int64
 	for i := range callers {
 		group.Go(func() {
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			defer cancel()
 			if err := s.Set(ctx, store.Item{Key: fmt.Sprintf("k%d", i), Value: []byte("1"), TTL: time.Hour}); err != nil {
+				failed.Add(1)
 				t.Errorf("call failed: %v", err)
 			}
 		})
 	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := parts.Eventually(ctx, func() error {
+		waiting := failed.Load()
+		for _, r := range servers {
+			waiting += blocked(t, r)
+		}
+		if waiting < int64(callers) {
+			return fmt.Errorf("%d of %d callers have arrived", waiting, callers)
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
+	for _, r := range servers {
+		if line, err := r.Do("CLIENT", "UNPAUSE"); err != nil || line != "+OK" {
+			t.Fatalf("CLIENT UNPAUSE: %s, %v", line, err)
+		}
+	}
 	group.Wait()
+}
+
+// blocked returns how many clients wait for an answer of the server.
+func blocked(t *testing.T, r *parts.Redis) (clients int64) {
+	t.Helper()
+	info, err := r.Info("clients")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(info, "blocked_clients:")
+	clients, err = strconv.ParseInt(strings.TrimSpace(strings.SplitN(rest, "\n", 2)[0]), 10, 64)
+	if err != nil {
+		t.Fatalf("INFO clients: %v", err)
+	}
+	return clients
 }
 
 func TestStore_PasswordOfAUserChanges(t *testing.T) {
@@ -83,21 +126,21 @@ func TestStore_PasswordOfAUserChanges(t *testing.T) {
 			c.Username, c.Password = "app", password
 			allow(t, servers, "first")
 			s := open(t, connect(t, c), "c:")
-			wave(t, s, 4)
-			allow(t, servers, "first", "second") // both, as Redis can
-			wave(t, s, 8)
+			wave(t, s, servers, 4)
+			allow(t, servers, "first", "second") // Redis accepts both passwords
+			wave(t, s, servers, 8)
 			password.set("second")
-			wave(t, s, 12)
+			wave(t, s, servers, 12)
 			allow(t, servers, "second")
-			wave(t, s, 16)
-			password.set("third") // written before the server knows it
-			wave(t, s, 20)
+			wave(t, s, servers, 16)
+			password.set("third") // the client's source has it before the server does
+			wave(t, s, servers, 20)
 			allow(t, servers, "third")
-			wave(t, s, 24)
-			allow(t, servers, "fourth") // not written yet: what is connected goes on
-			wave(t, s, 1)
+			wave(t, s, servers, 24)
+			allow(t, servers, "fourth") // the client's source does not have it yet: open connections go on
+			wave(t, s, servers, 1)
 			password.set("fourth")
-			wave(t, s, 28)
+			wave(t, s, servers, 28)
 			stranger := c
 			stranger.Password = newSecret("wrong")
 			err := open(t, connect(t, stranger), "c:").Ping(t.Context())
@@ -156,7 +199,7 @@ func TestStore_ClientCertificateIsExchanged(t *testing.T) {
 		shown.Store(pair.Leaf.SerialNumber.Int64())
 		return &tls.Config{RootCAs: authority.Pool, Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
 	}})
-	// A connection that is held is not used by the next, which needs a new one.
+	// A held connection is not available to the next caller, who needs a new one.
 	hold := func() {
 		c := client.(*goredis.Client).Conn()
 		t.Cleanup(func() { _ = c.Close() })
@@ -185,7 +228,7 @@ func TestStore_SentinelsPasswordChanges(t *testing.T) {
 	}
 	password.set("sentinels")
 	eventually(t, func(ctx context.Context) error { return s.Ping(ctx) })
-	// A Sentinel that only the others know has the same password.
+	// Sentinels that only the configured one knows have the same password.
 	c.Addresses = c.Addresses[:1]
 	one := open(t, connect(t, c), "p:")
 	eventually(t, func(ctx context.Context) error { return one.Ping(ctx) })
@@ -251,7 +294,7 @@ func TestStore_HangingServersAreNoObstacle(t *testing.T) {
 	})
 }
 
-// keysOf returns keys of the name space h: that a node has.
+// keysOf returns keys that one node of the Cluster holds under the name space h:.
 func keysOf(t *testing.T, client *goredis.ClusterClient, node string) (keys []string) {
 	t.Helper()
 	for i := 0; len(keys) < 20; i++ {

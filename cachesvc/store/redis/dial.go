@@ -15,20 +15,20 @@ import (
 )
 
 const (
-	// sentinelReply is what a Sentinel gets for an answer: the client asks the
-	// next one only after that, within the time that a connection may take.
+	// sentinelReply is how long a Sentinel may take to answer. The client tries the next
+	// Sentinel only after that, and within the same time limit for a connection.
 	sentinelReply  = 300 * time.Millisecond
 	keepAliveIdle  = 15 * time.Second
 	keepAliveEvery = 5 * time.Second
 )
 
-// PasswordSource gives a password for each new connection. It is safe for
-// concurrent use.
+// PasswordSource returns a password for each new connection. It is safe for concurrent
+// use.
 type PasswordSource interface {
 	// Password returns the current password.
 	Password(ctx context.Context) (string, error)
-	// Rejected reports that the server refused the password that was returned
-	// last, so that a kept one is not returned again.
+	// Rejected is called when the server has refused the password that was returned last,
+	// so that a cached password is not returned again.
 	Rejected()
 }
 
@@ -75,9 +75,9 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 	return ready, nil
 }
 
-// prepare secures a connection and logs in. Only the Sentinels of the settings
-// are known by their address; one that these named later refuses the data's
-// password, and reports what it is.
+// prepare secures a connection and logs in. Only Sentinels in the settings are known by
+// their address. A Sentinel that these have named later is recognised by two things: it
+// refuses the password of the data servers, and it answers as a Sentinel.
 func (d *dialer) prepare(ctx context.Context, conn net.Conn, address string) (net.Conn, error) {
 	if d.tls != nil {
 		secure, err := d.secure(ctx, conn, address)
@@ -87,19 +87,19 @@ func (d *dialer) prepare(ctx context.Context, conn net.Conn, address string) (ne
 		conn = secure
 	}
 	if slices.Contains(d.sentinels, address) {
-		return prompt{conn}, d.sentinel.authenticate(ctx, conn)
+		return boundedConn{conn}, d.sentinel.authenticate(ctx, conn)
 	}
 	err := d.data.authenticate(ctx, conn)
 	if refused(err) && len(d.sentinels) > 0 && d.sentinel.authenticate(ctx, conn) == nil && isSentinel(conn) {
-		return prompt{conn}, nil
+		return boundedConn{conn}, nil
 	}
 	return conn, err
 }
 
-// isSentinel tests a server for what only Sentinels have: an id, or before Redis
-// 6.2 an error of their own.
+// isSentinel reports whether a server answers as only Sentinels do: with an id, or,
+// before Redis 6.2, with an error that only they have.
 func isSentinel(conn net.Conn) bool {
-	answers, line, err := ask(conn, "SENTINEL", "MYID")
+	answers, line, err := roundTrip(conn, "SENTINEL", "MYID")
 	if err != nil {
 		return false
 	}
@@ -127,9 +127,10 @@ func (d *dialer) secure(ctx context.Context, conn net.Conn, address string) (net
 	return secure, secure.HandshakeContext(ctx)
 }
 
-// authenticate logs in with the current password; where it is refused, with the
-// current one again, if that has changed, and with the one that was accepted
-// last: the server and what is read here change one after the other.
+// authenticate logs in with the current password. If that is refused, it tries the
+// password that was accepted last. Then it reads the password again, and tries it if it
+// has changed. It does so because a password does not change at the same moment in the
+// server and in its source.
 func (l *login) authenticate(ctx context.Context, conn net.Conn) error {
 	password, err := l.source.Password(ctx)
 	if err != nil {
@@ -154,13 +155,13 @@ func (l *login) authenticate(ctx context.Context, conn net.Conn) error {
 	return err
 }
 
-// refusal is an error that a server answered.
+// refusal is an error that a server sent as an answer.
 type refusal string
 
 func (r refusal) Error() string { return string(r) }
 
-// refused reports whether a server answered that it does not accept a login. Redis
-// before version 6 has no code for that.
+// refused reports whether an error is a server's refusal of a login. Redis before version
+// 6 has no code for that.
 func refused(err error) bool {
 	var r refusal
 	return errors.As(err, &r) && (strings.HasPrefix(string(r), "WRONGPASS") || strings.HasPrefix(string(r), "ERR invalid password") ||
@@ -172,7 +173,7 @@ func (l *login) try(conn net.Conn, password string) error {
 	if l.username != "" {
 		words = []string{"AUTH", l.username, password}
 	}
-	_, line, err := ask(conn, words...)
+	_, line, err := roundTrip(conn, words...)
 	if err != nil {
 		return fmt.Errorf("log-in failed: %w", err)
 	}
@@ -188,10 +189,10 @@ func (l *login) try(conn net.Conn, password string) error {
 	return nil
 }
 
-// ask sends a command and returns the first line of the answer, and where its rest is. A
-// server sends nothing after the answer until the next command, so nothing is lost with
-// the reader.
-func ask(conn net.Conn, words ...string) (rest *bufio.Reader, line string, err error) {
+// roundTrip sends a command. It returns the first line of the answer, and a reader of the
+// rest. A server sends nothing after the answer until the next command, so nothing is
+// lost with the reader.
+func roundTrip(conn net.Conn, words ...string) (rest *bufio.Reader, line string, err error) {
 	var b strings.Builder
 	b.WriteString("*" + strconv.Itoa(len(words)) + "\r\n")
 	for _, w := range words {
@@ -205,12 +206,12 @@ func ask(conn net.Conn, words ...string) (rest *bufio.Reader, line string, err e
 	return rest, strings.TrimSpace(line), err
 }
 
-// prompt is a connection to a Sentinel: it waits for no answer longer than
-// [sentinelReply]. A subscription, which waits without a limit, goes on to.
-type prompt struct{ net.Conn }
+// boundedConn is a connection to a Sentinel. A read with a deadline waits no longer than
+// [sentinelReply]. A subscription, whose reads have no deadline, waits without a limit.
+type boundedConn struct{ net.Conn }
 
 // SetReadDeadline implements net.Conn.
-func (p prompt) SetReadDeadline(t time.Time) error {
+func (p boundedConn) SetReadDeadline(t time.Time) error {
 	if limit := time.Now().Add(sentinelReply); t.After(limit) {
 		t = limit
 	}

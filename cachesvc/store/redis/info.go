@@ -20,7 +20,7 @@ func (s *Store) Ping(ctx context.Context) error {
 	return nil
 }
 
-// Memory returns how full Redis is: of a Cluster, its fullest node.
+// Memory returns how full Redis is. For a Cluster it describes the fullest node.
 func (s *Store) Memory(ctx context.Context) (fullest store.Memory, err error) {
 	var mu sync.Mutex
 	err = s.eachNode(ctx, func(ctx context.Context, node goredis.Cmdable) error {
@@ -31,7 +31,7 @@ func (s *Store) Memory(ctx context.Context) (fullest store.Memory, err error) {
 		m := parseMemory(text)
 		mu.Lock()
 		defer mu.Unlock()
-		if fullest.Policy == "" || part(m) > part(fullest) {
+		if fullest.Policy == "" || usedShare(m) > usedShare(fullest) {
 			fullest = m
 		}
 		return nil
@@ -42,7 +42,7 @@ func (s *Store) Memory(ctx context.Context) (fullest store.Memory, err error) {
 	return fullest, nil
 }
 
-func part(m store.Memory) float64 {
+func usedShare(m store.Memory) float64 {
 	if m.Max == 0 {
 		return 0
 	}

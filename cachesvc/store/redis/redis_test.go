@@ -169,7 +169,8 @@ func TestStore_ReportsHowFullRedisIs(t *testing.T) {
 	}
 }
 
-// within runs a call that has a budget and reports if it took far longer.
+// within makes a call with a budget, and fails the test if the call succeeds or takes far
+// longer.
 func within(t *testing.T, what string, call func(context.Context) error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -203,7 +204,7 @@ func TestStore_ACallEndsWithItsBudget(t *testing.T) {
 	}
 	r.Kill()
 	within(t, "killed", get)
-	// One that takes connections and never says a word.
+	// A server that accepts connections and never answers.
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -249,7 +250,7 @@ func TestSubscribe_ReceivesAndReconnects(t *testing.T) {
 			r.Restart()
 		}
 	}
-	r.Freeze() // longer than it is waited for an answer
+	r.Freeze() // for longer than the client waits for an answer
 	time.Sleep(6 * time.Second)
 	r.Thaw()
 	select {

@@ -12,16 +12,16 @@ import (
 	"extauthz/cachesvc/store"
 )
 
-// Config of a [Store].
+// Config is the configuration of a [Store].
 type Config struct {
 	Client    goredis.UniversalClient
-	Namespace string // before every key, tag and channel: "cache:apikeys:"
-	// TagTTL is how long the set of a tag lives after its last item came: longer
-	// than any item does.
+	Namespace string // comes before every key, tag and channel: "cache:apikeys:"
+	// TagTTL is how long the set of a tag lives after an item was last added to it. It
+	// must be longer than the lifetime of any item.
 	TagTTL time.Duration
 }
 
-// Store implements store.Store, and what else Redis can do. Safe for concurrent
+// Store implements store.Store and offers what else Redis can do. Safe for concurrent
 // use.
 type Store struct {
 	client    goredis.UniversalClient
@@ -34,7 +34,7 @@ type Store struct {
 var _ store.Store = (*Store)(nil)
 
 const (
-	tagKeys     = "tag:" // + tag: the set of its keys
+	tagKeys     = "tag:" // followed by a tag: the set of the tag's keys
 	popAtOnce   = 500
 	scanAtOnce  = 1000
 	unknownSize = -1
@@ -54,7 +54,7 @@ func New(c Config) (*Store, error) {
 func (s *Store) key(key string) string { return s.namespace + key }
 func (s *Store) tag(tag string) string { return s.namespace + tagKeys + tag }
 
-// failed counts an error and says what it was about.
+// failed counts an error, and adds the name of the operation to it.
 func (s *Store) failed(what string, err error) error {
 	s.errors.Add(1)
 	return fmt.Errorf("redis: %s: %w", what, err)
@@ -105,7 +105,7 @@ func (s *Store) MGet(ctx context.Context, keys ...string) ([][]byte, error) {
 	for i, key := range keys {
 		answers[i] = pipe.Get(ctx, s.key(key))
 	}
-	_, _ = pipe.Exec(ctx) // each answer has its error
+	_, _ = pipe.Exec(ctx) // each answer has its own error
 	for i, answer := range answers {
 		value, err := answer.Bytes()
 		switch {
@@ -158,7 +158,7 @@ func (s *Store) addTag(ctx context.Context, pipe goredis.Pipeliner, key, tag str
 	}
 }
 
-// exec runs a pipeline whose answers are of no interest.
+// exec runs a pipeline of which only the first error is of interest.
 func (s *Store) exec(ctx context.Context, pipe goredis.Pipeliner, what string) error {
 	if pipe.Len() == 0 {
 		return nil
@@ -233,8 +233,8 @@ func (s *Store) Untag(ctx context.Context, tag string, keys ...string) error {
 	return nil
 }
 
-// InvalidateTags implements store.Store. Entries go before their names, so that
-// after any error the same call finds what is left.
+// InvalidateTags implements store.Store. Entries are removed before their names are
+// removed from the tag, so that after any error the same call finds what is left.
 func (s *Store) InvalidateTags(ctx context.Context, tags ...string) (dropped int, err error) {
 	if err := check(ctx, tags); err != nil {
 		return 0, err
@@ -272,8 +272,8 @@ func (s *Store) Tagged(ctx context.Context, tag string, limit int) ([]string, er
 	return keys, nil
 }
 
-// Count implements store.Store. It goes through all keys of all nodes step by
-// step, so that no caller waits for it, and takes its time.
+// Count implements store.Store. It scans all keys of all nodes in steps, so that other
+// clients need not wait, and may take long.
 func (s *Store) Count(ctx context.Context, namespace string) (int, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
@@ -298,7 +298,7 @@ func (s *Store) Count(ctx context.Context, namespace string) (int, error) {
 	return int(n.Load()), nil
 }
 
-// eachNode calls f for every node that holds keys, at once.
+// eachNode calls f for all nodes that hold keys, at the same time.
 func (s *Store) eachNode(ctx context.Context, f func(context.Context, goredis.Cmdable) error) error {
 	if cluster, ok := s.client.(*goredis.ClusterClient); ok {
 		return cluster.ForEachMaster(ctx, func(ctx context.Context, node *goredis.Client) error { return f(ctx, node) })

@@ -1,3 +1,3 @@
-// Package storetest is the conformance suite of package store: every
-// implementation passes it. It starts no store and knows none.
+// Package storetest is the conformance suite of package store, which every implementation
+// passes. It starts no store and knows no implementation.
 package storetest

@@ -18,7 +18,7 @@ import (
 // for it: on a fake clock, or by waiting.
 type Factory func(t *testing.T) (s store.Store, pass func(time.Duration))
 
-// Run holds an implementation to the contract.
+// Run tests an implementation against the contract.
 func Run(t *testing.T, factory Factory) {
 	t.Helper()
 	for _, test := range []struct {

@@ -21,11 +21,11 @@ import (
 
 const maxBody = 1 << 20 // bytes
 
-// Cache is what the API shows and does of the cached validator.
+// Cache is the part of the cached validator that the API uses.
 type Cache interface {
 	Stats() cachesvc.Stats
 	Replicas(ctx context.Context) []cachesvc.ReplicaStats
-	Look(ctx context.Context) []cachesvc.Finding
+	RunMonitors(ctx context.Context) []cachesvc.Finding
 	Warm(ctx context.Context, limit int) (cachesvc.Warmed, error)
 	Status() cachesvc.Status
 	Invalidate(ctx context.Context, t cachesvc.Target, by, why string) (int, error)
@@ -35,13 +35,13 @@ type Cache interface {
 
 var _ Cache = (*cachesvc.Service)(nil)
 
-// Config is what the API is made of.
+// Config holds what the API needs; all of it is required except Version.
 type Config struct {
 	Keys           *keyring.Service
 	Administrators *administrators.Service
-	Authorizer     func() *authz.Authorizer // the current one
+	Authorizer     func() *authz.Authorizer // returns the current one
 	Cache          Cache
-	Conditions     func() []conditions.Condition // that are active
+	Conditions     func() []conditions.Condition // returns those that are active
 	Logger         *slog.Logger
 	Version        string
 }
@@ -82,20 +82,20 @@ func New(c Config) (http.Handler, error) {
 	return a.numbered(a.route(mux)), nil
 }
 
-// strictNames makes fields count by their exact names alone, as documented.
-// The library has it as a variable of its own, so it is set once.
+// strictNames makes huma match the names of fields exactly, as documented. huma reads
+// this from a global variable, so it is set only once.
 var strictNames = sync.OnceFunc(func() { huma.ValidateStrictCasing = true })
 
-// operation is what is registered in addition to its method and path.
+// operation describes an operation apart from its method and path.
 type operation struct {
 	tag         string
 	needs       keyring.Permission // empty: none
 	id, summary string
-	status      int   // of success; 0: 200
-	errors      []int // beside those that every operation has
+	status      int   // status of a successful call; 0: 200
+	errors      []int // statuses besides those that every operation may answer with
 }
 
-// register adds an operation whose errors go through problem.
+// register adds an operation. Its errors are turned into problems by problem.
 func register[I, O any](a *api, h huma.API, method, path string, op operation, do func(context.Context, keyring.Principal, *I) (*O, error)) {
 	needs := "Needs no permission."
 	if op.needs != "" {
@@ -103,7 +103,7 @@ func register[I, O any](a *api, h huma.API, method, path string, op operation, d
 	}
 	huma.Register(h, huma.Operation{Method: method, Path: path, Tags: []string{op.tag}, OperationID: op.id, Summary: op.summary,
 		Description: needs, DefaultStatus: op.status,
-		MaxBodyBytes: maxBody + 1, Responses: refusals(op.errors)}, // the library refuses at its bound, not beyond it
+		MaxBodyBytes: maxBody + 1, Responses: refusals(op.errors)}, // huma refuses even a body of exactly MaxBodyBytes
 		func(ctx context.Context, in *I) (*O, error) {
 			c := callOf(ctx)
 			if c.principal == nil {
@@ -117,7 +117,7 @@ func register[I, O any](a *api, h huma.API, method, path string, op operation, d
 		})
 }
 
-// WarmTime is how long the answer to a warming may take; everything else has the
+// WarmTime is how long the answer to a warming may take. All other answers have the
 // server's own limit.
 const WarmTime = 15 * time.Minute
 

@@ -25,7 +25,8 @@ import (
 	"extauthz/models"
 )
 
-// bench is the API over everything real, on an empty SQLite.
+// bench is an API with a real keys service, authorizer, cache and database (an empty
+// SQLite).
 type bench struct {
 	t     *testing.T
 	http  *httptest.Server
@@ -99,7 +100,7 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
-// call makes a call as the administrator and returns status, headers and body.
+// call makes a call as the administrator, and returns status, headers and body.
 func (b *bench) call(method, path, body string, headers ...string) (int, http.Header, string) {
 	b.t.Helper()
 	return b.callAs(b.admin, method, path, body, headers...)
@@ -136,7 +137,7 @@ func (b *bench) callAs(token, method, path, body string, headers ...string) (int
 	return res.StatusCode, res.Header, string(answer)
 }
 
-// newRecorder is the answer of a handler alone.
+// newRecorder calls a handler without a server, and returns its answer.
 func newRecorder(t *testing.T, h http.Handler, method, path string) *httptest.ResponseRecorder {
 	t.Helper()
 	w := httptest.NewRecorder()
@@ -144,7 +145,7 @@ func newRecorder(t *testing.T, h http.Handler, method, path string) *httptest.Re
 	return w
 }
 
-// want makes a call, checks its status, and reads the answer.
+// want makes a call, checks its status, and decodes the answer.
 func want[T any](b *bench, status int, method, path, body string, headers ...string) (out T) {
 	b.t.Helper()
 	got, _, answer := b.call(method, path, body, headers...)
@@ -303,8 +304,8 @@ func TestKeys_ListsHaveEveryKeyOnce(t *testing.T) {
 	}
 }
 
-// TestLists_ShowRowsThatCanNotBeRead: one of them does not fail a list, and a request
-// for it alone reports the column.
+// TestLists_ShowRowsThatCanNotBeRead: an unreadable row does not make a list fail, and a
+// request for that row reports the faulty column.
 func TestLists_ShowRowsThatCanNotBeRead(t *testing.T) {
 	b := newBench(t)
 	good := want[Key](b, 201, "POST", "/v1/keys", `{"user_id":"u","name":"good","scopes":["orders:read"]}`)
@@ -348,11 +349,11 @@ func TestRoles_ChangeAppliesToKeysAtOnce(t *testing.T) {
 	want[Role](b, 201, "POST", "/v1/roles", `{"name":"reader","scopes":["orders:read"]}`)
 	k := want[Key](b, 201, "POST", "/v1/keys", `{"user_id":"carol","name":"n","roles":["reader"]}`)
 	explain := fmt.Sprintf(`{"method":"GET","url":"https://api.example.com/orders/1","key":%q}`, k.Key)
-	if a := want[Answer](b, 200, "POST", "/v1/explain", explain); !a.Allowed {
+	if a := want[Explanation](b, 200, "POST", "/v1/explain", explain); !a.Allowed {
 		t.Fatalf("got %+v", a)
 	}
 	want[Role](b, 200, "PATCH", "/v1/roles/reader", `{"scopes":["invoices:read"]}`)
-	if a := want[Answer](b, 200, "POST", "/v1/explain", explain); a.Allowed || a.Code != "scope_missing" || len(a.Steps) == 0 {
+	if a := want[Explanation](b, 200, "POST", "/v1/explain", explain); a.Allowed || a.Code != "scope_missing" || len(a.Steps) == 0 {
 		t.Errorf("got %+v", a)
 	}
 	want[struct{}](b, 204, "DELETE", "/v1/roles/reader", "")
@@ -364,7 +365,7 @@ func TestRoles_ChangeAppliesToKeysAtOnce(t *testing.T) {
 func TestCache_CanBeInspectedAndEmptied(t *testing.T) {
 	b := newBench(t)
 	k := want[Key](b, 201, "POST", "/v1/keys", alice)
-	want[Answer](b, 200, "POST", "/v1/explain", fmt.Sprintf(`{"method":"GET","url":"/orders","key":%q}`, k.Key))
+	want[Explanation](b, 200, "POST", "/v1/explain", fmt.Sprintf(`{"method":"GET","url":"/orders","key":%q}`, k.Key))
 	if f := want[CacheFigures](b, 200, "GET", "/v1/cache", ""); f.State != "serving" || len(f.Statistics.Layers) == 0 {
 		t.Errorf("got %+v", f)
 	}

@@ -17,15 +17,15 @@ import (
 
 // call is one request from its beginning to its answer.
 type call struct {
-	id        string             // of the request, as the client gave it or as it was made here
-	principal *keyring.Principal // who calls, once that is known
-	pattern   string             // of the operation; never the path itself, which names users
-	code      Code               // of the problem that was answered
+	id        string             // the client's request id, or one made here
+	principal *keyring.Principal // the caller, once the key is verified
+	pattern   string             // of the operation; the path itself is not kept, since it names users
+	code      Code               // of the problem, if the answer is one
 }
 
 type callKey struct{}
 
-// callOf is the call that a context belongs to; never nil.
+// callOf returns the call that a context belongs to; never nil.
 func callOf(ctx context.Context) *call {
 	if c, ok := ctx.Value(callKey{}).(*call); ok {
 		return c
@@ -35,12 +35,12 @@ func callOf(ctx context.Context) *call {
 
 const requestIDHeader = "X-Request-Id"
 
-// requestIDForm are ids that stand in a log line, a header and a row of the audit as
-// they are: UUIDs, trace ids and what else gateways make.
+// requestIDForm matches ids that can be written unchanged into a log line, a header and
+// an audit row: UUIDs, trace ids, and other forms that gateways make.
 var requestIDForm = regexp.MustCompile(`^[A-Za-z0-9._:/+=@-]{1,128}$`)
 
-// requestID takes the client's id, if it sent one that is well-formed and holds no
-// key, since an id is written down and answered with.
+// requestID returns the client's id if it is well-formed and holds no key, else a new id.
+// An id with a key is not taken, because ids are logged, stored and sent back.
 func (a *api) requestID(r *http.Request) string {
 	ids := r.Header.Values(requestIDHeader)
 	if f := a.authorizer().Format; len(ids) == 1 && requestIDForm.MatchString(ids[0]) && !f.Mentions(ids[0]) && !f.Holds(ids[0]) {
@@ -49,9 +49,8 @@ func (a *api) requestID(r *http.Request) string {
 	return uuid.NewString()
 }
 
-// numbered gives every request an id, which is in the answer's header whatever the
-// answer is, in problems, in the log and in the audit. It logs refusals, and turns a
-// panic into a problem.
+// numbered gives every request an id. Every answer has it in a header, and problems, the
+// log and the audit contain it. It also logs refusals, and turns a panic into a problem.
 func (a *api) numbered(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, begin := &call{id: a.requestID(r)}, time.Now()
@@ -75,8 +74,8 @@ func (a *api) numbered(next http.Handler) http.Handler {
 	})
 }
 
-// logCall logs what was refused, so that the id of a problem leads to its reason.
-// Successful calls are in the audit; they are logged at level DEBUG only.
+// logCall logs refused calls, so that the id of a problem leads to its reason. Successful
+// changes are in the audit, so successful calls are logged at level DEBUG only.
 func (a *api) logCall(r *http.Request, c *call, status int, took time.Duration) {
 	level, message := slog.LevelDebug, "management call answered"
 	if c.code != "" {
@@ -92,7 +91,7 @@ func (a *api) logCall(r *http.Request, c *call, status int, took time.Duration) 
 	a.log.Log(r.Context(), level, message, attributes...)
 }
 
-// statusWriter remembers whether and how an answer began.
+// statusWriter records whether an answer has begun, and with which status.
 type statusWriter struct {
 	http.ResponseWriter
 	status int
@@ -112,5 +111,5 @@ func (w *statusWriter) Write(b []byte) (int, error) {
 	return w.ResponseWriter.Write(b)
 }
 
-// Unwrap leads to the connection's deadlines.
+// Unwrap gives [http.ResponseController] access to the connection's deadlines.
 func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

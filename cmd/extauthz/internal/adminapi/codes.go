@@ -13,7 +13,7 @@ import (
 // Code names a kind of problem.
 type Code string
 
-// The codes other than those of refused keys, which are the gateway's own.
+// The codes of the API itself. Refused keys have the codes that gateways' clients get.
 const (
 	CodeBadRequest         Code = "bad_request"
 	CodeForbidden          Code = "forbidden"
@@ -38,9 +38,9 @@ const (
 	CodeUnavailable        Code = "unavailable"
 )
 
-// codes is every code with its status: what the document, the answers and
-// docs/api.md say. Where a status has several, the first is that of huma's own
-// refusals.
+// codes lists every code with its status. The OpenAPI document, the answers and
+// docs/api.md are made from this list or tested against it. If a status has several
+// codes, the first one is for refusals by huma itself.
 var codes = []struct {
 	code   Code
 	status int
@@ -89,7 +89,7 @@ func (c Code) status() int {
 	return http.StatusInternalServerError
 }
 
-// codeOfStatus is the code of a refusal of huma's.
+// codeOfStatus returns the code for a refusal that huma made.
 func codeOfStatus(status int) Code {
 	for _, x := range codes {
 		if x.status == status {
@@ -102,7 +102,7 @@ func codeOfStatus(status int) Code {
 	return CodeInternal
 }
 
-// Schema is the enumeration of all codes.
+// Schema describes a code as an enumeration of all codes.
 func (Code) Schema(huma.Registry) *huma.Schema {
 	s := &huma.Schema{Type: huma.TypeString, Description: "What kind of problem it is, for programs."}
 	var lines []string

@@ -15,7 +15,7 @@ import (
 	"extauthz/authz"
 )
 
-// problemIn reads an answer that has to be a whole problem document.
+// problemIn decodes an answer, which must be a complete problem document.
 func problemIn(t *testing.T, header http.Header, answer string) Problem {
 	t.Helper()
 	d := json.NewDecoder(strings.NewReader(answer))
@@ -128,8 +128,8 @@ func TestProblem_EveryRefusalHasItsCode(t *testing.T) {
 	}
 }
 
-// TestProblem_NeverHasWhatMayBeASecret: wherever a key is put by mistake, neither the
-// answer nor the log has it.
+// TestProblem_NeverHasWhatMayBeASecret: wherever a client puts a key by mistake, neither
+// the answer nor the log contains it.
 func TestProblem_NeverHasWhatMayBeASecret(t *testing.T) {
 	b := newBench(t)
 	own := want[Key](b, 201, "POST", "/v1/keys", alice).Key
@@ -169,7 +169,7 @@ func TestProblem_NeverHasWhatMayBeASecret(t *testing.T) {
 			{"POST", "/v1/explain", `{"method":"GET","url":"/","from":"` + secret + `"}`},
 			{"PATCH", "/v1/keys/" + secret, `{"name":"x"}`},
 		} {
-			id := "X-Request-Id: " // another product's key can't be distinguished from an id
+			id := "X-Request-Id: " // an id may look like another product's key, so only our own keys are tried here
 			if secret == own {
 				id += secret
 			}
@@ -261,8 +261,8 @@ func TestHead_IsAnsweredWhereGetIs(t *testing.T) {
 	}
 }
 
-// TestDocs_LoadsNothingFromElsewhere: the page works offline and runs no script that is
-// not its own.
+// TestDocs_LoadsNothingFromElsewhere: the page works offline, and runs only its own
+// scripts.
 func TestDocs_LoadsNothingFromElsewhere(t *testing.T) {
 	b := newBench(t)
 	status, header, page := b.callAs("", "GET", "/docs", "")
@@ -309,7 +309,7 @@ func TestCodes_AreOnesOfTheReasonsThatRefuseKeys(t *testing.T) {
 	}
 }
 
-// TestCodes_AreInTheDocumentation: docs/api.md has the table of the code, row by row.
+// TestCodes_AreInTheDocumentation: docs/api.md contains the table of codes, row by row.
 func TestCodes_AreInTheDocumentation(t *testing.T) {
 	page, err := os.ReadFile("../../../../docs/api.md")
 	if err != nil {
@@ -324,8 +324,8 @@ func TestCodes_AreInTheDocumentation(t *testing.T) {
 	}
 }
 
-// TestDescription_NamesThePermissionThatIsNeeded: of each operation, and an administrator
-// without it is refused with that permission's name.
+// TestDescription_NamesThePermissionThatIsNeeded: the description of every operation names
+// its permission, and a refusal of an administrator without it names it too.
 func TestDescription_NamesThePermissionThatIsNeeded(t *testing.T) {
 	b := newBench(t)
 	want[AdministratorRole](b, 201, "POST", "/v1/administrator-roles", `{"name":"none","permissions":["extauthz/shadow:update"]}`)

@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// A cursor is opaque: the list that it belongs to and the last element's id, encoded.
-// So a cursor of another list, or an invented one, is refused and never read as
-// a position in this one.
+// A cursor encodes the name of its list and the id of the last element. A cursor of
+// another list, or an invented one, is therefore refused instead of being read as a
+// position in this list.
 const (
 	keyCursor           = "key"
 	roleCursor          = "role"
@@ -19,7 +19,8 @@ func cursorOf(list, id string) string {
 	return base64.RawURLEncoding.EncodeToString([]byte(list + ":" + id))
 }
 
-// after is the id that a cursor of the list stands for; none stands for the beginning.
+// after returns the id in the cursor; "", the beginning of the list, if there is no
+// cursor.
 func (p Paging) after(list string) (string, error) {
 	if p.Cursor == "" {
 		return "", nil

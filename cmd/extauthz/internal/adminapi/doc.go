@@ -1,13 +1,13 @@
-// Package adminapi is the management API: /v1 in JSON, with an OpenAPI 3.1
-// document made from this code, over the keys service.
+// Package adminapi is the management API over the keys service: JSON under /v1, and an
+// OpenAPI 3.1 document made from this code.
 //
-// The caller sends an API key as bearer token; the keys service decides what it may
-// do and grant. A key's text leaves by two answers only, creation
-// and rotation, once each. The package stores nothing.
+// The caller sends an API key as bearer token. The keys service decides what that key may
+// do and grant. Only the answers to a creation and a rotation contain the text of a key,
+// once each. The package stores nothing.
 //
-// A request passes call.go (its id, its log line, panics), route.go (the caller's key,
-// paths, methods, types), strict.go (parameters and bodies as described), huma, and the
-// operation. Document and behaviour are made of the same tables: codes.go, limits.go and
-// what the operations are registered with. Paths outside of /v1, /docs and /openapi* are not
-// served.
+// A request passes these steps: call.go (request id, log line, panics), route.go (the
+// caller's key, paths, methods, types), strict.go (parameters and bodies are as
+// described), huma, and the operation. The document and the behaviour come from the same
+// tables: codes.go, limits.go, and the arguments with which operations are registered.
+// Paths outside /v1, /docs and /openapi* are not served.
 package adminapi

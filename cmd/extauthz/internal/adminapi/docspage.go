@@ -15,9 +15,10 @@ import (
 	"github.com/swaggest/swgui/v5/static"
 )
 
-// The page at /docs is Swagger UI, from the program itself: it loads nothing from
-// elsewhere. Its policy allows scripts and styles from this listener alone, none in the
-// page's own text, so whatever a description or an answer holds is never run.
+// The page at /docs is Swagger UI. The program contains all of it, so the page loads
+// nothing from other hosts. Its policy allows scripts and styles from this listener only,
+// and none inside the page's text, so nothing in a description or an answer is ever run
+// as a script.
 
 //go:embed docspage/index.html
 var docsPage []byte
@@ -28,8 +29,8 @@ var docsStart []byte
 const docsPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// serveDocs adds the page. Its large files stay compressed in memory as they are in the
-// program; a client that can't read that gets them plain.
+// serveDocs adds the page. Its large files stay compressed in memory, as they are in the
+// program. A client that does not accept gzip gets them uncompressed.
 func serveDocs(mux *http.ServeMux) error {
 	mux.HandleFunc("GET /docs", asset(docsPage, "text/html; charset=utf-8", false))
 	mux.HandleFunc("GET /docs/start.js", asset(docsStart, "text/javascript; charset=utf-8", false))
@@ -51,7 +52,7 @@ func asset(content []byte, kind string, packed bool) http.HandlerFunc {
 		h.Set("Content-Type", kind)
 		h.Set("Content-Security-Policy", docsPolicy)
 		h.Set("Referrer-Policy", "no-referrer")
-		h.Set("Cache-Control", "no-cache") // asked again each time, and answered with 304
+		h.Set("Cache-Control", "no-cache") // browsers ask again each time, and get 304
 		body, etag := content, tag
 		if packed {
 			h.Set("Vary", "Accept-Encoding")

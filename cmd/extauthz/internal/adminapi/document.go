@@ -14,7 +14,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// The tags of operations.
+// The tags that group operations in the document.
 const (
 	tagKeys           = "keys"
 	tagRoles          = "roles"
@@ -41,9 +41,9 @@ const about = `Manages API keys, roles, administrators and the cache. Send an ad
 Refusals are problem documents (RFC 9457) with a ` + "`code`" + ` for programs. Every answer has the header ` + "`X-Request-Id`" + `. ` +
 	`Unknown fields and parameters, and parameters that are given twice, are refused. HEAD is answered wherever GET is.`
 
-// description is what the library makes the document from. It serves neither document
-// nor page itself: it would make the one at the first request, without a lock, and
-// load the other's program from elsewhere.
+// description configures huma, which makes the document from it. huma itself serves
+// neither the document nor the page: it would make the document at the first request,
+// without a lock, and its page loads a program from another host.
 func (a *api) description(version string) huma.Config {
 	h := huma.DefaultConfig("extauthz management API", version)
 	h.Info.Description = about
@@ -53,19 +53,20 @@ func (a *api) description(version string) huma.Config {
 	h.CreateHooks = nil // no $schema links in answers
 	h.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"key": {Type: "http", Scheme: "bearer", Description: "An administrator's key."}}
 	h.Security = []map[string][]string{{"key": {}}}
-	h.Formats = map[string]huma.Format{"application/json": strictJSON, "json": strictJSON} // the latter stands for +json
+	h.Formats = map[string]huma.Format{"application/json": strictJSON, "json": strictJSON} // "json" stands for types that end in +json
 	h.Transformers = []huma.Transformer{a.complete}
 	return h
 }
 
-// Statuses that any operation answers with, and those that a body adds.
+// The statuses that any operation may answer with, and those that operations with a body
+// add.
 var (
 	everyStatus = []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusUnprocessableEntity,
 		http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusServiceUnavailable}
 	bodyStatus = []int{http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType}
 )
 
-// refusals are the answers of an operation other than success.
+// refusals returns the answers of an operation other than success.
 func refusals(more []int) map[string]*huma.Response {
 	responses := map[string]*huma.Response{}
 	for _, status := range slices.Concat(everyStatus, more) {
@@ -78,11 +79,11 @@ func refusalName(status int) string {
 	return strings.ReplaceAll(http.StatusText(status), " ", "")
 }
 
-// complement adds to the document what the library does not make of types: the limits
-// that the code has, the answers that all operations share, and headers.
+// complement adds what huma does not derive from types: the limits in the code, the
+// answers that all operations share, and headers.
 func complement(doc *huma.OpenAPI) error {
 	schemas := doc.Components.Schemas
-	delete(schemas.Map(), "ErrorModel") // the library's own form of problems, which nothing answers with
+	delete(schemas.Map(), "ErrorModel") // huma's own form of problems, which no answer has
 	delete(schemas.Map(), "ErrorDetail")
 	problem := schemas.Schema(reflect.TypeFor[Problem](), true, "")
 	requestID := &huma.Param{Description: "The request's id: the client's, if it was well-formed, or a new one.", Required: true, Schema: &huma.Schema{Type: huma.TypeString}}
@@ -123,7 +124,7 @@ func complement(doc *huma.OpenAPI) error {
 	return limit(doc)
 }
 
-// dropUnused removes shared answers that no operation has, such as 405.
+// dropUnused removes shared answers that no operation refers to, such as 405.
 func dropUnused(doc *huma.OpenAPI) {
 	used := map[string]bool{}
 	for op := range operations(doc) {
@@ -134,7 +135,7 @@ func dropUnused(doc *huma.OpenAPI) {
 	maps.DeleteFunc(doc.Components.Responses, func(name string, _ *huma.Response) bool { return !used[name] })
 }
 
-// operations are all operations of the document.
+// operations iterates over all operations of the document.
 func operations(doc *huma.OpenAPI) iter.Seq[*huma.Operation] {
 	return func(yield func(*huma.Operation) bool) {
 		for _, path := range slices.Sorted(maps.Keys(doc.Paths)) {
@@ -148,11 +149,11 @@ func operations(doc *huma.OpenAPI) iter.Seq[*huma.Operation] {
 	}
 }
 
-// serveDocument serves the document in its four forms, each made when one is first asked
-// for: making them takes longer than all else that a start makes. It holds no secret and
-// needs no key.
+// serveDocument serves the document in four forms. Each form is made when it is first
+// requested, since that takes longer than everything else at a start. The document holds
+// no secret and needs no key.
 func serveDocument(mux *http.ServeMux, doc *huma.OpenAPI) {
-	var making sync.Mutex // the library writes to the document as it makes a form
+	var making sync.Mutex // huma changes the document while it makes a form
 	for _, d := range []struct {
 		path, kind string
 		make       func() ([]byte, error)

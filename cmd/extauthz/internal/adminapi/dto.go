@@ -39,28 +39,28 @@ type Key struct {
 	Replayed     bool              `json:"replayed,omitempty" doc:"Created by an earlier call with the same Idempotency-Key; its key was shown then. Rotate it if that answer was lost."`
 }
 
-// Grants is what an administrator may put on keys.
+// Grants limits what an administrator may put on keys.
 type Grants struct {
 	Scopes   []string `json:"scopes"`
 	Projects []string `json:"projects" doc:"* stands for all."`
 	Users    []string `json:"users,omitempty" doc:"Users for whom it may make keys: ids, or the beginning of ids before a *. None: every user."`
 }
 
-// MarshalJSON writes lists that are nil as empty ones: the API takes no null.
+// MarshalJSON writes nil lists as empty ones, because the API accepts no null.
 func (g Grants) MarshalJSON() ([]byte, error) {
 	type plain Grants
 	g.Scopes, g.Projects = append([]string{}, g.Scopes...), append([]string{}, g.Projects...)
 	return json.Marshal(plain(g))
 }
 
-// Usage is how a key was used.
+// Usage describes how a key was used.
 type Usage struct {
 	KeyID      string     `json:"key_id"`
 	Count      uint64     `json:"count"`
 	LastUsedAt *time.Time `json:"last_used_at"`
 }
 
-// NewKey asks for a key.
+// NewKey is a request to create a key.
 type NewKey struct {
 	UserID       string            `json:"user_id"`
 	Name         string            `json:"name"`
@@ -75,7 +75,7 @@ type NewKey struct {
 	Project      string            `json:"project,omitempty"`
 }
 
-// KeyPatch changes a key; what is absent stays as it is.
+// KeyPatch is a change of a key. Absent fields stay as they are.
 type KeyPatch struct {
 	Name         *string            `json:"name,omitempty"`
 	Scopes       *[]string          `json:"scopes,omitempty"`
@@ -88,14 +88,14 @@ type KeyPatch struct {
 	Project      *string            `json:"project,omitempty"`
 }
 
-// Rotation asks for a new key in place of an old one.
+// Rotation is a request to replace a key by a new one.
 type Rotation struct {
 	Grace     string     `json:"grace,omitempty" doc:"How long the old key stays valid, such as 24h or 7d; 0s ends it at once."`
 	ExpiresAt *time.Time `json:"expires_at,omitempty" doc:"When the new key ends; by default it lives as long as the old one was made to."`
 	ExpiresIn string     `json:"expires_in,omitempty" doc:"Instead of expires_at: a duration such as 12h or 30d."`
 }
 
-// Rotated is the new key and what became of the old one.
+// Rotated is the new key, with the state of the old one.
 type Rotated struct {
 	Key
 	Old Key `json:"old"`
@@ -118,8 +118,8 @@ type Page[T any] struct {
 	NextCursor string `json:"next_cursor,omitempty" doc:"Give it as cursor for the next page; absent on the last one."`
 }
 
-// Question is a request to be explained.
-type Question struct {
+// ExplainRequest is a request whose decision is to be explained.
+type ExplainRequest struct {
 	Method  string   `json:"method"`
 	URL     string   `json:"url" doc:"With or without scheme and host."`
 	Headers []string `json:"headers,omitempty" doc:"Each \"name: value\"."`
@@ -127,8 +127,8 @@ type Question struct {
 	Key     string   `json:"key,omitempty" doc:"Put into the first configured credential source."`
 }
 
-// Answer is a decision and how it came about.
-type Answer struct {
+// Explanation is a decision, with the steps that led to it.
+type Explanation struct {
 	Allowed  bool         `json:"allowed"`
 	Reason   string       `json:"reason"`
 	Code     string       `json:"code"`
@@ -147,16 +147,16 @@ type Route struct {
 	Action    string `json:"action,omitempty"`
 	Anonymous bool   `json:"anonymous,omitempty"`
 	Project   string `json:"project,omitempty" doc:"That the key must belong to"`
-	Asks      string `json:"asks" doc:"What a request needs, in words: rules of an OpenAPI document can have alternatives"`
+	Requires  string `json:"requires" doc:"What a request needs, in words: rules of an OpenAPI document can have alternatives"`
 	Source    string `json:"source,omitempty" doc:"The OpenAPI document that the rule was read from"`
 }
 
 // RouteOf describes a rule.
 func RouteOf(r *authz.Rule) Route {
-	return Route{Match: r.Pattern, Resource: r.Resource, Action: r.Action, Anonymous: r.Anonymous, Project: r.Project, Asks: r.Asks(), Source: r.Source}
+	return Route{Match: r.Pattern, Resource: r.Resource, Action: r.Action, Anonymous: r.Anonymous, Project: r.Project, Requires: r.Requires(), Source: r.Source}
 }
 
-// AuditEntry is one change, with its actor.
+// AuditEntry is one change, with its actor: the key, or the part of the service, that made it.
 type AuditEntry struct {
 	ID            string            `json:"id"`
 	At            time.Time         `json:"at"`
@@ -220,7 +220,7 @@ func auditOf(e authz.AuditEntry) AuditEntry {
 		UserID: e.UserID, Role: e.Role, Administrator: e.Administrator, RequestID: e.RequestID, Source: e.Source, Detail: e.Detail}
 }
 
-// Parsing of what the domain has types for; a problem names its field.
+// These functions parse what the domain has types for. A problem names the faulty field.
 
 func (g *Grants) domain(f *fields) authz.Grants {
 	if g == nil {

@@ -7,7 +7,7 @@ import (
 	"extauthz/cmd/extauthz/internal/duration"
 )
 
-// lasts reports whether an instant is so far from now, within a minute.
+// lasts reports whether at is far from now, give or take a minute.
 func lasts(at *time.Time, far time.Duration) bool {
 	return at != nil && time.Until(*at) > far-time.Minute && time.Until(*at) < far+time.Minute
 }

@@ -8,15 +8,16 @@ import (
 	"extauthz/authz"
 )
 
-// example is what the document shows of an operation: a request that works, and the
-// answer to it where its form is not plain. They are values of the API's own types, so
-// a field that is renamed or removed does not stay in the document.
+// example is what the document shows of an operation: a request that works, and its
+// answer if that is not obvious. Both are values of the API's own types, so a field that
+// is renamed or removed can't stay in the document.
 type example struct{ request, answer any }
 
-// exampleTime is in answers; fixed, so that the document is the same at each start.
+// exampleTime is the time in answers. It is fixed, so that the document is the same at
+// each start.
 var exampleTime = time.Date(2026, time.November, 2, 9, 30, 0, 0, time.UTC)
 
-// examples are those of the main operations, by operation id.
+// examples holds the examples of the main operations, by operation id.
 var examples = map[string]example{
 	"create-key": {
 		NewKey{UserID: "alice", Name: "laptop", Scopes: []string{"orders:read"}, ExpiresIn: "30d", Rate: "100/s"},
@@ -42,8 +43,8 @@ var examples = map[string]example{
 	"create-administrator-role": {request: NewAdministratorRole{Name: "revoker", Description: "Finds and revokes keys", Permissions: []string{"extauthz/keys:read", "extauthz/keys:revoke"}}},
 	"update-administrator-role": {request: AdministratorRolePatch{Permissions: &[]string{"extauthz/keys:read"}}},
 	"explain-request": {
-		Question{Method: "DELETE", URL: "https://api.example.com/orders/42", From: "203.0.113.7"},
-		Answer{Reason: authz.ReasonMissing.String(), Code: authz.ReasonMissing.String(), Status: 401, Detail: authz.ReasonMissing.Detail(),
+		ExplainRequest{Method: "DELETE", URL: "https://api.example.com/orders/42", From: "203.0.113.7"},
+		Explanation{Reason: authz.ReasonMissing.String(), Code: authz.ReasonMissing.String(), Status: 401, Detail: authz.ReasonMissing.Detail(),
 			Resource: "orders", Action: "delete", Steps: []authz.Step{
 				{Name: "path", Outcome: "judged as", Detail: "/orders/42"}, {Name: "route", Outcome: "default", Detail: "orders:delete"},
 				{Name: "credential", Outcome: "missing", Detail: "looked in header x-api-key"}}},

@@ -10,8 +10,8 @@ import (
 	"extauthz/authz"
 )
 
-// TestExamples_WorkAsShown: each example in the document belongs to an operation, and
-// its request, sent as it is shown, succeeds.
+// TestExamples_WorkAsShown: each example in the document belongs to an operation, and its
+// request succeeds exactly as it is shown.
 func TestExamples_WorkAsShown(t *testing.T) {
 	b := newBench(t)
 	_, _, text := b.callAs("", "GET", "/openapi.json", "")
@@ -29,7 +29,7 @@ func TestExamples_WorkAsShown(t *testing.T) {
 	want[Role](b, 201, "POST", "/v1/roles", `{"name":"a","scopes":[]}`)
 	want[AdministratorRole](b, 201, "POST", "/v1/administrator-roles", `{"name":"a","permissions":["extauthz/keys:read"]}`)
 	want[Administrator](b, 201, "POST", "/v1/administrators", `{"name":"a","roles":["a"]}`)
-	notHere := map[string]bool{"purge-records": true, "warm-cache": true} // they are read and refused by parts that this test lacks
+	notHere := map[string]bool{"purge-records": true, "warm-cache": true} // this test lacks what carries them out, so they answer 503
 	shown := 0
 	for path, methods := range doc.Paths {
 		for method, op := range methods {
@@ -50,15 +50,15 @@ func TestExamples_WorkAsShown(t *testing.T) {
 	}
 }
 
-// TestExamples_ExplainAnswersAsShown holds the shown answer to the real one, but for
-// the words of its steps.
+// TestExamples_ExplainAnswersAsShown compares the shown answer with the real one. Of the
+// steps only the names have to agree.
 func TestExamples_ExplainAnswersAsShown(t *testing.T) {
 	body, err := json.Marshal(examples["explain-request"].request)
 	if err != nil {
 		t.Fatal(err)
 	}
-	shown := examples["explain-request"].answer.(Answer)
-	got := want[Answer](newBench(t), 200, "POST", "/v1/explain", string(body))
+	shown := examples["explain-request"].answer.(Explanation)
+	got := want[Explanation](newBench(t), 200, "POST", "/v1/explain", string(body))
 	if !slices.EqualFunc(got.Steps, shown.Steps, func(a, b authz.Step) bool { return a.Name == b.Name }) {
 		t.Errorf("steps %+v, want %+v", got.Steps, shown.Steps)
 	}

@@ -15,15 +15,15 @@ import (
 	"extauthz/authz/keyring"
 )
 
-type questionInput struct{ Body Question }
+type explainInput struct{ Body ExplainRequest }
 
-type answerOutput struct{ Body Answer }
+type explainOutput struct{ Body Explanation }
 
 type routesAnswer struct{ Body Page[Route] }
 
 func (a *api) registerExplain(h huma.API) {
 	register(a, h, http.MethodPost, "/v1/explain", operation{tagDecisions, keyring.CreateExplain, "explain-request", "Decide about a request and explain each step; it counts as no use of the key", 0, nil},
-		func(ctx context.Context, p keyring.Principal, in *questionInput) (*answerOutput, error) {
+		func(ctx context.Context, p keyring.Principal, in *explainInput) (*explainOutput, error) {
 			if err := p.Require(keyring.CreateExplain); err != nil {
 				return nil, err
 			}
@@ -44,7 +44,7 @@ func (a *api) registerExplain(h huma.API) {
 		})
 }
 
-func (a *api) explain(ctx context.Context, q Question) (*answerOutput, error) {
+func (a *api) explain(ctx context.Context, q ExplainRequest) (*explainOutput, error) {
 	authorizer := a.authorizer()
 	r, err := RequestOf(q, authorizer.Sources)
 	if err != nil {
@@ -58,7 +58,7 @@ func (a *api) explain(ctx context.Context, q Question) (*answerOutput, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &answerOutput{Answer{Allowed: d.Allowed, Reason: d.Reason.String(), Code: d.Reason.Code(), Status: d.Reason.Status(),
+	out := &explainOutput{Explanation{Allowed: d.Allowed, Reason: d.Reason.String(), Code: d.Reason.Code(), Status: d.Reason.Status(),
 		Detail: d.Detail(), Resource: d.Resource, Action: d.Action, Steps: steps}}
 	if d.Rule != nil {
 		out.Body.Route = d.Rule.Pattern
@@ -66,9 +66,9 @@ func (a *api) explain(ctx context.Context, q Question) (*answerOutput, error) {
 	return out, nil
 }
 
-// RequestOf makes the request that a question is about: as it would come from a
-// gateway, with the key in the first of the sources.
-func RequestOf(q Question, sources []authz.CredentialSource) (*authz.Request, error) {
+// RequestOf makes the described request as a gateway would send it, with the key in the
+// first of the sources.
+func RequestOf(q ExplainRequest, sources []authz.CredentialSource) (*authz.Request, error) {
 	r := &authz.Request{Method: q.Method, Scheme: "https", Path: q.URL}
 	if scheme, rest, ok := strings.Cut(q.URL, "://"); ok {
 		i := strings.IndexAny(rest, "/?")

@@ -19,20 +19,20 @@ type keyAnswer struct {
 	Body Key
 }
 
-// KeyRef and the other embedded inputs are exported since huma does not look
-// into embedded structs that are not.
+// KeyRef and the other embedded inputs are exported because huma ignores embedded structs
+// that are not.
 type KeyRef struct {
 	ID string `path:"id" doc:"A key's id or prefix."`
 }
 
-// answer shows a record, with its version as entity tag.
+// answer describes a record, with its version as the entity tag.
 func (a *api) answer(r *authz.Record) *keyAnswer {
 	return &keyAnswer{ETag: etag(r.Version), Body: keyOf(r, a.cache.Now())}
 }
 
 func etag(version uint64) string { return `"` + strconv.FormatUint(version, 10) + `"` }
 
-// ifMatch reads an entity tag of this API; 0 stands for any version.
+// ifMatch parses an entity tag of this API; 0 stands for any version.
 func ifMatch(text string) (uint64, error) {
 	if text == "" || text == "*" {
 		return 0, nil
@@ -101,7 +101,7 @@ func (a *api) createKey(ctx context.Context, p keyring.Principal, in *createInpu
 	return out, nil
 }
 
-// Paging is what every list takes.
+// Paging holds the parameters that every list has.
 type Paging struct {
 	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"The most elements of the answer."`
 	Cursor string `query:"cursor" doc:"next_cursor of the page before; none for the first page."`
@@ -137,7 +137,8 @@ func (a *api) listKeys(ctx context.Context, p keyring.Principal, in *listInput) 
 	return a.page(a.keys.List(ctx, p, filter))(in.Limit, now)
 }
 
-// page shows a list; a full page may have another after it.
+// page answers with a list. After a full page there may be another one, so it has a
+// cursor.
 func (a *api) page(listed []authz.Listed, err error) func(limit int, now time.Time) (*keysAnswer, error) {
 	return func(limit int, now time.Time) (*keysAnswer, error) {
 		if err != nil {
@@ -193,8 +194,8 @@ func (a *api) updateKey(ctx context.Context, p keyring.Principal, in *updateInpu
 	return a.answer(&r), err
 }
 
-// timeOrNever reads a time, or a duration from this server's now; "never" is the
-// zero one, and nil stays nil.
+// timeOrNever parses a time, or a duration from this server's now. "never" becomes the
+// zero time, and nil stays nil.
 func (a *api) timeOrNever(f *fields, field string, text *string) *time.Time {
 	if text == nil {
 		return nil
@@ -278,7 +279,7 @@ func (a *api) rotateKey(ctx context.Context, p keyring.Principal, in *rotateInpu
 	return out, nil
 }
 
-// readRotation reads the times of a rotation.
+// readRotation parses the times of a rotation.
 func (a *api) readRotation(f *fields, r *Rotation, o *keyring.RotateOptions) {
 	o.ExpiresAt = r.ExpiresAt
 	switch {

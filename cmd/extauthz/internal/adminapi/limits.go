@@ -14,11 +14,11 @@ import (
 	"extauthz/authz/subject"
 )
 
-// bound adds to a schema a limit that the code has.
+// bound adds to a schema a limit that the code enforces.
 type bound func(*huma.Schema)
 
-// length bounds a text in characters. Where the code bounds bytes it is stricter for
-// other scripts, and its error has the limit.
+// length limits the length of a text in characters. Where the code limits bytes it is
+// stricter for texts outside ASCII, and its own error names that limit.
 func length(least, most int) bound {
 	return func(s *huma.Schema) {
 		s.MaxLength = &most
@@ -29,11 +29,13 @@ func length(least, most int) bound {
 	}
 }
 
-// form describes the form of a text. The code behind judges by it, not the library:
-// that would say less of what to write, and no more of what else is wrong.
+// form documents the form of a text. The code behind the API checks it, not huma: huma's
+// message would say less about what to write, and would hide all faults that only the
+// code finds.
 func form(pattern string) bound { return func(s *huma.Schema) { s.Pattern = pattern } }
 
-// each bounds the elements of a list or a map, and most their number.
+// each applies bounds to the elements of a list or a map, and limits their number to
+// most.
 func each(most int, bounds ...bound) bound {
 	return func(s *huma.Schema) {
 		inner := s.Items
@@ -44,7 +46,7 @@ func each(most int, bounds ...bound) bound {
 			s.MaxProperties = &most
 			inner = s.AdditionalProperties.(*huma.Schema)
 		}
-		s.PrecomputeMessages() // of the elements too, so their forms come after it
+		s.PrecomputeMessages() // covers the elements too; their forms come later, so that huma does not check those
 		for _, b := range bounds {
 			b(inner)
 		}
@@ -58,7 +60,7 @@ const (
 	scopeForm  = `^[^ :,\\]+:[^ :]+$`
 	rateForm   = `^(([1-9][0-9]{0,8}|1000000000)/[smhd])?$`
 	maxText    = 64                    // characters of a duration or a time
-	maxSubject = 4 * subject.MaxUserID // a stored id may have a longer form
+	maxSubject = 4 * subject.MaxUserID // the stored form of an id may be longer
 	maxURL     = 16 << 10
 	maxCursor  = 1024
 )
@@ -78,9 +80,9 @@ var (
 	keyProject        = []bound{length(0, 63), form(keyring.ProjectForm)}
 )
 
-// bounds are the limits of each field of a request, by schema and name, and of parameters
-// and of fields that are alike everywhere, by name alone. Fields that are not listed have
-// a limit in their type.
+// bounds holds the limits of requests. A field is listed by its schema and name;
+// parameters, and fields that have the same limit everywhere, by name alone. The types of
+// all other fields limit them.
 var bounds = map[string][]bound{
 	"NewKey.user_id":       {length(1, subject.MaxUserID)},
 	"NewKey.name":          {keyName},
@@ -127,11 +129,11 @@ var bounds = map[string][]bound{
 	"AdministratorRolePatch.description": {roleAbout},
 	"AdministratorRolePatch.permissions": {scopeList},
 
-	"Question.method":  {length(1, 64)},
-	"Question.url":     {length(1, maxURL)},
-	"Question.headers": {each(100, length(1, maxURL))},
-	"Question.from":    {length(0, maxText)},
-	"Question.key":     {length(0, maxURL)},
+	"ExplainRequest.method":  {length(1, 64)},
+	"ExplainRequest.url":     {length(1, maxURL)},
+	"ExplainRequest.headers": {each(100, length(1, maxURL))},
+	"ExplainRequest.from":    {length(0, maxText)},
+	"ExplainRequest.key":     {length(0, maxURL)},
 
 	"CacheEntries.key":  {length(0, keyring.MaxRef)},
 	"CacheEntries.user": {length(0, maxSubject)},
@@ -179,7 +181,7 @@ var bounds = map[string][]bound{
 	"Caller.permissions":            {filled},
 	"PageAdministrator.items":       {filled},
 	"PageAdministratorRole.items":   {filled},
-	"Answer.steps":                  {filled},
+	"Explanation.steps":             {filled},
 	"PageKey.items":                 {filled},
 	"PageRole.items":                {filled},
 	"PageRoute.items":               {filled},
@@ -188,8 +190,9 @@ var bounds = map[string][]bound{
 	"PageInvalidation.items":        {filled},
 }
 
-// limit puts the bounds into the document, by which the library then judges requests. A
-// text of a request without any bound is an error, and so is a bound of nothing.
+// limit puts the bounds into the document, and huma then checks requests against them. A
+// text in a request without any bound is an error, and so is a bound that belongs to no
+// field.
 func limit(doc *huma.OpenAPI) error {
 	var problems []error
 	used := map[string]bool{}
@@ -234,7 +237,7 @@ func limit(doc *huma.OpenAPI) error {
 	return errors.Join(problems...)
 }
 
-// bounded reports whether a value of a request is bounded by its type.
+// bounded reports whether the schema itself limits a value of a request.
 func bounded(s *huma.Schema) bool {
 	return s.Ref != "" || s.Type == huma.TypeBoolean || s.Type == huma.TypeInteger || s.Format == "date-time" || s.MaxLength != nil || len(s.Enum) > 0
 }

@@ -27,12 +27,12 @@ type CacheFigures struct {
 	Statistics cachesvc.Stats `json:"statistics"`
 }
 
-// Monitors is what the cache's monitors see now.
+// Monitors holds what the cache's monitors find now.
 type Monitors struct {
 	Findings []cachesvc.Finding `json:"findings"`
 }
 
-// Warmed is what a warming has done.
+// Warmed is the result of a warming.
 type Warmed struct {
 	Keys   int    `json:"keys" doc:"Read and kept in the process; those that were there already are not counted."`
 	Shared int    `json:"in_redis" doc:"Of them written to Redis."`
@@ -41,7 +41,7 @@ type Warmed struct {
 
 type monitorsAnswer struct{ Body Monitors }
 
-// Warming selects what is read.
+// Warming selects the keys to load.
 type Warming struct {
 	Keys int `json:"keys,omitempty" minimum:"1" maximum:"10000000" default:"10000" doc:"How many of the most used keys, at most."`
 }
@@ -62,7 +62,7 @@ type Invalidation struct {
 
 type cacheAnswer struct{ Body CacheFigures }
 
-// CacheEntries names what is dropped: exactly one of key, user, tag and all.
+// CacheEntries names the entries to drop, by exactly one of key, user, tag and all.
 type CacheEntries struct {
 	Key    string `json:"key,omitempty" doc:"Id or prefix."`
 	User   string `json:"user,omitempty"`
@@ -73,7 +73,7 @@ type CacheEntries struct {
 
 type invalidateInput struct{ Body CacheEntries }
 
-// Dropped is what an invalidation has done.
+// Dropped is the result of an invalidation.
 type Dropped struct {
 	Dropped int `json:"dropped" doc:"Entries that were there."`
 }
@@ -106,7 +106,7 @@ type usageInput struct {
 
 type usagesAnswer struct{ Body Page[Usage] }
 
-// Conditions are what is wrong now.
+// Conditions holds the active conditions.
 type Conditions struct {
 	Items []conditions.Condition `json:"items" doc:"The urgent ones first."`
 }
@@ -139,7 +139,7 @@ func (a *api) registerOperations(h huma.API) {
 			}
 			b := in.Body
 			out := &invalidatedAnswer{}
-			for _, user := range subject.Forms(b.User) { // one, but for an id that may be stored in several forms
+			for _, user := range subject.Forms(b.User) { // one form only, unless the id may be stored in several
 				n, err := a.cache.Invalidate(ctx, cachesvc.Target{Key: b.Key, User: user, Tag: b.Tag, All: b.All}, p.Actor(), b.Reason)
 				if err != nil {
 					return nil, newProblem(CodeInvalidRequest, err.Error())
@@ -153,7 +153,7 @@ func (a *api) registerOperations(h huma.API) {
 			if err := p.Require(keyring.ReadCache); err != nil {
 				return nil, err
 			}
-			return &monitorsAnswer{Monitors{a.cache.Look(ctx)}}, nil
+			return &monitorsAnswer{Monitors{a.cache.RunMonitors(ctx)}}, nil
 		})
 	register(a, h, http.MethodPost, warmPath, operation{tagCache, keyring.WarmCache, "warm-cache", "Load the most used keys into the cache", 0, nil},
 		func(ctx context.Context, p keyring.Principal, in *warmInput) (*warmedAnswer, error) {
@@ -204,7 +204,7 @@ func (a *api) registerOperations(h huma.API) {
 	register(a, h, http.MethodGet, "/v1/usage", operation{tagHistory, keyring.ReadUsage, "list-usage", "List the usage of keys", 0, []int{404}}, a.usage)
 }
 
-// since reads an instant in the past; empty is the zero time.
+// since parses a time in the past; an empty text is the zero time.
 func (a *api) since(text string) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil

@@ -15,8 +15,8 @@ import (
 	"extauthz/models"
 )
 
-// Problem is what the API answers where it refuses (RFC 9457). Clients decide by
-// code: texts may change.
+// Problem is the API's answer to a refused call (RFC 9457). Clients should decide by its
+// code, because the texts may change.
 type Problem struct {
 	Title     string         `json:"title" doc:"What kind of problem it is; the same for each occurrence."`
 	Status    int            `json:"status" minimum:"400" maximum:"599" doc:"The HTTP status."`
@@ -26,20 +26,20 @@ type Problem struct {
 	Errors    []InvalidField `json:"errors,omitempty" nullable:"false" doc:"Everything that is wrong with the request."`
 }
 
-// InvalidField is what is wrong with one field of a request. It never has the
+// InvalidField describes what is wrong with one field of a request. It never contains the
 // field's value, which may be a key.
 type InvalidField struct {
 	Location string `json:"location" doc:"Such as body.scopes, query.limit or header.If-Match."`
 	Message  string `json:"message"`
 }
 
-// Error makes a problem an error that huma answers with.
+// Error makes *Problem an error; huma answers with such errors.
 func (p *Problem) Error() string { return p.Detail }
 
-// GetStatus makes a problem an error that huma answers with.
+// GetStatus returns the HTTP status for huma.
 func (p *Problem) GetStatus() int { return p.Status }
 
-// ContentType makes answers with a problem application/problem+json.
+// ContentType makes huma send problems as application/problem+json.
 func (p *Problem) ContentType(string) string { return problemType }
 
 const problemType = "application/problem+json"
@@ -49,13 +49,13 @@ var (
 	_ huma.ContentTypeFilter = (*Problem)(nil)
 )
 
-// newProblem makes a problem of a code of the table.
+// newProblem makes a problem with one of the listed codes.
 func newProblem(code Code, detail string) *Problem {
 	status := code.status()
 	return &Problem{Title: http.StatusText(status), Status: status, Code: code, Detail: detail}
 }
 
-// invalid is a request with one field that is wrong.
+// invalid makes the problem of a request with one wrong field.
 func invalid(location, message string) *Problem {
 	p := newProblem(CodeInvalidRequest, invalidText)
 	p.Errors = []InvalidField{{Location: location, Message: message}}
@@ -64,8 +64,7 @@ func invalid(location, message string) *Problem {
 
 const invalidText = "the request is not valid: see errors"
 
-// fields collects what is wrong with a request, so that all of it is reported at
-// once.
+// fields collects everything that is wrong with a request, to report all of it at once.
 type fields struct{ details []InvalidField }
 
 func (f *fields) add(field, message string) {
@@ -81,7 +80,7 @@ func (f *fields) err() error {
 	return p
 }
 
-// parse reads one field; the zero value stands for a faulty one.
+// parse parses one field. If it is faulty, parse records that and returns the zero value.
 func parse[T, R any](f *fields, field string, value T, read func(T) (R, error)) R {
 	r, err := read(value)
 	if err != nil {
@@ -92,7 +91,7 @@ func parse[T, R any](f *fields, field string, value T, read func(T) (R, error)) 
 	return r
 }
 
-// messageOf is what a caller is shown of a field's error: never the field's value.
+// messageOf returns the text that a caller gets about a field: never the field's value.
 func messageOf(err error) string {
 	var d *duration.Error
 	if errors.As(err, &d) {
@@ -101,10 +100,11 @@ func messageOf(err error) string {
 	return err.Error()
 }
 
-// elsewhere are the fields of the keys service that no body has.
+// elsewhere gives the location of those fields of the keys service that are not in a
+// body.
 var elsewhere = map[string]string{"idempotency_key": "header.Idempotency-Key", "reason": "query.reason", "limit": "query.limit", "keys": "query"}
 
-// known are the errors of the packages below that a caller can do something about.
+// known lists the errors of other packages that a caller can do something about.
 var known = []struct {
 	err  error
 	code Code
@@ -127,9 +127,9 @@ var known = []struct {
 	{administrators.ErrNone, CodeForbidden},
 }
 
-// problem is the one place where what the packages answer becomes HTTP. Whatever is not
-// known here is a fault of this service or of the database: its text, which may hold
-// values, is logged; the answer has its class with the remedy.
+// problem is the only place that turns errors of other packages into HTTP. An error that
+// known does not list is a fault of this service or of the database. Its text may contain
+// values, so it is logged, and the answer has only the class of the fault and the remedy.
 func (a *api) problem(err error) error {
 	var p *Problem
 	var other huma.StatusError
@@ -163,9 +163,9 @@ func (a *api) problem(err error) error {
 	return newProblem(CodeUnavailable, f.String())
 }
 
-// complete is huma's last step before an answer is written. Whatever is a problem
-// there, huma's own included, leaves in one form: with its code, the request's id, and
-// without any value that the client sent.
+// complete is huma's last step before an answer is written. Every problem, huma's own
+// included, leaves in the same form: with a code, with the request's id, and without any
+// value that the client sent.
 func (a *api) complete(ctx huma.Context, _ string, body any) (any, error) {
 	p, is := body.(*Problem)
 	if m, foreign := body.(*huma.ErrorModel); foreign {
@@ -178,7 +178,7 @@ func (a *api) complete(ctx huma.Context, _ string, body any) (any, error) {
 	return p.sent(callOf(r.Context())), nil
 }
 
-// problemOf is a problem that huma found: with the form of the request.
+// problemOf converts a problem that huma found in the form of a request.
 func problemOf(m *huma.ErrorModel) *Problem {
 	p := newProblem(codeOfStatus(m.Status), m.Detail)
 	p.Status, p.Title = m.Status, http.StatusText(m.Status)
@@ -190,7 +190,7 @@ func problemOf(m *huma.ErrorModel) *Problem {
 	return p
 }
 
-// sent is the problem as the client gets it, noted for the log.
+// sent returns the problem as the client gets it, and notes its code for the log.
 func (p *Problem) sent(c *call) *Problem {
 	sent := *p
 	sent.Detail, sent.RequestID, sent.Errors = mask(p.Detail), c.id, nil

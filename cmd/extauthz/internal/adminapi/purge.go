@@ -11,11 +11,11 @@ import (
 	"extauthz/cmd/extauthz/internal/duration"
 )
 
-// purgeBudget is how long one call deletes; a caller that has more to delete
-// calls again.
+// purgeBudget is how long one call deletes rows. The caller calls again if there is more
+// to delete.
 const purgeBudget = 20 * time.Second
 
-// Purge asks for rows to be deleted that have no more use.
+// Purge is a request to delete rows that are no longer needed.
 type Purge struct {
 	DryRun         bool   `json:"dry_run,omitempty" doc:"Count what would be deleted, and change nothing."`
 	RevokedFor     string `json:"revoked_for,omitempty" doc:"Delete keys that were revoked at least this long ago, such as 90d or 2160h. At least 1h."`
@@ -24,7 +24,7 @@ type Purge struct {
 	After          string `json:"after,omitempty" doc:"after of the answer before, where more was true."`
 }
 
-// Purged is how many rows were deleted or, in a dry run, would be.
+// Purged counts the rows that were deleted or, in a dry run, would be.
 type Purged struct {
 	DryRun          bool      `json:"dry_run"`
 	RevokedKeys     int64     `json:"revoked_keys"`
@@ -61,7 +61,7 @@ func (a *api) registerPurge(h huma.API) {
 		})
 }
 
-// retained reads a duration over zero; empty is 0.
+// retained parses a duration over zero; an empty text is 0.
 func retained(text string) (time.Duration, error) {
 	if text == "" {
 		return 0, nil

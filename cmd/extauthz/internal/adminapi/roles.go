@@ -24,14 +24,14 @@ func answerRole(r authz.Role, err error) (*roleAnswer, error) {
 	return &roleAnswer{ETag: etag(r.Version), Body: roleOf(r)}, err
 }
 
-// NewRole asks for a role.
+// NewRole is a request to create a role.
 type NewRole struct {
 	Name        string   `json:"name"`
 	Description string   `json:"description,omitempty"`
 	Scopes      []string `json:"scopes"`
 }
 
-// RolePatch changes a role; what is absent stays as it is.
+// RolePatch is a change of a role. Absent fields stay as they are.
 type RolePatch struct {
 	Description *string   `json:"description,omitempty"`
 	Scopes      *[]string `json:"scopes,omitempty"`

@@ -18,8 +18,8 @@ import (
 	"extauthz/models"
 )
 
-// route verifies the caller before anything under /v1 is reached, and answers itself
-// where the mux would with a text or a redirect of its own.
+// route verifies the caller before any request under /v1 is handled. It also answers
+// itself where the mux would send a plain text or a redirect.
 func (a *api) route(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := callOf(r.Context())
@@ -28,7 +28,7 @@ func (a *api) route(mux *http.ServeMux) http.Handler {
 				writeProblem(w, c, p)
 				return
 			}
-			r.Header.Set("Accept", "application/json") // there is no other form to choose
+			r.Header.Set("Accept", "application/json") // the API has only this form
 		}
 		if p := a.find(mux, w, r, c); p != nil {
 			writeProblem(w, c, p)
@@ -38,13 +38,13 @@ func (a *api) route(mux *http.ServeMux) http.Handler {
 	})
 }
 
-// find is what is wrong with a request for the paths, methods and types that the API
-// has.
+// find returns what is wrong with a request's path, method or content type; nil if the
+// API serves it.
 func (a *api) find(mux *http.ServeMux, w http.ResponseWriter, r *http.Request, c *call) *Problem {
 	noPath := newProblem(CodeNoSuchPath, "the API has no such path: /openapi.json lists those that there are")
 	escaped := r.URL.EscapedPath()
 	if cleaned := path.Clean(escaped); cleaned != escaped && cleaned != strings.TrimSuffix(escaped, "/") {
-		return noPath // the mux would redirect
+		return noPath // the mux would answer with a redirect
 	}
 	handler, pattern := mux.Handler(r)
 	if c.pattern = pattern; pattern == "" {
@@ -66,7 +66,7 @@ func (a *api) find(mux *http.ServeMux, w http.ResponseWriter, r *http.Request, c
 	return nil
 }
 
-// probe takes the mux's own refusal.
+// probe records status and headers of a refusal that the mux itself makes.
 type probe struct {
 	header http.Header
 	status int
@@ -132,7 +132,7 @@ func (a *api) identify(w http.ResponseWriter, r *http.Request, c *call, key *aut
 	return nil
 }
 
-// readable reports whether a database can be asked for what an address names.
+// readable reports whether a URL's path and query are texts that a database can store.
 func readable(u *url.URL) bool {
 	query, err := url.QueryUnescape(u.RawQuery)
 	return err == nil && storable(query) && storable(u.Path)
@@ -140,7 +140,7 @@ func readable(u *url.URL) bool {
 
 func storable(text string) bool { return utf8.ValidString(text) && !strings.ContainsRune(text, 0) }
 
-// refused is a caller's key that is not accepted.
+// refused makes the problem of a caller whose key is not accepted.
 func refused(w http.ResponseWriter, reason authz.Reason, detail string) *Problem {
 	if reason.Status() == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="extauthz"`)

@@ -16,12 +16,12 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 )
 
-// The library reads parameters kindly: it ignores unknown ones, takes the first of
-// several, an empty one for none, and "T" for true. Then a mistyped name changes what a
-// call does silently, and contrary to the document. So
-// parameters are held to the document before the library reads them.
+// huma is lenient with parameters: it ignores unknown ones, uses the first of several,
+// takes an empty one as absent, and takes "T" as true. A mistyped name would then
+// silently change what a call does, contrary to the document. So parameters are compared
+// with the document before huma reads them.
 
-// strictParameters refuses what the operation's description does not have.
+// strictParameters refuses parameters that the operation's description does not have.
 func strictParameters(h huma.API) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
 		r, _ := humago.Unwrap(ctx)
@@ -33,7 +33,7 @@ func strictParameters(h huma.API) func(huma.Context, func(huma.Context)) {
 	}
 }
 
-// undescribed reports all parameters that are not as they are described.
+// undescribed reports all parameters that are not as described.
 func undescribed(r *http.Request, described []*huma.Param) (errs []error) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
@@ -69,8 +69,8 @@ func undescribed(r *http.Request, described []*huma.Param) (errs []error) {
 
 var integer = regexp.MustCompile(`^-?(0|[1-9][0-9]{0,18})$`)
 
-// mistyped returns what a parameter's value has to be, if it is not. Texts are judged by
-// the library, by their schema.
+// mistyped returns what a parameter's value has to be, or "" if it is right. huma checks
+// texts, by their schema.
 func mistyped(s *huma.Schema, value string) string {
 	switch {
 	case s.Type == huma.TypeBoolean && value != "true" && value != "false":
@@ -83,12 +83,13 @@ func mistyped(s *huma.Schema, value string) string {
 	return ""
 }
 
-// strictJSON reads bodies that every reader takes alike: UTF-8, and no name twice in an
-// object, since one reader takes the first of them and another the last.
+// strictJSON reads only bodies that every reader understands alike: they are UTF-8, and
+// no object has a name twice, since some readers use the first of the two and others the
+// last.
 var strictJSON = huma.Format{
 	Marshal: huma.DefaultJSONFormat.Marshal,
 	Unmarshal: func(data []byte, v any) error {
-		if generic, first := v.(*any); first { // the first of two times that a body is read
+		if generic, first := v.(*any); first { // huma reads a body twice; this is the first time
 			if !utf8.Valid(data) {
 				return errors.New("the body is not UTF-8")
 			}
@@ -102,9 +103,9 @@ var strictJSON = huma.Format{
 	},
 }
 
-// null stands for a null in a body when the library compares it with the document. The
-// library itself takes one for a field that is absent, so that {"expires_at": null}
-// would be understood as "no expiry" by the caller and as nothing by us.
+// null replaces each null in a body when huma compares the body with the document. huma
+// itself treats null as an absent field. The caller of {"expires_at": null} may mean "no
+// expiry", but we would change nothing.
 type null struct{}
 
 func markNulls(v any) any {
@@ -123,10 +124,11 @@ func markNulls(v any) any {
 	return v
 }
 
-// noNameTwice reads one value of a well-formed document.
+// noNameTwice refuses a document in which an object has a name twice. The document must
+// be well-formed.
 func noNameTwice(d *json.Decoder) error {
-	var open []map[string]bool // the names of the objects around, nil for arrays
-	name := false              // whether a name comes next
+	var open []map[string]bool // names in each enclosing object; nil for an array
+	name := false              // whether the next text is a name
 	for {
 		t, err := d.Token()
 		if errors.Is(err, io.EOF) {

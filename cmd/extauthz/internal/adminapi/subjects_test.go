@@ -17,8 +17,8 @@ func asJSON(t *testing.T, v any) string {
 	return string(b)
 }
 
-// TestSubjects_EveryIdThatIsMadeCanBeNamed: in each path, parameter and body that
-// takes a user id.
+// TestSubjects_EveryIdThatIsMadeCanBeNamed: every user id that a key can be created for
+// works in each path, parameter and body that takes a user id.
 func TestSubjects_EveryIdThatIsMadeCanBeNamed(t *testing.T) {
 	b := newBench(t)
 	for _, user := range []string{"a/b", "a//b", "/a", "a/", "%", "a%2Fb", "%2e%2e", "%252F", "?", "a?b=c", "#", "a&b", "a b", "a+b", ";", "a;b=c", "...", ".a", "a.", `a\b`, "keys", "revoke",
@@ -38,7 +38,7 @@ func TestSubjects_EveryIdThatIsMadeCanBeNamed(t *testing.T) {
 		if got := want[Page[Usage]](b, 200, "GET", "/v1/usage?user_id="+url.QueryEscape(user), ""); len(got.Items) != 1 {
 			t.Errorf("%q: usage %+v", user, got)
 		}
-		want[Answer](b, 200, "POST", "/v1/explain", fmt.Sprintf(`{"method":"GET","url":"/orders","key":%q}`, k.Key)) // it is cached now
+		want[Explanation](b, 200, "POST", "/v1/explain", fmt.Sprintf(`{"method":"GET","url":"/orders","key":%q}`, k.Key)) // puts the key into the cache
 		if got := want[map[string]any](b, 200, "POST", "/v1/cache/invalidate", asJSON(t, map[string]string{"user": user})); got["dropped"].(float64) < 1 {
 			t.Errorf("%q: dropped %v", user, got)
 		}
@@ -58,7 +58,8 @@ func TestSubjects_WhatAPathResolvesIsRefusedWithTheReason(t *testing.T) {
 	}
 }
 
-// TestSubjects_OneUserInEveryForm: what was made as one can be named as the other.
+// TestSubjects_OneUserInEveryForm: a user whose id was sent in one form is found by the
+// other.
 func TestSubjects_OneUserInEveryForm(t *testing.T) {
 	const composed, decomposed = "caf\u00e9", "cafe\u0301"
 	b := newBench(t)

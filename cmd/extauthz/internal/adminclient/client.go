@@ -27,22 +27,22 @@ const (
 
 // Client calls one server with one key. It is safe for concurrent use.
 type Client struct {
-	server string // as errors name it
-	base   string // of URLs
+	server string // the address, as errors name it
+	base   string // beginning of every URL
 	token  authz.Secret
 	http   http.Client
-	ahead  atomic.Int64 // nanoseconds of the server's clock before this one's
+	ahead  atomic.Int64 // how far the server's clock is ahead of this one, in nanoseconds
 }
 
-// sameClock is how far the server's Date may be off without a difference between
-// the clocks: it has whole seconds, and the answer takes time to arrive.
+// sameClock is how far the server's Date may differ although the clocks agree: Date has
+// whole seconds, and the answer takes time to arrive.
 const sameClock = 2 * time.Second
 
-// Now is the server's time, by the Date of its last answer; before one, this
-// machine's.
+// Now returns the server's time, derived from the Date of its last answer. Before the
+// first answer it returns this machine's time.
 func (c *Client) Now() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
 
-// compareClocks takes the server's time from an answer.
+// compareClocks computes from an answer's Date how far the server's clock is ahead.
 func (c *Client) compareClocks(header http.Header) {
 	date, err := http.ParseTime(header.Get("Date"))
 	if err != nil {
@@ -55,9 +55,9 @@ func (c *Client) compareClocks(header http.Header) {
 	c.ahead.Store(int64(ahead))
 }
 
-// New checks the server's address: an http or https URL without a path, or unix:PATH,
-// which is spoken to in TLS where secure is not nil. A nil secure trusts the system's
-// roots.
+// New makes a client for a server's address: an http or https URL without a path, or
+// unix:PATH. With a socket, TLS is used if secure is not nil. With https, a nil secure
+// trusts the system's roots.
 func New(server string, token authz.Secret, secure *tls.Config) (*Client, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = secure
@@ -89,9 +89,9 @@ type problem struct {
 	Errors    []struct{ Message, Location string }
 }
 
-// Call sends in, if it is not nil, and reads the answer into out, if that is
-// not nil. headers are "name: value". It takes 30 s at most, unless ctx has an
-// end of its own.
+// Call sends in unless it is nil, and decodes the answer into out unless that is nil.
+// Each of headers is "name: value". A call takes at most 30 s if ctx has no deadline of
+// its own.
 func (c *Client) Call(ctx context.Context, method, path string, query url.Values, in, out any, headers ...string) error {
 	var body io.Reader
 	if in != nil {
@@ -124,7 +124,7 @@ func (c *Client) Call(ctx context.Context, method, path string, query url.Values
 	}
 	res, err := c.http.Do(req)
 	switch {
-	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist): // no such socket
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist): // the socket does not exist
 		return fmt.Errorf("no server at %s: start one with `extauthz serve`, or name another with --server or EXTAUTHZ_SERVER", c.server)
 	case err != nil:
 		return fmt.Errorf("server %s does not answer: %w", c.server, errors.Unwrap(err))
@@ -162,7 +162,7 @@ func refusal(status int, body io.Reader) error {
 		text += " (the token comes from EXTAUTHZ_TOKEN, --token-file, or the file that a local serve left)"
 	}
 	if status >= http.StatusInternalServerError && p.RequestID != "" {
-		text += " (request " + p.RequestID + ")" // by which the server's log has more
+		text += " (request " + p.RequestID + ")" // the server's log has more under this id
 	}
 	return errors.New(text)
 }

@@ -9,8 +9,8 @@ import (
 	"extauthz/authz"
 )
 
-// TestClient_KnowsTheServersTime: an answer's Date has whole seconds, so clocks that
-// agree differ by less than two seconds in it.
+// TestClient_KnowsTheServersTime: Date has whole seconds, so a difference of less than
+// two seconds does not mean that the clocks differ.
 func TestClient_KnowsTheServersTime(t *testing.T) {
 	var ahead time.Duration
 	var without bool

@@ -1,5 +1,3 @@
-// Package certificates reads certificates from files, and judges how long they are still
-// valid.
 package certificates
 
 import (
@@ -11,27 +9,27 @@ import (
 	"time"
 )
 
-// State is whether something can be trusted now, and for how long.
+// State says whether certificates can be trusted now, and whether they end soon.
 type State int
 
 // The states.
 const (
 	Valid   State = iota
-	Ending        // valid, and overdue for renewal
+	Ending        // valid, but overdue for renewal
 	Invalid       // ended, or not yet begun
 )
 
-// mostNotice is the longest time before its end at which a certificate is Ending.
-const mostNotice = 14 * 24 * time.Hour
+// maxNotice is the longest time for which a certificate is Ending before its end.
+const maxNotice = 14 * 24 * time.Hour
 
-// noticeShare: a certificate is Ending in the last sixth of its lifetime. Renewal is
-// due in the last third (cert-manager's and ACME clients' default), so one that gets
-// into the last sixth was not renewed when it should have been; half of the time for
-// it is left.
+// noticeShare: a certificate is Ending in the last sixth of its lifetime. Renewal is due
+// in the last third, by default of cert-manager and ACME clients. A certificate that
+// reaches the last sixth was therefore not renewed in time, and half of the time for
+// renewal is left.
 const noticeShare = 6
 
-// Judge returns the state at now of a chain, of which every certificate is needed,
-// and a text with the reason why it is not Valid.
+// Judge returns the state of a chain at now, and a text about why it is not Valid. A
+// chain needs every one of its certificates, so the worst state counts.
 func Judge(now time.Time, chain []*x509.Certificate) (worst State, text string) {
 	for _, c := range chain {
 		if state, why := judgeOne(now, c); state > worst {
@@ -41,9 +39,8 @@ func Judge(now time.Time, chain []*x509.Certificate) (worst State, text string) 
 	return worst, text
 }
 
-// JudgeAny returns the state of authorities, of which any one may be the one that is
-// needed: as long as one is valid beyond the notice, the others may be remains of a
-// rotation.
+// JudgeAny returns the state of a set of authorities, any of which may be the one that is
+// needed. If one is Valid, the set is: the others may be left over from a rotation.
 func JudgeAny(now time.Time, authorities []*x509.Certificate) (best State, text string) {
 	best = Invalid
 	for _, c := range authorities {
@@ -69,7 +66,7 @@ func judgeOne(now time.Time, c *x509.Certificate) (State, string) {
 		return Invalid, fmt.Sprintf("the certificate of %q is valid only from %s, in %s", name, stamp(c.NotBefore), rough(c.NotBefore.Sub(now)))
 	case left <= 0:
 		return Invalid, fmt.Sprintf("the certificate of %q ended at %s, %s ago", name, stamp(c.NotAfter), rough(-left))
-	case left < min(c.NotAfter.Sub(c.NotBefore)/noticeShare, mostNotice):
+	case left < min(c.NotAfter.Sub(c.NotBefore)/noticeShare, maxNotice):
 		return Ending, fmt.Sprintf("the certificate of %q ends at %s", name, stamp(c.NotAfter))
 	}
 	return Valid, ""
@@ -77,7 +74,7 @@ func judgeOne(now time.Time, c *x509.Certificate) (State, string) {
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// rough is a duration for people.
+// rough writes a duration for people.
 func rough(d time.Duration) string {
 	switch {
 	case d >= 48*time.Hour:
@@ -114,8 +111,8 @@ func Read(path string) ([]*x509.Certificate, error) {
 	return Parse(text)
 }
 
-// Parse returns all certificates of a PEM text. Other blocks are skipped, as by
-// [x509.CertPool.AppendCertsFromPEM].
+// Parse returns all certificates of a PEM text. Other blocks, and certificates that can't
+// be parsed, are skipped as by [x509.CertPool.AppendCertsFromPEM].
 func Parse(text []byte) (all []*x509.Certificate, err error) {
 	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type != "CERTIFICATE" || len(block.Headers) != 0 {

@@ -43,8 +43,8 @@ func TestJudge_ByLifetime(t *testing.T) {
 	}
 }
 
-// TestJudge_ChainsNeedEachPoolsNeedOne: an intermediate that has ended breaks a
-// chain; the old authority beside its successor breaks nothing.
+// TestJudge_ChainsNeedEachPoolsNeedOne: an expired intermediate breaks a chain; an
+// expired authority beside its successor breaks nothing.
 func TestJudge_ChainsNeedEachPoolsNeedOne(t *testing.T) {
 	good, over, ending := lasting(-time.Hour, 1000*time.Hour), lasting(-time.Hour, -time.Minute), lasting(-100*time.Hour, time.Hour)
 	if got, text := Judge(now, []*x509.Certificate{good, over, ending}); got != Invalid || !strings.Contains(text, "ended at") {

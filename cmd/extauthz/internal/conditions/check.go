@@ -9,15 +9,15 @@ import (
 // Check polls for a condition that no component reports by itself.
 type Check struct {
 	Every time.Duration
-	// Now triggers a check before its time; nil: never.
+	// Now triggers a check before Every has passed; nil: never.
 	Now <-chan struct{}
-	// Look sets and clears conditions. Its context ends after Every; one that
-	// finds nothing out leaves the conditions as they are.
-	Look func(ctx context.Context, r *Registry)
+	// Run sets and clears conditions. Its context ends after Every. If Run can't find out
+	// the state, it leaves the conditions as they are.
+	Run func(ctx context.Context, r *Registry)
 }
 
-// Run runs each check at once, and again after each pause, until ctx ends. Each check
-// has a goroutine of its own, so a slow one delays no other.
+// Run runs each check at once, and again after each pause, until ctx ends. Each check has
+// its own goroutine, so a slow check does not delay the others.
 func (r *Registry) Run(ctx context.Context, checks ...Check) {
 	var running sync.WaitGroup
 	for _, c := range checks {
@@ -26,7 +26,7 @@ func (r *Registry) Run(ctx context.Context, checks ...Check) {
 			defer tick.Stop()
 			for {
 				limited, cancel := context.WithTimeout(ctx, c.Every)
-				c.Look(limited, r)
+				c.Run(limited, r)
 				cancel()
 				select {
 				case <-ctx.Done():

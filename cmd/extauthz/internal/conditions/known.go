@@ -1,14 +1,13 @@
 package conditions
 
-// Severity is how urgent a condition is.
+// Severity says how urgent a condition is.
 type Severity string
 
-// The severities; alerts are made of them.
+// The severities, by which alerts select conditions.
 const (
-	// Info: nothing is wrong; it explains why an operator waits.
+	// Info: nothing is wrong; the condition explains why something takes time.
 	Info Severity = "info"
-	// Warning: all answers are still correct; something is about to fail or is
-	// degraded.
+	// Warning: all answers are still correct, but something is degraded or about to fail.
 	Warning Severity = "warning"
 	// Critical: requests or changes are failing, or a promise is broken.
 	Critical Severity = "critical"
@@ -47,11 +46,11 @@ const (
 type Definition struct {
 	Name     Name
 	Severity Severity
-	// NotReady makes /readyz answer 503 and gRPC health NOT_SERVING. It is for
-	// what other replicas may not have: a fault of the database is every
-	// replica's, and removing all of them would leave no replica to answer.
+	// NotReady makes /readyz answer 503 and gRPC health NOT_SERVING. It is for faults
+	// that other replicas may not have. A fault of the database affects every replica,
+	// and if all of them were not ready, none would be left to answer.
 	NotReady bool
-	Title    string // what is wrong, for tables: a few words
+	Title    string // what is wrong, in a few words for tables
 	Remedy   string // what to do, in one sentence without a period
 }
 

@@ -13,11 +13,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Condition is one thing that is wrong now.
+// Condition is one fault that is present now.
 type Condition struct {
 	Name Name `json:"name"`
-	// Subject distinguishes occurrences of one condition, such as two listeners'
-	// certificates; empty where there can only be one.
+	// Subject distinguishes occurrences of one condition, such as the certificates of two
+	// listeners. It is empty if there can be only one.
 	Subject  string    `json:"subject,omitempty"`
 	Severity Severity  `json:"severity"`
 	NotReady bool      `json:"not_ready,omitempty"`
@@ -37,24 +37,24 @@ type Registry struct {
 	now     func() time.Time
 	known   map[Name]Definition
 	gauge   *prometheus.GaugeVec
-	blocked atomic.Int64 // active conditions that are NotReady
+	blocked atomic.Int64 // number of active conditions that are NotReady
 	changed func(ready bool)
 
 	mu     sync.Mutex
 	active map[occurrence]Condition
 }
 
-// Config is what a Registry is made of.
+// Config holds what a Registry needs.
 type Config struct {
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 	Now        func() time.Time // nil: time.Now
-	// ReadyChanged is called when the last condition that is NotReady ends, and when
-	// the first begins; nil: no call. It must not call the Registry.
+	// ReadyChanged is called with false when the first NotReady condition begins, and
+	// with true when the last one ends; nil: no call. It must not call the Registry.
 	ReadyChanged func(ready bool)
 }
 
-// New makes a registry of [Known] conditions, none of which is active.
+// New makes a registry for the [Known] conditions, none of which is active.
 func New(c Config) *Registry {
 	r := &Registry{log: c.Logger, now: c.Now, changed: c.ReadyChanged, known: map[Name]Definition{}, active: map[occurrence]Condition{},
 		gauge: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "extauthz_condition",
@@ -70,9 +70,9 @@ func New(c Config) *Registry {
 	return r
 }
 
-// Set begins a condition, which is logged, or replaces the text of one that is
-// active already, which is not. The text is what is wrong and why; it must hold
-// no secret. A name that [Known] lacks panics: it is a programming error.
+// Set begins a condition and logs it. If the condition is active already, Set only
+// replaces its text and logs nothing. The text says what is wrong and why, and must hold
+// no secret. Set panics for a name that [Known] lacks, which is a programming error.
 func (r *Registry) Set(name Name, subject, text string) {
 	d, ok := r.known[name]
 	if !ok {
@@ -97,7 +97,7 @@ func (r *Registry) Set(name Name, subject, text string) {
 	r.log.LogAttrs(context.Background(), level, "condition began: "+d.Title, c.attrs(slog.String("what", text), slog.String("do", d.Remedy))...)
 }
 
-// Clear ends a condition, which is logged; one that is not active stays so.
+// Clear ends a condition and logs it. It does nothing if the condition is not active.
 func (r *Registry) Clear(name Name, subject string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -117,7 +117,8 @@ func (r *Registry) Clear(name Name, subject string) {
 	r.log.LogAttrs(context.Background(), slog.LevelInfo, "condition ended: "+d.Title, c.attrs(slog.String("lasted", r.now().Sub(c.Since).Round(time.Millisecond).String()))...)
 }
 
-// Replace makes the texts, by subject, all that is active of a condition.
+// Replace makes the given subjects, with their texts, the only active ones of a
+// condition.
 func (r *Registry) Replace(name Name, texts map[string]string) {
 	for _, c := range r.Active() {
 		if _, stays := texts[c.Subject]; c.Name == name && !stays {
@@ -131,8 +132,8 @@ func (r *Registry) Replace(name Name, texts map[string]string) {
 
 var rank = map[Severity]int{Critical: 0, Warning: 1, Info: 2}
 
-// Active returns the conditions that are active, critical ones first, then by
-// name and subject; never nil.
+// Active returns the active conditions, ordered by severity (critical first), name and
+// subject; never nil.
 func (r *Registry) Active() []Condition {
 	r.mu.Lock()
 	all := make([]Condition, 0, len(r.active))
@@ -144,6 +145,13 @@ func (r *Registry) Active() []Condition {
 		return cmp.Or(cmp.Compare(rank[a.Severity], rank[b.Severity]), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Subject, b.Subject))
 	})
 	return all
+}
+
+// Present reports whether the condition is active, for any subject.
+func (r *Registry) Present(name Name) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.anyLocked(name)
 }
 
 // Ready reports whether no condition that is NotReady is active.

@@ -116,7 +116,7 @@ func TestRegistry_ChecksAreRepeated(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		r.Run(ctx, Check{Every: time.Millisecond, Look: func(_ context.Context, r *Registry) {
+		r.Run(ctx, Check{Every: time.Millisecond, Run: func(_ context.Context, r *Registry) {
 			r.Set(ClockOff, "", "by an hour")
 			select {
 			case looks <- struct{}{}:

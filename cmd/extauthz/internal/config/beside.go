@@ -9,11 +9,11 @@ import (
 	"extauthz/authz"
 )
 
-// maxBesideWarnings are the rules whose neighbours are warned of one by one.
+// maxBesideWarnings is the number of rules whose neighbours are each warned about.
 const maxBesideWarnings = 20
 
-// Neighbours returns the search for requests close to rules that something weaker
-// decides.
+// Neighbours returns the search for requests that are close to a rule but decided by
+// something weaker.
 func (c *Config) Neighbours() (*authz.Neighbours, error) {
 	routes, err := c.RouteTable()
 	if err != nil {
@@ -26,12 +26,12 @@ func (c *Config) Neighbours() (*authz.Neighbours, error) {
 	return authz.NewNeighbours(routes, authz.DefaultRoute(c.DefaultRoute), mapping), nil
 }
 
-// besideRules warns of each rule with such requests, in the order of the rules.
-// Ten thousand rules take less than a second.
+// besideRules warns about each rule that has such neighbours, in the order of the rules.
+// It takes less than a second for ten thousand rules.
 func (c *Config) besideRules(add func(setting, format string, args ...any)) {
 	n, err := c.Neighbours()
 	if err != nil {
-		return // it was refused
+		return // the rules are faulty, which was reported
 	}
 	rest := 0
 	named := 0
@@ -43,11 +43,11 @@ func (c *Config) besideRules(add func(setting, format string, args ...any)) {
 			rest++
 		default:
 			named++
-			add(c.settingOf(r), "beside %s, which asks for %s, less is asked for: %s: %s", r.Pattern, r.Asks(), DescribeNeighbours(weaker), besideRemedy(weaker))
+			add(c.settingOf(r), "beside %s, which requires %s, less is required: %s: %s", r.Pattern, r.Requires(), DescribeNeighbours(weaker), besideRemedy(weaker))
 		}
 	}
 	if rest > 0 {
-		add("routes", "%d more rules have requests beside them for which less is asked: extauthz routes list names all", rest)
+		add("routes", "%d more rules have requests beside them for which less is required: extauthz routes list names all", rest)
 	}
 }
 
@@ -58,12 +58,12 @@ func besideRemedy(weaker []authz.Neighbour) string {
 	return "write a rule for each that the upstream serves"
 }
 
-// DescribeNeighbours names the requests in groups by what decides them.
+// DescribeNeighbours lists the requests, grouped by what decides them.
 func DescribeNeighbours(neighbours []authz.Neighbour) string {
 	var order []string
 	groups := map[string][]string{}
 	for _, n := range neighbours {
-		decided := n.Asks + " by " + NeighbourDecidedBy(n)
+		decided := n.Requires + " by " + NeighbourDecidedBy(n)
 		if groups[decided] == nil {
 			order = append(order, decided)
 		}
@@ -75,7 +75,7 @@ func DescribeNeighbours(neighbours []authz.Neighbour) string {
 	return strings.Join(order, "; ")
 }
 
-// NeighbourDecidedBy names what decides a request.
+// NeighbourDecidedBy names what decides a neighbouring request.
 func NeighbourDecidedBy(n authz.Neighbour) string {
 	if n.Rule != nil {
 		return fmt.Sprintf("rule %q", n.Rule.Pattern)
@@ -83,13 +83,13 @@ func NeighbourDecidedBy(n authz.Neighbour) string {
 	return "default_route: " + string(n.Default)
 }
 
-// NeighbourPath is the path as a client would send it.
+// NeighbourPath returns the path as a client would send it.
 func NeighbourPath(n authz.Neighbour) string {
 	return (&url.URL{Path: n.Path}).EscapedPath()
 }
 
-// Changes returns what this version decides differently from the one before, for an
-// unchanged configuration; one line each, with the setting that keeps the former
+// Changes returns, one a line, what this version decides differently from the version
+// before under an unchanged configuration, with the setting that restores the former
 // behaviour.
 func (c *Config) Changes() (changes []string) {
 	add := func(setting, why string) {
@@ -104,11 +104,11 @@ func (c *Config) Changes() (changes []string) {
 			}
 		}
 		add(rules, "default_route is not set beside rules and is now deny: requests that no rule matches are refused (route_denied); before this version they were mapped. "+
-			"Write default_route: deny to confirm it, or default_route: map to keep the mapping; config check then names the requests beside rules for which less is asked")
+			"Write default_route: deny to confirm it, or default_route: map to keep the mapping; config check then names the requests beside rules for which less is required")
 	}
 	if _, set := c.origins["default_map.strip_prefixes"]; !set && c.DefaultRoute == string(authz.DefaultRouteMap) {
 		add("default_map.strip_prefixes", "the default mapping strips /api and API versions (/v1, /v2beta1) only, and nothing from gRPC calls; before this version it stripped every first segment that begins with v: "+
-			"requests such as GET /vaults/... now ask for a scope of vaults")
+			"requests such as GET /vaults/... now require a scope of vaults")
 	}
 	return changes
 }

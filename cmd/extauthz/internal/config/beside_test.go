@@ -20,9 +20,9 @@ func TestWarnings_NameWhatIsBesideARule(t *testing.T) {
 		t.Fatalf("got %q", w)
 	}
 	for i, wants := range [][]string{
-		{":2: routes[0]: beside DELETE /pay/{id}, which asks for pay:purge, less is asked for: DELETE /pay/1/, ", "DELETE /v1/pay/1, DELETE /api/v1/pay/1 (pay:delete by default_route: map); GET /pay/1",
+		{":2: routes[0]: beside DELETE /pay/{id}, which requires pay:purge, less is required: DELETE /pay/1/, ", "DELETE /v1/pay/1, DELETE /api/v1/pay/1 (pay:delete by default_route: map); GET /pay/1",
 			": write default_route: deny, or a rule for each that the upstream serves"},
-		{":3: routes[1]: beside POST /v1/payments, which asks for payments:approve, less is asked for: POST /v1/payments/, ", "POST /payments, "},
+		{":3: routes[1]: beside POST /v1/payments, which requires payments:approve, less is required: POST /v1/payments/, ", "POST /payments, "},
 	} {
 		for _, want := range wants {
 			if !strings.Contains(w[i], want) || strings.Contains(w[i], "\n") {
@@ -41,18 +41,19 @@ func TestWarnings_NameWhatIsBesideARule(t *testing.T) {
 	}
 	w = load(t, payments+"  - {match: /pay/, anonymous: true}\n").Warnings(testNow)
 	if !slices.ContainsFunc(w, func(line string) bool {
-		return strings.Contains(line, `beside DELETE /pay/{id}, which asks for pay:purge, less is asked for: DELETE /pay/1/, DELETE /pay/1/1, GET /pay/1, `) &&
+		return strings.Contains(line, `beside DELETE /pay/{id}, which requires pay:purge, less is required: DELETE /pay/1/, DELETE /pay/1/1, GET /pay/1, `) &&
 			strings.HasSuffix(line, `(no key by rule "/pay/"): write a rule for each that the upstream serves`)
 	}) {
 		t.Errorf("beside an anonymous rule: %q", w)
 	}
 	w = load(t, `openapi: {files: [`+document(t)+`]}`+"\ndefault_route: map").Warnings(testNow)
-	if len(w) != 1 || !strings.Contains(w[0], "openapi.files[0]: beside DELETE /pay, which asks for pay:purge, less is asked for: DELETE /pay/, ") {
+	if len(w) != 1 || !strings.Contains(w[0], "openapi.files[0]: beside DELETE /pay, which requires pay:purge, less is required: DELETE /pay/, ") {
 		t.Errorf("of a document: %q", w)
 	}
 }
 
-// TestWarnings_AboutNeighboursAreBounded in number and time.
+// TestWarnings_AboutNeighboursAreBounded: their number and the time to find them have
+// limits.
 func TestWarnings_AboutNeighboursAreBounded(t *testing.T) {
 	var text strings.Builder
 	text.WriteString("default_route: map\nroutes:\n")
@@ -65,7 +66,7 @@ func TestWarnings_AboutNeighboursAreBounded(t *testing.T) {
 	if took := time.Since(start); took > 5*time.Second {
 		t.Errorf("took %v", took)
 	}
-	if len(w) != maxBesideWarnings+1 || !strings.Contains(w[maxBesideWarnings], ": routes: 9980 more rules have requests beside them for which less is asked: extauthz routes list names all") {
+	if len(w) != maxBesideWarnings+1 || !strings.Contains(w[maxBesideWarnings], ": routes: 9980 more rules have requests beside them for which less is required: extauthz routes list names all") {
 		t.Errorf("%d warnings, the last: %s", len(w), w[len(w)-1])
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"extauthz/cachesvc"
 )
 
-// Cache is the cached validator.
+// Cache configures the cached validator.
 type Cache struct {
 	// First part of every name in Redis.
 	Namespace string `koanf:"namespace"`
@@ -27,7 +27,7 @@ type Cache struct {
 	Monitor Monitor `koanf:"monitor"`
 }
 
-// Warm is what is read before it is asked for.
+// Warm configures which keys are loaded before requests need them.
 type Warm struct {
 	// Number of the most used keys to load at the start and on schedule; 0: none.
 	Keys int `koanf:"keys" min:"0"`
@@ -37,7 +37,7 @@ type Warm struct {
 	Wait time.Duration `koanf:"wait" min:"0s"`
 }
 
-// Monitor is when the cache's monitors warn.
+// Monitor sets the thresholds at which the cache's monitors warn.
 type Monitor struct {
 	// Time between two checks.
 	Interval time.Duration `koanf:"interval" min:"1s"`
@@ -49,7 +49,7 @@ type Monitor struct {
 	Entries int `koanf:"entries" min:"1"`
 }
 
-// Redis is the shared cache.
+// Redis configures the shared cache.
 type Redis struct {
 	// Addresses, host:port: one, the sentinels', or some of the cluster's.
 	Addresses []string `koanf:"addresses" format:"endpoint"`
@@ -79,7 +79,7 @@ type Redis struct {
 	Budget time.Duration `koanf:"budget" min:"1ms"`
 }
 
-// RedisTLS is TLS towards Redis.
+// RedisTLS configures TLS towards Redis.
 type RedisTLS struct {
 	// Whether to use TLS.
 	Enabled bool `koanf:"enabled"`
@@ -93,7 +93,7 @@ type RedisTLS struct {
 	ServerName string `koanf:"server_name"`
 }
 
-// TTL is how long cached values live, at most.
+// TTL limits how long cached values live.
 type TTL struct {
 	// Records of keys.
 	Validation time.Duration `koanf:"validation" min:"1ms"`
@@ -109,7 +109,7 @@ type TTL struct {
 	Negative time.Duration `koanf:"negative" min:"1ms"`
 }
 
-// Local is the cache in process.
+// Local configures the cache in process.
 type Local struct {
 	// Most keys held.
 	MaxKeys int `koanf:"max_keys" min:"1"`
@@ -123,7 +123,7 @@ type Local struct {
 	MaxStale time.Duration `koanf:"max_stale" min:"1ms"`
 }
 
-// Feed is the change feed.
+// Feed configures the change feed.
 type Feed struct {
 	// Time between reads; shorter than local.lease.
 	Poll time.Duration `koanf:"poll" min:"1ms"`
@@ -131,8 +131,8 @@ type Feed struct {
 	Retention time.Duration `koanf:"retention" min:"1ms"`
 }
 
-// CacheService is what the settings say of the cached validator; what it works on is
-// the caller's to add.
+// CacheService returns the configuration of the cached validator. The caller adds what
+// the validator works on, such as the database.
 func (c *Config) CacheService() cachesvc.Config {
 	spool := ""
 	if c.Usage.SpoolMiB > 0 {

@@ -9,8 +9,9 @@ import (
 	"extauthz/cachesvc"
 )
 
-// TestValidate_AgreesWithTheCache: what config check takes, serve starts with, and what
-// serve would refuse, config check names; at the edges of every bound.
+// TestValidate_AgreesWithTheCache: serve starts with every configuration that config
+// check accepts, and config check reports every one that serve would refuse. The test
+// tries the edges of every bound.
 func TestValidate_AgreesWithTheCache(t *testing.T) {
 	values := func(around ...time.Duration) (all []time.Duration) {
 		for _, d := range around {
@@ -57,7 +58,7 @@ func TestValidate_AgreesWithTheCache(t *testing.T) {
 	}
 	forEver := Defaults()
 	forEver.Cache.TTL.Validation = math.MaxInt64
-	if least := forEver.CacheService().LeastRetention(); least != math.MaxInt64 {
+	if least := forEver.CacheService().MinRetention(); least != math.MaxInt64 {
 		t.Errorf("what lives for ever needs a retention of %v", least)
 	}
 	for _, n := range []int{1, 2, 65535, 65536} {

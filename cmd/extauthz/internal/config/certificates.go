@@ -7,14 +7,15 @@ import (
 	"extauthz/cmd/extauthz/internal/certificates"
 )
 
-// CertificateFile is a file with certificates that the configuration names.
+// CertificateFile is a file of certificates that the configuration names.
 type CertificateFile struct {
 	Setting, Path string
-	// Authorities: any of those in the file may do; else all of them are needed.
+	// Authorities: the file holds authorities, one of which is enough. Otherwise every
+	// certificate in it is needed.
 	Authorities bool
 }
 
-// CertificateFiles returns all of them.
+// CertificateFiles returns all files of certificates that are configured.
 func (c *Config) CertificateFiles() []CertificateFile {
 	var files []CertificateFile
 	add := func(setting, path string, authorities bool) {
@@ -31,8 +32,8 @@ func (c *Config) CertificateFiles() []CertificateFile {
 	return files
 }
 
-// Judge reads the file and returns the state of what is in it, with a text where it
-// is not valid.
+// Judge reads the file, and returns the state of its certificates and a text about why
+// they are not valid.
 func (f CertificateFile) Judge(now time.Time) (certificates.State, string, error) {
 	all, err := certificates.Read(f.Path)
 	if err != nil {
@@ -49,9 +50,9 @@ func (f CertificateFile) by() func(time.Time, []*x509.Certificate) (certificates
 	return certificates.Judge
 }
 
-// CertificateWarnings returns a line for each file whose certificates are not valid
-// now, or not for long. They are apart from [Config.Warnings], since a running
-// service reports them as conditions.
+// CertificateWarnings returns a line for each file whose certificates are not valid now,
+// or will soon end. [Config.Warnings] leaves these out, because a running service reports
+// them as conditions.
 func (c *Config) CertificateWarnings(now time.Time) (lines []string) {
 	for _, f := range c.CertificateFiles() {
 		if _, text, err := f.Judge(now); err == nil && text != "" {

@@ -8,8 +8,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// TestChart_ListsSettingsWithoutRestart: the Helm chart replaces no pods for a change of
-// these, and for every other one.
+// TestChart_ListsSettingsWithoutRestart: the Helm chart has the same list of settings as
+// the service. For a change of these it replaces no pods, for any other change it does.
 func TestChart_ListsSettingsWithoutRestart(t *testing.T) {
 	text, err := os.ReadFile("../../../../helm/extauthz/files/reloadable.yaml")
 	if err != nil {

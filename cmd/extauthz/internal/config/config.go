@@ -6,9 +6,9 @@ import (
 	"extauthz/authz"
 )
 
-// Config is everything that can be set. Comments on the fields are the
-// descriptions in the JSON schema; the tags enum, min, max and format are
-// checked by Load and are part of the schema too.
+// Config holds every setting. The comments on its fields are the descriptions in the JSON
+// schema. Load checks the tags enum, min, max and format, which are part of the schema
+// too.
 type Config struct {
 	// Folder for what the service keeps itself: the SQLite database and the first administrator's key.
 	DataDir string `koanf:"data_dir"`
@@ -69,26 +69,26 @@ type Config struct {
 	// Traces.
 	Telemetry Telemetry `koanf:"telemetry"`
 
-	defaulted bool                // default_route was empty, and Load chose one
-	path      string              // of the file it was read from, there or not
+	defaulted bool                // whether default_route was empty, so that Load chose it
+	path      string              // path of the configuration file, whether it exists or not
 	origins   origins             // where each setting was written, for messages
-	warnings  []string            // seen while loading
+	warnings  []string            // that Load itself found
 	described []authz.RouteConfig // rules of the OpenAPI documents
 	table     *authz.RouteTable   // all rules compiled, once they are valid
 }
 
-// Listener is the address of a section's listener, and its TLS.
+// Listener is a section's listener: its address and its TLS.
 type Listener struct {
 	Section, Address string
 	TLS              TLS
 }
 
-// Listeners returns all of them.
+// Listeners returns all listeners.
 func (c *Config) Listeners() []Listener {
 	return []Listener{{"grpc", c.GRPC.Listen, c.GRPC.TLS}, {"http", c.HTTP.Listen, c.HTTP.TLS}, {"admin", c.Admin.Listen, c.Admin.TLS}, {"ops", c.Ops.Listen, c.Ops.TLS}}
 }
 
-// GRPC is the listener that Envoy speaks to.
+// GRPC configures the listener that Envoy calls.
 type GRPC struct {
 	// Address to listen on, host:port or unix:PATH.
 	Listen string `koanf:"listen" format:"listen"`
@@ -124,7 +124,7 @@ const (
 	CodecProtobuf = "protobuf"
 )
 
-// HTTP is the listener for the HTTP flavour and forward-auth.
+// HTTP configures the listener for the HTTP flavour and forward-auth.
 type HTTP struct {
 	// Address to listen on, host:port or unix:PATH.
 	Listen string `koanf:"listen" format:"listen"`
@@ -140,7 +140,7 @@ type HTTP struct {
 	MaxPendingMiB int `koanf:"max_pending_mib" min:"4" max:"65536"`
 }
 
-// Admin is the listener of the management API.
+// Admin configures the listener of the management API.
 type Admin struct {
 	// Address to listen on, host:port or unix:PATH.
 	Listen string `koanf:"listen" format:"listen"`
@@ -152,7 +152,7 @@ type Admin struct {
 	MaxConnections int `koanf:"max_connections" min:"1" max:"100000"`
 }
 
-// Ops is the listener for metrics and health.
+// Ops configures the listener for metrics and health.
 type Ops struct {
 	// Address to listen on, host:port or unix:PATH.
 	Listen string `koanf:"listen" format:"listen"`
@@ -164,8 +164,8 @@ type Ops struct {
 	MaxConnections int `koanf:"max_connections" min:"1" max:"100000"`
 }
 
-// TLS is the certificate of a listener, and which clients it accepts. The files
-// are read again when they change.
+// TLS configures the certificate of a listener, and the clients that it accepts. Files
+// that change are read again.
 type TLS struct {
 	// PEM file with the certificate chain.
 	CertFile string `koanf:"cert_file"`
@@ -180,7 +180,7 @@ type TLS struct {
 // Enabled reports whether the listener speaks TLS.
 func (t TLS) Enabled() bool { return t.CertFile != "" }
 
-// Database is where keys are stored.
+// Database configures where keys are stored.
 type Database struct {
 	// Kind of database.
 	Driver string `koanf:"driver" enum:"sqlite,postgres"`
@@ -208,7 +208,7 @@ type Database struct {
 	StartTimeout time.Duration `koanf:"start_timeout" min:"0s"`
 }
 
-// Keys is the form of keys and how their digests are made.
+// Keys configures the form of keys and how their digests are made.
 type Keys struct {
 	// First part of every key.
 	Brand string `koanf:"brand"`
@@ -220,7 +220,7 @@ type Keys struct {
 	RequirePepper bool `koanf:"require_pepper"`
 }
 
-// Credential is one place where a key may stand: exactly one of header, query
+// Credential is one place where a request may carry its key. Exactly one of header, query
 // and cookie is set.
 type Credential struct {
 	// Header that holds the key, in lower case.
@@ -233,13 +233,13 @@ type Credential struct {
 	Cookie string `koanf:"cookie"`
 }
 
-// Headers is what clients may send on to the upstream.
+// Headers configures what clients may send on to the upstream.
 type Headers struct {
 	// Override headers that clients may send on, such as x-forwarded-prefix: with them upstreams let a client replace the method, path or host that was authorized. All others are removed, or the request is refused where they can't be.
 	KeepOverrides []string `koanf:"keep_overrides"`
 }
 
-// Identity is the identity headers that the upstream receives.
+// Identity configures the identity headers that the upstream receives.
 type Identity struct {
 	// Prefix of the identity headers. Whatever a client sends under it is removed.
 	HeaderPrefix string `koanf:"header_prefix"`

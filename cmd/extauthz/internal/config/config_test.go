@@ -59,8 +59,8 @@ func TestWarnings_NameHazards(t *testing.T) {
 		"grpc.listen: 0.0.0.0:9001 can be reached from other machines",
 		"http.trusted_peers: is empty, so that requests to :9002 from other machines are refused",
 		"routes[0]: /{rest...} is anonymous and matches everything",
-		"routes[1]: beside /orders/{id}, which asks for orders/{id}, action by method, less is asked for: GET /orders/1/, ",
-		"routes[2]: beside /reports, which asks for reports:create, less is asked for: GET /reports/, ",
+		"routes[1]: beside /orders/{id}, which requires orders/{id}, action by method, less is required: GET /orders/1/, ",
+		"routes[2]: beside /reports, which requires reports:create, less is required: GET /reports/, ",
 		"is in shadow mode until",
 		"credentials[2]: keys in a query string",
 		"identity.forward_credential: upstreams get the callers' keys",
@@ -136,7 +136,7 @@ func TestDiff_NamesSettingsThatNeedARestart(t *testing.T) {
 			t.Errorf("got %v %v, want %v %v", reload, restart, c.reload, c.restart)
 		}
 	}
-	// Texts of one length and one first letter: an address comparison misses it.
+	// With the same length and first letter, reflect.DeepEqual would take them for equal.
 	a, b := Defaults(), Defaults()
 	a.Cache.Redis.Password, b.Cache.Redis.Password = NewSecret("secret-1"), NewSecret("secret-2")
 	if _, restart := Diff(a, b); !slices.Equal(restart, []string{"cache.redis.password"}) {
@@ -191,7 +191,7 @@ func TestSettings_HaveNameDescriptionAndValidDefault(t *testing.T) {
 	check(reflect.TypeFor[Config]())
 }
 
-// testNow is long before the end of any shadow mode in these tests.
+// testNow is long before any shadow mode in these tests ends.
 var testNow = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func TestWarnings_NameOpeningsWithTheirRules(t *testing.T) {

@@ -15,13 +15,13 @@ import (
 	"extauthz/authz"
 )
 
-// constraints checks the tags enum, min, max and format everywhere in the tree.
+// constraints checks the tags enum, min, max and format of all settings.
 func (v *validator) constraints() {
 	v.section(reflect.ValueOf(v.Config).Elem(), "", false)
 }
 
-// section checks one struct. Where it is optional (an element of a list or map), an
-// empty text and a zero number count as unset.
+// section checks one struct. In an optional one (an element of a list or map), an empty
+// text and a zero number count as unset.
 func (v *validator) section(s reflect.Value, prefix string, optional bool) {
 	for _, f := range fieldsOf(s.Type()) {
 		value, setting := s.Field(f.index), join(prefix, f.name)
@@ -61,7 +61,7 @@ func (v *validator) constraint(value reflect.Value, tag reflect.StructTag, setti
 	}
 }
 
-// number makes durations (nanoseconds), whole and other numbers comparable.
+// number converts durations (to nanoseconds) and numbers to one comparable type.
 func number(v reflect.Value) float64 {
 	if v.CanInt() {
 		return float64(v.Int())
@@ -69,7 +69,7 @@ func number(v reflect.Value) float64 {
 	return v.Float()
 }
 
-// bound reads a tag's min or max, which this package wrote itself.
+// bound parses a min or max tag. It ignores errors, since all tags are in this package.
 func bound(text string) float64 {
 	if d, err := time.ParseDuration(text); err == nil {
 		return float64(d)
@@ -78,7 +78,8 @@ func bound(text string) float64 {
 	return f
 }
 
-// form returns what is wrong with a text of the named form.
+// form returns what is wrong with a text that must have the named form; nil if nothing
+// is.
 func form(format, text string) (err error) {
 	switch format {
 	case "listen":
@@ -105,8 +106,8 @@ func endpoint(text string) error {
 	return nil
 }
 
-// hostPort checks host:port with a port from lowest to 65535. The host may be
-// empty, which is every address of this machine.
+// hostPort checks a text for host:port with a port from lowest to 65535. An empty host
+// stands for every address of this machine.
 func hostPort(text string, lowest int) error {
 	host, port, err := net.SplitHostPort(text)
 	if err != nil {
@@ -121,8 +122,8 @@ func hostPort(text string, lowest int) error {
 	return nil
 }
 
-// isHost reports whether host is an address, or a name that could be looked up: "*" and
-// "256.1.1.1" never are.
+// isHost reports whether host is an address, or a name that could be looked up. "*" and
+// "256.1.1.1" are neither.
 func isHost(host string) bool {
 	if _, err := netip.ParseAddr(host); err == nil {
 		return true
@@ -139,8 +140,8 @@ func isHost(host string) bool {
 	return len(host) <= 253 && strings.Trim(labels[len(labels)-1], "0123456789") != ""
 }
 
-// otlpEndpoint accepts scheme, host and port, and no more: gRPC has no use for a
-// path, and a password would be visible to every reader of the configuration.
+// otlpEndpoint accepts only scheme, host and port. gRPC has no use for a path, and
+// everyone who can read the configuration would see a password.
 func otlpEndpoint(text string) error {
 	if text == "" {
 		return nil

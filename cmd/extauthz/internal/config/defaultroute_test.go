@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestDefaultRoute_ClosesBesideRules: what is effective is what everything reads
-// and `config print` shows.
+// TestDefaultRoute_ClosesBesideRules: an empty default_route becomes deny as soon as
+// there is a rule. DefaultRoute holds the effective value, and `config print` shows it.
 func TestDefaultRoute_ClosesBesideRules(t *testing.T) {
 	const rule = `routes: [{match: "DELETE /pay/{id}", resource: pay, action: purge}]`
 	for name, c := range map[string]struct {
@@ -43,7 +43,7 @@ func TestDefaultRoute_ClosesBesideRules(t *testing.T) {
 	}
 }
 
-// TestDefaultRoute_ChangesWithTheFirstRule, which a reload reports.
+// TestDefaultRoute_ChangesWithTheFirstRule: a reload reports this change too.
 func TestDefaultRoute_ChangesWithTheFirstRule(t *testing.T) {
 	reload, restart := Diff(load(t, ""), load(t, `routes: [{match: /a, resource: a}]`))
 	if strings.Join(reload, " ") != "default_route routes" || restart != nil {
@@ -51,7 +51,7 @@ func TestDefaultRoute_ChangesWithTheFirstRule(t *testing.T) {
 	}
 }
 
-// document is the path of an API description with one operation.
+// document writes an API description with one operation, and returns its path.
 func document(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "shop.yaml")

@@ -8,11 +8,11 @@ import (
 	"extauthz/envoy"
 )
 
-// The defaults, with which the service runs without a file or a flag: SQLite,
-// a cache in process, loopback listeners. They are documented by [Schema].
+// The defaults. With them the service runs without a file or a flag: SQLite, a cache in
+// process, loopback listeners. [Schema] documents them.
 const (
 	DefaultDataDir      = "extauthz-data"
-	DefaultDatabaseName = "extauthz.db" // of the SQLite file in the data folder
+	DefaultDatabaseName = "extauthz.db" // name of the SQLite file in the data folder
 	DefaultFile         = "extauthz.yaml"
 
 	DefaultGRPCListen            = "127.0.0.1:9001"
@@ -31,11 +31,11 @@ const (
 	DefaultOpsConnections        = 100
 
 	DefaultConnectTimeout   = 2 * time.Second
-	DefaultPasswordInterval = 5 * time.Minute // a third of the time that tokens of clouds live
+	DefaultPasswordInterval = 5 * time.Minute // the tokens of cloud providers are valid for three times as long
 
 	DefaultDriver  = "sqlite"
 	DefaultMaxOpen = 20
-	DefaultMaxIdle = 20 // all: making connections anew under load costs cold keys 50 ms and more
+	DefaultMaxIdle = 20 // as many as may be open: new connections under load delay cold keys by 50 ms and more
 
 	DefaultNamespace     = "cache:apikeys"
 	DefaultRedisMode     = "single"
@@ -80,9 +80,8 @@ const (
 	DefaultLogFormat           = "json"
 )
 
-// Defaults returns the configuration of a service without any settings. It
-// shares no memory with the result of an earlier call. Its database.dsn and
-// default_route are empty; Load fills them in.
+// Defaults returns the configuration of a service without any settings. Each call returns
+// new memory. Its database.dsn and default_route are empty; Load fills them in.
 func Defaults() *Config {
 	return &Config{
 		DataDir: DefaultDataDir,
@@ -138,7 +137,7 @@ func Defaults() *Config {
 	}
 }
 
-// defaultDatabase gives SQLite its file in the data folder.
+// defaultDatabase sets the data source of SQLite to the file in the data folder.
 func (c *Config) defaultDatabase() {
 	if c.Database.Driver == DefaultDriver && c.Database.DSN.IsZero() {
 		c.Database.DSN = NewDSN(c.defaultDatabaseFile())
@@ -147,9 +146,10 @@ func (c *Config) defaultDatabase() {
 
 func (c *Config) defaultDatabaseFile() string { return filepath.Join(c.DataDir, DefaultDatabaseName) }
 
-// defaultRoute chooses what was left open, for all that reads DefaultRoute: the mapping
-// fits an API that has no rules. Beside rules it would decide the requests that a rule
-// misses by a slash, a method or a host, and by less than the rule requires.
+// defaultRoute replaces an empty default_route, so that all other code reads the
+// effective value. The mapping suits an API without rules. Beside rules, the mapping
+// would decide requests that miss a rule by a slash, a method or a host, and could
+// require less than the rule.
 func (c *Config) defaultRoute() {
 	if c.DefaultRoute != "" {
 		return
@@ -160,9 +160,9 @@ func (c *Config) defaultRoute() {
 	}
 }
 
-// hasRules reports whether the configuration has a rule of any kind. The gateway's
-// annotations are none: they come with the route that the gateway itself matched,
-// so they have no neighbouring paths.
+// hasRules reports whether the configuration has a rule of any kind. Annotations of the
+// gateway's routes do not count: they come with the route that the gateway itself
+// matched, so they have no neighbouring paths.
 func (c *Config) hasRules() bool {
 	return len(c.Routes)+len(c.OpenAPI.Files)+len(c.RouteMetadata.Routes) > 0
 }

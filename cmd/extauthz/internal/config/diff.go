@@ -5,15 +5,15 @@ import (
 	"slices"
 )
 
-// reloadable are the settings and sections that a running service can take over.
+// reloadable lists the settings and sections whose changes a running service can apply.
 var reloadable = []string{
 	"credentials", "identity", "headers", "routes", "default_route", "default_map", "context_extensions", "route_metadata", "openapi",
 	"shadow", "cors", "paths", "client_address", "denials", "on_error", "debug_headers", "limits", "keys.pepper_files", "keys.require_pepper", "cache.sealing_key_file", "log.level", "log.sample_allowed", "grpc.tls", "http.tls", "admin.tls", "ops.tls",
 }
 
-// Diff names the settings that differ, sorted: those that a running service can
-// take over, and those for which it has to be started anew. Lists and maps count
-// as one setting. TLS can be changed while it is on, not switched on or off.
+// Diff returns the settings that differ, sorted: those that a running service can apply,
+// and those that need a restart. A list or a map counts as one setting. TLS that is on
+// can be changed by a reload; switching it on or off needs a restart.
 func Diff(old, new *Config) (reload, restart []string) {
 	before, after := old.Listeners(), new.Listeners()
 	for _, setting := range changedSettings(reflect.ValueOf(old).Elem(), reflect.ValueOf(new).Elem(), "") {
@@ -35,8 +35,8 @@ func Diff(old, new *Config) (reload, restart []string) {
 	return reload, restart
 }
 
-// readByConnections reports whether a setting's value comes from a file that each new
-// connection reads, so that a change needs nothing.
+// readByConnections reports whether each new connection reads the setting's value from a
+// file, so that a change needs neither a reload nor a restart.
 func readByConnections(old, new *Config, setting string) bool {
 	files := map[string][2]string{
 		"database.dsn":                  {old.Database.DSNFile, new.Database.DSNFile},
@@ -47,7 +47,7 @@ func readByConnections(old, new *Config, setting string) bool {
 	return files[0] != "" && files[0] == files[1]
 }
 
-// changedSettings names the settings below prefix in which two structs differ.
+// changedSettings returns the settings below prefix in which two structs differ.
 func changedSettings(old, new reflect.Value, prefix string) []string {
 	var changed []string
 	for _, f := range fieldsOf(old.Type()) {
@@ -62,9 +62,8 @@ func changedSettings(old, new reflect.Value, prefix string) []string {
 	return changed
 }
 
-// same compares two values. Secrets are compared by their text, since
-// reflect.DeepEqual sees no more of them than an address; nil and empty lists
-// are the same.
+// same compares two values. Secrets are compared by their text, because reflect.DeepEqual
+// sees only their length and first byte. A nil list equals an empty one.
 func same(a, b reflect.Value) bool {
 	if s, ok := a.Interface().(interface{ Reveal() string }); ok {
 		return s.Reveal() == b.Interface().(interface{ Reveal() string }).Reveal()

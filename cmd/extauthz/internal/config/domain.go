@@ -19,8 +19,8 @@ func (c *Config) KeyFormat() (*authz.KeyFormat, error) {
 	return authz.NewKeyFormat(authz.KeyFormatConfig{Brand: c.Keys.Brand, Environments: c.Keys.Environments})
 }
 
-// RouteTable returns the compiled rules, those of the OpenAPI documents among
-// them, as they were when the configuration was read.
+// RouteTable returns the compiled rules, including those of the OpenAPI documents, as
+// they were when the configuration was loaded.
 func (c *Config) RouteTable() (*authz.RouteTable, error) {
 	if c.table != nil {
 		return c.table, nil
@@ -39,7 +39,7 @@ func (r Route) config() authz.RouteConfig {
 	}
 }
 
-// GatewayRoutes returns how far the gateway's route metadata is trusted.
+// GatewayRoutes returns what is trusted of the gateway's route metadata.
 func (c *Config) GatewayRoutes() authz.RouteMetadata {
 	m := authz.RouteMetadata{Enabled: c.RouteMetadata.Enabled, AllowAnonymous: c.RouteMetadata.AllowAnonymous, Namespaces: c.RouteMetadata.Namespaces}
 	for _, r := range c.RouteMetadata.Routes {
@@ -56,23 +56,24 @@ func (c *Config) DefaultMap() (*authz.DefaultMap, error) {
 	return authz.NewDefaultMap(c.Mapping.StripPrefixes)
 }
 
-// PathPolicy returns which request targets are accepted.
+// PathPolicy returns the rules about which paths and queries are accepted.
 func (c *Config) PathPolicy() authz.PathPolicy {
 	return authz.PathPolicy{Repair: c.Paths.Repair, Encoded: c.Paths.Encoded == encodedAllow,
 		MaxPath: c.Paths.MaxPathBytes, MaxQuery: c.Paths.MaxQueryBytes}
 }
 
-// TakesEncodedPaths reports whether a rule, or the policy where none matches, takes
-// encoded characters in paths as data, so that the gateway has to pass them on.
+// TakesEncodedPaths reports whether a rule, or the policy for requests without a rule,
+// accepts encoded characters in paths as data. The gateway then has to pass them on.
 func (c *Config) TakesEncodedPaths() bool {
 	return c.Paths.Encoded == encodedAllow || slices.ContainsFunc(c.Routes, func(r Route) bool { return r.Encoded == encodedAllow }) ||
 		slices.ContainsFunc(c.described, func(r authz.RouteConfig) bool { return r.Encoded })
 }
 
-// TrustedPeers returns the networks of the proxies that are answered over HTTP.
+// TrustedPeers returns the networks of the proxies whose HTTP requests are answered.
 func (c *Config) TrustedPeers() ([]netip.Prefix, error) { return authz.ParseCIDRs(c.HTTP.TrustedPeers) }
 
-// CredentialSources returns where a key may stand, in the configured order.
+// CredentialSources returns the places where requests may carry a key, in the configured
+// order.
 func (c *Config) CredentialSources() []authz.CredentialSource {
 	sources := make([]authz.CredentialSource, 0, len(c.Credentials))
 	for _, credential := range c.Credentials {
@@ -92,11 +93,11 @@ func (c Credential) source() authz.CredentialSource {
 	}
 }
 
-// AllowedHeaders returns the request headers that a gateway must let through to
-// this service where it limits them (Envoy's allowed_headers, Envoy Gateway's
-// headersToExtAuth), sorted. An entry that ends in "*" is a prefix. Without
-// those of the credentials every request looks as if it had no key; without the
-// identity prefix, names that a client made up under it reach the upstream.
+// AllowedHeaders returns the request headers that must reach this service, sorted, for
+// gateways that send only listed ones (Envoy's allowed_headers, Envoy Gateway's
+// headersToExtAuth). An entry that ends in "*" is a prefix. Without the headers of the
+// credentials, every request seems to have no key. Without the identity prefix, headers
+// that a client invents under it reach the upstream.
 func AllowedHeaders(c *Config) []string {
 	address := authz.ClientAddress{TrustedHops: c.ClientAddress.TrustedHops, Header: c.ClientAddress.Header}
 	names := append(authz.DecisionHeaders(c.CredentialSources(), address, c.CORS.AllowPreflights), c.Identity.HeaderPrefix+"*")

@@ -42,7 +42,7 @@ client_address: {trusted_hops: 17}
 	}
 }
 
-// Each configuration has one fault, and the one line about it holds the text.
+// Each configuration has one fault. The error is one line that contains want.
 func TestLoad_FaultIsOneLineWithARemedy(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{"databse: {dsn: x}", "x.yaml:1: unknown setting databse: did you mean database?"},
@@ -50,6 +50,7 @@ func TestLoad_FaultIsOneLineWithARemedy(t *testing.T) {
 		{"dsn: x", "x.yaml:1: unknown setting dsn: did you mean database.dsn?"},
 		{"grpc: {tls: {certfile: x}}", "unknown setting grpc.tls.certfile: did you mean grpc.tls.cert_file?"},
 		{"ops: {zzzzzzzz: x}", "unknown setting ops.zzzzzzzz: known here: listen, tls, pprof"},
+		{"routes: [{match: /a, scope: a}]", "unknown setting routes[0].scope: known here: match, "},
 		{"routes: [{match: /a, resorce: a}]", "unknown setting routes[0].resorce: did you mean routes[0].resource?"},
 		{"log: info", "x.yaml:1: log: a mapping (name: value) is expected, this is a single value"},
 		{"- a", "x.yaml:1: the file: a mapping (name: value) is expected, this is a list"},

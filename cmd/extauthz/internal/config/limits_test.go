@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// TestLoad_LimitsThatContradictEachOtherAreRefused with the setting and what to do.
+// TestLoad_LimitsThatContradictEachOtherAreRefused: the error names the setting and the
+// remedy.
 func TestLoad_LimitsThatContradictEachOtherAreRefused(t *testing.T) {
 	for text, want := range map[string]string{
 		"grpc: {max_connections: 0}":                                  "grpc.max_connections: 0 is too small",

@@ -19,25 +19,25 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// EnvPrefix is what every environment variable of the service begins with.
+// EnvPrefix begins the name of every environment variable of the service.
 const EnvPrefix = "EXTAUTHZ_"
 
-// Options is where a configuration is read from.
+// Options says where a configuration is read from.
 type Options struct {
 	Path     string           // YAML file; "" is DefaultFile in the working folder
-	Explicit bool             // the user named Path: it must exist
+	Explicit bool             // the user named Path, so the file must exist
 	Environ  []string         // "NAME=value", as os.Environ returns them
-	Flags    map[string]any   // by dotted name; only flags that were given
-	Now      func() time.Time // for shadow rules that have ended; nil is time.Now
-	// Needs names the sections and settings that the caller uses, for a command that has
-	// to work where the rest of the configuration does not: faults of other settings are
-	// left out. nil: all are used.
+	Flags    map[string]any   // by dotted name; only the flags that were given
+	Now      func() time.Time // for shadow modes that may have ended; nil: time.Now
+	// Needs names the sections and settings that the caller uses; nil: all. Faults of
+	// other settings are not reported. It is for commands that have to work even if the
+	// rest of the configuration is faulty.
 	Needs []string
 }
 
-// Load reads, merges and validates a configuration. Its error joins one error a
-// fault, each one line that names the place, the setting and what to write.
-// Secret files and TLS files are read; nothing else is touched.
+// Load reads, merges and validates a configuration. Its error joins one error for each
+// fault: one line that names the place, the setting and what to write. Load also reads
+// the files that settings name, such as secrets and certificates, and changes nothing.
 func Load(o Options) (*Config, error) {
 	if o.Path == "" {
 		o.Path = DefaultFile
@@ -69,7 +69,7 @@ func Load(o Options) (*Config, error) {
 	}
 
 	c := Defaults()
-	// ZeroFields: a list replaces the default one instead of being merged with it.
+	// ZeroFields: a list replaces the default list instead of being merged with it.
 	if err := k.UnmarshalWithConf("", c, koanf.UnmarshalConf{DecoderConfig: &mapstructure.DecoderConfig{
 		TagName: "koanf", ZeroFields: true, ErrorUnused: true, DecodeHook: mapstructure.TextUnmarshallerHookFunc(),
 	}}); err != nil {
@@ -86,28 +86,29 @@ func Load(o Options) (*Config, error) {
 	return c, nil
 }
 
-// fileLayer is koanf's YAML parser with the check in front.
+// fileLayer is koanf's YAML parser, with a reader in place of its Unmarshal.
 type fileLayer struct {
 	*koanfyaml.YAML
 	reader
 }
 
-// Unmarshal never fails: what is wrong is among the reader's faults.
+// Unmarshal returns no error: it adds problems to the reader's faults.
 func (l fileLayer) Unmarshal(text []byte) (map[string]any, error) {
 	v, _ := l.document(text, reflect.TypeFor[Config](), "")
 	m, _ := v.(map[string]any)
 	return m, nil
 }
 
-// notSettings are the variables that the command line reads itself.
+// notSettings lists the variables that the command line reads itself.
 var notSettings = []string{"EXTAUTHZ_SERVER", "EXTAUTHZ_TOKEN", "EXTAUTHZ_TOKEN_FILE", "EXTAUTHZ_KEY", "EXTAUTHZ_CONFIG"}
 
-// serviceLink finds the variables that Kubernetes gives every pod for a service
-// whose name begins with "extauthz": a chart's own would stop it otherwise.
+// serviceLink matches the variables that Kubernetes sets in every pod for a Service whose
+// name begins with "extauthz". Without this exception, the chart's own Service would stop
+// the program with unknown settings.
 var serviceLink = regexp.MustCompile(`_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
 
-// readVariable is koanf's view on one variable: its dotted name and value, or
-// "" to leave it out.
+// readVariable returns the dotted name and the value of one variable for koanf; the name
+// "" leaves the variable out.
 func readVariable(name, value string, where origins, problems *faults) (string, any) {
 	if slices.Contains(notSettings, name) || serviceLink.MatchString(name) {
 		return "", nil
@@ -139,7 +140,7 @@ func readVariable(name, value string, where origins, problems *faults) (string, 
 	case t.Kind() == reflect.Slice || t.Kind() == reflect.Map:
 		v, ok = r.document([]byte(value), t, setting)
 	case value == "" && t.Kind() != reflect.String && t != dsnType && t != secretType:
-		return "", nil // as compose files pass on what is not set
+		return "", nil // compose files pass unset variables on as empty ones
 	default:
 		v, ok = r.value(textNode(value), t, setting)
 	}
@@ -153,7 +154,7 @@ func textNode(text string) *yaml.Node {
 	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: text}
 }
 
-// enclosing returns the innermost section that exists around an unknown name.
+// enclosing returns the innermost existing section that an unknown name belongs to.
 func enclosing(setting string) (section reflect.Type, prefix, rest string) {
 	section, rest = reflect.TypeFor[Config](), setting
 	for {
@@ -166,7 +167,7 @@ func enclosing(setting string) (section reflect.Type, prefix, rest string) {
 	}
 }
 
-// Variable returns the name of a setting's environment variable.
+// Variable returns the name of the environment variable for a setting.
 func Variable(setting string) string {
 	return EnvPrefix + strings.ToUpper(strings.ReplaceAll(setting, ".", "__"))
 }
@@ -188,8 +189,8 @@ func readFlag(setting string, value any, where origins, problems *faults) (any, 
 	return r.value(&n, t, setting)
 }
 
-// reason is an error of the file system without the path, which the message
-// names already.
+// reason returns an error of the file system without the path, because the message names
+// the path already.
 func reason(err error) error {
 	var pe *fs.PathError
 	if errors.As(err, &pe) {

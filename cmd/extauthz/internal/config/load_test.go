@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// before is a moment at which the documented shadow rule still runs.
+// before is a time before the end of the shadow rule in testdata/full.yaml.
 var before = time.Date(2027, 1, 30, 23, 59, 59, 0, time.UTC)
 
 func options(t *testing.T, text string, environ ...string) Options {
@@ -31,8 +31,8 @@ func load(t *testing.T, text string, environ ...string) *Config {
 	return c
 }
 
-// problems loads what must not load and returns the lines of the error, each
-// without the folder of the file.
+// problems loads a faulty configuration, and returns the lines of the error without the
+// folder of the file.
 func problems(t *testing.T, text string, environ ...string) []string {
 	t.Helper()
 	o := options(t, text, environ...)
@@ -78,7 +78,7 @@ func TestLoad_DocumentedFileHoldsTheDefaults(t *testing.T) {
 		!c.Routes[2].Until.Equal(time.Date(2027, 1, 31, 0, 0, 0, 0, time.UTC)) {
 		t.Errorf("routes = %+v", c.Routes)
 	}
-	if c.DefaultRoute != "deny" { // its rules close it
+	if c.DefaultRoute != "deny" { // the file has rules, so the default is deny
 		t.Errorf("default_route is %q", c.DefaultRoute)
 	}
 	c.Routes, c.DefaultRoute = nil, ""

@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// suggest returns likely intended names for a name that does not exist: the name of
-// the same section or the setting anywhere that is spelled most like it, else one
-// elsewhere with such a last name, else all names of the section.
+// suggest returns a hint for a name that does not exist. It suggests the most similar
+// name in the section or in the whole tree, else a setting elsewhere whose last part is
+// similar, else it lists all names of the section.
 func suggest(section reflect.Type, prefix, name string) string {
 	var siblings, last []string
 	for _, f := range fieldsOf(section) {
@@ -20,6 +20,9 @@ func suggest(section reflect.Type, prefix, name string) string {
 	here, d := nearest(name, siblings)
 	anywhere, e := nearest(join(prefix, name), all)
 	elsewhere, _ := nearest(name, last)
+	if strings.HasSuffix(prefix, "]") { // settings elsewhere can't be meant in an element of a list
+		anywhere, elsewhere = -1, -1
+	}
 	switch {
 	case here >= 0 && (anywhere < 0 || d <= e):
 		return "did you mean " + join(prefix, siblings[here]) + "?"
@@ -32,7 +35,7 @@ func suggest(section reflect.Type, prefix, name string) string {
 	}
 }
 
-// Nearest returns the known name that name was probably meant to be, or none.
+// Nearest returns the known name that was probably meant, or "".
 func Nearest(name string, known []string) string {
 	i, _ := nearest(name, known)
 	if i < 0 {
@@ -41,8 +44,9 @@ func Nearest(name string, known []string) string {
 	return known[i]
 }
 
-// nearest returns the index of the known name that takes the fewest edits, and
-// how many; -1 where all take more than a third of the name's length.
+// nearest returns the index of the known name that needs the fewest edits, and their
+// number. The index is -1 if every known name needs more than a third of the name's
+// length, plus one.
 func nearest(name string, known []string) (index, edits int) {
 	index, edits = -1, len(name)/3+2
 	for i, k := range known {
@@ -53,8 +57,8 @@ func nearest(name string, known []string) (index, edits int) {
 	return index, edits
 }
 
-// editDistance counts the single-byte insertions, deletions and replacements
-// and the swaps of neighbours that turn a into b (optimal string alignment).
+// editDistance counts how many insertions, deletions and replacements of a byte, and
+// swaps of neighbouring bytes, turn a into b (optimal string alignment).
 func editDistance(a, b string) int {
 	before, last := make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range last {

@@ -8,8 +8,8 @@ import (
 	"extauthz/cmd/extauthz/internal/credentials"
 )
 
-// SecretReader returns a function that reads a secret's file anew at each call. Errors
-// hold nothing of what is in the file.
+// SecretReader returns a function that reads a secret's file each time it is called. Its
+// errors contain nothing of the file's content.
 func SecretReader(path string) func() (string, error) {
 	return func() (string, error) {
 		text, _, err := readSecret(path)
@@ -17,8 +17,8 @@ func SecretReader(path string) func() (string, error) {
 	}
 }
 
-// PasswordSource is where the password of new connections comes from, nil where
-// the data source has it; changed is as in [credentials.Kept].
+// PasswordSource returns the source of the password for new connections, or nil if the
+// data source holds it. changed is called as described in [credentials.LastGood].
 func (d Database) PasswordSource(changed func(error)) *credentials.Password {
 	switch {
 	case d.PasswordFile != "":
@@ -29,8 +29,8 @@ func (d Database) PasswordSource(changed func(error)) *credentials.Password {
 	return nil
 }
 
-// PasswordSource is where the password of new connections comes from, nil for
-// one that does not change.
+// PasswordSource returns the source of the password for new connections, or nil if the
+// password does not change.
 func (r Redis) PasswordSource(changed func(error)) *credentials.Password {
 	switch {
 	case r.PasswordFile != "":
@@ -41,7 +41,7 @@ func (r Redis) PasswordSource(changed func(error)) *credentials.Password {
 	return nil
 }
 
-// SentinelPasswordSource is [Redis.PasswordSource] for the Sentinels.
+// SentinelPasswordSource is [Redis.PasswordSource] for the sentinels.
 func (r Redis) SentinelPasswordSource(changed func(error)) *credentials.Password {
 	if r.SentinelPasswordFile == "" {
 		return nil
@@ -49,7 +49,7 @@ func (r Redis) SentinelPasswordSource(changed func(error)) *credentials.Password
 	return credentials.FromFile(SecretReader(r.SentinelPasswordFile), changed)
 }
 
-// passwordSources checks that a password has one source.
+// passwordSources checks that each password has only one source.
 func (v *validator) passwordSources() {
 	d := v.Database
 	if d.Driver == DefaultDriver {
@@ -96,7 +96,7 @@ func (v *validator) passwordCommand(section string, argv []string, file bool) {
 
 var passwordKeyword = regexp.MustCompile(`(?i)(^|\s)password\s*=\s*[^\s]`)
 
-// holdsPassword reports whether a data source of Postgres has a password in it.
+// holdsPassword reports whether a Postgres data source contains a password.
 func holdsPassword(dsn string) bool {
 	if !strings.Contains(dsn, "://") {
 		return passwordKeyword.MatchString(dsn)

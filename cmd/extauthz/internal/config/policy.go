@@ -2,7 +2,7 @@ package config
 
 import "time"
 
-// Route is one rule: which requests it is for, and what they ask for.
+// Route is one rule: the requests that it matches, and what they require.
 type Route struct {
 	// Requests that the rule matches, [METHOD ][HOST]/PATH as in Go's http.ServeMux, with {name} for a segment, {name...} for the rest, and {name}:end or {name}.end for a last segment with that ending.
 	Match string `koanf:"match"`
@@ -22,13 +22,13 @@ type Route struct {
 	Until Date `koanf:"until"`
 }
 
-// Mapping is how default_route map finds a resource.
+// Mapping configures how default_route map derives a resource.
 type Mapping struct {
 	// Leading path segments to strip, as they are no resource; {version} stands for an API version, such as v1 or v2beta1. Nothing is stripped from gRPC calls.
 	StripPrefixes []string `koanf:"strip_prefixes"`
 }
 
-// RouteMetadata is what is read from the gateway's own route metadata.
+// RouteMetadata configures what is read from the gateway's own route metadata.
 type RouteMetadata struct {
 	// Whether resource and action are read from route metadata.
 	Enabled bool `koanf:"enabled"`
@@ -40,7 +40,7 @@ type RouteMetadata struct {
 	Routes []NamedRoute `koanf:"routes"`
 }
 
-// NamedRoute is what a route of the gateway requires.
+// NamedRoute sets what a route of the gateway requires.
 type NamedRoute struct {
 	// Kubernetes resource that the route is, KIND/NAMESPACE/NAME, such as HTTPRoute/shop/orders.
 	Route string `koanf:"route"`
@@ -52,13 +52,13 @@ type NamedRoute struct {
 	Anonymous bool `koanf:"anonymous"`
 }
 
-// Shadow is shadow mode for all requests.
+// Shadow configures shadow mode for all requests.
 type Shadow struct {
 	// End of shadow mode: a date (its first instant, UTC) or an RFC 3339 time; empty: no shadow mode.
 	Until Date `koanf:"until"`
 }
 
-// OpenAPI is rules read from API descriptions.
+// OpenAPI configures rules from API descriptions.
 type OpenAPI struct {
 	// OpenAPI 3 documents whose security requirements become rules.
 	Files []string `koanf:"files"`
@@ -66,13 +66,13 @@ type OpenAPI struct {
 	AllowAnonymous bool `koanf:"allow_anonymous"`
 }
 
-// CORS defines how CORS preflights, which browsers send without a key, are answered.
+// CORS configures the answer to CORS preflights, which browsers send without a key.
 type CORS struct {
 	// Whether preflights pass without a key. Only needed where the gateway sends them to authorization, as Istio does: Envoy Gateway and Envoy's own cors filter answer them first.
 	AllowPreflights bool `koanf:"allow_preflights"`
 }
 
-// Paths is what is done with request paths.
+// Paths configures the handling of request paths.
 type Paths struct {
 	// Whether a path that is not in its plain form is repaired instead of refused; only for gateways that can't normalise. Parts that need no repair are unchanged.
 	Repair bool `koanf:"repair"`
@@ -90,13 +90,13 @@ const (
 	LimitsEnvoy   = "envoy"
 )
 
-// Limits defines where the rates of keys are enforced.
+// Limits configures where the rates of keys are enforced.
 type Limits struct {
 	// service (each replica holds its share), envoy (by dynamic metadata only) or off.
 	Mode string `koanf:"mode" enum:"service,envoy,off"`
 }
 
-// Denials is what a refused client sees.
+// Denials configures the answers to refused clients.
 type Denials struct {
 	// Realm in WWW-Authenticate.
 	WWWAuthenticateRealm string `koanf:"www_authenticate_realm"`
@@ -108,7 +108,7 @@ type Denials struct {
 	Overrides map[string]Override `koanf:"overrides"`
 }
 
-// Override changes one denial; empty fields leave it as it is.
+// Override changes the answer to one denial. Empty fields leave it as it is.
 type Override struct {
 	// HTTP status.
 	Status int `koanf:"status" min:"400" max:"599"`
@@ -120,7 +120,7 @@ type Override struct {
 	Headers map[string]string `koanf:"headers"`
 }
 
-// ClientAddress is how a client's network address is found.
+// ClientAddress configures how a client's network address is found.
 type ClientAddress struct {
 	// Number of proxies that add to the header before this service's gateway reads it; 0: the TCP peer counts and the header is ignored.
 	TrustedHops int `koanf:"trusted_hops" min:"0" max:"16"`
@@ -128,7 +128,7 @@ type ClientAddress struct {
 	Header string `koanf:"header"`
 }
 
-// Usage is how key usage is counted.
+// Usage configures how the usage of keys is counted.
 type Usage struct {
 	// Uses of one key after which its counter is flushed early.
 	FlushThreshold int `koanf:"flush_threshold" min:"1" max:"1000000"`
@@ -144,11 +144,11 @@ type Log struct {
 	Level string `koanf:"level" enum:"debug,info,warn,error"`
 	// Form of log lines.
 	Format string `koanf:"format" enum:"json,text"`
-	// Share of allowed requests that is logged, 0 (none) to 1 (all); denials are always logged.
+	// Share of allowed requests that is logged, 0 (none) to 1 (all). Denials are logged too, at most 20 a second on each replica; the next line counts the others as denials_not_logged.
 	SampleAllowed float64 `koanf:"sample_allowed" min:"0" max:"1"`
 }
 
-// Telemetry is where traces go.
+// Telemetry configures where traces are sent.
 type Telemetry struct {
 	// Collector that traces are sent to by OTLP over gRPC, such as http://otel-collector:4317, or https:// for TLS; empty: no traces.
 	OTLPEndpoint string `koanf:"otlp_endpoint" format:"otlp"`

@@ -11,8 +11,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Print writes the effective configuration as YAML that Load reads again, but
-// for its secrets: they are "***", and a data source keeps all but its password.
+// Print writes the effective configuration as YAML that Load can read, except for
+// secrets. They are written as "***"; in a data source only the password is replaced.
 func (c *Config) Print(w io.Writer) error {
 	e := yaml.NewEncoder(w)
 	e.SetIndent(2)
@@ -26,8 +26,8 @@ func (c *Config) Print(w io.Writer) error {
 	return e.Close()
 }
 
-// sectionNode keeps the order of the struct. In elements of lists and maps what
-// is not set is left out.
+// sectionNode keeps the order of the struct's fields. In elements of lists and maps it
+// leaves out unset fields.
 func sectionNode(v reflect.Value, element bool) (*yaml.Node, error) {
 	n := &yaml.Node{Kind: yaml.MappingNode}
 	for _, f := range fieldsOf(v.Type()) {

@@ -18,16 +18,16 @@ import (
 	"extauthz/cmd/extauthz/internal/duration"
 )
 
-// reader checks one layer against the struct tree before it is merged. Faulty values
-// are reported and left out, so that the rest can be validated as well.
+// reader checks one layer against the tree of structs before the layer is merged. It
+// reports faulty values and leaves them out, so that the rest can be validated as well.
 type reader struct {
-	source  string // file name, variable or "command line"
-	lines   bool   // whether nodes' lines are worth naming
+	source  string // name of the file or variable, or "command line"
+	lines   bool   // whether errors name line numbers
 	origins origins
 	faults  *faults
 }
 
-// faults gathers problems and the settings that they are about.
+// faults collects problems, each with the setting that it is about.
 type faults struct {
 	problems []error
 	settings []string
@@ -35,7 +35,7 @@ type faults struct {
 
 func (f *faults) add(origin, setting, format string, args ...any) {
 	f.settings = append(f.settings, setting)
-	line := strings.Map(func(r rune) rune { // names are the file's; a problem is one line
+	line := strings.Map(func(r rune) rune { // names come from the file, and a problem must stay one line
 		if unicode.IsControl(r) {
 			return ' '
 		}
@@ -44,7 +44,8 @@ func (f *faults) add(origin, setting, format string, args ...any) {
 	f.problems = append(f.problems, errors.New(line))
 }
 
-// about reports whether a problem at, above or below the setting is known already.
+// about reports whether there is a problem with the setting, or with one above or below
+// it.
 func (f *faults) about(setting string) bool {
 	for _, s := range f.settings {
 		if within(s, setting) || within(setting, s) {
@@ -54,8 +55,8 @@ func (f *faults) about(setting string) bool {
 	return false
 }
 
-// of returns the problems of the named settings, and those of no setting, such as a
-// file that can't be parsed; all of them where none is named.
+// of returns the problems with the named settings, and those without a setting, such as a
+// file that can't be parsed. It returns all problems if settings is nil.
 func (f *faults) of(settings []string) (problems []error) {
 	for i, problem := range f.problems {
 		about := func(s string) bool { return within(f.settings[i], s) || within(s, f.settings[i]) }
@@ -80,8 +81,8 @@ func (r *reader) fault(n *yaml.Node, setting, format string, args ...any) (any, 
 
 var yamlError = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)$`)
 
-// document reads a whole YAML document for the type. ok is false where nothing
-// is set by it.
+// document reads a whole YAML document for a value of type t. ok is false if the document
+// sets nothing.
 func (r *reader) document(text []byte, t reflect.Type, setting string) (any, bool) {
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	var doc, next yaml.Node
@@ -108,8 +109,8 @@ func (r *reader) document(text []byte, t reflect.Type, setting string) (any, boo
 	return r.value(doc.Content[0], t, setting)
 }
 
-// value turns a node into what koanf merges: maps, lists and plain values. ok
-// is false where nothing is set: for null, and for what is faulty.
+// value converts a node to what koanf merges: maps, lists and plain values. ok is false
+// if the node sets nothing: it is null or faulty.
 func (r *reader) value(n *yaml.Node, t reflect.Type, setting string) (v any, ok bool) {
 	for n.Kind == yaml.AliasNode {
 		n = n.Alias
@@ -135,7 +136,7 @@ func (r *reader) value(n *yaml.Node, t reflect.Type, setting string) (v any, ok 
 	return v, true
 }
 
-// pairs calls each for the mapping's entries, after duplicates were refused.
+// pairs refuses duplicate names, and calls each for every other entry of the mapping.
 func (r *reader) pairs(n *yaml.Node, setting string, each func(key, value *yaml.Node)) bool {
 	if n.Kind != yaml.MappingNode {
 		what := setting
@@ -154,7 +155,7 @@ func (r *reader) pairs(n *yaml.Node, setting string, each func(key, value *yaml.
 			if r.lines {
 				where = " (first in line " + strconv.Itoa(line) + ")"
 			}
-			// Under no setting: the first one is judged all the same.
+			// This problem names no setting, so the first value is still validated.
 			r.fault(key, "", "%s is set twice%s: remove one", name, where)
 			continue
 		}
@@ -201,7 +202,7 @@ func (r *reader) list(n *yaml.Node, t reflect.Type, setting string) (any, bool) 
 		if !ok && !r.faults.about(name) {
 			r.fault(element, name, "%s is empty: remove it", name)
 		}
-		if !ok { // keeps the places of those behind it
+		if !ok { // an empty element keeps the indexes of those after it
 			v = reflect.Zero(t.Elem()).Interface()
 			if isSection(t.Elem()) {
 				v = map[string]any{}
@@ -223,8 +224,8 @@ func kindName(n *yaml.Node) string {
 	}
 }
 
-// scalar reads one value. Texts that convert themselves stay texts; the error
-// repeats no secret.
+// scalar converts one value. Types that parse their own text get it unchanged. The error
+// does not repeat a secret.
 func scalar(n *yaml.Node, t reflect.Type) (any, error) {
 	text := n.Value
 	switch t {

@@ -19,9 +19,9 @@ const (
 	settingsMark = "<!-- generated: go test ./cmd/extauthz/internal/config -run TestReference -update -->\n"
 )
 
-// TestReference_IsWhatTheSchemaSays holds docs/settings.md against the settings: type,
-// bounds, default, what a change needs, and the description. Run with -update to write
-// the page anew.
+// TestReference_IsWhatTheSchemaSays compares docs/settings.md with the settings: type,
+// bounds, default, what a change needs, and the description. Run it with -update to write
+// the page.
 func TestReference_IsWhatTheSchemaSays(t *testing.T) {
 	page, err := os.ReadFile(settingsPage)
 	if err != nil {
@@ -86,8 +86,8 @@ func writeSection(b *strings.Builder, t reflect.Type, schema *described, name st
 	b.WriteString(sections.String())
 }
 
-// writeSetting writes the row of a setting, and rows for what an entry of a list or map
-// is made of. Top is the setting that a change of it counts as.
+// writeSetting writes the row of a setting, and a row for each part of an entry if it is
+// a list or map. A change of any part is a change of the setting top.
 func writeSetting(rows *strings.Builder, t reflect.Type, s *described, name, top string) {
 	fmt.Fprintf(rows, "| `%s` | %s | %s | %s | %s |\n", name, typeText(t, s, name), defaultText(s), changeText(top), escaped(s.Description))
 	switch {
@@ -107,7 +107,7 @@ func writeEntries(rows *strings.Builder, t reflect.Type, s *described, name, top
 	}
 }
 
-// changeText says what a change needs, by the list that Diff goes by.
+// changeText returns what a change needs, by the same list that Diff uses.
 func changeText(setting string) string {
 	switch {
 	case slices.ContainsFunc(reloadable, func(r string) bool { return within(setting, r) }):
@@ -118,7 +118,7 @@ func changeText(setting string) string {
 	return "restart"
 }
 
-// fromFiles is a configuration that names a file for each secret that can be in one.
+// fromFiles is a configuration in which every secret that can come from a file does.
 var fromFiles = func() *Config {
 	c := &Config{}
 	c.Database.DSNFile, c.Database.ListenDSNFile = "f", "f"
@@ -126,7 +126,7 @@ var fromFiles = func() *Config {
 	return c
 }()
 
-// typeText names type, unit and bounds.
+// typeText returns type, unit and bounds.
 func typeText(t reflect.Type, s *described, name string) string {
 	var text string
 	switch {
@@ -166,13 +166,13 @@ func typeText(t reflect.Type, s *described, name string) string {
 	return text
 }
 
-// defaultText is a default as it would be written in the file; empty where there is none.
+// defaultText returns a default as a file would have it, or "" if there is none.
 func defaultText(s *described) string {
 	switch d := s.Default.(type) {
 	case nil:
 		return ""
 	case string:
-		if d == "" || strings.HasPrefix(d, "0001-") { // no time
+		if d == "" || strings.HasPrefix(d, "0001-") { // the zero time
 			return ""
 		}
 		return "`" + d + "`"
@@ -190,7 +190,8 @@ func defaultText(s *described) string {
 	}
 }
 
-// escaped is a text as a cell of a table, in which names with <> or | stay readable.
+// escaped prepares a text for a cell of a table, so that names with <> or | stay
+// readable.
 func escaped(text string) string {
 	return strings.NewReplacer("|", `\|`, "<", `\<`, "*", `\*`, "_", `\_`).Replace(text)
 }

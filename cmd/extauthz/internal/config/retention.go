@@ -6,8 +6,8 @@ import (
 	"extauthz/authz"
 )
 
-// Retention is how long rows are kept that have no more use. What ended, or was
-// written, longer ago is deleted; 0s keeps it for ever.
+// Retention sets how long rows are kept after they ended or were written. Older ones are
+// deleted; 0s keeps them for ever.
 type Retention struct {
 	// Revoked keys, counted from their revocation; 0s: for ever. At least 1h otherwise.
 	RevokedKeys time.Duration `koanf:"revoked_keys" min:"0s" max:"876000h"`
@@ -24,7 +24,7 @@ type Retention struct {
 	Interval time.Duration `koanf:"interval" min:"1s" max:"24h"`
 }
 
-// Purge is what the settings delete.
+// Purge returns what the settings delete.
 func (r Retention) Purge() authz.Purge {
 	return authz.Purge{RevokedKeys: r.RevokedKeys, ExpiredKeys: r.ExpiredKeys, AuditEntries: r.Audit, IdempotencyKeys: r.Idempotency, Usage: r.Usage}
 }
@@ -34,7 +34,7 @@ func (v *validator) retention() {
 	for setting, kept := range map[string]time.Duration{
 		"revoked_keys": r.RevokedKeys, "expired_keys": r.ExpiredKeys, "audit": r.Audit, "idempotency": r.Idempotency, "usage": r.Usage,
 	} {
-		if kept > 0 && kept < authz.LeastRetention {
+		if kept > 0 && kept < authz.MinRetention {
 			v.add("retention."+setting, "%v is too short: write 1h or more, or 0s to keep them for ever", kept)
 		}
 	}

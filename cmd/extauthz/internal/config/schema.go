@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// The doc comments in these files are the schema's descriptions: one text for
-// the reader of the code and for the writer of a configuration.
+// The doc comments in these files are the descriptions in the schema. Readers of the code
+// and authors of configurations thus read the same text.
 //
 //go:embed config.go policy.go cache.go retention.go
 var sources embed.FS
@@ -21,21 +21,21 @@ const (
 	datePattern     = `^[0-9]{4}-[0-9]{2}-[0-9]{2}(T.+)?$`
 )
 
-// Schema returns the JSON schema (2020-12) of the configuration file, made from
-// the struct tree: names, types, descriptions, defaults and bounds.
+// Schema returns the JSON schema (2020-12) of the configuration file. Names, types,
+// descriptions, defaults and bounds come from the tree of structs.
 func Schema() []byte {
 	s := schemaOf(reflect.ValueOf(Defaults()).Elem(), descriptions(), false)
 	s["$schema"] = "https://json-schema.org/draft/2020-12/schema"
 	s["title"] = "Configuration of extauthz"
 	text, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
-		panic(err) // maps of texts and numbers can't fail
+		panic(err) // can't happen with maps of texts and numbers
 	}
 	return append(text, '\n')
 }
 
-// schemaOf describes a section; v holds its defaults. Elements of lists and maps
-// have none.
+// schemaOf describes a section, whose defaults v holds. Elements of lists and maps have
+// no defaults.
 func schemaOf(v reflect.Value, docs map[string]string, element bool) map[string]any {
 	properties := map[string]any{}
 	for _, f := range fieldsOf(v.Type()) {
@@ -44,7 +44,7 @@ func schemaOf(v reflect.Value, docs map[string]string, element bool) map[string]
 		if !isSection(f.typ) && !element {
 			s["default"] = defaultOf(value)
 			if words, ok := s["enum"].([]string); ok && s["default"] == "" {
-				s["enum"] = append(words, "") // Load chooses
+				s["enum"] = append(words, "") // "" is allowed too: Load then chooses
 			}
 		}
 		description := docs[f.owner.Name()+"."+f.goes]
@@ -95,13 +95,13 @@ func settingSchema(v reflect.Value, tag reflect.StructTag, docs map[string]strin
 	return s
 }
 
-// defaultOf returns a default as it would stand in the file.
+// defaultOf returns a default as the file would have it.
 func defaultOf(v reflect.Value) any {
 	switch value := v.Interface().(type) {
 	case time.Duration:
 		return shortDuration(value)
 	case Secret, DSN:
-		return "" // neither has a default text
+		return "" // secrets have no default
 	case []Credential:
 		list := make([]map[string]string, 0, len(value))
 		for _, c := range value {
@@ -117,7 +117,7 @@ func defaultOf(v reflect.Value) any {
 	}
 }
 
-// shortDuration is 5m where time.Duration prints 5m0s.
+// shortDuration writes 5m where time.Duration would write 5m0s.
 func shortDuration(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
@@ -129,8 +129,9 @@ func shortDuration(d time.Duration) string {
 	return s
 }
 
-// descriptions returns the doc comment of every field, by "Type.Field". Lines are
-// enough for sources that gofmt wrote; with go/parser the binary would be 0.4 MB larger.
+// descriptions returns the doc comment of every field, by "Type.Field". It reads the
+// sources line by line, which is enough after gofmt; go/parser would make the binary 0.4
+// MB larger.
 func descriptions() map[string]string {
 	docs := map[string]string{}
 	for _, name := range []string{"config.go", "policy.go", "cache.go", "retention.go"} {
@@ -151,7 +152,7 @@ func descriptions() map[string]string {
 				doc = nil
 			case words[0] == "//":
 				doc = append(doc, words[1:]...)
-			default: // names, each but the last with a comma
+			default: // names of fields; a comma follows all but the last
 				for i, more := 0, true; more; i++ {
 					name, comma := strings.CutSuffix(words[i], ",")
 					docs[owner+"."+name], more = strings.Join(doc, " "), comma

@@ -16,7 +16,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// violations judges a value by the part of JSON Schema that Schema uses.
+// violations checks a value against that part of JSON Schema that Schema uses.
 func violations(s map[string]any, v any, at string) []string {
 	var found []string
 	bad := func(format string, args ...any) { found = append(found, at+": "+fmt.Sprintf(format, args...)) }
@@ -34,7 +34,7 @@ func violations(s map[string]any, v any, at string) []string {
 				p, ok = s["additionalProperties"].(map[string]any)
 			}
 			if !ok && s["additionalProperties"] != false {
-				continue // anything goes
+				continue // any name is allowed
 			}
 			if enum, limited := names["enum"].([]any); !ok || limited && !slices.Contains(enum, any(name)) {
 				bad("unknown %s", name)
@@ -80,7 +80,7 @@ func schema(t *testing.T) map[string]any {
 	return s
 }
 
-// plain turns YAML into what a JSON schema judges; dates are texts there.
+// plain converts YAML to values for a JSON schema, in which dates are texts.
 func plain(t *testing.T, text string) any {
 	t.Helper()
 	text = regexp.MustCompile(`until: ([^,}\s]+)`).ReplaceAllString(text, `until: "$1"`)
@@ -123,7 +123,7 @@ func TestSchema_RefusesWhatDoesNotLoad(t *testing.T) {
 	}
 }
 
-// leaves flattens a schema to its settings' dotted names and their schemas.
+// leaves collects the schemas of all settings, by dotted name.
 func leaves(s map[string]any, prefix string, out map[string]map[string]any) {
 	properties, _ := s["properties"].(map[string]any)
 	for name, p := range properties {
@@ -152,7 +152,7 @@ func TestSchema_MatchesTheStruct(t *testing.T) {
 			t.Errorf("default of %s = %v, want %v", name, got, want)
 		}
 	}
-	// The defaults that it states are themselves a configuration.
+	// The stated defaults must themselves be a valid configuration.
 	doc := map[string]any{}
 	for name, p := range s["properties"].(map[string]any) {
 		if d, ok := p.(map[string]any)["default"]; ok {
@@ -164,7 +164,8 @@ func TestSchema_MatchesTheStruct(t *testing.T) {
 	}
 }
 
-// TestSchema_DescriptionsAreDocComments: as Go's own parser reads them.
+// TestSchema_DescriptionsAreDocComments: they equal the comments that Go's own parser
+// finds.
 func TestSchema_DescriptionsAreDocComments(t *testing.T) {
 	docs := map[string]string{}
 	for _, name := range []string{"config.go", "policy.go", "cache.go", "retention.go"} {

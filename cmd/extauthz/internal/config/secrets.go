@@ -14,11 +14,11 @@ import (
 	"extauthz/cachesvc/seal"
 )
 
-// maxSecretFile bounds what is read of a secret's file, in bytes.
+// maxSecretFile is the largest size of a file with a secret, in bytes.
 const maxSecretFile = 64 << 10
 
-// resolveSecrets reads the secrets that stand in files of their own into the
-// settings that they stand for.
+// resolveSecrets reads secrets from their own files into the settings that the files
+// stand for.
 func (c *Config) resolveSecrets(problems *faults) {
 	redis := &c.Cache.Redis
 	for _, s := range []struct {
@@ -48,18 +48,17 @@ func (c *Config) resolveSecrets(problems *faults) {
 // File returns the path of the configuration file, whether it exists or not.
 func (c *Config) File() string { return c.path }
 
-// Files are the files that the configuration was read from, the secrets' among
-// them: a change of one is a change of the configuration. Those of TLS are not,
-// and neither are the stores' credentials: listeners and new connections read
-// them by themselves.
+// Files returns the files whose change is a change of the configuration, those with
+// secrets included. Two kinds are left out: listeners read their TLS files again
+// themselves, and new connections read the credentials for the stores.
 func (c *Config) Files() []string {
 	files := append([]string{c.path, c.Cache.SealingKeyFile}, c.Keys.PepperFiles...)
 	files = append(files, c.OpenAPI.Files...)
 	return slices.DeleteFunc(files, func(path string) bool { return path == "" })
 }
 
-// secretFile reads a secret's file for a setting, reports what is wrong with it
-// and warns if every user of the machine can read it.
+// secretFile reads the file with a secret for a setting. It reports what is wrong with
+// the file, and warns if every user of the machine can read it.
 func (c *Config) secretFile(setting, path string, problems *faults) ([]byte, bool) {
 	text, public, err := readSecret(path)
 	if err != nil {
@@ -76,8 +75,8 @@ func (c *Config) publicSecret(setting, path string) {
 	c.warnings = append(c.warnings, fmt.Sprintf("%s: %s: %s can be read by every user of this machine: chmod o-r it", c.origins.of(setting), setting, path))
 }
 
-// KeepSecret writes a secret's file atomically: a reader never sees a part of it.
-// An existing file is left unchanged, and the error is [fs.ErrExist].
+// KeepSecret writes a file with a secret atomically: a reader never finds only a part of
+// it. If the file exists, it is left unchanged and the error is [fs.ErrExist].
 func KeepSecret(path, secret string, mode fs.FileMode) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-") // mode 0600
 	if err != nil {
@@ -96,17 +95,17 @@ func KeepSecret(path, secret string, mode fs.FileMode) error {
 	return err
 }
 
-// publish gives a file its name unless that is taken.
+// publish gives a file its final name, unless that name is taken.
 func publish(temporary, path string) error {
 	err := os.Link(temporary, path)
 	if err == nil || errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return os.Rename(temporary, path) // a file system without links
+	return os.Rename(temporary, path) // the file system has no hard links
 }
 
-// readSecret returns a file's bytes and whether every user may read
-// them. Its error is one line without any of the file's contents.
+// readSecret returns the content of a file, and whether every user may read the file. Its
+// error is one line that contains nothing of the content.
 func readSecret(path string) (text []byte, public bool, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -129,13 +128,13 @@ func readSecret(path string) (text []byte, public bool, err error) {
 	return text, info.Mode().Perm()&0o004 != 0, nil
 }
 
-// trimNewline removes the line end that editors and echo leave.
+// trimNewline removes the line end that editors and echo append.
 func trimNewline(text []byte) []byte {
 	return bytes.TrimSuffix(bytes.TrimSuffix(text, []byte("\n")), []byte("\r"))
 }
 
-// Peppers reads the pepper files. None configured: digests are plain SHA-256.
-// With keys.require_pepper such digests are rejected.
+// Peppers reads the pepper files. Without any, digests are plain SHA-256. With
+// keys.require_pepper, keys with plain digests are rejected.
 func (c *Config) Peppers() (*authz.Peppers, error) {
 	var peppers []authz.Pepper
 	var problems []error
@@ -156,14 +155,14 @@ func (c *Config) Peppers() (*authz.Peppers, error) {
 		return nil, errors.Join(problems...)
 	}
 	set, err := authz.NewPeppers(peppers)
-	if err != nil || !c.Keys.RequirePepper || len(peppers) == 0 { // none: validate reports it
+	if err != nil || !c.Keys.RequirePepper || len(peppers) == 0 { // without peppers validate reports the fault
 		return set, err
 	}
 	return set.Required()
 }
 
-// SealingKeys reads the file with the keys that seal records in Redis: the whole
-// of it is one key, or each line of a text is. None configured: nil.
+// SealingKeys reads the keys that seal records in Redis. In a text file each line is a
+// key; any other file is one key as a whole. It returns nil if no file is configured.
 func (c *Config) SealingKeys() (seal.Keys, error) {
 	path := c.Cache.SealingKeyFile
 	if path == "" {
@@ -191,13 +190,13 @@ func (c *Config) SealingKeys() (seal.Keys, error) {
 	return keys, nil
 }
 
-// printable reports whether a secret is a text and not just bytes.
+// printable reports whether a secret is a text, not just bytes.
 func printable(text []byte) bool {
 	return bytes.IndexFunc(text, func(r rune) bool { return r > '~' || r < ' ' && r != '\n' && r != '\r' }) < 0
 }
 
-// binarySecret is the secret in a file that may be text with a line end or just
-// as many random bytes as are needed, the last of which may look like one.
+// binarySecret returns the secret in a file. The file may be a text with a line end, or
+// exactly as many random bytes as are needed; the last of these may look like a line end.
 func binarySecret(text []byte) []byte {
 	if t := trimNewline(text); len(t) >= authz.MinPepperLength {
 		return t
@@ -205,8 +204,8 @@ func binarySecret(text []byte) []byte {
 	return text
 }
 
-// BootstrapKey reads the key in admin.bootstrap_key_file; it is empty where none is
-// configured. A text that is not of the configured key format is an error.
+// BootstrapKey reads the key in admin.bootstrap_key_file. It returns an empty secret if
+// no file is configured, and an error for a text that does not have the form of a key.
 func (c *Config) BootstrapKey() (authz.Secret, error) {
 	if c.Admin.BootstrapKeyFile == "" {
 		return authz.Secret{}, nil

@@ -30,14 +30,14 @@ func write(t *testing.T, text string, mode os.FileMode) string {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(path, mode); err != nil { // past the umask
+	if err := os.Chmod(path, mode); err != nil { // regardless of the umask
 		t.Fatal(err)
 	}
 	return path
 }
 
-// TestKeepSecret_IsAtomic: of many writers at one path, one succeeds. A
-// reader never finds a part of a secret, or any other file, in the folder.
+// TestKeepSecret_IsAtomic: of many writers to one path, exactly one succeeds. A reader
+// finds neither a part of a secret nor any other file in the folder.
 func TestKeepSecret_IsAtomic(t *testing.T) {
 	folder := t.TempDir()
 	path := filepath.Join(folder, "admin.key")
@@ -127,7 +127,8 @@ func TestSecrets_BadFileIsOneLine(t *testing.T) {
 	}
 }
 
-// TestBootstrapKey_IsNoReasonNotToStart: checks need no administrator.
+// TestBootstrapKey_IsNoReasonNotToStart: a bad file causes a warning only, because checks
+// need no administrator.
 func TestBootstrapKey_IsNoReasonNotToStart(t *testing.T) {
 	for path, want := range map[string]string{
 		"/none/a":                     "x.yaml:1: admin.bootstrap_key_file: /none/a can't be read",
@@ -143,7 +144,8 @@ func TestBootstrapKey_IsNoReasonNotToStart(t *testing.T) {
 	}
 }
 
-// TestLoad_NeedsSomeSections: what a command does not use keeps it from nothing.
+// TestLoad_NeedsSomeSections: faults of sections that a command does not use do not stop
+// it.
 func TestLoad_NeedsSomeSections(t *testing.T) {
 	read := func(text string) error {
 		_, err := Load(Options{Path: write(t, text, 0o600), Explicit: true, Needs: []string{"database", "keys"}})

@@ -6,17 +6,17 @@ import (
 	"time"
 )
 
-// field is one setting or section of a struct in the tree.
+// field is one field of a struct in the tree: a setting or a section.
 type field struct {
-	name  string // in the file
+	name  string // as the file has it
 	index int
 	typ   reflect.Type
 	tag   reflect.StructTag
 	owner reflect.Type
-	goes  string // its name in Go
+	goes  string // the name in Go
 }
 
-// fieldsOf returns a section's settings in their order.
+// fieldsOf returns the settings and sections of a section, in the order of the struct.
 func fieldsOf(t reflect.Type) []field {
 	var fs []field
 	for i := range t.NumField() {
@@ -44,13 +44,13 @@ var (
 	dsnType      = reflect.TypeFor[DSN]()
 )
 
-// isSection distinguishes a section from a single value that is a struct.
+// isSection reports whether a type is a section, not a single value that is a struct.
 func isSection(t reflect.Type) bool {
 	return t.Kind() == reflect.Struct && t != dateType && t != secretType && t != dsnType
 }
 
-// settingType finds a setting by its dotted name. It does not look into lists
-// and maps: these are written as a whole.
+// settingType finds a setting by its dotted name. It does not look into lists and maps,
+// which variables and flags set as a whole.
 func settingType(name string) (reflect.Type, bool) {
 	t := reflect.TypeFor[Config]()
 	for part := range strings.SplitSeq(name, ".") {
@@ -66,7 +66,7 @@ func settingType(name string) (reflect.Type, bool) {
 	return t, true
 }
 
-// settingNames returns every dotted name below t, sections included.
+// settingNames returns every dotted name below t, including those of sections.
 func settingNames(t reflect.Type, prefix string) []string {
 	var names []string
 	for _, f := range fieldsOf(t) {
@@ -86,11 +86,11 @@ func join(section, name string) string {
 	return section + "." + name
 }
 
-// origins maps a setting to where it was written: "extauthz.yaml:12",
+// origins maps a setting to the place that set it: "extauthz.yaml:12",
 // "EXTAUTHZ_DATABASE__DSN" or "command line".
 type origins map[string]string
 
-// of finds the origin of a setting, or of the nearest thing around it.
+// of returns the origin of a setting, or of the innermost section or list around it.
 func (o origins) of(setting string) string {
 	for {
 		if origin, ok := o[setting]; ok {
@@ -104,7 +104,7 @@ func (o origins) of(setting string) string {
 	}
 }
 
-// within reports whether a is b or below it.
+// within reports whether setting a is b, or is below b.
 func within(a, b string) bool {
 	rest, ok := strings.CutPrefix(a, b)
 	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')

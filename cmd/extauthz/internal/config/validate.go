@@ -13,8 +13,8 @@ import (
 	"extauthz/models"
 )
 
-// validator judges a merged configuration. A setting whose layer was faulty
-// already is not judged again.
+// validator checks a merged configuration. It does not check settings again that were
+// faulty in their layer.
 type validator struct {
 	*Config
 	now    time.Time
@@ -48,7 +48,7 @@ func (c *Config) validate(now time.Time, problems *faults) {
 	v.gatewayRoutes()
 }
 
-// add reports a problem, unless one about the same setting is known.
+// add reports a problem, unless one with the same setting is known.
 func (v *validator) add(setting, format string, args ...any) {
 	if !v.faults.about(setting) {
 		v.report(setting, format, args...)
@@ -92,7 +92,7 @@ func (v *validator) listeners() {
 		seen[l.Address] = setting
 		v.tls(l.Section+".tls", l.TLS)
 	}
-	// Twice: the bytes, and the message that is put together from them.
+	// Twice the size: for the bytes received, and for the message that is made from them.
 	if most := v.GRPC.MaxPendingMiB << 20; 2*v.GRPC.MaxMessageBytes > most {
 		v.add("grpc.max_message_bytes", "%d is more than half of grpc.max_pending_mib (%d MiB), so that one message could close other connections: raise grpc.max_pending_mib, or lower this", v.GRPC.MaxMessageBytes, v.GRPC.MaxPendingMiB)
 	}
@@ -107,7 +107,7 @@ func (v *validator) listeners() {
 	}
 }
 
-// tls loads what a listener will need, so that a bad file is found here.
+// tls loads the files that a listener needs, so that a bad file is found here.
 func (v *validator) tls(section string, t TLS) {
 	switch {
 	case t.CertFile != "" && t.KeyFile == "":
@@ -159,7 +159,7 @@ func (v *validator) database() {
 	v.dataSources()
 }
 
-// dataSources validates them with the database's own code.
+// dataSources validates the data sources with the code of package models.
 func (v *validator) dataSources() {
 	if v.faults.about("database.driver") {
 		return
@@ -205,7 +205,7 @@ func (v *validator) cache() {
 	if c.Local.Lease > c.Local.MaxStale {
 		v.add("cache.local.lease", "%v is longer than cache.local.max_stale, %v: lower it, or raise cache.local.max_stale", c.Local.Lease, c.Local.MaxStale)
 	}
-	if least := v.CacheService().LeastRetention(); c.Feed.Retention < least {
+	if least := v.CacheService().MinRetention(); c.Feed.Retention < least {
 		v.add("cache.feed.retention", "%v is shorter than cached values can live, %v: raise it, or lower cache.ttl and cache.local.max_stale", c.Feed.Retention, least)
 	}
 	if c.SealingKeyFile != "" {
@@ -235,8 +235,8 @@ func (v *validator) keys() {
 	v.bootstrapKey()
 }
 
-// bootstrapKey warns of a file that makes no administrator. It is no error: the file
-// counts where there is none yet, and checks are answered without one.
+// bootstrapKey warns about a file that can't make an administrator. It is no error,
+// because the file only matters while there is no administrator, and checks need none.
 func (v *validator) bootstrapKey() {
 	const setting = "admin.bootstrap_key_file"
 	if v.Admin.BootstrapKeyFile == "" || v.faults.about("keys") {

@@ -10,12 +10,12 @@ import (
 	"extauthz/envoy"
 )
 
-// foreign are headers that requests need or that others rely on: an identity
-// prefix that covers one of them would have it removed.
+// foreign lists headers that requests need, or that other programs rely on. An identity
+// prefix that covers one of them would remove it.
 var foreign = []string{"authorization", "cookie", "content-type", "x-request-id", "x-forwarded-for", "x-original-uri", "x-envoy-original-path", "traceparent"}
 
-// isToken reports whether s is a token of RFC 9110: the form of header, cookie
-// and scheme names.
+// isToken reports whether s is a token of RFC 9110, the form of names of headers, cookies
+// and schemes.
 func isToken(s string) bool {
 	for i := range len(s) {
 		c := s[i]
@@ -61,7 +61,7 @@ func (v *validator) credentials() {
 			v.add(setting+".query", "%q is not a plain parameter name: write letters, digits, \"-\" and \"_\"", c.Query)
 		}
 		id := c.source()
-		id.Scheme = strings.ToLower(id.Scheme) // compared without case
+		id.Scheme = strings.ToLower(id.Scheme) // schemes are compared case-insensitively
 		if first, twice := seen[id]; twice {
 			v.add(setting, "is the same as credentials[%d]: remove one", first)
 			continue
@@ -70,13 +70,14 @@ func (v *validator) credentials() {
 	}
 }
 
-// underPrefix compares as the least exact upstream would.
+// underPrefix reports whether any upstream, even the least exact, takes header as one
+// that begins with prefix.
 func underPrefix(header, prefix string) bool {
 	return prefix != "" && envoy.FoldsUnder(header, envoy.FoldName(prefix))
 }
 
-// keptOverrides holds headers.keep_overrides to the override headers that there are,
-// and the headers that decisions rest on to those that are not removed.
+// keptOverrides checks that headers.keep_overrides names only override headers, and that
+// no header that decisions depend on is removed.
 func (v *validator) keptOverrides() {
 	known, kept := envoy.OverrideHeaders(), map[string]int{}
 	for i, name := range v.Headers.KeepOverrides {
@@ -139,7 +140,7 @@ func (v *validator) identity() {
 	}
 }
 
-// deniedCodes returns the public codes of the denials, sorted.
+// deniedCodes returns the public codes of all denials, sorted.
 func deniedCodes() []string {
 	codes := map[string]bool{}
 	for _, r := range authz.Reasons() {
@@ -175,7 +176,8 @@ func (v *validator) denials() {
 	}
 }
 
-// plainText reports whether s is valid in a header: Envoy answers 500 to others.
+// plainText reports whether s may be sent in a header. Envoy answers 500 to any other
+// text.
 func plainText(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
 }

@@ -11,7 +11,7 @@ import (
 	"extauthz/authz/openapi"
 )
 
-// openAPI reads the rules of the documents, each valid on its own.
+// openAPI returns the rules in the documents. Each is valid on its own.
 func (v *validator) openAPI() (rules []authz.RouteConfig) {
 	for i, path := range v.OpenAPI.Files {
 		setting := fmt.Sprintf("openapi.files[%d]", i)
@@ -46,7 +46,7 @@ func (v *validator) routes() {
 	if v.table, err = v.RouteTable(); err == nil {
 		return
 	}
-	single := make([]bool, len(v.Routes)) // valid on their own
+	single := make([]bool, len(v.Routes)) // rules that are valid on their own
 	var valid []authz.RouteConfig
 	for i, r := range v.Routes {
 		setting := fmt.Sprintf("routes[%d]", i)
@@ -62,7 +62,7 @@ func (v *validator) routes() {
 	if err == nil {
 		return
 	}
-	// A conflict names two rules, the later one first.
+	// The error of a conflict names two rules, the later one first.
 	for _, e := range flatten(err) {
 		setting := "routes"
 		if slices.ContainsFunc(v.described, func(r authz.RouteConfig) bool {
@@ -80,7 +80,7 @@ func (v *validator) routes() {
 	}
 }
 
-// gatewayRoutes checks what routes of the gateway ask for by their names.
+// gatewayRoutes checks the requirements that are listed for routes of the gateway.
 func (v *validator) gatewayRoutes() {
 	seen := make(map[string]bool)
 	for i, r := range v.RouteMetadata.Routes {

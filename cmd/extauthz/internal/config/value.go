@@ -13,51 +13,51 @@ import (
 
 const masked = "***"
 
-// Secret is a setting that can't be printed: fmt, slog and encoding/json write
-// a placeholder, [Config.Print] "***".
+// Secret is a setting that can't be printed. fmt, slog and encoding/json write a
+// placeholder for it, and [Config.Print] writes "***".
 type Secret struct{ authz.Secret }
 
-// NewSecret hides text.
+// NewSecret makes a Secret of a text.
 func NewSecret(text string) Secret { return Secret{authz.NewSecret(text)} }
 
-// IsZero reports whether it is empty.
+// IsZero reports whether the secret is empty.
 func (s Secret) IsZero() bool { return s.Len() == 0 }
 
-// UnmarshalText sets the text.
+// UnmarshalText sets the secret to a text.
 func (s *Secret) UnmarshalText(text []byte) error {
 	*s = NewSecret(string(text))
 	return nil
 }
 
-// DSN is a data source name. It may hold a password, so it is as unprintable as
-// a [Secret]; [DSN.Masked] is for people.
+// DSN is a data source name. It may hold a password, so it can't be printed, like a
+// [Secret]. Use [DSN.Masked] to show it.
 type DSN struct{ authz.Secret }
 
-// NewDSN hides text.
+// NewDSN makes a DSN of a text.
 func NewDSN(text string) DSN { return DSN{authz.NewSecret(text)} }
 
-// IsZero reports whether it is empty.
+// IsZero reports whether the data source is empty.
 func (d DSN) IsZero() bool { return d.Len() == 0 }
 
-// UnmarshalText sets the text.
+// UnmarshalText sets the data source to a text.
 func (d *DSN) UnmarshalText(text []byte) error {
 	*d = NewDSN(string(text))
 	return nil
 }
 
-// passwords finds password-like settings of a keyword=value data source.
+// passwords matches the settings of a keyword=value data source that may be passwords.
 var passwords = regexp.MustCompile(`(?i)(\w*(?:pass|secret|token)\w*\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s&]+)`)
 
-// Masked returns the data source with every password as "***" and the host
-// kept. One that can't be taken apart is "***" as a whole.
+// Masked returns the data source with every password replaced by "***"; the host stays.
+// If the text can't be parsed, Masked returns "***" alone.
 func (d DSN) Masked() string {
 	text := d.Reveal()
 	if !strings.Contains(text, "://") {
 		return passwords.ReplaceAllString(text, "${1}"+masked)
 	}
 	u, err := url.Parse(text)
-	// An opaque rest or an "@" behind the authority is a password with an
-	// unescaped "/", "?" or "#" in it.
+	// An opaque rest, or an "@" after the authority, means that the password contains an
+	// unescaped "/", "?" or "#".
 	if err != nil || u.Opaque != "" || strings.Contains(u.Path+u.RawQuery+u.Fragment, "@") {
 		return masked
 	}
@@ -74,11 +74,11 @@ func (d DSN) Masked() string {
 	return scheme + "://" + user + passwords.ReplaceAllString(strings.TrimPrefix(u.String(), "//"), "${1}"+masked)
 }
 
-// Date is the end of something: a day, which counts from its first instant in
-// UTC, or an RFC 3339 time. The zero Date is none.
+// Date is the end of something: a day, which stands for its first instant in UTC, or an
+// RFC 3339 time. The zero Date means that there is no end.
 type Date struct{ time.Time }
 
-// UnmarshalText reads 2027-01-31 or 2027-01-31T18:00:00Z.
+// UnmarshalText parses a text such as 2027-01-31 or 2027-01-31T18:00:00Z.
 func (d *Date) UnmarshalText(text []byte) error {
 	for _, layout := range []string{time.DateOnly, time.RFC3339} {
 		if t, err := time.Parse(layout, string(text)); err == nil {
@@ -89,7 +89,7 @@ func (d *Date) UnmarshalText(text []byte) error {
 	return errors.New("write a date such as 2027-01-31, or a time such as 2027-01-31T18:00:00Z")
 }
 
-// String returns the date as it is written in the file.
+// String returns the date in the form that files have.
 func (d Date) String() string {
 	if d.Equal(d.Truncate(24 * time.Hour)) {
 		return d.UTC().Format(time.DateOnly)
@@ -97,11 +97,11 @@ func (d Date) String() string {
 	return d.Format(time.RFC3339)
 }
 
-// ListenAddress takes a listen setting, host:port or unix:PATH, apart for
-// net.Listen. It does not fail for a setting that Load returned.
+// ListenAddress splits a listen setting, host:port or unix:PATH, for net.Listen. It does
+// not fail for a setting in a configuration that Load returned.
 func ListenAddress(text string) (network, address string, err error) {
 	if path, ok := strings.CutPrefix(text, "unix:"); ok {
-		// 107 bytes is what sun_path holds on Linux, without its final NUL.
+		// On Linux sun_path holds 107 bytes before its final NUL.
 		if path == "" || len(path) > 107 {
 			return "", "", fmt.Errorf("%q: the path of a unix socket has 1 to 107 bytes, such as unix:/run/extauthz.sock", text)
 		}

@@ -13,9 +13,8 @@ import (
 	"extauthz/envoy"
 )
 
-// Warnings returns settings that are allowed but questionable, one line each:
-// openings in the configuration, secret files that every user can read, and what most
-// likely is a slip.
+// Warnings returns a line for each setting that is allowed but questionable: one that
+// opens access, a secret's file that every user can read, or a probable mistake.
 func (c *Config) Warnings(now time.Time) []string {
 	w := slices.Clone(c.warnings)
 	add := func(setting, format string, args ...any) {
@@ -44,7 +43,7 @@ func (c *Config) Warnings(now time.Time) []string {
 			add(setting, "shadow mode of %s ended at %s, and the rule is enforced: remove mode and until", r.Match, r.Until)
 		}
 	}
-	if t, err := c.RouteTable(); err == nil { // else it was refused
+	if t, err := c.RouteTable(); err == nil { // otherwise the rules were refused
 		for _, r := range t.Rules() {
 			if !r.Anonymous {
 				continue
@@ -94,7 +93,7 @@ func (c *Config) Warnings(now time.Time) []string {
 	return w
 }
 
-// settingOf returns the setting in which a rule was written.
+// settingOf returns the setting that contains a rule.
 func (c *Config) settingOf(r *authz.Rule) string {
 	if r.Source != "" {
 		return fmt.Sprintf("openapi.files[%d]", slices.Index(c.OpenAPI.Files, r.Source))

@@ -1,5 +1,5 @@
-// Package credentials reads the credentials that the service presents to its stores, each
-// time that a connection is made: passwords from files and commands, and whatever else
-// changes while the service runs. Nothing that it returns as an error or logs holds a
-// secret.
+// Package credentials reads the credentials that the service presents to its stores:
+// passwords from files and commands, and other values that change while the service runs.
+// They are read for each new connection. The package puts no secret into an error or a
+// log line.
 package credentials

@@ -12,29 +12,29 @@ import (
 )
 
 const (
-	commandTime = 10 * time.Second // for one run
-	// commandRetry is how soon, at least, a command is run again that failed, or
-	// whose password was refused.
+	commandTime = 10 * time.Second // the time limit of one run
+	// commandRetry is the least time between two runs of a command that failed, or whose
+	// password was refused.
 	commandRetry = time.Second
 	maxOutput    = 64 << 10 // bytes; a token of RDS has 1 kB
 )
 
-// Password is where a password comes from: the file is read for each connection,
-// the command is run when its last output is older than Interval. Safe for
-// concurrent use.
+// Password is a source of passwords. A file is read for each connection; a command is run
+// if its last output is older than the interval. Safe for concurrent use.
 type Password struct {
-	kept    *Kept[string] // of a file
+	kept    *LastGood[string] // for a file
 	command *command
 }
 
-// FromFile returns a password that read returns; changed is as in [Kept].
+// FromFile returns a source that calls read each time. changed is called as in
+// [LastGood].
 func FromFile(read func() (string, error), changed func(error)) *Password {
-	return &Password{kept: &Kept[string]{Read: read, Changed: changed}}
+	return &Password{kept: &LastGood[string]{Read: read, Changed: changed}}
 }
 
-// FromCommand returns a password that a program writes to its standard output.
-// It is run without a shell; interval is how long one output is used; changed is
-// as in [Kept].
+// FromCommand returns a source that runs a program, without a shell, and reads the
+// password from its standard output. One output is used for interval. changed is called
+// as in [LastGood].
 func FromCommand(argv []string, interval time.Duration, changed func(error)) *Password {
 	return &Password{command: &command{argv: argv, interval: interval, changed: changed}}
 }
@@ -47,7 +47,8 @@ func (p *Password) Password(ctx context.Context) (string, error) {
 	return p.kept.Current()
 }
 
-// Rejected has the command run again before its time.
+// Rejected reports that the password was refused. The command will be run again before
+// its output is older than the interval.
 func (p *Password) Rejected() {
 	if p.command != nil {
 		p.command.reject()
@@ -61,15 +62,15 @@ type command struct {
 
 	mu       sync.Mutex
 	output   string
-	at       time.Time     // when it was returned; zero: never
-	tried    time.Time     // when it was run last
-	rejected bool          // since then
-	failing  error         // of the last run
-	running  chan struct{} // closed when the run ends; nil: none runs
+	at       time.Time     // when output was written; zero: never
+	tried    time.Time     // when the last run began
+	rejected bool          // whether output was refused
+	failing  error         // error of the last run
+	running  chan struct{} // closed when the current run ends; nil: none
 }
 
-// password waits for a run only where no output is known, or the known one was
-// rejected: else the last one is used while the program runs.
+// password waits for a run only if there is no output yet, or the last output was
+// refused. Otherwise it returns the last output while the program runs.
 func (c *command) password(ctx context.Context) (string, error) {
 	c.mu.Lock()
 	due := c.at.IsZero() || c.rejected || time.Since(c.at) >= c.interval
@@ -103,7 +104,7 @@ func (c *command) reject() {
 	c.rejected = true
 }
 
-// run runs the program, independent of its callers, within its own time.
+// run runs the program. Its callers can't cancel it; it has its own time limit.
 func (c *command) run(done chan struct{}) {
 	defer close(done)
 	output, err := execute(c.argv)
@@ -119,13 +120,13 @@ func (c *command) run(done chan struct{}) {
 	}
 }
 
-// execute returns what a program writes, without the line end. Its error holds
-// nothing of it: a program that fails half-way may have written a secret.
+// execute returns the output of a program without the line end. Its error contains none
+// of the output, because a program that fails half-way may already have written a secret.
 func execute(argv []string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), commandTime)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.WaitDelay = time.Second // for what it started and left behind
+	cmd.WaitDelay = time.Second // for processes that it started and left behind
 	out := limited{full: cancel}
 	cmd.Stdout = &out
 	err := cmd.Run()
@@ -146,15 +147,15 @@ func execute(argv []string) (string, error) {
 	}
 }
 
-// limited is a buffer with a bound; beyond it the program is ended. It has none of
-// the methods of bytes.Buffer, one of which reads without a bound.
+// limited is a buffer with a limit, beyond which the program is ended. It does not embed
+// bytes.Buffer, because one of that type's methods reads without a limit.
 type limited struct {
 	text bytes.Buffer
 	full func()
 	over bool
 }
 
-// Write implements io.Writer.
+// Write implements [io.Writer].
 func (l *limited) Write(p []byte) (int, error) {
 	if l.text.Len()+len(p) > maxOutput {
 		l.over = true

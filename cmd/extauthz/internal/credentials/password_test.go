@@ -13,7 +13,7 @@ import (
 	"extauthz/e2e/parts"
 )
 
-// counting is a program that writes its run's number, with a line end.
+// counting returns a program that writes the number of its run, with a line end.
 func counting(t *testing.T) []string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "runs")
@@ -125,7 +125,7 @@ func TestKept_LastGoodValueStays(t *testing.T) {
 	var err error
 	var reported []error
 	n := 0
-	k := &Kept[int]{Read: func() (int, error) { n++; return n, err }, Changed: func(err error) { reported = append(reported, err) }}
+	k := &LastGood[int]{Read: func() (int, error) { n++; return n, err }, Changed: func(err error) { reported = append(reported, err) }}
 	failure := errors.New("gone")
 	for i, step := range []struct {
 		err  error

@@ -12,7 +12,7 @@ import (
 	"extauthz/models"
 )
 
-// checkBudget is how long a check waits for a look-up.
+// checkBudget is how long a check of a request waits for a look-up.
 const checkBudget = cachesvc.DefaultLookupWait
 
 func (r *report) database(ctx context.Context) {
@@ -45,8 +45,8 @@ func (r *report) database(ctx context.Context) {
 	r.keys(ctx, db)
 }
 
-// fault reports a database's error by its class; an error without a class is a text of
-// this program.
+// fault reports an error of the database by its class. An error without a class has a
+// text of this program, which is reported as it is.
 func (r *report) fault(name string, err error) {
 	f, _ := models.FaultOf(err)
 	if f.Kind == models.FaultOther {
@@ -87,7 +87,7 @@ func (r *report) clock(ctx context.Context, db *models.DB) {
 	}
 }
 
-// keys checks all rows, without a time limit.
+// keys examines all rows of keys, without a time limit.
 func (r *report) keys(ctx context.Context, db *models.DB) {
 	if n, first, err := db.UnreadableKeys(ctx, false); err != nil {
 		r.fault("rows", err)
@@ -98,7 +98,7 @@ func (r *report) keys(ctx context.Context, db *models.DB) {
 	}
 	peppers, err := r.c.Settings.Peppers()
 	if err != nil {
-		return // the configuration would not have been valid
+		return // validation would have refused the configuration
 	}
 	missing, err := db.KeysByMissingPepper(ctx, peppers.IDs(), r.c.Now())
 	if err != nil {

@@ -17,9 +17,9 @@ type State string
 // The states.
 const (
 	OK      State = "ok"
-	Warning State = "warning" // to be seen to, and nothing fails yet
+	Warning State = "warning" // something needs attention, but nothing fails yet
 	Failed  State = "failed"
-	Skipped State = "skipped" // there is nothing to look at, or something else has failed
+	Skipped State = "skipped" // there is nothing to examine, or an earlier failure prevents it
 )
 
 // Result is one line of the report.
@@ -30,24 +30,24 @@ type Result struct {
 	Remedy string `json:"remedy,omitempty"` // what to do
 }
 
-// Service is what a running service reports of itself.
+// Service is what a running service reports about itself.
 type Service struct {
 	State      string
 	Conditions []conditions.Condition
 }
 
-// Config is what is examined.
+// Config says what to examine.
 type Config struct {
-	// Settings are nil where only a service is to be asked.
+	// Settings is nil if only a service is to be queried.
 	Settings *config.Config
-	// Ask queries the running service; an error means that none answers.
-	Ask func(context.Context) (Service, error)
-	// Remote: a service is expected to answer. Else none may be running.
+	// QueryService queries the running service; an error means that none answers.
+	QueryService func(context.Context) (Service, error)
+	// Remote: a service must answer. Otherwise it is no failure if none runs.
 	Remote bool
 	Now    func() time.Time
 }
 
-// budget is how long one examination may take, but for the one that reads every row.
+// budget limits the time of one examination, except the one that reads every row.
 const budget = 15 * time.Second
 
 // report collects results.
@@ -61,7 +61,7 @@ func (r *report) add(name string, state State, remedy, format string, args ...an
 	r.results = append(r.results, Result{Name: name, State: state, Text: text, Remedy: remedy})
 }
 
-// Examine checks everything and returns the results in the order of dependence.
+// Examine examines everything. It returns a result after those that it depends on.
 func Examine(ctx context.Context, c Config) []Result {
 	r := &report{c: c}
 	if c.Settings != nil {
@@ -74,7 +74,7 @@ func Examine(ctx context.Context, c Config) []Result {
 	return r.results
 }
 
-// Failures counts the results that have failed.
+// Failures counts the failed results.
 func Failures(results []Result) (n int) {
 	for _, r := range results {
 		if r.State == Failed {
@@ -111,11 +111,11 @@ func (r *report) certificates() {
 	}
 }
 
-// service reports the conditions of the running service.
+// service reports the state and the conditions of the running service.
 func (r *report) service(ctx context.Context) {
 	limited, cancel := context.WithTimeout(ctx, budget)
 	defer cancel()
-	s, err := r.c.Ask(limited)
+	s, err := r.c.QueryService(limited)
 	switch {
 	case err != nil && r.c.Remote:
 		r.add("service", Failed, "start it, or correct --server and the token", "%v", err)
@@ -151,5 +151,6 @@ func conditionState(c conditions.Condition) State {
 	return OK
 }
 
-// quiet: what the packages log is found out and reported here.
+// quiet returns a logger that writes nothing: doctor itself reports what packages would
+// log.
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }

@@ -11,26 +11,26 @@ import (
 	"extauthz/cmd/extauthz/internal/conditions"
 )
 
-// Ready is what /readyz returns.
+// Ready is the answer of /readyz.
 type Ready struct {
-	OK         bool `json:"-"` // checks should be sent there
+	OK         bool `json:"-"` // gateways should send checks to this replica
 	State      string
 	Conditions []conditions.Condition
 	Config     struct {
-		Digest string // "": an older release, or a file with secrets in it
+		Digest string // "" from an older release, or if the file contains secrets
 	}
 }
 
-// readyBytes is the longest answer of /readyz that is read.
+// readyBytes is how much of an answer is read at most.
 const readyBytes = 1 << 20
 
-// ErrNotExtauthz is about something else than this service that answers.
+// ErrNotExtauthz reports that another program answered.
 var ErrNotExtauthz = errors.New("this is no extauthz")
 
-// ReadReady queries an ops listener, such as http://10.0.0.5:9090. It takes no longer
-// than askTime. Where something else answers, the error is [ErrNotExtauthz].
+// ReadReady queries /readyz of an ops listener, such as http://10.0.0.5:9090. It takes at
+// most answerTimeout. If another program answers, the error is [ErrNotExtauthz].
 func ReadReady(ctx context.Context, base string, transport http.RoundTripper) (ready Ready, err error) {
-	client := http.Client{Timeout: askTime, Transport: transport}
+	client := http.Client{Timeout: answerTimeout, Transport: transport}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/readyz", nil)
 	if err != nil {
 		return ready, err

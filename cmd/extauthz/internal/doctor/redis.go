@@ -9,8 +9,8 @@ import (
 	"extauthz/cmd/extauthz/internal/server"
 )
 
-// replicasSeen is how old a replica's figures in Redis may be, in intervals of the
-// monitor that writes them.
+// replicasSeen is the age up to which a replica's figures in Redis count, in intervals of
+// the monitor that writes them.
 const replicasSeen = 3
 
 func (r *report) redis(ctx context.Context) {
@@ -44,7 +44,7 @@ func (r *report) redis(ctx context.Context) {
 	}
 	keys, err := s.SealingKeys()
 	if err != nil {
-		return // the configuration would not have been valid
+		return // validation would have refused the configuration
 	}
 	if len(keys) == 0 {
 		r.add("redis sealing", Warning, "set cache.sealing_key_file to the same file on all replicas", "there is no sealing key: values in Redis are not trusted for authorization")

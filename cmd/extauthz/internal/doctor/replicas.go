@@ -14,44 +14,46 @@ import (
 	"extauthz/cmd/extauthz/internal/conditions"
 )
 
-// Replicas is how the replicas of a service are examined over the network.
+// Replicas says how to examine the replicas of a service over the network.
 type Replicas struct {
-	// Ops are URLs of ops listeners, http://HOST:PORT. Each address of HOST is a replica.
+	// Ops holds URLs of ops listeners, http://HOST:PORT. Each address of HOST is a
+	// replica.
 	Ops []string
-	// GRPC are listeners for checks, HOST:PORT. Each address of HOST is asked.
+	// GRPC holds listeners for checks, HOST:PORT. Each address of HOST gets the probes.
 	GRPC []string
 	TLS  *tls.Config // for GRPC; nil: plain text
-	// Digest is the SHA-256 of the configuration file that each replica is to have
-	// read, in hexadecimal; "": any.
+	// Digest is the SHA-256, in hexadecimal, of the configuration file that each replica
+	// must have read; "": any file.
 	Digest string
-	// Wait is how long a replica may take to read it, to start and to end. Kubernetes
-	// passes a changed ConfigMap on within a minute or two.
-	Wait      time.Duration
-	Questions []Question
+	// Wait is how long replicas may take to read that file, to start and to end.
+	// Kubernetes passes on a changed ConfigMap within a minute or two.
+	Wait   time.Duration
+	Probes []Probe
 }
 
-// The times of an examination over the network.
+// Times of an examination over the network.
 const (
-	askEvery = time.Second     // between two examinations of replicas that are not settled
-	askTime  = 3 * time.Second // for one answer
+	pollInterval  = time.Second     // between two examinations while replicas are not settled
+	answerTimeout = 3 * time.Second // for one answer
 )
 
-// notInEffect are conditions of a replica that runs on with what it had, so that what
-// an upgrade has changed does not count there.
+// notInEffect lists conditions under which a replica goes on with its earlier
+// configuration or certificate, so that the changes of an upgrade are not in effect
+// there.
 var notInEffect = []conditions.Name{conditions.ConfigRefused, conditions.CertificateRefused}
 
-// ExamineReplicas asks every replica until all are settled: serving, with the
-// configuration read that they are to have. A state that has not settled within the wait
-// is reported as it is then.
+// ExamineReplicas examines the replicas again and again until all are settled: they serve
+// and have read the expected configuration. After c.Wait it reports their state as it is
+// then.
 func ExamineReplicas(ctx context.Context, c Replicas) []Result {
 	limited, cancel := context.WithTimeout(ctx, max(c.Wait, time.Nanosecond))
 	defer cancel()
-	tick := time.NewTicker(askEvery)
+	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	for {
-		a := &asking{Replicas: c}
+		a := &examination{Replicas: c}
 		a.ops(ctx)
-		if !a.pending || limited.Err() != nil { // decisions of replicas that settle would say nothing
+		if !a.pending || limited.Err() != nil { // before that, decisions would show nothing
 			a.grpc(ctx)
 		}
 		if !a.pending || limited.Err() != nil {
@@ -64,27 +66,27 @@ func ExamineReplicas(ctx context.Context, c Replicas) []Result {
 	}
 }
 
-// asking is one examination of all replicas.
-type asking struct {
+// examination is one examination of all replicas.
+type examination struct {
 	Replicas
 	report
-	pending bool // something may settle by itself
+	pending bool // whether a failure may end by itself
 }
 
-// unsettled reports a failure that time may end.
-func (a *asking) unsettled(name, remedy, format string, args ...any) {
+// unsettled reports a failure that may end by itself.
+func (a *examination) unsettled(name, remedy, format string, args ...any) {
 	a.pending = true
 	a.add(name, Failed, remedy, format, args...)
 }
 
-// addresses resolves the host of HOST:PORT, and reports where it cannot.
-func (a *asking) addresses(ctx context.Context, target string) (addresses []string) {
+// addresses resolves the host in HOST:PORT, and reports a failure to do so.
+func (a *examination) addresses(ctx context.Context, target string) (addresses []string) {
 	host, port, err := net.SplitHostPort(target)
 	if err != nil {
 		a.add(target, Failed, "write HOST:PORT", "it is no address")
 		return nil
 	}
-	limited, cancel := context.WithTimeout(ctx, askTime)
+	limited, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	found, err := net.DefaultResolver.LookupNetIP(limited, "ip", host)
 	if err != nil || len(found) == 0 {
@@ -98,8 +100,8 @@ func (a *asking) addresses(ctx context.Context, target string) (addresses []stri
 	return slices.Compact(addresses)
 }
 
-// ops asks each replica for its state, its conditions and its configuration.
-func (a *asking) ops(ctx context.Context) {
+// ops queries each replica for its state, conditions and configuration.
+func (a *examination) ops(ctx context.Context) {
 	for _, target := range a.Ops {
 		u, err := url.Parse(target)
 		if err != nil || u.Host == "" {
@@ -108,7 +110,7 @@ func (a *asking) ops(ctx context.Context) {
 		}
 		for _, address := range a.addresses(ctx, u.Host) {
 			name := "replica " + address
-			ready, err := askReady(ctx, u.Scheme, address)
+			ready, err := queryReady(ctx, u.Scheme, address)
 			if err != nil {
 				a.unsettled(name, "see its log: kubectl logs; a NetworkPolicy may refuse the connection too", "/readyz is not answered: %v", err)
 				continue
@@ -119,7 +121,7 @@ func (a *asking) ops(ctx context.Context) {
 }
 
 // replica reports the state and the conditions of one replica.
-func (a *asking) replica(name string, ready Ready) {
+func (a *examination) replica(name string, ready Ready) {
 	switch {
 	case a.Digest == "":
 	case ready.Config.Digest == "":
@@ -146,19 +148,19 @@ func (a *asking) replica(name string, ready Ready) {
 	}
 }
 
-// askReady queries one replica. With https its certificate is not verified: nothing
-// secret is sent to it, and it is for names, not for addresses of pods.
-func askReady(ctx context.Context, scheme, address string) (Ready, error) {
+// queryReady queries one replica. With https it does not verify the replica's
+// certificate, which is for names, not for addresses of pods. The query sends no secret.
+func queryReady(ctx context.Context, scheme, address string) (Ready, error) {
 	ready, err := ReadReady(ctx, scheme+"://"+address, &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}) // #nosec G402 -- see above
 	var wrapped *url.Error
 	if errors.As(err, &wrapped) {
-		err = wrapped.Err // the address is in the result's name
+		err = wrapped.Err // the result's name already contains the address
 	}
 	return ready, err
 }
 
-// grpc sends every question to each listener.
-func (a *asking) grpc(ctx context.Context) {
+// grpc sends every probe to each listener.
+func (a *examination) grpc(ctx context.Context) {
 	for _, target := range a.GRPC {
 		for _, address := range a.addresses(ctx, target) {
 			name := "checks at " + target
@@ -170,9 +172,9 @@ func (a *asking) grpc(ctx context.Context) {
 	}
 }
 
-// checks reports the answers of one listener: one line for all correct answers, and one
-// for each other.
-func (a *asking) checks(ctx context.Context, name, address string) {
+// checks reports the answers of one listener: one line for all correct ones together, and
+// one for each other answer.
+func (a *examination) checks(ctx context.Context, name, address string) {
 	client, closing, err := dialChecks(address, a.TLS)
 	if err != nil {
 		a.add(name, Failed, "write HOST:PORT", "%v", err)
@@ -180,9 +182,9 @@ func (a *asking) checks(ctx context.Context, name, address string) {
 	}
 	defer closing()
 	var right []string
-	for _, q := range a.Questions {
-		limited, cancel := context.WithTimeout(ctx, askTime)
-		got, err := client.ask(limited, q.Request)
+	for _, q := range a.Probes {
+		limited, cancel := context.WithTimeout(ctx, answerTimeout)
+		got, err := client.check(limited, q.Request)
 		cancel()
 		if err != nil {
 			a.unsettled(name, a.unanswered(), "%s: no answer: %v", q.Name, err)

@@ -8,22 +8,23 @@ import (
 	"time"
 )
 
-// Day and Week are always so long: a day on which clocks change counts 24 hours too.
+// Day and Week have a fixed length: even a day on which the clocks change counts 24
+// hours.
 const (
 	Day  = 24 * time.Hour
 	Week = 7 * Day
 )
 
-// Error is about a text that can't be read.
+// Error reports a text that can't be parsed.
 type Error struct {
 	Text string
-	What string // what is wrong with it
-	Hint string // what to write; never the text, which may be a secret in the wrong place
+	What string // what is wrong with the text
+	Hint string // what to write; never contains the text, which may be a misplaced secret
 }
 
 func (e *Error) Error() string { return fmt.Sprintf("%q %s: %s", e.Text, e.What, e.Hint) }
 
-// Parse reads what [time.ParseDuration] reads, and also the units d and w.
+// Parse parses what [time.ParseDuration] does, and also the units d and w.
 func Parse(text string) (time.Duration, error) {
 	d, err := parse(text)
 	if err != nil {
@@ -32,7 +33,7 @@ func Parse(text string) (time.Duration, error) {
 	return d, nil
 }
 
-// Positive is [Parse] for a duration that has to be over zero.
+// Positive is [Parse] for durations that must be over zero.
 func Positive(text string) (time.Duration, error) {
 	d, err := Parse(text)
 	if err == nil && d <= 0 {
@@ -41,10 +42,10 @@ func Positive(text string) (time.Duration, error) {
 	return d, err
 }
 
-// From reads an instant: RFC 3339, or a duration over zero from now on.
+// From parses a time in RFC 3339, or a duration over zero that is added to now.
 func From(text string, now time.Time) (time.Time, error) { return instant(text, now, 1) }
 
-// Ago reads an instant: RFC 3339, or a duration over zero before now.
+// Ago parses a time in RFC 3339, or a duration over zero that is subtracted from now.
 func Ago(text string, now time.Time) (time.Time, error) { return instant(text, now, -1) }
 
 func instant(text string, now time.Time, sign time.Duration) (time.Time, error) {
@@ -84,7 +85,7 @@ func parse(text string) (time.Duration, error) {
 	return sign * total, nil
 }
 
-// firstPart cuts a number and the unit behind it off.
+// firstPart splits off the first number with its unit.
 func firstPart(text string) (part, rest string) {
 	number := func(r rune) bool { return r >= '0' && r <= '9' || r == '.' }
 	unit := strings.IndexFunc(text, func(r rune) bool { return !number(r) })
@@ -98,7 +99,7 @@ func firstPart(text string) (part, rest string) {
 	return text[:unit+next], text[unit+next:]
 }
 
-// parsePart reads one number with one unit, without a sign.
+// parsePart parses one number with one unit and no sign.
 func parsePart(part string) (time.Duration, error) {
 	if strings.ContainsAny(part, "+-") {
 		return 0, errSyntax

@@ -57,8 +57,8 @@ func TestFromAndAgo_ReadTimesAndDurations(t *testing.T) {
 	}
 }
 
-// FuzzParse_AgreesWithGo: a text that Go reads is read alike, and one with days is
-// what the same text with 24 hours for each is.
+// FuzzParse_AgreesWithGo: a text that Go parses has the same value here, and appending 1d
+// to a text makes it one day longer.
 func FuzzParse_AgreesWithGo(f *testing.F) {
 	for _, text := range []string{"30d", "2w", "1d12h", "-1.5d", "250ms", "1h-1m", "9223372036854775807ns", "+.w"} {
 		f.Add(text)

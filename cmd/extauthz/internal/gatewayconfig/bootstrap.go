@@ -13,24 +13,24 @@ import (
 // Bootstrap holds the values of a complete Envoy configuration. Addresses are
 // host:port, or unix:PATH.
 type Bootstrap struct {
-	Settings        // Envoy answers for the Hosts alone; others get its own 404
+	Settings        // Envoy answers only for Hosts, and 404 for other hosts
 	Listen   string // where Envoy listens
 	Upstream string // the API
 	Service  string // this service's gRPC listener
-	Admin    string // Envoy's own admin listener; "": none
-	Ready    string // a listener for probes: /ready is 200 until Envoy is about to end; "": none
+	Admin    string // Envoy's own admin listener; "": off
+	Ready    string // listener for probes, whose /ready is 200 until Envoy is about to end; "": off
 	TLS      BootstrapTLS
 }
 
-// BootstrapTLS is how Envoy speaks TLS to this service; without Authorities it
-// does not. Paths are Envoy's own; a certificate that changes is read when Envoy
-// starts, or at once with Secrets.
+// BootstrapTLS configures TLS from Envoy to this service; without Authorities there is
+// none. Paths are those in Envoy's file system. Envoy reads a changed certificate when it
+// starts or, with Secrets, at once.
 type BootstrapTLS struct {
-	Authorities      string // PEM file with those that sign this service's certificate
-	Name             string // DNS name in it
+	Authorities      string // PEM file with the authorities of this service's certificate
+	Name             string // DNS name in that certificate
 	Certificate, Key string // PEM files of Envoy's client certificate; "": none
-	// Secrets is a folder with authorities.yaml and client.yaml, which name these files
-	// as secrets (SDS) whose changes Envoy reads as it runs; "": none.
+	// Secrets is a folder with authorities.yaml and client.yaml. They name the files
+	// above as secrets (SDS), and Envoy reads changes of those while it runs; "": none.
 	Secrets string
 }
 
@@ -69,8 +69,8 @@ func (t BootstrapTLS) problems() (problems []error) {
 	return problems
 }
 
-// envoyAddress writes an address as Envoy's YAML has it. Only characters that
-// can be there unquoted pass.
+// envoyAddress returns an address in the form of Envoy's YAML. It refuses characters that
+// would need to be escaped there.
 func envoyAddress(address string) (string, error) {
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		if path == "" || strings.ContainsAny(path, "\"\\{}\n") {
@@ -97,7 +97,7 @@ func envoyAddress(address string) (string, error) {
 	return fmt.Sprintf(`{socket_address: {address: "%s", port_value: %d}}`, host, n), nil
 }
 
-// discovery is the cluster type: names are looked up, addresses are not.
+// discovery returns Envoy's cluster type: names are looked up, addresses are not.
 func discovery(address string) string {
 	if strings.HasPrefix(address, "unix:") {
 		return "STATIC"

@@ -32,7 +32,8 @@ func TestBootstrap_RefusesWhatWouldBreakIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, must := range []string{"failure_mode_allow: false", "path_with_escaped_slashes_action: REJECT_REQUEST", "type: STRICT_DNS", `path: "/run/extauthz.sock"`,
-		// A replica that dies or hangs costs no check more than once: docs/envoy.md has why each is needed.
+		// A replica that dies or hangs delays no check more than once; docs/envoy.md
+		// explains why each setting is needed.
 		"retry_back_off: {base_interval: 0.005s, max_interval: 0.17s}", "consecutive_local_origin_failure: 3", "max_ejection_percent: 50", "max_retries: 1024"} {
 		if !strings.Contains(out.String(), must) {
 			t.Errorf("%s is missing", must)

@@ -9,21 +9,22 @@ import (
 	"extauthz/envoy"
 )
 
-// EnvoyGateway is what Envoy Gateway's objects are made from.
+// EnvoyGateway holds the values of Envoy Gateway's objects.
 type EnvoyGateway struct {
 	Settings
 	Service            KubernetesService // this service's gRPC listener
 	Namespace, Gateway string            // the Gateway whose routes are protected
-	// The DNS name in the service's certificate, and the ConfigMap beside the
-	// Service that holds its authorities; both "": plain text.
+	// The DNS name in the service's certificate, and the ConfigMap with its authorities
+	// in the namespace of the Service; both "": plain text.
 	TLSName, TLSAuthorities string
-	// AllowedHeaders are the request headers that decisions rest on. An entry
-	// that ends in "*" is a prefix: Envoy Gateway can't send those on, and what is
-	// under the identity prefix it removes before.
+	// AllowedHeaders holds the request headers that decisions depend on. An entry that
+	// ends in "*" is a prefix. Envoy Gateway can't send headers by a prefix; it removes
+	// those under the identity prefix before the check.
 	AllowedHeaders []string
 }
 
-// Headers are those of AllowedHeaders that can be sent on.
+// Headers returns the entries of AllowedHeaders that are not prefixes, and so can be sent
+// on.
 func (g EnvoyGateway) Headers() (names []string) {
 	for _, name := range g.AllowedHeaders {
 		if !strings.HasSuffix(name, "*") {
@@ -33,7 +34,7 @@ func (g EnvoyGateway) Headers() (names []string) {
 	return names
 }
 
-// WriteEnvoyGateway writes the objects by which the routes of a Gateway call the
+// WriteEnvoyGateway writes the objects with which the routes of a Gateway call the
 // service. They fail closed.
 func WriteEnvoyGateway(w io.Writer, g EnvoyGateway) error {
 	problems := append(g.problems(), g.Service.validate(), objectName("namespace", g.Namespace), objectName("gateway", g.Gateway))

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestExamples_FailClosed: that is for operators to choose.
+// TestExamples_FailClosed: no example fails open; operators may choose that themselves.
 func TestExamples_FailClosed(t *testing.T) {
 	open := regexp.MustCompile(`(?i)(failure_mode_allow|failOpen)\b\W*(true|yes|on)\b`)
 	files := 0

@@ -5,13 +5,13 @@ import (
 	"io"
 )
 
-// Istio is what Istio's objects are made from.
+// Istio holds the values of Istio's objects.
 type Istio struct {
 	Settings
 	Service         KubernetesService // this service's gRPC listener
-	Sidecar         bool              // the workload's sidecars call it; false: an ingress gateway does
-	Namespace, Name string            // of the objects; the namespace is the workload's
-	Label, Value    string            // that the workload's pods carry
+	Sidecar         bool              // the workload's sidecars call the service; false: an ingress gateway does
+	Namespace, Name string            // of the objects; Namespace is the workload's
+	Label, Value    string            // of a label on the workload's pods
 }
 
 // Gateway reports whether an ingress gateway calls the service.
@@ -26,7 +26,8 @@ func WriteIstioMesh(w io.Writer, i Istio) error {
 	return execute(w, "istio-mesh", i)
 }
 
-// WriteIstio writes the objects by which a workload calls that provider. They fail closed.
+// WriteIstio writes the objects with which a workload calls that provider. They fail
+// closed.
 func WriteIstio(w io.Writer, i Istio) error {
 	problems := append(i.problems(), objectName("namespace", i.Namespace), objectName("name", i.Name), label(i.Label, i.Value))
 	if err := errors.Join(problems...); err != nil {

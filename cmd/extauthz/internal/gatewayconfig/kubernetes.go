@@ -10,10 +10,10 @@ import (
 	"strings"
 )
 
-// DefaultEnvoyImage is the Envoy that printed objects run.
+// DefaultEnvoyImage is the Envoy image in printed objects.
 const DefaultEnvoyImage = "envoyproxy/envoy:v1.40.0"
 
-// The ports of a printed Envoy, and where its files are.
+// The ports of a printed Envoy, and the folders of its files.
 const (
 	envoyPort      = 10000
 	envoyReadyPort = 9902
@@ -22,19 +22,19 @@ const (
 	envoyTLSFolder = "/etc/envoy-tls"
 )
 
-// preStop makes an Envoy report that it is about to end, and leaves clients time to move
-// to another one. The image has neither curl nor wget.
+// preStop makes Envoy report that it is about to end, and gives clients time to change to
+// another Envoy. It uses the shell because the image has neither curl nor wget.
 const preStop = `exec 3<>/dev/tcp/127.0.0.1/9901; printf "POST /healthcheck/fail HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n" >&3; cat <&3; sleep 15`
 
-// Kubernetes is what the objects of an Envoy in Kubernetes are made from.
+// Kubernetes holds the values of the objects for an Envoy in Kubernetes.
 type Kubernetes struct {
 	Namespace, Name string
 	Replicas        int
 	Image           string
-	// TLSSecret is the Secret in the namespace of the objects with ca.crt, tls.crt and
-	// tls.key, by which Envoy speaks TLS to this service; "": plain text.
+	// TLSSecret is a Secret in the namespace of the objects, with ca.crt, tls.crt and
+	// tls.key. Envoy uses it for TLS to this service; "": plain text.
 	TLSSecret string
-	// Anonymous: the service asks for no client certificate, and ca.crt will do.
+	// Anonymous: the service requires no client certificate, so ca.crt is enough.
 	Anonymous bool
 	// TLSName is the DNS name in the service's certificate.
 	TLSName string
@@ -46,7 +46,7 @@ type Kubernetes struct {
 type kubernetesFile struct{ Name, Text string }
 
 // WriteKubernetes writes a ConfigMap, a Deployment and a Service: an Envoy that works as
-// printed, for namespaces of the Pod Security Standard "restricted".
+// printed, in namespaces with the Pod Security Standard "restricted".
 func WriteKubernetes(w io.Writer, k Kubernetes) error {
 	if err := k.validate(); err != nil {
 		return err
@@ -92,8 +92,8 @@ func (k Kubernetes) validate() error {
 	return errors.Join(problems...)
 }
 
-// files are the entries of the ConfigMap: the bootstrap, and with TLS the secrets that
-// it reads from files.
+// files returns the entries of the ConfigMap: the bootstrap and, with TLS, the secrets
+// that the bootstrap reads from files.
 func (k Kubernetes) files() ([]kubernetesFile, error) {
 	b := k.Bootstrap
 	b.Listen, b.Ready, b.Admin = fmt.Sprintf("0.0.0.0:%d", envoyPort), fmt.Sprintf("0.0.0.0:%d", envoyReadyPort), envoyAdmin
@@ -112,7 +112,7 @@ func (k Kubernetes) files() ([]kubernetesFile, error) {
 	if k.TLSSecret == "" {
 		return files, nil
 	}
-	// cert-manager renews them: Envoy watches the folder of files that a secret names.
+	// When cert-manager renews the files, Envoy notices, since it watches their folder.
 	const head = "resources:\n  - \"@type\": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret\n"
 	files = append(files, kubernetesFile{"authorities.yaml", head + fmt.Sprintf("    name: authorities\n    validation_context:\n      trusted_ca: {filename: %q}\n", b.TLS.Authorities)})
 	if !k.Anonymous {

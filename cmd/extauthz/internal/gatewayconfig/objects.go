@@ -10,35 +10,35 @@ import (
 	"extauthz/envoy"
 )
 
-// The numbers of header names that the Gateway API takes in a list: names to remove, and
-// names to send to an authorization service.
+// The most names of headers that the Gateway API accepts in one list: of names to remove,
+// and of names to send to an authorization service.
 const (
 	maxRemovedNames = 16
 	maxAllowedNames = 64
 )
 
-// Objects is what the objects for a gateway other than Istio and Envoy Gateway are
-// made from. Not every gateway has a use for every field.
+// Objects holds the values of the objects for gateways other than Istio and Envoy
+// Gateway. Not every gateway uses every field.
 type Objects struct {
 	Settings
-	Service KubernetesService // this service's listener that the gateway calls
+	Service KubernetesService // the listener that the gateway calls
 	// The object that represents the gateway: a Gateway, Contour's configuration, the
 	// service of a Consul mesh, or Emissary's AuthService.
 	Namespace, Gateway string
 	Backend            KubernetesService // the API behind a printed route
 	HTTP               bool              // the gateway calls http.listen instead of grpc.listen
-	NGINX              bool              // it does so as NGINX Gateway Fabric does
+	NGINX              bool              // it calls it as NGINX Gateway Fabric does
 	MetadataHeaders    []string          // entries of a key's metadata that are identity headers
-	// The DNS name in the service's certificate, and the object beside the Service
-	// that holds its authorities under ca.crt; both "": plain text.
+	// The DNS name in the service's certificate, and the object with its authorities
+	// under ca.crt, in the namespace of the Service; both "": plain text.
 	TLSName, TLSAuthorities string
-	AllowedHeaders          []string // request headers that decisions rest on; "x-*" is a prefix
-	CredentialHeaders       []string // those of them that hold keys
+	AllowedHeaders          []string // request headers that decisions depend on; "x-*" is a prefix
+	CredentialHeaders       []string // those of AllowedHeaders that hold keys
 }
 
-// WriteObjects writes the objects by which a gateway calls the service: contour,
-// kgateway, agentgateway, gateway-api, cilium, nginx-gateway-fabric, emissary or
-// consul. They fail closed.
+// WriteObjects writes the objects with which a gateway calls the service: contour,
+// kgateway, agentgateway, gateway-api, cilium, nginx-gateway-fabric, emissary or consul.
+// They fail closed.
 func WriteObjects(w io.Writer, gateway string, o Objects) error {
 	problems := append(o.problems(), o.Service.validate(), objectName("namespace", o.Namespace), objectName("gateway", o.Gateway))
 	problems = append(problems, tlsProblems(o.TLSName, o.TLSAuthorities)...)
@@ -64,25 +64,26 @@ func WriteObjects(w io.Writer, gateway string, o Objects) error {
 	return execute(w, gateway, o)
 }
 
-// IdentityHeaders are the names of the complete set.
+// IdentityHeaders returns the names of all identity headers.
 func (o Objects) IdentityHeaders() []string {
 	return envoy.IdentityHeaders(o.prefix(), o.MetadataHeaders)
 }
 
-// Overrides are the override headers that no client may send on.
+// Overrides returns the override headers that no client may send on.
 func (o Objects) Overrides() []string {
 	return o.without(slices.Concat(envoy.OverrideHeaderGroups()...))
 }
 
-// EarlyRemoved are the names that a gateway removes from every request, where its API
-// takes no more of them: the identity headers first, since an upstream trusts them.
+// EarlyRemoved returns the names that a gateway removes from every request if its API
+// limits their number. Identity headers come first, because an upstream trusts them.
 func (o Objects) EarlyRemoved() []string {
 	names := append(o.IdentityHeaders(), o.Overrides()...)
 	return names[:min(len(names), maxRemovedNames)]
 }
 
-// PathOverrides are the override headers that replace a path or its prefix. Their
-// values may hold bytes beyond ASCII, which agentgateway does not show to the service.
+// PathOverrides returns the override headers that replace a path or its prefix. Their
+// values may contain bytes outside ASCII, and agentgateway does not pass such values to
+// the service.
 func (o Objects) PathOverrides() []string {
 	names := o.without(envoy.PathOverrideHeaders())
 	return names[:min(len(names), maxRemovedNames)]
@@ -94,9 +95,10 @@ func (o Objects) without(names []string) []string {
 	})
 }
 
-// Sent are the headers that a gateway which sends listed ones alone has to send: those
-// that decisions rest on, and those that the service refuses or replaces. The filter sends
-// authorization unlisted; a gateway that lists it as well could send it twice.
+// Sent returns the headers that must be listed for a gateway that sends only listed ones:
+// those that decisions depend on, and those that the service refuses or replaces.
+// authorization is left out: the filter sends it anyway, and a gateway could send it
+// twice if it were listed.
 func (o Objects) Sent() []string {
 	names := slices.Concat(o.AllowedHeaders, o.IdentityHeaders(), o.Overrides())
 	names = slices.DeleteFunc(names, func(name string) bool { return strings.HasSuffix(name, "*") || name == "authorization" })

@@ -1,8 +1,7 @@
 package gatewayconfig
 
-// PathHandling is what a printed configuration has the gateway do with a path
-// before it is judged. Whichever it is, the path that is judged is the path that
-// the upstream gets.
+// PathHandling says what a gateway does with a path before the check. Whichever it is,
+// the upstream gets the path that was judged.
 type PathHandling uint8
 
 // The ways to handle paths.
@@ -10,11 +9,11 @@ const (
 	// PathsNormalised resolves dot segments, merges slashes, undoes needless
 	// encodings, and refuses encoded slashes.
 	PathsNormalised PathHandling = iota
-	// PathsEncoded does the same, but passes encoded slashes on: for rules to which
-	// encoded characters are data.
+	// PathsEncoded does the same, but passes on encoded slashes. It is for rules that
+	// treat encoded characters as data.
 	PathsEncoded
-	// PathsRaw passes every byte on, for upstreams that need them, such as object
-	// stores, whose clients sign the path as they send it.
+	// PathsRaw passes on every byte unchanged. It is for upstreams such as object stores,
+	// whose clients sign the path as they send it.
 	PathsRaw
 )
 

@@ -16,27 +16,28 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the parts of the examples that remove headers")
 
-// examples are configurations for operators to start from, beside the adapter that they
-// are for.
+// examples is the folder of configurations for operators to start from, beside the
+// adapter.
 const examples = "../../../../envoy/examples/"
 
-// Override headers that a proxy sets itself to say what is asked for, so that its example
-// does not empty them (envoy/forwardauth.go).
+// Override headers that a proxy sets itself to describe the request. Its example
+// therefore does not empty them (envoy/forwardauth.go).
 var (
 	nginxOwn   = []string{"x-original-method", "x-original-uri"}
 	traefikOwn = []string{"x-forwarded-method", "x-forwarded-uri", "x-forwarded-host", "x-forwarded-server"}
 )
 
-// part returns what is between two lines of a text.
+// part returns the text between two given lines.
 func part(text, from, to string) string {
 	_, text, _ = strings.Cut(text, from)
 	text, _, _ = strings.Cut(text, to)
 	return text
 }
 
-// removals are what the examples have to say of the names that clients may not send
-// on: a part of the file, found by an expression, and the text that it has to be. All
-// are made from one list and one notion of a name, OverrideHeaderGroups and FoldName.
+// removals returns, for each example, the parts about names that clients may not send on:
+// an expression that finds the part, and the text that it must have. All these texts are
+// made from one list and one definition of equal names, OverrideHeaderGroups and
+// FoldName.
 func removals(t *testing.T) map[string][]struct{ find, text string } {
 	t.Helper()
 	var printed bytes.Buffer
@@ -83,8 +84,8 @@ func removals(t *testing.T) map[string][]struct{ find, text string } {
 	}
 }
 
-// TestExamples_RemoveWhatTheServiceRemoves: each configuration says the same of the
-// names that clients may not send on, made from the service's own list.
+// TestExamples_RemoveWhatTheServiceRemoves: all examples remove the names that clients
+// may not send on, made from the service's own list.
 func TestExamples_RemoveWhatTheServiceRemoves(t *testing.T) {
 	for name, parts := range removals(t) {
 		path := examples + name

@@ -7,16 +7,16 @@ import (
 	"extauthz/envoy"
 )
 
-// Settings are what every printed configuration takes from the service's own.
+// Settings holds what every printed configuration needs of the service's own.
 type Settings struct {
-	HeaderPrefix  string // of identity headers; "": x-auth-
+	HeaderPrefix  string // of identity headers; "" stands for x-auth-
 	Paths         PathHandling
-	KeepOverrides []string // those of envoy.OverrideHeaders that clients may send on
-	// Hosts that all rules are for, in lower case and without ports; none: any.
+	KeepOverrides []string // headers of envoy.OverrideHeaders that clients may send on
+	// Hosts are the only hosts of the rules, in lower case, without ports; none: any.
 	Hosts []string
 }
 
-// defaultHeaderPrefix begins identity headers where no other prefix is set.
+// defaultHeaderPrefix is the prefix of identity headers if no other is set.
 const defaultHeaderPrefix = "x-auth-"
 
 func (s Settings) prefix() string {
@@ -26,7 +26,8 @@ func (s Settings) prefix() string {
 	return s.HeaderPrefix
 }
 
-// Removed returns expressions for the names of headers that clients may not send on.
+// Removed returns expressions that match the names of headers that clients may not send
+// on.
 func (s Settings) Removed() ([]string, error) {
 	prefix := s.prefix()
 	if envoy.PrefixTooLong(prefix) {
@@ -38,7 +39,7 @@ func (s Settings) Removed() ([]string, error) {
 	return envoy.RemovedExpressions(prefix, s.KeepOverrides)
 }
 
-// problems are what can't be written into YAML.
+// problems reports values that can't be written into YAML.
 func (s Settings) problems() (problems []error) {
 	if _, err := s.Removed(); err != nil {
 		problems = append(problems, err)

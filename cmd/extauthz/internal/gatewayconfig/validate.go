@@ -5,7 +5,8 @@ import (
 	"regexp"
 )
 
-// RFC 1123 labels, keys and values of labels as Kubernetes has them, and DNS names.
+// RFC 1123 labels; keys and values of labels in Kubernetes; DNS names; plain words in
+// YAML.
 var (
 	nameForm  = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 	keyForm   = regexp.MustCompile(`^([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$`)
@@ -28,8 +29,8 @@ func label(key, value string) error {
 	return nil
 }
 
-// tlsProblems checks the name in the service's certificate, and the object with its
-// authorities.
+// tlsProblems checks the name in the service's certificate, and the name of the object
+// with its authorities.
 func tlsProblems(name, authorities string) (problems []error) {
 	if name+authorities == "" {
 		return nil

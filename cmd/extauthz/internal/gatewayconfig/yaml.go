@@ -11,10 +11,10 @@ import (
 //go:embed templates/*.tmpl
 var templates embed.FS
 
-// functions are what the templates call.
+// functions are the functions that templates may call.
 var functions = template.FuncMap{"word": yamlWord, "words": yamlWords, "lines": commentLines, "indent": indent, "address": envoyAddress, "discovery": discovery}
 
-// execute writes the template of a name, made from data.
+// execute runs the named template on data.
 func execute(w io.Writer, name string, data any) error {
 	t, err := template.New(name).Funcs(functions).ParseFS(templates, "templates/*.tmpl")
 	if err != nil {
@@ -23,8 +23,8 @@ func execute(w io.Writer, name string, data any) error {
 	return t.ExecuteTemplate(w, name+".yaml.tmpl", data)
 }
 
-// yamlWord writes a word as YAML has it, quoted where YAML would read something
-// else: a number, a truth value, a sign of its own.
+// yamlWord writes a word for YAML. It quotes words that YAML would read as something
+// else: a number, a truth value, or a character with a meaning in YAML.
 func yamlWord(word string) string {
 	switch strings.ToLower(word) {
 	case "y", "n", "yes", "no", "on", "off", "true", "false", "null":
@@ -36,7 +36,8 @@ func yamlWord(word string) string {
 	return strconv.Quote(word)
 }
 
-// yamlWords writes words as a list within brackets, in lines of a bearable length.
+// yamlWords writes words as the elements of a list in brackets, in lines of a readable
+// length.
 func yamlWords(words []string, indent int) string {
 	var b strings.Builder
 	width := indent
@@ -56,7 +57,7 @@ func yamlWords(words []string, indent int) string {
 	return b.String()
 }
 
-// commentLines writes each entry as a line of a comment.
+// commentLines writes each entry as one line of a YAML comment.
 func commentLines(entries []string) string {
 	var b strings.Builder
 	for _, e := range entries {
@@ -65,7 +66,7 @@ func commentLines(entries []string) string {
 	return b.String()
 }
 
-// indent sets each line of a text in by n blanks, but for empty ones.
+// indent indents each line of a text by n blanks, except empty lines.
 func indent(n int, text string) string {
 	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
 	for i, line := range lines {

@@ -16,8 +16,8 @@ func WriteJSON(w io.Writer, data any) error {
 	return e.Encode(data)
 }
 
-// WriteYAML writes the same fields as [WriteJSON] under the same names and in the
-// same order.
+// WriteYAML writes the fields that [WriteJSON] writes, with the same names, in the same
+// order.
 func WriteYAML(w io.Writer, data any) error {
 	b, err := json.Marshal(data)
 	if err != nil {
@@ -37,7 +37,7 @@ func WriteYAML(w io.Writer, data any) error {
 	return e.Close()
 }
 
-// yamlNode reads the next value of a JSON document.
+// yamlNode converts the next value of a JSON document.
 func yamlNode(d *json.Decoder) (*yaml.Node, error) {
 	token, err := d.Token()
 	if err != nil {
@@ -49,7 +49,7 @@ func yamlNode(d *json.Decoder) (*yaml.Node, error) {
 		if v == '[' {
 			n.Kind, n.Tag = yaml.SequenceNode, "!!seq"
 		}
-		for d.More() { // the names of an object are values of the stream too
+		for d.More() { // the decoder also returns the names of an object as values
 			child, err := yamlNode(d)
 			if err != nil {
 				return nil, err

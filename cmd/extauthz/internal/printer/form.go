@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Form is how something is printed.
+// Form is a form of output.
 type Form string
 
 // The forms.
@@ -18,10 +18,10 @@ const (
 	Name  Form = "name" // one name a line, for other commands to read
 )
 
-// Forms are all of them, in the order of the help.
+// Forms lists all forms, in the order of the help.
 var Forms = []Form{Table, Wide, JSON, YAML, Name}
 
-// ParseForm reads a form.
+// ParseForm parses the name of a form.
 func ParseForm(text string) (Form, error) {
 	if slices.Contains(Forms, Form(text)) {
 		return Form(text), nil
@@ -29,7 +29,7 @@ func ParseForm(text string) (Form, error) {
 	return "", fmt.Errorf("output %q: write %s", text, Choice(Forms))
 }
 
-// Choice lists what can be written: a, b or c.
+// Choice lists the words to choose from: a, b or c.
 func Choice[T ~string](words []T) string {
 	texts := make([]string, len(words))
 	for i, w := range words {

@@ -15,7 +15,7 @@ type fruit struct{ name, taste string }
 
 var fruits = []Column[fruit]{
 	{Name: "name", Text: func(f *fruit) string { return f.name }},
-	{Name: "how-it-tastes", Least: 10, Text: func(f *fruit) string { return f.taste },
+	{Name: "how-it-tastes", MinWidth: 10, Text: func(f *fruit) string { return f.taste },
 		Color: func(*fruit) Color { return Good }},
 	{Name: "length", Wide: true, Text: func(f *fruit) string { return strings.Repeat("x", len(f.name)) },
 		Compare: func(a, b *fruit) int { return len(a.name) - len(b.name) }},
@@ -34,7 +34,7 @@ func TestWriteTable_CutsOnATerminalAlone(t *testing.T) {
 	for _, c := range []struct {
 		columns uint16
 		longest int
-	}{{30, 30}, {24, 26}, {80, 42}} { // the heading is not cut; 26 is the least
+	}{{30, 30}, {24, 26}, {80, 42}} { // headings are not cut, so 26 is the least width
 		got := parts.OnTerminal(t, c.columns, func(tty *os.File) {
 			if err := WriteTable(tty, fruits, rows, false, false); err != nil {
 				t.Error(err)
@@ -146,7 +146,7 @@ func TestCut_CountsColumnsAndNotBytes(t *testing.T) {
 	}
 }
 
-// at lets a test set a progress' time.
+// at begins a progress at a time, and returns a function that lets time pass.
 func at(p *Progress, begun time.Time) func(time.Duration) {
 	p.begun = begun
 	now := begun
@@ -174,10 +174,10 @@ func TestProgress_DrawsABarOnATerminal(t *testing.T) {
 	got := parts.OnTerminal(t, 40, func(tty *os.File) {
 		p := NewProgress(tty, "rows")
 		pass := at(p, time.Now())
-		p.Set("short", 10, 100) // is done before a bar is worth while
+		p.Set("short", 10, 100) // ends before a bar is drawn
 		pass(barAfter)
 		p.Set("keys", 50, 100)
-		p.Set("keys", 51, 100) // too early
+		p.Set("keys", 51, 100) // too soon after the last one
 		pass(barEvery)
 		p.Set("keys in a long table", 100, 100)
 		p.End()
@@ -197,7 +197,7 @@ func TestProgress_WaitsInOneLine(t *testing.T) {
 		begun := time.Now()
 		p.begun = begun
 		p.now = func() time.Time {
-			if calls++; calls == 6 { // two lines are done: one call for the text, one for the pace
+			if calls++; calls == 6 { // two lines are written: each takes one call for the text and one for the pace
 				close(drawn)
 			}
 			return begun.Add(time.Duration(calls) * time.Second)

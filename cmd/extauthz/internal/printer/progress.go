@@ -8,9 +8,8 @@ import (
 	"time"
 )
 
-// lineEvery is how far apart lines of progress are where no bar can be drawn,
-// barAfter how long work takes at least for which one is drawn, and barEvery how
-// often it is drawn again.
+// Without a bar, a line of progress is written every lineEvery. With one, it is drawn for
+// work that takes longer than barAfter, and drawn again every barEvery.
 const (
 	lineEvery = 5 * time.Second
 	barAfter  = 500 * time.Millisecond
@@ -18,29 +17,29 @@ const (
 	barLength = 20
 )
 
-// Progress reports how far a long work is: on a terminal in one line that is drawn
-// again and again and removed at the end, else in a line now and then.
+// Progress reports how far a long task is. On a terminal it redraws one line, and removes
+// that line at the end. Elsewhere it writes a line now and then.
 type Progress struct {
 	w        io.Writer
 	unit     string
 	now      func() time.Time
 	terminal bool
 	begun    time.Time
-	wait     sync.WaitGroup // for the goroutine of Wait
-	quit     chan struct{}  // ends it
+	wait     sync.WaitGroup // for the goroutine that Wait starts
+	quit     chan struct{}  // closed to end that goroutine
 
-	mu    sync.Mutex // of what follows
+	mu    sync.Mutex // guards the fields below
 	shown time.Time
 	drawn bool
 }
 
-// NewProgress begins to report on a stream, standard error as a rule. unit is what
-// is counted, such as rows.
+// NewProgress begins to report on a stream, usually standard error. unit names what is
+// counted, such as rows.
 func NewProgress(w io.Writer, unit string) *Progress {
 	return &Progress{w: w, unit: unit, now: time.Now, begun: time.Now(), terminal: Terminal(w)}
 }
 
-// Set reports how much is done of a total; a total of 0 is unknown.
+// Set reports how much of a total is done; a total of 0 means that it is unknown.
 func (p *Progress) Set(title string, done, total int64) {
 	text := fmt.Sprintf("%s: %d %s", title, done, p.unit)
 	if total > 0 {
@@ -52,7 +51,7 @@ func (p *Progress) Set(title string, done, total int64) {
 	p.print(text)
 }
 
-// Wait shows until End that something is under way whose progress is not known.
+// Wait shows, until End, that a task of unknown progress is running.
 func (p *Progress) Wait(title string) {
 	p.quit = make(chan struct{})
 	tick := time.NewTicker(barEvery)
@@ -69,7 +68,7 @@ func (p *Progress) Wait(title string) {
 	})
 }
 
-// print shows a line, unless it is too early for another one.
+// print shows a line, unless the last one was too short a time ago.
 func (p *Progress) print(text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -92,7 +91,7 @@ func (p *Progress) print(text string) {
 	_, _ = io.WriteString(p.w, "\r\x1b[K"+text)
 }
 
-// End removes the line, so that what is printed next is alone.
+// End removes the line, so that the next output is alone.
 func (p *Progress) End() {
 	if p.quit != nil {
 		close(p.quit)

@@ -11,20 +11,20 @@ import (
 
 // Column is one column of a table with rows of type T.
 type Column[T any] struct {
-	Name string // as --sort takes it; the heading is the same in capitals
+	Name string // as in --sort; the heading has the same in capitals
 	Text func(*T) string
-	// Full is the text of the wide form, where that is another.
-	Full    func(*T) string
-	Wide    bool // in the wide form alone
-	Least   int  // over 0: a narrow terminal may cut the text to as few columns
-	Color   func(*T) Color
-	Compare func(a, b *T) int // for --sort; by the text where it is nil
+	// Full returns the text for the wide form; nil: the same as Text.
+	Full     func(*T) string
+	Wide     bool // shown in the wide form only
+	MinWidth int  // if over 0, a narrow terminal may cut the text to this many columns
+	Color    func(*T) Color
+	Compare  func(a, b *T) int // for --sort; nil: by Text
 }
 
-// Color is how a text is shown on a terminal: the number of an ANSI sequence.
+// Color is a text's colour on a terminal: the number of an ANSI sequence.
 type Color string
 
-// The colours, by what they are for.
+// The colours, named by their purpose.
 const (
 	Plain Color = ""
 	Good  Color = "32" // green
@@ -40,7 +40,7 @@ func (c Color) paint(text string) string {
 	return "\x1b[" + string(c) + "m" + text + "\x1b[0m"
 }
 
-// SortNames are what --sort takes for the columns.
+// SortNames returns the columns' names for --sort.
 func SortNames[T any](columns []Column[T]) (names []string) {
 	for _, c := range columns {
 		names = append(names, c.Name)
@@ -48,7 +48,7 @@ func SortNames[T any](columns []Column[T]) (names []string) {
 	return names
 }
 
-// Sorter returns how a column's name orders rows: -NAME is the other way round.
+// Sorter returns the order by a column's name; -NAME reverses it.
 func Sorter[T any](columns []Column[T], by string) (func(a, b *T) int, error) {
 	name, reverse := strings.CutPrefix(by, "-")
 	i := slices.IndexFunc(columns, func(c Column[T]) bool { return c.Name == name })
@@ -65,11 +65,11 @@ func Sorter[T any](columns []Column[T], by string) (func(a, b *T) int, error) {
 	return compare, nil
 }
 
-// gap is what is between two columns.
+// gap is the number of blanks between two columns.
 const gap = 2
 
-// WriteTable writes rows as a table or, with wide, as one with all columns. On a
-// terminal it is as wide as that at most where the columns may be cut.
+// WriteTable writes rows as a table; with wide, the table has all columns. Otherwise it
+// is not wider than the terminal, as far as its columns may be cut.
 func WriteTable[T any](w io.Writer, columns []Column[T], rows []T, wide, color bool) error {
 	if !wide {
 		columns = slices.DeleteFunc(slices.Clone(columns), func(c Column[T]) bool { return c.Wide })
@@ -99,7 +99,7 @@ func WriteTable[T any](w io.Writer, columns []Column[T], rows []T, wide, color b
 	return err
 }
 
-// line writes one line, without blanks at its end.
+// line writes one line, without blanks at the end.
 func line(b *strings.Builder, widths []int, cells []string, paint func(column int) Color, color bool) {
 	pad := 0
 	for i, cell := range cells {
@@ -133,8 +133,8 @@ func (c *Column[T]) cell(row *T, wide bool) string {
 	return Clean(read(row))
 }
 
-// fit returns the width of each column, and takes from those that may be cut, from
-// the one that is furthest above its least first, until all fit; widest 0 is no limit.
+// fit returns the width of each column. Until the table fits into widest, it shortens the
+// column that is furthest above its least width. 0 for widest means no limit.
 func fit[T any](columns []Column[T], cells [][]string, widest int) []int {
 	widths, total := make([]int, len(columns)), gap*(len(columns)-1)
 	for i := range columns {
@@ -147,7 +147,7 @@ func fit[T any](columns []Column[T], cells [][]string, widest int) []int {
 	for ; widest > 0 && total > widest; total-- {
 		most := -1
 		for i, c := range columns {
-			if c.Least > 0 && widths[i] > c.Least && (most < 0 || widths[i]-c.Least > widths[most]-columns[most].Least) {
+			if c.MinWidth > 0 && widths[i] > c.MinWidth && (most < 0 || widths[i]-c.MinWidth > widths[most]-columns[most].MinWidth) {
 				most = i
 			}
 		}
@@ -159,8 +159,8 @@ func fit[T any](columns []Column[T], cells [][]string, widest int) []int {
 	return widths
 }
 
-// Clean makes one line of a text: control characters in what people named things
-// are shown and not obeyed. An empty text is a dash.
+// Clean makes a text safe for one cell: control characters, which may be in names that
+// people chose, become visible instead of taking effect. An empty text becomes a dash.
 func Clean(cell string) string {
 	cell = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {

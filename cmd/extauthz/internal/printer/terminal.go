@@ -14,7 +14,7 @@ func Terminal(stream any) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// terminalWidth is the number of columns of the terminal that w is; 0 where it is none.
+// terminalWidth returns the columns of the terminal w, or 0 if w is no terminal.
 func terminalWidth(w io.Writer) int {
 	f, ok := w.(*os.File)
 	if !ok {
@@ -27,21 +27,20 @@ func terminalWidth(w io.Writer) int {
 	return columns
 }
 
-// ColorWhen is whether output is coloured.
+// ColorWhen says when output is coloured.
 type ColorWhen string
 
-// When output is coloured. Auto colours a terminal, unless NO_COLOR is set or the
-// terminal is dumb.
+// Auto colours output to a terminal, unless NO_COLOR is set or the terminal is dumb.
 const (
 	ColorAuto   ColorWhen = "auto"
 	ColorAlways ColorWhen = "always"
 	ColorNever  ColorWhen = "never"
 )
 
-// Colors are all choices.
+// Colors lists all choices.
 var Colors = []ColorWhen{ColorAuto, ColorAlways, ColorNever}
 
-// Colored decides for a stream.
+// Colored reports whether output to w is coloured.
 func (c ColorWhen) Colored(w io.Writer, getenv func(string) string) (bool, error) {
 	switch c {
 	case ColorAlways:

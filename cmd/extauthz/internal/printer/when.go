@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// When is a time as people read it, and how far off it is.
+// When writes a time for people, and how far off it is; none stands for no time.
 func When(t *time.Time, now time.Time, none string) string {
 	if t == nil || t.IsZero() {
 		return none
@@ -14,7 +14,7 @@ func When(t *time.Time, now time.Time, none string) string {
 	return t.Local().Format("2006-01-02 15:04:05") + " (" + Distance(t.Sub(now)) + ")"
 }
 
-// Off is how far off a time is, for a narrow column.
+// Off writes only how far off a time is, for a narrow column.
 func Off(t *time.Time, now time.Time, none string) string {
 	if t == nil || t.IsZero() {
 		return none
@@ -22,8 +22,8 @@ func Off(t *time.Time, now time.Time, none string) string {
 	return Distance(t.Sub(now))
 }
 
-// Distance is a duration from now on, to the nearest unit: "in 30d", "5m ago". It
-// is rounded, since a key for 30 days has a moment less when it is shown.
+// Distance writes a duration from now on in the nearest unit: "in 30d", "5m ago". It
+// rounds, because a key for 30 days has slightly less left when it is shown.
 func Distance(d time.Duration) string {
 	form := "in %d%s"
 	if d < 0 {
@@ -42,7 +42,7 @@ func Distance(d time.Duration) string {
 	}
 }
 
-// CompareTimes orders times, those that are none last.
+// CompareTimes orders times. Those that are nil or zero come last.
 func CompareTimes(a, b *time.Time) int {
 	none := func(t *time.Time) bool { return t == nil || t.IsZero() }
 	switch {

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/text/width"
 )
 
-// columnsOf is how many columns of a terminal a text takes.
+// columnsOf returns how many columns a text takes on a terminal.
 func columnsOf(text string) (n int) {
 	for _, r := range text {
 		n += columnsOfRune(r)
@@ -15,7 +15,7 @@ func columnsOf(text string) (n int) {
 }
 
 func columnsOfRune(r rune) int {
-	if unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf) { // is drawn over the one before, or not at all
+	if unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf) { // drawn over the rune before it, or not at all
 		return 0
 	}
 	switch width.LookupRune(r).Kind() {
@@ -25,7 +25,7 @@ func columnsOfRune(r rune) int {
 	return 1
 }
 
-// cut shortens a text to so many columns, the last one an ellipsis.
+// cut shortens a text to at most so many columns, the last of which is an ellipsis.
 func cut(text string, to int) string {
 	if columnsOf(text) <= to {
 		return text

@@ -21,7 +21,7 @@ type quiet struct{}
 
 func (quiet) Changed(context.Context, []authz.Change) {}
 
-// firstStart is what a service's start has where it looks for an administrator.
+// firstStart holds what a service's start needs to look for an administrator.
 type firstStart struct {
 	*testing.T
 	c      *config.Config
@@ -62,7 +62,8 @@ func (s *firstStart) key() string {
 	return key.Reveal()
 }
 
-// start returns whether there is an owner then, and what was logged.
+// start runs this step of a start, and returns whether there is an owner then, and the
+// log.
 func (s *firstStart) start() (owned bool, logged string) {
 	s.logged.Reset()
 	ensureAdministrator(s.Context(), s.c, s.db, s.admins, s.format, slog.New(slog.NewTextHandler(&s.logged, nil)))
@@ -71,8 +72,8 @@ func (s *firstStart) start() (owned bool, logged string) {
 	return owned, s.logged.String()
 }
 
-// end changes all administrators and their keys, as SQL would: the API keeps the last
-// owner.
+// end changes all administrators and their keys in the way that SQL could; the API would
+// keep the last owner.
 func (s *firstStart) end(change func(*authz.Administrator, *authz.Record)) {
 	_, err := s.db.ChangeAdministration(s.Context(), func(a authz.Administration) (c authz.AdministrationChange, _ error) {
 		for _, x := range a.Administrators {
@@ -89,8 +90,8 @@ func (s *firstStart) end(change func(*authz.Administrator, *authz.Record)) {
 
 func (s *firstStart) write(path, text string) { s.must(os.WriteFile(path, []byte(text), 0o600)) }
 
-// TestEnsureAdministrator_ARevokedOneIsNoOutage: where the only administrator was
-// revoked the service starts, logs it, and can be managed again.
+// TestEnsureAdministrator_ARevokedOneIsNoOutage: after the only administrator was
+// revoked, the service still starts, logs the problem, and can be managed again.
 func TestEnsureAdministrator_ARevokedOneIsNoOutage(t *testing.T) {
 	revoke := func(_ *authz.Administrator, k *authz.Record) { k.Active, k.RevokedAt = false, time.Now() }
 	t.Run("in the data folder", func(t *testing.T) {
@@ -123,8 +124,8 @@ func TestEnsureAdministrator_ARevokedOneIsNoOutage(t *testing.T) {
 	})
 }
 
-// TestEnsureAdministrator_NoFileIsAnOutage: whatever is in its place, the start goes on,
-// silently where an administrator exists, and with an error in the log where none does.
+// TestEnsureAdministrator_NoFileIsAnOutage: whatever is in the file's place, the start
+// goes on. If an administrator exists, nothing is logged; if none does, an error is.
 func TestEnsureAdministrator_NoFileIsAnOutage(t *testing.T) {
 	full := func(s *firstStart) string { return s.key() + s.key() }
 	for name, put := range map[string]func(s *firstStart, path string){
@@ -145,7 +146,7 @@ func TestEnsureAdministrator_NoFileIsAnOutage(t *testing.T) {
 					path = filepath.Join(t.TempDir(), "key")
 					s.c.Admin.BootstrapKeyFile = path
 				} else if name == "missing" {
-					return // one is made
+					return // the start would create it
 				}
 				put(s, path)
 				if owned, logged := s.start(); owned || !strings.Contains(logged, "level=ERROR") || !strings.Contains(logged, "extauthz admin recover") {
@@ -162,7 +163,8 @@ func TestEnsureAdministrator_NoFileIsAnOutage(t *testing.T) {
 }
 
 // TestEnsureAdministrator_LogsWhenNoneWorks: a key that is disabled, expired or limited
-// still is the administrator, so that time makes no other key one; but it is logged.
+// remains the administrator, so that no other key becomes one as time passes. But an
+// error is logged.
 func TestEnsureAdministrator_LogsWhenNoneWorks(t *testing.T) {
 	for name, change := range map[string]func(*authz.Administrator, *authz.Record){
 		"disabled":    func(x *authz.Administrator, _ *authz.Record) { x.Active = false },

@@ -2,5 +2,5 @@
 
 package server
 
-// everyText is which of the texts are tried: all.
+// everyText: every text is tried.
 const everyText = 1

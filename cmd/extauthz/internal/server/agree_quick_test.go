@@ -2,5 +2,5 @@
 
 package server
 
-// everyText is which of the texts are tried: one of so many, in each setting.
+// everyText: one of so many texts is tried.
 const everyText = 11

@@ -22,14 +22,14 @@ import (
 	"extauthz/models"
 )
 
-// edge is a setting's name with a value as a file's writer would give it.
+// edge is a setting with a value, in the form that the author of a file would write.
 type edge struct {
 	setting string
 	value   any
-	beside  map[string]any // what the setting needs
+	beside  map[string]any // other settings that this one needs
 }
 
-// elements are what lists and maps of sections hold, as far as they need it.
+// elements holds, for lists and maps of sections, the fields that every element needs.
 var elements = map[string]map[string]any{
 	"credentials":           {"header": "x-key"},
 	"routes":                {"match": "/a", "resource": "a"},
@@ -37,7 +37,7 @@ var elements = map[string]map[string]any{
 	"denials.overrides":     {"status": 403},
 }
 
-// besides are what settings count beside: without it their values would have no setting.
+// besides holds the other settings without which a setting would have no effect.
 var besides = map[string]map[string]any{
 	"cache.redis":           {"cache": map[string]any{"redis": map[string]any{"addresses": []any{"127.0.0.1:1"}}}},
 	"cache.redis.tls":       {"cache": map[string]any{"redis": map[string]any{"addresses": []any{"127.0.0.1:1"}, "tls": map[string]any{"enabled": true}}}},
@@ -46,7 +46,7 @@ var besides = map[string]map[string]any{
 	"route_metadata.routes": {"route_metadata": map[string]any{"enabled": true}},
 }
 
-// files are what a setting that names a file may name.
+// files writes one file of each kind that a setting might name, and returns their paths.
 func files(t *testing.T) []string {
 	folder := t.TempDir()
 	write := func(name, text string) string {
@@ -61,7 +61,7 @@ func files(t *testing.T) []string {
 		write("openapi", "openapi: 3.0.0\npaths: {}"), "/none/at/all", filepath.Join(write("file", "x"), "below")}
 }
 
-// edgesOf are the edge values of a setting of the type.
+// edgesOf returns the edge values for a setting of the type.
 func edgesOf(typ reflect.Type, tag reflect.StructTag, texts []string) (values []any) {
 	low, high := tag.Get("min"), tag.Get("max")
 	switch {
@@ -112,8 +112,8 @@ func edgesOf(typ reflect.Type, tag reflect.StructTag, texts []string) (values []
 	return values
 }
 
-// edges are those of every setting below t: it follows the configuration's structs, so
-// that a new setting is tried by itself.
+// edges returns the edges of every setting below t. It walks the configuration's structs,
+// so that new settings are included automatically.
 func edges(t *testing.T, typ reflect.Type, prefix string, texts []string) (all []edge) {
 	for i := range typ.NumField() {
 		f := typ.Field(i)
@@ -160,7 +160,7 @@ func edges(t *testing.T, typ reflect.Type, prefix string, texts []string) (all [
 	return all
 }
 
-// file is the configuration with the edge in it.
+// file returns a configuration that contains the edge.
 func (e edge) file() map[string]any {
 	root := copied(e.beside)
 	at, parts := root, strings.Split(e.setting, ".")
@@ -187,8 +187,8 @@ func copied(m map[string]any) map[string]any {
 	return c
 }
 
-// starts builds all that serve builds of a configuration, up to what binds ports and
-// connects.
+// starts builds everything that serve builds from a configuration, but binds no ports and
+// connects to nothing.
 func starts(ctx context.Context, c *config.Config, shared *models.DB) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -224,7 +224,7 @@ func starts(ctx context.Context, c *config.Config, shared *models.DB) (err error
 	s.db = shared
 	defer func() {
 		_ = s.closeRedis()
-		if s.traces != nil { // to a collector that is nowhere
+		if s.traces != nil { // nothing listens at the collector's address
 			gone, cancel := context.WithCancel(ctx)
 			cancel()
 			_ = s.traces.Shutdown(gone)
@@ -233,14 +233,15 @@ func starts(ctx context.Context, c *config.Config, shared *models.DB) (err error
 	return s.assemble(ctx)
 }
 
-// outside reports whether a database file would be left in a folder that is not the
-// test's own.
+// outside reports whether a database file at path would remain outside the test's own
+// folder.
 func outside(path string) bool {
 	return filepath.IsAbs(path) && !strings.HasPrefix(filepath.Clean(path), os.TempDir()+"/")
 }
 
-// TestConfigCheck_AgreesWithServe: what config check takes serve starts with, at the edges
-// of every setting, in the file and in the environment. No value ends in a panic.
+// TestConfigCheck_AgreesWithServe: serve starts with every configuration that config check
+// accepts, at the edges of every setting, in the file and in the environment. No value
+// causes a panic.
 func TestConfigCheck_AgreesWithServe(t *testing.T) {
 	t.Chdir(t.TempDir())
 	shared, err := models.Open(t.Context(), models.Config{Driver: models.SQLite, DSN: filepath.Join(t.TempDir(), "t.db")})
@@ -295,8 +296,8 @@ func TestConfigCheck_AgreesWithServe(t *testing.T) {
 	}
 }
 
-// some leaves out most of the values that are texts, unless all are asked for: numbers and
-// words have their bounds, and texts are many of a kind.
+// some leaves out most of the texts, unless the test shall try all. It keeps numbers and
+// words, which have bounds; texts are many and similar.
 func some(all []edge) (chosen []edge) {
 	every := everyText
 	if testing.Short() {

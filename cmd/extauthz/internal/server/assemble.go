@@ -17,9 +17,9 @@ import (
 	"extauthz/envoy"
 )
 
-// assemble makes everything that needs the open database: from the stores to the
-// listeners, the reverse of a request's way. The caller holds s.reloading. On an error
-// what was opened stays open until close.
+// assemble makes everything that needs the open database, from the stores to the
+// listeners, the reverse of a request's way. The caller holds s.reloading. After an
+// error, what was opened stays open until close.
 func (s *Server) assemble(ctx context.Context) error {
 	s.c.Settings = s.settings
 	format, err := s.settings.KeyFormat()
@@ -48,7 +48,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	return nil
 }
 
-// assembleCache makes the validator of keys: the cache before Redis, if there is one, and
+// assembleCache makes the validator of keys: the cache, Redis if it is configured, and
 // the database.
 func (s *Server) assembleCache() error {
 	sealing, err := s.settings.SealingKeys()
@@ -73,12 +73,12 @@ func (s *Server) assembleCache() error {
 	return err
 }
 
-// assemblePolicies makes what decides about requests, by the settings as they are now, and
-// returns the first policy. A reload makes the next ones.
+// assemblePolicies makes the parts that decide about requests, and returns the first
+// policy, which follows the current settings. A reload makes the next ones.
 func (s *Server) assemblePolicies(format *authz.KeyFormat) (*policy, error) {
 	unpeppered := newUnpeppered(s.registry, s.log, s.db.CountUnpeppered)
 	s.stock = newInventory(s.registry, s.c.Version, s.db.CountKeys, s.cache.Now)
-	s.stock.also = func(ctx context.Context) { unpeppered.look(ctx, s.policies.authorizer().Peppers) }
+	s.stock.also = func(ctx context.Context) { unpeppered.countStored(ctx, s.policies.authorizer().Peppers) }
 	registerConnections(s.registry, s.db.Connections)
 	s.policies = &policies{format: format, validator: s.validator(), usage: s.cache, now: s.cache.Now, unpeppered: unpeppered.record,
 		limiter: authz.NewLimiter(s.settings.Cache.Local.MaxKeys, s.replicas.count, time.Now)}
@@ -110,8 +110,8 @@ func (s *Server) assembleChecks(p *policy) (err error) {
 	return nil
 }
 
-// assembleManagement makes the services of keys and of administrators, and the API in front of it. The bounds of its
-// listener are there already (assembleChecks).
+// assembleManagement makes the services of keys and of administrators, and the API in front
+// of them. assembleChecks has already made the bounds of the API's listener.
 func (s *Server) assembleManagement(format *authz.KeyFormat) (err error) {
 	s.retention = newRetention(s.registry, s.settings, s.replicas.instance, format, s.log, s.db.Purge)
 	peppers := func() *authz.Peppers { return s.policies.authorizer().Peppers }
@@ -127,7 +127,7 @@ func (s *Server) assembleManagement(format *authz.KeyFormat) (err error) {
 	if err != nil {
 		return err
 	}
-	s.admin = forPeople(api, s.secure["admin"].config())
+	s.admin = operatorServer(api, s.secure["admin"].config())
 	s.inbound.admin.Guard(s.admin)
 	return nil
 }

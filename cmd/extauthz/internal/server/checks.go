@@ -15,43 +15,49 @@ import (
 
 // How often conditions are polled.
 const (
-	lookOften  = 500 * time.Millisecond // what is in memory: within the lease
-	lookAtFile = 2 * time.Second        // certificates
-	lookSeldom = 10 * time.Second       // Redis, and a write where none was made
-	lookAtRows = 6 * time.Hour          // every row of the table, unhurriedly
-	lookAtOld  = 30 * time.Second
-	// oldTransaction is how long a transaction may be open.
+	fastCheckInterval        = 500 * time.Millisecond // of state in memory; shorter than the default lease
+	fileCheckInterval        = 2 * time.Second        // of certificates
+	slowCheckInterval        = 10 * time.Second       // of Redis, and a write if there was no other
+	rowCheckInterval         = 6 * time.Hour          // of every row of the table, which takes long
+	rowRecheckInterval       = time.Minute            // of every row, while there is an unreadable one
+	transactionCheckInterval = 30 * time.Second
+	// oldTransaction is the age at which an open transaction becomes a condition.
 	oldTransaction = 5 * time.Minute
-	// namedTransactions are listed by name; a pool that leaks may have hundreds.
+	// namedTransactions limits how many are listed by name; a leaking pool may have
+	// hundreds.
 	namedTransactions = 5
-	// refusedFor is how long changed certificate files may not belong together: they
-	// are written one after the other.
+	// refusedFor is how long changed certificate files may not match without a condition.
+	// They are written one after the other.
 	refusedFor = 5 * time.Second
-	// ClockLimit is how far the local clock may be from the database's.
+	// ClockLimit is the largest accepted difference between the local clock and the
+	// database's.
 	ClockLimit = time.Second
 )
 
-// startChecks run from the first moment, whatever the state of the database.
+// startChecks returns the checks that run from the first moment, with or without a
+// database.
 func (s *Server) startChecks() []conditions.Check {
-	return []conditions.Check{{Every: lookAtFile, Look: s.lookAtCertificates}}
+	return []conditions.Check{{Every: fileCheckInterval, Run: s.checkCertificates}}
 }
 
-// checks run once there is a database.
+// checks returns the checks that run once there is a database.
 func (s *Server) checks() []conditions.Check {
 	return []conditions.Check{
-		{Every: lookOften, Look: s.lookAtFeed},
-		{Every: lookOften, Look: s.lookAtWrites},
-		{Every: lookOften, Look: s.lookAtRedis},
-		{Every: lookSeldom, Look: s.probeWrites},
-		{Every: lookSeldom, Look: s.lookAtSealing},
-		{Every: countEvery, Look: s.lookAtPeppers, Now: s.exchanged},
-		{Every: lookAtRows, Look: s.lookAtRows},
-		{Every: lookAtOld, Look: s.lookAtTransactions},
-		{Every: countEvery, Look: s.lookAtAdministrators},
+		{Every: fastCheckInterval, Run: s.checkFeed},
+		{Every: fastCheckInterval, Run: s.checkWrites},
+		{Every: fastCheckInterval, Run: s.checkRedis},
+		{Every: slowCheckInterval, Run: s.probeWrites},
+		{Every: slowCheckInterval, Run: s.checkSealing},
+		{Every: countEvery, Run: s.checkPeppers, Now: s.exchanged},
+		{Every: rowCheckInterval, Run: s.checkRows},
+		{Every: rowRecheckInterval, Run: s.recheckRows},
+		{Every: transactionCheckInterval, Run: s.checkTransactions},
+		{Every: countEvery, Run: s.checkAdministrators},
+		{Every: slowCheckInterval, Run: s.recheckAdministrators},
 	}
 }
 
-// set makes a condition without a subject active or not.
+// set begins or ends a condition that has no subject.
 func set(r *conditions.Registry, name conditions.Name, active bool, text string) {
 	if active {
 		r.Set(name, "", text)
@@ -60,7 +66,7 @@ func set(r *conditions.Registry, name conditions.Name, active bool, text string)
 	}
 }
 
-// verdicts are the texts of certificates by state and setting.
+// verdicts holds texts about certificates that are ending or invalid, by setting.
 type verdicts struct{ ending, invalid map[string]string }
 
 func (v *verdicts) add(setting string, state validity.State, text string) {
@@ -72,8 +78,9 @@ func (v *verdicts) add(setting string, state validity.State, text string) {
 	}
 }
 
-// lookAtCertificates judges what listeners serve, and the files for Redis.
-func (s *Server) lookAtCertificates(_ context.Context, r *conditions.Registry) {
+// checkCertificates judges the certificates that listeners serve, and the files for
+// Redis.
+func (s *Server) checkCertificates(_ context.Context, r *conditions.Registry) {
 	now := time.Now()
 	own := verdicts{map[string]string{}, map[string]string{}}
 	peers := verdicts{map[string]string{}, map[string]string{}}
@@ -82,7 +89,7 @@ func (s *Server) lookAtCertificates(_ context.Context, r *conditions.Registry) {
 		if c == nil {
 			continue
 		}
-		chain, authorities, since, err := c.held()
+		chain, authorities, since, err := c.inUse()
 		state, text := validity.Judge(now, chain)
 		own.add(section+".tls.cert_file", state, text)
 		if c.settings.ClientCAFile != "" {
@@ -101,8 +108,8 @@ func (s *Server) lookAtCertificates(_ context.Context, r *conditions.Registry) {
 	r.Replace(conditions.CertificateRefused, refused)
 }
 
-// judgeFiles checks certificates that no listener holds. A file that can't be read
-// was refused with the configuration, or is being exchanged.
+// judgeFiles judges certificates that no listener holds. It ignores files that can't be
+// read: they were refused with the configuration, or are being replaced.
 func judgeFiles(c *config.Config, now time.Time, own, peers *verdicts) {
 	for _, f := range c.CertificateFiles() {
 		state, text, err := f.Judge(now)
@@ -116,15 +123,15 @@ func judgeFiles(c *config.Config, now time.Time, own, peers *verdicts) {
 	}
 }
 
-// certificates returns those of the listeners.
+// certificates returns the listeners' certificates, by section.
 func (s *Server) certificates() map[string]*certificates {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
 	return s.secure
 }
 
-// lookAtFeed reports faults of the change feed and of the clock.
-func (s *Server) lookAtFeed(ctx context.Context, r *conditions.Registry) {
+// checkFeed reports faults of the change feed and of the clock.
+func (s *Server) checkFeed(ctx context.Context, r *conditions.Registry) {
 	if s.db.FollowFile() {
 		s.log.Warn("another file is at the database's path than the one that was open: it is opened from now on; stop the service before exchanging its file")
 	}
@@ -146,34 +153,34 @@ func (s *Server) lookAtFeed(ctx context.Context, r *conditions.Registry) {
 	set(r, conditions.ClockOff, off, fmt.Sprintf("the database's clock is %s from the local one (ahead, unless negative); keys expire by the database's while it answers", st.DatabaseAhead.Round(time.Millisecond)))
 }
 
-// lookAtWrites reports that writes fail, judged by the outcome of recent writes.
-func (s *Server) lookAtWrites(_ context.Context, r *conditions.Registry) {
+// checkWrites reports whether writes to the database fail, judged by recent ones.
+func (s *Server) checkWrites(_ context.Context, r *conditions.Registry) {
 	f, fail := s.db.WritesFail(time.Now())
 	set(r, conditions.WritesFail, fail, f.String())
 }
 
-// probeWrites makes a write where no other caller has made one; Postgres is written to by
-// each replica's beat.
+// probeWrites makes a write if no other caller has made one. On Postgres the regular beat
+// of each replica is such a write.
 func (s *Server) probeWrites(ctx context.Context, _ *conditions.Registry) {
-	_ = s.db.ProbeWrite(ctx, lookSeldom) // lookAtWrites reports it
+	_ = s.db.ProbeWrite(ctx, slowCheckInterval) // checkWrites reports an error
 }
 
-func (s *Server) lookAtRedis(_ context.Context, r *conditions.Registry) {
+func (s *Server) checkRedis(_ context.Context, r *conditions.Registry) {
 	state := s.cache.Status().Shared
 	set(r, conditions.RedisDown, state == "open" || state == "half_open", "Redis does not answer within its budget and is left alone")
 	set(r, conditions.RedisFull, state == "full", "Redis is full and refuses writes")
 }
 
-func (s *Server) lookAtSealing(ctx context.Context, r *conditions.Registry) {
+func (s *Server) checkSealing(ctx context.Context, r *conditions.Registry) {
 	if conflicts, known := s.cache.SealingConflicts(ctx); known {
 		r.Replace(conditions.SealingMismatch, conflicts)
 	}
 }
 
-func (s *Server) lookAtPeppers(ctx context.Context, r *conditions.Registry) {
+func (s *Server) checkPeppers(ctx context.Context, r *conditions.Registry) {
 	counts, err := s.db.KeysByMissingPepper(ctx, s.policies.authorizer().Peppers.IDs(), s.cache.Now())
 	if err != nil {
-		return // other conditions show that the database is away
+		return // other conditions report that the database is away
 	}
 	texts := map[string]string{}
 	for id, n := range counts {
@@ -186,21 +193,41 @@ func missingPepper(id string, keys int64) string {
 	return fmt.Sprintf("%d keys were made with pepper %q, which no file in keys.pepper_files holds: they are refused like wrong ones (invalid_key)", keys, id)
 }
 
-func (s *Server) lookAtRows(ctx context.Context, r *conditions.Registry) {
-	n, first, err := s.db.UnreadableKeys(ctx, true)
+func (s *Server) checkRows(ctx context.Context, r *conditions.Registry) {
+	s.inspectRows(ctx, r, true)
+}
+
+// recheckRows inspects the rows where a check of a request met an unreadable one since the
+// last time, and until all are readable again.
+func (s *Server) recheckRows(ctx context.Context, r *conditions.Registry) {
+	if s.db.MetUnreadable() || r.Present(conditions.RowsUnreadable) {
+		s.inspectRows(ctx, r, false)
+	}
+}
+
+// inspectRows reads every row, and leaves the condition as it is if that fails.
+func (s *Server) inspectRows(ctx context.Context, r *conditions.Registry, unhurried bool) {
+	n, first, err := s.db.UnreadableKeys(ctx, unhurried)
 	if err == nil {
 		set(r, conditions.RowsUnreadable, n > 0, unreadable(n, first))
 	}
 }
 
+// recheckAdministrators ends the condition soon after there is an administrator again.
+func (s *Server) recheckAdministrators(ctx context.Context, r *conditions.Registry) {
+	if r.Present(conditions.NoAdministrator) {
+		s.checkAdministrators(ctx, r)
+	}
+}
+
 func unreadable(n int, first error) string { return fmt.Sprintf("%d keys: the first is %v", n, first) }
 
-// lookAtTransactions names the transactions that have been open for long, the oldest
+// checkTransactions reports the transactions that have been open for long, the oldest
 // first.
-func (s *Server) lookAtTransactions(ctx context.Context, r *conditions.Registry) {
+func (s *Server) checkTransactions(ctx context.Context, r *conditions.Registry) {
 	old, err := s.db.OldTransactions(ctx, oldTransaction)
 	if err != nil {
-		return // other conditions show that the database is away
+		return // other conditions report that the database is away
 	}
 	s.oldest.Set(0)
 	texts := map[string]string{}
@@ -215,9 +242,9 @@ func (s *Server) lookAtTransactions(ctx context.Context, r *conditions.Registry)
 	r.Replace(conditions.TransactionOld, texts)
 }
 
-// lookAtAdministrators reports that no administrator can manage all keys any more, such as
-// when the last owner has expired.
-func (s *Server) lookAtAdministrators(ctx context.Context, r *conditions.Registry) {
+// checkAdministrators reports that no administrator can manage all keys any more, for
+// example since the last owner has expired.
+func (s *Server) checkAdministrators(ctx context.Context, r *conditions.Registry) {
 	if has, err := s.administrators.HasOwner(ctx); err == nil {
 		set(r, conditions.NoAdministrator, !has, "no administrator can manage all keys just now: each is disabled, expired, limited, or has no key that works; checks are answered")
 	}

@@ -12,26 +12,27 @@ import (
 
 const (
 	collectionsEvery = time.Second
-	usualPercent     = 100 // the runtime's own: a heap may double before it is collected
-	mostPercent      = 400 // of a heap that is nearly empty and may be full in a second
-	// leastGrowth is the least allocation between two collections: a small heap
-	// that may only double is collected a hundred times a second under load. A
-	// collection takes 20 ms of processor time with a million keys: see
-	// docs/cache.md.
-	leastGrowth = 48 << 20
-	// leastCrowdedGrowth is it while clients hold much: these are seldom garbage.
-	leastCrowdedGrowth = 16 << 20
-	leastStep          = 5 // percent: smaller changes are not worth stopping everything
+	usualPercent     = 100 // the runtime's default: a heap may double before it is collected
+	maxPercent       = 400 // for a heap that is nearly empty, and may be full within a second
+	// minGrowth is the least allocation between two collections. A small heap that may
+	// only double would be collected a hundred times a second under load. A collection
+	// takes 20 ms of processor time with a million keys: see docs/cache.md.
+	minGrowth = 48 << 20
+	// minCrowdedGrowth is minGrowth while clients hold much memory, which is seldom
+	// garbage.
+	minCrowdedGrowth = 16 << 20
+	minStep          = 5 // percent; smaller changes are not worth stopping all goroutines
 )
 
-// paceCollections lets the heap grow by what can become garbage: the cache's
-// tables, which can't, would let it grow by as much again and double the
-// process. Where the environment sets GOGC, that alone counts; with GOMEMLIMIT the
-// runtime collects before it is reached, whatever the pace.
+// paceCollections lets the heap grow only in proportion to memory that can become
+// garbage. The cache's tables can't: if they counted, the heap could grow by their size
+// again, and the process would take twice the memory. If the environment sets GOGC, only
+// that counts. With GOMEMLIMIT the runtime collects before that limit is reached,
+// whatever the pace.
 //
-// A percentage alone would let a small heap that a flood has made large in a moment
-// grow to five times that. So the runtime's limit of memory is moved along too: it is
-// always what there is and the growth, and never over GOMEMLIMIT.
+// A percentage alone is not enough: a small heap that a flood suddenly makes large could
+// grow to five times its new size. Therefore the runtime's memory limit moves as well. It
+// is always the present memory plus the growth, and never more than GOMEMLIMIT.
 func (s *Server) paceCollections(ctx context.Context) {
 	if os.Getenv("GOGC") != "" {
 		return
@@ -47,12 +48,12 @@ func (s *Server) paceCollections(ctx context.Context) {
 		live, beside := memory()
 		grows := growth(live, uint64(s.cache.LocalBytes()), uint64(s.inbound.held()))
 		percent := growthPercent(live, grows)
-		if percent-set >= leastStep || set-percent >= leastStep {
+		if percent-set >= minStep || set-percent >= minStep {
 			debug.SetGCPercent(percent)
 			set = percent
 		}
 		next := min(int64(live+beside+grows), most)
-		if next-limit >= limit/100*leastStep || limit-next >= limit/100*leastStep {
+		if next-limit >= limit/100*minStep || limit-next >= limit/100*minStep {
 			debug.SetMemoryLimit(next)
 			limit = next
 		}
@@ -60,13 +61,14 @@ func (s *Server) paceCollections(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-collected:
-		case <-tick.C: // the tables grow between collections too
+		case <-tick.C: // the tables also grow between collections
 		}
 	}
 }
 
-// memory is what the last collection left of the heap, and the memory outside of it, in
-// bytes: stacks, the runtime's own, and what can't be used of the heap's blocks.
+// memory returns, in bytes, the part of the heap that survived the last collection, and
+// the memory outside the heap: stacks, the runtime's own memory, and unusable parts of
+// the heap's blocks.
 func memory() (live, beside uint64) {
 	samples := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/total:bytes"},
 		{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/free:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
@@ -78,8 +80,8 @@ func memory() (live, beside uint64) {
 	return samples[0].Value.Uint64(), beside
 }
 
-// afterCollections sends after each collection, until stop: a heap that has doubled in a
-// moment may not grow on by the percentage that the small one had.
+// afterCollections sends to collected after each collection until stop is called. A heap
+// that has suddenly doubled must not go on growing by the percentage for the small one.
 func afterCollections(collected chan<- struct{}) (stop func()) {
 	var stopped atomic.Bool
 	var watch func()
@@ -99,17 +101,17 @@ func afterCollections(collected chan<- struct{}) (stop func()) {
 	return func() { stopped.Store(true) }
 }
 
-// growth is by how many bytes a heap may grow of which so many are tables, and so
-// many are held by the listeners' clients.
+// growth returns by how many bytes a heap may grow, if it contains tables of the given
+// size and bytes that the listeners' clients hold.
 func growth(live, tables, held uint64) uint64 {
-	least := max(leastGrowth-min(held, leastGrowth), leastCrowdedGrowth)
+	least := max(minGrowth-min(held, minGrowth), minCrowdedGrowth)
 	return max(live-min(tables+held, live), least)
 }
 
-// growthPercent is it as a percentage of the heap.
+// growthPercent returns the growth as a percentage of the heap.
 func growthPercent(live, grows uint64) int {
-	if grows >= live/100*mostPercent {
-		return mostPercent
+	if grows >= live/100*maxPercent {
+		return maxPercent
 	}
 	return int(grows * 100 / live)
 }

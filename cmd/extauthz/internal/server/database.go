@@ -12,10 +12,10 @@ import (
 	"extauthz/models"
 )
 
-// openPatience is how long a command waits for a Postgres that is not reachable yet.
-const openPatience = 30 * time.Second
+// openTimeout is how long a command waits for a Postgres that can't be reached yet.
+const openTimeout = 30 * time.Second
 
-// DatabaseConfig is the configured database, not yet opened.
+// DatabaseConfig returns the configuration of the database. It opens nothing.
 func DatabaseConfig(c *config.Config) models.Config {
 	return databaseConfig(c, slog.New(slog.DiscardHandler))
 }
@@ -38,7 +38,8 @@ func databaseConfig(c *config.Config, log *slog.Logger) models.Config {
 	return m
 }
 
-// listenConfig is the database for LISTEN; ok is false where none is configured.
+// listenConfig returns the configuration of the database for LISTEN; ok is false if there
+// is none.
 func listenConfig(c *config.Config, log *slog.Logger) (m models.Config, ok bool) {
 	d := c.Database
 	if d.Driver != models.Postgres || d.ListenDSN.IsZero() {
@@ -52,10 +53,10 @@ func listenConfig(c *config.Config, log *slog.Logger) (m models.Config, ok bool)
 	return m, true
 }
 
-// OpenDatabase opens and migrates the configured database for a command, which
-// waits for half a minute: its user wants an answer.
+// OpenDatabase opens and migrates the configured database for a command. It waits only
+// half a minute, since a person waits for the command.
 func OpenDatabase(ctx context.Context, c *config.Config, log *slog.Logger) (*models.DB, error) {
-	for deadline := time.Now().Add(openPatience); ; {
+	for deadline := time.Now().Add(openTimeout); ; {
 		db, err := openMigrated(ctx, c, log)
 		if f, failed := models.FaultOf(err); !failed || !waitsFor(c, f) || time.Now().After(deadline) {
 			return db, err
@@ -80,7 +81,7 @@ func openMigrated(ctx context.Context, c *config.Config, log *slog.Logger) (*mod
 	return db, nil
 }
 
-// open connects to the configured database, once.
+// open makes one attempt to connect to the configured database.
 func open(ctx context.Context, c *config.Config, log *slog.Logger) (*models.DB, error) {
 	m := databaseConfig(c, log)
 	if m.Driver == models.SQLite {
@@ -91,7 +92,8 @@ func open(ctx context.Context, c *config.Config, log *slog.Logger) (*models.DB, 
 	return models.Open(ctx, m)
 }
 
-// migrate brings the database to this version, and its versions forward.
+// migrate migrates the database to the version that this program needs. If the versions
+// of changes have gone back, it moves them forward.
 func migrate(ctx context.Context, db *models.DB, log *slog.Logger) error {
 	if err := db.Migrate(ctx); err != nil {
 		return err

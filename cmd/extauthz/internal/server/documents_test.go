@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// TestDocuments_SayHowSoonAChangeIsRead: files have to be unchanged for one look, so
-// it takes two, and a second more for reading them.
+// TestDocuments_SayHowSoonAChangeIsRead: files must be the same at two checks in a row
+// before they are read, and reading them may take one second more.
 func TestDocuments_SayHowSoonAChangeIsRead(t *testing.T) {
 	const root = "../../../.."
 	if 2*watchEvery+time.Second != 3*time.Second {

@@ -9,8 +9,8 @@ import (
 	"extauthz/cmd/extauthz/internal/config"
 )
 
-// OpenRedis makes the client and the store of the configured Redis, nil for none. It
-// does no I/O.
+// OpenRedis makes the client and the store for the configured Redis; both are nil if none
+// is configured. It does no I/O.
 func OpenRedis(c *config.Config) (goredis.UniversalClient, *redis.Store, error) {
 	return openRedis(c, slog.New(slog.DiscardHandler))
 }

@@ -9,15 +9,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// countEvery is how often keys are counted: it reads the whole table.
+// countEvery is the time between two counts of keys, each of which reads the whole table.
 const countEvery = 5 * time.Minute
 
-// inventory is what there is, as metrics: the build, and keys by state.
+// inventory exports metrics of the build, and of the keys by state.
 type inventory struct {
 	keys  *prometheus.GaugeVec
 	count func(context.Context, time.Time) (map[string]int64, error)
 	now   func() time.Time
-	also  func(context.Context) // is counted then too
+	also  func(context.Context) // called after each count
 }
 
 func newInventory(r prometheus.Registerer, version string, count func(context.Context, time.Time) (map[string]int64, error), now func() time.Time) *inventory {
@@ -29,8 +29,8 @@ func newInventory(r prometheus.Registerer, version string, count func(context.Co
 	return i
 }
 
-// registerConnections shows how the database's connections are used: where all
-// are, look-ups wait for one.
+// registerConnections adds metrics about the use of the database's connections. While all
+// are in use, look-ups wait for one.
 func registerConnections(r prometheus.Registerer, stats func() sql.DBStats) {
 	gauge := func(name, help string, labels prometheus.Labels, value func(sql.DBStats) float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}, func() float64 { return value(stats()) })
@@ -44,8 +44,8 @@ func registerConnections(r prometheus.Registerer, stats func() sql.DBStats) {
 			func() float64 { return stats().WaitDuration.Seconds() }))
 }
 
-// run counts until ctx ends. A count that fails leaves the last one: other
-// metrics show that the database is away.
+// run counts until ctx ends. If a count fails, the last figures stay; other metrics show
+// that the database is away.
 func (i *inventory) run(ctx context.Context) error {
 	tick := time.NewTicker(countEvery)
 	defer tick.Stop()

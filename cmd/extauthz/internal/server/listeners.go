@@ -9,13 +9,13 @@ import (
 	"extauthz/cmd/extauthz/internal/config"
 )
 
-// listeners are where the service answers. The one for health is opened first; the
-// others are when they can be served: a port that is bound and not served makes
-// clients wait instead of turning elsewhere.
+// listeners holds the listeners of the service. ops is opened first. The others are
+// opened only when they can be served: a port that is bound but not served makes clients
+// wait instead of trying another replica.
 type listeners struct{ grpc, http, admin, ops net.Listener }
 
-// listenOps opens the listener for health, after it has seen that the others can
-// be opened: a port in use ends the start at once, whatever the database does.
+// listenOps opens the ops listener after it has checked that the others can be opened. A
+// port in use thus ends the start at once, whatever the state of the database.
 func listenOps(c *config.Config) (listeners, error) {
 	l, err := listenAll(c, nil)
 	if err != nil {
@@ -27,7 +27,7 @@ func listenOps(c *config.Config) (listeners, error) {
 	return listeners{ops: ops}, nil
 }
 
-// listenAll opens all listeners, except ops if that is open already.
+// listenAll opens all listeners, except ops if that is already open.
 func listenAll(c *config.Config, ops net.Listener) (l listeners, err error) {
 	var problems []error
 	for _, x := range []struct {
@@ -58,8 +58,8 @@ func listenAll(c *config.Config, ops net.Listener) (l listeners, err error) {
 	return l, nil
 }
 
-// removeStaleSocket removes a socket that no process answers on: what a killed
-// process leaves behind.
+// removeStaleSocket removes a socket on which no process answers, such as a killed
+// process leaves.
 func removeStaleSocket(path string) {
 	if info, err := os.Stat(path); err != nil || info.Mode()&os.ModeSocket == 0 {
 		return

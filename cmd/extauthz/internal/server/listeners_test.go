@@ -29,7 +29,7 @@ type issued struct {
 	config.TLS
 }
 
-// issue makes a certificate for a name; signed by itself without a parent.
+// issue makes a certificate for a name. Without a parent it is self-signed.
 func issue(t *testing.T, dir, name string, parent *issued) *issued {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -69,7 +69,8 @@ func write(t *testing.T, path string, b []byte) {
 	}
 }
 
-// shake connects to a server with this set-up and returns the server's name.
+// shake connects to a server with this configuration, and returns the name in its
+// certificate.
 func shake(t *testing.T, server *tls.Config, roots *issued, client *issued, version uint16) (string, error) {
 	t.Helper()
 	l, err := tls.Listen("tcp", "127.0.0.1:0", server)
@@ -87,7 +88,7 @@ func shake(t *testing.T, server *tls.Config, roots *issued, client *issued, vers
 	defer func() { _ = l.Close(); <-done }()
 	pool := x509.NewCertPool()
 	pool.AddCert(roots.cert)
-	c := &tls.Config{RootCAs: pool, InsecureSkipVerify: true, MaxVersion: version} // the name is what the test asks for
+	c := &tls.Config{RootCAs: pool, InsecureSkipVerify: true, MaxVersion: version} // the test itself compares the name
 	if client != nil {
 		pair, err := tls.LoadX509KeyPair(client.CertFile, client.KeyFile)
 		if err != nil {
@@ -100,7 +101,7 @@ func shake(t *testing.T, server *tls.Config, roots *issued, client *issued, vers
 		return "", err
 	}
 	defer func() { _ = conn.Close() }()
-	if _, err := conn.Read(make([]byte, 1)); err != nil { // TLS 1.3 refuses a client only now
+	if _, err := conn.Read(make([]byte, 1)); err != nil { // with TLS 1.3 a client learns of a refusal only here
 		return "", err
 	}
 	return conn.ConnectionState().PeerCertificates[0].DNSNames[0], nil
@@ -129,7 +130,7 @@ func TestTLS_AdmitsNamedClientsAndServesANewCertificate(t *testing.T) {
 		t.Error("TLS 1.1 was taken")
 	}
 	next := issue(t, dir, "next", authority)
-	// One file after the other: between them they don't match.
+	// The files are replaced one after the other. In between they don't match.
 	for _, step := range []struct{ from, to, served string }{{next.CertFile, server.CertFile, "server"}, {next.KeyFile, server.KeyFile, "next"}} {
 		if err := os.Rename(step.from, step.to); err != nil {
 			t.Fatal(err)
@@ -179,7 +180,7 @@ func TestListeners_AreAllOpenOrNone(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, "g")); err == nil {
 		t.Error("the first listener was left open")
 	}
-	// A socket that a killed process left is taken over; one in use is not.
+	// A socket that a killed process left is replaced; one in use is not.
 	c.Admin.Listen, c.Ops.Listen = "unix:"+filepath.Join(dir, "a"), "unix:"+filepath.Join(dir, "o")
 	first, err := listenAll(c, nil)
 	if err != nil {

@@ -4,5 +4,5 @@ package server
 
 import "math"
 
-// openFiles is unlimited as far as is known here.
+// openFiles returns no limit, because none is known on this platform.
 func openFiles() uint64 { return math.MaxInt64 }

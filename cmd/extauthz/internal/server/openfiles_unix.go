@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// openFiles is how many files the process may have open; Go has raised it to what
-// the platform allows.
+// openFiles returns how many files the process may have open. Go has already raised that
+// to what the platform allows.
 func openFiles() uint64 {
 	var l syscall.Rlimit
 	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l) != nil {

@@ -14,26 +14,26 @@ import (
 	"extauthz/envoy"
 )
 
-// The states of a service.
+// The states of a service in /readyz.
 const (
-	stateStarting = "starting" // the database or the first read of the change feed is waited for
+	stateStarting = "starting" // waiting for the database, or for the first read of the change feed
 	stateServing  = "serving"
-	stateNotReady = "not_ready" // a condition that makes a replica not ready is active
+	stateNotReady = "not_ready" // a condition is active that makes the replica not ready
 	stateDraining = "draining"
 )
 
-// readiness is what /readyz and gRPC health report: not serving before the first
-// load of the change feed and while draining, serving in every degraded mode but
-// those whose condition says otherwise. Safe for concurrent use.
+// readiness is the state that /readyz and gRPC health report. A replica is not serving
+// before it has loaded the change feed once, while it drains, and while a condition
+// demands it; in all other degraded modes it is serving. Safe for concurrent use.
 type readiness struct {
 	loaded, draining atomic.Bool
-	blocked          atomic.Bool // by a condition
-	listening        atomic.Bool // the database notifies of changes at once; else they are polled for
+	blocked          atomic.Bool // a condition makes the replica not ready
+	listening        atomic.Bool // the database notifies of changes; otherwise they are polled for
 
-	cache atomic.Pointer[cachesvc.Service] // nil before the database has answered
-	grpc  atomic.Pointer[envoy.Server]     // likewise
+	cache atomic.Pointer[cachesvc.Service] // nil until the database has answered
+	grpc  atomic.Pointer[envoy.Server]     // nil until the database has answered
 
-	health sync.Mutex // gRPC health gets the last state, not the one before it
+	health sync.Mutex // orders the reports to gRPC health, so that the last state wins
 }
 
 func (r *readiness) state() string {
@@ -48,10 +48,10 @@ func (r *readiness) state() string {
 	return stateServing
 }
 
-// opsHandler serves from the first moment, when there is no cache yet.
+// opsHandler handles requests from the first moment, before there is a cache.
 func (s *Server) opsHandler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", inTurn(promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{})))
+	mux.Handle("GET /metrics", limitScrapes(promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{})))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		state, status := s.ready.state(), http.StatusOK
@@ -75,8 +75,8 @@ func (s *Server) opsHandler() http.Handler {
 	return mux
 }
 
-// changesDetail describes how changes of other replicas arrive, and how long one takes
-// without a notification.
+// changesDetail describes how this replica learns of changes by others, and how long that
+// takes without notifications.
 func changesDetail(listening bool, poll time.Duration) map[string]any {
 	how := "polled"
 	if listening {
@@ -85,7 +85,7 @@ func changesDetail(listening bool, poll time.Duration) map[string]any {
 	return map[string]any{"how": how, "poll": poll.String()}
 }
 
-// cacheDetail is a cache's state for people; durations are in words.
+// cacheDetail describes a cache's state for people, with durations as text.
 func cacheDetail(s cachesvc.Status) map[string]any {
 	return map[string]any{"state": s.State, "feed_age": s.FeedAge.Round(time.Millisecond).String(), "feed_error": s.FeedError,
 		"lease_fresh": s.LeaseFresh, "database_up": s.DatabaseUp, "database_ahead": s.DatabaseAhead.Round(time.Millisecond).String(),
@@ -95,5 +95,5 @@ func cacheDetail(s cachesvc.Status) map[string]any {
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v) // the client has left
+	_ = json.NewEncoder(w).Encode(v) // an error means that the client has left
 }

@@ -10,8 +10,7 @@ import (
 	"extauthz/envoy"
 )
 
-// policy is what a reload exchanges: the authorizer and how its decisions are
-// answered.
+// policy is what a reload replaces: the authorizer, and how its decisions are answered.
 type policy struct {
 	authorizer *authz.Authorizer
 	encoder    envoy.EncoderConfig
@@ -19,11 +18,11 @@ type policy struct {
 
 // policies holds the current policy, and makes new ones over the same store.
 type policies struct {
-	format    *authz.KeyFormat // needs a restart: keys are made in it too
+	format    *authz.KeyFormat // new keys have it too, so a change needs a restart
 	validator authz.Validator
 	usage     authz.UsageRecorder
-	limiter   *authz.Limiter // one for all policies: a reload forgets no count
-	// unpeppered receives the prefixes of keys that are refused for keys.require_pepper.
+	limiter   *authz.Limiter // shared by all policies, so that a reload forgets no count
+	// unpeppered receives the prefixes of keys that keys.require_pepper refuses.
 	unpeppered func(prefix string)
 	now        func() time.Time
 	current    atomic.Pointer[policy]
@@ -31,7 +30,7 @@ type policies struct {
 
 func (p *policies) authorizer() *authz.Authorizer { return p.current.Load().authorizer }
 
-// build makes a policy; an error leaves the current one as it is.
+// build makes a policy from a configuration. It does not change the current one.
 func (p *policies) build(c *config.Config) (*policy, error) {
 	peppers, err := c.Peppers()
 	if err != nil {

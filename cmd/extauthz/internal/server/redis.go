@@ -15,11 +15,11 @@ import (
 	"extauthz/cmd/extauthz/internal/credentials"
 )
 
-// tagSlack is how much longer than anything else the sets of tags live.
+// tagSlack is how much longer sets of tags live than the longest-lived entry.
 const tagSlack = time.Minute
 
-// openRedis makes the client and the store of the configured Redis, nil for none.
-// It does no I/O: an unreachable Redis does not prevent a start.
+// openRedis makes the client and the store for the configured Redis; both are nil if none
+// is configured. It does no I/O, so that an unreachable Redis does not prevent a start.
 func openRedis(c *config.Config, log *slog.Logger) (goredis.UniversalClient, *redis.Store, error) {
 	r := c.Cache.Redis
 	if len(r.Addresses) == 0 {
@@ -34,7 +34,7 @@ func openRedis(c *config.Config, log *slog.Logger) (goredis.UniversalClient, *re
 		connection.SentinelPassword = p
 	}
 	if r.TLS.Enabled {
-		files := &credentials.Kept[*tls.Config]{Read: func() (*tls.Config, error) { return redisTLS(r.TLS) }, Changed: changedSecret(log, "cache.redis.tls")}
+		files := &credentials.LastGood[*tls.Config]{Read: func() (*tls.Config, error) { return redisTLS(r.TLS) }, Changed: changedSecret(log, "cache.redis.tls")}
 		if _, err := files.Current(); err != nil {
 			return nil, nil, err
 		}
@@ -52,7 +52,7 @@ func openRedis(c *config.Config, log *slog.Logger) (goredis.UniversalClient, *re
 	return client, s, nil
 }
 
-// redisTLS reads the files of TLS towards Redis.
+// redisTLS reads the files for TLS towards Redis.
 func redisTLS(t config.RedisTLS) (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
 	if t.CAFile != "" {
@@ -72,8 +72,8 @@ func redisTLS(t config.RedisTLS) (*tls.Config, error) {
 	return c, nil
 }
 
-// changedSecret logs when what is read for new connections can't be read, and
-// when it can be again.
+// changedSecret returns a function that logs when credentials for new connections can't
+// be read, and when they can be again.
 func changedSecret(log *slog.Logger, setting string) func(error) {
 	return func(err error) {
 		if err != nil {

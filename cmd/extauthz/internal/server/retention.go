@@ -18,16 +18,16 @@ import (
 )
 
 const (
-	// firstPurge is how long after the start the first run comes, if the interval
-	// is not shorter.
+	// firstPurge is the time from the start to the first run, unless the interval is
+	// shorter.
 	firstPurge = time.Minute
-	// deletionsRemembered is how many deleted keys every replica may have to remember at
-	// once: a deletion is a change like any other, known for as long as the change feed
-	// is kept.
+	// deletionsRemembered limits how many deleted keys every replica may have to remember
+	// at once. A deletion is a change like any other, and is remembered as long as the
+	// change feed keeps it.
 	deletionsRemembered = 100_000
 )
 
-// retention deletes rows that have no more use, by itself and when it is asked.
+// retention deletes rows that are no longer needed, by itself and on request.
 type retention struct {
 	settings *config.Config
 	instance string
@@ -55,10 +55,10 @@ func newRetention(r prometheus.Registerer, c *config.Config, instance string, fo
 	return t
 }
 
-// Configured is what the settings delete.
+// Configured returns what the settings delete.
 func (t *retention) Configured() authz.Purge { return t.settings.Retention.Purge() }
 
-// Purge deletes, at this replica's pace, and counts.
+// Purge deletes rows at this replica's pace, and counts them in the metrics.
 func (t *retention) Purge(ctx context.Context, p authz.Purge) (authz.Purged, error) {
 	var err error
 	if p.Keep, err = t.filedPrefixes(); err != nil {
@@ -75,8 +75,8 @@ func (t *retention) Purge(ctx context.Context, p authz.Purge) (authz.Purged, err
 	return purged, err
 }
 
-// filedPrefixes are the prefixes of keys that files name: at a start without an
-// administrator such a key would be made again if its row were gone.
+// filedPrefixes returns the prefixes of keys in files. If the row of such a key were
+// deleted, a start without an administrator would create the key again.
 func (t *retention) filedPrefixes() (prefixes []string, err error) {
 	given, err := t.settings.BootstrapKey()
 	if err != nil {
@@ -94,7 +94,7 @@ func (t *retention) filedPrefixes() (prefixes []string, err error) {
 	return prefixes, nil
 }
 
-// run deletes what the settings say, now and then, until ctx ends.
+// run deletes, in regular runs, what the settings say, until ctx ends.
 func (t *retention) run(ctx context.Context) error {
 	if c := t.Configured(); c.RevokedKeys+c.ExpiredKeys+c.AuditEntries+c.IdempotencyKeys+c.Usage == 0 {
 		return nil
@@ -110,8 +110,8 @@ func (t *retention) run(ctx context.Context) error {
 	}
 }
 
-// once is one run. It logs one line if anything was deleted, and one if it failed;
-// rows that were deleted before stay deleted, and the next run continues.
+// once makes one run. It logs one line if it deleted rows, and one if it failed. After a
+// failure the rows that it has deleted stay deleted, and the next run continues.
 func (t *retention) once(ctx context.Context) {
 	began, p := time.Now(), t.Configured()
 	p.Instance, p.By = t.instance, authz.AuditEntry{Actor: "retention"}
@@ -129,15 +129,15 @@ func (t *retention) once(ctx context.Context) {
 	}
 }
 
-// deletionPace is a rate of deleted keys. Safe for concurrent use.
+// deletionPace limits the rate of deleted keys. Safe for concurrent use.
 type deletionPace struct {
-	each time.Duration // for one key
+	each time.Duration // time for each key
 
 	mu   sync.Mutex
-	next time.Time // when more may be deleted
+	next time.Time // when the next keys may be deleted
 }
 
-// Deleted takes in how many keys were deleted just now.
+// Deleted records that keys were just deleted.
 func (p *deletionPace) Deleted(keys int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -147,7 +147,7 @@ func (p *deletionPace) Deleted(keys int) {
 	p.next = p.next.Add(time.Duration(keys) * p.each)
 }
 
-// Wait returns when more may be deleted, or ctx's error.
+// Wait waits until more keys may be deleted. It returns ctx's error if that ends first.
 func (p *deletionPace) Wait(ctx context.Context) error {
 	p.mu.Lock()
 	wait := time.Until(p.next)

@@ -10,19 +10,19 @@ import (
 )
 
 // schemaGrace is how long a database without our tables is left alone, and the pause
-// between two attempts at it: a script that restores one makes it empty first.
+// between two attempts to migrate it. A script that restores a database empties it first.
 const schemaGrace = 5 * time.Second
 
-// errPartial is for a database that is not migrated, since it is not empty.
+// errPartial reports a database that is not migrated because it is not empty.
 var errPartial = errors.New("the database has some of extauthz's tables and lacks others: restore it whole, or empty it")
 
-// keepSchema migrates a database again that was replaced by an empty one while the
-// service runs, as a start would, until ctx ends. The content of the lost database is
-// forgotten then: the new one has another epoch, by which the cache begins anew.
+// keepSchema migrates the database again, as a start would, if an empty one replaces it
+// while the service runs. It stops when ctx ends. The content of the lost database is
+// then forgotten: the new one has another epoch, so the cache starts afresh.
 func (s *Server) keepSchema(ctx context.Context) error {
-	tick := time.NewTicker(lookOften)
+	tick := time.NewTicker(fastCheckInterval)
 	defer tick.Stop()
-	var since time.Time // when the tables were found missing, or sought last
+	var since time.Time // when the tables were first missing, or the last attempt was made
 	for {
 		select {
 		case <-ctx.Done():
@@ -63,7 +63,7 @@ func (s *Server) migrateAgain(ctx context.Context) error {
 	return nil
 }
 
-// away reports whether an error only says that the database can't be asked now.
+// away reports whether an error means only that the database does not answer now.
 func away(err error) bool {
 	f, _ := models.FaultOf(err)
 	switch f.Kind {

@@ -5,13 +5,14 @@ import (
 	"net/http"
 )
 
-// scrapesAtOnce are gathered at once: each takes a copy of all metrics.
-const scrapesAtOnce = 2
+// maxScrapes limits how many answers are gathered at once. Each takes a copy of all
+// metrics.
+const maxScrapes = 2
 
-// inTurn answers so many requests at once, each in memory first: a client that does
-// not read its answer keeps no other client waiting.
-func inTurn(h http.Handler) http.Handler {
-	turns := make(chan struct{}, scrapesAtOnce)
+// limitScrapes handles maxScrapes requests at once. It gathers each answer in memory
+// first, so that a client that does not read its answer does not make others wait.
+func limitScrapes(h http.Handler) http.Handler {
+	turns := make(chan struct{}, maxScrapes)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		select {
 		case turns <- struct{}{}:
@@ -24,11 +25,11 @@ func inTurn(h http.Handler) http.Handler {
 			h.ServeHTTP(&answer, r)
 		}()
 		w.WriteHeader(answer.status)
-		_, _ = w.Write(answer.body.Bytes()) // the client has left
+		_, _ = w.Write(answer.body.Bytes()) // an error means that the client has left
 	})
 }
 
-// recorded is an answer in memory.
+// recorded is an answer that is kept in memory.
 type recorded struct {
 	header http.Header
 	status int

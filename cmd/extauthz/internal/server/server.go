@@ -25,10 +25,10 @@ import (
 	"extauthz/models"
 )
 
-// The bounds of a shutdown, one after the other.
+// The time limits of a shutdown, which apply one after the other.
 const (
-	drainTime = 10 * time.Second // for running checks
-	flushTime = 5 * time.Second  // for counted uses
+	drainTime = 10 * time.Second // for checks in progress
+	flushTime = 5 * time.Second  // for writing counted uses
 	trimEvery = 10 * time.Minute
 	// usageMarksKept is longer than any batch of usage may wait to be written.
 	usageMarksKept = 30 * 24 * time.Hour
@@ -36,7 +36,7 @@ const (
 	writeTimeout   = 60 * time.Second
 )
 
-// Config is what a Server is made of.
+// Config holds what a Server needs.
 type Config struct {
 	Settings *config.Config
 	// Load reads the configuration again, for a reload.
@@ -51,22 +51,22 @@ type Server struct {
 	c          Config
 	registry   *prometheus.Registry
 	conditions *conditions.Registry
-	oldest     prometheus.Gauge // age of the oldest transaction that is old
+	oldest     prometheus.Gauge // age of the oldest transaction that is too old; else 0
 
 	reloading sync.Mutex // one reload at a time; it guards settings, secure, loaded and started
 	loaded    string     // stamp of the files when they were read last
 	settings  *config.Config
 	secure    map[string]*certificates // by section; nil: plain text
-	started   bool                     // assembled from settings; before that a reload only replaces them
+	started   bool                     // everything is assembled; before that, a reload only replaces the settings
 
 	log            *slog.Logger
 	db             *models.DB
-	opened         time.Time // when the database was open and of this version
+	opened         time.Time // when the database was open and migrated
 	cache          *cachesvc.Service
 	keys           *keyring.Service
 	administrators *administrators.Service
-	redis          goredis.UniversalClient // nil for none
-	traces         *telemetry.Traces       // nil for none
+	redis          goredis.UniversalClient // nil if none is configured
+	traces         *telemetry.Traces       // nil if none are sent
 	policies       *policies
 	check          *envoy.Service
 	grpc           *envoy.Server
@@ -77,17 +77,17 @@ type Server struct {
 	listen         listeners
 	inbound        inbounds
 	reloads        *reloads
-	// exchanged receives after each reload that took effect.
+	// exchanged gets a value after each reload that took effect.
 	exchanged chan struct{}
 	stock     *inventory
 	replicas  *replicas
 	retention *retention
 }
 
-// New opens the ops listener and checks that the others can be opened. It does no
-// other I/O than reading the files that the configuration names, so that health is
-// served while the database is waited for. Nothing is served until Run. On an error
-// everything that was opened is closed.
+// New opens the ops listener, and checks that the others can be opened. Its only other
+// I/O is reading the files that the configuration names, so that health can be served
+// while the database is not yet available. Nothing is served before Run. On an error, New
+// closes everything that it has opened.
 func New(c Config) (s *Server, err error) {
 	if s, err = prepare(c); err != nil {
 		return nil, err
@@ -95,13 +95,13 @@ func New(c Config) (s *Server, err error) {
 	if s.listen, err = listenOps(c.Settings); err != nil {
 		return nil, err
 	}
-	s.ops = forPeople(s.opsHandler(), s.secure["ops"].config())
+	s.ops = operatorServer(s.opsHandler(), s.secure["ops"].config())
 	s.inbound.boundOps(c.Settings, &s.listen, c.Logger)
 	s.inbound.ops.Guard(s.ops)
 	return s, nil
 }
 
-// prepare makes what needs neither database nor ports.
+// prepare makes the parts that need neither database nor ports.
 func prepare(c Config) (s *Server, err error) {
 	s = &Server{c: c, settings: c.Settings, loaded: stampOf(c.Settings.Files()), log: c.Logger, registry: prometheus.NewRegistry(), exchanged: make(chan struct{}, 1)}
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -118,9 +118,9 @@ func prepare(c Config) (s *Server, err error) {
 	return s, err
 }
 
-// Run serves health at once and everything else when the database answers, until
-// ctx ends or a listener dies, which ends the process: half a service is worse than
-// none.
+// Run serves health at once, and everything else when the database answers. It returns
+// when ctx ends. It also returns when any listener fails, which ends the process, since
+// half a service is worse than none.
 func (s *Server) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	ops := s.listen.ops
@@ -143,7 +143,7 @@ func (s *Server) Run(ctx context.Context) error {
 	return err
 }
 
-// close ends what was opened but the ops listener.
+// close closes everything that was opened, except the ops listener.
 func (s *Server) close(ctx context.Context) error {
 	l := s.listen
 	l.ops = nil
@@ -156,14 +156,14 @@ func (s *Server) close(ctx context.Context) error {
 	return err
 }
 
-// serve answers checks until ctx ends, or until a listener dies.
+// serve answers checks until ctx ends or a listener fails.
 func (s *Server) serve(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBackground()
 	cacheDone := make(chan error, 1)
 	go func() { cacheDone <- s.cache.Run(background) }()
-	var limits sync.WaitGroup // they hold while connections drain too
+	var limits sync.WaitGroup // these limits stay in force while connections drain
 	limits.Go(func() { s.inbound.run(background) })
 	limits.Go(func() { s.paceCollections(background) })
 
@@ -201,7 +201,7 @@ func (s *Server) serve(ctx context.Context) error {
 	})
 	err := group.Wait()
 
-	// After the last check was answered: its use is counted, and now written.
+	// The last check has been answered and its use counted. Now all counts are written.
 	stopBackground()
 	limits.Wait()
 	err = errors.Join(err, <-cacheDone)
@@ -210,8 +210,8 @@ func (s *Server) serve(ctx context.Context) error {
 	return errors.Join(err, s.cache.Flush(flush))
 }
 
-// updateHealth reports by gRPC health whether checks should come here. Safe for
-// concurrent use, also before there is a gRPC server.
+// updateHealth reports by gRPC health whether this replica should get checks. Safe for
+// concurrent use, and before there is a gRPC server.
 func (s *Server) updateHealth() {
 	s.ready.health.Lock()
 	defer s.ready.health.Unlock()
@@ -220,9 +220,9 @@ func (s *Server) updateHealth() {
 	}
 }
 
-// awaitWarm gives the warming at the start its time: a bounded one, since a cold
-// cache serves too. It counts from when the database was open, so that a database
-// that answers slowly does not delay a start twice.
+// awaitWarm waits for the warming at the start, but only for a limited time, because a
+// cold cache works too. The time counts from the opening of the database, so that a slow
+// database does not delay the start twice.
 func (s *Server) awaitWarm(ctx context.Context) {
 	wait := time.NewTimer(s.c.Settings.Cache.Warm.Wait - time.Since(s.opened))
 	defer wait.Stop()
@@ -240,18 +240,18 @@ func (s *Server) closeRedis() error {
 	return s.redis.Close()
 }
 
-// drain says NOT_SERVING first, lets running checks end, and then stops what
-// still runs.
+// drain reports NOT_SERVING, lets checks in progress end, and then stops what is still
+// running.
 func (s *Server) drain() {
 	s.ready.draining.Store(true)
 	s.updateHealth()
 	s.log.Info("draining", "delay", s.c.Settings.GRPC.DrainDelay.String())
-	time.Sleep(s.c.Settings.GRPC.DrainDelay) // until gateways have seen it
+	time.Sleep(s.c.Settings.GRPC.DrainDelay) // so that gateways notice
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	stopped := make(chan struct{})
 	go func() { s.grpc.GracefulStop(); close(stopped) }()
-	shutHTTP(ctx, s.http) // beside it: both have the whole time for their checks
+	shutHTTP(ctx, s.http) // in parallel with gRPC, so that both have the whole time for their checks
 	select {
 	case <-stopped:
 	case <-ctx.Done():
@@ -261,7 +261,7 @@ func (s *Server) drain() {
 	shutHTTP(ctx, s.admin)
 }
 
-// shutOps ends health and metrics, as the last listener.
+// shutOps stops health and metrics; their listener is the last to close.
 func (s *Server) shutOps() {
 	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
 	defer cancel()
@@ -274,7 +274,7 @@ func shutHTTP(ctx context.Context, h *http.Server) {
 	}
 }
 
-// trim drops what the change feed no longer needs.
+// trim deletes rows that the change feed and the usage no longer need.
 func (s *Server) trim(ctx context.Context) error {
 	tick := time.NewTicker(trimEvery)
 	defer tick.Stop()
@@ -293,7 +293,7 @@ func (s *Server) trim(ctx context.Context) error {
 	}
 }
 
-// serveHTTP serves until the server is shut down, which is no error.
+// serveHTTP serves until the server is shut down; that is not an error.
 func serveHTTP(h *http.Server, l net.Listener) (err error) {
 	if h.TLSConfig != nil {
 		err = h.ServeTLS(l, "", "")

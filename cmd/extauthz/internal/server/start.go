@@ -12,20 +12,21 @@ import (
 )
 
 const (
-	// startPause is the time between two attempts at a database that is waited for.
+	// startPause is the time between two attempts to open the database.
 	startPause = time.Second
-	// administratorPause is the time between two attempts at the first administrator.
+	// administratorPause is the time between two attempts to make the first
+	// administrator.
 	administratorPause = time.Minute
-	// openBudget is how long one attempt at connecting may take: several hosts that
-	// hang, one after the other. A migration has no such limit.
+	// openBudget limits one attempt to connect: several hosts may hang, one after the
+	// other. A migration has no such limit.
 	openBudget = 30 * time.Second
 )
 
-// start waits for the database, migrates it and assembles everything that needs
-// it. A fault that time or the database's owner can end is waited out, without end
-// unless database.start_timeout says so, since platforms start things together and
-// a process that ends is only started again; a fault of the configuration is an
-// error at once. started is false where ctx has ended first.
+// start waits for the database, migrates it, and assembles everything that needs it. It
+// waits for faults that end with time or that the database's owner can end. There is no
+// limit unless database.start_timeout sets one: platforms start programs at the same
+// time, and a process that ends would only be started again. A fault of the configuration
+// is an error at once. started is false if ctx has ended first.
 func (s *Server) start(ctx context.Context) (started bool, err error) {
 	wait := ctx
 	if limit := s.current().Database.StartTimeout; limit > 0 {
@@ -49,8 +50,8 @@ func (s *Server) start(ctx context.Context) (started bool, err error) {
 	return err == nil, err
 }
 
-// retry tries a step until it succeeds or fails for good. Meanwhile a condition names
-// what the process waits for, another one for each kind of fault.
+// retry repeats a step until it succeeds or fails for good. Meanwhile a condition, one
+// for each kind of fault, says what the process waits for.
 func (s *Server) retry(ctx context.Context, step func(context.Context) error) error {
 	defer s.conditions.Replace(conditions.DatabaseWait, nil)
 	var last error
@@ -75,12 +76,13 @@ func (s *Server) retry(ctx context.Context, step func(context.Context) error) er
 	}
 }
 
-// waitsFor reports whether a start waits for the end of a fault. An SQLite file
-// that can't be opened stays so: it is on this machine.
+// waitsFor reports whether a start waits for the end of a fault. Of an SQLite file it waits
+// for what an operator ends without touching the service, such as a full disk; a file that
+// is not there, damaged or not permitted stays so.
 func waitsFor(c *config.Config, f models.Fault) bool {
 	if c.Database.Driver == models.SQLite {
 		switch f.Kind {
-		case models.FaultDiskFull, models.FaultBusy, models.FaultTimeout:
+		case models.FaultDiskFull, models.FaultIO, models.FaultBusy, models.FaultTimeout:
 			return true
 		}
 		return false
@@ -88,8 +90,8 @@ func waitsFor(c *config.Config, f models.Fault) bool {
 	return f.Passes()
 }
 
-// openDatabase opens and migrates the database of the settings as they are now: a
-// reload may have corrected them.
+// openDatabase opens and migrates the database of the current settings, which a reload
+// may have corrected since the last attempt.
 func (s *Server) openDatabase(ctx context.Context) (err error) {
 	limited, cancel := context.WithTimeout(ctx, openBudget)
 	defer cancel()
@@ -110,8 +112,8 @@ func (s *Server) openDatabase(ctx context.Context) (err error) {
 	return nil
 }
 
-// migrate brings the database to this version; a condition shows it where there
-// is something to be done.
+// migrate migrates the database to the version that this program needs. A condition is
+// active while it does so.
 func (s *Server) migrate(ctx context.Context, db *models.DB) error {
 	current, newest, err := db.MigrationStatus(ctx)
 	if err == nil && current != newest {
@@ -121,7 +123,8 @@ func (s *Server) migrate(ctx context.Context, db *models.DB) error {
 	return migrate(ctx, db, s.log)
 }
 
-// assembleForReloads assembles while no reload runs; later ones change what is assembled.
+// assembleForReloads assembles while no reload runs. Later reloads change what it has
+// assembled.
 func (s *Server) assembleForReloads(ctx context.Context) error {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
@@ -130,8 +133,8 @@ func (s *Server) assembleForReloads(ctx context.Context) error {
 	return err
 }
 
-// startAdministrator makes the first administrator where there is none, behind the caller's
-// back where the database does not let it now.
+// startAdministrator makes the first administrator if there is none. If the database does
+// not allow that now, it returns and tries again in the background.
 func (s *Server) startAdministrator(ctx context.Context) {
 	attempt := func() (again bool) {
 		return ensureAdministrator(ctx, s.current(), s.db, s.administrators, s.policies.format, s.log)
@@ -153,7 +156,7 @@ func (s *Server) startAdministrator(ctx context.Context) {
 	}()
 }
 
-// current returns the settings that were loaded last.
+// current returns the settings that were last loaded.
 func (s *Server) current() *config.Config {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()

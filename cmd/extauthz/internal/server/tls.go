@@ -13,26 +13,27 @@ import (
 	"extauthz/cmd/extauthz/internal/config"
 )
 
-// certificates are one listener's. nil is plain text. Safe for concurrent use.
+// certificates holds one listener's certificates; nil means plain text. Safe for
+// concurrent use.
 type certificates struct {
 	settings  config.TLS
 	files     []string
-	protocols []string // that clients may agree on, by ALPN
+	protocols []string // that clients may choose by ALPN
 	log       *slog.Logger
 
 	mu    sync.Mutex
-	stamp string // of the files that were read last
+	stamp string // of the files that were last read
 	good  *tls.Config
-	// chain and authorities are what good holds.
+	// chain and authorities are the certificates in good.
 	chain, authorities []*x509.Certificate
-	err                error // of files that have changed since and can't be used
+	err                error // why changed files can't be used; nil if they can
 	errSince           time.Time
 }
 
-// newCertificates returns nil where no certificate is configured. A set-up that
-// fails is an error; later on, files that were exchanged are used from the next
-// handshake on, and where they can't be (a certificate and a key that are written
-// one after the other don't match for a moment) the last good ones stay.
+// newCertificates reads a listener's files. It returns nil if no certificate is
+// configured, and an error if the files can't be used. Files that change later are used
+// from the next handshake on. If they can't be used, the last good ones stay: a
+// certificate and its key are written one after the other, and do not match for a moment.
 func newCertificates(t config.TLS, log *slog.Logger, protocols ...string) (*certificates, error) {
 	if !t.Enabled() {
 		return nil, nil
@@ -52,8 +53,8 @@ func newCertificates(t config.TLS, log *slog.Logger, protocols ...string) (*cert
 	return c, nil
 }
 
-// parse parses the certificates in good once more, to judge them. The caller holds mu, or
-// is alone.
+// parse parses the certificates in good again, to judge them. The caller holds mu, or
+// nothing else has access to c yet.
 func (c *certificates) parse() {
 	c.chain, c.authorities = nil, nil
 	for _, der := range c.good.Certificates[0].Certificate {
@@ -62,23 +63,23 @@ func (c *certificates) parse() {
 		}
 	}
 	if c.settings.ClientCAFile != "" {
-		c.authorities, _ = validity.Read(c.settings.ClientCAFile) // it was read a moment ago
+		c.authorities, _ = validity.Read(c.settings.ClientCAFile) // loadTLS has just read it
 	}
 }
 
-// held returns what is served now, and what is wrong with files that are newer.
-func (c *certificates) held() (chain, authorities []*x509.Certificate, since time.Time, refused error) {
+// inUse returns the certificates in use, and what is wrong with newer files.
+func (c *certificates) inUse() (chain, authorities []*x509.Certificate, since time.Time, refused error) {
 	c.current()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.chain, c.authorities, c.errSince, c.err
 }
 
-// newSecure makes the certificates of all listeners, by section.
+// newSecure reads the certificates of all listeners, by section.
 func newSecure(c *config.Config, log *slog.Logger) (map[string]*certificates, error) {
 	secure := map[string]*certificates{}
 	for _, l := range c.Listeners() {
-		protocol := "http/1.1" // the only one that is served there: see inbound.Listener.Guard
+		protocol := "http/1.1" // the only protocol of these listeners: see inbound.Listener.Guard
 		if l.Section == "grpc" {
 			protocol = "h2"
 		}
@@ -90,7 +91,7 @@ func newSecure(c *config.Config, log *slog.Logger) (map[string]*certificates, er
 	return secure, nil
 }
 
-// config is for a server: nil for plain text.
+// config returns the configuration for a server; nil for plain text.
 func (c *certificates) config() *tls.Config {
 	if c == nil {
 		return nil
@@ -100,7 +101,8 @@ func (c *certificates) config() *tls.Config {
 	return first
 }
 
-// current reads the files again if they have changed.
+// current returns the configuration in use. It reads the files again if they have
+// changed.
 func (c *certificates) current() *tls.Config {
 	c.mu.Lock()
 	defer c.mu.Unlock()

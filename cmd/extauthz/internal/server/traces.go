@@ -11,10 +11,10 @@ import (
 	"extauthz/envoy"
 )
 
-// tracesFlushTime is what spans that wait get when the service stops.
+// tracesFlushTime is how long waiting spans may take to be sent when the service stops.
 const tracesFlushTime = 2 * time.Second
 
-// openTraces begins to send traces, where they have somewhere to go.
+// openTraces begins to send traces if an endpoint is configured.
 func (s *Server) openTraces(ctx context.Context, r prometheus.Registerer) (err error) {
 	endpoint := s.settings.Telemetry.OTLPEndpoint
 	if endpoint == "" {
@@ -24,7 +24,8 @@ func (s *Server) openTraces(ctx context.Context, r prometheus.Registerer) (err e
 	return err
 }
 
-// withTraces adds the makers of spans to c. Without traces c stays as it is.
+// withTraces adds to c what is needed to make spans. Without traces it returns c
+// unchanged.
 func (s *Server) withTraces(c envoy.Config) envoy.Config {
 	if s.traces != nil {
 		c.Tracer, c.Propagator = s.traces.Tracer(), s.traces.Propagator()
@@ -32,7 +33,7 @@ func (s *Server) withTraces(c envoy.Config) envoy.Config {
 	return c
 }
 
-// validator is the cache, wrapped only where its look-ups are traced.
+// validator returns the cache, wrapped only if its look-ups are traced.
 func (s *Server) validator() authz.Validator {
 	if s.traces == nil {
 		return s.cache
@@ -40,8 +41,8 @@ func (s *Server) validator() authz.Validator {
 	return telemetry.Lookups(s.cache, s.traces.Tracer())
 }
 
-// closeTraces sends the spans that wait. A collector that does not take it is no failure
-// of the service.
+// closeTraces sends the waiting spans. If the collector does not accept them, that is no
+// failure of the service.
 func (s *Server) closeTraces(ctx context.Context) {
 	if s.traces == nil {
 		return

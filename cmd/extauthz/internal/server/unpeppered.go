@@ -12,23 +12,23 @@ import (
 	"extauthz/authz"
 )
 
-// unpepperedPause is the least time between two log lines about keys that are
-// refused for keys.require_pepper.
+// unpepperedPause is the least time between two log lines about keys that
+// keys.require_pepper refuses.
 const unpepperedPause = 10 * time.Second
 
-// unpeppered counts and logs keys that keys.require_pepper refuses. A client learns
-// nothing of it, so this is where an operator finds it: either keys from before the
-// peppers are in use, or something else writes to the database.
+// unpeppered counts and logs keys that keys.require_pepper refuses. Clients do not learn
+// this reason, so operators find it here: either keys from before the peppers are still
+// in use, or another program writes to the database.
 type unpeppered struct {
 	log     *slog.Logger
 	refused prometheus.Counter
 	stored  prometheus.Gauge
 	count   func(ctx context.Context, peppers []string) (int64, error)
 
-	warned bool // of stored keys that are refused; of look's goroutine
+	warned bool // whether the refused stored keys were logged; only countStored uses it
 
 	mu        sync.Mutex
-	next      time.Time // of a log line
+	next      time.Time // when the next line may be logged
 	notLogged int
 }
 
@@ -63,9 +63,10 @@ func (u *unpeppered) record(prefix string) {
 	u.log.LogAttrs(context.Background(), slog.LevelWarn, "a key was refused whose digest was made without a pepper (keys.require_pepper): rotate it if it is from before the peppers; otherwise something else has written to the database", attrs...)
 }
 
-// look counts the stored keys that are refused, or would be, and warns once where
-// they are. A count that fails leaves the last one. Not for concurrent use.
-func (u *unpeppered) look(ctx context.Context, peppers *authz.Peppers) {
+// countStored counts the stored keys that keys.require_pepper refuses, or would refuse.
+// It logs a warning once if there are refused ones. If a count fails, the last figure
+// stays. Not for concurrent use.
+func (u *unpeppered) countStored(ctx context.Context, peppers *authz.Peppers) {
 	ids := peppers.IDs()
 	if len(ids) == 0 {
 		u.stored.Set(0)

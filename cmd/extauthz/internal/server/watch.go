@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// watchEvery is how often files are checked. A check is one stat for each file. It sees
-// changes that a watch on the files would miss: the exchange of a symbolic link above
-// them (as Kubernetes updates ConfigMaps and Secrets), and a new file under the old name
-// (as editors write).
+// watchEvery is the time between two checks of the files. A check is one stat for each
+// file. It also sees changes that a watch on the files would miss: a replaced symbolic
+// link above them (as Kubernetes updates ConfigMaps and Secrets), and a new file under
+// the old name (as editors write).
 const watchEvery = time.Second
 
-// stampOf distinguishes states of files: by what is at the end of each
-// path now.
+// stampOf returns a text that changes when files change. It describes the file that each
+// path leads to now.
 func stampOf(paths []string) string {
 	var b strings.Builder
 	for _, path := range paths {
@@ -29,12 +29,17 @@ func stampOf(paths []string) string {
 	return b.String()
 }
 
-// watch reloads when the configuration's files have changed and rest for one look,
-// until ctx ends. A faulty file is tried once, until it changes again.
+// retryRefused is how often a configuration that was refused is tried again: files that it
+// names, such as a certificate and its key, may have been written one after the other.
+const retryRefused = 5 * time.Second
+
+// watch reloads when the configuration's files have changed and were the same in two
+// checks, until ctx ends. A refused configuration is tried again every retryRefused.
 func (s *Server) watch(ctx context.Context) error {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	before := ""
+	var tried time.Time // when the configuration was last loaded here
 	for {
 		select {
 		case <-ctx.Done():
@@ -42,16 +47,21 @@ func (s *Server) watch(ctx context.Context) error {
 		case <-tick.C:
 		}
 		now, loaded := s.stamps()
-		if now == before && now != loaded {
+		switch {
+		case now != before:
+		case now != loaded:
 			s.log.Info("the configuration's files have changed")
 			s.Reload()
+			tried = time.Now()
+		case time.Since(tried) >= retryRefused:
+			s.reloadRefused()
+			tried = time.Now()
 		}
 		before = now
 	}
 }
 
-// stamps are what the files are now, and what they were when they were read
-// last.
+// stamps returns the stamp of the files now, and their stamp when they were last read.
 func (s *Server) stamps() (now, loaded string) {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()

@@ -12,15 +12,15 @@ import (
 	"extauthz/authz"
 )
 
-// Validator is one whose look-ups of roles return the farthest layer.
+// Validator is a validator that also reports which layer a look-up of roles used.
 type Validator interface {
 	authz.Validator
-	// RoleScopesFrom is RoleScopes that also returns the farthest layer that was used.
+	// RoleScopesFrom is RoleScopes, and also returns the farthest layer that was used.
 	RoleScopesFrom(ctx context.Context, rec *authz.Record, need authz.Need) (authz.Scopes, authz.Layer, error)
 }
 
-// Lookups is a validator that makes a span, below the check's, for each look-up that
-// leaves the process. Where the check is not traced it only asks v.
+// Lookups wraps v so that each look-up that leaves the process gets a span below the
+// check's span. If a check is not traced, it only calls v.
 func Lookups(v Validator, tracer trace.Tracer) authz.Validator {
 	return lookups{v, tracer}
 }
@@ -52,7 +52,7 @@ func (l lookups) RoleScopes(ctx context.Context, rec *authz.Record, need authz.N
 	return scopes, err
 }
 
-// span makes the span, now that it is known whether a store was asked.
+// span makes the span afterwards, when it is known whether a store was queried.
 func (l lookups) span(ctx context.Context, what string, start time.Time, layer authz.Layer, err error) {
 	if err == nil && layer != authz.LayerRedis && layer != authz.LayerDatabase {
 		return

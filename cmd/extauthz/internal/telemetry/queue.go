@@ -7,8 +7,8 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 )
 
-// queue lets no more spans wait than maxQueue and counts those that are lost,
-// which the SDK's own queue, never full behind it, does not report.
+// queue lets at most maxQueue spans wait, and counts lost ones. The SDK's own queue does
+// not report lost spans; behind this one it is never full.
 type queue struct {
 	sdktrace.SpanProcessor
 	waiting           atomic.Int64
@@ -22,7 +22,7 @@ func newQueue(r prometheus.Registerer) *queue {
 	return &queue{full: lost.WithLabelValues("queue_full"), undelivered: lost.WithLabelValues("not_delivered")}
 }
 
-// OnEnd takes a span, or drops it where too many wait.
+// OnEnd queues a span, or drops it if too many are waiting.
 func (q *queue) OnEnd(s sdktrace.ReadOnlySpan) {
 	if q.waiting.Add(1) > maxQueue {
 		q.waiting.Add(-1)
@@ -32,5 +32,5 @@ func (q *queue) OnEnd(s sdktrace.ReadOnlySpan) {
 	q.SpanProcessor.OnEnd(s)
 }
 
-// taken subtracts spans that no longer wait.
+// taken records that n spans no longer wait.
 func (q *queue) taken(n int) { q.waiting.Add(-int64(n)) }

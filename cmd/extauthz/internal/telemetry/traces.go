@@ -19,11 +19,11 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-// service is the name under which traces are found; OTEL_SERVICE_NAME overrides it.
+// service is the service name in traces, unless OTEL_SERVICE_NAME sets another.
 const service = "extauthz"
 
-// The bounds of what waits to be sent, in spans, and of a try to send it. Spans beyond
-// it are dropped.
+// Limits of sending. maxQueue and maxBatch are numbers of spans; spans beyond maxQueue
+// are dropped.
 const (
 	maxQueue      = 2048
 	maxBatch      = 512
@@ -31,12 +31,12 @@ const (
 	exportTimeout = 10 * time.Second // retries included
 )
 
-// reportEvery is how often, at most, lost spans are logged.
+// reportEvery is the least time between two log lines about lost spans.
 const reportEvery = time.Minute
 
-// Config is what Traces are made of; everything is needed.
+// Config holds what Traces need. All fields are required.
 type Config struct {
-	// Endpoint is the collector's, http://HOST:PORT for plain text or
+	// Endpoint is the collector's URL: http://HOST:PORT for plain text, or
 	// https://HOST:PORT for TLS with the system's authorities.
 	Endpoint   string
 	Version    string
@@ -51,8 +51,8 @@ type Traces struct {
 	version  string
 }
 
-// New starts sending what the Tracer will make. It waits for no collector: an
-// unreachable one does not prevent a start. Shutdown has to be called.
+// New starts to send what the Tracer makes. It does not wait for the collector, so that
+// an unreachable one does not prevent a start. The caller must call Shutdown.
 func New(ctx context.Context, c Config) (*Traces, error) {
 	if c.Endpoint == "" || c.Logger == nil || c.Registerer == nil {
 		return nil, errors.New("telemetry: an endpoint, a logger and a registerer are needed")
@@ -64,7 +64,7 @@ func New(ctx context.Context, c Config) (*Traces, error) {
 		return nil, err
 	}
 	options := []otlptracegrpc.Option{otlptracegrpc.WithEndpointURL(c.Endpoint), otlptracegrpc.WithTimeout(exportTimeout)}
-	if strings.HasPrefix(c.Endpoint, "http://") { // or OTEL_EXPORTER_OTLP_CERTIFICATE would switch TLS on
+	if strings.HasPrefix(c.Endpoint, "http://") { // otherwise OTEL_EXPORTER_OTLP_CERTIFICATE would switch TLS on
 		options = append(options, otlptracegrpc.WithTLSCredentials(insecure.NewCredentials()))
 	}
 	exporter, err := otlptracegrpc.New(ctx, options...)
@@ -76,35 +76,35 @@ func New(ctx context.Context, c Config) (*Traces, error) {
 	queue.SpanProcessor = sdktrace.NewBatchSpanProcessor(t.exporter, sdktrace.WithMaxQueueSize(maxQueue), sdktrace.WithMaxExportBatchSize(maxBatch),
 		sdktrace.WithBatchTimeout(sendEvery), sdktrace.WithExportTimeout(exportTimeout))
 	t.provider = sdktrace.NewTracerProvider(sdktrace.WithResource(about),
-		// The gateway decides what is sampled: a request that it does not trace is not
+		// The gateway decides what is sampled. A request that it does not trace is not
 		// traced here.
 		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.NeverSample())),
 		sdktrace.WithSpanProcessor(queue))
 	return t, nil
 }
 
-// Tracer makes the spans.
+// Tracer returns the tracer for spans.
 func (t *Traces) Tracer() trace.Tracer {
 	return t.provider.Tracer(service, trace.WithInstrumentationVersion(t.version), trace.WithSchemaURL(semconv.SchemaURL))
 }
 
-// Propagator finds a parent in what a gateway sends: W3C Trace Context, or B3 in
-// one header or several. Where both stand the former counts.
+// Propagator finds the parent span in what a gateway sends: W3C Trace Context, or B3 in
+// one header or several. If both are sent, W3C Trace Context counts.
 func (t *Traces) Propagator() propagation.TextMapPropagator {
-	return propagation.NewCompositeTextMapPropagator(b3.New(), propagation.TraceContext{}) // the last one wins
+	return propagation.NewCompositeTextMapPropagator(b3.New(), propagation.TraceContext{}) // the last one counts
 }
 
-// Shutdown sends what waits, until ctx ends, and drops the rest.
+// Shutdown sends the waiting spans until ctx ends, and drops the rest.
 func (t *Traces) Shutdown(ctx context.Context) error {
 	err := t.provider.Shutdown(ctx)
 	if err != nil {
-		_ = t.exporter.Shutdown(ctx) // ends what is still being sent
+		_ = t.exporter.Shutdown(ctx) // stops sending the current batch
 	}
 	return err
 }
 
-// rationed logs lost spans, and hides the error from the SDK, which would write a
-// line of its own for every batch.
+// rationed logs lost spans at a limited rate. It hides the error from the SDK, which
+// would log a line of its own for every batch.
 type rationed struct {
 	sdktrace.SpanExporter
 	queue *queue

@@ -30,14 +30,14 @@ func open(t *testing.T, endpoint string, log *bytes.Buffer) *Traces {
 	return traces
 }
 
-// sampled is a context in which a gateway traces.
+// sampled returns a context with a span of a gateway that traces.
 func sampled(t *testing.T) context.Context {
 	return trace.ContextWithRemoteSpanContext(t.Context(), trace.NewSpanContext(trace.SpanContextConfig{
 		TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, TraceFlags: trace.FlagsSampled}))
 }
 
 func TestTraces_QueuedSpansAreSentAtShutdown(t *testing.T) {
-	t.Setenv("OTEL_TRACES_SAMPLER", "always_on") // the gateway decides all the same
+	t.Setenv("OTEL_TRACES_SAMPLER", "always_on") // must not matter: the gateway decides
 	c := parts.NewCertificates(t)
 	t.Setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", c.CAFile)
 	serving, err := credentials.NewServerTLSFromFile(c.CertFile, c.KeyFile)
@@ -61,10 +61,10 @@ func TestTraces_QueuedSpansAreSentAtShutdown(t *testing.T) {
 	}
 }
 
-// TestTraces_DoNotBlockWithoutACollector: no span blocks, and the shutdown takes no
-// longer than its deadline.
+// TestTraces_DoNotBlockWithoutACollector: spans do not block, and the shutdown respects
+// its deadline.
 func TestTraces_DoNotBlockWithoutACollector(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0") // answers nothing
+	l, err := net.Listen("tcp", "127.0.0.1:0") // connections get no answer
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func TestTraces_DoNotBlockWithoutACollector(t *testing.T) {
 	}
 }
 
-// TestTraces_DroppedSpansAreCounted: what is made is delivered or counted.
+// TestTraces_DroppedSpansAreCounted: every span is either delivered or counted as lost.
 func TestTraces_DroppedSpansAreCounted(t *testing.T) {
 	const made = 3 * maxQueue
 	registry, collector := prometheus.NewRegistry(), parts.StartCollector(t)
@@ -178,7 +178,7 @@ func TestLookups_AreSpansWhereAStoreWasQueried(t *testing.T) {
 	} {
 		for _, c := range []struct {
 			known
-			want string // of the layer; "none": no span; "failed"
+			want string // the layer in the span; "none": no span; "failed": a failed one
 		}{
 			{known{layer: authz.LayerLocal}, "none"}, {known{layer: authz.LayerNone}, "none"},
 			{known{layer: authz.LayerRedis}, "redis"}, {known{layer: authz.LayerDatabase}, "database"}, {known{err: errors.New("down")}, "failed"},
@@ -197,8 +197,8 @@ func TestLookups_AreSpansWhereAStoreWasQueried(t *testing.T) {
 	}
 }
 
-// spanOf looks up without and with a traced check, and returns the layer in the
-// span that came of it.
+// spanOf makes a look-up outside a traced check and one within, and returns the layer in
+// the resulting span.
 func spanOf(t *testing.T, name string, k known, look func(authz.Validator, context.Context) (authz.Layer, error)) string {
 	t.Helper()
 	ended := tracetest.NewSpanRecorder()

@@ -10,16 +10,16 @@ import (
 )
 
 const (
-	tendEvery = time.Second            // between two looks at settings and connections
-	tendPause = 250 * time.Millisecond // at least, where something asks for one
-	// hangPause is how often, at most, unused connections are given up because a
-	// statement on another one was not answered.
+	maintenanceInterval = time.Second            // between two checks of settings and connections
+	maintenancePause    = 250 * time.Millisecond // between two checks at least, even if one is requested
+	// hangPause is the minimum time between two occasions on which unused connections are
+	// given up because a statement on another connection was not answered.
 	hangPause = 10 * time.Second
 )
 
-// tend looks after the connections until the connector is closed.
-func (c *connector) tend() {
-	tick := time.NewTicker(tendEvery)
+// maintain looks after the connections until the connector is closed.
+func (c *connector) maintain() {
+	tick := time.NewTicker(maintenanceInterval)
 	defer tick.Stop()
 	for {
 		select {
@@ -30,18 +30,19 @@ func (c *connector) tend() {
 		}
 		c.expire()
 		c.resolveDoubts()
-		if c.wanting() {
-			c.makeOne()
+		if c.needsConnection() {
+			c.makeConnection()
 		}
 		select {
 		case <-c.ctx.Done():
 			return
-		case <-time.After(tendPause):
+		case <-time.After(maintenancePause):
 		}
 	}
 }
 
-// expire marks old connections, and closes those that are ready and unused.
+// expire marks old connections as stale, and closes ready ones that no caller took in
+// time.
 func (c *connector) expire() {
 	if s := c.take(); s != nil {
 		c.ready <- s
@@ -55,29 +56,29 @@ func (c *connector) expire() {
 	}
 }
 
-// wanting reports whether a connection should be made: to try settings that have
+// needsConnection reports whether a connection should be made: to try settings that have
 // changed, to find out whether connections are accepted again, or to take the
 // place of a stale one.
-func (c *connector) wanting() bool {
+func (c *connector) needsConnection() bool {
 	_, generation, err := c.source.current(c.ctx)
-	c.readable(err)
+	c.recordSettingsRead(err)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.proven == 0 {
-		return false // Open has not come that far
+		return false // Open has not made its first connection yet
 	}
 	if c.refused || generation > c.proven {
 		return true
 	}
 	for s := range c.sessions {
 		if s.stale.Load() && len(c.ready) == 0 && time.Since(s.used) < 2*readyAge {
-			return true // one that is not used is closed by the pool
+			return true // a stale connection that is not used is closed by the pool
 		}
 	}
 	return false
 }
 
-func (c *connector) makeOne() {
+func (c *connector) makeConnection() {
 	select {
 	case c.slots <- struct{}{}:
 	default: // others are being made
@@ -100,7 +101,7 @@ func (c *connector) makeOne() {
 	}
 }
 
-// succeeded takes in that a server accepted a connection.
+// succeeded records that a server accepted a connection.
 func (c *connector) succeeded(s *session) {
 	c.mu.Lock()
 	c.sessions[s] = struct{}{}
@@ -124,8 +125,9 @@ func (c *connector) succeeded(s *session) {
 	}
 }
 
-// failed records that no connection could be made, or none with new settings. Where a
-// server refuses it, no other connection is closed for being unused.
+// failed records that a server refused a connection, unless new settings were only being
+// tried. Other errors are ignored. While connections are refused, none is closed for
+// being unused.
 func (c *connector) failed(err error, try bool) {
 	var refused *pgconn.PgError
 	if !errors.As(err, &refused) {
@@ -142,8 +144,8 @@ func (c *connector) failed(err error, try bool) {
 	}
 }
 
-// readable records whether the settings could be read, and logs a change.
-func (c *connector) readable(err error) {
+// recordSettingsRead records whether the settings could be read, and logs a change.
+func (c *connector) recordSettingsRead(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if failed := err != nil && c.ctx.Err() == nil; failed != c.unread {
@@ -155,12 +157,12 @@ func (c *connector) readable(err error) {
 	}
 }
 
-// resolveDoubts requests a new connection from the servers that did not answer a
-// statement, or refused it as read-only. One that gives none, while another host does,
-// loses all of its connections.
+// resolveDoubts requests a new connection from each server that did not answer a
+// statement or refused it as read-only. If such a server gives none, but another host
+// does, all connections to that server are given up.
 func (c *connector) resolveDoubts() {
 	c.mu.Lock()
-	if time.Since(c.unsolved) < tendEvery {
+	if time.Since(c.unsolved) < maintenanceInterval {
 		c.mu.Unlock()
 		return
 	}
@@ -169,9 +171,9 @@ func (c *connector) resolveDoubts() {
 	c.mu.Unlock()
 	for address, since := range doubts {
 		if c.answers(address) {
-			c.settle(address, since)
+			c.clearDoubt(address, since)
 		} else if !c.replaced(address) {
-			c.note(address, since)
+			c.recordDoubt(address, since)
 			c.mu.Lock()
 			c.unsolved = time.Now()
 			c.mu.Unlock()
@@ -179,8 +181,8 @@ func (c *connector) resolveDoubts() {
 	}
 }
 
-// replaced reports whether another server took over from the one at the address, or
-// whether that one answers again.
+// replaced makes a new connection, and reports whether that succeeded. If it leads to
+// another server, the connections to the address are given up.
 func (c *connector) replaced(address string) bool {
 	select {
 	case c.slots <- struct{}{}:
@@ -193,17 +195,17 @@ func (c *connector) replaced(address string) bool {
 	}
 	c.put(s)
 	if s.address != address {
-		c.giveUp(address)
+		c.abandon(address)
 	}
 	return true
 }
 
-// answers reports whether the server at an address gives a connection that satisfies
-// the settings. A server that refuses the credentials answers.
+// answers reports whether the server at an address gives a connection that satisfies the
+// settings. A server that refuses the login counts as answering.
 func (c *connector) answers(address string) bool {
-	route := c.route(address)
+	route := c.settingsFor(address)
 	if route == nil {
-		return true // nothing depends on it
+		return true // no connection depends on it
 	}
 	config, _, _ := c.source.current(c.ctx)
 	if config == nil {
@@ -221,8 +223,8 @@ func (c *connector) answers(address string) bool {
 	return errors.As(err, &refused)
 }
 
-// route returns the settings of some connection to an address, nil for none.
-func (c *connector) route(address string) *pgx.ConnConfig {
+// settingsFor returns the settings of some connection to an address, nil for none.
+func (c *connector) settingsFor(address string) *pgx.ConnConfig {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for s := range c.sessions {
@@ -233,8 +235,8 @@ func (c *connector) route(address string) *pgx.ConnConfig {
 	return nil
 }
 
-// giveUp ends the use of all connections to an address.
-func (c *connector) giveUp(address string) {
+// abandon ends the use of all connections to an address.
+func (c *connector) abandon(address string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := 0
@@ -245,14 +247,14 @@ func (c *connector) giveUp(address string) {
 		}
 	}
 	if n > 0 {
-		c.log.Warn("a database host does not answer or takes no writes: its connections are replaced by connections to another", "host", address, "connections", n)
+		c.log.Warn("a database host does not answer or accepts no writes: its connections are moved to another host", "host", address, "connections", n)
 	}
 }
 
-// settle takes in that a server in doubt answers. Connections that were not used
-// since a statement was not answered are given up: they may lead nowhere all the
-// same (an address that moved to another machine).
-func (c *connector) settle(address string, since time.Time) {
+// clearDoubt records that a server in doubt answers. Connections that were last used
+// before the unanswered statement are given up: they may still be dead, for example if
+// the address moved to another machine.
+func (c *connector) clearDoubt(address string, since time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	unused := !since.IsZero() && time.Since(c.gaveUp) >= hangPause
@@ -266,7 +268,7 @@ func (c *connector) settle(address string, since time.Time) {
 		if since.IsZero() {
 			s.settled.Store(true)
 		}
-		if unused && s.used.Before(since.Add(-tendEvery)) {
+		if unused && s.used.Before(since.Add(-maintenanceInterval)) {
 			s.dead.Store(true)
 		}
 	}

@@ -22,20 +22,20 @@ import (
 	"extauthz/cmd/extauthz/internal/config"
 )
 
-// Question is a check whose answer is known beforehand.
-type Question struct {
-	Name    string // what is sent, such as "an unknown key"
+// Probe is a check with a known correct answer.
+type Probe struct {
+	Name    string // describes the check, such as "an unknown key"
 	Request *authv3.CheckRequest
-	Judge   func(Answer) (state State, text, remedy string)
+	Judge   func(Decision) (state State, text, remedy string)
 }
 
-// Answer is the decision of a replica.
-type Answer struct {
+// Decision is a replica's answer to a check.
+type Decision struct {
 	Allowed        bool
-	Reason, Shadow string // as in its metrics; "" where there is none
+	Reason, Shadow string // as in the replica's metrics; "" if there is none
 }
 
-func (a Answer) String() string {
+func (a Decision) String() string {
 	verdict := "denied"
 	if a.Allowed {
 		verdict = "allowed"
@@ -43,23 +43,23 @@ func (a Answer) String() string {
 	return fmt.Sprintf("%s (%s)", verdict, a.Reason)
 }
 
-// unanswered is what to do where a listener does not answer. With TLS 1.3 a client
-// learns of a refused certificate by a closed connection alone, so the error does not
-// distinguish the causes.
-func (a *asking) unanswered() string {
+// unanswered returns the remedy for a listener that does not answer. With TLS 1.3 a
+// client whose certificate is refused only sees a closed connection, so the error does
+// not show the cause.
+func (a *examination) unanswered() string {
 	if a.TLS == nil {
 		return "see /readyz and the log of the replica; where grpc.tls is on, name the authorities of its certificate by --tls-ca; a NetworkPolicy may refuse the connection too"
 	}
 	return "see /readyz and the log of the replica; --tls-ca and --tls-name have to fit its certificate, and --tls-cert has to be of grpc.tls.client_ca_file and for a name in grpc.tls.allowed_sans"
 }
 
-// path is in no API, so that no rule but one for all paths is about it.
+// path exists in no API, so only a rule for all paths can match it.
 const path = "/extauthz-doctor"
 
-// Questions returns the checks that any installation answers alike: one with a
-// well-formed key that does not exist, and one without a key. They are made for the
-// keys and credentials of the settings.
-func Questions(settings *config.Config) ([]Question, error) {
+// Probes returns the checks that every installation answers alike: one with a well-formed
+// key that does not exist, and one without a key. Their form follows the settings of keys
+// and credentials.
+func Probes(settings *config.Config) ([]Probe, error) {
 	format, err := settings.KeyFormat()
 	if err != nil {
 		return nil, err
@@ -73,22 +73,22 @@ func Questions(settings *config.Config) ([]Question, error) {
 		return nil, err
 	}
 	target := &url.URL{Scheme: "http", Host: "extauthz.invalid", Path: path}
-	return []Question{
+	return []Probe{
 		{Name: "an unknown key", Request: request(http.MethodGet, target, settings.Credentials[0], unknown.Reveal()), Judge: judgeUnknown},
 		{Name: "no key", Request: request(http.MethodGet, target, settings.Credentials[0], ""), Judge: judgeMissing},
 	}, nil
 }
 
-// KeyQuestion is a check with a key that exists, for a request that it allows.
-func KeyQuestion(settings *config.Config, key authz.Secret, method, target string) (Question, error) {
+// KeyProbe returns a check with an existing key, for a request that the key allows.
+func KeyProbe(settings *config.Config, key authz.Secret, method, target string) (Probe, error) {
 	u, err := url.Parse(target)
 	if err != nil || u.Host == "" || !strings.HasPrefix(u.Path, "/") {
-		return Question{}, fmt.Errorf("request %q: write 'METHOD URL', such as 'GET https://api.example.com/orders/42'", method+" "+target)
+		return Probe{}, fmt.Errorf("request %q: write 'METHOD URL', such as 'GET https://api.example.com/orders/42'", method+" "+target)
 	}
 	if len(settings.Credentials) == 0 {
-		return Question{}, errors.New("the configuration names no place for a key")
+		return Probe{}, errors.New("the configuration names no place for a key")
 	}
-	return Question{Name: "the given key", Request: request(method, u, settings.Credentials[0], key.Reveal()), Judge: func(a Answer) (State, string, string) {
+	return Probe{Name: "the given key", Request: request(method, u, settings.Credentials[0], key.Reveal()), Judge: func(a Decision) (State, string, string) {
 		if a.Allowed && a.Reason == authz.ReasonGranted.String() && a.Shadow == "" {
 			return OK, a.String(), ""
 		}
@@ -98,7 +98,7 @@ func KeyQuestion(settings *config.Config, key authz.Secret, method, target strin
 
 const noKeyNeeded = "the rules need no key for any path, so this test shows little: see extauthz routes list"
 
-func judgeUnknown(a Answer) (State, string, string) {
+func judgeUnknown(a Decision) (State, string, string) {
 	switch {
 	case !a.Allowed && a.Reason == authz.ReasonUnknown.String():
 		return OK, a.String(), ""
@@ -110,7 +110,7 @@ func judgeUnknown(a Answer) (State, string, string) {
 	return Failed, a.String() + ", not denied (unknown_key)", "see " + a.Reason + " in docs/troubleshooting.md, and the log of the replica"
 }
 
-func judgeMissing(a Answer) (State, string, string) {
+func judgeMissing(a Decision) (State, string, string) {
 	switch {
 	case !a.Allowed && a.Reason == authz.ReasonMissing.String():
 		return OK, a.String(), ""
@@ -122,7 +122,8 @@ func judgeMissing(a Answer) (State, string, string) {
 	return Failed, a.String() + ", not denied (missing_key)", "see " + a.Reason + " in docs/troubleshooting.md, and the log of the replica"
 }
 
-// request is what Envoy sends for a request with a key in a place; "": no key.
+// request makes the message that Envoy sends for a request with key at place, or without
+// a key if key is "".
 func request(method string, u *url.URL, place config.Credential, key string) *authv3.CheckRequest {
 	headers, target := map[string]string{}, *u
 	switch {
@@ -148,11 +149,10 @@ func request(method string, u *url.URL, place config.Credential, key string) *au
 	}}
 }
 
-// checkClient asks one listener.
+// checkClient sends checks to one listener.
 type checkClient struct{ authv3.AuthorizationClient }
 
-// dialChecks makes a client for an address; nothing is connected before the first
-// question.
+// dialChecks makes a client for an address. It does not connect before the first check.
 func dialChecks(address string, secure *tls.Config) (client checkClient, closing func(), err error) {
 	transport := insecure.NewCredentials()
 	if secure != nil {
@@ -165,11 +165,11 @@ func dialChecks(address string, secure *tls.Config) (client checkClient, closing
 	return checkClient{authv3.NewAuthorizationClient(conn)}, func() { _ = conn.Close() }, nil
 }
 
-func (c checkClient) ask(ctx context.Context, r *authv3.CheckRequest) (Answer, error) {
+func (c checkClient) check(ctx context.Context, r *authv3.CheckRequest) (Decision, error) {
 	res, err := c.Check(ctx, r)
 	if err != nil {
-		return Answer{}, err
+		return Decision{}, err
 	}
 	facts := res.GetDynamicMetadata().GetFields()
-	return Answer{Allowed: codes.Code(res.GetStatus().GetCode()) == codes.OK, Reason: facts["reason"].GetStringValue(), Shadow: facts["shadow"].GetStringValue()}, nil // #nosec G115 -- a gRPC code
+	return Decision{Allowed: codes.Code(res.GetStatus().GetCode()) == codes.OK, Reason: facts["reason"].GetStringValue(), Shadow: facts["shadow"].GetStringValue()}, nil // #nosec G115 -- a gRPC code
 }

@@ -31,15 +31,15 @@ var (
 // use is read anew about so often, in the background.
 const keptFor = time.Hour
 
-// site is the place where the servers of a run are.
-type site struct {
+// environment is where the servers of a run are started.
+type environment struct {
 	*run
-	*ground
+	*sharedSetup
 }
 
-// ground holds what the parts of a run share: one Postgres, whose databases are
-// seeded when they are first wanted.
-type ground struct {
+// sharedSetup holds what the parts of a run share: one Postgres, whose databases are
+// seeded at their first use.
+type sharedSetup struct {
 	options
 	whole         *run
 	administrator string // the first administrator's key
@@ -48,36 +48,36 @@ type ground struct {
 	databases     map[string]*database
 }
 
-// database is a migrated one with keys in it.
+// database is a migrated database with keys in it.
 type database struct {
 	dsn    string
 	keys   []string
-	binary string // another build, whose version it has; "": this one's
+	binary string // another build, whose schema version it has; "": this build's
 }
 
-func newSite(r *run, o options) *site {
-	s := &site{run: r, ground: &ground{options: o, whole: r, databases: map[string]*database{}}}
+func newSite(r *run, o options) *environment {
+	s := &environment{run: r, sharedSetup: &sharedSetup{options: o, whole: r, databases: map[string]*database{}}}
 	format, err := authz.NewKeyFormat(authz.KeyFormatConfig{})
 	r.must(err)
 	key, _, err := format.Generate("live", rand.Reader)
 	r.must(err)
 	s.administrator = key.Reveal()
 	s.keyFile = r.file("first.key", s.administrator)
-	r.must(os.Setenv("E2E_PLAIN_BUILD", "1")) // no figure is taken with the race detector
+	r.must(os.Setenv("E2E_PLAIN_BUILD", "1")) // no figure is taken under the race detector
 	r.Cleanup(parts.RemoveBuild)
 	return s
 }
 
-// on is the site as seen by a part of its run.
-func (s *site) on(r *run) *site { return &site{r, s.ground} }
+// on returns the environment for a part of its run.
+func (s *environment) on(r *run) *environment { return &environment{r, s.sharedSetup} }
 
 // seeded returns the database of n keys of a shape.
-func (s *site) seeded(n int, shape parts.Shape) *database {
+func (s *environment) seeded(n int, shape parts.Shape) *database {
 	name := fmt.Sprint(n, shape)
 	if d := s.databases[name]; d != nil {
 		return d
 	}
-	kept := lasting{s.run, s.whole}
+	kept := outlivingRun{s.run, s.whole}
 	if s.postgres == nil {
 		s.postgres = parts.StartPostgres(kept)
 	}
@@ -87,14 +87,14 @@ func (s *site) seeded(n int, shape parts.Shape) *database {
 	return d
 }
 
-// seededBy returns a database as seeded does, of the version of another build.
-func (s *site) seededBy(binary string, n int, shape parts.Shape) *database {
-	d := &database{dsn: s.postgres.NewDatabase(lasting{s.run, s.whole}), binary: binary}
+// seededBy is seeded for a database of another build's schema version.
+func (s *environment) seededBy(binary string, n int, shape parts.Shape) *database {
+	d := &database{dsn: s.postgres.NewDatabase(outlivingRun{s.run, s.whole}), binary: binary}
 	s.fill(d, n, shape)
 	return d
 }
 
-func (s *site) fill(d *database, n int, shape parts.Shape) {
+func (s *environment) fill(d *database, n int, shape parts.Shape) {
 	s.within(func(r *run) {
 		s.on(r).start(d, "cache: {warm: {keys: 0}}").Stop() // migrates
 	})
@@ -105,7 +105,7 @@ func (s *site) fill(d *database, n int, shape parts.Shape) {
 }
 
 // start runs the service on a database.
-func (s *site) start(d *database, configuration string) *parts.Service {
+func (s *environment) start(d *database, configuration string) *parts.Service {
 	configuration = fmt.Sprintf("admin: {bootstrap_key_file: %q}\nops: {pprof: true}\ndatabase: {driver: postgres, dsn: %q, listen_dsn: %q}\n%s", s.keyFile, d.dsn, d.dsn, configuration)
 	if d.binary != "" {
 		return parts.StartBinary(s.run, d.binary, configuration)
@@ -113,13 +113,13 @@ func (s *site) start(d *database, configuration string) *parts.Service {
 	return parts.StartService(s.run, configuration)
 }
 
-// cacheSettings of a service whose keys stay; more holds further settings of the
-// section.
+// cacheSettings returns the section cache for a service whose keys stay cached; more
+// holds further settings of that section.
 func cacheSettings(more string) string {
 	return fmt.Sprintf("cache: {ttl: {validation: %v}, feed: {retention: %v}, warm: {keys: 0}%s}", keptFor, 2*keptFor, more)
 }
 
-// service is one with all keys of its database in the process.
+// service is a running service that has all keys of its database in memory.
 type service struct {
 	*parts.Service
 	*target
@@ -128,7 +128,7 @@ type service struct {
 }
 
 // warm starts a service and warms it; rest is more of its configuration.
-func (s *site) warm(d *database, redis, socket bool, rest string) *service {
+func (s *environment) warm(d *database, redis, socket bool, rest string) *service {
 	more := ""
 	if redis {
 		secret := make([]byte, 32)
@@ -142,7 +142,7 @@ func (s *site) warm(d *database, redis, socket bool, rest string) *service {
 }
 
 // attach connects to a service and warms it.
-func (s *site) attach(running *parts.Service, d *database) *service {
+func (s *environment) attach(running *parts.Service, d *database) *service {
 	x := &service{Service: running, database: d}
 	x.api = newAPI(s.run, x.Admin, s.administrator)
 	s.awaitMembers(x)
@@ -155,9 +155,9 @@ func (s *site) attach(running *parts.Service, d *database) *service {
 	return x
 }
 
-// awaitMembers waits until the service knows all prefixes, which it reads after
-// it is ready.
-func (s *site) awaitMembers(x *service) {
+// awaitMembers waits until the service knows all prefixes, which it reads after it has
+// become ready.
+func (s *environment) awaitMembers(x *service) {
 	ctx, cancel := context.WithTimeout(s.ctx, time.Minute)
 	defer cancel()
 	s.must(parts.Eventually(ctx, func() error {
@@ -169,8 +169,8 @@ func (s *site) awaitMembers(x *service) {
 		if err := getJSON("http://"+x.Ops+"/readyz", &state); err != nil {
 			return err
 		}
-		// It does not count keys that the filter takes for known already, one in some
-		// thousands.
+		// Members leaves out keys that the filter already seemed to contain, about one in
+		// some thousands.
 		if float64(state.Cache.Members) < .999*float64(len(x.keys)) {
 			return fmt.Errorf("%d of %d prefixes are known", state.Cache.Members, len(x.keys))
 		}
@@ -187,7 +187,7 @@ func getJSON(url string, into any) error {
 	return json.NewDecoder(res.Body).Decode(into)
 }
 
-// api speaks to the management API.
+// api calls the management API.
 type api struct {
 	client *http.Client
 	url    string
@@ -200,7 +200,7 @@ func newAPI(r *run, address, token string) *api {
 	return &api{client: &http.Client{Transport: transport, Timeout: 10 * time.Minute}, url: "http://" + address, token: token}
 }
 
-// call sends a value as JSON and reads the answer into another one; either may be nil.
+// call sends a value as JSON and decodes the answer into another one; either may be nil.
 func (a *api) call(method, path string, send, into any) error {
 	body, err := json.Marshal(send)
 	if err != nil {

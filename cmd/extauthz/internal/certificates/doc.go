@@ -1,0 +1,3 @@
+// Package certificates reads certificates from files, and judges how long they are still
+// valid.
+package certificates
