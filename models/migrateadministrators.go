@@ -29,8 +29,12 @@ var formerPermissions = []string{
 // makeAdministrators makes an administrator of each rotation family with a key that could
 // manage keys by its scopes, its own or its roles'. One that could do and grant everything
 // becomes an owner. Any other gets a management role with exactly what it could do: no
-// administrator gets more than before, and none but owners may manage administrators. Keys
-// stay as they are, since replicas of the release before may still run.
+// administrator gets more than before, and none but owners may manage administrators.
+//
+// Keys keep what they have, since replicas of the release before may still run. An
+// administrator's keys have the same power, though, and keys of one family need not have
+// had: an update between two rotations changes one of them. A key with other rights than
+// the one that stands for its family therefore leaves the family (see split).
 func makeAdministrators(driver string) *goose.Migration {
 	return goose.NewGoMigration(14, &goose.GoFunc{RunTx: func(ctx context.Context, tx *sql.Tx) error {
 		m := &administratorMigration{tx: tx, driver: driver, now: time.Now().UTC().Truncate(time.Microsecond), names: map[string]bool{}, roles: map[string]string{}}
@@ -41,11 +45,25 @@ func makeAdministrators(driver string) *goose.Migration {
 	}}, nil)
 }
 
-// formerKey is a key that may manage keys. Its times are not read: what is stored in them
-// need not be a time.
+// formerKey is a key that could manage keys, or another one of its family. Its times are
+// not read: what is stored in them need not be a time.
 type formerKey struct {
 	id, name, prefix, scopes, roles, grants, networks, family string
-	active                                                    bool
+
+	active, expired bool
+	suspect         bool // its row looks as if it had scopes on the reserved resource
+
+	permissions []string // what it could do
+	may         authz.Grants
+	fault       error // why its row can't be read
+}
+
+// usable reports whether the key worked.
+func (k *formerKey) usable() bool { return k.active && !k.expired && k.fault == nil }
+
+// equals reports whether two keys could do and grant the same.
+func (k *formerKey) equals(o *formerKey) bool {
+	return k.fault == nil && o.fault == nil && slices.Equal(k.permissions, o.permissions) && asJSON(k.may, "{}") == asJSON(o.may, "{}")
 }
 
 type administratorMigration struct {
@@ -66,21 +84,60 @@ func (m *administratorMigration) run(ctx context.Context) error {
 	if err := m.readRoles(ctx); err != nil {
 		return err
 	}
-	keys, err := m.keys(ctx)
+	suspects, err := m.suspects(ctx)
 	if err != nil {
 		return err
 	}
-	done := map[string]bool{}
-	for i := range keys { // newest first, so it is the one that stands for its family
-		if k := &keys[i]; !done[k.family] {
-			made, err := m.administrator(ctx, k)
-			if err != nil {
-				return fmt.Errorf("key %s: %w", k.prefix, err)
-			}
-			done[k.family] = made
+	suspect, done := map[string]bool{}, map[string]bool{}
+	for i := range suspects {
+		suspect[suspects[i].id] = true
+	}
+	for i := range suspects {
+		family := suspects[i].family
+		if done[family] {
+			continue
+		}
+		done[family] = true
+		members, err := m.members(ctx, family)
+		if err != nil {
+			return err
+		}
+		for n := range members {
+			members[n].suspect = suspect[members[n].id]
+		}
+		if err := m.split(ctx, members); err != nil {
+			return fmt.Errorf("key %s: %w", suspects[i].prefix, err)
 		}
 	}
 	return nil
+}
+
+// split makes an administrator of a family, whose newest key that works stands for it.
+// Older keys with the same rights stay in the family. So do expired ones: no operation gives
+// an older key of an administrator a later end. Each other key leaves the family, and is an
+// administrator of its own if it could manage keys. Otherwise a key that could do less, or
+// nothing, would get the power of the newest one.
+func (m *administratorMigration) split(ctx context.Context, members []formerKey) error {
+	at := max(slices.IndexFunc(members, func(k formerKey) bool { return k.usable() }), 0)
+	first := &members[at]
+	for i := range members {
+		k := &members[i]
+		if i == at || i > at && (k.equals(first) || k.expired && len(first.permissions) > 0) {
+			continue
+		}
+		family, err := uuid.NewV7() // the family is called by the id of its first key, which may be this one
+		if err != nil {
+			return err
+		}
+		k.family = family.String()
+		if _, err := m.tx.ExecContext(ctx, m.placed("UPDATE api_keys SET family = ? WHERE id = ?"), k.family, k.id); err != nil {
+			return err
+		}
+		if err := m.administrator(ctx, k); err != nil {
+			return err
+		}
+	}
+	return m.administrator(ctx, first)
 }
 
 func (m *administratorMigration) readRoles(ctx context.Context) error {
@@ -98,9 +155,9 @@ func (m *administratorMigration) readRoles(ctx context.Context) error {
 	return nil
 }
 
-// keys finds keys that are not revoked and that may hold scopes on the reserved resource,
-// by an index; only where roles lend some it looks through all keys.
-func (m *administratorMigration) keys(ctx context.Context) (keys []formerKey, err error) {
+// suspects finds keys that are not revoked and that may hold scopes on the reserved resource,
+// newest first: by an index, and only where roles lend some it looks through all keys.
+func (m *administratorMigration) suspects(ctx context.Context) ([]formerKey, error) {
 	where := `scopes LIKE '%"` + authz.ReservedResource + `%'`
 	var args []any
 	for _, name := range sortedKeys(m.lent) {
@@ -115,19 +172,39 @@ func (m *administratorMigration) keys(ctx context.Context) (keys []formerKey, er
 			where += " OR instr(roles, ?) > 0"
 		}
 	}
+	return m.keys(ctx, where, args...)
+}
+
+// members finds the keys of a family that are not revoked, newest first.
+func (m *administratorMigration) members(ctx context.Context, family string) ([]formerKey, error) {
+	if m.driver == Postgres {
+		return m.keys(ctx, "family = $1 OR id = $1 AND family = ''", family)
+	}
+	return m.keys(ctx, "family = ?1 OR id = ?1 AND family = ''", family)
+}
+
+// keys finds keys that are not revoked, newest first. A key from before there were families
+// is its own.
+func (m *administratorMigration) keys(ctx context.Context, where string, args ...any) (keys []formerKey, err error) {
+	expired := "COALESCE(expires_at <= now(), FALSE)"
+	if m.driver != Postgres {
+		expired = "COALESCE(datetime(expires_at) <= datetime('now'), FALSE)"
+	}
 	rows, err := m.tx.QueryContext(ctx, `SELECT id, name, key_prefix, scopes, roles, grants, allowed_cidrs, CASE WHEN family = '' THEN id ELSE family END,
-		CASE WHEN is_active THEN 1 ELSE 0 END FROM api_keys WHERE revoked_at IS NULL AND (`+where+`) ORDER BY created_at DESC, id DESC`, args...)
+		CASE WHEN is_active THEN 1 ELSE 0 END, CASE WHEN `+expired+` THEN 1 ELSE 0 END
+		FROM api_keys WHERE revoked_at IS NULL AND (`+where+`) ORDER BY created_at DESC, id DESC`, args...)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var k formerKey
-		var active int
-		if err := rows.Scan(&k.id, &k.name, &k.prefix, &k.scopes, &k.roles, &k.grants, &k.networks, &k.family, &active); err != nil {
+		var active, expired int
+		if err := rows.Scan(&k.id, &k.name, &k.prefix, &k.scopes, &k.roles, &k.grants, &k.networks, &k.family, &active, &expired); err != nil {
 			return nil, err
 		}
-		k.active = active == 1
+		k.active, k.expired = active == 1, expired == 1
+		k.permissions, k.may, k.fault = m.read(&k)
 		keys = append(keys, k)
 	}
 	return keys, rows.Err()
@@ -141,39 +218,37 @@ func sortedKeys(m map[string]authz.Scopes) (names []string) {
 	return names
 }
 
-// administrator makes one of the key; made is false for a key that could manage nothing. A
-// key whose row can't be read gets one that is disabled and has no roles: a start must not
-// take the database for one without an administrator.
-func (m *administratorMigration) administrator(ctx context.Context, k *formerKey) (made bool, err error) {
-	may, grants, err := m.read(k)
-	roles, networks, active, description := []string{}, k.networks, k.active, "made of the key "+k.prefix+" by an upgrade"
+// administrator makes one of the key, unless the key could manage nothing. A key whose row
+// can't be read gets one that is disabled and has no roles: a start must not take the
+// database for one without an administrator.
+func (m *administratorMigration) administrator(ctx context.Context, k *formerKey) error {
+	roles, grants, networks, active := []string{}, authz.Grants{}, "[]", false
+	description := "made of the key " + k.prefix + " by an upgrade"
 	switch {
-	case err != nil:
-		grants, networks, active = authz.Grants{}, "[]", false
+	case !k.suspect || k.fault == nil && len(k.permissions) == 0:
+		return nil
+	case k.fault != nil:
 		description += "; its row can't be read"
-	case len(may) == 0:
-		return false, nil
 	default:
-		role, err := m.role(ctx, may, grants)
+		role, err := m.role(ctx, k.permissions, k.may)
 		if err != nil {
-			return false, err
+			return err
 		}
-		roles = append(roles, role)
+		roles, grants, networks, active = append(roles, role), k.may, k.networks, k.active
+		grants.Scopes = grants.Scopes.Ordinary()
 	}
 	id, err := uuid.NewV7()
 	if err != nil {
-		return false, err
+		return err
 	}
-	grants.Scopes = grants.Scopes.Ordinary()
 	_, err = m.tx.ExecContext(ctx, m.placed(`INSERT INTO administrators (id, name, description, roles, grants, allowed_cidrs, is_active, expires_at, family, created_by, created_at, updated_at, version)
 		SELECT ?, ?, ?, ?, ?, ?, ?, expires_at, ?, 'migration', created_at, updated_at, 1 FROM api_keys WHERE id = ?`),
 		id.String(), m.name(k.name), description, asJSON(roles, "[]"), asJSON(grants, "{}"), networks, active, k.family, k.id)
 	if err != nil {
-		return false, err
+		return err
 	}
-	// A key from before there were families is its own.
 	_, err = m.tx.ExecContext(ctx, m.placed("UPDATE api_keys SET family = id WHERE id = ? AND family = ''"), k.id)
-	return true, err
+	return err
 }
 
 // read returns what the key could do and grant.
