@@ -108,7 +108,9 @@ type RotateOptions struct {
 }
 
 // Rotate issues another key for an administrator. The newest one that works ends with the
-// grace, older ones at once. An administrator rotates its own key without a permission.
+// grace, older ones at once. An administrator rotates its own key without a permission, but
+// only by calling with its newest one: a key that was replaced, maybe since it leaked, must
+// not end its successor and get another one for itself.
 // Errors: keyring.ErrForbidden, authz.ErrNotFound, *keyring.ValidationError,
 // keyring.ErrDisabled, keyring.ErrExpired, authz.ErrPreconditionFailed.
 func (s *Service) Rotate(ctx context.Context, p keyring.Principal, ref string, o RotateOptions) (Made, error) {
@@ -148,12 +150,18 @@ func (s *Service) Rotate(ctx context.Context, p keyring.Principal, ref string, o
 // rotate adds a rotation to the change.
 func (s *Service) rotate(d *draft, x *authz.Administrator, grace time.Duration) (authz.Secret, error) {
 	family := records(d.before.FamilyKeys(x.Family))
+	own := x.ID == d.p.AdministratorID && newestKey(family, d.now) == d.p.KeyID
+	if !own {
+		if err := d.p.Require(keyring.RotateAdministrators); err != nil {
+			return authz.Secret{}, fmt.Errorf("%w; without it, only the newest key of an administrator rotates its keys", err)
+		}
+	}
 	var next newKey
 	var err error
 	if len(family) == 0 {
 		next, err = s.firstKey(x, authz.Secret{}, d.now)
 	} else {
-		next, err = s.successor(d, x, &family[0])
+		next, err = s.successor(d, x, &family[0], own)
 	}
 	if err != nil {
 		return authz.Secret{}, err
@@ -177,18 +185,32 @@ func (s *Service) rotate(d *draft, x *authz.Administrator, grace time.Duration) 
 	return next.secret, s.recordKey(d, actionRotate, x, x, &next.Record, map[string]string{"grace": grace.String()})
 }
 
-// successor makes the key that follows last. A key that is from before there were
-// administrators may also serve traffic: its successor does too, so who has its secret
-// needs to be one who may grant that anyway.
-func (s *Service) successor(d *draft, x *authz.Administrator, last *authz.Record) (newKey, error) {
+// newestKey returns the id of the newest of the keys that works; they are sorted.
+func newestKey(family []authz.Record, now time.Time) string {
+	for i := range family {
+		if family[i].Unreadable == "" && family[i].Status(now) == authz.StatusActive {
+			return family[i].ID
+		}
+	}
+	return ""
+}
+
+// successor makes the key that follows last, which is later by its time too, whatever the
+// clock says. A key that is from before there were administrators may also serve traffic:
+// its successor does too. So the caller has to be one that may grant that anyway, unless
+// it already has it: own means that it calls with that key.
+func (s *Service) successor(d *draft, x *authz.Administrator, last *authz.Record, own bool) (newKey, error) {
 	traffic := len(last.Scopes.Ordinary())+len(last.Roles) > 0
-	if traffic && !d.p.System && x.ID != d.p.AdministratorID && d.power().lacksRights(Power{Grants: owner().Grants}) != "" {
+	if traffic && !d.p.System && !own && d.power().lacksRights(Power{Grants: owner().Grants}) != "" {
 		return newKey{}, fmt.Errorf("%w: the key of %s also serves traffic, so only an administrator who may grant everything rotates it", keyring.ErrForbidden, x.Name)
 	}
 	rec := *last
 	rec.Scopes, rec.Grants = last.Scopes.Ordinary(), authz.Grants{}
 	rec.Name, rec.Active, rec.ExpiresAt, rec.AllowedCIDRs = x.Name, true, x.ExpiresAt, x.Networks
 	rec.RotatedFrom, rec.RevokedAt, rec.CreatedAt, rec.UpdatedAt, rec.Version = last.ID, time.Time{}, d.now, d.now, 0
+	if !rec.CreatedAt.After(last.CreatedAt) {
+		rec.CreatedAt = last.CreatedAt.Add(time.Microsecond)
+	}
 	rec.ShadowUntil, rec.ShadowEnd, rec.ShadowScopes, rec.Unreadable = time.Time{}, time.Time{}, nil, ""
 	if !slices.Contains(s.format.Environments(), rec.Environment) {
 		rec.Environment = s.format.Environments()[0]

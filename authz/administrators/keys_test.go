@@ -36,6 +36,41 @@ func TestOneself_MayBeEndedAndRotatedWithoutAPermission(t *testing.T) {
 	wantErr(t, err, authz.ErrNotFound)
 }
 
+// TestRotate_ByAReplacedKeyNeedsThePermission: a key in its grace, which may have leaked,
+// must not end its successor and get another one.
+func TestRotate_ByAReplacedKeyNeedsThePermission(t *testing.T) {
+	b := newBench(t)
+	owner := b.owner()
+	carol := b.make(owner, administrators.CreateRequest{Name: "carol", Roles: []string{"auditor"}})
+	second := must(b.admins.Rotate(t.Context(), carol, "carol", administrators.RotateOptions{}))(t)
+	b.now = b.now.Add(time.Minute)
+	_, err := b.admins.Rotate(t.Context(), carol, "carol", administrators.RotateOptions{}) // carol still calls with the old key
+	wantErr(t, err, keyring.ErrForbidden)
+	newest := carol
+	newest.KeyID = second.Keys[0].ID
+	must(b.admins.Rotate(t.Context(), newest, "carol", administrators.RotateOptions{}))(t)
+	// Where the newest is ended, the one before it is the newest that works.
+	b.now = b.now.Add(time.Minute)
+	must(b.admins.EndKey(t.Context(), owner, "carol", b.get("carol").Keys[0].ID))(t)
+	must(b.admins.Rotate(t.Context(), newest, "carol", administrators.RotateOptions{}))(t)
+	// An owner whose answer was lost rotates again with the old key.
+	must(b.admins.Rotate(t.Context(), owner, owner.AdministratorID, administrators.RotateOptions{}))(t)
+	must(b.admins.Rotate(t.Context(), owner, owner.AdministratorID, administrators.RotateOptions{}))(t)
+}
+
+// TestRotate_SuccessorIsTheNewestWhateverTheClockSays: the order of keys is that of their
+// times, and a new end holds for the newest one alone.
+func TestRotate_SuccessorIsTheNewestWhateverTheClockSays(t *testing.T) {
+	b := newBench(t)
+	owner := b.owner()
+	old := b.get("first-administrator").Keys[0]
+	b.now = b.now.Add(-time.Minute)
+	made := must(b.admins.Rotate(t.Context(), owner, "first-administrator", administrators.RotateOptions{}))(t)
+	if made.Keys[0].RotatedFrom != old.ID {
+		t.Errorf("the newest key is %s", made.Keys[0].Prefix)
+	}
+}
+
 func TestRotate_WithoutGraceEndsTheOldKeyAtOnce(t *testing.T) {
 	b := newBench(t)
 	owner := b.owner()

@@ -116,13 +116,21 @@ type attack struct {
 // controlled are the administrators with a key that the attacker has and that works.
 func (a *attack) controlled() (found []authz.Administrator) {
 	for _, x := range a.store.a.Administrators {
-		if x.Status(a.now) == authz.StatusActive && slices.ContainsFunc(a.store.a.FamilyKeys(x.Family), func(k authz.NewKey) bool {
-			return a.keys[k.Record.ID] && k.Record.Status(a.now) == authz.StatusActive
-		}) {
+		if x.Status(a.now) == authz.StatusActive && len(a.held(&x)) > 0 {
 			found = append(found, x)
 		}
 	}
 	return found
+}
+
+// held are the ids of an administrator's keys that the attacker has and that work.
+func (a *attack) held(x *authz.Administrator) (ids []string) {
+	for _, k := range a.store.a.FamilyKeys(x.Family) {
+		if a.keys[k.Record.ID] && k.Record.Status(a.now) == authz.StatusActive {
+			ids = append(ids, k.Record.ID)
+		}
+	}
+	return ids
 }
 
 // caller is one of the controlled administrators, calling from where it may.
@@ -132,7 +140,7 @@ func (a *attack) anyCaller() (keyring.Principal, bool) {
 		return keyring.Principal{}, false
 	}
 	x := pick(a.r, all)
-	return keyring.Principal{AdministratorID: x.ID, KeyID: "k", Name: x.Name, Permissions: administrators.PowerOf(&x, a.store.a.Roles).Permissions, Grants: x.Grants, Source: "192.0.2.7"}, true
+	return keyring.Principal{AdministratorID: x.ID, KeyID: pick(a.r, a.held(&x)), Name: x.Name, Permissions: administrators.PowerOf(&x, a.store.a.Roles).Permissions, Grants: x.Grants, Source: "192.0.2.7"}, true
 }
 
 func (a *attack) anyRef() string {
