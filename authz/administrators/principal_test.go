@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -46,8 +47,41 @@ func TestPrincipal_FollowsTheAdministratorAtOnce(t *testing.T) {
 	wantErr(t, err, administrators.ErrNone)
 }
 
+// TestPrincipal_AnOutageKeepsNoPermissionToChangeRows: the look-up may fail while writes
+// succeed, and a permission may have been taken away on another replica meanwhile.
+func TestPrincipal_AnOutageKeepsNoPermissionToChangeRows(t *testing.T) {
+	b := newBench(t)
+	owner := b.owner()
+	key := b.get("first-administrator").Keys[0]
+	see := func() keyring.Principal {
+		return must(b.admins.Principal(t.Context(), &key, netip.MustParseAddr("192.0.2.7")))(t)
+	}
+	must(b.admins.Create(t.Context(), owner, administrators.CreateRequest{Name: "carol", Roles: []string{"auditor"}}))(t)
+	before := see()
+	b.store.down = errors.New("down")
+	after := see()
+	kept := map[keyring.Permission]bool{}
+	for _, p := range keyring.Permissions() {
+		if before.Require(p) != nil {
+			t.Errorf("an owner lacks %s", p)
+		}
+		kept[p] = after.Require(p) == nil
+	}
+	for _, p := range []keyring.Permission{keyring.ReadCache, keyring.InvalidateCache, keyring.ReadKeys} {
+		if !kept[p] {
+			t.Errorf("it lost %s", p)
+		}
+		delete(kept, p)
+	}
+	for p, there := range kept {
+		if action := string(p[strings.LastIndex(string(p), ":")+1:]); there && action != "read" && p != keyring.CreateExplain && p != keyring.WarmCache {
+			t.Errorf("it kept %s", p)
+		}
+	}
+}
+
 // TestPrincipal_AnOutageKeepsTheLastAnswerForAWhile: so that the cache and conditions can
-// be looked at; nothing that was changed here, and nothing for longer.
+// be read. It keeps nothing that was changed here, and nothing for longer.
 func TestPrincipal_AnOutageKeepsTheLastAnswerForAWhile(t *testing.T) {
 	b := newBench(t)
 	owner := b.owner()
