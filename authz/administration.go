@@ -84,10 +84,13 @@ func (a Administration) After(c *AdministrationChange) Administration {
 	next := Administration{Keys: slices.Concat(a.Keys, c.CreateKeys)}
 	next.Administrators = replaced(a.Administrators, c.Put, c.Delete, func(x *Administrator) string { return x.ID })
 	next.Roles = replaced(a.Roles, c.PutRoles, c.DeleteRoles, func(x *AdministratorRole) string { return x.Name })
-	for _, rec := range c.UpdateKeys {
-		i := slices.IndexFunc(next.Keys, func(k NewKey) bool { return k.Record.ID == rec.ID })
-		if i >= 0 {
-			next.Keys[i].Record = rec
+	updated := make(map[string]*Record, len(c.UpdateKeys))
+	for i := range c.UpdateKeys {
+		updated[c.UpdateKeys[i].ID] = &c.UpdateKeys[i]
+	}
+	for i := range next.Keys {
+		if rec := updated[next.Keys[i].Record.ID]; rec != nil {
+			next.Keys[i].Record = *rec
 		}
 	}
 	return next
@@ -119,10 +122,21 @@ func (a *Administration) Find(ref string) *Administrator {
 
 // FamilyKeys returns the keys of a rotation family.
 func (a *Administration) FamilyKeys(family string) (keys []NewKey) {
-	for _, k := range a.Keys {
-		if family != "" && k.Record.Family == family {
-			keys = append(keys, k)
+	for i := range a.Keys {
+		if family != "" && a.Keys[i].Record.Family == family {
+			keys = append(keys, a.Keys[i])
 		}
 	}
 	return keys
+}
+
+// Families returns the keys by their rotation family, for callers that need most of them.
+func (a *Administration) Families() map[string][]NewKey {
+	families := make(map[string][]NewKey, len(a.Administrators))
+	for i := range a.Keys {
+		if family := a.Keys[i].Record.Family; family != "" {
+			families[family] = append(families[family], a.Keys[i])
+		}
+	}
+	return families
 }

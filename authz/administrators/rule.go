@@ -24,14 +24,15 @@ func judge(self string, may Power, before, after authz.Administration) error {
 	if err := judgeRoles(may, before, after); err != nil {
 		return err
 	}
+	c := compare(before, after)
 	for i := range before.Administrators {
 		was := &before.Administrators[i]
-		is := byID(after.Administrators, was.ID)
-		if is != nil && same(was, is, before, after) {
+		is := c.later[was.ID]
+		if is != nil && c.same(was, is) {
 			continue
 		}
 		had := PowerOf(was, before.Roles)
-		if is == nil || stops(was, is, before, after) {
+		if is == nil || c.stops(was, is) {
 			if was.ID == self {
 				continue
 			}
@@ -51,7 +52,7 @@ func judge(self string, may Power, before, after authz.Administration) error {
 	}
 	for i := range after.Administrators {
 		is := &after.Administrators[i]
-		if byID(before.Administrators, is.ID) != nil {
+		if c.earlier[is.ID] != nil {
 			continue
 		}
 		if lacks := may.Lacks(PowerOf(is, after.Roles)); lacks != "" {
@@ -108,23 +109,47 @@ func byID(all []authz.Administrator, id string) *authz.Administrator {
 	return &all[i]
 }
 
+// comparison is the administration before and after a change, with what the rule looks up
+// for each administrator: without it, the time would grow with the square of their number.
+type comparison struct {
+	before, after     authz.Administration
+	earlier, later    map[string]*authz.Administrator // by id
+	keysWere, keysAre map[string][]authz.NewKey       // by family
+	sameRoles         bool
+}
+
+func compare(before, after authz.Administration) *comparison {
+	c := &comparison{before: before, after: after, earlier: map[string]*authz.Administrator{}, later: map[string]*authz.Administrator{},
+		keysWere: before.Families(), keysAre: after.Families(), sameRoles: reflect.DeepEqual(before.Roles, after.Roles)}
+	for i := range before.Administrators {
+		c.earlier[before.Administrators[i].ID] = &before.Administrators[i]
+	}
+	for i := range after.Administrators {
+		c.later[after.Administrators[i].ID] = &after.Administrators[i]
+	}
+	return c
+}
+
 // same reports whether an administrator's row, keys and power are the same in both.
-func same(was, is *authz.Administrator, before, after authz.Administration) bool {
-	return reflect.DeepEqual(*was, *is) &&
-		reflect.DeepEqual(before.FamilyKeys(was.Family), after.FamilyKeys(is.Family)) &&
-		reflect.DeepEqual(PowerOf(was, before.Roles), PowerOf(is, after.Roles))
+func (c *comparison) same(was, is *authz.Administrator) bool {
+	return reflect.DeepEqual(*was, *is) && reflect.DeepEqual(c.keysWere[was.Family], c.keysAre[is.Family]) && c.samePower(was, is)
+}
+
+// samePower compares the power of an administrator whose row is the same in both.
+func (c *comparison) samePower(was, is *authz.Administrator) bool {
+	return c.sameRoles || reflect.DeepEqual(PowerOf(was, c.before.Roles), PowerOf(is, c.after.Roles))
 }
 
 // stops reports whether a change does nothing but take out of service: it disables the
 // administrator or ends keys.
-func stops(was, is *authz.Administrator, before, after authz.Administration) bool {
+func (c *comparison) stops(was, is *authz.Administrator) bool {
 	expected := *was
 	expected.Active = was.Active && is.Active
 	expected.Version, expected.UpdatedAt = is.Version, is.UpdatedAt
-	if !reflect.DeepEqual(expected, *is) || !reflect.DeepEqual(PowerOf(was, before.Roles), PowerOf(is, after.Roles)) {
+	if !reflect.DeepEqual(expected, *is) || !c.samePower(was, is) {
 		return false
 	}
-	keys, left := before.FamilyKeys(was.Family), after.FamilyKeys(is.Family)
+	keys, left := c.keysWere[was.Family], c.keysAre[is.Family]
 	if len(keys) != len(left) {
 		return false
 	}
@@ -157,21 +182,21 @@ const (
 
 // best is the best standing of an administrator with a key that works at now.
 func (s *Service) best(a authz.Administration, now time.Time, unreached []string) standing {
-	highest := powerless
+	highest, families := powerless, a.Families()
 	for i := range a.Administrators {
-		if x := &a.Administrators[i]; !slices.Contains(unreached, x.ID) {
-			highest = max(highest, s.standing(x, a, now))
+		if x := &a.Administrators[i]; highest < lasting && !slices.Contains(unreached, x.ID) {
+			highest = max(highest, s.standing(x, a.Roles, families[x.Family], now))
 		}
 	}
 	return highest
 }
 
-func (s *Service) standing(x *authz.Administrator, a authz.Administration, now time.Time) standing {
+func (s *Service) standing(x *authz.Administrator, own []authz.AdministratorRole, keys []authz.NewKey, now time.Time) standing {
 	if x.Unreadable != "" || x.Status(now) != authz.StatusActive {
 		return powerless
 	}
-	end, works := s.keysEnd(a.FamilyKeys(x.Family), now)
-	power := PowerOf(x, a.Roles)
+	end, works := s.keysEnd(keys, now)
+	power := PowerOf(x, own)
 	switch {
 	case !works, !power.Permissions.Covers(set(keyring.CreateKeys)):
 		return powerless
@@ -213,9 +238,13 @@ func (s *Service) keepOwner(p keyring.Principal, before, after authz.Administrat
 // caller is not in: they have never been seen to work.
 func outOfReach(p keyring.Principal, before, after authz.Administration) (ids []string) {
 	caller, err := netip.ParseAddr(p.Source)
+	earlier := make(map[string]*authz.Administrator, len(before.Administrators))
+	for i := range before.Administrators {
+		earlier[before.Administrators[i].ID] = &before.Administrators[i]
+	}
 	for i := range after.Administrators {
 		is := &after.Administrators[i]
-		was := byID(before.Administrators, is.ID)
+		was := earlier[is.ID]
 		if was == nil || len(is.Networks) == 0 || slices.Equal(was.Networks, is.Networks) {
 			continue
 		}
