@@ -82,7 +82,7 @@ func differences(was, is map[string]string) map[string]string {
 	return changed
 }
 
-// facts are all of an administrator that people change, as text.
+// facts returns, as text, everything of an administrator that people change.
 func facts(x *authz.Administrator) map[string]string {
 	networks := make([]string, len(x.Networks))
 	for i, n := range x.Networks {

@@ -16,8 +16,9 @@ const (
 	Issuer  = "issuer"
 )
 
-// Roles returns the built-in management roles, the widest first. Limits by project are not
-// in roles but in an administrator's grants: an owner with one project is that project's.
+// Roles returns the built-in management roles, the widest first. A limit by project is not
+// part of a role but of an administrator's grants: with one project in its grants, an owner
+// is the owner of that project.
 func Roles() []authz.AdministratorRole {
 	role := func(name, description string, permissions ...keyring.Permission) authz.AdministratorRole {
 		return authz.AdministratorRole{Name: name, Description: description, Permissions: set(permissions...)}
@@ -47,17 +48,17 @@ func builtIn(name string) *authz.AdministratorRole {
 	return &roles[i]
 }
 
-// all are all permissions, those of later releases included.
+// all returns all permissions, those of later releases included.
 func all() authz.Scopes {
 	return authz.Scopes{{Resource: authz.ReservedResource, Actions: []string{"*"}}}
 }
 
-// everything are the scopes that may be granted.
+// everything returns all scopes that may be granted.
 func everything() authz.Scopes {
 	return authz.Scopes{{Resource: "*", Actions: []string{"*"}}}
 }
 
-// set returns permissions as scopes. The constants are well-formed, which a test holds.
+// set returns permissions as scopes. A test verifies that the constants are well-formed.
 func set(permissions ...keyring.Permission) authz.Scopes {
 	texts := make([]string, len(permissions))
 	for i, p := range permissions {
@@ -67,7 +68,7 @@ func set(permissions ...keyring.Permission) authz.Scopes {
 	return scopes
 }
 
-// known reports whether a scope is a permission, or stands for at least one.
+// known reports whether a scope is a permission, or covers at least one.
 func known(scope authz.Scope) bool {
 	for _, p := range keyring.Permissions() {
 		want := set(p)[0]

@@ -11,18 +11,17 @@ import (
 	"extauthz/authz/keyring"
 )
 
-// errAdministered ends a bootstrap's transaction that met an administrator.
+// errAdministered ends the transaction of a bootstrap if it finds an administrator.
 var errAdministered = errors.New("there is an administrator")
 
-// anOwner asks for an administrator who may do and grant everything.
+// anOwner returns a request for an administrator that may do and grant everything.
 func anOwner(name string) CreateRequest {
 	return CreateRequest{Name: name, Roles: []string{Owner}, Grants: owner().Grants}
 }
 
-// Bootstrap makes the first administrator, an owner, where there is none. made is false
-// where one exists, also a disabled or expired one, and then nothing is written; one whose
-// keys are all revoked does not count, so that losing them leads out of reach only until
-// the next start.
+// Bootstrap makes the first administrator, an owner, if there is none. If one exists, made is
+// false and nothing is written. A disabled or expired administrator counts too; one whose
+// keys are all revoked does not, so that after such a loss the next start helps.
 //
 // given is the key to use, empty to have one generated. It must be a whole key of the
 // configured format. Calling again with the same key changes nothing; with one that was
@@ -83,10 +82,10 @@ type Recovery struct {
 	EndOthers bool         // remove every other administrator
 }
 
-// Recover makes another owner, whatever administrators there are, and ends those if the
-// request sets it: all in one transaction. It checks no permission, so it is only for
-// people who could write to the database anyway, never for a caller from outside. It
-// returns the new administrator and the names of those that it ended. A key that was used
+// Recover makes another owner, whatever administrators there are. If the request says so, it
+// removes all others in the same transaction. It checks no permission, so it is only for
+// people who could write to the database anyway, never for a caller from outside. It returns
+// the new administrator and the names of the removed ones. The error for a key that was used
 // before is authz.ErrConflict.
 func (s *Service) Recover(ctx context.Context, r Recovery) (recovered Made, ended []string, err error) {
 	if r.Key.Len() == 0 {

@@ -12,26 +12,26 @@ import (
 	"extauthz/authz/keyring"
 )
 
-// keysUser is the user id of administrators' keys: all have the same one, so that an
-// administrator's name stands for no user of an upstream.
+// keysUser is the user id of all administrators' keys. An administrator's name is not used,
+// since an upstream could have a user of that name.
 const keysUser = "administrator"
 
-// newKey is a key with its secret for the owner.
+// newKey is a key together with its secret.
 type newKey struct {
 	authz.NewKey
 	secret authz.Secret
 }
 
-// firstKey makes the first key of an administrator: the given one, or, if it is empty, a
-// new one.
+// firstKey makes the first key of an administrator from the given secret or, if that is
+// empty, from a new one.
 func (s *Service) firstKey(x *authz.Administrator, given authz.Secret, now time.Time) (newKey, error) {
 	rec := authz.Record{UserID: keysUser, Name: x.Name, Active: x.Active, ExpiresAt: x.ExpiresAt, AllowedCIDRs: x.Networks,
 		CreatedAt: now, UpdatedAt: now, Environment: s.format.Environments()[0]}
 	return s.mint(&rec, given)
 }
 
-// mint gives the record an id, a prefix, and a family unless it has one, and the key that
-// goes with it.
+// mint returns a key of the record, with an id, a prefix, a secret, and a family unless the
+// record has one.
 func (s *Service) mint(rec *authz.Record, given authz.Secret) (newKey, error) {
 	key, prefix := given, ""
 	if given.Len() == 0 {
@@ -58,12 +58,12 @@ func (s *Service) mint(rec *authz.Record, given authz.Secret) (newKey, error) {
 	return newKey{authz.NewKey{Record: made, Verifier: s.peppers().Verifier(key)}, key}, nil
 }
 
-// derived returns a key with what a change of its administrator from was to is changes of
-// it: a key is out of service, and limited, as its administrator is, so that it ends where
-// a route asks for nothing but a valid key, too. Older keys of the family never come back.
+// derived returns a key as it is after its administrator changed from was to is. State, end
+// and networks of a key follow its administrator, so that they also apply on routes that
+// require only a valid key. An older key of the family never becomes valid again.
 //
-// In releases in which keys themselves had rights over keys, it may have got such, which
-// replicas of these releases still trust: every change removes them.
+// In former releases keys themselves could have rights over keys, and replicas of such a
+// release still trust them. So every change removes these rights.
 func derived(rec authz.Record, was, is *authz.Administrator, newest bool, now time.Time) (next authz.Record, changed bool) {
 	if !rec.RevokedAt.IsZero() {
 		return rec, false
@@ -99,7 +99,7 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// RotateOptions is how an administrator's key is replaced.
+// RotateOptions defines how an administrator's key is replaced.
 type RotateOptions struct {
 	// Grace is how long the present key stays valid, 0 (it ends at once) to
 	// keyring.MaxGrace; nil: keyring.DefaultGrace.

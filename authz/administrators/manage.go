@@ -22,7 +22,7 @@ type CreateRequest struct {
 	ExpiresAt   time.Time      // zero: never
 }
 
-// Made is an administrator with a key that was just made for it.
+// Made is an administrator with its keys, and with the secret of a key that was just made.
 type Made struct {
 	Administrator authz.Administrator
 	Keys          []authz.Record // of its family, newest first
@@ -40,8 +40,8 @@ func (s *Service) Create(ctx context.Context, p keyring.Principal, r CreateReque
 	return s.create(ctx, p, r, p.Actor(), authz.Secret{}, nil)
 }
 
-// create also makes administrators for the system itself: with a given key, and with also,
-// which may add to the change.
+// create makes an administrator. The system itself makes some with a given key, and with
+// also, which may add to the change.
 func (s *Service) create(ctx context.Context, p keyring.Principal, r CreateRequest, by string, given authz.Secret, also func(*draft) error) (Made, error) {
 	var id string
 	var key authz.Secret
@@ -83,7 +83,7 @@ func made(after authz.Administration, id string, key authz.Secret) Made {
 	return Made{Administrator: *x, Keys: records(after.FamilyKeys(x.Family)), Permissions: PowerOf(x, after.Roles).Permissions, Key: key}
 }
 
-// records are the keys, newest first.
+// records returns the keys, newest first.
 func records(keys []authz.NewKey) []authz.Record {
 	out := make([]authz.Record, len(keys))
 	for i := range keys {
@@ -98,7 +98,7 @@ func records(keys []authz.NewKey) []authz.Record {
 	return out
 }
 
-// Patch changes an administrator; nil fields stay.
+// Patch changes an administrator. A nil field changes nothing.
 type Patch struct {
 	Name        *string
 	Description *string
@@ -106,8 +106,8 @@ type Patch struct {
 	Grants      *authz.Grants
 	Networks    *[]netip.Prefix
 	ExpiresAt   *time.Time // in the future, or zero for never
-	// IfVersion is the version that the caller has seen; any other one is
-	// authz.ErrPreconditionFailed. 0: any version.
+	// IfVersion is the version that the caller has read; if it is not the present one, the
+	// error is authz.ErrPreconditionFailed. 0 means any version.
 	IfVersion uint64
 }
 
@@ -129,7 +129,7 @@ func (s *Service) Update(ctx context.Context, p keyring.Principal, ref string, p
 	})
 }
 
-// Enable puts a disabled administrator into service again. Errors as Update.
+// Enable puts a disabled administrator into service again. Its errors are those of Update.
 func (s *Service) Enable(ctx context.Context, p keyring.Principal, ref string) (Made, error) {
 	if err := p.Require(keyring.UpdateAdministrators); err != nil {
 		return Made{}, err
@@ -137,14 +137,14 @@ func (s *Service) Enable(ctx context.Context, p keyring.Principal, ref string) (
 	return s.alter(ctx, p, ref, 0, actionEnable, func(_ *draft, x *authz.Administrator) error { x.Active = true; return nil })
 }
 
-// Disable takes an administrator out of service, with its keys, until it is enabled; by
-// itself without a permission. Errors as Update.
+// Disable takes an administrator and its keys out of service until it is enabled. An
+// administrator disables itself without a permission. Its errors are those of Update.
 func (s *Service) Disable(ctx context.Context, p keyring.Principal, ref string) (Made, error) {
 	return s.alter(ctx, p, ref, 0, actionDisable, func(_ *draft, x *authz.Administrator) error { x.Active = false; return nil })
 }
 
-// Remove ends an administrator and revokes its keys, for ever; by itself without a
-// permission. Errors as Update.
+// Remove ends an administrator for ever and revokes its keys. An administrator removes itself
+// without a permission. Its errors are those of Update.
 func (s *Service) Remove(ctx context.Context, p keyring.Principal, ref, reason string, ifVersion uint64) error {
 	v := &keyring.Problems{Format: s.format}
 	v.Text("reason", reason, keyring.MaxReason)
@@ -164,7 +164,7 @@ func (s *Service) Remove(ctx context.Context, p keyring.Principal, ref, reason s
 	return err
 }
 
-// remove adds an administrator's end to a change.
+// remove adds the removal of an administrator to a change.
 func (s *Service) remove(d *draft, x *authz.Administrator, reason string) error {
 	d.change.Delete = append(d.change.Delete, x.ID)
 	for _, k := range d.before.FamilyKeys(x.Family) {
@@ -181,7 +181,7 @@ func (s *Service) remove(d *draft, x *authz.Administrator, reason string) error 
 	return s.record(d, actionRemove, x, &authz.Administrator{ID: x.ID, Name: x.Name}, extra)
 }
 
-// alter changes one administrator, and what its keys have of it.
+// alter changes one administrator, and what follows from it in its keys.
 func (s *Service) alter(ctx context.Context, p keyring.Principal, ref string, ifVersion uint64, action string, become func(*draft, *authz.Administrator) error) (Made, error) {
 	var id string
 	after, err := s.change(ctx, p, func(d *draft) error {

@@ -25,7 +25,7 @@ func owner() Power {
 	return Power{Permissions: all(), Grants: authz.Grants{Scopes: everything(), Projects: []string{keyring.AllProjects}}}
 }
 
-// Lacks returns what q has and p has not, in words; empty: p covers q.
+// Lacks returns, in words, what q has and p does not have. It is empty if p covers q.
 func (p Power) Lacks(q Power) string {
 	if what := p.lacksRights(q); what != "" {
 		return what
@@ -39,7 +39,7 @@ func (p Power) Lacks(q Power) string {
 	return ""
 }
 
-// lacksRights is Lacks for permissions and grants alone.
+// lacksRights is Lacks for permissions and grants only.
 func (p Power) lacksRights(q Power) string {
 	if missing := missingScopes(p.Permissions, q.Permissions); missing != "" {
 		return "the permissions " + missing
@@ -72,7 +72,7 @@ func (p Power) lacksUsers(q Power) string {
 	return ""
 }
 
-// missingScopes are those of want that have does not cover.
+// missingScopes returns the scopes of want that have does not cover.
 func missingScopes(have, want authz.Scopes) string {
 	if have.Covers(want) {
 		return ""
@@ -95,8 +95,8 @@ func coversPattern(others []string, pattern string) bool {
 	})
 }
 
-// coversNetworks reports whether each of want is within one of have. It may be false where
-// several of have cover one only together.
+// coversNetworks reports whether each network of want is within one of have. It may be
+// false if only several networks of have together cover one of want.
 func coversNetworks(have, want []netip.Prefix) bool {
 	if len(have) == 0 {
 		return true
@@ -109,9 +109,9 @@ func coversNetworks(have, want []netip.Prefix) bool {
 	return len(want) > 0
 }
 
-// permissions are those of the named roles. An own role goes before a built-in one of its
-// name, so that a release that brings another built-in role widens no administrator. A role that is
-// missing or unreadable lends nothing.
+// permissions returns the permissions of the named roles. A role that is not built in
+// precedes a built-in one of its name, so a release with another built-in role widens no
+// administrator. A missing or unreadable role gives no permissions.
 func permissions(names []string, own []authz.AdministratorRole) (p authz.Scopes) {
 	for _, name := range names {
 		if i := slices.IndexFunc(own, func(r authz.AdministratorRole) bool { return r.Name == name }); i >= 0 {

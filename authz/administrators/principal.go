@@ -23,13 +23,13 @@ const outage = 5 * time.Minute
 var duringOutage = []keyring.Permission{keyring.ReadKeys, keyring.ReadRoles, keyring.ReadUsage, keyring.ReadAudit, keyring.ReadAdministrators,
 	keyring.CreateExplain, keyring.ReadRoutes, keyring.ReadCache, keyring.InvalidateCache, keyring.WarmCache}
 
-// lastAnswer is what the database answered about a family.
+// lastAnswer is the database's last answer about a family.
 type lastAnswer struct {
 	a  authz.Administration
 	at time.Time
 }
 
-// Refused is why an administrator with a valid key is not admitted.
+// Refused is the error for an administrator that has a valid key but is not admitted.
 type Refused struct{ Reason authz.Reason }
 
 func (e *Refused) Error() string { return "the administrator is not admitted: " + e.Reason.String() }
@@ -100,8 +100,8 @@ func (s *Service) administratorOf(ctx context.Context, family string) (a authz.A
 	return authz.Administration{}, false, err
 }
 
-// remember keeps the answer. Families that are no administrator's are not kept, so there
-// are no more of them than administrators.
+// remember stores the answer. It stores none for families of other keys, so there are no
+// more answers than administrators.
 func (s *Service) remember(family string, a authz.Administration, at time.Time, is bool) {
 	s.lastMu.Lock()
 	defer s.lastMu.Unlock()
@@ -112,7 +112,7 @@ func (s *Service) remember(family string, a authz.Administration, at time.Time, 
 	delete(s.last, family)
 }
 
-// forget drops all answers: what was changed here does not count for an outage.
+// forget drops all answers: what this replica has changed must not return in an outage.
 func (s *Service) forget() {
 	s.lastMu.Lock()
 	defer s.lastMu.Unlock()

@@ -58,6 +58,9 @@ func (s *Service) CreateRole(ctx context.Context, p keyring.Principal, r authz.A
 		if ownRole(d, role.Name) != nil {
 			return nameTaken{fmt.Sprintf("management role %s: %v", role.Name, authz.ErrConflict)}
 		}
+		if len(d.before.Roles) >= MaxOwnRoles {
+			return nameTaken{fmt.Sprintf("there are %d management roles, as many as there can be: delete others first", len(d.before.Roles))}
+		}
 		role.CreatedAt, role.UpdatedAt = d.now, d.now
 		d.change.PutRoles = append(d.change.PutRoles, role)
 		return s.recordRole(d, actionRoleCreate, role.Name, authz.AdministratorRole{}, role)

@@ -11,15 +11,15 @@ import (
 	"extauthz/authz/keyring"
 )
 
-// judge is the one rule about who may make, change and end whom. It compares the
-// administration before and after a change: every administrator that is different
-// afterwards (its row, its keys, or its power because of a role) must have been within the
-// caller's power, and be within it afterwards. To take one out of service, the caller's
-// permissions and grants have to cover the administrator's. Itself, an administrator may
-// always end.
+// judge is the rule about which administrator may make, change and end which others. It
+// compares the administration before and after a change. Every administrator that is
+// different afterwards (its row, its keys, or its power because of a role) must have been
+// within the caller's power, and must be within it afterwards. To take an administrator out
+// of service, the caller's permissions and grants have to cover the administrator's. An
+// administrator may always end itself.
 //
-// self is the caller's id, empty for one that is no stored administrator; may is its power
-// in before.
+// self is the caller's id, empty for a caller that is not a stored administrator. may is the
+// caller's power in before.
 func judge(self string, may Power, before, after authz.Administration) error {
 	if err := judgeRoles(may, before, after); err != nil {
 		return err
@@ -66,8 +66,9 @@ func forbidden(a *authz.Administrator, lacks string) error {
 	return fmt.Errorf("%w: the administrator %s has, or would have, %s, which you have not: ask an administrator who has", keyring.ErrForbidden, a.Name, lacks)
 }
 
-// judgeRoles: a role's permissions have to be within the caller's before and after, even
-// if no administrator has the role yet: another caller could assign it unaware.
+// judgeRoles requires that the caller has the permissions of each changed role, before and
+// after, even if no administrator has the role yet: another caller could assign it without
+// knowing of the change.
 func judgeRoles(may Power, before, after authz.Administration) error {
 	changed := func(r *authz.AdministratorRole, there []authz.AdministratorRole) bool {
 		i := slices.IndexFunc(there, func(x authz.AdministratorRole) bool { return x.Name == r.Name })
@@ -87,8 +88,8 @@ func judgeRoles(may Power, before, after authz.Administration) error {
 	return nil
 }
 
-// unreadable returns what is wrong with an administrator's row, or with that of one of its
-// roles. Repaired, it might have more than it seems to have.
+// unreadable returns what is wrong with an administrator's row, or with the row of one of
+// its roles. After a repair, it might have more power than it seems to have.
 func unreadable(a *authz.Administrator, own []authz.AdministratorRole) string {
 	if a.Unreadable != "" {
 		return a.Unreadable
@@ -161,7 +162,7 @@ func (c *comparison) stops(was, is *authz.Administrator) bool {
 	return true
 }
 
-// ends reports whether a key is used no longer, and for no more, than before.
+// ends reports whether a key lives no longer, and may do no more, than before.
 func ends(was, is *authz.Record) bool {
 	sooner := was.ExpiresAt.Equal(is.ExpiresAt) || !is.ExpiresAt.IsZero() && (was.ExpiresAt.IsZero() || is.ExpiresAt.Before(was.ExpiresAt))
 	still := was.RevokedAt.IsZero() || was.RevokedAt.Equal(is.RevokedAt)
@@ -180,7 +181,7 @@ const (
 	lasting            // a ruler that does not expire
 )
 
-// best is the best standing of an administrator with a key that works at now.
+// best returns the best standing of an administrator with a key that works at now.
 func (s *Service) best(a authz.Administration, now time.Time, unreached []string) standing {
 	highest, families := powerless, a.Families()
 	for i := range a.Administrators {
@@ -208,8 +209,8 @@ func (s *Service) standing(x *authz.Administrator, own []authz.AdministratorRole
 	return lasting
 }
 
-// keysEnd returns when the last of the keys that work at now ends; zero: never. A digest
-// whose pepper is gone, or a prefix of another brand, makes none that works.
+// keysEnd returns when the last of the keys that work at now ends; zero means never. A key
+// whose pepper is gone, or whose prefix is of another brand, does not work.
 func (s *Service) keysEnd(keys []authz.NewKey, now time.Time) (end time.Time, works bool) {
 	for i := range keys {
 		rec := &keys[i].Record
@@ -234,8 +235,8 @@ func (s *Service) keepOwner(p keyring.Principal, before, after authz.Administrat
 	return nil
 }
 
-// outOfReach returns the ids of administrators whose networks change to some that the
-// caller is not in: they have never been seen to work.
+// outOfReach returns the ids of administrators whose networks change to networks that the
+// caller is not in: nothing shows that a call from there arrives.
 func outOfReach(p keyring.Principal, before, after authz.Administration) (ids []string) {
 	caller, err := netip.ParseAddr(p.Source)
 	earlier := make(map[string]*authz.Administrator, len(before.Administrators))

@@ -1,6 +1,7 @@
 package administrators_test
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -134,6 +135,19 @@ func TestRule_RolesReachTheirHolders(t *testing.T) {
 		_, err = b.admins.CreateRole(t.Context(), owner, authz.AdministratorRole{Name: "bad", Permissions: scopes(t, bad)})
 		wantErr(t, err, keyring.ErrInvalid)
 	}
+}
+
+// TestRoles_AreBounded: each change of the administration reads all of them.
+func TestRoles_AreBounded(t *testing.T) {
+	b := newBench(t)
+	owner := b.owner()
+	for i := range administrators.MaxOwnRoles {
+		b.store.a.Roles = append(b.store.a.Roles, authz.AdministratorRole{Name: fmt.Sprintf("r%d", i), Permissions: scopes(t, "extauthz/keys:read"), Version: 1})
+	}
+	_, err := b.admins.CreateRole(t.Context(), owner, authz.AdministratorRole{Name: "more", Permissions: scopes(t, "extauthz/keys:read")})
+	wantErr(t, err, authz.ErrConflict)
+	wantErr(t, b.admins.DeleteRole(t.Context(), owner, "r0", 0), nil)
+	must(b.admins.CreateRole(t.Context(), owner, authz.AdministratorRole{Name: "more", Permissions: scopes(t, "extauthz/keys:read")}))(t)
 }
 
 // TestRule_UnreadableCanBeEndedAlone: what a damaged row would hold once it is repaired is

@@ -16,10 +16,10 @@ import (
 	"extauthz/authz/keyring"
 )
 
-// Config is what the service is made of. Every field is required.
+// Config holds what the service needs. Every field is required.
 type Config struct {
 	Format   *authz.KeyFormat      // new keys are of its first environment
-	Peppers  func() *authz.Peppers // of this moment
+	Peppers  func() *authz.Peppers // returns the current ones
 	Random   io.Reader             // fit for secrets and for concurrent use
 	Now      func() time.Time      // the database's time
 	Store    Store
@@ -44,8 +44,8 @@ func (c Config) validate() error {
 	return errors.Join(problems...)
 }
 
-// Service keeps administrators. Its methods may be called concurrently; each that changes
-// something is one transaction.
+// Service manages administrators. Its methods may be called concurrently. Each method that
+// changes something is one transaction.
 type Service struct {
 	format   *authz.KeyFormat
 	peppers  func() *authz.Peppers
@@ -59,7 +59,7 @@ type Service struct {
 	last   map[string]lastAnswer // by family: what the database answered last, see Principal
 }
 
-// New returns a service, or all that is missing in c.
+// New returns a service, or an error that names every missing field of c.
 func New(c Config) (*Service, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
@@ -68,7 +68,8 @@ func New(c Config) (*Service, error) {
 		notifier: c.Notifier, log: c.Logger, last: map[string]lastAnswer{}}, nil
 }
 
-// now is cut to what databases keep, so that an answer equals what is stored.
+// now returns the time in the precision of databases, so that an answer equals what is
+// stored.
 func (s *Service) now() time.Time { return s.clock().UTC().Truncate(time.Microsecond) }
 
 func (s *Service) newID() (string, error) {
@@ -79,7 +80,7 @@ func (s *Service) newID() (string, error) {
 	return id.String(), nil
 }
 
-// draft is a change as it is put together: what there is, and what is to be different.
+// draft is a change while it is prepared: the administration as it is, and what changes.
 type draft struct {
 	p      keyring.Principal
 	now    time.Time
@@ -90,9 +91,9 @@ type draft struct {
 // maxAttempts bounds how often a change begins anew after a collision of prefixes.
 const maxAttempts = 5
 
-// change is the only way to change the administration: decide puts the change together,
-// which is then held to the rules, all in the transaction that writes. It returns the
-// administration as it is afterwards.
+// change is the only way to change the administration. decide prepares the change, and admit
+// applies the rules to it, all in the transaction that writes. It returns the administration
+// as it is afterwards.
 func (s *Service) change(ctx context.Context, p keyring.Principal, decide func(*draft) error) (after authz.Administration, err error) {
 	var written []authz.Record
 	for attempt := 1; ; attempt++ {
@@ -119,7 +120,7 @@ func (s *Service) change(ctx context.Context, p keyring.Principal, decide func(*
 	return after, nil
 }
 
-// admit holds a change to the rules.
+// admit returns an error if the rules forbid the change.
 func (s *Service) admit(d *draft, after authz.Administration) error {
 	if !d.p.System {
 		if d.p.AdministratorID != "" {
@@ -135,8 +136,8 @@ func (s *Service) admit(d *draft, after authz.Administration) error {
 	return s.keepOwner(d.p, d.before, after, d.now)
 }
 
-// notify lets this replica use the keys as they are now. The change is committed, so a
-// caller that has gone must not keep it from that.
+// notify makes this replica use the keys as they are now. The change is committed, so the
+// notification does not depend on a caller that may have gone.
 func (s *Service) notify(ctx context.Context, written []authz.Record) {
 	if len(written) == 0 {
 		return
@@ -148,8 +149,8 @@ func (s *Service) notify(ctx context.Context, written []authz.Record) {
 	s.notifier.Changed(context.WithoutCancel(ctx), changes)
 }
 
-// own returns the administrator that ref, an id or a name, names, if the caller sees it
-// and has the permission, which it does not need for itself.
+// own returns the administrator that ref, an id or a name, names. The caller has to see it
+// and to have the permission, unless it is the caller itself.
 func (d *draft) own(ref string, permission keyring.Permission) (authz.Administrator, error) {
 	x := d.before.Find(ref)
 	if x == nil || d.p.AdministratorID != x.ID {

@@ -20,8 +20,10 @@ const NameForm = `^[a-z0-9][a-z0-9._@+-]{0,99}$`
 const (
 	// MaxRoles is how many management roles an administrator may have.
 	MaxRoles = 32
-	// MaxAdministrators bounds what a change of one has to read.
+	// MaxAdministrators and MaxOwnRoles, of management roles that are not built in, bound
+	// what a change of one has to read.
 	MaxAdministrators = 10_000
+	MaxOwnRoles       = 1_000
 )
 
 var (
