@@ -21,7 +21,7 @@ type Administrator struct {
 	CreatedBy   string         // id of the administrator that made it, or the part of the system that did
 	CreatedAt   time.Time
 	UpdatedAt   time.Time
-	Version     uint64 // 1 for a new one; each change adds 1
+	Version     uint64 // each change adds 1; a new one begins where none of its name has been
 
 	// Unreadable describes what is wrong with a row that can't be read: someone wrote it by
 	// hand. It can be ended, and may do nothing.

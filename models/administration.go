@@ -151,7 +151,7 @@ func (db *DB) familyKeys(q *gorm.DB, families []string, lock bool, a *authz.Admi
 		verifier, err := rows[i].verifier()
 		k := authz.NewKey{Record: rows[i].listed(), Verifier: verifier}
 		if err != nil && k.Record.Unreadable == "" {
-			k.Record.Unreadable = "column key_hash: it is no digest"
+			k.Record.Unreadable = "column key_hash or hash_alg: the digest can't be read"
 		}
 		a.Keys = append(a.Keys, k)
 	}

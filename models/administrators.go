@@ -37,7 +37,7 @@ func (r *administratorRow) damaged(column string, err error) {
 	}
 }
 
-// TableName is GORM's way of naming the table.
+// TableName returns the table's name to GORM.
 func (administratorRow) TableName() string { return "administrators" }
 
 // administrator reads a row; an unreadable one has no roles, grants and networks.
@@ -104,7 +104,7 @@ func (r *administratorRoleRow) damaged(column string, err error) {
 	}
 }
 
-// TableName is GORM's way of naming the table.
+// TableName returns the table's name to GORM.
 func (administratorRoleRow) TableName() string { return "administrator_roles" }
 
 // role reads a row; an unreadable one has no permissions.

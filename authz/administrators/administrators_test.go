@@ -105,7 +105,7 @@ func TestCreate_MakesAnAdministratorWithAKey(t *testing.T) {
 	made := must(b.admins.Create(t.Context(), p, administrators.CreateRequest{Name: "carol@example.com", Roles: []string{"support", "issuer", "support"},
 		Grants: grants(t, "orders:*", "shop"), ExpiresAt: start.Add(time.Hour), Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.9/24")}}))(t)
 	x := made.Administrator
-	if made.Key.Len() == 0 || strings.Join(x.Roles, " ") != "issuer support" || x.CreatedBy != p.AdministratorID || !x.Active || x.Version != 1 {
+	if made.Key.Len() == 0 || strings.Join(x.Roles, " ") != "issuer support" || x.CreatedBy != p.AdministratorID || !x.Active || x.Version == 0 {
 		t.Errorf("got %+v", made)
 	}
 	key := made.Keys[0]
@@ -281,12 +281,26 @@ func TestList_ShowsWhoIsWithinTheProjects(t *testing.T) {
 func TestUpdate_IfVersion(t *testing.T) {
 	b := newBench(t)
 	owner := b.owner()
-	b.make(owner, administrators.CreateRequest{Name: "carol", Roles: []string{"support"}})
-	must(b.admins.Update(t.Context(), owner, "carol", administrators.Patch{Description: new("d"), IfVersion: 1}))(t)
-	_, err := b.admins.Update(t.Context(), owner, "carol", administrators.Patch{Description: new("e"), IfVersion: 1})
+	create := func() uint64 {
+		b.now = b.now.Add(time.Second)
+		return must(b.admins.Create(t.Context(), owner, administrators.CreateRequest{Name: "carol", Roles: []string{"support"}}))(t).Administrator.Version
+	}
+	first := create()
+	must(b.admins.Update(t.Context(), owner, "carol", administrators.Patch{Description: new("d"), IfVersion: first}))(t)
+	_, err := b.admins.Update(t.Context(), owner, "carol", administrators.Patch{Description: new("e"), IfVersion: first})
 	wantErr(t, err, authz.ErrPreconditionFailed)
 	before := len(b.store.audit)
-	if same := must(b.admins.Update(t.Context(), owner, "carol", administrators.Patch{Description: new("d"), IfVersion: 2}))(t); same.Administrator.Version != 2 || len(b.store.audit) != before {
+	if same := must(b.admins.Update(t.Context(), owner, "carol", administrators.Patch{Description: new("d"), IfVersion: first + 1}))(t); same.Administrator.Version != first+1 || len(b.store.audit) != before {
 		t.Errorf("an update without a difference wrote: %+v", same)
 	}
+	// Another one of the name is not the one that was read.
+	wantErr(t, b.admins.Remove(t.Context(), owner, "carol", "", first+1), nil)
+	create()
+	_, err = b.admins.Update(t.Context(), owner, "carol", administrators.Patch{Description: new("d"), IfVersion: first})
+	wantErr(t, err, authz.ErrPreconditionFailed)
+	role := must(b.admins.CreateRole(t.Context(), owner, authz.AdministratorRole{Name: "own", Permissions: scopes(t, "extauthz/keys:read")}))(t)
+	wantErr(t, b.admins.DeleteRole(t.Context(), owner, "own", role.Version), nil)
+	b.now = b.now.Add(time.Second)
+	must(b.admins.CreateRole(t.Context(), owner, authz.AdministratorRole{Name: "own", Permissions: scopes(t, "extauthz/keys:read")}))(t)
+	wantErr(t, b.admins.DeleteRole(t.Context(), owner, "own", role.Version), authz.ErrPreconditionFailed)
 }

@@ -47,7 +47,7 @@ func (s *Service) create(ctx context.Context, p keyring.Principal, r CreateReque
 	var key authz.Secret
 	after, err := s.change(ctx, p, func(d *draft) error {
 		x := authz.Administrator{Name: r.Name, Description: r.Description, Roles: r.Roles, Grants: r.Grants, Networks: r.Networks,
-			ExpiresAt: r.ExpiresAt, Active: true, CreatedBy: by, CreatedAt: d.now, UpdatedAt: d.now, Version: 1}
+			ExpiresAt: r.ExpiresAt, Active: true, CreatedBy: by, CreatedAt: d.now, UpdatedAt: d.now, Version: firstVersion(d.now)}
 		if also != nil {
 			if err := also(d); err != nil {
 				return err

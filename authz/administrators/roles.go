@@ -50,7 +50,7 @@ func (s *Service) CreateRole(ctx context.Context, p keyring.Principal, r authz.A
 	if err := p.Require(keyring.CreateAdministratorRoles); err != nil {
 		return authz.AdministratorRole{}, err
 	}
-	role := authz.AdministratorRole{Name: r.Name, Description: r.Description, Permissions: r.Permissions, Version: 1}
+	role := authz.AdministratorRole{Name: r.Name, Description: r.Description, Permissions: r.Permissions}
 	if err := s.validateRole(&role); err != nil {
 		return authz.AdministratorRole{}, err
 	}
@@ -61,7 +61,7 @@ func (s *Service) CreateRole(ctx context.Context, p keyring.Principal, r authz.A
 		if len(d.before.Roles) >= MaxOwnRoles {
 			return nameTaken{fmt.Sprintf("there are %d management roles, as many as there can be: delete others first", len(d.before.Roles))}
 		}
-		role.CreatedAt, role.UpdatedAt = d.now, d.now
+		role.CreatedAt, role.UpdatedAt, role.Version = d.now, d.now, firstVersion(d.now)
 		d.change.PutRoles = append(d.change.PutRoles, role)
 		return s.recordRole(d, actionRoleCreate, role.Name, authz.AdministratorRole{}, role)
 	})

@@ -178,6 +178,11 @@ func sees(p keyring.Principal, x *authz.Administrator) bool {
 	return x.Unreadable == "" && (len(x.Grants.Projects) > 0 || x.CreatedBy == p.AdministratorID)
 }
 
+// firstVersion returns the version of an administrator or a role that is new. Both are also
+// called by a name, which can be used again after a removal, and an If-Match from before
+// must not match then. The versions of the removed one were below the present time.
+func firstVersion(now time.Time) uint64 { return uint64(max(now.UnixMicro(), 1)) } // #nosec G115 -- not negative
+
 // put writes an administrator that was changed.
 func (d *draft) put(x authz.Administrator) {
 	x.Version, x.UpdatedAt = x.Version+1, d.now
