@@ -149,7 +149,7 @@ func (c *purge) pace(ctx context.Context) error {
 }
 
 // referred returns the ids of the keys that a key of another family names as its
-// predecessor. Only hand-written SQL makes such keys. No index finds them, so one
+// predecessor. Only hand-written SQL and migration 14 make such keys. No index finds them, so one
 // statement reads the whole table.
 func (c *purge) referred(ctx context.Context) (map[string]bool, error) {
 	var ids []string
