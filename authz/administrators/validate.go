@@ -20,10 +20,11 @@ const NameForm = `^[a-z0-9][a-z0-9._@+-]{0,99}$`
 const (
 	// MaxRoles is how many management roles an administrator may have.
 	MaxRoles = 32
-	// MaxAdministrators and MaxOwnRoles, of management roles that are not built in, bound
-	// what a change of one has to read.
+	// MaxAdministrators bounds what a change of one has to read.
 	MaxAdministrators = 10_000
-	MaxOwnRoles       = 1_000
+	// MaxOwnRoles bounds it too: it is how many management roles there may be that are not
+	// built in.
+	MaxOwnRoles = 1_000
 )
 
 var (

@@ -155,8 +155,6 @@ func must[T any](v T, err error) func(*testing.T) T {
 	}
 }
 
-func must2[T, U any](v T, _ U, err error) (T, error) { return v, err }
-
 func wantErr(t *testing.T, err, want error) {
 	t.Helper()
 	if !errors.Is(err, want) {
