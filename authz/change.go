@@ -47,11 +47,6 @@ type Selection struct {
 	Family string   // all members of a family
 	UserID string   // all keys of a user
 
-	// Administrators selects all keys with scopes of their own on the reserved resource,
-	// whatever their status, and holds the bootstrap lock until the transaction ends, so
-	// that two replicas that start for the first time can't both find none. It is no
-	// error if no key is selected.
-	Administrators bool
 }
 
 // Mutation is everything that one management call writes, in one transaction:
@@ -68,18 +63,11 @@ type Mutation struct {
 	DeleteRoles []string
 	Audit       []AuditEntry
 	Idempotency *Idempotency // of a creation, nil otherwise
-
-	// Guard, unless it is nil, is called in the transaction if the mutation changes a key
-	// or role that holds a scope on the reserved resource. It gets every key that manages
-	// keys, in the state before the mutation. Its error rolls everything back and is
-	// returned. A lock lets only one guard in the whole database run at a time, until its
-	// transaction ends.
-	Guard func(before Administration) error
 }
 
 // Idempotency is a client's promise that calls with the same Key are one call.
 type Idempotency struct {
-	Principal   string // key id of the caller
+	Principal   string // the caller's id
 	Key         string // the header's value, 1 to 255 bytes
 	Fingerprint []byte // SHA-256 of the request
 	KeyID       string // the key that was made
@@ -91,16 +79,18 @@ type Idempotency struct {
 type AuditEntry struct {
 	ID        string // UUIDv7
 	At        time.Time
-	Actor     string // key id of the administrator, or "system"
-	ActorName string // the administrator's key name, for people
+	Actor     string // id of the administrator, or "system"
+	ActorName string // the administrator's name, for people
 	Action    string // "key.create", "key.revoke", "role.update", ...
 	KeyID     string // empty for a role
 	Prefix    string
 	UserID    string
-	Role      string
-	RequestID string
-	Source    string            // client address
-	Detail    map[string]string // changed fields: name -> "old -> new"
+	Role      string // a role's name, or a management role's
+	// Administrator is the id of the administrator that was changed; empty for others.
+	Administrator string
+	RequestID     string
+	Source        string            // client address
+	Detail        map[string]string // changed fields: name -> "old -> new"
 }
 
 // KeyFilter chooses keys for a list. Zero fields choose everything.
@@ -149,6 +139,7 @@ func (b UsageBatch) Uses() (n uint64) {
 // AuditFilter chooses audit entries, newest first.
 type AuditFilter struct {
 	KeyID, UserID, Actor, Action string
+	Administrator                string // the subject's id
 	Since                        time.Time
 	Before                       string // id of the last entry of the previous page
 	Limit                        int    // 1 to 1000

@@ -18,7 +18,7 @@ type Record struct {
 
 	Scopes Scopes   // the key's own, canonical (see [Scopes])
 	Roles  []string // names of shared scope sets, sorted
-	Grants Grants   // what an administrator may grant; empty on other keys
+	Grants Grants   // of releases without administrators; nothing rests on it
 
 	Active    bool      // false: disabled, or revoked where RevokedAt is set
 	ExpiresAt time.Time // zero: never; of a rotated key, the end of its grace
@@ -62,8 +62,8 @@ type Rate struct {
 	Per   time.Duration
 }
 
-// Grants limits what an administrator's key may give to other keys. What it may do itself
-// is defined by its own scopes. The zero value grants nothing.
+// Grants limits what an administrator may put on keys. What it may do itself is defined by
+// its management roles. The zero value grants nothing.
 type Grants struct {
 	Scopes   Scopes   // may grant these and what is below them
 	Projects []string // may act within these; "*" means all

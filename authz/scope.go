@@ -243,6 +243,33 @@ func (s Scopes) Covers(t Scopes) bool {
 	return true
 }
 
+// Reserved returns the scopes on the reserved resource and below it.
+func (s Scopes) Reserved() Scopes {
+	var found Scopes
+	for _, scope := range s {
+		if scope.reserved() {
+			found = append(found, scope)
+		}
+	}
+	return found
+}
+
+// Ordinary returns the scopes that are not [Scopes.Reserved].
+func (s Scopes) Ordinary() Scopes {
+	var found Scopes
+	for _, scope := range s {
+		if !scope.reserved() {
+			found = append(found, scope)
+		}
+	}
+	return found
+}
+
+func (s *Scope) reserved() bool {
+	first, _, _ := strings.Cut(s.Resource, "/")
+	return first == ReservedResource
+}
+
 // Union returns the scopes of both.
 func (s Scopes) Union(t Scopes) Scopes {
 	if len(t) == 0 {

@@ -61,6 +61,19 @@ func TestDocuments_APIExamplesRun(t *testing.T) {
 	}
 }
 
+// TestDocuments_AdministratorsExamplesRun: its commands, as they stand, on a new service.
+func TestDocuments_AdministratorsExamplesRun(t *testing.T) {
+	s := service(t, ``)
+	binary := filepath.Dir(parts.Binary(t))
+	cmd := exec.Command("bash", "-euo", "pipefail", "-c", strings.Join(parts.Fenced(t, "../docs/administrators.md", "sh"), "\n"))
+	cmd.Dir = t.TempDir()
+	cmd.Env = append(os.Environ(), "PATH="+binary+":"+os.Getenv("PATH"), "EXTAUTHZ_SERVER=http://"+s.Admin, "EXTAUTHZ_TOKEN_FILE="+filepath.Join(s.DataDir, "admin.key"))
+	said, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(said), "carol@example.com") || !strings.Contains(string(said), "first-administrator") || strings.Contains(string(said), "shown this once") {
+		t.Errorf("%v: %s", err, said)
+	}
+}
+
 func anyMatch(texts []string, pattern *regexp.Regexp) bool {
 	for _, text := range texts {
 		if pattern.MatchString(text) {

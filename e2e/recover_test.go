@@ -53,11 +53,11 @@ func TestAdminRecover_OnBothDatabases(t *testing.T) {
 			first := recovered("first.key")
 			eventually(t, func() error { return works(first) })
 			var made struct {
-				Key, ID, Prefix string
-				Revoked         []string
+				Key, Administrator, Prefix string
+				Removed                    []string
 			}
-			if err := json.Unmarshal([]byte(s.Must("admin", "recover", "--revoke-others", "-o", "json")), &made); err != nil || made.Key == "" || len(made.Revoked) == 0 {
-				t.Fatalf("%+v, %v", made.Revoked, err)
+			if err := json.Unmarshal([]byte(s.Must("admin", "recover", "--revoke-others", "-o", "json")), &made); err != nil || made.Key == "" || len(made.Removed) == 0 {
+				t.Fatalf("%+v, %v", made.Removed, err)
 			}
 			second := filepath.Join(folder, "second.key")
 			if err := os.WriteFile(second, []byte(made.Key), 0o600); err != nil {
@@ -70,7 +70,7 @@ func TestAdminRecover_OnBothDatabases(t *testing.T) {
 				}
 				return nil
 			})
-			for _, end := range [][]string{{"keys", "revoke", made.ID}, {"keys", "disable", made.Prefix}} {
+			for _, end := range [][]string{{"admins", "remove", made.Administrator}, {"admins", "disable", made.Administrator}} {
 				if _, errOut, err := s.CLI(append(end, "--token-file", second)...); err == nil || !strings.Contains(errOut, "no working administrator would be left") {
 					t.Errorf("%v: %v: %s", end, err, errOut)
 				}

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -13,9 +14,7 @@ import (
 
 	_ "github.com/jackc/pgx/v5/stdlib"
 
-	"extauthz/authz"
 	"extauthz/e2e/parts"
-	"extauthz/models"
 )
 
 // as returns the command line with another administrator's key.
@@ -44,7 +43,7 @@ func TestShadow_OfAKeyStaysWithinItsSettersGrants(t *testing.T) {
 		})
 		key := "x-api-key: " + administrator.Key
 
-		if said, err := cli("keys", "update", administrator.ID, "--shadow-until", "1h"); err == nil || !strings.Contains(said, "into shadow mode") {
+		if said, err := cli("keys", "update", administrator.Prefix, "--shadow-until", "1h"); err == nil || !strings.Contains(said, "administrator's key") {
 			t.Errorf("its own key: %v %s", err, said)
 		}
 		s.denied(s.ask("DELETE", "/payments/1", key), 403, "scope_missing")
@@ -85,27 +84,23 @@ func TestShadow_OfAKeyStaysWithinItsSettersGrants(t *testing.T) {
 	})
 }
 
-// administrator makes an administrator in the database, since the first administrator may
-// not grant the management API's own scopes.
-func (s *stack) administrator(t *testing.T, own string, flags ...string) parts.Key {
+// administrator makes one with permissions of its own, and returns its key.
+func (s *stack) administrator(t *testing.T, permissions string, flags ...string) parts.Key {
 	t.Helper()
-	k := s.NewKey(flags...)
-	scopes, err := authz.ParseScopes(strings.Fields(own))
-	if err != nil {
-		t.Fatal(err)
+	role := []string{"admins", "roles", "create", "of-the-test"}
+	for _, permission := range strings.Fields(permissions) {
+		role = append(role, "--permission", permission)
 	}
-	db, err := models.Open(t.Context(), models.Config{Driver: models.SQLite, DSN: filepath.Join(s.DataDir, "extauthz.db")})
-	if err != nil {
-		t.Fatal(err)
+	s.Must(role...)
+	var made struct {
+		Key  string
+		Keys []parts.Key
 	}
-	_, err = db.Mutate(t.Context(), authz.Selection{Ref: k.ID}, func(selected []authz.Record) (authz.Mutation, error) {
-		selected[0].Scopes = scopes
-		return authz.Mutation{Update: selected}, nil
-	})
-	if err = errors.Join(err, db.Close()); err != nil {
-		t.Fatal(err)
+	if err := json.Unmarshal([]byte(s.Must(append([]string{"admins", "create", "of-the-test", "--role", "of-the-test", "-o", "json"}, flags...)...)), &made); err != nil || len(made.Keys) != 1 {
+		t.Fatalf("%v: %+v", err, made.Keys)
 	}
-	return k
+	made.Keys[0].Key = made.Key
+	return made.Keys[0]
 }
 
 // TestProject_IsPartOfTheIdentity: the upstream receives the project, a rule can require

@@ -13,7 +13,7 @@ import (
 )
 
 // copiedTables lists the tables that are copied, in the order of copying.
-var copiedTables = []string{"roles", "api_keys", "key_usage", "usage_marks", "idempotency_keys", "audit_log"}
+var copiedTables = []string{"roles", "api_keys", "key_usage", "usage_marks", "idempotency_keys", "audit_log", "administrator_roles", "administrators"}
 
 // ownTables lists the tables that are not copied, since what they hold belongs to one
 // database. The target has versions and an epoch of its own: its versions begin beyond

@@ -1,7 +1,6 @@
 package models
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -265,40 +264,6 @@ func TestTriggers_RefuseTruncate(t *testing.T) {
 	if err := db.gorm.Exec("TRUNCATE api_keys").Error; err == nil {
 		t.Error("TRUNCATE would empty the table without a change in the feed")
 	}
-}
-
-func TestBootstrap_ConcurrentStartsCreateOneAdministrator(t *testing.T) {
-	each(t, func(t *testing.T, db *DB) {
-		s, err := authz.ParseScopes([]string{"extauthz:*"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		there := errors.New("there is one")
-		results := make(chan error, 4)
-		for range cap(results) {
-			k := newKey(t, func(r *authz.Record) { r.Scopes = s })
-			go func() {
-				_, err := db.Mutate(t.Context(), authz.Selection{Administrators: true}, func(sel []authz.Record) (authz.Mutation, error) {
-					if len(sel) > 0 {
-						return authz.Mutation{}, there
-					}
-					return authz.Mutation{Create: []authz.NewKey{k}}, nil
-				})
-				results <- err
-			}()
-		}
-		made := 0
-		for range cap(results) {
-			if err := <-results; err == nil {
-				made++
-			} else if !errors.Is(err, there) {
-				t.Error(err)
-			}
-		}
-		if has, err := db.HasAdministrator(t.Context()); made != 1 || !has || err != nil {
-			t.Errorf("%d were made; has %v, %v", made, has, err)
-		}
-	})
 }
 
 func TestList_PagesFromNewestToOldest(t *testing.T) {

@@ -104,27 +104,18 @@ func (r *keyRow) read() (rec authz.Record, column string, err error) {
 	if rec.ShadowScopes, err = readScopes(r.ShadowScopes); err != nil {
 		return rec, "shadow_scopes", err
 	}
-	var cidrs []storedNetwork
-	var grants struct {
-		Scopes          []storedScope
-		Projects, Users []string
-	}
 	for column, target := range map[string]struct {
 		text string
 		into any
-	}{"allowed_cidrs": {r.AllowedCIDRs, &cidrs}, "metadata": {r.Metadata, &rec.Metadata}, "roles": {r.Roles, &rec.Roles}, "grants": {r.Grants, &grants}} {
+	}{"metadata": {r.Metadata, &rec.Metadata}, "roles": {r.Roles, &rec.Roles}} {
 		if err := json.Unmarshal([]byte(target.text), target.into); err != nil {
 			return rec, column, err
 		}
 	}
-	for _, n := range cidrs {
-		if !netip.Prefix(n).IsValid() {
-			return rec, "allowed_cidrs", errors.New("an entry is null")
-		}
-		rec.AllowedCIDRs = append(rec.AllowedCIDRs, netip.Prefix(n))
+	if rec.AllowedCIDRs, err = readNetworks(r.AllowedCIDRs); err != nil {
+		return rec, "allowed_cidrs", err
 	}
-	rec.Grants = authz.Grants{Projects: grants.Projects, Users: grants.Users}
-	if rec.Grants.Scopes, err = newScopes(grants.Scopes); err != nil {
+	if rec.Grants, err = readGrants(r.Grants); err != nil {
 		return rec, "grants", err
 	}
 	if rec.Rate, err = authz.ParseRate(r.Rate); err != nil {

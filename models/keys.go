@@ -254,21 +254,6 @@ func checkPage(limit int, filters ...string) error {
 	return nil
 }
 
-// HasAdministrator reports whether a key that is not revoked has scopes of its own on the
-// reserved resource. A disabled or expired key counts, so that no caller becomes an
-// administrator by waiting for the end of one. An unreadable row that may have such
-// scopes counts too.
-func (db *DB) HasAdministrator(ctx context.Context) (bool, error) {
-	var rows []keyRow
-	if err := db.read.WithContext(ctx).Where(mayAdminister + " AND revoked_at IS NULL").Find(&rows).Error; err != nil {
-		return false, err
-	}
-	return slices.ContainsFunc(rows, func(r keyRow) bool {
-		rec, err := r.record()
-		return err != nil || rec.Scopes.Administers()
-	}), nil
-}
-
 // CountUnpeppered counts the keys that are not revoked and whose digest was made without
 // any of these peppers, given by their ids.
 func (db *DB) CountUnpeppered(ctx context.Context, peppers []string) (n int64, err error) {

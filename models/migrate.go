@@ -167,5 +167,5 @@ func (db *DB) provider() (*goose.Provider, error) {
 		return nil, err
 	}
 	return goose.NewProvider(dialect, db.pools[0], dir, goose.WithDisableGlobalRegistry(true),
-		goose.WithTableName(migrationsTable), goose.WithGoMigrations(takeOver(db.driver)...))
+		goose.WithTableName(migrationsTable), goose.WithGoMigrations(append(takeOver(db.driver), makeAdministrators(db.driver))...))
 }

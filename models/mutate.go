@@ -36,9 +36,6 @@ func (db *DB) Mutate(ctx context.Context, sel authz.Selection, fn func(selected 
 			if err != nil {
 				return writing{}, err
 			}
-			if err := db.guard(tx, selected, &m); err != nil {
-				return writing{}, err
-			}
 			return prepare(m)
 		})
 	}
@@ -53,7 +50,7 @@ func (db *DB) Mutate(ctx context.Context, sel authz.Selection, fn func(selected 
 	if w.createsAlone() {
 		return db.creations.do(ctx, w.create, w.audit)
 	}
-	return db.writeDecided(ctx, func(tx *gorm.DB) (writing, error) { return w, db.guard(tx, nil, &m) })
+	return db.writeDecided(ctx, func(*gorm.DB) (writing, error) { return w, nil })
 }
 
 // writeDecided calls decide and writes its result in one transaction. In Postgres each
@@ -83,7 +80,7 @@ func (db *DB) seesCommits() []*sql.TxOptions {
 }
 
 func selectsNothing(sel authz.Selection) bool {
-	return sel.Ref == "" && len(sel.Refs) == 0 && sel.Family == "" && sel.UserID == "" && !sel.Administrators
+	return sel.Ref == "" && len(sel.Refs) == 0 && sel.Family == "" && sel.UserID == ""
 }
 
 func (db *DB) selectForUpdate(tx *gorm.DB, sel authz.Selection) ([]authz.Record, error) {
@@ -101,13 +98,10 @@ func (db *DB) selectForUpdate(tx *gorm.DB, sel authz.Selection) ([]authz.Record,
 		q = q.Where("family = ?", sel.Family)
 	case sel.UserID != "":
 		q = q.Where("user_id IN ?", subject.Forms(sel.UserID))
-	case sel.Administrators:
-		q = q.Where(mayAdminister)
 	default:
 		return nil, nil
 	}
 	q = q.Session(&gorm.Session{})
-	plain := q
 	if db.driver == Postgres {
 		// A statement that waits for a lock returns the locked rows as they are
 		// afterwards, but not the rows that the other transaction added, such as a new
@@ -119,12 +113,6 @@ func (db *DB) selectForUpdate(tx *gorm.DB, sel authz.Selection) ([]authz.Record,
 			return nil, err
 		}
 	}
-	if sel.Administrators {
-		if err := db.lockAdministration(tx); err != nil {
-			return nil, err
-		}
-		q = plain // rows were locked before that lock; the other order could deadlock
-	}
 	var rows []keyRow
 	if err := q.Session(&gorm.Session{}).Find(&rows).Error; err != nil {
 		return nil, err
@@ -134,9 +122,6 @@ func (db *DB) selectForUpdate(tx *gorm.DB, sel authz.Selection) ([]authz.Record,
 		if !slices.ContainsFunc(records, func(r authz.Record) bool { return r.ID == ref || r.Prefix == ref }) {
 			return nil, fmt.Errorf("key %q: %w", ref, authz.ErrNotFound)
 		}
-	}
-	if sel.Administrators {
-		records = slices.DeleteFunc(records, func(r authz.Record) bool { return r.Unreadable == "" && !r.Scopes.Administers() })
 	}
 	return records, nil
 }

@@ -121,6 +121,8 @@ func TestPurge_DeletesOnlyWhatEnded(t *testing.T) {
 			ended(t, "family revoked lately, second", day, 0, of("c")),
 			ended(t, "administrator, expired", 0, 40*day, administrates),
 			ended(t, "administrator, revoked", 40*day, 0, administrates),
+			ended(t, "administrator's, expired", 0, 40*day, of("administrator's")),
+			ended(t, "administrator's, revoked", 40*day, 0, of("administrator's")),
 			ended(t, "named by a file", 40*day, 0, nil),
 			old,
 			ended(t, "successor typed by hand", 0, 0, func(r *authz.Record) { r.RotatedFrom = old.Record.ID }),
@@ -134,6 +136,7 @@ func TestPurge_DeletesOnlyWhatEnded(t *testing.T) {
 		}
 		insert(t, db, append(keys, gone...)...)
 		run(t, db, "UPDATE api_keys SET family = '' WHERE name = 'gone revoked'")
+		run(t, db, "INSERT INTO administrators (id, name, family, created_at, updated_at) VALUES ('a', 'a', 'administrator''s', ?, ?)", testTime, testTime)
 		p := purgeAll()
 		for _, k := range keys {
 			if k.Record.Name == "named by a file" {

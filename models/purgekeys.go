@@ -68,9 +68,9 @@ func (c *purge) ended(k *endedKey) (revoked, ended bool) {
 }
 
 // protected reports whether a key stays whatever its state is. It is true for a key that
-// has, or may have, scopes on the reserved resource: without any such key, the next start
-// would make an administrator. It is also true for a key that a file names, since it
-// would be made again from that file.
+// has, or may have, scopes on the reserved resource: by such keys, releases before there
+// were administrators decide whether a start makes one. It is also true for a key that a
+// file names, since it would be made again from that file.
 func (c *purge) protected(k *endedKey) bool {
 	return strings.Contains(k.scopes, `"`+authz.ReservedResource) || strings.Contains(k.scopes, `\`) || slices.Contains(c.Keep, k.prefix)
 }
@@ -149,7 +149,7 @@ func (c *purge) pace(ctx context.Context) error {
 }
 
 // referred returns the ids of the keys that a key of another family names as its
-// predecessor. Only hand-written SQL makes such keys. No index finds them, so one
+// predecessor. Only hand-written SQL and migration 14 make such keys. No index finds them, so one
 // statement reads the whole table.
 func (c *purge) referred(ctx context.Context) (map[string]bool, error) {
 	var ids []string
@@ -159,7 +159,8 @@ func (c *purge) referred(ctx context.Context) (map[string]bool, error) {
 				return err
 			}
 		}
-		return tx.Raw("SELECT k.id FROM api_keys m JOIN api_keys k ON k.id = m.rotated_from WHERE m.rotated_from <> '' AND k.family <> m.family").Scan(&ids).Error
+		return tx.Raw(`SELECT k.id FROM api_keys m JOIN api_keys k ON k.id = m.rotated_from WHERE m.rotated_from <> '' AND k.family <> m.family
+			UNION ALL SELECT k.id FROM administrators a JOIN api_keys k ON k.family = a.family WHERE a.family <> ''`).Scan(&ids).Error
 	})
 	found := make(map[string]bool, len(ids))
 	for _, id := range ids {

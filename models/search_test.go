@@ -158,9 +158,10 @@ func plans(t *testing.T, db *DB, do func()) (plans []string) {
 func TestSearch_IsARangeOfAnIndex(t *testing.T) {
 	onEach := func(t *testing.T, db *DB) {
 		fill(t, db, 5_000)
+		run(t, db, "INSERT INTO administrators (id, name, family, created_at, updated_at) VALUES ('a', 'a', 'f', ?, ?), ('b', 'b', 'g', ?, ?)", testTime, testTime, testTime, testTime)
 		reads := map[string]func() error{
-			"administrators": func() error { _, err := db.HasAdministrator(t.Context()); return err },
 			"administration": func() error { _, err := db.Administration(t.Context()); return err },
+			"administrators": func() error { _, err := db.HasAdministrator(t.Context()); return err },
 			"a key":          func() error { _, _, err := db.KeyByPrefix(t.Context(), "ak_live_00000007"); return err },
 			"a reference":    func() error { _, err := db.KeyByRef(t.Context(), "ak_live_00000007"); return err },
 			"a user": func() error {
@@ -187,8 +188,7 @@ func TestSearch_IsARangeOfAnIndex(t *testing.T) {
 					t.Errorf("%s: %v", name, err)
 				}
 			}) {
-				plan = strings.ReplaceAll(plan, "SCAN roles", "")                             // a small table
-				plan = strings.ReplaceAll(plan, "SCAN api_keys USING INDEX api_keys_adm", "") // an index with few rows
+				plan = strings.ReplaceAll(plan, "SCAN roles", "") // a small table
 				if strings.Contains(plan, "Seq Scan on api_keys") || strings.Contains(plan, "SCAN api_keys\n") || strings.HasSuffix(plan, "SCAN api_keys") ||
 					strings.HasPrefix(name, "search") && (strings.Contains(plan, "Sort") || strings.Contains(plan, "TEMP B-TREE")) {
 					t.Errorf("%s: %s", name, plan)
@@ -208,7 +208,9 @@ func TestMigrate_SearchIndexesAreMadeAnew(t *testing.T) {
 	run(t, db, `UPDATE pg_index SET indisvalid = FALSE WHERE indexrelid = 'api_keys_user'::regclass`)
 	run(t, db, `CREATE INDEX api_keys_user_id ON api_keys (user_id, id)`)
 	run(t, db, `DELETE FROM `+migrationsTable+` WHERE version_id >= 10`)
-	run(t, db, `ALTER TABLE usage_marks DROP COLUMN beyond`) // of a later migration
+	run(t, db, `ALTER TABLE usage_marks DROP COLUMN beyond`) // of later migrations
+	run(t, db, `ALTER TABLE audit_log DROP COLUMN administrator`)
+	run(t, db, `DROP TABLE administrators, administrator_roles`)
 	if err := db.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -139,8 +139,6 @@ func othersGoOn(t *testing.T, db *DB, change string, bad authz.Record) {
 	check("warming", db.MostUsed(t.Context(), 10, yield), count, 2)
 	prefixes := 0
 	check("membership", db.Prefixes(t.Context(), func(string) error { prefixes++; return nil }), prefixes, 3)
-	_, err := db.HasAdministrator(t.Context())
-	check("administrators", err, 0, 0)
 	a, err := db.Administration(t.Context())
 	check("administration", err, len(a.Keys), 0)
 	counts, err := db.CountKeys(t.Context(), testTime)

@@ -106,31 +106,6 @@ func TestLists_ShowRolesThatCanNotBeRead(t *testing.T) {
 	})
 }
 
-// TestHasAdministrator_CountsWhatCanNotBeRead: damage to an administrator's row must not
-// lead to a second administrator.
-func TestHasAdministrator_CountsWhatCanNotBeRead(t *testing.T) {
-	each(t, func(t *testing.T, db *DB) {
-		k := insert(t, db, newKey(t, nil))[0]
-		for text, want := range map[string]bool{`["extauthz:*"]`: true, `["extauthz:*"`: true, `["orders:*"`: false} {
-			if err := db.gorm.Exec(`UPDATE api_keys SET scopes = ? WHERE id = ?`, text, k.ID).Error; err != nil {
-				t.Fatal(err)
-			}
-			if got, err := db.HasAdministrator(t.Context()); err != nil || got != want {
-				t.Errorf("%s: got %t, %v", text, got, err)
-			}
-		}
-		run(t, db, `UPDATE api_keys SET scopes = '["extauthz:*"' WHERE id = ?`, k.ID)
-		if _, err := db.Mutate(t.Context(), authz.Selection{Administrators: true}, func(got []authz.Record) (authz.Mutation, error) {
-			if len(got) != 1 || got[0].ID != k.ID || got[0].Unreadable == "" {
-				t.Errorf("got %v", got)
-			}
-			return authz.Mutation{}, nil
-		}); err != nil {
-			t.Error(err)
-		}
-	})
-}
-
 // TestUnreadableKeys_LeavesOutWhatIsRevoked: a revoked key is refused anyway, so it is
 // left out. A revocation that can't be read revokes nothing, so its key is counted.
 func TestUnreadableKeys_LeavesOutWhatIsRevoked(t *testing.T) {

@@ -42,7 +42,7 @@ func (s *Service) ListAudit(ctx context.Context, p Principal, filter authz.Audit
 	switch {
 	case filter.KeyID == "" && p.everywhere():
 	case filter.KeyID == "":
-		return nil, fmt.Errorf("%w: your key may read the audit of single keys alone: name one", ErrForbidden)
+		return nil, fmt.Errorf("%w: you may read the audit of single keys alone: name one", ErrForbidden)
 	case p.everywhere() && uuid.Validate(filter.KeyID) == nil:
 		// Audit entries stay when their key is deleted from the database.
 	default:
@@ -66,7 +66,7 @@ func (s *Service) entry(p Principal, t time.Time, action string, detail map[stri
 		name = ""
 	}
 	return authz.AuditEntry{
-		ID: id, At: t, Actor: p.actor(), ActorName: name, Action: action,
+		ID: id, At: t, Actor: p.Actor(), ActorName: name, Action: action,
 		RequestID: p.RequestID, Source: p.Source, Detail: detail,
 	}, nil
 }

@@ -21,7 +21,6 @@ type CreateRequest struct {
 	Environment  string       // empty: the first that is configured
 	Scopes       authz.Scopes // need not be canonical
 	Roles        []string     // names of roles that exist, at most 32
-	Grants       authz.Grants // for administrators
 	ExpiresAt    time.Time    // zero: never
 	Project      string
 	AllowedCIDRs []netip.Prefix // none: every network
@@ -55,7 +54,7 @@ func (s *Service) Create(ctx context.Context, p Principal, r CreateRequest) (Cre
 		return Created{}, err
 	}
 	rec := authz.Record{
-		UserID: r.UserID, Name: r.Name, Scopes: r.Scopes, Roles: r.Roles, Grants: r.Grants,
+		UserID: r.UserID, Name: r.Name, Scopes: r.Scopes, Roles: r.Roles,
 		Active: true, ExpiresAt: r.ExpiresAt, CreatedAt: now, UpdatedAt: now,
 		Environment: r.Environment, Project: r.Project, AllowedCIDRs: r.AllowedCIDRs,
 		Metadata: r.Metadata, Rate: r.Rate,
@@ -65,6 +64,9 @@ func (s *Service) Create(ctx context.Context, p Principal, r CreateRequest) (Cre
 	}
 	rights, err := roles.rights(&rec)
 	if err != nil {
+		return Created{}, err
+	}
+	if err := mayHave(&rec, rights); err != nil {
 		return Created{}, err
 	}
 	if err := p.coverKey(&rec, rights); err != nil {
@@ -96,35 +98,34 @@ func (s *Service) Create(ctx context.Context, p Principal, r CreateRequest) (Cre
 
 // validateCreate returns the request in canonical form and the roles it names.
 func (s *Service) validateCreate(ctx context.Context, r CreateRequest, now time.Time) (CreateRequest, roleSet, error) {
-	v := &problems{format: s.format}
+	v := &Problems{Format: s.format}
 	if r.Environment == "" {
 		r.Environment = s.environments[0]
 	}
 	r.UserID = v.userID(r.UserID)
 	r.Name = v.name(r.Name)
 	v.environment(r.Environment, s.environments)
-	r.Scopes = v.scopes("scopes", r.Scopes)
+	r.Scopes = v.Scopes("scopes", r.Scopes)
 	r.Roles = v.roles(r.Roles)
-	r.Grants = v.grants(r.Grants)
-	r.ExpiresAt = v.expiry(r.ExpiresAt, now)
+	r.ExpiresAt = v.Expiry(r.ExpiresAt, now)
 	v.project(r.Project)
-	r.AllowedCIDRs = v.cidrs(r.AllowedCIDRs)
+	r.AllowedCIDRs = v.CIDRs(r.AllowedCIDRs)
 	v.metadata(r.Metadata)
 	r.Metadata = maps.Clone(r.Metadata)
 	v.rate(r.Rate)
 	if len(r.IdempotencyKey) > MaxIdempotencyKey {
-		v.add("idempotency_key", "must have at most %d bytes", MaxIdempotencyKey)
+		v.Add("idempotency_key", "must have at most %d bytes", MaxIdempotencyKey)
 	}
-	v.noKey("idempotency_key", r.IdempotencyKey)
+	v.NoKey("idempotency_key", r.IdempotencyKey)
 	if len(r.Roles) > MaxRoles {
-		return r, nil, v.err()
+		return r, nil, v.Err()
 	}
 	roles, err := s.readRoles(ctx, r.Roles)
 	if err != nil {
 		return r, nil, err
 	}
 	v.known(r.Roles, roles)
-	return r, roles, v.err()
+	return r, roles, v.Err()
 }
 
 // minted is a new key with its secret for the owner.
@@ -167,14 +168,14 @@ func (s *Service) insert(ctx context.Context, p Principal, key authz.NewKey, r C
 			return authz.Record{}, err
 		}
 		m.Idempotency = &authz.Idempotency{
-			Principal: p.actor(), Key: r.IdempotencyKey, Fingerprint: fingerprint,
+			Principal: p.Actor(), Key: r.IdempotencyKey, Fingerprint: fingerprint,
 			KeyID: key.Record.ID, At: key.Record.CreatedAt,
 		}
 	}
 	if err := s.recordKey(&m, p, key.Record.CreatedAt, actionKeyCreate, &authz.Record{}, &key.Record, nil); err != nil {
 		return authz.Record{}, err
 	}
-	written, err := s.mutate(ctx, p, authz.Selection{}, func([]authz.Record) (authz.Mutation, error) { return m, nil })
+	written, err := s.mutate(ctx, authz.Selection{}, func([]authz.Record) (authz.Mutation, error) { return m, nil })
 	if err != nil {
 		return authz.Record{}, err
 	}

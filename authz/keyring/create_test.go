@@ -50,7 +50,6 @@ func TestCreate_NamesAllProblemsAtOnce(t *testing.T) {
 		UserID: "a\x00", Name: strings.Repeat("x", 201), Environment: "moon",
 		Scopes:       authz.Scopes{{Resource: "or ders", Actions: []string{"read"}}},
 		Roles:        []string{"absent", "-"},
-		Grants:       authz.Grants{Projects: []string{"a/b"}},
 		ExpiresAt:    start,
 		Project:      "a b",
 		AllowedCIDRs: []netip.Prefix{{}},
@@ -67,7 +66,7 @@ func TestCreate_NamesAllProblemsAtOnce(t *testing.T) {
 	for _, f := range invalid.Fields {
 		fields = append(fields, f.Field)
 	}
-	const want = "user_id name environment scopes roles grants.projects expires_at project allowed_cidrs[0] metadata metadata.ok rate roles"
+	const want = "user_id name environment scopes roles expires_at project allowed_cidrs[0] metadata metadata.ok rate roles"
 	if got := strings.Join(fields, " "); got != want {
 		t.Errorf("fields\n%s, want\n%s", got, want)
 	}
@@ -92,7 +91,7 @@ func TestCreate_SameIdempotencyKeyIsOneCreation(t *testing.T) {
 	r.Name = "other"
 	_, err := b.keys.Create(t.Context(), p, r)
 	wantErr(t, err, authz.ErrIdempotencyReuse)
-	p.KeyID = "another admin"
+	p.AdministratorID = "another admin"
 	if other := must(b.keys.Create(t.Context(), p, r))(t); other.Replayed {
 		t.Error("another principal's idempotency key was replayed")
 	}

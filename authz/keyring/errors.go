@@ -21,8 +21,8 @@ var (
 	ErrExpired = errors.New("the key has expired: give it a later expiry first, or issue a new one")
 	// ErrSuperseded: the key was rotated and its successor is live.
 	ErrSuperseded = errors.New("the key was rotated already: rotate its successor, or revoke that one alone first")
-	// ErrLastAdministrator: after the change no key could manage keys any more, or none for long.
-	ErrLastAdministrator = errors.New("no working administrator would be left: make another one first with `extauthz admin recover`, or rotate the key instead of ending it")
+	// ErrAdministratorKey: an administrator's key is changed with the administrator alone.
+	ErrAdministratorKey = errors.New("it is an administrator's key: rotate, disable or remove the administrator")
 	// ErrFamilyFull: two members of the key's family are live already.
 	ErrFamilyFull = errors.New("two keys of this rotation family are live already: revoke or disable one of them first")
 )

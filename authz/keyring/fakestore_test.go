@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 
 	"extauthz/authz"
@@ -25,12 +24,14 @@ type fakeStore struct {
 	usage   map[string]authz.Usage
 	replays []authz.Idempotency
 	mutates int // mutations that wrote something
+	// administrators are names by the families that belong to administrators.
+	administrators map[string]string
 }
 
 var _ keyring.Store = (*fakeStore)(nil)
 
 func newFakeStore() *fakeStore {
-	return &fakeStore{roles: map[string]authz.Role{}, usage: map[string]authz.Usage{}}
+	return &fakeStore{roles: map[string]authz.Role{}, administrators: map[string]string{}, usage: map[string]authz.Usage{}}
 }
 
 func (f *fakeStore) Mutate(_ context.Context, sel authz.Selection, fn func([]authz.Record) (authz.Mutation, error)) ([]authz.Record, error) {
@@ -46,11 +47,6 @@ func (f *fakeStore) Mutate(_ context.Context, sel authz.Selection, fn func([]aut
 	}
 	if err := f.check(m); err != nil {
 		return nil, err
-	}
-	if m.Guard != nil {
-		if err := m.Guard(f.administration()); err != nil {
-			return nil, err
-		}
 	}
 	var written []authz.Record
 	next := func() uint64 { f.version++; return f.version }
@@ -81,27 +77,6 @@ func (f *fakeStore) Mutate(_ context.Context, sel authz.Selection, fn func([]aut
 		f.mutates++
 	}
 	return written, nil
-}
-
-func (f *fakeStore) Administration(context.Context) (authz.Administration, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.administration(), nil
-}
-
-// administration returns what a guard gets.
-func (f *fakeStore) administration() (a authz.Administration) {
-	for _, r := range f.roles {
-		if r.Scopes.Administers() {
-			a.Roles = append(a.Roles, r)
-		}
-	}
-	for _, k := range f.keys {
-		if k.Record.Active && a.Rights(&k.Record).Administers() {
-			a.Keys = append(a.Keys, k)
-		}
-	}
-	return a
 }
 
 // check refuses what a database's constraints would refuse.
@@ -153,18 +128,11 @@ func (f *fakeStore) selected(sel authz.Selection) ([]authz.Record, error) {
 	}
 	for _, k := range f.keys {
 		if sel.Family != "" && k.Record.Family == sel.Family ||
-			sel.UserID != "" && k.Record.UserID == sel.UserID ||
-			sel.Administrators && administers(k.Record) {
+			sel.UserID != "" && k.Record.UserID == sel.UserID {
 			found = append(found, k.Record)
 		}
 	}
 	return found, nil
-}
-
-func administers(rec authz.Record) bool {
-	return slices.ContainsFunc(rec.Scopes, func(s authz.Scope) bool {
-		return s.Resource == authz.ReservedResource || strings.HasPrefix(s.Resource, authz.ReservedResource+"/")
-	})
 }
 
 func (f *fakeStore) byRef(ref string) (authz.Record, error) {
@@ -203,12 +171,16 @@ func (f *fakeStore) ListKeys(_ context.Context, filter authz.KeyFilter) ([]authz
 	return page, nil
 }
 
-func (f *fakeStore) HasAdministrator(context.Context) (bool, error) {
+func (f *fakeStore) AdministratorsOf(_ context.Context, families []string) (map[string]string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return slices.ContainsFunc(f.keys, func(k authz.NewKey) bool {
-		return administers(k.Record) && k.Record.RevokedAt.IsZero()
-	}), nil
+	found := map[string]string{}
+	for _, family := range families {
+		if name, is := f.administrators[family]; is {
+			found[family] = name
+		}
+	}
+	return found, nil
 }
 
 func (f *fakeStore) NamedRoles(_ context.Context, names []string) ([]authz.Role, error) {

@@ -3,6 +3,7 @@ package keyring
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"extauthz/authz"
@@ -29,11 +30,14 @@ func (s *Service) alter(ctx context.Context, p Principal, ref string, roles []st
 	if err != nil {
 		return nil, err
 	}
+	if err := s.refuseAdministrators(ctx, []authz.Record{found}); err != nil {
+		return nil, err
+	}
 	sel := authz.Selection{Family: found.Family}
 	if found.Family == "" { // a key from before there were families
 		sel = authz.Selection{Ref: found.ID}
 	}
-	return s.mutateKnowing(ctx, p, append(roles, found.Roles...), sel, func(selected []authz.Record, roles roleSet) (authz.Mutation, error) {
+	return s.mutateKnowing(ctx, append(roles, found.Roles...), sel, func(selected []authz.Record, roles roleSet) (authz.Mutation, error) {
 		for _, rec := range selected {
 			if rec.ID == found.ID && p.sees(&rec) {
 				return fn(family{target: rec, members: selected, roles: roles, now: s.now()})
@@ -41,6 +45,41 @@ func (s *Service) alter(ctx context.Context, p Principal, ref string, roles []st
 		}
 		return authz.Mutation{}, fmt.Errorf("key %s: %w", found.ID, authz.ErrNotFound)
 	})
+}
+
+// refuseAdministrators returns ErrAdministratorKey if one of the keys belongs to an
+// administrator: its power is changed in another package, by another rule. It is called
+// before the transaction, since a family that exists never becomes an administrator's.
+func (s *Service) refuseAdministrators(ctx context.Context, keys []authz.Record) error {
+	families := make([]string, 0, len(keys))
+	for i := range keys {
+		if keys[i].Family != "" {
+			families = append(families, keys[i].Family)
+		}
+	}
+	if len(families) == 0 {
+		return nil
+	}
+	owners, err := s.store.AdministratorsOf(ctx, sortedSet(families))
+	if err != nil {
+		return fmt.Errorf("read administrators: %w", err)
+	}
+	for i := range keys {
+		if name, is := owners[keys[i].Family]; is && keys[i].Family != "" {
+			return fmt.Errorf("key %s: %w (%s)", keys[i].Prefix, ErrAdministratorKey, name)
+		}
+	}
+	return nil
+}
+
+// mayHave returns ErrForbidden for a key that has scopes on the reserved resource, itself
+// or by a role: they are from a release in which they made administrators. Replicas of
+// that release may still run, so nothing is built on them; the key can be ended.
+func mayHave(rec *authz.Record, rights authz.Scopes) error {
+	if found := rights.Reserved(); len(found) > 0 {
+		return fmt.Errorf("%w: the key has %s, itself or by a role, which only administrators have: remove it from the role, or make an administrator", ErrForbidden, strings.Join(found.Strings(), " "))
+	}
+	return nil
 }
 
 // find returns the key that ref, an id or a prefix, names. A key that the principal may

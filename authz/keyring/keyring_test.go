@@ -96,10 +96,24 @@ func (b *bench) actions() string {
 
 var system = keyring.Principal{System: true}
 
+// former gives a stored key scopes on the reserved resource, as releases did in which they
+// made administrators.
+func (b *bench) former(rec authz.Record, texts string) authz.Record {
+	b.Helper()
+	for i := range b.fake().keys {
+		if k := &b.fake().keys[i]; k.Record.ID == rec.ID {
+			k.Record.Scopes = scopes(b.T, texts)
+			return k.Record
+		}
+	}
+	b.Fatal("no such key")
+	return rec
+}
+
 // admin returns a principal that may do every operation and grant the scopes in grants.
 func admin(t *testing.T, grants string, projects ...string) keyring.Principal {
 	t.Helper()
-	p := keyring.Principal{KeyID: "admin", Name: "the admin", Scopes: scopes(t, "extauthz:*"), Source: "192.0.2.1", RequestID: "r-1"}
+	p := keyring.Principal{AdministratorID: "admin", KeyID: "admin-key", Name: "the admin", Permissions: scopes(t, "extauthz:*"), Source: "192.0.2.1", RequestID: "r-1"}
 	p.Grants = authz.Grants{Scopes: scopes(t, grants), Projects: projects}
 	return p
 }
@@ -140,8 +154,6 @@ func must[T any](v T, err error) func(*testing.T) T {
 		return v
 	}
 }
-
-func must2[T, U any](v T, _ U, err error) (T, error) { return v, err }
 
 func wantErr(t *testing.T, err, want error) {
 	t.Helper()

@@ -67,7 +67,7 @@ func TestList_Limits(t *testing.T) {
 func TestList_UsageNeedsItsPermission(t *testing.T) {
 	b := newBench(t)
 	p := admin(t, "*:*", "*")
-	p.Scopes = scopes(t, string(keyring.ReadKeys))
+	p.Permissions = scopes(t, string(keyring.ReadKeys))
 	for _, f := range []authz.KeyFilter{{WithUsage: true}, {UnusedSince: start}} {
 		_, err := b.keys.List(t.Context(), p, f)
 		wantErr(t, err, keyring.ErrForbidden)

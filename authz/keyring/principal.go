@@ -8,8 +8,8 @@ import (
 	"extauthz/authz"
 )
 
-// Permission names an operation that a principal's own scopes on the reserved resource
-// can allow. It has the text form of a scope: resource ":" action.
+// Permission names an operation that a principal's management roles can allow. It has the
+// text form of a scope on the reserved resource: resource ":" action.
 type Permission string
 
 // The permissions. The scope "extauthz/keys:*" holds all of that resource, "extauthz:*"
@@ -33,6 +33,16 @@ const (
 	UpdateRoles Permission = "extauthz/roles:update"
 	DeleteRoles Permission = "extauthz/roles:delete"
 
+	ReadAdministrators   Permission = "extauthz/administrators:read" // and management roles
+	CreateAdministrators Permission = "extauthz/administrators:create"
+	UpdateAdministrators Permission = "extauthz/administrators:update" // enable and disable too
+	RemoveAdministrators Permission = "extauthz/administrators:delete"
+	RotateAdministrators Permission = "extauthz/administrators:rotate" // keys of others; answers with a new secret
+
+	CreateAdministratorRoles Permission = "extauthz/administrator-roles:create"
+	UpdateAdministratorRoles Permission = "extauthz/administrator-roles:update"
+	DeleteAdministratorRoles Permission = "extauthz/administrator-roles:delete"
+
 	ReadAudit Permission = "extauthz/audit:read" // changes and their actors
 	ReadUsage Permission = "extauthz/usage:read" // counts and last use, in lists too
 
@@ -50,13 +60,26 @@ const (
 // included.
 const AllProjects = "*"
 
-// Principal is the caller: an administrator's key that was verified, or the
-// system itself.
+// Permissions returns all permissions, sorted.
+func Permissions() []Permission {
+	all := []Permission{
+		CreateKeys, ReadKeys, UpdateKeys, RevokeKeys, RotateKeys, ShadowKeys, PurgeKeys, PurgeAudit,
+		CreateRoles, ReadRoles, UpdateRoles, DeleteRoles,
+		ReadAdministrators, CreateAdministrators, UpdateAdministrators, RemoveAdministrators, RotateAdministrators,
+		CreateAdministratorRoles, UpdateAdministratorRoles, DeleteAdministratorRoles,
+		ReadAudit, ReadUsage, ReadCache, InvalidateCache, WarmCache, CreateExplain, ReadRoutes,
+	}
+	slices.Sort(all)
+	return all
+}
+
+// Principal is the caller: an administrator that was authenticated, or the system itself.
 type Principal struct {
-	KeyID  string
-	Name   string       // of the key, for the audit
-	Scopes authz.Scopes // the key's own and those of its roles
-	Grants authz.Grants
+	AdministratorID string       // empty: a caller that is no stored administrator
+	KeyID           string       // that authenticated it
+	Name            string       // the administrator's, for the audit
+	Permissions     authz.Scopes // of its management roles
+	Grants          authz.Grants
 	// System means the process itself, never a caller from outside. It may do everything.
 	System    bool
 	SystemAs  string // of a System principal: which part of the system it is, for the audit; empty: "system"
@@ -64,23 +87,25 @@ type Principal struct {
 	RequestID string // for the audit
 }
 
-// Require returns ErrForbidden, naming the scope, unless the principal's own
-// scopes hold the permission.
+// Require returns ErrForbidden, naming the permission, unless the principal has it.
 func (p Principal) Require(permission Permission) error {
 	resource, action, _ := strings.Cut(string(permission), ":")
-	if p.System || p.Scopes.Allows(resource, action) {
+	if p.System || p.Permissions.Allows(resource, action) {
 		return nil
 	}
-	return fmt.Errorf("%w: it needs a key with the scope %s", ErrForbidden, permission)
+	return fmt.Errorf("%w: it needs an administrator with the permission %s", ErrForbidden, permission)
 }
 
-// actor is the principal's name in audit rows and idempotency.
-func (p Principal) actor() string {
+// Actor identifies the principal in audit rows and for idempotency. It is the same for
+// all keys of an administrator.
+func (p Principal) Actor() string {
 	switch {
 	case p.System && p.SystemAs != "":
 		return p.SystemAs
 	case p.System:
 		return "system"
+	case p.AdministratorID != "":
+		return p.AdministratorID
 	}
 	return p.KeyID
 }
@@ -114,78 +139,29 @@ func (p Principal) coverScopes(scopes authz.Scopes) error {
 			missing = append(missing, scope)
 		}
 	}
-	return fmt.Errorf("%w: your key may not grant %s", ErrForbidden, strings.Join(missing.Strings(), " "))
+	return fmt.Errorf("%w: you may not grant %s", ErrForbidden, strings.Join(missing.Strings(), " "))
 }
 
 // coverKey returns ErrForbidden unless the principal may grant all that the key has.
 // rights are the key's own scopes and those of its roles.
 func (p Principal) coverKey(rec *authz.Record, rights authz.Scopes) error {
 	if !p.within(rec.Project) {
-		return fmt.Errorf("%w: your key may not act in the project %q", ErrForbidden, rec.Project)
+		return fmt.Errorf("%w: you may not act in the project %q", ErrForbidden, rec.Project)
 	}
 	if err := p.coverScopes(rights); err != nil {
 		return err
 	}
-	if err := p.coverScopes(rec.Grants.Scopes); err != nil {
-		return err
-	}
-	for _, project := range rec.Grants.Projects {
-		if !p.within(project) {
-			return fmt.Errorf("%w: your key may not grant the project %q", ErrForbidden, project)
-		}
-	}
-	return p.coverUsers(rec)
-}
-
-// coverUsers returns ErrForbidden unless the principal may make keys for the record's
-// user, and for all users that the record may make keys for. A record without grants
-// can't make keys.
-func (p Principal) coverUsers(rec *authz.Record) error {
-	if p.System || len(p.Grants.Users) == 0 {
-		return nil
-	}
-	if !p.Grants.NamesUser(rec.UserID) {
-		return fmt.Errorf("%w: your key may not act for the user %q, only for %s", ErrForbidden, rec.UserID, strings.Join(p.Grants.Users, " "))
-	}
-	if len(rec.Grants.Users) == 0 && len(rec.Grants.Scopes)+len(rec.Grants.Projects) > 0 {
-		return fmt.Errorf("%w: your key may not grant every user: name them in grants.users, within %s", ErrForbidden, strings.Join(p.Grants.Users, " "))
-	}
-	for _, pattern := range rec.Grants.Users {
-		if !coversPattern(p.Grants.Users, pattern) {
-			return fmt.Errorf("%w: your key may not grant the users %q, only %s", ErrForbidden, pattern, strings.Join(p.Grants.Users, " "))
-		}
+	if !p.System && !p.Grants.NamesUser(rec.UserID) {
+		return fmt.Errorf("%w: you may not act for the user %q, only for %s", ErrForbidden, rec.UserID, strings.Join(p.Grants.Users, " "))
 	}
 	return nil
-}
-
-// coversPattern reports whether every id that the pattern matches is matched by
-// one of the others.
-func coversPattern(others []string, pattern string) bool {
-	return slices.ContainsFunc(others, func(other string) bool {
-		head, open := strings.CutSuffix(other, "*")
-		return other == pattern || open && strings.HasPrefix(pattern, head)
-	})
 }
 
 // mayStop returns ErrForbidden unless the principal may take the key out of
 // service.
-func (p Principal) mayStop(rec *authz.Record, rights authz.Scopes) error {
+func (p Principal) mayStop(rec *authz.Record) error {
 	if !p.within(rec.Project) {
-		return fmt.Errorf("%w: the key %s is of a project that yours may not act in", ErrForbidden, rec.Prefix)
-	}
-	if err := p.coverScopes(reserved(rights)); err != nil {
-		return fmt.Errorf("%w, which the key %s has", err, rec.Prefix)
+		return fmt.Errorf("%w: the key %s is of a project in which you may not act", ErrForbidden, rec.Prefix)
 	}
 	return nil
-}
-
-// reserved returns the scopes on the reserved resource and below it.
-func reserved(scopes authz.Scopes) authz.Scopes {
-	var found authz.Scopes
-	for _, scope := range scopes {
-		if scope.Resource == authz.ReservedResource || strings.HasPrefix(scope.Resource, authz.ReservedResource+"/") {
-			found = append(found, scope)
-		}
-	}
-	return found
 }

@@ -43,7 +43,7 @@ func (s *Service) Purge(ctx context.Context, p Principal, r PurgeRequest) (authz
 		return authz.Purged{}, err
 	}
 	if !p.everywhere() {
-		return authz.Purged{}, fmt.Errorf("%w: your key may not act in all projects", ErrForbidden)
+		return authz.Purged{}, fmt.Errorf("%w: you may not act in all projects", ErrForbidden)
 	}
 	if s.purger == nil {
 		return authz.Purged{}, errors.New("purge: nothing deletes rows here")
@@ -57,7 +57,7 @@ func (s *Service) Purge(ctx context.Context, p Principal, r PurgeRequest) (authz
 			return authz.Purged{}, err
 		}
 	}
-	purge.By = authz.AuditEntry{Actor: p.actor(), ActorName: p.Name, RequestID: p.RequestID, Source: p.Source}
+	purge.By = authz.AuditEntry{Actor: p.Actor(), ActorName: p.Name, RequestID: p.RequestID, Source: p.Source}
 	return s.purger.Purge(ctx, purge)
 }
 
@@ -71,16 +71,16 @@ func (r PurgeRequest) purge(configured authz.Purge) (authz.Purge, error) {
 		if configured.AuditEntries == 0 {
 			audit = minAuditRetention
 		}
-		v := &problems{}
+		v := &Problems{}
 		for _, f := range []struct {
 			name        string
 			kept, least time.Duration
 		}{{"revoked_for", r.RevokedFor, authz.MinRetention}, {"expired_for", r.ExpiredFor, authz.MinRetention}, {"audit_older_than", r.AuditOlderThan, audit}} {
 			if f.kept != 0 && (f.kept < f.least || f.kept > maxRetention) {
-				v.add(f.name, "must be at least %v, and at most 100 years", f.least)
+				v.Add(f.name, "must be at least %v, and at most 100 years", f.least)
 			}
 		}
-		if err := v.err(); err != nil {
+		if err := v.Err(); err != nil {
 			return purge, err
 		}
 	}

@@ -75,7 +75,7 @@ func TestPurge_Permissions(t *testing.T) {
 	keys := must(keyring.New(config))(t)
 	as := func(own string, projects ...string) keyring.Principal {
 		p := admin(t, "*:*", projects...)
-		p.Scopes = scopes(t, own)
+		p.Permissions = scopes(t, own)
 		return p
 	}
 	some := keyring.PurgeRequest{RevokedFor: day}

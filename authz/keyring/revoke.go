@@ -26,9 +26,9 @@ func (s *Service) Revoke(ctx context.Context, p Principal, refs []string, o Revo
 		return nil, err
 	}
 	if len(refs) > MaxLimit {
-		v := &problems{}
-		v.add("keys", "must be at most %d in one call", MaxLimit)
-		return nil, v.err()
+		v := &Problems{}
+		v.Add("keys", "must be at most %d in one call", MaxLimit)
+		return nil, v.Err()
 	}
 	var revoked []authz.Record
 	var failures []error
@@ -45,7 +45,7 @@ func (s *Service) Revoke(ctx context.Context, p Principal, refs []string, o Revo
 			default:
 				concerned = f.members
 			}
-			return s.revocation(p, concerned, f.roles, p.is(&f.target), o)
+			return s.revocation(p, concerned, o)
 		})
 		if err != nil {
 			failures = append(failures, err)
@@ -68,39 +68,58 @@ func (s *Service) RevokeUser(ctx context.Context, p Principal, userID string, o 
 	if err := s.mayRevoke(p, o); err != nil {
 		return nil, err
 	}
-	v := &problems{format: s.format}
+	v := &Problems{Format: s.format}
 	v.userRef(userID)
-	if err := v.err(); err != nil {
+	if err := v.Err(); err != nil {
 		return nil, err
 	}
-	var concerned []authz.Record
-	written, err := s.mutateKnowing(ctx, p, nil, authz.Selection{UserID: userID}, func(selected []authz.Record, roles roleSet) (authz.Mutation, error) {
-		concerned = nil
-		for _, rec := range selected {
-			if p.sees(&rec) {
-				concerned = append(concerned, rec)
+	checked := map[string]bool{} // families that are no administrator's
+	for attempt := 1; ; attempt++ {
+		var concerned []authz.Record
+		written, err := s.mutate(ctx, authz.Selection{UserID: userID}, func(selected []authz.Record) (authz.Mutation, error) {
+			concerned = nil
+			unchecked := false
+			for _, rec := range selected {
+				if p.sees(&rec) {
+					concerned = append(concerned, rec)
+					unchecked = unchecked || !checked[rec.Family]
+				}
 			}
+			if unchecked { // not here: a store may have a single connection
+				return authz.Mutation{}, errUnchecked
+			}
+			return s.revocation(p, concerned, o)
+		})
+		if !errors.Is(err, errUnchecked) || attempt == maxAttempts {
+			if err != nil {
+				return nil, err
+			}
+			return asWritten(concerned, written), nil
 		}
-		return s.revocation(p, concerned, roles, false, o)
-	})
-	if err != nil {
-		return nil, err
+		if err := s.refuseAdministrators(ctx, concerned); err != nil {
+			return nil, err
+		}
+		for i := range concerned {
+			checked[concerned[i].Family] = true
+		}
 	}
-	return asWritten(concerned, written), nil
 }
+
+// errUnchecked ends a transaction that met keys of families that were not looked up
+// before it.
+var errUnchecked = errors.New("the keys of the user change too fast: try again")
 
 func (s *Service) mayRevoke(p Principal, o RevokeOptions) error {
 	if err := p.Require(RevokeKeys); err != nil {
 		return err
 	}
-	v := &problems{format: s.format}
-	v.text("reason", o.Reason, MaxReason)
-	return v.err()
+	v := &Problems{Format: s.format}
+	v.Text("reason", o.Reason, MaxReason)
+	return v.Err()
 }
 
-// revocation returns what revokes those keys that are not revoked yet. own means that the
-// principal named its own key, which it may end together with its family.
-func (s *Service) revocation(p Principal, keys []authz.Record, roles roleSet, own bool, o RevokeOptions) (authz.Mutation, error) {
+// revocation returns what revokes those keys that are not revoked yet.
+func (s *Service) revocation(p Principal, keys []authz.Record, o RevokeOptions) (authz.Mutation, error) {
 	var m authz.Mutation
 	now := s.now()
 	var extra map[string]string
@@ -111,14 +130,8 @@ func (s *Service) revocation(p Principal, keys []authz.Record, roles roleSet, ow
 		if !rec.RevokedAt.IsZero() {
 			continue
 		}
-		if !own && !p.is(&rec) {
-			rights, err := roles.rights(&rec)
-			if err != nil {
-				return m, err
-			}
-			if err := p.mayStop(&rec, rights); err != nil {
-				return m, err
-			}
+		if err := p.mayStop(&rec); err != nil {
+			return m, err
 		}
 		next := rec
 		next.Active, next.RevokedAt, next.UpdatedAt = false, now, now

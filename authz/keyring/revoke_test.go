@@ -53,11 +53,12 @@ func TestRevoke_IsFinal(t *testing.T) {
 func TestRevoke_SeveralContinuesPastFailures(t *testing.T) {
 	b := newBench(t)
 	a, c := b.create(keyring.CreateRequest{}).Record, b.create(keyring.CreateRequest{}).Record
-	boss := b.create(keyring.CreateRequest{Scopes: scopes(t, "extauthz:*")}).Record
+	boss := b.create(keyring.CreateRequest{}).Record
+	b.fake().administrators[boss.Family] = "boss"
 	got, err := b.keys.Revoke(t.Context(), admin(t, "*:*", "*"),
 		[]string{a.ID, "absent", boss.ID, c.Prefix, a.Prefix}, keyring.RevokeOptions{Reason: "leaked"})
 	wantErr(t, err, authz.ErrNotFound)
-	wantErr(t, err, keyring.ErrForbidden)
+	wantErr(t, err, keyring.ErrAdministratorKey)
 	if len(got) != 2 || b.status(a.ID) != authz.StatusRevoked || b.status(c.ID) != authz.StatusRevoked || b.status(boss.ID) != authz.StatusActive {
 		t.Errorf("%d revoked", len(got))
 	}
@@ -81,9 +82,10 @@ func TestRevokeUser_EndsAllKeysOrNone(t *testing.T) {
 	if b.status(elsewhere.ID) != authz.StatusActive || b.status(other.ID) != authz.StatusActive {
 		t.Error("a key of another project or user was revoked")
 	}
-	boss := b.create(keyring.CreateRequest{UserID: "bob", Scopes: scopes(t, "extauthz/keys:read")}).Record
-	_, err := b.keys.RevokeUser(t.Context(), admin(t, "*:*", "*"), "bob", keyring.RevokeOptions{})
-	wantErr(t, err, keyring.ErrForbidden)
+	boss := b.create(keyring.CreateRequest{UserID: "bob"}).Record
+	b.fake().administrators[boss.Family] = "boss"
+	_, err := b.keys.RevokeUser(t.Context(), system, "bob", keyring.RevokeOptions{})
+	wantErr(t, err, keyring.ErrAdministratorKey)
 	if b.status(boss.ID) != authz.StatusActive || b.status(other.ID) != authz.StatusActive {
 		t.Error("a refused call revoked something")
 	}
@@ -94,12 +96,11 @@ func TestRevokeUser_EndsAllKeysOrNone(t *testing.T) {
 
 func TestRevoke_RefusesAFamilyWithAMemberOutOfReach(t *testing.T) {
 	b := newBench(t)
-	old := b.create(keyring.CreateRequest{}).Record
+	old := b.create(keyring.CreateRequest{Project: "shop"}).Record
 	b.later(time.Minute)
 	next := b.rotate(old.ID, nil).Record
-	boss := scopes(t, "extauthz/keys:read")
-	must(b.keys.Update(t.Context(), system, next.ID, keyring.Patch{Scopes: &boss}))(t)
-	p := admin(t, "*:*", "*")
+	must(b.keys.Update(t.Context(), system, next.ID, keyring.Patch{Project: new("bank")}))(t)
+	p := admin(t, "*:*", "shop")
 	_, err := b.keys.Revoke(t.Context(), p, []string{old.ID}, keyring.RevokeOptions{})
 	wantErr(t, err, keyring.ErrForbidden)
 	must(b.keys.Revoke(t.Context(), p, []string{old.ID}, keyring.RevokeOptions{OnlyThis: true}))(t)

@@ -22,15 +22,15 @@ func (s *Service) CreateRole(ctx context.Context, p Principal, r authz.Role) (au
 	if err := p.Require(CreateRoles); err != nil {
 		return authz.Role{}, err
 	}
-	v := &problems{format: s.format}
+	v := &Problems{Format: s.format}
 	v.roleName("name", r.Name)
-	v.text("description", r.Description, MaxDescription)
+	v.Text("description", r.Description, MaxDescription)
 	now := s.now()
 	role := authz.Role{
-		Name: r.Name, Description: r.Description, Scopes: v.scopes("scopes", r.Scopes),
+		Name: r.Name, Description: r.Description, Scopes: v.Scopes("scopes", r.Scopes),
 		CreatedAt: now, UpdatedAt: now,
 	}
-	if err := v.err(); err != nil {
+	if err := v.Err(); err != nil {
 		return authz.Role{}, err
 	}
 	if err := p.coverRole(role.Scopes); err != nil {
@@ -81,16 +81,16 @@ func (s *Service) UpdateRole(ctx context.Context, p Principal, name string, patc
 	if before.Unreadable != "" {
 		return authz.Role{}, fmt.Errorf("%w: role %s: %s", authz.ErrUnreadable, name, before.Unreadable)
 	}
-	v := &problems{format: s.format}
+	v := &Problems{Format: s.format}
 	role := before
 	if patch.Description != nil {
 		role.Description = *patch.Description
-		v.text("description", role.Description, MaxDescription)
+		v.Text("description", role.Description, MaxDescription)
 	}
 	if patch.Scopes != nil {
-		role.Scopes = v.scopes("scopes", *patch.Scopes)
+		role.Scopes = v.Scopes("scopes", *patch.Scopes)
 	}
-	if err := v.err(); err != nil {
+	if err := v.Err(); err != nil {
 		return authz.Role{}, err
 	}
 	if err := p.coverRole(before.Scopes.Union(role.Scopes)); err != nil {
@@ -127,7 +127,7 @@ func (s *Service) DeleteRole(ctx context.Context, p Principal, name string, ifVe
 	if err := s.recordRole(&m, p, s.now(), actionRoleDelete, name, role, authz.Role{}); err != nil {
 		return err
 	}
-	if _, err := s.mutate(ctx, p, authz.Selection{}, func([]authz.Record) (authz.Mutation, error) { return m, nil }); err != nil {
+	if _, err := s.mutate(ctx, authz.Selection{}, func([]authz.Record) (authz.Mutation, error) { return m, nil }); err != nil {
 		return err
 	}
 	s.notifier.Changed(context.WithoutCancel(ctx), []authz.Change{{Kind: authz.ChangeRole, Role: name}})
@@ -138,14 +138,14 @@ func (s *Service) DeleteRole(ctx context.Context, p Principal, name string, ifVe
 // every project and take them away.
 func (p Principal) coverRole(scopes authz.Scopes) error {
 	if !p.everywhere() {
-		return fmt.Errorf("%w: roles reach into every project, and your key may not act in all", ErrForbidden)
+		return fmt.Errorf("%w: roles reach into every project, and you may not act in all", ErrForbidden)
 	}
-	return p.coverScopes(scopes)
+	return p.coverScopes(scopes.Ordinary())
 }
 
 // writeRole writes m and returns the role as it was stored.
 func (s *Service) writeRole(ctx context.Context, p Principal, role authz.Role, m authz.Mutation) (authz.Role, error) {
-	_, err := s.mutate(ctx, p, authz.Selection{}, func([]authz.Record) (authz.Mutation, error) { return m, nil })
+	_, err := s.mutate(ctx, authz.Selection{}, func([]authz.Record) (authz.Mutation, error) { return m, nil })
 	if err != nil {
 		return authz.Role{}, err
 	}

@@ -50,7 +50,6 @@ func TestRole_NeedsGrantsForOldAndNewScopesAndAllProjects(t *testing.T) {
 	b := newBench(t)
 	orders, billing := scopes(t, "orders:read"), scopes(t, "billing:read")
 	must(b.keys.CreateRole(t.Context(), system, authz.Role{Name: "biller", Scopes: billing}))(t)
-	must(b.keys.CreateRole(t.Context(), system, authz.Role{Name: "boss", Scopes: scopes(t, "extauthz:*")}))(t)
 	for name, c := range map[string]struct {
 		p    keyring.Principal
 		call func(p keyring.Principal) error
@@ -63,10 +62,6 @@ func TestRole_NeedsGrantsForOldAndNewScopesAndAllProjects(t *testing.T) {
 			_, err := b.keys.CreateRole(t.Context(), p, authz.Role{Name: "r", Scopes: orders})
 			return err
 		}},
-		"create of administrators": {admin(t, "*:*", "*"), func(p keyring.Principal) error {
-			_, err := b.keys.CreateRole(t.Context(), p, authz.Role{Name: "r", Scopes: scopes(t, "extauthz/keys:read")})
-			return err
-		}},
 		"update from beyond": {admin(t, "orders:*", "*"), func(p keyring.Principal) error {
 			_, err := b.keys.UpdateRole(t.Context(), p, "biller", keyring.RolePatch{Scopes: &orders})
 			return err
@@ -77,9 +72,6 @@ func TestRole_NeedsGrantsForOldAndNewScopesAndAllProjects(t *testing.T) {
 		}},
 		"delete beyond": {admin(t, "orders:*", "*"), func(p keyring.Principal) error {
 			return b.keys.DeleteRole(t.Context(), p, "biller", 0)
-		}},
-		"delete of administrators": {admin(t, "*:*", "*"), func(p keyring.Principal) error {
-			return b.keys.DeleteRole(t.Context(), p, "boss", 0)
 		}},
 	} {
 		if err := c.call(c.p); err == nil {

@@ -43,18 +43,18 @@ func (s *Service) Rotate(ctx context.Context, p Principal, ref string, o RotateO
 	if err := p.Require(RotateKeys); err != nil {
 		return Rotated{}, err
 	}
-	v := &problems{format: s.format}
+	v := &Problems{Format: s.format}
 	grace := DefaultGrace
 	if o.Grace != nil {
 		grace = *o.Grace
 	}
 	if grace < 0 || grace > MaxGrace {
-		v.add("grace", "must be 0 to %s", MaxGrace)
+		v.Add("grace", "must be 0 to %s", MaxGrace)
 	}
 	if o.ExpiresAt != nil {
-		o.ExpiresAt = new(v.expiry(*o.ExpiresAt, s.now()))
+		o.ExpiresAt = new(v.Expiry(*o.ExpiresAt, s.now()))
 	}
-	if err := v.err(); err != nil {
+	if err := v.Err(); err != nil {
 		return Rotated{}, err
 	}
 	var key authz.Secret
@@ -64,7 +64,7 @@ func (s *Service) Rotate(ctx context.Context, p Principal, ref string, o RotateO
 			if o.IfVersion != 0 && o.IfVersion != f.target.Version {
 				return authz.Mutation{}, fmt.Errorf("key %s: %w: read it again", f.target.Prefix, authz.ErrPreconditionFailed)
 			}
-			if err := f.mayRotate(p, o.ExpiresAt); err != nil {
+			if err := f.mayRotate(p); err != nil {
 				return authz.Mutation{}, err
 			}
 			made, err := s.mintSuccessor(&f, o.ExpiresAt)
@@ -86,7 +86,7 @@ func (s *Service) Rotate(ctx context.Context, p Principal, ref string, o RotateO
 
 // mayRotate returns an error unless the target's state allows a rotation and p may rotate
 // it.
-func (f *family) mayRotate(p Principal, expiresAt *time.Time) error {
+func (f *family) mayRotate(p Principal) error {
 	if err := f.roles.readable(&f.target); err != nil {
 		return err
 	}
@@ -94,16 +94,11 @@ func (f *family) mayRotate(p Principal, expiresAt *time.Time) error {
 	if err != nil {
 		return err
 	}
+	if err := mayHave(&f.target, rights); err != nil {
+		return err
+	}
 	if err := p.coverKey(&f.target, rights); err != nil {
-		// The holder of a key gains nothing by a new key with the same rights, unless the
-		// new key lives longer.
-		if !p.is(&f.target) {
-			return err
-		}
-		if usual := f.successorExpiry(); expiresAt != nil && !usual.IsZero() &&
-			(expiresAt.IsZero() || expiresAt.After(usual)) {
-			return fmt.Errorf("%w: a key may not make itself live longer", ErrForbidden)
-		}
+		return err
 	}
 	switch f.target.Status(f.now) {
 	case authz.StatusRevoked:
@@ -182,14 +177,8 @@ func (s *Service) rotation(p Principal, f *family, successor authz.NewKey, grace
 		if member.ID == f.target.ID || over {
 			continue
 		}
-		if !p.is(&f.target) {
-			rights, err := f.roles.rights(&member)
-			if err != nil {
-				return m, err
-			}
-			if err := p.mayStop(&member, rights); err != nil {
-				return m, err
-			}
+		if err := p.mayStop(&member); err != nil {
+			return m, err
 		}
 		if err := end(member, f.now, actionKeyExpire); err != nil {
 			return m, err

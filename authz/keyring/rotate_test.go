@@ -19,7 +19,7 @@ func TestRotate_OldKeyLivesForItsGraceAndNewOneIsEqual(t *testing.T) {
 	b := newBench(t)
 	old := b.create(keyring.CreateRequest{
 		Scopes: scopes(t, "a:x"), Metadata: map[string]string{"k": "v"}, Project: "p", Environment: "test",
-		Rate: authz.Rate{Count: 1, Per: time.Second}, Grants: authz.Grants{Projects: []string{"p"}},
+		Rate: authz.Rate{Count: 1, Per: time.Second},
 	})
 	b.later(time.Hour)
 	r := b.rotate(old.Record.Prefix, nil)
@@ -151,12 +151,11 @@ func TestRotate_EndsDisabledMembers(t *testing.T) {
 
 func TestRotate_RefusesAFamilyWithAMemberOutOfReach(t *testing.T) {
 	b := newBench(t)
-	first := b.create(keyring.CreateRequest{}).Record
+	first := b.create(keyring.CreateRequest{Project: "shop"}).Record
 	b.later(time.Minute)
 	second := b.rotate(first.ID, nil).Record
-	boss := scopes(t, "extauthz/keys:read")
-	must(b.keys.Update(t.Context(), system, first.ID, keyring.Patch{Scopes: &boss}))(t)
-	_, err := b.keys.Rotate(t.Context(), admin(t, "*:*", "*"), second.ID, keyring.RotateOptions{})
+	must(b.keys.Update(t.Context(), system, first.ID, keyring.Patch{Project: new("bank")}))(t)
+	_, err := b.keys.Rotate(t.Context(), admin(t, "*:*", "shop"), second.ID, keyring.RotateOptions{})
 	wantErr(t, err, keyring.ErrForbidden)
 }
 

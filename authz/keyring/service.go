@@ -98,16 +98,9 @@ func (s *Service) newID() (string, error) {
 	return id.String(), nil
 }
 
-// mutate writes what fn returns, guards the last administrator, and calls the notifier
-// with the keys that were written.
-func (s *Service) mutate(ctx context.Context, p Principal, sel authz.Selection, fn func([]authz.Record) (authz.Mutation, error)) ([]authz.Record, error) {
-	written, err := s.store.Mutate(ctx, sel, func(selected []authz.Record) (authz.Mutation, error) {
-		m, err := fn(selected)
-		if err == nil {
-			s.guard(p, &m)
-		}
-		return m, err
-	})
+// mutate writes what fn returns, and calls the notifier with the keys that were written.
+func (s *Service) mutate(ctx context.Context, sel authz.Selection, fn func([]authz.Record) (authz.Mutation, error)) ([]authz.Record, error) {
+	written, err := s.store.Mutate(ctx, sel, fn)
 	if err != nil {
 		return nil, err
 	}
@@ -203,14 +196,14 @@ func (r roleSet) rights(rec *authz.Record) (authz.Scopes, error) {
 
 // mutateKnowing is mutate for an fn that needs roles: those in names, and those of the
 // selected keys.
-func (s *Service) mutateKnowing(ctx context.Context, p Principal, names []string, sel authz.Selection, fn func([]authz.Record, roleSet) (authz.Mutation, error)) ([]authz.Record, error) {
+func (s *Service) mutateKnowing(ctx context.Context, names []string, sel authz.Selection, fn func([]authz.Record, roleSet) (authz.Mutation, error)) ([]authz.Record, error) {
 	names = slices.Clone(names)
 	for attempt := 1; ; attempt++ {
 		roles, err := s.readRoles(ctx, names)
 		if err != nil {
 			return nil, err
 		}
-		written, err := s.mutate(ctx, p, sel, func(selected []authz.Record) (authz.Mutation, error) {
+		written, err := s.mutate(ctx, sel, func(selected []authz.Record) (authz.Mutation, error) {
 			return fn(selected, roles)
 		})
 		var unread unreadRoles

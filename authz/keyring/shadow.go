@@ -2,7 +2,6 @@ package keyring
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"extauthz/authz"
@@ -13,17 +12,14 @@ var everything = authz.Scopes{{Resource: "*", Actions: []string{"*"}}}
 
 // shadow completes the shadow mode of next, whose end was just set. An administrator who
 // sets shadow mode in effect grants what it softens, so three limits apply. It softens no
-// more than the administrator may grant. It can't be set on the administrator's own key,
-// nor on another key of that key's family. The end that was given first holds for the
-// whole family: an earlier end may be set, but never a later one, whatever was ended, set
-// again or rotated meanwhile.
+// more than the administrator may grant. It can't be set on an administrator's key, which
+// no operation of this package changes. The end that was given first holds for the whole
+// family: an earlier end may be set, but never a later one, whatever was ended, set again
+// or rotated meanwhile.
 func (f *family) shadow(p Principal, next *authz.Record) error {
 	if next.ShadowUntil.IsZero() {
 		next.ShadowScopes = nil
 		return nil
-	}
-	if slices.ContainsFunc(f.members, func(m authz.Record) bool { return p.is(&m) }) {
-		return fmt.Errorf("%w: a key may not put itself, or another one of its rotation family, into shadow mode: ask another administrator", ErrForbidden)
 	}
 	end := f.shadowEnd()
 	if end.IsZero() {
@@ -34,7 +30,7 @@ func (f *family) shadow(p Principal, next *authz.Record) error {
 			"must not be after %s, the end that was given when shadow mode was first set: it can't be moved, by rotation neither; give the key the scopes that it needs, or issue a new one", instant(end))}}}
 	}
 	if !p.System && len(p.Grants.Scopes) == 0 {
-		return fmt.Errorf("%w: your key may grant nothing, so its shadow mode would soften nothing", ErrForbidden)
+		return fmt.Errorf("%w: you may grant nothing, so the shadow mode would soften nothing", ErrForbidden)
 	}
 	next.ShadowEnd = end
 	if next.ShadowScopes = p.Grants.Scopes; p.System {

@@ -9,20 +9,11 @@ import (
 	"extauthz/authz/keyring"
 )
 
-// holder returns an administrator whose key is in the store, and that key.
-func (b *bench) holder(grants string, projects ...string) (keyring.Principal, authz.Record) {
-	b.Helper()
-	p := admin(b.T, grants, projects...)
-	rec := b.create(keyring.CreateRequest{Scopes: p.Scopes, Grants: p.Grants, Project: "shop"}).Record
-	p.KeyID = rec.ID
-	return p, rec
-}
-
 func until(t time.Time) keyring.Patch { return keyring.Patch{ShadowUntil: &t} }
 
 func TestShadow_KeepsWhatItsSetterMayGrant(t *testing.T) {
 	b := newBench(t)
-	p, _ := b.holder("orders:* stock:read", "shop")
+	p := admin(t, "orders:* stock:read", "shop")
 	key := b.create(keyring.CreateRequest{Project: "shop", Scopes: scopes(t, "orders:read")}).Record
 	end := start.Add(time.Hour)
 	got := must(b.keys.Update(t.Context(), p, key.ID, until(end)))(t)
@@ -43,21 +34,6 @@ func TestShadow_KeepsWhatItsSetterMayGrant(t *testing.T) {
 	if !got.ShadowUntil.IsZero() || got.ShadowScopes != nil || !got.ShadowEnd.Equal(end) {
 		t.Errorf("ended: %+v", got)
 	}
-}
-
-func TestShadow_IsNeverOfOnesOwnKeyOrFamily(t *testing.T) {
-	b := newBench(t)
-	p, own := b.holder("*:* extauthz:*", "*")
-	successor := must(b.keys.Rotate(t.Context(), system, own.ID, keyring.RotateOptions{}))(t).Record
-	for _, id := range []string{own.ID, own.Prefix, successor.ID} {
-		_, err := b.keys.Update(t.Context(), p, id, until(start.Add(time.Hour)))
-		wantErr(t, err, keyring.ErrForbidden)
-	}
-	p.KeyID = successor.ID
-	_, err := b.keys.Update(t.Context(), p, own.ID, until(start.Add(time.Hour)))
-	wantErr(t, err, keyring.ErrForbidden)
-	must(b.keys.Update(t.Context(), system, own.ID, until(start.Add(time.Hour))))(t)
-	must(b.keys.Update(t.Context(), p, own.ID, until(time.Time{})))(t) // a key may end its own shadow mode
 }
 
 // TestShadow_EndNeverMovesLater: whatever happens between two settings of the end.
@@ -133,7 +109,7 @@ func TestShadow_SetOnTheSuccessorHoldsForTheOldKey(t *testing.T) {
 
 func TestShadow_NeedsWhatUpdatesNeed(t *testing.T) {
 	b := newBench(t)
-	p, _ := b.holder("orders:*", "shop")
+	p := admin(t, "orders:*", "shop")
 	end := until(start.Add(time.Hour))
 	wide := b.create(keyring.CreateRequest{Project: "shop", Scopes: scopes(t, "payments:read")}).Record
 	_, err := b.keys.Update(t.Context(), p, wide.ID, end)
@@ -142,7 +118,7 @@ func TestShadow_NeedsWhatUpdatesNeed(t *testing.T) {
 	_, err = b.keys.Update(t.Context(), p, foreign.ID, end)
 	wantErr(t, err, authz.ErrNotFound)
 	key := b.create(keyring.CreateRequest{Project: "shop"}).Record
-	nothing, _ := b.holder("", "shop")
+	nothing := admin(t, "", "shop")
 	_, err = b.keys.Update(t.Context(), nothing, key.ID, end)
 	wantErr(t, err, keyring.ErrForbidden)
 

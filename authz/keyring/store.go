@@ -21,11 +21,9 @@ type KeyStore interface {
 	// selects.
 	KeyByRef(ctx context.Context, ref string) (authz.Record, error)
 	ListKeys(ctx context.Context, filter authz.KeyFilter) ([]authz.Listed, error)
-	// HasAdministrator reports whether a key with scopes of its own on the
-	// reserved resource exists; a disabled or expired one counts.
-	HasAdministrator(ctx context.Context) (bool, error)
-	// Administration returns the keys that manage keys at present.
-	Administration(ctx context.Context) (authz.Administration, error)
+	// AdministratorsOf returns the names of the administrators that the rotation families
+	// belong to, by family. A family that exists never becomes an administrator's.
+	AdministratorsOf(ctx context.Context, families []string) (map[string]string, error)
 }
 
 // RoleStore reads roles; they are written by KeyStore.Mutate.

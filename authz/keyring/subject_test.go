@@ -3,7 +3,6 @@ package keyring_test
 import (
 	"testing"
 
-	"extauthz/authz"
 	"extauthz/authz/keyring"
 )
 
@@ -55,53 +54,23 @@ func TestRevokeUser_TakesIdsThatAreNoLongerMade(t *testing.T) {
 
 func TestGrants_UsersLimitForWhomKeysAreMade(t *testing.T) {
 	b := newBench(t)
-	p := admin(t, "orders:* extauthz:*", "shop")
+	p := admin(t, "orders:*", "shop")
 	p.Grants.Users = []string{"acme-*", "bob"}
-	create := func(p keyring.Principal, user string, g authz.Grants) error {
-		_, err := b.keys.Create(t.Context(), p, keyring.CreateRequest{UserID: user, Name: "n", Project: "shop", Scopes: scopes(t, "orders:read"), Grants: g})
+	create := func(p keyring.Principal, user string) error {
+		_, err := b.keys.Create(t.Context(), p, keyring.CreateRequest{UserID: user, Name: "n", Project: "shop", Scopes: scopes(t, "orders:read")})
 		return err
 	}
 	for user, may := range map[string]bool{"acme-1": true, "acme-": true, "bob": true, "bobby": false, "acme": false, "Acme-1": false, "bob-of-tenant-b": false, "x-acme-1": false, "acme-caf\u00e9": true} {
-		if err := create(p, user, authz.Grants{}); (err == nil) != may {
+		if err := create(p, user); (err == nil) != may {
 			t.Errorf("%s: %v", user, err)
 		} else if err != nil {
 			wantErr(t, err, keyring.ErrForbidden)
 		}
 	}
-	grants := func(users ...string) authz.Grants {
-		return authz.Grants{Scopes: scopes(t, "orders:read"), Projects: []string{"shop"}, Users: users}
-	}
-	for name, c := range map[string]struct {
-		g   authz.Grants
-		may bool
-	}{
-		"the same":              {grants("acme-*", "bob"), true},
-		"fewer":                 {grants("acme-eu-*"), true},
-		"one of them":           {grants("acme-1"), true},
-		"all":                   {grants(), false},
-		"a star":                {grants("*"), false},
-		"wider":                 {grants("acme*"), false},
-		"wider in one part":     {grants("acme-1", "b*"), false},
-		"others":                {grants("carol"), false},
-		"all, without the rest": {authz.Grants{Projects: []string{"shop"}}, false},
-	} {
-		if err := create(p, "acme-1", c.g); (err == nil) != c.may {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
+
 	any := admin(t, "orders:*", "shop")
-	if err := create(any, "carol", grants()); err != nil {
+	if err := create(any, "carol"); err != nil {
 		t.Errorf("an administrator from before there were limits: %v", err)
-	}
-	for _, pattern := range []string{"", " a", "a\u200b*", ".", "../*", "al ice *"} {
-		_, err := b.keys.Create(t.Context(), system, keyring.CreateRequest{UserID: "u", Name: "n", Grants: grants(pattern)})
-		if pattern == "al ice *" {
-			if err != nil {
-				t.Errorf("%q: %v", pattern, err)
-			}
-			continue
-		}
-		wantErr(t, err, keyring.ErrInvalid)
 	}
 
 	// A new secret for another user's key is equivalent to a new key for that user.
@@ -114,7 +83,4 @@ func TestGrants_UsersLimitForWhomKeysAreMade(t *testing.T) {
 	if revoked := must(b.keys.RevokeUser(t.Context(), p, "carol", keyring.RevokeOptions{}))(t); len(revoked) != 2 {
 		t.Errorf("revoked %d keys", len(revoked))
 	}
-	wide := b.create(keyring.CreateRequest{UserID: "acme-9", Project: "shop", Grants: grants()}).Record
-	_, err = b.keys.Rotate(t.Context(), p, wide.ID, keyring.RotateOptions{})
-	wantErr(t, err, keyring.ErrForbidden)
 }

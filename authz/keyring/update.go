@@ -16,8 +16,7 @@ type Patch struct {
 	Name         *string
 	Scopes       *authz.Scopes // in place of all scopes; need not be canonical
 	Roles        *[]string     // in place of all roles
-	Grants       *authz.Grants
-	ExpiresAt    *time.Time // in the future, or zero for never
+	ExpiresAt    *time.Time    // in the future, or zero for never
 	Project      *string
 	AllowedCIDRs *[]netip.Prefix
 	Metadata     *map[string]string // in place of all entries
@@ -93,14 +92,7 @@ func (s *Service) Disable(ctx context.Context, p Principal, ref string) (authz.R
 	return s.change(ctx, p, ref, nil, actionKeyDisable, func(f *family) (authz.Record, error) {
 		next := f.target
 		next.Active = false
-		if p.is(&f.target) {
-			return next, nil
-		}
-		rights, err := f.roles.rights(&f.target)
-		if err != nil {
-			return next, err
-		}
-		return next, p.mayStop(&f.target, rights)
+		return next, p.mayStop(&f.target)
 	})
 }
 
@@ -148,6 +140,9 @@ func (f *family) mayWiden(p Principal, next *authz.Record) error {
 		if err != nil {
 			return err
 		}
+		if err := mayHave(rec, rights); err != nil {
+			return err
+		}
 		if err := p.coverKey(rec, rights); err != nil {
 			return err
 		}
@@ -160,18 +155,15 @@ func (f *family) mayWiden(p Principal, next *authz.Record) error {
 
 // validatePatch returns the patch in canonical form.
 func (s *Service) validatePatch(ctx context.Context, patch Patch) (Patch, error) {
-	v := &problems{format: s.format}
+	v := &Problems{Format: s.format}
 	if patch.Name != nil {
 		patch.Name = new(v.name(*patch.Name))
 	}
 	if patch.Scopes != nil {
-		patch.Scopes = new(v.scopes("scopes", *patch.Scopes))
-	}
-	if patch.Grants != nil {
-		patch.Grants = new(v.grants(*patch.Grants))
+		patch.Scopes = new(v.Scopes("scopes", *patch.Scopes))
 	}
 	if patch.ExpiresAt != nil {
-		patch.ExpiresAt = new(v.expiry(*patch.ExpiresAt, s.now()))
+		patch.ExpiresAt = new(v.Expiry(*patch.ExpiresAt, s.now()))
 	}
 	if patch.ShadowUntil != nil {
 		patch.ShadowUntil = new(v.shadow(*patch.ShadowUntil, s.now()))
@@ -180,7 +172,7 @@ func (s *Service) validatePatch(ctx context.Context, patch Patch) (Patch, error)
 		v.project(*patch.Project)
 	}
 	if patch.AllowedCIDRs != nil {
-		patch.AllowedCIDRs = new(v.cidrs(*patch.AllowedCIDRs))
+		patch.AllowedCIDRs = new(v.CIDRs(*patch.AllowedCIDRs))
 	}
 	if patch.Metadata != nil {
 		v.metadata(*patch.Metadata)
@@ -199,7 +191,7 @@ func (s *Service) validatePatch(ctx context.Context, patch Patch) (Patch, error)
 			v.known(*patch.Roles, roles)
 		}
 	}
-	return patch, v.err()
+	return patch, v.Err()
 }
 
 // applied returns rec with the patch applied.
@@ -207,7 +199,6 @@ func (patch *Patch) applied(rec authz.Record) authz.Record {
 	set(&rec.Name, patch.Name)
 	set(&rec.Scopes, patch.Scopes)
 	set(&rec.Roles, patch.Roles)
-	set(&rec.Grants, patch.Grants)
 	set(&rec.ExpiresAt, patch.ExpiresAt)
 	set(&rec.Project, patch.Project)
 	set(&rec.AllowedCIDRs, patch.AllowedCIDRs)

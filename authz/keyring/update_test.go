@@ -76,7 +76,7 @@ func TestUpdate_RefusesWhatCreateRefuses(t *testing.T) {
 		"networks": {AllowedCIDRs: &[]netip.Prefix{{}}},
 		"metadata": {Metadata: &map[string]string{"K": ""}},
 		"rate":     {Rate: &authz.Rate{Count: 1}},
-		"grants":   {Grants: &authz.Grants{Projects: []string{""}}},
+		"reserved": {Scopes: new(scopes(t, "extauthz/keys:read"))},
 		"key":      {Name: new(key.Key.Reveal())},
 	} {
 		_, err := b.keys.Update(t.Context(), system, key.Record.ID, patch)

@@ -48,59 +48,64 @@ var (
 	roleNameForm    = regexp.MustCompile(RoleNameForm)
 )
 
-// problems collects what is wrong with a request.
-type problems struct {
-	format *authz.KeyFormat
+// Problems collects what is wrong with a request. Its methods return what they are given in
+// the form to store.
+type Problems struct {
+	Format *authz.KeyFormat // nil: texts are not searched for keys
 	fields []FieldError
 }
 
-func (v *problems) add(field, message string, args ...any) {
+// Add records what is wrong with a field, in the form "must …".
+func (v *Problems) Add(field, message string, args ...any) {
 	v.fields = append(v.fields, FieldError{field, fmt.Sprintf(message, args...)})
 }
 
-// err returns nil or a *ValidationError.
-func (v *problems) err() error {
+// Err returns nil or a *ValidationError.
+func (v *Problems) Err() error {
 	if len(v.fields) == 0 {
 		return nil
 	}
 	return &ValidationError{Fields: v.fields}
 }
 
-// noKey refuses a key in a field that many users can read.
-func (v *problems) noKey(field, value string) {
-	if _, is := v.format.Parse(authz.NewSecret(strings.TrimSpace(value))); is {
-		v.add(field, "holds an API key: revoke that key, it was shown")
+// NoKey refuses a key in a field that many users can read.
+func (v *Problems) NoKey(field, value string) {
+	if v.Format == nil {
+		return
+	}
+	if _, is := v.Format.Parse(authz.NewSecret(strings.TrimSpace(value))); is {
+		v.Add(field, "holds an API key: revoke that key, it was shown")
 	}
 }
 
 // userID returns the id of a key's user as it is stored.
-func (v *problems) userID(id string) string {
+func (v *Problems) userID(id string) string {
 	before := len(v.fields)
-	v.noKey("user_id", id)
+	v.NoKey("user_id", id)
 	stored, err := subject.UserID(id)
 	if err != nil && len(v.fields) == before {
-		v.add("user_id", "%v", err)
+		v.Add("user_id", "%v", err)
 	}
 	return stored
 }
 
 // userRef checks the id of a user whose keys are looked for. It may be an id that is
 // refused for new keys: ids that were stored before have to be found.
-func (v *problems) userRef(id string) {
+func (v *Problems) userRef(id string) {
 	switch {
 	case id == "":
-		v.add("user_id", "must not be empty")
+		v.Add("user_id", "must not be empty")
 	case len(id) > 4*subject.MaxUserID: // other Unicode forms of an id are longer
-		v.add("user_id", "must have at most %d bytes", subject.MaxUserID)
+		v.Add("user_id", "must have at most %d bytes", subject.MaxUserID)
 	}
-	v.noKey("user_id", id)
+	v.NoKey("user_id", id)
 }
 
 // userPatterns returns the patterns of an administrator's users, see
 // [authz.Grants.NamesUser].
-func (v *problems) userPatterns(patterns []string) []string {
+func (v *Problems) userPatterns(patterns []string) []string {
 	if len(patterns) > MaxUsers {
-		v.add("grants.users", "must be at most %d", MaxUsers)
+		v.Add("grants.users", "must be at most %d", MaxUsers)
 	}
 	stored := make([]string, len(patterns))
 	for i, pattern := range patterns {
@@ -115,12 +120,12 @@ func (v *problems) userPatterns(patterns []string) []string {
 		}
 		id, err := subject.UserID(probe)
 		if err != nil {
-			v.add("grants.users", "has %.80q, which no user has: an id %v", pattern, err)
+			v.Add("grants.users", "has %.80q, which no user has: an id %v", pattern, err)
 			continue
 		}
 		if open {
 			if id, open = strings.CutSuffix(id, "x"); !open {
-				v.add("grants.users", "has %.80q: write the beginning of an id before the \"*\"", pattern)
+				v.Add("grants.users", "has %.80q: write the beginning of an id before the \"*\"", pattern)
 			}
 			id += "*"
 		}
@@ -129,25 +134,25 @@ func (v *problems) userPatterns(patterns []string) []string {
 	return sortedSet(stored)
 }
 
-// text checks free text, which may hold any script but nothing that changes
+// Text checks free text, which may hold any script but nothing that changes
 // how the text around it reads.
-func (v *problems) text(field, value string, limit int) {
+func (v *Problems) Text(field, value string, limit int) {
 	switch {
 	case !utf8.ValidString(value) || strings.ContainsFunc(value, misleads):
-		v.add(field, "must be UTF-8 without control characters, line separators and direction marks")
+		v.Add(field, "must be UTF-8 without control characters, line separators and direction marks")
 	case utf8.RuneCountInString(value) > limit:
-		v.add(field, "must have at most %d characters", limit)
+		v.Add(field, "must have at most %d characters", limit)
 	}
-	v.noKey(field, value)
+	v.NoKey(field, value)
 }
 
 // name returns the name as it is stored.
-func (v *problems) name(name string) string {
+func (v *Problems) name(name string) string {
 	before := len(v.fields)
-	v.noKey("name", name)
+	v.NoKey("name", name)
 	stored, err := subject.Name(name)
 	if err != nil && len(v.fields) == before {
-		v.add("name", "%v", err)
+		v.Add("name", "%v", err)
 	}
 	return stored
 }
@@ -156,23 +161,26 @@ func misleads(r rune) bool {
 	return unicode.IsControl(r) || unicode.In(r, unicode.Bidi_Control, unicode.Zl, unicode.Zp)
 }
 
-// scopes returns the scopes in canonical form.
-func (v *problems) scopes(field string, scopes authz.Scopes) authz.Scopes {
+// Scopes returns the scopes in canonical form.
+func (v *Problems) Scopes(field string, scopes authz.Scopes) authz.Scopes {
 	canonical, err := authz.NewScopes(scopes)
 	if err != nil {
-		v.add(field, "%s", strings.ReplaceAll(err.Error(), "\n", "; "))
+		v.Add(field, "%s", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	if len(canonical) > maxScopes {
-		v.add(field, "must name at most %d resources: put them into roles, or use wider resources", maxScopes)
+		v.Add(field, "must name at most %d resources: put them into roles, or use wider resources", maxScopes)
+	}
+	if len(canonical.Reserved()) > 0 {
+		v.Add(field, "must not name the resource %s, which is for administrators: make one with `extauthz admins create` or POST /v1/administrators", authz.ReservedResource)
 	}
 	return canonical
 }
 
 // roles returns the names sorted, each once.
-func (v *problems) roles(names []string) []string {
+func (v *Problems) roles(names []string) []string {
 	names = sortedSet(names)
 	if len(names) > MaxRoles {
-		v.add("roles", "must be at most %d", MaxRoles)
+		v.Add("roles", "must be at most %d", MaxRoles)
 	}
 	for _, name := range names {
 		v.roleName("roles", name)
@@ -180,80 +188,81 @@ func (v *problems) roles(names []string) []string {
 	return names
 }
 
-func (v *problems) roleName(field, name string) {
+func (v *Problems) roleName(field, name string) {
 	if !roleNameForm.MatchString(name) {
-		v.add(field, "has %.80q, which is no role name: 1 to 63 letters, digits, '.', '_' and '-', a letter or digit first", name)
+		v.Add(field, "has %.80q, which is no role name: 1 to 63 letters, digits, '.', '_' and '-', a letter or digit first", name)
 	}
 }
 
 // known reports roles that do not exist.
-func (v *problems) known(names []string, roles roleSet) {
+func (v *Problems) known(names []string, roles roleSet) {
 	for _, name := range names {
 		if roles[name] == nil && roleNameForm.MatchString(name) {
-			v.add("roles", "has %q, which does not exist: create it first", name)
+			v.Add("roles", "has %q, which does not exist: create it first", name)
 		}
 	}
 }
 
-func (v *problems) grants(g authz.Grants) authz.Grants {
-	g.Scopes = v.scopes("grants.scopes", g.Scopes)
+// Grants checks what an administrator may put on keys.
+func (v *Problems) Grants(g authz.Grants) authz.Grants {
+	g.Scopes = v.Scopes("grants.scopes", g.Scopes)
 	g.Projects = sortedSet(g.Projects)
 	if len(g.Projects) > MaxProjects {
-		v.add("grants.projects", "must be at most %d", MaxProjects)
+		v.Add("grants.projects", "must be at most %d", MaxProjects)
 	}
 	for _, project := range g.Projects {
 		if project != AllProjects && (project == "" || !projectForm.MatchString(project)) {
-			v.add("grants.projects", "has %.80q: a project has 1 to 63 letters, digits, '.', '_' and '-'; \"*\" stands for all", project)
+			v.Add("grants.projects", "has %.80q: a project has 1 to 63 letters, digits, '.', '_' and '-'; \"*\" stands for all", project)
 		}
 	}
 	g.Users = v.userPatterns(g.Users)
 	return g
 }
 
-func (v *problems) project(project string) {
+func (v *Problems) project(project string) {
 	if !projectForm.MatchString(project) {
-		v.add("project", "must have at most 63 letters, digits, '.', '_' and '-'")
+		v.Add("project", "must have at most 63 letters, digits, '.', '_' and '-'")
 	}
 }
 
-func (v *problems) environment(environment string, known []string) {
+func (v *Problems) environment(environment string, known []string) {
 	if !slices.Contains(known, environment) {
-		v.add("environment", "must be one of %s", strings.Join(known, ", "))
+		v.Add("environment", "must be one of %s", strings.Join(known, ", "))
 	}
 }
 
-// expiry returns the expiry as it will be stored. The zero time means never.
-func (v *problems) expiry(at, now time.Time) time.Time {
+// Expiry returns the expiry as it will be stored. The zero time means never.
+func (v *Problems) Expiry(at, now time.Time) time.Time {
 	at = storable(at)
 	if !at.IsZero() && !at.After(now) {
-		v.add("expires_at", "must be in the future")
+		v.Add("expires_at", "must be in the future")
 	}
 	return at
 }
 
 // shadow returns the end of shadow mode as it will be stored. The zero time means none.
-func (v *problems) shadow(until, now time.Time) time.Time {
+func (v *Problems) shadow(until, now time.Time) time.Time {
 	until = storable(until)
 	if !until.IsZero() && (!until.After(now) || until.After(now.Add(MaxShadow))) {
-		v.add("shadow_until", "must be in the future, and at most 90 days ahead")
+		v.Add("shadow_until", "must be in the future, and at most 90 days ahead")
 	}
 	return until
 }
 
-// cidrs returns the networks in canonical form: masked, IPv4 as IPv4, sorted.
-func (v *problems) cidrs(networks []netip.Prefix) []netip.Prefix {
+// CIDRs returns the networks in canonical form: masked, IPv4 as IPv4, sorted.
+func (v *Problems) CIDRs(networks []netip.Prefix) []netip.Prefix {
 	if len(networks) > MaxCIDRs {
-		v.add("allowed_cidrs", "must be at most %d", MaxCIDRs)
+		v.Add("allowed_cidrs", "must be at most %d", MaxCIDRs)
 	}
 	var canonical []netip.Prefix
 	for i, n := range networks {
 		if !n.IsValid() {
-			v.add(fmt.Sprintf("allowed_cidrs[%d]", i), "must be a network, such as 192.0.2.0/24")
+			v.Add(fmt.Sprintf("allowed_cidrs[%d]", i), "must be a network, such as 192.0.2.0/24")
 			continue
 		}
 		if n.Addr().Is4In6() {
 			if n.Bits() < 96 {
-				v.add(fmt.Sprintf("allowed_cidrs[%d]", i), "mixes IPv4 and IPv6: write it as an IPv4 network")
+				v.Add(fmt.Sprintf("allowed_cidrs[%d]", i), "mixes IPv4 and IPv6: write it as an IPv4 network")
 				continue
 			}
 			n = netip.PrefixFrom(n.Addr().Unmap(), n.Bits()-96)
@@ -264,30 +273,30 @@ func (v *problems) cidrs(networks []netip.Prefix) []netip.Prefix {
 	return slices.Compact(canonical)
 }
 
-func (v *problems) metadata(entries map[string]string) {
+func (v *Problems) metadata(entries map[string]string) {
 	if len(entries) > MaxMetadata {
-		v.add("metadata", "must have at most %d entries", MaxMetadata)
+		v.Add("metadata", "must have at most %d entries", MaxMetadata)
 	}
 	for _, key := range slices.Sorted(maps.Keys(entries)) {
 		value := entries[key]
 		field := "metadata." + key
 		if !metadataKeyForm.MatchString(key) {
 			field = "metadata"
-			v.add(field, "has the name %.80q: names have 1 to 63 lower-case letters, digits and '-'", key)
+			v.Add(field, "has the name %.80q: names have 1 to 63 lower-case letters, digits and '-'", key)
 		}
 		switch {
 		case !utf8.ValidString(value) || strings.ContainsFunc(value, unicode.IsControl):
-			v.add(field, "must be UTF-8 without control characters")
+			v.Add(field, "must be UTF-8 without control characters")
 		case len(value) > MaxMetadataValue:
-			v.add(field, "must have at most %d bytes", MaxMetadataValue)
+			v.Add(field, "must have at most %d bytes", MaxMetadataValue)
 		}
-		v.noKey(field, value)
+		v.NoKey(field, value)
 	}
 }
 
-func (v *problems) rate(rate authz.Rate) {
+func (v *Problems) rate(rate authz.Rate) {
 	if rate != (authz.Rate{}) && (rate.Count <= 0 || rate.Per <= 0) {
-		v.add("rate", "must be positive, such as 100/s")
+		v.Add("rate", "must be positive, such as 100/s")
 	}
 }
 

@@ -15,13 +15,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"extauthz/authz"
-	"extauthz/authz/keyring"
+	"extauthz/authz/administrators"
 	"extauthz/cmd/extauthz/internal/config"
 	"extauthz/cmd/extauthz/internal/server"
 	"extauthz/models"
 )
 
-func adminCommand(g *globals) *cobra.Command {
+func adminRecover(g *globals) *cobra.Command {
 	var o struct {
 		keyFile      string
 		revokeOthers bool
@@ -29,7 +29,7 @@ func adminCommand(g *globals) *cobra.Command {
 	var leave consent
 	c := &cobra.Command{
 		Use: "recover", Short: "Make another administrator, directly in the database", Args: noArguments,
-		Long: `Create another administrator, directly in the database: for an administrator's
+		Long: `Create another administrator, an owner, directly in the database: for an owner's
 key that was lost, or that someone else has. It needs the database that the
 configuration names, and its peppers; it asks no service and no other key, so it
 works while the service runs and while it does not. Running replicas accept the
@@ -40,7 +40,7 @@ read. The audit log holds a row by "admin recover", with the user of this machin
 		Example: "  extauthz admin recover --config extauthz.yaml --key-file admin.key\n  extauthz admin recover --revoke-others",
 		RunE: func(c *cobra.Command, _ []string) error {
 			if o.revokeOthers {
-				if err := leave.confirm(c, false, "every other key that has a scope on extauthz of its own is revoked for good"); err != nil {
+				if err := leave.confirm(c, false, "every other administrator is removed and its keys are revoked for good"); err != nil {
 					return err
 				}
 			}
@@ -58,26 +58,28 @@ read. The audit log holds a row by "admin recover", with the user of this machin
 				} else {
 					row(w, made.Key)
 				}
-				for _, prefix := range made.Revoked {
-					row(w, "revoked", prefix)
+				row(w, "administrator", made.Administrator)
+				for _, name := range made.Removed {
+					row(w, "removed", name)
 				}
 			})
 		},
 	}
 	c.Flags().StringVar(&o.keyFile, "key-file", "", "file to write the key to; it must not exist (default: the key is printed)")
-	c.Flags().BoolVar(&o.revokeOthers, "revoke-others", false, "revoke every other key that has a scope on extauthz of its own")
+	c.Flags().BoolVar(&o.revokeOthers, "revoke-others", false, "remove every other administrator, and revoke its keys")
 	leave.flag(c)
-	return group("admin", "Administrators, without the service", c)
+	return c
 }
 
 // recoveredKey is what `admin recover` prints. Key is empty if the key was written to a
 // file.
 type recoveredKey struct {
-	ID      string   `json:"id"`
-	Prefix  string   `json:"prefix"`
-	Key     string   `json:"key,omitempty"`
-	File    string   `json:"file,omitempty"`
-	Revoked []string `json:"revoked"` // prefixes of the keys that were revoked
+	Administrator string   `json:"administrator"` // its name
+	ID            string   `json:"id"`
+	Prefix        string   `json:"prefix"`
+	Key           string   `json:"key,omitempty"`
+	File          string   `json:"file,omitempty"`
+	Removed       []string `json:"removed"` // names of administrators
 }
 
 // recoverAdministrator writes the key to the file before the database stores its digest:
@@ -88,7 +90,7 @@ func recoverAdministrator(ctx context.Context, c *config.Config, file string, re
 		return recoveredKey{}, err
 	}
 	defer func() { _ = db.Close() }()
-	keys, format, err := offlineKeys(ctx, c, db)
+	admins, format, err := offlineAdministrators(ctx, c, db)
 	if err != nil {
 		return recoveredKey{}, err
 	}
@@ -101,19 +103,16 @@ func recoverAdministrator(ctx context.Context, c *config.Config, file string, re
 			return recoveredKey{}, err
 		}
 	}
-	made, ended, err := keys.Recover(ctx, keyring.Recovery{Key: key, By: operator(), EndOthers: revokeOthers})
+	made, ended, err := admins.Recover(ctx, administrators.Recovery{Key: key, By: operator(), EndOthers: revokeOthers})
 	if err != nil {
 		if file != "" { // the database has not stored this key
 			err = errors.Join(err, os.Remove(file))
 		}
 		return recoveredKey{}, fmt.Errorf("no administrator was made: %w", err)
 	}
-	out := recoveredKey{ID: made.ID, Prefix: made.Prefix, File: file, Revoked: []string{}}
+	out := recoveredKey{ID: made.Keys[0].ID, Administrator: made.Administrator.Name, Prefix: made.Keys[0].Prefix, File: file, Removed: append([]string{}, ended...)}
 	if file == "" {
 		out.Key = key.Reveal()
-	}
-	for _, rec := range ended {
-		out.Revoked = append(out.Revoked, rec.Prefix)
 	}
 	return out, nil
 }
@@ -147,9 +146,9 @@ type noNotifier struct{}
 
 func (noNotifier) Changed(context.Context, []authz.Change) {}
 
-// offlineKeys returns the keys service over the database alone; the database's clock
-// counts.
-func offlineKeys(ctx context.Context, c *config.Config, db *models.DB) (*keyring.Service, *authz.KeyFormat, error) {
+// offlineAdministrators returns the service of administrators over the database alone; the
+// database's clock counts.
+func offlineAdministrators(ctx context.Context, c *config.Config, db *models.DB) (*administrators.Service, *authz.KeyFormat, error) {
 	format, err := c.KeyFormat()
 	if err != nil {
 		return nil, nil, err
@@ -162,9 +161,9 @@ func offlineKeys(ctx context.Context, c *config.Config, db *models.DB) (*keyring
 	if err != nil {
 		return nil, nil, fmt.Errorf("the database's time can't be read: %w", err)
 	}
-	keys, err := keyring.New(keyring.Config{Format: format, Peppers: func() *authz.Peppers { return peppers }, Random: rand.Reader,
+	admins, err := administrators.New(administrators.Config{Format: format, Peppers: func() *authz.Peppers { return peppers }, Random: rand.Reader,
 		Now: func() time.Time { return now }, Store: db, Notifier: noNotifier{}, Logger: slog.New(slog.DiscardHandler)})
-	return keys, format, err
+	return admins, format, err
 }
 
 // operator returns the name of this machine's user for the audit. It is a hint, not a

@@ -86,9 +86,12 @@ func auditListing(g *globals) *listing[adminapi.AuditEntry] {
 	}
 }
 
-// auditTarget returns the key or the role that was changed.
+// auditTarget returns the key, the role or the administrator that was changed.
 func auditTarget(e *adminapi.AuditEntry) string {
-	if e.Prefix == "" && e.Role != "" {
+	switch {
+	case e.Administrator != "":
+		return "admin " + e.Detail["administrator"]
+	case e.Prefix == "" && e.Role != "":
 		return "role " + e.Role
 	}
 	return e.Prefix

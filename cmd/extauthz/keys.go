@@ -28,7 +28,6 @@ func keyPath(ref string, more ...string) string {
 
 func keysCreate(g *globals) *cobra.Command {
 	var k adminapi.NewKey
-	var grants adminapi.Grants
 	var expires, idempotency, save string
 	c := &cobra.Command{
 		Use:     "create --user U --name N --scope RESOURCE:ACTION…",
@@ -46,9 +45,6 @@ func keysCreate(g *globals) *cobra.Command {
 				}
 			}
 			k.ExpiresIn, k.ExpiresAt = expiry(expires)
-			if len(grants.Scopes)+len(grants.Projects)+len(grants.Users) > 0 {
-				k.Grants = &grants
-			}
 			var headers []string
 			if idempotency != "" {
 				headers = append(headers, "Idempotency-Key: "+idempotency)
@@ -76,9 +72,6 @@ func keysCreate(g *globals) *cobra.Command {
 	f.StringToStringVar(&k.Metadata, "meta", nil, "metadata name=value; several allowed")
 	f.StringVar(&k.Rate, "rate", "", "rate limit, such as 100/s")
 	f.StringVar(&k.Project, "project", "", "project that it belongs to")
-	f.StringArrayVar(&grants.Scopes, "grant-scope", nil, "for an administrator: scope that it may put on keys")
-	f.StringArrayVar(&grants.Projects, "grant-project", nil, "for an administrator: project that it may act in; * for all")
-	f.StringArrayVar(&grants.Users, "grant-user", nil, "for an administrator: user that it may create keys for, or a prefix of user ids before a *; every user by default")
 	f.StringVar(&idempotency, "idempotency-key", "", "repeated calls with the same value create one key")
 	required(c, "user", "name")
 	return c
@@ -133,11 +126,6 @@ func (g *globals) describeKey(w *tabwriter.Writer, k *adminapi.Key) {
 	row(w, "networks", strings.Join(k.AllowedCIDRs, " "))
 	row(w, "rate", k.Rate)
 	row(w, "project", k.Project)
-	if may := k.Grants; may != nil {
-		row(w, "may grant", strings.Join(may.Scopes, " "))
-		row(w, "  in projects", strings.Join(may.Projects, " "))
-		row(w, "  to users", orElse(strings.Join(may.Users, " "), "all"))
-	}
 	if k.RevokedAt != nil {
 		row(w, "revoked", g.when(k.RevokedAt, "-"))
 	}

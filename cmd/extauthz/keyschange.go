@@ -52,7 +52,7 @@ func keysUpdate(g *globals) *cobra.Command {
 	f.StringToStringVar(&meta, "meta", nil, "metadata, which replaces all existing entries")
 	f.StringVar(&rate, "rate", "", "rate limit, such as 100/s; empty for no limit")
 	f.StringVar(&project, "project", "", "project that it belongs to")
-	timeFlag(f, &shadow, "shadow-until", "end of its shadow mode, in which denials for scope, network and route are only reported, within what your own key may grant: a duration, RFC 3339, or never; once set, it can only be moved earlier", "never")
+	timeFlag(f, &shadow, "shadow-until", "end of its shadow mode, in which denials for scope, network and route are only reported, within what you may grant: a duration, RFC 3339, or never; once set, it can only be moved earlier", "never")
 	f.StringVar(&version, "if-version", "", "only if this is still the key's version")
 	return c
 }
@@ -96,15 +96,18 @@ func keysRotate(g *globals) *cobra.Command {
 			})
 		},
 	}
-	c.Flags().Var(&checked{&grace, "duration", func(text string) error {
-		d, err := duration.Parse(text)
-		if err == nil && d < 0 {
-			err = errors.New("it is less than zero")
-		}
-		return err
-	}}, "grace", "how long the old key stays valid, such as 12h or 7d; 0s ends it at once")
+	c.Flags().Var(&checked{&grace, "duration", notNegative}, "grace", "how long the old key stays valid, such as 12h or 7d; 0s ends it at once")
 	c.Flags().StringVar(&save, "save", "", "file for the new key (mode 0600), which then is not printed; it must not exist")
 	timeFlag(c.Flags(), &expires, "expires", "when the new key ends: a duration such as 12h or 30d, or RFC 3339; by default it lives as long as the old one was made to")
 	leave.flag(c)
 	return c
+}
+
+// notNegative checks a duration that may be zero.
+func notNegative(text string) error {
+	d, err := duration.Parse(text)
+	if err == nil && d < 0 {
+		err = errors.New("it is less than zero")
+	}
+	return err
 }

@@ -55,7 +55,7 @@ func newRoot() *cobra.Command {
 	f.StringVar(&g.tokenFile, "token-file", os.Getenv("EXTAUTHZ_TOKEN_FILE"), "file with the key for the management API")
 	f.StringVarP(&g.output, "output", "o", string(printer.Table), "form of what is printed: "+printer.Choice(printer.Forms))
 	f.StringVar(&g.color, "color", string(printer.ColorAuto), "colour the tables: auto (on a terminal, unless NO_COLOR is set), always or never")
-	root.AddCommand(serveCommand(g), keysCommand(g), rolesCommand(g), adminCommand(g), explainCommand(g), routesCommand(g), cacheCommand(g),
+	root.AddCommand(serveCommand(g), keysCommand(g), rolesCommand(g), adminsCommand(g), explainCommand(g), routesCommand(g), cacheCommand(g),
 		usageCommand(g), auditCommand(g), purgeCommand(g), configCommand(g), secretsCommand(g), envoyCommand(g), migrateCommand(g), doctorCommand(g), healthcheckCommand(g), versionCommand(g))
 	completeRoot(root)
 	root.InitDefaultCompletionCmd()

@@ -82,6 +82,20 @@ func TestDocument_HoldsForOtherTools(t *testing.T) {
 		run(t, dir, nil, filepath.Join(tools, "venv/bin/schemathesis"), "--config-file", fixture("schemathesis.toml"), "run", "openapi.json", "--url", server, "-H", "Authorization: Bearer "+strings.TrimSpace(string(key)),
 			"--checks", "all", "--exclude-checks", "positive_data_acceptance", "--phases", "examples,coverage,fuzzing", "--max-examples", "3", "--seed", "1",
 			"--no-shrink", "--continue-on-failure", "--warnings", "off")
+		// An administrator can end itself. If the tool had done so, its later calls would
+		// have been answered with 401, and would have tested nothing.
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server+"/v1/caller", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(key)))
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := res.Body.Close(); err != nil || res.StatusCode != http.StatusOK {
+			t.Fatalf("after the run the key is answered with %d, %v", res.StatusCode, err)
+		}
 	})
 }
 

@@ -86,7 +86,7 @@ func (a *api) logCall(r *http.Request, c *call, status int, took time.Duration) 
 		attributes = append(attributes, "code", string(c.code))
 	}
 	if c.principal != nil {
-		attributes = append(attributes, "caller", c.principal.KeyID)
+		attributes = append(attributes, "caller", c.principal.Name, "caller_key", c.principal.KeyID)
 	}
 	a.log.Log(r.Context(), level, message, attributes...)
 }

@@ -26,6 +26,7 @@ const (
 	CodeSuperseded         Code = "key_superseded"
 	CodeFamilyFull         Code = "family_full"
 	CodeLastAdministrator  Code = "last_administrator"
+	CodeAdministratorKey   Code = "administrator_key"
 	CodeUnreadableRow      Code = "unreadable_row"
 	CodePreconditionFailed Code = "precondition_failed"
 	CodeTooLarge           Code = "body_too_large"
@@ -53,9 +54,9 @@ var codes = []struct {
 	{reasonCode(authz.ReasonDisabled), 401, "the key is disabled"},
 	{reasonCode(authz.ReasonRevoked), 401, "the key was revoked"},
 	{reasonCode(authz.ReasonExpired), 401, "the key has expired"},
-	{CodeForbidden, 403, "the key's scopes or grants do not cover the call; `detail` has what is missing"},
+	{CodeForbidden, 403, "the caller's permissions or grants do not cover the call, or the key is no administrator's; `detail` has what is missing"},
 	{reasonCode(authz.ReasonNetwork), 403, "the client's address is outside the key's networks"},
-	{CodeNotFound, 404, "no such key or role, or not in the key's projects"},
+	{CodeNotFound, 404, "no such key, role or administrator, or not in the caller's projects"},
 	{CodeNoSuchPath, 404, "the API has no such path"},
 	{CodeMethodNotAllowed, 405, "the path has other methods, which `Allow` lists"},
 	{CodeRequestTimeout, 408, "the body did not arrive in time"},
@@ -64,6 +65,7 @@ var codes = []struct {
 	{CodeSuperseded, 409, "a newer key of the family is in use"},
 	{CodeFamilyFull, 409, "two keys of the family are in use"},
 	{CodeLastAdministrator, 409, "no working administrator would be left"},
+	{CodeAdministratorKey, 409, "it is an administrator's key, which changes with the administrator alone"},
 	{CodeUnreadableRow, 409, "the row in the database was edited by hand and can't be read"},
 	{CodePreconditionFailed, 412, "`If-Match` names another version"},
 	{CodeTooLarge, 413, "the body has more than 1 MiB"},

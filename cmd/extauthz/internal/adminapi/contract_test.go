@@ -88,7 +88,7 @@ func TestProblem_EveryRefusalHasItsCode(t *testing.T) {
 		"null for no expiry":       {b.admin, "PATCH", "/v1/keys/" + weak.ID, `{"expires_at":null}`, "", CodeInvalidRequest, "body.expires_at"},
 		"null for a list":          {b.admin, "POST", "/v1/keys", `{"user_id":"a","name":"b","scopes":null}`, "", CodeInvalidRequest, "body.scopes"},
 		"null in a list":           {b.admin, "POST", "/v1/keys", `{"user_id":"a","name":"b","scopes":[null]}`, "", CodeInvalidRequest, "body.scopes[0]"},
-		"null for an object":       {b.admin, "POST", "/v1/keys", `{"user_id":"a","name":"b","grants":null}`, "", CodeInvalidRequest, "body.grants"},
+		"null for an object":       {b.admin, "POST", "/v1/keys", `{"user_id":"a","name":"b","metadata":null}`, "", CodeInvalidRequest, "body.metadata"},
 		"null for a body":          {b.admin, "POST", "/v1/keys/" + weak.ID + "/rotate", `null`, "", CodeInvalidRequest, "body"},
 		"a name in other case":     {b.admin, "POST", "/v1/keys", `{"user_id":"a","name":"b","Scopes":["orders:read"]}`, "", CodeInvalidRequest, "body.Scopes"},
 		"body of no UTF-8":         {b.admin, "POST", "/v1/keys", "{\"user_id\":\"a\xff\",\"name\":\"b\"}", "", CodeBadRequest, "body"},
@@ -147,7 +147,12 @@ func TestProblem_NeverHasWhatMayBeASecret(t *testing.T) {
 			{"POST", "/v1/keys", `{"user_id":"a","name":"b","environment":"` + secret + `"}`},
 			{"POST", "/v1/keys", `{"user_id":"a","name":"b","project":"/` + secret + `"}`},
 			{"POST", "/v1/keys", `{"user_id":"a","name":"b","metadata":{"/` + secret + `":"x"}}`},
-			{"POST", "/v1/keys", `{"user_id":"a","name":"b","grants":{"scopes":[],"projects":["/` + secret + `"]}}`},
+			{"POST", "/v1/administrators", `{"name":"a","roles":["owner"],"grants":{"scopes":[],"projects":["/` + secret + `"]}}`},
+			{"POST", "/v1/administrators", `{"name":"` + secret + `","roles":["` + secret + `"]}`},
+			{"POST", "/v1/administrator-roles", `{"name":"a","permissions":["` + secret + `"]}`},
+			{"GET", "/v1/administrators/" + secret, ""},
+			{"DELETE", "/v1/administrators/first-administrator/keys/" + secret, ""},
+			{"GET", "/v1/administrator-roles/" + secret, ""},
 			{"POST", "/v1/keys", `{"user_id":"a","name":"b","` + secret + `":1}`},
 			{"POST", "/v1/keys", `{"user_id":7,"name":"` + secret + `"}`},
 			{"POST", "/v1/keys", `"` + secret + `"`},
@@ -319,11 +324,13 @@ func TestCodes_AreInTheDocumentation(t *testing.T) {
 	}
 }
 
-// TestDescription_NamesTheScopeThatIsNeeded: the description of every operation names its
-// scope, and a refusal of a key without that scope names it too.
-func TestDescription_NamesTheScopeThatIsNeeded(t *testing.T) {
+// TestDescription_NamesThePermissionThatIsNeeded: the description of every operation names
+// its permission, and a refusal of an administrator without it names it too.
+func TestDescription_NamesThePermissionThatIsNeeded(t *testing.T) {
 	b := newBench(t)
-	weak := want[Key](b, 201, "POST", "/v1/keys", alice)
+	want[AdministratorRole](b, 201, "POST", "/v1/administrator-roles", `{"name":"none","permissions":["extauthz/shadow:update"]}`)
+	weak := want[Administrator](b, 201, "POST", "/v1/administrators", `{"name":"weak","roles":["none"],"grants":{"scopes":["*:*"],"projects":["*"]}}`)
+	key := want[Key](b, 201, "POST", "/v1/keys", alice)
 	_, _, text := b.callAs("", "GET", "/openapi.json", "")
 	var doc struct {
 		Paths map[string]map[string]struct {
@@ -335,13 +342,17 @@ func TestDescription_NamesTheScopeThatIsNeeded(t *testing.T) {
 		t.Fatal(err)
 	}
 	bodies := map[string]string{"create-key": alice, "update-key": `{}`, "create-role": `{"name":"r","scopes":[]}`, "update-role": `{}`,
-		"purge-records": `{}`, "explain-request": `{"method":"GET","url":"/"}`, "invalidate-cache": `{"all":true}`, "warm-cache": `{}`}
-	named := strings.NewReplacer("{id}", weak.ID, "{user_id}", "alice", "{name}", "r")
+		"purge-records": `{}`, "explain-request": `{"method":"GET","url":"/"}`, "invalidate-cache": `{"all":true}`, "warm-cache": `{}`,
+		"create-administrator": `{"name":"new","roles":["none"]}`, "update-administrator": `{}`, "create-administrator-role": `{"name":"r","permissions":["extauthz/shadow:update"]}`, "update-administrator-role": `{}`}
+	named := strings.NewReplacer("{id}", key.ID, "{user_id}", "alice", "{name}", "r", "{administrator}", "first-administrator", "{key}", "k")
 	calls := 0
 	for path, operations := range doc.Paths {
 		for method, op := range operations {
 			calls++
-			scope := regexp.MustCompile("`(extauthz/[a-z:]+)`").FindStringSubmatch(op.Description)
+			if op.OperationID == "get-caller" {
+				continue
+			}
+			scope := regexp.MustCompile("`(extauthz/[a-z:-]+)`").FindStringSubmatch(op.Description)
 			if scope == nil || !regexp.MustCompile(`^[a-z]+-[a-z-]+$`).MatchString(op.OperationID) {
 				t.Errorf("%s %s is described as %+v", method, path, op)
 				continue

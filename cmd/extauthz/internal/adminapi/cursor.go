@@ -9,9 +9,10 @@ import (
 // another list, or an invented one, is therefore refused instead of being read as a
 // position in this list.
 const (
-	keyCursor   = "key"
-	roleCursor  = "role"
-	auditCursor = "audit"
+	keyCursor           = "key"
+	roleCursor          = "role"
+	auditCursor         = "audit"
+	administratorCursor = "administrator"
 )
 
 func cursorOf(list, id string) string {

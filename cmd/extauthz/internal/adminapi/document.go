@@ -16,25 +16,27 @@ import (
 
 // The tags that group operations in the document.
 const (
-	tagKeys       = "keys"
-	tagRoles      = "roles"
-	tagDecisions  = "decisions"
-	tagCache      = "cache"
-	tagConditions = "conditions"
-	tagHistory    = "history"
+	tagKeys           = "keys"
+	tagRoles          = "roles"
+	tagAdministrators = "administrators"
+	tagDecisions      = "decisions"
+	tagCache          = "cache"
+	tagConditions     = "conditions"
+	tagHistory        = "history"
 )
 
 var tags = []*huma.Tag{
 	{Name: tagKeys, Description: "API keys, and the keys of users."},
 	{Name: tagRoles, Description: "Named sets of scopes."},
+	{Name: tagAdministrators, Description: "Who manages keys, and with which permissions."},
 	{Name: tagDecisions, Description: "The loaded rules, and decisions explained."},
 	{Name: tagCache, Description: "The cache of the replica that answers."},
 	{Name: tagConditions, Description: "What is wrong on the replica that answers."},
 	{Name: tagHistory, Description: "Usage, the audit, and the deletion of old rows."},
 }
 
-const about = `Manages API keys, roles and the cache. Send an administrator's key as ` + "`Authorization: Bearer KEY`" + `; ` +
-	`what it may do is in its scopes on the resource ` + "`extauthz`" + `.
+const about = `Manages API keys, roles, administrators and the cache. Send an administrator's key as ` + "`Authorization: Bearer KEY`" + `; ` +
+	`what it may do is in the administrator's management roles and grants.
 
 Refusals are problem documents (RFC 9457) with a ` + "`code`" + ` for programs. Every answer has the header ` + "`X-Request-Id`" + `. ` +
 	`Unknown fields and parameters, and parameters that are given twice, are refused. HEAD is answered wherever GET is.`
@@ -49,7 +51,7 @@ func (a *api) description(version string) huma.Config {
 	h.Tags = tags
 	h.OpenAPIPath, h.DocsPath, h.SchemasPath = "", "", ""
 	h.CreateHooks = nil // no $schema links in answers
-	h.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"key": {Type: "http", Scheme: "bearer", Description: "An API key with scopes on the resource `extauthz`."}}
+	h.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"key": {Type: "http", Scheme: "bearer", Description: "An administrator's key."}}
 	h.Security = []map[string][]string{{"key": {}}}
 	h.Formats = map[string]huma.Format{"application/json": strictJSON, "json": strictJSON} // "json" stands for types that end in +json
 	h.Transformers = []huma.Transformer{a.complete}

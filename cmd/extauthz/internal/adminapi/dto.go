@@ -34,13 +34,12 @@ type Key struct {
 	Rate         string            `json:"rate,omitempty"`
 	Family       string            `json:"family"`
 	RotatedFrom  string            `json:"rotated_from,omitempty"`
-	Grants       *Grants           `json:"grants,omitempty"`
 	Version      uint64            `json:"version"`
 	Usage        *Usage            `json:"usage,omitempty"`
 	Replayed     bool              `json:"replayed,omitempty" doc:"Created by an earlier call with the same Idempotency-Key; its key was shown then. Rotate it if that answer was lost."`
 }
 
-// Grants limits what an administrator's key may put on other keys.
+// Grants limits what an administrator may put on keys.
 type Grants struct {
 	Scopes   []string `json:"scopes"`
 	Projects []string `json:"projects" doc:"* stands for all."`
@@ -74,7 +73,6 @@ type NewKey struct {
 	Metadata     map[string]string `json:"metadata,omitempty"`
 	Rate         string            `json:"rate,omitempty" doc:"Such as 100/s."`
 	Project      string            `json:"project,omitempty"`
-	Grants       *Grants           `json:"grants,omitempty"`
 }
 
 // KeyPatch is a change of a key. Absent fields stay as they are.
@@ -86,9 +84,8 @@ type KeyPatch struct {
 	AllowedCIDRs *[]string          `json:"allowed_cidrs,omitempty"`
 	Metadata     *map[string]string `json:"metadata,omitempty"`
 	Rate         *string            `json:"rate,omitempty"`
-	ShadowUntil  *string            `json:"shadow_until,omitempty" doc:"RFC 3339, a duration from now on such as 12h, or never to end it. At most 90 days ahead when it is first set, and never later than that afterwards. Not of your own key. Needs extauthz/shadow:update."`
+	ShadowUntil  *string            `json:"shadow_until,omitempty" doc:"RFC 3339, a duration from now on such as 12h, or never to end it. At most 90 days ahead when it is first set, and never later than that afterwards. Needs the permission extauthz/shadow:update."`
 	Project      *string            `json:"project,omitempty"`
-	Grants       *Grants            `json:"grants,omitempty"`
 }
 
 // Rotation is a request to replace a key by a new one.
@@ -161,18 +158,19 @@ func RouteOf(r *authz.Rule) Route {
 
 // AuditEntry is one change, with its actor: the key, or the part of the service, that made it.
 type AuditEntry struct {
-	ID        string            `json:"id"`
-	At        time.Time         `json:"at"`
-	Actor     string            `json:"actor"`
-	ActorName string            `json:"actor_name,omitempty"`
-	Action    string            `json:"action"`
-	KeyID     string            `json:"key_id,omitempty"`
-	Prefix    string            `json:"prefix,omitempty"`
-	UserID    string            `json:"user_id,omitempty"`
-	Role      string            `json:"role,omitempty"`
-	RequestID string            `json:"request_id,omitempty"`
-	Source    string            `json:"source,omitempty"`
-	Detail    map[string]string `json:"detail,omitempty"`
+	ID            string            `json:"id"`
+	At            time.Time         `json:"at"`
+	Actor         string            `json:"actor" doc:"Id of the administrator that did it, or the part of the service."`
+	ActorName     string            `json:"actor_name,omitempty"`
+	Action        string            `json:"action"`
+	KeyID         string            `json:"key_id,omitempty"`
+	Prefix        string            `json:"prefix,omitempty"`
+	UserID        string            `json:"user_id,omitempty"`
+	Role          string            `json:"role,omitempty"`
+	Administrator string            `json:"administrator,omitempty" doc:"Id of the administrator that was changed."`
+	RequestID     string            `json:"request_id,omitempty"`
+	Source        string            `json:"source,omitempty"`
+	Detail        map[string]string `json:"detail,omitempty"`
 }
 
 func instant(t time.Time) *time.Time {
@@ -190,9 +188,6 @@ func keyOf(r *authz.Record, now time.Time) Key {
 		Rate: r.Rate.String(), Family: r.Family, RotatedFrom: r.RotatedFrom, Version: r.Version}
 	for _, n := range r.AllowedCIDRs {
 		k.AllowedCIDRs = append(k.AllowedCIDRs, n.String())
-	}
-	if len(r.Grants.Scopes)+len(r.Grants.Projects)+len(r.Grants.Users) > 0 {
-		k.Grants = &Grants{Scopes: r.Grants.Scopes.Strings(), Projects: append([]string{}, r.Grants.Projects...), Users: r.Grants.Users}
 	}
 	if len(r.ShadowScopes) > 0 {
 		k.ShadowScopes = r.ShadowScopes.Strings()
@@ -222,7 +217,7 @@ func roleOf(r authz.Role) Role {
 
 func auditOf(e authz.AuditEntry) AuditEntry {
 	return AuditEntry{ID: e.ID, At: e.At, Actor: e.Actor, ActorName: e.ActorName, Action: e.Action, KeyID: e.KeyID, Prefix: e.Prefix,
-		UserID: e.UserID, Role: e.Role, RequestID: e.RequestID, Source: e.Source, Detail: e.Detail}
+		UserID: e.UserID, Role: e.Role, Administrator: e.Administrator, RequestID: e.RequestID, Source: e.Source, Detail: e.Detail}
 }
 
 // These functions parse what the domain has types for. A problem names the faulty field.

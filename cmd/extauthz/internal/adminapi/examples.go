@@ -30,6 +30,18 @@ var examples = map[string]example{
 	"create-role": {request: NewRole{Name: "reader", Description: "Reads orders and invoices",
 		Scopes: []string{"orders:read", "invoices:read"}}},
 	"update-role": {request: RolePatch{Scopes: &[]string{"orders:read"}}},
+	"create-administrator": {
+		NewAdministrator{Name: "carol@example.com", Roles: []string{"support"}, Grants: &Grants{Scopes: []string{"orders:*"}, Projects: []string{"shop"}}, ExpiresIn: "90d"},
+		Administrator{ID: "0198c0de-7a3b-7c1d-9e2f-5b6a7c8d9e10", Key: "ak_live_7gT2mR5d_SECRET", Name: "carol@example.com", Roles: []string{"support"},
+			Permissions: []string{"extauthz/keys:read", "extauthz/keys:revoke"}, Grants: Grants{Scopes: []string{"orders:*"}, Projects: []string{"shop"}},
+			Status: "active", ExpiresAt: new(exampleTime.AddDate(0, 0, 90)), Keys: []AdministratorKey{{ID: "0198c0de-7a3b-7c1d-9e2f-5b6a7c8d9e11", Prefix: "ak_live_7gT2mR5d",
+				Status: "active", CreatedAt: exampleTime, ExpiresAt: new(exampleTime.AddDate(0, 0, 90))}},
+			CreatedBy: "0198c0de-7a3b-7c1d-9e2f-5b6a7c8d9e01", CreatedAt: exampleTime, UpdatedAt: exampleTime, Version: 1},
+	},
+	"update-administrator":      {request: AdministratorPatch{Roles: &[]string{"support", "issuer"}}},
+	"rotate-administrator":      {request: AdministratorRotation{Grace: "0s"}},
+	"create-administrator-role": {request: NewAdministratorRole{Name: "revoker", Description: "Finds and revokes keys", Permissions: []string{"extauthz/keys:read", "extauthz/keys:revoke"}}},
+	"update-administrator-role": {request: AdministratorRolePatch{Permissions: &[]string{"extauthz/keys:read"}}},
 	"explain-request": {
 		ExplainRequest{Method: "DELETE", URL: "https://api.example.com/orders/42", From: "203.0.113.7"},
 		Explanation{Reason: authz.ReasonMissing.String(), Code: authz.ReasonMissing.String(), Status: 401, Detail: authz.ReasonMissing.Detail(),

@@ -27,6 +27,8 @@ func TestExamples_WorkAsShown(t *testing.T) {
 		t.Fatal(err)
 	}
 	want[Role](b, 201, "POST", "/v1/roles", `{"name":"a","scopes":[]}`)
+	want[AdministratorRole](b, 201, "POST", "/v1/administrator-roles", `{"name":"a","permissions":["extauthz/keys:read"]}`)
+	want[Administrator](b, 201, "POST", "/v1/administrators", `{"name":"a","roles":["a"]}`)
 	notHere := map[string]bool{"purge-records": true, "warm-cache": true} // this test lacks what carries them out, so they answer 503
 	shown := 0
 	for path, methods := range doc.Paths {
@@ -37,7 +39,7 @@ func TestExamples_WorkAsShown(t *testing.T) {
 			}
 			shown++
 			id := want[Key](b, 201, "POST", "/v1/keys", alice).ID
-			target := strings.NewReplacer("{id}", id, "{name}", "a").Replace(path)
+			target := strings.NewReplacer("{id}", id, "{name}", "a", "{administrator}", "a").Replace(path)
 			if status, _, answer := b.call(strings.ToUpper(method), target, string(body)); status >= 300 && (status != 503 || !notHere[op.OperationID]) {
 				t.Errorf("%s answers %d: %s", op.OperationID, status, answer)
 			}

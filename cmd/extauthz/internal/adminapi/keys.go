@@ -78,7 +78,7 @@ func (a *api) createKey(ctx context.Context, p keyring.Principal, in *createInpu
 	r := keyring.CreateRequest{UserID: b.UserID, Name: b.Name, Environment: b.Environment, Roles: b.Roles, Project: b.Project,
 		Metadata: b.Metadata, IdempotencyKey: in.IdempotencyKey,
 		Scopes: parse(&f, "scopes", b.Scopes, authz.ParseScopes), AllowedCIDRs: networks(&f, b.AllowedCIDRs),
-		Rate: parse(&f, "rate", b.Rate, authz.ParseRate), Grants: b.Grants.domain(&f)}
+		Rate: parse(&f, "rate", b.Rate, authz.ParseRate)}
 	switch {
 	case b.ExpiresIn != "" && b.ExpiresAt != nil:
 		f.add("expires_in", "write expires_in or expires_at, not both")
@@ -184,10 +184,6 @@ func (a *api) updateKey(ctx context.Context, p keyring.Principal, in *updateInpu
 	if b.Rate != nil {
 		r := parse(&f, "rate", *b.Rate, authz.ParseRate)
 		patch.Rate = &r
-	}
-	if b.Grants != nil {
-		g := b.Grants.domain(&f)
-		patch.Grants = &g
 	}
 	patch.ExpiresAt = a.timeOrNever(&f, "expires_at", b.ExpiresAt)
 	patch.ShadowUntil = a.timeOrNever(&f, "shadow_until", b.ShadowUntil)

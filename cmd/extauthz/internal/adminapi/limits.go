@@ -9,6 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"extauthz/authz"
+	"extauthz/authz/administrators"
 	"extauthz/authz/keyring"
 	"extauthz/authz/subject"
 )
@@ -65,16 +66,18 @@ const (
 )
 
 var (
-	scopeText  = []bound{length(3, 2*authz.MaxResourceLength), form(scopeForm)}
-	roleText   = []bound{length(1, 63), form(keyring.RoleNameForm)}
-	scopeList  = each(0, scopeText...)
-	roleList   = each(keyring.MaxRoles, roleText...)
-	cidrList   = each(keyring.MaxCIDRs, length(1, maxText))
-	metadata   = each(keyring.MaxMetadata, length(0, keyring.MaxMetadataValue))
-	span       = length(0, maxText)
-	keyName    = length(1, subject.MaxName)
-	roleAbout  = length(0, keyring.MaxDescription)
-	keyProject = []bound{length(0, 63), form(keyring.ProjectForm)}
+	scopeText         = []bound{length(3, 2*authz.MaxResourceLength), form(scopeForm)}
+	roleText          = []bound{length(1, 63), form(keyring.RoleNameForm)}
+	scopeList         = each(0, scopeText...)
+	roleList          = each(keyring.MaxRoles, roleText...)
+	cidrList          = each(keyring.MaxCIDRs, length(1, maxText))
+	metadata          = each(keyring.MaxMetadata, length(0, keyring.MaxMetadataValue))
+	span              = length(0, maxText)
+	managementRoles   = each(administrators.MaxRoles, roleText...)
+	administratorName = []bound{length(1, 100), form(administrators.NameForm)}
+	keyName           = length(1, subject.MaxName)
+	roleAbout         = length(0, keyring.MaxDescription)
+	keyProject        = []bound{length(0, 63), form(keyring.ProjectForm)}
 )
 
 // bounds holds the limits of requests. A field is listed by its schema and name;
@@ -111,6 +114,21 @@ var bounds = map[string][]bound{
 	"RolePatch.description": {roleAbout},
 	"RolePatch.scopes":      {scopeList},
 
+	"NewAdministrator.name":              administratorName,
+	"NewAdministrator.description":       {roleAbout},
+	"NewAdministrator.roles":             {managementRoles},
+	"NewAdministrator.allowed_cidrs":     {cidrList},
+	"AdministratorPatch.name":            administratorName,
+	"AdministratorPatch.description":     {roleAbout},
+	"AdministratorPatch.roles":           {managementRoles},
+	"AdministratorPatch.allowed_cidrs":   {cidrList},
+	"AdministratorPatch.expires_at":      {length(1, maxText)},
+	"NewAdministratorRole.name":          roleText,
+	"NewAdministratorRole.description":   {roleAbout},
+	"NewAdministratorRole.permissions":   {scopeList},
+	"AdministratorRolePatch.description": {roleAbout},
+	"AdministratorRolePatch.permissions": {scopeList},
+
 	"ExplainRequest.method":  {length(1, 64)},
 	"ExplainRequest.url":     {length(1, maxURL)},
 	"ExplainRequest.headers": {each(100, length(1, maxURL))},
@@ -138,27 +156,38 @@ var bounds = map[string][]bound{
 	"reason":          {length(0, keyring.MaxReason)},
 	"key_id":          {length(0, keyring.MaxRef)},
 	"actor":           {length(0, keyring.MaxRef)},
+	"administrator":   {length(0, keyring.MaxRef)},
+	"key":             {length(1, keyring.MaxRef)},
+	"created_by":      {length(0, keyring.MaxRef)},
 	"action":          {length(0, maxText)},
 	"since":           {span},
 	"If-Match":        {length(0, maxText)},
 	"Idempotency-Key": {length(0, keyring.MaxIdempotencyKey)},
 
-	"Key.scopes":             {filled},
-	"Key.roles":              {filled},
-	"Key.allowed_cidrs":      {filled},
-	"Key.shadow_scopes":      {filled},
-	"Rotated.scopes":         {filled},
-	"Rotated.roles":          {filled},
-	"Rotated.allowed_cidrs":  {filled},
-	"Rotated.shadow_scopes":  {filled},
-	"Role.scopes":            {filled},
-	"Explanation.steps":      {filled},
-	"PageKey.items":          {filled},
-	"PageRole.items":         {filled},
-	"PageRoute.items":        {filled},
-	"PageUsage.items":        {filled},
-	"PageAuditEntry.items":   {filled},
-	"PageInvalidation.items": {filled},
+	"Key.scopes":                    {filled},
+	"Key.roles":                     {filled},
+	"Key.allowed_cidrs":             {filled},
+	"Key.shadow_scopes":             {filled},
+	"Rotated.scopes":                {filled},
+	"Rotated.roles":                 {filled},
+	"Rotated.allowed_cidrs":         {filled},
+	"Rotated.shadow_scopes":         {filled},
+	"Role.scopes":                   {filled},
+	"Administrator.roles":           {filled},
+	"Administrator.permissions":     {filled},
+	"Administrator.allowed_cidrs":   {filled},
+	"Administrator.keys":            {filled},
+	"AdministratorRole.permissions": {filled},
+	"Caller.permissions":            {filled},
+	"PageAdministrator.items":       {filled},
+	"PageAdministratorRole.items":   {filled},
+	"Explanation.steps":             {filled},
+	"PageKey.items":                 {filled},
+	"PageRole.items":                {filled},
+	"PageRoute.items":               {filled},
+	"PageUsage.items":               {filled},
+	"PageAuditEntry.items":          {filled},
+	"PageInvalidation.items":        {filled},
 }
 
 // limit puts the bounds into the document, and huma then checks requests against them. A

@@ -88,11 +88,12 @@ type invalidationsAnswer struct{ Body Page[Invalidation] }
 
 type auditInput struct {
 	Paging
-	KeyID  string `query:"key_id"`
-	UserID string `query:"user_id"`
-	Actor  string `query:"actor"`
-	Action string `query:"action"`
-	Since  string `query:"since" doc:"Only entries from this time on: RFC 3339, or a duration before now such as 24h or 30d."`
+	KeyID         string `query:"key_id"`
+	UserID        string `query:"user_id"`
+	Actor         string `query:"actor"`
+	Action        string `query:"action"`
+	Administrator string `query:"administrator" doc:"Id of the administrator that was changed."`
+	Since         string `query:"since" doc:"Only entries from this time on: RFC 3339, or a duration before now such as 24h or 30d."`
 }
 
 type auditAnswer struct{ Body Page[AuditEntry] }
@@ -139,7 +140,7 @@ func (a *api) registerOperations(h huma.API) {
 			b := in.Body
 			out := &invalidatedAnswer{}
 			for _, user := range subject.Forms(b.User) { // one form only, unless the id may be stored in several
-				n, err := a.cache.Invalidate(ctx, cachesvc.Target{Key: b.Key, User: user, Tag: b.Tag, All: b.All}, p.KeyID, b.Reason)
+				n, err := a.cache.Invalidate(ctx, cachesvc.Target{Key: b.Key, User: user, Tag: b.Tag, All: b.All}, p.Actor(), b.Reason)
 				if err != nil {
 					return nil, newProblem(CodeInvalidRequest, err.Error())
 				}
@@ -186,7 +187,7 @@ func (a *api) registerOperations(h huma.API) {
 			if err != nil {
 				return nil, err
 			}
-			entries, err := a.keys.ListAudit(ctx, p, authz.AuditFilter{KeyID: in.KeyID, UserID: in.UserID, Actor: in.Actor, Action: in.Action,
+			entries, err := a.keys.ListAudit(ctx, p, authz.AuditFilter{KeyID: in.KeyID, UserID: in.UserID, Actor: in.Actor, Administrator: in.Administrator, Action: in.Action,
 				Since: since, Before: before, Limit: in.Limit})
 			if err != nil {
 				return nil, err

@@ -9,6 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"extauthz/authz"
+	"extauthz/authz/administrators"
 	"extauthz/authz/keyring"
 	"extauthz/cmd/extauthz/internal/duration"
 	"extauthz/models"
@@ -120,7 +121,10 @@ var known = []struct {
 	{keyring.ErrExpired, CodeKeyEnded},
 	{keyring.ErrSuperseded, CodeSuperseded},
 	{keyring.ErrFamilyFull, CodeFamilyFull},
-	{keyring.ErrLastAdministrator, CodeLastAdministrator},
+	{keyring.ErrAdministratorKey, CodeAdministratorKey},
+	{administrators.ErrLastOwner, CodeLastAdministrator},
+	{administrators.ErrRoleUsed, CodeConflict},
+	{administrators.ErrNone, CodeForbidden},
 }
 
 // problem is the only place that turns errors of other packages into HTTP. An error that

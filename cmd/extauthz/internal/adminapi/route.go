@@ -2,6 +2,7 @@ package adminapi
 
 import (
 	"encoding/json"
+	"errors"
 	"mime"
 	"net/http"
 	"net/netip"
@@ -13,7 +14,7 @@ import (
 	"unicode/utf8"
 
 	"extauthz/authz"
-	"extauthz/authz/keyring"
+	"extauthz/authz/administrators"
 	"extauthz/models"
 )
 
@@ -109,7 +110,25 @@ func (a *api) admit(w http.ResponseWriter, r *http.Request, c *call) *Problem {
 	if !readable(r.URL) {
 		return newProblem(CodeBadRequest, "the path or a parameter is not UTF-8, or holds a NUL byte")
 	}
-	c.principal = &keyring.Principal{KeyID: d.Record.ID, Name: d.Record.Name, Scopes: d.Scopes, Grants: d.Record.Grants, Source: peer.String(), RequestID: c.id}
+	return a.identify(w, r, c, d.Record, peer)
+}
+
+// identify stores in the call the administrator that a verified key belongs to.
+func (a *api) identify(w http.ResponseWriter, r *http.Request, c *call, key *authz.Record, peer netip.Addr) *Problem {
+	p, err := a.administrators.Principal(r.Context(), key, peer)
+	var not *administrators.Refused
+	switch {
+	case errors.As(err, &not):
+		return refused(w, not.Reason, not.Reason.Detail())
+	case errors.Is(err, administrators.ErrNone), errors.Is(err, authz.ErrUnreadable):
+		return newProblem(CodeForbidden, err.Error())
+	case err != nil:
+		a.log.Error("administrator could not be looked up", "request_id", c.id, "error", mask(err.Error()))
+		f, _ := models.FaultOf(err)
+		return newProblem(CodeUnavailable, "The administrator could not be looked up: "+f.String()+".")
+	}
+	p.RequestID = c.id
+	c.principal = &p
 	return nil
 }
 

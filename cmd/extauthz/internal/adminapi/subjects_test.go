@@ -76,24 +76,3 @@ func TestSubjects_OneUserInEveryForm(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 }
-
-// TestGrants_UsersOfATenantsAdministrator: grants may list the users that a tenant's
-// administrator may create keys for. The list is checked, stored, and can be changed.
-func TestGrants_UsersOfATenantsAdministrator(t *testing.T) {
-	b := newBench(t)
-	grants := func(users ...string) *Grants {
-		return &Grants{Scopes: []string{"orders:*"}, Projects: []string{"tenant-a"}, Users: users}
-	}
-	want[Key](b, 201, "POST", "/v1/keys", asJSON(t, NewKey{UserID: "ops", Name: "n", Grants: grants()})) // without users: any user
-	k := want[Key](b, 201, "POST", "/v1/keys", asJSON(t, NewKey{UserID: "ops", Name: "n", Grants: grants("tenant-a-*")}))
-	if k.Grants == nil || len(k.Grants.Users) != 1 || k.Grants.Users[0] != "tenant-a-*" {
-		t.Errorf("got %+v", k.Grants)
-	}
-	if status, _, answer := b.call("POST", "/v1/keys", asJSON(t, NewKey{UserID: "ops", Name: "n", Grants: grants("a\u200b*")})); status != 422 || !strings.Contains(answer, "grants.users") {
-		t.Errorf("got %d %s", status, answer)
-	}
-	changed := want[Key](b, 200, "PATCH", "/v1/keys/"+k.ID, asJSON(t, KeyPatch{Grants: grants("bob")}))
-	if changed.Grants.Users[0] != "bob" {
-		t.Errorf("got %+v", changed.Grants)
-	}
-}

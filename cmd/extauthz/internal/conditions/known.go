@@ -57,7 +57,7 @@ type Definition struct {
 // Known returns the definitions of all conditions, in the order of names.
 func Known() []Definition {
 	return []Definition{
-		{NoAdministrator, Warning, false, "no key can manage keys", "write a new key into admin.bootstrap_key_file and restart, or run: extauthz admin recover"},
+		{NoAdministrator, Warning, false, "no administrator can manage all keys", "run: extauthz admin recover; where there is no administrator at all, a new key in admin.bootstrap_key_file and a restart do too"},
 		{AuthorityEnds, Warning, false, "a certificate authority for peers expires soon", "add its successor to the file; clients need certificates of the new one before the old one expires"},
 		{AuthorityInvalid, Critical, false, "no certificate authority for peers is valid now", "put a valid authority into the file, which is read again when it changes, or set the clock right"},
 		{CertificateEnds, Warning, false, "a certificate expires soon", "renew it, and find out why it was not renewed automatically; a listener uses new files without a restart"},

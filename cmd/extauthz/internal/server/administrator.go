@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"extauthz/authz"
+	"extauthz/authz/administrators"
 	"extauthz/authz/keyring"
 	"extauthz/cmd/extauthz/internal/config"
 	"extauthz/models"
@@ -21,20 +22,20 @@ import (
 // administrator's key.
 const AdminKeyFile = "admin.key"
 
-// administratorRemedy is the remedy if no key can manage keys.
-const administratorRemedy = "write a new key into admin.bootstrap_key_file, such as extauthz secrets create makes, and restart, or run: extauthz admin recover"
+// administratorRemedy is the remedy if no administrator can manage keys.
+const administratorRemedy = "run extauthz admin recover; where there is no administrator at all, a new key in admin.bootstrap_key_file, such as extauthz secrets create makes, and a restart do too"
 
 // ensureAdministrator makes the first administrator if there is none. It logs a failure
 // instead of returning an error, because checks need no administrator. again reports that
 // a fault of the database, which may pass, prevented it.
-func ensureAdministrator(ctx context.Context, c *config.Config, db *models.DB, keys *keyring.Service, format *authz.KeyFormat, log *slog.Logger) (again bool) {
-	if err := makeAdministrator(ctx, c, db, keys, format, log); err != nil {
+func ensureAdministrator(ctx context.Context, c *config.Config, db *models.DB, admins *administrators.Service, format *authz.KeyFormat, log *slog.Logger) (again bool) {
+	if err := makeAdministrator(ctx, c, db, admins, format, log); err != nil {
 		log.ErrorContext(ctx, "the first administrator was not made: checks are answered, keys can't be managed: "+administratorRemedy, "file", c.Admin.BootstrapKeyFile, "error", err)
 		f, _ := models.FaultOf(err)
 		return f.Passes()
 	}
-	if has, err := keys.HasOwner(ctx); err != nil || !has {
-		log.ErrorContext(ctx, "no key can manage all keys just now, since each such key is disabled, expired, limited or from before other peppers: checks are answered: "+administratorRemedy, "error", err)
+	if has, err := admins.HasOwner(ctx); err != nil || !has {
+		log.ErrorContext(ctx, "no administrator can manage all keys just now, since each is disabled, expired, limited, or has no key that works: checks are answered: "+administratorRemedy, "error", err)
 	}
 	return false
 }
@@ -43,7 +44,7 @@ func ensureAdministrator(ctx context.Context, c *config.Config, db *models.DB, k
 // on SQLite, it uses a key that it writes to the data folder. A replica on Postgres
 // generates no key: several replicas may start at once, and the operator may not see
 // their folders. A revoked key in the data folder is replaced by a new one.
-func makeAdministrator(ctx context.Context, c *config.Config, db *models.DB, keys *keyring.Service, format *authz.KeyFormat, log *slog.Logger) error {
+func makeAdministrator(ctx context.Context, c *config.Config, db *models.DB, admins *administrators.Service, format *authz.KeyFormat, log *slog.Logger) error {
 	if there, err := db.HasAdministrator(ctx); err != nil || there {
 		return err
 	}
@@ -52,24 +53,24 @@ func makeAdministrator(ctx context.Context, c *config.Config, db *models.DB, key
 	case err != nil:
 		return err
 	case given.Len() > 0:
-		_, _, err = keys.Bootstrap(ctx, given)
+		_, _, err = admins.Bootstrap(ctx, given)
 		return err
 	case c.Database.Driver != models.SQLite:
 		return errors.New("admin.bootstrap_key_file is not set, and a service on Postgres invents no key")
 	}
-	return makeAdministratorFromFile(ctx, filepath.Join(c.DataDir, AdminKeyFile), keys, format, log)
+	return makeAdministratorFromFile(ctx, filepath.Join(c.DataDir, AdminKeyFile), admins, format, log)
 }
 
 // makeAdministratorFromFile makes the first administrator with the key in the file. It
 // writes the file first: if the process ended after the key was stored but before the
 // file was written, the administrator's key would be lost.
-func makeAdministratorFromFile(ctx context.Context, path string, keys *keyring.Service, format *authz.KeyFormat, log *slog.Logger) error {
+func makeAdministratorFromFile(ctx context.Context, path string, admins *administrators.Service, format *authz.KeyFormat, log *slog.Logger) error {
 	for {
 		given, err := readOrCreateKey(path, format)
 		if err != nil {
 			return fmt.Errorf("first administrator's key can't be left in %s: %w", path, err)
 		}
-		_, made, err := keys.Bootstrap(ctx, given)
+		_, made, err := admins.Bootstrap(ctx, given)
 		if errors.Is(err, keyring.ErrRevoked) {
 			log.WarnContext(ctx, "the administrator's key in the data folder was revoked: another one takes its place", "file", path)
 			if err := os.Remove(path); err != nil {

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"extauthz/authz"
-	"extauthz/authz/keyring"
+	"extauthz/authz/administrators"
 	"extauthz/cmd/extauthz/internal/config"
 	"extauthz/models"
 )
@@ -26,7 +26,7 @@ type firstStart struct {
 	*testing.T
 	c      *config.Config
 	db     *models.DB
-	keys   *keyring.Service
+	admins *administrators.Service
 	format *authz.KeyFormat
 	logged bytes.Buffer
 }
@@ -43,7 +43,7 @@ func newFirstStart(t *testing.T) *firstStart {
 	s.must(err)
 	peppers, err := authz.NewPeppers(nil)
 	s.must(err)
-	s.keys, err = keyring.New(keyring.Config{Format: s.format, Peppers: func() *authz.Peppers { return peppers }, Random: rand.Reader,
+	s.admins, err = administrators.New(administrators.Config{Format: s.format, Peppers: func() *authz.Peppers { return peppers }, Random: rand.Reader,
 		Now: time.Now, Store: s.db, Notifier: quiet{}, Logger: slog.New(slog.NewTextHandler(&s.logged, nil))})
 	s.must(err)
 	return s
@@ -66,20 +66,24 @@ func (s *firstStart) key() string {
 // log.
 func (s *firstStart) start() (owned bool, logged string) {
 	s.logged.Reset()
-	ensureAdministrator(s.Context(), s.c, s.db, s.keys, s.format, slog.New(slog.NewTextHandler(&s.logged, nil)))
-	owned, err := s.keys.HasOwner(s.Context())
+	ensureAdministrator(s.Context(), s.c, s.db, s.admins, s.format, slog.New(slog.NewTextHandler(&s.logged, nil)))
+	owned, err := s.admins.HasOwner(s.Context())
 	s.must(err)
 	return owned, s.logged.String()
 }
 
-// end changes all keys in the way that SQL could; the API would keep the last
-// administrator.
-func (s *firstStart) end(change func(*authz.Record)) {
-	_, err := s.db.Mutate(s.Context(), authz.Selection{Administrators: true}, func(all []authz.Record) (authz.Mutation, error) {
-		for i := range all {
-			change(&all[i])
+// end changes all administrators and their keys in the way that SQL could; the API would
+// keep the last owner.
+func (s *firstStart) end(change func(*authz.Administrator, *authz.Record)) {
+	_, err := s.db.ChangeAdministration(s.Context(), func(a authz.Administration) (c authz.AdministrationChange, _ error) {
+		for _, x := range a.Administrators {
+			for _, k := range a.FamilyKeys(x.Family) {
+				change(&x, &k.Record)
+				c.UpdateKeys = append(c.UpdateKeys, k.Record)
+			}
+			c.Put = append(c.Put, x)
 		}
-		return authz.Mutation{Update: all}, nil
+		return c, nil
 	})
 	s.must(err)
 }
@@ -89,7 +93,7 @@ func (s *firstStart) write(path, text string) { s.must(os.WriteFile(path, []byte
 // TestEnsureAdministrator_ARevokedOneIsNoOutage: after the only administrator was
 // revoked, the service still starts, logs the problem, and can be managed again.
 func TestEnsureAdministrator_ARevokedOneIsNoOutage(t *testing.T) {
-	revoke := func(r *authz.Record) { r.Active, r.RevokedAt = false, time.Now() }
+	revoke := func(_ *authz.Administrator, k *authz.Record) { k.Active, k.RevokedAt = false, time.Now() }
 	t.Run("in the data folder", func(t *testing.T) {
 		s := newFirstStart(t)
 		path := filepath.Join(s.c.DataDir, AdminKeyFile)
@@ -148,7 +152,7 @@ func TestEnsureAdministrator_NoFileIsAnOutage(t *testing.T) {
 				if owned, logged := s.start(); owned || !strings.Contains(logged, "level=ERROR") || !strings.Contains(logged, "extauthz admin recover") {
 					t.Errorf("owned %t; logged %s", owned, logged)
 				}
-				_, _, err := s.keys.Recover(t.Context(), keyring.Recovery{Key: authz.NewSecret(s.key()), By: "t"})
+				_, _, err := s.admins.Recover(t.Context(), administrators.Recovery{Key: authz.NewSecret(s.key()), By: "t"})
 				s.must(err)
 				if owned, logged := s.start(); !owned || logged != "" {
 					t.Errorf("beside an administrator: owned %t; logged %s", owned, logged)
@@ -162,10 +166,11 @@ func TestEnsureAdministrator_NoFileIsAnOutage(t *testing.T) {
 // remains the administrator, so that no other key becomes one as time passes. But an
 // error is logged.
 func TestEnsureAdministrator_LogsWhenNoneWorks(t *testing.T) {
-	for name, change := range map[string]func(*authz.Record){
-		"disabled": func(r *authz.Record) { r.Active = false },
-		"expired":  func(r *authz.Record) { r.ExpiresAt = time.Now().Add(-time.Hour) },
-		"limited":  func(r *authz.Record) { r.Grants = authz.Grants{} },
+	for name, change := range map[string]func(*authz.Administrator, *authz.Record){
+		"disabled":    func(x *authz.Administrator, _ *authz.Record) { x.Active = false },
+		"expired":     func(x *authz.Administrator, _ *authz.Record) { x.ExpiresAt = time.Now().Add(-time.Hour) },
+		"limited":     func(x *authz.Administrator, _ *authz.Record) { x.Grants = authz.Grants{} },
+		"expired key": func(_ *authz.Administrator, k *authz.Record) { k.ExpiresAt = time.Now().Add(-time.Hour) },
 	} {
 		s := newFirstStart(t)
 		s.start()

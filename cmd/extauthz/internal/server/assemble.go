@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"extauthz/authz"
+	"extauthz/authz/administrators"
 	"extauthz/authz/keyring"
 	"extauthz/cachesvc"
 	"extauthz/cmd/extauthz/internal/adminapi"
@@ -109,8 +110,8 @@ func (s *Server) assembleChecks(p *policy) (err error) {
 	return nil
 }
 
-// assembleManagement makes the keys service, and the API in front of it. assembleChecks
-// has already made the bounds of the API's listener.
+// assembleManagement makes the services of keys and of administrators, and the API in front
+// of them. assembleChecks has already made the bounds of the API's listener.
 func (s *Server) assembleManagement(format *authz.KeyFormat) (err error) {
 	s.retention = newRetention(s.registry, s.settings, s.replicas.instance, format, s.log, s.db.Purge)
 	peppers := func() *authz.Peppers { return s.policies.authorizer().Peppers }
@@ -118,7 +119,11 @@ func (s *Server) assembleManagement(format *authz.KeyFormat) (err error) {
 		Random: rand.Reader, Now: s.cache.Now, Store: s.db, Notifier: s.cache, Lists: s.cache, Logger: s.log}); err != nil {
 		return err
 	}
-	api, err := adminapi.New(adminapi.Config{Keys: s.keys, Authorizer: s.policies.authorizer, Cache: s.cache, Conditions: s.conditions.Active, Logger: s.log, Version: s.c.Version})
+	if s.administrators, err = administrators.New(administrators.Config{Format: format, Peppers: peppers, Random: rand.Reader, Now: s.cache.Now,
+		Store: s.db, Notifier: s.cache, Logger: s.log}); err != nil {
+		return err
+	}
+	api, err := adminapi.New(adminapi.Config{Keys: s.keys, Administrators: s.administrators, Authorizer: s.policies.authorizer, Cache: s.cache, Conditions: s.conditions.Active, Logger: s.log, Version: s.c.Version})
 	if err != nil {
 		return err
 	}

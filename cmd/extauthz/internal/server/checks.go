@@ -242,10 +242,10 @@ func (s *Server) checkTransactions(ctx context.Context, r *conditions.Registry) 
 	r.Replace(conditions.TransactionOld, texts)
 }
 
-// checkAdministrators reports that no key can manage keys any more, for example since the
-// last one has expired. If a role grants management, it reads the whole table of keys.
+// checkAdministrators reports that no administrator can manage all keys any more, for
+// example since the last owner has expired.
 func (s *Server) checkAdministrators(ctx context.Context, r *conditions.Registry) {
-	if has, err := s.keys.HasOwner(ctx); err == nil {
-		set(r, conditions.NoAdministrator, !has, "no key that can manage all keys works just now: each is disabled, expired, limited, revoked or from before other peppers; checks are answered")
+	if has, err := s.administrators.HasOwner(ctx); err == nil {
+		set(r, conditions.NoAdministrator, !has, "no administrator can manage all keys just now: each is disabled, expired, limited, or has no key that works; checks are answered")
 	}
 }

@@ -14,6 +14,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
+	"extauthz/authz/administrators"
 	"extauthz/authz/keyring"
 	"extauthz/cachesvc"
 	"extauthz/cmd/extauthz/internal/conditions"
@@ -58,23 +59,24 @@ type Server struct {
 	secure    map[string]*certificates // by section; nil: plain text
 	started   bool                     // everything is assembled; before that, a reload only replaces the settings
 
-	log      *slog.Logger
-	db       *models.DB
-	opened   time.Time // when the database was open and migrated
-	cache    *cachesvc.Service
-	keys     *keyring.Service
-	redis    goredis.UniversalClient // nil if none is configured
-	traces   *telemetry.Traces       // nil if none are sent
-	policies *policies
-	check    *envoy.Service
-	grpc     *envoy.Server
-	http     *http.Server
-	admin    *http.Server
-	ops      *http.Server
-	ready    readiness
-	listen   listeners
-	inbound  inbounds
-	reloads  *reloads
+	log            *slog.Logger
+	db             *models.DB
+	opened         time.Time // when the database was open and migrated
+	cache          *cachesvc.Service
+	keys           *keyring.Service
+	administrators *administrators.Service
+	redis          goredis.UniversalClient // nil if none is configured
+	traces         *telemetry.Traces       // nil if none are sent
+	policies       *policies
+	check          *envoy.Service
+	grpc           *envoy.Server
+	http           *http.Server
+	admin          *http.Server
+	ops            *http.Server
+	ready          readiness
+	listen         listeners
+	inbound        inbounds
+	reloads        *reloads
 	// exchanged gets a value after each reload that took effect.
 	exchanged chan struct{}
 	stock     *inventory

@@ -137,7 +137,7 @@ func (s *Server) assembleForReloads(ctx context.Context) error {
 // not allow that now, it returns and tries again in the background.
 func (s *Server) startAdministrator(ctx context.Context) {
 	attempt := func() (again bool) {
-		return ensureAdministrator(ctx, s.current(), s.db, s.keys, s.policies.format, s.log)
+		return ensureAdministrator(ctx, s.current(), s.db, s.administrators, s.policies.format, s.log)
 	}
 	if !attempt() {
 		return

@@ -1,58 +1,11 @@
 package keyring_test
 
 import (
-	"net/netip"
 	"testing"
 
 	"extauthz/authz"
 	"extauthz/authz/keyring"
 )
-
-// TestGuard_NetworksOfTheLastOwner: the last owner may be limited only to networks that
-// the caller is in.
-func TestGuard_NetworksOfTheLastOwner(t *testing.T) {
-	for source, allowed := range map[string]bool{"192.0.2.1": true, "::ffff:192.0.2.1": true, "198.51.100.1": false, "2001:db8::1": false, "": false, "invalid IP": false} {
-		b := newBench(t)
-		last := must(must2(b.keys.Bootstrap(t.Context(), authz.Secret{})))(t)
-		p := keyring.Principal{System: true, Source: source}
-		networks := []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
-		_, err := b.keys.Update(t.Context(), p, last.Record.ID, keyring.Patch{AllowedCIDRs: &networks})
-		if allowed {
-			wantErr(t, err, nil)
-			// The limited key still counts as an owner when something other than its
-			// networks changes.
-			must(b.keys.Update(t.Context(), keyring.Principal{System: true}, last.Record.ID, keyring.Patch{Name: new("other")}))(t)
-			continue
-		}
-		wantErr(t, err, keyring.ErrLastAdministrator)
-	}
-}
-
-// TestGuard_WithoutAnOwnerTheIssuerStays: if no key can do everything, the last key that
-// can create keys is protected.
-func TestGuard_WithoutAnOwnerTheIssuerStays(t *testing.T) {
-	b := newBench(t)
-	issuer := b.create(keyring.CreateRequest{Scopes: scopes(t, "extauthz/keys:create")}).Record
-	reader := b.create(keyring.CreateRequest{Scopes: scopes(t, "extauthz/keys:read")}).Record
-	_, err := b.keys.Disable(t.Context(), system, issuer.ID)
-	wantErr(t, err, keyring.ErrLastAdministrator)
-	must(b.keys.Revoke(t.Context(), system, []string{reader.ID}, keyring.RevokeOptions{}))(t)
-	b.create(keyring.CreateRequest{Scopes: scopes(t, "extauthz/keys:*")})
-	must(b.keys.Revoke(t.Context(), system, []string{issuer.ID}, keyring.RevokeOptions{}))(t)
-}
-
-// TestGuard_OneOfManyIsRefused: if one of several families can't be revoked, the others
-// still are.
-func TestGuard_OneOfManyIsRefused(t *testing.T) {
-	b := newBench(t)
-	last := must(must2(b.keys.Bootstrap(t.Context(), authz.Secret{})))(t).Record
-	other := b.create(keyring.CreateRequest{Scopes: scopes(t, "orders:read")}).Record
-	revoked, err := b.keys.Revoke(t.Context(), system, []string{last.ID, other.ID}, keyring.RevokeOptions{})
-	wantErr(t, err, keyring.ErrLastAdministrator)
-	if len(revoked) != 1 || revoked[0].ID != other.ID || b.status(last.ID) != authz.StatusActive {
-		t.Errorf("revoked %+v", revoked)
-	}
-}
 
 // TestUnreadable_CanBeEndedAlone: an unreadable key can be disabled and revoked, but not
 // updated, enabled or rotated.
