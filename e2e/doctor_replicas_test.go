@@ -30,6 +30,9 @@ func replicas(t *testing.T, s *parts.Service, healthy bool, flags ...string) []e
 // TestDoctorReplicas_ChecksDecisions: with keys in the places that each configuration
 // names.
 func TestDoctorReplicas_ChecksDecisions(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes ten seconds")
+	}
 	for name, of := range map[string]struct{ configuration, state, word string }{
 		"headers":     {"", "ok", "an unknown key: denied (unknown_key); no key: denied (missing_key)"},
 		"other keys":  {"keys: {brand: acme, environments: [prod]}", "ok", "an unknown key: denied (unknown_key)"},
@@ -64,6 +67,9 @@ func TestDoctorReplicas_AKeyThatExists(t *testing.T) {
 // TestDoctorReplicas_ARefusedReloadIsAFailure: reported as soon as the replica has read
 // the configuration, whatever the fault.
 func TestDoctorReplicas_ARefusedReloadIsAFailure(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes ten seconds")
+	}
 	s := parts.StartService(t, "log: {level: info}")
 	good := digestOf(t, s)
 	for _, faulty := range []string{"routes: [{match: 'GET orders{', resource: orders}]", "credentials: [{header: 'a b'}]", "routes: ["} {
