@@ -61,7 +61,7 @@ func TestMigrateCopy_DecisionsAreTheSameAfterAMove(t *testing.T) {
 	move := func(args ...string) {
 		t.Helper()
 		out, errOut, err := first.CLI(append([]string{"migrate", "copy"}, args...)...)
-		if err != nil || strings.Contains(out, "DIFFERS") || strings.Count(out, "same") != 6 || strings.Contains(out+errOut, "geheim") {
+		if err != nil || strings.Contains(out, "DIFFERS") || strings.Count(out, "same") != 8 || strings.Contains(out+errOut, "geheim") {
 			t.Fatalf("migrate copy: %v: %s%s", err, out, errOut)
 		}
 	}
