@@ -117,18 +117,6 @@ func (s *Stream) Failures() []Failure {
 	return failed
 }
 
-// Slower returns how many requests have taken longer than limit.
-func (s *Stream) Slower(limit time.Duration) (n int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, took := range s.took {
-		if took > limit {
-			n++
-		}
-	}
-	return n
-}
-
 // Summary describes an ended stream. Times of failures count from begin.
 func (s *Stream) Summary(begin time.Time) string {
 	failed := s.Failures()
